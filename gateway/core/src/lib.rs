@@ -1,0 +1,24 @@
+//! Tollgate's vocabulary: what the gateway, the stores and the plugins say to each other.
+//!
+//! Nothing in here names Pingora, a database driver or a particular plugin; those crates depend
+//! on this one and meet only through it.
+//!
+//! - [`schema`], [`entity`]: entities described as data; validation, defaults and published
+//!   schemas all come from that one description.
+//! - [`collection`], [`change`]: the store port and what it announces.
+//! - [`plugin`], [`request`], [`reply`]: a request and its answer as a plugin sees them.
+//! - [`secret`], [`clock`], [`random`]: values that must not leak, and time and randomness as
+//!   parameters.
+
+pub mod change;
+pub mod clock;
+pub mod collection;
+pub mod entity;
+pub mod error;
+pub mod plugin;
+pub mod random;
+pub mod registry;
+pub mod reply;
+pub mod request;
+pub mod schema;
+pub mod secret;

@@ -1,0 +1,96 @@
+//! The plugin port. A plugin is made once; for every configured instance it compiles a
+//! [`Handler`], and requests see only handlers.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::collection::Collection;
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::schema::Schema;
+
+/// What a handler says about a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Let the next plugin look at it.
+    Continue,
+    /// Answer the client now; later plugins do not run.
+    Reply(Reply),
+    /// Run this handler again once the body is read, up to `limit` bytes.
+    NeedBody {
+        /// The most bytes to read.
+        limit: usize,
+        /// Whether the request is answered here in any case, so that the body need not be
+        /// replayed to an upstream and may be larger than the replay buffer.
+        terminal: bool,
+    },
+}
+
+/// Breakage inside a plugin: the request is refused (architecture, invariant 1).
+#[derive(Debug, thiserror::Error)]
+#[error("plugin {plugin} failed")]
+pub struct PluginError {
+    /// The plugin's name.
+    pub plugin: &'static str,
+    /// Why.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A verdict, at once or after waiting. The hot path is `Ready` and allocates nothing.
+pub enum Access<'a> {
+    /// Decided without waiting.
+    Ready(Result<Verdict, PluginError>),
+    /// Has to wait, for the store or for key derivation.
+    Pending(BoxFuture<'a, Result<Verdict, PluginError>>),
+}
+
+/// A compiled plugin instance.
+pub trait Handler: Send + Sync + 'static {
+    /// Looks at a request before it is proxied.
+    fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a>;
+}
+
+/// A configured instance, as it is handed to the plugin for compiling.
+#[derive(Debug, Clone)]
+pub struct Instance<'a> {
+    /// The instance's id.
+    pub id: Uuid,
+    /// The service it is bound to.
+    pub service_id: Option<Uuid>,
+    /// The route it is bound to.
+    pub route_id: Option<Uuid>,
+    /// Its configuration: validated, defaults filled in.
+    pub config: &'a Value,
+}
+
+/// What a plugin brings to the gateway.
+pub trait Plugin: Send + Sync + 'static {
+    /// Its name, as in the `plugins` entity.
+    fn name(&self) -> &'static str;
+
+    /// Handlers run in descending priority.
+    fn priority(&self) -> i32;
+
+    /// The schema of the `config` record.
+    fn config_schema(&self) -> Schema;
+
+    /// Whether an instance may be bound to a consumer (contract gateway.md §9).
+    fn consumer_scoped(&self) -> bool;
+
+    /// The kinds of entity the plugin keeps, with their stores.
+    fn collections(&self) -> Vec<Arc<dyn Collection>>;
+
+    /// What the plugin's caches hold under a key of the Admin API's `/cache/{key}`
+    /// (contract oauth2.md §5), without secrets.
+    fn cached(&self, key: &str) -> Option<Value>;
+
+    /// Forgets what is cached under the key, or everything when there is none.
+    fn forget_cached(&self, key: Option<&str>);
+
+    /// Makes the handler of one instance.
+    fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError>;
+}

@@ -1,0 +1,54 @@
+//! Everything that is registered with a running gateway: kinds with their stores, and plugins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::collection::Collection;
+use crate::plugin::Plugin;
+
+/// Kinds and plugins by name. Built once in the composition root.
+#[derive(Clone, Default)]
+pub struct Registry {
+    collections: BTreeMap<&'static str, Arc<dyn Collection>>,
+    plugins: BTreeMap<&'static str, Arc<dyn Plugin>>,
+}
+
+impl Registry {
+    /// Nothing registered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a kind's store.
+    pub fn add_collection(&mut self, collection: Arc<dyn Collection>) {
+        self.collections.insert(collection.kind().name, collection);
+    }
+
+    /// Registers a plugin with the kinds it brings.
+    pub fn add_plugin(&mut self, plugin: Arc<dyn Plugin>) {
+        for collection in plugin.collections() {
+            self.add_collection(collection);
+        }
+        self.plugins.insert(plugin.name(), plugin);
+    }
+
+    /// The store of a kind, by its name such as `routes`.
+    pub fn collection(&self, kind: &str) -> Option<&Arc<dyn Collection>> {
+        self.collections.get(kind)
+    }
+
+    /// All kinds with their stores, in order of name.
+    pub fn collections(&self) -> impl Iterator<Item = &Arc<dyn Collection>> {
+        self.collections.values()
+    }
+
+    /// A plugin by name.
+    pub fn plugin(&self, name: &str) -> Option<&Arc<dyn Plugin>> {
+        self.plugins.get(name)
+    }
+
+    /// All plugins, in order of name.
+    pub fn plugins(&self) -> impl Iterator<Item = &Arc<dyn Plugin>> {
+        self.plugins.values()
+    }
+}

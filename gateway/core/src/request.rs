@@ -1,0 +1,118 @@
+//! A request as a plugin sees it: checked, routed, free of identity headers of the client's.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+/// The request's body as far as the gateway has read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestBody {
+    /// Not read. Answer [`crate::plugin::Verdict::NeedBody`] to have it read.
+    Unread,
+    /// The whole body.
+    Read(Bytes),
+    /// There is more than the plugin asked for, or more than can be read and still be forwarded.
+    TooLarge,
+}
+
+/// The route a request matched, and its service.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The route.
+    pub route_id: Uuid,
+    /// The route's service, if it has one.
+    pub service_id: Option<Uuid>,
+}
+
+/// A header the upstream is to get or not to get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// Set, replacing every value of that name.
+    Set(HeaderName, HeaderValue),
+    /// Remove.
+    Remove(HeaderName),
+}
+
+/// What plugins changed in the request that goes upstream.
+#[derive(Debug, Default)]
+pub struct Edits {
+    /// Applied in order, after hop-by-hop headers are gone.
+    pub headers: SmallVec<[HeaderEdit; 8]>,
+    /// Replaces the query; `Some("")` removes it.
+    pub query: Option<String>,
+    /// Replaces the body; only after it was read.
+    pub body: Option<Bytes>,
+}
+
+impl Edits {
+    /// Sets a header of the upstream request.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.push(HeaderEdit::Set(name, value));
+    }
+
+    /// Removes a header of the upstream request.
+    pub fn remove(&mut self, name: HeaderName) {
+        self.headers.push(HeaderEdit::Remove(name));
+    }
+}
+
+/// A consumer as far as requests need it; shared by everything that was issued to it.
+#[derive(Debug)]
+pub struct Consumer {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name, unique if there is one.
+    pub username: Option<String>,
+    /// The operator's own id for it.
+    pub custom_id: Option<String>,
+}
+
+/// Who the request is from, as the authentication plugins found out.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The consumer.
+    pub consumer: Arc<Consumer>,
+    /// The credential that was presented; `None` for the anonymous consumer.
+    pub credential: Option<Uuid>,
+}
+
+/// One request on its way through a route's plugins.
+#[derive(Debug)]
+pub struct Request<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The path as routing saw it: normalised once, before `strip_path`.
+    pub path: &'r str,
+    /// The raw query, without `?`.
+    pub query: Option<&'r str>,
+    /// The client's headers, identity headers removed.
+    pub headers: &'r HeaderMap,
+    /// Whether the request came over HTTP/2.
+    pub http2: bool,
+    /// Whether the client's connection to us is TLS.
+    pub tls: bool,
+    /// The TCP peer, before any real-ip substitution.
+    pub peer: IpAddr,
+    /// Whether the peer is in `trusted_ips`.
+    pub peer_trusted: bool,
+    /// Where it matched.
+    pub target: &'r Target,
+    /// The body, if a plugin asked for it.
+    pub body: RequestBody,
+    /// What goes upstream differently from how it came.
+    pub edits: Edits,
+    /// Set by the authentication plugins, read by those behind them.
+    pub identity: Option<Identity>,
+}
+
+impl Request<'_> {
+    /// A gRPC call: HTTP/2 with `application/grpc` (contract oauth2.md §4.2).
+    pub fn is_grpc(&self) -> bool {
+        let content_type = self.headers.get(http::header::CONTENT_TYPE);
+        self.http2 && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    }
+}

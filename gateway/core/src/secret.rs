@@ -1,0 +1,60 @@
+//! Values that must never be shown: redacted in `Debug`, no `Display`, compared in constant time,
+//! wiped on drop.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// A clear secret (token, code, client secret, provision key).
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes over a clear value.
+    pub fn new(clear: impl Into<String>) -> Self {
+        Self(Zeroizing::new(clear.into()))
+    }
+
+    /// The clear value, for the one place that needs it. The long name is meant to be searched for.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Compares with a presented value without telling through timing how much of it matched.
+    pub fn matches(&self, presented: &str) -> bool {
+        self.0.as_bytes().ct_eq(presented.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.expose())
+    }
+}
+
+impl Eq for Secret {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_is_redacted() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(…)");
+    }
+
+    #[test]
+    fn equal_values_match_and_others_do_not() {
+        let secret = Secret::new("abc");
+        assert!(secret.matches("abc"));
+        assert!(!secret.matches("abd"));
+        assert!(!secret.matches("ab"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Which route a request matches, and what path its upstream sees.

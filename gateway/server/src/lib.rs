@@ -1,0 +1,1 @@
+//! Tollgate: an OAuth2 edge gateway on Pingora.

@@ -1,0 +1,1 @@
+//! Where Tollgate keeps its state: PostgreSQL and SQLite behind one port.

@@ -1,0 +1,4 @@
+//! OAuth2 for Tollgate: authorization server and bearer token guard.
+
+pub mod store;
+pub mod token;

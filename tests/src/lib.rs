@@ -1,0 +1,1 @@
+//! End-to-end tests: the real gateway, real stores, real sockets, foreign clients.

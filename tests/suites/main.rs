@@ -1,0 +1,1 @@
+//! All end-to-end suites: one binary, one link.
