@@ -118,8 +118,13 @@ pub trait Tokens: Send + Sync + 'static {
     async fn find_code(&self, code: Digest, now: i64) -> Result<Option<Code>, StoreError>;
 
     /// Takes the code of this client and adds the token, both or neither.
-    async fn redeem_code(&self, code: Digest, credential_id: Uuid, token: Token, now: i64)
-    -> Result<Outcome, StoreError>;
+    async fn redeem_code(
+        &self,
+        code: Digest,
+        credential_id: Uuid,
+        token: Token,
+        now: i64,
+    ) -> Result<Outcome, StoreError>;
 
     /// Takes the refresh token of this client, both or neither. Won: the digest of the access
     /// token that ended, which the caller's cache must forget.
