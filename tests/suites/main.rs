@@ -1,1 +1,37 @@
 //! All end-to-end suites: one binary, one link.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+/// The same test on each store.
+macro_rules! on_both_stores {
+    ($(async fn $name:ident($gateway:ident: Gateway) $body:block)+) => {
+        mod on_sqlite {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let $gateway = tollgate_tests::Gateway::on_sqlite().await;
+                $body
+            })+
+        }
+        mod on_postgres {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let $gateway = tollgate_tests::Gateway::on_postgres().await;
+                $body
+            })+
+        }
+    };
+}
+
+mod admin;
+mod authorize;
+mod browser;
+mod foreign_clients;
+mod proxy;
+mod races;
+mod resource;
+mod tidy;
+mod token;
+mod token_lifetime;
+mod tutorial;

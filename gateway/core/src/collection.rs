@@ -101,3 +101,39 @@ pub trait Collection: Send + Sync + 'static {
     /// Removes the entity and everything that cascades from it. `false`: there was none.
     async fn delete(&self, key: &Key) -> Result<bool, DaoError>;
 }
+
+/// One tag of one entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaggedEntity {
+    /// The kind of the entity, such as `routes`.
+    pub entity_name: String,
+    /// The entity.
+    pub entity_id: Uuid,
+    /// The tag.
+    pub tag: String,
+}
+
+/// Where a page of tags ended: the order is by entity, then by tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagPosition {
+    /// The last entity of the page before.
+    pub entity_id: Uuid,
+    /// Its last tag that was listed.
+    pub tag: String,
+}
+
+/// One page of tags.
+#[derive(Debug, Clone, Default)]
+pub struct TagPage {
+    /// At most as many as asked for.
+    pub entries: Vec<TaggedEntity>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<TagPosition>,
+}
+
+/// Tags across all kinds (contract gateway.md §2.5, `/tags`).
+#[async_trait]
+pub trait TagIndex: Send + Sync + 'static {
+    /// One page of every tag of every entity, or of the entities that carry `tag`.
+    async fn tags(&self, tag: Option<&str>, after: Option<TagPosition>, size: usize) -> Result<TagPage, StoreError>;
+}

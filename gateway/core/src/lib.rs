@@ -15,6 +15,7 @@ pub mod clock;
 pub mod collection;
 pub mod entity;
 pub mod error;
+pub mod path;
 pub mod plugin;
 pub mod random;
 pub mod registry;

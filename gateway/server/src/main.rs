@@ -1,2 +1,86 @@
-//! The `tollgate` binary.
-fn main() {}
+//! The `tollgate` binary: the command line, and nothing else.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tollgate::app;
+use tollgate::cli::{Cli, Command, MigrateStep, SettingsArgs};
+use tollgate::config::{Config, SETTINGS};
+
+// Measured against the system allocator on the proxy path: see docs/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run { settings, migrate } => with_config(&settings, |config| {
+            let policy = if migrate { app::Migration::First } else { app::Migration::Embedded };
+            finish(app::run(&config, policy))
+        }),
+        Command::Check { settings } => with_config(&settings, |_| say("The configuration is valid.")),
+        Command::Migrate { step: MigrateStep::Up { settings } } => {
+            with_config(&settings, |config| answer(app::migrate_up(&config)))
+        }
+        Command::Migrate { step: MigrateStep::Status { settings } } => {
+            with_config(&settings, |config| answer(app::migrate_status(&config)))
+        }
+        Command::Settings => say(&list_settings()),
+    }
+}
+
+fn with_config(settings: &SettingsArgs, run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match app::load_config(settings) {
+        Ok(config) => run(config),
+        Err(problems) => {
+            for problem in &problems {
+                complain(problem);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer(result: Result<String, app::StartError>) -> ExitCode {
+    match result {
+        Ok(text) => say(&text),
+        Err(error) => finish(Err(error)),
+    }
+}
+
+fn finish(result: Result<(), app::StartError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                let more = error.to_string();
+                if !text.contains(&more) {
+                    text = format!("{text}: {more}");
+                }
+                cause = error.source();
+            }
+            complain(&text);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn list_settings() -> String {
+    let rows = SETTINGS.iter().map(|setting| {
+        let default = if setting.default.is_empty() { "(not set)" } else { setting.default };
+        format!("{}\n  {}\n  default {default}, environment {}", setting.path, setting.about, setting.environment_name())
+    });
+    rows.collect::<Vec<_>>().join("\n")
+}
+
+/// A closed standard output (`tollgate settings | head`) is no failure.
+fn say(text: &str) -> ExitCode {
+    let _closed = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+fn complain(problem: &impl std::fmt::Display) {
+    let _closed = writeln!(std::io::stderr(), "tollgate: {problem}");
+}

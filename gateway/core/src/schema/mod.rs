@@ -3,11 +3,27 @@
 //! A [`Schema`] lists the fields of a record with their types, defaults and rules. Everything that
 //! is said about an entity comes from it: validation and its texts, defaults, the conversion of
 //! form input, and the document that `/schemas/…` publishes (contract gateway.md §1.1, §2.5, §4).
+//!
+//! This module holds the vocabulary. What is done with it stands in a file each: `process` (what
+//! a write stores), `defaults`, `validate`, `form` and `publish`. Nothing in here knows a
+//! particular entity or asks a store; uniqueness and references are decided there.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+mod defaults;
+mod entity_check;
+mod form;
+pub mod lua_text;
+mod makers;
+mod process;
+mod publish;
+mod rule;
+mod validate;
 mod violations;
 
+pub use entity_check::{Branch, EntityCheck, Forbidden, RecordCheck};
+pub use makers::Makers;
+pub use rule::{Check, Rule};
 pub use violations::Violations;
 
 /// What deleting the referenced entity does to the one that refers to it.
@@ -65,26 +81,6 @@ pub enum Auto {
     RandomString,
 }
 
-/// A rule's verdict on a value: `Err` holds the message that the client sees.
-pub type Check = fn(&Value) -> Result<(), String>;
-
-/// A restriction of a field's values beyond its type.
-#[derive(Debug, Clone)]
-pub enum Rule {
-    /// One of these strings: `expected one of: a, b`.
-    OneOf(Vec<&'static str>),
-    /// One of these numbers.
-    OneOfNumbers(Vec<i64>),
-    /// A number in this closed range: `value should be between A and B`.
-    Between(f64, f64),
-    /// Only null: `value must be null`.
-    Null,
-    /// Starts with: `should start with: /`.
-    StartsWith(&'static str),
-    /// Anything else; the name is what `/schemas` shows.
-    Custom(&'static str, Check),
-}
-
 /// A field of a record.
 #[derive(Debug, Clone)]
 pub struct Field {
@@ -104,6 +100,8 @@ pub struct Field {
     pub empty_allowed: bool,
     /// Whether the value must not be shown in logs.
     pub sensitive: bool,
+    /// Whether `/schemas` leaves it out, such as the `ttl` of rows that may expire.
+    pub unlisted: bool,
     /// What else is asked of it.
     pub rules: Vec<Rule>,
 }
@@ -120,6 +118,7 @@ impl Field {
             unique: false,
             empty_allowed: false,
             sensitive: false,
+            unlisted: false,
             rules: Vec::new(),
         }
     }
@@ -228,6 +227,13 @@ impl Field {
         self
     }
 
+    /// Leaves the field out of `/schemas`.
+    #[must_use]
+    pub fn unlisted(mut self) -> Self {
+        self.unlisted = true;
+        self
+    }
+
     /// Accepts the empty string.
     #[must_use]
     pub fn empty_allowed(mut self) -> Self {
@@ -236,26 +242,19 @@ impl Field {
     }
 }
 
-/// When a rule about several fields is looked at, and what it says. It sees the record with all
-/// defaults filled in and adds what it finds to the violations.
-pub type RecordCheck = fn(&serde_json::Map<String, Value>, &mut Violations);
-
-/// A rule about a whole record.
-#[derive(Debug, Clone)]
-pub struct NamedCheck {
-    /// What `/schemas` shows under `entity_checks`.
-    pub published: Value,
-    /// The rule.
-    pub check: RecordCheck,
-}
-
 /// The fields of a record and the rules about several of them at once.
 #[derive(Debug, Clone, Default)]
 pub struct Schema {
     /// The fields, in the order in which they are published.
     pub fields: Vec<Field>,
-    /// Rules about the whole record; only looked at when every field alone is right.
-    pub checks: Vec<NamedCheck>,
+    /// Rules about several fields.
+    pub checks: Vec<EntityCheck>,
+    /// A last rule about the record, only looked at when nothing else is wrong with it. Its
+    /// message stands in the place of a nested record's own faults.
+    pub overall: Option<Check>,
+    /// Changes the given fields before defaults are filled in, where a default depends on
+    /// another field.
+    pub adjust: Option<fn(&mut Map<String, Value>)>,
     /// Fields that are accepted and translated into others, such as a service's `url`.
     pub shorthands: Vec<Shorthand>,
     /// Values that are rewritten before they are stored, such as a secret that is hashed.
@@ -281,7 +280,7 @@ pub struct Shorthand {
     /// The field that is given.
     pub field: Field,
     /// Makes the fields it stands for.
-    pub expand: fn(&Value) -> serde_json::Map<String, Value>,
+    pub expand: fn(&Value) -> Map<String, Value>,
 }
 
 impl Schema {
@@ -297,8 +296,43 @@ impl Schema {
 
     /// Adds a rule about several fields.
     #[must_use]
-    pub fn check(mut self, published: Value, check: RecordCheck) -> Self {
-        self.checks.push(NamedCheck { published, check });
+    pub fn entity_check(mut self, check: EntityCheck) -> Self {
+        self.checks.push(check);
+        self
+    }
+
+    /// Adds a rule about several fields that only code can tell; `published` is what `/schemas`
+    /// shows of it.
+    #[must_use]
+    pub fn check(self, published: Value, check: RecordCheck) -> Self {
+        self.entity_check(EntityCheck::Custom { published, check })
+    }
+
+    /// Sets the last rule about the record.
+    #[must_use]
+    pub fn overall(mut self, check: Check) -> Self {
+        self.overall = Some(check);
+        self
+    }
+
+    /// Sets the change of given fields that comes before defaults.
+    #[must_use]
+    pub fn adjust(mut self, adjust: fn(&mut Map<String, Value>)) -> Self {
+        self.adjust = Some(adjust);
+        self
+    }
+
+    /// Adds a write-only field that stands for others.
+    #[must_use]
+    pub fn shorthand(mut self, shorthand: Shorthand) -> Self {
+        self.shorthands.push(shorthand);
+        self
+    }
+
+    /// Adds a rewrite of values before they are stored.
+    #[must_use]
+    pub fn transformation(mut self, transformation: Transformation) -> Self {
+        self.transformations.push(transformation);
         self
     }
 }

@@ -2,6 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use crate::schema::lua_text;
+
+/// Where faults of a record as a whole stand.
+const ENTITY: &str = "@entity";
+
 /// Faults of a document: a mirror of its shape with messages at the faulty places.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Violations {
@@ -16,9 +21,21 @@ impl Violations {
         Self::default()
     }
 
+    /// The fault of one field.
+    pub fn of_field(name: &str, message: impl Into<String>) -> Self {
+        let mut violations = Self::new();
+        violations.field(name, message);
+        violations
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
+    }
+
+    /// Whether something is wrong with that field.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
     }
 
     /// Adds the fault of one field.
@@ -26,11 +43,92 @@ impl Violations {
         self.fields.insert(name.to_owned(), Value::String(message.into()));
     }
 
+    /// Adds the fault of one field unless one is known.
+    pub fn field_unless_known(&mut self, name: &str, message: impl Into<String>) {
+        if !self.has(name) {
+            self.field(name, message);
+        }
+    }
+
     /// Adds a fault of the record as a whole.
     pub fn entity(&mut self, message: impl Into<String>) {
-        let entry = self.fields.entry("@entity").or_insert_with(|| Value::Array(Vec::new()));
+        let entry = self.fields.entry(ENTITY).or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(messages) = entry {
             messages.push(Value::String(message.into()));
+        }
+    }
+
+    /// `Ok` when nothing is wrong.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// All faults in one line: `schema violation (FIELD: ERR)` or `N schema violations (E1; E2; …)`,
+    /// those of the whole record first, then by field.
+    pub fn message(&self) -> String {
+        let whole = self.fields.get(ENTITY).and_then(Value::as_array).into_iter().flatten();
+        let mut faults: Vec<String> = whole.map(plain).collect();
+        let mut fields: Vec<(&String, &Value)> = self.fields.iter().filter(|(name, _)| *name != ENTITY).collect();
+        fields.sort_unstable_by_key(|(name, _)| *name);
+        for (name, fault) in fields {
+            collect_faults(name, fault, &mut faults);
+        }
+        let all = faults.join("; ");
+        match faults.len() {
+            1 => format!("schema violation ({all})"),
+            count => format!("{count} schema violations ({all})"),
+        }
+    }
+}
+
+fn collect_faults(name: &str, fault: &Value, faults: &mut Vec<String>) {
+    match fault {
+        Value::Object(nested) => {
+            let mut nested: Vec<(&String, &Value)> = nested.iter().collect();
+            nested.sort_unstable_by_key(|(sub, _)| *sub);
+            faults.extend(nested.into_iter().map(|(sub, fault)| format!("{name}.{sub}: {}", plain(fault))));
+        }
+        Value::Array(elements) => {
+            let present = elements.iter().enumerate().filter(|(_, fault)| !fault.is_null());
+            faults.extend(present.map(|(position, fault)| format!("{name}.{}: {}", position + 1, plain(fault))));
+        }
+        _ => faults.push(format!("{name}: {}", plain(fault))),
+    }
+}
+
+/// A message as it is; what lies deeper as Lua table text.
+fn plain(fault: &Value) -> String {
+    fault.as_str().map_or_else(|| lua_text::indented(fault), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn message(fields: Value) -> String {
+        let fields = fields.as_object().cloned().unwrap_or_default();
+        Violations { fields }.message()
+    }
+
+    #[test]
+    fn messages_follow_the_contract() {
+        let table = [
+            (json!({"host": "required field missing"}), "schema violation (host: required field missing)"),
+            (
+                json!({"zebra": "z", "@entity": ["whole"], "apple": "a"}),
+                "3 schema violations (whole; apple: a; zebra: z)",
+            ),
+            (json!({"service": {"id": "missing primary key"}}), "schema violation (service.id: missing primary key)"),
+            (json!({"hosts": [null, "bad"]}), "schema violation (hosts.2: bad)"),
+            (
+                json!({"config": {"@entity": ["failed conditional"], "scopes": "required field missing"}}),
+                "2 schema violations (config.@entity: {\n  \"failed conditional\"\n}; config.scopes: required field missing)",
+            ),
+            (json!({"config": {"scopes": [null, "bad"]}}), "schema violation (config.scopes: {\n  [2] = \"bad\"\n})"),
+        ];
+        for (fields, text) in table {
+            assert_eq!(message(fields), text);
         }
     }
 }

@@ -76,6 +76,9 @@ pub enum Rotation {
     Replace(Token),
     /// `reuse_refresh_token = true`: the same row gets a new access token and new times.
     Renew {
+        /// The access token the caller saw in the row. The refresh token stays as it is, so this
+        /// is what decides a race: of those who saw the same access token, one wins.
+        replaces: Digest,
         /// Digest of the new access token.
         access_token: Digest,
         /// Its last four characters.

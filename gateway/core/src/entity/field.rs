@@ -1,0 +1,98 @@
+//! Fields that many kinds have: identity, times, tags, names (contract gateway.md §5).
+
+use serde_json::Value;
+
+use crate::schema::{Auto, Field, Rule, Schema};
+
+/// The longest `ttl`, in seconds.
+const MAX_TTL: i32 = 100_000_000;
+
+/// The primary key.
+pub fn id() -> Field {
+    Field::string("id").auto(Auto::Uuid).rule(Rule::Uuid).required()
+}
+
+/// When the entity was made, in Unix seconds.
+pub fn created_at() -> Field {
+    Field::integer("created_at").auto(Auto::CreatedAt).rule(Rule::Timestamp)
+}
+
+/// When the entity was last written, in Unix seconds.
+pub fn updated_at() -> Field {
+    Field::integer("updated_at").auto(Auto::UpdatedAt).rule(Rule::Timestamp)
+}
+
+/// Labels by which lists are filtered.
+pub fn tags() -> Field {
+    Field::set("tags", Field::string("").rule(Rule::Custom("tag", tag)))
+}
+
+/// A unique name that may stand in a path.
+pub fn name(field: &'static str) -> Field {
+    Field::string(field).unique().rule(Rule::Custom("utf8_name", utf8_name))
+}
+
+/// Seconds until a row vanishes, for kinds whose rows may expire.
+pub fn ttl() -> Field {
+    Field::integer("ttl").between(0, MAX_TTL).unlisted()
+}
+
+/// A time span in milliseconds, from 1.
+pub fn timeout(field: &'static str) -> Field {
+    Field::integer(field).between(1, i32::MAX - 1).default(60_000)
+}
+
+/// A TCP or UDP port.
+pub fn port(field: &'static str) -> Field {
+    Field::integer(field).between(0, 65_535)
+}
+
+/// Address ranges and ports of a stream's ends.
+pub(super) fn stream_ends(field: &'static str) -> Field {
+    let ends = Schema::new(vec![Field::string("ip").rule(Rule::Custom("ip_or_cidr", ip_or_cidr)), port("port")])
+        .entity_check(crate::schema::EntityCheck::AtLeastOneOf(&["ip", "port"]));
+    Field::set(field, Field::record("", ends))
+}
+
+fn tag(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    let fits = |character: char| !character.is_ascii() || (matches!(character, ' '..='~') && !matches!(character, ',' | '/'));
+    if text.chars().all(fits) {
+        return Ok(());
+    }
+    Err(format!("invalid tag '{text}': expected printable ascii (except `,` and `/`) or valid utf-8 sequences"))
+}
+
+fn utf8_name(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    let fits = |character: char| !character.is_ascii() || character.is_ascii_alphanumeric() || ".-_~".contains(character);
+    if text.chars().all(fits) {
+        return Ok(());
+    }
+    Err(format!("invalid value '{text}': the only accepted ascii characters are alphanumerics or ., -, _, and ~"))
+}
+
+fn ip_or_cidr(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    let fits = text.parse::<std::net::IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok();
+    if fits { Ok(()) } else { Err(format!("invalid ip or cidr range: '{text}'")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_and_tags_say_what_they_accept() {
+        let name_text = "the only accepted ascii characters are alphanumerics or ., -, _, and ~";
+        assert_eq!(name("name").validate_alone(&json!("a b")), Err(format!("invalid value 'a b': {name_text}")));
+        assert_eq!(name("name").validate_alone(&json!("a.b-c_d~é")), Ok(()));
+        let element = |text: &str| tags().validate_alone(&json!([text]));
+        let text = r#"{"invalid tag 'a,b': expected printable ascii (except `,` and `/`) or valid utf-8 sequences"}"#;
+        assert_eq!(element("a,b"), Err(text.to_owned()));
+        assert_eq!(element("a b é"), Ok(()));
+        assert!(element("a/b").is_err());
+        assert!(element("a\tb").is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! Host names as services, routes and SNIs have them (contract gateway.md §5).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde_json::Value;
+
+/// What a host text turned out to be, and whether a port followed it.
+struct Host {
+    is_ip: bool,
+    port: Port,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Port {
+    None,
+    Valid,
+    Invalid,
+}
+
+/// A host name or address without a port.
+pub(super) fn host(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    match parse(text) {
+        None => Err(invalid(text)),
+        Some(Host { port: Port::None, .. }) => Ok(()),
+        Some(_) => Err("must not have a port".to_owned()),
+    }
+}
+
+/// A host name, its leftmost or rightmost label possibly `*`, with or without a port.
+pub(super) fn wildcard_host_and_port(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    match parse(&without_wildcard(text)?) {
+        Some(Host { port: Port::None | Port::Valid, .. }) => Ok(()),
+        _ => Err(invalid(text)),
+    }
+}
+
+/// A server name: no address, no port, its leftmost or rightmost label possibly `*`.
+pub(super) fn wildcard_name(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    match parse(&without_wildcard(text)?) {
+        None => Err(invalid(text)),
+        Some(Host { is_ip: true, .. }) => Err("must not be an IP".to_owned()),
+        Some(Host { port: Port::None, .. }) => Ok(()),
+        Some(_) => Err("must not have a port".to_owned()),
+    }
+}
+
+fn invalid(text: &str) -> String {
+    format!("invalid value: {text}")
+}
+
+/// The host with a label in the wildcard's place.
+fn without_wildcard(text: &str) -> Result<String, String> {
+    let name = text.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(text, |(name, _)| name);
+    match text.matches('*').count() {
+        0 => Ok(text.to_owned()),
+        1 if name.starts_with("*.") || name.ends_with(".*") => Ok(text.replace('*', "wildcard")),
+        1 => Err("invalid wildcard: must be placed at leftmost or rightmost label".to_owned()),
+        _ => Err("invalid wildcard: must have at most one wildcard".to_owned()),
+    }
+}
+
+fn parse(text: &str) -> Option<Host> {
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let (address, after) = bracketed.split_once(']')?;
+        address.parse::<Ipv6Addr>().ok()?;
+        let port = if after.is_empty() { Port::None } else { port(after.strip_prefix(':')?) };
+        return Some(Host { is_ip: true, port });
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Some(Host { is_ip: true, port: Port::None });
+    }
+    let (name, port) = match text.split_once(':') {
+        None => (text, Port::None),
+        Some((name, digits)) => (name, port(digits)),
+    };
+    let looks_like_ip = name.split('.').count() == 4 && name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let fits = if looks_like_ip { name.parse::<Ipv4Addr>().is_ok() } else { is_name(name) };
+    fits.then_some(Host { is_ip: looks_like_ip, port })
+}
+
+fn port(digits: &str) -> Port {
+    let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if all_digits && digits.parse::<u16>().is_ok() { Port::Valid } else { Port::Invalid }
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    name.len() <= 255 && name.split('.').all(|label| !label.is_empty() && !label.ends_with('-') && label.bytes().all(fits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn service_hosts_have_no_port() {
+        for good in ["example.com", "a_b.local", "127.0.0.1", "::1", "[::1]", "xn--bcher-kva.example"] {
+            assert_eq!(host(&json!(good)), Ok(()), "{good}");
+        }
+        for with_port in ["example.com:80", "127.0.0.1:8080", "[::1]:80", "a:x", "a:99999"] {
+            assert_eq!(host(&json!(with_port)), Err("must not have a port".to_owned()), "{with_port}");
+        }
+        for bad in ["a b", "a..b", "-a-.com", "256.0.0.1", "a/b", "[::1", "é.com"] {
+            assert_eq!(host(&json!(bad)), Err(format!("invalid value: {bad}")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn route_hosts_have_one_wildcard_at_an_end() {
+        for good in ["example.com", "example.com:8000", "*.example.com", "example.*", "example.*:80", "*.a.com:80"] {
+            assert_eq!(wildcard_host_and_port(&json!(good)), Ok(()), "{good}");
+        }
+        let place = "invalid wildcard: must be placed at leftmost or rightmost label";
+        let table = [
+            ("*.a.*", "invalid wildcard: must have at most one wildcard"),
+            ("a.*.com", place),
+            ("*", place),
+            ("*a.com", place),
+            ("a:b", "invalid value: a:b"),
+            ("a b", "invalid value: a b"),
+        ];
+        for (bad, text) in table {
+            assert_eq!(wildcard_host_and_port(&json!(bad)), Err(text.to_owned()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn server_names_are_no_addresses() {
+        assert_eq!(wildcard_name(&json!("*.example.com")), Ok(()));
+        assert_eq!(wildcard_name(&json!("127.0.0.1")), Err("must not be an IP".to_owned()));
+        assert_eq!(wildcard_name(&json!("a.com:443")), Err("must not have a port".to_owned()));
+    }
+}

@@ -1,0 +1,148 @@
+//! Completes a record: every field present, defaults and automatic values filled in, and values
+//! brought into the one form in which they are stored.
+//!
+//! It judges nothing: what it cannot make sense of it leaves as it is, for `validate` to refuse.
+//! Completing a complete record changes nothing.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use crate::schema::rule::parse_uuid;
+use crate::schema::{Auto, Field, Makers, Rule, Schema, Type};
+
+impl Schema {
+    /// Fills what is absent and brings what is there into its stored form.
+    pub(super) fn complete(&self, record: &mut Map<String, Value>, makers: &Makers<'_>) {
+        for field in &self.fields {
+            let given = record.get_mut(field.name).filter(|value| !(value.is_null() && field.is_made_for_null()));
+            match given {
+                Some(value) => field.normalise(value, makers),
+                None => {
+                    let mut value = field.missing(makers);
+                    field.normalise(&mut value, makers);
+                    record.insert(field.name.to_owned(), value);
+                }
+            }
+        }
+    }
+}
+
+impl Field {
+    /// Ids and times are the gateway's own: null asks for them as absence does.
+    fn is_made_for_null(&self) -> bool {
+        matches!(self.auto, Some(Auto::Uuid | Auto::CreatedAt | Auto::UpdatedAt))
+    }
+
+    /// The value when none is given.
+    fn missing(&self, makers: &Makers<'_>) -> Value {
+        match (&self.auto, &self.default, &self.ty) {
+            (Some(auto), _, _) => makers.make(*auto),
+            (None, Some(default), _) => default.clone(),
+            (None, None, Type::Record(_)) if self.required => Value::Object(Map::new()),
+            _ => Value::Null,
+        }
+    }
+
+    fn normalise(&self, value: &mut Value, makers: &Makers<'_>) {
+        self.normalise_empty(value);
+        match (&self.ty, value) {
+            (Type::Record(schema), Value::Object(record)) => schema.complete(record, makers),
+            (Type::Array(element), Value::Array(elements)) => {
+                elements.iter_mut().for_each(|value| element.normalise(value, makers));
+            }
+            (Type::Set(element), Value::Array(elements)) => {
+                elements.iter_mut().for_each(|value| element.normalise(value, makers));
+                let mut seen = HashSet::new();
+                elements.retain(|value| seen.insert(value.clone()));
+            }
+            (Type::Map { values, .. }, Value::Object(entries)) => {
+                entries.values_mut().for_each(|value| values.normalise(value, makers));
+            }
+            (Type::Foreign { .. }, Value::Object(reference)) => {
+                if let Some(id) = reference.get("id").and_then(Value::as_str).and_then(parse_uuid) {
+                    *reference = Map::from_iter([("id".to_owned(), Value::String(id.to_string()))]);
+                }
+            }
+            (Type::Integer, value @ Value::Number(_)) => {
+                let fraction = value.as_i64().is_none().then(|| value.as_f64()).flatten();
+                if let Some(whole) = fraction.and_then(whole_number) {
+                    *value = Value::from(whole);
+                }
+            }
+            (Type::String, Value::String(text)) if self.rules.iter().any(|rule| matches!(rule, Rule::Uuid)) => {
+                if let Some(id) = parse_uuid(text) {
+                    *text = id.to_string();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Clients whose language has one empty table write `[]` for `{}` and the other way round.
+    fn normalise_empty(&self, value: &mut Value) {
+        match (&self.ty, &*value) {
+            (Type::Record(_) | Type::Map { .. }, Value::Array(elements)) if elements.is_empty() => {
+                *value = Value::Object(Map::new());
+            }
+            (Type::Array(_) | Type::Set(_), Value::Object(entries)) if entries.is_empty() => {
+                *value = Value::Array(Vec::new());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `5.0` is `5`; numbers that no longer count exactly are left alone.
+#[expect(clippy::cast_possible_truncation, reason = "whole and within ±2^53")]
+fn whole_number(number: f64) -> Option<i64> {
+    let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+    exact.then_some(number as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::random::SystemRandom;
+    use serde_json::json;
+
+    fn completed(schema: &Schema, record: &Value) -> Value {
+        let makers = Makers { clock: &ManualClock::at(1000), random: &SystemRandom };
+        let mut record = record.as_object().cloned().unwrap_or_default();
+        schema.complete(&mut record, &makers);
+        Value::Object(record)
+    }
+
+    #[test]
+    fn values_take_their_stored_form() {
+        let schema = Schema::new(vec![
+            Field::set("tags", Field::string("")),
+            Field::integer("port").default(80),
+            Field::foreign("service", "services", crate::schema::OnDelete::Restrict),
+            Field::record("config", Schema::new(vec![Field::boolean("on", true)])).required(),
+            Field::record("extra", Schema::new(vec![Field::boolean("on", true)])),
+        ]);
+        let id = "6F9619FF-8B86-D011-B42D-00CF4FC964FF";
+        assert_eq!(
+            completed(&schema, &json!({"tags": ["a", "b", "a"], "port": 5.0, "service": {"id": id, "name": "x"}})),
+            json!({"tags": ["a", "b"], "port": 5, "service": {"id": id.to_lowercase()}, "config": {"on": true}, "extra": null})
+        );
+        assert_eq!(
+            completed(&schema, &json!({"tags": {}, "port": null, "config": [], "extra": {}})),
+            json!({"tags": [], "port": null, "service": null, "config": {"on": true}, "extra": {"on": true}})
+        );
+    }
+
+    #[test]
+    fn a_null_id_is_made_and_a_null_secret_is_not() {
+        let schema = Schema::new(vec![
+            Field::integer("created_at").auto(Auto::CreatedAt),
+            Field::string("secret").auto(Auto::RandomString),
+        ]);
+        assert_eq!(
+            completed(&schema, &json!({"created_at": null, "secret": null})),
+            json!({"created_at": 1000, "secret": null})
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! Rules about several fields of a record, as data: what they say and what `/schemas` shows of
+//! them comes from the same description (contract gateway.md §4.1).
+
+use serde_json::{Map, Value, json};
+
+use crate::schema::validate::Phase;
+use crate::schema::{Rule, Violations};
+
+/// A rule that only code can tell. It sees the record with all defaults filled in, every field of
+/// it right by itself, and adds what it finds to the violations.
+pub type RecordCheck = fn(&Map<String, Value>, &mut Violations);
+
+/// One case of [`EntityCheck::ConditionalAtLeastOneOf`].
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// The case applies when the list contains any of these.
+    pub contains: &'static [&'static str],
+    /// The fields of which one must be set.
+    pub fields: &'static [&'static str],
+    /// What is said otherwise; `{fields}` stands for the quoted names.
+    pub message: &'static str,
+}
+
+/// What [`EntityCheck::Forbids`] does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forbidden {
+    /// Any value but null.
+    Anything,
+    /// Only `true`.
+    True,
+}
+
+/// A rule about several fields of a record. A field is set when it is neither null nor empty.
+#[derive(Debug, Clone)]
+pub enum EntityCheck {
+    /// At least one is set.
+    AtLeastOneOf(&'static [&'static str]),
+    /// One is set, and no more.
+    ExactlyOneOf(&'static [&'static str]),
+    /// Not more than one is set.
+    OnlyOneOf(&'static [&'static str]),
+    /// All are set, or none.
+    AllOrNone(&'static [&'static str]),
+    /// No two that are set have the same value.
+    Distinct(&'static [&'static str]),
+    /// When one field keeps a rule, another must keep one as well.
+    Conditional {
+        /// The field that decides.
+        if_field: &'static str,
+        /// What it must be for the rule to apply.
+        if_match: Rule,
+        /// The field the rule is about.
+        then_field: &'static str,
+        /// What it must be.
+        then_match: Rule,
+        /// What is said of the whole record; the usual text when `None`.
+        message: Option<&'static str>,
+    },
+    /// Which fields at least one of must be set depends on what a list contains; the first branch
+    /// that applies decides.
+    ConditionalAtLeastOneOf {
+        /// The list that decides.
+        if_field: &'static str,
+        /// The cases.
+        branches: Vec<Branch>,
+    },
+    /// When a list contains any of some strings, a field must not have a value.
+    Forbids {
+        /// The list that decides.
+        if_field: &'static str,
+        /// The strings.
+        contains: &'static [&'static str],
+        /// The field.
+        field: &'static str,
+        /// What it must not be.
+        value: Forbidden,
+        /// What is said of the field.
+        message: &'static str,
+    },
+    /// Anything else.
+    Custom {
+        /// What `/schemas` shows under `entity_checks`.
+        published: Value,
+        /// The rule.
+        check: RecordCheck,
+    },
+}
+
+impl EntityCheck {
+    /// Looks at the record, whose fields alone broke what `found` says, and adds to it.
+    pub(super) fn run(&self, record: &Map<String, Value>, phase: Phase, found: &mut Violations) {
+        let set = |names: &[&str]| names.iter().filter(|name| is_set(record.get(**name))).count();
+        match self {
+            Self::AtLeastOneOf(names) if set(names) == 0 => {
+                found.entity(format!("{}{}", phase.prefix(), text("at least one of these fields must be non-empty", names)));
+            }
+            Self::ExactlyOneOf(names) if set(names) != 1 => {
+                found.entity(text("exactly one of these fields must be non-empty", names));
+            }
+            Self::OnlyOneOf(names) if set(names) > 1 => {
+                found.entity(text("only one or none of these fields must be set", names));
+            }
+            Self::AllOrNone(names) if !matches!(set(names), 0) && set(names) != names.len() => {
+                found.entity(all_or_none(names));
+            }
+            Self::Distinct(names) if !are_distinct(record, names) => {
+                found.entity(text("values of these fields must be distinct", names));
+            }
+            Self::Conditional { if_field, if_match, then_field, then_match, message } => {
+                let condition = record.get(*if_field).unwrap_or(&Value::Null);
+                let applies = !condition.is_null() && !found.has(if_field) && if_match.verdict(condition).is_ok();
+                if let (true, Err(fault)) = (applies, then_match.verdict(record.get(*then_field).unwrap_or(&Value::Null))) {
+                    found.field_unless_known(then_field, fault);
+                    let usual = || format!("failed conditional validation given value of field '{if_field}'");
+                    found.entity(message.map_or_else(usual, str::to_owned));
+                }
+            }
+            Self::ConditionalAtLeastOneOf { if_field, branches } if !found.has(if_field) => {
+                let case = branches.iter().find(|branch| contains_any(record.get(*if_field), branch.contains));
+                if let Some(branch) = case.filter(|branch| set(branch.fields) == 0) {
+                    found.entity(branch.message.replace("{fields}", &quoted(branch.fields)));
+                }
+            }
+            Self::Forbids { if_field, contains, field, value, message } if !found.has(if_field) => {
+                let given = record.get(*field).unwrap_or(&Value::Null);
+                let broken = match value {
+                    Forbidden::Anything => !given.is_null(),
+                    Forbidden::True => *given == Value::Bool(true),
+                };
+                if broken && contains_any(record.get(*if_field), contains) {
+                    found.field(field, *message);
+                }
+            }
+            Self::Custom { check, .. } if found.is_empty() => check(record, found),
+            _ => {}
+        }
+    }
+
+    /// How `/schemas` shows the rule.
+    pub(super) fn published(&self) -> Value {
+        match self {
+            Self::AtLeastOneOf(names) => json!({"at_least_one_of": names}),
+            Self::ExactlyOneOf(names) => json!({"only_one_of": names}),
+            Self::OnlyOneOf(names) => json!({"mutually_exclusive": names}),
+            Self::AllOrNone(names) => json!({"mutually_required": names}),
+            Self::Distinct(names) => json!({"distinct": names}),
+            Self::Conditional { if_field, if_match, then_field, then_match, message } => {
+                let mut shown = json!({
+                    "if_field": if_field,
+                    "if_match": published_match(if_match),
+                    "then_field": then_field,
+                    "then_match": published_match(then_match),
+                });
+                if let (Some(message), Some(shown)) = (message, shown.as_object_mut()) {
+                    shown.insert("then_err".to_owned(), json!(message));
+                }
+                json!({ "conditional": shown })
+            }
+            Self::ConditionalAtLeastOneOf { if_field, branches } => {
+                let branches = branches.iter().map(|branch| {
+                    json!({"contains": branch.contains, "at_least_one_of": branch.fields, "err": branch.message})
+                });
+                json!({"conditional_at_least_one_of": {"if_field": if_field, "branches": branches.collect::<Vec<_>>()}})
+            }
+            Self::Forbids { if_field, contains, field, value, message } => {
+                let forbidden = match value {
+                    Forbidden::Anything => json!({"ne": "null"}),
+                    Forbidden::True => json!({"eq": true}),
+                };
+                json!({"forbidden": {"if_field": if_field, "contains": contains, "field": field, "match": forbidden, "err": message}})
+            }
+            Self::Custom { published, .. } => published.clone(),
+        }
+    }
+}
+
+/// The text for fields that belong together.
+pub(super) fn all_or_none(names: &[&str]) -> String {
+    text("all or none of these fields must be set", names)
+}
+
+fn text(sentence: &str, names: &[&str]) -> String {
+    format!("{sentence}: {}", quoted(names))
+}
+
+fn quoted(names: &[&str]) -> String {
+    format!("'{}'", names.join("', '"))
+}
+
+fn published_match(rule: &Rule) -> Value {
+    let (name, value) = rule.published();
+    Value::Object(Map::from_iter([(name.to_owned(), value)]))
+}
+
+/// Whether a value is neither null nor empty.
+pub(super) fn is_set(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(elements)) => !elements.is_empty(),
+        Some(Value::Object(entries)) => !entries.is_empty(),
+        Some(_) => true,
+    }
+}
+
+fn contains_any(list: Option<&Value>, wanted: &[&str]) -> bool {
+    let mut strings = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    strings.any(|element| wanted.contains(&element))
+}
+
+fn are_distinct(record: &Map<String, Value>, names: &[&str]) -> bool {
+    let values: Vec<&Value> = names.iter().filter_map(|name| record.get(*name)).filter(|value| is_set(Some(value))).collect();
+    values.iter().enumerate().all(|(position, value)| !values.iter().take(position).any(|earlier| earlier == value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(check: &EntityCheck, record: &Value, phase: Phase) -> Value {
+        let mut found = Violations::new();
+        if let Some(record) = record.as_object() {
+            check.run(record, phase, &mut found);
+        }
+        Value::Object(found.fields)
+    }
+
+    #[test]
+    fn each_check_says_its_text() {
+        let names: &[&str] = &["a", "b"];
+        let table = [
+            (EntityCheck::AtLeastOneOf(names), json!({"a": ""}), "at least one of these fields must be non-empty: 'a', 'b'"),
+            (EntityCheck::ExactlyOneOf(names), json!({"a": 1, "b": 2}), "exactly one of these fields must be non-empty: 'a', 'b'"),
+            (EntityCheck::OnlyOneOf(names), json!({"a": 1, "b": 2}), "only one or none of these fields must be set: 'a', 'b'"),
+            (EntityCheck::AllOrNone(names), json!({"a": 1}), "all or none of these fields must be set: 'a', 'b'"),
+            (EntityCheck::Distinct(names), json!({"a": 1, "b": 1}), "values of these fields must be distinct: 'a', 'b'"),
+        ];
+        for (check, record, text) in table {
+            assert_eq!(messages(&check, &record, Phase::Insert), json!({"@entity": [text]}), "{check:?}");
+        }
+    }
+
+    #[test]
+    fn at_least_one_of_says_when_it_is_an_update() {
+        let found = messages(&EntityCheck::AtLeastOneOf(&["a"]), &json!({}), Phase::Update);
+        assert_eq!(found, json!({"@entity": ["when updating, at least one of these fields must be non-empty: 'a'"]}));
+    }
+
+    #[test]
+    fn a_conditional_names_the_condition_and_the_field() {
+        let check = EntityCheck::Conditional {
+            if_field: "mandatory_scope",
+            if_match: Rule::Equals(json!(true)),
+            then_field: "scopes",
+            then_match: Rule::Present,
+            message: None,
+        };
+        let found = messages(&check, &json!({"mandatory_scope": true, "scopes": null}), Phase::Insert);
+        let text = "failed conditional validation given value of field 'mandatory_scope'";
+        assert_eq!(found, json!({"@entity": [text], "scopes": "required field missing"}));
+        assert_eq!(messages(&check, &json!({"mandatory_scope": true, "scopes": []}), Phase::Insert), json!({}));
+        assert_eq!(messages(&check, &json!({"mandatory_scope": false}), Phase::Insert), json!({}));
+    }
+}

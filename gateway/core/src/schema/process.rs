@@ -1,0 +1,277 @@
+//! From what a client sent to what is stored (contract gateway.md §2.2): shorthands are expanded,
+//! the record is completed, judged, and its secrets rewritten, in this order.
+//!
+//! Nothing here touches a store: references by unique name are resolved before, uniqueness and
+//! the existence of references are decided after.
+
+use serde_json::{Map, Value};
+
+use crate::collection::Document;
+use crate::schema::entity_check::{all_or_none, is_set};
+use crate::schema::validate::Phase;
+use crate::schema::{Auto, Makers, Schema, Transformation, Type, Violations};
+
+impl Schema {
+    /// The document of a POST or PUT: every field present, absent ones null.
+    pub fn process_insert(&self, input: Document, makers: &Makers<'_>) -> Result<Document, Violations> {
+        let mut document = self.expand(input);
+        self.complete(&mut document, makers);
+        let mut found = self.faults(&document, Phase::Insert);
+        for transformation in &self.transformations {
+            let asked = document.get(transformation.input) == Some(&Value::Bool(true));
+            if asked && !is_set(document.get(transformation.needs)) && !found.has(transformation.needs) {
+                found.entity(transformation.incomplete());
+            }
+        }
+        found.into_result()?;
+        for transformation in &self.transformations {
+            transformation.apply(&mut document);
+        }
+        Ok(document)
+    }
+
+    /// The document of a PATCH: records are merged key by key, everything else replaced, null
+    /// clears. The id stays what it is.
+    pub fn process_update(
+        &self,
+        stored: &Document,
+        patch: Document,
+        makers: &Makers<'_>,
+    ) -> Result<Document, Violations> {
+        let patch = self.expand(patch);
+        let mut document = self.merged(stored, &patch);
+        for field in &self.fields {
+            match field.auto {
+                Some(Auto::UpdatedAt) => drop(document.remove(field.name)),
+                Some(Auto::Uuid) => drop(stored.get(field.name).map(|id| document.insert(field.name.to_owned(), id.clone()))),
+                _ => {}
+            }
+        }
+        self.complete(&mut document, makers);
+        let mut found = self.faults(&document, Phase::Update);
+        let rewrites: Vec<Rewrite> =
+            self.transformations.iter().map(|transformation| transformation.on_update(stored, &patch, &document)).collect();
+        for (transformation, rewrite) in self.transformations.iter().zip(&rewrites) {
+            let judged = !found.has(transformation.input) && !found.has(transformation.needs);
+            if *rewrite == Rewrite::Refused && judged {
+                found.entity(transformation.incomplete());
+            }
+        }
+        found.into_result()?;
+        for (transformation, rewrite) in self.transformations.iter().zip(rewrites) {
+            if rewrite == Rewrite::Due {
+                transformation.apply(&mut document);
+            }
+        }
+        Ok(document)
+    }
+
+    /// Replaces shorthands by what they stand for; a field that is given itself wins. A shorthand
+    /// of the wrong type stays, so that its fault is reported.
+    fn expand(&self, mut input: Document) -> Document {
+        for shorthand in &self.shorthands {
+            match input.remove(shorthand.field.name) {
+                None | Some(Value::Null) => {}
+                Some(value) => match shorthand.field.validate_alone(&value) {
+                    Ok(()) => {
+                        for (name, value) in (shorthand.expand)(&value) {
+                            input.entry(name).or_insert(value);
+                        }
+                    }
+                    Err(_) => drop(input.insert(shorthand.field.name.to_owned(), value)),
+                },
+            }
+        }
+        if let Some(adjust) = self.adjust {
+            adjust(&mut input);
+        }
+        input
+    }
+
+    /// The stored record with the patch over it. What an older version stored and the schema no
+    /// longer knows is dropped; what the patch brings and the schema does not know is kept for
+    /// its fault.
+    fn merged(&self, stored: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
+        let known = stored.iter().filter(|(name, _)| self.field(name).is_some());
+        let mut merged: Map<String, Value> = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+        for (name, value) in patch {
+            let nested = match (self.field(name).map(|field| &field.ty), merged.get(name), value) {
+                (Some(Type::Record(schema)), Some(Value::Object(old)), Value::Object(new)) => {
+                    Some(Value::Object(schema.merged(old, new)))
+                }
+                _ => None,
+            };
+            merged.insert(name.clone(), nested.unwrap_or_else(|| value.clone()));
+        }
+        merged
+    }
+}
+
+/// What an update means for a rewritten value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rewrite {
+    /// The stored value, rewritten or not, stays.
+    None,
+    /// The new value is rewritten if that is asked for.
+    Due,
+    /// One was given without the other.
+    Refused,
+}
+
+impl Transformation {
+    fn incomplete(&self) -> String {
+        all_or_none(&[self.input, self.needs])
+    }
+
+    fn on_update(&self, stored: &Document, patch: &Document, merged: &Document) -> Rewrite {
+        let asked = merged.get(self.input) == Some(&Value::Bool(true));
+        let same_value = patch.get(self.needs).is_some() && patch.get(self.needs) == stored.get(self.needs);
+        if same_value && merged.get(self.input) == stored.get(self.input) {
+            return Rewrite::None;
+        }
+        match (is_set(patch.get(self.input)), is_set(patch.get(self.needs))) {
+            (true, true) => Rewrite::Due,
+            // A cleared value leaves nothing to rewrite.
+            (false, false) if !(asked && patch.contains_key(self.needs)) => Rewrite::None,
+            _ => Rewrite::Refused,
+        }
+    }
+
+    fn apply(&self, document: &mut Document) {
+        if document.get(self.input) != Some(&Value::Bool(true)) {
+            return;
+        }
+        if let Some(Value::String(value)) = document.get_mut(self.needs) {
+            *value = (self.on_write)(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::random::SystemRandom;
+    use crate::schema::{EntityCheck, Field};
+    use serde_json::json;
+
+    fn document(value: Value) -> Document {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    fn insert(schema: &Schema, input: Value) -> Result<Value, Value> {
+        let clock = ManualClock::at(1000);
+        let makers = Makers { clock: &clock, random: &SystemRandom };
+        schema.process_insert(document(input), &makers).map(Value::Object).map_err(|found| Value::Object(found.fields))
+    }
+
+    fn update(schema: &Schema, stored: &Value, patch: Value) -> Result<Value, Value> {
+        let clock = ManualClock::at(2000);
+        let makers = Makers { clock: &clock, random: &SystemRandom };
+        let updated = schema.process_update(&document(stored.clone()), document(patch), &makers);
+        updated.map(Value::Object).map_err(|found| Value::Object(found.fields))
+    }
+
+    fn credential() -> Schema {
+        Schema::new(vec![
+            Field::string("client_secret").auto(Auto::RandomString),
+            Field::boolean("hash_secret", false),
+            Field::string("name"),
+        ])
+        .transformation(Transformation {
+            input: "hash_secret",
+            needs: "client_secret",
+            on_write: |clear| format!("hashed:{clear}"),
+        })
+    }
+
+    const TOGETHER: &str = "all or none of these fields must be set: 'hash_secret', 'client_secret'";
+
+    #[test]
+    fn an_insert_hashes_the_secret_it_is_asked_to_hash() {
+        let schema = credential();
+        let plain = insert(&schema, json!({"client_secret": "s"}));
+        assert_eq!(plain, Ok(json!({"client_secret": "s", "hash_secret": false, "name": null})));
+        let hashed = insert(&schema, json!({"client_secret": "s", "hash_secret": true}));
+        assert_eq!(hashed, Ok(json!({"client_secret": "hashed:s", "hash_secret": true, "name": null})));
+        let made = insert(&schema, json!({"hash_secret": true}));
+        assert!(made.is_ok_and(|made| made["client_secret"].as_str().is_some_and(|text| text.len() == 39)));
+        let nothing = insert(&schema, json!({"client_secret": null, "hash_secret": true}));
+        assert_eq!(nothing, Err(json!({"@entity": [TOGETHER]})));
+        let unset = insert(&schema, json!({"hash_secret": null}));
+        assert_eq!(unset, Err(json!({"hash_secret": "required field missing"})));
+    }
+
+    #[test]
+    fn an_update_takes_both_secret_fields_or_neither() {
+        let schema = credential();
+        let stored = json!({"client_secret": "hashed:s", "hash_secret": true, "name": null});
+        let refused = Err(json!({"@entity": [TOGETHER]}));
+        for patch in [
+            json!({"client_secret": "t"}),
+            json!({"hash_secret": true}),
+            json!({"hash_secret": false}),
+            json!({"client_secret": null}),
+            json!({"client_secret": null, "hash_secret": true}),
+        ] {
+            assert_eq!(update(&schema, &stored, patch.clone()), refused, "{patch}");
+        }
+        let table = [
+            (json!({"client_secret": "hashed:s"}), json!({"client_secret": "hashed:s", "hash_secret": true, "name": null})),
+            (
+                json!({"client_secret": "hashed:s", "hash_secret": true}),
+                json!({"client_secret": "hashed:s", "hash_secret": true, "name": null}),
+            ),
+            (
+                json!({"client_secret": "t", "hash_secret": true}),
+                json!({"client_secret": "hashed:t", "hash_secret": true, "name": null}),
+            ),
+            (
+                json!({"client_secret": "t", "hash_secret": false}),
+                json!({"client_secret": "t", "hash_secret": false, "name": null}),
+            ),
+            (json!({"name": "n"}), json!({"client_secret": "hashed:s", "hash_secret": true, "name": "n"})),
+        ];
+        for (patch, wanted) in table {
+            assert_eq!(update(&schema, &stored, patch.clone()), Ok(wanted), "{patch}");
+        }
+    }
+
+    #[test]
+    fn hashing_a_secret_that_was_stored_plain_hashes_it_even_when_it_is_the_same() {
+        let stored = json!({"client_secret": "s", "hash_secret": false, "name": null});
+        let updated = update(&credential(), &stored, json!({"client_secret": "s", "hash_secret": true}));
+        assert_eq!(updated, Ok(json!({"client_secret": "hashed:s", "hash_secret": true, "name": null})));
+    }
+
+    #[test]
+    fn records_merge_and_lists_are_replaced() {
+        let inner = Schema::new(vec![Field::integer("a").default(1).required(), Field::strings("b")]);
+        let schema = Schema::new(vec![
+            Field::string("id").auto(Auto::Uuid),
+            Field::integer("updated_at").auto(Auto::UpdatedAt),
+            Field::record("config", inner).required(),
+            Field::string("name"),
+        ]);
+        let stored = json!({"id": "i", "updated_at": 5, "config": {"a": 7, "b": ["x", "y"], "gone": 1}, "name": "n"});
+        assert_eq!(
+            update(&schema, &stored, json!({"id": "other", "updated_at": 1, "config": {"b": ["z"]}, "name": null})),
+            Ok(json!({"id": "i", "updated_at": 2000, "config": {"a": 7, "b": ["z"]}, "name": null}))
+        );
+        assert_eq!(
+            update(&schema, &stored, json!({"config": {"a": null, "c": 1}, "d": 2})),
+            Err(json!({"config": {"a": "required field missing", "c": "unknown field"}, "d": "unknown field"}))
+        );
+    }
+
+    #[test]
+    fn an_update_says_so_when_it_would_leave_nothing() {
+        let schema = Schema::new(vec![Field::string("a"), Field::string("b")])
+            .entity_check(EntityCheck::AtLeastOneOf(&["a", "b"]));
+        let text = "when updating, at least one of these fields must be non-empty: 'a', 'b'";
+        assert_eq!(
+            update(&schema, &json!({"a": "x", "b": null}), json!({"a": null})),
+            Err(json!({"@entity": [text]}))
+        );
+    }
+}

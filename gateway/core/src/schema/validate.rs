@@ -1,0 +1,211 @@
+//! Judges a complete record by its schema. All faults are collected; texts as in contract
+//! gateway.md §4.1.
+
+use serde_json::{Map, Value};
+
+use crate::collection::Document;
+use crate::schema::rule::parse_uuid;
+use crate::schema::{Field, Rule, Schema, Type, Violations};
+
+/// Which write a document is for; an update words some messages differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// A whole document.
+    Insert,
+    /// A change of a stored document.
+    Update,
+}
+
+impl Phase {
+    /// What comes before a message about missing values.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::Insert => "",
+            Self::Update => "when updating, ",
+        }
+    }
+}
+
+impl Schema {
+    /// Whether the document, defaults filled in, keeps the schema. Absent fields count as null.
+    pub fn validate(&self, document: &Document) -> Result<(), Violations> {
+        self.faults(document, Phase::Insert).into_result()
+    }
+
+    pub(super) fn faults(&self, record: &Map<String, Value>, phase: Phase) -> Violations {
+        let mut found = Violations::new();
+        for field in &self.fields {
+            if let Some(fault) = field.fault(record.get(field.name).unwrap_or(&Value::Null), phase) {
+                found.fields.insert(field.name.to_owned(), fault);
+            }
+        }
+        for unknown in record.keys().filter(|name| self.field(name).is_none()) {
+            found.field(unknown, "unknown field");
+        }
+        for check in &self.checks {
+            check.run(record, phase, &mut found);
+        }
+        found
+    }
+
+    /// The fault of a nested record: a map, or the message of the last rule.
+    fn nested_fault(&self, record: &Map<String, Value>, phase: Phase) -> Option<Value> {
+        let found = self.faults(record, phase);
+        if !found.is_empty() {
+            return Some(Value::Object(found.fields));
+        }
+        let verdict = self.overall.map(|overall| overall(&Value::Object(record.clone())));
+        verdict.and_then(Result::err).map(Value::String)
+    }
+}
+
+impl Field {
+    /// The first rule that one value breaks, for values that come alone: a second key in a path.
+    pub fn validate_alone(&self, value: &Value) -> Result<(), String> {
+        match self.fault(value, Phase::Insert) {
+            None => Ok(()),
+            Some(Value::String(message)) => Err(message),
+            Some(nested) => Err(super::lua_text::compact(&nested)),
+        }
+    }
+
+    /// What is wrong with the value: a message, or a mirror of its shape.
+    fn fault(&self, value: &Value, phase: Phase) -> Option<Value> {
+        if value.is_null() {
+            let missing = self.required.then(|| "required field missing".to_owned());
+            return missing.or_else(|| self.broken(value, |rule| matches!(rule, Rule::Present | Rule::Equals(_)))).map(Value::String);
+        }
+        // A field that must be null has nothing else to say about a value.
+        let refused = self.broken(value, |rule| matches!(rule, Rule::Null)).map(Value::String);
+        refused
+            .or_else(|| self.type_fault(value, phase))
+            .or_else(|| self.broken(value, Rule::precedes_length).map(Value::String))
+            .or_else(|| self.is_refused_as_empty(value).then(|| Value::from("length must be at least 1")))
+            .or_else(|| self.broken(value, |rule| !rule.precedes_length()).map(Value::String))
+    }
+
+    fn broken(&self, value: &Value, considered: impl Fn(&Rule) -> bool) -> Option<String> {
+        self.rules.iter().filter(|rule| considered(rule)).find_map(|rule| rule.verdict(value).err())
+    }
+
+    fn is_refused_as_empty(&self, value: &Value) -> bool {
+        !self.empty_allowed && value.as_str() == Some("")
+    }
+
+    fn type_fault(&self, value: &Value, phase: Phase) -> Option<Value> {
+        match (&self.ty, value) {
+            (Type::String, Value::String(text)) => text_fault(text),
+            (Type::Integer, Value::Number(number)) if number.is_i64() => None,
+            (Type::Number, Value::Number(_)) | (Type::Boolean, Value::Bool(_)) => None,
+            (Type::Array(element) | Type::Set(element), Value::Array(elements)) => {
+                elements_fault(element, elements, phase)
+            }
+            (Type::Map { keys, values }, Value::Object(entries)) => entries.iter().find_map(|(name, value)| {
+                keys.fault(&Value::String(name.clone()), phase).or_else(|| values.element_fault(value, phase))
+            }),
+            (Type::Record(schema), Value::Object(record)) => schema.nested_fault(record, phase),
+            (Type::Foreign { .. }, _) => reference_fault(value),
+            (ty, _) => Some(Value::from(expected(ty))),
+        }
+    }
+
+    /// Elements may not be null.
+    fn element_fault(&self, value: &Value, phase: Phase) -> Option<Value> {
+        if value.is_null() { Some(Value::from("required field missing")) } else { self.fault(value, phase) }
+    }
+}
+
+/// Databases do not keep NUL in text.
+fn text_fault(text: &str) -> Option<Value> {
+    text.contains('\0').then(|| Value::from("must not contain NUL characters"))
+}
+
+/// Faults by position, up to the last faulty element.
+fn elements_fault(element: &Field, elements: &[Value], phase: Phase) -> Option<Value> {
+    let mut faults: Vec<Value> =
+        elements.iter().map(|value| element.element_fault(value, phase).unwrap_or(Value::Null)).collect();
+    let last = faults.iter().rposition(|fault| !fault.is_null())?;
+    faults.truncate(last + 1);
+    Some(Value::Array(faults))
+}
+
+fn reference_fault(value: &Value) -> Option<Value> {
+    let message = match value.get("id") {
+        None => "missing primary key",
+        Some(Value::Null) => "required field missing",
+        Some(Value::String(id)) if parse_uuid(id).is_some() => return None,
+        Some(Value::String(_)) => "expected a valid UUID",
+        Some(_) => "expected a string",
+    };
+    Some(Value::Object(Map::from_iter([("id".to_owned(), Value::from(message))])))
+}
+
+fn expected(ty: &Type) -> &'static str {
+    match ty {
+        Type::String => "expected a string",
+        Type::Integer => "expected an integer",
+        Type::Number => "expected a number",
+        Type::Boolean => "expected a boolean",
+        Type::Array(_) => "expected an array",
+        Type::Set(_) => "expected a set",
+        Type::Map { .. } => "expected a map",
+        Type::Record(_) | Type::Foreign { .. } => "expected a record",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::OnDelete;
+    use serde_json::json;
+
+    fn fault(field: &Field, value: &Value) -> Value {
+        field.fault(value, Phase::Insert).unwrap_or(Value::Null)
+    }
+
+    #[test]
+    fn each_type_says_what_it_expected() {
+        let text = || Field::string("");
+        let inner = Schema::new(vec![Field::integer("n").required()]);
+        let service = || Field::foreign("", "services", OnDelete::Restrict);
+        let table = [
+            (text(), json!(5), json!("expected a string")),
+            (text(), json!(""), json!("length must be at least 1")),
+            (text().empty_allowed(), json!(""), Value::Null),
+            (text().one_of(&["a"]), json!(""), json!("expected one of: a")),
+            (text(), json!("a\u{0}b"), json!("must not contain NUL characters")),
+            (text().required(), Value::Null, json!("required field missing")),
+            (text(), Value::Null, Value::Null),
+            (Field::integer(""), json!(1.5), json!("expected an integer")),
+            (Field::integer(""), json!("1"), json!("expected an integer")),
+            (Field::number(""), json!("1"), json!("expected a number")),
+            (Field::boolean("", true), json!("true"), json!("expected a boolean")),
+            (Field::strings(""), json!("a"), json!("expected an array")),
+            (Field::strings(""), json!(["a", 1, null, "b"]), json!([null, "expected a string", "required field missing"])),
+            (Field::set("", text()), json!({"a": 1}), json!("expected a set")),
+            (Field::map("", text(), text()), json!("a"), json!("expected a map")),
+            (Field::map("", text(), text()), json!({"a": 1}), json!("expected a string")),
+            (Field::record("", inner.clone()), json!("a"), json!("expected a record")),
+            (Field::record("", inner), json!({"x": 1}), json!({"n": "required field missing", "x": "unknown field"})),
+            (service(), json!({}), json!({"id": "missing primary key"})),
+            (service(), json!("x"), json!({"id": "missing primary key"})),
+            (service(), json!({"id": "x"}), json!({"id": "expected a valid UUID"})),
+            (service().rule(Rule::Null), json!({"id": "x"}), json!("value must be null")),
+        ];
+        for (field, value, wanted) in table {
+            assert_eq!(fault(&field, &value), wanted, "{:?} {value}", field.ty);
+        }
+    }
+
+    #[test]
+    fn the_last_rule_is_said_only_when_nothing_else_is_wrong() {
+        let schema = Schema::new(vec![Field::boolean("on", false)]).overall(|record| match record.get("on") {
+            Some(Value::Bool(true)) => Ok(()),
+            _ => Err("must be on".to_owned()),
+        });
+        let field = Field::record("config", schema);
+        assert_eq!(fault(&field, &json!({"on": false})), json!("must be on"));
+        assert_eq!(fault(&field, &json!({"on": 1})), json!({"on": "expected a boolean"}));
+        assert_eq!(fault(&field, &json!({"on": true})), Value::Null);
+    }
+}

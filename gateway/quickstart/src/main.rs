@@ -1,0 +1,155 @@
+//! `tollgate-quickstart`: a gateway, the tutorial's two sites, and everything set up between them.
+
+use std::error::Error;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tollgate_quickstart::certificate::{self, KeptCertificate};
+use tollgate_quickstart::operator::Call;
+use tollgate_quickstart::process::Process;
+use tollgate_quickstart::tutorial::{Addresses, Tutorial};
+use tollgate_quickstart::{Gateway, gateway};
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Starts a gateway and the Step On tutorial around it, and ends both at Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The gateway's program; the one beside this program unless given.
+    #[arg(long)]
+    gateway: Option<PathBuf>,
+    /// Where the gateway keeps its database and its certificate.
+    #[arg(long, default_value = ".quickstart")]
+    data: PathBuf,
+    /// The proxy's HTTP port.
+    #[arg(long, default_value_t = 8000)]
+    proxy_http: u16,
+    /// The proxy's HTTPS port.
+    #[arg(long, default_value_t = 8443)]
+    proxy_https: u16,
+    /// The Admin API's port.
+    #[arg(long, default_value_t = 8001)]
+    admin: u16,
+    /// The port of status and metrics.
+    #[arg(long, default_value_t = 8007)]
+    status: u16,
+    /// Step On's port.
+    #[arg(long, default_value_t = 3000)]
+    step_on: u16,
+    /// Shoe Fly Shoe's port.
+    #[arg(long, default_value_t = 3001)]
+    shoe_store: u16,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut line = format!("tollgate-quickstart: {error}");
+            let mut cause = error.source();
+            while let Some(inner) = cause {
+                line.push_str(&format!(": {inner}"));
+                cause = inner.source();
+            }
+            say(&mut std::io::stderr(), &line);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    std::fs::create_dir_all(&arguments.data)?;
+    let certificate = certificate::keep_in(&arguments.data)?;
+    let mut process = start(&arguments, &certificate)?;
+    let gateway = Gateway::on(
+        loopback(arguments.proxy_https),
+        loopback(arguments.admin),
+        loopback(arguments.status),
+        certificate.certificate,
+    )?;
+    wait_for(&gateway, &mut process).await?;
+
+    let mut out = std::io::stdout();
+    say(&mut out, "The gateway is up. Setting it up through its Admin API:\n");
+    let addresses = Addresses { step_on: loopback(arguments.step_on), shoe_store: loopback(arguments.shoe_store) };
+    let tutorial = Tutorial::start(&gateway, addresses, &mut |call: &Call| say(&mut out, &call.to_string())).await?;
+    let mut out = std::io::stdout();
+    say(&mut out, &format!("Step On's API and authorization page: https://{}/", tutorial.step_on.address()));
+    say(&mut out, "(It signs its own certificate: your browser will ask once.)");
+    say(&mut out, &format!("Shoe Fly Shoe: {}", tutorial.shoe_store.url()));
+    say(&mut out, "\nOpen the store, connect Step On, and see the discount. Ctrl-C ends everything.");
+
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    say(&mut out, "Ending.");
+    drop(tutorial);
+    process.stop()?;
+    Ok(())
+}
+
+/// The gateway on the embedded store, its output in a file beside the store.
+fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Result<Process, Box<dyn Error>> {
+    let binary = match &arguments.gateway {
+        Some(binary) => binary.clone(),
+        None => std::env::current_exe()?.with_file_name("tollgate"),
+    };
+    let database = std::path::absolute(arguments.data.join("tollgate.db"))?;
+    let log = std::fs::File::create(arguments.data.join("gateway.log"))?;
+    let mut command = Command::new(&binary);
+    command
+        .args(["run", "--migrate"])
+        .env("TOLLGATE_DATA_DIRECTORY", std::path::absolute(&arguments.data)?)
+        .env("TOLLGATE_PROXY_HTTP_LISTEN", loopback(arguments.proxy_http).to_string())
+        .env("TOLLGATE_PROXY_HTTPS_LISTEN", loopback(arguments.proxy_https).to_string())
+        .env("TOLLGATE_ADMIN_LISTEN", loopback(arguments.admin).to_string())
+        .env("TOLLGATE_STATUS_LISTEN", loopback(arguments.status).to_string())
+        .env("TOLLGATE_DATABASE_URL", format!("sqlite:{}", database.display()))
+        .env("TOLLGATE_TLS_CERTIFICATE", std::path::absolute(&certificate.certificate_file)?)
+        .env("TOLLGATE_TLS_KEY", std::path::absolute(&certificate.key_file)?)
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    Process::start(&mut command).map_err(|error| format!("cannot start {}: {error}", binary.display()).into())
+}
+
+/// Ready, or the reason why it will never be.
+async fn wait_for(gateway: &Gateway, process: &mut Process) -> Result<(), Box<dyn Error>> {
+    let ready = gateway.ready_within(READY_WITHIN);
+    tokio::pin!(ready);
+    loop {
+        tokio::select! {
+            outcome = &mut ready => {
+                outcome.map_err(|error: gateway::Error| format!("{error}; see gateway.log in the data folder"))?;
+                // Another gateway may have answered on these ports while ours gave up.
+                return match process.ended()? {
+                    None => Ok(()),
+                    Some(status) => Err(format!("the gateway ended ({status}); see gateway.log in the data folder").into()),
+                };
+            }
+            () = tokio::time::sleep(Duration::from_millis(100)) => {
+                if let Some(status) = process.ended()? {
+                    return Err(format!("the gateway ended ({status}); see gateway.log in the data folder").into());
+                }
+            }
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// A closed terminal is no reason to fail.
+fn say(out: &mut impl Write, line: &str) {
+    let _ = writeln!(out, "{line}");
+}

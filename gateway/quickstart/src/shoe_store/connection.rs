@@ -1,0 +1,148 @@
+//! The store's side of OAuth2 (RFC 6749 §4.1, RFC 7636): from the link to the refreshed token.
+
+use openssl::base64::encode_block;
+use openssl::sha::sha256;
+use reqwest::{Client, StatusCode};
+use serde::Deserialize;
+use url::Url;
+
+use crate::browser_session::{same_secret, unguessable};
+use crate::setup::SCOPES;
+use crate::step_on::StepCounts;
+
+/// A request for access that is under way: what must come back, and what proves that it is ours.
+#[derive(Clone)]
+pub(super) struct Pending {
+    state: String,
+    verifier: String,
+}
+
+/// What the store may use, once it is connected.
+#[derive(Clone, Deserialize)]
+pub(super) struct Tokens {
+    access_token: String,
+    refresh_token: Option<String>,
+}
+
+/// Why Step On gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The token endpoint refused, with its error code.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The access token is no longer good.
+    #[error("the connection has ended")]
+    Ended,
+    /// There was no usable answer.
+    #[error("no answer")]
+    Unavailable,
+}
+
+/// Step On, as the store sees it.
+pub(super) struct StepOnApi {
+    pub(super) client: Client,
+    pub(super) authorization_page: Url,
+    pub(super) token: Url,
+    pub(super) step_counts: Url,
+    pub(super) redirect_uri: Url,
+    pub(super) client_id: String,
+    pub(super) client_secret: String,
+}
+
+impl Pending {
+    /// A new request: an unguessable `state`, and a PKCE verifier of 64 characters.
+    pub(super) fn new() -> Self {
+        Self { state: unguessable(), verifier: unguessable() + &unguessable() }
+    }
+
+    /// Whether an answer belongs to this request (RFC 6749 §10.12).
+    pub(super) fn asked(&self, state: &str) -> bool {
+        same_secret(&self.state, state)
+    }
+
+    /// S256 (RFC 7636 §4.2), base64url without padding.
+    fn challenge(&self) -> String {
+        let encoded = encode_block(&sha256(self.verifier.as_bytes()));
+        encoded.trim_end_matches('=').replace('+', "-").replace('/', "_")
+    }
+}
+
+impl StepOnApi {
+    /// Step A: where the browser asks the user.
+    pub(super) fn authorization_url(&self, pending: &Pending) -> Url {
+        let mut url = self.authorization_page.clone();
+        url.query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &self.client_id)
+            .append_pair("redirect_uri", self.redirect_uri.as_str())
+            .append_pair("scope", &SCOPES.join(" "))
+            .append_pair("state", &pending.state)
+            .append_pair("code_challenge", &pending.challenge())
+            .append_pair("code_challenge_method", "S256");
+        url
+    }
+
+    /// Steps D and E: the code becomes tokens.
+    pub(super) async fn redeem(&self, pending: &Pending, code: &str) -> Result<Tokens, Error> {
+        self.tokens(&[
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", self.redirect_uri.as_str()),
+            ("code_verifier", &pending.verifier),
+        ])
+        .await
+    }
+
+    /// New tokens for the refresh token (RFC 6749 §6).
+    pub(super) async fn refresh(&self, tokens: &Tokens) -> Result<Tokens, Error> {
+        let refresh_token = tokens.refresh_token.as_deref().ok_or(Error::Ended)?;
+        let mut fresh = self.tokens(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await?;
+        fresh.refresh_token = fresh.refresh_token.or_else(|| tokens.refresh_token.clone());
+        Ok(fresh)
+    }
+
+    async fn tokens(&self, grant: &[(&str, &str)]) -> Result<Tokens, Error> {
+        #[derive(Deserialize)]
+        struct Refused {
+            error: String,
+        }
+        let request = self.client.post(self.token.clone()).basic_auth(&self.client_id, Some(&self.client_secret));
+        let answer = request.form(grant).send().await.map_err(|_| Error::Unavailable)?;
+        if answer.status().is_success() {
+            return answer.json().await.map_err(|_| Error::Unavailable);
+        }
+        let refused: Refused = answer.json().await.map_err(|_| Error::Unavailable)?;
+        Err(Error::Refused(refused.error))
+    }
+
+    /// The user's steps.
+    pub(super) async fn step_counts(&self, tokens: &Tokens) -> Result<StepCounts, Error> {
+        let request = self.client.get(self.step_counts.clone()).bearer_auth(&tokens.access_token);
+        let answer = request.send().await.map_err(|_| Error::Unavailable)?;
+        match answer.status() {
+            StatusCode::OK => answer.json().await.map_err(|_| Error::Unavailable),
+            StatusCode::UNAUTHORIZED => Err(Error::Ended),
+            _ => Err(Error::Unavailable),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_challenge_is_the_hashed_verifier_rfc7636_appendix_b() {
+        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned();
+        let pending = Pending { state: String::new(), verifier };
+        assert_eq!(pending.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+    }
+
+    #[test]
+    fn an_answer_belongs_to_the_request_with_its_state() {
+        let pending = Pending::new();
+        assert!(pending.asked(&pending.state.clone()));
+        assert!(!pending.asked("") && !pending.asked(&Pending::new().state));
+        assert_eq!(pending.verifier.len(), 64);
+    }
+}

@@ -1,0 +1,65 @@
+//! Step On: an API that counts steps, and the page on which its users let applications see them.
+
+mod application;
+mod authorization_page;
+mod step_counts;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::browser_session::{Sessions, Transport};
+use crate::certificate;
+use crate::gateway::Gateway;
+use crate::page;
+use crate::site::Site;
+use crate::tutorial::Error;
+
+pub(crate) use step_counts::StepCounts;
+
+use application::Applications;
+use authorization_page::Desk;
+
+/// What Step On has to be told.
+pub struct Settings {
+    /// The gateway in front of its API.
+    pub gateway: Gateway,
+    /// What the gateway knows its authorization page by.
+    pub provision_key: String,
+}
+
+/// Step On, running. It ends when this is dropped.
+#[derive(Debug)]
+pub struct StepOn {
+    site: Site,
+}
+
+impl StepOn {
+    /// Starts it.
+    pub fn start(listener: TcpListener, settings: Settings) -> Result<Self, Error> {
+        let client = settings.gateway.client()?;
+        let desk = Desk {
+            applications: Applications::registered_at(settings.gateway.admin.clone(), client.clone()),
+            authorize: settings.gateway.proxied("stepon/oauth2/authorize"),
+            provision_key: settings.provision_key,
+            client,
+            sessions: Sessions::new("__Host-stepon", Transport::Tls),
+        };
+        let routes = Router::new()
+            .route("/stepcounts", get(step_counts::show))
+            .route("/authorize", get(authorization_page::ask).post(authorization_page::decide))
+            .route("/login", post(authorization_page::log_in))
+            .route("/logout", post(authorization_page::log_out))
+            .route("/style.css", get(page::style))
+            .with_state(Arc::new(desk));
+        let certificate = certificate::self_signed("Step On")?;
+        Ok(Self { site: Site::secure(listener, routes, &certificate)? })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.site.address()
+    }
+}

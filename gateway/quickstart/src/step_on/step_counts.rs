@@ -1,0 +1,94 @@
+//! `GET /stepcounts`: the steps of a user.
+//!
+//! Behind the gateway the user is whoever `x-authenticated-userid` says: the gateway removes that
+//! header from what clients send. Called directly, `mock-logged-in-as` stands in for a login; a
+//! request that comes from the gateway (it carries a consumer) is never believed on that header.
+
+use axum::Json;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// The steps of one day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Day {
+    /// The day's name.
+    pub(crate) day: String,
+    /// Steps on that day.
+    pub(crate) steps: u32,
+}
+
+/// What the API answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StepCounts {
+    /// Whose steps.
+    pub(crate) user: String,
+    /// The last week.
+    pub(crate) days: Vec<Day>,
+    /// Their sum.
+    pub(crate) total: u32,
+}
+
+/// The users, with what they are called and their last week's steps.
+pub(super) const USERS: [(&str, [u32; 7]); 3] = [
+    ("clark", [12_400, 9_870, 15_020, 11_300, 8_460, 21_750, 17_200]),
+    ("annie", [6_200, 7_150, 5_890, 8_020, 6_640, 9_900, 4_200]),
+    ("bob", [1_980, 2_310, 1_540, 2_760, 3_020, 890, 1_500]),
+];
+
+const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+
+/// The endpoint.
+pub(super) async fn show(headers: HeaderMap) -> Response {
+    match user(&headers).and_then(of) {
+        Some(counts) => Json(counts).into_response(),
+        None => (StatusCode::UNAUTHORIZED, Json(json!({"message": "Who are you?"}))).into_response(),
+    }
+}
+
+fn user(headers: &HeaderMap) -> Option<&str> {
+    let through_gateway = headers.contains_key("x-consumer-id");
+    let direct = if through_gateway { None } else { headers.get("mock-logged-in-as") };
+    headers.get("x-authenticated-userid").or(direct)?.to_str().ok()
+}
+
+fn of(user: &str) -> Option<StepCounts> {
+    let (name, week) = USERS.iter().find(|(name, _)| *name == user)?;
+    let days = DAYS.iter().zip(week).map(|(day, &steps)| Day { day: (*day).to_owned(), steps }).collect();
+    Some(StepCounts { user: (*name).to_owned(), days, total: week.iter().sum() })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn the_user_is_the_gateways_or_the_mock_one() {
+        type Headers = &'static [(&'static str, &'static str)];
+        const GATEWAY: (&str, &str) = ("x-consumer-id", "1");
+        let cases: [(Headers, Option<&str>); 6] = [
+            (&[], None),
+            (&[("mock-logged-in-as", "bob")], Some("bob")),
+            (&[GATEWAY, ("x-authenticated-userid", "annie")], Some("annie")),
+            (&[GATEWAY, ("x-authenticated-userid", "annie"), ("mock-logged-in-as", "bob")], Some("annie")),
+            (&[GATEWAY, ("mock-logged-in-as", "bob")], None),
+            (&[GATEWAY], None),
+        ];
+        for (headers, expected) in cases {
+            let headers: HeaderMap = headers
+                .iter()
+                .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            assert_eq!(user(&headers), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn strangers_have_no_steps() {
+        assert_eq!(of("mallory"), None);
+        assert_eq!(of("bob").unwrap().total, 14_000);
+    }
+}

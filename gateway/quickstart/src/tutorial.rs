@@ -1,0 +1,105 @@
+//! The whole tutorial: both sites, in front of and behind a gateway that is configured for them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use url::Url;
+
+use crate::gateway::{self, Gateway};
+use crate::operator::{self, Call, Operator};
+use crate::setup;
+use crate::shoe_store::{self, ShoeStore};
+use crate::site;
+use crate::step_on::{self, StepOn};
+
+/// Where the two sites listen. Port 0 is any free one.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// Step On: API and authorization page, HTTPS.
+    pub step_on: SocketAddr,
+    /// Shoe Fly Shoe, HTTP.
+    pub shoe_store: SocketAddr,
+}
+
+/// Why the tutorial did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The gateway cannot be talked to.
+    #[error(transparent)]
+    Gateway(#[from] gateway::Error),
+    /// The gateway could not be configured.
+    #[error("cannot configure the gateway")]
+    Setup(#[from] operator::Error),
+    /// A site's address is none.
+    #[error("cannot make an address of {0}")]
+    Address(String, #[source] url::ParseError),
+    /// Step On has no certificate.
+    #[error(transparent)]
+    Certificate(#[from] crate::certificate::Error),
+    /// A site did not start.
+    #[error("cannot start a site")]
+    Site(#[from] site::Error),
+}
+
+/// Both sites, running. They end when this is dropped.
+pub struct Tutorial {
+    /// The API and its authorization page.
+    pub step_on: StepOn,
+    /// The store.
+    pub shoe_store: ShoeStore,
+    /// What the gateway was told.
+    pub configured: setup::Configured,
+}
+
+impl Tutorial {
+    /// Configures the gateway and starts both sites. `narrate` sees every Admin call.
+    pub async fn start(
+        gateway: &Gateway,
+        addresses: Addresses,
+        narrate: &mut (dyn FnMut(&Call) + Send),
+    ) -> Result<Self, Error> {
+        // Both listen before the gateway is told where.
+        let (step_on, step_on_address) = listen(addresses.step_on)?;
+        let (shoe_store, shoe_store_address) = listen(addresses.shoe_store)?;
+        let step_on_url = address(&format!("https://{step_on_address}/"))?;
+        let redirect_uri = address(&format!("http://{shoe_store_address}/callback"))?;
+
+        let mut operator = Operator::new(gateway.client()?, gateway.admin.clone(), narrate);
+        let configured = setup::configure(&mut operator, step_on_address, &redirect_uri).await?;
+        let step_on = StepOn::start(
+            step_on,
+            step_on::Settings { gateway: gateway.clone(), provision_key: configured.provision_key.clone() },
+        )?;
+        let shoe_store = ShoeStore::start(
+            shoe_store,
+            shoe_store::Settings {
+                gateway: gateway.clone(),
+                step_on: step_on_url,
+                redirect_uri,
+                client_id: configured.client_id.clone(),
+                client_secret: configured.client_secret.clone(),
+            },
+        )?;
+        Ok(Self { step_on, shoe_store, configured })
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn address(text: &str) -> Result<Url, Error> {
+    Url::parse(text).map_err(|error| Error::Address(text.to_owned(), error))
+}

@@ -1,0 +1,124 @@
+//! What a request must have to match: all criteria present must hold, any of a criterion's values will do.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use regex::Regex;
+
+use crate::header::HeaderCriterion;
+use crate::host::{HostPattern, NamePattern};
+
+/// What of a request routing looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'q> {
+    /// The method.
+    pub method: &'q str,
+    /// Whether the request came over TLS.
+    pub https: bool,
+    /// The host asked for, without port, in the case it was sent in.
+    pub host: Option<&'q str>,
+    /// The port in the host header, else the listener's.
+    pub port: Option<u16>,
+    /// The path, as [`crate::path::normalize`] leaves it.
+    pub path: &'q str,
+    /// The headers.
+    pub headers: &'q HeaderMap,
+    /// The TLS server name.
+    pub sni: Option<&'q str>,
+}
+
+/// What of the path matched, in bytes; `strip_path` strips as many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatchedPath {
+    /// The route has no paths.
+    None,
+    /// A plain prefix of this length.
+    Prefix(usize),
+    /// A regex matched a text of this length.
+    Regex {
+        /// The length of the text.
+        len: usize,
+    },
+}
+
+/// The criteria that the groups of a split route have in common.
+#[derive(Debug)]
+pub(crate) struct Criteria {
+    pub(crate) methods: Box<[Box<str>]>,
+    pub(crate) hosts: Box<[HostPattern]>,
+    pub(crate) headers: Box<[HeaderCriterion]>,
+    pub(crate) snis: Box<[NamePattern]>,
+}
+
+/// The path criterion of one group.
+#[derive(Debug)]
+pub(crate) enum PathCriterion {
+    Absent,
+    Prefixes(Box<[Box<str>]>),
+    Regexes(Box<[Regex]>),
+}
+
+/// A route, or one group of a split route, ready to be compared with requests.
+#[derive(Debug)]
+pub(crate) struct Matcher {
+    pub(crate) common: Arc<Criteria>,
+    pub(crate) path: PathCriterion,
+}
+
+impl Matcher {
+    /// What of the path matched, if everything does.
+    pub(crate) fn matches(&self, query: &Query<'_>) -> Option<MatchedPath> {
+        // The cheap ones first: regexes and headers are only looked at when all else holds.
+        let common = &self.common;
+        if !(common.method(query) && common.host(query) && common.sni(query)) {
+            return None;
+        }
+        let path = self.path.matches(query.path)?;
+        common.headers.iter().all(|header| header.matches(query.headers)).then_some(path)
+    }
+}
+
+impl Criteria {
+    fn method(&self, query: &Query<'_>) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|method| **method == *query.method)
+    }
+
+    fn host(&self, query: &Query<'_>) -> bool {
+        self.hosts.is_empty()
+            || query.host.is_some_and(|host| self.hosts.iter().any(|pattern| pattern.matches(host, query.port)))
+    }
+
+    /// Server names say nothing about a request without TLS, so they do not hold it back.
+    fn sni(&self, query: &Query<'_>) -> bool {
+        self.snis.is_empty()
+            || !query.https
+            || query.sni.is_some_and(|sni| {
+                let sni = without_final_dot(sni);
+                self.snis.iter().any(|pattern| pattern.matches(sni))
+            })
+    }
+}
+
+impl PathCriterion {
+    fn matches(&self, path: &str) -> Option<MatchedPath> {
+        match self {
+            Self::Absent => Some(MatchedPath::None),
+            Self::Prefixes(prefixes) => {
+                let prefix = prefixes.iter().find(|prefix| path.starts_with(&***prefix))?;
+                Some(MatchedPath::Prefix(prefix.len()))
+            }
+            Self::Regexes(regexes) => {
+                let found = regexes.iter().find_map(|regex| regex.find(path))?;
+                Some(MatchedPath::Regex { len: found.len() })
+            }
+        }
+    }
+}
+
+/// A fully qualified name's last dot is no part of it.
+pub(crate) fn without_final_dot(name: &str) -> &str {
+    match name.strip_suffix('.') {
+        Some(shorter) if !shorter.is_empty() => shorter,
+        _ => name,
+    }
+}

@@ -1,0 +1,88 @@
+//! The header criterion: one of a name's values is there.
+
+use http::HeaderMap;
+use regex::bytes::{Regex, RegexBuilder};
+
+/// A header name with the values of which a request must carry one.
+#[derive(Debug)]
+pub(crate) struct HeaderCriterion {
+    /// Lower-case, `-` for `_`.
+    name: Box<str>,
+    values: Box<[ValuePattern]>,
+}
+
+#[derive(Debug)]
+enum ValuePattern {
+    Equal(Box<str>),
+    Regex(Regex),
+}
+
+impl HeaderCriterion {
+    /// Reads a name and its values; a value of the form `~*re` is a regex.
+    ///
+    /// # Errors
+    /// The value that is not a regex, with what is wrong with it.
+    pub(crate) fn new<'v>(name: &str, values: &'v [String]) -> Result<Self, (&'v str, regex::Error)> {
+        let values = values.iter().map(|value| match value.strip_prefix("~*") {
+            Some(pattern) => RegexBuilder::new(pattern)
+                .case_insensitive(true)
+                .build()
+                .map(ValuePattern::Regex)
+                .map_err(|error| (pattern, error)),
+            None => Ok(ValuePattern::Equal(value.as_str().into())),
+        });
+        let name = name.to_ascii_lowercase().replace('_', "-").into();
+        Ok(Self { name, values: values.collect::<Result<_, _>>()? })
+    }
+
+    /// Whether any value of the header is one of the criterion's, in any case.
+    pub(crate) fn matches(&self, headers: &HeaderMap) -> bool {
+        headers.iter().any(|(name, value)| {
+            is_same_name(name.as_str(), &self.name)
+                && self.values.iter().any(|pattern| match pattern {
+                    ValuePattern::Equal(expected) => value.as_bytes().eq_ignore_ascii_case(expected.as_bytes()),
+                    ValuePattern::Regex(regex) => regex.is_match(value.as_bytes()),
+                })
+        })
+    }
+}
+
+/// `sent` is lower-case already, being a `HeaderName`; `expected` has no underscores.
+fn is_same_name(sent: &str, expected: &str) -> bool {
+    let fold = |byte| if byte == b'_' { b'-' } else { byte };
+    sent.len() == expected.len() && sent.bytes().map(fold).eq(expected.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn headers_match_by_the_table() {
+        let rows: [(&str, &[&str], &[(&str, &str)], bool); 9] = [
+            ("X-Version", &["v1"], &[("x-version", "V1")], true),
+            ("x-version", &["V1", "v2"], &[("x-version", "v2")], true),
+            ("x-version", &["v1"], &[("x-version", "v10")], false),
+            ("x-version", &["v1"], &[("x-version", "v3"), ("x-version", "v1")], true),
+            ("x_version", &["v1"], &[("x-version", "v1")], true),
+            ("x-version", &["v1"], &[("x_version", "v1")], true),
+            ("x-version", &["~*^V[0-9]+$"], &[("x-version", "v10")], true),
+            ("x-version", &["~*^v[0-9]+$"], &[("x-version", "vx")], false),
+            ("x-version", &["v1"], &[], false),
+        ];
+        for (name, values, sent, expected) in rows {
+            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+            let headers: HeaderMap = sent
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .fold(HeaderMap::new(), |mut map, (name, value)| {
+                    map.append(name, value);
+                    map
+                });
+            let criterion = HeaderCriterion::new(name, &values).unwrap();
+            assert_eq!(criterion.matches(&headers), expected, "{name} {values:?} {sent:?}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The path the upstream sees (contract gateway.md §6, path_handling v0).
+
+use std::borrow::Cow;
+
+use crate::criteria::MatchedPath;
+use crate::path::normalize::push_encoded;
+
+/// What a route does with the part of the path that it matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strip {
+    /// `strip_path: true`: the upstream does not see it.
+    Matched,
+    /// `strip_path: false`: the upstream sees the whole path.
+    Nothing,
+}
+
+/// Joins the service's path (`None` is `/`) and the request's, normalised, one; escaped for the
+/// request line.
+pub fn upstream_path<'p>(
+    service_path: Option<&'p str>,
+    request_path: &'p str,
+    matched: MatchedPath,
+    strip: Strip,
+) -> Cow<'p, str> {
+    let base = service_path.filter(|path| !path.is_empty()).unwrap_or("/");
+    match strip {
+        Strip::Matched => strip_matched(base, request_path, without_dots(remainder(request_path, matched))),
+        Strip::Nothing if base.ends_with('/') => join(base, request_path),
+        Strip::Nothing if request_path == "/" => escape(base),
+        Strip::Nothing => join(base, request_path),
+    }
+}
+
+/// What the route did not match. A text that a regex matched further in counts by its length.
+fn remainder(path: &str, matched: MatchedPath) -> &str {
+    let len = match matched {
+        MatchedPath::None => 1,
+        MatchedPath::Prefix(len) | MatchedPath::Regex { len } => len,
+    };
+    // A length inside of a character can only come from such a regex.
+    path.get(len..).unwrap_or_default()
+}
+
+/// A remainder must not climb: `/api../x` less `/api..` is no `../x`.
+fn without_dots(remainder: &str) -> &str {
+    match remainder {
+        "." | ".." => "",
+        other => other.strip_prefix("./").or_else(|| other.strip_prefix("../")).unwrap_or(other),
+    }
+}
+
+fn strip_matched<'p>(base: &'p str, request_path: &'p str, remainder: &'p str) -> Cow<'p, str> {
+    if !remainder.is_empty() {
+        return join(base, remainder);
+    }
+    // Nothing is left: the last slash is the request's to decide, except that a path has one.
+    let wants_slash = request_path.len() > 1 && request_path.ends_with('/');
+    match base.strip_suffix('/') {
+        Some("") => Cow::Borrowed("/"),
+        // The root asks for the base as it is.
+        Some(shorter) if !request_path.ends_with('/') => escape(shorter),
+        Some(_) => escape(base),
+        None if wants_slash => Cow::Owned(escape(base).into_owned() + "/"),
+        None => escape(base),
+    }
+}
+
+/// `base` and `rest` with exactly one slash between them.
+fn join<'p>(base: &'p str, rest: &'p str) -> Cow<'p, str> {
+    let base = base.strip_suffix('/').unwrap_or(base);
+    if base.is_empty() && rest.starts_with('/') {
+        return escape(rest);
+    }
+    let rest = rest.strip_prefix('/').unwrap_or(rest);
+    let mut joined = String::with_capacity(base.len() + rest.len() + 1);
+    joined.push_str(&escape(base));
+    joined.push('/');
+    joined.push_str(&escape(rest));
+    Cow::Owned(joined)
+}
+
+/// Encodes what a request line cannot hold; `%` and the reserved characters stay as they are.
+pub fn escape(path: &str) -> Cow<'_, str> {
+    if path.bytes().all(is_plain) {
+        return Cow::Borrowed(path);
+    }
+    let mut escaped = Vec::with_capacity(path.len() + 16);
+    for byte in path.bytes() {
+        if is_plain(byte) { escaped.push(byte) } else { push_encoded(&mut escaped, byte) }
+    }
+    Cow::Owned(escaped.into_iter().map(char::from).collect())
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@[]-_.~%".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upstream_path_follows_the_table() {
+        let rows = [
+            ("/", "/api", "/api", "/", "/api"),
+            ("/", "/api", "/api/", "/", "/api/"),
+            ("/", "/api", "/api/x", "/x", "/api/x"),
+            ("/", "/api", "/apix", "/x", "/apix"),
+            ("/v1", "/api", "/api", "/v1", "/v1/api"),
+            ("/v1", "/api", "/api/", "/v1/", "/v1/api/"),
+            ("/v1", "/api", "/api/x", "/v1/x", "/v1/api/x"),
+            ("/v1", "/api", "/apix", "/v1/x", "/v1/apix"),
+            ("/v1/", "/api", "/api", "/v1", "/v1/api"),
+            ("/v1/", "/api", "/api/", "/v1/", "/v1/api/"),
+            ("/v1/", "/api", "/api/x", "/v1/x", "/v1/api/x"),
+            ("/v1", "/api/", "/api/x", "/v1/x", "/v1/api/x"),
+            ("/v1", "/", "/", "/v1", "/v1"),
+            ("/v1/", "/", "/x", "/v1/x", "/v1/x"),
+        ];
+        for (service, route, request, stripped, kept) in rows {
+            let matched = MatchedPath::Prefix(route.len());
+            let of = |strip| upstream_path(Some(service), request, matched, strip).into_owned();
+            assert_eq!(of(Strip::Matched), stripped, "{service} {route} {request} stripped");
+            assert_eq!(of(Strip::Nothing), kept, "{service} {route} {request} kept");
+        }
+        assert_eq!(upstream_path(None, "/api/x", MatchedPath::Prefix(4), Strip::Matched), "/x");
+        assert_eq!(upstream_path(None, "/api/x", MatchedPath::Prefix(4), Strip::Nothing), "/api/x");
+    }
+
+    #[test]
+    fn a_remainder_does_not_climb() {
+        let rows = [
+            ("/api./x", "/v1/x"),
+            ("/api../x", "/v1/x"),
+            ("/api.", "/v1"),
+            ("/api..", "/v1"),
+            ("/api.x", "/v1/.x"),
+            ("/api...", "/v1/..."),
+        ];
+        for (request, expected) in rows {
+            assert_eq!(
+                upstream_path(Some("/v1"), request, MatchedPath::Prefix(4), Strip::Matched),
+                expected,
+                "{request}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_text_a_regex_matched_is_stripped() {
+        let matched = MatchedPath::Regex { len: "/users/42".len() };
+        assert_eq!(upstream_path(Some("/v1"), "/users/42/posts", matched, Strip::Matched), "/v1/posts");
+        assert_eq!(upstream_path(Some("/v1"), "/users/42", matched, Strip::Matched), "/v1");
+    }
+
+    #[test]
+    fn a_route_without_paths_strips_nothing() {
+        for strip in [Strip::Matched, Strip::Nothing] {
+            assert_eq!(upstream_path(Some("/v1"), "/x/y", MatchedPath::None, strip), "/v1/x/y");
+            assert_eq!(upstream_path(None, "/", MatchedPath::None, strip), "/");
+        }
+    }
+
+    #[test]
+    fn what_a_request_line_cannot_hold_is_escaped_again() {
+        let sent = upstream_path(Some("/v1"), "/a b/ä\"%2F~;=", MatchedPath::None, Strip::Nothing);
+        assert_eq!(sent, "/v1/a%20b/%C3%A4%22%2F~;=");
+        assert!(matches!(upstream_path(None, "/api/x", MatchedPath::Prefix(4), Strip::Matched), Cow::Borrowed("/x")));
+    }
+}

@@ -1,0 +1,157 @@
+//! The certificate for TLS clients: the operator's, or a self-signed one that is made on first
+//! start and kept, so that whoever has trusted it once can go on doing so.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, MsbOption};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
+use openssl::x509::{X509, X509NameBuilder};
+
+use crate::config::CertificateFiles;
+
+/// The certificate could not be made, kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file holds no certificate or key.
+    #[error("{path} holds no readable PEM {what}: {source}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// `certificate` or `private key`.
+        what: &'static str,
+        /// What OpenSSL says.
+        source: ErrorStack,
+    },
+    /// The key is not the certificate's.
+    #[error("{key} is not the key of {certificate}")]
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// Making the self-signed certificate failed.
+    #[error("a self-signed certificate could not be made: {0}")]
+    Make(#[from] ErrorStack),
+}
+
+/// The files to serve: the operator's after a look at them, or the kept self-signed ones.
+pub fn files(given: Option<&CertificateFiles>, data_directory: &Path) -> Result<CertificateFiles, Error> {
+    let files = match given {
+        Some(files) => files.clone(),
+        None => kept(data_directory)?,
+    };
+    check(&files)?;
+    Ok(files)
+}
+
+fn kept(directory: &Path) -> Result<CertificateFiles, Error> {
+    let files =
+        CertificateFiles { certificate: directory.join("self-signed.crt"), key: directory.join("self-signed.key") };
+    if files.certificate.exists() && files.key.exists() {
+        return Ok(files);
+    }
+    fs::create_dir_all(directory).map_err(|source| Error::File { path: directory.to_owned(), source })?;
+    let (certificate, key) = self_signed()?;
+    write(&files.key, &key.private_key_to_pem_pkcs8()?)?;
+    write(&files.certificate, &certificate.to_pem()?)?;
+    tracing::info!(certificate = %files.certificate.display(), "made a self-signed certificate");
+    Ok(files)
+}
+
+/// Readable by the owner alone from the first moment on.
+fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
+    written.map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+/// P-256, ten years, for this machine's names.
+fn self_signed() -> Result<(X509, PKey<Private>), ErrorStack> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
+    let mut name = X509NameBuilder::new()?;
+    name.append_entry_by_text("CN", "localhost")?;
+    let name = name.build();
+    let mut serial = BigNum::new()?;
+    serial.rand(159, MsbOption::MAYBE_ZERO, false)?;
+
+    let mut builder = X509::builder()?;
+    builder.set_version(2)?;
+    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
+    builder.set_subject_name(&name)?;
+    builder.set_issuer_name(&name)?;
+    builder.set_pubkey(&key)?;
+    builder.set_not_before(&*Asn1Time::days_from_now(0)?)?;
+    builder.set_not_after(&*Asn1Time::days_from_now(3650)?)?;
+    let names = SubjectAlternativeName::new()
+        .dns("localhost")
+        .ip("127.0.0.1")
+        .ip("::1")
+        .build(&builder.x509v3_context(None, None))?;
+    builder.append_extension(names)?;
+    // Its own authority, so that it can be added to a client's roots as it is.
+    builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
+    builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
+    builder.sign(&key, MessageDigest::sha256())?;
+    Ok((builder.build(), key))
+}
+
+fn check(files: &CertificateFiles) -> Result<(), Error> {
+    let read = |path: &PathBuf| fs::read(path).map_err(|source| Error::File { path: path.clone(), source });
+    let pem = |path: &PathBuf, what| {
+        let path = path.clone();
+        move |source| Error::Pem { path, what, source }
+    };
+    let certificate = X509::from_pem(&read(&files.certificate)?).map_err(pem(&files.certificate, "certificate"))?;
+    let key = PKey::private_key_from_pem(&read(&files.key)?).map_err(pem(&files.key, "private key"))?;
+    if certificate.public_key()?.public_eq(&key) {
+        Ok(())
+    } else {
+        Err(Error::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_self_signed_certificate_is_made_once_and_only_the_owner_reads_its_key() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = files(None, directory.path()).expect("made");
+        let made = fs::read(&first.certificate).expect("readable");
+        let second = files(None, directory.path()).expect("kept");
+        assert_eq!(made, fs::read(&second.certificate).expect("readable"));
+        let mode = fs::metadata(&first.key).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused() {
+        let (one, two) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+        let certificate = files(None, one.path()).expect("made").certificate;
+        let key = files(None, two.path()).expect("made").key;
+        let mixed = CertificateFiles { certificate, key };
+        assert!(matches!(files(Some(&mixed), one.path()), Err(Error::Mismatch { .. })));
+    }
+}

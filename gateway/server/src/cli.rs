@@ -1,0 +1,70 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An OAuth2 edge gateway: authorization server and token guard in front of your APIs.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway.
+    Run {
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+        /// Bring the database up to this version first. An embedded database always is.
+        #[arg(long)]
+        migrate: bool,
+    },
+    /// Report every problem of the configuration, with its place; exit 1 if there is one.
+    Check {
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Prepare the database for this version.
+    Migrate {
+        /// Which step.
+        #[command(subcommand)]
+        step: MigrateStep,
+    },
+    /// List every setting with its environment name and default.
+    Settings,
+}
+
+/// Steps of a migration.
+#[derive(Debug, Subcommand)]
+pub enum MigrateStep {
+    /// Apply what is missing.
+    Up {
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Show what is applied and what is missing.
+    Status {
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+}
+
+/// Where settings come from: `--set` over environment over file over default.
+#[derive(Debug, Clone, Args)]
+pub struct SettingsArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One setting, such as `--set proxy.http_listen=0.0.0.0:80`; may be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+}

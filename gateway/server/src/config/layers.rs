@@ -1,0 +1,188 @@
+//! Values of settings by source: flag over environment over file over default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_yaml::Value;
+
+use super::locate::Place;
+use super::setting::{SETTINGS, Setting};
+
+/// Where a value comes from, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody said anything.
+    Default,
+    /// The file, at this place.
+    File(String, Option<Place>),
+    /// An environment variable.
+    Environment(String),
+    /// `--set`.
+    Flag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(name, Some(place)) => write!(f, "{name}:{place}"),
+            Self::File(name, None) => f.write_str(name),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag => f.write_str("--set"),
+        }
+    }
+}
+
+/// Something wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub source: Source,
+    /// The setting, if it is one.
+    pub path: String,
+    /// What is wrong and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.source)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// The value of every setting, as text, with its source.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    values: BTreeMap<&'static str, (String, Source)>,
+    /// What was wrong with the file's shape and the flags' names.
+    pub problems: Vec<Problem>,
+}
+
+impl Layers {
+    /// The defaults.
+    pub fn defaults() -> Self {
+        let values = SETTINGS.iter().map(|s| (s.path, (s.default.to_owned(), Source::Default))).collect();
+        Self { values, problems: Vec::new() }
+    }
+
+    /// Lays a YAML file over what is there.
+    pub fn file(&mut self, name: &str, text: &str) {
+        match serde_yaml::from_str::<Value>(text) {
+            Ok(Value::Null) => {}
+            Ok(Value::Mapping(mapping)) => self.mapping(name, text, "", &mapping),
+            Ok(_) => self.problem(Source::File(name.to_owned(), None), "", "expected settings, such as `proxy:`"),
+            Err(error) => {
+                let source = Source::File(name.to_owned(), Place::of(&error));
+                self.problem(source, "", &format!("not readable as YAML: {error}"));
+            }
+        }
+    }
+
+    fn mapping(&mut self, name: &str, text: &str, above: &str, mapping: &serde_yaml::Mapping) {
+        for (key, value) in mapping {
+            let Some(key) = key.as_str() else {
+                self.problem(Source::File(name.to_owned(), None), above, "keys are names");
+                continue;
+            };
+            let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
+            let source = Source::File(name.to_owned(), Place::find(text, &path));
+            let is_section = SETTINGS.iter().any(|setting| section(setting.path) == Some(path.as_str()));
+            match (find(&path), value) {
+                (Some(setting), value) => match scalar(value) {
+                    Some(text) => self.put(setting, text, source),
+                    None => self.problem(source, &path, "expected one value or a list of values"),
+                },
+                (None, Value::Mapping(inner)) if is_section => self.mapping(name, text, &path, inner),
+                (None, Value::Null) if is_section => {}
+                (None, _) if is_section => self.problem(source, &path, "expected settings below this name"),
+                (None, _) => self.problem(source, &path, &unknown(&path)),
+            }
+        }
+    }
+
+    /// Lays environment variables over what is there. Variables that begin with `TOLLGATE_` and
+    /// name no setting are problems: a typing error must not change policy silently.
+    pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        let mut variables: Vec<_> = variables.filter(|(name, _)| name.starts_with("TOLLGATE_")).collect();
+        variables.sort();
+        for (name, value) in variables {
+            match SETTINGS.iter().find(|setting| setting.environment_name() == name) {
+                Some(setting) => self.put(setting, value, Source::Environment(name)),
+                // Kept free for the tests' own variables and the `--config` flag.
+                None if name.starts_with("TOLLGATE_TEST_") || name == "TOLLGATE_CONFIG" => {}
+                None => self.problem(Source::Environment(name), "", "no setting has this name; `tollgate settings` lists them"),
+            }
+        }
+    }
+
+    /// Lays `path=value` flags over what is there.
+    pub fn flags(&mut self, flags: &[String]) {
+        for flag in flags {
+            match flag.split_once('=') {
+                Some((path, value)) => match find(path) {
+                    Some(setting) => self.put(setting, value.to_owned(), Source::Flag),
+                    None => self.problem(Source::Flag, path, &unknown(path)),
+                },
+                None => self.problem(Source::Flag, flag, "expected PATH=VALUE"),
+            }
+        }
+    }
+
+    fn put(&mut self, setting: &Setting, value: String, source: Source) {
+        self.values.insert(setting.path, (value, source));
+    }
+
+    fn problem(&mut self, source: Source, path: &str, what: &str) {
+        self.problems.push(Problem { source, path: path.to_owned(), what: what.to_owned() });
+    }
+
+    /// Reads a setting's value with `parse`, whose error text is kept as a problem.
+    pub fn read<T>(&mut self, path: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let (text, source) = self.values.get(path).cloned()?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.problems.push(Problem { source, path: path.to_owned(), what });
+                None
+            }
+        }
+    }
+
+    /// Whether anybody said something about the setting.
+    pub fn is_given(&self, path: &str) -> bool {
+        self.values.get(path).is_some_and(|(_, source)| *source != Source::Default)
+    }
+}
+
+fn find(path: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.path == path)
+}
+
+fn section(path: &str) -> Option<&str> {
+    path.split_once('.').map(|(section, _)| section)
+}
+
+fn unknown(path: &str) -> String {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    let alike = SETTINGS.iter().find(|setting| setting.path.rsplit('.').next() == Some(last));
+    match alike {
+        Some(setting) => format!("unknown setting; did you mean {}?", setting.path),
+        None => "unknown setting; `tollgate settings` lists all".to_owned(),
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => Some(String::new()),
+        // YAML 1.1 readers make `off` a boolean; here it is a word of several settings.
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()),
+        Value::Sequence(items) => Some(items.iter().map(scalar).collect::<Option<Vec<_>>>()?.join(",")),
+        Value::Mapping(_) | Value::Tagged(_) => None,
+    }
+}

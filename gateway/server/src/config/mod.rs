@@ -1,0 +1,396 @@
+//! The gateway's own configuration (not that of routes and plugins, which the Admin API holds).
+//!
+//! Flag over environment over file over default. Unknown names are errors, and all problems are
+//! reported at once, those of the file with line and column. A [`Config`] is checked: nothing in it
+//! is left to be defaulted.
+
+mod layers;
+mod locate;
+mod setting;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use layers::{Layers, Problem, Source};
+pub use locate::Place;
+pub use setting::{SETTINGS, Setting};
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    StandardOutput,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Whether HTTPS upstreams are verified where their service does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamVerification {
+    /// Certificate and name are checked.
+    Verify,
+    /// Anything is accepted.
+    Skip,
+}
+
+/// A certificate given by the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM, leaf first.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+/// The settings of the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Plain HTTP.
+    pub http_listen: Option<SocketAddr>,
+    /// TLS.
+    pub https_listen: Option<SocketAddr>,
+    /// Worker threads, at least one.
+    pub threads: usize,
+    /// Idle client connections.
+    pub keepalive_timeout: Duration,
+    /// Between two reads from a client.
+    pub read_timeout: Duration,
+    /// Between two writes to a client.
+    pub write_timeout: Duration,
+    /// After SIGTERM.
+    pub drain_timeout: Duration,
+    /// Where a service does not say.
+    pub upstream_verification: UpstreamVerification,
+}
+
+/// The settings of the store.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Database {
+    /// `sqlite:PATH` or `postgres://…`; holds the password.
+    pub url: String,
+    /// Hard cap of this process.
+    pub max_connections: usize,
+    /// Bounded wait for a connection.
+    pub acquire_timeout: Duration,
+    /// Bounded run of a statement.
+    pub statement_timeout: Duration,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Whether it is the embedded store.
+    pub fn is_embedded(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+}
+
+/// The settings of the token cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenCache {
+    /// Bound of its weight.
+    pub max_bytes: u64,
+    /// Life of a negative entry.
+    pub negative_ttl: Duration,
+}
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What the gateway makes for itself.
+    pub data_directory: PathBuf,
+    /// The data plane.
+    pub proxy: Proxy,
+    /// The operator's certificate; `None`: a self-signed one.
+    pub certificate: Option<CertificateFiles>,
+    /// The Admin API.
+    pub admin_listen: SocketAddr,
+    /// Liveness, readiness, metrics.
+    pub status_listen: SocketAddr,
+    /// The store.
+    pub database: Database,
+    /// The token cache.
+    pub token_cache: TokenCache,
+    /// Proxies in front that are believed.
+    pub trusted_ips: Vec<IpNet>,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// Least severe level that is logged.
+    pub log_level: tracing::Level,
+    /// Look of log lines.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Checks the layered values; all problems at once.
+    pub fn from_layers(mut layers: Layers) -> Result<Self, Vec<Problem>> {
+        let config = Self::read(&mut layers);
+        match config {
+            Some(config) if layers.problems.is_empty() => Ok(config),
+            _ => Err(layers.problems),
+        }
+    }
+
+    fn read(layers: &mut Layers) -> Option<Self> {
+        // Every value is read before any missing one ends the reading, so that all are reported.
+        let data_directory = layers.read("data_directory", path);
+        let proxy = read_proxy(layers);
+        let certificate = read_certificate(layers);
+        let admin_listen = layers.read("admin.listen", address);
+        let status_listen = layers.read("status.listen", address);
+        let database = read_database(layers, data_directory.as_ref());
+        let max_bytes = layers.read("token_cache.max_bytes", number);
+        let negative_ttl = layers.read("token_cache.negative_ttl", duration);
+        let trusted_ips = layers.read("trusted_ips", networks);
+        let access_log = layers.read("access_log", |text| Ok(access_log(text)));
+        let log_level = layers.read("log.level", |text| {
+            text.parse().map_err(|_| "expected error, warn, info, debug or trace".to_owned())
+        });
+        let log_format = layers.read("log.format", log_format);
+        Some(Self {
+            data_directory: data_directory?,
+            proxy: proxy?,
+            certificate: certificate?,
+            admin_listen: admin_listen?,
+            status_listen: status_listen?,
+            database: database?,
+            token_cache: TokenCache { max_bytes: max_bytes?, negative_ttl: negative_ttl? },
+            trusted_ips: trusted_ips?,
+            access_log: access_log?,
+            log_level: log_level?,
+            log_format: log_format?,
+        })
+    }
+}
+
+fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
+    let http_listen = layers.read("proxy.http_listen", listener);
+    let https_listen = layers.read("proxy.https_listen", listener);
+    let threads = layers.read("proxy.threads", number);
+    let keepalive_timeout = layers.read("proxy.keepalive_timeout", duration);
+    let read_timeout = layers.read("proxy.read_timeout", duration);
+    let write_timeout = layers.read("proxy.write_timeout", duration);
+    let drain_timeout = layers.read("proxy.drain_timeout", duration);
+    let upstream_verification = layers.read("proxy.upstream_tls_verify", |text| match text {
+        "true" => Ok(UpstreamVerification::Verify),
+        "false" => Ok(UpstreamVerification::Skip),
+        _ => Err("expected true or false".to_owned()),
+    });
+    let threads = match threads? {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        some => usize::try_from(some).ok()?,
+    };
+    Some(Proxy {
+        http_listen: http_listen?,
+        https_listen: https_listen?,
+        threads,
+        keepalive_timeout: keepalive_timeout?,
+        read_timeout: read_timeout?,
+        write_timeout: write_timeout?,
+        drain_timeout: drain_timeout?,
+        upstream_verification: upstream_verification?,
+    })
+}
+
+fn read_certificate(layers: &mut Layers) -> Option<Option<CertificateFiles>> {
+    let certificate = layers.read("tls.certificate", |text| Ok(optional_path(text)))?;
+    layers.read("tls.key", |text| match (certificate, optional_path(text)) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(CertificateFiles { certificate, key })),
+        _ => Err("tls.certificate and tls.key are given together".to_owned()),
+    })
+}
+
+fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Option<Database> {
+    let is_given = layers.is_given("database.url");
+    let url = layers.read("database.url", |text| {
+        let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+        match (known, data_directory) {
+            // The embedded database moves with the data directory unless it is placed by itself.
+            (true, Some(directory)) if !is_given => Ok(format!("sqlite:{}", directory.join("tollgate.db").display())),
+            (true, _) => Ok(text.to_owned()),
+            // The value may hold a password: it is not repeated.
+            (false, _) => Err("expected sqlite:PATH or postgres://user:password@host:port/database".to_owned()),
+        }
+    });
+    let max_connections = layers.read("database.max_connections", |text| match number(text)? {
+        connections @ 1..=1000 => usize::try_from(connections).map_err(|error| error.to_string()),
+        _ => Err("expected a number from 1 to 1000".to_owned()),
+    });
+    let acquire_timeout = layers.read("database.acquire_timeout", duration);
+    let statement_timeout = layers.read("database.statement_timeout", duration);
+    Some(Database {
+        url: url?,
+        max_connections: max_connections?,
+        acquire_timeout: acquire_timeout?,
+        statement_timeout: statement_timeout?,
+    })
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    optional_path(text).ok_or_else(|| "expected a path".to_owned())
+}
+
+fn optional_path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected address:port, such as 127.0.0.1:8001 or [::1]:8001".to_owned())
+}
+
+fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
+    match text {
+        "off" | "false" => Ok(None),
+        _ => address(text).map(Some),
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a whole number".to_owned())
+}
+
+/// `1500ms`, `60s`, `5m`, `1h`; at least a millisecond.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (amount, unit) = text.split_at(digits);
+    let factor = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let millis = factor.zip(amount.parse::<u64>().ok()).and_then(|(factor, amount)| amount.checked_mul(factor));
+    match millis {
+        Some(millis @ 1..=31_536_000_000) => Ok(Duration::from_millis(millis)),
+        _ => Err("expected a duration, such as 500ms, 60s, 5m or 1h".to_owned()),
+    }
+}
+
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries.map(network).collect()
+}
+
+fn network(entry: &str) -> Result<IpNet, String> {
+    let single = entry.parse::<std::net::IpAddr>().map(IpNet::from);
+    single.or_else(|_| entry.parse()).map_err(|_| format!("{entry:?} is no address and no CIDR such as 10.0.0.0/8"))
+}
+
+fn access_log(text: &str) -> AccessLog {
+    match text {
+        "off" | "false" | "" => AccessLog::Off,
+        "-" => AccessLog::StandardOutput,
+        file => AccessLog::File(PathBuf::from(file)),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("expected human or json".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Config, Vec<String>> {
+        let mut layers = Layers::defaults();
+        layers.file("test.yaml", file);
+        layers.environment(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        layers.flags(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
+        Config::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_shipped_file_names_every_setting_with_its_default() {
+        let shipped = include_str!("../../../../conf/tollgate.yaml");
+        let mut layers = Layers::defaults();
+        layers.file("conf/tollgate.yaml", shipped);
+        assert_eq!(layers.problems, []);
+        for setting in SETTINGS {
+            assert!(layers.is_given(setting.path), "{} is missing", setting.path);
+            let text = layers.read(setting.path, |text| Ok(text.to_owned()));
+            assert_eq!(text.as_deref(), Some(setting.default), "{}", setting.path);
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+        let file = "admin:\n  listen: 127.0.0.1:1\n";
+        let environment = [("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:2")];
+        let listen = |result: Result<Config, Vec<String>>| result.map(|config| config.admin_listen.port());
+        assert_eq!(listen(config("", &[], &[])), Ok(8001));
+        assert_eq!(listen(config(file, &[], &[])), Ok(1));
+        assert_eq!(listen(config(file, &environment, &[])), Ok(2));
+        assert_eq!(listen(config(file, &environment, &["admin.listen=127.0.0.1:3"])), Ok(3));
+    }
+
+    #[test]
+    fn all_problems_are_reported_with_line_and_column() {
+        let file = "proxy:\n  http_listen: nowhere\n  keepalive: 5s\nlisten: x\ndatabase:\n  url: mysql://root:secret@x\n";
+        let problems = config(file, &[("TOLLGATE_TYPO", "1")], &["log.level=loud"]).expect_err("problems");
+        assert_eq!(
+            problems,
+            [
+                "test.yaml:3:3: proxy.keepalive: unknown setting; `tollgate settings` lists all",
+                "test.yaml:4:1: listen: unknown setting; did you mean admin.listen?",
+                "environment TOLLGATE_TYPO: no setting has this name; `tollgate settings` lists them",
+                "test.yaml:2:3: proxy.http_listen: expected address:port, such as 127.0.0.1:8001 or [::1]:8001",
+                "test.yaml:6:3: database.url: expected sqlite:PATH or postgres://user:password@host:port/database",
+                "--set: log.level: expected error, warn, info, debug or trace",
+            ]
+        );
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, millis) in [("500ms", 500), ("60s", 60_000), ("5m", 300_000), ("1h", 3_600_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)));
+        }
+        for bad in ["", "5", "s", "-1s", "1.5s", "0s", "99999999999999999999h", "1d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn trusted_ips_are_addresses_or_networks() {
+        assert_eq!(networks("10.0.0.0/8, 127.0.0.1").map(|list| list.len()), Ok(2));
+        assert_eq!(networks(""), Ok(Vec::new()));
+        assert!(networks("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn the_embedded_database_lives_in_the_data_directory() {
+        let url = config("data_directory: /var/lib/tollgate\n", &[], &[]).map(|config| config.database.url);
+        assert_eq!(url, Ok("sqlite:/var/lib/tollgate/tollgate.db".to_owned()));
+    }
+
+    #[test]
+    fn the_database_url_is_not_shown() {
+        let config = config("", &[], &["database.url=postgres://u:hunter2@h/d"]).expect("valid");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,105 @@
+//! The status listener: liveness, readiness and metrics, on an address of their own so that a
+//! busy proxy or a closed Admin API does not hide them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Form, Json, Router};
+use prometheus::{Encoder as _, Registry, TextEncoder};
+use serde_json::json;
+use tollgate_store::Store;
+
+/// Whether this node wants requests.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    started: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Readiness {
+    /// The configuration is compiled and the listeners are up.
+    pub fn set_started(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// No new requests are wanted.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Why the node is not ready, if it is not.
+    fn reason(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Acquire) {
+            Some("draining")
+        } else if !self.started.load(Ordering::Acquire) {
+            Some("starting")
+        } else {
+            None
+        }
+    }
+}
+
+/// What the status listener tells about.
+#[derive(Clone)]
+pub struct Status {
+    /// Readiness of this node.
+    pub readiness: Arc<Readiness>,
+    /// Asked whether it answers.
+    pub store: Store,
+    /// What is exported.
+    pub metrics: Registry,
+}
+
+/// The listener's paths.
+pub fn router(status: Status) -> Router {
+    Router::new()
+        .route("/status", get(|| async { Json(json!({"message": "alive"})) }))
+        .route("/status/ready", get(ready).post(set_state))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"message": "Not found"}))) })
+        .with_state(status)
+}
+
+async fn ready(State(status): State<Status>) -> Response {
+    let reason = match status.readiness.reason() {
+        Some(reason) => Some(reason),
+        None if status.store.ping().await.is_err() => Some("the store does not answer"),
+        None => None,
+    };
+    match reason {
+        None => Json(json!({"message": "ready"})).into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"message": reason}))).into_response(),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Wanted {
+    status: String,
+}
+
+async fn set_state(State(status): State<Status>, Form(wanted): Form<Wanted>) -> Response {
+    if wanted.status == "draining" {
+        status.readiness.set_draining();
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        (StatusCode::BAD_REQUEST, Json(json!({"message": "status must be draining"}))).into_response()
+    }
+}
+
+async fn metrics(State(status): State<Status>) -> Response {
+    let body = export(&status.metrics);
+    ([(header::CONTENT_TYPE, "text/plain; charset=UTF-8")], body).into_response()
+}
+
+/// Everything in the registry, in the text format of Prometheus.
+pub fn export(metrics: &Registry) -> Vec<u8> {
+    let mut body = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&metrics.gather(), &mut body) {
+        tracing::error!(%error, "metrics could not be written");
+    }
+    body
+}

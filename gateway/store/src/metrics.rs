@@ -1,0 +1,110 @@
+//! What the store tells Prometheus.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// Handles of the store's metrics. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    wait_seconds: Histogram,
+    up: IntGauge,
+    rows_deleted: IntCounterVec,
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them. A second store in one registry is not shown there.
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let wait = HistogramOpts::new("tollgate_store_wait_seconds", "Time spent waiting for a store connection.")
+            .buckets(vec![0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0]);
+        let deleted = Opts::new("tollgate_cleaner_rows_deleted_total", "Expired rows removed by the cleaner.");
+        let metrics = Self {
+            registry: registry.clone(),
+            wait_seconds: Histogram::with_opts(wait)?,
+            up: IntGauge::new("tollgate_store_up", "Whether the store answered when last asked (1) or not (0).")?,
+            rows_deleted: IntCounterVec::new(deleted, &["table"])?,
+        };
+        metrics.add(metrics.wait_seconds.clone());
+        metrics.add(metrics.up.clone());
+        metrics.add(metrics.rows_deleted.clone());
+        Ok(metrics)
+    }
+
+    pub(crate) fn waited(&self, time: Duration) {
+        self.wait_seconds.observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn is_up(&self) {
+        self.up.set(1);
+    }
+
+    pub(crate) fn is_down(&self) {
+        self.up.set(0);
+    }
+
+    pub(crate) fn deleted(&self, table: &str, rows: u64) {
+        self.rows_deleted.with_label_values(&[table]).inc_by(rows);
+    }
+
+    /// Shows a pool's connections at the moment of every scrape.
+    pub(crate) fn watch_pool(&self, pool: Pool) {
+        self.watch(move || {
+            let status = pool.status();
+            let in_use = status.size.saturating_sub(status.available);
+            [in_use, status.available, status.waiting].map(|count| i64::try_from(count).unwrap_or(i64::MAX))
+        });
+    }
+
+    /// Shows the jobs of a thread pool: running, free threads, waiting.
+    pub(crate) fn watch_threads(&self, load: Arc<Load>) {
+        self.watch(move || {
+            let running = load.running.load(Ordering::Relaxed);
+            [running, load.threads - running, load.waiting.load(Ordering::Relaxed)]
+        });
+    }
+
+    fn watch(&self, read: impl Fn() -> [i64; 3] + Send + Sync + 'static) {
+        let opts = Opts::new("tollgate_store_pool_connections", "Store connections by state, and who waits for one.");
+        if let Ok(gauge) = IntGaugeVec::new(opts, &["state"]) {
+            self.add(PoolCollector { gauge, read: Box::new(read) });
+        }
+    }
+
+    fn add(&self, collector: impl Collector + 'static) {
+        if let Err(error) = self.registry.register(Box::new(collector)) {
+            tracing::debug!(%error, "store metrics are already registered");
+        }
+    }
+}
+
+/// How much the threads of an embedded store have to do.
+pub(crate) struct Load {
+    pub(crate) threads: i64,
+    pub(crate) running: AtomicI64,
+    pub(crate) waiting: AtomicI64,
+}
+
+/// Reads a pool's counts when it is scraped, so that nothing is counted twice.
+struct PoolCollector {
+    gauge: IntGaugeVec,
+    read: Box<dyn Fn() -> [i64; 3] + Send + Sync>,
+}
+
+impl Collector for PoolCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        for (state, count) in ["in_use", "idle", "waiting"].iter().zip((self.read)()) {
+            self.gauge.with_label_values(&[*state]).set(count);
+        }
+        self.gauge.collect()
+    }
+}

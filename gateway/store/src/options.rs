@@ -1,0 +1,68 @@
+//! What a store is opened with.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate_core::clock::{Clock, SystemClock};
+
+/// What to do with a database that lacks migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MigrationPolicy {
+    /// Refuse to open it: several nodes may share it, and an operator decides when it changes.
+    #[default]
+    Refuse,
+    /// Apply what is missing, then open it.
+    Migrate,
+}
+
+/// Where the database is and within which bounds it is used.
+#[derive(Clone)]
+pub struct Options {
+    /// `postgres://user:password@host:port/database?…` or `sqlite:PATH`.
+    pub url: String,
+    /// The most connections this process opens for statements. The change feed has one more.
+    pub max_connections: usize,
+    /// How long a statement may wait for a connection or, on SQLite, for its turn.
+    pub acquire_timeout: Duration,
+    /// How long a statement may run.
+    pub statement_timeout: Duration,
+    /// How long the changes of other nodes may go unheard before caches are not trusted any more.
+    pub feed_bound: Duration,
+    /// What happens when the database lacks migrations.
+    pub migration: MigrationPolicy,
+    /// Tells the cleaner what is old.
+    pub clock: Arc<dyn Clock>,
+    /// Where the store's metrics are registered.
+    pub metrics: prometheus::Registry,
+}
+
+impl Options {
+    /// The defaults for a database: 8 connections, 2 s of waiting, 5 s a statement, 1 s without
+    /// the feed, the machine's clock and a metrics registry of its own.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(5),
+            feed_bound: Duration::from_secs(1),
+            migration: MigrationPolicy::default(),
+            clock: Arc::new(SystemClock),
+            metrics: prometheus::Registry::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("Options")
+            .field("max_connections", &self.max_connections)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("feed_bound", &self.feed_bound)
+            .field("migration", &self.migration)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,207 @@
+//! How a connection to PostgreSQL is made: the URL, TLS and the limits the server is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
+use percent_encoding::percent_decode_str;
+use postgres_openssl::MakeTlsConnector;
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+
+use crate::options::Options;
+
+/// The URL does not say where the database is.
+#[derive(Debug, thiserror::Error)]
+pub enum UrlError {
+    /// Neither of the two schemes.
+    #[error("the database URL must start with postgres:// or sqlite:")]
+    Scheme,
+    /// `sslmode` is unknown.
+    #[error("the database URL's sslmode must be disable, prefer, require, verify-ca or verify-full")]
+    SslMode,
+    /// The driver cannot read it. The driver's message does not repeat the password.
+    #[error("the database URL cannot be read")]
+    Postgres(#[source] tokio_postgres::Error),
+    /// A certificate or key file is missing or not PEM.
+    #[error("the certificate files of the database URL cannot be used")]
+    Tls(#[source] openssl::error::ErrorStack),
+    /// Called outside a Tokio runtime.
+    #[error("the store must be opened inside a Tokio runtime")]
+    NoRuntime,
+}
+
+/// libpq's `sslmode`, as far as it decides what is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verification {
+    Nothing,
+    Chain,
+    ChainAndName,
+}
+
+/// The parameters of the URL that the driver does not know.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct TlsParameters {
+    mode: Option<String>,
+    root_certificate: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+/// Everything it takes to connect.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    pooled: Config,
+    unlimited: Config,
+    tls: MakeTlsConnector,
+}
+
+impl Connector {
+    /// Reads the URL of the options.
+    pub(crate) fn parse(options: &Options) -> Result<Self, UrlError> {
+        let (url, parameters) = split_tls_parameters(&options.url);
+        let mut unlimited: Config = url.parse().map_err(UrlError::Postgres)?;
+        let (mode, verification) = parameters.requirement()?;
+        unlimited.ssl_mode(mode);
+        if unlimited.get_application_name().is_none() {
+            unlimited.application_name("tollgate");
+        }
+        if unlimited.get_connect_timeout().is_none() {
+            unlimited.connect_timeout(options.acquire_timeout);
+        }
+        // A server that vanished without a word is noticed within seconds, not hours.
+        unlimited.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(1));
+        unlimited.keepalives_retries(3).tcp_user_timeout(options.statement_timeout * 2);
+        let mut pooled = unlimited.clone();
+        pooled.options(limits(unlimited.get_options(), options.statement_timeout));
+        Ok(Self { pooled, unlimited, tls: parameters.connector(verification).map_err(UrlError::Tls)? })
+    }
+
+    /// For statements of requests: the server ends what runs too long.
+    pub(crate) fn pooled(&self) -> &Config {
+        &self.pooled
+    }
+
+    /// For migrations, which may take long.
+    pub(crate) fn unlimited(&self) -> &Config {
+        &self.unlimited
+    }
+
+    pub(crate) fn tls(&self) -> MakeTlsConnector {
+        self.tls.clone()
+    }
+}
+
+/// The server's own bounds, behind options that the URL gives. A lock is given up on before the
+/// whole statement is, so that the error tells which it was.
+fn limits(given: Option<&str>, statement_timeout: Duration) -> String {
+    let statement = statement_timeout.as_millis().max(2);
+    let lock = statement * 4 / 5;
+    let idle = statement * 2;
+    format!(
+        "{} -c statement_timeout={statement} -c lock_timeout={lock} -c idle_in_transaction_session_timeout={idle}",
+        given.unwrap_or_default()
+    )
+}
+
+fn split_tls_parameters(url: &str) -> (String, TlsParameters) {
+    let mut parameters = TlsParameters::default();
+    let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), parameters) };
+    let mut rest = Vec::new();
+    for pair in query.split('&') {
+        let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = percent_decode_str(raw).decode_utf8_lossy().into_owned();
+        match name {
+            "sslmode" => parameters.mode = Some(value),
+            "sslrootcert" => parameters.root_certificate = Some(value.into()),
+            "sslcert" => parameters.certificate = Some(value.into()),
+            "sslkey" => parameters.key = Some(value.into()),
+            _ => rest.push(pair),
+        }
+    }
+    let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+    (url, parameters)
+}
+
+impl TlsParameters {
+    /// As libpq has it: `require` with a root certificate verifies the chain.
+    fn requirement(&self) -> Result<(SslMode, Verification), UrlError> {
+        Ok(match self.mode.as_deref() {
+            Some("disable") => (SslMode::Disable, Verification::Nothing),
+            None | Some("prefer" | "allow") => (SslMode::Prefer, Verification::Nothing),
+            Some("require") if self.root_certificate.is_some() => (SslMode::Require, Verification::Chain),
+            Some("require") => (SslMode::Require, Verification::Nothing),
+            Some("verify-ca") => (SslMode::Require, Verification::Chain),
+            Some("verify-full") => (SslMode::Require, Verification::ChainAndName),
+            Some(_) => return Err(UrlError::SslMode),
+        })
+    }
+
+    fn connector(&self, verification: Verification) -> Result<MakeTlsConnector, openssl::error::ErrorStack> {
+        let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+        if let Some(file) = &self.root_certificate {
+            builder.set_ca_file(file)?;
+        }
+        if let Some(file) = &self.certificate {
+            builder.set_certificate_chain_file(file)?;
+        }
+        if let Some(file) = &self.key {
+            builder.set_private_key_file(file, SslFiletype::PEM)?;
+        }
+        if verification == Verification::Nothing {
+            builder.set_verify(SslVerifyMode::NONE);
+        }
+        let mut connector = MakeTlsConnector::new(builder.build());
+        connector.set_callback(move |configuration, _| {
+            configuration.set_verify_hostname(verification == Verification::ChainAndName);
+            Ok(())
+        });
+        Ok(connector)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirement(url: &str) -> Result<(SslMode, Verification), UrlError> {
+        split_tls_parameters(url).1.requirement()
+    }
+
+    #[test]
+    fn the_ssl_mode_decides_what_is_verified() {
+        let cases = [
+            ("postgres://h/d", SslMode::Prefer, Verification::Nothing),
+            ("postgres://h/d?sslmode=disable", SslMode::Disable, Verification::Nothing),
+            ("postgres://h/d?sslmode=require", SslMode::Require, Verification::Nothing),
+            ("postgres://h/d?sslmode=require&sslrootcert=/ca.pem", SslMode::Require, Verification::Chain),
+            ("postgres://h/d?sslmode=verify-ca", SslMode::Require, Verification::Chain),
+            ("postgres://h/d?sslmode=verify-full", SslMode::Require, Verification::ChainAndName),
+        ];
+        for (url, mode, verification) in cases {
+            assert_eq!(requirement(url).unwrap(), (mode, verification), "{url}");
+        }
+        assert!(matches!(requirement("postgres://h/d?sslmode=verify"), Err(UrlError::SslMode)));
+    }
+
+    #[test]
+    fn the_driver_does_not_see_the_parameters_it_does_not_know() {
+        let (url, parameters) = split_tls_parameters("postgres://h/d?sslrootcert=%2Fa%20b&user=u&sslmode=verify-full");
+        assert_eq!(url, "postgres://h/d?user=u");
+        assert_eq!(parameters.root_certificate, Some(PathBuf::from("/a b")));
+        assert_eq!(parameters.mode.as_deref(), Some("verify-full"));
+    }
+
+    #[test]
+    fn a_unix_socket_is_a_host() {
+        let connector = Connector::parse(&Options::new("postgres:///d?host=/run/postgresql&user=u")).unwrap();
+        let hosts = connector.pooled().get_hosts();
+        assert_eq!(hosts, [tokio_postgres::config::Host::Unix("/run/postgresql".into())]);
+    }
+
+    #[test]
+    fn a_missing_root_certificate_is_an_error() {
+        let options = Options::new("postgres://h/d?sslmode=verify-full&sslrootcert=/does/not/exist.pem");
+        assert!(matches!(Connector::parse(&options), Err(UrlError::Tls(_))));
+    }
+}

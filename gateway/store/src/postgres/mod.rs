@@ -1,0 +1,122 @@
+//! PostgreSQL: a pool with a hard cap, and bounds on every wait.
+//!
+//! Statements are prepared once a connection. The server ends a statement that runs too long
+//! (`statement_timeout`); a server that does not answer at all is noticed by [`Postgres::bounded`]
+//! and by TCP keepalives. There are no unbounded queues: who waits too long for a connection is
+//! refused.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType};
+use tokio_postgres::error::SqlState;
+use tollgate_core::error::StoreError;
+
+use crate::metrics::Metrics;
+use crate::options::Options;
+pub(crate) use connection::Connector;
+pub use connection::UrlError;
+pub(crate) use session::PostgresSession;
+
+mod connection;
+mod session;
+
+/// A pool of connections to PostgreSQL. Cheap to clone.
+#[derive(Clone)]
+pub struct Postgres {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    connector: Connector,
+    acquire_timeout: Duration,
+    statement_timeout: Duration,
+    metrics: Metrics,
+}
+
+impl Postgres {
+    /// Makes the pool; connections are opened when they are needed.
+    pub(crate) fn new(options: &Options, metrics: Metrics) -> Result<Self, UrlError> {
+        let connector = Connector::parse(options)?;
+        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(connector.pooled().clone(), connector.tls(), manager_config);
+        let pool = Pool::builder(manager)
+            .max_size(options.max_connections.max(1))
+            .wait_timeout(Some(options.acquire_timeout))
+            .create_timeout(Some(options.acquire_timeout))
+            .recycle_timeout(Some(options.acquire_timeout))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_| UrlError::NoRuntime)?;
+        metrics.watch_pool(pool.clone());
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                connector,
+                acquire_timeout: options.acquire_timeout,
+                statement_timeout: options.statement_timeout,
+                metrics,
+            }),
+        })
+    }
+
+    /// A connection; it goes back to the pool when dropped. Waits at most the acquire timeout.
+    pub async fn client(&self) -> Result<Object, StoreError> {
+        let started = Instant::now();
+        let client = self.inner.pool.get().await;
+        self.inner.metrics.waited(started.elapsed());
+        client.map_err(|error| match error {
+            PoolError::Timeout(TimeoutType::Wait) => StoreError::Busy(self.inner.acquire_timeout),
+            PoolError::Timeout(_) => StoreError::Timeout(self.inner.acquire_timeout),
+            PoolError::Backend(error) => StoreError::Unavailable(Box::new(error)),
+            other => StoreError::Unavailable(Box::new(other)),
+        })
+    }
+
+    /// What a driver's error means. `statement` is the file in `sql/`.
+    pub fn error(&self, statement: &'static str, error: tokio_postgres::Error) -> StoreError {
+        match error.code() {
+            Some(code) if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE => {
+                StoreError::Timeout(self.inner.statement_timeout)
+            }
+            Some(code) if says_unavailable(code) => StoreError::Unavailable(Box::new(error)),
+            Some(_) => StoreError::Statement { statement, source: Box::new(error) },
+            None if error.is_closed() || is_io(&error) => StoreError::Unavailable(Box::new(error)),
+            None => StoreError::Statement { statement, source: Box::new(error) },
+        }
+    }
+
+    /// Gives the statements in `work` twice the statement timeout; the server itself ends them
+    /// after one, unless it cannot be reached. A client that was in use then is to be dropped
+    /// together with `work`, in a transaction or detached, not used again.
+    pub async fn bounded<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E>
+    where
+        E: From<StoreError>,
+    {
+        let limit = self.inner.statement_timeout * 2;
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(StoreError::Timeout(limit).into()))
+    }
+
+    /// How connections are made, for those outside the pool.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.inner.connector
+    }
+
+    /// How long a statement may run.
+    pub(crate) fn statement_timeout(&self) -> Duration {
+        self.inner.statement_timeout
+    }
+}
+
+/// Class 08 (connection), 57P (shutdown, crash, starting up), 53 (too many connections, disk
+/// full) and a primary that became a standby: the server cannot work now.
+fn says_unavailable(code: &SqlState) -> bool {
+    let code = code.code();
+    ["08", "57P", "53"].iter().any(|class| code.starts_with(class)) || code == SqlState::READ_ONLY_SQL_TRANSACTION.code()
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    error.source().is_some_and(|source| source.is::<std::io::Error>())
+}

@@ -1,0 +1,90 @@
+//! A PostgreSQL connection as a [`Session`].
+
+use std::error::Error as StdError;
+
+use async_trait::async_trait;
+use deadpool_postgres::GenericClient;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tollgate_core::error::StoreError;
+
+use crate::postgres::Postgres;
+use crate::session::{Column, Failure, Parameter, Row, Session};
+use crate::statement::Statement;
+
+/// A client of the pool, or a transaction on one.
+pub(crate) struct PostgresSession<'c, C> {
+    pub(crate) postgres: &'c Postgres,
+    pub(crate) client: &'c C,
+}
+
+impl<C: GenericClient> PostgresSession<'_, C> {
+    fn failure(&self, statement: &Statement, error: tokio_postgres::Error) -> Failure {
+        let code = error.code().cloned();
+        let error = self.postgres.error(statement.name, error);
+        match code {
+            Some(SqlState::FOREIGN_KEY_VIOLATION) => Failure::ForeignKey(error),
+            Some(SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE) => Failure::Collision(error),
+            _ => Failure::Store(error),
+        }
+    }
+}
+
+#[async_trait]
+impl<C: GenericClient> Session for PostgresSession<'_, C> {
+    async fn rows(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+        let run = async {
+            let prepared = self.client.prepare_cached(statement.postgres).await?;
+            self.client.query(&prepared, &references(parameters)).await
+        };
+        let rows = run.await.map_err(|error| self.failure(statement, error))?;
+        rows.iter().map(|row| read(statement, row).map_err(Failure::Store)).collect()
+    }
+
+    async fn execute(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
+        let run = async {
+            let prepared = self.client.prepare_cached(statement.postgres).await?;
+            self.client.execute(&prepared, &references(parameters)).await
+        };
+        run.await.map_err(|error| self.failure(statement, error))
+    }
+}
+
+fn references<'a>(parameters: &'a [Parameter<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect()
+}
+
+fn read(statement: &Statement, row: &tokio_postgres::Row) -> Result<Row, StoreError> {
+    let columns = row.columns().iter().enumerate().map(|(index, column)| {
+        let value = match *column.type_() {
+            Type::TEXT => row.try_get::<_, Option<String>>(index).map(|value| value.map(Column::Text)),
+            Type::INT8 => row.try_get::<_, Option<i64>>(index).map(|value| value.map(Column::Integer)),
+            Type::UUID => row.try_get::<_, Option<uuid::Uuid>>(index).map(|value| value.map(Column::Uuid)),
+            _ => row.try_get::<_, Option<Vec<u8>>>(index).map(|value| value.map(Column::Bytes)),
+        };
+        value.map(|value| value.unwrap_or(Column::Null))
+    });
+    let columns = columns.collect::<Result<_, _>>();
+    columns.map(Row).map_err(|error| StoreError::Statement { statement: statement.name, source: Box::new(error) })
+}
+
+impl ToSql for Parameter<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        match self {
+            Self::Text(text) => text.to_sql_checked(ty, out),
+            Self::Integer(number) => number.to_sql_checked(ty, out),
+            Self::Uuid(id) => id.to_sql_checked(ty, out),
+            Self::Bytes(bytes) => bytes.to_sql_checked(ty, out),
+            Self::Texts(texts) => texts.to_sql_checked(ty, out),
+            Self::Uuids(ids) => ids.to_sql_checked(ty, out),
+        }
+    }
+
+    /// Each variant checks its own type.
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}

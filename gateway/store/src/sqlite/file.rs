@@ -1,0 +1,51 @@
+//! The database file and how each connection to it is set up.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// Statements of the entities and the plugins together stay below this.
+const STATEMENTS: usize = 128;
+
+/// How long SQLite itself waits for another process that writes the same file.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The embedded database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFileError {
+    /// The file cannot be created.
+    #[error("the database file cannot be created")]
+    File(#[source] io::Error),
+    /// It is not a database, or cannot be set up.
+    #[error("the database file cannot be opened")]
+    Database(#[source] rusqlite::Error),
+    /// No thread could be started.
+    #[error("a database thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Opens the file, creating it readable by this user alone; SQLite gives the write-ahead log the
+/// same mode.
+pub(crate) fn open(path: &Path) -> Result<Connection, OpenFileError> {
+    let created = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+    created.map_err(OpenFileError::File)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(OpenFileError::Database)?;
+    configure(&connection).map_err(OpenFileError::Database)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Answers with the mode, so that it is no plain statement.
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
+    )
+}

@@ -1,0 +1,92 @@
+//! Query and form arguments as the contract's source writes them back: sorted by key, every byte
+//! but `[A-Za-z0-9_]` as `%` and lower-case hex (contract oauth2.md §3.5).
+//!
+//! Arguments without `=` are kept apart from empty ones, because they are written differently.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// Arguments that are looked at; the rest is dropped, as the contract has it (§3.2).
+const MOST: usize = 100;
+
+/// One argument, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument<'a> {
+    /// Its key.
+    pub key: Cow<'a, [u8]>,
+    /// Its value; `None` when there is no `=`.
+    pub value: Option<Cow<'a, [u8]>>,
+}
+
+/// Reads `key=value&…`. Broken percent escapes are taken as they are.
+pub fn parse(encoded: &[u8]) -> impl Iterator<Item = Argument<'_>> {
+    encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).take(MOST).map(|pair| {
+        let mut parts = pair.splitn(2, |&byte| byte == b'=');
+        let key = decode(parts.next().unwrap_or_default());
+        Argument { key, value: parts.next().map(decode) }
+    })
+}
+
+/// Writes the arguments back without those of `key`.
+pub fn without(encoded: &[u8], key: &[u8]) -> String {
+    let mut arguments: Vec<_> = parse(encoded).filter(|argument| *argument.key != *key).collect();
+    // Stable: values of one key stay in the order in which they came.
+    arguments.sort_by(|one, other| one.key.cmp(&other.key));
+    let mut text = String::with_capacity(encoded.len());
+    for Argument { key, value } in &arguments {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        escape(key, &mut text);
+        match value.as_deref() {
+            None => text.push_str("=true"),
+            Some([]) => {}
+            Some(value) => {
+                text.push('=');
+                escape(value, &mut text);
+            }
+        }
+    }
+    text
+}
+
+fn escape(bytes: &[u8], text: &mut String) {
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "%{byte:02x}");
+        }
+    }
+}
+
+fn decode(part: &[u8]) -> Cow<'_, [u8]> {
+    let spaced: Cow<'_, [u8]> = if part.contains(&b'+') {
+        Cow::Owned(part.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect())
+    } else {
+        Cow::Borrowed(part)
+    };
+    match spaced {
+        Cow::Borrowed(part) => percent_encoding::percent_decode(part).into(),
+        Cow::Owned(part) => Cow::Owned(percent_encoding::percent_decode(&part).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remaining_arguments_are_sorted_and_escaped() {
+        for (given, left) in [
+            ("access_token=x", ""),
+            ("b=2&access_token=x&a=1", "a=1&b=2"),
+            ("q=a-b.c~d+e%2Ff&access_token=x&access_token=y", "q=a%2db%2ec%7ed%20e%2ff"),
+            ("flag&empty=&access_token", "empty&flag=true"),
+            ("k=2&k=1", "k=2&k=1"),
+        ] {
+            assert_eq!(without(given.as_bytes(), b"access_token"), left, "{given}");
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The token cache: what tokens are, never what may be done with them.
+//!
+//! Invariants:
+//! - After [`TokenCache::forget`] returns, or after a shared object of [`crate::facts`] is marked,
+//!   nobody is given what was true before. A load that was under way meanwhile is not kept and
+//!   not joined.
+//! - Unknown tokens are remembered for a short while and in bounded number; a store failure is
+//!   never remembered.
+//! - A node that has lost the change feed trusts nothing in here.
+//!
+//! Bounds are by weight: an entry weighs [`ENTRY_BYTES`] and the length of its user id. That is
+//! what `loadtest/benches/token_cache.rs` measured as resident memory: key, facts and moka's own
+//! bookkeeping. Credential, consumer and scope are shared and weigh nothing here.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::HeaderValue;
+use moka::notification::RemovalCause;
+use moka::sync::Cache;
+use tollgate_core::clock::Clock;
+use tollgate_core::error::StoreError;
+use uuid::Uuid;
+
+use crate::facts::{Directory, Holder, Service, render};
+use crate::flight::{Boarding, Flights, Landed};
+use crate::generation::Generations;
+use crate::metrics::Metrics;
+use crate::store::{Token, Tokens};
+use crate::token::Digest;
+
+/// Measured resident bytes of an entry without its user id.
+pub const ENTRY_BYTES: u32 = 430;
+
+/// Unknown tokens that are remembered at most, at about 400 bytes each.
+const NEGATIVE_ENTRIES: u64 = 20_000;
+
+/// Distinct scopes that are shared at most.
+const SCOPES: u64 = 10_000;
+
+/// How often a load starts over because what it read changed under it.
+const ATTEMPTS: usize = 4;
+
+/// What a token is.
+#[derive(Debug)]
+pub struct Facts {
+    /// Who it was issued to.
+    pub holder: Arc<Holder>,
+    /// The service it is bound to; `None` is a global token.
+    pub service: Option<Arc<Service>>,
+    /// When it was issued, in Unix seconds.
+    pub created_at: i64,
+    /// Seconds of validity; 0 or less is for ever.
+    pub expires_in: i64,
+    /// When its row vanishes; `i64::MAX` is never.
+    pub ttl: i64,
+    /// `X-Authenticated-Scope`, shared by all tokens of that scope.
+    pub scope: Option<Arc<HeaderValue>>,
+    /// `X-Authenticated-UserId`.
+    pub userid: Option<HeaderValue>,
+}
+
+impl Facts {
+    /// Whether it is valid at this second: a token whose age equals `expires_in` still is
+    /// (contract oauth2.md §3.9).
+    pub fn is_alive(&self, now: i64) -> bool {
+        let in_time = self.expires_in <= 0 || now.saturating_sub(self.created_at) <= self.expires_in;
+        in_time && self.ttl >= now
+    }
+
+    /// The service's id.
+    pub fn service_id(&self) -> Option<Uuid> {
+        self.service.as_ref().map(|service| service.id)
+    }
+
+    fn is_current(&self) -> bool {
+        self.holder.is_current() && self.service.as_ref().is_none_or(|service| service.is_current())
+    }
+
+    fn weight(&self) -> u32 {
+        let userid = self.userid.as_ref().map_or(0, HeaderValue::len);
+        ENTRY_BYTES.saturating_add(u32::try_from(userid).unwrap_or(u32::MAX))
+    }
+}
+
+/// What the cache knows of a token without asking.
+#[derive(Debug, Clone)]
+pub enum Known {
+    /// What it is.
+    Token(Arc<Facts>),
+    /// The store did not know it a moment ago.
+    Unknown,
+}
+
+/// Whether this node still hears of every change.
+pub trait Trust: Send + Sync + 'static {
+    /// `false`: what is cached may be out of date.
+    fn is_current(&self) -> bool;
+}
+
+/// Bounds of the cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The most that all entries together may weigh.
+    pub bytes: u64,
+    /// How long an unknown token is remembered, in milliseconds.
+    pub negative_millis: i64,
+}
+
+/// Digests are hashes already.
+#[derive(Default)]
+pub struct HeadHasher(u64);
+
+impl Hasher for HeadHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, head: u64) {
+        self.0 = head;
+    }
+}
+
+type ByDigest<V> = Cache<Digest, V, BuildHasherDefault<HeadHasher>>;
+
+/// The cache in front of the token store. Cheap to clone.
+#[derive(Clone)]
+pub struct TokenCache {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tokens: ByDigest<Arc<Facts>>,
+    /// When the entry ends, in milliseconds.
+    negatives: ByDigest<i64>,
+    scopes: Cache<String, Arc<HeaderValue>>,
+    flights: Flights<Digest, Option<Arc<Facts>>>,
+    generations: Generations,
+    /// Moves with every deletion that takes tokens with it.
+    deletions: AtomicU64,
+    directory: Directory,
+    store: Arc<dyn Tokens>,
+    trust: Arc<dyn Trust>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    negative_millis: i64,
+}
+
+impl TokenCache {
+    /// An empty cache.
+    pub fn new(
+        bounds: Bounds,
+        store: Arc<dyn Tokens>,
+        directory: Directory,
+        trust: Arc<dyn Trust>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
+        let evictions = metrics.evictions.clone();
+        let tokens = Cache::builder()
+            .max_capacity(bounds.bytes)
+            .weigher(|_, facts: &Arc<Facts>| facts.weight())
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    evictions.inc();
+                }
+            })
+            .build_with_hasher(BuildHasherDefault::default());
+        let inner = Inner {
+            tokens,
+            negatives: Cache::builder().max_capacity(NEGATIVE_ENTRIES).build_with_hasher(BuildHasherDefault::default()),
+            scopes: Cache::new(SCOPES),
+            flights: Flights::new(),
+            generations: Generations::new(),
+            deletions: AtomicU64::new(0),
+            directory,
+            store,
+            trust,
+            clock,
+            metrics,
+            negative_millis: bounds.negative_millis,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether what is cached may be relied on at all.
+    pub fn is_trusted(&self) -> bool {
+        self.inner.trust.is_current()
+    }
+
+    /// What is known without asking the store; `None` when it has to be asked. Takes no lock and
+    /// allocates nothing.
+    pub fn get(&self, digest: &Digest) -> Option<Known> {
+        let inner = &*self.inner;
+        if !inner.trust.is_current() {
+            return None;
+        }
+        let started = (digest.head().trailing_zeros() >= 6).then(Instant::now);
+        let known = match inner.tokens.get(digest) {
+            Some(facts) => facts.is_current().then_some(Known::Token(facts)),
+            None => self.negative(digest),
+        };
+        match &known {
+            Some(Known::Token(_)) => inner.metrics.hit.inc(),
+            Some(Known::Unknown) => inner.metrics.negative.inc(),
+            None => {}
+        }
+        if let (Some(started), Some(_)) = (started, &known) {
+            inner.metrics.cache_seconds.observe(started.elapsed().as_secs_f64());
+        }
+        known
+    }
+
+    /// Asks the store, together with whoever asks for the same token. `None`: it is unknown.
+    pub async fn load(&self, digest: Digest) -> Landed<Option<Arc<Facts>>> {
+        for _ in 1..ATTEMPTS {
+            let generation = self.generation(&digest);
+            let cache = self.clone();
+            let load = move || async move { cache.ask(digest, generation).await };
+            let (boarding, flight) = self.inner.flights.board(digest, digest.head(), generation, load);
+            match boarding {
+                Boarding::Leader => self.inner.metrics.miss.inc(),
+                Boarding::Joined => self.inner.metrics.coalesced.inc(),
+            }
+            let landed = flight.await?;
+            if landed.as_ref().is_none_or(|facts| facts.is_current()) {
+                return Ok(landed);
+            }
+        }
+        // Its surroundings change without pause; what one own look at the store says is good
+        // enough for this request and is not kept.
+        self.inner.metrics.miss.inc();
+        Ok(self.read(digest).await?.filter(|facts| facts.is_current()))
+    }
+
+    /// The token changed: nothing learnt of it before counts any more.
+    pub fn forget(&self, digest: &Digest) {
+        self.inner.generations.advance(digest.head());
+        self.inner.tokens.invalidate(digest);
+        self.inner.negatives.invalidate(digest);
+    }
+
+    /// A credential, consumer or service was deleted, and tokens with it. To be called before the
+    /// directory is told.
+    pub fn tokens_deleted(&self) {
+        self.inner.deletions.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Nothing learnt before counts any more.
+    pub fn forget_all(&self) {
+        self.inner.deletions.fetch_add(1, Ordering::SeqCst);
+        self.inner.generations.advance_all();
+        self.inner.directory.reset();
+        self.inner.tokens.invalidate_all();
+        self.inner.negatives.invalidate_all();
+    }
+
+    /// Brings the gauges up to date.
+    pub fn measure(&self) {
+        let entries = i64::try_from(self.inner.tokens.entry_count()).unwrap_or(i64::MAX);
+        let weight = i64::try_from(self.inner.tokens.weighted_size()).unwrap_or(i64::MAX);
+        self.inner.metrics.cache_entries.set(entries);
+        self.inner.metrics.cache_weight.set(weight);
+    }
+
+    /// Puts facts in without asking the store; for measurements.
+    pub fn put(&self, digest: Digest, facts: Facts) {
+        self.inner.tokens.insert(digest, Arc::new(facts));
+    }
+
+    /// The header value of a scope, shared with other tokens of the same.
+    pub fn scope(&self, scope: &str) -> Option<Arc<HeaderValue>> {
+        if let Some(known) = self.inner.scopes.get(scope) {
+            return Some(known);
+        }
+        let value = Arc::new(render(scope)?);
+        self.inner.scopes.insert(scope.to_owned(), Arc::clone(&value));
+        Some(value)
+    }
+
+    fn negative(&self, digest: &Digest) -> Option<Known> {
+        let until = self.inner.negatives.get(digest)?;
+        (self.inner.clock.now_millis() < until).then_some(Known::Unknown)
+    }
+
+    /// Both counters only grow, so their sum moves when either does.
+    fn generation(&self, digest: &Digest) -> u64 {
+        let deletions = self.inner.deletions.load(Ordering::SeqCst);
+        self.inner.generations.current(digest.head()).wrapping_add(deletions)
+    }
+
+    async fn ask(&self, digest: Digest, generation: u64) -> Landed<Option<Arc<Facts>>> {
+        let started = Instant::now();
+        let read = self.read(digest).await;
+        self.inner.metrics.store_seconds.observe(started.elapsed().as_secs_f64());
+        let found = match read {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(error = &*error as &dyn std::error::Error, "a token could not be looked up");
+                return Err(error);
+            }
+        };
+        if self.generation(&digest) == generation {
+            match &found {
+                Some(facts) => self.inner.tokens.insert(digest, Arc::clone(facts)),
+                None => {
+                    let until = self.inner.clock.now_millis().saturating_add(self.inner.negative_millis);
+                    self.inner.negatives.insert(digest, until);
+                }
+            }
+            if self.generation(&digest) != generation {
+                self.inner.tokens.invalidate(&digest);
+                self.inner.negatives.invalidate(&digest);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn read(&self, digest: Digest) -> Landed<Option<Arc<Facts>>> {
+        let now = self.inner.clock.now();
+        let found = self.inner.store.find_tokens(&[digest], now).await.map_err(Arc::new)?;
+        let Some(token) = found.into_iter().find(|token| token.access_token == digest) else { return Ok(None) };
+        let Some(holder) = self.inner.directory.holder(token.credential_id).await? else { return Ok(None) };
+        self.facts(&token, holder).map(|facts| Some(Arc::new(facts))).map_err(Arc::new)
+    }
+
+    fn facts(&self, token: &Token, holder: Arc<Holder>) -> Result<Facts, StoreError> {
+        let corrupt = |what| StoreError::Corrupt { kind: "oauth2_tokens", what };
+        // Identity that cannot be told to the upstream is not left out silently.
+        let scope = token.scope.as_deref().map(|scope| self.scope(scope).ok_or(corrupt("scope"))).transpose()?;
+        let userid = token.authenticated_userid.as_deref();
+        let userid = userid.map(|userid| render(userid).ok_or(corrupt("authenticated_userid"))).transpose()?;
+        Ok(Facts {
+            holder,
+            service: token.service_id.map(|id| self.inner.directory.service(id)),
+            created_at: token.created_at,
+            expires_in: token.expires_in,
+            ttl: token.ttl.unwrap_or(i64::MAX),
+            scope,
+            userid,
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! How the guard refuses: statuses, texts and challenges of contract oauth2.md §4.2, rendered once
+//! for each plugin instance.
+
+use bytes::Bytes;
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderName, HeaderValue, StatusCode};
+use tollgate_core::reply::{Body, Reply};
+
+const MISSING: &[u8] = br#"{"error":"invalid_request","error_description":"The access token is missing"}"#;
+const INVALID: &[u8] =
+    br#"{"error":"invalid_token","error_description":"The access token is invalid or has expired"}"#;
+const GLOBAL: &[u8] = br#"{"error":"invalid_token","error_description":"The access token is global, but the current plugin is configured without 'global_credentials'"}"#;
+const INVALID_PARAMETERS: &str =
+    r#"error="invalid_token", error_description="The access token is invalid or has expired""#;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Why a token does not open the way. The names are what the access log shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// None was presented.
+    Missing,
+    /// It was made up: its checksum is not ours.
+    Forged,
+    /// The store does not know it.
+    Unknown,
+    /// It is global, the plugin instance is not.
+    Global,
+    /// It is bound to another service.
+    OtherService,
+    /// Its time is over.
+    Expired,
+}
+
+impl Refusal {
+    /// The reason code of the access log.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "token_missing",
+            Self::Forged => "token_forged",
+            Self::Unknown => "token_unknown",
+            Self::Global => "token_global",
+            Self::OtherService => "token_of_other_service",
+            Self::Expired => "token_expired",
+        }
+    }
+}
+
+/// The challenges of a plugin instance.
+#[derive(Debug, Clone)]
+pub struct Challenges {
+    missing: HeaderValue,
+    invalid: HeaderValue,
+}
+
+impl Challenges {
+    /// For a realm, if there is one. `None`: the realm cannot stand in a header.
+    pub fn new(realm: Option<&str>) -> Option<Self> {
+        let missing = realm.map_or_else(|| "Bearer".to_owned(), |realm| format!("Bearer realm=\"{realm}\""));
+        let invalid = match realm {
+            Some(_) => format!("{missing}, {INVALID_PARAMETERS}"),
+            None => format!("{missing} {INVALID_PARAMETERS}"),
+        };
+        Some(Self {
+            missing: HeaderValue::from_bytes(missing.as_bytes()).ok()?,
+            invalid: HeaderValue::from_bytes(invalid.as_bytes()).ok()?,
+        })
+    }
+
+    /// The answer to a request that is no gRPC call.
+    pub fn reply(&self, refusal: Refusal) -> Reply {
+        let (body, challenge) = match refusal {
+            Refusal::Missing => (MISSING, &self.missing),
+            Refusal::Global => (GLOBAL, &self.invalid),
+            Refusal::Forged | Refusal::Unknown | Refusal::OtherService | Refusal::Expired => (INVALID, &self.invalid),
+        };
+        Reply {
+            status: StatusCode::UNAUTHORIZED,
+            headers: vec![(WWW_AUTHENTICATE, challenge.clone())],
+            body: Body::Json(Bytes::from_static(body)),
+            reason: refusal.reason(),
+        }
+    }
+
+    /// The answer to a gRPC call.
+    pub fn grpc_reply(&self, refusal: Refusal) -> Reply {
+        let mut reply = self.reply(refusal);
+        reply.body = Body::Empty;
+        reply
+            .with_header(GRPC_STATUS, HeaderValue::from_static("16"))
+            .with_header(GRPC_MESSAGE, HeaderValue::from_static("Unauthenticated"))
+    }
+}

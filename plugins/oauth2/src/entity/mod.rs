@@ -1,0 +1,3 @@
+//! The kinds of entity the plugin keeps.
+
+pub mod token;

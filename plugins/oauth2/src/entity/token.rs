@@ -1,0 +1,42 @@
+//! The `oauth2_tokens` kind (contract oauth2.md §2.3), plus `token_hint`.
+//!
+//! `access_token` has no automatic value here: the collection mints it, because a token of ours
+//! carries a checksum.
+
+use tollgate_core::entity::{Kind, Nature};
+use tollgate_core::schema::{Auto, Field, OnDelete, Schema};
+
+/// The kind's name.
+pub const NAME: &str = "oauth2_tokens";
+
+/// The kind as data.
+pub fn kind() -> Kind {
+    Kind {
+        name: NAME,
+        segment: NAME,
+        nested_segment: NAME,
+        second_key: Some("access_token"),
+        unique_together: &[],
+        nature: Nature::Identity,
+        ttl: true,
+        admin: true,
+        schema: schema(),
+    }
+}
+
+fn schema() -> Schema {
+    Schema::new(vec![
+        Field::string("id").auto(Auto::Uuid),
+        Field::integer("created_at").auto(Auto::CreatedAt),
+        Field::foreign("service", "services", OnDelete::Cascade),
+        Field::foreign("credential", "oauth2_credentials", OnDelete::Cascade).required(),
+        Field::string("token_type").default("bearer").one_of(&["bearer"]).required(),
+        Field::integer("expires_in").required(),
+        Field::string("access_token").unique().sensitive(),
+        Field::string("refresh_token").unique().sensitive(),
+        Field::string("authenticated_userid"),
+        Field::string("scope"),
+        // Written by the gateway only; a value that a client sends is not taken.
+        Field::string("token_hint"),
+    ])
+}

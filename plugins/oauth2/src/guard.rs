@@ -1,0 +1,261 @@
+//! The guard: lets a request with a valid token through, with its identity in headers.
+//!
+//! The hot path. A warm, valid request costs one header look-up, one checksum and one hash of the
+//! token, one cache read, compares, and header values that were rendered when the entry was made.
+//!
+//! 1. An earlier plugin may have done the work, if this instance may be passed anonymously.
+//! 2. Find the token; made up ones end here.
+//! 3. What is it? The cache knows, or the store is asked.
+//! 4. Verdict, in the order of contract oauth2.md §4.2.
+//!
+//! Scope is not enforced here, and neither is HTTPS.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use tollgate_core::clock::Clock;
+use tollgate_core::plugin::{Access, PluginError, Verdict};
+use tollgate_core::reply::Reply;
+use tollgate_core::request::{Identity, Request};
+
+use crate::cache::{Facts, Known, TokenCache};
+use crate::challenge::{Challenges, Refusal};
+use crate::facts::{ConsumerFacts, Directory};
+use crate::metrics::Metrics;
+use crate::presented::{self, BODY_LIMIT, Found, Place, TokenHeader};
+use crate::token::{Digest, Minter, Shape};
+
+const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
+const CONSUMER_CUSTOM_ID: HeaderName = HeaderName::from_static("x-consumer-custom-id");
+const CONSUMER_USERNAME: HeaderName = HeaderName::from_static("x-consumer-username");
+const CREDENTIAL_IDENTIFIER: HeaderName = HeaderName::from_static("x-credential-identifier");
+const ANONYMOUS_CONSUMER: HeaderName = HeaderName::from_static("x-anonymous-consumer");
+const AUTHENTICATED_SCOPE: HeaderName = HeaderName::from_static("x-authenticated-scope");
+const AUTHENTICATED_USERID: HeaderName = HeaderName::from_static("x-authenticated-userid");
+
+/// Which tokens an instance accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of the matched service.
+    Service,
+    /// Those and global ones (`global_credentials`).
+    Global,
+}
+
+/// What becomes of the token on the way upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credentials {
+    /// The upstream sees it.
+    Forward,
+    /// It is taken out (`hide_credentials`).
+    Hide,
+}
+
+/// What an instance's configuration says to its guard.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Where tokens are looked for; `None` when the configured name cannot be a header's.
+    pub header: Option<TokenHeader>,
+    /// How refusals are challenged.
+    pub challenges: Challenges,
+    /// The consumer to fall through to, by id or username.
+    pub anonymous: Option<String>,
+    /// Which tokens are accepted.
+    pub reach: Reach,
+    /// Whether the upstream sees the token.
+    pub credentials: Credentials,
+}
+
+/// What all guards of a node share.
+pub struct Post {
+    /// Tokens.
+    pub cache: TokenCache,
+    /// Consumers.
+    pub directory: Directory,
+    /// Recognises our own tokens.
+    pub minter: Arc<Minter>,
+    /// Whether tokens exist that we did not mint.
+    pub foreign_tokens: Arc<AtomicBool>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// The guard of one plugin instance.
+pub struct Guard {
+    rules: Rules,
+    post: Arc<Post>,
+}
+
+type Decision = Result<Verdict, PluginError>;
+
+/// What is left to do when the cache has spoken.
+enum Step {
+    Done(Verdict),
+    /// The store has to be asked about the token.
+    Ask(Digest),
+    /// The anonymous consumer has to be looked up.
+    FallThrough,
+}
+
+impl Guard {
+    /// A guard that follows these rules.
+    pub fn new(rules: Rules, post: Arc<Post>) -> Self {
+        Self { rules, post }
+    }
+
+    /// Decides about a request.
+    pub fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
+        match self.begin(request) {
+            Step::Done(verdict) => Access::Ready(Ok(verdict)),
+            Step::Ask(digest) => Access::Pending(Box::pin(self.ask(digest, request))),
+            Step::FallThrough => Access::Pending(Box::pin(self.fall_through(request))),
+        }
+    }
+
+    fn begin(&self, request: &mut Request<'_>) -> Step {
+        if self.rules.anonymous.is_some() && authenticated(request) {
+            request.edits.remove(AUTHENTICATED_SCOPE);
+            request.edits.remove(AUTHENTICATED_USERID);
+            return Step::Done(Verdict::Continue);
+        }
+        let (token, place) = match presented::find(self.rules.header.as_ref(), request) {
+            Found::Missing => return self.refuse(Refusal::Missing, request),
+            Found::NeedBody => return Step::Done(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }),
+            Found::Unreadable(place) => (None, place),
+            Found::Token(token, place) => (Some(token), place),
+        };
+        if self.rules.credentials == Credentials::Hide {
+            if presented::hiding_needs_body(place, request) {
+                return Step::Done(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false });
+            }
+            presented::hide(self.rules.header.as_ref(), place, request);
+        }
+        let Some(token) = token.filter(|token| self.may_exist(token)) else {
+            self.post.metrics.forged.inc();
+            return self.refuse(Refusal::Forged, request);
+        };
+        let digest = Digest::of(&token);
+        match self.post.cache.get(&digest) {
+            Some(Known::Token(facts)) => self.judge(&facts, request),
+            Some(Known::Unknown) => self.refuse(Refusal::Unknown, request),
+            None => Step::Ask(digest),
+        }
+    }
+
+    /// Imported tokens carry no checksum: while there are any, every token is looked up.
+    fn may_exist(&self, token: &str) -> bool {
+        self.post.minter.is_ours(token) == Shape::Genuine || self.post.foreign_tokens.load(Ordering::Acquire)
+    }
+
+    async fn ask(&self, digest: Digest, request: &mut Request<'_>) -> Decision {
+        let Ok(found) = self.post.cache.load(digest).await else {
+            return Ok(Verdict::Reply(Reply::unavailable("token_store_unavailable")));
+        };
+        let step = match found {
+            Some(facts) => self.judge(&facts, request),
+            None => self.refuse(Refusal::Unknown, request),
+        };
+        match step {
+            Step::Done(verdict) => Ok(verdict),
+            Step::FallThrough | Step::Ask(_) => self.fall_through(request).await,
+        }
+    }
+
+    fn judge(&self, facts: &Facts, request: &mut Request<'_>) -> Step {
+        match facts.service_id() {
+            // Told even where requests may be anonymous (contract oauth2.md §4.2).
+            None if self.rules.reach == Reach::Service => {
+                return Step::Done(Verdict::Reply(self.reply(Refusal::Global, request)));
+            }
+            Some(service) if request.target.service_id != Some(service) => {
+                return self.refuse(Refusal::OtherService, request);
+            }
+            _ => {}
+        }
+        if !facts.is_alive(self.post.clock.now()) {
+            self.post.metrics.expired.inc();
+            return self.refuse(Refusal::Expired, request);
+        }
+        identify(facts, request);
+        Step::Done(Verdict::Continue)
+    }
+
+    fn refuse(&self, refusal: Refusal, request: &mut Request<'_>) -> Step {
+        let Some(anonymous) = &self.rules.anonymous else {
+            return Step::Done(Verdict::Reply(self.reply(refusal, request)));
+        };
+        match self.post.directory.known_anonymous(anonymous).filter(|_| self.post.cache.is_trusted()) {
+            Some(consumer) => {
+                identify_anonymous(&consumer, request);
+                Step::Done(Verdict::Continue)
+            }
+            None => Step::FallThrough,
+        }
+    }
+
+    fn reply(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
+        let challenges = &self.rules.challenges;
+        if request.is_grpc() { challenges.grpc_reply(refusal) } else { challenges.reply(refusal) }
+    }
+
+    async fn fall_through(&self, request: &mut Request<'_>) -> Decision {
+        let name = self.rules.anonymous.as_deref().unwrap_or_default();
+        match self.post.directory.anonymous(name).await {
+            Ok(Some(consumer)) => {
+                identify_anonymous(&consumer, request);
+                Ok(Verdict::Continue)
+            }
+            Ok(None) => {
+                tracing::error!(anonymous = name, "the anonymous consumer of an oauth2 plugin does not exist");
+                let message = format!("anonymous consumer {name} is configured but doesn't exist");
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                Ok(Verdict::Reply(Reply::message(status, "anonymous_consumer_missing", message)))
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the anonymous consumer cannot be looked up");
+                Ok(Verdict::Reply(Reply::unavailable("consumer_store_unavailable")))
+            }
+        }
+    }
+}
+
+/// Whether an earlier plugin has accepted a credential.
+fn authenticated(request: &Request<'_>) -> bool {
+    request.identity.as_ref().is_some_and(|identity| identity.credential.is_some())
+}
+
+fn identify(facts: &Facts, request: &mut Request<'_>) {
+    let holder = &facts.holder;
+    identify_consumer(&holder.consumer, request);
+    request.edits.set(CREDENTIAL_IDENTIFIER, holder.client_id.clone());
+    request.edits.remove(ANONYMOUS_CONSUMER);
+    set_or_remove(AUTHENTICATED_SCOPE, facts.scope.as_deref(), request);
+    set_or_remove(AUTHENTICATED_USERID, facts.userid.as_ref(), request);
+    request.identity =
+        Some(Identity { consumer: Arc::clone(&holder.consumer.consumer), credential: Some(holder.credential_id) });
+}
+
+fn identify_anonymous(consumer: &ConsumerFacts, request: &mut Request<'_>) {
+    identify_consumer(consumer, request);
+    request.edits.remove(CREDENTIAL_IDENTIFIER);
+    request.edits.set(ANONYMOUS_CONSUMER, HeaderValue::from_static("true"));
+    request.edits.remove(AUTHENTICATED_SCOPE);
+    request.edits.remove(AUTHENTICATED_USERID);
+    request.identity = Some(Identity { consumer: Arc::clone(&consumer.consumer), credential: None });
+}
+
+fn identify_consumer(consumer: &ConsumerFacts, request: &mut Request<'_>) {
+    request.edits.set(CONSUMER_ID, consumer.id.clone());
+    set_or_remove(CONSUMER_CUSTOM_ID, consumer.custom_id.as_ref(), request);
+    set_or_remove(CONSUMER_USERNAME, consumer.username.as_ref(), request);
+}
+
+fn set_or_remove(name: HeaderName, value: Option<&HeaderValue>, request: &mut Request<'_>) {
+    match value {
+        Some(value) => request.edits.set(name, value.clone()),
+        None => request.edits.remove(name),
+    }
+}

@@ -1,0 +1,254 @@
+//! The real gateway as a local variable.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use reqwest::{Client, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+use tollgate_quickstart::certificate;
+use tollgate_quickstart::process::Process;
+
+use crate::postgres::Database;
+use crate::program;
+use crate::reply::Reply;
+use crate::secrets::Secrets;
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Where a gateway keeps its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// The embedded one, in the test's folder.
+    Sqlite,
+    /// A database of the test's own on the shared server.
+    Postgres,
+}
+
+/// A gateway on free ports, which ends with this variable. Its output is then searched for every
+/// secret that the test used.
+pub struct Gateway {
+    /// Where it listens, as its clients see it.
+    pub addresses: tollgate_quickstart::Gateway,
+    /// Its plain proxy listener, `127.0.0.1:PORT`.
+    pub http: SocketAddr,
+    /// Its TLS proxy listener.
+    pub https: SocketAddr,
+    /// What must never be in its output.
+    pub secrets: Secrets,
+    /// A client that trusts it, follows no redirects, and speaks HTTP/1.1 or 2.
+    pub client: Client,
+    process: Process,
+    directory: TempDir,
+    database: Option<Database>,
+}
+
+impl Gateway {
+    /// On SQLite.
+    pub async fn on_sqlite() -> Self {
+        Self::on(Store::Sqlite, &[]).await
+    }
+
+    /// On PostgreSQL.
+    pub async fn on_postgres() -> Self {
+        Self::on(Store::Postgres, &[]).await
+    }
+
+    /// With settings beyond the harness's, by their environment names.
+    pub async fn on(store: Store, settings: &[(&str, &str)]) -> Self {
+        let directory = tempfile::Builder::new().prefix("tollgate-test-").tempdir().expect("a folder");
+        let database = (store == Store::Postgres).then(Database::create);
+        let url = match &database {
+            Some(database) => database.url(),
+            None => format!("sqlite:{}", directory.path().join("tollgate.db").display()),
+        };
+        // A port that was free a moment ago may be taken: then others are tried.
+        for _ in 0..3 {
+            if let Some(running) = Running::start(&directory, &url, settings).await {
+                let client = running.addresses.client().expect("a client");
+                let Running { addresses, http, https, process } = running;
+                let secrets = Secrets::default();
+                return Self { addresses, http, https, secrets, client, process, directory, database };
+            }
+        }
+        panic!("the gateway did not start:\n{}", fs::read_to_string(output_of(&directory)).unwrap_or_default());
+    }
+
+    /// An address on the TLS proxy listener.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.https)
+    }
+
+    /// An address on the plain proxy listener.
+    pub fn plain_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    /// A request to the TLS proxy listener.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.url(path))
+    }
+
+    /// Sends a request, and remembers the secrets in it and in its answer.
+    pub async fn send(&self, request: RequestBuilder) -> Reply {
+        let request = request.build().expect("a request");
+        if let Some(query) = request.url().query() {
+            self.secrets.add_from_form(query);
+        }
+        if let Some(body) = request.body().and_then(reqwest::Body::as_bytes) {
+            match serde_json::from_slice::<Value>(body) {
+                Ok(document) => self.secrets.add_from_json(&document),
+                Err(_) => self.secrets.add_from_form(&String::from_utf8_lossy(body)),
+            }
+        }
+        let answer = self.client.execute(request).await.expect("an answer");
+        let reply = Reply::read(answer).await;
+        if let Ok(document) = serde_json::from_str(&reply.body) {
+            self.secrets.add_from_json(&document);
+        }
+        reply
+    }
+
+    /// A call of the Admin API with a JSON body; null sends none.
+    pub async fn admin(&self, method: Method, path: &str, body: Value) -> Reply {
+        let url = self.addresses.admin.join(path).expect("a path");
+        let request = self.client.request(method, url);
+        self.send(if body.is_null() { request } else { request.json(&body) }).await
+    }
+
+    /// `GET` of the Admin API.
+    pub async fn admin_get(&self, path: &str) -> Reply {
+        self.admin(Method::GET, path, Value::Null).await
+    }
+
+    /// `POST` to the Admin API, which must create.
+    pub async fn create(&self, path: &str, body: Value) -> Value {
+        self.admin(Method::POST, path, body).await.expect(201).json()
+    }
+
+    /// `PATCH` of the Admin API, which must succeed.
+    pub async fn change(&self, path: &str, body: Value) -> Value {
+        self.admin(Method::PATCH, path, body).await.expect(200).json()
+    }
+
+    /// `DELETE` of the Admin API, which must succeed.
+    pub async fn delete(&self, path: &str) {
+        self.admin(Method::DELETE, path, Value::Null).await.expect(204);
+    }
+
+    /// The metrics page.
+    pub async fn metrics(&self) -> String {
+        let url = self.addresses.status.join("/metrics").unwrap();
+        Reply::read(self.client.get(url).send().await.expect("an answer")).await.expect(200).body
+    }
+
+    /// The sum of a metric's samples whose labels contain all of `labels` (`result="hit"`).
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = self.metrics().await;
+        let samples = page.lines().filter(|line| {
+            let series = line.strip_prefix(name);
+            series.is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|label| line.contains(label))
+        });
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Everything it has written so far.
+    pub fn output(&self) -> String {
+        fs::read_to_string(output_of(&self.directory)).unwrap_or_default()
+    }
+
+    /// Everything in its store, as far as bytes tell: the SQLite files, or a dump.
+    pub fn at_rest(&self) -> String {
+        match &self.database {
+            Some(database) => database.dump(),
+            None => ["tollgate.db", "tollgate.db-wal"]
+                .iter()
+                .filter_map(|name| fs::read(self.directory.path().join(name)).ok())
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                .collect(),
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let ended = self.process.stop();
+        let output = self.output();
+        if std::thread::panicking() {
+            let last: Vec<_> = output.lines().rev().take(60).collect();
+            let last: Vec<_> = last.into_iter().rev().collect();
+            eprintln!("The gateway's last lines:\n{}", last.join("\n"));
+            return;
+        }
+        let leaked = self.secrets.found_in(&output);
+        assert!(leaked.is_empty(), "the gateway's output contains secrets: {leaked:?}");
+        assert!(!output.contains("panicked at"), "the gateway panicked:\n{output}");
+        assert!(ended.is_ok(), "the gateway did not end: {ended:?}");
+    }
+}
+
+struct Running {
+    addresses: tollgate_quickstart::Gateway,
+    http: SocketAddr,
+    https: SocketAddr,
+    process: Process,
+}
+
+impl Running {
+    /// `None` when it ends before it is ready.
+    async fn start(directory: &TempDir, database_url: &str, settings: &[(&str, &str)]) -> Option<Self> {
+        let [http, https, admin, status] = free_ports();
+        let certificate = certificate::keep_in(directory.path()).expect("a certificate");
+        let output = File::create(output_of(directory)).expect("a file");
+        let mut command = Command::new(program("tollgate"));
+        let inherited = std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_"));
+        inherited.for_each(|(name, _)| {
+            command.env_remove(name);
+        });
+        command
+            .args(["run", "--migrate"])
+            .current_dir(directory.path())
+            .env("TOLLGATE_DATA_DIRECTORY", directory.path())
+            .env("TOLLGATE_PROXY_HTTP_LISTEN", http.to_string())
+            .env("TOLLGATE_PROXY_HTTPS_LISTEN", https.to_string())
+            .env("TOLLGATE_PROXY_DRAIN_TIMEOUT", "1s")
+            .env("TOLLGATE_ADMIN_LISTEN", admin.to_string())
+            .env("TOLLGATE_STATUS_LISTEN", status.to_string())
+            .env("TOLLGATE_DATABASE_URL", database_url)
+            .env("TOLLGATE_ACCESS_LOG", "-")
+            .env("TOLLGATE_TLS_CERTIFICATE", &certificate.certificate_file)
+            .env("TOLLGATE_TLS_KEY", &certificate.key_file)
+            .envs(settings.iter().copied())
+            .stdout(output.try_clone().expect("a file"))
+            .stderr(output);
+        let mut process = Process::start(&mut command).expect("a program that starts");
+        let addresses = tollgate_quickstart::Gateway::on(https, admin, status, certificate.certificate).unwrap();
+        let client = addresses.client().expect("a client");
+        let deadline = Instant::now() + READY_WITHIN;
+        while Instant::now() < deadline {
+            if process.ended().expect("a child").is_some() {
+                return None;
+            }
+            let answer = client.get(addresses.status.join("/status/ready").unwrap()).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Some(Self { addresses, http, https, process });
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        None
+    }
+}
+
+fn free_ports() -> [SocketAddr; 4] {
+    // All four are held until the last is found, so that they differ.
+    let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    held.map(|listener| listener.local_addr().unwrap())
+}
+
+fn output_of(directory: &TempDir) -> PathBuf {
+    directory.path().join("output.log")
+}

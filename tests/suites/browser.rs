@@ -1,0 +1,61 @@
+//! The Step On tutorial in a real browser: what the pages' policies allow is what works.
+
+use fantoccini::Locator;
+use tollgate_tests::{Browser, Gateway};
+
+use crate::tutorial;
+
+/// Presses what `css` finds.
+async fn press(browser: &Browser, css: &str) {
+    browser.page.wait().for_element(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}"));
+    browser.page.find(Locator::Css(css)).await.unwrap().click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+}
+
+/// The text of what `css` finds, once it is there.
+async fn text(browser: &Browser, css: &str) -> String {
+    match browser.page.wait().for_element(Locator::Css(css)).await {
+        Ok(element) => element.text().await.unwrap(),
+        Err(error) => panic!("{css}: {error}; the page is {}", browser.page.source().await.unwrap_or_default()),
+    }
+}
+
+/// Waits for the page with that heading.
+async fn heading(browser: &Browser, expected: &str) {
+    let path = format!("//h1[normalize-space()='{expected}']");
+    if let Err(error) = browser.page.wait().for_element(Locator::XPath(&path)).await {
+        panic!("{expected}: {error}; the page is {}", browser.page.source().await.unwrap_or_default());
+    }
+}
+
+on_both_stores! {
+    async fn a_user_denies_then_allows_and_sees_the_discount(gateway: Gateway) {
+        let (tutorial, _) = tutorial::start(&gateway).await;
+        let browser = Browser::start().await;
+        browser.page.goto(&tutorial.shoe_store.url()).await.unwrap();
+        heading(&browser, "Walk more, pay less").await;
+
+        press(&browser, "#connect").await;
+        heading(&browser, "Log in to Step On").await;
+        press(&browser, "input[value=annie]").await;
+        press(&browser, "form[action='/login'] button").await;
+
+        heading(&browser, "Share your steps?").await;
+        assert_eq!(text(&browser, "#user").await, "annie");
+        assert_eq!(text(&browser, "#application").await, "Shoe Fly Shoe");
+        press(&browser, "button[value=deny]").await;
+        heading(&browser, "No steps shared").await;
+
+        press(&browser, "#connect").await;
+        heading(&browser, "Share your steps?").await;
+        press(&browser, "button[value=allow]").await;
+        heading(&browser, "Your steps, your discount").await;
+        assert_eq!(text(&browser, "#user").await, "annie");
+        assert_eq!(text(&browser, "#total").await, "48000");
+        assert_eq!(text(&browser, "#discount").await, "9 %");
+
+        press(&browser, "#refresh").await;
+        assert_eq!(text(&browser, "[role=status]").await, "Your step counts are fresh.");
+        assert_eq!(text(&browser, "#total").await, "48000");
+        browser.close().await;
+    }
+}
