@@ -9,7 +9,7 @@
 //! Chromium with its driver, and a Python with Authlib. What is missing fails loudly.
 
 // All of it is test code, where a panic is how a failure is told.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
 pub mod browser;
 pub mod findings;

@@ -45,7 +45,7 @@ impl Secrets {
 
     /// Remembers what an address has in its query and fragment.
     pub fn add_from_url(&self, url: &str) {
-        let parts = url.splitn(2, ['?', '#']).nth(1).unwrap_or_default();
+        let parts = url.split_once(['?', '#']).map(|(_, parts)| parts).unwrap_or_default();
         self.add_from_form(parts);
     }
 

@@ -1,7 +1,7 @@
 //! The Step On tutorial in a real browser: what the pages' policies allow is what works.
 
 use fantoccini::Locator;
-use tollgate_tests::{Browser, Gateway};
+use tollgate_tests::Browser;
 
 use crate::tutorial;
 

@@ -1,1 +1,47 @@
-//! The Admin REST API.
+//! The Admin REST API (contract gateway.md §1–§4).
+//!
+//! One set of handlers serves every kind of entity: what a path may name, which fields refer to
+//! which kinds and what a document must look like all come from the [`tollgate_core::registry`].
+//! Adding a kind changes nothing here.
+//!
+//! 1. `frame`: limits, CORS, `OPTIONS`, `HEAD`, and the one place that turns a failure into an answer.
+//! 2. `path` and `resource`: the path's segments → what they name.
+//! 3. `input`: the body by its content type → JSON or form pairs.
+//! 4. `draft`: input → a document that has passed its schema, references resolved.
+//! 5. `entity`, `list`, `foreign`: the verbs on entities; `node`, `schemas`, `tags`, `cache`: the rest.
+//!
+//! The API knows no users. Whoever reaches its listener may change everything, so it belongs on
+//! loopback or behind something that authenticates; a browser on the same machine can reach
+//! loopback too, which the operator's guide says how to prevent.
+
+mod answer;
+mod cache;
+mod catalogue;
+mod draft;
+mod entity;
+mod foreign;
+mod frame;
+mod input;
+mod list;
+mod memory;
+mod node;
+mod offset;
+mod path;
+mod query;
+mod reference;
+mod resource;
+mod schemas;
+mod state;
+mod tags;
+
+pub use frame::router;
+pub use memory::{Memory, MemoryRegion, MemoryWorker};
+pub use node::{Connections, LogLevel, Node};
+pub use state::{AdminState, Limits};
+
+/// The version that clients of the Admin API are told, here and in `Server: kong/…`: tools parse
+/// it to choose which API they speak. It names the API that is served, not this program's release.
+pub const API_VERSION: &str = "3.10.0";
+
+/// What [`API_VERSION`] looks like in the `Server` header.
+pub const SERVER: &str = "kong/3.10.0";

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::collection::Key;
-use crate::schema::Violations;
+use crate::schema::{Violations, lua_text};
 
 /// The store could not do its work. Never "not found": that is a result.
 #[derive(Debug, thiserror::Error)]
@@ -134,3 +134,157 @@ pub enum DaoError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// What a client is told when the gateway itself is at fault.
+const UNEXPECTED: &str = "An unexpected error occurred";
+
+impl StoreError {
+    /// Whether trying again later may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::Timeout(_))
+    }
+}
+
+impl DaoError {
+    /// The number of the error (contract gateway.md §4).
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::InvalidPrimaryKey => 1,
+            Self::Schema(_) => 2,
+            Self::PrimaryKey { .. } => 3,
+            Self::ForeignMissing { .. } | Self::Referenced { .. } => 4,
+            Self::Unique { .. } => 5,
+            Self::NotFound { .. } => 6,
+            Self::InvalidOffset { .. } => 7,
+            Self::Store(_) => 8,
+            Self::InvalidSize { .. } => 9,
+            Self::InvalidUnique { .. } => 10,
+            Self::InvalidOptions { .. } => 11,
+            Self::Unsupported { .. } => 12,
+            Self::ForeignUnresolved { .. } => 13,
+        }
+    }
+
+    /// The name of the error.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Store(_) => "database error".to_owned(),
+            _ => self.to_string(),
+        }
+    }
+
+    /// What the client is told.
+    pub fn message(&self) -> String {
+        let text = |fields: &Value| lua_text::compact(fields);
+        match self {
+            Self::InvalidPrimaryKey => format!("invalid primary key: '{}'", text(&self.fields())),
+            Self::Schema(violations) => violations.message(),
+            Self::PrimaryKey { .. } => format!("primary key violation on key '{}'", text(&self.fields())),
+            Self::ForeignMissing { target, id, .. } => {
+                format!(
+                    "the foreign key '{}' does not reference an existing '{target}' entity.",
+                    text(&json!({"id": id}))
+                )
+            }
+            Self::Referenced { by, target } => {
+                format!("an existing '{by}' entity references this '{target}' entity")
+            }
+            Self::Unique { .. } => format!("UNIQUE violation detected on '{}'", text(&self.fields())),
+            Self::NotFound { key: Key::Id(_) } => {
+                format!("could not find the entity with primary key '{}'", text(&self.fields()))
+            }
+            Self::NotFound { key: Key::Unique { .. } } => {
+                format!("could not find the entity with '{}'", text(&self.fields()))
+            }
+            Self::InvalidOffset { offset, why } => format!("'{offset}' is not a valid offset: {why}"),
+            Self::InvalidSize { why } => (*why).to_owned(),
+            Self::InvalidUnique { why, .. } => why.clone(),
+            Self::InvalidOptions { options } => options_message(options),
+            Self::ForeignUnresolved { field, by, .. } => {
+                let why = self.fields();
+                let why = why.get(*field).and_then(|field| field.get(by)).and_then(Value::as_str).unwrap_or_default();
+                format!("foreign key unresolved ({field}.{by}: {why})")
+            }
+            Self::Unsupported { kind } => format!("cannot write '{kind}' entities"),
+            Self::Store(_) => UNEXPECTED.to_owned(),
+        }
+    }
+
+    /// What the error is about, by field; the options for code 11, an empty map where there is
+    /// nothing to name.
+    pub fn fields(&self) -> Value {
+        match self {
+            Self::InvalidPrimaryKey => json!({"id": "expected a valid UUID"}),
+            Self::Schema(violations) => Value::Object(violations.fields.clone()),
+            Self::PrimaryKey { id } => json!({"id": id}),
+            Self::ForeignMissing { field, id, .. } => named(field, json!({"id": id})),
+            Self::Referenced { by, .. } => json!({"@referenced_by": by}),
+            Self::Unique { fields } => {
+                Value::Object(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+            }
+            Self::NotFound { key: Key::Id(id) } => json!({"id": id}),
+            Self::NotFound { key: Key::Unique { field, value } } => named(field, json!(value)),
+            Self::InvalidOptions { options } => {
+                Value::Object(options.iter().map(|(name, why)| ((*name).to_owned(), json!(why))).collect())
+            }
+            Self::ForeignUnresolved { field, target, by, value } => {
+                let key = lua_text::compact(&named(by, json!(value)));
+                let why = format!("the foreign key cannot be resolved with '{key}' for an existing '{target}' entity");
+                named(field, named(by, json!(why)))
+            }
+            Self::InvalidOffset { .. }
+            | Self::InvalidSize { .. }
+            | Self::InvalidUnique { .. }
+            | Self::Unsupported { .. }
+            | Self::Store(_) => json!({}),
+        }
+    }
+
+    /// The HTTP status. A store that may answer later is 503, one that cannot is 500.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotFound { .. } => 404,
+            Self::Unsupported { .. } => 405,
+            Self::Unique { .. } => 409,
+            Self::Store(error) if error.is_transient() => 503,
+            Self::Store(_) => 500,
+            _ => 400,
+        }
+    }
+
+    /// The body of the answer. Nothing of a store failure's inner text is in it.
+    pub fn to_json(&self) -> Value {
+        let fields = match self {
+            Self::Store(_) => return json!({"message": UNEXPECTED}),
+            Self::InvalidOptions { .. } => Some("options"),
+            Self::InvalidOffset { .. }
+            | Self::InvalidSize { .. }
+            | Self::InvalidUnique { .. }
+            | Self::Unsupported { .. } => None,
+            _ => Some("fields"),
+        };
+        let mut body = json!({"code": self.code(), "name": self.name(), "message": self.message()});
+        if let (Some(name), Some(body)) = (fields, body.as_object_mut()) {
+            body.insert(name.to_owned(), self.fields());
+        }
+        body
+    }
+}
+
+fn named(name: &str, value: Value) -> Value {
+    Value::Object(Map::from_iter([(name.to_owned(), value)]))
+}
+
+fn options_message(options: &[(&'static str, String)]) -> String {
+    let mut faults: Vec<String> = options.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    faults.sort_unstable();
+    let all = faults.join("; ");
+    match options.len() {
+        1 => format!("invalid option ({all})"),
+        count => format!("{count} option violations ({all})"),
+    }
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

@@ -2,9 +2,8 @@
 //! in (contract gateway.md §6).
 //!
 //! Escapes of unreserved and other bytes are decoded, those of reserved ones kept in upper case,
-//! slashes merged, and then dot segments removed (RFC 3986 §5.2.4, §6.2.2). A path in normal form
-//! normalises to itself unless decoding uncovers a new escape (`%2541`), which is left as it is
-//! by the sender's choice.
+//! slashes merged, and then dot segments removed (RFC 3986 §5.2.4, §6.2.2). It is done once: two
+//! broken escapes may join into a whole one (`%4%31`), which is then not decoded again.
 
 use std::borrow::Cow;
 

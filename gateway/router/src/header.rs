@@ -59,9 +59,11 @@ mod tests {
 
     use super::*;
 
+    type Row = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)], bool);
+
     #[test]
     fn headers_match_by_the_table() {
-        let rows: [(&str, &[&str], &[(&str, &str)], bool); 9] = [
+        let rows: [Row; 9] = [
             ("X-Version", &["v1"], &[("x-version", "V1")], true),
             ("x-version", &["V1", "v2"], &[("x-version", "v2")], true),
             ("x-version", &["v1"], &[("x-version", "v10")], false),

@@ -19,6 +19,8 @@ mod header;
 mod host;
 mod index;
 mod priority;
+#[cfg(test)]
+mod reference;
 mod router;
 mod sni;
 mod spec;

@@ -1,5 +1,6 @@
 //! The compiled table of routes.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use regex::Regex;
@@ -92,7 +93,7 @@ impl<T> Router<T> {
             }
             values.push((spec.id, value));
         }
-        drafts.sort_by(|a, b| b.priority.cmp(&a.priority));
+        drafts.sort_by_key(|draft: &Draft| Reverse(draft.priority));
 
         let mut index = IndexBuilder::default();
         for (rank, draft) in drafts.iter().enumerate() {

@@ -1,19 +1,44 @@
 //! The log: standard output, for people or as JSON. The access log is not written here (see
 //! [`crate::telemetry`]).
 
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use crate::config::LogFormat;
 
-/// Starts logging for this process; a second call changes nothing.
-pub fn init(level: tracing::Level, format: LogFormat) {
-    // The framework logs every refused connection at `error`; what matters of it is counted and
-    // logged once by the gateway itself.
-    let filter = EnvFilter::new(format!("{level},pingora_core=warn,pingora_proxy=warn,h2=warn,hyper=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout);
-    let _already_started = match format {
-        LogFormat::Human => builder.with_ansi(false).finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+/// Changes the level of a running log.
+#[derive(Clone)]
+pub struct Handle(reload::Handle<EnvFilter, Registry>);
+
+impl Handle {
+    /// Logs from now on what is at least this severe.
+    pub fn set_level(&self, level: Level) {
+        if let Err(error) = self.0.reload(filter(level)) {
+            tracing::warn!(%error, "the log level could not be changed");
+        }
+    }
+}
+
+/// Starts logging for this process.
+pub fn init(level: Level, format: LogFormat) -> Handle {
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let output = fmt::layer().with_writer(std::io::stdout).with_ansi(false);
+    let output = match format {
+        LogFormat::Human => output.boxed(),
+        LogFormat::Json => output.json().flatten_event(true).boxed(),
     };
+    // Only a second call in one process fails, and the first goes on serving.
+    let _already_started = tracing_subscriber::registry().with(filter).with(output).try_init();
+    Handle(handle)
+}
+
+/// The framework logs every broken client connection at `error`; what matters of it is counted
+/// and logged once by the gateway itself.
+fn filter(level: Level) -> EnvFilter {
+    let framework = if level == Level::ERROR { "error" } else { "warn" };
+    EnvFilter::new(format!(
+        "{level},pingora_core={framework},pingora_proxy={framework},h2={framework},hyper={framework},rustls={framework}"
+    ))
 }

@@ -32,13 +32,18 @@ pub fn without(encoded: &[u8], key: &[u8]) -> String {
     let mut arguments: Vec<_> = parse(encoded).filter(|argument| *argument.key != *key).collect();
     // Stable: values of one key stay in the order in which they came.
     arguments.sort_by(|one, other| one.key.cmp(&other.key));
-    let mut text = String::with_capacity(encoded.len());
-    for Argument { key, value } in &arguments {
+    write(arguments.iter().map(|argument| (argument.key.as_ref(), argument.value.as_deref())))
+}
+
+/// Writes arguments in the order given.
+pub fn write<'a>(arguments: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> String {
+    let mut text = String::new();
+    for (key, value) in arguments {
         if !text.is_empty() {
             text.push('&');
         }
         escape(key, &mut text);
-        match value.as_deref() {
+        match value {
             None => text.push_str("=true"),
             Some([]) => {}
             Some(value) => {

@@ -7,8 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tollgate_core::reply::{Body, Reply};
 
 const MISSING: &[u8] = br#"{"error":"invalid_request","error_description":"The access token is missing"}"#;
-const INVALID: &[u8] =
-    br#"{"error":"invalid_token","error_description":"The access token is invalid or has expired"}"#;
+const INVALID: &[u8] = br#"{"error":"invalid_token","error_description":"The access token is invalid or has expired"}"#;
 const GLOBAL: &[u8] = br#"{"error":"invalid_token","error_description":"The access token is global, but the current plugin is configured without 'global_credentials'"}"#;
 const INVALID_PARAMETERS: &str =
     r#"error="invalid_token", error_description="The access token is invalid or has expired""#;

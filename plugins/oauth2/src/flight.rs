@@ -16,7 +16,8 @@ use tollgate_core::error::StoreError;
 /// What a flight brings back. The error is shared by all who waited for it.
 pub type Landed<V> = Result<V, Arc<StoreError>>;
 
-type Journey<V> = Shared<BoxFuture<'static, Landed<V>>>;
+/// Waits for a flight to land.
+pub type Journey<V> = Shared<BoxFuture<'static, Landed<V>>>;
 
 /// How a caller came to wait for a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +54,7 @@ where
 
     /// Joins the flight for `key`, or starts it with `load`. `head` picks the shard; `generation`
     /// is the key's generation as the caller saw it.
-    pub fn board<F>(
-        &self,
-        key: K,
-        head: u64,
-        generation: u64,
-        load: impl FnOnce() -> F,
-    ) -> (Boarding, impl Future<Output = Landed<V>> + Send + use<K, V, F>)
+    pub fn board<F>(&self, key: K, head: u64, generation: u64, load: impl FnOnce() -> F) -> (Boarding, Journey<V>)
     where
         F: Future<Output = Landed<V>> + Send + 'static,
     {
@@ -76,8 +71,7 @@ where
         }
         .boxed()
         .shared();
-        let previous =
-            journey.downgrade().and_then(|journey| flights.insert(key, Entry { generation, journey }));
+        let previous = journey.downgrade().and_then(|journey| flights.insert(key, Entry { generation, journey }));
         // Its drop may end the flight it replaces, which takes the same lock.
         drop(flights);
         drop(previous);
@@ -148,7 +142,7 @@ mod tests {
             Self { flights: Flights::new(), asked: Arc::default(), gate: Arc::default() }
         }
 
-        fn board(&self, generation: u64) -> (Boarding, impl Future<Output = Landed<usize>> + Send + use<>) {
+        fn board(&self, generation: u64) -> (Boarding, Journey<usize>) {
             let (asked, gate) = (Arc::clone(&self.asked), Arc::clone(&self.gate));
             self.flights.board(7, 7, generation, move || async move {
                 let ticket = asked.fetch_add(1, Ordering::SeqCst);

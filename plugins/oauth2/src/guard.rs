@@ -23,7 +23,7 @@ use crate::cache::{Facts, Known, TokenCache};
 use crate::challenge::{Challenges, Refusal};
 use crate::facts::{ConsumerFacts, Directory};
 use crate::metrics::Metrics;
-use crate::presented::{self, BODY_LIMIT, Found, Place, TokenHeader};
+use crate::presented::{self, BODY_LIMIT, Found, TokenHeader};
 use crate::token::{Digest, Minter, Shape};
 
 const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
@@ -259,3 +259,6 @@ fn set_or_remove(name: HeaderName, value: Option<&HeaderValue>, request: &mut Re
         None => request.edits.remove(name),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,7 @@
 //! What the plugin counts. Handles are resolved once; no token, user or client is ever a label.
 
 use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// The plugin's metrics.
 #[derive(Clone)]
@@ -43,7 +41,8 @@ impl Metrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let lookups = counters(registry, "tollgate_token_lookups_total", "Token look-ups by result", &["result"])?;
         // Caches answer in well under a microsecond, stores in up to seconds.
-        let buckets = [1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05, 0.25, 1.0, 5.0];
+        let buckets =
+            [1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05, 0.25, 1.0, 5.0];
         let options = HistogramOpts::new("tollgate_token_lookup_seconds", "Time of token look-ups by source");
         let seconds = HistogramVec::new(options.buckets(buckets.to_vec()), &["source"])?;
         register(registry, &seconds)?;

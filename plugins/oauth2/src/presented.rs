@@ -58,7 +58,8 @@ impl TokenHeader {
         Some(Self { name, folds })
     }
 
-    fn value<'r>(&self, request: &Request<'r>) -> Option<&'r [u8]> {
+    /// Its first value in this request.
+    pub fn value<'r>(&self, request: &Request<'r>) -> Option<&'r [u8]> {
         if !self.folds {
             return request.headers.get(&self.name).map(http::HeaderValue::as_bytes);
         }
@@ -242,7 +243,9 @@ fn from_multipart(body: &Bytes, content_type: &str) -> Argument<'static> {
 
 fn readable(value: Cow<'_, [u8]>) -> Argument<'_> {
     match value {
-        Cow::Borrowed(value) => std::str::from_utf8(value).map_or(Argument::Unreadable, |text| Argument::Text(text.into())),
+        Cow::Borrowed(value) => {
+            std::str::from_utf8(value).map_or(Argument::Unreadable, |text| Argument::Text(text.into()))
+        }
         Cow::Owned(value) => String::from_utf8(value).map_or(Argument::Unreadable, |text| Argument::Text(text.into())),
     }
 }

@@ -56,7 +56,8 @@ pub(super) fn stream_ends(field: &'static str) -> Field {
 
 fn tag(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
-    let fits = |character: char| !character.is_ascii() || (matches!(character, ' '..='~') && !matches!(character, ',' | '/'));
+    let fits =
+        |character: char| !character.is_ascii() || (matches!(character, ' '..='~') && !matches!(character, ',' | '/'));
     if text.chars().all(fits) {
         return Ok(());
     }
@@ -65,7 +66,8 @@ fn tag(value: &Value) -> Result<(), String> {
 
 fn utf8_name(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
-    let fits = |character: char| !character.is_ascii() || character.is_ascii_alphanumeric() || ".-_~".contains(character);
+    let fits =
+        |character: char| !character.is_ascii() || character.is_ascii_alphanumeric() || ".-_~".contains(character);
     if text.chars().all(fits) {
         return Ok(());
     }

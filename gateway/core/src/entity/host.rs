@@ -89,7 +89,8 @@ fn port(digits: &str) -> Port {
 
 fn is_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    name.len() <= 255 && name.split('.').all(|label| !label.is_empty() && !label.ends_with('-') && label.bytes().all(fits))
+    name.len() <= 255
+        && name.split('.').all(|label| !label.is_empty() && !label.ends_with('-') && label.bytes().all(fits))
 }
 
 #[cfg(test)]

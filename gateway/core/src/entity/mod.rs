@@ -1,6 +1,22 @@
 //! Kinds of entity: what the Admin API, the stores and the declarative files know about each.
+//!
+//! A kind is data: fields, defaults and rules are said once, in its file, and everything else is
+//! worked out from them. The gateway's own kinds are here; plugins bring theirs.
 
 use crate::schema::{Field, Schema, Type};
+
+pub mod consumer;
+pub mod field;
+mod host;
+mod path_rule;
+pub mod plugin;
+mod protocol;
+pub mod route;
+pub mod service;
+mod view;
+
+pub use protocol::Protocol;
+pub use view::ReadError;
 
 /// How a kind's entities are used, which decides how they are held (architecture, "two kinds of
 /// state, never mixed").

@@ -92,7 +92,11 @@ impl EntityCheck {
         let set = |names: &[&str]| names.iter().filter(|name| is_set(record.get(**name))).count();
         match self {
             Self::AtLeastOneOf(names) if set(names) == 0 => {
-                found.entity(format!("{}{}", phase.prefix(), text("at least one of these fields must be non-empty", names)));
+                found.entity(format!(
+                    "{}{}",
+                    phase.prefix(),
+                    text("at least one of these fields must be non-empty", names)
+                ));
             }
             Self::ExactlyOneOf(names) if set(names) != 1 => {
                 found.entity(text("exactly one of these fields must be non-empty", names));
@@ -109,7 +113,9 @@ impl EntityCheck {
             Self::Conditional { if_field, if_match, then_field, then_match, message } => {
                 let condition = record.get(*if_field).unwrap_or(&Value::Null);
                 let applies = !condition.is_null() && !found.has(if_field) && if_match.verdict(condition).is_ok();
-                if let (true, Err(fault)) = (applies, then_match.verdict(record.get(*then_field).unwrap_or(&Value::Null))) {
+                if let (true, Err(fault)) =
+                    (applies, then_match.verdict(record.get(*then_field).unwrap_or(&Value::Null)))
+                {
                     found.field_unless_known(then_field, fault);
                     let usual = || format!("failed conditional validation given value of field '{if_field}'");
                     found.entity(message.map_or_else(usual, str::to_owned));
@@ -209,7 +215,8 @@ fn contains_any(list: Option<&Value>, wanted: &[&str]) -> bool {
 }
 
 fn are_distinct(record: &Map<String, Value>, names: &[&str]) -> bool {
-    let values: Vec<&Value> = names.iter().filter_map(|name| record.get(*name)).filter(|value| is_set(Some(value))).collect();
+    let values: Vec<&Value> =
+        names.iter().filter_map(|name| record.get(*name)).filter(|value| is_set(Some(value))).collect();
     values.iter().enumerate().all(|(position, value)| !values.iter().take(position).any(|earlier| earlier == value))
 }
 
@@ -229,11 +236,27 @@ mod tests {
     fn each_check_says_its_text() {
         let names: &[&str] = &["a", "b"];
         let table = [
-            (EntityCheck::AtLeastOneOf(names), json!({"a": ""}), "at least one of these fields must be non-empty: 'a', 'b'"),
-            (EntityCheck::ExactlyOneOf(names), json!({"a": 1, "b": 2}), "exactly one of these fields must be non-empty: 'a', 'b'"),
-            (EntityCheck::OnlyOneOf(names), json!({"a": 1, "b": 2}), "only one or none of these fields must be set: 'a', 'b'"),
+            (
+                EntityCheck::AtLeastOneOf(names),
+                json!({"a": ""}),
+                "at least one of these fields must be non-empty: 'a', 'b'",
+            ),
+            (
+                EntityCheck::ExactlyOneOf(names),
+                json!({"a": 1, "b": 2}),
+                "exactly one of these fields must be non-empty: 'a', 'b'",
+            ),
+            (
+                EntityCheck::OnlyOneOf(names),
+                json!({"a": 1, "b": 2}),
+                "only one or none of these fields must be set: 'a', 'b'",
+            ),
             (EntityCheck::AllOrNone(names), json!({"a": 1}), "all or none of these fields must be set: 'a', 'b'"),
-            (EntityCheck::Distinct(names), json!({"a": 1, "b": 1}), "values of these fields must be distinct: 'a', 'b'"),
+            (
+                EntityCheck::Distinct(names),
+                json!({"a": 1, "b": 1}),
+                "values of these fields must be distinct: 'a', 'b'",
+            ),
         ];
         for (check, record, text) in table {
             assert_eq!(messages(&check, &record, Phase::Insert), json!({"@entity": [text]}), "{check:?}");

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::collection::Document;
 use crate::schema::{Field, Schema, Type};
@@ -30,7 +30,8 @@ impl Schema {
     }
 
     fn form_field(&self, name: &str) -> Option<&Field> {
-        self.field(name).or_else(|| self.shorthands.iter().map(|shorthand| &shorthand.field).find(|field| field.name == name))
+        self.field(name)
+            .or_else(|| self.shorthands.iter().map(|shorthand| &shorthand.field).find(|field| field.name == name))
     }
 }
 
@@ -45,9 +46,7 @@ impl Node {
     fn into_value(self, field: Option<&Field>) -> Value {
         match field.map(|field| &field.ty) {
             Some(Type::Array(element) | Type::Set(element)) => self.into_list(element),
-            Some(Type::Record(schema)) if !self.children.is_empty() => {
-                self.into_record(|name| schema.form_field(name))
-            }
+            Some(Type::Record(schema)) if !self.children.is_empty() => self.into_record(|name| schema.form_field(name)),
             Some(Type::Map { values, .. }) if !self.children.is_empty() => self.into_record(|_| Some(values)),
             _ if self.children.is_empty() => self.into_scalar(field),
             None if self.children.keys().all(|name| is_position(name)) => {

@@ -43,14 +43,19 @@ impl Schema {
         for field in &self.fields {
             match field.auto {
                 Some(Auto::UpdatedAt) => drop(document.remove(field.name)),
-                Some(Auto::Uuid) => drop(stored.get(field.name).map(|id| document.insert(field.name.to_owned(), id.clone()))),
+                Some(Auto::Uuid) => {
+                    drop(stored.get(field.name).map(|id| document.insert(field.name.to_owned(), id.clone())))
+                }
                 _ => {}
             }
         }
         self.complete(&mut document, makers);
         let mut found = self.faults(&document, Phase::Update);
-        let rewrites: Vec<Rewrite> =
-            self.transformations.iter().map(|transformation| transformation.on_update(stored, &patch, &document)).collect();
+        let rewrites: Vec<Rewrite> = self
+            .transformations
+            .iter()
+            .map(|transformation| transformation.on_update(stored, &patch, &document))
+            .collect();
         for (transformation, rewrite) in self.transformations.iter().zip(&rewrites) {
             let judged = !found.has(transformation.input) && !found.has(transformation.needs);
             if *rewrite == Rewrite::Refused && judged {
@@ -217,7 +222,10 @@ mod tests {
             assert_eq!(update(&schema, &stored, patch.clone()), refused, "{patch}");
         }
         let table = [
-            (json!({"client_secret": "hashed:s"}), json!({"client_secret": "hashed:s", "hash_secret": true, "name": null})),
+            (
+                json!({"client_secret": "hashed:s"}),
+                json!({"client_secret": "hashed:s", "hash_secret": true, "name": null}),
+            ),
             (
                 json!({"client_secret": "hashed:s", "hash_secret": true}),
                 json!({"client_secret": "hashed:s", "hash_secret": true, "name": null}),
@@ -269,9 +277,6 @@ mod tests {
         let schema = Schema::new(vec![Field::string("a"), Field::string("b")])
             .entity_check(EntityCheck::AtLeastOneOf(&["a", "b"]));
         let text = "when updating, at least one of these fields must be non-empty: 'a', 'b'";
-        assert_eq!(
-            update(&schema, &json!({"a": "x", "b": null}), json!({"a": null})),
-            Err(json!({"@entity": [text]}))
-        );
+        assert_eq!(update(&schema, &json!({"a": "x", "b": null}), json!({"a": null})), Err(json!({"@entity": [text]})));
     }
 }

@@ -61,35 +61,37 @@ impl Rule {
             Self::NotOneOf(options) => {
                 ensure(!is_one_of(value, options), || format!("must not be one of: {}", options.join(", ")))
             }
-            Self::OneOfNumbers(options) => ensure(value.as_i64().is_some_and(|number| options.contains(&number)), || {
-                let options: Vec<String> = options.iter().map(i64::to_string).collect();
-                format!("expected one of: {}", options.join(", "))
-            }),
+            Self::OneOfNumbers(options) => {
+                ensure(value.as_i64().is_some_and(|number| options.contains(&number)), || {
+                    let options: Vec<String> = options.iter().map(i64::to_string).collect();
+                    format!("expected one of: {}", options.join(", "))
+                })
+            }
             Self::Between(low, high) => ensure(number(value).is_some_and(|n| (*low..=*high).contains(&n)), || {
                 format!("value should be between {low} and {high}")
             }),
             Self::GreaterThan(limit) => {
                 ensure(number(value).is_some_and(|n| n > *limit), || format!("value must be greater than {limit}"))
             }
-            Self::StartsWith(start) => {
-                ensure(value.as_str().is_some_and(|text| text.starts_with(start)), || format!("should start with: {start}"))
-            }
-            Self::LengthMin(least) => {
-                ensure(length(value) >= *least, || format!("length must be at least {least}"))
-            }
+            Self::StartsWith(start) => ensure(value.as_str().is_some_and(|text| text.starts_with(start)), || {
+                format!("should start with: {start}")
+            }),
+            Self::LengthMin(least) => ensure(length(value) >= *least, || format!("length must be at least {least}")),
             Self::LengthEquals(wanted) => ensure(length(value) == *wanted, || format!("length must be {wanted}")),
-            Self::Uuid => {
-                ensure(value.as_str().is_some_and(|text| parse_uuid(text).is_some()), || "expected a valid UUID".to_owned())
-            }
+            Self::Uuid => ensure(value.as_str().is_some_and(|text| parse_uuid(text).is_some()), || {
+                "expected a valid UUID".to_owned()
+            }),
             Self::Timestamp => {
                 ensure(number(value).is_some_and(|n| n > 0.0), || "expected a valid timestamp".to_owned())
             }
-            Self::Contains(wanted) => ensure(strings(value).any(|element| element == *wanted), || {
-                format!("expected to contain: {wanted}")
-            }),
-            Self::ElementsNotOneOf(options) => ensure(!strings(value).any(|element| options.contains(&element)), || {
-                format!("must not be one of: {}", options.join(", "))
-            }),
+            Self::Contains(wanted) => {
+                ensure(strings(value).any(|element| element == *wanted), || format!("expected to contain: {wanted}"))
+            }
+            Self::ElementsNotOneOf(options) => {
+                ensure(!strings(value).any(|element| options.contains(&element)), || {
+                    format!("must not be one of: {}", options.join(", "))
+                })
+            }
             Self::ExclusiveSets(sets) => exclusive_sets(sets, value),
             Self::Custom(_, check) => check(value),
         }

@@ -39,8 +39,11 @@ impl Schema {
                 found.fields.insert(field.name.to_owned(), fault);
             }
         }
-        for unknown in record.keys().filter(|name| self.field(name).is_none()) {
-            found.field(unknown, "unknown field");
+        for (name, value) in record.iter().filter(|(name, _)| self.field(name).is_none()) {
+            // A shorthand is still here only when it was not what it should be.
+            let shorthand = self.shorthands.iter().map(|shorthand| &shorthand.field).find(|field| field.name == name);
+            let fault = shorthand.and_then(|field| field.fault(value, phase));
+            found.fields.insert(name.clone(), fault.unwrap_or_else(|| Value::from("unknown field")));
         }
         for check in &self.checks {
             check.run(record, phase, &mut found);
@@ -73,7 +76,9 @@ impl Field {
     fn fault(&self, value: &Value, phase: Phase) -> Option<Value> {
         if value.is_null() {
             let missing = self.required.then(|| "required field missing".to_owned());
-            return missing.or_else(|| self.broken(value, |rule| matches!(rule, Rule::Present | Rule::Equals(_)))).map(Value::String);
+            return missing
+                .or_else(|| self.broken(value, |rule| matches!(rule, Rule::Present | Rule::Equals(_))))
+                .map(Value::String);
         }
         // A field that must be null has nothing else to say about a value.
         let refused = self.broken(value, |rule| matches!(rule, Rule::Null)).map(Value::String);
@@ -181,7 +186,11 @@ mod tests {
             (Field::number(""), json!("1"), json!("expected a number")),
             (Field::boolean("", true), json!("true"), json!("expected a boolean")),
             (Field::strings(""), json!("a"), json!("expected an array")),
-            (Field::strings(""), json!(["a", 1, null, "b"]), json!([null, "expected a string", "required field missing"])),
+            (
+                Field::strings(""),
+                json!(["a", 1, null, "b"]),
+                json!([null, "expected a string", "required field missing"]),
+            ),
             (Field::set("", text()), json!({"a": 1}), json!("expected a set")),
             (Field::map("", text(), text()), json!("a"), json!("expected a map")),
             (Field::map("", text(), text()), json!({"a": 1}), json!("expected a string")),

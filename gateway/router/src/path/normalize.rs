@@ -183,7 +183,7 @@ mod tests {
             prop_assert!(normal.split('/').all(|segment| segment != "." && segment != ".."));
             let sent = crate::path::escape(&normal);
             prop_assert!(sent.bytes().all(|byte| byte.is_ascii_graphic()));
-            prop_assert_eq!(normalize(&sent).unwrap(), normal);
+            prop_assert_eq!(normalize(&sent).unwrap(), normal.as_str());
         }
     }
 }

@@ -1,3 +1,4 @@
 //! The kinds of entity the plugin keeps.
 
+pub mod credential;
 pub mod token;

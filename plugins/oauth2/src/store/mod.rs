@@ -10,6 +10,9 @@ use uuid::Uuid;
 
 use crate::token::Digest;
 
+#[cfg(test)]
+pub(crate) mod memory;
+
 /// A token row, clear values excluded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {

@@ -1,0 +1,203 @@
+//! Answers, and the one exhaustive mapping of failures to them (contract gateway.md §1, §4).
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+use tollgate_core::error::{DaoError, StoreError};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
+
+/// What is sent back, before the headers that every answer carries.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    content_type: HeaderValue,
+    body: Vec<u8>,
+    retry: Retry,
+}
+
+/// Whether the client is told to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    Never,
+    Soon,
+}
+
+impl Answer {
+    /// A JSON body.
+    pub(crate) fn json(status: StatusCode, body: &Value) -> Self {
+        Self { status, content_type: JSON, body: body.to_string().into_bytes(), retry: Retry::Never }
+    }
+
+    /// 200 with a JSON body.
+    pub(crate) fn ok(body: &Value) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    /// `{"message": …}`.
+    pub(crate) fn message(status: StatusCode, message: &str) -> Self {
+        Self::json(status, &json!({ "message": message }))
+    }
+
+    /// No body.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self { status, content_type: JSON, body: Vec::new(), retry: Retry::Never }
+    }
+
+    /// 200 with metrics in Prometheus' text format.
+    pub(crate) fn metrics(text: String) -> Self {
+        Self { status: StatusCode::OK, content_type: PROMETHEUS, body: text.into_bytes(), retry: Retry::Never }
+    }
+
+    /// The response; without its body for `HEAD`, whose headers are those of `GET`.
+    pub(crate) fn into_response(self, head: Head) -> Response {
+        let length = HeaderValue::from(self.body.len());
+        let body = match head {
+            Head::Only => Body::empty(),
+            Head::AndBody => Body::from(self.body),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, self.content_type);
+        // A 204 must not carry a length (RFC 9110 §8.6).
+        if self.status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_LENGTH, length);
+        }
+        if self.retry == Retry::Soon {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+
+    fn retry_soon(self) -> Self {
+        Self { retry: Retry::Soon, ..self }
+    }
+}
+
+/// Whether the client asked for the head alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// `HEAD`.
+    Only,
+    /// Everything else.
+    AndBody,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("not found")]
+    NotFound,
+    #[error("no entity of that name")]
+    NoEntityNamed(String),
+    #[error("no plugin of that name")]
+    NoPluginNamed(String),
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    #[error("the content type is not read here")]
+    UnsupportedMediaType,
+    #[error("several Content-Type headers")]
+    SeveralContentTypes,
+    #[error("the body is not a JSON object")]
+    BadJson,
+    #[error("the body is not a readable form")]
+    BadForm,
+    #[error("too many arguments")]
+    TooManyArguments,
+    #[error("the body is too large")]
+    BodyTooLarge,
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    #[error("too many requests at once")]
+    Overloaded,
+    #[error("{0} is empty")]
+    EmptyFilter(&'static str),
+    #[error("invalid unit")]
+    InvalidUnit(String),
+    #[error("invalid scale")]
+    InvalidScale,
+    #[error("unknown log level")]
+    UnknownLogLevel(String),
+    #[error("only served without a database")]
+    NeedsNoDatabase,
+    #[error(transparent)]
+    Dao(#[from] DaoError),
+    #[error("a handler panicked")]
+    Panicked,
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Dao(DaoError::Store(error))
+    }
+}
+
+impl From<Failure> for Answer {
+    fn from(failure: Failure) -> Self {
+        let bad = |message: &str| Self::message(StatusCode::BAD_REQUEST, message);
+        match failure {
+            Failure::NotFound => Self::message(StatusCode::NOT_FOUND, "Not found"),
+            Failure::NoEntityNamed(name) => Self::message(StatusCode::NOT_FOUND, &format!("No entity named '{name}'")),
+            Failure::NoPluginNamed(name) => Self::message(StatusCode::NOT_FOUND, &format!("No plugin named '{name}'")),
+            Failure::MethodNotAllowed => Self::message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+            Failure::UnsupportedMediaType => Self::empty(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            Failure::SeveralContentTypes => several_content_types(),
+            Failure::BadJson => bad("Cannot parse JSON body"),
+            Failure::BadForm => bad("Cannot parse form body"),
+            Failure::TooManyArguments => bad("Too many arguments"),
+            Failure::BodyTooLarge => Self::message(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
+            Failure::BodyTimeout => Self::message(StatusCode::REQUEST_TIMEOUT, "Request timeout"),
+            Failure::Overloaded => unavailable("Too many requests at once"),
+            Failure::EmptyFilter(field) => bad(&format!("{field} must be an unempty string")),
+            Failure::InvalidUnit(unit) => bad(&format!("invalid unit '{unit}' (expected 'k/K', 'm/M', or 'g/G')")),
+            Failure::InvalidScale => bad("scale must be equal or greater than 0"),
+            Failure::UnknownLogLevel(level) => bad(&format!("unknown log level: {level}")),
+            Failure::NeedsNoDatabase => {
+                bad("this endpoint is only available when Kong is configured to not use a database")
+            }
+            Failure::Dao(DaoError::Store(error)) => store_failed(&error),
+            Failure::Dao(error) => {
+                let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Self::json(status, &error.to_json())
+            }
+            Failure::Panicked => unexpected(),
+        }
+    }
+}
+
+/// This one refusal is plain text under the JSON content type (contract §1).
+fn several_content_types() -> Answer {
+    Answer { body: b"Multiple Content-Type headers not allowed".to_vec(), ..Answer::empty(StatusCode::BAD_REQUEST) }
+}
+
+fn unexpected() -> Answer {
+    Answer::message(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred")
+}
+
+fn unavailable(message: &str) -> Answer {
+    Answer::message(StatusCode::SERVICE_UNAVAILABLE, message).retry_soon()
+}
+
+/// The store's own words stay in the log: they may quote what was written.
+fn store_failed(error: &StoreError) -> Answer {
+    let causes = causes(error);
+    match error {
+        StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Timeout(_) => {
+            tracing::warn!(error = %error, causes, "the store could not answer an Admin request");
+            unavailable("The store is not available")
+        }
+        StoreError::Statement { .. } | StoreError::Corrupt { .. } => {
+            tracing::error!(error = %error, causes, "the store failed an Admin request");
+            unexpected()
+        }
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(error.source(), |cause| cause.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,55 @@
+//! `/endpoints`: every path that is served, with `{…}` for what varies (contract gateway.md §2.5).
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::answer::Answer;
+use crate::state::AdminState;
+
+const FIXED: [&str; 18] = [
+    "/",
+    "/cache",
+    "/cache/{key}",
+    "/config",
+    "/debug/node/log-level",
+    "/debug/node/log-level/{log_level}",
+    "/endpoints",
+    "/metrics",
+    "/plugins/enabled",
+    "/plugins/schema/{name}",
+    "/schemas/plugins/validate",
+    "/schemas/plugins/{name}",
+    "/schemas/{db_entity_name}/validate",
+    "/schemas/{name}",
+    "/status",
+    "/tags",
+    "/tags/{tags}",
+    "/timers",
+];
+
+/// `GET /endpoints`.
+pub(crate) fn show(state: &AdminState) -> Answer {
+    Answer::ok(&json!({ "data": paths(state) }))
+}
+
+fn paths(state: &AdminState) -> BTreeSet<String> {
+    let mut paths: BTreeSet<String> = FIXED.iter().map(ToString::to_string).collect();
+    for entities in state.served() {
+        let kind = entities.kind();
+        let collection = format!("/{}", kind.segment);
+        let one = format!("{collection}/{{{}}}", kind.name);
+        for (field, target) in kind.foreign_fields() {
+            let Some(target) = state.served().map(|target| target.kind()).find(|known| known.name == target) else {
+                continue;
+            };
+            paths.insert(format!("{one}/{}", field.name));
+            let children = format!("/{}/{{{}}}/{}", target.segment, target.name, kind.nested_segment);
+            paths.insert(format!("{children}/{{{}}}", kind.name));
+            paths.insert(children);
+        }
+        paths.insert(one);
+        paths.insert(collection);
+    }
+    paths
+}

@@ -1,0 +1,189 @@
+//! From input to a document that may be stored: references resolved, the schema kept.
+//!
+//! A `plugins` entity has the schema of the plugin that it names, and must see requests that its
+//! route or service lets in; that is all that is special about any kind here.
+
+use serde_json::Value;
+use tollgate_core::collection::{Document, Filter, Key, PageQuery};
+use tollgate_core::entity::{field, plugin};
+use tollgate_core::error::DaoError;
+use tollgate_core::schema::{Schema, Violations};
+
+use crate::input::Input;
+use crate::reference;
+use crate::resource::Entities;
+use crate::state::AdminState;
+
+const PLUGINS: &str = "plugins";
+const TTL: &str = "ttl";
+
+/// Values that the path decides, whatever the body says.
+pub(crate) type Given<'g> = &'g [(&'g str, Value)];
+
+/// Whether the kind's schema depends on a name in the document.
+pub(crate) fn is_plugins(entities: &Entities) -> bool {
+    entities.kind().name == PLUGINS
+}
+
+/// The document of a POST or PUT.
+pub(crate) async fn of_insert(
+    state: &AdminState,
+    entities: &Entities,
+    input: Input,
+    given: Given<'_>,
+) -> Result<Document, DaoError> {
+    let schema = schema_of(state, entities, input.peek("name")).map_err(DaoError::Schema)?;
+    let mut document = input.into_document(schema);
+    refuse_nul(&document)?;
+    document.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    let ttl = take_ttl(entities, &mut document)?;
+    reference::resolve(state, entities.kind(), &mut document).await?;
+    let mut document = schema.process_insert(document, &state.makers()).map_err(DaoError::Schema)?;
+    check_protocols(state, entities, &document).await?;
+    document.extend(ttl.map(|ttl| (TTL.to_owned(), ttl)));
+    Ok(document)
+}
+
+/// Whether the input could be inserted, as far as that can be told without the store.
+pub(crate) fn judge(state: &AdminState, entities: &Entities, input: Input) -> Result<(), DaoError> {
+    let schema = schema_of(state, entities, input.peek("name")).map_err(DaoError::Schema)?;
+    let mut document = input.into_document(schema);
+    refuse_nul(&document)?;
+    take_ttl(entities, &mut document)?;
+    schema.process_insert(document, &state.makers()).map_err(DaoError::Schema)?;
+    Ok(())
+}
+
+/// A PATCH, applied by the store to what it holds.
+pub(crate) struct Patch<'s> {
+    state: &'s AdminState,
+    entities: &'s Entities,
+    changes: Document,
+    ttl: Option<Value>,
+}
+
+impl<'s> Patch<'s> {
+    /// Reads a PATCH of the entity at `key`. `None`: there is no such entity, and what the input
+    /// means depends on it.
+    pub(crate) async fn read(
+        state: &'s AdminState,
+        entities: &'s Entities,
+        key: &Key,
+        input: Input,
+        given: Given<'_>,
+    ) -> Result<Option<Self>, DaoError> {
+        let stored = if is_plugins(entities) {
+            match entities.find(key).await? {
+                Some(stored) => Some(stored),
+                None => return Ok(None),
+            }
+        } else {
+            None
+        };
+        let stored_name = stored.as_ref().and_then(|stored| stored.get("name"));
+        let name = input.peek("name").filter(|name| !name.is_null()).or(stored_name);
+        let schema = schema_of(state, entities, name).map_err(DaoError::Schema)?;
+        let mut changes = input.into_document(schema);
+        refuse_nul(&changes)?;
+        changes.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let ttl = take_ttl(entities, &mut changes)?;
+        reference::resolve(state, entities.kind(), &mut changes).await?;
+        let patch = Self { state, entities, changes, ttl };
+        if let Some(stored) = stored {
+            let outcome = patch.apply(&stored).map_err(DaoError::Schema)?;
+            check_protocols(state, entities, &outcome).await?;
+        }
+        Ok(Some(patch))
+    }
+
+    /// The document that `stored` becomes.
+    pub(crate) fn apply(&self, stored: &Document) -> Result<Document, Violations> {
+        let name = self.changes.get("name").or_else(|| stored.get("name"));
+        let schema = schema_of(self.state, self.entities, name)?;
+        let mut merged = schema.process_update(stored, self.changes.clone(), &self.state.makers())?;
+        // What is stored is the seconds that were left when it was read: only a new value is written.
+        merged.remove(TTL);
+        merged.extend(self.ttl.clone().map(|ttl| (TTL.to_owned(), ttl)));
+        Ok(merged)
+    }
+}
+
+/// The schema of a document with that name.
+pub(crate) fn schema_of<'s>(
+    state: &'s AdminState,
+    entities: &'s Entities,
+    name: Option<&Value>,
+) -> Result<&'s Schema, Violations> {
+    if !is_plugins(entities) {
+        return Ok(&entities.kind().schema);
+    }
+    match name {
+        None | Some(Value::Null) => Err(Violations::of_field("name", "required field missing")),
+        Some(Value::String(name)) if name.is_empty() => Err(Violations::of_field("name", "required field missing")),
+        Some(Value::String(name)) => state.plugin_schema(name).ok_or_else(|| plugin::not_enabled(name)),
+        Some(_) => Err(Violations::of_field("name", "expected a string")),
+    }
+}
+
+/// Takes the row's lifetime out of the body: it is no field of the entity.
+fn take_ttl(entities: &Entities, document: &mut Document) -> Result<Option<Value>, DaoError> {
+    if !entities.kind().ttl {
+        return Ok(None);
+    }
+    let ttl = match document.remove(TTL) {
+        None | Some(Value::Null) => return Ok(None),
+        // Forms carry text.
+        Some(Value::String(text)) => text.parse::<i64>().map_or(Value::String(text), Value::from),
+        Some(other) => other,
+    };
+    match field::ttl().validate_alone(&ttl) {
+        Ok(()) => Ok(Some(ttl)),
+        Err(why) => Err(DaoError::Schema(Violations::of_field(TTL, why))),
+    }
+}
+
+/// A NUL is valid JSON but no valid text of the store.
+fn refuse_nul(document: &Document) -> Result<(), DaoError> {
+    let mut found = Violations::new();
+    for (name, value) in document {
+        if has_nul(value) || name.contains('\0') {
+            found.field(&name.replace('\0', "\u{FFFD}"), "must not contain a NUL character");
+        }
+    }
+    found.into_result().map_err(DaoError::Schema)
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(entries) => entries.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// A plugin must share a protocol with its route, or with a route of its service. A reference
+/// that leads nowhere is for the store to refuse.
+async fn check_protocols(state: &AdminState, entities: &Entities, document: &Document) -> Result<(), DaoError> {
+    let Some(routes) = state.registry.collection("routes").filter(|_| is_plugins(entities)) else {
+        return Ok(());
+    };
+    if let Some(route) = reference::id_in(document, "route") {
+        return match routes.find(&Key::Id(route)).await? {
+            Some(route) => plugin::check_protocols(document, Some(&route), []).map_err(DaoError::Schema),
+            None => Ok(()),
+        };
+    }
+    let Some(service) = reference::id_in(document, "service") else { return Ok(()) };
+    let mut query = PageQuery { filter: Filter::Child { field: "service", parent: service }, after: None, size: 1000 };
+    loop {
+        let page = routes.page(&query).await?;
+        let checked = plugin::check_protocols(document, None, &page.documents);
+        // One route that fits is enough; only the last page can say that none does.
+        match (checked, page.next) {
+            (Ok(()), _) => return Ok(()),
+            (Err(_), Some(next)) => query.after = Some(next),
+            (Err(found), None) => return Err(DaoError::Schema(found)),
+        }
+    }
+}

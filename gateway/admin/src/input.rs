@@ -1,0 +1,163 @@
+//! The body of a POST, PUT or PATCH, by its content type (contract gateway.md §1, §1.1).
+//!
+//! JSON is taken as it is. Forms stay pairs until the schema is known that gives them types.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+use tollgate_core::collection::Document;
+use tollgate_core::schema::Schema;
+
+use crate::answer::Failure;
+use crate::query::MAX_ARGUMENTS;
+use crate::state::Limits;
+
+/// What a client sent.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Input {
+    /// A JSON object; `{}` when there is no body.
+    Json(Document),
+    /// Names and values of a form, in order.
+    Form(Vec<(String, Value)>),
+}
+
+impl Input {
+    /// The document that it means under a schema.
+    pub(crate) fn into_document(self, schema: &Schema) -> Document {
+        match self {
+            Self::Json(document) => document,
+            Self::Form(pairs) => schema.decode_form(pairs),
+        }
+    }
+
+    /// A top-level value, before any schema is known.
+    pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
+        match self {
+            Self::Json(document) => document.get(name),
+            Self::Form(pairs) => pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value),
+        }
+    }
+
+    /// Reads a body. Methods that take none get an empty document, whatever was sent.
+    pub(crate) async fn read(
+        method: &Method,
+        headers: &HeaderMap,
+        body: Body,
+        limits: &Limits,
+    ) -> Result<Self, Failure> {
+        if ![Method::POST, Method::PUT, Method::PATCH].contains(method) {
+            return Ok(Self::nothing());
+        }
+        let media_type = MediaType::of(headers)?;
+        if media_type == MediaType::Unknown {
+            return Err(Failure::UnsupportedMediaType);
+        }
+        let bytes = collect(headers, body, limits).await?;
+        match media_type {
+            MediaType::Absent if bytes.is_empty() => Ok(Self::nothing()),
+            MediaType::Absent | MediaType::Unknown => Err(Failure::UnsupportedMediaType),
+            MediaType::Json => json(&bytes),
+            MediaType::Form => form(&bytes),
+            MediaType::Multipart(boundary) => multipart(bytes, boundary).await,
+        }
+    }
+
+    fn nothing() -> Self {
+        Self::Json(Document::new())
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum MediaType {
+    Absent,
+    Json,
+    Form,
+    /// With the boundary, if one is named.
+    Multipart(Option<String>),
+    Unknown,
+}
+
+impl MediaType {
+    fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        let mut values = headers.get_all(CONTENT_TYPE).iter();
+        let Some(value) = values.next() else { return Ok(Self::Absent) };
+        if values.next().is_some() {
+            return Err(Failure::SeveralContentTypes);
+        }
+        let Ok(value) = value.to_str() else { return Ok(Self::Unknown) };
+        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        Ok(match essence.as_str() {
+            "application/json" => Self::Json,
+            "application/x-www-form-urlencoded" => Self::Form,
+            "multipart/form-data" => Self::Multipart(multer::parse_boundary(value).ok()),
+            _ => Self::Unknown,
+        })
+    }
+}
+
+/// The whole body, within the bounds of size and time.
+async fn collect(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes, Failure> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limits.body_bytes) {
+        return Err(Failure::BodyTooLarge);
+    }
+    let reading = Limited::new(body, limits.body_bytes).collect();
+    match timeout(limits.body_timeout, reading).await? {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Failure::BodyTooLarge),
+        // The client went away: nobody reads this answer.
+        Err(_) => Err(Failure::BodyTimeout),
+    }
+}
+
+async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(limit, work).await.map_err(|_| Failure::BodyTimeout)
+}
+
+fn json(bytes: &[u8]) -> Result<Input, Failure> {
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(document)) => Ok(Input::Json(document)),
+        _ => Err(Failure::BadJson),
+    }
+}
+
+fn form(bytes: &[u8]) -> Result<Input, Failure> {
+    let pairs = form_urlencoded::parse(bytes).into_owned().take(MAX_ARGUMENTS + 1);
+    let pairs: Vec<_> = pairs.map(|(name, value)| (name, Value::String(value))).collect();
+    bounded(pairs)
+}
+
+async fn multipart(bytes: Bytes, boundary: Option<String>) -> Result<Input, Failure> {
+    if bytes.is_empty() {
+        return Ok(Input::nothing());
+    }
+    let boundary = boundary.ok_or(Failure::BadForm)?;
+    let whole = futures::stream::iter([Ok::<_, Infallible>(bytes)]);
+    let mut parts = multer::Multipart::new(whole, boundary);
+    let mut pairs = Vec::new();
+    while let Some(part) = parts.next_field().await.map_err(|_| Failure::BadForm)? {
+        let is_json = part.content_type().is_some_and(|media_type| media_type.essence_str() == "application/json");
+        let Some(name) = part.name().map(str::to_owned) else { continue };
+        let content = part.bytes().await.map_err(|_| Failure::BadForm)?;
+        let value = if is_json {
+            serde_json::from_slice(&content).map_err(|_| Failure::BadJson)?
+        } else {
+            Value::String(String::from_utf8_lossy(&content).into_owned())
+        };
+        pairs.push((name, value));
+        if pairs.len() > MAX_ARGUMENTS {
+            break;
+        }
+    }
+    bounded(pairs)
+}
+
+fn bounded(pairs: Vec<(String, Value)>) -> Result<Input, Failure> {
+    if pairs.len() > MAX_ARGUMENTS { Err(Failure::TooManyArguments) } else { Ok(Input::Form(pairs)) }
+}

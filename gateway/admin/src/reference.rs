@@ -1,0 +1,119 @@
+//! References in bodies: `{"id": …}` or any unique field of the entity that is meant, resolved
+//! before validation (contract gateway.md §2.2).
+
+use serde_json::{Value, json};
+use tollgate_core::collection::{Document, Key};
+use tollgate_core::entity::Kind;
+use tollgate_core::error::{DaoError, StoreError};
+use uuid::Uuid;
+
+use crate::resource::Entities;
+use crate::state::AdminState;
+
+/// The id that a foreign field of a stored document holds.
+pub(crate) fn id_in(document: &Document, field: &str) -> Option<Uuid> {
+    Uuid::parse_str(document.get(field)?.get("id")?.as_str()?).ok()
+}
+
+/// A document's own id.
+pub(crate) fn own_id(document: &Document) -> Option<Uuid> {
+    Uuid::parse_str(document.get("id")?.as_str()?).ok()
+}
+
+/// What a foreign field holds.
+pub(crate) fn to(id: Uuid) -> Value {
+    json!({ "id": id })
+}
+
+/// A UUID as paths and bodies write it: with hyphens. (32 hexadecimal digits are a name.)
+pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
+    if text.len() == 36 { Uuid::parse_str(text).ok() } else { None }
+}
+
+/// The key that a path segment means: an id, or else the kind's second key.
+pub(crate) fn key(kind: &Kind, segment: &str) -> Result<Key, DaoError> {
+    if let Some(id) = parse_uuid(segment) {
+        return Ok(Key::Id(id));
+    }
+    let field = kind.second_key.and_then(|name| kind.schema.field(name)).ok_or(DaoError::InvalidPrimaryKey)?;
+    match field.validate_alone(&Value::from(segment)) {
+        Ok(()) => Ok(Key::Unique { field: field.name, value: segment.to_owned() }),
+        Err(why) => Err(DaoError::InvalidUnique { field: field.name, why }),
+    }
+}
+
+/// Replaces references by unique name with ids. What is no reference at all is left for
+/// validation to refuse.
+pub(crate) async fn resolve(state: &AdminState, kind: &Kind, document: &mut Document) -> Result<(), DaoError> {
+    for (field, target) in kind.foreign_fields() {
+        let (Some(Value::Object(given)), Some(targets)) = (document.get(field.name), state.registry.collection(target))
+        else {
+            continue;
+        };
+        let resolved = match given.get("id") {
+            Some(Value::String(id)) if parse_uuid(id).is_some() => json!({ "id": id.to_ascii_lowercase() }),
+            Some(id) if !id.is_null() => json!({ "id": id }),
+            _ => match by_unique_field(targets, given, field.name).await? {
+                Some(id) => to(id),
+                None => continue,
+            },
+        };
+        document.insert(field.name.to_owned(), resolved);
+    }
+    Ok(())
+}
+
+/// The id of the entity that has the first unique field which is given.
+async fn by_unique_field(targets: &Entities, given: &Document, field: &'static str) -> Result<Option<Uuid>, DaoError> {
+    for unique in targets.kind().unique_fields() {
+        let Some(Value::String(value)) = given.get(unique.name) else { continue };
+        let found = match unique.validate_alone(&Value::from(value.as_str())) {
+            Ok(()) => targets.find(&Key::Unique { field: unique.name, value: value.clone() }).await?,
+            Err(_) => None,
+        };
+        let id = found.as_ref().and_then(own_id);
+        return id.map(Some).ok_or_else(|| DaoError::ForeignUnresolved {
+            field,
+            target: targets.kind().name,
+            by: unique.name.to_owned(),
+            value: value.clone(),
+        });
+    }
+    Ok(None)
+}
+
+/// A stored document without an id, which no schema permits.
+pub(crate) fn without_id(kind: &Kind) -> StoreError {
+    StoreError::Corrupt { kind: kind.name, what: "it has no id" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_core::entity::{consumer, plugin, service};
+
+    const ID: &str = "c0ffee00-0000-4000-8000-00000000000A";
+
+    #[test]
+    fn a_segment_is_an_id_or_the_second_key() {
+        let id = Uuid::parse_str(ID).unwrap();
+        assert_eq!(key(&service::kind(), ID).unwrap(), Key::Id(id));
+        let name = |value: &str| Key::Unique { field: "name", value: value.to_owned() };
+        assert_eq!(key(&service::kind(), "svc").unwrap(), name("svc"));
+        let hexadecimal = "c0ffee0000004000800000000000000a";
+        assert_eq!(key(&service::kind(), hexadecimal).unwrap(), name(hexadecimal));
+        assert!(matches!(key(&consumer::kind(), "bob"), Ok(Key::Unique { field: "username", .. })));
+        assert!(matches!(key(&plugin::kind(), "mine"), Ok(Key::Unique { field: "instance_name", .. })));
+    }
+
+    #[test]
+    fn a_segment_that_breaks_the_rule_of_its_field_is_an_invalid_unique_value() {
+        assert!(matches!(key(&service::kind(), "a b"), Err(DaoError::InvalidUnique { field: "name", .. })));
+    }
+
+    #[test]
+    fn a_kind_without_a_second_key_takes_ids_only() {
+        let kind = Kind { second_key: None, ..service::kind() };
+        assert!(matches!(key(&kind, "svc"), Err(DaoError::InvalidPrimaryKey)));
+    }
+}

@@ -1,0 +1,162 @@
+//! What a path names. Paths of entities are worked out from the registered kinds:
+//!
+//! - `/services`, `/services/{x}`: every served kind;
+//! - `/services/{x}/routes[/{y}]`: kinds that refer to another, below the one they refer to;
+//! - `/routes/{x}/service`: a foreign field, below the kind that has it.
+//!
+//! Fixed paths such as `/plugins/enabled` win over entities of that name.
+
+use std::sync::Arc;
+
+use http::Method;
+use tollgate_core::collection::Collection;
+
+use crate::state::AdminState;
+
+/// A kind's entities in the store.
+pub(crate) type Entities = Arc<dyn Collection>;
+
+/// A kind below another.
+pub(crate) struct Nested<'r> {
+    pub(crate) parents: &'r Entities,
+    pub(crate) children: &'r Entities,
+    /// The children's field that refers to the parent.
+    pub(crate) field: &'static str,
+}
+
+/// A foreign field of a kind.
+pub(crate) struct ForeignField<'r> {
+    pub(crate) owners: &'r Entities,
+    pub(crate) field: &'static str,
+    pub(crate) targets: &'r Entities,
+}
+
+/// What a path names. Strings are the decoded segments that stand for `{…}`.
+pub(crate) enum Resource<'r> {
+    Collection(&'r Entities),
+    Entity(&'r Entities, &'r str),
+    Children(Nested<'r>, &'r str),
+    Child(Nested<'r>, &'r str, &'r str),
+    Foreign(ForeignField<'r>, &'r str),
+    Information,
+    Status,
+    Metrics,
+    Timers,
+    Endpoints,
+    EnabledPlugins,
+    Schema(&'r str),
+    SchemaValidation(&'r str),
+    PluginSchema(&'r str),
+    PluginValidation,
+    Tags,
+    Tag(&'r str),
+    Cache,
+    CacheKey(&'r str),
+    Configuration,
+    LogLevel,
+    NewLogLevel(&'r str),
+}
+
+impl<'r> Resource<'r> {
+    /// What the segments name; `None` is 404.
+    pub(crate) fn of(state: &'r AdminState, segments: &'r [String]) -> Option<Self> {
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        Self::fixed(&segments).or_else(|| Self::of_entities(state, &segments))
+    }
+
+    fn fixed(segments: &[&'r str]) -> Option<Self> {
+        Some(match segments {
+            [] => Self::Information,
+            ["status"] => Self::Status,
+            ["metrics"] => Self::Metrics,
+            ["timers"] => Self::Timers,
+            ["endpoints"] => Self::Endpoints,
+            ["plugins", "enabled"] => Self::EnabledPlugins,
+            ["schemas", "plugins", "validate"] => Self::PluginValidation,
+            ["schemas", "plugins", name] | ["plugins", "schema", name] => Self::PluginSchema(name),
+            ["schemas", name] => Self::Schema(name),
+            ["schemas", name, "validate"] => Self::SchemaValidation(name),
+            ["tags"] => Self::Tags,
+            ["tags", tag] => Self::Tag(tag),
+            ["cache"] => Self::Cache,
+            ["cache", key] => Self::CacheKey(key),
+            ["config"] => Self::Configuration,
+            ["debug", "node", "log-level"] => Self::LogLevel,
+            ["debug", "node", "log-level", level] => Self::NewLogLevel(level),
+            _ => return None,
+        })
+    }
+
+    fn of_entities(state: &'r AdminState, segments: &[&'r str]) -> Option<Self> {
+        let (name, rest) = segments.split_first()?;
+        let first = state.served().find(|collection| collection.kind().segment == *name)?;
+        match *rest {
+            [] => Some(Self::Collection(first)),
+            [key] => Some(Self::Entity(first, key)),
+            [key, name] => match foreign_field(state, first, name) {
+                Some(foreign) => Some(Self::Foreign(foreign, key)),
+                None => Some(Self::Children(nested(state, first, name)?, key)),
+            },
+            [parent, name, key] => Some(Self::Child(nested(state, first, name)?, parent, key)),
+            _ => None,
+        }
+    }
+
+    /// The methods that it has, sorted, without `HEAD` and `OPTIONS`.
+    fn own_methods(&self) -> &'static [Method] {
+        match self {
+            Self::Collection(_) | Self::Children(..) | Self::Tags | Self::Configuration => &[Method::GET, Method::POST],
+            Self::Entity(..) | Self::Child(..) | Self::Foreign(..) | Self::Tag(_) => {
+                &[Method::DELETE, Method::GET, Method::PATCH, Method::PUT]
+            }
+            Self::SchemaValidation(_) | Self::PluginValidation => &[Method::POST],
+            Self::Cache => &[Method::DELETE],
+            Self::CacheKey(_) => &[Method::DELETE, Method::GET],
+            Self::NewLogLevel(_) => &[Method::PUT],
+            Self::Information
+            | Self::Status
+            | Self::Metrics
+            | Self::Timers
+            | Self::Endpoints
+            | Self::EnabledPlugins
+            | Self::Schema(_)
+            | Self::PluginSchema(_)
+            | Self::LogLevel => &[Method::GET],
+        }
+    }
+
+    /// Whether the method is served; `HEAD` wherever `GET` is.
+    pub(crate) fn allows(&self, method: &Method) -> bool {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.own_methods().contains(method)
+    }
+
+    /// The value of `Allow`, sorted.
+    pub(crate) fn allow(&self) -> String {
+        let mut names: Vec<&str> = self.own_methods().iter().map(Method::as_str).collect();
+        if names.contains(&"GET") {
+            names.push("HEAD");
+        }
+        names.push("OPTIONS");
+        names.sort_unstable();
+        names.join(", ")
+    }
+}
+
+/// The kind that stands as `segment` below `parents`.
+fn nested<'r>(state: &'r AdminState, parents: &'r Entities, segment: &str) -> Option<Nested<'r>> {
+    let children = state.served().filter(|children| children.kind().nested_segment == segment);
+    let mut related = children.filter_map(|children| {
+        let mut fields = children.kind().foreign_fields();
+        let (field, _) = fields.find(|(_, target)| *target == parents.kind().name)?;
+        Some(Nested { parents, children, field: field.name })
+    });
+    related.next()
+}
+
+/// The foreign field that stands as `segment` below `owners`.
+fn foreign_field<'r>(state: &'r AdminState, owners: &'r Entities, segment: &str) -> Option<ForeignField<'r>> {
+    let (field, target) = owners.kind().foreign_fields().find(|(field, _)| field.name == segment)?;
+    let targets = state.registry.collection(target).filter(|targets| targets.kind().admin)?;
+    Some(ForeignField { owners, field: field.name, targets })
+}

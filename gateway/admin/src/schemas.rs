@@ -1,0 +1,31 @@
+//! `/schemas/…`: the schemas as documents, and validation without a write (contract gateway.md §2.5).
+
+use serde_json::json;
+
+use crate::answer::{Answer, Failure};
+use crate::draft;
+use crate::input::Input;
+use crate::resource::Entities;
+use crate::state::AdminState;
+
+/// `GET /schemas/{entity}`.
+pub(crate) fn entity(state: &AdminState, name: &str) -> Result<Answer, Failure> {
+    Ok(Answer::ok(&kind(state, name)?.kind().schema.publish()))
+}
+
+/// `GET /schemas/plugins/{name}`.
+pub(crate) fn plugin(state: &AdminState, name: &str) -> Result<Answer, Failure> {
+    let schema = state.plugin_schema(name).ok_or_else(|| Failure::NoPluginNamed(name.to_owned()))?;
+    Ok(Answer::ok(&schema.publish()))
+}
+
+/// `POST /schemas/{entity}/validate` and, for `plugins`, `/schemas/plugins/validate`. Also for
+/// kinds that the Admin API does not serve. The store is not asked.
+pub(crate) fn validate(state: &AdminState, name: &str, input: Input) -> Result<Answer, Failure> {
+    draft::judge(state, kind(state, name)?, input)?;
+    Ok(Answer::ok(&json!({ "message": "schema validation successful" })))
+}
+
+fn kind<'s>(state: &'s AdminState, name: &str) -> Result<&'s Entities, Failure> {
+    state.registry.collection(name).ok_or_else(|| Failure::NoEntityNamed(name.to_owned()))
+}

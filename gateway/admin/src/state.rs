@@ -1,0 +1,75 @@
+//! What the handlers share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tollgate_core::clock::Clock;
+use tollgate_core::collection::{Collection, TagIndex};
+use tollgate_core::entity::plugin::schema_for;
+use tollgate_core::random::Random;
+use tollgate_core::registry::Registry;
+use tollgate_core::schema::{Makers, Schema};
+
+use crate::node::Node;
+
+/// Bounds on what a client may ask of the Admin API.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The most bytes of a request body; more is 413.
+    pub body_bytes: usize,
+    /// How long a body may take to arrive; longer is 408.
+    pub body_timeout: Duration,
+    /// How many requests are handled at once; more are 503.
+    pub concurrent_requests: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes: 10 * 1024 * 1024, body_timeout: Duration::from_secs(30), concurrent_requests: 128 }
+    }
+}
+
+/// The registry, the node and the ports of the Admin API. Made once in the composition root.
+pub struct AdminState {
+    pub(crate) registry: Registry,
+    pub(crate) tags: Arc<dyn TagIndex>,
+    pub(crate) node: Arc<dyn Node>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) limits: Limits,
+    pub(crate) slots: Semaphore,
+    plugin_schemas: BTreeMap<&'static str, Schema>,
+}
+
+impl AdminState {
+    /// Serves what is registered.
+    pub fn new(
+        registry: Registry,
+        tags: Arc<dyn TagIndex>,
+        node: Arc<dyn Node>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        limits: Limits,
+    ) -> Self {
+        let plugin_schemas = registry.plugins().map(|plugin| (plugin.name(), schema_for(plugin.as_ref()))).collect();
+        let slots = Semaphore::new(limits.concurrent_requests);
+        Self { registry, tags, node, clock, random, limits, slots, plugin_schemas }
+    }
+
+    /// The schema of a `plugins` entity of that name, its `config` included.
+    pub(crate) fn plugin_schema(&self, name: &str) -> Option<&Schema> {
+        self.plugin_schemas.get(name)
+    }
+
+    /// The makers of ids, times and random strings.
+    pub(crate) fn makers(&self) -> Makers<'_> {
+        Makers { clock: self.clock.as_ref(), random: self.random.as_ref() }
+    }
+
+    /// The kinds that have paths, in order of name.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Arc<dyn Collection>> {
+        self.registry.collections().filter(|collection| collection.kind().admin)
+    }
+}

@@ -1,0 +1,87 @@
+//! Plugins: instances of what plugin crates bring, bound to routes, services and consumers
+//! (contract gateway.md §5, §9).
+
+use serde_json::{Value, json};
+
+use crate::collection::Document;
+use crate::entity::{Kind, Nature, field};
+use crate::plugin::Plugin;
+use crate::schema::{Field, OnDelete, Rule, Schema, Violations};
+
+const NAME: &str = "plugins";
+const PROTOCOLS: [&str; 4] = ["grpc", "grpcs", "http", "https"];
+
+/// The kind `plugins`. What is in `config` is told by [`schema_for`], which writes go through.
+pub fn kind() -> Kind {
+    Kind {
+        name: NAME,
+        segment: NAME,
+        nested_segment: NAME,
+        second_key: Some("instance_name"),
+        unique_together: &["name", "route", "service", "consumer"],
+        nature: Nature::Configuration,
+        ttl: false,
+        admin: true,
+        schema: schema(Schema::default(), true),
+    }
+}
+
+/// The schema of instances of one plugin.
+pub fn schema_for(registry_plugin: &dyn Plugin) -> Schema {
+    schema(registry_plugin.config_schema(), registry_plugin.consumer_scoped())
+}
+
+/// What is said when no plugin has that name.
+pub fn not_enabled(name: &str) -> Violations {
+    let text = format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property");
+    Violations::of_field("name", text)
+}
+
+/// Whether an instance can see requests: its protocols and those of its route, or of at least one
+/// route of its service, must have one in common. `service_routes` is only looked at when there
+/// is no route; a service without routes is no fault.
+pub fn check_protocols<'r>(
+    plugin: &Document,
+    route: Option<&Document>,
+    service_routes: impl IntoIterator<Item = &'r Document>,
+) -> Result<(), Violations> {
+    let refused = |text: &str| Err(Violations::of_field("protocols", text));
+    if let Some(route) = route {
+        let fits = has_common_protocol(plugin, route);
+        return if fits { Ok(()) } else { refused("must match the associated route's protocols") };
+    }
+    let mut routes = service_routes.into_iter().peekable();
+    let fits = routes.peek().is_none() || routes.any(|route| has_common_protocol(plugin, route));
+    let text = "must match the protocols of at least one route pointing to this Plugin's service";
+    if fits { Ok(()) } else { refused(text) }
+}
+
+fn schema(config: Schema, consumer_scoped: bool) -> Schema {
+    let bound = |name, target| Field::foreign(name, target, OnDelete::Cascade);
+    let consumer = bound("consumer", "consumers");
+    Schema::new(vec![
+        field::id(),
+        field::created_at(),
+        field::updated_at(),
+        Field::string("name").required(),
+        field::name("instance_name"),
+        bound("route", "routes"),
+        bound("service", "services"),
+        if consumer_scoped { consumer } else { consumer.rule(Rule::Null) },
+        Field::record("config", config).required(),
+        Field::set("protocols", Field::string("").one_of(&PROTOCOLS)).default(json!(PROTOCOLS)).required(),
+        Field::boolean("enabled", true),
+        field::tags(),
+    ])
+}
+
+fn has_common_protocol(plugin: &Document, route: &Document) -> bool {
+    let protocols =
+        |document: &Document| document.get("protocols").and_then(Value::as_array).cloned().unwrap_or_default();
+    let of_route = protocols(route);
+    protocols(plugin).iter().any(|protocol| of_route.contains(protocol))
+}
+
+#[cfg(test)]
+#[path = "plugin_tests.rs"]
+mod tests;

@@ -1,0 +1,291 @@
+//! Routes: which requests go to which service (contract gateway.md §5, §6).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::collection::Document;
+use crate::entity::view::{View, text};
+use crate::entity::{Kind, Nature, Protocol, ReadError, field, host, path_rule, protocol};
+use crate::schema::{Branch, EntityCheck, Field, Forbidden, OnDelete, Rule, Schema};
+
+const NAME: &str = "routes";
+const GRPC: &[&str] = &["grpc", "grpcs"];
+const HTTP: &[&str] = &["http", "https"];
+const STREAM: &[&str] = &["tcp", "tls", "tls_passthrough", "udp"];
+const DEFAULT_REDIRECT_STATUS: u16 = 426;
+
+/// The kind `routes`.
+pub fn kind() -> Kind {
+    Kind {
+        name: NAME,
+        segment: NAME,
+        nested_segment: NAME,
+        second_key: Some("name"),
+        unique_together: &[],
+        nature: Nature::Configuration,
+        ttl: false,
+        admin: true,
+        schema: schema(),
+    }
+}
+
+fn schema() -> Schema {
+    let mut schema =
+        Schema::new(fields()).adjust(keep_grpc_paths).entity_check(criteria()).entity_check(snis_need_tls());
+    for forbidden in forbidden() {
+        schema = schema.entity_check(forbidden);
+    }
+    schema
+}
+
+fn fields() -> Vec<Field> {
+    let sets = vec![vec!["http", "https"], vec!["tcp", "tls", "udp"], vec!["tls_passthrough"], vec!["grpc", "grpcs"]];
+    let protocols = Field::set("protocols", protocol::field("")).default(json!(["http", "https"])).required();
+    let header_name = Field::string("").rule(Rule::Custom("header_name", header_name));
+    vec![
+        field::id(),
+        field::created_at(),
+        field::updated_at(),
+        field::name("name"),
+        protocols.rule(Rule::LengthMin(1)).rule(Rule::ExclusiveSets(sets)),
+        Field::set("methods", Field::string("").rule(Rule::Custom("http_method", method))),
+        Field::array("hosts", Field::string("").rule(Rule::Custom("wildcard_host", host::wildcard_host_and_port))),
+        Field::array("paths", Field::string("").rule(Rule::Custom("router_path", path_rule::route_path))),
+        Field::map("headers", header_name, Field::strings("")),
+        Field::integer("https_redirect_status_code")
+            .rule(Rule::OneOfNumbers(vec![426, 301, 302, 307, 308]))
+            .default(DEFAULT_REDIRECT_STATUS)
+            .required(),
+        Field::integer("regex_priority").default(0),
+        Field::boolean("strip_path", true),
+        Field::string("path_handling").one_of(&["v0", "v1"]).default("v0"),
+        Field::boolean("preserve_host", false),
+        Field::boolean("request_buffering", true),
+        Field::boolean("response_buffering", true),
+        Field::set("snis", Field::string("").rule(Rule::Custom("wildcard_name", host::wildcard_name))),
+        field::stream_ends("sources"),
+        field::stream_ends("destinations"),
+        field::tags(),
+        Field::foreign("service", "services", OnDelete::Restrict),
+    ]
+}
+
+/// Which criteria a route needs hangs on what it carries.
+fn criteria() -> EntityCheck {
+    let branch = |contains, fields, message| Branch { contains, fields, message };
+    EntityCheck::ConditionalAtLeastOneOf {
+        if_field: "protocols",
+        branches: vec![
+            branch(
+                &["https"],
+                &["methods", "hosts", "headers", "paths", "snis"],
+                "must set one of {fields} when 'protocols' is 'https'",
+            ),
+            branch(
+                &["http"],
+                &["methods", "hosts", "headers", "paths"],
+                "must set one of {fields} when 'protocols' is 'http'",
+            ),
+            branch(
+                &["grpcs"],
+                &["hosts", "headers", "paths", "snis"],
+                "must set one of {fields} when 'protocols' is 'grpcs'",
+            ),
+            branch(&["grpc"], &["hosts", "headers", "paths"], "must set one of {fields} when 'protocols' is 'grpc'"),
+            branch(
+                &["tcp", "tls", "udp"],
+                &["sources", "destinations", "snis"],
+                "must set one of {fields} when 'protocols' is 'tcp', 'tls' or 'udp'",
+            ),
+            branch(&["tls_passthrough"], &["snis"], "must set snis when 'protocols' is 'tls_passthrough'"),
+        ],
+    }
+}
+
+fn snis_need_tls() -> EntityCheck {
+    EntityCheck::Conditional {
+        if_field: "protocols",
+        if_match: Rule::ElementsNotOneOf(vec!["grpcs", "https", "tls", "tls_passthrough"]),
+        then_field: "snis",
+        then_match: Rule::LengthEquals(0),
+        message: Some("'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'"),
+    }
+}
+
+/// Criteria and settings that mean nothing for what a route carries.
+fn forbidden() -> Vec<EntityCheck> {
+    let forbid = |contains, field, value, message| EntityCheck::Forbids {
+        if_field: "protocols",
+        contains,
+        field,
+        value,
+        message,
+    };
+    let any = Forbidden::Anything;
+    vec![
+        forbid(HTTP, "sources", any, "cannot set 'sources' when 'protocols' is 'http' or 'https'"),
+        forbid(HTTP, "destinations", any, "cannot set 'destinations' when 'protocols' is 'http' or 'https'"),
+        forbid(GRPC, "sources", any, "cannot set 'sources' when 'protocols' is 'grpc' or 'grpcs'"),
+        forbid(GRPC, "destinations", any, "cannot set 'destinations' when 'protocols' is 'grpc' or 'grpcs'"),
+        forbid(GRPC, "methods", any, "cannot set 'methods' when 'protocols' is 'grpc' or 'grpcs'"),
+        forbid(GRPC, "strip_path", Forbidden::True, "cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'"),
+        forbid(
+            STREAM,
+            "methods",
+            any,
+            "cannot set 'methods' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp'",
+        ),
+        forbid(STREAM, "hosts", any, "cannot set 'hosts' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp'"),
+        forbid(STREAM, "paths", any, "cannot set 'paths' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp'"),
+        forbid(
+            STREAM,
+            "headers",
+            any,
+            "cannot set 'headers' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp'",
+        ),
+    ]
+}
+
+/// The path of a gRPC call names its method, so it is not stripped unless that is asked for, and
+/// then it is refused.
+fn keep_grpc_paths(given: &mut Map<String, Value>) {
+    let protocols = given.get("protocols").and_then(Value::as_array).into_iter().flatten();
+    let is_grpc = protocols.filter_map(Value::as_str).any(|protocol| GRPC.contains(&protocol));
+    if is_grpc {
+        given.entry("strip_path").or_insert(Value::Bool(false));
+    }
+}
+
+fn method(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    let fits = text.bytes().all(|byte| byte.is_ascii_uppercase());
+    if fits { Ok(()) } else { Err(format!("invalid value: {text}")) }
+}
+
+fn header_name(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    if text.eq_ignore_ascii_case("host") {
+        return Err("cannot contain 'host' header, which must be specified in the 'hosts' attribute".to_owned());
+    }
+    let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if fits {
+        return Ok(());
+    }
+    Err(format!("bad header name '{text}', allowed characters are A-Z, a-z, 0-9, '_', and '-'"))
+}
+
+/// How a route's path joins its service's; both mean the same here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathHandling {
+    /// Joined by one slash.
+    V0,
+    /// Accepted for old files.
+    V1,
+}
+
+/// An end of a stream: address range, port, or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// Address or address range.
+    pub ip: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+}
+
+/// A route as the router and the proxy use it. Absent criteria are empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Its id.
+    pub id: Uuid,
+    /// Its unique name.
+    pub name: Option<String>,
+    /// Where its requests go.
+    pub service_id: Option<Uuid>,
+    /// What it carries.
+    pub protocols: Vec<Protocol>,
+    /// Methods, upper case.
+    pub methods: Vec<String>,
+    /// Hosts, possibly with a wildcard or a port.
+    pub hosts: Vec<String>,
+    /// Prefixes `/…` and regular expressions `~/…`.
+    pub paths: Vec<String>,
+    /// Header names with the values of which one must be there.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// Server names of the TLS handshake.
+    pub snis: Vec<String>,
+    /// Where streams come from.
+    pub sources: Vec<StreamEnd>,
+    /// Where streams go to.
+    pub destinations: Vec<StreamEnd>,
+    /// How plaintext requests for a TLS route are answered.
+    pub https_redirect_status_code: u16,
+    /// Order among regular expressions.
+    pub regex_priority: i64,
+    /// Whether the matched path is taken off.
+    pub strip_path: bool,
+    /// How paths are joined.
+    pub path_handling: PathHandling,
+    /// Whether the client's `Host` goes upstream.
+    pub preserve_host: bool,
+    /// Whether a request's body is read before it goes upstream.
+    pub request_buffering: bool,
+    /// Whether a response's body is read before it goes to the client.
+    pub response_buffering: bool,
+}
+
+impl TryFrom<&Document> for Route {
+    type Error = ReadError;
+
+    fn try_from(document: &Document) -> Result<Self, ReadError> {
+        let view = View { kind: NAME, document };
+        let flag = |field| view.required(field, Value::as_bool);
+        let status = view.optional("https_redirect_status_code", |value| u16::try_from(value.as_u64()?).ok())?;
+        let handling = view.optional("path_handling", |value| match value.as_str()? {
+            "v0" => Some(PathHandling::V0),
+            "v1" => Some(PathHandling::V1),
+            _ => None,
+        })?;
+        Ok(Self {
+            id: view.id()?,
+            name: view.text("name")?,
+            service_id: view.reference("service")?,
+            protocols: view.list("protocols", |value| Protocol::parse(value.as_str()?))?,
+            methods: view.list("methods", text)?,
+            hosts: view.list("hosts", text)?,
+            paths: view.list("paths", text)?,
+            headers: view.optional("headers", headers)?.unwrap_or_default(),
+            snis: view.list("snis", text)?,
+            sources: view.list("sources", stream_end)?,
+            destinations: view.list("destinations", stream_end)?,
+            https_redirect_status_code: status.unwrap_or(DEFAULT_REDIRECT_STATUS),
+            regex_priority: view.optional("regex_priority", Value::as_i64)?.unwrap_or(0),
+            strip_path: flag("strip_path")?,
+            path_handling: handling.unwrap_or(PathHandling::V0),
+            preserve_host: flag("preserve_host")?,
+            request_buffering: flag("request_buffering")?,
+            response_buffering: flag("response_buffering")?,
+        })
+    }
+}
+
+fn headers(value: &Value) -> Option<BTreeMap<String, Vec<String>>> {
+    let entries = value.as_object()?.iter();
+    entries
+        .map(|(name, values)| Some((name.clone(), values.as_array()?.iter().map(text).collect::<Option<_>>()?)))
+        .collect()
+}
+
+fn stream_end(value: &Value) -> Option<StreamEnd> {
+    let end = value.as_object()?;
+    let port = match end.get("port") {
+        None | Some(Value::Null) => None,
+        Some(port) => Some(u16::try_from(port.as_u64()?).ok()?),
+    };
+    Some(StreamEnd { ip: end.get("ip").and_then(text), port })
+}
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

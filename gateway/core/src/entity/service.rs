@@ -1,0 +1,181 @@
+//! Services: where requests are proxied to (contract gateway.md §5).
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::collection::Document;
+use crate::entity::view::{View, text};
+use crate::entity::{Kind, Nature, Protocol, ReadError, field, host, path_rule, protocol};
+use crate::schema::{EntityCheck, Field, OnDelete, Rule, Schema, Shorthand};
+
+const NAME: &str = "services";
+const DEFAULT_PORT: u16 = 80;
+const DEFAULT_RETRIES: u16 = 5;
+
+/// The kind `services`.
+pub fn kind() -> Kind {
+    Kind {
+        name: NAME,
+        segment: NAME,
+        nested_segment: NAME,
+        second_key: Some("name"),
+        unique_together: &[],
+        nature: Nature::Configuration,
+        ttl: false,
+        admin: true,
+        schema: schema(),
+    }
+}
+
+fn schema() -> Schema {
+    let fields = vec![
+        field::id(),
+        field::created_at(),
+        field::updated_at(),
+        field::name("name"),
+        Field::integer("retries").default(DEFAULT_RETRIES).between(0, 32_767),
+        protocol::field("protocol").default("http").required(),
+        Field::string("host").rule(Rule::Custom("host", host::host)).required(),
+        field::port("port").default(DEFAULT_PORT).required(),
+        Field::string("path").rule(Rule::StartsWith("/")).rule(Rule::Custom("path", path_rule::service_path)),
+        field::timeout("connect_timeout"),
+        field::timeout("write_timeout"),
+        field::timeout("read_timeout"),
+        field::tags(),
+        Field::foreign("client_certificate", "certificates", OnDelete::Restrict),
+        Field::new("tls_verify", crate::schema::Type::Boolean),
+        Field::integer("tls_verify_depth").between(0, 64),
+        Field::array("ca_certificates", Field::string("").rule(Rule::Uuid)),
+        Field::boolean("enabled", true),
+    ];
+    let without_path = Rule::OneOf(vec!["tcp", "tls", "udp", "grpc", "grpcs"]);
+    let mut schema = Schema::new(fields).entity_check(null_when(without_path, "path"));
+    for name in ["client_certificate", "tls_verify", "tls_verify_depth", "ca_certificates"] {
+        schema = schema.entity_check(null_when(Rule::NotOneOf(vec!["https", "tls"]), name));
+    }
+    schema.shorthand(Shorthand { field: Field::string("url"), expand })
+}
+
+fn null_when(if_match: Rule, then_field: &'static str) -> EntityCheck {
+    EntityCheck::Conditional { if_field: "protocol", if_match, then_field, then_match: Rule::Null, message: None }
+}
+
+/// `scheme://host:port/path` as the four fields; nonsense becomes values that are refused later.
+fn expand(url: &Value) -> Map<String, Value> {
+    let url = url.as_str().unwrap_or_default();
+    let (scheme, rest) = split_scheme(url);
+    let (authority, path) = match rest.strip_prefix("//") {
+        None => (None, rest),
+        Some(rest) => {
+            let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+            (Some(authority), path)
+        }
+    };
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let (host, port) = split_port(authority.unwrap_or_default());
+    let number = port.and_then(|port| port.parse::<u64>().ok());
+    let protocol = scheme.unwrap_or(match number {
+        Some(443) => "https",
+        _ => "http",
+    });
+    let port = match (number, port) {
+        (Some(number), _) => json!(number),
+        (None, Some(text)) => json!(text),
+        (None, None) if protocol == "https" => json!(443),
+        (None, None) => json!(DEFAULT_PORT),
+    };
+    let some = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
+    Map::from_iter([
+        ("protocol".to_owned(), json!(protocol)),
+        ("host".to_owned(), some(host)),
+        ("port".to_owned(), port),
+        ("path".to_owned(), some(path)),
+    ])
+}
+
+fn split_scheme(url: &str) -> (Option<&str>, &str) {
+    let is_scheme = |text: &str| {
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    match url.split_once(':') {
+        Some((scheme, rest)) if is_scheme(scheme) => (Some(scheme), rest),
+        _ => (None, url),
+    }
+}
+
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match authority.rsplit_once(':') {
+        Some((host, "")) => (host, None),
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+/// A service as the proxy uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its id.
+    pub id: Uuid,
+    /// Its unique name.
+    pub name: Option<String>,
+    /// How the upstream is spoken to.
+    pub protocol: Protocol,
+    /// Host name or address; an IPv6 address may stand in brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Put before the request's path.
+    pub path: Option<String>,
+    /// How often another attempt is made after the first.
+    pub retries: u16,
+    /// Bound of the connection's opening.
+    pub connect_timeout: Duration,
+    /// Bound between two writes.
+    pub write_timeout: Duration,
+    /// Bound between two reads.
+    pub read_timeout: Duration,
+    /// Whether requests are proxied to it.
+    pub enabled: bool,
+    /// The certificate that is shown to the upstream.
+    pub client_certificate: Option<Uuid>,
+    /// Whether the upstream's certificate is verified; `None` leaves it to the gateway.
+    pub tls_verify: Option<bool>,
+    /// How long the upstream's chain may be.
+    pub tls_verify_depth: Option<u8>,
+    /// Whom the upstream's certificate may be from; empty leaves it to the gateway.
+    pub ca_certificates: Vec<Uuid>,
+}
+
+impl TryFrom<&Document> for Service {
+    type Error = ReadError;
+
+    fn try_from(document: &Document) -> Result<Self, ReadError> {
+        let view = View { kind: NAME, document };
+        let small = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
+        Ok(Self {
+            id: view.id()?,
+            name: view.text("name")?,
+            protocol: view.required("protocol", |value| Protocol::parse(value.as_str()?))?,
+            host: view.required("host", text)?,
+            port: view.required("port", small)?,
+            path: view.text("path")?,
+            retries: view.optional("retries", small)?.unwrap_or(DEFAULT_RETRIES),
+            connect_timeout: view.timeout("connect_timeout")?,
+            write_timeout: view.timeout("write_timeout")?,
+            read_timeout: view.timeout("read_timeout")?,
+            enabled: view.required("enabled", Value::as_bool)?,
+            client_certificate: view.reference("client_certificate")?,
+            tls_verify: view.optional("tls_verify", Value::as_bool)?,
+            tls_verify_depth: view.optional("tls_verify_depth", |value| u8::try_from(value.as_u64()?).ok())?,
+            ca_certificates: view.list("ca_certificates", |value| Uuid::try_parse(value.as_str()?).ok())?,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

@@ -1,0 +1,148 @@
+//! What the Admin API shows of this running gateway.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use tollgate_admin::{Connections, LogLevel, Memory, MemoryWorker, Node};
+use tollgate_core::random::{Random as _, SystemRandom};
+use tollgate_store::Store;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::log;
+use crate::status::export;
+use crate::telemetry::metrics::Metrics;
+
+/// This node.
+pub struct ThisNode {
+    id: Uuid,
+    configuration: Map<String, Value>,
+    store: Store,
+    registry: prometheus::Registry,
+    metrics: Arc<Metrics>,
+    log: log::Handle,
+    level: Mutex<LogLevel>,
+}
+
+impl ThisNode {
+    /// Describes the node that runs with this configuration.
+    pub fn new(
+        id: Uuid,
+        config: &Config,
+        store: Store,
+        registry: prometheus::Registry,
+        metrics: Arc<Metrics>,
+        log: log::Handle,
+    ) -> Self {
+        let level = match config.log_level {
+            tracing::Level::ERROR => LogLevel::Error,
+            tracing::Level::WARN => LogLevel::Warn,
+            tracing::Level::INFO => LogLevel::Info,
+            _ => LogLevel::Debug,
+        };
+        let configuration = published(config);
+        Self { id, configuration, store, registry, metrics, log, level: Mutex::new(level) }
+    }
+}
+
+/// Nothing secret is listed: the database's address stays out as a whole, since it may hold a
+/// password.
+fn published(config: &Config) -> Map<String, Value> {
+    let database = if config.database.is_embedded() { "sqlite" } else { "postgres" };
+    let listen = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+    let trusted: Vec<String> = config.trusted_ips.iter().map(ToString::to_string).collect();
+    let value = json!({
+        "database": database,
+        "database_url": "******",
+        "router_flavor": "traditional_compatible",
+        "proxy_listen": [listen(config.proxy.http_listen), listen(config.proxy.https_listen)],
+        "admin_listen": [config.admin_listen.to_string()],
+        "status_listen": [config.status_listen.to_string()],
+        "trusted_ips": trusted,
+        "role": "traditional",
+    });
+    value.as_object().cloned().unwrap_or_default()
+}
+
+#[async_trait]
+impl Node for ThisNode {
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn hostname(&self) -> String {
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.trim().to_owned()
+    }
+
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn configuration(&self) -> Map<String, Value> {
+        self.configuration.clone()
+    }
+
+    fn connections(&self) -> Connections {
+        let seen = self.metrics.connections();
+        Connections {
+            accepted: seen.accepted,
+            active: seen.active,
+            handled: seen.accepted,
+            reading: 0,
+            writing: seen.active,
+            waiting: 0,
+            requests: seen.requests,
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        // The second figure of statm is the resident set, in pages of 4 KiB.
+        let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+        let worker = MemoryWorker { pid: std::process::id(), allocated: pages * 4096 };
+        Memory { regions: Vec::new(), workers: vec![worker] }
+    }
+
+    async fn database_reachable(&self) -> bool {
+        self.store.ping().await.is_ok()
+    }
+
+    fn metrics(&self) -> String {
+        String::from_utf8(export(&self.registry)).unwrap_or_default()
+    }
+
+    fn log_level(&self) -> LogLevel {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_log_level(&self, level: LogLevel) {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        self.log.set_level(match level {
+            LogLevel::Debug => tracing::Level::DEBUG,
+            LogLevel::Info | LogLevel::Notice => tracing::Level::INFO,
+            LogLevel::Warn => tracing::Level::WARN,
+            LogLevel::Error | LogLevel::Crit | LogLevel::Alert | LogLevel::Emerg => tracing::Level::ERROR,
+        });
+    }
+}
+
+/// The id of this node: made on first start, kept in the data directory.
+pub fn id(data_directory: &Path) -> io::Result<Uuid> {
+    let path = data_directory.join("node_id");
+    if let Ok(text) = fs::read_to_string(&path)
+        && let Ok(id) = text.trim().parse()
+    {
+        return Ok(id);
+    }
+    let id = SystemRandom.uuid();
+    fs::create_dir_all(data_directory)?;
+    fs::write(path, id.to_string())?;
+    Ok(id)
+}

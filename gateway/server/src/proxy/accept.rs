@@ -1,0 +1,140 @@
+//! A raw head becomes a checked request: everything hostile dies here.
+//!
+//! Invariant: behind this, the path is normalised, there is one way to read the message's length,
+//! and no header that could carry an identity is the client's.
+
+use http::StatusCode;
+use http::header::HOST;
+use pingora_core::Result;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use tollgate_core::reply::Reply;
+use tollgate_router::path::normalize;
+
+use super::client::{self, Client};
+use super::framing::{self, Refusal};
+use super::reply::Answer;
+use super::{Settings, identity_headers};
+
+/// A checked request.
+pub(crate) struct Accepted {
+    /// The path, normalised.
+    pub(crate) path: String,
+    /// The host asked for, without port, as it was sent.
+    pub(crate) host: Option<String>,
+    /// The port in the host header.
+    pub(crate) host_port: Option<u16>,
+    /// Where it is from.
+    pub(crate) client: Client,
+    /// The TLS server name.
+    pub(crate) server_name: Option<String>,
+}
+
+/// Sets the connection's bounds, checks the head, and removes what is ours to say.
+///
+/// The outer error: the connection cannot be used at all.
+pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, Answer>> {
+    bound(session, settings);
+    let checked = check(session);
+    if checked.is_err() {
+        // What follows on the connection may not be a request.
+        session.set_keepalive(None);
+    }
+    let path = match checked {
+        Ok(path) => path,
+        Err(refusal) => return Ok(Err(answer(refusal))),
+    };
+    let Some(client) = Client::of(session, &settings.trusted_ips) else {
+        return pingora_core::Error::e_explain(pingora_core::ErrorType::ConnectionClosed, "no peer address");
+    };
+    strip(session.req_header_mut());
+    let server_name = client::server_name(session);
+    let (host, host_port) = host_of(session.req_header());
+    Ok(Ok(Accepted { path, host, host_port, client, server_name }))
+}
+
+fn bound(session: &mut Session, settings: &Settings) {
+    // Pingora's default is to keep an idle connection for ever. `None` means that it is to be
+    // closed after this request, which must stay so.
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(settings.keepalive_timeout.as_secs().max(1)));
+    }
+    session.set_read_timeout(Some(settings.read_timeout));
+    session.set_write_timeout(Some(settings.write_timeout));
+}
+
+fn check(session: &Session) -> std::result::Result<String, Refusal> {
+    let head = session.req_header();
+    let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+    framing::check(head, raw.as_deref())?;
+    if !head.raw_path_is_utf8() {
+        return Err(Refusal::Path);
+    }
+    normalize(head.uri.path()).map(std::borrow::Cow::into_owned).map_err(|_| Refusal::Path)
+}
+
+fn strip(head: &mut RequestHeader) {
+    let foreign: Vec<_> = head
+        .headers
+        .keys()
+        .filter(|name| identity_headers::is_identity(name) || framing::is_framing_lookalike(name.as_str()))
+        .cloned()
+        .collect();
+    for name in foreign {
+        head.remove_header(&name);
+    }
+}
+
+/// The host and port asked for.
+fn host_of(head: &RequestHeader) -> (Option<String>, Option<u16>) {
+    let host = head.headers.get(HOST).and_then(|value| value.to_str().ok());
+    let Some(host) = host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)) else {
+        return (None, None);
+    };
+    let (name, port) = match host.rsplit_once(':') {
+        // The last colon of a bare `[::1]` is inside of the address.
+        Some((name, port)) if !port.contains(']') => (name, port.parse().ok()),
+        _ => (host, None),
+    };
+    (Some(name.to_owned()).filter(|name| !name.is_empty()), port)
+}
+
+fn answer(refusal: Refusal) -> Answer {
+    let bad = (StatusCode::BAD_REQUEST, "Bad request");
+    let ((status, message), reason) = match refusal {
+        Refusal::Version => (bad, "bad_version"),
+        Refusal::BareLineFeed => (bad, "bare_line_feed"),
+        Refusal::Host => (bad, "bad_host"),
+        Refusal::Framing => (bad, "bad_framing"),
+        Refusal::TransferCoding => {
+            ((StatusCode::NOT_IMPLEMENTED, "The upstream server responded with 501"), "bad_transfer_coding")
+        }
+        Refusal::Path => (bad, "bad_path"),
+        Refusal::Method => ((StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"), "method_not_allowed"),
+        Refusal::TargetTooLong => ((StatusCode::URI_TOO_LONG, "URI too long"), "target_too_long"),
+        Refusal::HeadTooLong => ((StatusCode::BAD_REQUEST, "Request header or cookie too large"), "head_too_long"),
+    };
+    Answer::engine(Reply::message(status, reason, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_split_from_their_ports() {
+        let rows = [
+            ("a.test", (Some("a.test"), None)),
+            ("a.test:8000", (Some("a.test"), Some(8000))),
+            ("A.test:", (Some("A.test"), None)),
+            ("[::1]:8000", (Some("[::1]"), Some(8000))),
+            ("[::1]", (Some("[::1]"), None)),
+            ("", (None, None)),
+        ];
+        for (given, (host, port)) in rows {
+            let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+            head.insert_header("host", given).unwrap();
+            assert_eq!(host_of(&head), (host.map(str::to_owned), port), "{given}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What is known of a request on its way, as states.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::Uri;
+use smallvec::SmallVec;
+use tollgate_core::request::{Consumer, HeaderEdit};
+
+use super::client::Client;
+use super::request_id::RequestId;
+use super::retry::Reached;
+use crate::snapshot::RouteEntry;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::service::ServiceEntry;
+
+/// Whether a request is the first on its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connection {
+    New,
+    Reused,
+}
+
+/// Counts a request as in progress for as long as it lives, even if it ends in a panic.
+struct InProgress(Arc<Metrics>);
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.request_ended();
+    }
+}
+
+/// One request.
+pub struct Context {
+    pub(super) started: Instant,
+    pub(super) request_id: RequestId,
+    pub(super) connection: Connection,
+    /// Where it is from; once accepted.
+    pub(super) client: Option<Client>,
+    /// What it matched.
+    pub(super) route: Option<Arc<RouteEntry>>,
+    /// Who it is from, as the plugins found out.
+    pub(super) consumer: Option<Arc<Consumer>>,
+    /// Who answers it.
+    pub(super) course: Course,
+    _in_progress: InProgress,
+}
+
+/// Who answers.
+pub(super) enum Course {
+    /// Not decided.
+    Undecided,
+    /// The gateway, for this reason.
+    Answered(&'static str),
+    /// The upstream.
+    Proxied(Box<Proxied>),
+}
+
+/// What became of the client's `Expect: 100-continue`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expectation {
+    /// The upstream is to answer it.
+    Forwarded,
+    /// The gateway has, or has read the body anyway.
+    Met,
+}
+
+/// What goes upstream differently from how it came.
+pub(super) struct Outbound {
+    /// Path and query.
+    pub(super) uri: Uri,
+    /// The prefix that `strip_path` took away, if it is to be told.
+    pub(super) stripped_prefix: Option<String>,
+    /// The plugins' headers.
+    pub(super) headers: SmallVec<[HeaderEdit; 8]>,
+    /// The plugins' body.
+    pub(super) body: Option<Bytes>,
+    /// What became of `Expect`.
+    pub(super) expectation: Expectation,
+}
+
+/// A request on its way to its upstream and back.
+pub(super) struct Proxied {
+    pub(super) service: Arc<ServiceEntry>,
+    pub(super) outbound: Outbound,
+    /// Attempts begun.
+    pub(super) attempts: u32,
+    /// How far the current attempt is.
+    pub(super) reached: Reached,
+    /// When the current attempt's request was sent.
+    pub(super) sent: Option<Instant>,
+    /// When the head of the answer came.
+    pub(super) answered: Option<Instant>,
+    /// Why the gateway had to answer after all.
+    pub(super) failed: Option<&'static str>,
+}
+
+impl Proxied {
+    /// Before the first attempt.
+    pub(super) fn new(service: Arc<ServiceEntry>, outbound: Outbound) -> Self {
+        let reached = Reached::NoConnection;
+        Self { service, outbound, attempts: 0, reached, sent: None, answered: None, failed: None }
+    }
+}
+
+impl Context {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.request_started();
+        Self {
+            started: Instant::now(),
+            request_id: RequestId::new(),
+            connection: Connection::New,
+            client: None,
+            route: None,
+            consumer: None,
+            course: Course::Undecided,
+            _in_progress: InProgress(Arc::clone(metrics)),
+        }
+    }
+
+    /// The request on its way to its upstream, if it is.
+    pub(super) fn proxied(&mut self) -> Option<&mut Proxied> {
+        match &mut self.course {
+            Course::Proxied(proxied) => Some(proxied),
+            Course::Undecided | Course::Answered(_) => None,
+        }
+    }
+
+    /// The gateway answers, for a reason.
+    pub(super) fn answered_for(&mut self, reason: &'static str) {
+        match &mut self.course {
+            Course::Proxied(proxied) => proxied.failed = Some(reason),
+            course => *course = Course::Answered(reason),
+        }
+    }
+
+    /// Why the gateway answered, if it did.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        match &self.course {
+            Course::Undecided => None,
+            Course::Answered(reason) => Some(reason),
+            Course::Proxied(proxied) => proxied.failed,
+        }
+    }
+
+    /// A connection stands: from now on something may have been sent.
+    pub(super) fn connected_to_upstream(&mut self) {
+        if let Some(proxied) = self.proxied() {
+            proxied.reached = Reached::Sent;
+        }
+    }
+}

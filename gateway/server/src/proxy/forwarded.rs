@@ -1,0 +1,413 @@
+//! Who a request is from and what the upstream hears of the hop to us (contract gateway.md §7.1).
+//!
+//! 1. [`client`]: the client's address; a trusted peer may name it in `X-Real-IP`.
+//! 2. [`Hop::apply`]: `X-Forwarded-*`, `X-Real-IP` and `Via` of the upstream request. What the peer
+//!    claims about earlier hops is kept from a trusted peer and replaced otherwise.
+//! 3. [`host_value`]: the `Host` a service is addressed by.
+//!
+//! Pure: which header map is edited, and when, is the caller's business.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use tollgate_router::path::escape;
+
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Our entry in `Via` for a message that came over HTTP/1.
+pub(crate) static VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 kong/3.10.0");
+/// Our entry in `Via` for a message that came over HTTP/2.
+pub(crate) static VIA_HTTP2: HeaderValue = HeaderValue::from_static("2 kong/3.10.0");
+
+/// The peers whose word about earlier hops is taken; by default none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TrustedIps(Box<[IpNet]>);
+
+impl TrustedIps {
+    /// These networks.
+    pub(crate) fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
+        Self(networks.into_iter().collect())
+    }
+
+    /// Whether an address is in one of them; one of IPv4 also as a listener for both families shows it.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Whether the TCP peer is one of [`TrustedIps`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Its `X-Forwarded-*` and `X-Real-IP` are believed.
+    Trusted,
+    /// They are replaced.
+    Untrusted,
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// The client, as far as can be known; the peer unless a trusted one named another.
+    pub(crate) address: IpAddr,
+    /// The peer's standing.
+    pub(crate) peer: Peer,
+}
+
+/// The client of a request: the peer, or whom a trusted peer names in `X-Real-IP`.
+///
+/// Of several addresses the last counts, being the one that the peer itself added.
+pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedIps) -> Client {
+    let peer = peer.to_canonical();
+    if !trusted.contains(peer) {
+        return Client { address: peer, peer: Peer::Untrusted };
+    }
+    let named = headers.get_all(X_REAL_IP).iter().next_back().and_then(|value| value.to_str().ok());
+    let named = named.and_then(|value| address(value.rsplit(',').next().unwrap_or(value).trim()));
+    Client { address: named.unwrap_or(peer), peer: Peer::Trusted }
+}
+
+/// Reads an address, perhaps with a port or in brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    text.parse().ok().or_else(with_port).or_else(bracketed).map(|address: IpAddr| address.to_canonical())
+}
+
+/// What a connection speaks, whatever version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// In the clear: `http`, `grpc`.
+    Http,
+    /// TLS: `https`, `grpcs`.
+    Https,
+}
+
+impl Scheme {
+    /// Its name in `X-Forwarded-Proto`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// The hop from the client, or the proxy before us, to us.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hop<'r> {
+    /// The TCP peer.
+    pub(crate) peer: IpAddr,
+    /// What [`client`] says.
+    pub(crate) client: Client,
+    /// The request's headers as they came.
+    pub(crate) headers: &'r HeaderMap,
+    /// What the connection speaks.
+    pub(crate) scheme: Scheme,
+    /// Our entry in `Via`: [`VIA_HTTP1`] or [`VIA_HTTP2`].
+    pub(crate) via: &'r HeaderValue,
+    /// The host asked for, with or without a port.
+    pub(crate) host: Option<&'r str>,
+    /// The port that the connection came to.
+    pub(crate) listener_port: u16,
+    /// The request's path as it came, without its query.
+    pub(crate) path: &'r str,
+    /// What `strip_path` takes off the path, if it takes anything.
+    pub(crate) stripped: Option<&'r str>,
+}
+
+/// The headers of an upstream request, as far as they are edited here.
+pub(crate) trait HeaderSink {
+    /// Replaces all values of a name.
+    fn set(&mut self, name: HeaderName, value: HeaderValue);
+    /// Removes all values of a name.
+    fn remove(&mut self, name: HeaderName);
+}
+
+impl HeaderSink for HeaderMap {
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.insert(name, value);
+    }
+
+    fn remove(&mut self, name: HeaderName) {
+        HeaderMap::remove(self, name);
+    }
+}
+
+impl Hop<'_> {
+    /// Writes the headers that tell of this hop, into headers that are otherwise the request's own.
+    pub(crate) fn apply(&self, upstream: &mut impl HeaderSink) {
+        let client = HeaderValue::try_from(self.client.address.to_string()).ok();
+        let forwarded_for = if self.headers.contains_key(X_FORWARDED_FOR) {
+            joined(self.headers, &X_FORWARDED_FOR, self.peer.to_canonical().to_string().as_bytes())
+        } else {
+            client.clone()
+        };
+        set(upstream, X_FORWARDED_FOR, forwarded_for);
+        set(upstream, X_REAL_IP, client);
+        set(upstream, header::VIA, with_via(self.headers, self.via));
+        self.claim(upstream, X_FORWARDED_PROTO, || Some(HeaderValue::from_static(self.scheme.as_str())));
+        self.claim(upstream, X_FORWARDED_HOST, || HeaderValue::try_from(self.host_name()?).ok());
+        self.claim(upstream, X_FORWARDED_PORT, || Some(port_value(self.listener_port)));
+        self.claim(upstream, X_FORWARDED_PATH, || HeaderValue::from_str(self.path).ok());
+        self.claim(upstream, X_FORWARDED_PREFIX, || {
+            let stripped = self.stripped.filter(|prefix| !matches!(*prefix, "" | "/"))?;
+            HeaderValue::from_str(&escape(stripped)).ok()
+        });
+    }
+
+    /// Keeps what a trusted peer says; else says it ourselves or, having nothing to say, removes it.
+    fn claim(&self, upstream: &mut impl HeaderSink, name: HeaderName, value: impl FnOnce() -> Option<HeaderValue>) {
+        if self.client.peer == Peer::Untrusted || !self.headers.contains_key(&name) {
+            set(upstream, name, value());
+        }
+    }
+
+    fn host_name(&self) -> Option<String> {
+        Some(without_port(self.host?).to_ascii_lowercase())
+    }
+}
+
+fn set(upstream: &mut impl HeaderSink, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => upstream.set(name, value),
+        None => upstream.remove(name),
+    }
+}
+
+/// `Via` with our entry behind those that are there; for requests and for answers.
+pub(crate) fn with_via(headers: &HeaderMap, ours: &HeaderValue) -> Option<HeaderValue> {
+    if headers.contains_key(header::VIA) { joined(headers, &header::VIA, ours.as_bytes()) } else { Some(ours.clone()) }
+}
+
+/// All values of a name, and one more, in one.
+fn joined(headers: &HeaderMap, name: &HeaderName, last: &[u8]) -> Option<HeaderValue> {
+    let mut value = Vec::with_capacity(64);
+    for earlier in headers.get_all(name) {
+        value.extend_from_slice(earlier.as_bytes());
+        value.extend_from_slice(b", ");
+    }
+    value.extend_from_slice(last);
+    HeaderValue::try_from(value).ok()
+}
+
+/// A host header without its port; an IPv6 address keeps its brackets.
+pub(crate) fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !is_bare_ipv6(name) => name,
+        _ => host,
+    }
+}
+
+/// Whether what stands before the last colon is still inside of an IPv6 address.
+fn is_bare_ipv6(name: &str) -> bool {
+    name.contains(':') && !name.ends_with(']')
+}
+
+/// The ports we listen on by default, and HTTP's own, need no formatting.
+fn port_value(port: u16) -> HeaderValue {
+    match port {
+        80 => HeaderValue::from_static("80"),
+        443 => HeaderValue::from_static("443"),
+        8000 => HeaderValue::from_static("8000"),
+        8443 => HeaderValue::from_static("8443"),
+        port => HeaderValue::from(port),
+    }
+}
+
+/// The `Host` that addresses a service or target: with its port unless that is the scheme's own.
+/// To be made when configuration is compiled, not on each request.
+pub(crate) fn host_value(host: &str, port: u16, scheme: Scheme) -> Option<HeaderValue> {
+    if port == scheme.default_port() {
+        HeaderValue::from_str(host).ok()
+    } else {
+        HeaderValue::try_from(format!("{host}:{port}")).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "10.0.0.9";
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn trusted() -> TrustedIps {
+        TrustedIps::new(["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()])
+    }
+
+    #[test]
+    fn the_client_is_the_peer_unless_a_trusted_one_names_another() {
+        let rows: [(&str, &[(&str, &str)], &str, Peer); 10] = [
+            ("1.2.3.4", &[], "1.2.3.4", Peer::Untrusted),
+            ("1.2.3.4", &[("x-real-ip", "5.6.7.8")], "1.2.3.4", Peer::Untrusted),
+            (PEER, &[], PEER, Peer::Trusted),
+            (PEER, &[("x-real-ip", "5.6.7.8")], "5.6.7.8", Peer::Trusted),
+            (PEER, &[("x-real-ip", "5.6.7.8:1234")], "5.6.7.8", Peer::Trusted),
+            (PEER, &[("x-real-ip", "[2001:db8::1]")], "2001:db8::1", Peer::Trusted),
+            (PEER, &[("x-real-ip", "nonsense")], PEER, Peer::Trusted),
+            (PEER, &[("x-real-ip", "6.6.6.6"), ("x-real-ip", "5.6.7.8")], "5.6.7.8", Peer::Trusted),
+            (PEER, &[("x-forwarded-for", "5.6.7.8")], PEER, Peer::Trusted),
+            ("::ffff:10.0.0.9", &[("x-real-ip", "5.6.7.8")], "5.6.7.8", Peer::Trusted),
+        ];
+        for (peer, sent, address, standing) in rows {
+            let expected = Client { address: ip(address), peer: standing };
+            assert_eq!(client(ip(peer), &headers(sent), &trusted()), expected, "{peer} {sent:?}");
+        }
+    }
+
+    /// The headers upstream of a request to `https://Shop.Example:8443/api/x`, `/api` stripped.
+    fn upstream(peer: &str, sent: &[(&'static str, &'static str)]) -> HeaderMap {
+        let headers = headers(sent);
+        let hop = Hop {
+            peer: ip(peer),
+            client: client(ip(peer), &headers, &trusted()),
+            headers: &headers,
+            scheme: Scheme::Https,
+            via: &VIA_HTTP2,
+            host: Some("Shop.Example:8443"),
+            listener_port: 8443,
+            path: "/api/x",
+            stripped: Some("/api"),
+        };
+        let mut upstream = headers.clone();
+        hop.apply(&mut upstream);
+        upstream
+    }
+
+    const CLAIMS: [(&str, &str); 8] = [
+        ("x-forwarded-for", "5.6.7.8"),
+        ("x-real-ip", "5.6.7.8"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "other.example"),
+        ("x-forwarded-port", "1"),
+        ("x-forwarded-path", "/other"),
+        ("x-forwarded-prefix", "/other"),
+        ("via", "1.1 before"),
+    ];
+
+    #[test]
+    fn a_request_without_claims_gets_ours() {
+        let expected = headers(&[
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-port", "8443"),
+            ("x-forwarded-path", "/api/x"),
+            ("x-forwarded-prefix", "/api"),
+            ("via", "2 kong/3.10.0"),
+        ]);
+        assert_eq!(upstream("1.2.3.4", &[]), expected);
+    }
+
+    #[test]
+    fn the_claims_of_an_untrusted_peer_are_replaced() {
+        let expected = headers(&[
+            ("x-forwarded-for", "5.6.7.8, 1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-port", "8443"),
+            ("x-forwarded-path", "/api/x"),
+            ("x-forwarded-prefix", "/api"),
+            ("via", "1.1 before, 2 kong/3.10.0"),
+        ]);
+        assert_eq!(upstream("1.2.3.4", &CLAIMS), expected);
+    }
+
+    #[test]
+    fn the_claims_of_a_trusted_peer_are_kept() {
+        let mut expected = headers(&CLAIMS);
+        expected.insert(X_FORWARDED_FOR, HeaderValue::from_static("5.6.7.8, 10.0.0.9"));
+        expected.insert(header::VIA, HeaderValue::from_static("1.1 before, 2 kong/3.10.0"));
+        assert_eq!(upstream(PEER, &CLAIMS), expected);
+    }
+
+    #[test]
+    fn the_addresses_of_several_headers_are_joined() {
+        let sent = [("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("x-forwarded-for", "3.3.3.3")];
+        let joined = upstream("1.2.3.4", &sent);
+        assert_eq!(joined.get(X_FORWARDED_FOR).unwrap(), "1.1.1.1, 2.2.2.2, 3.3.3.3, 1.2.3.4");
+        assert_eq!(joined.get_all(X_FORWARDED_FOR).iter().count(), 1);
+    }
+
+    #[test]
+    fn nothing_stripped_means_no_prefix_header() {
+        let sent = headers(&CLAIMS);
+        for stripped in [None, Some("/"), Some("")] {
+            let client = Client { address: ip("1.2.3.4"), peer: Peer::Untrusted };
+            let hop = Hop {
+                peer: client.address,
+                client,
+                headers: &sent,
+                scheme: Scheme::Http,
+                via: &VIA_HTTP1,
+                host: None,
+                listener_port: 9000,
+                path: "/",
+                stripped,
+            };
+            let mut upstream = sent.clone();
+            hop.apply(&mut upstream);
+            assert!(!upstream.contains_key(X_FORWARDED_PREFIX), "{stripped:?}");
+            assert!(!upstream.contains_key(X_FORWARDED_HOST));
+            assert_eq!(upstream.get(X_FORWARDED_PORT).unwrap(), "9000");
+        }
+    }
+
+    #[test]
+    fn ports_are_taken_off_hosts() {
+        let rows = [
+            ("a.com", "a.com"),
+            ("a.com:80", "a.com"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("::1", "::1"),
+            ("a.com:", "a.com"),
+            ("a.com:x", "a.com:x"),
+        ];
+        for (host, expected) in rows {
+            assert_eq!(without_port(host), expected);
+        }
+    }
+
+    #[test]
+    fn a_service_is_addressed_with_its_port_unless_it_is_the_usual_one() {
+        let rows = [
+            ("a.com", 80, Scheme::Http, "a.com"),
+            ("a.com", 443, Scheme::Http, "a.com:443"),
+            ("a.com", 443, Scheme::Https, "a.com"),
+            ("a.com", 80, Scheme::Https, "a.com:80"),
+            ("a.com", 3000, Scheme::Http, "a.com:3000"),
+        ];
+        for (host, port, scheme, expected) in rows {
+            assert_eq!(host_value(host, port, scheme).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The checks of a request's head that Pingora leaves to us: whatever two parsers could read in
+//! two ways is refused (RFC 9112 §3.2, §5, §6).
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Version};
+use pingora_http::RequestHeader;
+
+/// The longest request target, in bytes.
+const MAX_TARGET: usize = 8 * 1024;
+/// The longest head, in bytes.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is no HTTP/1.0, HTTP/1.1 or HTTP/2 request.
+    Version,
+    /// A line ends in a bare line feed.
+    BareLineFeed,
+    /// HTTP/1.1 without `Host`, or a host that cannot be one.
+    Host,
+    /// `Content-Length` and `Transfer-Encoding`, or either of them twice.
+    Framing,
+    /// A transfer coding other than `chunked`.
+    TransferCoding,
+    /// The path cannot be read in one way only.
+    Path,
+    /// TRACE or CONNECT.
+    Method,
+    /// The target is too long.
+    TargetTooLong,
+    /// The head is too long.
+    HeadTooLong,
+}
+
+/// Checks a head; `raw` is its text where there is one (HTTP/1).
+pub(crate) fn check(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
+    if !matches!(head.version, Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
+        return Err(Refusal::Version);
+    }
+    if matches!(head.method, Method::TRACE | Method::CONNECT) {
+        return Err(Refusal::Method);
+    }
+    check_size(head, raw)?;
+    check_host(head)?;
+    check_body_framing(&head.headers)?;
+    raw.map_or(Ok(()), |raw| check_lines(raw, &head.headers))
+}
+
+fn check_size(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
+    if head.raw_path().len() > MAX_TARGET {
+        return Err(Refusal::TargetTooLong);
+    }
+    let size = raw.map_or_else(|| size_of(&head.headers), <[u8]>::len);
+    if size > MAX_HEAD { Err(Refusal::HeadTooLong) } else { Ok(()) }
+}
+
+fn size_of(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+fn check_host(head: &RequestHeader) -> Result<(), Refusal> {
+    let host = head.headers.get(HOST).map(http::HeaderValue::as_bytes);
+    match host.or_else(|| head.uri.authority().map(|authority| authority.as_str().as_bytes())) {
+        Some(host) if host.iter().all(|byte| is_host_byte(*byte)) => Ok(()),
+        None if head.version == Version::HTTP_10 => Ok(()),
+        _ => Err(Refusal::Host),
+    }
+}
+
+/// RFC 3986 §3.2.2 and §3.2.3, without user information.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
+}
+
+fn check_body_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() || length.is_some_and(|value| !value.as_bytes().iter().all(u8::is_ascii_digit)) {
+        return Err(Refusal::Framing);
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(_), Some(_)) => Err(Refusal::Framing),
+        (Some(_), None) if length.is_some() => Err(Refusal::Framing),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), None) => Err(Refusal::TransferCoding),
+    }
+}
+
+/// What only the text tells: Pingora accepts bare line feeds, and removes a `Content-Length` that
+/// stands beside a `Transfer-Encoding`.
+fn check_lines(raw: &[u8], headers: &HeaderMap) -> Result<(), Refusal> {
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    let mut lines = raw.split(|byte| *byte == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        // What is behind the last line feed is no line.
+        if lines.peek().is_some() && !line.ends_with(b"\r") {
+            return Err(Refusal::BareLineFeed);
+        }
+        let name = line.get(..CONTENT_LENGTH.as_str().len());
+        if chunked && name.is_some_and(|name| name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes())) {
+            return Err(Refusal::Framing);
+        }
+    }
+    Ok(())
+}
+
+/// Whether some upstreams would take the name for one that frames the message: CGI and WSGI fold
+/// `_` and `-`.
+pub(crate) fn is_framing_lookalike(name: &str) -> bool {
+    name.contains('_') && {
+        let folded = name.replace('_', "-");
+        [CONTENT_LENGTH.as_str(), TRANSFER_ENCODING.as_str()].contains(&folded.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: &str, pairs: &[(&str, &str)]) -> RequestHeader {
+        let mut head = RequestHeader::build(method, b"/a", None).unwrap();
+        head.set_version(Version::HTTP_11);
+        for (name, value) in pairs {
+            head.append_header((*name).to_owned(), *value).unwrap();
+        }
+        head
+    }
+
+    #[test]
+    fn ambiguous_heads_are_refused() {
+        let rows: [(&[(&str, &str)], Result<(), Refusal>); 11] = [
+            (&[("host", "a.test:80")], Ok(())),
+            (&[], Err(Refusal::Host)),
+            (&[("host", "a/b")], Err(Refusal::Host)),
+            (&[("host", "user@a")], Err(Refusal::Host)),
+            (&[("host", "a"), ("content-length", "1"), ("content-length", "1")], Err(Refusal::Framing)),
+            (&[("host", "a"), ("content-length", "1, 1")], Err(Refusal::Framing)),
+            (&[("host", "a"), ("content-length", "+1")], Err(Refusal::Framing)),
+            (&[("host", "a"), ("transfer-encoding", "gzip, chunked")], Err(Refusal::TransferCoding)),
+            (&[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "x")], Err(Refusal::Framing)),
+            (&[("host", "a"), ("transfer-encoding", "chunked"), ("content-length", "1")], Err(Refusal::Framing)),
+            (&[("host", "a"), ("transfer-encoding", "Chunked")], Ok(())),
+        ];
+        for (pairs, expected) in rows {
+            assert_eq!(check(&head("GET", pairs), None), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn trace_and_connect_are_refused() {
+        for method in ["TRACE", "CONNECT"] {
+            assert_eq!(check(&head(method, &[("host", "a")]), None), Err(Refusal::Method));
+        }
+    }
+
+    #[test]
+    fn the_text_of_the_head_tells_what_the_parser_hid() {
+        let plain = head("GET", &[("host", "a")]);
+        assert_eq!(check(&plain, Some(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")), Ok(()));
+        assert_eq!(check(&plain, Some(b"GET /a HTTP/1.1\nHost: a\r\n\r\n")), Err(Refusal::BareLineFeed));
+        let chunked = head("POST", &[("host", "a"), ("transfer-encoding", "chunked")]);
+        let raw = b"POST /a HTTP/1.1\r\nHost: a\r\ncontent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(check(&chunked, Some(raw)), Err(Refusal::Framing));
+    }
+
+    #[test]
+    fn long_heads_are_refused() {
+        let long = "x".repeat(MAX_HEAD);
+        assert_eq!(check(&head("GET", &[("host", "a"), ("x", &long)]), None), Err(Refusal::HeadTooLong));
+        let path = format!("/{}", "a".repeat(MAX_TARGET));
+        let mut target = RequestHeader::build("GET", path.as_bytes(), None).unwrap();
+        target.insert_header("host", "a").unwrap();
+        assert_eq!(check(&target, None), Err(Refusal::TargetTooLong));
+    }
+
+    #[test]
+    fn underscore_spellings_of_framing_headers_are_recognised() {
+        assert!(is_framing_lookalike("transfer_encoding"));
+        assert!(is_framing_lookalike("content_length"));
+        assert!(!is_framing_lookalike("content-length"));
+        assert!(!is_framing_lookalike("x_content"));
+    }
+}

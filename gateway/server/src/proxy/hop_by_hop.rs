@@ -1,0 +1,134 @@
+//! Headers that end at this hop (RFC 9110 §7.6.1, contract gateway.md §7.1 and §7.2).
+//!
+//! Invariant: a header that carries identity or frames the message is never hop-by-hop, whatever
+//! `Connection` says. Plugins' headers are set after this has run.
+
+use http::header::{CONNECTION, TE, TRAILER, UPGRADE};
+use http::{HeaderMap, HeaderName};
+use smallvec::SmallVec;
+
+/// Names that `Connection` may not remove: they frame the message, route it, or say who it is from.
+const PROTECTED: [&str; 12] = [
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "proxy-authorization",
+    "set-cookie",
+    "te",
+    "transfer-encoding",
+    "via",
+];
+
+/// Prefixes of such names: ours, and those that tell about the client.
+const PROTECTED_PREFIXES: [&str; 6] =
+    ["x-forwarded-", "x-real-ip", "x-consumer-", "x-credential-", "x-authenticated-", "x-anonymous-"];
+
+const ALWAYS: [HeaderName; 4] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+
+/// What of a request's headers does not go upstream.
+pub(crate) fn of_request(headers: &HeaderMap) -> SmallVec<[HeaderName; 8]> {
+    let mut names = nominated(headers);
+    names.extend(ALWAYS.into_iter().filter(|name| headers.contains_key(name)));
+    names.push(TE);
+    names
+}
+
+/// What of a response's headers does not go to the client.
+pub(crate) fn of_response(headers: &HeaderMap, trailers: Trailers) -> SmallVec<[HeaderName; 8]> {
+    let mut names = nominated(headers);
+    names.extend(ALWAYS.into_iter().filter(|name| headers.contains_key(name)));
+    names.push(CONNECTION);
+    if trailers == Trailers::Unwanted {
+        names.push(TRAILER);
+    }
+    names
+}
+
+/// Whether the client asked for trailers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trailers {
+    /// It sent `TE: trailers`.
+    Wanted,
+    /// It did not.
+    Unwanted,
+}
+
+impl Trailers {
+    /// Reads a request's `TE`.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let tokens = headers.get_all(TE).iter().filter_map(|value| value.to_str().ok());
+        let wanted = tokens.flat_map(|text| text.split(',')).any(|token| token.trim().eq_ignore_ascii_case("trailers"));
+        if wanted { Self::Wanted } else { Self::Unwanted }
+    }
+}
+
+fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 8]> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|text| text.split(','))
+        .map(str::trim)
+        .filter(|token| !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        // The upgrade itself is decided elsewhere.
+        .filter(|name| *name != UPGRADE && !is_protected(name.as_str()) && headers.contains_key(name))
+        .collect()
+}
+
+fn is_protected(name: &str) -> bool {
+    PROTECTED.contains(&name) || PROTECTED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn nominated_headers_are_hop_by_hop() {
+        let given = headers(&[("connection", "close, X-Private , nonsense name"), ("x-private", "1"), ("x-other", "1")]);
+        assert_eq!(of_request(&given).as_slice(), [HeaderName::from_static("x-private"), TE]);
+    }
+
+    #[test]
+    fn framing_and_identity_cannot_be_nominated() {
+        for name in [
+            "content-length", "transfer-encoding", "host", "authorization", "x-consumer-id", "x-credential-identifier",
+            "x-authenticated-userid", "x-anonymous-consumer", "x-forwarded-for", "x-real-ip",
+        ] {
+            let given = headers(&[("connection", name), (name, "1")]);
+            assert_eq!(of_request(&given).as_slice(), [TE], "{name}");
+        }
+    }
+
+    #[test]
+    fn connection_headers_of_old_are_removed() {
+        let given = headers(&[("keep-alive", "timeout=5"), ("proxy", "http://evil"), ("proxy-connection", "close")]);
+        assert_eq!(of_request(&given).len(), 4);
+    }
+
+    #[test]
+    fn trailers_are_announced_only_to_clients_that_want_them() {
+        assert_eq!(Trailers::of(&headers(&[("te", "gzip, Trailers")])), Trailers::Wanted);
+        assert_eq!(Trailers::of(&headers(&[("te", "gzip")])), Trailers::Unwanted);
+        let given = headers(&[("trailer", "x")]);
+        assert!(of_response(&given, Trailers::Unwanted).contains(&TRAILER));
+        assert!(!of_response(&given, Trailers::Wanted).contains(&TRAILER));
+    }
+}

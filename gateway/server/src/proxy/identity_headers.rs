@@ -1,0 +1,88 @@
+//! The headers that tell an upstream who a request is from.
+//!
+//! Upstreams believe them, so they come from us or not at all: whatever a client sends under one
+//! of these names is removed before the plugins run, on every route. Many servers fold `_` and `-`
+//! (CGI's rule for variables), so a name counts in every such spelling.
+
+/// Names with a fixed meaning, lower-case.
+const NAMES: [&str; 8] = [
+    "x-consumer-id",
+    "x-consumer-custom-id",
+    "x-consumer-username",
+    "x-consumer-groups",
+    "x-authenticated-scope",
+    "x-authenticated-userid",
+    "x-authenticated-groups",
+    "x-anonymous-consumer",
+];
+
+/// What the names of credentials' facts begin with: `X-Credential-Identifier`, and one for each
+/// claim that token introspection forwards, custom ones among them.
+const CREDENTIAL: &str = "x-credential-";
+
+/// Whether a header of this name, in any case and with `_` for any `-`, is an identity header.
+pub(crate) fn is_identity(name: &str) -> bool {
+    let name = name.as_bytes();
+    // Nearly every header leaves here.
+    if !matches!(name, [b'x' | b'X', b'-' | b'_', b'a' | b'A' | b'c' | b'C', ..]) {
+        return false;
+    }
+    let is_credential = name.get(..CREDENTIAL.len()).is_some_and(|start| is_same(start, CREDENTIAL));
+    is_credential || NAMES.iter().any(|known| is_same(name, known))
+}
+
+/// Compares a name with one that is lower-case and has no underscores.
+fn is_same(name: &[u8], known: &str) -> bool {
+    let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == known.len() && name.iter().map(fold).eq(known.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_headers_are_known_in_every_spelling() {
+        let names = [
+            "X-Consumer-ID",
+            "X-Consumer-Custom-ID",
+            "X-Consumer-Username",
+            "X-Consumer-Groups",
+            "X-Credential-Identifier",
+            "X-Credential-Client-ID",
+            "X-Credential-Some-Claim",
+            "X-Authenticated-Scope",
+            "X-Authenticated-UserId",
+            "X-Authenticated-Groups",
+            "X-Anonymous-Consumer",
+        ];
+        for name in names {
+            let one_folded = name.replacen('-', "_", 1);
+            let spellings =
+                [name.to_owned(), name.to_lowercase(), name.to_uppercase(), name.replace('-', "_"), one_folded];
+            for spelling in spellings {
+                assert!(is_identity(&spelling), "{spelling}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_headers_are_not_identity_headers() {
+        let names = [
+            "",
+            "x",
+            "x-",
+            "x-c",
+            "host",
+            "cookie",
+            "x-consumer",
+            "x-consumer-idx",
+            "x-cache",
+            "x-credential",
+            "xconsumer-id",
+        ];
+        for name in names {
+            assert!(!is_identity(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The data plane on Pingora: each hook is one call into the file named after it.
+//!
+//! 1. [`accept`]: a raw head becomes a checked request, or is refused.
+//! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); answers here, or goes on.
+//! 3. [`upstream_peer`], [`upstream_request_filter`], [`request_body_filter`]: out to the upstream.
+//! 4. [`response_filter`]: back to the client.
+//! 5. [`logging`]: counted and logged, however it ended.
+//!
+//! Answers of our own leave by [`reply`], breakage by [`failure`]: nothing else chooses a status.
+//! No part of this knows a plugin by name or reads the store.
+
+mod accept;
+mod admission;
+mod body;
+mod client;
+mod context;
+mod failure;
+pub mod forwarded;
+mod framing;
+mod hop_by_hop;
+pub mod identity_headers;
+mod logging;
+mod negotiation;
+mod pipeline;
+mod reply;
+mod request_body_filter;
+mod request_filter;
+mod request_id;
+mod response_filter;
+mod retry;
+mod service;
+mod upstream_peer;
+mod upstream_request_filter;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use ipnet::IpNet;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+pub use client::ServerName;
+pub use context::Context;
+pub use service::{Listeners, prepare, service};
+
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// What the gateway calls itself in `Server` and `Via`: clients and tools look for this name and
+/// version.
+pub const SERVER: &str = "kong/3.10.0";
+
+/// The data plane's settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Peers whose forwarded headers are believed.
+    pub trusted_ips: Vec<IpNet>,
+    /// Idle client connections; at least a second.
+    pub keepalive_timeout: Duration,
+    /// Between two reads from a client.
+    pub read_timeout: Duration,
+    /// Between two writes to a client.
+    pub write_timeout: Duration,
+}
+
+/// The proxy. Made once in the composition root.
+pub struct Gateway {
+    /// The settings.
+    pub settings: Settings,
+    /// The configuration in force.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is logged.
+    pub access_log: AccessLog,
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(&self.metrics)
+    }
+
+    /// None: the default one compresses, which is off.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        context: &mut Context,
+        _previous: Box<dyn std::any::Any + Send + Sync>,
+    ) {
+        context.connection = context::Connection::Reused;
+    }
+
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        _context: &Context,
+    ) -> Option<Box<dyn std::any::Any + Send + Sync>> {
+        Some(Box::new(context::Connection::Reused))
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        request_filter::request_filter(self, session, context).await
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        upstream_peer::upstream_peer(context).await
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        #[cfg(unix)] _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.connected_to_upstream();
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        upstream_peer::fail_to_connect(session, context, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        context: &mut Context,
+        _client_reused: bool,
+    ) -> Box<Error> {
+        upstream_peer::error_while_proxy(session, context, error)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        upstream_request_filter::upstream_request_filter(session, request, context)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        request_body_filter::request_body_filter(body, end_of_stream, context);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        response_filter::response_filter(session, response, context)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+        failure::fail_to_proxy(session, error, context).await
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
+        logging::logging(self, session, context);
+    }
+
+    /// Pingora's own summary holds the query, which may hold a token.
+    fn request_summary(&self, session: &Session, context: &Context) -> String {
+        let head = session.req_header();
+        format!("{} {}, request_id: {}", head.method, head.uri.path(), context.request_id.as_str())
+    }
+
+    /// Failures are logged where they become an answer.
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _context: &Context,
+        _error: &Error,
+        _kind: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

@@ -1,0 +1,65 @@
+//! Which failed attempts are tried again (contract gateway.md §7.4).
+
+use http::Method;
+
+/// How far an attempt came before it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// There was no connection: nothing was sent.
+    NoConnection,
+    /// The request was, at least in part, sent.
+    Sent,
+    /// The head of an answer went to the client.
+    Answered,
+}
+
+/// Whether the request's body can be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replay {
+    /// There is none, or all of it that was read is kept.
+    Possible,
+    /// More was sent than is kept.
+    Impossible,
+}
+
+/// Whether there is to be another attempt after `made` of `allowed`.
+pub(crate) fn again(made: u32, allowed: u32, method: &Method, reached: Reached, replay: Replay) -> bool {
+    let harmless = match reached {
+        Reached::NoConnection => true,
+        // The upstream may have acted on it.
+        Reached::Sent => !matches!(method.as_str(), "POST" | "PATCH" | "LOCK"),
+        Reached::Answered => false,
+    };
+    made < allowed && harmless && replay == Replay::Possible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_repeated_by_the_table() {
+        let rows = [
+            ("GET", Reached::NoConnection, Replay::Possible, true),
+            ("POST", Reached::NoConnection, Replay::Possible, true),
+            ("GET", Reached::Sent, Replay::Possible, true),
+            ("PUT", Reached::Sent, Replay::Possible, true),
+            ("DELETE", Reached::Sent, Replay::Possible, true),
+            ("POST", Reached::Sent, Replay::Possible, false),
+            ("PATCH", Reached::Sent, Replay::Possible, false),
+            ("LOCK", Reached::Sent, Replay::Possible, false),
+            ("PUT", Reached::Sent, Replay::Impossible, false),
+            ("GET", Reached::Answered, Replay::Possible, false),
+        ];
+        for (method, reached, replay, expected) in rows {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(again(1, 6, &method, reached, replay), expected, "{method} {reached:?}");
+        }
+    }
+
+    #[test]
+    fn attempts_end() {
+        assert!(!again(6, 6, &Method::GET, Reached::NoConnection, Replay::Possible));
+        assert!(!again(1, 1, &Method::GET, Reached::NoConnection, Replay::Possible));
+    }
+}

@@ -1,0 +1,167 @@
+//! The configuration as requests see it: compiled, immutable, swapped whole.
+//!
+//! A request takes the current snapshot once and keeps what it matched; a change of configuration
+//! is a new snapshot. Nothing in here is looked up by name while a request is served: plugins,
+//! peers and metric handles were resolved when the snapshot was made.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Deserialize;
+use tollgate_core::plugin::Handler;
+use tollgate_core::request::Target;
+use tollgate_router::path::Strip;
+use tollgate_router::{CompileError, RouteSpec, Router};
+use uuid::Uuid;
+
+use crate::telemetry::route_metrics::RouteMetrics;
+use crate::upstream::service::ServiceEntry;
+
+/// What requests a route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocols {
+    /// Plain HTTP, with or without TLS.
+    Http,
+    /// HTTP over TLS; others are sent there.
+    HttpsOnly,
+    /// gRPC, plain or over TLS.
+    Grpc,
+    /// gRPC over TLS.
+    GrpcsOnly,
+    /// TCP, TLS or UDP streams: accepted in the configuration, not proxied yet.
+    Stream,
+}
+
+impl Protocols {
+    /// Reads the `protocols` field of a route.
+    pub fn of(names: &[String]) -> Self {
+        let has = |name: &str| names.iter().any(|given| given == name);
+        match (has("http"), has("https"), has("grpc"), has("grpcs")) {
+            (true, ..) => Self::Http,
+            (false, true, ..) => Self::HttpsOnly,
+            (.., true, _) => Self::Grpc,
+            (.., true) => Self::GrpcsOnly,
+            _ => Self::Stream,
+        }
+    }
+}
+
+/// The fields of a `routes` entity that proxying needs beside [`RouteSpec`]; deserializes from
+/// the entity.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RouteFields {
+    /// The id.
+    pub id: Uuid,
+    /// The name.
+    pub name: Option<String>,
+    /// What requests it is for.
+    pub protocols: Vec<String>,
+    /// 426, or a redirect.
+    pub https_redirect_status_code: u16,
+    /// Whether the upstream sees the path without what matched.
+    pub strip_path: bool,
+    /// Whether the upstream sees the client's `Host`.
+    pub preserve_host: bool,
+}
+
+/// Which `Host` the upstream sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamHost {
+    /// The service's.
+    Service,
+    /// The client's.
+    Client,
+}
+
+/// One plugin on a route.
+pub struct ChainEntry {
+    /// The plugin's name, for logs.
+    pub name: &'static str,
+    /// Its compiled instance.
+    pub handler: Arc<dyn Handler>,
+}
+
+/// The plugins of a route.
+pub enum Chain {
+    /// In priority order.
+    Ready(Box<[ChainEntry]>),
+    /// One of them could not be compiled: every request is refused (architecture, invariant 1).
+    Uncompilable,
+}
+
+/// A compiled route.
+pub struct RouteEntry {
+    /// The route and its service, as plugins see them.
+    pub target: Target,
+    /// What requests it is for.
+    pub protocols: Protocols,
+    /// The answer to plain requests of an HTTPS-only route.
+    pub https_redirect: StatusCode,
+    /// What the upstream sees of the path.
+    pub strip: Strip,
+    /// Which `Host` the upstream sees.
+    pub upstream_host: UpstreamHost,
+    /// Where it leads.
+    pub service: Option<Arc<ServiceEntry>>,
+    /// Its plugins.
+    pub chain: Chain,
+    /// Its metric handles.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+impl RouteEntry {
+    /// Compiles a route.
+    pub fn new(
+        fields: &RouteFields,
+        service: Option<Arc<ServiceEntry>>,
+        chain: Chain,
+        metrics: Arc<RouteMetrics>,
+    ) -> Self {
+        Self {
+            target: Target { route_id: fields.id, service_id: service.as_ref().map(|service| service.id) },
+            protocols: Protocols::of(&fields.protocols),
+            https_redirect: StatusCode::from_u16(fields.https_redirect_status_code)
+                .unwrap_or(StatusCode::UPGRADE_REQUIRED),
+            strip: if fields.strip_path { Strip::Matched } else { Strip::Nothing },
+            upstream_host: if fields.preserve_host { UpstreamHost::Client } else { UpstreamHost::Service },
+            service,
+            chain,
+            metrics,
+        }
+    }
+}
+
+/// Everything a request may match.
+pub struct Snapshot {
+    /// The routes.
+    pub router: Router<Arc<RouteEntry>>,
+}
+
+impl Snapshot {
+    /// Compiles the routes.
+    pub fn compile(routes: impl IntoIterator<Item = (RouteSpec, Arc<RouteEntry>)>) -> Result<Self, CompileError> {
+        Ok(Self { router: Router::compile(routes)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_are_read_as_the_sets_a_route_may_have() {
+        let rows: [(&[&str], Protocols); 7] = [
+            (&["http", "https"], Protocols::Http),
+            (&["http"], Protocols::Http),
+            (&["https"], Protocols::HttpsOnly),
+            (&["grpc", "grpcs"], Protocols::Grpc),
+            (&["grpcs"], Protocols::GrpcsOnly),
+            (&["tcp", "tls"], Protocols::Stream),
+            (&["tls_passthrough"], Protocols::Stream),
+        ];
+        for (names, expected) in rows {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            assert_eq!(Protocols::of(&names), expected, "{names:?}");
+        }
+    }
+}

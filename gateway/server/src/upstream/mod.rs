@@ -1,0 +1,4 @@
+//! Where requests go: a service's addresses, and how a connection to it is made.
+
+pub mod addresses;
+pub mod service;

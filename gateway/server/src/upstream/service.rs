@@ -1,0 +1,247 @@
+//! A service as requests need it: where it is, how long to wait for it, how to connect.
+//!
+//! Invariant: a TLS connection is unverified only where the service (or the gateway's default) says
+//! so. Pingora turns verification off when the server name is empty, so a verified peer always
+//! has one; for an IP literal that is its text, which then must be a DNS name of the certificate.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamRequestPolicy, PeerOptions};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::addresses::{self, Addresses};
+
+/// How long an idle connection is kept (contract gateway.md §7.4).
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Whether the upstream's certificate and name are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verification {
+    /// Checked against the system's authorities.
+    On,
+    /// Anything is accepted.
+    Off,
+}
+
+/// How the service is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https(Verification),
+    /// A protocol that is accepted in the configuration and not proxied yet.
+    NotProxied,
+}
+
+/// The fields of a `services` entity that proxying needs; deserializes from the entity.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ServiceSpec {
+    /// The id.
+    pub id: Uuid,
+    /// The name.
+    pub name: Option<String>,
+    /// `http`, `https`, `grpc`, …
+    pub protocol: String,
+    /// A host name or an IP literal.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Put in front of the path.
+    pub path: Option<String>,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// Milliseconds.
+    pub connect_timeout: u64,
+    /// Milliseconds between two writes.
+    pub write_timeout: u64,
+    /// Milliseconds between two reads.
+    pub read_timeout: u64,
+    /// `None`: as the gateway's default says.
+    pub tls_verify: Option<bool>,
+}
+
+/// The host cannot stand in a `Host` header.
+#[derive(Debug, thiserror::Error)]
+#[error("service {service}: the host cannot be sent in a Host header")]
+pub struct InvalidHost {
+    /// The service.
+    pub service: Uuid,
+    /// Why.
+    #[source]
+    pub source: http::header::InvalidHeaderValue,
+}
+
+/// A compiled service.
+#[derive(Debug)]
+pub struct ServiceEntry {
+    /// The id.
+    pub id: Uuid,
+    /// The name, or else the host; the `service` label of metrics.
+    pub label: String,
+    /// Put in front of the path.
+    pub path: Option<String>,
+    /// How it is spoken to.
+    pub transport: Transport,
+    /// The `Host` it gets, unless the route preserves the client's.
+    pub host_header: HeaderValue,
+    /// All attempts a request may take, at least one.
+    pub attempts: u32,
+    addresses: Addresses,
+    server_name: String,
+    connect_timeout: Duration,
+    write_timeout: Duration,
+    read_timeout: Duration,
+}
+
+impl ServiceEntry {
+    /// Compiles a service; `default` holds where it does not say.
+    pub fn new(spec: &ServiceSpec, default: Verification) -> Result<Self, InvalidHost> {
+        let verification = match spec.tls_verify {
+            Some(true) => Verification::On,
+            Some(false) => Verification::Off,
+            None => default,
+        };
+        let transport = match spec.protocol.as_str() {
+            "http" => Transport::Http,
+            "https" => Transport::Https(verification),
+            _ => Transport::NotProxied,
+        };
+        let source_of = |source| InvalidHost { service: spec.id, source };
+        let addresses = Addresses::new(&spec.host, spec.port);
+        Ok(Self {
+            id: spec.id,
+            label: spec.name.clone().unwrap_or_else(|| spec.host.clone()),
+            path: spec.path.clone(),
+            transport,
+            host_header: HeaderValue::from_str(&host_header(spec)).map_err(source_of)?,
+            attempts: spec.retries.saturating_add(1),
+            server_name: server_name(spec, transport, &addresses),
+            addresses,
+            connect_timeout: Duration::from_millis(spec.connect_timeout),
+            write_timeout: Duration::from_millis(spec.write_timeout),
+            read_timeout: Duration::from_millis(spec.read_timeout),
+        })
+    }
+
+    /// The peer of the next attempt.
+    pub async fn peer(&self) -> Result<HttpPeer, addresses::Error> {
+        let address = self.addresses.next().await?;
+        let tls = matches!(self.transport, Transport::Https(_));
+        // A `SocketAddr` needs no resolving, so this cannot block or panic.
+        let mut peer = HttpPeer::new(address, tls, self.server_name.clone());
+        self.set_options(&mut peer.options);
+        Ok(peer)
+    }
+
+    fn set_options(&self, options: &mut PeerOptions) {
+        let verified = !matches!(self.transport, Transport::Https(Verification::Off));
+        options.verify_cert = verified;
+        options.verify_hostname = verified;
+        options.connection_timeout = Some(self.connect_timeout);
+        options.total_connection_timeout = Some(self.connect_timeout);
+        options.read_timeout = Some(self.read_timeout);
+        options.write_timeout = Some(self.write_timeout);
+        options.idle_timeout = Some(IDLE);
+        // Hop-by-hop headers are ours to remove (`proxy::hop_by_hop`): Pingora would answer 400 to
+        // a nominated `X-Forwarded-For` and would drop `Proxy-Authorization`, which may be a
+        // bearer token the operator wants to reach the upstream.
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy {
+            strip_hop_by_hop: false,
+            strip_connection_nominated: false,
+            reject_malformed_connection_nominations: false,
+            h1_upgrade: H1UpgradePolicy::WebSocketOnly,
+        };
+    }
+}
+
+fn host_header(spec: &ServiceSpec) -> String {
+    let bare_ipv6 = spec.host.contains(':') && !spec.host.starts_with('[');
+    let host = if bare_ipv6 { format!("[{}]", spec.host) } else { spec.host.clone() };
+    match (spec.protocol.as_str(), spec.port) {
+        ("http" | "grpc", 80) | ("https" | "grpcs", 443) => host,
+        (_, port) => format!("{host}:{port}"),
+    }
+}
+
+fn server_name(spec: &ServiceSpec, transport: Transport, addresses: &Addresses) -> String {
+    match transport {
+        // An IP literal is no server name (RFC 6066 §3); only where nothing is verified anyway may
+        // there be none.
+        Transport::Https(Verification::Off) if addresses.is_literal() => String::new(),
+        Transport::Https(_) => spec.host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase(),
+        Transport::Http | Transport::NotProxied => String::new(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A service at a host and port, with the defaults of the entity.
+    pub(crate) fn spec(protocol: &str, host: &str, port: u16) -> ServiceSpec {
+        ServiceSpec {
+            id: Uuid::from_u128(1),
+            name: Some("api".to_owned()),
+            protocol: protocol.to_owned(),
+            host: host.to_owned(),
+            port,
+            path: None,
+            retries: 5,
+            connect_timeout: 60_000,
+            write_timeout: 60_000,
+            read_timeout: 60_000,
+            tls_verify: None,
+        }
+    }
+
+    #[test]
+    fn the_host_header_names_the_port_unless_it_is_the_protocols_own() {
+        let rows = [
+            ("http", "a.test", 80, "a.test"),
+            ("http", "a.test", 443, "a.test:443"),
+            ("https", "a.test", 443, "a.test"),
+            ("https", "a.test", 8443, "a.test:8443"),
+            ("http", "::1", 8080, "[::1]:8080"),
+        ];
+        for (protocol, host, port, expected) in rows {
+            let entry = ServiceEntry::new(&spec(protocol, host, port), Verification::On).unwrap();
+            assert_eq!(entry.host_header, expected);
+        }
+    }
+
+    #[test]
+    fn a_verified_peer_always_has_a_server_name() {
+        for host in ["API.test.", "127.0.0.1", "[::1]"] {
+            let entry = ServiceEntry::new(&spec("https", host, 443), Verification::On).unwrap();
+            assert!(!entry.server_name.is_empty(), "{host}");
+        }
+        let mut trusting = spec("https", "127.0.0.1", 443);
+        trusting.tls_verify = Some(false);
+        assert_eq!(ServiceEntry::new(&trusting, Verification::On).unwrap().server_name, "");
+    }
+
+    #[test]
+    fn tls_verify_of_the_service_wins_over_the_default() {
+        let mut service = spec("https", "a.test", 443);
+        for (field, default, expected) in [
+            (None, Verification::On, Verification::On),
+            (None, Verification::Off, Verification::Off),
+            (Some(true), Verification::Off, Verification::On),
+            (Some(false), Verification::On, Verification::Off),
+        ] {
+            service.tls_verify = field;
+            assert_eq!(ServiceEntry::new(&service, default).unwrap().transport, Transport::Https(expected));
+        }
+    }
+
+    #[test]
+    fn protocols_not_proxied_yet_are_known_as_such() {
+        for protocol in ["grpc", "grpcs", "tcp", "tls", "udp", "tls_passthrough"] {
+            let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On).unwrap();
+            assert_eq!(entry.transport, Transport::NotProxied);
+        }
+    }
+}

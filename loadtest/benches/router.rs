@@ -1,0 +1,94 @@
+//! Finding a route among 10, 1,000 and 10,000.
+//!
+//! Each set mixes routes by host and path, by wildcard host, by path alone and by regex. Requests
+//! go to routes all over the set in an order that does not repeat soon, so that the larger sets
+//! pay for not fitting into the nearer caches.
+#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderValue, header};
+use tollgate_router::{Query, RouteSpec, Router, path};
+use uuid::Uuid;
+
+/// Requests per set; far more than 10, so that no size is favoured by the branch predictor.
+const REQUESTS: usize = 4096;
+
+struct Sent {
+    method: &'static str,
+    host: String,
+    path: String,
+}
+
+/// The nth route, and a request that matches it.
+fn nth(n: usize) -> (RouteSpec, Sent) {
+    let mut spec = RouteSpec { id: Uuid::from_u128(n as u128), ..RouteSpec::default() };
+    let sent = match n % 5 {
+        0 => {
+            spec.hosts = vec![format!("api-{n}.example.com")];
+            spec.paths = vec!["/v1".into(), "/v2/things".into()];
+            Sent { method: "GET", host: format!("api-{n}.example.com"), path: "/v2/things/42".into() }
+        }
+        1 => {
+            spec.hosts = vec![format!("*.tenant-{n}.example.org")];
+            Sent { method: "POST", host: format!("shop.tenant-{n}.example.org"), path: "/orders/7/lines".into() }
+        }
+        2 => {
+            spec.paths = vec![format!("/service-{n}/api")];
+            Sent { method: "GET", host: "gateway.example.com".into(), path: format!("/service-{n}/api/items/17") }
+        }
+        3 => {
+            spec.hosts = vec!["gateway.example.com".into()];
+            spec.paths = vec![format!("/team-{n}/")];
+            spec.methods = vec!["GET".into(), "PUT".into()];
+            Sent { method: "PUT", host: "gateway.example.com".into(), path: format!("/team-{n}/reports/2024") }
+        }
+        _ => {
+            spec.paths = vec![format!("~/users-{n}/[0-9]+/posts")];
+            Sent { method: "GET", host: "gateway.example.com".into(), path: format!("/users-{n}/4711/posts") }
+        }
+    };
+    (spec, sent)
+}
+
+fn find(criterion: &mut Criterion) {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("bench"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    let mut group = criterion.benchmark_group("find");
+    for size in [10, 1_000, 10_000] {
+        let (specs, all): (Vec<_>, Vec<_>) = (0..size).map(nth).unzip();
+        let router = Router::compile(specs.into_iter().map(|spec| (spec, ()))).expect("the routes compile");
+        // A step prime to every size visits all kinds and all parts of the set.
+        let sent: Vec<&Sent> = (0..REQUESTS).filter_map(|k| all.get(k * 7919 % size)).collect();
+        let mut requests = sent.iter().cycle();
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            bencher.iter(|| {
+                let sent = requests.next().expect("a cycle has no end");
+                let query = Query {
+                    method: sent.method,
+                    https: false,
+                    host: Some(&sent.host),
+                    port: Some(80),
+                    path: &sent.path,
+                    headers: &headers,
+                    sni: None,
+                };
+                black_box(router.find(black_box(&query)).expect("every request has a route").route)
+            });
+        });
+    }
+    group.finish();
+}
+
+fn paths(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("normalize");
+    for (name, path) in [("normal", "/service-1/api/items/17"), ("encoded", "/service-1/a%20b/../items//17")] {
+        group.bench_function(name, |bencher| bencher.iter(|| path::normalize(black_box(path)).map(|p| p.len())));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, find, paths);
+criterion_main!(benches);

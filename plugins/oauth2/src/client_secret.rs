@@ -1,0 +1,306 @@
+//! Client secrets: kept as given, or as a PBKDF2 hash when `hash_secret` is set.
+//!
+//! A hash is a PHC string, `$pbkdf2-sha512$i=10000,l=32$<salt>$<hash>`, salt and hash in standard
+//! base64 without padding (contract oauth2.md §5). New hashes have these parameters; hashes that
+//! were made elsewhere are verified with their own, within bounds.
+//!
+//! A refused secret costs one key derivation, whether the client is unknown, keeps its secret in
+//! clear or hashed: time does not tell which clients exist. Derivations run off the I/O threads, a
+//! few at a time; what waits for one is bounded in number and time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use openssl::hash::MessageDigest;
+use openssl::pkcs5::pbkdf2_hmac;
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use tollgate_core::random::{Random, SystemRandom};
+use tollgate_core::secret::Secret;
+
+const ITERATIONS: u32 = 10_000;
+const MOST_ITERATIONS: u32 = 1_000_000;
+const HASH_LENGTH: usize = 32;
+/// Shorter hashes could be guessed, longer ones are more than SHA-512 has to give.
+const HASH_LENGTHS: std::ops::RangeInclusive<usize> = 16..=64;
+const SALT_LENGTH: usize = 16;
+const MOST_SALT: usize = 128;
+
+/// Secrets that were found right are remembered for this long …
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// … and so many of them (about 1 MiB).
+const MOST_REMEMBERED: u64 = 10_000;
+/// Verifications that may wait for a derivation …
+const MOST_WAITING: usize = 256;
+/// … and for how long.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A client's secret as its credential keeps it.
+#[derive(Debug, Clone)]
+pub enum ClientSecret {
+    /// In clear.
+    Plain(Secret),
+    /// As a hash.
+    Hashed(SecretHash),
+    /// Nothing that any secret matches: none was set, or what should be a hash is not.
+    Unmatchable,
+}
+
+impl ClientSecret {
+    /// The secret of a stored credential.
+    pub fn hashed(phc: &str) -> Self {
+        SecretHash::parse(phc).map_or(Self::Unmatchable, Self::Hashed)
+    }
+}
+
+/// A PBKDF2-HMAC-SHA512 hash with its parameters.
+#[derive(Clone)]
+pub struct SecretHash {
+    iterations: u32,
+    salt: Vec<u8>,
+    hash: Vec<u8>,
+}
+
+impl SecretHash {
+    /// Reads a PHC string; `None` for other algorithms and for parameters out of bounds.
+    pub fn parse(phc: &str) -> Option<Self> {
+        let mut parts = phc.strip_prefix("$pbkdf2-sha512$")?.split('$');
+        let (parameters, salt, hash) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() {
+            return None;
+        }
+        let (iterations, length) = parameters.strip_prefix("i=")?.split_once(",l=")?;
+        let iterations: u32 = iterations.parse().ok()?;
+        let length: usize = length.parse().ok()?;
+        let (salt, hash) = (BASE64.decode(salt).ok()?, BASE64.decode(hash).ok()?);
+        let bounded = (1..=MOST_ITERATIONS).contains(&iterations)
+            && HASH_LENGTHS.contains(&length)
+            && (1..=MOST_SALT).contains(&salt.len());
+        (bounded && hash.len() == length).then_some(Self { iterations, salt, hash })
+    }
+
+    /// Derives the hash of a presented secret and compares. Takes milliseconds: not for I/O threads.
+    fn matches(&self, presented: &Secret) -> bool {
+        let mut derived = vec![0; self.hash.len()];
+        derive(presented.expose(), &self.salt, self.iterations, &mut derived)
+            && bool::from(derived.as_slice().ct_eq(&self.hash))
+    }
+
+    /// A hash that no secret matches, as costly to find that out as any new one.
+    fn of_nobody() -> Self {
+        Self { iterations: ITERATIONS, salt: vec![0; SALT_LENGTH], hash: vec![0; HASH_LENGTH] }
+    }
+}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretHash").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}
+
+/// The PHC string of a secret, with a new salt. What `hash_secret` has stored.
+pub fn hash(clear: &str) -> String {
+    let mut salt = [0; SALT_LENGTH];
+    SystemRandom.fill(&mut salt);
+    hash_with_salt(clear, &salt)
+}
+
+fn hash_with_salt(clear: &str, salt: &[u8]) -> String {
+    let mut hash = [0; HASH_LENGTH];
+    if !derive(clear, salt, ITERATIONS, &mut hash) {
+        // Without a hash nothing may match; the clear secret must not be stored in its place.
+        return "$pbkdf2-sha512$".to_owned();
+    }
+    format!("$pbkdf2-sha512$i={ITERATIONS},l={HASH_LENGTH}${}${}", BASE64.encode(salt), BASE64.encode(hash))
+}
+
+fn derive(clear: &str, salt: &[u8], iterations: u32, into: &mut [u8]) -> bool {
+    let iterations = usize::try_from(iterations).unwrap_or(usize::MAX);
+    pbkdf2_hmac(clear.as_bytes(), salt, iterations, MessageDigest::sha512(), into).is_ok()
+}
+
+/// Too many secrets wait to be verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many client secrets wait to be verified")]
+pub struct Overloaded;
+
+/// Whether a presented secret is the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// It is.
+    Right,
+    /// It is not.
+    Wrong,
+}
+
+/// Verifies secrets, one for each node.
+pub struct SecretVerifier {
+    /// By a keyed hash of stored hash and presented secret; no secret can be read from it.
+    verified: moka::sync::Cache<[u8; 32], ()>,
+    key: [u8; 32],
+    waiting: Semaphore,
+    deriving: Arc<Semaphore>,
+    nobody: SecretHash,
+}
+
+impl Default for SecretVerifier {
+    fn default() -> Self {
+        Self::new(&SystemRandom)
+    }
+}
+
+impl SecretVerifier {
+    /// Remembers nothing yet. A quarter of the processors may derive keys at once, so that refused
+    /// clients cannot take the others' time.
+    pub fn new(random: &dyn Random) -> Self {
+        let mut key = [0; 32];
+        random.fill(&mut key);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            verified: moka::sync::Cache::builder().max_capacity(MOST_REMEMBERED).time_to_live(REMEMBERED).build(),
+            key,
+            waiting: Semaphore::new(MOST_WAITING),
+            deriving: Arc::new(Semaphore::new(processors.div_ceil(4))),
+            nobody: SecretHash::of_nobody(),
+        }
+    }
+
+    /// Looks whether the presented secret is the one that is kept; `None` is an unknown client.
+    pub async fn verify(&self, kept: Option<&ClientSecret>, presented: &Secret) -> Result<Proof, Overloaded> {
+        match kept {
+            Some(ClientSecret::Plain(secret)) if secret.matches(presented.expose()) => Ok(Proof::Right),
+            Some(ClientSecret::Hashed(hash)) => self.verify_hash(hash, presented).await,
+            Some(ClientSecret::Plain(_) | ClientSecret::Unmatchable) | None => {
+                self.derive(&self.nobody, presented).await?;
+                Ok(Proof::Wrong)
+            }
+        }
+    }
+
+    async fn verify_hash(&self, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
+        let known = self.fingerprint(hash, presented);
+        if self.verified.contains_key(&known) {
+            return Ok(Proof::Right);
+        }
+        let proof = self.derive(hash, presented).await?;
+        if proof == Proof::Right {
+            self.verified.insert(known, ());
+        }
+        Ok(proof)
+    }
+
+    fn fingerprint(&self, hash: &SecretHash, presented: &Secret) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&hash.iterations.to_le_bytes());
+        for part in [&hash.salt, &hash.hash] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        hasher.update(presented.expose().as_bytes());
+        *hasher.finalize().as_bytes()
+    }
+
+    async fn derive(&self, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
+        let _place = self.waiting.try_acquire().map_err(|_| Overloaded)?;
+        let turn = tokio::time::timeout(LONGEST_WAIT, Arc::clone(&self.deriving).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Overloaded) };
+        let (hash, presented) = (hash.clone(), presented.clone());
+        let derivation = tokio::task::spawn_blocking(move || {
+            // Held by the derivation itself: it goes on when the client no longer waits for it.
+            let _turn = turn;
+            hash.matches(&presented)
+        });
+        match derivation.await {
+            Ok(true) => Ok(Proof::Right),
+            Ok(false) => Ok(Proof::Wrong),
+            Err(_) => Err(Overloaded),
+        }
+    }
+}
+
+impl fmt::Debug for SecretVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretVerifier").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SALT: &[u8] = b"a litte bit, just a little bit";
+    const TOFU: &str = "$pbkdf2-sha512$i=10000,l=32$YSBsaXR0ZSBiaXQsIGp1c3QgYSBsaXR0bGUgYml0$z6ysNworexAhDELywIDi0ba0B0T7F/MBZ6Ige9lWRYI";
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text)
+    }
+
+    #[test]
+    fn the_known_vector_is_derived() {
+        assert_eq!(hash_with_salt("tofu", SALT), TOFU);
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_right_for_its_hash_alone() -> Result<(), Overloaded> {
+        let verifier = SecretVerifier::default();
+        let kept = ClientSecret::hashed(TOFU);
+        for _ in 0..2 {
+            assert_eq!(verifier.verify(Some(&kept), &secret("tofu")).await?, Proof::Right);
+            assert_eq!(verifier.verify(Some(&kept), &secret("tofu ")).await?, Proof::Wrong);
+        }
+        verifier.verified.run_pending_tasks();
+        assert_eq!(verifier.verified.entry_count(), 1, "only what was right is remembered");
+        assert_eq!(verifier.verify(None, &secret("tofu")).await?, Proof::Wrong);
+        assert_eq!(verifier.verify(Some(&ClientSecret::Unmatchable), &secret("")).await?, Proof::Wrong);
+        let plain = ClientSecret::Plain(secret("tofu"));
+        assert_eq!(verifier.verify(Some(&plain), &secret("tofu")).await?, Proof::Right);
+        assert_eq!(verifier.verify(Some(&plain), &secret("Tofu")).await?, Proof::Wrong);
+        Ok(())
+    }
+
+    #[test]
+    fn hashes_with_other_parameters_are_verified_with_their_own() {
+        let mut derived = [0; 64];
+        assert!(derive("s", b"salt", 3, &mut derived));
+        let phc = format!("$pbkdf2-sha512$i=3,l=64${}${}", BASE64.encode("salt"), BASE64.encode(derived));
+        assert!(SecretHash::parse(&phc).is_some_and(|hash| hash.matches(&secret("s")) && !hash.matches(&secret("t"))));
+    }
+
+    #[test]
+    fn what_is_no_hash_within_bounds_is_not_read() {
+        for phc in [
+            "",
+            "plain",
+            "$pbkdf2-sha512$",
+            "$pbkdf2-sha256$i=10000,l=32$YWFhYWFhYWFhYWFhYWFhYQ$z6ysNworexAhDELywIDi0ba0B0T7F/MBZ6Ige9lWRYI",
+            "$pbkdf2-sha512$i=1000001,l=32$YQ$z6ysNworexAhDELywIDi0ba0B0T7F/MBZ6Ige9lWRYI",
+            "$pbkdf2-sha512$i=0,l=32$YQ$z6ysNworexAhDELywIDi0ba0B0T7F/MBZ6Ige9lWRYI",
+            "$pbkdf2-sha512$i=10000,l=31$YQ$z6ysNworexAhDELywIDi0ba0B0T7F/MBZ6Ige9lWRYI",
+            "$pbkdf2-sha512$i=10000,l=1$YQ$YQ",
+            "$pbkdf2-sha512$i=10000,l=32$$z6ysNworexAhDELywIDi0ba0B0T7F/MBZ6Ige9lWRYI",
+        ] {
+            assert!(SecretHash::parse(phc).is_none(), "{phc}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_read_as_a_hash(text in "\\PC{0,80}") {
+            let _ = SecretHash::parse(&text);
+            let _ = SecretHash::parse(&format!("$pbkdf2-sha512${text}"));
+        }
+    }
+}

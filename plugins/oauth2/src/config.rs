@@ -1,0 +1,242 @@
+//! The plugin's configuration: its schema as data, and the checked form that requests see
+//! (contract oauth2.md §1).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Number, Value};
+use tollgate_core::schema::{Auto, EntityCheck, Field, Rule, Schema};
+use tollgate_core::secret::Secret;
+
+use crate::presented::TokenHeader;
+use crate::profile::Profile;
+
+const DEFAULT_HEADER: &str = "authorization";
+const GRANTS: [&str; 4] =
+    ["enable_authorization_code", "enable_implicit_grant", "enable_client_credentials", "enable_password_grant"];
+
+/// The schema of the `config` record.
+pub fn schema() -> Schema {
+    Schema::new(vec![
+        Field::strings("scopes"),
+        Field::boolean("mandatory_scope", false),
+        Field::string("provision_key").auto(Auto::RandomString).unique().sensitive().required(),
+        Field::number("token_expiration").default(7200).required(),
+        Field::boolean("enable_authorization_code", false),
+        Field::boolean("enable_implicit_grant", false),
+        Field::boolean("enable_client_credentials", false),
+        Field::boolean("enable_password_grant", false),
+        Field::boolean("hide_credentials", false),
+        Field::boolean("accept_http_if_already_terminated", false),
+        Field::string("anonymous"),
+        Field::boolean("global_credentials", false),
+        Field::string("auth_header_name").default(DEFAULT_HEADER),
+        Field::number("refresh_token_ttl").default(1_209_600).between(0, 100_000_000).required(),
+        Field::boolean("reuse_refresh_token", false),
+        Field::string("pkce").default("lax").one_of(&["none", "lax", "strict"]),
+        Field::string("realm"),
+    ])
+    .entity_check(EntityCheck::Conditional {
+        if_field: "mandatory_scope",
+        if_match: Rule::Equals(Value::Bool(true)),
+        then_field: "scopes",
+        then_match: Rule::Present,
+        message: None,
+    })
+    .overall(some_grant)
+}
+
+/// At least one grant is enabled.
+fn some_grant(config: &Value) -> Result<(), String> {
+    let enabled = |grant: &&str| config.get(grant) == Some(&Value::Bool(true));
+    if GRANTS.iter().any(|grant| enabled(grant)) {
+        return Ok(());
+    }
+    Err(format!("at least one of these fields must be true: {}", GRANTS.join(", ")))
+}
+
+/// Which clients must use PKCE (RFC 7636).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pkce {
+    /// None.
+    None,
+    /// Public ones.
+    #[default]
+    Lax,
+    /// All.
+    Strict,
+}
+
+/// The configuration of one plugin instance.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The scopes that may be asked for; `None`: asked scopes are dropped.
+    pub scopes: Option<Vec<String>>,
+    /// Whether a scope must be asked for.
+    pub mandatory_scope: bool,
+    /// What the login page proves itself with.
+    pub provision_key: Secret,
+    /// How long an access token is valid, in whole seconds; `None` is for ever.
+    pub token_expiration: Option<Duration>,
+    /// Whether `response_type=code` is answered.
+    pub enable_authorization_code: bool,
+    /// Whether `response_type=token` is answered.
+    pub enable_implicit_grant: bool,
+    /// Whether clients get tokens for themselves.
+    pub enable_client_credentials: bool,
+    /// Whether clients that know the provision key get tokens for their users.
+    pub enable_password_grant: bool,
+    /// Whether the token is taken out of what goes upstream.
+    pub hide_credentials: bool,
+    /// Whether a trusted peer's word for HTTPS is taken.
+    pub accept_http_if_already_terminated: bool,
+    /// The consumer that stands for unauthenticated requests, by id or username.
+    pub anonymous: Option<String>,
+    /// Whether tokens are bound to no service.
+    pub global_credentials: bool,
+    /// The header of tokens and of Basic credentials; `None` when the configured name cannot be
+    /// a header's.
+    pub auth_header: Option<TokenHeader>,
+    /// How long a token's row is kept, in whole seconds; `None` is for ever.
+    pub refresh_token_ttl: Option<Duration>,
+    /// Whether a refresh token stays the same when it is used.
+    pub reuse_refresh_token: bool,
+    /// Which clients must use PKCE.
+    pub pkce: Pkce,
+    /// The realm of challenges.
+    pub realm: Option<String>,
+    /// What is permitted beyond the current recommendations.
+    pub profile: Profile,
+}
+
+/// A configuration that its schema should have refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration of an oauth2 plugin cannot be read")]
+pub struct Unreadable(#[from] serde_json::Error);
+
+/// The record as it is stored.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    scopes: Option<Vec<String>>,
+    mandatory_scope: bool,
+    provision_key: String,
+    token_expiration: Number,
+    enable_authorization_code: bool,
+    enable_implicit_grant: bool,
+    enable_client_credentials: bool,
+    enable_password_grant: bool,
+    hide_credentials: bool,
+    accept_http_if_already_terminated: bool,
+    anonymous: Option<String>,
+    global_credentials: bool,
+    auth_header_name: Option<String>,
+    refresh_token_ttl: Number,
+    reuse_refresh_token: bool,
+    pkce: Option<Pkce>,
+    realm: Option<String>,
+}
+
+impl TryFrom<&Value> for Config {
+    type Error = Unreadable;
+
+    fn try_from(stored: &Value) -> Result<Self, Unreadable> {
+        let stored = Stored::deserialize(stored)?;
+        Ok(Self {
+            scopes: stored.scopes,
+            mandatory_scope: stored.mandatory_scope,
+            provision_key: Secret::new(stored.provision_key),
+            token_expiration: seconds(&stored.token_expiration),
+            enable_authorization_code: stored.enable_authorization_code,
+            enable_implicit_grant: stored.enable_implicit_grant,
+            enable_client_credentials: stored.enable_client_credentials,
+            enable_password_grant: stored.enable_password_grant,
+            hide_credentials: stored.hide_credentials,
+            accept_http_if_already_terminated: stored.accept_http_if_already_terminated,
+            anonymous: stored.anonymous,
+            global_credentials: stored.global_credentials,
+            auth_header: TokenHeader::parse(stored.auth_header_name.as_deref().unwrap_or(DEFAULT_HEADER)),
+            refresh_token_ttl: seconds(&stored.refresh_token_ttl),
+            reuse_refresh_token: stored.reuse_refresh_token,
+            pkce: stored.pkce.unwrap_or_default(),
+            realm: stored.realm,
+            profile: Profile::kong(),
+        })
+    }
+}
+
+/// The most that a stored `expires_in` holds.
+const MOST_SECONDS: f64 = 2_147_483_647.0;
+
+/// Whole seconds; `None` for none or fewer. Fractions are rounded up: a token that is to live for
+/// half a second must not live for ever.
+fn seconds(number: &Number) -> Option<Duration> {
+    let seconds = number.as_f64().unwrap_or_default().ceil().min(MOST_SECONDS);
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A configuration with the defaults, all grants enabled, changed by `patch`.
+    pub(crate) fn config(patch: &Value) -> Config {
+        let mut stored = json!({
+            "scopes": null, "mandatory_scope": false, "provision_key": "provision123", "token_expiration": 7200,
+            "enable_authorization_code": true, "enable_implicit_grant": true, "enable_client_credentials": true,
+            "enable_password_grant": true, "hide_credentials": false, "accept_http_if_already_terminated": false,
+            "anonymous": null, "global_credentials": false, "auth_header_name": "authorization",
+            "refresh_token_ttl": 1_209_600, "reuse_refresh_token": false, "pkce": "lax", "realm": null,
+        });
+        for (field, value) in patch.as_object().into_iter().flatten() {
+            stored[field] = value.clone();
+        }
+        Config::try_from(&stored).unwrap()
+    }
+
+    #[test]
+    fn the_schema_has_the_seventeen_fields_of_the_checked_form() {
+        let schema = schema();
+        assert_eq!(schema.fields.len(), 17);
+        let stored: serde_json::Map<_, _> = schema
+            .fields
+            .iter()
+            .map(|field| (field.name.to_owned(), field.default.clone().unwrap_or(json!(null))))
+            .collect();
+        let mut stored = Value::Object(stored);
+        stored["provision_key"] = json!("key");
+        let config = Config::try_from(&stored).unwrap();
+        assert_eq!(config.token_expiration, Some(Duration::from_secs(7200)));
+        assert_eq!(config.refresh_token_ttl, Some(Duration::from_secs(1_209_600)));
+        assert_eq!(config.pkce, Pkce::Lax);
+        assert_eq!(config.profile, Profile::kong());
+        stored["extra"] = json!(1);
+        assert!(Config::try_from(&stored).is_err());
+    }
+
+    #[test]
+    fn durations_are_whole_seconds_or_for_ever() {
+        for (number, expected) in
+            [(json!(-5), None), (json!(0), None), (json!(0.2), Some(1)), (json!(60), Some(60)), (json!(1e300), Some(2_147_483_647))]
+        {
+            let config = config(&json!({"token_expiration": number}));
+            assert_eq!(config.token_expiration, expected.map(Duration::from_secs), "{number}");
+        }
+    }
+
+    #[test]
+    fn at_least_one_grant_is_enabled() {
+        let message = "at least one of these fields must be true: enable_authorization_code, \
+                       enable_implicit_grant, enable_client_credentials, enable_password_grant";
+        assert_eq!(some_grant(&json!({"enable_implicit_grant": false})), Err(message.to_owned()));
+        assert_eq!(some_grant(&json!({"enable_implicit_grant": true})), Ok(()));
+    }
+
+    #[test]
+    fn debug_output_hides_the_provision_key() {
+        assert!(!format!("{:?}", config(&json!({}))).contains("provision123"));
+    }
+}

@@ -1,0 +1,185 @@
+//! The `oauth2_credentials` kind (contract oauth2.md §2.1), and a credential as requests need it.
+
+use std::fmt;
+
+use tollgate_core::collection::Document;
+use tollgate_core::entity::{Kind, Nature};
+use tollgate_core::schema::{Auto, Field, OnDelete, Rule, Schema, Transformation};
+use tollgate_core::secret::Secret;
+use uuid::Uuid;
+
+use crate::client_secret::{self, ClientSecret};
+use crate::redirect_uri;
+
+/// The kind's name.
+pub const NAME: &str = "oauth2_credentials";
+
+/// The kind as data.
+pub fn kind() -> Kind {
+    Kind {
+        name: NAME,
+        segment: "oauth2",
+        nested_segment: "oauth2",
+        second_key: Some("client_id"),
+        unique_together: &[],
+        nature: Nature::Identity,
+        ttl: false,
+        admin: true,
+        schema: schema(),
+    }
+}
+
+fn schema() -> Schema {
+    let redirect_uri = Field::string("").rule(Rule::Custom("redirect_uri", redirect_uri::check));
+    Schema::new(vec![
+        Field::string("id").auto(Auto::Uuid),
+        Field::integer("created_at").auto(Auto::CreatedAt),
+        Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
+        Field::string("name").required(),
+        Field::string("client_id").auto(Auto::RandomString).unique(),
+        Field::string("client_secret").auto(Auto::RandomString).sensitive(),
+        Field::boolean("hash_secret", false),
+        Field::array("redirect_uris", redirect_uri),
+        Field::set("tags", Field::string("")),
+        Field::string("client_type").default("confidential").one_of(&["confidential", "public"]).required(),
+    ])
+    .transformation(Transformation {
+        input: "hash_secret",
+        needs: "client_secret",
+        on_write: client_secret::hash,
+    })
+}
+
+/// Whether a client can keep a secret (RFC 6749 §2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientType {
+    /// It can.
+    Confidential,
+    /// It cannot, and has none.
+    Public,
+}
+
+impl fmt::Display for ClientType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Confidential => "confidential",
+            Self::Public => "public",
+        })
+    }
+}
+
+/// A client's credential.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Its id.
+    pub id: Uuid,
+    /// The client's public name.
+    pub client_id: String,
+    /// Its secret.
+    pub secret: ClientSecret,
+    /// Whether it can keep one.
+    pub client_type: ClientType,
+    /// Where the resource owner may be sent back to; the first is the default.
+    pub redirect_uris: Vec<String>,
+    /// Whose credential it is.
+    pub consumer_id: Uuid,
+    /// What it is called.
+    pub name: String,
+}
+
+/// A stored credential is not what its schema says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("field {field} of a stored credential cannot be read")]
+pub struct Unreadable {
+    /// The field.
+    pub field: &'static str,
+}
+
+impl TryFrom<&Document> for Credential {
+    type Error = Unreadable;
+
+    fn try_from(document: &Document) -> Result<Self, Unreadable> {
+        let text = |field| document.get(field).and_then(|value| value.as_str());
+        let needed = |field| text(field).ok_or(Unreadable { field });
+        let consumer = document.get("consumer").and_then(|consumer| consumer.get("id")?.as_str());
+        let hashed = document.get("hash_secret").and_then(|value| value.as_bool()).unwrap_or(false);
+        Ok(Self {
+            id: uuid(text("id"), "id")?,
+            client_id: needed("client_id")?.to_owned(),
+            secret: match text("client_secret") {
+                Some(phc) if hashed => ClientSecret::hashed(phc),
+                Some(clear) => ClientSecret::Plain(Secret::new(clear)),
+                None => ClientSecret::Unmatchable,
+            },
+            client_type: match needed("client_type")? {
+                "public" => ClientType::Public,
+                "confidential" => ClientType::Confidential,
+                _ => return Err(Unreadable { field: "client_type" }),
+            },
+            redirect_uris: redirect_uris(document)?,
+            consumer_id: uuid(consumer, "consumer")?,
+            name: needed("name")?.to_owned(),
+        })
+    }
+}
+
+fn uuid(text: Option<&str>, field: &'static str) -> Result<Uuid, Unreadable> {
+    text.and_then(|text| Uuid::parse_str(text).ok()).ok_or(Unreadable { field })
+}
+
+fn redirect_uris(document: &Document) -> Result<Vec<String>, Unreadable> {
+    let Some(uris) = document.get("redirect_uris").filter(|uris| !uris.is_null()) else { return Ok(Vec::new()) };
+    let uris = uris.as_array().and_then(|uris| uris.iter().map(|uri| uri.as_str().map(str::to_owned)).collect());
+    uris.ok_or(Unreadable { field: "redirect_uris" })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(patch: &Value) -> Result<Credential, Unreadable> {
+        let mut stored = json!({
+            "id": "5a5cdd35-9fbb-4ad7-9b87-6cf4c9d1a1a1", "client_id": "shoe", "client_secret": "fly",
+            "hash_secret": false, "client_type": "confidential", "redirect_uris": null, "name": "Shoe Fly Shoe",
+            "consumer": {"id": "0d7f1a9a-4f6a-4d1c-8f6f-9f6d6c7f2a2b"},
+        });
+        for (field, value) in patch.as_object().into_iter().flatten() {
+            stored[field] = value.clone();
+        }
+        Credential::try_from(stored.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_stored_credential_is_read() {
+        let credential = read(&json!({"redirect_uris": ["https://shoe.test/cb"], "client_type": "public"})).unwrap();
+        assert_eq!(credential.client_id, "shoe");
+        assert_eq!(credential.client_type, ClientType::Public);
+        assert_eq!(credential.redirect_uris, ["https://shoe.test/cb"]);
+        assert!(matches!(&credential.secret, ClientSecret::Plain(secret) if secret.matches("fly")));
+    }
+
+    #[test]
+    fn a_hash_that_cannot_be_read_matches_nothing() {
+        for patch in [json!({"hash_secret": true}), json!({"client_secret": null})] {
+            assert!(matches!(read(&patch).unwrap().secret, ClientSecret::Unmatchable), "{patch}");
+        }
+        let hash = client_secret::hash("fly");
+        let credential = read(&json!({"hash_secret": true, "client_secret": hash})).unwrap();
+        assert!(matches!(credential.secret, ClientSecret::Hashed(_)));
+    }
+
+    #[test]
+    fn a_broken_row_names_its_field() {
+        for (patch, field) in [
+            (json!({"id": "x"}), "id"),
+            (json!({"consumer": null}), "consumer"),
+            (json!({"client_type": "secretive"}), "client_type"),
+            (json!({"redirect_uris": [1]}), "redirect_uris"),
+            (json!({"name": null}), "name"),
+        ] {
+            assert_eq!(read(&patch).err(), Some(Unreadable { field }));
+        }
+    }
+}

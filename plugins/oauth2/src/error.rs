@@ -1,0 +1,305 @@
+//! Why the authorization server does not do what it is asked to, and what the client is told
+//! (contract oauth2.md §6). One match, [`Refusal::terms`], decides on status, code and text.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use tollgate_core::error::StoreError;
+
+use crate::client_secret::Overloaded;
+use crate::entity::credential::ClientType;
+use crate::profile::UnknownGrant;
+
+/// How a client was to prove itself, which decides how a failure is answered (RFC 6749 §5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// By parameters: 400.
+    Parameters,
+    /// By header: 401 with a Basic challenge.
+    Header,
+}
+
+/// A request that is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The connection is not HTTPS.
+    PlainHttp,
+    /// A trusted peer says several things about the connection.
+    SeveralForwardedProtos,
+    /// There is more to read than any honest request has.
+    TooLarge,
+    /// A parameter is there more than once.
+    Repeated(&'static str),
+    /// A parameter is no text.
+    NotText(&'static str),
+    /// The login page does not prove itself.
+    ProvisionKey,
+    /// Nobody is logged in.
+    MissingUserid,
+    /// No such authorization, or not enabled.
+    ResponseType,
+    /// The scope is no text.
+    ScopeNotText,
+    /// A word of the scope is not configured.
+    UnknownScope(String),
+    /// A scope must be asked for.
+    MissingScope,
+    /// A refresh token's scope is no longer configured.
+    ScopeMismatch,
+    /// Unknown client, or a wrong secret.
+    InvalidClient(Mode),
+    /// The client may not use this grant.
+    UnauthorizedClient,
+    /// A client that cannot keep a secret gave one.
+    SecretOfPublicClient,
+    /// The redirect URI is not registered.
+    RedirectUri,
+    /// A PKCE method without a challenge.
+    MethodWithoutChallenge,
+    /// A PKCE method other than S256.
+    ChallengeMethod,
+    /// The client must use PKCE.
+    MissingChallenge(ClientType),
+    /// No such grant, or not enabled.
+    GrantType,
+    /// The code is unknown, used, expired or somebody else's.
+    InvalidCode(UnknownGrant),
+    /// The refresh token is unknown, used, expired or another service's.
+    InvalidRefreshToken(UnknownGrant),
+    /// The PKCE verifier is missing.
+    MissingVerifier,
+    /// The PKCE verifier is no text.
+    VerifierNotText,
+    /// The PKCE verifier is too short or too long.
+    VerifierLength,
+    /// The PKCE verifier is not that of the challenge.
+    VerifierMismatch,
+}
+
+/// What the client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The status, unless the answer goes through a redirect.
+    pub status: StatusCode,
+    /// `error`.
+    pub error: &'static str,
+    /// `error_description`, of the characters that RFC 6749 §5.2 allows.
+    pub description: Cow<'static, str>,
+    /// `WWW-Authenticate`.
+    pub challenge: Option<&'static str>,
+    /// The reason code of the access log.
+    pub reason: &'static str,
+}
+
+impl Refusal {
+    /// What the client is told.
+    pub fn terms(&self) -> Terms {
+        let (error, description, reason): (_, Cow<'static, str>, _) = match self {
+            Self::PlainHttp => ("access_denied", "You must use HTTPS".into(), "https_required"),
+            Self::SeveralForwardedProtos => {
+                ("access_denied", "Only one X-Forwarded-Proto header allowed".into(), "forwarded_proto_ambiguous")
+            }
+            Self::TooLarge => ("invalid_request", "The request is too large".into(), "request_too_large"),
+            Self::Repeated(name) => {
+                ("invalid_request", format!("{name} must not be repeated").into(), "parameter_repeated")
+            }
+            Self::NotText(name) => ("invalid_request", format!("{name} is not a string").into(), "parameter_not_text"),
+            Self::ProvisionKey => {
+                ("invalid_provision_key", "Invalid provision_key".into(), "provision_key_invalid")
+            }
+            Self::MissingUserid => {
+                ("invalid_authenticated_userid", "Missing authenticated_userid parameter".into(), "userid_missing")
+            }
+            Self::ResponseType => {
+                ("unsupported_response_type", "Invalid response_type".into(), "response_type_unsupported")
+            }
+            Self::ScopeNotText => ("invalid_scope", "scope must be a string".into(), "scope_not_text"),
+            Self::UnknownScope(word) => {
+                ("invalid_scope", printable(&format!("\"{word}\" is an invalid scope")).into(), "scope_unknown")
+            }
+            Self::MissingScope => ("invalid_scope", "You must specify a scope".into(), "scope_missing"),
+            Self::ScopeMismatch => ("invalid_scope", "Scope mismatch".into(), "scope_mismatch"),
+            Self::InvalidClient(_) => ("invalid_client", "Invalid client authentication".into(), "client_invalid"),
+            Self::UnauthorizedClient => {
+                ("unauthorized_client", "The client must not use this grant_type".into(), "client_unauthorized")
+            }
+            Self::SecretOfPublicClient => (
+                "invalid_request",
+                "client_secret is disallowed for public clients".into(),
+                "client_secret_of_public_client",
+            ),
+            Self::RedirectUri => (
+                "invalid_request",
+                "Invalid redirect_uri that does not match with any redirect_uri created with the application".into(),
+                "redirect_uri_unknown",
+            ),
+            Self::MethodWithoutChallenge => (
+                "invalid_request",
+                "code_challenge is required when code_method is present".into(),
+                "code_challenge_missing",
+            ),
+            Self::ChallengeMethod => (
+                "invalid_request",
+                "code_challenge_method is not supported, must be S256".into(),
+                "code_challenge_method_unsupported",
+            ),
+            Self::MissingChallenge(client) => (
+                "invalid_request",
+                format!("code_challenge is required for {client} clients").into(),
+                "code_challenge_missing",
+            ),
+            Self::GrantType => ("unsupported_grant_type", "Invalid grant_type".into(), "grant_type_unsupported"),
+            Self::InvalidCode(answer) => (unknown_grant(*answer), "Invalid code".into(), "code_invalid"),
+            Self::InvalidRefreshToken(answer) => {
+                (unknown_grant(*answer), "Invalid refresh_token".into(), "refresh_token_invalid")
+            }
+            Self::MissingVerifier => (
+                "invalid_request",
+                "code_verifier is required for PKCE authorization requests".into(),
+                "code_verifier_missing",
+            ),
+            Self::VerifierNotText => {
+                ("invalid_request", "code_verifier is not a string".into(), "code_verifier_not_text")
+            }
+            Self::VerifierLength => (
+                "invalid_request",
+                "code_verifier must be between 43 and 128 characters".into(),
+                "code_verifier_length",
+            ),
+            Self::VerifierMismatch => ("invalid_grant", "Invalid code".into(), "code_verifier_mismatch"),
+        };
+        let (status, challenge) = match self {
+            Self::InvalidClient(Mode::Header) => (StatusCode::UNAUTHORIZED, Some("Basic realm=\"OAuth2.0\"")),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            _ => (StatusCode::BAD_REQUEST, None),
+        };
+        Terms { status, error, description, challenge, reason }
+    }
+}
+
+fn unknown_grant(answer: UnknownGrant) -> &'static str {
+    match answer {
+        UnknownGrant::InvalidRequest => "invalid_request",
+        UnknownGrant::InvalidGrant => "invalid_grant",
+    }
+}
+
+/// The text in the characters that `error_description` may have (RFC 6749 §5.2): printable ASCII
+/// without `"` and `\`. A quote becomes `'`, anything else `?`.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '"' => '\'',
+            '\\' => '?',
+            ' '..='~' => character,
+            _ => '?',
+        })
+        .collect()
+}
+
+/// A request that is not answered with what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The client is told that it may not.
+    #[error("refused")]
+    Refused(Refusal),
+    /// The tokens of this plugin instance are bound to a service, and the route has none.
+    #[error("the route has no service to which a token could be bound")]
+    NoService,
+    /// The store cannot tell.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Too many secrets wait to be verified.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_status_code_text_and_challenge() {
+        let kong = UnknownGrant::InvalidRequest;
+        let bcp = UnknownGrant::InvalidGrant;
+        for (refusal, status, error, description) in [
+            (Refusal::PlainHttp, 400, "access_denied", "You must use HTTPS"),
+            (Refusal::SeveralForwardedProtos, 400, "access_denied", "Only one X-Forwarded-Proto header allowed"),
+            (Refusal::TooLarge, 413, "invalid_request", "The request is too large"),
+            (Refusal::Repeated("client_id"), 400, "invalid_request", "client_id must not be repeated"),
+            (Refusal::NotText("state"), 400, "invalid_request", "state is not a string"),
+            (Refusal::ProvisionKey, 400, "invalid_provision_key", "Invalid provision_key"),
+            (Refusal::MissingUserid, 400, "invalid_authenticated_userid", "Missing authenticated_userid parameter"),
+            (Refusal::ResponseType, 400, "unsupported_response_type", "Invalid response_type"),
+            (Refusal::ScopeNotText, 400, "invalid_scope", "scope must be a string"),
+            (Refusal::UnknownScope("wot".to_owned()), 400, "invalid_scope", "'wot' is an invalid scope"),
+            (Refusal::UnknownScope("w\"\\é\n".to_owned()), 400, "invalid_scope", "'w'???' is an invalid scope"),
+            (Refusal::MissingScope, 400, "invalid_scope", "You must specify a scope"),
+            (Refusal::ScopeMismatch, 400, "invalid_scope", "Scope mismatch"),
+            (Refusal::InvalidClient(Mode::Parameters), 400, "invalid_client", "Invalid client authentication"),
+            (Refusal::InvalidClient(Mode::Header), 401, "invalid_client", "Invalid client authentication"),
+            (Refusal::UnauthorizedClient, 400, "unauthorized_client", "The client must not use this grant_type"),
+            (Refusal::SecretOfPublicClient, 400, "invalid_request", "client_secret is disallowed for public clients"),
+            (
+                Refusal::RedirectUri,
+                400,
+                "invalid_request",
+                "Invalid redirect_uri that does not match with any redirect_uri created with the application",
+            ),
+            (
+                Refusal::MethodWithoutChallenge,
+                400,
+                "invalid_request",
+                "code_challenge is required when code_method is present",
+            ),
+            (
+                Refusal::ChallengeMethod,
+                400,
+                "invalid_request",
+                "code_challenge_method is not supported, must be S256",
+            ),
+            (
+                Refusal::MissingChallenge(ClientType::Public),
+                400,
+                "invalid_request",
+                "code_challenge is required for public clients",
+            ),
+            (
+                Refusal::MissingChallenge(ClientType::Confidential),
+                400,
+                "invalid_request",
+                "code_challenge is required for confidential clients",
+            ),
+            (Refusal::GrantType, 400, "unsupported_grant_type", "Invalid grant_type"),
+            (Refusal::InvalidCode(kong), 400, "invalid_request", "Invalid code"),
+            (Refusal::InvalidCode(bcp), 400, "invalid_grant", "Invalid code"),
+            (Refusal::InvalidRefreshToken(kong), 400, "invalid_request", "Invalid refresh_token"),
+            (Refusal::InvalidRefreshToken(bcp), 400, "invalid_grant", "Invalid refresh_token"),
+            (
+                Refusal::MissingVerifier,
+                400,
+                "invalid_request",
+                "code_verifier is required for PKCE authorization requests",
+            ),
+            (Refusal::VerifierNotText, 400, "invalid_request", "code_verifier is not a string"),
+            (
+                Refusal::VerifierLength,
+                400,
+                "invalid_request",
+                "code_verifier must be between 43 and 128 characters",
+            ),
+            (Refusal::VerifierMismatch, 400, "invalid_grant", "Invalid code"),
+        ] {
+            let terms = refusal.terms();
+            assert_eq!((terms.status.as_u16(), terms.error), (status, error), "{refusal:?}");
+            assert_eq!(terms.description, description);
+            assert_eq!(terms.challenge, (status == 401).then_some("Basic realm=\"OAuth2.0\""), "{refusal:?}");
+        }
+    }
+}

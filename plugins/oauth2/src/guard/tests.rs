@@ -1,0 +1,579 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tollgate_core::clock::ManualClock;
+use tollgate_core::random::SystemRandom;
+use tollgate_core::reply::Body;
+use tollgate_core::request::{Consumer, HeaderEdit, RequestBody, Target};
+use uuid::Uuid;
+
+use super::*;
+use crate::cache::{Bounds, Trust};
+use crate::store::Token;
+use crate::store::memory::{MemoryCollection, MemoryTokens};
+
+const NOW: i64 = 1_000_000;
+
+struct Feed(AtomicBool);
+
+impl Trust for Feed {
+    fn is_current(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct World {
+    tokens: Arc<MemoryTokens>,
+    credentials: Arc<MemoryCollection>,
+    consumers: Arc<MemoryCollection>,
+    feed: Arc<Feed>,
+    clock: Arc<ManualClock>,
+    post: Arc<Post>,
+    service: Uuid,
+    consumer: Uuid,
+    credential: Uuid,
+}
+
+impl World {
+    fn new() -> Self {
+        let tokens = MemoryTokens::new();
+        let (credentials, consumers) =
+            (MemoryCollection::new("oauth2_credentials"), MemoryCollection::new("consumers"));
+        let directory = Directory::new(credentials.clone(), consumers.clone());
+        let feed = Arc::new(Feed(AtomicBool::new(true)));
+        let clock = Arc::new(ManualClock::at(NOW));
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
+        let cache =
+            TokenCache::new(bounds, tokens.clone(), directory.clone(), feed.clone(), clock.clone(), metrics.clone());
+        let post = Arc::new(Post {
+            cache,
+            directory,
+            minter: Arc::new(Minter::new([1; 32], Vec::new(), Arc::new(SystemRandom))),
+            foreign_tokens: Arc::default(),
+            clock: clock.clone(),
+            metrics,
+        });
+        let (service, consumer, credential) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+        consumers.put(consumer, json!({"username": "bob", "custom_id": "b-1"}));
+        credentials.put(credential, json!({"client_id": "client", "consumer": {"id": consumer}}));
+        Self { tokens, credentials, consumers, feed, clock, post, service, consumer, credential }
+    }
+
+    fn row(&self, clear: &str) -> Token {
+        Token {
+            id: Uuid::new_v4(),
+            access_token: Digest::of(clear),
+            refresh_token: None,
+            token_hint: String::new(),
+            credential_id: self.credential,
+            service_id: Some(self.service),
+            expires_in: 7200,
+            created_at: NOW,
+            ttl: Some(NOW + 10_000),
+            authenticated_userid: Some("alice".to_owned()),
+            scope: Some("email profile".to_owned()),
+            family: None,
+        }
+    }
+
+    /// A valid token of the service, changed as the test wants it.
+    fn token(&self, change: impl FnOnce(&mut Token)) -> String {
+        let clear = self.post.minter.mint().expose().to_owned();
+        let mut row = self.row(&clear);
+        change(&mut row);
+        self.tokens.rows.lock().unwrap().insert(row.access_token, row);
+        clear
+    }
+
+    fn guard(&self, change: impl FnOnce(&mut Rules)) -> Guard {
+        let mut rules = Rules {
+            header: TokenHeader::parse("authorization"),
+            challenges: Challenges::new(None).unwrap(),
+            anonymous: None,
+            reach: Reach::Service,
+            credentials: Credentials::Forward,
+        };
+        change(&mut rules);
+        Guard::new(rules, self.post.clone())
+    }
+
+    fn call(&self) -> Call {
+        Call {
+            method: Method::GET,
+            query: None,
+            headers: HeaderMap::new(),
+            http2: false,
+            target: Target { route_id: Uuid::nil(), service_id: Some(self.service) },
+            body: RequestBody::Unread,
+            identity: None,
+        }
+    }
+
+    fn bearer(&self, token: &str) -> Call {
+        self.call().header("authorization", &format!("Bearer {token}"))
+    }
+}
+
+#[derive(Clone)]
+struct Call {
+    method: Method,
+    query: Option<String>,
+    headers: HeaderMap,
+    http2: bool,
+    target: Target,
+    body: RequestBody,
+    identity: Option<Identity>,
+}
+
+/// What came of a call: whether it was decided at once, what, and what goes upstream.
+struct Outcome {
+    ready: bool,
+    verdict: Verdict,
+    headers: Vec<HeaderEdit>,
+    query: Option<String>,
+    body: Option<Bytes>,
+    identity: Option<Identity>,
+}
+
+impl Call {
+    fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        self
+    }
+
+    fn query(mut self, query: &str) -> Self {
+        self.query = Some(query.to_owned());
+        self
+    }
+
+    fn body(mut self, content_type: &str, body: &str) -> Self {
+        self.method = Method::POST;
+        self.body = RequestBody::Read(Bytes::copy_from_slice(body.as_bytes()));
+        self.header("content-type", content_type)
+    }
+
+    async fn at(&self, guard: &Guard) -> Outcome {
+        let mut request = Request {
+            method: &self.method,
+            path: "/",
+            query: self.query.as_deref(),
+            headers: &self.headers,
+            http2: self.http2,
+            tls: false,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            peer_trusted: false,
+            target: &self.target,
+            body: self.body.clone(),
+            edits: tollgate_core::request::Edits::default(),
+            identity: self.identity.clone(),
+        };
+        let (ready, verdict) = match guard.access(&mut request) {
+            Access::Ready(verdict) => (true, verdict),
+            Access::Pending(verdict) => (false, verdict.await),
+        };
+        Outcome {
+            ready,
+            verdict: verdict.unwrap(),
+            headers: request.edits.headers.to_vec(),
+            query: request.edits.query,
+            body: request.edits.body,
+            identity: request.identity,
+        }
+    }
+}
+
+impl Outcome {
+    fn passed(&self) -> bool {
+        matches!(self.verdict, Verdict::Continue)
+    }
+
+    fn reply(&self) -> &Reply {
+        let Verdict::Reply(reply) = &self.verdict else { panic!("no reply but {:?}", self.verdict) };
+        reply
+    }
+
+    fn reason(&self) -> &'static str {
+        self.reply().reason
+    }
+
+    /// Status, description and challenge.
+    fn refusal(&self) -> (u16, String, String) {
+        let reply = self.reply();
+        let Body::Json(body) = &reply.body else { panic!("no JSON but {:?}", reply.body) };
+        let body: Value = serde_json::from_slice(body).unwrap();
+        let challenge = reply.headers[0].1.to_str().unwrap().to_owned();
+        (reply.status.as_u16(), format!("{} {}", body["error"], body["error_description"]).replace('"', ""), challenge)
+    }
+
+    fn upstream(&self, name: &str) -> Option<Option<&str>> {
+        self.headers.iter().rev().find_map(|edit| match edit {
+            HeaderEdit::Set(set, value) if set == name => Some(Some(value.to_str().unwrap())),
+            HeaderEdit::Remove(removed) if removed == name => Some(None),
+            _ => None,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_valid_token_passes_with_its_identity_and_without_waiting_the_second_time() {
+    let world = World::new();
+    let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
+    for ready in [false, true] {
+        let result = call.at(&guard).await;
+        assert!(result.passed());
+        assert_eq!(result.ready, ready);
+        let id = world.consumer.to_string();
+        for (name, value) in [
+            ("x-consumer-id", Some(id.as_str())),
+            ("x-consumer-username", Some("bob")),
+            ("x-consumer-custom-id", Some("b-1")),
+            ("x-credential-identifier", Some("client")),
+            ("x-anonymous-consumer", None),
+            ("x-authenticated-scope", Some("email profile")),
+            ("x-authenticated-userid", Some("alice")),
+        ] {
+            assert_eq!(result.upstream(name), Some(value), "{name}");
+        }
+        let identity = result.identity.unwrap();
+        assert_eq!((identity.consumer.id, identity.credential), (world.consumer, Some(world.credential)));
+    }
+    assert_eq!(world.tokens.asked(), 1);
+}
+
+#[tokio::test]
+async fn the_token_is_found_where_the_table_says() {
+    let world = World::new();
+    let guard = world.guard(|_| {});
+    let t = world.token(|_| {});
+    let form = "application/x-www-form-urlencoded";
+    let call = || world.call();
+    for (case, call, passes) in [
+        ("bearer", call().header("authorization", &format!("bEaReR {t}")), true),
+        ("token", call().header("authorization", &format!("TOKEN   {t}")), true),
+        ("raw", call().header("authorization", &t), true),
+        ("three words", call().header("authorization", &format!("Bearer {t} x")), false),
+        (
+            "basic masks the query",
+            call().header("authorization", "Basic abc").query(&format!("access_token={t}")),
+            false,
+        ),
+        ("empty masks the query", call().header("authorization", "").query(&format!("access_token={t}")), false),
+        ("first of two", call().header("authorization", &t).header("authorization", "x"), true),
+        ("query", call().query(&format!("a=b&access_token={t}")), true),
+        ("repeated in the query", call().query(&format!("access_token={t}&access_token={t}")), false),
+        ("form", call().body(form, &format!("access_token={t}")), true),
+        ("body wins", call().query(&format!("access_token={t}")).body(form, "access_token=x"), false),
+        ("json", call().body("application/json", &json!({ "access_token": t }).to_string()), true),
+        (
+            "json number wins",
+            call().query(&format!("access_token={t}")).body("application/json", "{\"access_token\":1}"),
+            false,
+        ),
+        ("bad json is ignored", call().query(&format!("access_token={t}")).body("application/json", "{"), true),
+        ("text body is ignored", call().body("text/plain", &format!("access_token={t}")), false),
+        (
+            "multipart",
+            call().body(
+                "multipart/form-data; boundary=B",
+                &format!("--B\r\nContent-Disposition: form-data; name=\"access_token\"\r\n\r\n{t}\r\n--B--\r\n"),
+            ),
+            true,
+        ),
+    ] {
+        assert_eq!(call.at(&guard).await.passed(), passes, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn the_body_is_asked_for_only_when_it_can_hold_the_token() {
+    let world = World::new();
+    let guard = world.guard(|_| {});
+    for (method, content_type, header, asked) in [
+        (Method::POST, "application/json; charset=utf-8", false, true),
+        (Method::PUT, "application/x-www-form-urlencoded", false, true),
+        (Method::PATCH, "multipart/form-data; boundary=x", false, true),
+        (Method::POST, "text/plain", false, false),
+        (Method::GET, "application/json", false, false),
+        (Method::POST, "application/json", true, false),
+    ] {
+        let mut call = world.call().header("content-type", content_type);
+        call.method = method;
+        if header {
+            call = call.header("authorization", "x");
+        }
+        let result = call.at(&guard).await;
+        let needs = matches!(result.verdict, Verdict::NeedBody { limit: 65_536, terminal: false });
+        assert_eq!(needs, asked, "{content_type}");
+    }
+}
+
+#[tokio::test]
+async fn another_header_name_is_found_with_dashes_and_underscores() {
+    let world = World::new();
+    let guard = world.guard(|rules| rules.header = TokenHeader::parse("X-My-Auth"));
+    let t = world.token(|_| {});
+    for name in ["x-my-auth", "x_my_auth", "x-my_auth"] {
+        assert!(world.call().header(name, &t).at(&guard).await.passed(), "{name}");
+    }
+    assert!(!world.bearer(&t).at(&guard).await.passed());
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_text_and_challenge() {
+    let world = World::new();
+    let invalid = "invalid_token The access token is invalid or has expired";
+    let global =
+        "invalid_token The access token is global, but the current plugin is configured without 'global_credentials'";
+    let parameters = "error=\"invalid_token\", error_description=\"The access token is invalid or has expired\"";
+    let bearer = |call: &str| world.bearer(call);
+    for (reason, call, text) in [
+        ("token_missing", world.call(), "invalid_request The access token is missing"),
+        ("token_forged", bearer("made-up"), invalid),
+        ("token_unknown", bearer(world.post.minter.mint().expose()), invalid),
+        ("token_global", bearer(&world.token(|row| row.service_id = None)), global),
+        ("token_of_other_service", bearer(&world.token(|row| row.service_id = Some(Uuid::max()))), invalid),
+        ("token_expired", bearer(&world.token(|row| row.created_at = NOW - 7201)), invalid),
+    ] {
+        for realm in [None, Some("R")] {
+            let guard = world.guard(|rules| rules.challenges = Challenges::new(realm).unwrap());
+            let result = call.at(&guard).await;
+            assert_eq!(result.reason(), reason);
+            let challenge = match (reason, realm) {
+                ("token_missing", None) => "Bearer".to_owned(),
+                ("token_missing", Some(_)) => "Bearer realm=\"R\"".to_owned(),
+                (_, None) => format!("Bearer {parameters}"),
+                (_, Some(_)) => format!("Bearer realm=\"R\", {parameters}"),
+            };
+            assert_eq!(result.refusal(), (401, text.to_owned(), challenge), "{reason}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_forged_token_touches_neither_cache_nor_store() {
+    let world = World::new();
+    let result = world.bearer(&"a".repeat(32)).at(&world.guard(|_| {})).await;
+    assert_eq!(result.reason(), "token_forged");
+    assert!(result.ready);
+    assert_eq!(world.tokens.asked(), 0);
+    assert_eq!(world.post.metrics.forged.get(), 1);
+}
+
+#[tokio::test]
+async fn an_imported_token_is_looked_up_while_any_exist() {
+    let world = World::new();
+    let row = world.row("imported");
+    world.tokens.rows.lock().unwrap().insert(row.access_token, row);
+    let guard = world.guard(|_| {});
+    assert_eq!(world.bearer("imported").at(&guard).await.reason(), "token_forged");
+    world.post.foreign_tokens.store(true, Ordering::SeqCst);
+    assert!(world.bearer("imported").at(&guard).await.passed());
+}
+
+#[tokio::test]
+async fn a_token_expires_while_it_is_cached_and_not_a_second_early() {
+    let world = World::new();
+    let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|row| row.expires_in = 10)));
+    assert!(call.at(&guard).await.passed());
+    world.clock.advance(10);
+    assert!(call.at(&guard).await.passed());
+    world.clock.advance(1);
+    let result = call.at(&guard).await;
+    assert_eq!((result.reason(), result.ready), ("token_expired", true));
+    let call = world.bearer(&world.token(|row| (row.expires_in, row.ttl) = (0, Some(NOW + 20))));
+    assert!(call.at(&guard).await.passed());
+    world.clock.advance(10);
+    assert_eq!(call.at(&guard).await.reason(), "token_expired");
+}
+
+#[tokio::test]
+async fn a_grpc_call_is_refused_in_its_own_way() {
+    let world = World::new();
+    let mut call = world.call().header("content-type", "application/grpc+proto");
+    call.http2 = true;
+    let result = call.at(&world.guard(|_| {})).await;
+    let reply = result.reply();
+    assert_eq!((reply.status.as_u16(), &reply.body), (401, &Body::Empty));
+    let header = |name: &str| reply.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    assert_eq!(header("grpc-status").unwrap(), "16");
+    assert_eq!(header("grpc-message").unwrap(), "Unauthenticated");
+}
+
+#[tokio::test]
+async fn any_failure_but_a_global_token_falls_through_to_the_anonymous_consumer() {
+    let world = World::new();
+    let anonymous = Uuid::from_u128(9);
+    world.consumers.put(anonymous, json!({"username": "nobody"}));
+    for name in [anonymous.to_string(), "nobody".to_owned()] {
+        let guard = world.guard(|rules| rules.anonymous = Some(name.clone()));
+        for call in [world.call(), world.bearer("x"), world.bearer(world.post.minter.mint().expose())] {
+            let result = call.at(&guard).await;
+            assert!(result.passed());
+            assert_eq!(result.upstream("x-consumer-id"), Some(Some(anonymous.to_string().as_str())));
+            assert_eq!(result.upstream("x-consumer-custom-id"), Some(None));
+            assert_eq!(result.upstream("x-anonymous-consumer"), Some(Some("true")));
+            assert_eq!(result.upstream("x-credential-identifier"), Some(None));
+            assert_eq!(result.identity.unwrap().credential, None);
+        }
+        let global = world.bearer(&world.token(|row| row.service_id = None));
+        assert_eq!(global.at(&guard).await.reason(), "token_global");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_anonymous_consumer_is_our_fault() {
+    let world = World::new();
+    let guard = world.guard(|rules| rules.anonymous = Some("ghost".to_owned()));
+    let result = world.call().at(&guard).await;
+    let message = Body::Message("anonymous consumer ghost is configured but doesn't exist".to_owned());
+    assert_eq!((result.reply().status.as_u16(), &result.reply().body), (500, &message));
+}
+
+#[tokio::test]
+async fn an_identity_of_an_earlier_plugin_counts_only_where_anonymous_is_set() {
+    let world = World::new();
+    let consumer = Arc::new(Consumer { id: Uuid::nil(), username: None, custom_id: None });
+    let mut call = world.call();
+    call.identity = Some(Identity { consumer, credential: Some(Uuid::nil()) });
+    let alternative = call.at(&world.guard(|rules| rules.anonymous = Some("ghost".to_owned()))).await;
+    assert!(alternative.passed());
+    assert_eq!(alternative.upstream("x-authenticated-userid"), Some(None));
+    assert_eq!(alternative.upstream("x-consumer-id"), None);
+    assert_eq!(call.at(&world.guard(|_| {})).await.reason(), "token_missing");
+}
+
+#[tokio::test]
+async fn hidden_credentials_do_not_reach_the_upstream() {
+    let world = World::new();
+    let guard = world.guard(|rules| rules.credentials = Credentials::Hide);
+    let t = world.token(|_| {});
+    let result = world.bearer(&t).query("access_token=z&b=1").at(&guard).await;
+    assert_eq!((result.upstream("authorization"), result.query), (Some(None), None));
+    let result = world.call().header("authorization", &t).query(&format!("b=1&access_token={t}&a=2")).at(&guard).await;
+    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (None, Some("a=2&b=1")));
+    let result = world.call().query(&format!("access_token={t}")).at(&guard).await;
+    assert_eq!(result.query.as_deref(), Some(""));
+    let form = format!("z=a b&access_token={t}&a=1");
+    let result = world.call().body("application/x-www-form-urlencoded", &form).at(&guard).await;
+    assert_eq!(result.body.as_deref(), Some("a=1&z=a%20b".as_bytes()));
+    let result = world.call().body("application/json", &json!({ "access_token": t }).to_string()).at(&guard).await;
+    assert!(result.passed() && result.body.is_none());
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_tell_is_503_and_is_not_remembered() {
+    let world = World::new();
+    let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
+    world.tokens.down.store(true, Ordering::SeqCst);
+    let result = call.at(&guard).await;
+    assert_eq!((result.reply().status.as_u16(), result.reason()), (503, "token_store_unavailable"));
+    world.tokens.down.store(false, Ordering::SeqCst);
+    assert!(call.at(&guard).await.passed());
+    world.feed.0.store(false, Ordering::SeqCst);
+    world.tokens.down.store(true, Ordering::SeqCst);
+    assert_eq!(call.at(&guard).await.reply().status.as_u16(), 503, "without the feed the cache is not trusted");
+}
+
+#[tokio::test]
+async fn an_unknown_token_is_remembered_until_it_is_created_or_time_is_up() {
+    let world = World::new();
+    let guard = world.guard(|_| {});
+    let clear = world.post.minter.mint().expose().to_owned();
+    let call = world.bearer(&clear);
+    for _ in 0..3 {
+        assert_eq!(call.at(&guard).await.reason(), "token_unknown");
+    }
+    assert_eq!((world.tokens.asked(), world.post.metrics.negative.get()), (1, 2));
+    world.clock.advance(5);
+    assert_eq!(call.at(&guard).await.reason(), "token_unknown");
+    assert_eq!(world.tokens.asked(), 2);
+    let row = world.row(&clear);
+    world.tokens.rows.lock().unwrap().insert(row.access_token, row);
+    world.post.cache.forget(&Digest::of(&clear));
+    assert!(call.at(&guard).await.passed());
+}
+
+#[tokio::test]
+async fn concurrent_misses_for_one_token_are_one_lookup() {
+    let world = World::new();
+    let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
+    let results = join_all((0..50).map(|_| call.at(&guard))).await;
+    assert!(results.iter().all(Outcome::passed));
+    assert_eq!(world.tokens.asked(), 1);
+    assert_eq!((world.post.metrics.miss.get(), world.post.metrics.coalesced.get()), (1, 49));
+}
+
+/// Starts a look-up that has read its row, runs `change`, and lets the look-up answer.
+async fn change_during_lookup(world: &World, token: &str, change: impl FnOnce()) -> Vec<bool> {
+    let (guard, call) = (world.guard(|_| {}), world.bearer(token));
+    world.tokens.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let mut first = Box::pin(call.at(&guard));
+    assert!(futures::poll!(&mut first).is_pending());
+    change();
+    let mut second = Box::pin(call.at(&guard));
+    assert!(futures::poll!(&mut second).is_pending());
+    world.tokens.gate.add_permits(100);
+    let (first, second) = futures::join!(first, second);
+    vec![first.passed(), second.passed(), call.at(&guard).await.passed()]
+}
+
+#[tokio::test]
+async fn a_lookup_that_began_before_a_revocation_is_neither_joined_nor_kept() {
+    let world = World::new();
+    let token = world.token(|_| {});
+    let digest = Digest::of(&token);
+    let passed = change_during_lookup(&world, &token, || {
+        world.tokens.rows.lock().unwrap().remove(&digest);
+        world.post.cache.forget(&digest);
+    });
+    let passed = passed.await;
+    assert_eq!(passed[1..], [false, false]);
+}
+
+#[tokio::test]
+async fn a_lookup_that_began_before_its_service_was_deleted_is_not_kept() {
+    let world = World::new();
+    let token = world.token(|_| {});
+    let passed = change_during_lookup(&world, &token, || {
+        world.tokens.rows.lock().unwrap().clear();
+        world.post.cache.tokens_deleted();
+        world.post.directory.service_deleted(world.service);
+    });
+    assert_eq!(passed.await[1..], [false, false]);
+}
+
+#[tokio::test]
+async fn changes_of_credential_and_consumer_are_seen_at_once() {
+    let world = World::new();
+    let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
+    assert!(call.at(&guard).await.passed());
+    world.credentials.put(world.credential, json!({"client_id": "renamed", "consumer": {"id": world.consumer}}));
+    world.post.directory.credential_changed(world.credential);
+    assert_eq!(call.at(&guard).await.upstream("x-credential-identifier"), Some(Some("renamed")));
+    world.consumers.put(world.consumer, json!({"username": "robert"}));
+    world.post.directory.consumer_changed(world.consumer);
+    let result = call.at(&guard).await;
+    assert_eq!(result.upstream("x-consumer-username"), Some(Some("robert")));
+    assert_eq!(result.upstream("x-consumer-custom-id"), Some(None));
+    assert!(call.at(&guard).await.ready);
+    world.credentials.documents.lock().unwrap().clear();
+    world.post.cache.tokens_deleted();
+    world.post.directory.credential_changed(world.credential);
+    assert_eq!(call.at(&guard).await.reason(), "token_unknown");
+}
+
+#[tokio::test]
+async fn tokens_of_a_deleted_service_are_looked_up_again() {
+    let world = World::new();
+    let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
+    assert!(call.at(&guard).await.passed());
+    world.tokens.rows.lock().unwrap().clear();
+    world.post.cache.tokens_deleted();
+    world.post.directory.service_deleted(world.service);
+    assert_eq!(call.at(&guard).await.reason(), "token_unknown");
+}

@@ -1,0 +1,197 @@
+//! Redirect URIs: which may be registered, which is meant, and what is added to them.
+//!
+//! Everything before the query is kept byte for byte: nothing is normalised, so what the client
+//! registered is what the browser is sent to (contract oauth2.md §2.1, §3.5). Native apps' URIs
+//! (`myapp://cb`) are as good as any.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use url::{Host, Url};
+
+use crate::arguments;
+use crate::profile::LoopbackPort;
+
+/// The schema's rule about one registered URI.
+pub fn check(value: &Value) -> Result<(), String> {
+    let uri = value.as_str().unwrap_or_default();
+    let parts = Parts::of(uri);
+    if !parts.has_scheme_and_host() {
+        return Err(format!("cannot parse '{uri}'"));
+    }
+    if parts.fragment.is_some() {
+        return Err(format!("fragment not allowed in '{uri}'"));
+    }
+    Ok(())
+}
+
+/// Whether the requested URI is a registered one (RFC 6749 §3.1.2.3): the same text, or for
+/// loopback addresses the same but for the port where that is allowed (RFC 8252 §7.3).
+pub fn is_registered(registered: &[String], requested: &str, loopback: LoopbackPort) -> bool {
+    registered.iter().any(|uri| uri == requested)
+        || (loopback == LoopbackPort::Any && registered.iter().any(|uri| differ_in_port_alone(uri, requested)))
+}
+
+fn differ_in_port_alone(registered: &str, requested: &str) -> bool {
+    let without_port = |uri: &str| {
+        let mut uri = Url::parse(uri).ok().filter(|uri| uri.scheme() == "http")?;
+        let loopback = match uri.host()? {
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.is_loopback(),
+            Host::Domain(_) => false,
+        };
+        (loopback && uri.set_port(None).is_ok()).then_some(uri)
+    };
+    matches!((without_port(registered), without_port(requested)), (Some(one), Some(other)) if one == other)
+}
+
+/// The URI with these parameters in its query. Parameters already there are kept unless they are
+/// named again; all are sorted.
+pub fn with_query(uri: &str, parameters: &[(&str, String)]) -> String {
+    let parts = Parts::of(uri);
+    let query = merged(parts.query.unwrap_or_default(), parameters);
+    let fragment = parts.fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
+    format!("{}?{query}{fragment}", parts.before_query)
+}
+
+/// The URI with these parameters as its fragment; the query stays as it is.
+pub fn with_fragment(uri: &str, parameters: &[(&str, String)]) -> String {
+    let bare = uri.split_once('#').map_or(uri, |(bare, _)| bare);
+    format!("{bare}#{}", merged("", parameters))
+}
+
+fn merged(query: &str, parameters: &[(&str, String)]) -> String {
+    let mut by_key: BTreeMap<Vec<u8>, Vec<Option<Vec<u8>>>> = BTreeMap::new();
+    for argument in arguments::parse(query.as_bytes()) {
+        by_key.entry(argument.key.into_owned()).or_default().push(argument.value.map(|value| value.into_owned()));
+    }
+    for (name, value) in parameters {
+        by_key.insert(name.as_bytes().to_vec(), vec![Some(value.as_bytes().to_vec())]);
+    }
+    arguments::write(by_key.iter().flat_map(|(key, values)| {
+        values.iter().map(|value| (key.as_slice(), value.as_deref()))
+    }))
+}
+
+/// A URI cut at its first `?` and `#`.
+#[derive(Debug, Clone, Copy)]
+struct Parts<'a> {
+    before_query: &'a str,
+    query: Option<&'a str>,
+    fragment: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(uri: &'a str) -> Self {
+        let (rest, fragment) = match uri.split_once('#') {
+            Some((rest, fragment)) => (rest, Some(fragment)),
+            None => (uri, None),
+        };
+        match rest.split_once('?') {
+            Some((before_query, query)) => Self { before_query, query: Some(query), fragment },
+            None => Self { before_query: rest, query: None, fragment },
+        }
+    }
+
+    fn has_scheme_and_host(&self) -> bool {
+        let Some((scheme, rest)) = self.before_query.split_once(':') else { return false };
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        let authority = rest.strip_prefix("//").map(|rest| rest.split('/').next().unwrap_or_default());
+        let host = authority.map(|authority| authority.rsplit('@').next().unwrap_or_default());
+        is_scheme && host.is_some_and(|host| !host.is_empty() && !host.starts_with(':'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_uris_with_scheme_and_host_and_no_fragment_are_registered() {
+        for uri in ["http://google.test/kong?foo=bar", "https://a.test", "myapp://cb", "http://[::1]:8080/cb"] {
+            assert_eq!(check(&json!(uri)), Ok(()), "{uri}");
+        }
+        for uri in ["", "not a url", "custom:/cb", "urn:ietf:wg:oauth:2.0:oob", "http://", "http:///cb", "//a.test", "/cb"]
+        {
+            assert_eq!(check(&json!(uri)), Err(format!("cannot parse '{uri}'")));
+        }
+        let fragment = "http://a.test/cb#top";
+        assert_eq!(check(&json!(fragment)), Err(format!("fragment not allowed in '{fragment}'")));
+    }
+
+    #[test]
+    fn parameters_are_added_to_the_query_sorted_and_escaped() {
+        let code = |value: &str| vec![("code", value.to_owned())];
+        let state = |value: &str| vec![("code", "abc".to_owned()), ("state", value.to_owned())];
+        for (uri, parameters, expected) in [
+            ("http://google.test/kong?foo=bar&code=123", code("abc"), "http://google.test/kong?code=abc&foo=bar"),
+            ("http://google.test", code("abc"), "http://google.test?code=abc"),
+            ("myapp://cb", code("abc"), "myapp://cb?code=abc"),
+            (
+                "http://a.test/",
+                state("a-b.c~d_e f+g/h&i=j"),
+                "http://a.test/?code=abc&state=a%2db%2ec%7ed_e%20f%2bg%2fh%26i%3dj",
+            ),
+            ("http://a.test/", state(""), "http://a.test/?code=abc&state"),
+            ("http://a.test/?flag&empty=", code("abc"), "http://a.test/?code=abc&empty&flag=true"),
+            ("http://a.test/?a=2&a=1", code("abc"), "http://a.test/?a=2&a=1&code=abc"),
+        ] {
+            assert_eq!(with_query(uri, &parameters), expected);
+        }
+    }
+
+    #[test]
+    fn implicit_answers_go_into_the_fragment_and_keep_the_query() {
+        let parameters = [("token_type", "bearer".to_owned()), ("access_token", "t".to_owned())];
+        assert_eq!(
+            with_fragment("http://a.test/cb?z=1&a=2", &parameters),
+            "http://a.test/cb?z=1&a=2#access_token=t&token_type=bearer"
+        );
+    }
+
+    #[test]
+    fn a_requested_uri_is_registered_only_as_it_stands() {
+        let registered = ["http://a.test/cb".to_owned(), "http://127.0.0.1/cb".to_owned()];
+        assert!(is_registered(&registered, "http://a.test/cb", LoopbackPort::Exact));
+        for other in ["http://a.test/cb/", "HTTP://a.test/cb", "http://a.test/cb?x=1", "http://127.0.0.1:81/cb", ""] {
+            assert!(!is_registered(&registered, other, LoopbackPort::Exact), "{other}");
+        }
+    }
+
+    #[test]
+    fn native_apps_may_listen_on_any_loopback_port_rfc8252_7_3() {
+        let registered = ["http://127.0.0.1/cb".to_owned(), "http://[::1]:1/cb".to_owned(), "http://a.test/cb".to_owned()];
+        for (uri, accepted) in [
+            ("http://127.0.0.1:54321/cb", true),
+            ("http://[::1]:54321/cb", true),
+            ("http://127.0.0.1:54321/other", false),
+            ("http://a.test:81/cb", false),
+            ("http://localhost:81/cb", false),
+        ] {
+            assert_eq!(is_registered(&registered, uri, LoopbackPort::Any), accepted, "{uri}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_judged_and_extended(uri in "\\PC{0,60}", state in "\\PC{0,40}") {
+            let _ = check(&json!(uri));
+            let extended = with_query(&uri, &[("state", state.clone())]);
+            let query = Parts::of(&extended).query.unwrap_or_default();
+            let read = arguments::parse(query.as_bytes()).find(|argument| *argument.key == *b"state");
+            let value = read.and_then(|argument| argument.value).unwrap_or_default();
+            prop_assert_eq!(value.as_ref(), state.as_bytes());
+        }
+
+        #[test]
+        fn everything_added_is_of_the_plain_alphabet(state in "\\PC{0,40}") {
+            let extended = with_query("myapp://cb", &[("state", state)]);
+            let added = extended.strip_prefix("myapp://cb?").unwrap_or_default();
+            prop_assert!(added.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_%=&".contains(&byte)));
+        }
+    }
+}

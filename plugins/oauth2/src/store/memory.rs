@@ -1,0 +1,158 @@
+//! A store in memory that can be made to fail and to wait, for tests of what stands in front of it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tollgate_core::collection::{Collection, Document, Filter, Key, Merge, Page, PageQuery};
+use tollgate_core::entity::{Kind, Nature};
+use tollgate_core::error::{DaoError, StoreError};
+use tollgate_core::schema::Schema;
+use uuid::Uuid;
+
+use super::{Code, Outcome, Rotation, Token, Tokens};
+use crate::token::Digest;
+
+/// Tokens in memory; codes are not kept.
+pub(crate) struct MemoryTokens {
+    pub(crate) rows: Mutex<HashMap<Digest, Token>>,
+    pub(crate) asked: AtomicUsize,
+    pub(crate) down: AtomicBool,
+    /// Look-ups take a permit after they have read, before they answer.
+    pub(crate) gate: Semaphore,
+}
+
+impl MemoryTokens {
+    pub(crate) fn new() -> Arc<Self> {
+        let gate = Semaphore::new(Semaphore::MAX_PERMITS);
+        Arc::new(Self { rows: Mutex::default(), asked: AtomicUsize::new(0), down: AtomicBool::new(false), gate })
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn down() -> StoreError {
+    StoreError::Unavailable("switched off".into())
+}
+
+#[async_trait]
+impl Tokens for MemoryTokens {
+    async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.down.load(Ordering::SeqCst) {
+            return Err(down());
+        }
+        let found = {
+            let rows = self.rows.lock().unwrap();
+            let known = access_tokens.iter().filter_map(|digest| rows.get(digest));
+            known.filter(|token| token.ttl.is_none_or(|ttl| ttl >= now)).cloned().collect()
+        };
+        self.gate.acquire().await.unwrap().forget();
+        Ok(found)
+    }
+
+    async fn find_by_refresh_token(&self, _: Digest, _: i64) -> Result<Option<Token>, StoreError> {
+        Err(down())
+    }
+
+    async fn insert_token(&self, token: Token) -> Result<(), StoreError> {
+        self.rows.lock().unwrap().insert(token.access_token, token);
+        Ok(())
+    }
+
+    async fn insert_code(&self, _: Code) -> Result<(), StoreError> {
+        Err(down())
+    }
+
+    async fn find_code(&self, _: Digest, _: i64) -> Result<Option<Code>, StoreError> {
+        Err(down())
+    }
+
+    async fn redeem_code(&self, _: Digest, _: Uuid, _: Token, _: i64) -> Result<Outcome, StoreError> {
+        Err(down())
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        _: Digest,
+        _: Uuid,
+        _: Rotation,
+        _: i64,
+    ) -> Result<Outcome<Digest>, StoreError> {
+        Err(down())
+    }
+}
+
+/// Documents in memory.
+pub(crate) struct MemoryCollection {
+    kind: Kind,
+    pub(crate) documents: Mutex<HashMap<Uuid, Document>>,
+    pub(crate) down: AtomicBool,
+}
+
+impl MemoryCollection {
+    pub(crate) fn new(name: &'static str) -> Arc<Self> {
+        let kind = Kind {
+            name,
+            segment: name,
+            nested_segment: name,
+            second_key: None,
+            unique_together: &[],
+            nature: Nature::Identity,
+            ttl: false,
+            admin: true,
+            schema: Schema::default(),
+        };
+        Arc::new(Self { kind, documents: Mutex::default(), down: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn put(&self, id: Uuid, mut document: Value) {
+        document["id"] = json!(id);
+        let Value::Object(document) = document else { unreachable!() };
+        self.documents.lock().unwrap().insert(id, document);
+    }
+}
+
+#[async_trait]
+impl Collection for MemoryCollection {
+    fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(down());
+        }
+        let documents = self.documents.lock().unwrap();
+        Ok(match key {
+            Key::Id(id) => documents.get(id).cloned(),
+            Key::Unique { field, value } => documents.values().find(|found| found[*field] == json!(value)).cloned(),
+        })
+    }
+
+    async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
+        assert_eq!(query.filter, Filter::All);
+        Ok(Page { documents: self.documents.lock().unwrap().values().cloned().collect(), next: None })
+    }
+
+    async fn insert(&self, document: Document) -> Result<Document, DaoError> {
+        Ok(document)
+    }
+
+    async fn upsert(&self, _: &Key, document: Document) -> Result<Document, DaoError> {
+        Ok(document)
+    }
+
+    async fn update(&self, _: &Key, _: &Merge<'_>) -> Result<Option<Document>, DaoError> {
+        Ok(None)
+    }
+
+    async fn delete(&self, _: &Key) -> Result<bool, DaoError> {
+        Ok(false)
+    }
+}

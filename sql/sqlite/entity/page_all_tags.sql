@@ -1,0 +1,11 @@
+-- A page of those that carry every tag: goes through the entities of the first tag (?2) in order
+-- of id and looks the other tags up.
+SELECT e.id, e.body
+FROM entity_tags t
+JOIN entities e ON e.kind = t.kind AND e.id = t.id
+WHERE t.kind = ?1 AND t.tag = ?2 AND t.id >= ?4
+  AND NOT EXISTS (
+    SELECT 1 FROM json_each(?3) AS wanted
+    WHERE NOT EXISTS (
+      SELECT 1 FROM entity_tags o WHERE o.kind = t.kind AND o.tag = wanted.value AND o.id = t.id))
+ORDER BY t.id LIMIT ?5

@@ -1,0 +1,4 @@
+-- Who refers to entities that are about to be deleted, and whether that forbids it.
+SELECT kind, id, on_delete FROM entity_references
+WHERE target_kind = ?1 AND target_id IN (SELECT unhex(value) FROM json_each(?2))
+ORDER BY kind, id

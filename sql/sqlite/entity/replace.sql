@@ -1,0 +1,2 @@
+-- Gives an entity that this transaction has locked another document.
+UPDATE entities SET body = ?3, created_at = ?4 WHERE kind = ?1 AND id = ?2

@@ -1,0 +1,417 @@
+//! The Admin API (contract gateway.md §1–§4): transport, verbs, lists, error objects.
+
+use http::Method;
+use serde_json::{Value, json};
+use tollgate_tests::scenario::laid_over;
+use tollgate_tests::{Findings, Gateway, Reply};
+use uuid::Uuid;
+
+const NOBODY: &str = "3f4a1c2e-0000-4000-8000-000000000000";
+
+/// A request with these bytes as they are.
+async fn send(gateway: &Gateway, method: &str, path: &str, content_type: Option<&str>, body: &str) -> Reply {
+    let url = gateway.addresses.admin.join(path).unwrap();
+    let mut request = gateway.client.request(Method::from_bytes(method.as_bytes()).unwrap(), url);
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    gateway.send(if body.is_empty() { request } else { request.body(body.to_owned()) }).await
+}
+
+fn message(text: &str) -> Value {
+    json!({"message": text})
+}
+
+/// An error object.
+fn refused(code: u32, name: &str, message: &str, fields: Value) -> Value {
+    json!({"code": code, "name": name, "message": message, "fields": fields})
+}
+
+/// The document without what differs from run to run; those fields must be there.
+fn without(mut document: Value, fields: &[&str]) -> Value {
+    for field in fields {
+        let value = document.as_object_mut().unwrap().remove(*field);
+        assert!(value.is_some_and(|value| !value.is_null()), "no {field} in {document}");
+    }
+    document
+}
+
+on_both_stores! {
+    async fn entities_come_out_whole_with_their_defaults(gateway: Gateway) {
+        let mut findings = Findings::new();
+        let stamps = ["id", "created_at", "updated_at"];
+        let service = gateway.create("/services", json!({"host": "a.test"})).await;
+        let expected = json!({
+            "name": null, "retries": 5, "protocol": "http", "host": "a.test", "port": 80, "path": null,
+            "connect_timeout": 60000, "write_timeout": 60000, "read_timeout": 60000, "tags": null, "enabled": true,
+            "client_certificate": null, "tls_verify": null, "tls_verify_depth": null, "ca_certificates": null,
+        });
+        findings.compare("service", &expected, &without(service.clone(), &stamps));
+        let by_url = gateway.create("/services", json!({"url": "https://b.test/x"})).await;
+        let expected = laid_over(expected, json!({"protocol": "https", "host": "b.test", "port": 443, "path": "/x"}));
+        findings.compare("service by url", &expected, &without(by_url, &stamps));
+
+        let route = gateway.create("/routes", json!({"paths": ["/a"], "service": {"id": service["id"], "x": 1}})).await;
+        let expected = json!({
+            "name": null, "protocols": ["http", "https"], "methods": null, "hosts": null, "paths": ["/a"],
+            "headers": null, "snis": null, "sources": null, "destinations": null, "https_redirect_status_code": 426,
+            "strip_path": true, "preserve_host": false, "regex_priority": 0, "path_handling": "v0",
+            "request_buffering": true, "response_buffering": true, "tags": null, "service": {"id": service["id"]},
+        });
+        findings.compare("route", &expected, &without(route.clone(), &stamps));
+
+        let consumer = gateway.create("/consumers", json!({"username": "bob", "tags": ["a", "b", "a"]})).await;
+        let expected = json!({"username": "bob", "custom_id": null, "tags": ["a", "b"]});
+        findings.compare("consumer", &expected, &without(consumer.clone(), &stamps));
+
+        let plugin = json!({"name": "oauth2", "route": {"id": route["id"]}, "config": {"enable_password_grant": true}});
+        let mut plugin = gateway.create("/plugins", plugin).await;
+        let key = plugin["config"].as_object_mut().unwrap().remove("provision_key").unwrap();
+        let shape = key.as_str().is_some_and(|key| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        findings.compare("provision_key", &true, &shape);
+        // Fields of later profiles may follow; those of the contract are these.
+        let config = plugin.as_object_mut().unwrap().remove("config").unwrap();
+        for (field, expected) in [
+            ("scopes", Value::Null), ("mandatory_scope", json!(false)), ("token_expiration", json!(7200)),
+            ("enable_authorization_code", json!(false)), ("enable_implicit_grant", json!(false)),
+            ("enable_client_credentials", json!(false)), ("enable_password_grant", json!(true)),
+            ("hide_credentials", json!(false)), ("accept_http_if_already_terminated", json!(false)),
+            ("anonymous", Value::Null), ("global_credentials", json!(false)), ("auth_header_name", json!("authorization")),
+            ("refresh_token_ttl", json!(1_209_600)), ("reuse_refresh_token", json!(false)), ("pkce", json!("lax")),
+            ("realm", Value::Null),
+        ] {
+            findings.compare(&format!("config.{field}"), &Some(&expected), &config.get(field));
+        }
+        let expected = json!({
+            "name": "oauth2", "instance_name": null, "route": {"id": route["id"]}, "service": null, "consumer": null,
+            "protocols": ["grpc", "grpcs", "http", "https"], "enabled": true, "tags": null,
+        });
+        findings.compare("plugin", &expected, &without(plugin, &stamps));
+
+        let credential = gateway.create("/consumers/bob/oauth2", json!({"name": "App"})).await;
+        for generated in ["client_id", "client_secret"] {
+            findings.compare(generated, &Some(32), &credential[generated].as_str().map(str::len));
+        }
+        let expected = json!({
+            "consumer": {"id": consumer["id"]}, "name": "App", "hash_secret": false, "redirect_uris": null, "tags": null,
+            "client_type": "confidential",
+        });
+        let generated = ["id", "created_at", "client_id", "client_secret"];
+        findings.compare("credential", &expected, &without(credential, &generated));
+    }
+
+    async fn bodies_are_refused_as_written_down(gateway: Gateway) {
+        let consumer = gateway.create("/consumers", json!({"username": "bob"})).await;
+        let service = gateway.create("/services", json!({"name": "s", "host": "a.test"})).await;
+        let route = gateway.create("/routes", json!({"name": "r", "paths": ["/"], "service": {"name": "s"}})).await;
+        gateway.create("/routes/r/plugins", json!({"name": "oauth2", "config": {"enable_password_grant": true}})).await;
+        let (service_id, route_id) = (service["id"].as_str().unwrap(), route["id"].as_str().unwrap());
+        let schema = |message: &str, fields: Value| {
+            (400, refused(2, "schema violation", message, fields))
+        };
+        let one_criterion = "must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'";
+        let a_grant = "at least one of these fields must be true: enable_authorization_code, enable_implicit_grant, \
+                       enable_client_credentials, enable_password_grant";
+        let identity = "at least one of these fields must be non-empty: 'custom_id', 'username'";
+        let rows = [
+            ("POST", "/services", json!({}), schema("schema violation (host: required field missing)", json!({"host": "required field missing"}))),
+            ("POST", "/services", json!({"host": "a.test", "wot": 1}), schema("schema violation (wot: unknown field)", json!({"wot": "unknown field"}))),
+            ("POST", "/services", json!({"host": 1}), schema("schema violation (host: expected a string)", json!({"host": "expected a string"}))),
+            ("POST", "/services", json!({"host": ""}), schema("schema violation (host: length must be at least 1)", json!({"host": "length must be at least 1"}))),
+            ("POST", "/services", json!({"host": "a.test", "port": 70000}), schema("schema violation (port: value should be between 0 and 65535)", json!({"port": "value should be between 0 and 65535"}))),
+            ("POST", "/services", json!({"host": "a.test", "retries": "x"}), schema("schema violation (retries: expected an integer)", json!({"retries": "expected an integer"}))),
+            ("POST", "/services", json!({"host": "a.test", "path": "x"}), schema("schema violation (path: should start with: /)", json!({"path": "should start with: /"}))),
+            ("POST", "/services", json!({"name": "a b", "port": -1}), schema(
+                "3 schema violations (host: required field missing; name: invalid value 'a b': the only accepted ascii characters are alphanumerics or ., -, _, and ~; port: value should be between 0 and 65535)",
+                json!({"host": "required field missing", "name": "invalid value 'a b': the only accepted ascii characters are alphanumerics or ., -, _, and ~", "port": "value should be between 0 and 65535"}),
+            )),
+            ("POST", "/routes", json!({}), schema(&format!("schema violation ({one_criterion})"), json!({"@entity": [one_criterion]}))),
+            ("POST", "/routes", json!({"paths": ["/a", "b"]}), schema(
+                "schema violation (paths.2: should start with: / (fixed path) or ~/ (regex path))",
+                json!({"paths": [null, "should start with: / (fixed path) or ~/ (regex path)"]}),
+            )),
+            ("POST", "/consumers", json!({}), schema(&format!("schema violation ({identity})"), json!({"@entity": [identity]}))),
+            ("POST", "/consumers", json!({"username": "x", "id": "1"}), schema("schema violation (id: expected a valid UUID)", json!({"id": "expected a valid UUID"}))),
+            ("POST", "/plugins", json!({"name": "wot"}), schema(
+                "schema violation (name: plugin 'wot' not enabled; add it to the 'plugins' configuration property)",
+                json!({"name": "plugin 'wot' not enabled; add it to the 'plugins' configuration property"}),
+            )),
+            ("POST", "/plugins", json!({"name": "oauth2"}), schema(&format!("schema violation (config: {a_grant})"), json!({"config": a_grant}))),
+            ("POST", "/plugins", json!({"name": "oauth2", "config": {"enable_password_grant": true, "pkce": "x"}}), schema(
+                "schema violation (config.pkce: expected one of: none, lax, strict)",
+                json!({"config": {"pkce": "expected one of: none, lax, strict"}}),
+            )),
+            ("POST", "/plugins", json!({"name": "oauth2", "config": {"enable_password_grant": true}, "consumer": {"id": consumer["id"]}}), schema(
+                "schema violation (consumer: value must be null)", json!({"consumer": "value must be null"}),
+            )),
+            ("POST", "/consumers/bob/oauth2", json!({}), schema("schema violation (name: required field missing)", json!({"name": "required field missing"}))),
+            ("POST", "/consumers/bob/oauth2", json!({"name": "x", "redirect_uris": ["http://a.test", "x"]}), schema(
+                "schema violation (redirect_uris.2: cannot parse 'x')", json!({"redirect_uris": [null, "cannot parse 'x'"]}),
+            )),
+            ("POST", "/consumers/bob/oauth2", json!({"name": "x", "redirect_uris": ["http://a.test/#f"]}), schema(
+                "schema violation (redirect_uris.1: fragment not allowed in 'http://a.test/#f')",
+                json!({"redirect_uris": ["fragment not allowed in 'http://a.test/#f'"]}),
+            )),
+            ("POST", "/consumers/bob/oauth2", json!({"name": "x", "client_type": "x"}), schema(
+                "schema violation (client_type: expected one of: confidential, public)",
+                json!({"client_type": "expected one of: confidential, public"}),
+            )),
+            ("POST", "/consumers", json!({"username": "x", "tags": ["a,b"]}), schema(
+                "schema violation (tags.1: invalid tag 'a,b': expected printable ascii (except `,` and `/`) or valid utf-8 sequences)",
+                json!({"tags": ["invalid tag 'a,b': expected printable ascii (except `,` and `/`) or valid utf-8 sequences"]}),
+            )),
+            ("POST", "/consumers", json!({"username": "x", "id": consumer["id"]}), (400, refused(3, "primary key violation",
+                &format!("primary key violation on key '{{id={}}}'", consumer["id"]), json!({"id": consumer["id"]})))),
+            ("POST", "/consumers", json!({"username": "bob"}), (409, refused(5, "unique constraint violation",
+                "UNIQUE violation detected on '{username=\"bob\"}'", json!({"username": "bob"})))),
+            ("POST", "/routes", json!({"paths": ["/"], "service": {"id": NOBODY}}), (400, refused(4, "foreign key violation",
+                &format!("the foreign key '{{id=\"{NOBODY}\"}}' does not reference an existing 'services' entity."), json!({"service": {"id": NOBODY}})))),
+            ("DELETE", "/services/s", Value::Null, (400, refused(4, "foreign key violation",
+                "an existing 'routes' entity references this 'services' entity", json!({"@referenced_by": "routes"})))),
+            ("POST", "/routes/r/plugins", json!({"name": "oauth2", "config": {"enable_password_grant": true}}), (409, refused(5, "unique constraint violation",
+                &format!("UNIQUE violation detected on '{{consumer=null,name=\"oauth2\",route={{id=\"{route_id}\"}},service=null}}'"),
+                json!({"consumer": null, "name": "oauth2", "route": {"id": route_id}, "service": null})))),
+            ("PATCH", &format!("/services/{NOBODY}"), json!({"port": 1}), (404, refused(6, "not found",
+                &format!("could not find the entity with primary key '{{id=\"{NOBODY}\"}}'"), json!({"id": NOBODY})))),
+            ("PATCH", "/services/nobody", json!({"port": 1}), (404, refused(6, "not found",
+                "could not find the entity with '{name=\"nobody\"}'", json!({"name": "nobody"})))),
+            ("PATCH", &format!("/plugins/{NOBODY}"), json!({"enabled": true}), (404, message("Not found"))),
+            ("POST", "/services/nobody/routes", json!({"paths": ["/"]}), (404, message("Not found"))),
+        ];
+        let mut findings = Findings::new();
+        for (method, path, body, expected) in rows {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let reply = gateway.admin(method.clone(), path, body.clone()).await;
+            findings.compare(&format!("{method} {path} {body}"), &expected, &(reply.status, reply.content()));
+        }
+        let unresolved = gateway.admin(Method::POST, "/routes", json!({"paths": ["/"], "service": {"name": "zz"}})).await;
+        let text = "foreign key unresolved (service.name: the foreign key cannot be resolved with '{name=\"zz\"}' for an \
+                    existing 'services' entity)";
+        let got = (unresolved.status, unresolved.content()["code"].clone(), unresolved.content()["message"].clone());
+        findings.compare("unresolved by name", &(400, json!(13), json!(text)), &got);
+        findings.compare("nothing was lost", &json!(service_id), &gateway.admin_get("/services/s").await.json()["id"]);
+    }
+
+    async fn verbs_mean_what_is_written_down(gateway: Gateway) {
+        let mut findings = Findings::new();
+        let put = gateway.admin(Method::PUT, "/services/s", json!({"host": "a.test"})).await;
+        findings.compare("PUT creates by name", &(200, json!("s")), &(put.status, put.json()["name"].clone()));
+        let id = put.json()["id"].clone();
+        gateway.change("/services/s", json!({"path": "/x", "retries": 3})).await;
+        let again = gateway.admin(Method::PUT, "/services/s", json!({"host": "b.test", "name": "other"})).await.json();
+        let got = ["id", "name", "host", "path", "retries"].map(|field| again[field].clone());
+        findings.compare("PUT replaces, the URL wins", &[id.clone(), json!("s"), json!("b.test"), Value::Null, json!(5)], &got);
+        let merged = gateway.change("/services/s", json!({"port": 81})).await;
+        findings.compare("PATCH merges", &(json!("b.test"), json!(81)), &(merged["host"].clone(), merged["port"].clone()));
+        let head = send(&gateway, "HEAD", "/services/s", None, "").await;
+        findings.compare("HEAD", &(200, String::new()), &(head.status, head.body));
+
+        let route = gateway.admin(Method::PUT, "/services/s/routes/r", json!({"paths": ["/"]})).await;
+        findings.compare("PUT nested", &(200, id.clone()), &(route.status, route.json()["service"]["id"].clone()));
+        let through = gateway.admin_get("/routes/r/service").await;
+        findings.compare("foreign path", &(200, id), &(through.status, through.json()["id"].clone()));
+        let status = gateway.admin(Method::DELETE, "/routes/r/service", Value::Null).await.status;
+        findings.compare("DELETE of a foreign path", &405, &status);
+        gateway.create("/services", json!({"name": "t", "host": "t.test"})).await;
+        for (method, path, expected) in [
+            (Method::GET, "/services/t/routes/r", 404),
+            (Method::PATCH, "/services/t/routes/r", 404),
+            (Method::DELETE, "/services/t/routes/r", 404),
+            (Method::DELETE, "/services/nobody", 204),
+            (Method::DELETE, "/services/s/routes/r", 204),
+            (Method::DELETE, "/services/s/routes/r", 404),
+            (Method::GET, "/services/s", 200),
+            (Method::DELETE, "/services/s", 204),
+            (Method::GET, "/services/s", 404),
+        ] {
+            let body = if method == Method::PATCH { json!({}) } else { Value::Null };
+            let reply = gateway.admin(method.clone(), path, body).await;
+            findings.compare(&format!("{method} {path}"), &expected, &reply.status);
+        }
+
+        gateway.create("/consumers", json!({"username": "bob"})).await;
+        let plugin = json!({"name": "oauth2", "config": {"enable_password_grant": true, "scopes": ["a", "b"]}});
+        let plugin = gateway.create("/services/t/plugins", plugin).await;
+        let path = format!("/plugins/{}", plugin["id"].as_str().unwrap());
+        let patched = gateway.change(&path, json!({"config": {"scopes": ["c"], "realm": "R"}})).await["config"].clone();
+        let got = ["scopes", "realm", "enable_password_grant", "provision_key"].map(|field| patched[field].clone());
+        let expected = [json!(["c"]), json!("R"), json!(true), plugin["config"]["provision_key"].clone()];
+        findings.compare("PATCH merges config key by key", &expected, &got);
+        gateway.delete("/services/t").await;
+        findings.compare("its plugin went with it", &404, &gateway.admin_get(&path).await.status);
+    }
+
+    async fn lists_page_through_everything_once(gateway: Gateway) {
+        let mut ids = Vec::new();
+        for index in 0..7 {
+            let tags = if index % 2 == 0 { json!(["even", "all"]) } else { json!(["odd", "all"]) };
+            let consumer = json!({"username": format!("c{index}"), "custom_id": format!("x{index}"), "tags": tags});
+            ids.push(gateway.create("/consumers", consumer).await["id"].as_str().unwrap().to_owned());
+        }
+        ids.sort();
+        let mut findings = Findings::new();
+        let (mut path, mut seen, mut pages) = ("/consumers?size=3".to_owned(), Vec::new(), 0);
+        while pages < 5 {
+            let page = gateway.admin_get(&path).await.expect(200).json();
+            seen.extend(page["data"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            pages += 1;
+            match page["next"].as_str() {
+                Some(next) => {
+                    findings.compare("next leads on", &true, &(next.starts_with("/consumers?offset=") && page["offset"].is_string()));
+                    path = next.to_owned();
+                    if !path.contains("size=") { path.push_str("&size=3"); }
+                }
+                None => { findings.compare("no offset on the last page", &None, &page.get("offset")); break; }
+            }
+        }
+        findings.compare("every one once, by id", &(ids, 3), &(seen, pages));
+        for (filter, count) in [("tags=even", 4), ("tags=odd", 3), ("tags=even,all", 4), ("tags=even,odd", 0), ("tags=even/odd", 7), ("wot=1", 7), ("custom_id=x3", 1)] {
+            let page = gateway.admin_get(&format!("/consumers?{filter}")).await.expect(200).json();
+            findings.compare(filter, &(count, &Value::Null), &(page["data"].as_array().unwrap().len(), &page["next"]));
+        }
+        let rows = [
+            ("size=x", refused(9, "invalid size", "size must be a number", Value::Null)),
+            ("size=0", refused(9, "invalid size", "size must be an integer between 1 and 1000", Value::Null)),
+            ("size=1001", refused(9, "invalid size", "size must be an integer between 1 and 1000", Value::Null)),
+            ("offset=!", refused(7, "invalid offset", "'!' is not a valid offset: bad base64 encoding", Value::Null)),
+            ("offset=eA", refused(7, "invalid offset", "'eA' is not a valid offset: bad json encoding", Value::Null)),
+            ("tags=", refused(11, "invalid options", "invalid option (tags: cannot be null)", Value::Null)),
+            ("tags=a,b/c", refused(11, "invalid options", "invalid option (tags: invalid filter syntax)", Value::Null)),
+            ("tags=a,b,c,d,e,f", refused(11, "invalid options", "invalid option (tags: cannot query more than 5 tags)", Value::Null)),
+        ];
+        for (query, expected) in rows {
+            let reply = gateway.admin_get(&format!("/consumers?{query}")).await;
+            let got = reply.content();
+            let pick = |document: &Value| ["code", "name"].map(|field| document[field].clone());
+            findings.compare(query, &(400, pick(&expected)), &(reply.status, pick(&got)));
+            let text = got["message"].as_str().unwrap_or_default();
+            // The table words the last one without its frame.
+            let words = expected["message"].as_str().unwrap().trim_end_matches(')');
+            let words = if query.ends_with(",f") { "tags: cannot query more than 5 tags" } else { words };
+            findings.check(&format!("{query}: message"), if text.contains(words) { Ok(()) } else { Err(text.to_owned()) });
+        }
+        let empty = gateway.admin_get("/consumers?custom_id=").await;
+        findings.compare("custom_id=", &(400, message("custom_id must be an unempty string")), &(empty.status, empty.content()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_transport_answers_as_written_down() {
+    let gateway = Gateway::on_sqlite().await;
+    gateway.create("/services", json!({"name": "s", "host": "a.test"})).await;
+    const JSON: Option<&str> = Some("application/json");
+    const FORM: Option<&str> = Some("application/x-www-form-urlencoded");
+    let empty = Value::String(String::new());
+    let many = (0..1001).map(|index| format!("a{index}=1")).collect::<Vec<_>>().join("&");
+    let rows = [
+        ("GET", "/nowhere", None, "", 404, message("Not found")),
+        ("OPTIONS", "/nowhere", None, "", 404, message("Not found")),
+        ("DELETE", "/services", None, "", 405, message("Method not allowed")),
+        ("POST", "/services/s", JSON, "{}", 405, message("Method not allowed")),
+        ("WOT", "/services", None, "", 405, message("Method not allowed")),
+        ("POST", "/services", Some("text/plain"), "x", 415, empty.clone()),
+        ("POST", "/services", None, "x", 415, empty),
+        ("POST", "/services", JSON, "", 400, message("Cannot parse JSON body")),
+        ("POST", "/services", JSON, "{", 400, message("Cannot parse JSON body")),
+        ("POST", "/services", FORM, &many, 400, message("Too many arguments")),
+    ];
+    let mut findings = Findings::new();
+    for (method, path, content_type, body, status, expected) in rows {
+        let reply = send(&gateway, method, path, content_type, body).await;
+        let row = format!("{method} {path} {content_type:?} {body:.20}");
+        findings.compare(&row, &(status, expected), &(reply.status, reply.content()));
+    }
+    for (path, status) in [("/services/", 200), ("/services/s/", 200), ("/services/%73", 200)] {
+        findings.compare(path, &status, &send(&gateway, "GET", path, None, "").await.status);
+    }
+    findings.compare("a body on GET", &200, &send(&gateway, "GET", "/services", JSON, "{").await.status);
+    for (path, methods) in
+        [("/services", "GET, HEAD, OPTIONS, POST"), ("/services/s", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT")]
+    {
+        let reply = send(&gateway, "OPTIONS", path, None, "").await;
+        let got =
+            ["allow", "access-control-allow-methods", "access-control-allow-headers"].map(|name| reply.header(name));
+        let expected = [methods, methods, "Content-Type"].map(|value| Some(value.to_owned()));
+        findings.compare(&format!("OPTIONS {path}"), &(204, expected), &(reply.status, got));
+    }
+    let reply = send(&gateway, "GET", "/services", None, "").await;
+    let got = ["content-type", "access-control-allow-origin", "access-control-allow-credentials"]
+        .map(|name| reply.header(name));
+    let expected = ["application/json; charset=utf-8", "*", "true"].map(|value| Some(value.to_owned()));
+    findings.compare("headers", &expected, &got);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_are_read_by_the_types_of_the_fields() {
+    let gateway = Gateway::on_sqlite().await;
+    let service = gateway.create("/services", json!({"name": "s", "host": "a.test"})).await;
+    let id = service["id"].as_str().unwrap();
+    let by_id = format!("paths=/&service.id={id}");
+    let rows = [
+        ("/routes", "hosts=a.com", "hosts", json!(["a.com"])),
+        ("/routes", "hosts[]=a&hosts[]=b", "hosts", json!(["a", "b"])),
+        ("/routes", "hosts[1]=a&hosts[2]=b", "hosts", json!(["a", "b"])),
+        ("/routes", by_id.as_str(), "service", json!({"id": id})),
+        ("/routes", "paths=/&headers.location[1]=v", "headers", json!({"location": ["v"]})),
+        ("/routes", "paths=/&strip_path=false", "strip_path", json!(false)),
+        ("/routes", "paths=/&regex_priority=5", "regex_priority", json!(5)),
+        ("/services", "host=a.test&port=8080", "port", json!(8080)),
+        ("/consumers", "username=b%C3%A9&custom_id=", "username", json!("bé")),
+    ];
+    let mut findings = Findings::new();
+    for (path, form, field, expected) in rows {
+        let reply = send(&gateway, "POST", path, Some("application/x-www-form-urlencoded"), form).await;
+        findings.compare(form, &(201, expected), &(reply.status, reply.content()[field].clone()));
+    }
+    let plugin =
+        "name=oauth2&config.scopes[]=a&config[scopes][]=b&config.enable_password_grant=true&config[token_expiration]=9";
+    let reply = send(&gateway, "POST", "/services/s/plugins", Some("application/x-www-form-urlencoded"), plugin).await;
+    let config = reply.content()["config"].clone();
+    findings.compare(
+        "plugin",
+        &(201, json!(true), json!(9)),
+        &(reply.status, config["enable_password_grant"].clone(), config["token_expiration"].clone()),
+    );
+    let multipart = reqwest::multipart::Form::new().text("username", "m").text("tags[]", "t");
+    let url = gateway.addresses.admin.join("/consumers").unwrap();
+    let reply = gateway.send(gateway.client.post(url).multipart(multipart)).await;
+    let got = (reply.status, reply.content()["username"].clone(), reply.content()["tags"].clone());
+    findings.compare("multipart", &(201, json!("m"), json!(["t"])), &got);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_tells_about_itself() {
+    let gateway = Gateway::on_sqlite().await;
+    let mut findings = Findings::new();
+    let root = gateway.admin_get("/").await.expect(200).json();
+    let node = root["node_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+    findings.check("node_id", node.map(drop).ok_or_else(|| root["node_id"].to_string()));
+    findings.compare("oauth2's priority", &json!(1400), &root["plugins"]["available_on_server"]["oauth2"]["priority"]);
+    let status = gateway.admin_get("/status").await.expect(200).json();
+    findings.compare("database", &json!({"reachable": true}), &status["database"]);
+    let enabled = gateway.admin_get("/plugins/enabled").await.expect(200).json();
+    findings.compare("enabled", &json!({"enabled_plugins": ["oauth2"]}), &enabled);
+    let schema = gateway.admin_get("/schemas/plugins/oauth2").await.expect(200).json();
+    findings.check("schema", if schema["fields"].is_array() { Ok(()) } else { Err(schema.to_string()) });
+    for (path, text) in [("/schemas/wot", "No entity named 'wot'"), ("/schemas/plugins/wot", "No plugin named 'wot'")] {
+        let reply = gateway.admin_get(path).await;
+        findings.compare(path, &(404, message(text)), &(reply.status, reply.content()));
+    }
+    let valid = gateway.admin(Method::POST, "/schemas/services/validate", json!({"host": "a.test"})).await;
+    findings.compare("validate", &(200, message("schema validation successful")), &(valid.status, valid.content()));
+    let invalid = gateway.admin(Method::POST, "/schemas/services/validate", json!({})).await;
+    findings.compare("invalid", &(400, json!(2)), &(invalid.status, invalid.content()["code"].clone()));
+    let endpoints = gateway.admin_get("/endpoints").await.expect(200).json();
+    let all: Vec<&str> = endpoints["data"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for path in ["/services", "/consumers/{consumers}/oauth2", "/oauth2_tokens/{oauth2_tokens}", "/tags/{tags}"] {
+        findings.compare(path, &true, &all.contains(&path));
+    }
+    gateway.create("/consumers", json!({"username": "bob", "tags": ["t"]})).await;
+    let tags = gateway.admin_get("/tags/t").await.expect(200).json();
+    findings.compare("tags", &json!("consumers"), &tags["data"][0]["entity_name"]);
+    for (path, status) in [("/status", 200), ("/status/ready", 200), ("/metrics", 200)] {
+        let url = gateway.addresses.status.join(path).unwrap();
+        let reply = Reply::read(gateway.client.get(url).send().await.unwrap()).await;
+        findings.compare(&format!("status listener {path}"), &status, &reply.status);
+    }
+}

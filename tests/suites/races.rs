@@ -1,0 +1,48 @@
+//! One-time things, wanted by many at once: exactly one gets them.
+
+use futures::future::join_all;
+use serde_json::json;
+use tollgate_tests::Upstream;
+use tollgate_tests::scenario::{Api, Application};
+
+const CLIENTS: usize = 20;
+
+on_both_stores! {
+    async fn one_of_many_redeems_a_code(gateway: Gateway) {
+        let upstream = Upstream::start().await;
+        let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
+        let client = Application::register(&gateway, "client", json!({})).await;
+        for _ in 0..5 {
+            let code = api.code(&gateway, &client).await;
+            let replies = join_all((0..CLIENTS).map(|_| api.redeem(&gateway, &client, &code))).await;
+            let won = replies.iter().filter(|reply| reply.status == 200).count();
+            let lost = replies.iter().filter(|reply| reply.status == 400).count();
+            assert_eq!((won, lost), (1, CLIENTS - 1));
+        }
+        let tokens = gateway.admin_get("/oauth2_tokens").await.json();
+        assert_eq!(tokens["data"].as_array().unwrap().len(), 5);
+    }
+
+    async fn one_of_many_rotates_a_refresh_token(gateway: Gateway) {
+        let upstream = Upstream::start().await;
+        let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
+        let client = Application::register(&gateway, "client", json!({})).await;
+        for _ in 0..5 {
+            let tokens = api.tokens(&gateway, &client).await;
+            let refresh = tokens["refresh_token"].as_str().unwrap();
+            let replies = join_all((0..CLIENTS).map(|_| api.refresh(&gateway, &client, refresh))).await;
+            let won: Vec<_> = replies.iter().filter(|reply| reply.status == 200).collect();
+            let lost = replies.iter().filter(|reply| reply.status == 400).count();
+            assert_eq!((won.len(), lost), (1, CLIENTS - 1));
+            api.get(&gateway, tokens["access_token"].as_str().unwrap()).await.expect(401);
+            api.get(&gateway, won[0].json()["access_token"].as_str().unwrap()).await.expect(200);
+        }
+    }
+
+    async fn one_of_many_creates_a_unique_name(gateway: Gateway) {
+        let consumer = || gateway.admin(http::Method::POST, "/consumers", json!({"username": "bob"}));
+        let replies = join_all((0..CLIENTS).map(|_| consumer())).await;
+        let count = |status: u16| replies.iter().filter(|reply| reply.status == status).count();
+        assert_eq!((count(201), count(409)), (1, CLIENTS - 1));
+    }
+}

@@ -1,0 +1,272 @@
+//! Access to a protected API (contract oauth2.md §4): where the token may be, the verdicts, the
+//! identity the upstream sees, and what is hidden from it.
+
+use http::Method;
+use serde_json::{Value, json};
+use tollgate_tests::scenario::{Api, Application};
+use tollgate_tests::{Findings, Gateway, Reply, Upstream, raw};
+
+const MISSING: (&str, &str) = ("invalid_request", "The access token is missing");
+const INVALID: (&str, &str) = ("invalid_token", "The access token is invalid or has expired");
+const INVALID_CHALLENGE: &str =
+    "error=\"invalid_token\", error_description=\"The access token is invalid or has expired\"";
+
+type Seen = (u16, Value, Option<String>);
+
+fn seen(reply: &Reply) -> Seen {
+    (reply.status, reply.content(), reply.header("www-authenticate"))
+}
+
+fn missing(challenge: &str) -> Seen {
+    (401, json!({"error": MISSING.0, "error_description": MISSING.1}), Some(challenge.to_owned()))
+}
+
+fn invalid(challenge: &str) -> Seen {
+    (401, json!({"error": INVALID.0, "error_description": INVALID.1}), Some(challenge.to_owned()))
+}
+
+/// A token for `kate` with the scope `email`.
+async fn token(gateway: &Gateway, api: &Api, client: &Application) -> String {
+    api.tokens(gateway, client).await["access_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_found_where_and_in_the_order_written_down() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
+    let client = Application::register(&gateway, "client", json!({})).await;
+    let token = token(&gateway, &api, &client).await;
+    let token = token.as_str();
+    let challenge = format!("Bearer {INVALID_CHALLENGE}");
+    let absent = missing("Bearer");
+    let wrong = invalid(&challenge);
+
+    // Header, query, form, and what is expected; `None` is the upstream's answer.
+    type Row<'a> = (String, Option<&'a str>, Option<&'a str>, Option<Seen>);
+    let rows: Vec<Row<'_>> = vec![
+        (format!("Bearer {token}"), None, None, None),
+        (format!("bearer {token}"), None, None, None),
+        (format!("BEARER {token}"), None, None, None),
+        (format!("token {token}"), None, None, None),
+        (token.to_owned(), None, None, None),
+        (format!("Bearer  {token}"), None, None, None),
+        ("Bearer bogus".to_owned(), None, None, Some(wrong.clone())),
+        ("Basic abc".to_owned(), None, None, Some(wrong.clone())),
+        (format!("Bearer {token} more"), None, None, Some(wrong.clone())),
+        ("-".to_owned(), None, None, Some(absent.clone())),
+        ("-".to_owned(), Some(token), None, None),
+        ("-".to_owned(), Some("bogus"), None, Some(wrong.clone())),
+        ("-".to_owned(), None, Some(token), None),
+        ("-".to_owned(), Some("bogus"), Some(token), None),
+        ("-".to_owned(), Some(token), Some("bogus"), Some(wrong.clone())),
+        ("Bearer bogus".to_owned(), Some(token), None, Some(wrong.clone())),
+        ("Basic abc".to_owned(), None, Some(token), Some(wrong)),
+        (String::new(), Some(token), None, Some(absent)),
+    ];
+    let mut findings = Findings::new();
+    for (header, query, form, expected) in rows {
+        let method = if form.is_some() { Method::POST } else { Method::GET };
+        let mut request = gateway.request(method, "/api/things");
+        if header != "-" {
+            request = request.header("authorization", &header);
+        }
+        if let Some(token) = query {
+            request = request.query(&[("access_token", token)]);
+        }
+        if let Some(token) = form {
+            request = request.form(&[("access_token", token)]);
+        }
+        let reply = gateway.send(request).await;
+        let row = format!("header {header:?}, query {query:?}, form {form:?}");
+        match expected {
+            None => findings.compare(&row, &200, &reply.status),
+            Some(expected) => findings.compare(&row, &expected, &seen(&reply)),
+        }
+    }
+    let twice = gateway.request(Method::GET, "/api/things").query(&[("access_token", token), ("access_token", token)]);
+    findings.compare("access_token twice", &missing("Bearer"), &seen(&gateway.send(twice).await));
+    let json = gateway.request(Method::POST, "/api/things").json(&json!({"access_token": token}));
+    findings.compare("JSON body", &200, &gateway.send(json).await.status);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn challenges_carry_the_realm_and_options_needs_a_token() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    Api::protected(&gateway, "api", &upstream, json!({"realm": "R"})).await;
+    let mut findings = Findings::new();
+    for method in [Method::GET, Method::POST, Method::OPTIONS, Method::DELETE] {
+        let reply = gateway.send(gateway.request(method.clone(), "/api/things")).await;
+        findings.compare(&format!("{method} without"), &missing("Bearer realm=\"R\""), &seen(&reply));
+        let reply = gateway.send(gateway.request(method.clone(), "/api/things").bearer_auth("bogus")).await;
+        let challenge = format!("Bearer realm=\"R\", {INVALID_CHALLENGE}");
+        findings.compare(&format!("{method} with an unknown token"), &invalid(&challenge), &seen(&reply));
+    }
+    for token in ["\u{1}", "a\"b", "%00", "'; DROP TABLE x; --", &"a".repeat(4000)] {
+        let reply = gateway.send(gateway.request(Method::GET, "/api/things").query(&[("access_token", token)])).await;
+        findings.compare(&format!("hostile token {token:.20?}"), &401, &reply.status);
+    }
+    findings.compare("nothing reached the upstream", &0, &upstream.requests());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_header_may_carry_the_token_and_the_client() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let config = json!({"auth_header_name": "custom_header"});
+    let api = Api::protected(&gateway, "api", &upstream, config).await;
+    let client = Application::register(&gateway, "client", json!({})).await;
+    let token = token(&gateway, &api, &client).await;
+    let request = gateway.request(Method::GET, "/api/things").header("custom-header", format!("Bearer {token}"));
+    gateway.send(request).await.expect(200);
+    api.get(&gateway, &token).await.expect(401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upstream_sees_who_asks_and_never_who_the_client_says() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
+    Api::open(&gateway, "open", &upstream).await;
+    let client = Application::register(&gateway, "client", json!({})).await;
+    let token = token(&gateway, &api, &client).await;
+    const NAMES: [&str; 7] = [
+        "x-consumer-id",
+        "x-consumer-custom-id",
+        "x-consumer-username",
+        "x-credential-identifier",
+        "x-authenticated-scope",
+        "x-authenticated-userid",
+        "x-anonymous-consumer",
+    ];
+    let consumer = client.credential["consumer"]["id"].clone();
+    let identity =
+        [consumer, json!("client-custom"), json!("client"), json!(client.id()), json!("email"), json!("kate")];
+    let nobody = vec![Value::Null; NAMES.len()];
+    let somebody: Vec<Value> = identity.into_iter().map(|value| json!([value])).chain([Value::Null]).collect();
+
+    // Everything that folds to an identity header: any case, underscores, twice, named in Connection.
+    let connection = format!("close, {}", NAMES.join(", "));
+    let mut forged = vec![("Connection".to_owned(), connection)];
+    for name in NAMES {
+        forged.push((name.to_owned(), "forged".to_owned()));
+        forged.push((name.to_uppercase(), "forged".to_owned()));
+        forged.push((name.replace('-', "_"), "forged".to_owned()));
+        forged.push((name.replacen('-', "_", 1), "forged".to_owned()));
+    }
+    let mut findings = Findings::new();
+    let bearer = format!("Bearer {token}");
+    for (path, expected) in [("/api/things", somebody), ("/open/things", nobody)] {
+        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {bearer}\r\n", gateway.http);
+        for (name, value) in &forged {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("an answer");
+        let headers = reply.content()["headers"].clone();
+        let got: Vec<_> = NAMES.iter().map(|name| headers[*name].clone()).collect();
+        findings.compare(path, &(200, expected), &(reply.status, got));
+        let check = if headers.to_string().contains("forged") { Err(headers.to_string()) } else { Ok(()) };
+        findings.check(&format!("{path}: nothing forged"), check);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anonymous_stands_in_for_whoever_fails() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let stranger = gateway.create("/consumers", json!({"username": "stranger"})).await;
+    let by_id = Api::protected(&gateway, "byid", &upstream, json!({"anonymous": stranger["id"]})).await;
+    let by_name = Api::protected(&gateway, "byname", &upstream, json!({"anonymous": "stranger"})).await;
+    let nobody = Api::protected(&gateway, "nobody", &upstream, json!({"anonymous": "nobody-there"})).await;
+    let client = Application::register(&gateway, "client", json!({})).await;
+    let mut findings = Findings::new();
+    for api in [&by_id, &by_name] {
+        for token in [None, Some("bogus")] {
+            let mut request = gateway.request(Method::GET, &format!("/{}/things", api.name));
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            let reply = gateway.send(request).await;
+            let headers = &reply.content()["headers"];
+            let got =
+                ["x-consumer-username", "x-anonymous-consumer", "x-credential-identifier", "x-authenticated-userid"]
+                    .map(|name| headers[name].clone());
+            let expected = [json!(["stranger"]), json!(["true"]), Value::Null, Value::Null];
+            findings.compare(&format!("{} with {token:?}", api.name), &(200, expected), &(reply.status, got));
+        }
+        let token = token(&gateway, api, &client).await;
+        let headers = api.get(&gateway, &token).await.content()["headers"].clone();
+        let got = (headers["x-consumer-username"].clone(), headers["x-anonymous-consumer"].clone());
+        findings.compare(&format!("{} with a good token", api.name), &(json!(["client"]), Value::Null), &got);
+    }
+    let reply = gateway.send(gateway.request(Method::GET, "/nobody/things")).await;
+    let message = "anonymous consumer nobody-there is configured but doesn't exist";
+    findings.compare(&nobody.name, &(500, json!(message)), &(reply.status, reply.content()["message"].clone()));
+    let fields: Vec<String> =
+        reply.content().as_object().map(|body| body.keys().cloned().collect()).unwrap_or_default();
+    findings.compare("its body", &vec!["message".to_owned(), "request_id".to_owned()], &fields);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hidden_credentials_do_not_reach_the_upstream() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&gateway, "api", &upstream, json!({"hide_credentials": true})).await;
+    let shown = Api::protected(&gateway, "shown", &upstream, json!({})).await;
+    let client = Application::register(&gateway, "client", json!({})).await;
+    let token = token(&gateway, &api, &client).await;
+    let mut findings = Findings::new();
+
+    let seen = api.get(&gateway, &token).await.content();
+    findings.compare("header", &Value::Null, &seen["headers"]["authorization"]);
+    let query = format!("/api/things?z=1&access_token={token}&a=2");
+    let seen = gateway.send(gateway.request(Method::GET, &query)).await.content();
+    findings.compare("query", &json!("/things?a=2&z=1"), &seen["uri"]);
+    let only = format!("/api/things?access_token={token}");
+    let seen = gateway.send(gateway.request(Method::GET, &only)).await.content();
+    findings.compare("nothing but the token", &json!("/things"), &seen["uri"]);
+    let form = gateway.request(Method::POST, "/api/things").form(&[("z", "1"), ("access_token", &token), ("a", "2")]);
+    let seen = gateway.send(form).await.content();
+    findings.compare("form", &json!("a=2&z=1"), &seen["body"]);
+    let raw = gateway.request(Method::GET, "/api/things").header("authorization", &token);
+    let seen = gateway.send(raw).await.content();
+    findings.compare("a raw header stays", &json!([token]), &seen["headers"]["authorization"]);
+    let document = json!({"access_token": token});
+    let seen = gateway.send(gateway.request(Method::POST, "/api/things").json(&document)).await.content();
+    findings.compare("JSON stays", &json!(document.to_string()), &seen["body"]);
+
+    let own = self::token(&gateway, &shown, &client).await;
+    let seen = shown.get(&gateway, &own).await.content();
+    findings.compare("shown", &json!([format!("Bearer {own}")]), &seen["headers"]["authorization"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_endpoints_are_recognised_by_the_end_of_the_path() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    Api::protected(&gateway, "api", &upstream, json!({})).await;
+    let mut findings = Findings::new();
+    // 400 is an endpoint's refusal, 401 the guard's.
+    for (path, status) in [
+        ("/api/oauth2/token", 400),
+        ("/api/oauth2/token/", 400),
+        ("/api/a/b/oauth2/token", 400),
+        ("/api//oauth2//token", 400),
+        ("/api/x/../oauth2/token", 400),
+        ("/api/oauth2/%74oken", 400),
+        ("/api/oauth2/authorize", 400),
+        ("/api/oauth2/authorize/", 400),
+        ("/apioauth2/token", 401),
+        ("/api/xoauth2/token", 401),
+        ("/api/oauth2/TOKEN", 401),
+        ("/api/oauth2/tokens", 401),
+        ("/api/oauth2/token/x", 401),
+        ("/api/oauth2", 401),
+    ] {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("an answer");
+        findings.compare(path, &status, &reply.status);
+    }
+}

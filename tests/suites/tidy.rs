@@ -1,0 +1,197 @@
+//! Rules of the repository that no compiler checks.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tollgate_tests::{Findings, program, repository};
+
+/// Every file of the repository below `folder` whose name ends so, as a path from the root.
+fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(&repository().join(folder), &mut found);
+    found.retain(|path| path.to_string_lossy().ends_with(ending));
+    found.iter().map(|path| path.strip_prefix(repository()).unwrap().to_owned()).collect()
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    const OTHERS: [&str; 5] = ["target", ".git", ".quickstart", "node_modules", "__pycache__"];
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            if !OTHERS.iter().any(|other| name == *other) {
+                walk(&path, found);
+            }
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The package names a manifest depends on, in any section.
+fn dependencies(manifest: &str) -> BTreeSet<&str> {
+    let mut inside = false;
+    let mut names = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.ends_with("dependencies]");
+        } else if inside && let Some((name, _)) = line.split_once(['.', ' ', '=']) {
+            names.insert(name);
+        }
+    }
+    names
+}
+
+#[test]
+fn dependencies_point_inward() {
+    // Who may name whom among the workspace's own crates.
+    let allowed: [(&str, &[&str]); 8] = [
+        ("gateway/core", &[]),
+        ("gateway/store", &["tollgate-core"]),
+        ("gateway/router", &["tollgate-core"]),
+        ("gateway/admin", &["tollgate-core"]),
+        (
+            "gateway/server",
+            &["tollgate-core", "tollgate-store", "tollgate-router", "tollgate-admin", "tollgate-oauth2"],
+        ),
+        ("gateway/quickstart", &[]),
+        ("plugins/oauth2", &["tollgate-core", "tollgate-store"]),
+        ("tests", &["tollgate-quickstart"]),
+    ];
+    let mut findings = Findings::new();
+    for (folder, allowed) in allowed {
+        let manifest = read(&Path::new(folder).join("Cargo.toml"));
+        let wrong: Vec<_> = dependencies(&manifest)
+            .into_iter()
+            .filter(|name| name.starts_with("tollgate") && !allowed.contains(name))
+            .collect();
+        findings.compare(folder, &Vec::<&str>::new(), &wrong);
+    }
+}
+
+#[test]
+fn pingora_and_the_drivers_are_named_where_they_may_be() {
+    const DRIVERS: [&str; 5] =
+        ["rusqlite", "tokio-postgres", "deadpool-postgres", "postgres-openssl", "postgres-types"];
+    let mut findings = Findings::new();
+    for manifest in files("gateway", "Cargo.toml")
+        .into_iter()
+        .chain(files("plugins", "Cargo.toml"))
+        .chain(files("tests", "Cargo.toml"))
+    {
+        let folder = manifest.parent().unwrap().to_string_lossy().into_owned();
+        let text = read(&manifest);
+        let names = dependencies(&text);
+        if folder != "gateway/server" {
+            let wrong: Vec<_> = names.iter().filter(|name| name.starts_with("pingora")).collect();
+            findings.compare(&format!("{folder}: pingora"), &Vec::<&&str>::new(), &wrong);
+        }
+        if folder != "gateway/store" && !folder.starts_with("plugins/") {
+            let wrong: Vec<_> = names.iter().filter(|name| DRIVERS.contains(name)).collect();
+            findings.compare(&format!("{folder}: drivers"), &Vec::<&&str>::new(), &wrong);
+        }
+    }
+    for source in files("plugins", ".rs") {
+        let path = source.to_string_lossy().into_owned();
+        if !path.contains("/src/store") && !path.contains("/tests/") {
+            let text = read(&source);
+            let wrong: Vec<_> = ["rusqlite::", "tokio_postgres::", "deadpool_postgres::"]
+                .into_iter()
+                .filter(|name| text.contains(name))
+                .collect();
+            findings.compare(&path, &Vec::<&str>::new(), &wrong);
+        }
+    }
+}
+
+#[test]
+fn every_configuration_file_is_valid() {
+    let mut findings = Findings::new();
+    for file in files("conf", ".yaml") {
+        let mut command = Command::new(program("tollgate"));
+        std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_")).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
+        let output = command.args(["check", "--config"]).arg(repository().join(&file)).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        findings.check(&file.display().to_string(), if output.status.success() { Ok(()) } else { Err(told) });
+    }
+}
+
+#[test]
+fn every_statement_is_used_and_says_why() {
+    let sources: String =
+        files("gateway", ".rs").iter().chain(&files("plugins", ".rs")).map(|path| read(path)).collect();
+    let mut findings = Findings::new();
+    for file in files("sql", ".sql") {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let row = file.display().to_string();
+        findings.check(&row, if sources.contains(&name) { Ok(()) } else { Err("no source names it".to_owned()) });
+        let commented = read(&file).trim_start().starts_with("--");
+        findings.check(&row, if commented { Ok(()) } else { Err("it does not begin with a comment".to_owned()) });
+    }
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let mut findings = Findings::new();
+    for document in files("", ".md") {
+        let text = read(&document);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            let local = link.split('#').next().unwrap_or_default();
+            if local.is_empty() || local.contains("://") || local.starts_with("mailto:") {
+                continue;
+            }
+            let target = repository().join(&document).parent().unwrap().join(local);
+            let row = format!("{}: {link}", document.display());
+            findings.check(&row, if target.exists() { Ok(()) } else { Err("leads nowhere".to_owned()) });
+        }
+    }
+}
+
+#[test]
+fn commands_in_the_readme_exist() {
+    let readme = read(Path::new("README.md"));
+    let script = read(Path::new("dev"));
+    let help = Command::new(program("tollgate")).arg("--help").output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let mut findings = Findings::new();
+    for line in readme.lines().map(|line| line.trim_start_matches(['$', ' '])) {
+        let mut words = line.split_whitespace();
+        let (program, command) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        match program {
+            "./dev" => {
+                let there =
+                    script.contains(&format!("\n    {command}) ")) || script.contains(&format!("| {command}) "));
+                findings.check(line, if there { Ok(()) } else { Err("./dev does not know it".to_owned()) });
+            }
+            "tollgate" => {
+                let there = help.lines().any(|line| line.trim_start().starts_with(command));
+                findings.check(line, if there { Ok(()) } else { Err("tollgate does not know it".to_owned()) });
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn text_files_end_in_one_line_break_and_no_line_in_a_blank() {
+    let mut findings = Findings::new();
+    for ending in [".rs", ".toml", ".md", ".sql", ".yaml", ".css", ".py", "dev", "ci/run"] {
+        for file in files("", ending) {
+            let text = read(&file);
+            let row = file.display().to_string();
+            let ended = text.ends_with('\n') && !text.ends_with("\n\n");
+            findings.check(&row, if ended { Ok(()) } else { Err("its end".to_owned()) });
+            let blank = text.lines().position(|line| line.ends_with([' ', '\t']));
+            findings.check(&row, blank.map_or(Ok(()), |line| Err(format!("line {}", line + 1))));
+        }
+    }
+}
