@@ -35,13 +35,13 @@ fn read(path: &Path) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The package names a manifest depends on, in any section.
+/// The package names a manifest depends on; what its tests use may point anywhere.
 fn dependencies(manifest: &str) -> BTreeSet<&str> {
     let mut inside = false;
     let mut names = BTreeSet::new();
     for line in manifest.lines() {
         if line.starts_with('[') {
-            inside = line.ends_with("dependencies]");
+            inside = line.ends_with("dependencies]") && line != "[dev-dependencies]";
         } else if inside && let Some((name, _)) = line.split_once(['.', ' ', '=']) {
             names.insert(name);
         }

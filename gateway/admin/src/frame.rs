@@ -31,7 +31,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
     Router::new().fallback(serve).with_state(state)
 }
 
-async fn serve(State(state): State<Arc<AdminState>>, request: Request<Body>) -> Response {
+pub(crate) async fn serve(State(state): State<Arc<AdminState>>, request: Request<Body>) -> Response {
     let begin = Instant::now();
     let head = if request.method() == Method::HEAD { Head::Only } else { Head::AndBody };
     let origin = request.headers().get(ORIGIN).cloned().unwrap_or(HeaderValue::from_static("*"));

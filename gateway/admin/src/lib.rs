@@ -33,6 +33,8 @@ mod resource;
 mod schemas;
 mod state;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 pub use frame::router;
 pub use memory::{Memory, MemoryRegion, MemoryWorker};

@@ -37,21 +37,74 @@ impl Hasher for FastHasher {
     }
 }
 
-/// The hash of a text that grows at its end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RollingHash(u64);
+/// Hashes of longer and longer beginnings of a text, in one pass.
+#[derive(Debug)]
+pub(crate) struct PrefixHashes<'t> {
+    text: &'t [u8],
+    /// The hash of the whole words before `done`.
+    words: u64,
+    done: usize,
+}
 
-impl RollingHash {
-    /// The hash of nothing.
-    pub(crate) const EMPTY: Self = Self(FACTOR);
-
-    /// The hash of the text with these bytes behind it, however it is cut into pieces.
-    pub(crate) fn extend(self, bytes: &[u8]) -> Self {
-        Self(bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
+impl<'t> PrefixHashes<'t> {
+    /// Of this text.
+    pub(crate) fn new(text: &'t [u8]) -> Self {
+        Self { text, words: FACTOR, done: 0 }
     }
 
-    /// The value so far.
-    pub(crate) fn value(self) -> u64 {
-        self.0
+    /// The hash of the first `length` bytes, if there are as many. To be asked in ascending order.
+    pub(crate) fn next(&mut self, length: usize) -> Option<u64> {
+        if length > self.text.len() {
+            return None;
+        }
+        while self.done + 8 <= length {
+            self.words = step(self.words, self.word());
+            self.done += 8;
+        }
+        let over = length - self.done;
+        let tail = self.word() & !(u64::MAX << (8 * over));
+        Some(step(self.words ^ tail, over as u64))
+    }
+
+    /// The next eight bytes, zeros where the text ends.
+    fn word(&self) -> u64 {
+        let rest = self.text.get(self.done..).unwrap_or_default();
+        match rest.first_chunk::<8>() {
+            Some(word) => u64::from_le_bytes(*word),
+            None => rest.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
+        }
+    }
+}
+
+/// The hash of a whole text, as [`PrefixHashes`] has it.
+pub(crate) fn hash_of(text: &[u8]) -> u64 {
+    PrefixHashes::new(text).next(text.len()).unwrap_or_default()
+}
+
+fn step(hash: u64, word: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(FACTOR);
+    product ^ (product >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_hashes_like_the_text_it_is() {
+        let text = b"/service-17/api/items/4711";
+        let mut hashes = PrefixHashes::new(text);
+        for length in 0..=text.len() {
+            assert_eq!(hashes.next(length), Some(hash_of(&text[..length])), "{length}");
+        }
+        assert_eq!(hashes.next(text.len() + 1), None);
+    }
+
+    #[test]
+    fn beginnings_of_different_lengths_differ() {
+        let text = [0; 64];
+        let mut hashes = PrefixHashes::new(&text);
+        let all: std::collections::HashSet<_> = (0..=64).map(|length| hashes.next(length)).collect();
+        assert_eq!(all.len(), 65);
     }
 }

@@ -5,8 +5,12 @@
 //! could cover it and "any host", and there under the prefixes of its path. What is found is a
 //! superset of what matches: every candidate is still checked whole, so hashes may collide.
 
+use std::collections::BTreeMap;
+
+use smallvec::SmallVec;
+
 use crate::criteria::Query;
-use crate::fast_hash::{FastMap, RollingHash};
+use crate::fast_hash::{FastMap, PrefixHashes, hash_of};
 use crate::host::NamePattern;
 
 /// A matcher's position in priority order; smaller is tried first.
@@ -42,8 +46,22 @@ enum PathIndex {
     /// All of them, in order.
     Few(Box<[Rank]>),
     /// By the hash of the prefix, for each of the lengths that occur, ascending.
-    Many { lengths: Box<[usize]>, by_prefix: FastMap<u64, Box<[Rank]>> },
+    Many { lengths: Box<[Length]>, filter: Filter, by_prefix: FastMap<u64, Ranks> },
 }
+
+type Ranks = SmallVec<[Rank; 4]>;
+
+/// A length of prefixes, and a first sieve: the bytes that any of them ends in.
+#[derive(Debug)]
+struct Length {
+    bytes: usize,
+    last: [bool; 256],
+}
+
+/// Which hashes are not in a table: most lengths lead nowhere, and this stays in the nearest cache
+/// when the table is too large for it.
+#[derive(Debug)]
+struct Filter(Box<[u64]>);
 
 impl IndexBuilder {
     /// Files a matcher under a host (`None`: any) and a path prefix.
@@ -80,19 +98,64 @@ impl PathsBuilder {
         if ranks.len() <= FEW {
             return PathIndex::Few(ranks.into());
         }
-        let mut lengths: Vec<usize> = self.0.iter().map(|(prefix, _)| prefix.len()).collect();
-        lengths.sort_unstable();
-        lengths.dedup();
-        let mut by_prefix: FastMap<u64, Vec<Rank>> = FastMap::default();
+        let lengths = Length::all_of(self.0.iter().map(|(prefix, _)| prefix.as_bytes()));
+        let mut by_prefix: FastMap<u64, Ranks> = FastMap::default();
         for (prefix, rank) in self.0 {
-            by_prefix.entry(RollingHash::EMPTY.extend(prefix.as_bytes()).value()).or_default().push(rank);
+            by_prefix.entry(hash_of(prefix.as_bytes())).or_default().push(rank);
         }
-        let by_prefix = by_prefix.into_iter().map(|(hash, mut ranks)| {
+        for ranks in by_prefix.values_mut() {
             ranks.sort_unstable();
             ranks.dedup();
-            (hash, ranks.into())
-        });
-        PathIndex::Many { lengths: lengths.into(), by_prefix: by_prefix.collect() }
+            ranks.shrink_to_fit();
+        }
+        let filter = Filter::of(by_prefix.keys().copied());
+        PathIndex::Many { lengths, filter, by_prefix }
+    }
+}
+
+impl Length {
+    /// Those that occur, ascending.
+    fn all_of<'p>(prefixes: impl Iterator<Item = &'p [u8]>) -> Box<[Self]> {
+        let mut lengths: BTreeMap<usize, [bool; 256]> = BTreeMap::new();
+        for prefix in prefixes {
+            let last = lengths.entry(prefix.len()).or_insert([prefix.is_empty(); 256]);
+            if let Some(seen) = prefix.last().and_then(|byte| last.get_mut(usize::from(*byte))) {
+                *seen = true;
+            }
+        }
+        lengths.into_iter().map(|(bytes, last)| Self { bytes, last }).collect()
+    }
+
+    /// Whether the path's beginning of this length ends like any of the prefixes.
+    fn may_end(&self, path: &[u8]) -> bool {
+        let byte = self.bytes.checked_sub(1).and_then(|at| path.get(at)).copied().unwrap_or_default();
+        self.last.get(usize::from(byte)).is_some_and(|seen| *seen)
+    }
+}
+
+impl Filter {
+    /// Of 16 bits and more a hash, one is set: one in 16 is looked up in vain, at most.
+    fn of(hashes: impl ExactSizeIterator<Item = u64>) -> Self {
+        let mut words = vec![0; (hashes.len() / 4).next_power_of_two()];
+        for hash in hashes {
+            if let Some((word, bit)) =
+                Self::place(words.len(), hash).and_then(|(at, bit)| Some((words.get_mut(at)?, bit)))
+            {
+                *word |= bit;
+            }
+        }
+        Self(words.into())
+    }
+
+    fn may_hold(&self, hash: u64) -> bool {
+        let place = Self::place(self.0.len(), hash);
+        place.and_then(|(at, bit)| Some(self.0.get(at)? & bit != 0)).unwrap_or(false)
+    }
+
+    /// A word, and a bit in it.
+    fn place(words: usize, hash: u64) -> Option<(usize, u64)> {
+        let at = usize::try_from(hash >> 6).ok()? & (words - 1);
+        Some((at, 1 << (hash & 63)))
     }
 }
 
@@ -119,17 +182,17 @@ impl Index {
 
 impl PathIndex {
     fn candidates<'i>(&'i self, path: &[u8], visit: &mut impl FnMut(&'i [Rank])) {
-        let (lengths, by_prefix) = match self {
+        let (lengths, filter, by_prefix) = match self {
             Self::Few(ranks) => return visit(ranks),
-            Self::Many { lengths, by_prefix } => (lengths, by_prefix),
+            Self::Many { lengths, filter, by_prefix } => (lengths, filter, by_prefix),
         };
-        let mut hash = RollingHash::EMPTY;
-        let mut done = 0;
-        for length in lengths {
-            let Some(piece) = path.get(done..*length) else { break };
-            hash = hash.extend(piece);
-            done = *length;
-            if let Some(ranks) = by_prefix.get(&hash.value()) {
+        let mut hashes = PrefixHashes::new(path);
+        for length in lengths.iter().take_while(|length| length.bytes <= path.len()) {
+            if length.may_end(path)
+                && let Some(hash) = hashes.next(length.bytes)
+                && filter.may_hold(hash)
+                && let Some(ranks) = by_prefix.get(&hash)
+            {
                 visit(ranks);
             }
         }
@@ -165,6 +228,18 @@ pub(crate) fn literal_prefix(pattern: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_filter_lets_every_hash_of_the_table_through() {
+        for count in [0_u64, 1, 5, 1000] {
+            let hash = |n: u64| hash_of(format!("/route-{n}/").as_bytes());
+            let hashes: Vec<u64> = (0..count).map(hash).collect();
+            let filter = Filter::of(hashes.iter().copied());
+            assert!(hashes.iter().all(|hash| filter.may_hold(*hash)));
+            let in_vain = (count..2 * count).filter(|n| filter.may_hold(hash(*n))).count();
+            assert!(in_vain as u64 <= count / 10 + 1, "{in_vain} of {count}");
+        }
+    }
 
     #[test]
     fn the_literal_prefix_is_never_too_long() {

@@ -90,13 +90,13 @@ impl Node for ThisNode {
     }
 
     fn connections(&self) -> Connections {
-        let seen = self.metrics.connections();
+        let seen = self.metrics.traffic();
         Connections {
             accepted: seen.accepted,
-            active: seen.active,
+            active: seen.under_way,
             handled: seen.accepted,
             reading: 0,
-            writing: seen.active,
+            writing: seen.under_way,
             waiting: 0,
             requests: seen.requests,
         }

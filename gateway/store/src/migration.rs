@@ -40,9 +40,7 @@ macro_rules! migration {
 }
 
 /// All of them, in order.
-pub const MIGRATIONS: &[Migration] = &[
-    migration!(1, "entities", "0001_entities.sql"),
-];
+pub const MIGRATIONS: &[Migration] = &[migration!(1, "entities", "0001_entities.sql")];
 
 /// Why the schema cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +138,8 @@ impl<'o> Migrations<'o> {
     pub async fn status(&self) -> Result<Status, MigrationError> {
         match Location::parse(&self.options.url)? {
             Location::Postgres => postgres::status(&Connector::parse(self.options)?).await,
+            // Opening would create the file.
+            Location::Sqlite(path) if !path.exists() => compare(&[], |_| String::new()),
             Location::Sqlite(path) => blocking(move || sqlite::status(&open(&path)?)).await,
         }
     }

@@ -12,15 +12,15 @@ pub struct Statement {
     pub sqlite: &'static str,
 }
 
-/// Takes a statement from its two files: `statement!("entity/insert.sql")`.
+/// Takes a statement from its two files: `statement!("entity/insert.sql")`. For crates two folders
+/// below the root of the repository.
+#[macro_export]
 macro_rules! statement {
     ($file:literal) => {
-        $crate::statement::Statement {
+        $crate::Statement {
             name: $file,
-            postgres: include_str!(concat!("../../../sql/postgres/", $file)),
-            sqlite: include_str!(concat!("../../../sql/sqlite/", $file)),
+            postgres: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/postgres/", $file)),
+            sqlite: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/sqlite/", $file)),
         }
     };
 }
-
-pub(crate) use statement;

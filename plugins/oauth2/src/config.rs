@@ -219,9 +219,13 @@ pub(crate) mod tests {
 
     #[test]
     fn durations_are_whole_seconds_or_for_ever() {
-        for (number, expected) in
-            [(json!(-5), None), (json!(0), None), (json!(0.2), Some(1)), (json!(60), Some(60)), (json!(1e300), Some(2_147_483_647))]
-        {
+        for (number, expected) in [
+            (json!(-5), None),
+            (json!(0), None),
+            (json!(0.2), Some(1)),
+            (json!(60), Some(60)),
+            (json!(1e300), Some(2_147_483_647)),
+        ] {
             let config = config(&json!({"token_expiration": number}));
             assert_eq!(config.token_expiration, expected.map(Duration::from_secs), "{number}");
         }

@@ -104,9 +104,7 @@ impl Refusal {
                 ("invalid_request", format!("{name} must not be repeated").into(), "parameter_repeated")
             }
             Self::NotText(name) => ("invalid_request", format!("{name} is not a string").into(), "parameter_not_text"),
-            Self::ProvisionKey => {
-                ("invalid_provision_key", "Invalid provision_key".into(), "provision_key_invalid")
-            }
+            Self::ProvisionKey => ("invalid_provision_key", "Invalid provision_key".into(), "provision_key_invalid"),
             Self::MissingUserid => {
                 ("invalid_authenticated_userid", "Missing authenticated_userid parameter".into(), "userid_missing")
             }
@@ -258,12 +256,7 @@ mod tests {
                 "invalid_request",
                 "code_challenge is required when code_method is present",
             ),
-            (
-                Refusal::ChallengeMethod,
-                400,
-                "invalid_request",
-                "code_challenge_method is not supported, must be S256",
-            ),
+            (Refusal::ChallengeMethod, 400, "invalid_request", "code_challenge_method is not supported, must be S256"),
             (
                 Refusal::MissingChallenge(ClientType::Public),
                 400,
@@ -288,12 +281,7 @@ mod tests {
                 "code_verifier is required for PKCE authorization requests",
             ),
             (Refusal::VerifierNotText, 400, "invalid_request", "code_verifier is not a string"),
-            (
-                Refusal::VerifierLength,
-                400,
-                "invalid_request",
-                "code_verifier must be between 43 and 128 characters",
-            ),
+            (Refusal::VerifierLength, 400, "invalid_request", "code_verifier must be between 43 and 128 characters"),
             (Refusal::VerifierMismatch, 400, "invalid_grant", "Invalid code"),
         ] {
             let terms = refusal.terms();

@@ -117,9 +117,11 @@ pub fn render(text: &str) -> Option<HeaderValue> {
 
 const SHARDS: usize = 64;
 
+type InUse<T> = HashMap<Uuid, Weak<T>>;
+
 /// Objects in use, by id.
 struct Shared<T> {
-    shards: Box<[Mutex<HashMap<Uuid, Weak<T>>>]>,
+    shards: Box<[Mutex<InUse<T>>]>,
 }
 
 impl<T: Ends> Shared<T> {
@@ -162,7 +164,7 @@ impl<T: Ends> Shared<T> {
         }
     }
 
-    fn lock(&self, id: Uuid) -> MutexGuard<'_, HashMap<Uuid, Weak<T>>> {
+    fn lock(&self, id: Uuid) -> MutexGuard<'_, InUse<T>> {
         let index = usize::try_from(head(id) % SHARDS as u64).unwrap_or_default();
         #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)

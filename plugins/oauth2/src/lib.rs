@@ -5,18 +5,37 @@
 //!
 //! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] knows what it is,
 //!   [`facts`] who it belongs to, [`challenge`] how to refuse it.
+//! - [`endpoint`]: the authorization server. [`client`] tells who asks, [`grant`] what they get, by the
+//!   rules of [`pkce`], [`scope`] and [`redirect_uri`]; [`error`] how they are refused.
+//! - [`config`], [`profile`]: what an instance is configured to do and to permit.
 //! - [`token`]: the shape of tokens and their digests.
 //! - [`store`]: the port to the database and its two adapters.
 
 pub mod arguments;
 pub mod cache;
 pub mod challenge;
+pub mod client;
+pub mod client_secret;
+pub mod config;
+pub mod credentials;
+pub mod endpoint;
 pub mod entity;
+pub mod error;
 pub mod facts;
 pub mod flight;
 pub mod generation;
+pub mod grant;
 pub mod guard;
+pub mod listener;
 pub mod metrics;
+pub mod pkce;
+pub mod plugin;
 pub mod presented;
+pub mod profile;
+pub mod redirect_uri;
+pub mod scope;
 pub mod store;
 pub mod token;
+pub mod token_collection;
+
+pub use plugin::{Deps, NAME, OAuth2, Settings, StartError};

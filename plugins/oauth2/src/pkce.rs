@@ -59,12 +59,7 @@ pub fn challenge(
 }
 
 /// Steps 2 and 3: whether the verifier is that of the code.
-pub fn verify(
-    config: &Config,
-    client: &Credential,
-    code: &Code,
-    verifier: Option<&Parameter>,
-) -> Result<(), Refusal> {
+pub fn verify(config: &Config, client: &Credential, code: &Code, verifier: Option<&Parameter>) -> Result<(), Refusal> {
     if code.challenge_method.is_none() && !is_required(config, client) {
         let surplus = verifier.is_some() && config.profile.verifier_without_challenge == Permission::Refused;
         return if surplus { Err(Refusal::VerifierMismatch) } else { Ok(()) };
@@ -153,8 +148,18 @@ mod tests {
             ("none", Public, json!({}), Ok(None)),
             ("none", Public, json!({"code_challenge_method": "S256"}), Err(Refusal::MethodWithoutChallenge)),
             ("lax", Public, json!({"code_method": "S256"}), required(Public)),
-            ("lax", Public, json!({"code_challenge": CHALLENGE, "code_challenge_method": "plain"}), Err(Refusal::ChallengeMethod)),
-            ("lax", Public, json!({"code_challenge": CHALLENGE, "code_challenge_method": 256}), Err(Refusal::ChallengeMethod)),
+            (
+                "lax",
+                Public,
+                json!({"code_challenge": CHALLENGE, "code_challenge_method": "plain"}),
+                Err(Refusal::ChallengeMethod),
+            ),
+            (
+                "lax",
+                Public,
+                json!({"code_challenge": CHALLENGE, "code_challenge_method": 256}),
+                Err(Refusal::ChallengeMethod),
+            ),
             ("lax", Public, json!({"code_challenge": CHALLENGE, "code_challenge_method": "s256"}), kept()),
             ("lax", Public, json!({"code_challenge": CHALLENGE}), kept()),
             ("lax", Public, json!({"code_challenge": format!("{standard}=")}), kept()),

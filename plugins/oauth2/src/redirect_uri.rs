@@ -68,9 +68,9 @@ fn merged(query: &str, parameters: &[(&str, String)]) -> String {
     for (name, value) in parameters {
         by_key.insert(name.as_bytes().to_vec(), vec![Some(value.as_bytes().to_vec())]);
     }
-    arguments::write(by_key.iter().flat_map(|(key, values)| {
-        values.iter().map(|value| (key.as_slice(), value.as_deref()))
-    }))
+    arguments::write(
+        by_key.iter().flat_map(|(key, values)| values.iter().map(|value| (key.as_slice(), value.as_deref()))),
+    )
 }
 
 /// A URI cut at its first `?` and `#`.
@@ -115,7 +115,8 @@ mod tests {
         for uri in ["http://google.test/kong?foo=bar", "https://a.test", "myapp://cb", "http://[::1]:8080/cb"] {
             assert_eq!(check(&json!(uri)), Ok(()), "{uri}");
         }
-        for uri in ["", "not a url", "custom:/cb", "urn:ietf:wg:oauth:2.0:oob", "http://", "http:///cb", "//a.test", "/cb"]
+        for uri in
+            ["", "not a url", "custom:/cb", "urn:ietf:wg:oauth:2.0:oob", "http://", "http:///cb", "//a.test", "/cb"]
         {
             assert_eq!(check(&json!(uri)), Err(format!("cannot parse '{uri}'")));
         }
@@ -164,7 +165,8 @@ mod tests {
 
     #[test]
     fn native_apps_may_listen_on_any_loopback_port_rfc8252_7_3() {
-        let registered = ["http://127.0.0.1/cb".to_owned(), "http://[::1]:1/cb".to_owned(), "http://a.test/cb".to_owned()];
+        let registered =
+            ["http://127.0.0.1/cb".to_owned(), "http://[::1]:1/cb".to_owned(), "http://a.test/cb".to_owned()];
         for (uri, accepted) in [
             ("http://127.0.0.1:54321/cb", true),
             ("http://[::1]:54321/cb", true),

@@ -44,8 +44,8 @@ CREATE TABLE entity_tags (
     PRIMARY KEY (kind, tag, id),
     FOREIGN KEY (kind, id) REFERENCES entities (kind, id) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX entity_tags_owner ON entity_tags (kind, id);
--- For the list of all tags, whatever the kind.
+-- For the lists of all tags and of one, whatever the kind.
+CREATE INDEX entity_tags_owner ON entity_tags (id, tag, kind);
 CREATE INDEX entity_tags_tag ON entity_tags (tag, id, kind);
 
 -- The change feed, for a second process on the same file, such as an import. There is one writer

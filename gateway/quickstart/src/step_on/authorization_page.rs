@@ -202,7 +202,7 @@ fn log_in_form(session: &Session<User>, query: &str) -> Markup {
 fn consent_form(session: &Session<User>, user: &str, application: &Checked, request: &Request, query: &str) -> Markup {
     let scopes: Vec<&str> = request.scope.as_deref().unwrap_or_default().split_whitespace().collect();
     html! {
-        p { "You are logged in as " strong #user { (user) } ". " (switch_user(session, query)) }
+        div.line { p { "You are logged in as " strong #user { (user) } "." } (switch_user(session, query)) }
         p { strong #application { (application.name) } " would like to:" }
         ul #scopes { @for scope in &scopes { li { (meaning(scope)) " (" code { (scope) } ")" } } }
         @if scopes.is_empty() { p { "It asks for nothing in particular." } }

@@ -5,13 +5,13 @@
 
 use http::StatusCode;
 use http::header::HOST;
+use pingora::http::RequestHeader;
 use pingora_core::Result;
-use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tollgate_core::reply::Reply;
 use tollgate_router::path::normalize;
 
-use super::client::{self, Client};
+use super::client::{self, Origin};
 use super::framing::{self, Refusal};
 use super::reply::Answer;
 use super::{Settings, identity_headers};
@@ -25,7 +25,7 @@ pub(crate) struct Accepted {
     /// The port in the host header.
     pub(crate) host_port: Option<u16>,
     /// Where it is from.
-    pub(crate) client: Client,
+    pub(crate) origin: Origin,
     /// The TLS server name.
     pub(crate) server_name: Option<String>,
 }
@@ -44,13 +44,13 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
         Ok(path) => path,
         Err(refusal) => return Ok(Err(answer(refusal))),
     };
-    let Some(client) = Client::of(session, &settings.trusted_ips) else {
+    let Some(origin) = Origin::of(session, &settings.trusted_ips) else {
         return pingora_core::Error::e_explain(pingora_core::ErrorType::ConnectionClosed, "no peer address");
     };
     strip(session.req_header_mut());
     let server_name = client::server_name(session);
     let (host, host_port) = host_of(session.req_header());
-    Ok(Ok(Accepted { path, host, host_port, client, server_name }))
+    Ok(Ok(Accepted { path, host, host_port, origin, server_name }))
 }
 
 fn bound(session: &mut Session, settings: &Settings) {
@@ -77,7 +77,7 @@ fn strip(head: &mut RequestHeader) {
     let foreign: Vec<_> = head
         .headers
         .keys()
-        .filter(|name| identity_headers::is_identity(name) || framing::is_framing_lookalike(name.as_str()))
+        .filter(|name| identity_headers::is_identity(name.as_str()) || framing::is_framing_lookalike(name.as_str()))
         .cloned()
         .collect();
     for name in foreign {

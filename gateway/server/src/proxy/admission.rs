@@ -48,7 +48,9 @@ fn to_https(status: StatusCode, arrival: &Arrival<'_>) -> Reply {
         return upgrade();
     }
     match HeaderValue::try_from(format!("https://{}{}", arrival.host, arrival.target)) {
-        Ok(location) => Reply { status, headers: vec![(LOCATION, location)], body: Body::Empty, reason: "https_required" },
+        Ok(location) => {
+            Reply { status, headers: vec![(LOCATION, location)], body: Body::Empty, reason: "https_required" }
+        }
         Err(_) => upgrade(),
     }
 }

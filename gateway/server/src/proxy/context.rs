@@ -8,7 +8,7 @@ use http::Uri;
 use smallvec::SmallVec;
 use tollgate_core::request::{Consumer, HeaderEdit};
 
-use super::client::Client;
+use super::client::Origin;
 use super::request_id::RequestId;
 use super::retry::Reached;
 use crate::snapshot::RouteEntry;
@@ -37,7 +37,7 @@ pub struct Context {
     pub(super) request_id: RequestId,
     pub(super) connection: Connection,
     /// Where it is from; once accepted.
-    pub(super) client: Option<Client>,
+    pub(super) origin: Option<Origin>,
     /// What it matched.
     pub(super) route: Option<Arc<RouteEntry>>,
     /// Who it is from, as the plugins found out.
@@ -111,7 +111,7 @@ impl Context {
             started: Instant::now(),
             request_id: RequestId::new(),
             connection: Connection::New,
-            client: None,
+            origin: None,
             route: None,
             consumer: None,
             course: Course::Undecided,

@@ -261,9 +261,11 @@ mod tests {
         TrustedIps::new(["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()])
     }
 
+    type Row = (&'static str, &'static [(&'static str, &'static str)], &'static str, Peer);
+
     #[test]
     fn the_client_is_the_peer_unless_a_trusted_one_names_another() {
-        let rows: [(&str, &[(&str, &str)], &str, Peer); 10] = [
+        let rows: [Row; 10] = [
             ("1.2.3.4", &[], "1.2.3.4", Peer::Untrusted),
             ("1.2.3.4", &[("x-real-ip", "5.6.7.8")], "1.2.3.4", Peer::Untrusted),
             (PEER, &[], PEER, Peer::Trusted),

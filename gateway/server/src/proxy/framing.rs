@@ -3,7 +3,7 @@
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Version};
-use pingora_http::RequestHeader;
+use pingora::http::RequestHeader;
 
 /// The longest request target, in bytes.
 const MAX_TARGET: usize = 8 * 1024;

@@ -102,15 +102,24 @@ mod tests {
 
     #[test]
     fn nominated_headers_are_hop_by_hop() {
-        let given = headers(&[("connection", "close, X-Private , nonsense name"), ("x-private", "1"), ("x-other", "1")]);
+        let given =
+            headers(&[("connection", "close, X-Private , nonsense name"), ("x-private", "1"), ("x-other", "1")]);
         assert_eq!(of_request(&given).as_slice(), [HeaderName::from_static("x-private"), TE]);
     }
 
     #[test]
     fn framing_and_identity_cannot_be_nominated() {
         for name in [
-            "content-length", "transfer-encoding", "host", "authorization", "x-consumer-id", "x-credential-identifier",
-            "x-authenticated-userid", "x-anonymous-consumer", "x-forwarded-for", "x-real-ip",
+            "content-length",
+            "transfer-encoding",
+            "host",
+            "authorization",
+            "x-consumer-id",
+            "x-credential-identifier",
+            "x-authenticated-userid",
+            "x-anonymous-consumer",
+            "x-forwarded-for",
+            "x-real-ip",
         ] {
             let given = headers(&[("connection", name), (name, "1")]);
             assert_eq!(of_request(&given).as_slice(), [TE], "{name}");

@@ -38,12 +38,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use ipnet::IpNet;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use client::ServerName;
@@ -62,7 +61,7 @@ pub const SERVER: &str = "kong/3.10.0";
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Peers whose forwarded headers are believed.
-    pub trusted_ips: Vec<IpNet>,
+    pub trusted_ips: forwarded::TrustedIps,
     /// Idle client connections; at least a second.
     pub keepalive_timeout: Duration,
     /// Between two reads from a client.

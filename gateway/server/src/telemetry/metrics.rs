@@ -15,12 +15,10 @@ use prometheus::{
 use super::route_metrics::{Labels, RouteMetrics};
 
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
-const KONG_LATENCY: [f64; 17] = [
-    1.0, 2.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0, 200.0, 500.0, 750.0, 1000.0, 3000.0, 6000.0,
-];
-const UPSTREAM_LATENCY: [f64; 13] = [
-    25.0, 50.0, 80.0, 100.0, 250.0, 400.0, 700.0, 1000.0, 2000.0, 5000.0, 10000.0, 30000.0, 60000.0,
-];
+const KONG_LATENCY: [f64; 17] =
+    [1.0, 2.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0, 200.0, 500.0, 750.0, 1000.0, 3000.0, 6000.0];
+const UPSTREAM_LATENCY: [f64; 13] =
+    [25.0, 50.0, 80.0, 100.0, 250.0, 400.0, 700.0, 1000.0, 2000.0, 5000.0, 10000.0, 30000.0, 60000.0];
 
 /// The families that are labelled by route.
 #[derive(Debug, Clone)]
@@ -131,6 +129,17 @@ pub struct Metrics {
     routes: Mutex<HashMap<Labels, Arc<RouteMetrics>>>,
 }
 
+/// What went through the proxy since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections.
+    pub accepted: u64,
+    /// Requests that are not answered yet.
+    pub under_way: u64,
+    /// Requests.
+    pub requests: u64,
+}
+
 impl Metrics {
     /// Makes and registers every family. Fails only when one is registered already.
     pub fn register(registry: &Registry, node_id: &str, version: &str) -> Result<Self, prometheus::Error> {
@@ -140,10 +149,8 @@ impl Metrics {
             Opts::new("kong_nginx_connections_total", "Client connections by state."),
             &["node_id", "subsystem", "state"],
         )?;
-        let requests = IntGaugeVec::new(
-            Opts::new("kong_nginx_requests_total", "Requests received."),
-            &["node_id", "subsystem"],
-        )?;
+        let requests =
+            IntGaugeVec::new(Opts::new("kong_nginx_requests_total", "Requests received."), &["node_id", "subsystem"])?;
         let node = IntGaugeVec::new(Opts::new("kong_node_info", "This node."), &["node_id", "version"])?;
         let datastore_reachable = IntGauge::new("kong_datastore_reachable", "Whether the store answers: 1 or 0.")?;
         let access_log_dropped = IntCounter::new(
@@ -204,6 +211,12 @@ impl Metrics {
     }
 
     /// A request begins.
+    /// The connection and request counters, for `/status` and for draining.
+    pub fn traffic(&self) -> Traffic {
+        let count = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or(0);
+        Traffic { accepted: count(&self.accepted), under_way: count(&self.active), requests: count(&self.requests) }
+    }
+
     pub(crate) fn request_started(&self) {
         self.requests.inc();
         self.active.inc();

@@ -65,9 +65,7 @@ impl Addresses {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         let host = match bare.parse() {
             Ok(literal) => Host::Literal(literal),
-            Err(_) => {
-                Host::Name { name: host.to_owned(), last: ArcSwapOption::empty(), lookup: Mutex::default() }
-            }
+            Err(_) => Host::Name { name: host.to_owned(), last: ArcSwapOption::empty(), lookup: Mutex::default() },
         };
         Self { host, port, turn: AtomicUsize::new(0) }
     }

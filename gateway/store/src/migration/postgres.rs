@@ -4,7 +4,8 @@ use tokio_postgres::Client;
 
 use super::{Applied, MIGRATIONS, MigrationError, Status, checksum, compare, now};
 use crate::postgres::Connector;
-use crate::statement::{Statement, statement};
+use crate::statement;
+use crate::statement::Statement;
 
 const TABLE_EXISTS: Statement = statement!("migration/table_exists.sql");
 const TABLE_CREATE: Statement = statement!("migration/table_create.sql");

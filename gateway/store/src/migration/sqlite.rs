@@ -3,7 +3,8 @@
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{Applied, MIGRATIONS, MigrationError, Status, checksum, compare, now};
-use crate::statement::{Statement, statement};
+use crate::statement;
+use crate::statement::Statement;
 
 const TABLE_EXISTS: Statement = statement!("migration/table_exists.sql");
 const TABLE_CREATE: Statement = statement!("migration/table_create.sql");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
 use percent_encoding::percent_decode_str;
 use postgres_openssl::MakeTlsConnector;
-use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config};
 
 use crate::options::Options;
 
@@ -82,13 +82,19 @@ impl Connector {
         &self.pooled
     }
 
-    /// For migrations, which may take long.
-    pub(crate) fn unlimited(&self) -> &Config {
-        &self.unlimited
-    }
-
     pub(crate) fn tls(&self) -> MakeTlsConnector {
         self.tls.clone()
+    }
+
+    /// A connection outside the pool and without a limit on statements, for migrations.
+    pub(crate) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.unlimited.connect(self.tls()).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "the connection for migrations broke");
+            }
+        });
+        Ok(client)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 pub(crate) use connection::Connector;
 pub use connection::UrlError;
-pub(crate) use session::PostgresSession;
+pub(crate) use session::{Link, PostgresSession};
 
 mod connection;
 mod session;
@@ -114,7 +114,8 @@ impl Postgres {
 /// full) and a primary that became a standby: the server cannot work now.
 fn says_unavailable(code: &SqlState) -> bool {
     let code = code.code();
-    ["08", "57P", "53"].iter().any(|class| code.starts_with(class)) || code == SqlState::READ_ONLY_SQL_TRANSACTION.code()
+    ["08", "57P", "53"].iter().any(|class| code.starts_with(class))
+        || code == SqlState::READ_ONLY_SQL_TRANSACTION.code()
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {

@@ -3,8 +3,9 @@
 use std::error::Error as StdError;
 
 use async_trait::async_trait;
-use deadpool_postgres::GenericClient;
-use tokio_postgres::error::SqlState;
+use deadpool_postgres::{ClientWrapper, Transaction};
+use tokio_postgres::Row as PostgresRow;
+use tokio_postgres::error::{Error as PostgresError, SqlState};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tollgate_core::error::StoreError;
@@ -13,14 +14,39 @@ use crate::postgres::Postgres;
 use crate::session::{Column, Failure, Parameter, Row, Session};
 use crate::statement::Statement;
 
-/// A client of the pool, or a transaction on one.
-pub(crate) struct PostgresSession<'c, C> {
-    pub(crate) postgres: &'c Postgres,
-    pub(crate) client: &'c C,
+/// What statements are run on.
+#[derive(Clone, Copy)]
+pub(crate) enum Link<'c> {
+    /// Each statement for itself.
+    Client(&'c ClientWrapper),
+    /// All or nothing.
+    Transaction(&'c Transaction<'c>),
 }
 
-impl<C: GenericClient> PostgresSession<'_, C> {
-    fn failure(&self, statement: &Statement, error: tokio_postgres::Error) -> Failure {
+/// A connection of PostgreSQL.
+pub(crate) struct PostgresSession<'c> {
+    pub(crate) postgres: &'c Postgres,
+    pub(crate) link: Link<'c>,
+}
+
+impl Link<'_> {
+    async fn query(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<PostgresRow>, PostgresError> {
+        match self {
+            Self::Client(client) => client.query(&client.prepare_cached(sql).await?, values).await,
+            Self::Transaction(client) => client.query(&client.prepare_cached(sql).await?, values).await,
+        }
+    }
+
+    async fn execute(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, PostgresError> {
+        match self {
+            Self::Client(client) => client.execute(&client.prepare_cached(sql).await?, values).await,
+            Self::Transaction(client) => client.execute(&client.prepare_cached(sql).await?, values).await,
+        }
+    }
+}
+
+impl PostgresSession<'_> {
+    fn failure(&self, statement: &Statement, error: PostgresError) -> Failure {
         let code = error.code().cloned();
         let error = self.postgres.error(statement.name, error);
         match code {
@@ -32,22 +58,16 @@ impl<C: GenericClient> PostgresSession<'_, C> {
 }
 
 #[async_trait]
-impl<C: GenericClient> Session for PostgresSession<'_, C> {
+impl Session for PostgresSession<'_> {
     async fn rows(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
-        let run = async {
-            let prepared = self.client.prepare_cached(statement.postgres).await?;
-            self.client.query(&prepared, &references(parameters)).await
-        };
-        let rows = run.await.map_err(|error| self.failure(statement, error))?;
+        let rows = self.link.query(statement.postgres, &references(parameters)).await;
+        let rows = rows.map_err(|error| self.failure(statement, error))?;
         rows.iter().map(|row| read(statement, row).map_err(Failure::Store)).collect()
     }
 
     async fn execute(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
-        let run = async {
-            let prepared = self.client.prepare_cached(statement.postgres).await?;
-            self.client.execute(&prepared, &references(parameters)).await
-        };
-        run.await.map_err(|error| self.failure(statement, error))
+        let done = self.link.execute(statement.postgres, &references(parameters)).await;
+        done.map_err(|error| self.failure(statement, error))
     }
 }
 
@@ -55,7 +75,7 @@ fn references<'a>(parameters: &'a [Parameter<'a>]) -> Vec<&'a (dyn ToSql + Sync)
     parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect()
 }
 
-fn read(statement: &Statement, row: &tokio_postgres::Row) -> Result<Row, StoreError> {
+fn read(statement: &Statement, row: &PostgresRow) -> Result<Row, StoreError> {
     let columns = row.columns().iter().enumerate().map(|(index, column)| {
         let value = match *column.type_() {
             Type::TEXT => row.try_get::<_, Option<String>>(index).map(|value| value.map(Column::Text)),

@@ -15,8 +15,8 @@ use tollgate_core::error::StoreError;
 
 use crate::metrics::{Load, Metrics};
 use crate::options::Options;
-pub(crate) use file::open;
 pub use file::OpenFileError;
+pub(crate) use file::open;
 use queue::{Queue, queue};
 use reader::ReaderJob;
 pub(crate) use session::SqliteSession;
@@ -58,10 +58,7 @@ impl Sqlite {
     /// Runs a job on the writer thread, in a transaction that commits when the job returns `Ok`
     /// and leaves nothing behind when it returns `Err`. Answers after the commit. The job goes on
     /// when the caller is dropped.
-    pub async fn write<T, E>(
-        &self,
-        job: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
+    pub async fn write<T, E>(&self, job: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,

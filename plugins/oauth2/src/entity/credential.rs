@@ -3,7 +3,7 @@
 use std::fmt;
 
 use tollgate_core::collection::Document;
-use tollgate_core::entity::{Kind, Nature};
+use tollgate_core::entity::{Kind, Nature, field};
 use tollgate_core::schema::{Auto, Field, OnDelete, Rule, Schema, Transformation};
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
@@ -32,15 +32,15 @@ pub fn kind() -> Kind {
 fn schema() -> Schema {
     let redirect_uri = Field::string("").rule(Rule::Custom("redirect_uri", redirect_uri::check));
     Schema::new(vec![
-        Field::string("id").auto(Auto::Uuid),
-        Field::integer("created_at").auto(Auto::CreatedAt),
+        field::id(),
+        field::created_at(),
         Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
         Field::string("name").required(),
         Field::string("client_id").auto(Auto::RandomString).unique(),
         Field::string("client_secret").auto(Auto::RandomString).sensitive(),
         Field::boolean("hash_secret", false),
         Field::array("redirect_uris", redirect_uri),
-        Field::set("tags", Field::string("")),
+        field::tags(),
         Field::string("client_type").default("confidential").one_of(&["confidential", "public"]).required(),
     ])
     .transformation(Transformation {

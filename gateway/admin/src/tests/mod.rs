@@ -1,0 +1,226 @@
+//! The Admin API from request to answer, on a store in memory.
+
+mod entities;
+mod lists;
+mod memory_collection;
+mod node;
+mod transport;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::extract::State;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Map, Value, json};
+use tollgate_core::clock::ManualClock;
+use tollgate_core::collection::Collection;
+use tollgate_core::entity::{Kind, Nature, consumer, field, plugin, route, service};
+use tollgate_core::plugin::{Handler, Instance, Plugin, PluginError};
+use tollgate_core::random::SystemRandom;
+use tollgate_core::registry::Registry;
+use tollgate_core::schema::{Auto, Field, OnDelete, Schema};
+use uuid::Uuid;
+
+use crate::{AdminState, Connections, Limits, LogLevel, Memory, Node};
+use memory_collection::MemoryStore;
+
+/// A plugin with a configuration and a kind of its own.
+struct Guard {
+    credentials: Arc<dyn Collection>,
+    cached: Mutex<Option<Value>>,
+}
+
+impl Plugin for Guard {
+    fn name(&self) -> &'static str {
+        "guard"
+    }
+
+    fn priority(&self) -> i32 {
+        1400
+    }
+
+    fn config_schema(&self) -> Schema {
+        Schema::new(vec![
+            Field::strings("key_names").default(json!(["apikey"])).required(),
+            Field::boolean("hide", false),
+            Field::integer("ttl_bound").default(5).required(),
+        ])
+    }
+
+    fn consumer_scoped(&self) -> bool {
+        false
+    }
+
+    fn collections(&self) -> Vec<Arc<dyn Collection>> {
+        vec![self.credentials.clone()]
+    }
+
+    fn cached(&self, key: &str) -> Option<Value> {
+        self.cached.lock().unwrap().clone().filter(|_| key == "guard:1")
+    }
+
+    fn forget_cached(&self, _: Option<&str>) {
+        *self.cached.lock().unwrap() = None;
+    }
+
+    fn compile(&self, _: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
+        unreachable!("no request is proxied here")
+    }
+}
+
+fn credential_kind() -> Kind {
+    Kind {
+        name: "guard_credentials",
+        segment: "guards",
+        nested_segment: "guard",
+        second_key: Some("client_id"),
+        unique_together: &[],
+        nature: Nature::Identity,
+        ttl: true,
+        admin: true,
+        schema: Schema::new(vec![
+            field::id(),
+            field::created_at(),
+            Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
+            Field::string("client_id").unique().auto(Auto::RandomString),
+        ]),
+    }
+}
+
+struct Standing(Mutex<LogLevel>);
+
+#[async_trait]
+impl Node for Standing {
+    fn id(&self) -> Uuid {
+        Uuid::from_u128(1)
+    }
+
+    fn hostname(&self) -> String {
+        "host".to_owned()
+    }
+
+    fn pid(&self) -> u32 {
+        42
+    }
+
+    fn configuration(&self) -> Map<String, Value> {
+        Map::from_iter([("database".to_owned(), json!("postgres"))])
+    }
+
+    fn connections(&self) -> Connections {
+        Connections { requests: 3, ..Connections::default() }
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
+
+    async fn database_reachable(&self) -> bool {
+        true
+    }
+
+    fn metrics(&self) -> String {
+        "up 1\n".to_owned()
+    }
+
+    fn log_level(&self) -> LogLevel {
+        *self.0.lock().unwrap()
+    }
+
+    fn set_log_level(&self, level: LogLevel) {
+        *self.0.lock().unwrap() = level;
+    }
+}
+
+/// A whole Admin API.
+struct Admin(Arc<AdminState>);
+
+/// An answer, read to its end.
+#[derive(Debug)]
+struct Seen {
+    status: StatusCode,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Seen {
+    /// Status and JSON body at once; null when the body is empty.
+    fn answer(&self) -> (u16, Value) {
+        let body = if self.text.is_empty() { Value::Null } else { serde_json::from_str(&self.text).unwrap() };
+        (self.status.as_u16(), body)
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Admin {
+    fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    fn with_limits(limits: Limits) -> Self {
+        let store = MemoryStore::default();
+        let mut registry = Registry::new();
+        for kind in [service::kind(), route::kind(), consumer::kind(), plugin::kind()] {
+            registry.add_collection(store.collection(kind));
+        }
+        let credentials = store.collection(credential_kind());
+        registry.add_plugin(Arc::new(Guard { credentials, cached: Mutex::new(Some(json!({ "id": 1 }))) }));
+        let node = Arc::new(Standing(Mutex::new(LogLevel::Info)));
+        let clock = Arc::new(ManualClock::at(1_700_000_000));
+        Self(Arc::new(AdminState::new(registry, Arc::new(store), node, clock, Arc::new(SystemRandom), limits)))
+    }
+
+    async fn send(&self, request: Request<Body>) -> Seen {
+        let response = crate::frame::serve(State(self.0.clone()), request).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Seen { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// A request without a body.
+    async fn bare(&self, method: &str, path: &str) -> Seen {
+        self.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn typed(&self, method: &str, path: &str, content_type: &str, body: &str) -> Seen {
+        let request = Request::builder().method(method).uri(path).header("content-type", content_type);
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    async fn form(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        self.typed(method, path, "application/x-www-form-urlencoded", body).await.answer()
+    }
+
+    async fn json(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        self.typed(method, path, "application/json", &body.to_string()).await.answer()
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.bare("GET", path).await.answer()
+    }
+
+    async fn delete(&self, path: &str) -> (u16, Value) {
+        self.bare("DELETE", path).await.answer()
+    }
+
+    /// Creates an entity and returns its id.
+    async fn made(&self, path: &str, body: Value) -> String {
+        let (status, document) = self.json("POST", path, body).await;
+        assert_eq!(status, 201, "{document}");
+        document["id"].as_str().unwrap().to_owned()
+    }
+}
+
+fn not_found() -> (u16, Value) {
+    (404, json!({ "message": "Not found" }))
+}
+
+fn not_allowed() -> (u16, Value) {
+    (405, json!({ "message": "Method not allowed" }))
+}

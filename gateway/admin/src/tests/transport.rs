@@ -1,0 +1,215 @@
+//! Contract gateway.md §1.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+#[tokio::test]
+async fn the_router_keeps_lengths_and_bodies_apart_on_a_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    tokio::spawn(axum::serve(listener, crate::router(Admin::new().0)).into_future());
+    client
+        .write_all(
+            b"HEAD /services HTTP/1.1\r\nHost: a\r\n\r\n\
+              OPTIONS /services HTTP/1.1\r\nHost: a\r\n\r\n\
+              DELETE /services/x HTTP/1.1\r\nHost: a\r\n\r\n\
+              POST /services HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n\
+              GET /services HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    let answers: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
+    let starts: Vec<&str> = answers.iter().map(|answer| &answer[..3]).collect();
+    assert_eq!(starts, ["200", "204", "204", "415", "200"], "{text}");
+    let length = |answer: &str| {
+        let found = answer.lines().find_map(|line| line.strip_prefix("content-length: ").map(str::to_owned));
+        found.unwrap_or_default()
+    };
+    let lengths: Vec<String> = answers.iter().map(|answer| length(answer)).collect();
+    assert_eq!(lengths, ["23", "", "", "0", "23"], "{text}");
+    assert!(answers[0].ends_with("\r\n\r\n"), "{text}");
+    assert!(answers[4].ends_with(r#"{"data":[],"next":null}"#), "{text}");
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_frame() {
+    let admin = Admin::new();
+    for (method, path) in [("GET", "/services"), ("GET", "/nothing"), ("TRACE", "/services"), ("HEAD", "/")] {
+        let seen = admin.bare(method, path).await;
+        assert_eq!(seen.header("content-type"), "application/json; charset=utf-8", "{method} {path}");
+        assert_eq!(seen.header("server"), "kong/3.10.0");
+        assert_eq!(seen.header("access-control-allow-origin"), "*");
+        assert_eq!(seen.header("access-control-allow-credentials"), "true");
+        assert!(seen.header("x-kong-admin-latency").parse::<u64>().is_ok());
+        assert!(seen.header("content-length").parse::<u64>().is_ok_and(|length| length > 0));
+    }
+    let request = Request::builder().uri("/services").header("origin", "http://ui.test").body(Body::empty()).unwrap();
+    assert_eq!(admin.send(request).await.header("access-control-allow-origin"), "http://ui.test");
+}
+
+#[tokio::test]
+async fn unknown_paths_are_404_and_unserved_methods_405() {
+    let admin = Admin::new();
+    for method in ["GET", "POST", "OPTIONS", "NONSENSE"] {
+        assert_eq!(admin.bare(method, "/nothing").await.answer(), not_found(), "{method}");
+    }
+    for path in ["/upstreams", "/certificates", "/snis", "/ca_certificates", "/vaults", "/services/a/b/c/d", "/a//b"] {
+        assert_eq!(admin.get(path).await, not_found(), "{path}");
+    }
+    for (method, path) in [
+        ("PATCH", "/services"),
+        ("POST", "/services/x"),
+        ("NONSENSE", "/services"),
+        ("TRACE", "/"),
+        ("GET", "/cache"),
+        ("HEAD", "/cache"),
+        ("POST", "/status"),
+    ] {
+        let seen = admin.bare(method, path).await;
+        assert_eq!(seen.status, 405, "{method} {path}");
+        if method != "HEAD" {
+            assert_eq!(seen.answer(), not_allowed(), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn options_lists_the_methods_of_known_paths() {
+    let admin = Admin::new();
+    for (path, allow) in [
+        ("/services", "GET, HEAD, OPTIONS, POST"),
+        ("/services/x", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("/services/x/routes", "GET, HEAD, OPTIONS, POST"),
+        ("/routes/x/service", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("/", "GET, HEAD, OPTIONS"),
+        ("/cache", "DELETE, OPTIONS"),
+    ] {
+        let seen = admin.bare("OPTIONS", path).await;
+        assert_eq!((seen.status.as_u16(), seen.text.as_str()), (204, ""), "{path}");
+        assert_eq!(seen.header("allow"), allow, "{path}");
+        assert_eq!(seen.header("access-control-allow-methods"), allow, "{path}");
+        assert_eq!(seen.header("access-control-allow-headers"), "Content-Type");
+    }
+    let request = Request::builder().method("OPTIONS").uri("/services");
+    let request = request.header("access-control-request-headers", "X-A, X-B").body(Body::empty()).unwrap();
+    assert_eq!(admin.send(request).await.header("access-control-allow-headers"), "X-A, X-B");
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let admin = Admin::new();
+    let get = admin.bare("GET", "/services").await;
+    let head = admin.bare("HEAD", "/services").await;
+    assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
+    assert_eq!(head.header("content-length"), get.header("content-length"));
+    assert_eq!(admin.bare("HEAD", "/services/x").await.status, 404);
+}
+
+#[tokio::test]
+async fn bodies_are_read_by_their_content_type() {
+    let admin = Admin::new();
+    let parse_error = (400, json!({ "message": "Cannot parse JSON body" }));
+    for body in ["", "{", "[]", "1", "null", "{\"a\":1"] {
+        assert_eq!(admin.typed("POST", "/services", "application/json", body).await.answer(), parse_error, "{body}");
+    }
+    for content_type in ["text/plain", "application/yaml", "application/jsonp", ""] {
+        for method in ["POST", "PUT", "PATCH"] {
+            let path = if method == "POST" { "/services" } else { "/services/x" };
+            let seen = admin.typed(method, path, content_type, "x").await;
+            assert_eq!((seen.status.as_u16(), seen.text.as_str()), (415, ""), "{content_type}");
+        }
+    }
+    let untyped = Request::builder().method("POST").uri("/services").body(Body::from("{}")).unwrap();
+    assert_eq!(admin.send(untyped).await.status, 415);
+    let (status, body) = admin.bare("POST", "/services").await.answer();
+    assert_eq!((status, &body["fields"]), (400, &json!({ "host": "required field missing" })));
+    assert_eq!(admin.typed("GET", "/services", "application/json", "{").await.status, 200);
+    assert_eq!(admin.typed("DELETE", "/services/x", "text/plain", "{").await.status, 204);
+    let json = admin.typed("POST", "/services", "Application/JSON; charset=utf-8", r#"{"host":"h"}"#).await;
+    assert_eq!(json.status, 201);
+}
+
+#[tokio::test]
+async fn several_content_types_are_refused_in_plain_text() {
+    let request = Request::builder().method("POST").uri("/services");
+    let request = request.header("content-type", "application/json").header("content-type", "text/plain");
+    let seen = Admin::new().send(request.body(Body::from("{}")).unwrap()).await;
+    assert_eq!((seen.status.as_u16(), seen.text.as_str()), (400, "Multiple Content-Type headers not allowed"));
+}
+
+#[tokio::test]
+async fn more_than_a_thousand_arguments_are_refused() {
+    let admin = Admin::new();
+    let many = vec!["a=1"; 1001].join("&");
+    let refused = (400, json!({ "message": "Too many arguments" }));
+    assert_eq!(admin.get(&format!("/services?{many}")).await, refused);
+    assert_eq!(admin.form("POST", "/services", &many).await, refused);
+}
+
+#[tokio::test]
+async fn a_body_over_the_bound_is_413() {
+    let admin = Admin::with_limits(Limits { body_bytes: 16, ..Limits::default() });
+    let seen = admin.typed("POST", "/services", "application/json", "{\"host\":\"longer.than.that\"}").await;
+    assert_eq!(seen.answer(), (413, json!({ "message": "Payload too large" })));
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_408() {
+    let admin = Admin::with_limits(Limits { body_timeout: Duration::from_millis(1), ..Limits::default() });
+    let never = Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+    let request = Request::builder().method("POST").uri("/services").header("content-type", "application/json");
+    assert_eq!(admin.send(request.body(never).unwrap()).await.status, 408);
+}
+
+#[tokio::test]
+async fn more_requests_at_once_than_the_bound_are_503() {
+    let admin = Admin::with_limits(Limits { concurrent_requests: 0, ..Limits::default() });
+    let seen = admin.bare("GET", "/services").await;
+    assert_eq!((seen.status.as_u16(), seen.header("retry-after")), (503, "1"));
+}
+
+#[tokio::test]
+async fn forms_and_multipart_are_typed_by_the_schema() {
+    let admin = Admin::new();
+    let (status, route) = admin
+        .form("POST", "/routes", "name=r&hosts[]=a.test&hosts[]=b.test&strip_path=false&regex_priority=5&tags=x")
+        .await;
+    assert_eq!(status, 201, "{route}");
+    assert_eq!(route["hosts"], json!(["a.test", "b.test"]));
+    assert_eq!((&route["strip_path"], &route["regex_priority"]), (&json!(false), &json!(5)));
+    assert_eq!(route["tags"], json!(["x"]));
+    let (status, cleared) = admin.form("PATCH", "/routes/r", "name=").await;
+    assert_eq!((status, &cleared["name"]), (200, &Value::Null));
+
+    let body = "--b\r\nContent-Disposition: form-data; name=\"host\"\r\n\r\nm.test\r\n\
+                --b\r\nContent-Disposition: form-data; name=\"tags\"\r\nContent-Type: application/json\r\n\r\n[\"t\"]\r\n\
+                --b\r\nContent-Disposition: form-data; name=\"port\"; filename=\"f\"\r\n\r\n8080\r\n--b--\r\n";
+    let (status, service) = admin.typed("POST", "/services", "multipart/form-data; boundary=b", body).await.answer();
+    assert_eq!(status, 201, "{service}");
+    assert_eq!((&service["host"], &service["tags"], &service["port"]), (&json!("m.test"), &json!(["t"]), &json!(8080)));
+    let broken = admin.typed("POST", "/services", "multipart/form-data", "x").await;
+    assert_eq!(broken.status, 400);
+}
+
+#[tokio::test]
+async fn names_may_be_encoded_and_slashes_may_trail() {
+    let admin = Admin::new();
+    let id = admin.made("/services/", json!({ "name": "café", "host": "h" })).await;
+    for path in ["/services/caf%C3%A9", "/services/caf%C3%A9/", &format!("/services/{}", id.to_uppercase())] {
+        assert_eq!(admin.get(path).await.1["id"], json!(id), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_nul_in_a_text_is_a_violation_and_not_the_stores_trouble() {
+    let admin = Admin::new();
+    let (status, body) = admin.json("POST", "/consumers", json!({ "username": "a\u{0}b" })).await;
+    assert_eq!((status, &body["code"]), (400, &json!(2)));
+    assert_eq!(admin.get("/consumers/a%00b").await, not_found());
+}

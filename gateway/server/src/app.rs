@@ -1,0 +1,349 @@
+//! The composition root: everything is made here, once, and handed to whoever needs it.
+//!
+//! 1. Settings, log, certificate; the listeners' addresses are tried, so that a taken port is said
+//!    plainly before anything else happens.
+//! 2. On the control runtime: store, plugins, configuration, Admin API, status listener.
+//! 3. The proxy, on Pingora's own threads, with the compiled configuration already in place: the
+//!    first request it sees is judged by the whole configuration.
+//! 4. On SIGTERM: not ready any more, no new connections, and the end as soon as no request is
+//!    under way ([`shutdown`](crate::shutdown)).
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{RunArgs, Server};
+use tokio::runtime::Runtime;
+use tollgate_admin::{AdminState, Limits};
+use tollgate_core::clock::SystemClock;
+use tollgate_core::entity;
+use tollgate_core::random::SystemRandom;
+use tollgate_core::registry::Registry;
+use tollgate_oauth2::{Deps, OAuth2};
+use tollgate_store::{MigrationPolicy, Migrations, Options, Store};
+
+use crate::certificate;
+use crate::cli::SettingsArgs;
+use crate::config::{self, CertificateFiles, Config, Layers, LogFormat, UpstreamVerification};
+use crate::configuration::Configuration;
+use crate::node::{self, ThisNode};
+use crate::proxy;
+use crate::shutdown::Shutdown;
+use crate::status::{self, Readiness, Status};
+use crate::telemetry::access_log::{AccessLog, LineFormat};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::service::Verification;
+use crate::log;
+
+/// How many threads the control plane has: Admin API, status, store and background tasks.
+const CONTROL_THREADS: usize = 2;
+
+/// Which database is migrated before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migration {
+    /// Only an embedded one, which belongs to this gateway alone.
+    Embedded,
+    /// Any.
+    First,
+}
+
+/// Why the gateway does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The control plane's threads cannot be made.
+    #[error("the control runtime cannot be started")]
+    Runtime(#[source] std::io::Error),
+    /// An address cannot be listened on.
+    #[error("{setting}: cannot listen on {address}")]
+    Listen {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The certificate.
+    #[error("no certificate for proxy.https_listen")]
+    Certificate(#[from] certificate::Error),
+    /// The data directory.
+    #[error("data_directory cannot be used")]
+    DataDirectory(#[source] std::io::Error),
+    /// The store cannot be opened.
+    #[error("the database cannot be used")]
+    Open(#[from] tollgate_store::OpenError),
+    /// The database cannot be migrated.
+    #[error("the database cannot be migrated")]
+    Migration(#[from] tollgate_store::MigrationError),
+    /// The store failed while the configuration was loaded.
+    #[error("the configuration cannot be loaded")]
+    Load(#[from] tollgate_core::error::StoreError),
+    /// A metric is registered twice.
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// A plugin cannot start.
+    #[error("a plugin cannot start")]
+    Plugin(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The access log's file.
+    #[error("access_log cannot be written")]
+    AccessLog(#[source] std::io::Error),
+    /// Pingora does not take the certificate.
+    #[error("TLS cannot be set up for proxy.https_listen")]
+    Tls(#[source] Box<pingora_core::Error>),
+}
+
+/// Reads the settings: `--set` over environment over file over default. All problems at once.
+pub fn load_config(arguments: &SettingsArgs) -> Result<Config, Vec<String>> {
+    let mut layers = Layers::defaults();
+    if let Some(path) = &arguments.config {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| vec![format!("{}: cannot be read: {error}", path.display())])?;
+        layers.file(&path.display().to_string(), &text);
+    }
+    layers.environment(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))));
+    layers.flags(&arguments.set);
+    Config::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+/// Applies the missing migrations.
+pub fn migrate_up(config: &Config) -> Result<String, StartError> {
+    let options = store_options(config, Migration::First, &prometheus::Registry::new());
+    let applied = control_runtime()?.block_on(Migrations::new(&options).up())?;
+    Ok(match applied.as_slice() {
+        [] => "The database is up to date.".to_owned(),
+        versions => format!("Applied {}.", list(versions)),
+    })
+}
+
+/// Tells which migrations are applied and which are missing.
+pub fn migrate_status(config: &Config) -> Result<String, StartError> {
+    let options = store_options(config, Migration::Embedded, &prometheus::Registry::new());
+    let status = control_runtime()?.block_on(Migrations::new(&options).status())?;
+    let pending = match status.pending.as_slice() {
+        [] => "nothing is missing".to_owned(),
+        versions => format!("missing: {}; `tollgate migrate up` applies them", list(versions)),
+    };
+    Ok(format!("Applied: {}; {pending}.", list(&status.applied)))
+}
+
+fn list(versions: &[i64]) -> String {
+    match versions {
+        [] => "none".to_owned(),
+        versions => versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Runs the gateway until it is told to stop.
+pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
+    let log = log::init(config.log_level, config.log_format);
+    try_addresses(config)?;
+    std::fs::create_dir_all(&config.data_directory).map_err(StartError::DataDirectory)?;
+    let tls = match config.proxy.https_listen {
+        Some(_) => Some(tls_settings(&certificate::files(config.certificate.as_ref(), &config.data_directory)?)?),
+        None => None,
+    };
+    let runtime = control_runtime()?;
+    let readiness = Arc::new(Readiness::default());
+    let control = runtime.block_on(Control::start(config, migration, log, Arc::clone(&readiness)))?;
+    let access_log = open_access_log(config, &control.metrics).map_err(StartError::AccessLog)?;
+
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
+    server.bootstrap();
+    let gateway = proxy::Gateway {
+        settings: proxy::Settings {
+            trusted_ips: config.trusted_ips.clone(),
+            keepalive_timeout: config.proxy.keepalive_timeout,
+            read_timeout: config.proxy.read_timeout,
+            write_timeout: config.proxy.write_timeout,
+        },
+        snapshot: control.configuration.snapshot(),
+        metrics: Arc::clone(&control.metrics),
+        access_log: access_log.clone(),
+    };
+    let listeners = proxy::Listeners {
+        http: config.proxy.http_listen,
+        https: config.proxy.https_listen.zip(tls),
+    };
+    server.add_service(proxy::service(&server.configuration, gateway, listeners));
+    readiness.set_started();
+    tracing::info!(
+        http = ?config.proxy.http_listen, https = ?config.proxy.https_listen, admin = %config.admin_listen,
+        status = %config.status_listen, "tollgate is ready"
+    );
+    let shutdown = Shutdown::new(runtime.handle().clone(), readiness, Arc::clone(&control.metrics), access_log);
+    server.run(RunArgs { shutdown_signal: Box::new(shutdown) });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+/// What runs beside the proxy.
+struct Control {
+    configuration: Arc<Configuration>,
+    metrics: Arc<Metrics>,
+}
+
+impl Control {
+    async fn start(
+        config: &Config,
+        migration: Migration,
+        log: log::Handle,
+        readiness: Arc<Readiness>,
+    ) -> Result<Self, StartError> {
+        let registry = prometheus::Registry::new();
+        let node_id = node::id(&config.data_directory).map_err(StartError::DataDirectory)?;
+        let metrics =
+            Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
+        let store = Store::open(store_options(config, migration, &registry)).await?;
+        let entities = entities(config, &store, &registry).await?;
+
+        let verification = match config.proxy.upstream_verification {
+            UpstreamVerification::Verify => Verification::On,
+            UpstreamVerification::Skip => Verification::Off,
+        };
+        let configuration =
+            Arc::new(Configuration::load(entities.clone(), Arc::clone(&metrics), verification).await?);
+        store.feed().subscribe(Arc::clone(&configuration) as _);
+        // What was written between loading and subscribing.
+        tollgate_core::change::ChangeListener::reset(configuration.as_ref()).await?;
+        tokio::spawn(retry_configuration(Arc::clone(&configuration)));
+        tokio::spawn(watch_store(store.clone(), Arc::clone(&metrics)));
+
+        let node = ThisNode::new(node_id, config, store.clone(), registry.clone(), Arc::clone(&metrics), log);
+        let admin = Arc::new(AdminState::new(
+            entities,
+            Arc::new(store.clone()),
+            Arc::new(node),
+            Arc::new(SystemClock),
+            Arc::new(SystemRandom),
+            Limits::default(),
+        ));
+        serve("admin.listen", config.admin_listen, tollgate_admin::router(admin)).await?;
+        let status = Status { readiness, store, metrics: registry };
+        serve("status.listen", config.status_listen, status::router(status)).await?;
+        Ok(Self { configuration, metrics })
+    }
+}
+
+/// The kinds and plugins of this gateway. A new plugin is one line here.
+async fn entities(config: &Config, store: &Store, metrics: &prometheus::Registry) -> Result<Registry, StartError> {
+    let mut registry = Registry::new();
+    for kind in [entity::service::kind(), entity::route::kind(), entity::consumer::kind(), entity::plugin::kind()] {
+        registry.add_collection(store.documents(Arc::new(kind)));
+    }
+    let consumers = store.documents(Arc::new(entity::consumer::kind()));
+    let oauth2 = OAuth2::new(Deps {
+        store: store.clone(),
+        consumers,
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        metrics: metrics.clone(),
+        settings: tollgate_oauth2::Settings {
+            cache_bytes: config.token_cache.max_bytes,
+            negative_ttl: config.token_cache.negative_ttl,
+            ..tollgate_oauth2::Settings::default()
+        },
+    })
+    .await
+    .map_err(|error| StartError::Plugin(Box::new(error)))?;
+    registry.add_plugin(Arc::new(oauth2));
+    Ok(registry)
+}
+
+fn tls_settings(files: &CertificateFiles) -> Result<TlsSettings, StartError> {
+    let (certificate, key) = (files.certificate.to_string_lossy(), files.key.to_string_lossy());
+    TlsSettings::intermediate(&certificate, &key).map_err(StartError::Tls)
+}
+
+fn open_access_log(config: &Config, metrics: &Metrics) -> std::io::Result<AccessLog> {
+    let destination: Box<dyn Write + Send> = match &config.access_log {
+        config::AccessLog::Off => return Ok(AccessLog::off()),
+        config::AccessLog::StandardOutput => Box::new(std::io::stdout()),
+        config::AccessLog::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+    };
+    let format = match config.log_format {
+        LogFormat::Human => LineFormat::Human,
+        LogFormat::Json => LineFormat::Json,
+    };
+    AccessLog::to_writer(destination, format, metrics.access_log_dropped())
+}
+
+async fn retry_configuration(configuration: Arc<Configuration>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        configuration.retry().await;
+    }
+}
+
+async fn watch_store(store: Store, metrics: Arc<Metrics>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        metrics.datastore_reachable().set(i64::from(store.ping().await.is_ok()));
+    }
+}
+
+async fn serve(setting: &'static str, address: SocketAddr, router: axum::Router) -> Result<(), StartError> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { setting, address, source })?;
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, setting, "stopped listening");
+        }
+    });
+    Ok(())
+}
+
+fn store_options(config: &Config, migration: Migration, metrics: &prometheus::Registry) -> Options {
+    let mut options = Options::new(config.database.url.clone());
+    options.max_connections = config.database.max_connections;
+    options.acquire_timeout = config.database.acquire_timeout;
+    options.statement_timeout = config.database.statement_timeout;
+    options.metrics = metrics.clone();
+    options.migration = match migration {
+        Migration::First => MigrationPolicy::Migrate,
+        Migration::Embedded if config.database.is_embedded() => MigrationPolicy::Migrate,
+        Migration::Embedded => MigrationPolicy::Refuse,
+    };
+    options
+}
+
+fn control_runtime() -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)
+}
+
+/// Pingora ends the process when it cannot bind; here the setting at fault is named first.
+fn try_addresses(config: &Config) -> Result<(), StartError> {
+    let proxy = [("proxy.http_listen", config.proxy.http_listen), ("proxy.https_listen", config.proxy.https_listen)];
+    for (setting, address) in proxy {
+        if let Some(address) = address {
+            TcpListener::bind(address).map_err(|source| StartError::Listen { setting, address, source })?;
+        }
+    }
+    Ok(())
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    let mut conf = ServerConf {
+        threads: config.proxy.threads,
+        // Measured: see docs/performance.md.
+        work_stealing: false,
+        // An idle process does not wait for this long: see `shutdown`.
+        grace_period_seconds: Some(config.proxy.drain_timeout.as_secs().max(1)),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    proxy::prepare(&mut conf);
+    conf
+}

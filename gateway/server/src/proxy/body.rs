@@ -1,0 +1,122 @@
+//! Reading a request's body for a plugin.
+//!
+//! Pingora keeps up to 64 KiB of what was read and sends it on to the upstream; past that the
+//! request could only be answered here. So a body that is to be forwarded is read only as far as
+//! it can be replayed, and one that announces to be longer is not touched.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Version;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use tollgate_core::request::RequestBody;
+
+/// What Pingora keeps for replaying; a constant of its.
+const REPLAY_BUFFER: usize = 64 * 1024;
+/// The whole body has to arrive within this.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What is left of the body for the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forwardable {
+    /// All of it: unread, or kept for replaying.
+    Yes,
+    /// Part of it is gone.
+    No,
+}
+
+/// Whether the request is answered by the gateway in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is: nothing needs to be kept.
+    Answer,
+    /// It may go on to the upstream.
+    Forward,
+}
+
+/// A body as a plugin gets it.
+pub(crate) struct Reading {
+    pub(crate) body: RequestBody,
+    pub(crate) forwardable: Forwardable,
+}
+
+/// Reads the body up to `limit` bytes. Errors are the client's: too slow, or gone.
+pub(crate) async fn read(session: &mut Session, limit: usize, purpose: Purpose) -> Result<Reading> {
+    let limit = if purpose == Purpose::Forward { limit.min(REPLAY_BUFFER) } else { limit };
+    if session.is_body_empty() {
+        return Ok(Reading { body: RequestBody::Read(Bytes::new()), forwardable: Forwardable::Yes });
+    }
+    if declared_length(session).is_some_and(|length| length > limit) {
+        return Ok(Reading { body: RequestBody::TooLarge, forwardable: Forwardable::Yes });
+    }
+    if purpose == Purpose::Forward {
+        session.enable_retry_buffering();
+    }
+    if expects_continue(session) {
+        // Nobody else will say it, and the client waits for it.
+        session.write_continue_response().await?;
+    }
+    match tokio::time::timeout(DEADLINE, collect(session, limit)).await {
+        Ok(body) => body.map(|body| reading(session, body, purpose)),
+        Err(_) => Error::e_explain(ErrorType::ReadTimedout, "the request's body"),
+    }
+}
+
+/// `None`: more than `limit` bytes.
+async fn collect(session: &mut Session, limit: usize) -> Result<Option<Bytes>> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = session.read_request_body().await? {
+        if body.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
+}
+
+fn reading(session: &Session, body: Option<Bytes>, purpose: Purpose) -> Reading {
+    let kept = purpose == Purpose::Forward && !session.retry_buffer_truncated();
+    let forwardable = if kept { Forwardable::Yes } else { Forwardable::No };
+    Reading { body: body.map_or(RequestBody::TooLarge, RequestBody::Read), forwardable }
+}
+
+fn declared_length(session: &Session) -> Option<usize> {
+    session.req_header().headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1).
+pub(crate) fn expects_continue(session: &Session) -> bool {
+    let head = session.req_header();
+    let expected = head.headers.get(EXPECT).map(http::HeaderValue::as_bytes);
+    head.version == Version::HTTP_11 && expected.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Bytes that are read and thrown away to keep a connection.
+const DISCARDED: usize = 64 * 1024;
+/// For so long.
+const DISCARD_DEADLINE: Duration = Duration::from_millis(1000);
+
+/// Reads what is left of the body, if that is little, so that the connection can be used again
+/// and the client is not cut off while it sends; else the connection is to be closed.
+pub(crate) async fn discard(session: &mut Session) {
+    let too_much = declared_length(session).is_some_and(|length| length > DISCARDED) || expects_continue(session);
+    let done = !too_much && tokio::time::timeout(DISCARD_DEADLINE, read_rest(session)).await.unwrap_or(false);
+    if !done {
+        session.set_keepalive(None);
+    }
+}
+
+/// Whether the body came to its end.
+async fn read_rest(session: &mut Session) -> bool {
+    let mut read = 0;
+    while read <= DISCARDED {
+        match session.read_request_body().await {
+            Ok(Some(chunk)) => read += chunk.len(),
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+    false
+}

@@ -1,0 +1,118 @@
+//! Breakage as an answer: which status a failed request gets (contract gateway.md §7.3).
+
+use http::StatusCode;
+use pingora_core::{Error, ErrorSource, ErrorType};
+use pingora_proxy::{FailToProxy, Session};
+use tollgate_core::reply::Reply;
+
+use super::context::Context;
+use super::reply::{self, Answer};
+use super::upstream_peer::NAME_RESOLUTION;
+
+/// Answers a failed request, where there still is someone to answer.
+pub(super) async fn fail_to_proxy(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+    let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
+    // Pingora will close the connection whatever we say, so it must not be announced as kept.
+    session.set_keepalive(None);
+    let answer = if begun { None } else { answer(error.esource(), error.etype()) };
+    let Some(answer) = answer else {
+        context.answered_for(if begun { "answer_cut_short" } else { "client_gone" });
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    };
+    let status = answer.reply.status;
+    log(error, &answer.reply, context);
+    // The client may be gone by now; the log says what it would have got.
+    let _ = reply::send(session, context, answer).await;
+    FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
+}
+
+/// Types only: the text of an error may quote what a client or an upstream sent.
+fn log(error: &Error, reply: &Reply, context: &mut Context) {
+    let request_id = context.request_id.as_str().to_owned();
+    let service = context.proxied().map(|proxied| proxied.service.id);
+    let (error, status) = (error.root_etype().as_str(), reply.status.as_u16());
+    match reply.status.is_server_error() {
+        true => tracing::warn!(request_id, ?service, error, status, reason = reply.reason, "a request failed"),
+        false => tracing::debug!(request_id, error, status, reason = reply.reason, "a request was refused"),
+    }
+}
+
+/// `None`: the client is gone.
+fn answer(source: &ErrorSource, kind: &ErrorType) -> Option<Answer> {
+    if *kind == NAME_RESOLUTION {
+        let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "name_resolution", "name resolution failed");
+        return Some(Answer::gateway(reply));
+    }
+    match source {
+        ErrorSource::Upstream => Some(of_upstream(kind)),
+        ErrorSource::Downstream => of_client(kind),
+        ErrorSource::Internal | ErrorSource::Unset => Some(internal(kind)),
+    }
+}
+
+fn of_upstream(kind: &ErrorType) -> Answer {
+    match kind {
+        ErrorType::ConnectTimedout
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::ReadTimedout
+        | ErrorType::WriteTimedout => {
+            engine(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The upstream server is timing out")
+        }
+        ErrorType::InvalidCert | ErrorType::TLSHandshakeFailure => invalid_response("upstream_tls"),
+        ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::SocketError => {
+            invalid_response("upstream_refused")
+        }
+        _ => invalid_response("upstream_invalid_response"),
+    }
+}
+
+fn invalid_response(reason: &'static str) -> Answer {
+    engine(StatusCode::BAD_GATEWAY, reason, "An invalid response was received from the upstream server")
+}
+
+fn of_client(kind: &ErrorType) -> Option<Answer> {
+    match kind {
+        ErrorType::ReadTimedout => Some(engine(StatusCode::REQUEST_TIMEOUT, "client_timeout", "Request timeout")),
+        ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ConnectionClosed => None,
+        _ => Some(engine(StatusCode::BAD_REQUEST, "bad_request", "Bad request")),
+    }
+}
+
+fn internal(kind: &ErrorType) -> Answer {
+    match kind {
+        // From reading the body for a plugin: the client's doing.
+        ErrorType::ReadTimedout => engine(StatusCode::REQUEST_TIMEOUT, "client_timeout", "Request timeout"),
+        ErrorType::InvalidHTTPHeader => engine(StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
+        _ => engine(StatusCode::INTERNAL_SERVER_ERROR, "internal", "An unexpected error occurred"),
+    }
+}
+
+fn engine(status: StatusCode, reason: &'static str, message: &str) -> Answer {
+    Answer::engine(Reply::message(status, reason, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_get_their_status_by_the_table() {
+        let rows = [
+            (ErrorSource::Upstream, ErrorType::ConnectRefused, Some(502)),
+            (ErrorSource::Upstream, ErrorType::ConnectionClosed, Some(502)),
+            (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader, Some(502)),
+            (ErrorSource::Upstream, ErrorType::InvalidCert, Some(502)),
+            (ErrorSource::Upstream, ErrorType::ConnectTimedout, Some(504)),
+            (ErrorSource::Upstream, ErrorType::ReadTimedout, Some(504)),
+            (ErrorSource::Unset, NAME_RESOLUTION, Some(503)),
+            (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, Some(400)),
+            (ErrorSource::Downstream, ErrorType::ReadTimedout, Some(408)),
+            (ErrorSource::Downstream, ErrorType::ConnectionClosed, None),
+            (ErrorSource::Internal, ErrorType::InternalError, Some(500)),
+        ];
+        for (source, kind, expected) in rows {
+            let status = answer(&source, &kind).map(|answer| answer.reply.status.as_u16());
+            assert_eq!(status, expected, "{source:?} {kind:?}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The end of every request, however it came about: metrics and the access log.
+
+use http::StatusCode;
+use pingora_proxy::Session;
+use tollgate_core::clock::{Clock, SystemClock};
+
+use super::Gateway;
+use super::context::{Context, Course, Proxied};
+use crate::telemetry::access_log::{Line, rfc3339};
+use crate::telemetry::route_metrics::{Observation, Source};
+
+/// Counts and logs a request that is over.
+pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Context) {
+    let total = context.started.elapsed();
+    let status = session.response_written().map(|response| response.status);
+    let proxied = match &context.course {
+        Course::Proxied(proxied) => Some(&**proxied),
+        Course::Undecided | Course::Answered(_) => None,
+    };
+    let upstream = proxied.and_then(|proxied| Some(proxied.answered?.duration_since(proxied.sent?)));
+    let by_service = proxied.is_some_and(|proxied| proxied.answered.is_some());
+    let seen = Observation {
+        status: status.unwrap_or(StatusCode::BAD_REQUEST),
+        source: if by_service { Source::Service } else { Source::Gateway },
+        total,
+        upstream,
+        bytes_in: u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX),
+        bytes_out: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
+    };
+    match &context.route {
+        Some(route) => route.metrics.observe(&seen),
+        None => gateway.metrics.observe_unmatched(seen.status, total),
+    }
+    if gateway.access_log.is_on() {
+        gateway.access_log.write(&line(session, context, proxied, status, &seen));
+    }
+}
+
+fn line<'r>(
+    session: &'r Session,
+    context: &'r Context,
+    proxied: Option<&Proxied>,
+    status: Option<StatusCode>,
+    seen: &Observation,
+) -> Line<'r> {
+    let head = session.req_header();
+    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let sent = proxied.and_then(|proxied| proxied.sent);
+    let target = context.route.as_ref().map(|route| &route.target);
+    Line {
+        time: rfc3339(SystemClock.now_millis()),
+        request_id: context.request_id.as_str(),
+        client: context.origin.map(|origin| origin.client.address),
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        status: status.map_or(0, |status| status.as_u16()),
+        reason: context.reason(),
+        route: target.map(|target| target.route_id),
+        service: target.and_then(|target| target.service_id),
+        consumer: context.consumer.as_ref().map(|consumer| consumer.id),
+        bytes_in: session.body_bytes_read(),
+        bytes_out: session.body_bytes_sent(),
+        total_ms: millis(seen.total),
+        proxy_ms: sent.map(|sent| millis(sent.duration_since(context.started))),
+        upstream_ms: seen.upstream.map(millis),
+    }
+}

@@ -1,0 +1,105 @@
+//! Our own answers (contract gateway.md §7.2, §7.3).
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, SERVER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use pingora::http::ResponseHeader;
+use pingora_core::Result;
+use pingora_proxy::Session;
+use tollgate_core::reply::{Body, Reply};
+
+use super::body;
+use super::context::Context;
+use super::negotiation::{MediaType, Origin};
+use super::response_filter::{X_KONG_REQUEST_ID, millis};
+
+const X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
+
+/// An answer of ours, and who made it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) origin: Origin,
+}
+
+impl Answer {
+    /// Of the gateway's rules, or of a plugin.
+    pub(crate) fn gateway(reply: Reply) -> Self {
+        Self { reply, origin: Origin::Gateway }
+    }
+
+    /// Of the HTTP engine.
+    pub(crate) fn engine(reply: Reply) -> Self {
+        Self { reply, origin: Origin::Engine }
+    }
+}
+
+/// Sends the answer. The connection is kept where the rest of the request is small enough to be
+/// read.
+pub(super) async fn send(session: &mut Session, context: &mut Context, answer: Answer) -> Result<()> {
+    context.answered_for(answer.reply.reason);
+    let head = session.req_header();
+    let (method, version) = (head.method.clone(), head.version);
+    let (content_type, content) = render(&answer, &head.headers, context.request_id.as_str());
+    if !session.is_body_done() && !session.is_body_empty() {
+        body::discard(session).await;
+    }
+    let has_content = may_have_content(answer.reply.status);
+    let mut response = ResponseHeader::build(answer.reply.status, Some(answer.reply.headers.len() + 6))?;
+    if let Some(content_type) = content_type.filter(|_| has_content) {
+        response.insert_header(CONTENT_TYPE, content_type)?;
+    }
+    for (name, value) in answer.reply.headers {
+        // HTTP/2 has no such header (RFC 9113 §8.2.2).
+        if version != Version::HTTP_2 || name != http::header::CONNECTION && name != http::header::UPGRADE {
+            response.append_header(name, value)?;
+        }
+    }
+    if has_content {
+        response.insert_header(CONTENT_LENGTH, HeaderValue::from(content.len()))?;
+    }
+    response.insert_header(SERVER, HeaderValue::from_static(super::SERVER))?;
+    response.insert_header(X_KONG_RESPONSE_LATENCY, millis(context.started.elapsed()))?;
+    response.insert_header(X_KONG_REQUEST_ID, context.request_id.header())?;
+    let bodiless = method == Method::HEAD || !has_content || content.is_empty();
+    session.write_response_header(Box::new(response), bodiless).await?;
+    if !bodiless {
+        session.write_response_body(Some(content), true).await?;
+    }
+    Ok(())
+}
+
+/// RFC 9110 §15.3.5, §15.4.5.
+fn may_have_content(status: StatusCode) -> bool {
+    status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+/// The type and the content.
+fn render(answer: &Answer, headers: &HeaderMap, request_id: &str) -> (Option<HeaderValue>, Bytes) {
+    match &answer.reply.body {
+        Body::Empty => (None, Bytes::new()),
+        Body::Json(document) => (Some(MediaType::Json.header()), document.clone()),
+        Body::Message(message) => {
+            let media_type = MediaType::negotiate(headers, answer.origin);
+            (Some(media_type.header()), media_type.render(message, request_id))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_documents_are_sent_as_they_are_and_messages_negotiated() {
+        let headers = HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static("text/plain"))]);
+        let document = Reply::json(StatusCode::UNAUTHORIZED, "r", &serde_json::json!({"error": "x"}));
+        let (content_type, content) = render(&Answer::gateway(document), &headers, "id");
+        assert_eq!(content_type.unwrap(), "application/json; charset=utf-8");
+        assert_eq!(content, "{\"error\":\"x\"}");
+        let message = Reply::message(StatusCode::NOT_FOUND, "r", "no Route matched with those values");
+        let (content_type, content) = render(&Answer::gateway(message), &headers, "id");
+        assert_eq!(content_type.unwrap(), "text/plain; charset=utf-8");
+        assert_eq!(content, "no Route matched with those values\nrequest_id: id\n");
+    }
+}

@@ -1,0 +1,163 @@
+//! From a checked request to a decision: route, admission, plugins; answer or proxy.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use http::{HeaderMap, StatusCode, Uri, Version};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use tollgate_core::reply::Reply;
+use tollgate_core::request::Edits;
+use tollgate_router::path::{Strip, upstream_path};
+use tollgate_router::{MatchedPath, Query};
+
+use super::Gateway;
+use super::accept::{self, Accepted};
+use super::admission::{self, Arrival};
+use super::context::{Connection, Context, Course, Expectation, Outbound, Proxied};
+use super::forwarded::{Scheme, without_port};
+use super::pipeline::{self, Outcome};
+use super::reply::{self, Answer};
+use crate::snapshot::RouteEntry;
+use crate::upstream::service::{ServiceEntry, Transport};
+
+/// `Ok(true)`: answered.
+///
+/// A panic behind this would leave the client without an answer and the request out of the log:
+/// it becomes a 500 and ends nothing else.
+pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<bool> {
+    if context.connection == Connection::New {
+        gateway.metrics.connection_seen();
+    }
+    let decided = AssertUnwindSafe(decide(gateway, session, context)).catch_unwind().await;
+    let answer = match decided {
+        Ok(decided) => decided?,
+        Err(_) => {
+            tracing::error!(request_id = context.request_id.as_str(), "a request ended in a panic");
+            session.set_keepalive(None);
+            Some(Answer::gateway(pipeline::unexpected()))
+        }
+    };
+    let Some(answer) = answer else { return Ok(false) };
+    reply::send(session, context, answer).await?;
+    Ok(true)
+}
+
+/// The answer, or `None` when the request is to be proxied.
+async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<Option<Answer>> {
+    let accepted = match accept::accept(session, &gateway.settings)? {
+        Ok(accepted) => accepted,
+        Err(answer) => return Ok(Some(answer)),
+    };
+    context.origin = Some(accepted.origin);
+    let Some((route, matched)) = find_route(gateway, session, &accepted) else {
+        return Ok(Some(message(StatusCode::NOT_FOUND, "no_route", "no Route matched with those values")));
+    };
+    context.route = Some(Arc::clone(&route));
+    if let Some(reply) = admission::refuse(&route, &arrival(session, &accepted)) {
+        return Ok(Some(Answer::gateway(reply)));
+    }
+    let (outcome, identity) = pipeline::run(session, &route, &accepted).await?;
+    context.consumer = pipeline::consumer(identity);
+    match outcome {
+        Outcome::Answer(reply) => Ok(Some(Answer::gateway(reply))),
+        Outcome::Pass(edits, expectation) => pass(session, context, &route, &accepted, matched, edits, expectation),
+    }
+}
+
+fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Option<(Arc<RouteEntry>, MatchedPath)> {
+    let head = session.req_header();
+    let snapshot = gateway.snapshot.load();
+    let query = Query {
+        method: head.method.as_str(),
+        https: accepted.origin.scheme == Scheme::Https,
+        host: accepted.host.as_deref(),
+        port: accepted.host_port.or(Some(accepted.origin.port)),
+        path: &accepted.path,
+        headers: &head.headers,
+        sni: accepted.server_name.as_deref(),
+    };
+    let found = snapshot.router.find(&query)?;
+    Some((Arc::clone(found.value), found.path))
+}
+
+fn arrival<'r>(session: &'r Session, accepted: &'r Accepted) -> Arrival<'r> {
+    let head = session.req_header();
+    let told = |name: &str| accepted.origin.is_trusted().then(|| header(&head.headers, name)).flatten();
+    Arrival {
+        scheme: told("x-forwarded-proto").unwrap_or(accepted.origin.scheme.as_str()),
+        host: told("x-forwarded-host").map_or(accepted.host.as_deref().unwrap_or_default(), without_port),
+        target: head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
+        http2: head.version == Version::HTTP_2,
+        headers: &head.headers,
+    }
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// No plugin answered: the request goes to the route's service, if that can be reached at all.
+fn pass(
+    session: &Session,
+    context: &mut Context,
+    route: &RouteEntry,
+    accepted: &Accepted,
+    matched: MatchedPath,
+    edits: Edits,
+    expectation: Expectation,
+) -> Result<Option<Answer>> {
+    let Some(service) = &route.service else {
+        let text = "no Service found with those values";
+        return Ok(Some(message(StatusCode::SERVICE_UNAVAILABLE, "no_service", text)));
+    };
+    if service.transport == Transport::NotProxied {
+        return Ok(Some(Answer::gateway(admission::protocol_not_supported())));
+    }
+    let original_query = session.req_header().uri.query();
+    let outbound = Outbound {
+        uri: upstream_uri(route, service, &accepted.path, matched, edits.query.as_deref(), original_query)?,
+        stripped_prefix: stripped_prefix(route, &accepted.path, matched),
+        headers: edits.headers,
+        body: edits.body,
+        expectation,
+    };
+    context.course = Course::Proxied(Box::new(Proxied::new(Arc::clone(service), outbound)));
+    Ok(None)
+}
+
+fn upstream_uri(
+    route: &RouteEntry,
+    service: &ServiceEntry,
+    path: &str,
+    matched: MatchedPath,
+    edited: Option<&str>,
+    original: Option<&str>,
+) -> Result<Uri> {
+    let path = upstream_path(service.path.as_deref(), path, matched, route.strip);
+    let query = match edited {
+        // An edit that leaves nothing removes the question mark, too; the client's own is kept.
+        Some(edited) => Some(edited).filter(|edited| !edited.is_empty()),
+        None => original,
+    };
+    let target = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.into_owned(),
+    };
+    let parsed = Uri::try_from(target);
+    parsed.map_err(|error| Error::because(ErrorType::InternalError, "the upstream's request target", error))
+}
+
+fn stripped_prefix(route: &RouteEntry, path: &str, matched: MatchedPath) -> Option<String> {
+    let length = match matched {
+        MatchedPath::None => return None,
+        MatchedPath::Prefix(length) | MatchedPath::Regex { len: length } => length,
+    };
+    let stripped = path.get(..length).filter(|_| route.strip == Strip::Matched);
+    stripped.map(str::to_owned)
+}
+
+fn message(status: StatusCode, reason: &'static str, text: &str) -> Answer {
+    Answer::gateway(Reply::message(status, reason, text))
+}

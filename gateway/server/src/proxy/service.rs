@@ -1,0 +1,62 @@
+//! The proxy as a Pingora service on its listeners.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::apps::HttpServerOptions;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::services::listening::Service;
+use pingora_proxy::{HttpProxy, http_proxy_service_with_name};
+
+use super::Gateway;
+
+/// Idle upstream connections kept (contract gateway.md §7.4).
+const UPSTREAM_POOL: usize = 512;
+/// Requests over one client connection before it is closed, so that its memory is given back.
+const REQUESTS_PER_CONNECTION: u32 = 10_000;
+/// A service's retries are at most 32,767; each request's own bound is its service's.
+const MAX_ATTEMPTS: usize = 32_768;
+
+/// Where the proxy listens.
+#[derive(Default)]
+pub struct Listeners {
+    /// Plain HTTP/1.1.
+    pub http: Option<SocketAddr>,
+    /// TLS, HTTP/1.1 and HTTP/2 by ALPN.
+    pub https: Option<(SocketAddr, TlsSettings)>,
+}
+
+/// Sets what the proxy needs of the server's configuration. To be called before the server and
+/// [`service`] are made from it.
+pub fn prepare(conf: &mut ServerConf) {
+    conf.max_retries = MAX_ATTEMPTS;
+    conf.upstream_keepalive_pool_size = UPSTREAM_POOL;
+}
+
+/// The service, to be added to a server.
+pub fn service(conf: &Arc<ServerConf>, gateway: Gateway, listeners: Listeners) -> Service<HttpProxy<Gateway>> {
+    let idle = gateway.settings.keepalive_timeout;
+    let mut service = http_proxy_service_with_name(conf, gateway, "proxy");
+    if let Some(proxy) = service.app_logic_mut() {
+        proxy.server_options = Some(server_options(idle));
+    }
+    if let Some(address) = listeners.http {
+        service.add_tcp(&address.to_string());
+    }
+    if let Some((address, mut tls)) = listeners.https {
+        tls.enable_h2();
+        service.add_tls_with_settings(&address.to_string(), None, tls);
+    }
+    service
+}
+
+fn server_options(idle: Duration) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    // CONNECT is refused by us, like TRACE, with the body and headers of our answers.
+    options.allow_connect_method_proxying = true;
+    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
+    options.h2_idle_timeout = Some(idle);
+    options
+}

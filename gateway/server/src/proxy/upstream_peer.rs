@@ -1,0 +1,58 @@
+//! Where an attempt goes, and whether a failed one is followed by another.
+
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::retry::{self, Reached, Replay};
+
+/// The error of a service whose name has no address.
+pub(super) const NAME_RESOLUTION: ErrorType = ErrorType::Custom("NameResolution");
+
+/// The peer of the next attempt.
+pub(super) async fn upstream_peer(context: &mut Context) -> Result<Box<HttpPeer>> {
+    let Some(proxied) = context.proxied() else {
+        return Error::e_explain(ErrorType::InternalError, "a request that is not proxied has no peer");
+    };
+    proxied.attempts += 1;
+    proxied.reached = Reached::NoConnection;
+    match proxied.service.peer().await {
+        Ok(peer) => Ok(Box::new(peer)),
+        Err(error) => {
+            tracing::warn!(service = %proxied.service.id, error = describe(&error), "a service's name has no address");
+            Error::e_because(NAME_RESOLUTION, "a service's name", error)
+        }
+    }
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+/// There was no connection: nothing was sent, so any request may be tried again.
+pub(super) fn fail_to_connect(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    let again = is_another(session, context);
+    error.set_retry(again);
+    error
+}
+
+/// There was one, and it failed. Pingora demands that the retry be decided here.
+pub(super) fn error_while_proxy(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    let upstream = *error.esource() == ErrorSource::Upstream;
+    let again = upstream && is_another(session, context);
+    error.set_retry(again);
+    error
+}
+
+fn is_another(session: &Session, context: &mut Context) -> bool {
+    let answered = session.response_written().is_some_and(|response| !response.status.is_informational());
+    let replay = if session.as_ref().retry_buffer_truncated() { Replay::Impossible } else { Replay::Possible };
+    let Some(proxied) = context.proxied() else { return false };
+    let reached = if answered { Reached::Answered } else { proxied.reached };
+    let again = retry::again(proxied.attempts, proxied.service.attempts, &session.req_header().method, reached, replay);
+    if again {
+        tracing::debug!(service = %proxied.service.id, attempt = proxied.attempts, "an attempt failed");
+    }
+    again
+}

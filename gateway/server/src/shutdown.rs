@@ -1,0 +1,80 @@
+//! The end of the process.
+//!
+//! SIGTERM: readiness fails, listeners close, requests under way go on. Pingora then waits for the
+//! whole drain timeout, even when nothing is under way; a watcher beside it ends the process as
+//! soon as the last request is answered. SIGINT ends at once. SIGQUIT hands the listeners to a new
+//! process (`--upgrade` of the framework is not offered yet) and is treated like SIGTERM.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::status::Readiness;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// How long the access log's writer may take for what is queued.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// Between two looks at the requests under way.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits for the signal that ends the process.
+pub struct Shutdown {
+    control: Handle,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    access_log: AccessLog,
+}
+
+impl Shutdown {
+    /// Watches for signals once Pingora asks it to.
+    pub fn new(control: Handle, readiness: Arc<Readiness>, metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
+        Self { control, readiness, metrics, access_log }
+    }
+
+    /// Ends the process when no request is under way any more.
+    fn end_when_idle(&self) {
+        let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
+        self.control.spawn(async move {
+            // Connections that were accepted just before the listeners closed get their request in.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            while metrics.traffic().under_way > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+            access_log.flush(FLUSH);
+            tracing::info!("drained");
+            std::process::exit(0);
+        });
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Shutdown {
+    async fn recv(&self) -> ShutdownSignal {
+        let listen = |kind| signal(kind).ok();
+        let (Some(mut terminate), Some(mut quit), Some(mut interrupt)) =
+            (listen(SignalKind::terminate()), listen(SignalKind::quit()), listen(SignalKind::interrupt()))
+        else {
+            // Without signals the process can only be killed.
+            tracing::error!("signals cannot be watched");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = quit.recv() => {}
+            _ = interrupt.recv() => {
+                self.access_log.flush(FLUSH);
+                return ShutdownSignal::FastShutdown;
+            }
+        }
+        tracing::info!("draining");
+        self.readiness.set_draining();
+        self.end_when_idle();
+        ShutdownSignal::GracefulTerminate
+    }
+}

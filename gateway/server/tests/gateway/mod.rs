@@ -1,0 +1,368 @@
+//! A gateway in a thread, upstreams that misbehave to order, and a raw client.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use axum::body::Bytes;
+use http::{HeaderMap, Method, Uri};
+use openssl::ssl::{SslAcceptor, SslMethod};
+use pingora_core::server::Server;
+use pingora_core::server::configuration::ServerConf;
+use prometheus::Registry;
+use serde_json::{Value, json};
+use tollgate::proxy::forwarded::TrustedIps;
+use tollgate::proxy::{self, Listeners, Settings};
+use tollgate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
+use tollgate::telemetry::access_log::{AccessLog, LineFormat};
+use tollgate::telemetry::metrics::Metrics;
+use tollgate::telemetry::route_metrics::Labels;
+use tollgate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
+use tollgate_core::plugin::{Access, Handler, Verdict};
+use tollgate_core::reply::Reply;
+use tollgate_core::request::Request;
+use tollgate_router::RouteSpec;
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Guard<F>(F);
+
+impl<F: Fn(&mut Request<'_>) -> Verdict + Send + Sync + 'static> Handler for Guard<F> {
+    fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
+        Access::Ready(Ok((self.0)(request)))
+    }
+}
+
+/// A plugin made of a function.
+pub fn guard(decide: impl Fn(&mut Request<'_>) -> Verdict + Send + Sync + 'static) -> Arc<dyn Handler> {
+    Arc::new(Guard(decide))
+}
+
+/// A plugin that always answers.
+pub fn replying(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Arc<dyn Handler> {
+    guard(move |_| Verdict::Reply(reply()))
+}
+
+/// A route with one path.
+pub struct Route {
+    path: String,
+    service: Option<ServiceSpec>,
+    chain: Chain,
+}
+
+impl Route {
+    /// To `host:port` over plain HTTP.
+    pub fn to(path: &str, address: &str) -> Self {
+        let (host, port) = address.rsplit_once(':').unwrap();
+        let service = serde_json::from_value(json!({
+            "id": Uuid::new_v4(), "name": "api", "protocol": "http", "host": host, "port": port.parse::<u16>().unwrap(),
+            "path": null, "retries": 0, "connect_timeout": 5000, "write_timeout": 5000, "read_timeout": 10_000,
+            "tls_verify": null, "tags": null,
+        }));
+        Self { path: path.to_owned(), service: Some(service.unwrap()), chain: Chain::Ready(Box::default()) }
+    }
+
+    /// Without a service.
+    pub fn without_service(path: &str) -> Self {
+        Self { path: path.to_owned(), service: None, chain: Chain::Ready(Box::default()) }
+    }
+
+    /// With one plugin.
+    pub fn plugin(self, handler: Arc<dyn Handler>) -> Self {
+        Self { chain: Chain::Ready(Box::new([ChainEntry { name: "test", handler }])), ..self }
+    }
+
+    /// With a plugin that could not be compiled.
+    pub fn uncompilable(self) -> Self {
+        Self { chain: Chain::Uncompilable, ..self }
+    }
+
+    /// With another service.
+    pub fn edit(mut self, change: impl FnOnce(&mut ServiceSpec)) -> Self {
+        change(self.service.as_mut().unwrap());
+        self
+    }
+
+    fn compile(self, metrics: &Metrics) -> (RouteSpec, Arc<RouteEntry>) {
+        let id = Uuid::new_v4();
+        let spec = RouteSpec { id, paths: vec![self.path.clone()], ..RouteSpec::default() };
+        let fields: RouteFields = serde_json::from_value(json!({
+            "id": id, "name": null, "protocols": ["http", "https"], "https_redirect_status_code": 426,
+            "strip_path": true, "preserve_host": false, "created_at": 1,
+        }))
+        .unwrap();
+        let service = self.service.map(|spec| Arc::new(ServiceEntry::new(&spec, Verification::On).unwrap()));
+        let labels = Labels { service: "api".to_owned(), route: self.path };
+        (spec, Arc::new(RouteEntry::new(&fields, service, self.chain, metrics.route(labels))))
+    }
+}
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A running gateway; its thread ends with the process.
+pub struct Gateway {
+    address: SocketAddr,
+    registry: Registry,
+    sink: Sink,
+    access_log: AccessLog,
+    upstream_host: String,
+}
+
+impl Gateway {
+    /// Starts one with these routes and waits until it accepts.
+    pub fn start(routes: Vec<Route>) -> Self {
+        let registry = Registry::new();
+        let metrics = Arc::new(Metrics::register(&registry, "node", "3.10.0").unwrap());
+        let first = routes.iter().find_map(|route| route.service.as_ref());
+        let upstream_host = first.map(|service| format!("{}:{}", service.host, service.port)).unwrap_or_default();
+        let snapshot = Snapshot::compile(routes.into_iter().map(|route| route.compile(&metrics))).unwrap();
+        let sink = Sink::default();
+        let dropped = metrics.access_log_dropped();
+        let access_log = AccessLog::to_writer(Box::new(sink.clone()), LineFormat::Json, dropped).unwrap();
+        let address = free_address();
+        let gateway = proxy::Gateway {
+            settings: Settings {
+                trusted_ips: TrustedIps::default(),
+                keepalive_timeout: Duration::from_secs(5),
+                read_timeout: Duration::from_secs(2),
+                write_timeout: Duration::from_secs(5),
+            },
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            metrics,
+            access_log: access_log.clone(),
+        };
+        std::thread::spawn(move || serve(gateway, address));
+        wait_for(address);
+        Self { address, registry, sink, access_log, upstream_host }
+    }
+
+    /// The first service's `Host`.
+    pub fn upstream_host(&self) -> String {
+        self.upstream_host.clone()
+    }
+
+    /// Sends raw bytes and reads until the connection is closed.
+    pub fn send(&self, request: &str) -> String {
+        let mut stream = connect(self.address);
+        // An answer may come, and the connection be closed, before everything is written.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Sends each part and reads until its mark has come, on one connection.
+    pub fn converse(&self, parts: &[(&str, &str)]) -> String {
+        let mut stream = connect(self.address);
+        let mut all = String::new();
+        for (part, mark) in parts {
+            stream.write_all(part.as_bytes()).unwrap();
+            let from = all.len();
+            while !all[from..].contains(mark) {
+                let mut buffer = [0; 4096];
+                let length = stream.read(&mut buffer).unwrap_or_else(|error| panic!("{error} after {all}"));
+                assert!(length > 0, "closed after {all}");
+                all.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+        }
+        all
+    }
+
+    /// The access log so far.
+    pub fn log(&self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.access_log.flush(PATIENCE);
+            let text = String::from_utf8(self.sink.0.lock().unwrap().clone()).unwrap();
+            // A line is written after the answer, so the client may be here first.
+            if !text.is_empty() || Instant::now() > deadline {
+                return text;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// The metrics, once they hold a line.
+    pub fn metrics_with(&self, line: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+            if text.contains(line) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "{line} is missing in {text}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn serve(gateway: proxy::Gateway, address: SocketAddr) {
+    let mut conf = ServerConf::default();
+    proxy::prepare(&mut conf);
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let listeners = Listeners { http: Some(address), https: None };
+    server.add_service(proxy::service(&server.configuration, gateway, listeners));
+    server.run_forever();
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn wait_for(address: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "nothing listens on {address}");
+        std::thread::yield_now();
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Tells what it received, as JSON; stalls on `/sleep`.
+pub fn upstream() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, axum::Router::new().fallback(echo)).await.unwrap();
+        });
+    });
+    address
+}
+
+async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> axum::response::Response {
+    if uri.path().ends_with("/sleep") {
+        std::future::pending::<()>().await;
+    }
+    let headers: serde_json::Map<String, Value> = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes()))))
+        .collect();
+    let text = String::from_utf8_lossy(&body);
+    let told = json!({
+        "method": method.as_str(), "target": uri.to_string(), "headers": headers, "body_length": body.len(),
+        "body": text.chars().take(100).collect::<String>(),
+    });
+    axum::response::Response::new(told.to_string().into())
+}
+
+/// Where nobody listens.
+pub fn refused() -> String {
+    free_address().to_string()
+}
+
+/// Says the same to everyone, once a request's head has come.
+pub fn saying(answer: &'static str) -> String {
+    serve_each(move |mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(answer.as_bytes());
+    })
+}
+
+/// Reads a request and closes the connection; counts connections.
+pub fn breaking() -> (String, Arc<AtomicUsize>) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&connections);
+    let address = serve_each(move |mut stream| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        read_head(&mut stream);
+    });
+    (address, connections)
+}
+
+/// HTTPS with a certificate nobody has signed, for `localhost` and `127.0.0.1`.
+pub fn https_upstream() -> String {
+    let (certificate, key) = self_signed();
+    let mut acceptor = SslAcceptor::mozilla_intermediate(SslMethod::tls()).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    let acceptor = acceptor.build();
+    serve_each(move |stream| {
+        let Ok(mut stream) = acceptor.accept(stream) else { return };
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    })
+}
+
+fn self_signed() -> (openssl::x509::X509, openssl::pkey::PKey<openssl::pkey::Private>) {
+    use openssl::{asn1::Asn1Time, bn::BigNum, ec, hash::MessageDigest, nid::Nid, pkey::PKey, x509};
+    let group = ec::EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(ec::EcKey::generate(&group).unwrap()).unwrap();
+    let mut name = x509::X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "localhost").unwrap();
+    let name = name.build();
+    let mut certificate = x509::X509::builder().unwrap();
+    certificate.set_version(2).unwrap();
+    certificate.set_serial_number(&BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap()).unwrap();
+    certificate.set_subject_name(&name).unwrap();
+    certificate.set_issuer_name(&name).unwrap();
+    certificate.set_pubkey(&key).unwrap();
+    certificate.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    certificate.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    let names = x509::extension::SubjectAlternativeName::new()
+        .dns("localhost")
+        .ip("127.0.0.1")
+        .build(&certificate.x509v3_context(None, None))
+        .unwrap();
+    certificate.append_extension(names).unwrap();
+    certificate.sign(&key, MessageDigest::sha256()).unwrap();
+    (certificate.build(), key)
+}
+
+fn serve_each(serve: impl Fn(TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || listener.incoming().flatten().for_each(&serve));
+    address
+}
+
+fn read_head(stream: &mut impl Read) {
+    let mut head = Vec::new();
+    let mut byte = [0; 1];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|length| length == 1) {
+        head.push(byte[0]);
+    }
+}
+
+/// The status of an answer.
+pub fn answered(answer: &str) -> u16 {
+    let status = answer.split_whitespace().nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("no status in {answer:?}"))
+}
+
+/// A header of an answer.
+pub fn header_of<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let (head, _) = answer.split_once("\r\n\r\n")?;
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.filter(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+}
+
+/// The body of an answer, without its chunks' sizes.
+pub fn body_of(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}

@@ -1,0 +1,342 @@
+//! The data plane over real sockets: a snapshot made by hand, a small upstream, raw requests.
+
+mod gateway;
+
+use std::time::Duration;
+
+use gateway::{Gateway, Route, answered, body_of, guard, header_of, refused, replying, upstream};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::{Value, json};
+use tollgate_core::plugin::Verdict;
+use tollgate_core::reply::Reply;
+use tollgate_core::request::RequestBody;
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+}
+
+fn seen(answer: &str) -> Value {
+    serde_json::from_str(body_of(answer)).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}
+
+#[test]
+fn a_request_reaches_its_service_with_the_headers_of_the_hop() {
+    let gateway = Gateway::start(vec![Route::to("/api", &upstream())]);
+    let answer = gateway.send("GET /api/x%20y?q=1 HTTP/1.1\r\nHost: A.test\r\nUser-Agent: t\r\nConnection: close\r\n\r\n");
+    assert_eq!(answered(&answer), 200, "{answer}");
+    let seen = seen(&answer);
+    assert_eq!(seen["target"], "/x%20y?q=1");
+    assert_eq!(seen["headers"]["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(seen["headers"]["x-forwarded-host"], "a.test");
+    assert_eq!(seen["headers"]["x-forwarded-path"], "/api/x%20y");
+    assert_eq!(seen["headers"]["x-forwarded-prefix"], "/api");
+    assert_eq!(seen["headers"]["x-forwarded-proto"], "http");
+    assert_eq!(seen["headers"]["x-real-ip"], "127.0.0.1");
+    assert_eq!(seen["headers"]["via"], "1.1 kong/3.10.0");
+    assert_eq!(seen["headers"]["connection"], "keep-alive");
+    assert_eq!(seen["headers"]["host"], gateway.upstream_host());
+    assert_eq!(seen["headers"]["x-kong-request-id"].as_str(), header_of(&answer, "x-kong-request-id"));
+    assert_eq!(header_of(&answer, "via"), Some("1.1 kong/3.10.0"));
+    assert_eq!(header_of(&answer, "server"), Some("kong/3.10.0"));
+    assert!(header_of(&answer, "x-kong-upstream-latency").is_some());
+    assert!(header_of(&answer, "x-kong-proxy-latency").is_some());
+    assert_eq!(header_of(&answer, "x-kong-response-latency"), None);
+}
+
+#[test]
+fn an_unmatched_request_gets_the_404_of_the_gateway() {
+    let gateway = Gateway::start(vec![Route::to("/api", &upstream())]);
+    let answer = gateway.send(&get("/other?access_token=hunter2"));
+    assert_eq!(answered(&answer), 404);
+    let id = header_of(&answer, "x-kong-request-id").unwrap();
+    let expected = format!("{{\n  \"message\":\"no Route matched with those values\",\n  \"request_id\":\"{id}\"\n}}");
+    assert_eq!(body_of(&answer), expected);
+    assert_eq!(header_of(&answer, "content-type"), Some("application/json; charset=utf-8"));
+    assert_eq!(header_of(&answer, "server"), Some("kong/3.10.0"));
+    assert!(header_of(&answer, "x-kong-response-latency").is_some());
+    let log = gateway.log();
+    assert!(log.contains("\"reason\":\"no_route\""), "{log}");
+    assert!(log.contains("\"path\":\"/other\""), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[test]
+fn head_answers_have_a_length_and_no_body() {
+    let gateway = Gateway::start(vec![]);
+    let answer = gateway.send("HEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(answered(&answer), 404);
+    assert_eq!(body_of(&answer), "");
+    assert_ne!(header_of(&answer, "content-length"), Some("0"));
+}
+
+#[test]
+fn identity_headers_of_a_client_never_arrive() {
+    let set = guard(|request| {
+        assert!(!request.headers.contains_key("x-consumer-id"));
+        request.edits.set(HeaderName::from_static("x-consumer-id"), HeaderValue::from_static("ours"));
+        Verdict::Continue
+    });
+    let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(set)]);
+    let answer = gateway.send(
+        "GET /x HTTP/1.1\r\nHost: a\r\nX-Consumer-ID: evil\r\nx_consumer_id: evil\r\nX-CONSUMER-ID: evil\r\n\
+         X-Credential-Identifier: evil\r\nX_Authenticated-UserId: evil\r\nX-Kept: yes\r\nX-Dropped: 1\r\n\
+         Transfer_Encoding: chunked\r\nContent_Length: 3\r\n\
+         Connection: close, X-Consumer-Id, X-Dropped, X-Forwarded-For, Host\r\n\r\n",
+    );
+    let seen = seen(&answer);
+    assert!(!answer.contains("evil"), "{answer}");
+    assert_eq!(seen["headers"]["x-consumer-id"], "ours");
+    assert_eq!(seen["headers"]["x-kept"], "yes");
+    assert_eq!(seen["headers"]["x-forwarded-for"], "127.0.0.1");
+    for name in ["x-dropped", "transfer_encoding", "content_length", "x-credential-identifier"] {
+        assert_eq!(seen["headers"].get(name), None, "{name}");
+    }
+}
+
+#[test]
+fn large_bodies_pass_unread() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    let body = "x".repeat(1 << 20);
+    let answer = gateway.send(&format!(
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    ));
+    assert_eq!(seen(&answer)["body_length"], 1 << 20);
+}
+
+#[test]
+fn a_body_that_a_plugin_read_still_reaches_the_upstream() {
+    let reader = || {
+        guard(|request| match &request.body {
+            RequestBody::Unread => Verdict::NeedBody { limit: 1 << 20, terminal: false },
+            RequestBody::Read(body) => {
+                let length = HeaderValue::from(body.len());
+                request.edits.set(HeaderName::from_static("x-read"), length);
+                Verdict::Continue
+            }
+            RequestBody::TooLarge => {
+                request.edits.set(HeaderName::from_static("x-read"), HeaderValue::from_static("too large"));
+                Verdict::Continue
+            }
+        })
+    };
+    let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader())]);
+    for (length, read) in [(0, "0"), (5, "5"), (60_000, "60000"), (65_536, "65536"), (65_537, "too large")] {
+        let body = "x".repeat(length);
+        let answer = gateway
+            .send(&format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"));
+        assert_eq!(answered(&answer), 200, "{length}: {answer}");
+        assert_eq!(seen(&answer)["body_length"], length);
+        assert_eq!(seen(&answer)["headers"]["x-read"], read);
+    }
+    let chunked = gateway.send(
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+    );
+    assert_eq!(seen(&chunked)["body"], "abcde", "{chunked}");
+    assert_eq!(seen(&chunked)["headers"]["x-read"], "5");
+}
+
+#[test]
+fn a_client_that_expects_continue_is_told_to_go_on() {
+    let reader = guard(|request| match request.body {
+        RequestBody::Unread => Verdict::NeedBody { limit: 100, terminal: false },
+        _ => Verdict::Continue,
+    });
+    let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader)]);
+    let answer = gateway.converse(&[
+        ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", "100"),
+        ("hello", "\"hello\""),
+    ]);
+    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"), "{answer}");
+    assert!(!answer.contains("\"expect\""), "{answer}");
+}
+
+#[test]
+fn a_plugin_can_replace_query_and_body() {
+    let editor = guard(|request| match request.body {
+        RequestBody::Read(_) => {
+            request.edits.query = Some(String::new());
+            request.edits.body = Some("shorter".into());
+            Verdict::Continue
+        }
+        _ => Verdict::NeedBody { limit: 1000, terminal: false },
+    });
+    let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(editor)]);
+    for framing in ["Content-Length: 9\r\n\r\nabcdefghi", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"] {
+        let answer = gateway.send(&format!("POST /x?access_token=t HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}"));
+        assert_eq!(seen(&answer)["target"], "/x", "{answer}");
+        assert_eq!(seen(&answer)["body"], "shorter");
+    }
+}
+
+#[test]
+fn a_plugins_reply_is_sent_as_it_is_and_the_connection_kept() {
+    let reply = replying(|| Reply::json(StatusCode::UNAUTHORIZED, "no_token", &json!({"error": "x"})));
+    let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reply)]);
+    let request = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let answer = gateway.converse(&[(request, "{\"error\":\"x\"}"), (request, "{\"error\":\"x\"}")]);
+    assert_eq!(answer.matches("HTTP/1.1 401").count(), 2, "{answer}");
+    assert_eq!(answer.matches("content-type: application/json; charset=utf-8").count(), 2, "{answer}");
+    assert!(gateway.log().contains("\"reason\":\"no_token\""));
+}
+
+#[test]
+fn a_large_body_nobody_wants_does_not_hide_the_answer() {
+    let gateway = Gateway::start(vec![]);
+    let body = "x".repeat(300_000);
+    let answer =
+        gateway.send(&format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    assert_eq!(answered(&answer), 404, "{answer}");
+    assert_eq!(header_of(&answer, "connection"), Some("close"));
+}
+
+#[test]
+fn a_panic_in_a_plugin_is_a_500_and_ends_nothing_else() {
+    let panics = guard(|_| panic!("no good"));
+    let gateway = Gateway::start(vec![Route::to("/bad", &upstream()).plugin(panics), Route::to("/good", &upstream())]);
+    for _ in 0..3 {
+        let answer = gateway.send(&get("/bad"));
+        assert_eq!(answered(&answer), 500);
+        assert_eq!(body_of(&answer), "{\"message\":\"An unexpected error occurred\"}");
+    }
+    assert_eq!(answered(&gateway.send(&get("/good"))), 200);
+}
+
+#[test]
+fn a_chain_that_cannot_run_refuses() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream()).uncompilable()]);
+    let answer = gateway.send(&get("/x"));
+    assert_eq!(answered(&answer), 503);
+    assert_eq!(header_of(&answer, "retry-after"), Some("1"));
+}
+
+#[test]
+fn a_route_without_service_answers_503_unless_a_plugin_does() {
+    let gateway = Gateway::start(vec![
+        Route::without_service("/bare"),
+        Route::without_service("/plugin").plugin(replying(|| Reply::message(StatusCode::OK, "ok", "hi"))),
+    ]);
+    let answer = gateway.send(&get("/bare"));
+    assert_eq!(answered(&answer), 503);
+    assert!(body_of(&answer).contains("no Service found with those values"));
+    assert_eq!(answered(&gateway.send(&get("/plugin"))), 200);
+}
+
+#[test]
+fn an_upstream_that_refuses_is_502_and_one_that_stalls_504() {
+    let gateway = Gateway::start(vec![
+        Route::to("/refused", &refused()),
+        Route::to("/slow", &upstream()).edit(|service| (service.read_timeout, service.retries) = (200, 1)),
+        Route::to("/named", "no.such.host.invalid:80"),
+    ]);
+    let refused = gateway.send(&get("/refused"));
+    assert_eq!(answered(&refused), 502);
+    let text = "An invalid response was received from the upstream server\nrequest_id: ";
+    assert!(body_of(&refused).starts_with(text), "{refused}");
+    assert_eq!(header_of(&refused, "content-type"), Some("text/plain; charset=utf-8"));
+    let slow = gateway.send(&get("/slow/sleep"));
+    assert_eq!(answered(&slow), 504, "{slow}");
+    assert!(body_of(&slow).starts_with("The upstream server is timing out"));
+    let named = gateway.send(&get("/named"));
+    assert_eq!(answered(&named), 503);
+    assert!(body_of(&named).contains("name resolution failed"));
+}
+
+#[test]
+fn failed_attempts_are_repeated_but_a_sent_post_is_not() {
+    let (breaking, connections) = gateway::breaking();
+    let route = Route::to("/", &breaking).edit(|service| service.retries = 3);
+    let gateway = Gateway::start(vec![route]);
+    assert_eq!(answered(&gateway.send(&get("/x"))), 502);
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 4);
+    let post = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+    assert_eq!(answered(&post), 502);
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 5);
+}
+
+#[test]
+fn a_101_that_was_not_asked_for_is_refused() {
+    let switching = gateway::saying("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    let gateway = Gateway::start(vec![Route::to("/", &switching)]);
+    assert_eq!(answered(&gateway.send(&get("/x"))), 502);
+}
+
+#[test]
+fn hop_by_hop_headers_of_an_answer_end_here() {
+    let saying = "HTTP/1.1 200 OK\r\nServer: theirs\r\nVia: 1.0 fred\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\n\
+                  Connection: X-Private, keep-alive, Content-Length\r\nContent-Length: 2\r\nTrailer: x\r\n\r\nok";
+    let gateway = Gateway::start(vec![Route::to("/", &gateway::saying(saying))]);
+    let answer = gateway.send(&get("/x"));
+    assert_eq!(body_of(&answer), "ok");
+    assert_eq!(header_of(&answer, "server"), Some("theirs"));
+    assert_eq!(header_of(&answer, "via"), Some("1.0 fred, 1.1 kong/3.10.0"));
+    assert_eq!(header_of(&answer, "content-length"), Some("2"));
+    for name in ["x-private", "keep-alive", "trailer"] {
+        assert_eq!(header_of(&answer, name), None, "{name}");
+    }
+}
+
+#[test]
+fn hostile_heads_are_refused() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    let rows = [
+        ("GET /x HTTP/1.1\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET /x HTTP/1.1\nHost: a\r\n\r\n", 400),
+        ("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 405),
+        ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400),
+        ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
+    ];
+    for (request, expected) in rows {
+        let answer = gateway.send(request);
+        assert_eq!(answered(&answer), expected, "{request}: {answer}");
+    }
+    let long = gateway.send(&get(&format!("/{}", "a".repeat(9000))));
+    assert_eq!(answered(&long), 414);
+    let trace = gateway.send("TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(body_of(&trace).starts_with("Method not allowed\nrequest_id: "), "{trace}");
+}
+
+#[test]
+fn https_upstreams_are_verified_unless_the_service_says_otherwise() {
+    let secure = gateway::https_upstream();
+    let gateway = Gateway::start(vec![
+        Route::to("/verified", &secure).edit(|service| service.protocol = "https".to_owned()),
+        Route::to("/trusting", &secure).edit(|service| {
+            service.protocol = "https".to_owned();
+            service.tls_verify = Some(false);
+        }),
+        Route::to("/named", &secure.replace("127.0.0.1", "localhost"))
+            .edit(|service| service.protocol = "https".to_owned()),
+    ]);
+    for path in ["/verified", "/named"] {
+        let answer = gateway.send(&get(path));
+        assert_eq!(answered(&answer), 502, "{answer}");
+    }
+    assert_eq!(answered(&gateway.send(&get("/trusting"))), 200);
+    assert!(gateway.log().contains("\"reason\":\"upstream_tls\""), "{}", gateway.log());
+}
+
+#[test]
+fn requests_are_counted_by_route_and_status() {
+    let gateway = Gateway::start(vec![Route::to("/api", &upstream())]);
+    gateway.send(&get("/api"));
+    gateway.send(&get("/other"));
+    let metrics = gateway.metrics_with(r#"tollgate_requests_total{code="404",route="",service=""} 1"#);
+    assert!(metrics.contains(r#"tollgate_requests_total{code="200",route="/api",service="api"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"source="service""#), "{metrics}");
+}
+
+#[test]
+fn a_stalled_client_is_let_go() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    let started = std::time::Instant::now();
+    let answer = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhi");
+    assert_eq!(answered(&answer), 408, "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(20));
+}

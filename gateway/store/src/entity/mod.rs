@@ -1,0 +1,6 @@
+//! Entities of every kind in one family of tables (`sql/*/migrations/0001_entities.sql`).
+
+pub(crate) mod read;
+pub(crate) mod stored;
+pub(crate) mod tag;
+pub(crate) mod write;

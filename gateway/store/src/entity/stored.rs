@@ -1,0 +1,208 @@
+//! An entity as its rows: the document, and beside it what identifies, connects and labels it.
+
+use openssl::sha::sha256;
+use serde_json::Value;
+use tollgate_core::collection::Document;
+use tollgate_core::entity::Kind;
+use tollgate_core::error::StoreError;
+use tollgate_core::schema::{OnDelete, Type};
+use uuid::Uuid;
+
+/// Longer values are kept by their digest: an index entry has a maximal size.
+const LONGEST: usize = 512;
+
+/// The rows of one entity.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) id: Uuid,
+    pub(crate) body: String,
+    pub(crate) created_at: i64,
+    pub(crate) keys: Vec<UniqueKey>,
+    pub(crate) references: Vec<Reference>,
+    pub(crate) tags: Vec<String>,
+}
+
+/// A value, or several, that no other entity of the kind may have.
+#[derive(Debug, PartialEq)]
+pub(crate) struct UniqueKey {
+    /// The fields with their values, as an error shows them.
+    pub(crate) fields: Vec<(&'static str, Value)>,
+    /// The fields' names, joined.
+    pub(crate) field: String,
+    /// The values in canonical text.
+    pub(crate) value: String,
+}
+
+/// A foreign field that is set.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    pub(crate) field: &'static str,
+    pub(crate) target: &'static str,
+    pub(crate) id: Uuid,
+    pub(crate) on_delete: OnDelete,
+}
+
+impl Reference {
+    /// The word in the table.
+    pub(crate) fn on_delete(&self) -> &'static str {
+        match self.on_delete {
+            OnDelete::Cascade => CASCADE,
+            OnDelete::Restrict => "restrict",
+        }
+    }
+}
+
+/// The word for [`OnDelete::Cascade`] in the table; everything else forbids the deletion.
+pub(crate) const CASCADE: &str = "cascade";
+
+impl Stored {
+    /// The rows of a document that has passed its schema.
+    pub(crate) fn from_document(kind: &Kind, document: &Document) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: id_of(kind, document)?,
+            body: Value::Object(document.clone()).to_string(),
+            created_at: created_at(document),
+            keys: unique_keys(kind, document),
+            references: references(kind, document),
+            tags: tags(document),
+        })
+    }
+}
+
+/// The document's primary key.
+pub(crate) fn id_of(kind: &Kind, document: &Document) -> Result<Uuid, StoreError> {
+    let id = document.get("id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
+    id.ok_or(StoreError::Corrupt { kind: kind.name, what: "its id is not a UUID" })
+}
+
+/// Whole seconds, also of targets, whose time has a fraction.
+fn created_at(document: &Document) -> i64 {
+    let value = document.get("created_at");
+    let whole = value.and_then(Value::as_i64);
+    #[expect(clippy::cast_possible_truncation, reason = "whole seconds are wanted; `as` saturates")]
+    whole.or_else(|| value.and_then(Value::as_f64).map(|seconds| seconds as i64)).unwrap_or(0)
+}
+
+fn unique_keys(kind: &Kind, document: &Document) -> Vec<UniqueKey> {
+    let value = |field: &str| document.get(field).cloned().unwrap_or(Value::Null);
+    let single = kind.unique_fields().filter_map(|field| {
+        let value = value(field.name);
+        let canonical = canonical_value(&value)?;
+        Some(UniqueKey { fields: vec![(field.name, value)], field: field.name.to_owned(), value: canonical })
+    });
+    let mut keys: Vec<UniqueKey> = single.collect();
+    if !kind.unique_together.is_empty() {
+        let fields: Vec<_> = kind.unique_together.iter().map(|field| (*field, value(field))).collect();
+        // Two entities that both lack a field collide as well, such as two global plugins.
+        let values = fields.iter().map(|(_, value)| foreign_id(value).unwrap_or(value).clone()).collect();
+        let value = bounded(Value::Array(values).to_string());
+        keys.push(UniqueKey { fields, field: kind.unique_together.join(","), value });
+    }
+    keys
+}
+
+/// A single value as it stands in `entity_keys`; null claims nothing.
+fn canonical_value(value: &Value) -> Option<String> {
+    match foreign_id(value).unwrap_or(value) {
+        Value::Null => None,
+        Value::String(text) => Some(canonical_text(text)),
+        other => Some(bounded(other.to_string())),
+    }
+}
+
+/// A string value as it stands in `entity_keys`.
+pub(crate) fn canonical_text(text: &str) -> String {
+    bounded(text.to_owned())
+}
+
+/// Values that are too long for an index, hold what PostgreSQL cannot keep in a text, or look
+/// like what this function makes, are kept by their digest.
+fn bounded(text: String) -> String {
+    if text.len() <= LONGEST && !text.contains('\0') && !text.starts_with("sha256:") {
+        return text;
+    }
+    let digest: String = sha256(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digest}")
+}
+
+fn foreign_id(value: &Value) -> Option<&Value> {
+    value.as_object().and_then(|object| object.get("id"))
+}
+
+fn references(kind: &Kind, document: &Document) -> Vec<Reference> {
+    let set = kind.schema.fields.iter().filter_map(|field| {
+        let Type::Foreign { target, on_delete } = field.ty else { return None };
+        let id = document.get(field.name).and_then(foreign_id).and_then(Value::as_str)?;
+        let id = Uuid::parse_str(id).ok()?;
+        Some(Reference { field: field.name, target, id, on_delete })
+    });
+    set.collect()
+}
+
+fn tags(document: &Document) -> Vec<String> {
+    let tags = document.get("tags").and_then(Value::as_array).into_iter().flatten();
+    tags.filter_map(Value::as_str).map(canonical_text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tollgate_core::entity::Nature;
+    use tollgate_core::schema::{Field, Schema};
+
+    use super::*;
+
+    fn kind() -> Kind {
+        Kind {
+            name: "plugins",
+            segment: "plugins",
+            nested_segment: "plugins",
+            second_key: Some("label"),
+            unique_together: &["name", "service"],
+            nature: Nature::Configuration,
+            ttl: false,
+            admin: true,
+            schema: Schema::new(vec![
+                Field::string("label").unique(),
+                Field::string("name"),
+                Field::foreign("service", "services", OnDelete::Cascade),
+            ]),
+        }
+    }
+
+    fn stored(document: &Value) -> Stored {
+        Stored::from_document(&kind(), document.as_object().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn null_is_no_unique_value_alone_but_counts_in_a_combination() {
+        let stored = stored(&json!({"id": Uuid::nil(), "name": "cors", "label": null, "service": null}));
+        let fields = vec![("name", json!("cors")), ("service", Value::Null)];
+        let key = UniqueKey { fields, field: "name,service".into(), value: r#"["cors",null]"#.into() };
+        assert_eq!(stored.keys, [key]);
+        assert!(stored.references.is_empty());
+    }
+
+    #[test]
+    fn a_reference_counts_by_its_id() {
+        let service = Uuid::from_u128(7);
+        let stored = stored(&json!({"id": Uuid::nil(), "name": "cors", "service": {"id": service}}));
+        assert_eq!(stored.keys[0].value, format!(r#"["cors","{service}"]"#));
+        let reference = Reference { field: "service", target: "services", id: service, on_delete: OnDelete::Cascade };
+        assert_eq!(stored.references, [reference]);
+    }
+
+    #[test]
+    fn long_values_are_kept_by_digest_and_cannot_be_forged() {
+        let long = "a".repeat(LONGEST + 1);
+        let digest = canonical_text(&long);
+        assert_eq!(digest.len(), "sha256:".len() + 64);
+        assert_ne!(canonical_text(&digest), digest);
+        assert!(!canonical_text("a\0b").contains('\0'));
+    }
+
+    #[test]
+    fn a_time_with_a_fraction_is_cut() {
+        assert_eq!(stored(&json!({"id": Uuid::nil(), "created_at": 12.75})).created_at, 12);
+    }
+}

@@ -1,0 +1,257 @@
+//! The change feed: who must act on a committed change, on this node and on the others.
+//!
+//! A write on this node calls [`Feed::announce`] after its commit and before its answer. Writes of
+//! other nodes are read from the table `changes` by a background task (`postgres`, `sqlite`).
+//!
+//! Invariants: listeners are given entities as they are at that moment, and one after the other,
+//! so that of two changes to one entity the later one stays; a change that a listener could not
+//! act on is kept and offered again; and when that, or the silence of the feed, goes on for longer
+//! than the bound, [`Feed::is_current`] says so.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tollgate_core::change::{Change, ChangeListener, Operation};
+use tollgate_core::collection::Document;
+use tollgate_core::error::StoreError;
+use uuid::Uuid;
+
+use crate::database::Database;
+use crate::entity::read::find_many;
+use crate::kinds::Kinds;
+use pending::Pending;
+
+mod pending;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
+
+/// How often failed changes are offered again and the age of what was heard is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The change feed of a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Feed {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    origin: Uuid,
+    database: Database,
+    kinds: Kinds,
+    bound: Duration,
+    listeners: RwLock<Vec<Arc<dyn ChangeListener>>>,
+    pending: Mutex<Pending>,
+    /// Held while listeners act on entities.
+    turn: tokio::sync::Mutex<()>,
+    /// Rung when this node has written.
+    bell: Notify,
+    /// When the other nodes' changes were last read; `None` where there are no other nodes.
+    heard: Mutex<Option<Instant>>,
+    current: AtomicBool,
+}
+
+impl Feed {
+    pub(crate) fn new(origin: Uuid, database: Database, kinds: Kinds, bound: Duration) -> Self {
+        let heard = match database {
+            Database::Postgres(_) => Some(Instant::now()),
+            Database::Sqlite(_) => None,
+        };
+        let inner = Inner {
+            origin,
+            database,
+            kinds,
+            bound,
+            listeners: RwLock::default(),
+            pending: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            bell: Notify::new(),
+            heard: Mutex::new(heard),
+            current: AtomicBool::new(true),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Adds a listener, behind those that are there.
+    pub fn subscribe(&self, listener: Arc<dyn ChangeListener>) {
+        self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    /// This node in the `origin` column of `changes`. What a node has written itself it does not
+    /// hear from the feed; so whoever writes such rows also announces them.
+    pub fn origin(&self) -> Uuid {
+        self.inner.origin
+    }
+
+    /// Runs the listeners, in order, on changes that this node has committed, and tells the other
+    /// nodes to look. Returns when all listeners have acted. An error: not all have; the changes
+    /// are offered again until they do. Changes to entities are completed with the entities'
+    /// documents, so [`Change::document`] need not be given.
+    pub async fn announce(&self, changes: &[Change]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.inner.bell.notify_one();
+        self.hear(changes).await
+    }
+
+    /// Whether this node knows of all changes that were committed longer ago than the bound. One
+    /// relaxed atomic read.
+    pub fn is_current(&self) -> bool {
+        self.inner.current.load(Ordering::Relaxed)
+    }
+
+    /// Takes in changes, of this node or others.
+    pub(crate) async fn hear(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let entities = changes.iter().any(|change| self.inner.kinds.get(&change.kind).is_some());
+        if entities {
+            let ticket = self.pending().push(changes);
+            return self.settle(ticket).await;
+        }
+        // Changes that only forget something need no order, and do not wait for those that do.
+        let result = self.apply(changes).await;
+        if result.is_err() {
+            let mut pending = self.pending();
+            pending.push(changes);
+            pending.failed();
+        }
+        result
+    }
+
+    /// Has every listener forget everything: changes may have been missed.
+    pub(crate) fn require_reset(&self) {
+        self.pending().require_reset();
+    }
+
+    /// Acts on all pending changes unless somebody did so already. Whoever holds the turn takes
+    /// everything that waits, so that many writes at once are one round of the listeners.
+    async fn settle(&self, ticket: u64) -> Result<(), StoreError> {
+        let _turn = self.inner.turn.lock().await;
+        let batch = {
+            let pending = self.pending();
+            if pending.is_done(ticket) {
+                return Ok(());
+            }
+            pending.batch()
+        };
+        let result = if batch.reset {
+            self.reset().await
+        } else {
+            match self.refresh(batch.changes).await {
+                Ok(changes) => self.apply(&changes).await,
+                Err(error) => Err(error),
+            }
+        };
+        let mut pending = self.pending();
+        match result {
+            Ok(()) => pending.finished(batch.upto, batch.count),
+            Err(_) => pending.failed(),
+        }
+        result
+    }
+
+    /// The changes with the entities as they are now. An entity that was deleted may be there
+    /// again, and one that was changed may be gone.
+    async fn refresh(&self, changes: Vec<Change>) -> Result<Vec<Change>, StoreError> {
+        if self.listeners().is_empty() {
+            return Ok(changes);
+        }
+        let mut wanted: BTreeMap<&'static str, BTreeSet<Uuid>> = BTreeMap::new();
+        for change in &changes {
+            if let Some(kind) = self.inner.kinds.get(&change.kind) {
+                wanted.entry(kind.name).or_default().insert(change.id);
+            }
+        }
+        let mut documents: HashMap<(&'static str, Uuid), Document> = HashMap::new();
+        for (name, ids) in &wanted {
+            let Some(kind) = self.inner.kinds.get(name) else { continue };
+            let ids: Vec<Uuid> = ids.iter().copied().collect();
+            let read =
+                self.inner.database.read(move |session| Box::pin(async move { find_many(session, &kind, &ids).await }));
+            documents.extend(read.await?.into_iter().map(|found| ((*name, found.id), found.document)));
+        }
+        let complete = |mut change: Change| {
+            let Some(kind) = self.inner.kinds.get(&change.kind) else { return change };
+            change.document = documents.get(&(kind.name, change.id)).cloned();
+            change.operation = match (&change.document, change.operation) {
+                (None, _) => Operation::Deleted,
+                (Some(_), Operation::Deleted) => Operation::Updated,
+                (Some(_), operation) => operation,
+            };
+            change
+        };
+        Ok(changes.into_iter().map(complete).collect())
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
+        for listener in self.listeners() {
+            listener.apply(changes).await?;
+        }
+        Ok(())
+    }
+
+    async fn reset(&self) -> Result<(), StoreError> {
+        for listener in self.listeners() {
+            listener.reset().await?;
+        }
+        Ok(())
+    }
+
+    fn listeners(&self) -> Vec<Arc<dyn ChangeListener>> {
+        self.inner.listeners.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that everything that other nodes have committed was read just now.
+    pub(crate) fn heard(&self) {
+        let mut heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = Some(Instant::now());
+        drop(heard);
+        self.judge();
+    }
+
+    /// Waits until this node has written something.
+    pub(crate) async fn written_here(&self) {
+        self.inner.bell.notified().await;
+    }
+
+    /// Decides whether the node is current.
+    fn judge(&self) {
+        let late = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > self.inner.bound);
+        let heard = *self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = !late(heard) && !late(self.pending().failing_since());
+        if self.inner.current.swap(current, Ordering::Relaxed) != current {
+            tracing::warn!(current, "whether this node has heard all changes");
+        }
+    }
+
+    /// Offers failed changes again and watches the age of what was heard, for as long as the
+    /// store is open.
+    pub(crate) async fn watch(self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let retry = async {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let waiting = self.pending().waiting();
+                if let Some(ticket) = waiting
+                    && let Err(error) = self.settle(ticket).await
+                {
+                    tracing::warn!(%error, "changes could not be acted on; they will be offered again");
+                }
+            }
+        };
+        let judge = async {
+            loop {
+                tick.tick().await;
+                self.judge();
+            }
+        };
+        tokio::join!(retry, judge);
+    }
+}

@@ -1,0 +1,28 @@
+//! The kinds that this process keeps in the entity tables.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tollgate_core::entity::Kind;
+
+/// Kinds by name. Shared: a kind becomes known when its collection is made.
+#[derive(Clone, Default)]
+pub(crate) struct Kinds {
+    by_name: Arc<RwLock<BTreeMap<&'static str, Arc<Kind>>>>,
+}
+
+impl Kinds {
+    pub(crate) fn add(&self, kind: Arc<Kind>) {
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner).insert(kind.name, kind);
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Kind>> {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// A kind's name as errors hold it. Rows of a kind that this process does not know, such as
+    /// that of a plugin that is not built in any more, are just entities.
+    pub(crate) fn name_of(&self, name: &str) -> &'static str {
+        self.get(name).map_or("entities", |kind| kind.name)
+    }
+}

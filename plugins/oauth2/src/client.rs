@@ -1,0 +1,293 @@
+//! Client authentication at the token endpoint (RFC 6749 §2.3, contract oauth2.md §3.6).
+//!
+//! 1. Where the client's name and secret stand, the first match winning: parameters `client_id`
+//!    and `client_secret` together; the header, with Basic credentials; parameter `client_id` alone.
+//! 2. Who that is: [`Credentials`].
+//! 3. Whether it is them: a confidential client has the secret, a public one has none.
+//!
+//! A grant asks for an [`AuthenticatedClient`], and only step 3 makes one. A client that is not
+//! known costs the same work as one whose secret is wrong.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use tollgate_core::error::StoreError;
+use tollgate_core::request::Request;
+use tollgate_core::secret::Secret;
+
+use crate::client_secret::{Proof, SecretVerifier};
+use crate::config::Config;
+use crate::endpoint::parameters::{Parameter, Parameters};
+use crate::entity::credential::{ClientType, Credential};
+use crate::error::{Error, Mode, Refusal};
+use crate::profile::Permission;
+
+/// Longer names are not looked up: no client has them, and caches should not keep them.
+const LONGEST_CLIENT_ID: usize = 1024;
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Clients' credentials. Implementations may keep what they read, and forget it on changes.
+#[async_trait]
+pub trait Credentials: Send + Sync + 'static {
+    /// The credential of this client, if there is one.
+    async fn by_client_id(&self, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError>;
+}
+
+/// The credential of a client named by a request.
+pub async fn find(credentials: &dyn Credentials, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError> {
+    if client_id.is_empty() || client_id.len() > LONGEST_CLIENT_ID {
+        return Ok(None);
+    }
+    credentials.by_client_id(client_id).await
+}
+
+/// What stands in the place of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Given {
+    Nothing,
+    Text(Secret),
+    /// A number, say: not blank, and nobody's secret.
+    NoText,
+}
+
+/// A client's name and secret as one reading of the request has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Claim {
+    client_id: String,
+    secret: Given,
+}
+
+/// Step 1: whom the client claims to be. Several readings: Basic credentials are tried as they
+/// are, then form-decoded (RFC 6749 §2.3.1), because clients do either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    mode: Mode,
+    readings: Vec<Claim>,
+}
+
+impl Claims {
+    /// Reads parameters and header.
+    pub fn read(config: &Config, parameters: &Parameters, request: &Request<'_>) -> Self {
+        let client_id = parameters.get("client_id");
+        let secret = parameters.get("client_secret");
+        let header = config.auth_header.as_ref().and_then(|header| header.value(request));
+        let claim = |secret| {
+            let client_id = client_id.and_then(Parameter::text)?;
+            Some(Claim { client_id: client_id.to_owned(), secret })
+        };
+        match (client_id, secret, header) {
+            (Some(_), Some(secret), _) => {
+                let secret = secret.text().map_or(Given::NoText, |text| Given::Text(Secret::new(text)));
+                Self { mode: Mode::Parameters, readings: claim(secret).into_iter().collect() }
+            }
+            (_, _, Some(header)) => Self { mode: Mode::Header, readings: basic(header) },
+            (Some(_), None, None) => {
+                Self { mode: Mode::Parameters, readings: claim(Given::Nothing).into_iter().collect() }
+            }
+            (None, _, None) => Self { mode: Mode::Parameters, readings: Vec::new() },
+        }
+    }
+
+    /// How a failure is answered.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+}
+
+/// The readings of `Basic <base64 of id:secret>`; none when the header says something else.
+fn basic(header: &[u8]) -> Vec<Claim> {
+    let scheme = header.windows(5).position(|window| window.eq_ignore_ascii_case(b"basic"));
+    let encoded = scheme.and_then(|start| header.get(start + 5..)).unwrap_or_default().trim_ascii();
+    let decoded = LENIENT.decode(encoded).ok().filter(|decoded| !decoded.is_empty());
+    let Some(text) = decoded.and_then(|decoded| String::from_utf8(decoded).ok()) else { return Vec::new() };
+    let (client_id, secret) = match text.split_once(':') {
+        Some((client_id, secret)) => (client_id, Given::Text(Secret::new(secret))),
+        None => (text.as_str(), Given::Nothing),
+    };
+    let raw = Claim { client_id: client_id.to_owned(), secret };
+    let Some(unescaped) = form_decoded(&raw).filter(|unescaped| *unescaped != raw) else { return vec![raw] };
+    vec![raw, unescaped]
+}
+
+fn form_decoded(claim: &Claim) -> Option<Claim> {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(|text| text.into_owned())
+    };
+    let secret = match &claim.secret {
+        Given::Text(secret) => Given::Text(Secret::new(decode(secret.expose())?)),
+        other => other.clone(),
+    };
+    Some(Claim { client_id: decode(&claim.client_id)?, secret })
+}
+
+/// A client whose claim was found right. Grants are made to nothing else.
+#[derive(Debug, Clone)]
+pub struct AuthenticatedClient(Arc<Credential>);
+
+impl AuthenticatedClient {
+    /// Its credential.
+    pub fn credential(&self) -> &Credential {
+        &self.0
+    }
+}
+
+/// Steps 2 and 3 done; the endpoint reports a failure when it is its turn.
+#[derive(Debug)]
+pub struct Identification {
+    mode: Mode,
+    found: Option<(Arc<Credential>, Result<(), Refusal>)>,
+}
+
+impl Identification {
+    /// The claimed credential, right or not.
+    pub fn credential(&self) -> Option<&Credential> {
+        self.found.as_ref().map(|(credential, _)| credential.as_ref())
+    }
+
+    /// How a failure is answered.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The client; `None` when it is not known, an error when it is not them.
+    pub fn authenticated(self) -> Result<Option<AuthenticatedClient>, Refusal> {
+        match self.found {
+            None => Ok(None),
+            Some((credential, Ok(()))) => Ok(Some(AuthenticatedClient(credential))),
+            Some((_, Err(refusal))) => Err(refusal),
+        }
+    }
+}
+
+/// Steps 2 and 3: the first reading that is right, else the first that names somebody.
+pub async fn identify(
+    config: &Config,
+    parameters: &Parameters,
+    request: &Request<'_>,
+    credentials: &dyn Credentials,
+    verifier: &SecretVerifier,
+) -> Result<Identification, Error> {
+    if parameters.has_secret_in_query() && config.profile.client_secret_in_query == Permission::Refused {
+        return Err(Refusal::InvalidClient(Mode::Parameters).into());
+    }
+    let claims = Claims::read(config, parameters, request);
+    let mut identification = Identification { mode: claims.mode, found: None };
+    for claim in &claims.readings {
+        let credential = find(credentials, &claim.client_id).await?;
+        let verdict = judge(credential.as_deref(), &claim.secret, claims.mode, verifier).await?;
+        let Some(credential) = credential else { continue };
+        if verdict.is_ok() || identification.found.is_none() {
+            let done = verdict.is_ok();
+            identification.found = Some((credential, verdict));
+            if done {
+                break;
+            }
+        }
+    }
+    Ok(identification)
+}
+
+async fn judge(
+    credential: Option<&Credential>,
+    given: &Given,
+    mode: Mode,
+    verifier: &SecretVerifier,
+) -> Result<Result<(), Refusal>, Error> {
+    if credential.is_some_and(|credential| credential.client_type == ClientType::Public) {
+        let blank = match given {
+            Given::Nothing => true,
+            Given::Text(secret) => secret.expose().trim().is_empty(),
+            Given::NoText => false,
+        };
+        return Ok(if blank { Ok(()) } else { Err(Refusal::SecretOfPublicClient) });
+    }
+    let right = match given {
+        Given::Text(secret) => {
+            verifier.verify(credential.map(|credential| &credential.secret), secret).await? == Proof::Right
+        }
+        Given::Nothing | Given::NoText => false,
+    };
+    Ok(if right { Ok(()) } else { Err(Refusal::InvalidClient(mode)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::prelude::BASE64_STANDARD;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::tests::config;
+    use crate::endpoint::tests::Post;
+
+    fn text(client_id: &str, secret: &str) -> Claim {
+        Claim { client_id: client_id.to_owned(), secret: Given::Text(Secret::new(secret)) }
+    }
+
+    fn nothing(client_id: &str) -> Claim {
+        Claim { client_id: client_id.to_owned(), secret: Given::Nothing }
+    }
+
+    fn read(parameters: &Value, authorization: Option<&str>) -> Claims {
+        let mut post = Post::new("/oauth2/token", "");
+        if let Some(value) = authorization {
+            post.headers.insert("authorization", value.parse().unwrap());
+        }
+        Claims::read(&config(&json!({})), &Parameters::of(parameters), &post.request())
+    }
+
+    #[test]
+    fn the_first_place_that_names_a_client_wins() {
+        let basic = format!("Basic {}", BASE64_STANDARD.encode("id:se:cret"));
+        let (header, parameters) = (Mode::Header, Mode::Parameters);
+        for (given, authorization, mode, readings) in [
+            (json!({"client_id": "a", "client_secret": "b"}), Some(basic.as_str()), parameters, vec![text("a", "b")]),
+            (json!({"client_id": "a"}), Some(basic.as_str()), header, vec![text("id", "se:cret")]),
+            (json!({"client_id": "a"}), Some("Bearer x"), header, vec![]),
+            (json!({"client_id": "a"}), None, parameters, vec![nothing("a")]),
+            (json!({"client_secret": "b"}), None, parameters, vec![]),
+            (json!({"client_id": 1, "client_secret": "b"}), None, parameters, vec![]),
+            (json!({}), None, parameters, vec![]),
+        ] {
+            assert_eq!(read(&given, authorization), Claims { mode, readings }, "{given} {authorization:?}");
+        }
+        let number = read(&json!({"client_id": "a", "client_secret": 1}), None);
+        assert_eq!(number.readings, [Claim { client_id: "a".to_owned(), secret: Given::NoText }]);
+    }
+
+    #[test]
+    fn basic_credentials_are_read_raw_and_then_form_decoded_rfc6749_2_3_1() {
+        let encode = |text: &str| BASE64_STANDARD.encode(text);
+        for (header, readings) in [
+            (format!("basic {}", encode("id:secret")), vec![text("id", "secret")]),
+            (format!("BASIC   {}", encode("id:secret")), vec![text("id", "secret")]),
+            (format!("Basic{}", encode("id:secret")), vec![text("id", "secret")]),
+            (format!("x Basic {}", encode("id:secret").trim_end_matches('=')), vec![text("id", "secret")]),
+            (format!("Basic {}", encode("id")), vec![nothing("id")]),
+            (format!("Basic {}", encode("a%2Db:c+d%5F")), vec![text("a%2Db", "c+d%5F"), text("a-b", "c d_")]),
+            ("Basic".to_owned(), vec![]),
+            ("Basic !".to_owned(), vec![]),
+            (format!("Basic {}", BASE64_STANDARD.encode(b"\xff:x")), vec![]),
+        ] {
+            assert_eq!(basic(header.as_bytes()), readings, "{header}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_can_be_read(header in prop::collection::vec(any::<u8>(), 0..60), inner in "\\PC{0,30}") {
+            let _ = basic(&header);
+            let _ = basic(format!("Basic {}", BASE64_STANDARD.encode(inner)).as_bytes());
+        }
+    }
+}

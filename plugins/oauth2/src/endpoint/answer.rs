@@ -1,0 +1,210 @@
+//! The answers of both endpoints: JSON that nobody may store (RFC 6749 §5.1, contract oauth2.md
+//! §3.4).
+
+use http::header::{CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value, json};
+use tollgate_core::reply::Reply;
+use tollgate_core::secret::Secret;
+
+use crate::endpoint::Endpoint;
+use crate::endpoint::parameters::{Parameter, Parameters};
+use crate::error::{Error, Refusal, printable};
+
+/// The `state` of a request, which its answer repeats.
+#[derive(Debug, Clone, Default)]
+pub struct State(Option<Value>);
+
+impl State {
+    /// Texts, numbers and truth values are repeated; anything else is refused.
+    pub fn of(parameters: &Parameters) -> Result<Self, Refusal> {
+        match parameters.get("state") {
+            None | Some(Parameter::Other(Value::Null)) => Ok(Self(None)),
+            Some(Parameter::Text(text)) => Ok(Self(Some(Value::String(text.clone())))),
+            Some(Parameter::Other(value @ (Value::Number(_) | Value::Bool(_)))) => Ok(Self(Some(value.clone()))),
+            Some(Parameter::Other(_) | Parameter::Unreadable | Parameter::Repeated) => Err(Refusal::NotText("state")),
+        }
+    }
+
+    /// The state as a redirect parameter.
+    pub fn text(&self) -> Option<String> {
+        self.0.as_ref().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    fn add_to(&self, body: &mut Map<String, Value>) {
+        if let Some(state) = &self.0 {
+            body.insert("state".to_owned(), state.clone());
+        }
+    }
+}
+
+/// What a client gets: shown once, here.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// The access token.
+    pub access_token: Secret,
+    /// For how many seconds it is valid; `None` is for ever.
+    pub expires_in: Option<i64>,
+    /// The refresh token, where the grant has one.
+    pub refresh_token: Option<Secret>,
+    /// The scope, where the answer is to name it.
+    pub scope: Option<String>,
+}
+
+/// The answer that carries a token (RFC 6749 §5.1).
+pub fn issued(issued: &Issued, state: &State) -> Reply {
+    let mut body = Map::new();
+    let mut add = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
+    add("access_token", issued.access_token.expose().into());
+    add("token_type", "bearer".into());
+    if let Some(seconds) = issued.expires_in {
+        add("expires_in", seconds.into());
+    }
+    if let Some(refresh_token) = &issued.refresh_token {
+        add("refresh_token", refresh_token.expose().into());
+    }
+    if let Some(scope) = &issued.scope {
+        add("scope", scope.as_str().into());
+    }
+    state.add_to(&mut body);
+    framed(StatusCode::OK, "token_issued", body)
+}
+
+/// The answer that tells the login page where to send the browser.
+pub fn redirect(status: StatusCode, reason: &'static str, uri: String) -> Reply {
+    framed(status, reason, Map::from_iter([("redirect_uri".to_owned(), Value::String(uri))]))
+}
+
+/// A refusal without redirect (RFC 6749 §5.2).
+pub fn refused(refusal: &Refusal, state: &State) -> Reply {
+    let terms = refusal.terms();
+    let mut body = Map::new();
+    body.insert("error".to_owned(), terms.error.into());
+    body.insert("error_description".to_owned(), terms.description.into_owned().into());
+    state.add_to(&mut body);
+    let reply = framed(terms.status, terms.reason, body);
+    match terms.challenge {
+        Some(challenge) => reply.with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge)),
+        None => reply,
+    }
+}
+
+/// The answer to any error. Breakage is logged here, once.
+pub fn failed(error: &Error, state: &State) -> Reply {
+    match error {
+        Error::Refused(refusal) => refused(refusal, state),
+        Error::NoService => {
+            tracing::error!(
+                "a token cannot be bound: the route of an oauth2 plugin without global_credentials has no service"
+            );
+            let body = json!({"message": "An unexpected error occurred"});
+            Reply::json(StatusCode::INTERNAL_SERVER_ERROR, "route_without_service", &body)
+        }
+        Error::Store(source) => {
+            tracing::warn!(error = source as &dyn std::error::Error, "the authorization server has no answer");
+            Reply::unavailable("token_store_unavailable")
+        }
+        Error::Overloaded(_) => Reply::unavailable("secret_verification_overloaded"),
+    }
+}
+
+/// The answer to a method other than POST (contract oauth2.md §3.1): no frame, a Bearer challenge.
+pub fn invalid_method(endpoint: Endpoint, method: &http::Method, realm: Option<&str>) -> Reply {
+    let text = printable(&format!("The HTTP method {method} is invalid for the {endpoint} endpoint"));
+    let realm = realm.map(|realm| format!("realm=\"{realm}\", ")).unwrap_or_default();
+    let challenge = format!("Bearer {realm}error=\"invalid_method\", error_description=\"{text}\"");
+    let body = json!({"error": "invalid_method", "error_description": text});
+    let reply = Reply::json(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &body);
+    match HeaderValue::from_str(&challenge) {
+        Ok(challenge) => reply.with_header(WWW_AUTHENTICATE, challenge),
+        Err(_) => reply,
+    }
+}
+
+fn framed(status: StatusCode, reason: &'static str, body: Map<String, Value>) -> Reply {
+    Reply::json(status, reason, &Value::Object(body))
+        .with_header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        .with_header(PRAGMA, HeaderValue::from_static("no-cache"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use tollgate_core::reply::Body;
+
+    use super::*;
+    use crate::error::Mode;
+
+    fn body(reply: &Reply) -> Value {
+        match &reply.body {
+            Body::Json(bytes) => serde_json::from_slice(bytes).unwrap(),
+            other => panic!("no JSON: {other:?}"),
+        }
+    }
+
+    fn header<'r>(reply: &'r Reply, name: &http::HeaderName) -> Option<&'r str> {
+        reply.headers.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.to_str().ok())
+    }
+
+    #[test]
+    fn nothing_that_is_issued_or_refused_may_be_stored_rfc6749_5_1() {
+        let token = Issued { access_token: Secret::new("t"), expires_in: None, refresh_token: None, scope: None };
+        for reply in [
+            issued(&token, &State::default()),
+            refused(&Refusal::GrantType, &State::default()),
+            redirect(StatusCode::OK, "code_issued", "myapp://cb".to_owned()),
+        ] {
+            assert_eq!(header(&reply, &CACHE_CONTROL), Some("no-store"));
+            assert_eq!(header(&reply, &PRAGMA), Some("no-cache"));
+        }
+    }
+
+    #[test]
+    fn the_state_comes_back_as_it_came() {
+        for (given, text) in [(json!("a b"), "a b"), (json!(5), "5"), (json!(true), "true"), (json!(""), "")] {
+            let state = State::of(&Parameters::of(&json!({"state": given}))).unwrap();
+            assert_eq!(body(&refused(&Refusal::GrantType, &state))["state"], given);
+            assert_eq!(state.text().as_deref(), Some(text));
+        }
+        for given in [json!(["a"]), json!({}), json!("\0")] {
+            assert!(State::of(&Parameters::of(&json!({"state": given}))).is_err());
+        }
+    }
+
+    #[test]
+    fn a_client_that_failed_by_header_is_challenged() {
+        let reply = refused(&Refusal::InvalidClient(Mode::Header), &State::default());
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(header(&reply, &WWW_AUTHENTICATE), Some("Basic realm=\"OAuth2.0\""));
+    }
+
+    #[test]
+    fn other_methods_are_challenged_with_their_name() {
+        for (endpoint, realm, challenge) in [
+            (
+                Endpoint::Token,
+                None,
+                "Bearer error=\"invalid_method\", error_description=\"The HTTP method GET is invalid for the token endpoint\"",
+            ),
+            (
+                Endpoint::Authorize,
+                Some("R"),
+                "Bearer realm=\"R\", error=\"invalid_method\", error_description=\"The HTTP method GET is invalid for the authorization endpoint\"",
+            ),
+        ] {
+            let reply = invalid_method(endpoint, &Method::GET, realm);
+            assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(header(&reply, &WWW_AUTHENTICATE), Some(challenge));
+            assert_eq!(header(&reply, &CACHE_CONTROL), None);
+            assert_eq!(body(&reply)["error"], "invalid_method");
+        }
+    }
+
+    #[test]
+    fn a_store_that_cannot_tell_is_503_with_retry_after() {
+        let busy = tollgate_core::error::StoreError::Busy(std::time::Duration::from_secs(1));
+        let reply = failed(&Error::Store(busy), &State::default());
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(header(&reply, &http::header::RETRY_AFTER).is_some());
+    }
+}

@@ -1,0 +1,201 @@
+//! The authorization endpoint (RFC 6749 §3.1, contract oauth2.md §3.5). The login page calls it
+//! behind the scenes, once the resource owner has agreed, and sends the browser where it is told.
+//!
+//! 1. HTTPS, and no parameter twice.
+//! 2. The login page proves itself with the provision key.
+//! 3. Somebody is logged in.
+//! 4. The response type is one that is enabled.
+//! 5. The scope can be granted.
+//! 6. The client is known and has redirect URIs.
+//! 7. The redirect URI is registered (§3.1.2.3).
+//! 8. PKCE, where it is needed (RFC 7636 §4.4.1).
+//!
+//! 1 to 3 end it; of 4 to 8 the last that fails is reported, through the redirect once there is a
+//! client. The status is never a redirect itself.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use tollgate_core::reply::Reply;
+use tollgate_core::request::Request;
+use tollgate_core::secret::Secret;
+use uuid::Uuid;
+
+use crate::client;
+use crate::config::Config;
+use crate::endpoint::answer::{self, Issued, State};
+use crate::endpoint::parameters::{Parameter, Parameters};
+use crate::endpoint::{AuthorizationServer, Outcome, begin};
+use crate::entity::credential::Credential;
+use crate::error::{Error, Refusal};
+use crate::grant::{Authorization, Grantor, authorization_code, implicit, userid};
+use crate::pkce;
+use crate::profile::BadRedirect;
+use crate::redirect_uri;
+use crate::scope;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ResponseType {
+    Code,
+    Token,
+}
+
+/// A client that the browser can be sent back to.
+struct Target {
+    client: Arc<Credential>,
+    redirect_uri: String,
+}
+
+/// What the browser brings back.
+enum Granted {
+    Code(Secret),
+    Token(Issued),
+}
+
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    plugin_id: Uuid,
+    config: &Config,
+    request: &Request<'_>,
+) -> Reply {
+    let (parameters, state, verdict) = begin(config, request);
+    let response_type = response_type(config, &parameters);
+    let checked = verdict.and_then(|()| provisioned(config, &parameters));
+    let (target, result) = match checked {
+        Ok(()) => authorize(server, plugin_id, config, &parameters, request).await,
+        Err(refusal) => (None, Err(refusal.into())),
+    };
+    let grant = match response_type {
+        Ok(ResponseType::Code) => "code",
+        Ok(ResponseType::Token) => "implicit",
+        Err(_) => "unknown",
+    };
+    server.count(grant, result.as_ref().err().map_or(Outcome::Issued, Outcome::from));
+    match (result, target) {
+        (Ok(granted), Some(target)) => accepted(config, &target, &granted, &state),
+        (Err(Error::Refused(refusal)), Some(target)) => refused(config, &target, &refusal, &state),
+        (Ok(_), None) => answer::refused(&unknown_client(), &state),
+        (Err(error), _) => answer::failed(&error, &state),
+    }
+}
+
+/// Checks 2 and 3.
+fn provisioned(config: &Config, parameters: &Parameters) -> Result<(), Refusal> {
+    crate::grant::require_provision_key(config, parameters)?;
+    userid(parameters).map(drop)
+}
+
+/// Check 4.
+fn response_type(config: &Config, parameters: &Parameters) -> Result<ResponseType, Refusal> {
+    match parameters.text("response_type") {
+        Some("code") if config.enable_authorization_code => Ok(ResponseType::Code),
+        Some("token") if config.enable_implicit_grant => Ok(ResponseType::Token),
+        _ => Err(Refusal::ResponseType),
+    }
+}
+
+/// Checks 4 to 8, and what is asked for.
+async fn authorize(
+    server: &AuthorizationServer,
+    plugin_id: Uuid,
+    config: &Config,
+    parameters: &Parameters,
+    request: &Request<'_>,
+) -> (Option<Target>, Result<Granted, Error>) {
+    let known = match parameters.text("client_id") {
+        Some(client_id) => client::find(server.credentials.as_ref(), client_id).await,
+        None => Ok(None),
+    };
+    let known = match known {
+        Ok(known) => known,
+        Err(error) => return (None, Err(error.into())),
+    };
+    let response_type = response_type(config, parameters);
+    let scope = scope::granted(config, parameters.get("scope"));
+    let (target, redirect) = target(config, known.clone(), parameters);
+    let challenge = pkce::challenge(config, known.as_deref(), parameters);
+    let result = async {
+        // The last check first: it is the one that is reported.
+        let challenge = challenge?;
+        redirect?;
+        let (scope, response_type) = (scope?, response_type?);
+        let client = target.as_ref().ok_or_else(unknown_client)?;
+        let authorization =
+            Authorization { credential_id: client.client.id, authenticated_userid: Some(userid(parameters)?), scope };
+        let grantor = Grantor::new(server, plugin_id, config, request.target.service_id);
+        match response_type {
+            ResponseType::Token => implicit::issue(&grantor, authorization).await.map(Granted::Token),
+            ResponseType::Code => {
+                let named = parameters.text("redirect_uri").map(str::to_owned);
+                authorization_code::issue(&grantor, authorization, challenge, named).await.map(Granted::Code)
+            }
+        }
+    };
+    let result = result.await;
+    (target, result)
+}
+
+fn unknown_client() -> Refusal {
+    // Nothing is proved here, so nothing is challenged.
+    Refusal::InvalidClient(crate::error::Mode::Parameters)
+}
+
+/// Checks 6 and 7: the client's redirect URI that is meant, or the first where none is.
+fn target(
+    config: &Config,
+    client: Option<Arc<Credential>>,
+    parameters: &Parameters,
+) -> (Option<Target>, Result<(), Refusal>) {
+    let Some((client, first)) = client.and_then(|client| {
+        let first = client.redirect_uris.first().cloned()?;
+        Some((client, first))
+    }) else {
+        return (None, Err(unknown_client()));
+    };
+    let (redirect_uri, verdict) = match parameters.get("redirect_uri").map(Parameter::text) {
+        None => (first, Ok(())),
+        Some(Some(uri)) if redirect_uri::is_registered(&client.redirect_uris, uri, config.profile.loopback_port) => {
+            (uri.to_owned(), Ok(()))
+        }
+        Some(_) => (first, Err(Refusal::RedirectUri)),
+    };
+    (Some(Target { client, redirect_uri }), verdict)
+}
+
+fn accepted(config: &Config, target: &Target, granted: &Granted, state: &State) -> Reply {
+    let uri = match granted {
+        Granted::Code(code) => {
+            let parameters = with_context(config, vec![("code", code.expose().to_owned())], state);
+            redirect_uri::with_query(&target.redirect_uri, &parameters)
+        }
+        Granted::Token(issued) => {
+            let mut parameters =
+                vec![("access_token", issued.access_token.expose().to_owned()), ("token_type", "bearer".to_owned())];
+            parameters.extend(issued.expires_in.map(|seconds| ("expires_in", seconds.to_string())));
+            redirect_uri::with_fragment(&target.redirect_uri, &with_context(config, parameters, state))
+        }
+    };
+    answer::redirect(StatusCode::OK, "authorized", uri)
+}
+
+fn refused(config: &Config, target: &Target, refusal: &Refusal, state: &State) -> Reply {
+    if *refusal == Refusal::RedirectUri && config.profile.bad_redirect == BadRedirect::Plain {
+        return answer::refused(refusal, state);
+    }
+    let terms = refusal.terms();
+    let parameters = vec![("error", terms.error.to_owned()), ("error_description", terms.description.into_owned())];
+    let uri = redirect_uri::with_query(&target.redirect_uri, &with_context(config, parameters, state));
+    answer::redirect(StatusCode::BAD_REQUEST, terms.reason, uri)
+}
+
+/// Adds what every answer through a redirect carries.
+fn with_context(
+    config: &Config,
+    mut parameters: Vec<(&'static str, String)>,
+    state: &State,
+) -> Vec<(&'static str, String)> {
+    parameters.extend(state.text().map(|state| ("state", state)));
+    parameters.extend(config.profile.issuer.clone().map(|issuer| ("iss", issuer)));
+    parameters
+}

@@ -1,0 +1,64 @@
+//! Whether a request came over HTTPS, as far as we or a trusted peer can tell
+//! (contract oauth2.md §3.3).
+
+use tollgate_core::request::Request;
+
+use crate::config::Config;
+use crate::error::Refusal;
+
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// Refuses plain HTTP. A peer's word counts only when the peer is trusted and the instance takes it.
+pub(super) fn require(config: &Config, request: &Request<'_>) -> Result<(), Refusal> {
+    if request.tls {
+        return Ok(());
+    }
+    if !config.accept_http_if_already_terminated || !request.peer_trusted {
+        return Err(Refusal::PlainHttp);
+    }
+    let mut words = request.headers.get_all(FORWARDED_PROTO).iter();
+    match (words.next(), words.next()) {
+        (Some(word), None) if word.as_bytes().contains(&b',') => Err(Refusal::SeveralForwardedProtos),
+        (Some(word), None) if word.as_bytes().eq_ignore_ascii_case(b"https") => Ok(()),
+        (_, Some(_)) => Err(Refusal::SeveralForwardedProtos),
+        (_, None) => Err(Refusal::PlainHttp),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::tests::config;
+    use crate::endpoint::tests::Post;
+
+    #[test]
+    fn https_is_required_as_the_table_says() {
+        let several = Err(Refusal::SeveralForwardedProtos);
+        let plain = Err(Refusal::PlainHttp);
+        for (tls, accept, trusted, forwarded, expected) in [
+            (true, false, false, &[][..], Ok(())),
+            (true, true, true, &["http"], Ok(())),
+            (false, false, true, &["https"], plain.clone()),
+            (false, true, false, &["https"], plain.clone()),
+            (false, true, true, &["https"], Ok(())),
+            (false, true, true, &["HTTPS"], Ok(())),
+            (false, true, true, &[], plain.clone()),
+            (false, true, true, &["http"], plain.clone()),
+            (false, true, true, &["https, http"], several.clone()),
+            (false, true, true, &["https", "https"], several.clone()),
+        ] {
+            let config = config(&json!({"accept_http_if_already_terminated": accept}));
+            let mut post = Post::new("/oauth2/token", "");
+            for word in forwarded {
+                post.headers.append(FORWARDED_PROTO, HeaderValue::from_static(word));
+            }
+            let mut request = post.request();
+            request.tls = tls;
+            request.peer_trusted = trusted;
+            assert_eq!(require(&config, &request), expected, "{tls} {accept} {trusted} {forwarded:?}");
+        }
+    }
+}

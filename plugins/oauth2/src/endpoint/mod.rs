@@ -1,0 +1,155 @@
+//! The authorization server's two endpoints, which every protected route answers itself
+//! (contract oauth2.md §3).
+//!
+//! Recognising the path, refusing other methods and reading the body happen here; what is asked
+//! for is decided in [`token`] and [`authorize`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::Method;
+use prometheus::IntCounterVec;
+use tollgate_core::clock::Clock;
+use tollgate_core::plugin::Verdict;
+use tollgate_core::random::Random;
+use tollgate_core::reply::Reply;
+use tollgate_core::request::{Request, RequestBody};
+use uuid::Uuid;
+
+use crate::client::Credentials;
+use crate::client_secret::SecretVerifier;
+use crate::config::Config;
+use crate::error::Refusal;
+use crate::store::Tokens;
+use crate::token::Minter;
+
+pub mod answer;
+mod authorize;
+mod https;
+pub mod parameters;
+mod token;
+
+use answer::State;
+use parameters::Parameters;
+
+/// The most of a body that is read. Honest requests have a few hundred bytes.
+const BODY_LIMIT: usize = 1024 * 1024;
+
+/// One of the endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `…/oauth2/authorize`
+    Authorize,
+    /// `…/oauth2/token`
+    Token,
+}
+
+impl Endpoint {
+    /// The endpoint at a path, which is normalised; any prefix will do (contract oauth2.md §3.1).
+    pub fn of_path(path: &str) -> Option<Self> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if path.ends_with("/oauth2/token") {
+            Some(Self::Token)
+        } else if path.ends_with("/oauth2/authorize") {
+            Some(Self::Authorize)
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// The endpoint's name in error texts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Authorize => "authorization",
+            Self::Token => "token",
+        })
+    }
+}
+
+/// What all plugin instances of a node share to issue tokens.
+pub struct AuthorizationServer {
+    /// Tokens and codes. The implementation makes this node's cache forget what ends.
+    pub tokens: Arc<dyn Tokens>,
+    /// Clients.
+    pub credentials: Arc<dyn Credentials>,
+    /// Verifies clients' secrets.
+    pub verifier: SecretVerifier,
+    /// Makes tokens and codes.
+    pub minter: Arc<Minter>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for ids.
+    pub random: Arc<dyn Random>,
+    /// Counts requests by `grant` and `outcome`.
+    pub issued: IntCounterVec,
+}
+
+impl AuthorizationServer {
+    /// Answers a request at an endpoint of the plugin instance `plugin_id`. Never lets it through.
+    pub async fn answer(&self, plugin_id: Uuid, config: &Config, endpoint: Endpoint, request: &Request<'_>) -> Verdict {
+        if request.method != Method::POST {
+            return Verdict::Reply(answer::invalid_method(endpoint, request.method, config.realm.as_deref()));
+        }
+        if request.body == RequestBody::Unread {
+            return Verdict::NeedBody { limit: BODY_LIMIT, terminal: true };
+        }
+        Verdict::Reply(match endpoint {
+            Endpoint::Token => self.token(plugin_id, config, request).await,
+            Endpoint::Authorize => self.authorize(plugin_id, config, request).await,
+        })
+    }
+
+    /// The token endpoint: a POST whose body is read.
+    pub async fn token(&self, plugin_id: Uuid, config: &Config, request: &Request<'_>) -> Reply {
+        token::answer(self, plugin_id, config, request).await
+    }
+
+    /// The authorization endpoint: a POST whose body is read.
+    pub async fn authorize(&self, plugin_id: Uuid, config: &Config, request: &Request<'_>) -> Reply {
+        authorize::answer(self, plugin_id, config, request).await
+    }
+
+    fn count(&self, grant: &str, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Issued => "issued",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+        };
+        self.issued.with_label_values(&[grant, outcome]).inc();
+    }
+}
+
+/// How a request ended, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Issued,
+    Refused,
+    Failed,
+}
+
+impl From<&crate::error::Error> for Outcome {
+    fn from(error: &crate::error::Error) -> Self {
+        if matches!(error, crate::error::Error::Refused(_)) { Self::Refused } else { Self::Failed }
+    }
+}
+
+/// What both endpoints begin with: parameters and state, and whether the request is one to look
+/// at any further.
+fn begin(config: &Config, request: &Request<'_>) -> (Parameters, State, Result<(), Refusal>) {
+    let parameters = Parameters::read(request);
+    let (state, state_verdict) = match State::of(&parameters) {
+        Ok(state) => (state, Ok(())),
+        Err(refusal) => (State::default(), Err(refusal)),
+    };
+    let verdict = https::require(config, request).and_then(|()| match (&request.body, parameters.repeated()) {
+        (RequestBody::TooLarge, _) => Err(Refusal::TooLarge),
+        (_, Some(name)) => Err(Refusal::Repeated(name)),
+        (_, None) => state_verdict,
+    });
+    (parameters, state, verdict)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,263 @@
+//! The parameters of a request to an endpoint: query and body merged, the body winning
+//! (contract oauth2.md §3.2).
+//!
+//! Bodies are read as their content type says: form, JSON object, multipart. Any other body, and
+//! one that cannot be read, is ignored. A parameter that is there twice is refused later
+//! (RFC 6749 §3.1, §3.2), by the endpoint, which knows in which order to complain.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use serde_json::{Map, Value};
+use tollgate_core::request::{Request, RequestBody};
+
+use crate::arguments;
+
+/// The parameters that mean something here; others are not kept.
+const NAMES: [&str; 14] = [
+    "authenticated_userid",
+    "client_id",
+    "client_secret",
+    "code",
+    "code_challenge",
+    "code_challenge_method",
+    "code_verifier",
+    "grant_type",
+    "provision_key",
+    "redirect_uri",
+    "refresh_token",
+    "response_type",
+    "scope",
+    "state",
+];
+
+/// Parts of a multipart body that are looked at.
+const MOST_PARTS: usize = 100;
+
+/// The value of a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Parameter {
+    /// Text, without NUL.
+    Text(String),
+    /// Another JSON value; `true` also where the query has no `=`.
+    Other(Value),
+    /// Bytes that are no UTF-8, or text with NUL.
+    Unreadable,
+    /// There are several.
+    Repeated,
+}
+
+impl Parameter {
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Other(_) | Self::Unreadable | Self::Repeated => None,
+        }
+    }
+
+    fn of_bytes(bytes: Cow<'_, [u8]>) -> Self {
+        String::from_utf8(bytes.into_owned()).map_or(Self::Unreadable, Self::of_text)
+    }
+
+    fn of_text(text: String) -> Self {
+        if text.contains('\0') { Self::Unreadable } else { Self::Text(text) }
+    }
+
+    fn of_json(value: Value) -> Self {
+        match value {
+            Value::String(text) => Self::of_text(text),
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// The parameters of one request.
+#[derive(Clone, Default)]
+pub struct Parameters {
+    by_name: BTreeMap<&'static str, Parameter>,
+    secret_in_query: bool,
+}
+
+impl Parameters {
+    /// Reads query and body.
+    pub fn read(request: &Request<'_>) -> Self {
+        let mut merged = Self::default();
+        merged.add_pairs(request.query.unwrap_or_default().as_bytes());
+        merged.secret_in_query = merged.get("client_secret").is_some();
+        if let RequestBody::Read(body) = &request.body {
+            let content_type = request.headers.get(http::header::CONTENT_TYPE);
+            let in_body = Self::of_body(content_type.and_then(|value| value.to_str().ok()).unwrap_or_default(), body);
+            merged.by_name.extend(in_body.by_name);
+        }
+        merged
+    }
+
+    /// One parameter.
+    pub fn get(&self, name: &'static str) -> Option<&Parameter> {
+        self.by_name.get(name)
+    }
+
+    /// One parameter's text; `None` also for what is no text.
+    pub fn text(&self, name: &'static str) -> Option<&str> {
+        self.get(name).and_then(Parameter::text)
+    }
+
+    /// The first parameter that is there more than once.
+    pub fn repeated(&self) -> Option<&'static str> {
+        self.by_name.iter().find(|(_, value)| **value == Parameter::Repeated).map(|(name, _)| *name)
+    }
+
+    /// Whether the client's secret stands where logs and histories keep it.
+    pub fn has_secret_in_query(&self) -> bool {
+        self.secret_in_query
+    }
+
+    fn of_body(content_type: &str, body: &Bytes) -> Self {
+        let mut found = Self::default();
+        let is = |kind: &str| content_type.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind));
+        if is("application/x-www-form-urlencoded") {
+            found.add_pairs(body);
+        } else if is("application/json") {
+            found.add_members(serde_json::from_slice(body).unwrap_or_default());
+        } else if is("multipart/form-data") {
+            found.add_parts(content_type, body);
+        }
+        found
+    }
+
+    fn add_pairs(&mut self, pairs: &[u8]) {
+        for argument in arguments::parse(pairs) {
+            let value = argument.value.map_or(Parameter::Other(Value::Bool(true)), Parameter::of_bytes);
+            self.add(&argument.key, value);
+        }
+    }
+
+    fn add_members(&mut self, members: Map<String, Value>) {
+        for (name, value) in members {
+            self.add(name.as_bytes(), Parameter::of_json(value));
+        }
+    }
+
+    fn add_parts(&mut self, content_type: &str, body: &Bytes) {
+        let Ok(boundary) = multer::parse_boundary(content_type) else { return };
+        let whole = futures::stream::iter([Ok::<_, std::convert::Infallible>(body.clone())]);
+        let reading = async {
+            let mut parts = multer::Multipart::new(whole, boundary);
+            for _ in 0..MOST_PARTS {
+                let Ok(Some(part)) = parts.next_field().await else { break };
+                let Some(name) = part.name().map(str::to_owned) else { continue };
+                let Ok(value) = part.bytes().await else { break };
+                self.add(name.as_bytes(), Parameter::of_bytes(Cow::Borrowed(&value)));
+            }
+        };
+        // The whole body is there, so nothing in it has to be waited for.
+        let _ = reading.now_or_never();
+    }
+
+    fn add(&mut self, name: &[u8], value: Parameter) {
+        let Some(name) = NAMES.into_iter().find(|known| known.as_bytes() == name) else { return };
+        self.by_name.entry(name).and_modify(|known| *known = Parameter::Repeated).or_insert(value);
+    }
+
+    /// The parameters of a JSON object.
+    #[cfg(test)]
+    pub(crate) fn of(members: &Value) -> Self {
+        let mut parameters = Self::default();
+        parameters.add_members(members.as_object().cloned().unwrap_or_default());
+        parameters
+    }
+}
+
+impl std::fmt::Debug for Parameters {
+    /// Names alone: the values are codes, tokens and secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.by_name.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn query(text: &str) -> Parameters {
+        let mut parameters = Parameters::default();
+        parameters.add_pairs(text.as_bytes());
+        parameters
+    }
+
+    fn body(content_type: &str, text: &str) -> Parameters {
+        Parameters::of_body(content_type, &Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    const MULTIPART: &str = "--b\r\nContent-Disposition: form-data; name=\"scope\"\r\n\r\nemail profile\r\n--b--\r\n";
+
+    #[test]
+    fn a_body_is_read_as_its_type_says() {
+        for (content_type, text) in [
+            ("application/x-www-form-urlencoded", "scope=email+profile"),
+            ("Application/X-WWW-Form-Urlencoded; charset=utf-8", "scope=email%20profile"),
+            ("application/json", r#"{"scope":"email profile"}"#),
+            ("multipart/form-data; boundary=b", MULTIPART),
+        ] {
+            assert_eq!(body(content_type, text).text("scope"), Some("email profile"), "{content_type}");
+        }
+        for (content_type, text) in [
+            ("", "scope=email"),
+            ("text/plain", "scope=email"),
+            ("application/json", "scope=email"),
+            ("application/json", r#"["scope"]"#),
+            ("multipart/form-data", MULTIPART),
+        ] {
+            assert_eq!(body(content_type, text).get("scope"), None, "{content_type} {text}");
+        }
+    }
+
+    #[test]
+    fn values_keep_their_types() {
+        let parameters = body("application/json", r#"{"scope":["a"],"code":1,"state":null,"client_id":"a\u0000"}"#);
+        assert_eq!(parameters.get("scope"), Some(&Parameter::Other(json!(["a"]))));
+        assert_eq!(parameters.get("code"), Some(&Parameter::Other(json!(1))));
+        assert_eq!(parameters.get("state"), Some(&Parameter::Other(json!(null))));
+        assert_eq!(parameters.get("client_id"), Some(&Parameter::Unreadable));
+        let parameters = query("scope&code=&client_id=%ff&state=a%00");
+        assert_eq!(parameters.get("scope"), Some(&Parameter::Other(json!(true))));
+        assert_eq!(parameters.get("code"), Some(&Parameter::Text(String::new())));
+        assert_eq!(parameters.get("client_id"), Some(&Parameter::Unreadable));
+        assert_eq!(parameters.get("state"), Some(&Parameter::Unreadable));
+    }
+
+    #[test]
+    fn a_repeated_parameter_is_told_apart_rfc6749_3_2() {
+        assert_eq!(query("code=a&state=b&code=a").repeated(), Some("code"));
+        assert_eq!(query("code=a&other=b&other=c").repeated(), None);
+        assert_eq!(body("multipart/form-data; boundary=b", &MULTIPART.repeat(2)).repeated(), None);
+        let twice = MULTIPART.replace("--b--\r\n", "") + MULTIPART;
+        assert_eq!(body("multipart/form-data; boundary=b", &twice).repeated(), Some("scope"));
+    }
+
+    #[test]
+    fn debug_output_has_no_values() {
+        assert_eq!(format!("{:?}", query("client_secret=hunter2")), "{\"client_secret\"}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_can_be_read(
+            content_type in prop::sample::select(vec![
+                "application/x-www-form-urlencoded", "application/json", "multipart/form-data; boundary=b",
+                "multipart/form-data; boundary=", "multipart/form-data; boundary=\"", "é",
+            ]),
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            part in "\\PC{0,40}",
+        ) {
+            let _ = Parameters::of_body(content_type, &Bytes::from(bytes));
+            let _ = Parameters::of_body(content_type, &Bytes::from(MULTIPART.replace("email profile", &part)));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Tokens and codes in memory, with the rules of the store port.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tollgate_core::error::StoreError;
+use uuid::Uuid;
+
+use crate::store::{Code, Outcome, Rotation, Token, Tokens};
+use crate::token::Digest;
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) tokens: Mutex<Vec<Token>>,
+    pub(crate) codes: Mutex<Vec<Code>>,
+    pub(crate) down: AtomicBool,
+}
+
+impl Ledger {
+    fn available(&self) -> Result<(), StoreError> {
+        if self.down.load(Ordering::SeqCst) { Err(StoreError::Unavailable("switched off".into())) } else { Ok(()) }
+    }
+}
+
+fn is_alive(ttl: Option<i64>, now: i64) -> bool {
+    ttl.is_none_or(|ttl| ttl >= now)
+}
+
+#[async_trait]
+impl Tokens for Ledger {
+    async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
+        self.available()?;
+        let tokens = self.tokens.lock().unwrap();
+        let found =
+            tokens.iter().filter(|token| access_tokens.contains(&token.access_token) && is_alive(token.ttl, now));
+        Ok(found.cloned().collect())
+    }
+
+    async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError> {
+        self.available()?;
+        let tokens = self.tokens.lock().unwrap();
+        let mut alive = tokens.iter().filter(|token| is_alive(token.ttl, now));
+        Ok(alive.find(|token| token.refresh_token == Some(refresh_token)).cloned())
+    }
+
+    async fn insert_token(&self, token: Token) -> Result<(), StoreError> {
+        self.available()?;
+        self.tokens.lock().unwrap().push(token);
+        Ok(())
+    }
+
+    async fn insert_code(&self, code: Code) -> Result<(), StoreError> {
+        self.available()?;
+        self.codes.lock().unwrap().push(code);
+        Ok(())
+    }
+
+    async fn find_code(&self, code: Digest, now: i64) -> Result<Option<Code>, StoreError> {
+        self.available()?;
+        let codes = self.codes.lock().unwrap();
+        Ok(codes.iter().find(|known| known.code == code && is_alive(Some(known.ttl), now)).cloned())
+    }
+
+    async fn redeem_code(
+        &self,
+        code: Digest,
+        credential_id: Uuid,
+        token: Token,
+        now: i64,
+    ) -> Result<Outcome, StoreError> {
+        self.available()?;
+        let mut codes = self.codes.lock().unwrap();
+        let taken =
+            |known: &Code| known.code == code && known.credential_id == credential_id && is_alive(Some(known.ttl), now);
+        let Some(index) = codes.iter().position(taken) else { return Ok(Outcome::Lost) };
+        codes.remove(index);
+        self.tokens.lock().unwrap().push(token);
+        Ok(Outcome::Won(()))
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        refresh_token: Digest,
+        credential_id: Uuid,
+        rotation: Rotation,
+        now: i64,
+    ) -> Result<Outcome<Digest>, StoreError> {
+        self.available()?;
+        let mut tokens = self.tokens.lock().unwrap();
+        let taken = tokens.iter_mut().find(|token| {
+            token.refresh_token == Some(refresh_token)
+                && token.credential_id == credential_id
+                && is_alive(token.ttl, now)
+        });
+        let Some(row) = taken else { return Ok(Outcome::Lost) };
+        let ended = row.access_token;
+        match rotation {
+            Rotation::Replace(token) => *row = token,
+            Rotation::Renew { replaces, .. } if replaces != ended => return Ok(Outcome::Lost),
+            Rotation::Renew { access_token, token_hint, expires_in, created_at, ttl, .. } => {
+                *row = Token { access_token, token_hint, expires_in, created_at, ttl, ..row.clone() };
+            }
+        }
+        Ok(Outcome::Won(ended))
+    }
+}

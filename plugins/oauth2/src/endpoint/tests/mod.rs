@@ -1,0 +1,286 @@
+//! Both endpoints against an authorization server whose store is in memory.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::{Value, json};
+use tollgate_core::clock::ManualClock;
+use tollgate_core::error::StoreError;
+use tollgate_core::random::SystemRandom;
+use tollgate_core::reply::Body;
+use tollgate_core::request::{Edits, Target};
+use tollgate_core::secret::Secret;
+
+use super::*;
+use crate::client_secret::{self, ClientSecret};
+use crate::config::tests::config;
+use crate::entity::credential::{ClientType, Credential};
+use crate::token::Digest;
+use ledger::Ledger;
+
+mod authorize;
+mod ledger;
+mod token;
+
+const NOW: i64 = 1_700_000_000;
+const MISMATCH: &str = "Invalid redirect_uri that does not match with any redirect_uri created with the application";
+
+/// A POST over TLS.
+pub(crate) struct Post {
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: RequestBody,
+    pub(crate) target: Target,
+    path: String,
+    query: String,
+}
+
+impl Post {
+    pub(crate) fn new(path: &str, query: &str) -> Self {
+        Self {
+            method: Method::POST,
+            headers: HeaderMap::new(),
+            body: RequestBody::Read(Bytes::new()),
+            target: Target { route_id: Uuid::nil(), service_id: Some(Uuid::from_u128(1)) },
+            path: path.to_owned(),
+            query: query.to_owned(),
+        }
+    }
+
+    fn json(path: &str, members: &Value) -> Self {
+        let mut post = Self::new(path, "");
+        post.body = RequestBody::Read(Bytes::from(members.to_string()));
+        post.headers.insert("content-type", HeaderValue::from_static("application/json"));
+        post
+    }
+
+    pub(crate) fn request(&self) -> Request<'_> {
+        Request {
+            method: &self.method,
+            path: &self.path,
+            query: Some(self.query.as_str()).filter(|query| !query.is_empty()),
+            headers: &self.headers,
+            http2: false,
+            tls: true,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            peer_trusted: false,
+            target: &self.target,
+            body: self.body.clone(),
+            edits: Edits::default(),
+            identity: None,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Clients(HashMap<String, Arc<Credential>>);
+
+#[async_trait]
+impl Credentials for Clients {
+    async fn by_client_id(&self, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError> {
+        Ok(self.0.get(client_id).cloned())
+    }
+}
+
+/// An authorization server with clients `shoe` (secret `fly`), `other` (secret `other`), `hashed`
+/// (secret `tofu`, hashed), `app` (public), `bare` (no redirect URIs) and `a-b` (secret `c d`).
+struct World {
+    server: AuthorizationServer,
+    ledger: Arc<Ledger>,
+    clock: Arc<ManualClock>,
+    plugin_id: Uuid,
+}
+
+impl World {
+    fn new() -> Self {
+        let ledger = Arc::new(Ledger::default());
+        let clock = Arc::new(ManualClock::at(NOW));
+        let random = Arc::new(SystemRandom);
+        let labels = &["grant", "outcome"];
+        let server = AuthorizationServer {
+            tokens: Arc::<Ledger>::clone(&ledger),
+            credentials: Arc::new(clients()),
+            verifier: SecretVerifier::default(),
+            minter: Arc::new(Minter::new([1; 32], Vec::new(), random)),
+            clock: Arc::<ManualClock>::clone(&clock),
+            random: Arc::new(SystemRandom),
+            issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
+        };
+        Self { server, ledger, clock, plugin_id: Uuid::from_u128(7) }
+    }
+
+    async fn send(&self, config: &Config, post: &Post) -> Answer {
+        let endpoint = Endpoint::of_path(&post.path).unwrap();
+        match self.server.answer(self.plugin_id, config, endpoint, &post.request()).await {
+            Verdict::Reply(reply) => Answer::of(&reply),
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
+    async fn token(&self, config: &Config, members: Value) -> Answer {
+        self.send(config, &Post::json("/oauth2/token", &members)).await
+    }
+
+    async fn authorize(&self, config: &Config, members: Value) -> Answer {
+        let mut all = json!({"provision_key": "provision123", "authenticated_userid": "clark"});
+        merge(&mut all, members);
+        self.send(config, &Post::json("/stepon/oauth2/authorize", &all)).await
+    }
+
+    /// A code of client `shoe` for user clark.
+    async fn code(&self, config: &Config, more: Value) -> String {
+        let mut members = json!({"client_id": "shoe", "response_type": "code"});
+        merge(&mut members, more);
+        let answer = self.authorize(config, members).await;
+        let uri = answer.body["redirect_uri"].as_str().unwrap().to_owned();
+        uri.split_once("code=").unwrap().1.split('&').next().unwrap().to_owned()
+    }
+}
+
+fn clients() -> Clients {
+    let hashed = ClientSecret::hashed(&client_secret::hash("tofu"));
+    let plain = |secret: &str| ClientSecret::Plain(Secret::new(secret));
+    let uris: &[&str] = &["http://google.test/kong?foo=bar&code=123", "myapp://cb"];
+    let mut clients = Clients::default();
+    for (number, client_id, secret, client_type, redirect_uris) in [
+        (1, "shoe", plain("fly"), ClientType::Confidential, uris),
+        (2, "other", plain("other"), ClientType::Confidential, uris),
+        (3, "hashed", hashed, ClientType::Confidential, uris),
+        (4, "app", plain("unused"), ClientType::Public, uris),
+        (5, "bare", plain("bare"), ClientType::Confidential, &[]),
+        (6, "a-b", plain("c d"), ClientType::Confidential, uris),
+    ] {
+        let credential = Credential {
+            id: Uuid::from_u128(number),
+            client_id: client_id.to_owned(),
+            secret,
+            client_type,
+            redirect_uris: redirect_uris.iter().map(|uri| (*uri).to_owned()).collect(),
+            consumer_id: Uuid::from_u128(100),
+            name: client_id.to_owned(),
+        };
+        clients.0.insert(client_id.to_owned(), Arc::new(credential));
+    }
+    clients
+}
+
+fn merge(into: &mut Value, more: Value) {
+    for (name, value) in more.as_object().cloned().unwrap_or_default() {
+        into[name] = value;
+    }
+}
+
+/// A reply as the client sees it.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    body: Value,
+    challenge: Option<String>,
+    reason: &'static str,
+}
+
+impl Answer {
+    fn of(reply: &Reply) -> Self {
+        let challenge = reply.headers.iter().find(|(name, _)| name == http::header::WWW_AUTHENTICATE);
+        Self {
+            status: reply.status.as_u16(),
+            body: match &reply.body {
+                Body::Json(bytes) => serde_json::from_slice(bytes).unwrap(),
+                Body::Message(message) => json!({"message": message}),
+                Body::Empty => Value::Null,
+            },
+            challenge: challenge.map(|(_, value)| value.to_str().unwrap().to_owned()),
+            reason: reply.reason,
+        }
+    }
+
+    fn error(&self) -> (u16, &str, &str) {
+        let text = |name: &str| self.body[name].as_str().unwrap_or_default();
+        (self.status, text("error"), text("error_description"))
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.body[name].as_str().unwrap_or_else(|| panic!("no {name}: {self:?}")).to_owned()
+    }
+}
+
+#[test]
+fn endpoints_are_recognised_by_the_end_of_the_path() {
+    for (path, endpoint) in [
+        ("/oauth2/token", Some(Endpoint::Token)),
+        ("/a/b/oauth2/token/", Some(Endpoint::Token)),
+        ("/oauth2/authorize", Some(Endpoint::Authorize)),
+        ("/somepath/oauth2/authorize/", Some(Endpoint::Authorize)),
+        ("/xoauth2/token", None),
+        ("/oauth2/Token", None),
+        ("/oauth2/token/x", None),
+        ("/oauth2/tokens", None),
+        ("/", None),
+        ("", None),
+    ] {
+        assert_eq!(Endpoint::of_path(path), endpoint, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn other_methods_are_refused_before_anything_else() {
+    let world = World::new();
+    let mut post = Post::new("/oauth2/token", "");
+    for method in [Method::GET, Method::OPTIONS, Method::PUT] {
+        post.method = method.clone();
+        let answer = world.send(&config(&json!({"realm": "R"})), &post).await;
+        let text = format!("The HTTP method {method} is invalid for the token endpoint");
+        assert_eq!(answer.error(), (405, "invalid_method", text.as_str()));
+        let challenge = format!("Bearer realm=\"R\", error=\"invalid_method\", error_description=\"{text}\"");
+        assert_eq!(answer.challenge, Some(challenge));
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_asked_for_and_a_huge_one_refused() {
+    let world = World::new();
+    let mut post = Post::new("/oauth2/token", "");
+    post.body = RequestBody::Unread;
+    let verdict = world.server.answer(world.plugin_id, &config(&json!({})), Endpoint::Token, &post.request()).await;
+    assert!(matches!(verdict, Verdict::NeedBody { limit: BODY_LIMIT, terminal: true }));
+    post.body = RequestBody::TooLarge;
+    assert_eq!(world.send(&config(&json!({})), &post).await.status, 413);
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_no_refusal() {
+    let world = World::new();
+    let config = config(&json!({}));
+    let code = world.code(&config, json!({})).await;
+    world.ledger.down.store(true, Ordering::SeqCst);
+    let exchange =
+        json!({"client_id": "shoe", "client_secret": "fly", "grant_type": "authorization_code", "code": code});
+    assert_eq!(world.token(&config, exchange.clone()).await.status, 503);
+    let authorize = json!({"client_id": "shoe", "response_type": "code"});
+    assert_eq!(world.authorize(&config, authorize).await.status, 503);
+    world.ledger.down.store(false, Ordering::SeqCst);
+    assert_eq!(world.token(&config, exchange).await.status, 200);
+}
+
+#[tokio::test]
+async fn nothing_clear_is_stored() {
+    let world = World::new();
+    let config = config(&json!({}));
+    let code = world.code(&config, json!({})).await;
+    assert_eq!(world.ledger.codes.lock().unwrap()[0].code, Digest::of(&code));
+    let answer = world
+        .token(
+            &config,
+            json!({"client_id": "shoe", "client_secret": "fly", "grant_type": "authorization_code", "code": code}),
+        )
+        .await;
+    let row = world.ledger.tokens.lock().unwrap()[0].clone();
+    assert_eq!(row.access_token, Digest::of(&answer.text("access_token")));
+    assert_eq!(row.refresh_token, Some(Digest::of(&answer.text("refresh_token"))));
+    assert!(answer.text("access_token").ends_with(&row.token_hint));
+}

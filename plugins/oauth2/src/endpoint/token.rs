@@ -1,0 +1,134 @@
+//! The token endpoint (RFC 6749 §3.2, contract oauth2.md §3.6b).
+//!
+//! 1. HTTPS, and no parameter twice; a failure ends it here.
+//! 2. Is there such a grant, and is it enabled?
+//! 3. Is the client known, with a registered redirect URI? (Not for the client credentials grant.)
+//! 4. Is it that client?
+//! 5. What the grant itself asks.
+//!
+//! Of 2 to 4 the last that fails is reported. The client is looked up and its secret verified
+//! before anything is reported, so that every refusal takes the same work.
+
+use std::str::FromStr;
+
+use tollgate_core::reply::Reply;
+use tollgate_core::request::Request;
+use uuid::Uuid;
+
+use crate::client::{self, AuthenticatedClient, Identification};
+use crate::config::Config;
+use crate::endpoint::answer::{self, Issued};
+use crate::endpoint::parameters::{Parameter, Parameters};
+use crate::endpoint::{AuthorizationServer, Outcome, begin};
+use crate::error::{Error, Refusal};
+use crate::grant::{Grantor, authorization_code, client_credentials, password, refresh_token};
+use crate::redirect_uri;
+
+/// A grant of the token endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GrantType {
+    AuthorizationCode,
+    ClientCredentials,
+    Password,
+    RefreshToken,
+}
+
+impl FromStr for GrantType {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        [Self::AuthorizationCode, Self::ClientCredentials, Self::Password, Self::RefreshToken]
+            .into_iter()
+            .find(|grant| grant.as_str() == name)
+            .ok_or(())
+    }
+}
+
+impl GrantType {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::ClientCredentials => "client_credentials",
+            Self::Password => "password",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+
+    /// Codes and refresh tokens are exchanged as long as they live, whatever is enabled by now.
+    fn is_enabled(self, config: &Config) -> bool {
+        match self {
+            Self::AuthorizationCode | Self::RefreshToken => true,
+            Self::ClientCredentials => config.enable_client_credentials,
+            Self::Password => config.enable_password_grant,
+        }
+    }
+}
+
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    plugin_id: Uuid,
+    config: &Config,
+    request: &Request<'_>,
+) -> Reply {
+    let (parameters, state, verdict) = begin(config, request);
+    let grant = parameters.text("grant_type").and_then(|name| name.parse().ok());
+    let result = match verdict {
+        Ok(()) => exchange(server, plugin_id, config, grant, &parameters, request).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    server.count(
+        grant.map_or("unknown", GrantType::as_str),
+        result.as_ref().err().map_or(Outcome::Issued, Outcome::from),
+    );
+    match result {
+        Ok(issued) => answer::issued(&issued, &state),
+        Err(error) => answer::failed(&error, &state),
+    }
+}
+
+async fn exchange(
+    server: &AuthorizationServer,
+    plugin_id: Uuid,
+    config: &Config,
+    grant: Option<GrantType>,
+    parameters: &Parameters,
+    request: &Request<'_>,
+) -> Result<Issued, Error> {
+    let enabled = grant.filter(|grant| grant.is_enabled(config)).ok_or(Refusal::GrantType);
+    let credentials = server.credentials.as_ref();
+    let identification = client::identify(config, parameters, request, credentials, &server.verifier).await?;
+    let mode = identification.mode();
+    let redirect = match grant {
+        Some(GrantType::ClientCredentials) => Ok(()),
+        _ => known_with_redirect_uri(config, &identification, parameters),
+    };
+    let client = identification.authenticated()?;
+    redirect?;
+    let enabled = enabled?;
+
+    let grantor = Grantor::new(server, plugin_id, config, request.target.service_id);
+    let known = |client: Option<AuthenticatedClient>| client.ok_or(Refusal::InvalidClient(mode));
+    match enabled {
+        GrantType::ClientCredentials => client_credentials::exchange(&grantor, client, parameters).await,
+        GrantType::AuthorizationCode => authorization_code::exchange(&grantor, &known(client)?, parameters).await,
+        GrantType::Password => password::exchange(&grantor, &known(client)?, parameters).await,
+        GrantType::RefreshToken => refresh_token::exchange(&grantor, &known(client)?, parameters).await,
+    }
+}
+
+/// Check 3.
+fn known_with_redirect_uri(
+    config: &Config,
+    identification: &Identification,
+    parameters: &Parameters,
+) -> Result<(), Refusal> {
+    let registered = identification.credential().map(|credential| credential.redirect_uris.as_slice());
+    let Some(registered) = registered.filter(|uris| !uris.is_empty()) else {
+        return Err(Refusal::InvalidClient(identification.mode()));
+    };
+    match parameters.get("redirect_uri").map(Parameter::text) {
+        None => Ok(()),
+        Some(Some(uri)) if redirect_uri::is_registered(registered, uri, config.profile.loopback_port) => Ok(()),
+        Some(_) => Err(Refusal::RedirectUri),
+    }
+}

@@ -1,0 +1,44 @@
+//! Client credentials grant (RFC 6749 §4.4).
+//!
+//! 1. §4.4.2: the client may name a user it acts for, if it knows the provision key.
+//! 2. The client is known.
+//! 3. The scope can be granted.
+//! 4. §4.4.3: the token has no refresh token, and its row goes when it is over.
+
+use crate::client::AuthenticatedClient;
+use crate::endpoint::answer::Issued;
+use crate::endpoint::parameters::Parameters;
+use crate::entity::credential::ClientType;
+use crate::error::{Error, Mode, Refusal};
+use crate::grant::{Authorization, Grantor, Refresh, require_provision_key, userid};
+use crate::profile::Permission;
+use crate::scope;
+
+/// All steps. An unknown client is never challenged here, however it presented itself.
+pub async fn exchange(
+    grantor: &Grantor<'_>,
+    client: Option<AuthenticatedClient>,
+    parameters: &Parameters,
+) -> Result<Issued, Error> {
+    let userid = match parameters.get("authenticated_userid") {
+        None => None,
+        Some(_) => {
+            require_provision_key(grantor.config, parameters)?;
+            Some(userid(parameters)?)
+        }
+    };
+    let client = client.ok_or(Refusal::InvalidClient(Mode::Parameters))?;
+    let credential = client.credential();
+    if credential.client_type == ClientType::Public
+        && grantor.config.profile.public_client_credentials == Permission::Refused
+    {
+        return Err(Refusal::UnauthorizedClient.into());
+    }
+    let asked = parameters.get("scope");
+    let scope = scope::granted(grantor.config, asked)?;
+    let named = grantor.scope_to_name(asked, scope.as_deref());
+    let authorization = Authorization { credential_id: credential.id, authenticated_userid: userid, scope };
+    let mut draft = grantor.draft(authorization, Refresh::Without, None)?;
+    draft.issued.scope = named;
+    grantor.insert(draft).await
+}

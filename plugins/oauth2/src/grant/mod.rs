@@ -1,0 +1,157 @@
+//! The grants (RFC 6749 §4, §6), one a file, and what they share: whom a token is for, what it is
+//! bound to and how long it lives (contract oauth2.md §3.9).
+
+use std::time::Duration;
+
+use tollgate_core::secret::Secret;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::endpoint::AuthorizationServer;
+use crate::endpoint::answer::Issued;
+use crate::endpoint::parameters::{Parameter, Parameters};
+use crate::error::{Error, Refusal};
+use crate::profile::ScopeInAnswer;
+use crate::store::Token;
+use crate::token::Digest;
+
+pub mod authorization_code;
+pub mod client_credentials;
+pub mod implicit;
+pub mod password;
+pub mod refresh_token;
+
+/// Refuses a caller that does not know the instance's provision key.
+pub fn require_provision_key(config: &Config, parameters: &Parameters) -> Result<(), Refusal> {
+    let right = parameters.text("provision_key").is_some_and(|key| config.provision_key.matches(key));
+    if right { Ok(()) } else { Err(Refusal::ProvisionKey) }
+}
+
+/// Who is logged in, as the caller says it.
+pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
+    let userid = parameters.text("authenticated_userid").filter(|userid| !userid.trim().is_empty());
+    userid.map(str::to_owned).ok_or(Refusal::MissingUserid)
+}
+
+/// What somebody agreed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorization {
+    /// The client it is for.
+    pub credential_id: Uuid,
+    /// Who agreed; `None` is the client itself.
+    pub authenticated_userid: Option<String>,
+    /// To what.
+    pub scope: Option<String>,
+}
+
+/// Whether a token comes with a refresh token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// It does, unless it lives for ever.
+    With,
+    /// It does not; nothing is kept of it once it is over.
+    Without,
+}
+
+/// Makes tokens for one request.
+pub struct Grantor<'a> {
+    /// Stores and makers.
+    pub server: &'a AuthorizationServer,
+    /// The plugin instance.
+    pub plugin_id: Uuid,
+    /// Its configuration.
+    pub config: &'a Config,
+    /// The service of the route that was asked.
+    pub service_id: Option<Uuid>,
+    /// The time of the request, in Unix seconds.
+    pub now: i64,
+}
+
+/// A token that is about to be stored, with its clear values.
+pub struct Draft {
+    /// The row.
+    pub row: Token,
+    /// What the client gets.
+    pub issued: Issued,
+}
+
+impl<'a> Grantor<'a> {
+    /// For a request that came by a route of this service.
+    pub fn new(server: &'a AuthorizationServer, plugin_id: Uuid, config: &'a Config, service_id: Option<Uuid>) -> Self {
+        Self { server, plugin_id, config, service_id, now: server.clock.now() }
+    }
+
+    /// Whether something that is bound to this service may be used here. A global instance takes
+    /// what was bound to any.
+    pub fn accepts(&self, bound_to: Option<Uuid>) -> bool {
+        self.config.global_credentials || bound_to == self.service_id
+    }
+
+    /// A new token, not stored yet. `family`: what it descends from.
+    pub fn draft(&self, authorization: Authorization, refresh: Refresh, family: Option<Uuid>) -> Result<Draft, Error> {
+        let access_token = self.server.minter.mint();
+        let lifetime = self.config.token_expiration;
+        let wanted = refresh == Refresh::With && lifetime.is_some();
+        let refresh_token = wanted.then(|| self.server.minter.mint());
+        let row = Token {
+            id: self.server.random.uuid(),
+            access_token: Digest::of(access_token.expose()),
+            refresh_token: refresh_token.as_ref().map(|token| Digest::of(token.expose())),
+            token_hint: self.server.minter.hint(access_token.expose()),
+            credential_id: authorization.credential_id,
+            service_id: self.binding()?,
+            expires_in: lifetime.map_or(0, whole_seconds),
+            created_at: self.now,
+            ttl: self.ttl(refresh),
+            authenticated_userid: authorization.authenticated_userid,
+            scope: authorization.scope,
+            family,
+        };
+        let issued = Issued { access_token, expires_in: lifetime.map(whole_seconds), refresh_token, scope: None };
+        Ok(Draft { row, issued })
+    }
+
+    /// Stores a new token that replaces nothing.
+    pub async fn insert(&self, draft: Draft) -> Result<Issued, Error> {
+        self.server.tokens.insert_token(draft.row).await?;
+        Ok(draft.issued)
+    }
+
+    /// The digest and the clear value of a new code.
+    pub fn code(&self) -> (Digest, Secret) {
+        let code = self.server.minter.mint();
+        (Digest::of(code.expose()), code)
+    }
+
+    /// The scope to name in the answer, where it differs from what was asked for.
+    pub fn scope_to_name(&self, asked: Option<&Parameter>, granted: Option<&str>) -> Option<String> {
+        let asked = asked.and_then(Parameter::text);
+        match self.config.profile.scope_in_answer {
+            ScopeInAnswer::WhenDifferent if asked != granted => Some(granted.unwrap_or_default().to_owned()),
+            ScopeInAnswer::WhenDifferent | ScopeInAnswer::Absent => None,
+        }
+    }
+
+    /// When a token's row vanishes, and its refresh token with it.
+    pub fn ttl(&self, refresh: Refresh) -> Option<i64> {
+        let kept = self.config.refresh_token_ttl;
+        let lifetime = self.config.token_expiration?;
+        let kept = match refresh {
+            Refresh::With => kept?,
+            Refresh::Without => kept.map_or(lifetime, |kept| kept.min(lifetime)),
+        };
+        Some(self.now.saturating_add(whole_seconds(kept)))
+    }
+
+    fn binding(&self) -> Result<Option<Uuid>, Error> {
+        if self.config.global_credentials {
+            return Ok(None);
+        }
+        self.service_id.map(Some).ok_or(Error::NoService)
+    }
+}
+
+/// A lifetime as rows and answers have it.
+pub fn whole_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}

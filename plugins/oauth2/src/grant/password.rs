@@ -1,0 +1,29 @@
+//! Resource owner password credentials grant (RFC 6749 §4.3).
+//!
+//! No password is seen here: the caller has verified it, proves itself with the provision key and
+//! says who is logged in. Then as any grant: the scope, and a token with a refresh token.
+
+use crate::client::AuthenticatedClient;
+use crate::endpoint::answer::Issued;
+use crate::endpoint::parameters::Parameters;
+use crate::error::Error;
+use crate::grant::{Authorization, Grantor, Refresh, require_provision_key, userid};
+use crate::scope;
+
+/// The whole grant.
+pub async fn exchange(
+    grantor: &Grantor<'_>,
+    client: &AuthenticatedClient,
+    parameters: &Parameters,
+) -> Result<Issued, Error> {
+    require_provision_key(grantor.config, parameters)?;
+    let userid = userid(parameters)?;
+    let asked = parameters.get("scope");
+    let scope = scope::granted(grantor.config, asked)?;
+    let named = grantor.scope_to_name(asked, scope.as_deref());
+    let credential_id = client.credential().id;
+    let authorization = Authorization { credential_id, authenticated_userid: Some(userid), scope };
+    let mut draft = grantor.draft(authorization, Refresh::With, None)?;
+    draft.issued.scope = named;
+    grantor.insert(draft).await
+}

@@ -1,0 +1,273 @@
+//! The plugin as the gateway sees it: what it is made of, and what a configured instance does with
+//! a request (contract oauth2.md §3.1): answer at the two endpoints, guard everything else.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use serde_json::Value;
+use tollgate_core::clock::Clock;
+use tollgate_core::collection::Collection;
+use tollgate_core::error::StoreError;
+use tollgate_core::plugin::{Access, Handler, Instance, Plugin, PluginError};
+use tollgate_core::random::Random;
+use tollgate_core::request::Request;
+use tollgate_core::schema::Schema;
+use tollgate_store::Store;
+use uuid::Uuid;
+
+use crate::cache::{Bounds, TokenCache};
+use crate::challenge::Challenges;
+use crate::client_secret::SecretVerifier;
+use crate::config::{self, Config};
+use crate::credentials::CachedCredentials;
+use crate::endpoint::{AuthorizationServer, Endpoint};
+use crate::entity::credential;
+use crate::facts::Directory;
+use crate::guard::{self, Guard, Post, Reach, Rules};
+use crate::listener::{FeedTrust, Listener};
+use crate::metrics::Metrics;
+use crate::store::{self, Tokens};
+use crate::token::{ChecksumKey, Minter};
+use crate::token_collection::TokenCollection;
+
+/// The plugin's name.
+pub const NAME: &str = "oauth2";
+
+/// Its place among others (contract gateway.md §9).
+const PRIORITY: i32 = 1400;
+
+/// How often the cache's size is measured.
+const MEASURE: Duration = Duration::from_secs(5);
+
+/// What `/cache/{key}` calls a credential of a client.
+const CREDENTIAL_KEY: &str = "oauth2_credentials:";
+
+/// Bounds of what the plugin remembers.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The most that cached tokens may weigh.
+    pub cache_bytes: u64,
+    /// How long an unknown token is remembered.
+    pub negative_ttl: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { cache_bytes: 256 * 1024 * 1024, negative_ttl: Duration::from_secs(5) }
+    }
+}
+
+/// What the plugin is made from.
+pub struct Deps {
+    /// Where tokens, codes and credentials are.
+    pub store: Store,
+    /// The `consumers` kind.
+    pub consumers: Arc<dyn Collection>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Where the plugin's metrics are registered.
+    pub metrics: prometheus::Registry,
+    /// Bounds.
+    pub settings: Settings,
+}
+
+/// Why the plugin cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store failed.
+    #[error("the store failed while the plugin was started")]
+    Store(#[from] StoreError),
+    /// A metric is registered twice.
+    #[error("the plugin's metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The OAuth2 plugin.
+pub struct OAuth2 {
+    server: Arc<AuthorizationServer>,
+    post: Arc<Post>,
+    credentials: Arc<CachedCredentials>,
+    collections: Vec<Arc<dyn Collection>>,
+}
+
+impl OAuth2 {
+    /// Makes the plugin. Must be called in the runtime that drives the store: background tasks
+    /// start on it.
+    pub async fn new(deps: Deps) -> Result<Self, StartError> {
+        let Deps { store, consumers, clock, random, metrics, settings } = deps;
+        let metrics = Metrics::register(&metrics)?;
+        let key = checksum_key(&store, random.as_ref()).await?;
+        let minter = Arc::new(Minter::new(key, Vec::new(), Arc::clone(&random)));
+        let tokens: Arc<dyn Tokens> = store::open(&store);
+        let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
+
+        let stored_credentials = store.documents(Arc::new(credential::kind()));
+        let directory = Directory::new(Arc::clone(&stored_credentials), consumers);
+        let bounds = Bounds {
+            bytes: settings.cache_bytes,
+            negative_millis: i64::try_from(settings.negative_ttl.as_millis()).unwrap_or(i64::MAX),
+        };
+        let trust = Arc::new(FeedTrust(store.feed().clone()));
+        let cache = TokenCache::new(
+            bounds,
+            Arc::clone(&tokens),
+            directory.clone(),
+            trust,
+            Arc::clone(&clock),
+            metrics.clone(),
+        );
+        tokio::spawn(measure(cache.clone()));
+        let post = Arc::new(Post {
+            cache,
+            directory,
+            minter: Arc::clone(&minter),
+            foreign_tokens: Arc::clone(&foreign_tokens),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+        });
+        let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials)));
+        let listener = Listener {
+            post: Arc::clone(&post),
+            credentials: Arc::clone(&credentials),
+            tokens: Arc::clone(&tokens),
+            foreign_tokens: Arc::clone(&foreign_tokens),
+        };
+        store.feed().subscribe(Arc::new(listener));
+        for sweep in store::SWEEPS {
+            store.clean(sweep);
+        }
+        let token_collection = TokenCollection::new(
+            Arc::clone(&tokens),
+            Arc::clone(&minter),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+            foreign_tokens,
+        );
+        let server = Arc::new(AuthorizationServer {
+            tokens,
+            credentials: Arc::clone(&credentials) as _,
+            verifier: SecretVerifier::new(random.as_ref()),
+            minter,
+            clock,
+            random,
+            issued: metrics.issued,
+        });
+        Ok(Self { server, post, credentials, collections: vec![stored_credentials, Arc::new(token_collection)] })
+    }
+}
+
+/// The key of the tokens' checksum, the same on every node: the first node to start makes it.
+async fn checksum_key(store: &Store, random: &dyn Random) -> Result<ChecksumKey, StoreError> {
+    let make = || {
+        let mut key = ChecksumKey::default();
+        random.fill(&mut key);
+        key.to_vec()
+    };
+    let kept = store.secret("token_checksum_key", make).await?;
+    let unreadable = |_| StoreError::Corrupt { kind: "token checksum key", what: "it has not 32 bytes" };
+    ChecksumKey::try_from(kept).map_err(unreadable)
+}
+
+async fn measure(cache: TokenCache) {
+    let mut ticks = tokio::time::interval(MEASURE);
+    loop {
+        ticks.tick().await;
+        cache.measure();
+    }
+}
+
+impl Plugin for OAuth2 {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn priority(&self) -> i32 {
+        PRIORITY
+    }
+
+    fn config_schema(&self) -> Schema {
+        config::schema()
+    }
+
+    fn consumer_scoped(&self) -> bool {
+        false
+    }
+
+    fn collections(&self) -> Vec<Arc<dyn Collection>> {
+        self.collections.clone()
+    }
+
+    fn cached(&self, key: &str) -> Option<Value> {
+        self.credentials.shown(client_id(key)?)
+    }
+
+    fn forget_cached(&self, key: Option<&str>) {
+        // Keys of tokens name a digest that is not ours; forgetting too much is harmless.
+        if key.is_none_or(|key| client_id(key).is_some()) {
+            self.credentials.forget_all();
+        }
+        if key.is_none_or(|key| key.starts_with("oauth2_tokens:")) {
+            self.post.cache.forget_all();
+        }
+        if key.is_none_or(|key| key.starts_with("consumers:") || key.starts_with(CREDENTIAL_KEY)) {
+            self.post.directory.reset();
+        }
+    }
+
+    fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
+        let config = Config::try_from(instance.config)
+            .map_err(|unreadable| PluginError { plugin: NAME, source: Box::new(unreadable) })?;
+        let realm = config.realm.as_deref();
+        let rules = Rules {
+            header: config.auth_header.clone(),
+            challenges: Challenges::new(realm)
+                .ok_or_else(|| PluginError { plugin: NAME, source: Box::new(InvalidRealm) })?,
+            anonymous: config.anonymous.clone(),
+            reach: if config.global_credentials { Reach::Global } else { Reach::Service },
+            credentials: if config.hide_credentials {
+                guard::Credentials::Hide
+            } else {
+                guard::Credentials::Forward
+            },
+        };
+        Ok(Arc::new(Protection {
+            id: instance.id,
+            guard: Guard::new(rules, Arc::clone(&self.post)),
+            config,
+            server: Arc::clone(&self.server),
+        }))
+    }
+}
+
+/// The `client_id` of a credential's cache key, `oauth2_credentials:<client_id>:::::<workspace>`.
+fn client_id(key: &str) -> Option<&str> {
+    let rest = key.strip_prefix(CREDENTIAL_KEY)?;
+    rest.find(":::::").and_then(|end| rest.get(..end))
+}
+
+/// The realm cannot stand in a header.
+#[derive(Debug, thiserror::Error)]
+#[error("the realm cannot stand in a WWW-Authenticate header")]
+struct InvalidRealm;
+
+/// One configured instance.
+struct Protection {
+    id: Uuid,
+    config: Config,
+    guard: Guard,
+    server: Arc<AuthorizationServer>,
+}
+
+impl Handler for Protection {
+    fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
+        match Endpoint::of_path(request.path) {
+            None => self.guard.access(request),
+            Some(endpoint) => Access::Pending(Box::pin(async move {
+                Ok(self.server.answer(self.id, &self.config, endpoint, request).await)
+            })),
+        }
+    }
+}
