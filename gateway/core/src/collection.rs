@@ -95,7 +95,8 @@ pub trait Collection: Send + Sync + 'static {
     /// Adds the entity or replaces the one that has this key, whose id it then keeps.
     async fn upsert(&self, key: &Key, document: Document) -> Result<Document, DaoError>;
 
-    /// Reads, merges and writes in one transaction, the row locked. `None`: there is no such entity.
+    /// Reads, merges and writes as one step: what was merged is what is replaced. `merge` is called
+    /// again when another writer was faster. `None`: there is no such entity.
     async fn update(&self, key: &Key, merge: &Merge<'_>) -> Result<Option<Document>, DaoError>;
 
     /// Removes the entity and everything that cascades from it. `false`: there was none.

@@ -1,5 +1,12 @@
 //! The data plane over real sockets: a snapshot made by hand, a small upstream, raw requests.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed expectation is a failed test"
+)]
+
 mod gateway;
 
 use std::time::Duration;
@@ -22,7 +29,8 @@ fn seen(answer: &str) -> Value {
 #[test]
 fn a_request_reaches_its_service_with_the_headers_of_the_hop() {
     let gateway = Gateway::start(vec![Route::to("/api", &upstream())]);
-    let answer = gateway.send("GET /api/x%20y?q=1 HTTP/1.1\r\nHost: A.test\r\nUser-Agent: t\r\nConnection: close\r\n\r\n");
+    let answer =
+        gateway.send("GET /api/x%20y?q=1 HTTP/1.1\r\nHost: A.test\r\nUser-Agent: t\r\nConnection: close\r\n\r\n");
     assert_eq!(answered(&answer), 200, "{answer}");
     let seen = seen(&answer);
     assert_eq!(seen["target"], "/x%20y?q=1");
@@ -123,8 +131,9 @@ fn a_body_that_a_plugin_read_still_reaches_the_upstream() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader())]);
     for (length, read) in [(0, "0"), (5, "5"), (60_000, "60000"), (65_536, "65536"), (65_537, "too large")] {
         let body = "x".repeat(length);
-        let answer = gateway
-            .send(&format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"));
+        let answer = gateway.send(&format!(
+            "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        ));
         assert_eq!(answered(&answer), 200, "{length}: {answer}");
         assert_eq!(seen(&answer)["body_length"], length);
         assert_eq!(seen(&answer)["headers"]["x-read"], read);
@@ -144,7 +153,10 @@ fn a_client_that_expects_continue_is_told_to_go_on() {
     });
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader)]);
     let answer = gateway.converse(&[
-        ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", "100"),
+        (
+            "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+            "100",
+        ),
         ("hello", "\"hello\""),
     ]);
     assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"), "{answer}");
@@ -163,7 +175,8 @@ fn a_plugin_can_replace_query_and_body() {
     });
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(editor)]);
     for framing in ["Content-Length: 9\r\n\r\nabcdefghi", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"] {
-        let answer = gateway.send(&format!("POST /x?access_token=t HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}"));
+        let answer =
+            gateway.send(&format!("POST /x?access_token=t HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}"));
         assert_eq!(seen(&answer)["target"], "/x", "{answer}");
         assert_eq!(seen(&answer)["body"], "shorter");
     }
@@ -176,7 +189,7 @@ fn a_plugins_reply_is_sent_as_it_is_and_the_connection_kept() {
     let request = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
     let answer = gateway.converse(&[(request, "{\"error\":\"x\"}"), (request, "{\"error\":\"x\"}")]);
     assert_eq!(answer.matches("HTTP/1.1 401").count(), 2, "{answer}");
-    assert_eq!(answer.matches("content-type: application/json; charset=utf-8").count(), 2, "{answer}");
+    assert_eq!(answer.matches("application/json; charset=utf-8").count(), 2, "{answer}");
     assert!(gateway.log().contains("\"reason\":\"no_token\""));
 }
 
@@ -184,8 +197,7 @@ fn a_plugins_reply_is_sent_as_it_is_and_the_connection_kept() {
 fn a_large_body_nobody_wants_does_not_hide_the_answer() {
     let gateway = Gateway::start(vec![]);
     let body = "x".repeat(300_000);
-    let answer =
-        gateway.send(&format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    let answer = gateway.send(&format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     assert_eq!(answered(&answer), 404, "{answer}");
     assert_eq!(header_of(&answer, "connection"), Some("close"));
 }
@@ -339,4 +351,39 @@ fn a_stalled_client_is_let_go() {
     let answer = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhi");
     assert_eq!(answered(&answer), 408, "{answer}");
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_body_that_stalls_or_breaks_while_a_plugin_waits_for_it_is_the_clients_fault() {
+    let reader = guard(|request| match request.body {
+        RequestBody::Unread => Verdict::NeedBody { limit: 100, terminal: true },
+        _ => Verdict::Reply(Reply::message(StatusCode::OK, "read", "read")),
+    });
+    let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader)]);
+    let stalled = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhi");
+    assert_eq!(answered(&stalled), 408, "{stalled}");
+    let broken = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n0\r\n\r\n");
+    assert_eq!(answered(&broken), 400, "{broken}");
+}
+
+#[test]
+fn a_body_too_long_to_be_replayed_is_refused_once_it_was_read() {
+    let reader = guard(|request| match request.body {
+        RequestBody::Unread => Verdict::NeedBody { limit: 1 << 20, terminal: false },
+        _ => Verdict::Continue,
+    });
+    let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader)]);
+    let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+    let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    let answer = gateway.send(&format!("{head}{}0\r\n\r\n", chunk.repeat(4)));
+    assert_eq!(answered(&answer), 413, "{answer}");
+    assert!(gateway.log().contains("\"reason\":\"body_too_large\""));
+}
+
+#[test]
+fn an_idle_upstream_connection_is_used_again() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answer = gateway.converse(&[(request, "\"target\":\"/x\"}"), (request, "\"target\":\"/x\"}")]);
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
 }

@@ -27,6 +27,11 @@ mod session;
 mod sqlite;
 mod statement;
 mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+#[cfg(test)]
+mod tests;
 
 pub use cleaner::Sweep;
 pub use database::Database;

@@ -40,7 +40,8 @@ macro_rules! migration {
 }
 
 /// All of them, in order.
-pub const MIGRATIONS: &[Migration] = &[migration!(1, "entities", "0001_entities.sql")];
+pub const MIGRATIONS: &[Migration] =
+    &[migration!(1, "entities", "0001_entities.sql"), migration!(2, "oauth2", "0002_oauth2.sql")];
 
 /// Why the schema cannot be read or changed.
 #[derive(Debug, thiserror::Error)]

@@ -178,6 +178,11 @@ impl Store {
         done.unwrap_or_else(|error| Err(StoreError::Unavailable(Box::new(error)).into()))
     }
 
+    /// The runtime that drives the store, for work that outlives its caller.
+    pub fn runtime(&self) -> &Handle {
+        &self.inner.runtime
+    }
+
     pub(crate) fn kinds(&self) -> &Kinds {
         &self.inner.kinds
     }

@@ -49,7 +49,7 @@ pub fn schema() -> Schema {
 /// At least one grant is enabled.
 fn some_grant(config: &Value) -> Result<(), String> {
     let enabled = |grant: &&str| config.get(grant) == Some(&Value::Bool(true));
-    if GRANTS.iter().any(|grant| enabled(grant)) {
+    if GRANTS.iter().any(enabled) {
         return Ok(());
     }
     Err(format!("at least one of these fields must be true: {}", GRANTS.join(", ")))
@@ -229,6 +229,39 @@ pub(crate) mod tests {
             let config = config(&json!({"token_expiration": number}));
             assert_eq!(config.token_expiration, expected.map(Duration::from_secs), "{number}");
         }
+    }
+
+    #[test]
+    fn faults_are_told_in_the_documented_words() {
+        use tollgate_core::clock::ManualClock;
+        use tollgate_core::random::SystemRandom;
+        use tollgate_core::schema::Makers;
+
+        let plugin = Schema::new(vec![Field::record("config", schema()).required()]);
+        let makers = Makers { clock: &ManualClock::at(0), random: &SystemRandom };
+        let grants = "at least one of these fields must be true: enable_authorization_code, \
+                      enable_implicit_grant, enable_client_credentials, enable_password_grant";
+        let conditional = "failed conditional validation given value of field 'mandatory_scope'";
+        for (config, fault) in [
+            (json!({}), json!(grants)),
+            (json!({"mandatory_scope": true}), json!({"@entity": [conditional], "scopes": "required field missing"})),
+            (json!({"mandatory_scope": true, "scopes": []}), json!(grants)),
+            (
+                json!({"refresh_token_ttl": 100_000_001}),
+                json!({"refresh_token_ttl": "value should be between 0 and 100000000"}),
+            ),
+            (json!({"pkce": "all"}), json!({"pkce": "expected one of: none, lax, strict"})),
+            (json!({"realm": ""}), json!({"realm": "length must be at least 1"})),
+            (json!({"wot": 1}), json!({"wot": "unknown field"})),
+        ] {
+            let document = json!({"config": config});
+            let found = plugin.process_insert(document.as_object().cloned().unwrap(), &makers).unwrap_err();
+            assert_eq!(found.fields["config"], fault, "{config}");
+        }
+        let document = json!({"config": {"enable_password_grant": true, "token_expiration": -0.5}});
+        let accepted = plugin.process_insert(document.as_object().cloned().unwrap(), &makers).unwrap();
+        let config = Config::try_from(&accepted["config"]).unwrap();
+        assert_eq!((config.provision_key.expose().len(), config.token_expiration), (32, None));
     }
 
     #[test]

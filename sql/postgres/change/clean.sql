@@ -2,5 +2,5 @@
 -- away for longer forgets what it knows instead of catching up. Nodes that clean at the same time
 -- take different rows.
 DELETE FROM changes WHERE seq IN (
-    SELECT seq FROM changes WHERE created_at < $1 - 3600
+    SELECT seq FROM changes WHERE created_at < $1::bigint - 3600
     ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)

@@ -1,2 +1,2 @@
 -- Whether the database answers.
-SELECT 1
+SELECT CAST(1 AS bigint)

@@ -6,7 +6,7 @@
 use http::StatusCode;
 use http::header::HOST;
 use pingora::http::RequestHeader;
-use pingora_core::Result;
+use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tollgate_core::reply::Reply;
 use tollgate_router::path::normalize;
@@ -45,7 +45,7 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
         Err(refusal) => return Ok(Err(answer(refusal))),
     };
     let Some(origin) = Origin::of(session, &settings.trusted_ips) else {
-        return pingora_core::Error::e_explain(pingora_core::ErrorType::ConnectionClosed, "no peer address");
+        return Err(Error::explain(ErrorType::ConnectionClosed, "no peer address").into_down());
     };
     strip(session.req_header_mut());
     let server_name = client::server_name(session);

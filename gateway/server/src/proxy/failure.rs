@@ -80,8 +80,6 @@ fn of_client(kind: &ErrorType) -> Option<Answer> {
 
 fn internal(kind: &ErrorType) -> Answer {
     match kind {
-        // From reading the body for a plugin: the client's doing.
-        ErrorType::ReadTimedout => engine(StatusCode::REQUEST_TIMEOUT, "client_timeout", "Request timeout"),
         ErrorType::InvalidHTTPHeader => engine(StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
         _ => engine(StatusCode::INTERNAL_SERVER_ERROR, "internal", "An unexpected error occurred"),
     }

@@ -28,11 +28,11 @@ pub(crate) static VIA_HTTP2: HeaderValue = HeaderValue::from_static("2 kong/3.10
 
 /// The peers whose word about earlier hops is taken; by default none.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct TrustedIps(Box<[IpNet]>);
+pub struct TrustedIps(Box<[IpNet]>);
 
 impl TrustedIps {
     /// These networks.
-    pub(crate) fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
+    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
         Self(networks.into_iter().collect())
     }
 

@@ -120,6 +120,8 @@ pub(crate) fn is_framing_lookalike(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    type Row<'r> = (&'r [(&'r str, &'r str)], Result<(), Refusal>);
+
     fn head(method: &str, pairs: &[(&str, &str)]) -> RequestHeader {
         let mut head = RequestHeader::build(method, b"/a", None).unwrap();
         head.set_version(Version::HTTP_11);
@@ -131,7 +133,7 @@ mod tests {
 
     #[test]
     fn ambiguous_heads_are_refused() {
-        let rows: [(&[(&str, &str)], Result<(), Refusal>); 11] = [
+        let rows: [Row<'_>; 11] = [
             (&[("host", "a.test:80")], Ok(())),
             (&[], Err(Refusal::Host)),
             (&[("host", "a/b")], Err(Refusal::Host)),

@@ -15,10 +15,10 @@ mod body;
 mod client;
 mod context;
 mod failure;
-pub mod forwarded;
+pub(crate) mod forwarded;
 mod framing;
 mod hop_by_hop;
-pub mod identity_headers;
+mod identity_headers;
 mod logging;
 mod negotiation;
 mod pipeline;
@@ -47,6 +47,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use client::ServerName;
 pub use context::Context;
+pub use forwarded::TrustedIps;
 pub use service::{Listeners, prepare, service};
 
 use crate::snapshot::Snapshot;
@@ -61,7 +62,7 @@ pub const SERVER: &str = "kong/3.10.0";
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Peers whose forwarded headers are believed.
-    pub trusted_ips: forwarded::TrustedIps,
+    pub trusted_ips: TrustedIps,
     /// Idle client connections; at least a second.
     pub keepalive_timeout: Duration,
     /// Between two reads from a client.

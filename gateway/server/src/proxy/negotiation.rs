@@ -90,7 +90,7 @@ fn best_accepted<'h>(values: impl Iterator<Item = &'h HeaderValue>) -> MediaType
     for range in values.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let quality = parts.find_map(|parameter| quality(parameter)).unwrap_or(1000);
+        let quality = parts.find_map(quality).unwrap_or(1000);
         if media_type.contains('/') && quality > best.0 {
             best = (quality, MediaType::of(&media_type));
         }

@@ -18,7 +18,8 @@ use super::context::Expectation;
 use super::forwarded::Scheme;
 use crate::snapshot::{Chain, ChainEntry, RouteEntry};
 
-/// What the plugins said.
+/// What the plugins said. Not boxed: it is moved once, and the common way allocates nothing.
+#[expect(clippy::large_enum_variant, reason = "short-lived, and boxing would cost each request an allocation")]
 pub(crate) enum Outcome {
     /// The client is answered.
     Answer(Reply),
@@ -74,7 +75,8 @@ async fn run_one(
         Ok(Verdict::NeedBody { limit, terminal }) => {
             if progress.body == RequestBody::Unread {
                 let purpose = if terminal { Purpose::Answer } else { Purpose::Forward };
-                let reading = body::read(session, limit, purpose).await?;
+                // Whatever goes wrong in reading is the client's doing.
+                let reading = body::read(session, limit, purpose).await.map_err(|error| error.into_down())?;
                 progress.body = reading.body;
                 progress.forwardable = reading.forwardable;
             }

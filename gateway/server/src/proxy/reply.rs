@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, SERVER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
 use pingora_proxy::Session;
@@ -13,7 +13,7 @@ use super::context::Context;
 use super::negotiation::{MediaType, Origin};
 use super::response_filter::{X_KONG_REQUEST_ID, millis};
 
-const X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
+const X_KONG_RESPONSE_LATENCY: &str = "X-Kong-Response-Latency";
 
 /// An answer of ours, and who made it.
 #[derive(Debug)]

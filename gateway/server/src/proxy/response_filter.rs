@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::header::{SERVER, UPGRADE, VIA};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -13,9 +13,10 @@ use super::forwarded::{VIA_HTTP1, with_via};
 use super::hop_by_hop::{self, Trailers};
 use super::retry::Reached;
 
-const X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
-const X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
-pub(super) const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
+// As text: Pingora writes such names as they are spelled here, others in lower case.
+const X_KONG_UPSTREAM_LATENCY: &str = "X-Kong-Upstream-Latency";
+const X_KONG_PROXY_LATENCY: &str = "X-Kong-Proxy-Latency";
+pub(super) const X_KONG_REQUEST_ID: &str = "X-Kong-Request-Id";
 
 /// Edits the head of an answer.
 pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {

@@ -4,6 +4,7 @@
 //! so. Pingora turns verification off when the server name is empty, so a verified peer always
 //! has one; for an IP literal that is its text, which then must be a DNS name of the certificate.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::addresses::{self, Addresses};
+use crate::proxy::forwarded::{Scheme, host_value};
 
 /// How long an idle connection is kept (contract gateway.md §7.4).
 const IDLE: Duration = Duration::from_secs(60);
@@ -65,14 +67,8 @@ pub struct ServiceSpec {
 
 /// The host cannot stand in a `Host` header.
 #[derive(Debug, thiserror::Error)]
-#[error("service {service}: the host cannot be sent in a Host header")]
-pub struct InvalidHost {
-    /// The service.
-    pub service: Uuid,
-    /// Why.
-    #[source]
-    pub source: http::header::InvalidHeaderValue,
-}
+#[error("service {0}: the host cannot be sent in a Host header")]
+pub struct InvalidHost(pub Uuid);
 
 /// A compiled service.
 #[derive(Debug)]
@@ -109,14 +105,13 @@ impl ServiceEntry {
             "https" => Transport::Https(verification),
             _ => Transport::NotProxied,
         };
-        let source_of = |source| InvalidHost { service: spec.id, source };
         let addresses = Addresses::new(&spec.host, spec.port);
         Ok(Self {
             id: spec.id,
             label: spec.name.clone().unwrap_or_else(|| spec.host.clone()),
             path: spec.path.clone(),
             transport,
-            host_header: HeaderValue::from_str(&host_header(spec)).map_err(source_of)?,
+            host_header: host_header(spec).ok_or(InvalidHost(spec.id))?,
             attempts: spec.retries.saturating_add(1),
             server_name: server_name(spec, transport, &addresses),
             addresses,
@@ -157,13 +152,11 @@ impl ServiceEntry {
     }
 }
 
-fn host_header(spec: &ServiceSpec) -> String {
-    let bare_ipv6 = spec.host.contains(':') && !spec.host.starts_with('[');
-    let host = if bare_ipv6 { format!("[{}]", spec.host) } else { spec.host.clone() };
-    match (spec.protocol.as_str(), spec.port) {
-        ("http" | "grpc", 80) | ("https" | "grpcs", 443) => host,
-        (_, port) => format!("{host}:{port}"),
-    }
+fn host_header(spec: &ServiceSpec) -> Option<HeaderValue> {
+    let scheme = if matches!(spec.protocol.as_str(), "https" | "grpcs") { Scheme::Https } else { Scheme::Http };
+    let is_bare_ipv6 = spec.host.contains(':') && !spec.host.starts_with('[');
+    let host = if is_bare_ipv6 { Cow::Owned(format!("[{}]", spec.host)) } else { Cow::Borrowed(spec.host.as_str()) };
+    host_value(&host, spec.port, scheme)
 }
 
 fn server_name(spec: &ServiceSpec, transport: Transport, addresses: &Addresses) -> String {

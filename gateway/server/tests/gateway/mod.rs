@@ -14,7 +14,7 @@ use pingora_core::server::Server;
 use pingora_core::server::configuration::ServerConf;
 use prometheus::Registry;
 use serde_json::{Value, json};
-use tollgate::proxy::forwarded::TrustedIps;
+use tollgate::proxy::TrustedIps;
 use tollgate::proxy::{self, Listeners, Settings};
 use tollgate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, LineFormat};
@@ -38,17 +38,17 @@ impl<F: Fn(&mut Request<'_>) -> Verdict + Send + Sync + 'static> Handler for Gua
 }
 
 /// A plugin made of a function.
-pub fn guard(decide: impl Fn(&mut Request<'_>) -> Verdict + Send + Sync + 'static) -> Arc<dyn Handler> {
+pub(crate) fn guard(decide: impl Fn(&mut Request<'_>) -> Verdict + Send + Sync + 'static) -> Arc<dyn Handler> {
     Arc::new(Guard(decide))
 }
 
 /// A plugin that always answers.
-pub fn replying(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Arc<dyn Handler> {
+pub(crate) fn replying(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Arc<dyn Handler> {
     guard(move |_| Verdict::Reply(reply()))
 }
 
 /// A route with one path.
-pub struct Route {
+pub(crate) struct Route {
     path: String,
     service: Option<ServiceSpec>,
     chain: Chain,
@@ -56,7 +56,7 @@ pub struct Route {
 
 impl Route {
     /// To `host:port` over plain HTTP.
-    pub fn to(path: &str, address: &str) -> Self {
+    pub(crate) fn to(path: &str, address: &str) -> Self {
         let (host, port) = address.rsplit_once(':').unwrap();
         let service = serde_json::from_value(json!({
             "id": Uuid::new_v4(), "name": "api", "protocol": "http", "host": host, "port": port.parse::<u16>().unwrap(),
@@ -67,22 +67,22 @@ impl Route {
     }
 
     /// Without a service.
-    pub fn without_service(path: &str) -> Self {
+    pub(crate) fn without_service(path: &str) -> Self {
         Self { path: path.to_owned(), service: None, chain: Chain::Ready(Box::default()) }
     }
 
     /// With one plugin.
-    pub fn plugin(self, handler: Arc<dyn Handler>) -> Self {
+    pub(crate) fn plugin(self, handler: Arc<dyn Handler>) -> Self {
         Self { chain: Chain::Ready(Box::new([ChainEntry { name: "test", handler }])), ..self }
     }
 
     /// With a plugin that could not be compiled.
-    pub fn uncompilable(self) -> Self {
+    pub(crate) fn uncompilable(self) -> Self {
         Self { chain: Chain::Uncompilable, ..self }
     }
 
     /// With another service.
-    pub fn edit(mut self, change: impl FnOnce(&mut ServiceSpec)) -> Self {
+    pub(crate) fn edit(mut self, change: impl FnOnce(&mut ServiceSpec)) -> Self {
         change(self.service.as_mut().unwrap());
         self
     }
@@ -116,7 +116,7 @@ impl Write for Sink {
 }
 
 /// A running gateway; its thread ends with the process.
-pub struct Gateway {
+pub(crate) struct Gateway {
     address: SocketAddr,
     registry: Registry,
     sink: Sink,
@@ -126,7 +126,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts one with these routes and waits until it accepts.
-    pub fn start(routes: Vec<Route>) -> Self {
+    pub(crate) fn start(routes: Vec<Route>) -> Self {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::register(&registry, "node", "3.10.0").unwrap());
         let first = routes.iter().find_map(|route| route.service.as_ref());
@@ -153,12 +153,12 @@ impl Gateway {
     }
 
     /// The first service's `Host`.
-    pub fn upstream_host(&self) -> String {
+    pub(crate) fn upstream_host(&self) -> String {
         self.upstream_host.clone()
     }
 
     /// Sends raw bytes and reads until the connection is closed.
-    pub fn send(&self, request: &str) -> String {
+    pub(crate) fn send(&self, request: &str) -> String {
         let mut stream = connect(self.address);
         // An answer may come, and the connection be closed, before everything is written.
         let _ = stream.write_all(request.as_bytes());
@@ -168,7 +168,7 @@ impl Gateway {
     }
 
     /// Sends each part and reads until its mark has come, on one connection.
-    pub fn converse(&self, parts: &[(&str, &str)]) -> String {
+    pub(crate) fn converse(&self, parts: &[(&str, &str)]) -> String {
         let mut stream = connect(self.address);
         let mut all = String::new();
         for (part, mark) in parts {
@@ -185,7 +185,7 @@ impl Gateway {
     }
 
     /// The access log so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.access_log.flush(PATIENCE);
@@ -199,7 +199,7 @@ impl Gateway {
     }
 
     /// The metrics, once they hold a line.
-    pub fn metrics_with(&self, line: &str) -> String {
+    pub(crate) fn metrics_with(&self, line: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
@@ -241,7 +241,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Tells what it received, as JSON; stalls on `/sleep`.
-pub fn upstream() -> String {
+pub(crate) fn upstream() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -272,12 +272,12 @@ async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> axum
 }
 
 /// Where nobody listens.
-pub fn refused() -> String {
+pub(crate) fn refused() -> String {
     free_address().to_string()
 }
 
 /// Says the same to everyone, once a request's head has come.
-pub fn saying(answer: &'static str) -> String {
+pub(crate) fn saying(answer: &'static str) -> String {
     serve_each(move |mut stream| {
         read_head(&mut stream);
         let _ = stream.write_all(answer.as_bytes());
@@ -285,7 +285,7 @@ pub fn saying(answer: &'static str) -> String {
 }
 
 /// Reads a request and closes the connection; counts connections.
-pub fn breaking() -> (String, Arc<AtomicUsize>) {
+pub(crate) fn breaking() -> (String, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&connections);
     let address = serve_each(move |mut stream| {
@@ -296,7 +296,7 @@ pub fn breaking() -> (String, Arc<AtomicUsize>) {
 }
 
 /// HTTPS with a certificate nobody has signed, for `localhost` and `127.0.0.1`.
-pub fn https_upstream() -> String {
+pub(crate) fn https_upstream() -> String {
     let (certificate, key) = self_signed();
     let mut acceptor = SslAcceptor::mozilla_intermediate(SslMethod::tls()).unwrap();
     acceptor.set_certificate(&certificate).unwrap();
@@ -350,19 +350,19 @@ fn read_head(stream: &mut impl Read) {
 }
 
 /// The status of an answer.
-pub fn answered(answer: &str) -> u16 {
+pub(crate) fn answered(answer: &str) -> u16 {
     let status = answer.split_whitespace().nth(1).and_then(|status| status.parse().ok());
     status.unwrap_or_else(|| panic!("no status in {answer:?}"))
 }
 
 /// A header of an answer.
-pub fn header_of<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header_of<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     let (head, _) = answer.split_once("\r\n\r\n")?;
     let lines = head.lines().filter_map(|line| line.split_once(':'));
     lines.filter(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
 }
 
 /// The body of an answer, without its chunks' sizes.
-pub fn body_of(answer: &str) -> &str {
+pub(crate) fn body_of(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }

@@ -74,7 +74,8 @@ impl Feed {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Adds a listener, behind those that are there.
+    /// Adds a listener, behind those that are there. A listener must not write to the store: its
+    /// write would wait for the listener.
     pub fn subscribe(&self, listener: Arc<dyn ChangeListener>) {
         self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
     }

@@ -24,8 +24,12 @@ use crate::postgres::{Link, Postgres, PostgresSession};
 use crate::session::{Parameter, Row, Session};
 use crate::statement::Statement;
 
-pub(crate) const SINCE: &str = include_str!("../../../../sql/postgres/change/since.sql");
-const READ: Statement = Statement { name: "change/since.sql", postgres: SINCE, sqlite: "" };
+/// The two databases' statements differ in their parameters, so that neither has the other's.
+const READ: Statement = Statement {
+    name: "change/since.sql",
+    postgres: include_str!("../../../../sql/postgres/change/since.sql"),
+    sqlite: "",
+};
 const LISTEN: &str = include_str!("../../../../sql/postgres/change/listen.sql");
 const RING: &str = include_str!("../../../../sql/postgres/change/ring.sql");
 
@@ -125,7 +129,7 @@ async fn read_all(feed: &Feed, session: &mut dyn Session, cursor: &mut Cursor) -
     let start = cursor.horizon.to_string();
     let (mut horizon, mut position) = (None, (0, 0));
     loop {
-        let after = position_text(position.0);
+        let after = position.0.to_string();
         let parameters = [
             Parameter::Text(&start),
             Parameter::Text(&after),
@@ -143,9 +147,8 @@ async fn read_all(feed: &Feed, session: &mut dyn Session, cursor: &mut Cursor) -
         let mut changes = Vec::new();
         for row in &mut rows {
             position = (transaction(row, 2)?, row.integer(3)?);
-            if !cursor.seen.contains_key(&position.1) {
+            if cursor.seen.insert(position.1, position.0).is_none() {
                 changes.extend(change(row, 4)?);
-                cursor.seen.insert(position.1, position.0);
             }
         }
         take_in(feed, &changes).await;
@@ -178,10 +181,6 @@ pub(super) fn change(row: &mut Row, at: usize) -> Result<Option<Change>, StoreEr
     let (kind, word) = (row.text(at)?, row.text(at + 1)?);
     let (id, key) = (row.uuid(at + 2)?, row.bytes(at + 3)?);
     Ok(Operation::parse(&word).map(|operation| Change { kind, operation, id, key, document: None }))
-}
-
-fn position_text(transaction: u64) -> String {
-    transaction.to_string()
 }
 
 fn transaction(row: &mut Row, index: usize) -> Result<u64, StoreError> {

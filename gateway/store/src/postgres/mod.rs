@@ -103,11 +103,6 @@ impl Postgres {
     pub(crate) fn connector(&self) -> &Connector {
         &self.inner.connector
     }
-
-    /// How long a statement may run.
-    pub(crate) fn statement_timeout(&self) -> Duration {
-        self.inner.statement_timeout
-    }
 }
 
 /// Class 08 (connection), 57P (shutdown, crash, starting up), 53 (too many connections, disk

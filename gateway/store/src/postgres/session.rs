@@ -81,6 +81,7 @@ fn read(statement: &Statement, row: &PostgresRow) -> Result<Row, StoreError> {
             Type::TEXT => row.try_get::<_, Option<String>>(index).map(|value| value.map(Column::Text)),
             Type::INT8 => row.try_get::<_, Option<i64>>(index).map(|value| value.map(Column::Integer)),
             Type::UUID => row.try_get::<_, Option<uuid::Uuid>>(index).map(|value| value.map(Column::Uuid)),
+            // Anything else but bytes is a fault of the statement, which the driver reports.
             _ => row.try_get::<_, Option<Vec<u8>>>(index).map(|value| value.map(Column::Bytes)),
         };
         value.map(|value| value.unwrap_or(Column::Null))

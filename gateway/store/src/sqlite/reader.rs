@@ -11,8 +11,11 @@ use crate::sqlite::queue::{Job, Turns};
 
 /// Something to read, which answers for itself.
 pub(super) struct ReaderJob {
-    run: Box<dyn FnOnce(Result<&mut Connection, StoreError>) + Send>,
+    run: Box<Run>,
 }
+
+/// Takes the connection, or why there is none for this job.
+type Run = dyn FnOnce(Result<&mut Connection, StoreError>) + Send;
 
 impl ReaderJob {
     /// The job, and where its answer arrives.

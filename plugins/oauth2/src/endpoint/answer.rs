@@ -115,7 +115,7 @@ pub fn invalid_method(endpoint: Endpoint, method: &http::Method, realm: Option<&
     let challenge = format!("Bearer {realm}error=\"invalid_method\", error_description=\"{text}\"");
     let body = json!({"error": "invalid_method", "error_description": text});
     let reply = Reply::json(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &body);
-    match HeaderValue::from_str(&challenge) {
+    match HeaderValue::from_bytes(challenge.as_bytes()) {
         Ok(challenge) => reply.with_header(WWW_AUTHENTICATE, challenge),
         Err(_) => reply,
     }

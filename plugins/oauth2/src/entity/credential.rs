@@ -182,4 +182,42 @@ mod tests {
             assert_eq!(read(&patch).err(), Some(Unreadable { field }));
         }
     }
+
+    #[test]
+    fn faults_are_told_in_the_documented_words() {
+        use tollgate_core::clock::ManualClock;
+        use tollgate_core::random::SystemRandom;
+        use tollgate_core::schema::Makers;
+
+        let makers = Makers { clock: &ManualClock::at(1), random: &SystemRandom };
+        let consumer = json!({"id": "0d7f1a9a-4f6a-4d1c-8f6f-9f6d6c7f2a2b"});
+        let insert = |patch: Value| {
+            let mut document = json!({"name": "n", "consumer": consumer});
+            for (field, value) in patch.as_object().into_iter().flatten() {
+                document[field] = value.clone();
+            }
+            kind().schema.process_insert(document.as_object().cloned().unwrap(), &makers)
+        };
+        for (patch, field, fault) in [
+            (json!({"client_type": "x"}), "client_type", json!("expected one of: confidential, public")),
+            (
+                json!({"redirect_uris": ["http://a.test", "urn:x", "myapp://cb", "http://a.test#b"]}),
+                "redirect_uris",
+                json!([null, "cannot parse 'urn:x'", null, "fragment not allowed in 'http://a.test#b'"]),
+            ),
+            (
+                json!({"hash_secret": true, "client_secret": null}),
+                "@entity",
+                json!(["all or none of these fields must be set: 'hash_secret', 'client_secret'"]),
+            ),
+            (json!({"name": null}), "name", json!("required field missing")),
+        ] {
+            assert_eq!(insert(patch.clone()).unwrap_err().fields[field], fault, "{patch}");
+        }
+        let stored = insert(json!({"hash_secret": true, "client_secret": "fly"})).unwrap();
+        assert!(stored["client_secret"].as_str().unwrap().starts_with("$pbkdf2-sha512$i=10000,l=32$"));
+        let stored = Credential::try_from(&stored).unwrap();
+        assert!(matches!(stored.secret, ClientSecret::Hashed(_)));
+        assert_eq!(stored.client_id.len(), 32);
+    }
 }

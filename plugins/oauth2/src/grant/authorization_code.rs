@@ -12,7 +12,7 @@ use crate::client::AuthenticatedClient;
 use crate::endpoint::answer::Issued;
 use crate::endpoint::parameters::Parameters;
 use crate::error::{Error, Refusal};
-use crate::grant::{Authorization, Grantor, Refresh};
+use crate::grant::{Authorization, Grantor, Refresh, stored};
 use crate::pkce;
 use crate::profile::RedirectBinding;
 use crate::store::{Code, Outcome};
@@ -43,7 +43,7 @@ pub async fn issue(
         created_at: grantor.now,
         ttl: grantor.now + LIFETIME,
     };
-    grantor.server.tokens.insert_code(row).await?;
+    stored(grantor.server.tokens.insert_code(row).await?)?;
     Ok(code)
 }
 

@@ -10,9 +10,9 @@ use crate::config::Config;
 use crate::endpoint::AuthorizationServer;
 use crate::endpoint::answer::Issued;
 use crate::endpoint::parameters::{Parameter, Parameters};
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Mode, Refusal};
 use crate::profile::ScopeInAnswer;
-use crate::store::Token;
+use crate::store::{Outcome, Token};
 use crate::token::Digest;
 
 pub mod authorization_code;
@@ -113,7 +113,7 @@ impl<'a> Grantor<'a> {
 
     /// Stores a new token that replaces nothing.
     pub async fn insert(&self, draft: Draft) -> Result<Issued, Error> {
-        self.server.tokens.insert_token(draft.row).await?;
+        stored(self.server.tokens.insert_token(draft.row).await?)?;
         Ok(draft.issued)
     }
 
@@ -148,6 +148,14 @@ impl<'a> Grantor<'a> {
             return Ok(None);
         }
         self.service_id.map(Some).ok_or(Error::NoService)
+    }
+}
+
+/// What is not stored was for a client, a service or a plugin that went away just now.
+fn stored(outcome: Outcome) -> Result<(), Refusal> {
+    match outcome {
+        Outcome::Won(()) => Ok(()),
+        Outcome::Lost => Err(Refusal::InvalidClient(Mode::Parameters)),
     }
 }
 

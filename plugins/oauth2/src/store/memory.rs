@@ -60,12 +60,12 @@ impl Tokens for MemoryTokens {
         Err(down())
     }
 
-    async fn insert_token(&self, token: Token) -> Result<(), StoreError> {
+    async fn insert_token(&self, token: Token) -> Result<Outcome, StoreError> {
         self.rows.lock().unwrap().insert(token.access_token, token);
-        Ok(())
+        Ok(Outcome::Won(()))
     }
 
-    async fn insert_code(&self, _: Code) -> Result<(), StoreError> {
+    async fn insert_code(&self, _: Code) -> Result<Outcome, StoreError> {
         Err(down())
     }
 
@@ -85,6 +85,10 @@ impl Tokens for MemoryTokens {
         _: i64,
     ) -> Result<Outcome<Digest>, StoreError> {
         Err(down())
+    }
+
+    async fn any_imported(&self) -> Result<bool, StoreError> {
+        Ok(false)
     }
 }
 

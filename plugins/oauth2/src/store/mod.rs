@@ -3,15 +3,28 @@
 //! One-time things are decided by one statement each ([`Tokens::redeem_code`],
 //! [`Tokens::rotate_refresh_token`]): the condition stands in its WHERE, and losing the race is a
 //! result, not an error. Expired rows are invisible to every method.
+//!
+//! [`TokenRows`] is what the Admin API does to tokens. Both ports tell this node's caches, and
+//! through the change feed those of other nodes, what has ended before they answer.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tollgate_core::error::StoreError;
+use tollgate_core::error::{DaoError, StoreError};
+use tollgate_store::{Database, Store, Sweep, statement};
 use uuid::Uuid;
 
 use crate::token::Digest;
 
+mod batch;
+mod column;
 #[cfg(test)]
 pub(crate) mod memory;
+mod postgres;
+mod sqlite;
+#[cfg(test)]
+mod tests;
 
 /// A token row, clear values excluded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,11 +127,12 @@ pub trait Tokens: Send + Sync + 'static {
     /// The token that has this refresh token.
     async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError>;
 
-    /// Adds an issued token. Its digests are random, so they do not collide.
-    async fn insert_token(&self, token: Token) -> Result<(), StoreError>;
+    /// Adds an issued token. Its digests are random, so they do not collide. Lost: its client or
+    /// its service is gone.
+    async fn insert_token(&self, token: Token) -> Result<Outcome, StoreError>;
 
-    /// Keeps an authorization code.
-    async fn insert_code(&self, code: Code) -> Result<(), StoreError>;
+    /// Keeps an authorization code. Lost: its client, service or plugin is gone.
+    async fn insert_code(&self, code: Code) -> Result<Outcome, StoreError>;
 
     /// The code, without using it up.
     async fn find_code(&self, code: Digest, now: i64) -> Result<Option<Code>, StoreError>;
@@ -141,4 +155,81 @@ pub trait Tokens: Send + Sync + 'static {
         rotation: Rotation,
         now: i64,
     ) -> Result<Outcome<Digest>, StoreError>;
+
+    /// Whether there is an access token that was not minted here; an expired one may count.
+    async fn any_imported(&self) -> Result<bool, StoreError>;
+}
+
+/// Where an access token comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provenance {
+    /// This gateway minted it, so it carries a checksum.
+    Minted,
+    /// An operator gave it or it was imported: it may look like anything.
+    Given,
+}
+
+/// Which tokens a list has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenFilter {
+    /// All of them.
+    All,
+    /// Those of a client's credential.
+    Credential(Uuid),
+    /// Those bound to a service.
+    Service(Uuid),
+}
+
+/// Tokens as the Admin API reads and writes them. `now` is Unix seconds.
+///
+/// Errors of the writes: [`DaoError::PrimaryKey`]; [`DaoError::Unique`] with `access_token` or
+/// `refresh_token` and a null, because the clear value is not known here;
+/// [`DaoError::ForeignMissing`] for `credential` and `service`; [`DaoError::Store`].
+#[async_trait]
+pub trait TokenRows: Tokens {
+    /// The token with this id. By its access token: [`Tokens::find_tokens`].
+    async fn find_token_by_id(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError>;
+
+    /// At most `size` tokens in the order of their ids, from behind `after`.
+    async fn page_tokens(
+        &self,
+        filter: TokenFilter,
+        after: Option<Uuid>,
+        size: usize,
+        now: i64,
+    ) -> Result<Vec<Token>, StoreError>;
+
+    /// Adds a token.
+    async fn insert_row(&self, token: Token, provenance: Provenance, now: i64) -> Result<(), DaoError>;
+
+    /// Puts `new` in the place of `old`, which has the same id. Lost: the row is not as it was
+    /// read any more, or gone. `provenance` is that of a changed access token; an unchanged one
+    /// keeps its own.
+    async fn replace_row(&self, old: &Token, new: Token, provenance: Provenance, now: i64)
+    -> Result<Outcome, DaoError>;
+
+    /// Deletes the token and returns it.
+    async fn delete_row(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError>;
+}
+
+/// Removes what has expired; it has long been invisible.
+pub const SWEEPS: [Sweep; 2] = [
+    Sweep {
+        table: "oauth2_tokens",
+        statement: statement!("oauth2/sweep_tokens.sql"),
+        interval: Duration::from_secs(60),
+    },
+    Sweep {
+        table: "oauth2_authorization_codes",
+        statement: statement!("oauth2/sweep_codes.sql"),
+        interval: Duration::from_secs(60),
+    },
+];
+
+/// The tokens and codes of a store.
+pub fn open(store: &Store) -> Arc<dyn TokenRows> {
+    match store.database() {
+        Database::Postgres(database) => Arc::new(postgres::PostgresTokens::new(store, database)),
+        Database::Sqlite(database) => Arc::new(sqlite::SqliteTokens::new(store, database)),
+    }
 }

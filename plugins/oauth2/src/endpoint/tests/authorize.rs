@@ -6,11 +6,9 @@ use crate::profile::{BadRedirect, LoopbackPort};
 /// The answer's redirect URI, without the random code or token.
 fn redirect(answer: &Answer) -> String {
     let uri = answer.text("redirect_uri");
-    let blank = |uri: String, name: &str| match uri.split_once(&format!("{name}=")) {
-        Some((before, value)) if value.len() >= 32 => format!("{before}{name}=…{}", &value[32..]),
-        _ => uri,
-    };
-    blank(blank(uri, "code"), "access_token")
+    let random = |part: &&str| part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let Some(part) = uri.split(['=', '&']).find(random) else { return uri };
+    uri.replace(part, "…")
 }
 
 #[tokio::test]

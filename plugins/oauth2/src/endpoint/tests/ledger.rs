@@ -44,16 +44,16 @@ impl Tokens for Ledger {
         Ok(alive.find(|token| token.refresh_token == Some(refresh_token)).cloned())
     }
 
-    async fn insert_token(&self, token: Token) -> Result<(), StoreError> {
+    async fn insert_token(&self, token: Token) -> Result<Outcome, StoreError> {
         self.available()?;
         self.tokens.lock().unwrap().push(token);
-        Ok(())
+        Ok(Outcome::Won(()))
     }
 
-    async fn insert_code(&self, code: Code) -> Result<(), StoreError> {
+    async fn insert_code(&self, code: Code) -> Result<Outcome, StoreError> {
         self.available()?;
         self.codes.lock().unwrap().push(code);
-        Ok(())
+        Ok(Outcome::Won(()))
     }
 
     async fn find_code(&self, code: Digest, now: i64) -> Result<Option<Code>, StoreError> {
@@ -103,5 +103,9 @@ impl Tokens for Ledger {
             }
         }
         Ok(Outcome::Won(ended))
+    }
+
+    async fn any_imported(&self) -> Result<bool, StoreError> {
+        Ok(false)
     }
 }

@@ -1,0 +1,176 @@
+//! A database of its own for each test, for this crate's tests and those of the crates above.
+//!
+//! PostgreSQL comes from `TOLLGATE_TEST_POSTGRES`, the URL of a superuser on a server that the
+//! tests may use as they like; `./dev test` starts one. Every test's database is made from a
+//! migrated template and dropped with its [`TestDatabase`]. Where the variable is missing, tests
+//! fail and say so: none is skipped.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test without its database has to fail, loudly")]
+
+use openssl::sha::sha256;
+use tempfile::TempDir;
+use tokio_postgres::{Client, Config, NoTls};
+use tollgate_core::random::{Random, SystemRandom};
+
+use crate::migration::{MIGRATIONS, Migrations};
+use crate::options::Options;
+use crate::store::Store;
+
+/// The variable that says where PostgreSQL is.
+pub const POSTGRES_VARIABLE: &str = "TOLLGATE_TEST_POSTGRES";
+
+/// Test processes that start together make the template one after the other.
+const TEMPLATE_LOCK: &str = "SELECT pg_advisory_lock(7218645019384211)";
+
+/// The two databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// PostgreSQL.
+    Postgres,
+    /// SQLite.
+    Sqlite,
+}
+
+/// An empty, migrated database that is dropped with this value.
+#[derive(Debug)]
+pub struct TestDatabase {
+    /// Where it is, as [`Options::url`] takes it.
+    pub url: String,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Postgres { server: String, name: String },
+    Sqlite { _folder: TempDir },
+}
+
+impl TestDatabase {
+    /// Makes a migrated database.
+    ///
+    /// # Panics
+    /// When there is no server, or it refuses.
+    pub async fn create(backend: Backend) -> Self {
+        match backend {
+            Backend::Postgres => {
+                let server = server();
+                let client = connect(&server).await;
+                let template = template(&server, &client).await;
+                Self::create_postgres(server, &client, Some(template)).await
+            }
+            Backend::Sqlite => {
+                let database = Self::create_empty(backend).await;
+                Migrations::new(&Options::new(&database.url)).up().await.expect("SQLite migrates");
+                database
+            }
+        }
+    }
+
+    /// Makes a database without any migration.
+    ///
+    /// # Panics
+    /// When there is no server, or it refuses.
+    pub async fn create_empty(backend: Backend) -> Self {
+        match backend {
+            Backend::Postgres => {
+                let server = server();
+                let client = connect(&server).await;
+                Self::create_postgres(server, &client, None).await
+            }
+            Backend::Sqlite => {
+                let folder = TempDir::new().expect("a temporary folder");
+                let url = format!("sqlite:{}", folder.path().join("tollgate.db").display());
+                Self { url, place: Place::Sqlite { _folder: folder } }
+            }
+        }
+    }
+
+    async fn create_postgres(server: String, client: &Client, template: Option<String>) -> Self {
+        let name = format!("tollgate_test_{}", SystemRandom.uuid().simple());
+        let template = template.map(|template| format!(" TEMPLATE {template}")).unwrap_or_default();
+        client.batch_execute(&format!("CREATE DATABASE {name}{template}")).await.expect("the test database is made");
+        Self { url: with_database(&server, &name), place: Place::Postgres { server, name } }
+    }
+
+    /// Options to open it with.
+    pub fn options(&self) -> Options {
+        Options::new(&self.url)
+    }
+
+    /// Opens it with default options.
+    ///
+    /// # Panics
+    /// When it does not open.
+    pub async fn open(&self) -> Store {
+        Store::open(self.options()).await.expect("the test database opens")
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let Place::Postgres { server, name } = &self.place else { return };
+        let (server, name) = (server.clone(), name.clone());
+        // `drop` cannot wait, and the test's runtime may be gone: a thread with its own does.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let client = connect(&server).await;
+                client.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await
+            })
+        });
+        // What cannot be dropped goes with the whole server.
+        let _ = dropping.join();
+    }
+}
+
+fn server() -> String {
+    std::env::var(POSTGRES_VARIABLE).unwrap_or_else(|_| {
+        panic!(
+            "{POSTGRES_VARIABLE} is not set: run the tests with ./dev test, which starts a private PostgreSQL, \
+             or set it to the URL of a superuser, such as postgres://postgres@127.0.0.1:5432/postgres"
+        )
+    })
+}
+
+async fn connect(url: &str) -> Client {
+    let config: Config = url.parse().expect("the URL of the test server");
+    let (client, connection) = config.connect(NoTls).await.expect("the test server answers");
+    tokio::spawn(connection);
+    client
+}
+
+/// The name of the migrated template, which is made when it is not there. Its name follows the
+/// migrations, so that a changed one gets a template of its own.
+async fn template(server: &str, client: &Client) -> String {
+    let all: String = MIGRATIONS.iter().map(|migration| migration.postgres).collect();
+    let digest: String = sha256(all.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("tollgate_template_{digest}");
+    client.query_one(TEMPLATE_LOCK, &[]).await.expect("the template's lock");
+    let known = client.query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await;
+    if known.expect("the list of databases").is_none() {
+        let unfinished = format!("{name}_unfinished");
+        let make =
+            [format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)"), format!("CREATE DATABASE {unfinished}")];
+        for statement in make {
+            client.batch_execute(&statement).await.expect("the template is made");
+        }
+        let options = Options::new(with_database(server, &unfinished));
+        Migrations::new(&options).up().await.expect("the template migrates");
+        // The migration's connection may still be closing, which a rename does not wait for.
+        let close = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1";
+        client.execute(close, &[&unfinished]).await.expect("the template is let go");
+        let rename = format!("ALTER DATABASE {unfinished} RENAME TO {name}");
+        client.batch_execute(&rename).await.expect("the template gets its name");
+    }
+    client.query_one("SELECT pg_advisory_unlock_all()::text", &[]).await.expect("the template's lock is released");
+    name
+}
+
+/// The server's URL with another database in its path.
+fn with_database(server: &str, name: &str) -> String {
+    let (base, query) = server.split_once('?').map_or((server, None), |(base, query)| (base, Some(query)));
+    let (scheme, rest) = base.split_once("://").expect("a postgres:// URL");
+    let host = rest.split('/').next().unwrap_or(rest);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{scheme}://{host}/{name}{query}")
+}

@@ -1,0 +1,126 @@
+//! Kinds and documents for the tests.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tollgate_core::change::{Change, ChangeListener};
+use tollgate_core::collection::{Collection, Document};
+use tollgate_core::entity::{Kind, Nature};
+use tollgate_core::error::StoreError;
+use tollgate_core::random::{Random, SystemRandom};
+use tollgate_core::schema::{Field, OnDelete, Schema};
+use uuid::Uuid;
+
+use crate::Store;
+use crate::testing::{Backend, TestDatabase};
+
+/// An open store with four kinds: routes forbid the deletion of their service, plugins go with
+/// theirs, and labels go with their plugin.
+pub(super) struct Fixture {
+    pub(super) database: TestDatabase,
+    pub(super) store: Store,
+    pub(super) services: Arc<dyn Collection>,
+    pub(super) routes: Arc<dyn Collection>,
+    pub(super) plugins: Arc<dyn Collection>,
+    pub(super) labels: Arc<dyn Collection>,
+}
+
+impl Fixture {
+    pub(super) async fn new(backend: Backend) -> Self {
+        let database = TestDatabase::create(backend).await;
+        let store = database.open().await;
+        Self::of(database, store)
+    }
+
+    pub(super) fn of(database: TestDatabase, store: Store) -> Self {
+        let [services, routes, plugins, labels] = kinds().map(|kind| store.documents(Arc::new(kind)));
+        Self { database, store, services, routes, plugins, labels }
+    }
+}
+
+pub(super) fn kinds() -> [Kind; 4] {
+    let named = || Field::string("name").unique();
+    [
+        kind("services", &[], vec![named(), Field::string("path")]),
+        kind("routes", &[], vec![named(), Field::foreign("service", "services", OnDelete::Restrict)]),
+        kind(
+            "plugins",
+            &["name", "service"],
+            vec![Field::string("name"), Field::foreign("service", "services", OnDelete::Cascade)],
+        ),
+        kind("labels", &[], vec![Field::foreign("plugin", "plugins", OnDelete::Cascade)]),
+    ]
+}
+
+fn kind(name: &'static str, unique_together: &'static [&'static str], fields: Vec<Field>) -> Kind {
+    Kind {
+        name,
+        segment: name,
+        nested_segment: name,
+        second_key: Some("name"),
+        unique_together,
+        nature: Nature::Configuration,
+        ttl: false,
+        admin: true,
+        schema: Schema::new(fields),
+    }
+}
+
+/// A document with a new id and these values.
+pub(super) fn document(values: Value) -> Document {
+    let mut document = json!({"id": SystemRandom.uuid(), "created_at": 1_700_000_000, "tags": null});
+    let Value::Object(values) = values else { panic!("values are an object") };
+    document.as_object_mut().unwrap().extend(values);
+    document.as_object().unwrap().clone()
+}
+
+pub(super) fn id(document: &Document) -> Uuid {
+    document["id"].as_str().unwrap().parse().unwrap()
+}
+
+/// A foreign field's value.
+pub(super) fn reference(document: &Document) -> Value {
+    json!({"id": document["id"]})
+}
+
+/// Keeps what it hears.
+#[derive(Default)]
+pub(super) struct Recorder {
+    pub(super) heard: Mutex<Vec<Change>>,
+    pub(super) resets: Mutex<usize>,
+    pub(super) failing: Mutex<bool>,
+}
+
+#[async_trait]
+impl ChangeListener for Recorder {
+    async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
+        if *self.failing.lock().unwrap() {
+            return Err(StoreError::Unavailable("the listener fails".into()));
+        }
+        self.heard.lock().unwrap().extend_from_slice(changes);
+        Ok(())
+    }
+
+    async fn reset(&self) -> Result<(), StoreError> {
+        *self.resets.lock().unwrap() += 1;
+        Ok(())
+    }
+}
+
+impl Recorder {
+    /// Kind, operation and id of everything heard.
+    pub(super) fn summary(&self) -> Vec<(String, &'static str, Uuid)> {
+        let heard = self.heard.lock().unwrap();
+        heard.iter().map(|change| (change.kind.clone(), change.operation.as_str(), change.id)).collect()
+    }
+}
+
+/// Waits until the condition holds, with a deadline.
+pub(super) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "{what} did not happen");
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}

@@ -1,0 +1,85 @@
+//! What a scrape shows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tollgate_core::clock::ManualClock;
+use tollgate_core::error::StoreError;
+
+use super::fixture::{Fixture, document, eventually};
+use crate::testing::{Backend, TestDatabase};
+use crate::{Database, Options, Store};
+
+fn value(registry: &prometheus::Registry, name: &str, label: Option<&str>) -> Option<f64> {
+    let family = registry.gather().into_iter().find(|family| family.name() == name)?;
+    let metrics = family.get_metric();
+    let metric = metrics.iter().find(|metric| label.is_none_or(|label| metric.label[0].value() == label))?;
+    Some(
+        metric.gauge.value() + metric.counter.value() + f64::from(u32::try_from(metric.histogram.sample_count()).ok()?),
+    )
+}
+
+async fn the_store_shows_its_load(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let clock = Arc::new(ManualClock::at(0));
+    let options = Options { clock: clock.clone(), ..database.options() };
+    let registry = options.metrics.clone();
+    let fixture = Fixture::of(database, Store::open(options).await.unwrap());
+    fixture.services.insert(document(json!({"name": "a"}))).await.unwrap();
+    assert_eq!(value(&registry, "tollgate_store_up", None), Some(1.0));
+    assert!(value(&registry, "tollgate_store_wait_seconds", None) > Some(0.0));
+    assert_eq!(value(&registry, "tollgate_store_pool_connections", Some("waiting")), Some(0.0));
+    assert!(value(&registry, "tollgate_store_pool_connections", Some("idle")) > Some(0.0));
+    clock.advance(7200);
+    assert_eq!(fixture.store.clean_now(&crate::cleaner::CHANGES).await.unwrap(), 1);
+    assert_eq!(value(&registry, "tollgate_cleaner_rows_deleted_total", Some("changes")), Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_store_shows_its_load() {
+    the_store_shows_its_load(Backend::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_sqlite_store_shows_its_load() {
+    the_store_shows_its_load(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pool_is_capped_and_its_wait_is_bounded() {
+    let database = TestDatabase::create(Backend::Postgres).await;
+    let acquire_timeout = Duration::from_millis(50);
+    let options = Options { max_connections: 2, acquire_timeout, ..database.options() };
+    let registry = options.metrics.clone();
+    let store = Store::open(options).await.unwrap();
+    let Database::Postgres(postgres) = store.database() else { panic!("not PostgreSQL") };
+    let held = (postgres.client().await.unwrap(), postgres.client().await.unwrap());
+    assert_eq!(value(&registry, "tollgate_store_pool_connections", Some("in_use")), Some(2.0));
+    assert!(matches!(postgres.client().await, Err(StoreError::Busy(limit)) if limit == acquire_timeout));
+    drop(held);
+    postgres.client().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_runs_too_long_is_a_timeout() {
+    let database = TestDatabase::create(Backend::Postgres).await;
+    let options = Options { statement_timeout: Duration::from_millis(50), ..database.options() };
+    let store = Store::open(options).await.unwrap();
+    let Database::Postgres(postgres) = store.database() else { panic!("not PostgreSQL") };
+    let client = postgres.client().await.unwrap();
+    let error = client.execute("SELECT pg_sleep(5)", &[]).await.unwrap_err();
+    assert!(matches!(postgres.error("test", error), StoreError::Timeout(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_away_is_unavailable_and_comes_back() {
+    let fixture = Fixture::new(Backend::Postgres).await;
+    let Database::Postgres(postgres) = fixture.store.database() else { panic!("not PostgreSQL") };
+    let client = postgres.client().await.unwrap();
+    let error = client.execute("SELECT pg_terminate_backend(pg_backend_pid())", &[]).await.unwrap_err();
+    assert!(matches!(postgres.error("test", error), StoreError::Unavailable(_)));
+    eventually("noticing", || client.is_closed()).await;
+    drop(client);
+    fixture.store.ping().await.unwrap();
+}

@@ -1,0 +1,83 @@
+//! Migrating, and refusing what is not migrated.
+
+use crate::testing::{Backend, TestDatabase};
+use crate::{Database, MIGRATIONS, MigrationError, MigrationPolicy, Migrations, OpenError, Options, Store};
+
+fn all() -> Vec<i64> {
+    MIGRATIONS.iter().map(|migration| migration.version).collect()
+}
+
+async fn migrations_are_applied_once(backend: Backend) {
+    let database = TestDatabase::create_empty(backend).await;
+    let options = database.options();
+    let migrations = Migrations::new(&options);
+    assert_eq!(migrations.status().await.unwrap().pending, all());
+    // Two at once: one applies them, or they share.
+    let (one, two) = tokio::join!(migrations.up(), migrations.up());
+    let mut applied = [one.unwrap(), two.unwrap()].concat();
+    applied.sort_unstable();
+    assert_eq!(applied, all());
+    let status = migrations.status().await.unwrap();
+    assert_eq!((status.applied, status.pending), (all(), Vec::new()));
+    assert!(migrations.up().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn postgres_migrations_are_applied_once() {
+    migrations_are_applied_once(Backend::Postgres).await;
+}
+
+#[tokio::test]
+async fn sqlite_migrations_are_applied_once() {
+    migrations_are_applied_once(Backend::Sqlite).await;
+}
+
+async fn an_unmigrated_database_is_refused_with_the_command(backend: Backend) {
+    let database = TestDatabase::create_empty(backend).await;
+    let error = Store::open(database.options()).await.err().expect("the store refuses");
+    assert!(matches!(error, OpenError::Unmigrated { found: 0, .. }), "{error:?}");
+    assert!(error.to_string().contains("tollgate migrate up --config"), "{error}");
+    let options = Options { migration: MigrationPolicy::Migrate, ..database.options() };
+    Store::open(options).await.unwrap().ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unmigrated_postgres_is_refused_with_the_command() {
+    an_unmigrated_database_is_refused_with_the_command(Backend::Postgres).await;
+}
+
+#[tokio::test]
+async fn an_unmigrated_sqlite_is_refused_with_the_command() {
+    an_unmigrated_database_is_refused_with_the_command(Backend::Sqlite).await;
+}
+
+const NEWER: &str = "INSERT INTO schema_migrations VALUES (9999, 'later', 0, '')";
+
+#[tokio::test]
+async fn a_newer_database_is_refused() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let database = TestDatabase::create(backend).await;
+        match database.open().await.database() {
+            Database::Postgres(postgres) => {
+                postgres.client().await.unwrap().execute(NEWER, &[]).await.unwrap();
+            }
+            Database::Sqlite(sqlite) => {
+                let insert = |connection: &rusqlite::Connection| {
+                    let done = connection.execute(NEWER, []);
+                    done.map_err(|error| crate::Sqlite::error("test", error))
+                };
+                sqlite.write(insert).await.unwrap();
+            }
+        }
+        let error = Store::open(database.options()).await.err().expect("the store refuses");
+        assert!(matches!(error, OpenError::Migration(MigrationError::Newer { found: 9999, .. })), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_an_error_and_not_a_wait() {
+    let error = Store::open(Options::new("postgres://nobody@127.0.0.1:1/none")).await.err().expect("no server");
+    assert!(matches!(error, OpenError::Migration(MigrationError::Postgres(_))), "{error:?}");
+    let error = Store::open(Options::new("mysql://h/d")).await.err().expect("no such database");
+    assert!(matches!(error, OpenError::Url(crate::UrlError::Scheme) | OpenError::Migration(_)), "{error:?}");
+}

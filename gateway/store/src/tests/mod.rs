@@ -1,0 +1,9 @@
+//! The store's contract, run on both databases, and what only one of them has.
+
+mod contract;
+mod feed;
+mod fixture;
+mod metrics;
+mod migration;
+mod sql_files;
+mod sqlite;

@@ -1,0 +1,21 @@
+-- Adds a token for the Admin API and says whether its client and its service exist; it is added
+-- when they do. They stay until this commits: who deletes one of them waits, and then deletes this
+-- token too. Caches hear of it because they may have been asked for a value that was chosen. $13
+-- is whether the value was chosen, $14 now, $15 this node.
+WITH credential AS MATERIALIZED (
+    SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
+), service AS MATERIALIZED (
+    SELECT 1 FROM entities WHERE kind = 'services' AND id = $6 FOR KEY SHARE
+), added AS (
+    INSERT INTO oauth2_tokens (
+        id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
+        authenticated_userid, scope, family, imported)
+    SELECT $1::uuid, $2::bytea, $3::bytea, $4::text, $5::uuid, $6::uuid,
+           $7::bigint, $8::bigint, $9::bigint, $10::text, $11::text, $12::uuid, $13::boolean
+    WHERE EXISTS (SELECT FROM credential) AND ($6::uuid IS NULL OR EXISTS (SELECT FROM service))
+    RETURNING id, access_token
+), heard AS (
+    INSERT INTO changes (kind, operation, id, key, origin, created_at)
+    SELECT 'oauth2_tokens', 'created', id, access_token, $15, $14 FROM added
+)
+SELECT EXISTS (SELECT FROM credential), $6::uuid IS NULL OR EXISTS (SELECT FROM service)

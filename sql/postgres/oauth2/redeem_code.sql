@@ -1,0 +1,20 @@
+-- Takes the code and adds the token, both or neither. $1 to $12 are the token, $13 the code, $14
+-- now. Of two that want the same code one waits for the other and then finds it gone. The client
+-- is locked before the code, as its deletion does it, so that the two do not wait for each other.
+WITH credential AS MATERIALIZED (
+    SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
+), service AS MATERIALIZED (
+    SELECT 1 FROM entities WHERE kind = 'services' AND id = $6 FOR KEY SHARE
+), taken AS (
+    DELETE FROM oauth2_authorization_codes
+    WHERE code = $13 AND credential_id = $5 AND ttl >= $14
+      AND EXISTS (SELECT FROM credential) AND ($6::uuid IS NULL OR EXISTS (SELECT FROM service))
+    RETURNING 1
+)
+INSERT INTO oauth2_tokens (
+    id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
+    authenticated_userid, scope, family, imported)
+SELECT $1::uuid, $2::bytea, $3::bytea, $4::text, $5::uuid, $6::uuid,
+           $7::bigint, $8::bigint, $9::bigint, $10::text, $11::text, $12::uuid, false
+FROM taken
+RETURNING id

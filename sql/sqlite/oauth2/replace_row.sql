@@ -1,0 +1,12 @@
+-- Writes a token of the Admin API, if its row still is what the caller has read. ?1 to ?12 are the
+-- new values, ?13 whether a new access token was chosen, ?14 to ?24 the old ones, ?25 is now.
+UPDATE oauth2_tokens
+SET (access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
+     authenticated_userid, scope, family, imported)
+  = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
+     ?10, ?11, ?12, CASE WHEN access_token = ?2 THEN imported ELSE ?13 END)
+WHERE id = ?1 AND (ttl IS NULL OR ttl >= ?25)
+  AND access_token IS ?14 AND refresh_token IS ?15 AND token_hint IS ?16
+  AND credential_id IS ?17 AND service_id IS ?18 AND expires_in IS ?19
+  AND created_at IS ?20 AND ttl IS ?21 AND authenticated_userid IS ?22
+  AND scope IS ?23 AND family IS ?24
