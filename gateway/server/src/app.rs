@@ -31,7 +31,7 @@ use crate::cli::SettingsArgs;
 use crate::config::{self, CertificateFiles, Config, Layers, LogFormat, UpstreamVerification};
 use crate::configuration::Configuration;
 use crate::node::{self, ThisNode};
-use crate::proxy;
+use crate::proxy::{self, forwarded::TrustedIps};
 use crate::shutdown::Shutdown;
 use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
@@ -156,7 +156,7 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
     server.bootstrap();
     let gateway = proxy::Gateway {
         settings: proxy::Settings {
-            trusted_ips: config.trusted_ips.clone(),
+            trusted_ips: TrustedIps::new(config.trusted_ips.iter().copied()),
             keepalive_timeout: config.proxy.keepalive_timeout,
             read_timeout: config.proxy.read_timeout,
             write_timeout: config.proxy.write_timeout,

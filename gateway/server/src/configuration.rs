@@ -18,7 +18,7 @@ use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
 use tollgate_core::error::StoreError;
 use tollgate_core::plugin::{Handler, Instance};
 use tollgate_core::registry::Registry;
-use tollgate_router::{Router, RouteSpec};
+use tollgate_router::{CompileError, RouteSpec};
 use uuid::Uuid;
 
 use crate::plugin_choice::{PluginChoice, reference};
@@ -68,11 +68,12 @@ impl Configuration {
         metrics: Arc<Metrics>,
         verification: Verification,
     ) -> Result<Self, StoreError> {
+        let nothing = Snapshot::compile([]).map_err(uncompilable)?;
         let configuration = Self {
             registry,
             metrics,
             verification,
-            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot { router: Router::default() })),
+            snapshot: Arc::new(ArcSwap::from_pointee(nothing)),
             waiting: Mutex::default(),
             mirror: tokio::sync::Mutex::default(),
         };
@@ -194,10 +195,7 @@ impl Configuration {
             entry.target.service_id = service_id;
             routes.push((spec, Arc::new(entry)));
         }
-        Snapshot::compile(routes).map_err(|error| {
-            tracing::error!(%error, "routes cannot be compiled");
-            StoreError::Corrupt { kind: "routes", what: "a regex does not compile" }
-        })
+        Snapshot::compile(routes).map_err(uncompilable)
     }
 }
 
@@ -225,6 +223,11 @@ impl ChangeListener for Configuration {
         }
         self.publish(&mut mirror)
     }
+}
+
+fn uncompilable(error: CompileError) -> StoreError {
+    tracing::error!(%error, "routes cannot be compiled");
+    StoreError::Corrupt { kind: "routes", what: "it does not compile" }
 }
 
 async fn load(collection: &dyn Collection) -> Result<Documents, StoreError> {

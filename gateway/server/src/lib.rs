@@ -1,10 +1,19 @@
 //! Tollgate: an OAuth2 edge gateway on Pingora.
+//!
+//! [`app`] is the composition root; [`proxy`] the data plane; [`configuration`] what the Admin API
+//! changes and requests obey, compiled into a [`snapshot`].
 
+pub mod app;
 pub mod certificate;
 pub mod cli;
 pub mod config;
+pub mod configuration;
+pub mod log;
+pub mod node;
 pub mod plugin_choice;
 pub mod proxy;
+pub mod shutdown;
 pub mod snapshot;
+pub mod status;
 pub mod telemetry;
 pub mod upstream;

@@ -196,7 +196,7 @@ fn a_plugins_reply_is_sent_as_it_is_and_the_connection_kept() {
 #[test]
 fn a_large_body_nobody_wants_does_not_hide_the_answer() {
     let gateway = Gateway::start(vec![]);
-    let body = "x".repeat(300_000);
+    let body = "x".repeat(3_000_000);
     let answer = gateway.send(&format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     assert_eq!(answered(&answer), 404, "{answer}");
     assert_eq!(header_of(&answer, "connection"), Some("close"));

@@ -30,10 +30,6 @@ pub struct Metrics {
     pub cache_weight: IntGauge,
     /// Tokens that gave way to others.
     pub evictions: IntCounter,
-    /// Rows removed by the cleaner, by table.
-    pub cleaned: IntCounterVec,
-    /// Rounds of the cleaner that failed.
-    pub cleaner_failures: IntCounter,
 }
 
 impl Metrics {
@@ -64,8 +60,6 @@ impl Metrics {
             cache_entries: gauge(registry, "tollgate_token_cache_entries", "Tokens in the cache")?,
             cache_weight: gauge(registry, "tollgate_token_cache_weight_bytes", "Weight of the token cache")?,
             evictions: counter(registry, "tollgate_token_cache_evictions_total", "Tokens evicted for want of room")?,
-            cleaned: counters(registry, "tollgate_cleaner_rows_total", "Expired rows removed", &["table"])?,
-            cleaner_failures: counter(registry, "tollgate_cleaner_failures_total", "Cleaner rounds that failed")?,
         })
     }
 }

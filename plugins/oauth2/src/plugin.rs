@@ -101,7 +101,8 @@ impl OAuth2 {
         let metrics = Metrics::register(&metrics)?;
         let key = checksum_key(&store, random.as_ref()).await?;
         let minter = Arc::new(Minter::new(key, Vec::new(), Arc::clone(&random)));
-        let tokens: Arc<dyn Tokens> = store::open(&store);
+        let rows = store::open(&store);
+        let tokens: Arc<dyn Tokens> = Arc::clone(&rows) as _;
         let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
 
         let stored_credentials = store.documents(Arc::new(credential::kind()));
@@ -140,7 +141,7 @@ impl OAuth2 {
             store.clean(sweep);
         }
         let token_collection = TokenCollection::new(
-            Arc::clone(&tokens),
+            rows,
             Arc::clone(&minter),
             Arc::clone(&clock),
             Arc::clone(&random),

@@ -95,28 +95,52 @@ pub(crate) fn expects_continue(session: &Session) -> bool {
 
 /// Bytes that are read and thrown away to keep a connection.
 const DISCARDED: usize = 64 * 1024;
+/// Bytes that are read and thrown away behind an answer.
+const LINGERING: usize = 4 * 1024 * 1024;
 /// For so long.
-const DISCARD_DEADLINE: Duration = Duration::from_millis(1000);
+const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Reads what is left of the body, if that is little, so that the connection can be used again
-/// and the client is not cut off while it sends; else the connection is to be closed.
-pub(crate) async fn discard(session: &mut Session) {
-    let too_much = declared_length(session).is_some_and(|length| length > DISCARDED) || expects_continue(session);
-    let done = !too_much && tokio::time::timeout(DISCARD_DEADLINE, read_rest(session)).await.unwrap_or(false);
-    if !done {
-        session.set_keepalive(None);
-    }
+/// What [`discard`] left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// The whole request was read.
+    Nothing,
+    /// The client is still sending; the connection is closed after the answer.
+    Unread,
 }
 
-/// Whether the body came to its end.
-async fn read_rest(session: &mut Session) -> bool {
-    let mut read = 0;
-    while read <= DISCARDED {
-        match session.read_request_body().await {
-            Ok(Some(chunk)) => read += chunk.len(),
-            Ok(None) => return true,
-            Err(_) => return false,
-        }
+/// Before an answer: reads what is left of the body, if that is little, so that the connection can
+/// be used again.
+pub(crate) async fn discard(session: &mut Session) -> Rest {
+    if session.is_body_empty() || session.is_body_done() {
+        return Rest::Nothing;
     }
-    false
+    let too_much = declared_length(session).is_some_and(|length| length > DISCARDED) || expects_continue(session);
+    if !too_much && read_rest(session, DISCARDED).await {
+        return Rest::Nothing;
+    }
+    session.set_keepalive(None);
+    Rest::Unread
+}
+
+/// Behind an answer: a connection that is closed, or a stream that is reset, while the client
+/// sends can take the answer with it. So what it sends is read for a while.
+pub(crate) async fn linger(session: &mut Session) {
+    read_rest(session, LINGERING).await;
+}
+
+/// Whether the body came to its end in bounded space and time.
+async fn read_rest(session: &mut Session, bound: usize) -> bool {
+    let reading = async {
+        let mut read = 0;
+        while read <= bound {
+            match session.read_request_body().await {
+                Ok(Some(chunk)) => read += chunk.len(),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+        false
+    };
+    tokio::time::timeout(DISCARD_DEADLINE, reading).await.unwrap_or(false)
 }

@@ -8,7 +8,7 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 use tollgate_core::reply::{Body, Reply};
 
-use super::body;
+use super::body::{self, Rest};
 use super::context::Context;
 use super::negotiation::{MediaType, Origin};
 use super::response_filter::{X_KONG_REQUEST_ID, millis};
@@ -41,9 +41,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, answer: A
     let head = session.req_header();
     let (method, version) = (head.method.clone(), head.version);
     let (content_type, content) = render(&answer, &head.headers, context.request_id.as_str());
-    if !session.is_body_done() && !session.is_body_empty() {
-        body::discard(session).await;
-    }
+    let rest = body::discard(session).await;
     let has_content = may_have_content(answer.reply.status);
     let mut response = ResponseHeader::build(answer.reply.status, Some(answer.reply.headers.len() + 6))?;
     if let Some(content_type) = content_type.filter(|_| has_content) {
@@ -65,6 +63,9 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, answer: A
     session.write_response_header(Box::new(response), bodiless).await?;
     if !bodiless {
         session.write_response_body(Some(content), true).await?;
+    }
+    if rest == Rest::Unread {
+        body::linger(session).await;
     }
     Ok(())
 }

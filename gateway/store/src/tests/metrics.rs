@@ -14,9 +14,11 @@ use crate::{Database, Options, Store};
 fn value(registry: &prometheus::Registry, name: &str, label: Option<&str>) -> Option<f64> {
     let family = registry.gather().into_iter().find(|family| family.name() == name)?;
     let metrics = family.get_metric();
-    let metric = metrics.iter().find(|metric| label.is_none_or(|label| metric.label[0].value() == label))?;
+    let metric = metrics.iter().find(|metric| label.is_none_or(|label| metric.get_label()[0].value() == label))?;
     Some(
-        metric.gauge.value() + metric.counter.value() + f64::from(u32::try_from(metric.histogram.sample_count()).ok()?),
+        metric.get_gauge().get_value()
+            + metric.get_counter().get_value()
+            + f64::from(u32::try_from(metric.get_histogram().get_sample_count()).ok()?),
     )
 }
 

@@ -3,8 +3,8 @@
 //! `access_token` has no automatic value here: the collection mints it, because a token of ours
 //! carries a checksum.
 
-use tollgate_core::entity::{Kind, Nature};
-use tollgate_core::schema::{Auto, Field, OnDelete, Schema};
+use tollgate_core::entity::{Kind, Nature, field};
+use tollgate_core::schema::{Field, OnDelete, Schema};
 
 /// The kind's name.
 pub const NAME: &str = "oauth2_tokens";
@@ -26,8 +26,8 @@ pub fn kind() -> Kind {
 
 fn schema() -> Schema {
     Schema::new(vec![
-        Field::string("id").auto(Auto::Uuid),
-        Field::integer("created_at").auto(Auto::CreatedAt),
+        field::id(),
+        field::created_at(),
         Field::foreign("service", "services", OnDelete::Cascade),
         Field::foreign("credential", "oauth2_credentials", OnDelete::Cascade).required(),
         Field::string("token_type").default("bearer").one_of(&["bearer"]).required(),

@@ -56,11 +56,16 @@ struct Shared<L> {
 }
 
 /// A statement's place among those in flight; given back on drop, so also when its task ends early.
-struct Flight<L>(Arc<Shared<L>>);
+struct Flight<L> {
+    shared: Arc<Shared<L>>,
+    landed: bool,
+}
 
 impl<L> Drop for Flight<L> {
     fn drop(&mut self) {
-        self.0.lock().in_flight -= 1;
+        if !self.landed {
+            self.shared.lock().in_flight -= 1;
+        }
     }
 }
 
@@ -96,7 +101,7 @@ impl<L: Lookup> Batcher<L> {
         if queue.in_flight < STATEMENTS {
             queue.in_flight += 1;
             drop(queue);
-            self.runtime.spawn(fly(Flight(Arc::clone(&self.shared))));
+            self.runtime.spawn(fly(Flight { shared: Arc::clone(&self.shared), landed: false }));
         }
         Ok(())
     }
@@ -104,54 +109,51 @@ impl<L: Lookup> Batcher<L> {
 
 /// Asks for batches until nobody waits.
 async fn fly<L: Lookup>(mut flight: Flight<L>) {
-    while let Some((batch, landed)) = board(flight) {
-        flight = landed;
+    loop {
+        let batch = board(&mut flight);
+        if batch.is_empty() {
+            return;
+        }
         // The earliest now sees the most rows; each look-up then leaves out what is too old for it.
         let now = batch.iter().map(|waiting| waiting.now).min().unwrap_or(i64::MAX);
         let mut access_tokens: Vec<Digest> =
             batch.iter().flat_map(|waiting| waiting.access_tokens.iter().copied()).collect();
         access_tokens.sort_unstable();
         access_tokens.dedup();
-        let found = flight.0.lookup.look_up(&access_tokens, now).await;
+        let found = flight.shared.lookup.look_up(&access_tokens, now).await;
         deliver(batch, found);
     }
 }
 
-/// Takes the next batch, or gives the place back under the same lock, so that no look-up arrives
-/// in between and waits for nobody.
-fn board<L>(flight: Flight<L>) -> Option<(Vec<Waiting>, Flight<L>)> {
+/// Takes the next batch. When there is none it gives the place back under the same lock, so that no
+/// look-up arrives in between and waits for nobody.
+fn board<L>(flight: &mut Flight<L>) -> Vec<Waiting> {
+    let mut queue = flight.shared.lock();
     let mut batch = Vec::new();
     let mut width = 0;
-    let shared = Arc::clone(&flight.0);
-    let mut queue = shared.lock();
-    while let Some(next) = queue.waiting.front() {
+    while let Some(next) = queue.waiting.pop_front() {
+        // A caller that has gone away asks nothing any more.
+        if next.answer.is_closed() {
+            continue;
+        }
         let wider = width + next.access_tokens.len();
-        if width > 0 && wider > WIDTH {
+        if !batch.is_empty() && wider > WIDTH {
+            queue.waiting.push_front(next);
             break;
         }
-        // A caller that has gone away asks nothing any more.
-        match queue.waiting.pop_front() {
-            Some(next) if !next.answer.is_closed() => {
-                width = wider;
-                batch.push(next);
-            }
-            _ => {}
-        }
+        width = wider;
+        batch.push(next);
     }
     if batch.is_empty() {
         queue.in_flight -= 1;
-        // Its drop would do it again.
-        std::mem::forget(flight);
-        return None;
+        flight.landed = true;
     }
-    drop(queue);
-    Some((batch, flight))
+    batch
 }
 
 fn deliver(batch: Vec<Waiting>, found: Result<Vec<Token>, StoreError>) {
-    let found: Result<HashMap<Digest, Token>, Arc<StoreError>> = found
-        .map(|tokens| tokens.into_iter().map(|token| (token.access_token, token)).collect())
-        .map_err(Arc::new);
+    let found: Result<HashMap<Digest, Token>, Arc<StoreError>> =
+        found.map(|tokens| tokens.into_iter().map(|token| (token.access_token, token)).collect()).map_err(Arc::new);
     for Waiting { access_tokens, now, answer } in batch {
         let own = found.as_ref().map_err(shared_error).map(|tokens| {
             let known = access_tokens.iter().filter_map(|digest| tokens.get(digest));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tollgate_core::change::Operation;
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_store::{Database, Store, Sweep, statement};
 use uuid::Uuid;
@@ -232,4 +233,22 @@ pub fn open(store: &Store) -> Arc<dyn TokenRows> {
         Database::Postgres(database) => Arc::new(postgres::PostgresTokens::new(store, database)),
         Database::Sqlite(database) => Arc::new(sqlite::SqliteTokens::new(store, database)),
     }
+}
+
+/// Has this node forget an access token that was refreshed. The refresh stands whatever becomes of
+/// that: the feed offers the change again, and soon trusts no cache while it is not acted on.
+async fn announce_rotation(store: &Store, id: Uuid, access_token: Digest) {
+    let ended = column::change(Operation::Deleted, id, access_token);
+    if let Err(error) = store.feed().announce(&[ended]).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "a refreshed access token could not be forgotten yet");
+    }
+}
+
+fn no_credential(token: &Token) -> DaoError {
+    DaoError::ForeignMissing { field: "credential", target: "oauth2_credentials", id: token.credential_id }
+}
+
+fn no_service(id: Uuid) -> DaoError {
+    DaoError::ForeignMissing { field: "service", target: "services", id }
 }

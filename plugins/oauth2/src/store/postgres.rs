@@ -1,0 +1,340 @@
+//! Tokens and codes in PostgreSQL. Every method is one statement; those that take something once
+//! decide it in their WHERE (`sql/postgres/oauth2`).
+//!
+//! A statement locks the client and the service it adds a row for before anything else, and their
+//! deletion does it in the same order, so that the two do not deadlock.
+
+use async_trait::async_trait;
+use deadpool_postgres::Object;
+use serde_json::Value;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tollgate_core::change::{Change, Operation};
+use tollgate_core::error::{DaoError, StoreError};
+use tollgate_store::{Postgres, Store};
+use uuid::Uuid;
+
+use super::batch::{Batcher, Lookup};
+use super::column::{
+    Parameter, Sql, change, code_of_postgres, code_parameters, replacement, sql, successor, token_of_postgres,
+    token_parameters,
+};
+use super::{Code, Outcome, Provenance, Rotation, Token, TokenFilter, TokenRows, Tokens};
+use crate::token::Digest;
+
+const FIND_TOKENS: Sql = sql!("postgres", "find_tokens.sql");
+const FIND_TOKEN_BY_ID: Sql = sql!("postgres", "find_token_by_id.sql");
+const FIND_REFRESH_TOKEN: Sql = sql!("postgres", "find_refresh_token.sql");
+const FIND_CODE: Sql = sql!("postgres", "find_code.sql");
+const ANY_IMPORTED: Sql = sql!("postgres", "any_imported.sql");
+const PAGE_TOKENS: Sql = sql!("postgres", "page_tokens.sql");
+const PAGE_CREDENTIAL_TOKENS: Sql = sql!("postgres", "page_credential_tokens.sql");
+const PAGE_SERVICE_TOKENS: Sql = sql!("postgres", "page_service_tokens.sql");
+const INSERT_TOKEN: Sql = sql!("postgres", "insert_token.sql");
+const INSERT_CODE: Sql = sql!("postgres", "insert_code.sql");
+const REDEEM_CODE: Sql = sql!("postgres", "redeem_code.sql");
+const REPLACE_REFRESH_TOKEN: Sql = sql!("postgres", "replace_refresh_token.sql");
+const RENEW_REFRESH_TOKEN: Sql = sql!("postgres", "renew_refresh_token.sql");
+const FORGET_EXPIRED: Sql = sql!("postgres", "forget_expired.sql");
+const INSERT_ROW: Sql = sql!("postgres", "insert_row.sql");
+const REPLACE_ROW: Sql = sql!("postgres", "replace_row.sql");
+const DELETE_ROW: Sql = sql!("postgres", "delete_row.sql");
+
+/// How often a statement is begun again when another transaction was in its way.
+const ATTEMPTS: usize = 10;
+
+/// Tokens and codes in PostgreSQL.
+pub(super) struct PostgresTokens {
+    table: Table,
+    store: Store,
+    batcher: Batcher<Table>,
+}
+
+impl PostgresTokens {
+    pub(super) fn new(store: &Store, database: &Postgres) -> Self {
+        let table = Table(database.clone());
+        let batcher = Batcher::new(table.clone(), store.runtime().clone());
+        Self { table, store: store.clone(), batcher }
+    }
+}
+
+/// Why a statement was not done.
+enum Failure {
+    /// A unique value is taken: the constraint's name, and what to say where that cannot be.
+    Unique(String, StoreError),
+    /// Another transaction was in the way (deadlock), and all of this one was undone.
+    Collision(StoreError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unique(_, error) | Failure::Collision(error) | Failure::Store(error) => error,
+        }
+    }
+}
+
+/// The tables, a statement at a time.
+#[derive(Clone)]
+struct Table(Postgres);
+
+impl Table {
+    /// Runs a statement, again when another transaction was in its way.
+    async fn ask(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+        let mut attempts = 1;
+        loop {
+            match self.try_once(sql, parameters).await {
+                Err(Failure::Collision(_)) if attempts < ATTEMPTS => attempts += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_once(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+        let client = self.0.client().await?;
+        let asked = async {
+            let prepared = client.prepare_cached(sql.text).await.map_err(|error| self.failure(sql, error))?;
+            client.query(&prepared, parameters).await.map_err(|error| self.failure(sql, error))
+        };
+        let result = self.0.bounded(asked).await;
+        if matches!(result, Err(Failure::Store(StoreError::Timeout(_)))) {
+            // It may still be running the statement: closed, not given to the next caller.
+            drop(Object::take(client));
+        }
+        result
+    }
+
+    fn failure(&self, sql: Sql, error: tokio_postgres::Error) -> Failure {
+        let code = error.code().cloned();
+        let constraint = error.as_db_error().and_then(|error| error.constraint()).unwrap_or_default().to_owned();
+        let error = self.0.error(sql.name, error);
+        match code {
+            Some(SqlState::UNIQUE_VIOLATION) => Failure::Unique(constraint, error),
+            Some(SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE) => Failure::Collision(error),
+            _ => Failure::Store(error),
+        }
+    }
+
+    /// Reads the rows of an answer.
+    fn read<T>(
+        &self,
+        sql: Sql,
+        rows: &[Row],
+        of: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        rows.iter().map(|row| of(row).map_err(|error| self.0.error(sql.name, error))).collect()
+    }
+
+    /// The tokens of an answer.
+    async fn tokens(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Token>, StoreError> {
+        self.read(sql, &self.ask(sql, parameters).await?, token_of_postgres)
+    }
+
+    /// Whether a statement that may add a row has added it.
+    async fn added(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Outcome, StoreError> {
+        let rows = self.ask(sql, parameters).await?;
+        Ok(if rows.is_empty() { Outcome::Lost } else { Outcome::Won(()) })
+    }
+
+    /// Does what the Admin API asks for, or says why not. The answer: whether the client exists,
+    /// and the service, and perhaps whether a row was written.
+    async fn write(
+        &self,
+        sql: Sql,
+        token: &Token,
+        parameters: &[Parameter<'_>],
+        now: i64,
+    ) -> Result<Outcome, DaoError> {
+        let expired: [Parameter<'_>; 4] = [&token.id, &token.access_token, &token.refresh_token, &now];
+        self.ask(FORGET_EXPIRED, &expired).await.map_err(StoreError::from)?;
+        let rows = self.ask(sql, parameters).await.map_err(|failure| refusal(failure, token))?;
+        let told = self.read(sql, &rows, |row| {
+            let written = if row.len() > 2 { row.try_get(2)? } else { true };
+            Ok((row.try_get(0)?, row.try_get(1)?, written))
+        })?;
+        match (told.first(), token.service_id) {
+            (Some((true, true, true)), _) => Ok(Outcome::Won(())),
+            (Some((false, ..)), _) => Err(super::no_credential(token)),
+            (Some((_, false, _)), Some(id)) => Err(super::no_service(id)),
+            _ => Ok(Outcome::Lost),
+        }
+    }
+}
+
+fn refusal(failure: Failure, token: &Token) -> DaoError {
+    let (constraint, error) = match failure {
+        Failure::Unique(constraint, error) => (constraint, error),
+        other => return DaoError::Store(other.into()),
+    };
+    match constraint.as_str() {
+        "oauth2_tokens_id" => DaoError::PrimaryKey { id: token.id },
+        "oauth2_tokens_access_token" => DaoError::Unique { fields: vec![("access_token", Value::Null)] },
+        "oauth2_tokens_refresh_token" => DaoError::Unique { fields: vec![("refresh_token", Value::Null)] },
+        _ => DaoError::Store(error),
+    }
+}
+
+#[async_trait]
+impl Lookup for Table {
+    async fn look_up(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
+        self.tokens(FIND_TOKENS, &[&access_tokens, &now]).await
+    }
+}
+
+#[async_trait]
+impl Tokens for PostgresTokens {
+    async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
+        self.batcher.find(access_tokens, now).await
+    }
+
+    async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError> {
+        Ok(self.table.tokens(FIND_REFRESH_TOKEN, &[&refresh_token, &now]).await?.pop())
+    }
+
+    async fn insert_token(&self, token: Token) -> Result<Outcome, StoreError> {
+        self.table.added(INSERT_TOKEN, &token_parameters(&token)).await
+    }
+
+    async fn insert_code(&self, code: Code) -> Result<Outcome, StoreError> {
+        self.table.added(INSERT_CODE, &code_parameters(&code)).await
+    }
+
+    async fn find_code(&self, code: Digest, now: i64) -> Result<Option<Code>, StoreError> {
+        let rows = self.table.ask(FIND_CODE, &[&code, &now]).await?;
+        Ok(self.table.read(FIND_CODE, &rows, code_of_postgres)?.pop())
+    }
+
+    async fn redeem_code(
+        &self,
+        code: Digest,
+        credential_id: Uuid,
+        token: Token,
+        now: i64,
+    ) -> Result<Outcome, StoreError> {
+        // The statement takes the client from the token.
+        let token = Token { credential_id, ..token };
+        let mut parameters = token_parameters(&token);
+        parameters.extend([&code as Parameter<'_>, &now]);
+        self.table.added(REDEEM_CODE, &parameters).await
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        refresh_token: Digest,
+        credential_id: Uuid,
+        rotation: Rotation,
+        now: i64,
+    ) -> Result<Outcome<Digest>, StoreError> {
+        let (table, store) = (self.table.clone(), self.store.clone());
+        let work = async move {
+            let origin = store.feed().origin();
+            let (sql, rows) = match rotation {
+                Rotation::Replace(successor) => {
+                    // The statement takes the client from the successor.
+                    let successor = Token { credential_id, ..successor };
+                    let mut parameters = token_parameters(&successor);
+                    parameters.extend([&refresh_token as Parameter<'_>, &now, &origin]);
+                    (REPLACE_REFRESH_TOKEN, table.ask(REPLACE_REFRESH_TOKEN, &parameters).await?)
+                }
+                Rotation::Renew { replaces, access_token, token_hint, expires_in, created_at, ttl } => {
+                    let taken: [Parameter<'_>; 3] = [&refresh_token, &credential_id, &replaces];
+                    let new: [Parameter<'_>; 5] = [&access_token, &token_hint, &expires_in, &created_at, &ttl];
+                    let heard: [Parameter<'_>; 2] = [&now, &origin];
+                    let parameters = [taken.as_slice(), &new, &heard].concat();
+                    (RENEW_REFRESH_TOKEN, table.ask(RENEW_REFRESH_TOKEN, &parameters).await?)
+                }
+            };
+            let ended = table.read(sql, &rows, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?.pop();
+            let Some((id, access_token)) = ended else { return Ok(Outcome::Lost) };
+            super::announce_rotation(&store, id, access_token).await;
+            Ok(Outcome::Won(access_token))
+        };
+        self.store.uninterrupted(work).await
+    }
+
+    async fn any_imported(&self) -> Result<bool, StoreError> {
+        let rows = self.table.ask(ANY_IMPORTED, &[]).await?;
+        Ok(self.table.read(ANY_IMPORTED, &rows, |row| row.try_get(0))?.contains(&true))
+    }
+}
+
+#[async_trait]
+impl TokenRows for PostgresTokens {
+    async fn find_token_by_id(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError> {
+        Ok(self.table.tokens(FIND_TOKEN_BY_ID, &[&id, &now]).await?.pop())
+    }
+
+    async fn page_tokens(
+        &self,
+        filter: TokenFilter,
+        after: Option<Uuid>,
+        size: usize,
+        now: i64,
+    ) -> Result<Vec<Token>, StoreError> {
+        let Some(from) = successor(after) else { return Ok(Vec::new()) };
+        let limit = i64::try_from(size).unwrap_or(i64::MAX);
+        match &filter {
+            TokenFilter::All => self.table.tokens(PAGE_TOKENS, &[&from, &now, &limit]).await,
+            TokenFilter::Credential(id) => self.table.tokens(PAGE_CREDENTIAL_TOKENS, &[&from, &now, &limit, id]).await,
+            TokenFilter::Service(id) => self.table.tokens(PAGE_SERVICE_TOKENS, &[&from, &now, &limit, id]).await,
+        }
+    }
+
+    async fn insert_row(&self, token: Token, provenance: Provenance, now: i64) -> Result<(), DaoError> {
+        let (table, store) = (self.table.clone(), self.store.clone());
+        let work = async move {
+            let (imported, origin) = (provenance == Provenance::Given, store.feed().origin());
+            let mut parameters = token_parameters(&token);
+            parameters.extend([&imported as Parameter<'_>, &now, &origin]);
+            table.write(INSERT_ROW, &token, &parameters, now).await?;
+            announce(&store, &[change(Operation::Created, token.id, token.access_token)]).await
+        };
+        self.store.uninterrupted(work).await
+    }
+
+    async fn replace_row(
+        &self,
+        old: &Token,
+        new: Token,
+        provenance: Provenance,
+        now: i64,
+    ) -> Result<Outcome, DaoError> {
+        let (table, store, old) = (self.table.clone(), self.store.clone(), old.clone());
+        let work = async move {
+            let (imported, origin) = (provenance == Provenance::Given, store.feed().origin());
+            let mut parameters = token_parameters(&new);
+            parameters.push(&imported);
+            parameters.extend(token_parameters(&old).into_iter().skip(1));
+            parameters.extend([&now as Parameter<'_>, &origin]);
+            let outcome = table.write(REPLACE_ROW, &new, &parameters, now).await?;
+            if outcome == Outcome::Won(()) {
+                announce(&store, &replacement(&old, &new)).await?;
+            }
+            Ok(outcome)
+        };
+        self.store.uninterrupted(work).await
+    }
+
+    async fn delete_row(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError> {
+        let (table, store) = (self.table.clone(), self.store.clone());
+        let work = async move {
+            let ended = table.tokens(DELETE_ROW, &[&id, &now, &store.feed().origin()]).await?.pop();
+            if let Some(token) = &ended {
+                store.feed().announce(&[change(Operation::Deleted, token.id, token.access_token)]).await?;
+            }
+            Ok(ended)
+        };
+        self.store.uninterrupted(work).await
+    }
+}
+
+async fn announce(store: &Store, changes: &[Change]) -> Result<(), DaoError> {
+    Ok(store.feed().announce(changes).await?)
+}

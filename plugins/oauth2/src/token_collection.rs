@@ -1,0 +1,240 @@
+//! The tokens as the Admin API reads and writes them (contract oauth2.md §2.3).
+//!
+//! The store knows digests only. So a clear value is shown to who sent it in this very request, or
+//! once in the answer to the write that made it; everybody else sees null and the `token_hint`. A
+//! write that shows null, as a client does that sends back what it has read, changes no token.
+//!
+//! What is written, forgotten and announced together is decided by the store port; here is no
+//! cache.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tollgate_core::clock::Clock;
+use tollgate_core::collection::{Collection, Document, Filter, Key, Merge, Page, PageQuery};
+use tollgate_core::entity::Kind;
+use tollgate_core::error::{DaoError, StoreError};
+use tollgate_core::random::Random;
+use tollgate_core::secret::Secret;
+use uuid::Uuid;
+
+use self::document::{ACCESS_TOKEN, Clear, Draft, REFRESH_TOKEN, show};
+use crate::entity::token;
+use crate::store::{Outcome, Provenance, Token, TokenFilter, TokenRows};
+use crate::token::{Digest, Minter, Shape};
+
+mod document;
+#[cfg(test)]
+mod tests;
+
+/// How often a write is tried again when another writer was faster. Each time one has succeeded.
+const ATTEMPTS: usize = 8;
+
+/// The collection of the kind `oauth2_tokens`.
+pub struct TokenCollection {
+    kind: Kind,
+    tokens: Arc<dyn TokenRows>,
+    minter: Arc<Minter>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    imported: Arc<AtomicBool>,
+}
+
+impl TokenCollection {
+    /// The tokens of a store. `imported` is set before the first access token is stored that was
+    /// not minted here: from then on the guard may not refuse a token by its checksum alone.
+    pub fn new(
+        tokens: Arc<dyn TokenRows>,
+        minter: Arc<Minter>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        imported: Arc<AtomicBool>,
+    ) -> Self {
+        Self { kind: token::kind(), tokens, minter, clock, random, imported }
+    }
+
+    async fn row(&self, key: &Key, now: i64) -> Result<Option<Token>, StoreError> {
+        match key {
+            Key::Id(id) => self.tokens.find_token_by_id(*id, now).await,
+            Key::Unique { field, value } if *field == ACCESS_TOKEN => {
+                Ok(self.tokens.find_tokens(&[Digest::of(value)], now).await?.into_iter().next())
+            }
+            Key::Unique { field, value } if *field == REFRESH_TOKEN => {
+                self.tokens.find_by_refresh_token(Digest::of(value), now).await
+            }
+            Key::Unique { .. } => Ok(None),
+        }
+    }
+
+    /// Where the access token comes from, the guard being told first.
+    fn provenance(&self, access_token: &Secret) -> Provenance {
+        match self.minter.is_ours(access_token.expose()) {
+            Shape::Genuine => Provenance::Minted,
+            Shape::Foreign => {
+                self.imported.store(true, Ordering::Release);
+                Provenance::Given
+            }
+        }
+    }
+
+    async fn add(&self, id: Uuid, draft: &Draft, now: i64) -> Result<Document, DaoError> {
+        let access_token = draft.clear.access_token.clone().unwrap_or_else(|| self.minter.mint());
+        let token = draft.to_token(id, &access_token, now);
+        let clear = Clear { access_token: Some(access_token), refresh_token: draft.clear.refresh_token.clone() };
+        self.write_new(token, clear, now).await
+    }
+
+    async fn write_new(&self, token: Token, clear: Clear, now: i64) -> Result<Document, DaoError> {
+        let provenance = clear.access_token.as_ref().map_or(Provenance::Minted, |clear| self.provenance(clear));
+        let document = show(&token, &clear, now);
+        self.tokens.insert_row(token, provenance, now).await.map_err(|error| clear.name_taken(error))?;
+        Ok(document)
+    }
+
+    /// Writes `new` over `old`, if that still is there. `None`: it is not.
+    async fn write_over(&self, old: &Token, new: Token, clear: &Clear, now: i64) -> Result<Option<Document>, DaoError> {
+        let changed = clear.access_token.as_ref().filter(|_| old.access_token != new.access_token);
+        let provenance = changed.map_or(Provenance::Minted, |clear| self.provenance(clear));
+        let document = show(&new, clear, now);
+        let outcome = self.tokens.replace_row(old, new, provenance, now).await;
+        match outcome.map_err(|error| clear.name_taken(error))? {
+            Outcome::Won(()) => Ok(Some(document)),
+            Outcome::Lost => Ok(None),
+        }
+    }
+
+    /// One attempt to change a token. `None`: another writer was faster.
+    async fn change(&self, old: &Token, key: &Key, merge: &Merge<'_>, now: i64) -> Result<Option<Document>, DaoError> {
+        let shown = presented(key);
+        let merged = merge(&show(old, &shown, now)).map_err(DaoError::Schema)?;
+        let draft = Draft::read(&merged)?;
+        let clear = Clear {
+            access_token: draft.clear.access_token.clone().or(shown.access_token),
+            refresh_token: draft.clear.refresh_token.clone().or(shown.refresh_token),
+        };
+        self.write_over(old, draft.over(old, now), &clear, now).await
+    }
+
+    /// One attempt to add or replace a token. `None`: another writer was faster.
+    async fn put(&self, key: &Key, draft: &Draft, now: i64) -> Result<Option<Document>, DaoError> {
+        let Some(old) = self.row(key, now).await? else {
+            let id = match key {
+                Key::Id(id) => *id,
+                Key::Unique { .. } => draft.id.unwrap_or_else(|| self.random.uuid()),
+            };
+            return match self.add(id, draft, now).await {
+                Ok(document) => Ok(Some(document)),
+                Err(error) if self.raced(key, &error, now).await? => Ok(None),
+                Err(error) => Err(error),
+            };
+        };
+        let access_token = draft.clear.access_token.clone().unwrap_or_else(|| self.minter.mint());
+        let new = draft.to_token(old.id, &access_token, now);
+        let clear = Clear { access_token: Some(access_token), refresh_token: draft.clear.refresh_token.clone() };
+        self.write_over(&old, new, &clear, now).await
+    }
+
+    /// Whether a token could not be added because, by now, there is one with the key.
+    async fn raced(&self, key: &Key, error: &DaoError, now: i64) -> Result<bool, StoreError> {
+        let taken = matches!(error, DaoError::PrimaryKey { .. } | DaoError::Unique { .. });
+        Ok(taken && self.row(key, now).await?.is_some())
+    }
+}
+
+#[async_trait]
+impl Collection for TokenCollection {
+    fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
+        let now = self.clock.now();
+        Ok(self.row(key, now).await?.map(|token| show(&token, &presented(key), now)))
+    }
+
+    async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
+        let now = self.clock.now();
+        let filter = match &query.filter {
+            Filter::All => TokenFilter::All,
+            Filter::Child { field: "credential", parent } => TokenFilter::Credential(*parent),
+            Filter::Child { field: "service", parent } => TokenFilter::Service(*parent),
+            Filter::Unique { field, value } => {
+                let key = Key::Unique { field, value: value.clone() };
+                let found = self.row(&key, now).await?.filter(|token| Some(token.id) > query.after);
+                let documents = found.iter().map(|token| show(token, &presented(&key), now)).collect();
+                return Ok(Page { documents, next: None });
+            }
+            // Tokens have no tags, and no other parents.
+            Filter::AllTags(_) | Filter::AnyTag(_) | Filter::Child { .. } => return Ok(Page::default()),
+        };
+        // One row more than asked for is read, to know whether it is the last page.
+        let size = query.size.saturating_add(1);
+        let mut tokens = self.tokens.page_tokens(filter, query.after, size, now).await?;
+        let more = tokens.len() > query.size;
+        tokens.truncate(query.size);
+        let next = tokens.last().filter(|_| more).map(|token| token.id);
+        Ok(Page { documents: tokens.iter().map(|token| show(token, &Clear::default(), now)).collect(), next })
+    }
+
+    async fn insert(&self, document: Document) -> Result<Document, DaoError> {
+        let draft = Draft::read(&document)?;
+        let id = draft.id.unwrap_or_else(|| self.random.uuid());
+        self.add(id, &draft, self.clock.now()).await
+    }
+
+    async fn upsert(&self, key: &Key, mut document: Document) -> Result<Document, DaoError> {
+        if let Key::Unique { field, value } = key {
+            document.insert((*field).to_owned(), Value::from(value.as_str()));
+        }
+        let draft = Draft::read(&document)?;
+        for _ in 0..ATTEMPTS {
+            if let Some(document) = self.put(key, &draft, self.clock.now()).await? {
+                return Ok(document);
+            }
+        }
+        Err(contended().into())
+    }
+
+    async fn update(&self, key: &Key, merge: &Merge<'_>) -> Result<Option<Document>, DaoError> {
+        for _ in 0..ATTEMPTS {
+            let now = self.clock.now();
+            let Some(old) = self.row(key, now).await? else { return Ok(None) };
+            if let Some(document) = self.change(&old, key, merge, now).await? {
+                return Ok(Some(document));
+            }
+        }
+        Err(contended().into())
+    }
+
+    async fn delete(&self, key: &Key) -> Result<bool, DaoError> {
+        let now = self.clock.now();
+        let id = match key {
+            Key::Id(id) => *id,
+            Key::Unique { .. } => match self.row(key, now).await? {
+                Some(token) => token.id,
+                None => return Ok(false),
+            },
+        };
+        Ok(self.tokens.delete_row(id, now).await?.is_some())
+    }
+}
+
+/// What the caller shows to know by asking with this key.
+fn presented(key: &Key) -> Clear {
+    match key {
+        Key::Unique { field: ACCESS_TOKEN, value } => {
+            Clear { access_token: Some(Secret::new(value.as_str())), refresh_token: None }
+        }
+        Key::Unique { field: REFRESH_TOKEN, value } => {
+            Clear { access_token: None, refresh_token: Some(Secret::new(value.as_str())) }
+        }
+        Key::Id(_) | Key::Unique { .. } => Clear::default(),
+    }
+}
+
+/// What is said when others are in the way again and again.
+fn contended() -> StoreError {
+    StoreError::Unavailable("too many writers want the same token".into())
+}
