@@ -60,7 +60,7 @@ async fn the_pool_is_capped_and_its_wait_is_bounded() {
     assert_eq!(value(&registry, "tollgate_store_pool_connections", Some("in_use")), Some(2.0));
     assert!(matches!(postgres.client().await, Err(StoreError::Busy(limit)) if limit == acquire_timeout));
     drop(held);
-    postgres.client().await.unwrap();
+    drop(postgres.client().await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

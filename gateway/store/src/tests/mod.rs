@@ -7,3 +7,4 @@ mod metrics;
 mod migration;
 mod sql_files;
 mod sqlite;
+mod tls_scratch;

@@ -1,1 +1,107 @@
+//! What the batcher asks when the store is slow.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures::future::{join, join_all};
+use tokio::sync::Semaphore;
+
+use super::*;
+
+/// A store that answers when it is let, and knows no token.
+struct Slow {
+    gate: Semaphore,
+    widths: Mutex<Vec<usize>>,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    down: AtomicBool,
+}
+
+#[async_trait]
+impl Lookup for Arc<Slow> {
+    async fn look_up(&self, access_tokens: &[Digest], _: i64) -> Result<Vec<Token>, StoreError> {
+        self.widths.lock().unwrap().push(access_tokens.len());
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        self.gate.acquire().await.unwrap().forget();
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        match self.down.load(Ordering::SeqCst) {
+            true => Err(StoreError::Timeout(Duration::from_secs(1))),
+            false => Ok(Vec::new()),
+        }
+    }
+}
+
+fn slow() -> (Arc<Slow>, Batcher<Arc<Slow>>) {
+    let slow = Arc::new(Slow {
+        gate: Semaphore::new(0),
+        widths: Mutex::default(),
+        running: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+        down: AtomicBool::new(false),
+    });
+    (slow.clone(), Batcher::new(slow, Handle::current()))
+}
+
+fn digest(number: usize) -> Digest {
+    Digest::of(&number.to_string())
+}
+
+/// Opens the gate once both statements wait at it.
+async fn release(slow: &Slow) {
+    while slow.running.load(Ordering::SeqCst) < STATEMENTS {
+        tokio::task::yield_now().await;
+    }
+    slow.gate.add_permits(Semaphore::MAX_PERMITS);
+}
+
+#[tokio::test]
+async fn waiting_look_ups_go_together() {
+    let (slow, batcher) = slow();
+    let all = join_all((0..200).map(|number| {
+        let batcher = &batcher;
+        async move { batcher.find(&[digest(number)], 0).await }
+    }));
+    let (found, ()) = join(all, release(&slow)).await;
+    assert!(found.iter().all(|found| found.as_ref().is_ok_and(Vec::is_empty)));
+    let widths = slow.widths.lock().unwrap().clone();
+    assert_eq!(widths.iter().sum::<usize>(), 200);
+    assert!(widths.len() <= 6 && widths.iter().all(|width| *width <= WIDTH), "{widths:?}");
+    assert_eq!(slow.most.load(Ordering::SeqCst), STATEMENTS);
+    assert_eq!(batcher.shared.lock().in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_failure_is_told_to_everybody_as_what_it_is() {
+    let (slow, batcher) = slow();
+    slow.down.store(true, Ordering::SeqCst);
+    let all = join_all((0..200).map(|number| {
+        let batcher = &batcher;
+        async move { batcher.find(&[digest(number)], 0).await }
+    }));
+    let (found, ()) = join(all, release(&slow)).await;
+    assert!(found.iter().all(|found| matches!(found, Err(StoreError::Timeout(_)))));
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses() {
+    let (_slow, batcher) = slow();
+    let mut answers = Vec::new();
+    for number in 0..QUEUE {
+        let (answer, receiver) = oneshot::channel();
+        batcher.push(Waiting { access_tokens: vec![digest(number)], now: 0, answer }).unwrap();
+        answers.push(receiver);
+    }
+    assert!(matches!(batcher.find(&[digest(0)], 0).await, Err(StoreError::Busy(_))));
+}
+
+#[tokio::test]
+async fn who_has_gone_away_is_not_asked_for() {
+    let (slow, batcher) = slow();
+    for number in 0..10 {
+        let (answer, _) = oneshot::channel();
+        batcher.push(Waiting { access_tokens: vec![digest(number)], now: 0, answer }).unwrap();
+    }
+    slow.gate.add_permits(1);
+    batcher.find(&[digest(10)], 0).await.unwrap();
+    assert_eq!(*slow.widths.lock().unwrap(), [1]);
+}

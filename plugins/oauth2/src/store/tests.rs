@@ -1,1 +1,363 @@
+//! The ports' rules, on both databases.
 
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use serde_json::json;
+use tollgate_core::change::{Change, ChangeListener};
+use tollgate_core::collection::{Collection, Document, Key};
+use tollgate_core::error::{DaoError, StoreError};
+use tollgate_core::random::{Random, SystemRandom};
+use tollgate_store::Store;
+use tollgate_store::testing::{Backend, TestDatabase};
+use uuid::Uuid;
+
+use super::{Code, Outcome, Provenance, Rotation, SWEEPS, Token, TokenFilter, TokenRows, open};
+use crate::entity::{credential, token as token_kind};
+use crate::token::Digest;
+
+const NOW: i64 = 1_700_000_000;
+
+/// An open store with a client and a service, and what its listeners heard of tokens.
+struct Fixture {
+    tokens: Arc<dyn TokenRows>,
+    credentials: Arc<dyn Collection>,
+    services: Arc<dyn Collection>,
+    credential: Uuid,
+    service: Uuid,
+    heard: Arc<Heard>,
+    store: Store,
+    _database: TestDatabase,
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Vec<u8>>>);
+
+#[async_trait]
+impl ChangeListener for Heard {
+    async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let tokens = changes.iter().filter(|change| change.kind == token_kind::NAME);
+        self.0.lock().unwrap().extend(tokens.map(|change| change.key.clone()));
+        Ok(())
+    }
+
+    async fn reset(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Heard {
+    /// What was heard since the last time.
+    fn take(&self) -> Vec<Digest> {
+        std::mem::take(&mut *self.0.lock().unwrap()).iter().map(|key| Digest::read(key).unwrap()).collect()
+    }
+}
+
+impl Fixture {
+    async fn new(backend: Backend) -> Self {
+        let database = TestDatabase::create(backend).await;
+        let store = database.open().await;
+        let consumers = store.documents(Arc::new(tollgate_core::entity::consumer::kind()));
+        let services = store.documents(Arc::new(tollgate_core::entity::service::kind()));
+        let credentials = store.documents(Arc::new(credential::kind()));
+        let consumer = put(&consumers, json!({"username": "ada"})).await;
+        let credential = put(&credentials, json!({"consumer": {"id": consumer}, "client_id": "app"})).await;
+        let service = put(&services, json!({"name": "api"})).await;
+        let heard = Arc::new(Heard::default());
+        store.feed().subscribe(heard.clone());
+        let tokens = open(&store);
+        Self { tokens, credentials, services, credential, service, heard, store, _database: database }
+    }
+
+    fn token(&self) -> Token {
+        Token {
+            id: SystemRandom.uuid(),
+            access_token: random(),
+            refresh_token: Some(random()),
+            token_hint: "wxyz".to_owned(),
+            credential_id: self.credential,
+            service_id: Some(self.service),
+            expires_in: 7200,
+            created_at: NOW,
+            ttl: Some(NOW + 100),
+            authenticated_userid: Some("ada".to_owned()),
+            scope: Some("email".to_owned()),
+            family: Some(SystemRandom.uuid()),
+        }
+    }
+
+    fn code(&self) -> Code {
+        Code {
+            id: SystemRandom.uuid(),
+            code: random(),
+            credential_id: self.credential,
+            service_id: Some(self.service),
+            plugin_id: None,
+            authenticated_userid: Some("ada".to_owned()),
+            scope: None,
+            challenge: Some("challenge".to_owned()),
+            challenge_method: Some("S256".to_owned()),
+            redirect_uri: None,
+            created_at: NOW,
+            ttl: NOW + 300,
+        }
+    }
+
+    async fn stored(&self) -> Token {
+        let token = self.token();
+        assert_eq!(self.tokens.insert_token(token.clone()).await.unwrap(), Outcome::Won(()));
+        token
+    }
+
+    async fn all(&self) -> Vec<Token> {
+        self.tokens.page_tokens(TokenFilter::All, None, 100, NOW).await.unwrap()
+    }
+}
+
+async fn put(collection: &Arc<dyn Collection>, mut document: serde_json::Value) -> Uuid {
+    let id = SystemRandom.uuid();
+    document["id"] = json!(id);
+    document["created_at"] = json!(NOW);
+    let document: Document = document.as_object().unwrap().clone();
+    collection.insert(document).await.unwrap();
+    id
+}
+
+fn random() -> Digest {
+    Digest::of(&SystemRandom.uuid().to_string())
+}
+
+fn won<T: PartialEq>(outcomes: &[Outcome<T>]) -> usize {
+    outcomes.iter().filter(|outcome| **outcome != Outcome::Lost).count()
+}
+
+/// Each test once for either database.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+                super::$name(super::Fixture::new(super::Backend::Postgres).await).await;
+            })*
+        }
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+                super::$name(super::Fixture::new(super::Backend::Sqlite).await).await;
+            })*
+        }
+    };
+}
+
+on_both!(
+    what_is_stored_is_found,
+    a_code_is_redeemed_once,
+    a_refresh_token_is_replaced_once,
+    a_row_is_renewed_once_for_what_was_seen,
+    what_belongs_to_a_deleted_entity_goes_with_it,
+    nothing_is_added_for_what_is_gone,
+    expired_rows_are_invisible_and_swept,
+    a_taken_value_is_refused_by_name,
+    a_changed_row_is_not_replaced,
+    tokens_are_paged_by_id,
+    concurrent_look_ups_find_their_own,
+);
+
+async fn what_is_stored_is_found(fixture: Fixture) {
+    let Fixture { tokens, .. } = &fixture;
+    let token = fixture.stored().await;
+    let bare = Token {
+        refresh_token: None,
+        service_id: None,
+        ttl: None,
+        authenticated_userid: None,
+        scope: None,
+        family: None,
+        ..fixture.token()
+    };
+    tokens.insert_token(bare.clone()).await.unwrap();
+    let found = tokens.find_tokens(&[token.access_token, bare.access_token, random()], NOW).await.unwrap();
+    assert!(found.len() == 2 && found.contains(&token) && found.contains(&bare));
+    let found = tokens.find_by_refresh_token(token.refresh_token.unwrap(), NOW).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&token));
+    assert_eq!(tokens.find_token_by_id(token.id, NOW).await.unwrap(), Some(token));
+    let code = fixture.code();
+    assert_eq!(tokens.insert_code(code.clone()).await.unwrap(), Outcome::Won(()));
+    assert_eq!(tokens.find_code(code.code, NOW).await.unwrap(), Some(code));
+}
+
+async fn a_code_is_redeemed_once(fixture: Fixture) {
+    let Fixture { tokens, credential, .. } = &fixture;
+    let code = fixture.code();
+    tokens.insert_code(code.clone()).await.unwrap();
+    let stranger = tokens.redeem_code(code.code, SystemRandom.uuid(), fixture.token(), NOW).await.unwrap();
+    assert_eq!(stranger, Outcome::Lost);
+    let tries = (0..16).map(|_| tokens.redeem_code(code.code, *credential, fixture.token(), NOW));
+    let outcomes: Vec<Outcome> = join_all(tries).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(won(&outcomes), 1);
+    assert_eq!(fixture.all().await.len(), 1);
+}
+
+async fn a_refresh_token_is_replaced_once(fixture: Fixture) {
+    let Fixture { tokens, credential, heard, .. } = &fixture;
+    let old = fixture.stored().await;
+    let refresh_token = old.refresh_token.unwrap();
+    let replace = || tokens.rotate_refresh_token(refresh_token, *credential, Rotation::Replace(fixture.token()), NOW);
+    let outcomes: Vec<_> = join_all((0..16).map(|_| replace())).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(won(&outcomes), 1);
+    assert!(outcomes.contains(&Outcome::Won(old.access_token)));
+    assert_eq!(heard.take(), [old.access_token]);
+    let left = fixture.all().await;
+    assert!(left.len() == 1 && left[0].id != old.id);
+}
+
+async fn a_row_is_renewed_once_for_what_was_seen(fixture: Fixture) {
+    let Fixture { tokens, credential, heard, .. } = &fixture;
+    let old = fixture.stored().await;
+    let refresh_token = old.refresh_token.unwrap();
+    let renew = || {
+        let (access_token, token_hint) = (random(), "abcd".to_owned());
+        let (replaces, ttl) = (old.access_token, Some(NOW + 200));
+        let rotation = Rotation::Renew { replaces, access_token, token_hint, expires_in: 5, created_at: NOW + 1, ttl };
+        tokens.rotate_refresh_token(refresh_token, *credential, rotation, NOW)
+    };
+    let outcomes: Vec<_> = join_all((0..16).map(|_| renew())).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(won(&outcomes), 1);
+    assert_eq!(heard.take(), [old.access_token]);
+    let left = fixture.all().await;
+    let access_token = left[0].access_token;
+    assert_ne!(access_token, old.access_token);
+    let ttl = Some(NOW + 200);
+    let token_hint = "abcd".to_owned();
+    assert_eq!(left, [Token { access_token, token_hint, expires_in: 5, created_at: NOW + 1, ttl, ..old }]);
+}
+
+async fn what_belongs_to_a_deleted_entity_goes_with_it(fixture: Fixture) {
+    let Fixture { tokens, .. } = &fixture;
+    fixture.stored().await;
+    let global = Token { service_id: None, ..fixture.token() };
+    tokens.insert_token(global.clone()).await.unwrap();
+    let code = fixture.code();
+    tokens.insert_code(code.clone()).await.unwrap();
+    assert!(fixture.services.delete(&Key::Id(fixture.service)).await.unwrap());
+    assert_eq!(fixture.all().await, [global]);
+    assert_eq!(tokens.find_code(code.code, NOW).await.unwrap(), None);
+    assert!(fixture.credentials.delete(&Key::Id(fixture.credential)).await.unwrap());
+    assert_eq!(fixture.all().await, []);
+}
+
+async fn nothing_is_added_for_what_is_gone(fixture: Fixture) {
+    let Fixture { tokens, credential, service, .. } = &fixture;
+    let code = fixture.code();
+    tokens.insert_code(code.clone()).await.unwrap();
+    let gone = SystemRandom.uuid();
+    let homeless = || Token { service_id: Some(gone), ..fixture.token() };
+    assert_eq!(tokens.redeem_code(code.code, *credential, homeless(), NOW).await.unwrap(), Outcome::Lost);
+    assert!(tokens.find_code(code.code, NOW).await.unwrap().is_some(), "a lost redemption uses up nothing");
+    let orphan = Token { credential_id: gone, ..fixture.token() };
+    assert_eq!(tokens.insert_token(orphan.clone()).await.unwrap(), Outcome::Lost);
+    let error = tokens.insert_row(orphan, Provenance::Given, NOW).await.unwrap_err();
+    assert!(matches!(error, DaoError::ForeignMissing { field: "credential", id, .. } if id == gone));
+    let error = tokens.insert_row(homeless(), Provenance::Given, NOW).await.unwrap_err();
+    assert!(matches!(error, DaoError::ForeignMissing { field: "service", id, .. } if id == gone));
+    let unissued = Code { plugin_id: Some(gone), ..fixture.code() };
+    assert_eq!(tokens.insert_code(unissued).await.unwrap(), Outcome::Lost);
+    // Of a client that is deleted meanwhile nothing stays, whoever was first.
+    let client = Key::Id(*credential);
+    let (issued, deleted) = tokio::join!(
+        join_all((0..16).map(|_| tokens.insert_token(Token { service_id: Some(*service), ..fixture.token() }))),
+        fixture.credentials.delete(&client),
+    );
+    assert!(deleted.unwrap() && issued.iter().all(Result::is_ok));
+    assert_eq!(fixture.all().await, []);
+}
+
+async fn expired_rows_are_invisible_and_swept(fixture: Fixture) {
+    let Fixture { tokens, credential, store, .. } = &fixture;
+    let (token, code) = (fixture.stored().await, fixture.code());
+    tokens.insert_code(code.clone()).await.unwrap();
+    let (digest, refresh_token) = ([token.access_token], token.refresh_token.unwrap());
+    assert_eq!(tokens.find_tokens(&digest, NOW + 100).await.unwrap().len(), 1, "the last second");
+    let late = NOW + 301;
+    assert_eq!(tokens.find_tokens(&digest, late).await.unwrap(), []);
+    assert_eq!(tokens.find_by_refresh_token(refresh_token, late).await.unwrap(), None);
+    assert_eq!(tokens.find_token_by_id(token.id, late).await.unwrap(), None);
+    assert_eq!(tokens.find_code(code.code, late).await.unwrap(), None);
+    assert_eq!(tokens.delete_row(token.id, late).await.unwrap(), None);
+    assert_eq!(tokens.redeem_code(code.code, *credential, fixture.token(), late).await.unwrap(), Outcome::Lost);
+    let rotation = Rotation::Replace(fixture.token());
+    assert_eq!(tokens.rotate_refresh_token(refresh_token, *credential, rotation, late).await.unwrap(), Outcome::Lost);
+    // An expired row is in nobody's way.
+    let again = Token { ttl: None, ..token };
+    tokens.insert_row(again, Provenance::Given, late).await.unwrap();
+    fixture.stored().await;
+    for sweep in &SWEEPS {
+        assert_eq!(store.clean_now(sweep).await.unwrap(), 1, "{}", sweep.table);
+    }
+    assert_eq!(fixture.all().await.len(), 1);
+}
+
+async fn a_taken_value_is_refused_by_name(fixture: Fixture) {
+    let Fixture { tokens, heard, .. } = &fixture;
+    let (first, second) = (fixture.token(), fixture.stored().await);
+    tokens.insert_row(first.clone(), Provenance::Minted, NOW).await.unwrap();
+    assert_eq!(heard.take(), [first.access_token]);
+    assert!(!tokens.any_imported().await.unwrap());
+    let insert = |token| tokens.insert_row(token, Provenance::Given, NOW);
+    let error = insert(Token { id: first.id, ..fixture.token() }).await.unwrap_err();
+    assert!(matches!(error, DaoError::PrimaryKey { id } if id == first.id));
+    let error = insert(Token { access_token: first.access_token, ..fixture.token() }).await.unwrap_err();
+    assert!(matches!(error, DaoError::Unique { fields } if fields[0].0 == "access_token"));
+    let error = insert(Token { refresh_token: first.refresh_token, ..fixture.token() }).await.unwrap_err();
+    assert!(matches!(error, DaoError::Unique { fields } if fields[0].0 == "refresh_token"));
+    let taken = Token { access_token: first.access_token, ..second.clone() };
+    let error = tokens.replace_row(&second, taken, Provenance::Given, NOW).await.unwrap_err();
+    assert!(matches!(error, DaoError::Unique { fields } if fields[0].0 == "access_token"));
+    assert_eq!(heard.take(), []);
+    insert(fixture.token()).await.unwrap();
+    assert!(tokens.any_imported().await.unwrap());
+}
+
+async fn a_changed_row_is_not_replaced(fixture: Fixture) {
+    let Fixture { tokens, heard, .. } = &fixture;
+    let old = fixture.stored().await;
+    let new = Token { access_token: random(), refresh_token: None, scope: None, ..old.clone() };
+    let replace = || tokens.replace_row(&old, new.clone(), Provenance::Given, NOW);
+    assert_eq!(replace().await.unwrap(), Outcome::Won(()));
+    assert_eq!(replace().await.unwrap(), Outcome::Lost);
+    assert_eq!(heard.take(), [old.access_token, new.access_token]);
+    assert!(tokens.any_imported().await.unwrap());
+    assert_eq!(tokens.delete_row(new.id, NOW).await.unwrap(), Some(new.clone()));
+    assert_eq!(heard.take(), [new.access_token]);
+    assert_eq!(tokens.delete_row(new.id, NOW).await.unwrap(), None);
+}
+
+async fn tokens_are_paged_by_id(fixture: Fixture) {
+    let Fixture { tokens, credential, service, .. } = &fixture;
+    let global = Token { service_id: None, ..fixture.token() };
+    tokens.insert_token(global.clone()).await.unwrap();
+    let mut ids = vec![global.id, fixture.stored().await.id, fixture.stored().await.id];
+    ids.sort_unstable();
+    let page = |filter, after, size| async move {
+        let page = tokens.page_tokens(filter, after, size, NOW).await.unwrap();
+        page.iter().map(|token| token.id).collect::<Vec<_>>()
+    };
+    assert_eq!(page(TokenFilter::All, None, 2).await, ids[..2]);
+    assert_eq!(page(TokenFilter::Credential(*credential), Some(ids[1]), 2).await, ids[2..]);
+    ids.retain(|id| *id != global.id);
+    assert_eq!(page(TokenFilter::Service(*service), None, 9).await, ids);
+    assert!(page(TokenFilter::All, Some(Uuid::max()), 9).await.is_empty());
+}
+
+async fn concurrent_look_ups_find_their_own(fixture: Fixture) {
+    let Fixture { tokens, .. } = &fixture;
+    let stored = join_all((0..20).map(|_| fixture.stored())).await;
+    let look_up = |index: usize| {
+        let token = &stored[index % stored.len()];
+        let now = if index.is_multiple_of(2) { NOW } else { NOW + 101 };
+        async move {
+            let found = tokens.find_tokens(&[token.access_token], now).await.unwrap();
+            assert_eq!(found, if now == NOW { vec![token.clone()] } else { Vec::new() });
+        }
+    };
+    join_all((0..500).map(look_up)).await;
+}
