@@ -52,11 +52,11 @@ pub enum MigrationError {
     /// The embedded database cannot be opened.
     #[error(transparent)]
     File(#[from] OpenFileError),
-    /// PostgreSQL refused.
-    #[error("PostgreSQL did not carry out the migration")]
+    /// PostgreSQL cannot be reached, or refused.
+    #[error("the schema in PostgreSQL cannot be read or changed")]
     Postgres(#[from] tokio_postgres::Error),
     /// SQLite refused.
-    #[error("SQLite did not carry out the migration")]
+    #[error("the schema in SQLite cannot be read or changed")]
     Sqlite(#[from] rusqlite::Error),
     /// The thread that migrates ended early.
     #[error("the migration was interrupted")]

@@ -1,13 +1,15 @@
 -- Takes the code and adds the token, both or neither. $1 to $12 are the token, $13 the code, $14
 -- now. Of two that want the same code one waits for the other and then finds it gone. The client
 -- is locked before the code, as its deletion does it, so that the two do not wait for each other.
+-- The client is compared in a way that no index answers: one row is to be looked up by its digest,
+-- not all of a client's, whatever the statistics say.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
 ), service AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'services' AND id = $6 FOR KEY SHARE
 ), taken AS (
     DELETE FROM oauth2_authorization_codes
-    WHERE code = $13 AND credential_id = $5 AND ttl >= $14
+    WHERE code = $13 AND credential_id IS NOT DISTINCT FROM $5 AND ttl >= $14
       AND EXISTS (SELECT FROM credential) AND ($6::uuid IS NULL OR EXISTS (SELECT FROM service))
     RETURNING 1
 )

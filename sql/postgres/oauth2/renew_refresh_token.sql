@@ -2,10 +2,13 @@
 -- the caller has seen in the row: of two that saw the same one waits for the other and then finds
 -- another access token there. $9 is now, $10 this node. No new reference is made, so nothing else
 -- has to be locked.
+-- The client is compared in a way that no index answers: one row is to be looked up by its digest,
+-- not all of a client's, whatever the statistics say.
 WITH renewed AS (
     UPDATE oauth2_tokens
     SET access_token = $4, token_hint = $5, expires_in = $6, created_at = $7, ttl = $8, imported = false
-    WHERE refresh_token = $1 AND credential_id = $2 AND access_token = $3 AND (ttl IS NULL OR ttl >= $9)
+    WHERE refresh_token = $1 AND credential_id IS NOT DISTINCT FROM $2 AND access_token = $3
+      AND (ttl IS NULL OR ttl >= $9)
     RETURNING id
 ), heard AS (
     INSERT INTO changes (kind, operation, id, key, origin, created_at)

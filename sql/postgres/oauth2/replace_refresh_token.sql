@@ -2,13 +2,15 @@
 -- refresh token, $14 now, $15 this node. Of two that want the same refresh token one waits for the
 -- other and then finds it gone. The client is locked first, as its deletion does it, so that the
 -- two do not wait for each other.
+-- The client is compared in a way that no index answers: one row is to be looked up by its digest,
+-- not all of a client's, whatever the statistics say.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
 ), service AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'services' AND id = $6 FOR KEY SHARE
 ), ended AS (
     DELETE FROM oauth2_tokens
-    WHERE refresh_token = $13 AND credential_id = $5 AND (ttl IS NULL OR ttl >= $14)
+    WHERE refresh_token = $13 AND credential_id IS NOT DISTINCT FROM $5 AND (ttl IS NULL OR ttl >= $14)
       AND EXISTS (SELECT FROM credential) AND ($6::uuid IS NULL OR EXISTS (SELECT FROM service))
     RETURNING id, access_token
 ), heard AS (

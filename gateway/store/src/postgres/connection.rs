@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
+use openssl::x509::store::X509StoreBuilder;
 use percent_encoding::percent_decode_str;
 use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::config::SslMode;
@@ -146,6 +147,8 @@ impl TlsParameters {
     fn connector(&self, verification: Verification) -> Result<MakeTlsConnector, openssl::error::ErrorStack> {
         let mut builder = SslConnector::builder(SslMethod::tls_client())?;
         if let Some(file) = &self.root_certificate {
+            // Only this root, as libpq has it; the system's are there by default.
+            builder.set_cert_store(X509StoreBuilder::new()?.build());
             builder.set_ca_file(file)?;
         }
         if let Some(file) = &self.certificate {

@@ -7,4 +7,3 @@ mod metrics;
 mod migration;
 mod sql_files;
 mod sqlite;
-mod tls_scratch;
