@@ -30,6 +30,7 @@ use crate::certificate;
 use crate::cli::SettingsArgs;
 use crate::config::{self, CertificateFiles, Config, Layers, LogFormat, UpstreamVerification};
 use crate::configuration::Configuration;
+use crate::log;
 use crate::node::{self, ThisNode};
 use crate::proxy::{self, forwarded::TrustedIps};
 use crate::shutdown::Shutdown;
@@ -37,7 +38,6 @@ use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::service::Verification;
-use crate::log;
 
 /// How many threads the control plane has: Admin API, status, store and background tasks.
 const CONTROL_THREADS: usize = 2;
@@ -105,7 +105,9 @@ pub fn load_config(arguments: &SettingsArgs) -> Result<Config, Vec<String>> {
             .map_err(|error| vec![format!("{}: cannot be read: {error}", path.display())])?;
         layers.file(&path.display().to_string(), &text);
     }
-    layers.environment(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))));
+    layers.environment(
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+    );
     layers.flags(&arguments.set);
     Config::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
@@ -165,10 +167,7 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
         metrics: Arc::clone(&control.metrics),
         access_log: access_log.clone(),
     };
-    let listeners = proxy::Listeners {
-        http: config.proxy.http_listen,
-        https: config.proxy.https_listen.zip(tls),
-    };
+    let listeners = proxy::Listeners { http: config.proxy.http_listen, https: config.proxy.https_listen.zip(tls) };
     server.add_service(proxy::service(&server.configuration, gateway, listeners));
     readiness.set_started();
     tracing::info!(
@@ -196,8 +195,7 @@ impl Control {
     ) -> Result<Self, StartError> {
         let registry = prometheus::Registry::new();
         let node_id = node::id(&config.data_directory).map_err(StartError::DataDirectory)?;
-        let metrics =
-            Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
+        let metrics = Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
         let store = Store::open(store_options(config, migration, &registry)).await?;
         let entities = entities(config, &store, &registry).await?;
 
@@ -205,8 +203,7 @@ impl Control {
             UpstreamVerification::Verify => Verification::On,
             UpstreamVerification::Skip => Verification::Off,
         };
-        let configuration =
-            Arc::new(Configuration::load(entities.clone(), Arc::clone(&metrics), verification).await?);
+        let configuration = Arc::new(Configuration::load(entities.clone(), Arc::clone(&metrics), verification).await?);
         store.feed().subscribe(Arc::clone(&configuration) as _);
         // What was written between loading and subscribing.
         tollgate_core::change::ChangeListener::reset(configuration.as_ref()).await?;
@@ -245,7 +242,6 @@ async fn entities(config: &Config, store: &Store, metrics: &prometheus::Registry
         settings: tollgate_oauth2::Settings {
             cache_bytes: config.token_cache.max_bytes,
             negative_ttl: config.token_cache.negative_ttl,
-            ..tollgate_oauth2::Settings::default()
         },
     })
     .await
@@ -289,9 +285,11 @@ async fn watch_store(store: Store, metrics: Arc<Metrics>) {
 }
 
 async fn serve(setting: &'static str, address: SocketAddr, router: axum::Router) -> Result<(), StartError> {
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen { setting, address, source })?;
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|source| StartError::Listen {
+        setting,
+        address,
+        source,
+    })?;
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, setting, "stopped listening");

@@ -70,7 +70,12 @@ fn finish(result: Result<(), app::StartError>) -> ExitCode {
 fn list_settings() -> String {
     let rows = SETTINGS.iter().map(|setting| {
         let default = if setting.default.is_empty() { "(not set)" } else { setting.default };
-        format!("{}\n  {}\n  default {default}, environment {}", setting.path, setting.about, setting.environment_name())
+        format!(
+            "{}\n  {}\n  default {default}, environment {}",
+            setting.path,
+            setting.about,
+            setting.environment_name()
+        )
     });
     rows.collect::<Vec<_>>().join("\n")
 }

@@ -33,7 +33,8 @@ impl PluginChoice {
         for instance in instances {
             let enabled = instance.get("enabled").and_then(Value::as_bool).unwrap_or(true);
             let unbound_consumer = instance.get("consumer").is_none_or(Value::is_null);
-            if let (true, true, Some(name)) = (enabled, unbound_consumer, instance.get("name").and_then(Value::as_str)) {
+            if let (true, true, Some(name)) = (enabled, unbound_consumer, instance.get("name").and_then(Value::as_str))
+            {
                 let binding = Binding { route: reference(instance, "route"), service: reference(instance, "service") };
                 choice.by_name.entry(name.to_owned()).or_default().insert(binding, Arc::clone(instance));
             }

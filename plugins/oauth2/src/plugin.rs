@@ -112,14 +112,8 @@ impl OAuth2 {
             negative_millis: i64::try_from(settings.negative_ttl.as_millis()).unwrap_or(i64::MAX),
         };
         let trust = Arc::new(FeedTrust(store.feed().clone()));
-        let cache = TokenCache::new(
-            bounds,
-            Arc::clone(&tokens),
-            directory.clone(),
-            trust,
-            Arc::clone(&clock),
-            metrics.clone(),
-        );
+        let cache =
+            TokenCache::new(bounds, Arc::clone(&tokens), directory.clone(), trust, Arc::clone(&clock), metrics.clone());
         tokio::spawn(measure(cache.clone()));
         let post = Arc::new(Post {
             cache,
@@ -140,13 +134,8 @@ impl OAuth2 {
         for sweep in store::SWEEPS {
             store.clean(sweep);
         }
-        let token_collection = TokenCollection::new(
-            rows,
-            Arc::clone(&minter),
-            Arc::clone(&clock),
-            Arc::clone(&random),
-            foreign_tokens,
-        );
+        let token_collection =
+            TokenCollection::new(rows, Arc::clone(&minter), Arc::clone(&clock), Arc::clone(&random), foreign_tokens);
         let server = Arc::new(AuthorizationServer {
             tokens,
             credentials: Arc::clone(&credentials) as _,
@@ -228,11 +217,7 @@ impl Plugin for OAuth2 {
                 .ok_or_else(|| PluginError { plugin: NAME, source: Box::new(InvalidRealm) })?,
             anonymous: config.anonymous.clone(),
             reach: if config.global_credentials { Reach::Global } else { Reach::Service },
-            credentials: if config.hide_credentials {
-                guard::Credentials::Hide
-            } else {
-                guard::Credentials::Forward
-            },
+            credentials: if config.hide_credentials { guard::Credentials::Hide } else { guard::Credentials::Forward },
         };
         Ok(Arc::new(Protection {
             id: instance.id,

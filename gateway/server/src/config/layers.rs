@@ -114,7 +114,11 @@ impl Layers {
                 Some(setting) => self.put(setting, value, Source::Environment(name)),
                 // Kept free for the tests' own variables and the `--config` flag.
                 None if name.starts_with("TOLLGATE_TEST_") || name == "TOLLGATE_CONFIG" => {}
-                None => self.problem(Source::Environment(name), "", "no setting has this name; `tollgate settings` lists them"),
+                None => self.problem(
+                    Source::Environment(name),
+                    "",
+                    "no setting has this name; `tollgate settings` lists them",
+                ),
             }
         }
     }

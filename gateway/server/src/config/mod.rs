@@ -350,7 +350,8 @@ mod tests {
 
     #[test]
     fn all_problems_are_reported_with_line_and_column() {
-        let file = "proxy:\n  http_listen: nowhere\n  keepalive: 5s\nlisten: x\ndatabase:\n  url: mysql://root:secret@x\n";
+        let file =
+            "proxy:\n  http_listen: nowhere\n  keepalive: 5s\nlisten: x\ndatabase:\n  url: mysql://root:secret@x\n";
         let problems = config(file, &[("TOLLGATE_TYPO", "1")], &["log.level=loud"]).expect_err("problems");
         assert_eq!(
             problems,
