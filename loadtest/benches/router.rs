@@ -81,9 +81,9 @@ fn find(criterion: &mut Criterion) {
 }
 
 fn paths(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("normalize");
+    let mut group = criterion.benchmark_group("normalise");
     for (name, path) in [("normal", "/service-1/api/items/17"), ("encoded", "/service-1/a%20b/../items//17")] {
-        group.bench_function(name, |bencher| bencher.iter(|| path::normalize(black_box(path)).map(|p| p.len())));
+        group.bench_function(name, |bencher| bencher.iter(|| path::normalise(black_box(path)).map(|p| p.len())));
     }
     group.finish();
 }

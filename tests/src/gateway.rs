@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -17,6 +17,10 @@ use crate::postgres::Database;
 use crate::program;
 use crate::reply::Reply;
 use crate::secrets::Secrets;
+
+fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("tollgate-test-").tempdir().expect("a folder")
+}
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -60,15 +64,25 @@ impl Gateway {
 
     /// With settings beyond the harness's, by their environment names.
     pub async fn on(store: Store, settings: &[(&str, &str)]) -> Self {
-        let directory = tempfile::Builder::new().prefix("tollgate-test-").tempdir().expect("a folder");
+        let directory = folder();
         let database = (store == Store::Postgres).then(Database::create);
         let url = match &database {
             Some(database) => database.url(),
             None => format!("sqlite:{}", directory.path().join("tollgate.db").display()),
         };
+        Self::running(directory, database, &url, settings).await
+    }
+
+    /// Another node on the database of this one, which must outlive it.
+    pub async fn another_node(&self) -> Self {
+        let database = self.database.as_ref().expect("nodes share a PostgreSQL");
+        Self::running(folder(), None, &database.url(), &[]).await
+    }
+
+    async fn running(directory: TempDir, database: Option<Database>, url: &str, settings: &[(&str, &str)]) -> Self {
         // A port that was free a moment ago may be taken: then others are tried.
         for _ in 0..3 {
-            if let Some(running) = Running::start(&directory, &url, settings).await {
+            if let Some(running) = Running::start(&directory, url, settings).await {
                 let client = running.addresses.client().expect("a client");
                 let Running { addresses, http, https, process } = running;
                 let secrets = Secrets::default();
@@ -154,6 +168,23 @@ impl Gateway {
             series.is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|label| line.contains(label))
         });
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Asks it to end, and does not wait for that.
+    pub fn ask_to_end(&self) {
+        self.process.ask_to_end().expect("a process that can be signalled");
+    }
+
+    /// How it ended, which must be soon.
+    pub async fn ended_within(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.process.ended().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the gateway still runs after {limit:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Everything it has written so far.
@@ -243,7 +274,7 @@ impl Running {
     }
 }
 
-fn free_ports() -> [SocketAddr; 4] {
+pub(crate) fn free_ports() -> [SocketAddr; 4] {
     // All four are held until the last is found, so that they differ.
     let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     held.map(|listener| listener.local_addr().unwrap())

@@ -13,17 +13,22 @@
 
 pub mod browser;
 pub mod findings;
+pub mod forwarder;
 pub mod gateway;
+pub mod node;
 pub mod postgres;
 pub mod raw;
 pub mod reply;
 pub mod scenario;
 pub mod secrets;
+pub mod tls;
 pub mod upstream;
 
 pub use browser::Browser;
 pub use findings::Findings;
+pub use forwarder::Forwarder;
 pub use gateway::{Gateway, Store};
+pub use node::Node;
 pub use reply::Reply;
 pub use secrets::Secrets;
 pub use upstream::Upstream;

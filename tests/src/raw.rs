@@ -38,7 +38,7 @@ pub async fn get(authority: &str, target: &str, headers: &[(&str, &str)]) -> Rep
     exchange(authority, request.as_bytes()).await.expect("an answer")
 }
 
-fn parse(answer: &[u8]) -> Option<Reply> {
+pub(crate) fn parse(answer: &[u8]) -> Option<Reply> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.split("\r\n");

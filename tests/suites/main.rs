@@ -28,6 +28,8 @@ mod admin;
 mod authorize;
 mod browser;
 mod foreign_clients;
+mod lifecycle;
+mod nodes;
 mod proxy;
 mod races;
 mod resource;

@@ -2,9 +2,10 @@
 //! forwarded headers, priorities.
 
 use http::Method;
+use openssl::ssl::SslVersion;
 use serde_json::{Value, json};
 use tollgate_tests::scenario::Api;
-use tollgate_tests::{Findings, Gateway, Store, Upstream, raw};
+use tollgate_tests::{Findings, Gateway, Store, Upstream, raw, tls};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_upstream_path_is_made_as_written_down() {
@@ -305,4 +306,59 @@ async fn http2_and_http1_are_served_over_tls() {
     let old = reqwest::Client::builder().no_proxy().http1_only().tls_certs_only([certificate]).build().unwrap();
     let answer = old.get(gateway.url("/open/x")).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_11));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_with_snis_is_for_that_server_name_alone() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    for (name, sni) in [("exact", "www.shop.test"), ("wild", "*.shop.test")] {
+        let service = json!({"name": name, "url": format!("{}/{name}", upstream.url())});
+        gateway.create("/services", service).await;
+        let route = json!({"paths": [format!("/{name}")], "snis": [sni], "protocols": ["https"]});
+        gateway.create(&format!("/services/{name}/routes"), route).await;
+    }
+    let rows = [
+        (Some("www.shop.test"), "/exact", 200),
+        (Some("WWW.Shop.Test"), "/exact", 200),
+        (Some("shop.test"), "/exact", 404),
+        (Some("other.test"), "/exact", 404),
+        (None, "/exact", 404),
+        (Some("any.shop.test"), "/wild", 200),
+        (Some("shop.test"), "/wild", 404),
+        (None, "/wild", 404),
+    ];
+    let mut findings = Findings::new();
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        for (name, path, expected) in rows {
+            let status = tls::get(gateway.https, name, version, path).await.map(|reply| reply.status);
+            findings.compare(&format!("{path} for {name:?}, {version:?}"), &Ok(expected), &status);
+        }
+    }
+    // Without TLS there is no server name to compare, and the route says that it wants TLS.
+    let plain = raw::get(&gateway.http.to_string(), "/exact", &[("Host", "www.shop.test")]).await;
+    findings.compare("plain", &426, &plain.status);
+
+    let second = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true);
+    let second = second.resolve("www.shop.test", gateway.https).build().unwrap();
+    for _ in 0..2 {
+        let url = format!("https://www.shop.test:{}/exact", gateway.https.port());
+        let answer = second.get(url).send().await.unwrap();
+        findings.compare("HTTP/2", &(200, http::Version::HTTP_2), &(answer.status().as_u16(), answer.version()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_before_1_2_is_refused() {
+    let gateway = Gateway::on_sqlite().await;
+    let mut findings = Findings::new();
+    for version in [SslVersion::TLS1, SslVersion::TLS1_1] {
+        let refused = tls::get(gateway.https, None, version, "/").await.map(|reply| reply.status);
+        let alert = refused.as_ref().is_err_and(|error| error.contains("protocol version"));
+        findings.check(&format!("{version:?}"), if alert { Ok(()) } else { Err(format!("{refused:?}")) });
+    }
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let status = tls::get(gateway.https, None, version, "/").await.map(|reply| reply.status);
+        findings.compare(&format!("{version:?}"), &Ok(404), &status);
+    }
 }

@@ -1,131 +1,204 @@
-//! The one normal form of a request path, which routes are written in and requests are matched
-//! in (contract gateway.md §6).
+//! The one normal form of a request path, which routes are written in and requests are matched in
+//! (contract gateway.md §6, RFC 3986 §6.2.2).
 //!
-//! Escapes of unreserved and other bytes are decoded, those of reserved ones kept in upper case,
-//! slashes merged, and then dot segments removed (RFC 3986 §5.2.4, §6.2.2). It is done once: two
-//! broken escapes may join into a whole one (`%4%31`), which is then not decoded again.
+//! 1. Reserved characters (`!*'();:@&=+$,/?%#[]`) keep their escapes, in upper case: they mean
+//!    something to an upstream. All other escapes are decoded.
+//! 2. Slashes are merged.
+//! 3. Dot segments are removed (RFC 3986 §5.2.4).
+//!
+//! Invariant: a normal path is its own normal form, so a route that is written in it can be met by
+//! a request. What a request line cannot hold is encoded again on the way out, elsewhere.
 
 use std::borrow::Cow;
 
-const RESERVED: &[u8] = b"!*'();:@&=+$,/?%#[]";
+use thiserror::Error;
 
-/// The path's normal form. Borrowed when the path has it already, as nearly all do.
-pub fn normalise(path: &[u8]) -> Cow<'_, [u8]> {
-    if is_plain(path) {
-        return Cow::Borrowed(path);
+/// A path that no request should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Malformed {
+    /// It does not begin with `/`.
+    #[error("the path does not begin with a slash")]
+    NotAbsolute,
+    /// A `%` is not followed by two hexadecimal digits.
+    #[error("the path has a percent sign without two hexadecimal digits behind it")]
+    Escape,
+    /// It holds a control character, or an encoded NUL.
+    #[error("the path holds a control character")]
+    Control,
+}
+
+/// The path in its normal form: what is not reserved decoded, dot segments removed, slashes merged.
+///
+/// Bytes that are not UTF-8 once decoded stay encoded, in upper case. Segments `..` beyond the root
+/// are dropped. Applying it twice is applying it once.
+///
+/// # Errors
+/// See [`Malformed`].
+pub fn normalise(raw: &str) -> Result<Cow<'_, str>, Malformed> {
+    if !raw.starts_with('/') {
+        return Err(Malformed::NotAbsolute);
     }
-    Cow::Owned(remove_dot_segments(&merge_slashes(&decode(path))))
+    let mut encoded = false;
+    let mut segments = false;
+    let mut previous = 0;
+    for byte in raw.bytes() {
+        if byte.is_ascii_control() {
+            return Err(Malformed::Control);
+        }
+        encoded |= byte == b'%';
+        segments |= previous == b'/' && (byte == b'/' || byte == b'.');
+        previous = byte;
+    }
+    if !encoded {
+        return Ok(if segments { Cow::Owned(resolve_segments(raw)) } else { Cow::Borrowed(raw) });
+    }
+    // An encoded dot may have made a dot segment.
+    Ok(Cow::Owned(resolve_segments(&decode(raw)?)))
 }
 
-/// Whether nothing in the path could change.
-fn is_plain(path: &[u8]) -> bool {
-    let pairs = path.iter().zip(path.iter().skip(1));
-    !path.contains(&b'%') && !pairs.into_iter().any(|(first, second)| *first == b'/' && matches!(second, b'/' | b'.'))
-}
-
-fn decode(path: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&byte, after)) = rest.split_first() {
-        match (byte, after) {
-            (b'%', [high, low, behind @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let value = hex(*high) * 16 + hex(*low);
-                if RESERVED.contains(&value) {
-                    decoded.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
-                } else {
-                    decoded.push(value);
-                }
-                rest = behind;
-            }
-            _ => {
-                decoded.push(byte);
-                rest = after;
-            }
+/// Decodes what is not reserved.
+fn decode(raw: &str) -> Result<String, Malformed> {
+    let mut decoded = Vec::with_capacity(raw.len());
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let value = hex(bytes.next())? << 4 | hex(bytes.next())?;
+        match value {
+            0 => return Err(Malformed::Control),
+            value if is_reserved(value) => push_encoded(&mut decoded, value),
+            value => decoded.push(value),
         }
     }
-    decoded
+    Ok(String::from_utf8(decoded).unwrap_or_else(|error| encode_non_utf8(error.as_bytes())))
 }
 
-fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => digit.to_ascii_lowercase().wrapping_sub(b'a').wrapping_add(10),
+fn hex(digit: Option<u8>) -> Result<u8, Malformed> {
+    let value = digit.and_then(|digit| char::from(digit).to_digit(16)).and_then(|value| u8::try_from(value).ok());
+    value.ok_or(Malformed::Escape)
+}
+
+fn is_reserved(byte: u8) -> bool {
+    b"!*'();:@&=+$,/?%#[]".contains(&byte)
+}
+
+/// Writes a byte as `%XX`, in upper case.
+pub fn push_encoded(out: &mut Vec<u8>, byte: u8) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 };
+    out.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+}
+
+fn encode_non_utf8(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() + 8);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        let mut encoded = Vec::new();
+        chunk.invalid().iter().for_each(|byte| push_encoded(&mut encoded, *byte));
+        text.extend(encoded.into_iter().map(char::from));
     }
+    text
 }
 
-fn merge_slashes(path: &[u8]) -> Vec<u8> {
-    let mut merged: Vec<u8> = Vec::with_capacity(path.len());
-    for &byte in path {
-        if byte != b'/' || merged.last() != Some(&b'/') {
-            merged.push(byte);
-        }
-    }
-    merged
-}
-
-fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
-    let Some(relative) = path.strip_prefix(b"/") else { return path.to_vec() };
-    let mut kept: Vec<&[u8]> = Vec::new();
+/// Removes `.` and `..` segments and empty ones; a path that ended in one ends in a slash.
+fn resolve_segments(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
     let mut ends_in_slash = false;
-    for segment in relative.split(|byte| *byte == b'/') {
-        ends_in_slash = matches!(segment, b"" | b"." | b"..");
+    for segment in path.split('/') {
+        ends_in_slash = matches!(segment, "" | "." | "..");
         match segment {
-            b"" | b"." => {}
-            b".." => drop(kept.pop()),
-            _ => kept.push(segment),
+            "" | "." => {}
+            ".." => out.truncate(out.rfind('/').unwrap_or(0)),
+            segment => {
+                out.push('/');
+                out.push_str(segment);
+            }
         }
     }
-    let mut clean = Vec::with_capacity(path.len());
-    for segment in &kept {
-        clean.push(b'/');
-        clean.extend_from_slice(segment);
+    if ends_in_slash {
+        out.push('/');
     }
-    if ends_in_slash || kept.is_empty() {
-        clean.push(b'/');
-    }
-    clean
+    out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
 
+    use super::*;
+
     #[test]
-    fn paths_take_the_contracts_form() {
-        let table = [
+    fn paths_take_the_normal_form() {
+        let rows = [
             ("/", "/"),
-            ("/a/b", "/a/b"),
             ("/a%2fb", "/a%2Fb"),
+            ("/a/", "/a/"),
+            ("//", "/"),
             ("/%41", "/A"),
             ("/a/../b", "/b"),
             ("/a//b", "/a/b"),
+            ("/a/./b", "/a/b"),
             ("/a/.", "/a/"),
             ("/a/b/..", "/a/"),
+            ("/..", "/"),
             ("/../..", "/"),
+            ("/../b", "/b"),
             ("/a/%2e%2E/b", "/b"),
+            ("/a/%2e./b", "/b"),
             ("/a/%2e%2e%2fb", "/a/..%2Fb"),
             ("/.well-known/x", "/.well-known/x"),
-            ("/a%20b", "/a b"),
-            ("/%zz%4", "/%zz%4"),
-            ("/%C3%A9", "/é"),
-            ("//", "/"),
-            ("/a/", "/a/"),
+            ("//a///b//", "/a/b/"),
+            ("/a.b/.c/..d/...", "/a.b/.c/..d/..."),
+            ("/%7Ea%20b%22", "/~a b\""),
+            ("/%c3%a4", "/ä"),
+            ("/%ff%c3", "/%FF%C3"),
+            ("/%2541", "/%2541"),
+            ("/a%2f..%2fb", "/a%2F..%2Fb"),
+            (
+                "/%21%2a%27%28%29%3b%3a%40%26%3d%2b%24%2c%3f%25%23%5b%5d",
+                "/%21%2A%27%28%29%3B%3A%40%26%3D%2B%24%2C%3F%25%23%5B%5D",
+            ),
         ];
-        for (given, wanted) in table {
-            assert_eq!(String::from_utf8_lossy(&normalise(given.as_bytes())), wanted, "{given}");
+        for (raw, expected) in rows {
+            assert_eq!(normalise(raw).unwrap(), expected, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_path_in_normal_form_is_not_copied() {
+        assert!(matches!(normalise("/api/v1.2/users/~x"), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn hostile_paths_are_refused() {
+        let rows = [
+            ("", Malformed::NotAbsolute),
+            ("*", Malformed::NotAbsolute),
+            ("a/b", Malformed::NotAbsolute),
+            ("/%", Malformed::Escape),
+            ("/%4", Malformed::Escape),
+            ("/%zz", Malformed::Escape),
+            ("/%+1", Malformed::Escape),
+            ("/%4%31", Malformed::Escape),
+            ("/%00", Malformed::Control),
+            ("/a\nb", Malformed::Control),
+        ];
+        for (raw, expected) in rows {
+            assert_eq!(normalise(raw), Err(expected), "{raw:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_normal_path_has_no_dot_segments_and_no_empty_ones(path in "(/|\\.|a|%2e|%2F|%41){0,12}") {
-            let normal = normalise(format!("/{path}").as_bytes()).into_owned();
-            prop_assert_eq!(normal.first(), Some(&b'/'));
-            let text = String::from_utf8_lossy(&normal).into_owned();
-            prop_assert!(!text.contains("//"));
-            prop_assert!(text.split('/').all(|segment| segment != "." && segment != ".."));
-            prop_assert_eq!(normalise(&normal).into_owned(), normal.clone());
+        fn a_normal_path_has_no_dot_or_empty_segments_and_is_its_own_normal_form(
+            raw in "/([a.~/]|%2[eEfF]|%41|%[cf][0-9]|%25|ä| ){0,24}"
+        ) {
+            let normal = normalise(&raw).unwrap().into_owned();
+            prop_assert!(normal.starts_with('/'));
+            prop_assert!(!normal.contains("//"));
+            prop_assert!(normal.split('/').all(|segment| segment != "." && segment != ".."));
+            prop_assert_eq!(normalise(&normal).unwrap(), normal.as_str());
         }
     }
 }

@@ -34,14 +34,18 @@ impl Process {
         self.child.try_wait()
     }
 
+    /// Asks it to end (SIGTERM), and does not wait for that. It must not have ended yet.
+    pub fn ask_to_end(&self) -> io::Result<()> {
+        let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else { return Ok(()) };
+        Ok(kill_process(pid, Signal::TERM)?)
+    }
+
     /// Ends it and waits for that; nothing happens when it has ended already.
     pub fn stop(&mut self) -> io::Result<std::process::ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            kill_process(pid, Signal::TERM)?;
-        }
+        self.ask_to_end()?;
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {

@@ -19,7 +19,7 @@ pub struct Query<'q> {
     pub host: Option<&'q str>,
     /// The port in the host header, else the listener's.
     pub port: Option<u16>,
-    /// The path, as [`crate::path::normalize`] leaves it.
+    /// The path, as [`crate::path::normalise`] leaves it.
     pub path: &'q str,
     /// The headers.
     pub headers: &'q HeaderMap,

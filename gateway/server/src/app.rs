@@ -14,7 +14,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use tokio::runtime::Runtime;
@@ -28,7 +27,7 @@ use tollgate_store::{MigrationPolicy, Migrations, Options, Store};
 
 use crate::certificate;
 use crate::cli::SettingsArgs;
-use crate::config::{self, CertificateFiles, Config, Layers, LogFormat, UpstreamVerification};
+use crate::config::{self, Config, Layers, LogFormat, UpstreamVerification};
 use crate::configuration::Configuration;
 use crate::log;
 use crate::node::{self, ThisNode};
@@ -37,6 +36,7 @@ use crate::shutdown::Shutdown;
 use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::metrics::Metrics;
+use crate::tls;
 use crate::upstream::service::Verification;
 
 /// How many threads the control plane has: Admin API, status, store and background tasks.
@@ -92,9 +92,9 @@ pub enum StartError {
     /// The access log's file.
     #[error("access_log cannot be written")]
     AccessLog(#[source] std::io::Error),
-    /// Pingora does not take the certificate.
+    /// The TLS listener.
     #[error("TLS cannot be set up for proxy.https_listen")]
-    Tls(#[source] Box<pingora_core::Error>),
+    Tls(#[from] tls::Error),
 }
 
 /// Reads the settings: `--set` over environment over file over default. All problems at once.
@@ -146,7 +146,7 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
     try_addresses(config)?;
     std::fs::create_dir_all(&config.data_directory).map_err(StartError::DataDirectory)?;
     let tls = match config.proxy.https_listen {
-        Some(_) => Some(tls_settings(&certificate::files(config.certificate.as_ref(), &config.data_directory)?)?),
+        Some(_) => Some(tls::settings(&certificate::files(config.certificate.as_ref(), &config.data_directory)?)?),
         None => None,
     };
     let runtime = control_runtime()?;
@@ -248,11 +248,6 @@ async fn entities(config: &Config, store: &Store, metrics: &prometheus::Registry
     .map_err(|error| StartError::Plugin(Box::new(error)))?;
     registry.add_plugin(Arc::new(oauth2));
     Ok(registry)
-}
-
-fn tls_settings(files: &CertificateFiles) -> Result<TlsSettings, StartError> {
-    let (certificate, key) = (files.certificate.to_string_lossy(), files.key.to_string_lossy());
-    TlsSettings::intermediate(&certificate, &key).map_err(StartError::Tls)
 }
 
 fn open_access_log(config: &Config, metrics: &Metrics) -> std::io::Result<AccessLog> {

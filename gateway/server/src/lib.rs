@@ -16,4 +16,5 @@ pub mod shutdown;
 pub mod snapshot;
 pub mod status;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::path::normalise;
+use crate::path::{Malformed, normalise};
 
 /// Regular expressions are compiled with bounded memory, as they are in the router.
 const REGEX_SIZE_LIMIT: usize = 1 << 20;
@@ -14,11 +14,11 @@ pub(super) fn service_path(value: &Value) -> Result<(), String> {
     no_empty_segments(text)?;
     let is_path_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte);
     if !text.bytes().all(is_path_byte) {
-        return Err(format!("invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)"));
+        return Err(invalid_characters(text));
     }
     match broken_escape(text) {
         None => Ok(()),
-        Some(escape) => Err(format!("invalid url-encoded value: '{escape}'")),
+        Some(escape) => Err(invalid_escape(escape)),
     }
 }
 
@@ -32,11 +32,13 @@ pub(super) fn route_path(value: &Value) -> Result<(), String> {
     if let Some(pattern) = text.strip_prefix('~') {
         return compiles(pattern);
     }
-    let normal = normalise(text.as_bytes());
-    if *normal == *text.as_bytes() {
-        return Ok(());
+    // A path that no request can have would be a route that nothing reaches.
+    match normalise(text) {
+        Ok(normal) if normal == text => Ok(()),
+        Ok(normal) => Err(format!("non-normalized path, consider use '{normal}' instead")),
+        Err(Malformed::Escape) => Err(invalid_escape(broken_escape(text).unwrap_or(text))),
+        Err(Malformed::Control | Malformed::NotAbsolute) => Err(invalid_characters(text)),
     }
-    Err(format!("non-normalized path, consider use '{}' instead", String::from_utf8_lossy(&normal)))
 }
 
 /// Whether the text is a regular expression that the router accepts.
@@ -51,6 +53,14 @@ pub(super) fn compiles(pattern: &str) -> Result<(), String> {
 
 fn no_empty_segments(text: &str) -> Result<(), String> {
     if text.contains("//") { Err("must not have empty segments".to_owned()) } else { Ok(()) }
+}
+
+fn invalid_characters(text: &str) -> String {
+    format!("invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)")
+}
+
+fn invalid_escape(escape: &str) -> String {
+    format!("invalid url-encoded value: '{escape}'")
 }
 
 /// The first `%` that two hexadecimal digits do not follow, with what follows instead.
@@ -85,7 +95,7 @@ mod tests {
 
     #[test]
     fn route_paths_are_normal_prefixes_or_regular_expressions() {
-        for good in ["/", "/api", "/a%2Fb", "~/a/(?<id>[0-9]+)$", "~/a$"] {
+        for good in ["/", "/api", "/a%2Fb", "/a b", "/%FF", "~/a/(?<id>[0-9]+)$", "~/a$"] {
             assert_eq!(route_path(&json!(good)), Ok(()), "{good}");
         }
         let table = [
@@ -94,6 +104,8 @@ mod tests {
             ("/a//b", "must not have empty segments"),
             ("/a/../x", "non-normalized path, consider use '/x' instead"),
             ("/%41", "non-normalized path, consider use '/A' instead"),
+            ("/%a", "invalid url-encoded value: '%a'"),
+            ("/%00", "invalid path: '/%00' (characters outside of the reserved list of RFC 3986 found)"),
             ("~/(a", "invalid regex: '/(a' (unclosed group)"),
         ];
         for (path, text) in table {

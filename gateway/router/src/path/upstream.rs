@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use tollgate_core::path::push_encoded;
+
 use crate::criteria::MatchedPath;
-use crate::path::normalize::push_encoded;
 
 /// What a route does with the part of the path that it matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,9 @@ fn is_plain(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use tollgate_core::path::normalise;
+
     use super::*;
 
     #[test]
@@ -166,5 +170,15 @@ mod tests {
         let sent = upstream_path(Some("/v1"), "/a b/ä\"%2F~;=", MatchedPath::None, Strip::Nothing);
         assert_eq!(sent, "/v1/a%20b/%C3%A4%22%2F~;=");
         assert!(matches!(upstream_path(None, "/api/x", MatchedPath::Prefix(4), Strip::Matched), Cow::Borrowed("/x")));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_normal_survives_the_way_out(raw in "/([a.~/]|%2[eEfF]|%[cf][0-9]|%25|ä| ){0,24}") {
+            let normal = normalise(&raw).unwrap().into_owned();
+            let sent = escape(&normal);
+            prop_assert!(sent.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(normalise(&sent).unwrap(), normal.as_str());
+        }
     }
 }

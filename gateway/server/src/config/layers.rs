@@ -157,7 +157,8 @@ impl Layers {
     }
 
     /// Whether anybody said something about the setting.
-    pub fn is_given(&self, path: &str) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_given(&self, path: &str) -> bool {
         self.values.get(path).is_some_and(|(_, source)| *source != Source::Default)
     }
 }

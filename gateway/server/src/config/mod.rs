@@ -220,15 +220,13 @@ fn read_certificate(layers: &mut Layers) -> Option<Option<CertificateFiles>> {
 }
 
 fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Option<Database> {
-    let is_given = layers.is_given("database.url");
     let url = layers.read("database.url", |text| {
         let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
-        match (known, data_directory) {
-            // The embedded database moves with the data directory unless it is placed by itself.
-            (true, Some(directory)) if !is_given => Ok(format!("sqlite:{}", directory.join("tollgate.db").display())),
-            (true, _) => Ok(text.to_owned()),
+        match (text, data_directory) {
+            ("", Some(directory)) => Ok(format!("sqlite:{}", directory.join("tollgate.db").display())),
+            (text, _) if known => Ok(text.to_owned()),
             // The value may hold a password: it is not repeated.
-            (false, _) => Err("expected sqlite:PATH or postgres://user:password@host:port/database".to_owned()),
+            _ => Err("expected sqlite:PATH or postgres://user:password@host:port/database".to_owned()),
         }
     });
     let max_connections = layers.read("database.max_connections", |text| match number(text)? {

@@ -64,8 +64,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "database.url",
-        "sqlite:data/tollgate.db",
-        "`sqlite:PATH`, or `postgres://user:password@host:port/database`.",
+        "",
+        "`sqlite:PATH`, or `postgres://user:password@host:port/database`; empty: SQLite, `tollgate.db` in the data directory.",
     ),
     setting("database.max_connections", "8", "The most connections of this process to PostgreSQL."),
     setting("database.acquire_timeout", "2s", "How long a request may wait for a free connection."),

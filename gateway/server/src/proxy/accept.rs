@@ -9,7 +9,7 @@ use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tollgate_core::reply::Reply;
-use tollgate_router::path::normalize;
+use tollgate_router::path::normalise;
 
 use super::client::{self, Origin};
 use super::framing::{self, Refusal};
@@ -70,7 +70,7 @@ fn check(session: &Session) -> std::result::Result<String, Refusal> {
     if !head.raw_path_is_utf8() {
         return Err(Refusal::Path);
     }
-    normalize(head.uri.path()).map(std::borrow::Cow::into_owned).map_err(|_| Refusal::Path)
+    normalise(head.uri.path()).map(std::borrow::Cow::into_owned).map_err(|_| Refusal::Path)
 }
 
 fn strip(head: &mut RequestHeader) {

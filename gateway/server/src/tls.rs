@@ -1,0 +1,74 @@
+//! The TLS side of `proxy.https_listen`: which versions and certificate it speaks, and which server
+//! name a client asked for.
+//!
+//! The name is attached to the connection once its handshake is complete, and routing by SNI finds
+//! it there ([`ServerName`]). One certificate serves every name: choosing among several is not done
+//! here.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_core::listeners::TlsAccept;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::protocols::tls::TlsRef;
+use pingora_core::tls::ssl::{NameType, SslFiletype, SslVersion};
+
+use crate::config::CertificateFiles;
+use crate::proxy::ServerName;
+
+/// TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Pingora does not make an acceptor.
+    #[error("no acceptor: {0}")]
+    Acceptor(Box<pingora_core::Error>),
+    /// OpenSSL does not take the certificate, its key, or the versions.
+    #[error(transparent)]
+    OpenSsl(#[from] pingora_core::tls::error::ErrorStack),
+}
+
+/// What the TLS listener is made of: Mozilla's intermediate ciphers, TLS 1.2 or newer.
+pub fn settings(files: &CertificateFiles) -> Result<TlsSettings, Error> {
+    let mut settings = TlsSettings::with_callbacks(Box::new(NameKeeper)).map_err(Error::Acceptor)?;
+    settings.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    settings.set_private_key_file(&files.key, SslFiletype::PEM)?;
+    settings.set_certificate_chain_file(&files.certificate)?;
+    settings.check_private_key()?;
+    // Only a name that a callback has accepted is kept in the session. Without it a client that
+    // resumes a TLS 1.2 session would have no name.
+    settings.set_servername_callback(|_ssl, _alert| Ok(()));
+    Ok(settings)
+}
+
+/// Keeps the server name of each handshake for the requests that follow it.
+struct NameKeeper;
+
+#[async_trait]
+impl TlsAccept for NameKeeper {
+    async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
+        // Names are compared without regard to case (RFC 6066 section 3).
+        let name = ssl.servername(NameType::HOST_NAME)?.to_ascii_lowercase();
+        Some(Arc::new(ServerName(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kept_certificate_is_taken() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let files = crate::certificate::files(None, directory.path()).expect("made");
+        assert!(settings(&files).is_ok());
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut files = crate::certificate::files(None, directory.path()).expect("made");
+        files.certificate = files.key.clone();
+        assert!(matches!(settings(&files), Err(Error::OpenSsl(_))));
+    }
+}

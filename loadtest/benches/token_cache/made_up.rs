@@ -1,0 +1,158 @@
+//! A store without rows: what it is asked for is worked out from the question.
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tollgate_core::collection::{Collection, Document, Key, Merge, Page, PageQuery};
+use tollgate_core::entity::{Kind, Nature};
+use tollgate_core::error::{DaoError, StoreError};
+use tollgate_core::schema::Schema;
+use tollgate_oauth2::store::{Code, Outcome, Rotation, Token, Tokens};
+use tollgate_oauth2::token::Digest;
+use uuid::Uuid;
+
+const CREDENTIALS: usize = 10_000;
+
+const SCOPES: [&str; 5] = ["profile", "email profile", "orders:read", "orders:read orders:write", "admin"];
+
+/// The digest of the nth token: a head as random as a real one, then n.
+pub(crate) fn digest(n: usize) -> Digest {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&scramble(n as u64).to_be_bytes());
+    bytes[8..16].copy_from_slice(&(n as u64).to_be_bytes());
+    Digest(bytes)
+}
+
+/// Whose nth token it is.
+pub(crate) fn userid(n: usize) -> String {
+    format!("user-{n:07}")
+}
+
+/// Splitmix64.
+pub(crate) fn scramble(seed: u64) -> u64 {
+    let mut value = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}
+
+fn token(access_token: Digest, now: i64) -> Token {
+    let n = access_token.0[8..16].iter().fold(0, |n, &byte| (n << 8) | usize::from(byte));
+    Token {
+        id: Uuid::from_u128(n as u128),
+        access_token,
+        refresh_token: None,
+        token_hint: "none".to_owned(),
+        credential_id: Uuid::from_u128((n % CREDENTIALS) as u128),
+        service_id: Some(Uuid::from_u128(1)),
+        expires_in: 7_200,
+        created_at: now,
+        ttl: Some(now + 1_209_600),
+        authenticated_userid: Some(userid(n)),
+        scope: Some(SCOPES[n % SCOPES.len()].to_owned()),
+        family: None,
+    }
+}
+
+/// Any token, issued just now.
+pub(crate) struct Rows;
+
+#[async_trait]
+impl Tokens for Rows {
+    async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
+        Ok(access_tokens.iter().map(|&digest| token(digest, now)).collect())
+    }
+
+    async fn find_by_refresh_token(&self, _: Digest, _: i64) -> Result<Option<Token>, StoreError> {
+        unreachable!("the cache asks by access token")
+    }
+
+    async fn insert_token(&self, _: Token) -> Result<Outcome, StoreError> {
+        unreachable!("the cache only reads")
+    }
+
+    async fn insert_code(&self, _: Code) -> Result<Outcome, StoreError> {
+        unreachable!("the cache only reads")
+    }
+
+    async fn find_code(&self, _: Digest, _: i64) -> Result<Option<Code>, StoreError> {
+        unreachable!("the cache knows no codes")
+    }
+
+    async fn redeem_code(&self, _: Digest, _: Uuid, _: Token, _: i64) -> Result<Outcome, StoreError> {
+        unreachable!("the cache only reads")
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        _: Digest,
+        _: Uuid,
+        _: Rotation,
+        _: i64,
+    ) -> Result<Outcome<Digest>, StoreError> {
+        unreachable!("the cache only reads")
+    }
+
+    async fn any_imported(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+/// A credential and a consumer for every id.
+pub(crate) struct People(Kind);
+
+impl People {
+    pub(crate) fn new() -> Self {
+        Self(Kind {
+            name: "people",
+            segment: "people",
+            nested_segment: "people",
+            second_key: None,
+            unique_together: &[],
+            nature: Nature::Identity,
+            ttl: false,
+            admin: false,
+            schema: Schema::default(),
+        })
+    }
+}
+
+#[async_trait]
+impl Collection for People {
+    fn kind(&self) -> &Kind {
+        &self.0
+    }
+
+    async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
+        let Key::Id(id) = key else { unreachable!("the directory asks by id") };
+        let document = json!({
+            "id": id,
+            "client_id": id.simple().to_string(),
+            "consumer": {"id": id},
+            "username": format!("consumer-{}", id.as_u128()),
+        });
+        match document {
+            Value::Object(document) => Ok(Some(document)),
+            _ => unreachable!("it is an object"),
+        }
+    }
+
+    async fn page(&self, _: &PageQuery) -> Result<Page, StoreError> {
+        unreachable!("the directory asks by id")
+    }
+
+    async fn insert(&self, _: Document) -> Result<Document, DaoError> {
+        unreachable!("the directory only reads")
+    }
+
+    async fn upsert(&self, _: &Key, _: Document) -> Result<Document, DaoError> {
+        unreachable!("the directory only reads")
+    }
+
+    async fn update(&self, _: &Key, _: &Merge<'_>) -> Result<Option<Document>, DaoError> {
+        unreachable!("the directory only reads")
+    }
+
+    async fn delete(&self, _: &Key) -> Result<bool, DaoError> {
+        unreachable!("the directory only reads")
+    }
+}

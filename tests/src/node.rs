@@ -1,0 +1,123 @@
+//! The program in a folder of its own, started and stopped at will: for tests of how it starts and
+//! ends. Tests of what it does have a [`Gateway`](crate::Gateway).
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tollgate_quickstart::process::Process;
+
+use crate::gateway::free_ports;
+use crate::program;
+
+/// How long a command, or a start, may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Settings, and a folder for what it keeps.
+#[derive(Debug)]
+pub struct Node {
+    /// Its listeners, by their environment names.
+    pub listeners: [(&'static str, SocketAddr); 4],
+    directory: TempDir,
+    database_url: Option<String>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote, to standard output and standard error.
+    pub output: String,
+}
+
+impl Node {
+    /// On SQLite in its folder.
+    pub fn on_sqlite() -> Self {
+        Self::with(None)
+    }
+
+    /// On this database.
+    pub fn on_database(url: String) -> Self {
+        Self::with(Some(url))
+    }
+
+    fn with(database_url: Option<String>) -> Self {
+        let [http, https, admin, status] = free_ports();
+        Self {
+            listeners: [
+                ("TOLLGATE_PROXY_HTTP_LISTEN", http),
+                ("TOLLGATE_PROXY_HTTPS_LISTEN", https),
+                ("TOLLGATE_ADMIN_LISTEN", admin),
+                ("TOLLGATE_STATUS_LISTEN", status),
+            ],
+            directory: tempfile::Builder::new().prefix("tollgate-node-").tempdir().expect("a folder"),
+            database_url,
+        }
+    }
+
+    /// Its folder.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Runs `tollgate ARGUMENTS` to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Ended {
+        let mut process = self.spawn(arguments);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = process.ended().expect("a child") {
+                return Ended { code: status.code(), output: self.output() };
+            }
+            assert!(Instant::now() < deadline, "{arguments:?} does not end:\n{}", self.output());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Starts `tollgate ARGUMENTS`, and waits until it is ready.
+    pub async fn start(&self, arguments: &[&str]) -> Process {
+        let mut process = self.spawn(arguments);
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let [.., (_, status)] = self.listeners;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = client.get(format!("http://{status}/status/ready")).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return process;
+            }
+            let ended = process.ended().expect("a child");
+            assert!(ended.is_none(), "{arguments:?} ended: {ended:?}\n{}", self.output());
+            assert!(Instant::now() < deadline, "{arguments:?} is not ready:\n{}", self.output());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the last command has written so far.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.output_file()).unwrap_or_default()
+    }
+
+    fn output_file(&self) -> PathBuf {
+        self.directory().join("output.log")
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Process {
+        let output = File::create(self.output_file()).expect("a file");
+        let mut command = Command::new(program("tollgate"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_")) {
+            command.env_remove(name);
+        }
+        command
+            .args(arguments)
+            .current_dir(self.directory())
+            .env("TOLLGATE_DATA_DIRECTORY", self.directory())
+            .envs(self.listeners.map(|(name, address)| (name, address.to_string())))
+            .envs(self.database_url.iter().map(|url| ("TOLLGATE_DATABASE_URL", url)))
+            .stdout(output.try_clone().expect("a file"))
+            .stderr(output);
+        Process::start(&mut command).expect("a program that starts")
+    }
+}

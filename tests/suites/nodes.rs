@@ -1,0 +1,63 @@
+//! Several nodes on one database: what one is told, the others know within a second
+//! (architecture, invariant 2).
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tollgate_tests::scenario::{Api, Application};
+use tollgate_tests::{Gateway, Upstream};
+
+const BOUND: Duration = Duration::from_secs(1);
+
+/// Asks the node until it answers with this status, and fails when that takes longer than the bound.
+async fn within_a_second(api: &Api, node: &Gateway, token: &str, status: u16, what: &str) {
+    let begun = Instant::now();
+    loop {
+        let answer = api.get(node, token).await;
+        if answer.status == status {
+            return;
+        }
+        let waited = begun.elapsed();
+        assert!(waited < BOUND, "{what}: still {} after {waited:?}", answer.status);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_on_one_node_is_in_force_on_the_other_within_a_second() {
+    let one = Gateway::on_postgres().await;
+    let other = one.another_node().await;
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&one, "api", &upstream, json!({})).await;
+    let client = Application::register(&one, "client", json!({})).await;
+    let tokens = api.tokens(&one, &client).await;
+    let token = tokens["access_token"].as_str().expect("a token");
+
+    within_a_second(&api, &other, token, 200, "a new route, and a token of the other node").await;
+    // It is cached on both nodes now.
+    api.get(&one, token).await.expect(200);
+    one.delete(&format!("/oauth2_tokens/{token}")).await;
+    api.get(&one, token).await.expect(401);
+    within_a_second(&api, &other, token, 401, "a revoked token").await;
+
+    let tokens = api.tokens(&one, &client).await;
+    let token = tokens["access_token"].as_str().expect("a token");
+    within_a_second(&api, &other, token, 200, "a new token").await;
+    one.delete("/consumers/client").await;
+    within_a_second(&api, &other, token, 401, "the token of a deleted consumer").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_on_one_node_ends_the_old_token_on_the_other() {
+    let one = Gateway::on_postgres().await;
+    let other = one.another_node().await;
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&one, "api", &upstream, json!({})).await;
+    let client = Application::register(&one, "client", json!({})).await;
+    let old = api.tokens(&one, &client).await;
+    let token = old["access_token"].as_str().expect("a token");
+    within_a_second(&api, &other, token, 200, "a token of the other node").await;
+    let refresh_token = old["refresh_token"].as_str().expect("a refresh token");
+    api.refresh(&one, &client, refresh_token).await.expect(200);
+    within_a_second(&api, &other, token, 401, "the token that was refreshed").await;
+}
