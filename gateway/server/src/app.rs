@@ -92,6 +92,9 @@ pub enum StartError {
     /// The access log's file.
     #[error("access_log cannot be written")]
     AccessLog(#[source] std::io::Error),
+    /// The signals that end the process cannot be watched.
+    #[error("signals cannot be watched")]
+    Signals(#[source] std::io::Error),
     /// The TLS listener.
     #[error("TLS cannot be set up for proxy.https_listen")]
     Tls(#[from] tls::Error),
@@ -169,12 +172,14 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
     };
     let listeners = proxy::Listeners { http: config.proxy.http_listen, https: config.proxy.https_listen.zip(tls) };
     server.add_service(proxy::service(&server.configuration, gateway, listeners));
+    let watched = Arc::clone(&readiness);
+    let shutdown = Shutdown::new(runtime.handle().clone(), watched, Arc::clone(&control.metrics), access_log)
+        .map_err(StartError::Signals)?;
     readiness.set_started();
     tracing::info!(
         http = ?config.proxy.http_listen, https = ?config.proxy.https_listen, admin = %config.admin_listen,
         status = %config.status_listen, "tollgate is ready"
     );
-    let shutdown = Shutdown::new(runtime.handle().clone(), readiness, Arc::clone(&control.metrics), access_log);
     server.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())

@@ -11,7 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Mutex;
 
 use crate::status::Readiness;
 use crate::telemetry::access_log::AccessLog;
@@ -29,12 +30,23 @@ pub struct Shutdown {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
+    signals: Mutex<Signals>,
 }
 
 impl Shutdown {
-    /// Watches for signals once Pingora asks it to.
-    pub fn new(control: Handle, readiness: Arc<Readiness>, metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
-        Self { control, readiness, metrics, access_log }
+    /// Catches the signals from now on: one that comes before Pingora asks for it is not lost, and
+    /// does not kill a gateway that has said it is ready.
+    pub fn new(
+        control: Handle,
+        readiness: Arc<Readiness>,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> std::io::Result<Self> {
+        let caught = {
+            let _runtime = control.enter();
+            Signals::catch()?
+        };
+        Ok(Self { control, readiness, metrics, access_log, signals: Mutex::new(caught) })
     }
 
     /// Ends the process when no request is under way any more.
@@ -56,25 +68,39 @@ impl Shutdown {
 #[async_trait]
 impl ShutdownSignalWatch for Shutdown {
     async fn recv(&self) -> ShutdownSignal {
-        let listen = |kind| signal(kind).ok();
-        let (Some(mut terminate), Some(mut quit), Some(mut interrupt)) =
-            (listen(SignalKind::terminate()), listen(SignalKind::quit()), listen(SignalKind::interrupt()))
-        else {
-            // Without signals the process can only be killed.
-            tracing::error!("signals cannot be watched");
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = quit.recv() => {}
-            _ = interrupt.recv() => {
-                self.access_log.flush(FLUSH);
-                return ShutdownSignal::FastShutdown;
+        {
+            let mut signals = self.signals.lock().await;
+            let Signals { terminate, quit, interrupt } = &mut *signals;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = quit.recv() => {}
+                _ = interrupt.recv() => {
+                    self.access_log.flush(FLUSH);
+                    return ShutdownSignal::FastShutdown;
+                }
             }
         }
         tracing::info!("draining");
         self.readiness.set_draining();
         self.end_when_idle();
         ShutdownSignal::GracefulTerminate
+    }
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    quit: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches them from now on, on the current runtime.
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 }
