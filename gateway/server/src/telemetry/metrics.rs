@@ -210,13 +210,13 @@ impl Metrics {
         self.unmatched_duration.observe(total.as_secs_f64());
     }
 
-    /// A request begins.
     /// The connection and request counters, for `/status` and for draining.
     pub fn traffic(&self) -> Traffic {
         let count = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or(0);
         Traffic { accepted: count(&self.accepted), under_way: count(&self.active), requests: count(&self.requests) }
     }
 
+    /// A request begins.
     pub(crate) fn request_started(&self) {
         self.requests.inc();
         self.active.inc();
