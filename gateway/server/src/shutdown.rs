@@ -2,8 +2,8 @@
 //!
 //! SIGTERM: readiness fails, listeners close, requests under way go on. Pingora then waits for the
 //! whole drain timeout, even when nothing is under way; a watcher beside it ends the process as
-//! soon as the last request is answered. SIGINT ends at once. SIGQUIT hands the listeners to a new
-//! process (`--upgrade` of the framework is not offered yet) and is treated like SIGTERM.
+//! soon as the last request is answered. SIGINT ends at once. SIGQUIT is treated like
+//! SIGTERM: the framework's hand-over of listeners to a new process is not offered yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,9 @@ impl ShutdownSignalWatch for Shutdown {
                 _ = quit.recv() => {}
                 _ = interrupt.recv() => {
                     self.access_log.flush(FLUSH);
-                    return ShutdownSignal::FastShutdown;
+                    // Not through the framework, which joins its threads first: at once is at
+                    // once. What was answered is committed. 128 + SIGINT, as a shell has it.
+                    std::process::exit(130);
                 }
             }
         }
