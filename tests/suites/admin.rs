@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 use tollgate_tests::scenario::laid_over;
-use tollgate_tests::{Findings, Gateway, Reply};
+use tollgate_tests::{Findings, Gateway, Reply, Upstream};
 use uuid::Uuid;
 
 const NOBODY: &str = "3f4a1c2e-0000-4000-8000-000000000000";
@@ -414,4 +414,79 @@ async fn the_node_tells_about_itself() {
         let reply = Reply::read(gateway.client.get(url).send().await.unwrap()).await;
         findings.compare(&format!("status listener {path}"), &status, &reply.status);
     }
+}
+
+/// What would not compile, or not be read again, must not get into the store: it would hold back
+/// every later change.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_keeps_later_ones_from_coming_into_force() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let mut findings = Findings::new();
+    let route = json!({"headers": {"x-version": ["~*("]}}).to_string();
+    let text = "Router Expression failed validation: invalid regex: '(' (unclosed group)";
+    let expected = refused(2, "schema violation", &format!("schema violation ({text})"), json!({"@entity": [text]}));
+    let reply = send(&gateway, "POST", "/routes", Some("application/json"), &route).await;
+    findings.compare("header expression", &(400, expected), &(reply.status, reply.content()));
+
+    let id = json!({"id": NOBODY});
+    let text =
+        format!("the foreign key '{{id=\"{NOBODY}\"}}' does not reference an existing 'ca_certificates' entity.");
+    let expected = refused(4, "foreign key violation", &text, json!({"ca_certificates": id}));
+    let service = json!({"url": "https://a.test", "ca_certificates": [NOBODY]}).to_string();
+    let reply = send(&gateway, "POST", "/services", Some("application/json"), &service).await;
+    findings.compare("unknown authority", &(400, expected), &(reply.status, reply.content()));
+
+    let service = json!({"url": upstream.url(), "retries": null, "connect_timeout": null, "read_timeout": null});
+    let service = gateway.create("/services", service).await;
+    gateway.create("/routes", json!({"paths": ["/nulls"], "service": {"id": service["id"]}})).await;
+    let status = gateway.request(Method::GET, "/nulls").send().await.unwrap().status().as_u16();
+    findings.compare("null is the default", &200, &status);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_many_writes_at_once_is_in_force_when_it_is_answered() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let service = gateway.create("/services", json!({"url": upstream.url()})).await;
+    let writer = async |writer: usize| {
+        for nth in 0..40 {
+            let path = format!("/{writer}-{nth}-");
+            let paths = if nth % 2 == 0 { path.clone() } else { format!("~{path}$") };
+            let route = json!({"paths": [paths], "service": {"id": service["id"]}});
+            let route = gateway.create("/routes", route).await;
+            let status = async || gateway.request(Method::GET, &path).send().await.unwrap().status().as_u16();
+            assert_eq!(status().await, 200, "{path} was written");
+            if nth % 4 == 0 {
+                let one = format!("/routes/{}", route["id"].as_str().unwrap());
+                assert_eq!(send(&gateway, "DELETE", &one, None, "").await.status, 204);
+                assert_eq!(status().await, 404, "{path} was deleted");
+            }
+        }
+    };
+    futures::future::join_all((0..8).map(writer)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_sends_too_much_hears_so() {
+    let gateway = Gateway::on_sqlite().await;
+    let body = json!({"username": "x".repeat(11_000_000)}).to_string();
+    let reply = send(&gateway, "POST", "/consumers", Some("application/json"), &body).await;
+    assert_eq!((reply.status, reply.content()), (413, message("Payload too large")));
+    let nearly = json!({"username": "x".repeat(9_000_000)}).to_string();
+    assert_eq!(send(&gateway, "POST", "/consumers", Some("application/json"), &nearly).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorization_codes_have_a_schema_and_no_path() {
+    let gateway = Gateway::on_sqlite().await;
+    assert_eq!(send(&gateway, "GET", "/oauth2_authorization_codes", None, "").await.status, 404);
+    let path = "/schemas/oauth2_authorization_codes/validate";
+    let code = json!({"credential": {"id": NOBODY}, "challenge_method": "plain"}).to_string();
+    let reply = send(&gateway, "POST", path, Some("application/json"), &code).await;
+    let fields = json!({"challenge_method": "expected one of: S256"});
+    assert_eq!((reply.status, &reply.content()["fields"]), (400, &fields));
+    let code = json!({"credential": {"id": NOBODY}}).to_string();
+    let reply = send(&gateway, "POST", path, Some("application/json"), &code).await;
+    assert_eq!((reply.status, reply.content()), (200, message("schema validation successful")));
 }

@@ -363,3 +363,29 @@ async fn tls_before_1_2_is_refused() {
         findings.compare(&format!("{version:?}"), &Ok(404), &status);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_a_host_leaves_the_service_its_own() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let service = gateway.create("/services", json!({"url": upstream.url()})).await;
+    let route = json!({"paths": ["/p"], "preserve_host": true, "service": {"id": service["id"]}});
+    gateway.create("/routes", route).await;
+    let reply = raw::exchange(&gateway.http.to_string(), b"GET /p HTTP/1.0\r\n\r\n").await.unwrap();
+    let host = upstream.url().replace("http://", "");
+    assert_eq!((reply.status, &reply.content()["headers"]["host"]), (200, &json!([host])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_routes_refuse_other_requests_by_their_type_first() {
+    let gateway = Gateway::on_sqlite().await;
+    gateway.create("/routes", json!({"paths": ["/g"], "protocols": ["grpc", "grpcs"]})).await;
+    let cases = [
+        (vec![], 415, "Non-gRPC request matched gRPC route"),
+        (vec![("Content-Type", "application/grpc")], 426, "Please use HTTP2 protocol"),
+    ];
+    for (headers, status, message) in cases {
+        let reply = raw::get(&gateway.http.to_string(), "/g", &headers).await;
+        assert_eq!((reply.status, &reply.content()["message"]), (status, &json!(message)));
+    }
+}

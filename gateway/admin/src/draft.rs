@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 use tollgate_core::collection::{Document, Filter, Key, PageQuery};
-use tollgate_core::entity::{field, plugin};
+use tollgate_core::entity::{Kind, field, plugin};
 use tollgate_core::error::DaoError;
 use tollgate_core::schema::{Schema, Violations};
 
@@ -21,8 +21,8 @@ const TTL: &str = "ttl";
 pub(crate) type Given<'g> = &'g [(&'g str, Value)];
 
 /// Whether the kind's schema depends on a name in the document.
-pub(crate) fn is_plugins(entities: &Entities) -> bool {
-    entities.kind().name == PLUGINS
+pub(crate) fn is_plugins(kind: &Kind) -> bool {
+    kind.name == PLUGINS
 }
 
 /// The document of a POST or PUT.
@@ -32,24 +32,25 @@ pub(crate) async fn of_insert(
     input: Input,
     given: Given<'_>,
 ) -> Result<Document, DaoError> {
-    let schema = schema_of(state, entities, input.peek("name")).map_err(DaoError::Schema)?;
+    let kind = entities.kind();
+    let schema = schema_of(state, kind, input.peek("name")).map_err(DaoError::Schema)?;
     let mut document = input.into_document(schema);
     refuse_nul(&document)?;
     document.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    let ttl = take_ttl(entities, &mut document)?;
-    reference::resolve(state, entities.kind(), &mut document).await?;
+    let ttl = take_ttl(kind, &mut document)?;
+    reference::resolve(state, kind, &mut document).await?;
     let mut document = schema.process_insert(document, &state.makers()).map_err(DaoError::Schema)?;
-    check_protocols(state, entities, &document).await?;
+    check_protocols(state, kind, &document).await?;
     document.extend(ttl.map(|ttl| (TTL.to_owned(), ttl)));
     Ok(document)
 }
 
 /// Whether the input could be inserted, as far as that can be told without the store.
-pub(crate) fn judge(state: &AdminState, entities: &Entities, input: Input) -> Result<(), DaoError> {
-    let schema = schema_of(state, entities, input.peek("name")).map_err(DaoError::Schema)?;
+pub(crate) fn judge(state: &AdminState, kind: &Kind, input: Input) -> Result<(), DaoError> {
+    let schema = schema_of(state, kind, input.peek("name")).map_err(DaoError::Schema)?;
     let mut document = input.into_document(schema);
     refuse_nul(&document)?;
-    take_ttl(entities, &mut document)?;
+    take_ttl(kind, &mut document)?;
     schema.process_insert(document, &state.makers()).map_err(DaoError::Schema)?;
     Ok(())
 }
@@ -57,7 +58,7 @@ pub(crate) fn judge(state: &AdminState, entities: &Entities, input: Input) -> Re
 /// A PATCH, applied by the store to what it holds.
 pub(crate) struct Patch<'s> {
     state: &'s AdminState,
-    entities: &'s Entities,
+    kind: &'s Kind,
     changes: Document,
     ttl: Option<Value>,
 }
@@ -72,7 +73,8 @@ impl<'s> Patch<'s> {
         input: Input,
         given: Given<'_>,
     ) -> Result<Option<Self>, DaoError> {
-        let stored = if is_plugins(entities) {
+        let kind = entities.kind();
+        let stored = if is_plugins(kind) {
             match entities.find(key).await? {
                 Some(stored) => Some(stored),
                 None => return Ok(None),
@@ -82,16 +84,16 @@ impl<'s> Patch<'s> {
         };
         let stored_name = stored.as_ref().and_then(|stored| stored.get("name"));
         let name = input.peek("name").filter(|name| !name.is_null()).or(stored_name);
-        let schema = schema_of(state, entities, name).map_err(DaoError::Schema)?;
+        let schema = schema_of(state, kind, name).map_err(DaoError::Schema)?;
         let mut changes = input.into_document(schema);
         refuse_nul(&changes)?;
         changes.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let ttl = take_ttl(entities, &mut changes)?;
-        reference::resolve(state, entities.kind(), &mut changes).await?;
-        let patch = Self { state, entities, changes, ttl };
+        let ttl = take_ttl(kind, &mut changes)?;
+        reference::resolve(state, kind, &mut changes).await?;
+        let patch = Self { state, kind, changes, ttl };
         if let Some(stored) = stored {
             let outcome = patch.apply(&stored).map_err(DaoError::Schema)?;
-            check_protocols(state, entities, &outcome).await?;
+            check_protocols(state, kind, &outcome).await?;
         }
         Ok(Some(patch))
     }
@@ -99,7 +101,7 @@ impl<'s> Patch<'s> {
     /// The document that `stored` becomes.
     pub(crate) fn apply(&self, stored: &Document) -> Result<Document, Violations> {
         let name = self.changes.get("name").or_else(|| stored.get("name"));
-        let schema = schema_of(self.state, self.entities, name)?;
+        let schema = schema_of(self.state, self.kind, name)?;
         let mut merged = schema.process_update(stored, self.changes.clone(), &self.state.makers())?;
         // What is stored is the seconds that were left when it was read: only a new value is written.
         merged.remove(TTL);
@@ -111,11 +113,11 @@ impl<'s> Patch<'s> {
 /// The schema of a document with that name.
 pub(crate) fn schema_of<'s>(
     state: &'s AdminState,
-    entities: &'s Entities,
+    kind: &'s Kind,
     name: Option<&Value>,
 ) -> Result<&'s Schema, Violations> {
-    if !is_plugins(entities) {
-        return Ok(&entities.kind().schema);
+    if !is_plugins(kind) {
+        return Ok(&kind.schema);
     }
     match name {
         None | Some(Value::Null) => Err(Violations::of_field("name", "required field missing")),
@@ -126,8 +128,8 @@ pub(crate) fn schema_of<'s>(
 }
 
 /// Takes the row's lifetime out of the body: it is no field of the entity.
-fn take_ttl(entities: &Entities, document: &mut Document) -> Result<Option<Value>, DaoError> {
-    if !entities.kind().ttl {
+fn take_ttl(kind: &Kind, document: &mut Document) -> Result<Option<Value>, DaoError> {
+    if !kind.ttl {
         return Ok(None);
     }
     let ttl = match document.remove(TTL) {
@@ -164,8 +166,8 @@ fn has_nul(value: &Value) -> bool {
 
 /// A plugin must share a protocol with its route, or with a route of its service. A reference
 /// that leads nowhere is for the store to refuse.
-async fn check_protocols(state: &AdminState, entities: &Entities, document: &Document) -> Result<(), DaoError> {
-    let Some(routes) = state.registry.collection("routes").filter(|_| is_plugins(entities)) else {
+async fn check_protocols(state: &AdminState, kind: &Kind, document: &Document) -> Result<(), DaoError> {
+    let Some(routes) = state.registry.collection("routes").filter(|_| is_plugins(kind)) else {
         return Ok(());
     };
     if let Some(route) = reference::id_in(document, "route") {

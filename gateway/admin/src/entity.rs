@@ -115,7 +115,7 @@ pub(crate) async fn patch(state: &AdminState, entities: &Entities, key: &Key, in
     match updated {
         Some(document) => Ok(Answer::ok(&Value::Object(document))),
         // Plugins are looked up before they are changed, which words this differently.
-        None if draft::is_plugins(entities) => Err(Failure::NotFound),
+        None if draft::is_plugins(entities.kind()) => Err(Failure::NotFound),
         None => Err(DaoError::NotFound { key: key.clone() }.into()),
     }
 }

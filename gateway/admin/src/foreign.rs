@@ -1,9 +1,13 @@
 //! Paths that end in a foreign field, such as `/routes/{r}/service`: the verbs act on the entity
 //! that is referred to (contract gateway.md §2.2).
 
+use std::sync::OnceLock;
+
 use http::Method;
 use serde_json::Value;
 use tollgate_core::collection::{Document, Key};
+use tollgate_core::schema::Violations;
+use uuid::Uuid;
 
 use crate::answer::{Answer, Failure};
 use crate::draft::Patch;
@@ -35,7 +39,8 @@ pub(crate) async fn act(
     }
 }
 
-/// Adds the entity and makes the owner refer to it.
+/// Adds the entity and makes the owner refer to it. What speaks against the reference is known
+/// before anything is written; when it still does not come about, the entity goes again.
 async fn create_and_link(
     state: &AdminState,
     foreign: &ForeignField<'_>,
@@ -43,12 +48,46 @@ async fn create_and_link(
     input: Input,
 ) -> Result<Answer, Failure> {
     let id = state.random.uuid();
-    let answer = entity::put(state, foreign.targets, &Key::Id(id), input, None).await?;
     let link: [(&str, Value); 1] = [(foreign.field, reference::to(id))];
     let nothing = Input::Json(Document::new());
     let patch = Patch::read(state, foreign.owners, owner, nothing, &link).await?.ok_or(Failure::NotFound)?;
-    match foreign.owners.update(owner, &|stored| patch.apply(stored)).await? {
-        Some(_) => Ok(answer),
-        None => Err(Failure::NotFound),
+    let answer = entity::put(state, foreign.targets, &Key::Id(id), input.clone(), None).await?;
+    match linked(foreign, owner, &patch).await {
+        Ok(Link::Made) => Ok(answer),
+        Ok(Link::Taken(other)) => {
+            foreign.targets.delete(&Key::Id(id)).await?;
+            entity::put(state, foreign.targets, &Key::Id(other), input, None).await
+        }
+        Err(failure) => {
+            foreign.targets.delete(&Key::Id(id)).await?;
+            Err(failure)
+        }
+    }
+}
+
+/// What became of a reference that was to be made.
+enum Link {
+    /// The owner has it.
+    Made,
+    /// Somebody was faster: the owner refers to another entity.
+    Taken(Uuid),
+}
+
+async fn linked(foreign: &ForeignField<'_>, owner: &Key, patch: &Patch<'_>) -> Result<Link, Failure> {
+    let taken = OnceLock::new();
+    let merge = |stored: &Document| match reference::id_in(stored, foreign.field) {
+        None => patch.apply(stored),
+        Some(other) => {
+            // Only the first one counts, and there is no second: the update ends here.
+            let _ = taken.set(other);
+            Err(Violations::new())
+        }
+    };
+    let updated = foreign.owners.update(owner, &merge).await;
+    match (taken.get(), updated) {
+        (Some(other), _) => Ok(Link::Taken(*other)),
+        (None, Ok(Some(_))) => Ok(Link::Made),
+        (None, Ok(None)) => Err(Failure::NotFound),
+        (None, Err(error)) => Err(error.into()),
     }
 }

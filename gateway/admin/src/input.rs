@@ -18,8 +18,11 @@ use crate::answer::Failure;
 use crate::query::MAX_ARGUMENTS;
 use crate::state::Limits;
 
+/// How many times the bound of a body is read of one that is refused.
+const DISCARDED: usize = 4;
+
 /// What a client sent.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Input {
     /// A JSON object; `{}` when there is no body.
     Json(Document),
@@ -105,15 +108,36 @@ impl MediaType {
 async fn collect(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes, Failure> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limits.body_bytes) {
+        discard(body, limits).await;
         return Err(Failure::BodyTooLarge);
     }
-    let reading = Limited::new(body, limits.body_bytes).collect();
+    let mut body = body;
+    let reading = Limited::new(&mut body, limits.body_bytes).collect();
     match timeout(limits.body_timeout, reading).await? {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Failure::BodyTooLarge),
+        Err(error) if error.is::<LengthLimitError>() => {
+            discard(body, limits).await;
+            Err(Failure::BodyTooLarge)
+        }
         // The client went away: nobody reads this answer.
         Err(_) => Err(Failure::BodyTimeout),
     }
+}
+
+/// Reads what is left of a body that is refused, and keeps none of it: a client that is still
+/// sending when the connection closes sees that instead of the answer. Within bounds, since it
+/// serves nobody else.
+async fn discard(mut body: Body, limits: &Limits) {
+    let mut left = limits.body_bytes.saturating_mul(DISCARDED);
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    let _ = timeout(limits.body_timeout, reading).await;
 }
 
 async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Failure> {

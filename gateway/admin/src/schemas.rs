@@ -1,16 +1,16 @@
 //! `/schemas/…`: the schemas as documents, and validation without a write (contract gateway.md §2.5).
 
 use serde_json::json;
+use tollgate_core::entity::Kind;
 
 use crate::answer::{Answer, Failure};
 use crate::draft;
 use crate::input::Input;
-use crate::resource::Entities;
 use crate::state::AdminState;
 
 /// `GET /schemas/{entity}`.
 pub(crate) fn entity(state: &AdminState, name: &str) -> Result<Answer, Failure> {
-    Ok(Answer::ok(&kind(state, name)?.kind().schema.publish()))
+    Ok(Answer::ok(&kind(state, name)?.schema.publish()))
 }
 
 /// `GET /schemas/plugins/{name}`.
@@ -26,6 +26,6 @@ pub(crate) fn validate(state: &AdminState, name: &str, input: Input) -> Result<A
     Ok(Answer::ok(&json!({ "message": "schema validation successful" })))
 }
 
-fn kind<'s>(state: &'s AdminState, name: &str) -> Result<&'s Entities, Failure> {
-    state.registry.collection(name).ok_or_else(|| Failure::NoEntityNamed(name.to_owned()))
+fn kind<'s>(state: &'s AdminState, name: &str) -> Result<&'s Kind, Failure> {
+    state.registry.kind(name).ok_or_else(|| Failure::NoEntityNamed(name.to_owned()))
 }

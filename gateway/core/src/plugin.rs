@@ -8,6 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::collection::Collection;
+use crate::entity::Kind;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::schema::Schema;
@@ -83,6 +84,12 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// The kinds of entity the plugin keeps, with their stores.
     fn collections(&self) -> Vec<Arc<dyn Collection>>;
+
+    /// The kinds that only the plugin itself writes: without paths in the Admin API, but with a
+    /// schema that it shows and validates by.
+    fn internal_kinds(&self) -> Vec<Kind> {
+        Vec::new()
+    }
 
     /// What the plugin's caches hold under a key of the Admin API's `/cache/{key}`
     /// (contract oauth2.md §5), without secrets.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::collection::Collection;
+use crate::entity::Kind;
 use crate::plugin::Plugin;
 
 /// Kinds and plugins by name. Built once in the composition root.
 #[derive(Clone, Default)]
 pub struct Registry {
     collections: BTreeMap<&'static str, Arc<dyn Collection>>,
+    internal_kinds: BTreeMap<&'static str, Kind>,
     plugins: BTreeMap<&'static str, Arc<dyn Plugin>>,
 }
 
@@ -29,12 +31,19 @@ impl Registry {
         for collection in plugin.collections() {
             self.add_collection(collection);
         }
+        self.internal_kinds.extend(plugin.internal_kinds().into_iter().map(|kind| (kind.name, kind)));
         self.plugins.insert(plugin.name(), plugin);
     }
 
     /// The store of a kind, by its name such as `routes`.
     pub fn collection(&self, kind: &str) -> Option<&Arc<dyn Collection>> {
         self.collections.get(kind)
+    }
+
+    /// A kind by its name, whether or not it has a store.
+    pub fn kind(&self, name: &str) -> Option<&Kind> {
+        let stored = self.collections.get(name).map(|collection| collection.kind());
+        stored.or_else(|| self.internal_kinds.get(name))
     }
 
     /// All kinds with their stores, in order of name.

@@ -51,15 +51,15 @@ pub(crate) struct Criteria {
 }
 
 /// The path criterion of one group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum PathCriterion {
     Absent,
-    Prefixes(Box<[Box<str>]>),
-    Regexes(Box<[Regex]>),
+    Prefixes(Arc<[Box<str>]>),
+    Regexes(Arc<[Regex]>),
 }
 
-/// A route, or one group of a split route, ready to be compared with requests.
-#[derive(Debug)]
+/// A route, or one group of a split route, ready to be compared with requests. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Matcher {
     pub(crate) common: Arc<Criteria>,
     pub(crate) path: PathCriterion,

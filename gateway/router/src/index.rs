@@ -19,12 +19,29 @@ pub(crate) type Rank = u32;
 /// A host with at most this many matchers is not worth hashing paths for.
 const FEW: usize = 4;
 
+/// A path prefix that a matcher is filed under: its length, what it ends in, and its hash.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FiledPrefix {
+    bytes: usize,
+    /// `None`: it is empty.
+    last: Option<u8>,
+    hash: u64,
+}
+
+impl FiledPrefix {
+    /// Of this text.
+    pub(crate) fn new(prefix: &str) -> Self {
+        let prefix = prefix.as_bytes();
+        Self { bytes: prefix.len(), last: prefix.last().copied(), hash: hash_of(prefix) }
+    }
+}
+
 /// Collects matchers, then becomes an [`Index`].
 #[derive(Debug, Default)]
-pub(crate) struct IndexBuilder {
-    exact: FastMap<Box<str>, PathsBuilder>,
-    suffixes: FastMap<Box<str>, PathsBuilder>,
-    prefixes: FastMap<Box<str>, PathsBuilder>,
+pub(crate) struct IndexBuilder<'h> {
+    exact: FastMap<&'h str, PathsBuilder>,
+    suffixes: FastMap<&'h str, PathsBuilder>,
+    prefixes: FastMap<&'h str, PathsBuilder>,
     any: PathsBuilder,
 }
 
@@ -39,12 +56,12 @@ pub(crate) struct Index {
 
 /// The matchers under one host, with the prefix each is filed under.
 #[derive(Debug, Default)]
-struct PathsBuilder(Vec<(Box<str>, Rank)>);
+struct PathsBuilder(SmallVec<[(FiledPrefix, Rank); 1]>);
 
 #[derive(Debug)]
 enum PathIndex {
     /// All of them, in order.
-    Few(Box<[Rank]>),
+    Few(Ranks),
     /// By the hash of the prefix, for each of the lengths that occur, ascending.
     Many { lengths: Box<[Length]>, filter: Filter, by_prefix: FastMap<u64, Ranks> },
 }
@@ -63,23 +80,28 @@ struct Length {
 #[derive(Debug)]
 struct Filter(Box<[u64]>);
 
-impl IndexBuilder {
-    /// Files a matcher under a host (`None`: any) and a path prefix.
-    pub(crate) fn insert(&mut self, host: Option<&NamePattern>, path_prefix: &str, rank: Rank) {
+impl<'h> IndexBuilder<'h> {
+    /// Has room for so many hosts.
+    pub(crate) fn with_hosts(count: usize) -> Self {
+        Self { exact: FastMap::with_capacity_and_hasher(count, Default::default()), ..Self::default() }
+    }
+
+    /// Files a matcher under a host (`None`: any) and a path prefix. Ranks come in ascending order.
+    pub(crate) fn insert(&mut self, host: Option<&'h NamePattern>, prefix: &FiledPrefix, rank: Rank) {
         let paths = match host {
-            Some(NamePattern::Exact(name)) => self.exact.entry(name.clone()).or_default(),
+            Some(NamePattern::Exact(name)) => self.exact.entry(name).or_default(),
             // Only labels are looked up; a wildcard that cuts one is tried for every host.
-            Some(NamePattern::Suffix(name)) if name.starts_with('.') => self.suffixes.entry(name.clone()).or_default(),
-            Some(NamePattern::Prefix(name)) if name.ends_with('.') => self.prefixes.entry(name.clone()).or_default(),
+            Some(NamePattern::Suffix(name)) if name.starts_with('.') => self.suffixes.entry(name).or_default(),
+            Some(NamePattern::Prefix(name)) if name.ends_with('.') => self.prefixes.entry(name).or_default(),
             Some(NamePattern::Suffix(_) | NamePattern::Prefix(_)) | None => &mut self.any,
         };
-        paths.0.push((path_prefix.into(), rank));
+        paths.0.push((*prefix, rank));
     }
 
     /// Ends the collecting.
     pub(crate) fn build(self) -> Index {
-        let finish = |map: FastMap<Box<str>, PathsBuilder>| {
-            map.into_iter().map(|(host, paths)| (host, paths.build())).collect::<FastMap<_, _>>()
+        let finish = |map: FastMap<&str, PathsBuilder>| {
+            map.into_iter().map(|(host, paths)| (host.into(), paths.build())).collect::<FastMap<_, _>>()
         };
         Index {
             exact: finish(self.exact),
@@ -92,21 +114,26 @@ impl IndexBuilder {
 
 impl PathsBuilder {
     fn build(self) -> PathIndex {
-        let mut ranks: Vec<Rank> = self.0.iter().map(|(_, rank)| *rank).collect();
-        ranks.sort_unstable();
-        ranks.dedup();
-        if ranks.len() <= FEW {
-            return PathIndex::Few(ranks.into());
+        let mut ranks = Ranks::new();
+        for (_, rank) in &self.0 {
+            if ranks.last() != Some(rank) {
+                ranks.push(*rank);
+            }
+            if ranks.len() > FEW {
+                return self.by_prefix();
+            }
         }
-        let lengths = Length::all_of(self.0.iter().map(|(prefix, _)| prefix.as_bytes()));
-        let mut by_prefix: FastMap<u64, Ranks> = FastMap::default();
+        PathIndex::Few(ranks)
+    }
+
+    fn by_prefix(self) -> PathIndex {
+        let lengths = Length::all_of(self.0.iter().map(|(prefix, _)| prefix));
+        let mut by_prefix: FastMap<u64, Ranks> = FastMap::with_capacity_and_hasher(self.0.len(), Default::default());
         for (prefix, rank) in self.0 {
-            by_prefix.entry(hash_of(prefix.as_bytes())).or_default().push(rank);
-        }
-        for ranks in by_prefix.values_mut() {
-            ranks.sort_unstable();
-            ranks.dedup();
-            ranks.shrink_to_fit();
+            let ranks = by_prefix.entry(prefix.hash).or_default();
+            if ranks.last() != Some(&rank) {
+                ranks.push(rank);
+            }
         }
         let filter = Filter::of(by_prefix.keys().copied());
         PathIndex::Many { lengths, filter, by_prefix }
@@ -115,11 +142,11 @@ impl PathsBuilder {
 
 impl Length {
     /// Those that occur, ascending.
-    fn all_of<'p>(prefixes: impl Iterator<Item = &'p [u8]>) -> Box<[Self]> {
+    fn all_of<'p>(prefixes: impl Iterator<Item = &'p FiledPrefix>) -> Box<[Self]> {
         let mut lengths: BTreeMap<usize, [bool; 256]> = BTreeMap::new();
         for prefix in prefixes {
-            let last = lengths.entry(prefix.len()).or_insert([prefix.is_empty(); 256]);
-            if let Some(seen) = prefix.last().and_then(|byte| last.get_mut(usize::from(*byte))) {
+            let last = lengths.entry(prefix.bytes).or_insert([prefix.bytes == 0; 256]);
+            if let Some(seen) = prefix.last.and_then(|byte| last.get_mut(usize::from(byte))) {
                 *seen = true;
             }
         }

@@ -26,6 +26,6 @@ mod sni;
 mod spec;
 
 pub use criteria::{MatchedPath, Query};
-pub use router::{CompileError, Match, Router};
+pub use router::{CompileError, CompiledRoute, Match, Router};
 pub use sni::CertificateNames;
 pub use spec::RouteSpec;

@@ -1,5 +1,6 @@
 //! The compiled table of routes.
 
+use std::borrow::Borrow;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use uuid::Uuid;
 use crate::criteria::{Criteria, MatchedPath, Matcher, PathCriterion, Query, without_final_dot};
 use crate::header::HeaderCriterion;
 use crate::host::{HostPattern, NamePattern};
-use crate::index::{Index, IndexBuilder, Rank, literal_prefix};
+use crate::index::{FiledPrefix, Index, IndexBuilder, Rank, literal_prefix};
 use crate::priority::{PathGroup, Priority, group_paths};
 use crate::spec::RouteSpec;
 
@@ -71,43 +72,79 @@ struct Entry {
     value: usize,
 }
 
-/// A matcher on its way into the table, with the path prefixes to file it under.
-struct Draft {
+/// A route with its criteria compiled. Regexes are what makes compiling slow, so a route that has
+/// not changed is compiled once and handed to every router that it is part of.
+#[derive(Debug)]
+pub struct CompiledRoute {
+    id: Uuid,
+    /// One, or one for each group of its paths; none for a route that matches no HTTP request.
+    groups: Box<[CompiledGroup]>,
+}
+
+/// A matcher with its place and the path prefixes to file it under.
+#[derive(Debug)]
+struct CompiledGroup {
     priority: Priority,
-    entry: Entry,
-    prefixes: Vec<String>,
+    matcher: Matcher,
+    prefixes: Box<[FiledPrefix]>,
+}
+
+impl CompiledRoute {
+    /// Compiles a route. One that cannot match an HTTP request (stream protocols, no criteria)
+    /// compiles to a route that is passed over.
+    ///
+    /// # Errors
+    /// The first regex that does not compile.
+    pub fn compile(spec: &RouteSpec) -> Result<Self, CompileError> {
+        let groups = if spec.can_match() { compile_groups(spec)? } else { Vec::new() };
+        Ok(Self { id: spec.id, groups: groups.into() })
+    }
 }
 
 impl<T> Router<T> {
-    /// Compiles routes, each with what it leads to. Routes that cannot match an HTTP request
-    /// (stream protocols, no criteria) are passed over.
+    /// Compiles routes, each with what it leads to.
     ///
     /// # Errors
     /// The first regex that does not compile, with its route.
     pub fn compile(routes: impl IntoIterator<Item = (RouteSpec, T)>) -> Result<Self, CompileError> {
-        let mut values = Vec::new();
-        let mut drafts = Vec::new();
-        for (spec, value) in routes {
-            if spec.can_match() {
-                draft(&spec, values.len(), &mut drafts)?;
-            }
-            values.push((spec.id, value));
-        }
-        drafts.sort_by_key(|draft: &Draft| Reverse(draft.priority));
+        let routes = routes.into_iter().map(|(spec, value)| Ok((CompiledRoute::compile(&spec)?, value)));
+        Self::of_compiled(routes.collect::<Result<Vec<_>, CompileError>>()?)
+    }
 
-        let mut index = IndexBuilder::default();
-        for (rank, draft) in drafts.iter().enumerate() {
+    /// The router of compiled routes, each with what it leads to.
+    ///
+    /// # Errors
+    /// [`CompileError::TooMany`].
+    pub fn of_compiled<R>(routes: impl IntoIterator<Item = (R, T)>) -> Result<Self, CompileError>
+    where
+        R: Borrow<CompiledRoute>,
+    {
+        let (routes, values): (Vec<R>, Vec<T>) = routes.into_iter().unzip();
+        let routes: Vec<&CompiledRoute> = routes.iter().map(Borrow::borrow).collect();
+        let mut groups: Vec<(usize, &CompiledGroup)> = routes
+            .iter()
+            .enumerate()
+            .flat_map(|(value, route)| route.groups.iter().map(move |group| (value, group)))
+            .collect();
+        groups.sort_unstable_by_key(|(_, group)| Reverse(group.priority));
+
+        let hosts = groups.iter().map(|(_, group)| group.matcher.common.hosts.len()).sum();
+        let mut index = IndexBuilder::with_hosts(hosts);
+        for (rank, (_, group)) in groups.iter().enumerate() {
             let rank = Rank::try_from(rank).map_err(|_| CompileError::TooMany)?;
-            let hosts = &draft.entry.matcher.common.hosts;
-            for prefix in &draft.prefixes {
+            let hosts = &group.matcher.common.hosts;
+            for prefix in &group.prefixes {
                 if hosts.is_empty() {
                     index.insert(None, prefix, rank);
                 }
                 hosts.iter().for_each(|host| index.insert(Some(&host.name), prefix, rank));
             }
         }
-        let entries = drafts.into_iter().map(|draft| draft.entry).collect();
-        Ok(Self { entries, values: values.into(), index: index.build() })
+        let index = index.build();
+        let entries = groups.iter().map(|(value, group)| Entry { matcher: group.matcher.clone(), value: *value });
+        let entries = entries.collect();
+        let values = routes.iter().map(|route| route.id).zip(values).collect();
+        Ok(Self { entries, values, index })
     }
 
     /// The route of a request: of those that match, the first in priority order.
@@ -137,22 +174,21 @@ impl<T> Router<T> {
 }
 
 /// Makes a route's matchers: one, or one for each group of its paths.
-fn draft(spec: &RouteSpec, value: usize, drafts: &mut Vec<Draft>) -> Result<(), CompileError> {
+fn compile_groups(spec: &RouteSpec) -> Result<Vec<CompiledGroup>, CompileError> {
     let common = Arc::new(criteria(spec)?);
     let groups = group_paths(&spec.paths);
-    for (nth, group) in groups.iter().enumerate() {
+    let compiled = groups.iter().enumerate().map(|(nth, group)| {
         let matcher = Matcher { common: Arc::clone(&common), path: path_criterion(spec.id, group)? };
-        drafts.push(Draft {
-            priority: Priority::of(spec, group, nth + 1, groups.len()),
-            entry: Entry { matcher, value },
-            prefixes: match group {
-                PathGroup::Absent => vec![String::new()],
-                PathGroup::Prefixes(prefixes) => prefixes.iter().map(ToString::to_string).collect(),
-                PathGroup::Regexes(patterns) => patterns.iter().map(|pattern| literal_prefix(pattern)).collect(),
-            },
-        });
-    }
-    Ok(())
+        let prefixes = match group {
+            PathGroup::Absent => [FiledPrefix::new("")].into(),
+            PathGroup::Prefixes(prefixes) => prefixes.iter().map(|prefix| FiledPrefix::new(prefix)).collect(),
+            PathGroup::Regexes(patterns) => {
+                patterns.iter().map(|pattern| FiledPrefix::new(&literal_prefix(pattern))).collect()
+            }
+        };
+        Ok(CompiledGroup { priority: Priority::of(spec, group, nth + 1, groups.len()), matcher, prefixes })
+    });
+    compiled.collect()
 }
 
 fn criteria(spec: &RouteSpec) -> Result<Criteria, CompileError> {

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod configuration;
 pub mod log;
+mod mirror;
 pub mod node;
 pub mod plugin_choice;
 pub mod proxy;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tollgate_core::plugin::Handler;
 use tollgate_core::request::Target;
 use tollgate_router::path::Strip;
-use tollgate_router::{CompileError, RouteSpec, Router};
+use tollgate_router::{CompileError, CompiledRoute, RouteSpec, Router};
 use uuid::Uuid;
 
 use crate::telemetry::route_metrics::RouteMetrics;
@@ -141,6 +141,11 @@ impl Snapshot {
     /// Compiles the routes.
     pub fn compile(routes: impl IntoIterator<Item = (RouteSpec, Arc<RouteEntry>)>) -> Result<Self, CompileError> {
         Ok(Self { router: Router::compile(routes)? })
+    }
+
+    /// Arranges routes that are compiled.
+    pub fn of_compiled(routes: Vec<(Arc<CompiledRoute>, Arc<RouteEntry>)>) -> Result<Self, CompileError> {
+        Ok(Self { router: Router::of_compiled(routes)? })
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tollgate_core::clock::Clock;
 use tollgate_core::collection::Collection;
+use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
 use tollgate_core::plugin::{Access, Handler, Instance, Plugin, PluginError};
 use tollgate_core::random::Random;
@@ -22,7 +23,7 @@ use crate::client_secret::SecretVerifier;
 use crate::config::{self, Config};
 use crate::credentials::CachedCredentials;
 use crate::endpoint::{AuthorizationServer, Endpoint};
-use crate::entity::credential;
+use crate::entity::{authorization_code, credential};
 use crate::facts::Directory;
 use crate::guard::{self, Guard, Post, Reach, Rules};
 use crate::listener::{FeedTrust, Listener};
@@ -188,6 +189,10 @@ impl Plugin for OAuth2 {
 
     fn collections(&self) -> Vec<Arc<dyn Collection>> {
         self.collections.clone()
+    }
+
+    fn internal_kinds(&self) -> Vec<Kind> {
+        vec![authorization_code::kind()]
     }
 
     fn cached(&self, key: &str) -> Option<Value> {

@@ -199,3 +199,37 @@ async fn ttl_is_taken_beside_the_fields_of_kinds_that_expire() {
     assert_eq!(admin.delete("/consumers/bob/guard/c").await.0, 204);
     assert_eq!(admin.delete("/consumers/bob/guard/c").await, not_found());
 }
+
+#[tokio::test]
+async fn a_list_of_ids_names_entities_that_exist() {
+    let admin = Admin::new();
+    let id = "00000000-0000-4000-8000-00000000000a";
+    let service = json!({ "url": "https://a.test", "ca_certificates": [id] });
+    let (status, body) = admin.json("POST", "/services", service).await;
+    assert_eq!(status, 400);
+    let text = format!("the foreign key '{{id=\"{id}\"}}' does not reference an existing 'ca_certificates' entity.");
+    let expected = json!({
+        "code": 4, "name": "foreign key violation", "message": text, "fields": { "ca_certificates": { "id": id } },
+    });
+    assert_eq!(body, expected);
+    let (status, _) = admin.json("POST", "/services", json!({ "url": "https://a.test", "ca_certificates": [] })).await;
+    assert_eq!(status, 201);
+}
+
+#[tokio::test]
+async fn what_cannot_be_referred_to_is_not_created_behind_a_foreign_field() {
+    let admin = Admin::new();
+    let plugin = admin.made("/plugins", json!({ "name": "guard" })).await;
+    let (status, body) = admin.json("PUT", &format!("/plugins/{plugin}/consumer"), json!({ "username": "bob" })).await;
+    assert_eq!((status, &body["fields"]), (400, &json!({ "consumer": "value must be null" })));
+    assert_eq!(admin.get("/consumers").await, (200, json!({ "data": [], "next": null })));
+    let route = admin.made("/routes", json!({ "paths": ["/a"] })).await;
+    let path = format!("/routes/{route}/service");
+    let (one, other) = tokio::join!(
+        admin.json("PUT", &path, json!({ "name": "one", "host": "a.test" })),
+        admin.json("PUT", &path, json!({ "name": "other", "host": "a.test" })),
+    );
+    assert_eq!((one.0, other.0), (200, 200));
+    let (_, services) = admin.get("/services").await;
+    assert_eq!(services["data"].as_array().map(Vec::len), Some(1), "{services}");
+}

@@ -80,6 +80,14 @@ impl MemoryCollection {
                 return Err(DaoError::ForeignMissing { field: field.name, target, id: parent });
             }
         }
+        for (field, target) in self.kind.schema.fields.iter().filter_map(|field| Some((field.name, field.ids_of?))) {
+            let ids = document.get(field).and_then(Value::as_array).into_iter().flatten();
+            for id in ids.filter_map(|id| Uuid::parse_str(id.as_str()?).ok()) {
+                if !rows.get(target).is_some_and(|rows| rows.contains_key(&id)) {
+                    return Err(DaoError::ForeignMissing { field, target, id });
+                }
+            }
+        }
         for field in self.kind.unique_fields() {
             let Some(Value::String(value)) = document.get(field.name) else { continue };
             let holder = self.locate(rows, &Key::Unique { field: field.name, value: value.clone() });

@@ -57,6 +57,11 @@ impl Plugin for Guard {
         vec![self.credentials.clone()]
     }
 
+    fn internal_kinds(&self) -> Vec<Kind> {
+        let schema = Schema::new(vec![Field::string("code").required()]);
+        vec![Kind { name: "guard_codes", admin: false, schema, ..credential_kind() }]
+    }
+
     fn cached(&self, key: &str) -> Option<Value> {
         self.cached.lock().unwrap().clone().filter(|_| key == "guard:1")
     }

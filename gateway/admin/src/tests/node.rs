@@ -54,6 +54,18 @@ async fn schemas_are_published_and_validate_without_a_write() {
 }
 
 #[tokio::test]
+async fn kinds_without_paths_have_a_schema_all_the_same() {
+    let admin = Admin::new();
+    assert_eq!(admin.get("/guard_codes").await, not_found());
+    let (status, schema) = admin.get("/schemas/guard_codes").await;
+    assert_eq!((status, &schema["fields"][0]["code"]["required"]), (200, &json!(true)));
+    let (status, body) = admin.json("POST", "/schemas/guard_codes/validate", json!({})).await;
+    assert_eq!((status, &body["fields"]), (400, &json!({ "code": "required field missing" })));
+    let valid = (200, json!({ "message": "schema validation successful" }));
+    assert_eq!(admin.json("POST", "/schemas/guard_codes/validate", json!({ "code": "c" })).await, valid);
+}
+
+#[tokio::test]
 async fn the_catalogue_is_sorted_and_every_entry_is_served() {
     let admin = Admin::new();
     let (_, body) = admin.get("/endpoints").await;

@@ -1,5 +1,6 @@
 //! Contract gateway.md §1.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -157,6 +158,21 @@ async fn a_body_over_the_bound_is_413() {
     let admin = Admin::with_limits(Limits { body_bytes: 16, ..Limits::default() });
     let seen = admin.typed("POST", "/services", "application/json", "{\"host\":\"longer.than.that\"}").await;
     assert_eq!(seen.answer(), (413, json!({ "message": "Payload too large" })));
+}
+
+#[tokio::test]
+async fn a_body_over_the_bound_is_read_before_it_is_refused() {
+    let admin = Admin::with_limits(Limits { body_bytes: 16, ..Limits::default() });
+    let read = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&read);
+    let part = move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"12345678"))
+    };
+    let parts = futures::stream::iter((0..5).map(part));
+    let request = Request::builder().method("POST").uri("/services").header("content-type", "application/json");
+    let seen = admin.send(request.header("content-length", 40).body(Body::from_stream(parts)).unwrap()).await;
+    assert_eq!((seen.status.as_u16(), read.load(Ordering::Relaxed)), (413, 5));
 }
 
 #[tokio::test]

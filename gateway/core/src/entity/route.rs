@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::collection::Document;
 use crate::entity::view::{View, text};
 use crate::entity::{Kind, Nature, Protocol, ReadError, field, host, path_rule, protocol};
-use crate::schema::{Branch, EntityCheck, Field, Forbidden, OnDelete, Rule, Schema};
+use crate::schema::{Branch, EntityCheck, Field, Forbidden, OnDelete, Rule, Schema, Violations};
 
 const NAME: &str = "routes";
 const GRPC: &[&str] = &["grpc", "grpcs"];
@@ -37,7 +37,18 @@ fn schema() -> Schema {
     for forbidden in forbidden() {
         schema = schema.entity_check(forbidden);
     }
-    schema
+    let sources = json!({"custom_entity_check": {"field_sources": ["headers"]}});
+    schema.check(sources, header_expressions)
+}
+
+/// Header values that begin with `~*` are regular expressions, which must compile in the router.
+fn header_expressions(route: &Map<String, Value>, found: &mut Violations) {
+    let headers = route.get("headers").and_then(Value::as_object).into_iter().flat_map(Map::values);
+    let values = headers.filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+    let mut expressions = values.filter_map(|value| value.strip_prefix("~*"));
+    if let Some(fault) = expressions.find_map(|expression| path_rule::compiles(expression).err()) {
+        found.entity(format!("Router Expression failed validation: {fault}"));
+    }
 }
 
 fn fields() -> Vec<Field> {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::clock::ManualClock;
 use crate::random::SystemRandom;
-use crate::schema::{Makers, Violations};
+use crate::schema::Makers;
 use proptest::prelude::*;
 
 fn insert(input: &Value) -> Result<Document, Violations> {
@@ -167,4 +167,13 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn header_expressions_must_compile() {
+    let route = |value: &str| json!({"headers": {"x-version": ["v1", value]}});
+    assert!(insert(&route("~*^v[0-9]+$")).is_ok());
+    assert!(insert(&route("(")).is_ok());
+    let text = "Router Expression failed validation: invalid regex: '(' (unclosed group)";
+    assert_eq!(faults(&route("~*(")), json!({"@entity": [text]}));
 }

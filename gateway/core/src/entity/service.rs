@@ -47,7 +47,7 @@ fn schema() -> Schema {
         Field::foreign("client_certificate", "certificates", OnDelete::Restrict),
         Field::new("tls_verify", crate::schema::Type::Boolean),
         Field::integer("tls_verify_depth").between(0, 64),
-        Field::array("ca_certificates", Field::string("").rule(Rule::Uuid)),
+        Field::ids_of("ca_certificates", "ca_certificates"),
         Field::boolean("enabled", true),
     ];
     let without_path = Rule::OneOf(vec!["tcp", "tls", "udp", "grpc", "grpcs"]);

@@ -102,6 +102,8 @@ pub struct Field {
     pub sensitive: bool,
     /// Whether `/schemas` leaves it out, such as the `ttl` of rows that may expire.
     pub unlisted: bool,
+    /// The kind whose ids the list holds; its entities must exist, and go only after this one.
+    pub ids_of: Option<&'static str>,
     /// What else is asked of it.
     pub rules: Vec<Rule>,
 }
@@ -119,6 +121,7 @@ impl Field {
             empty_allowed: false,
             sensitive: false,
             unlisted: false,
+            ids_of: None,
             rules: Vec::new(),
         }
     }
@@ -232,6 +235,11 @@ impl Field {
     pub fn unlisted(mut self) -> Self {
         self.unlisted = true;
         self
+    }
+
+    /// A list of the ids of entities of kind `target`, which must exist.
+    pub fn ids_of(name: &'static str, target: &'static str) -> Self {
+        Self { ids_of: Some(target), ..Self::array(name, Self::string("").rule(Rule::Uuid)) }
     }
 
     /// Accepts the empty string.

@@ -11,7 +11,7 @@ use crate::snapshot::{Protocols, RouteEntry};
 pub(crate) struct Arrival<'r> {
     /// `https` or `http`, as a trusted peer or the connection says.
     pub(crate) scheme: &'r str,
-    /// The host as a trusted peer or the client says, lower-case, without port.
+    /// The host as a trusted peer or the client says, without port.
     pub(crate) host: &'r str,
     /// Path and query as received.
     pub(crate) target: &'r str,
@@ -47,7 +47,7 @@ fn to_https(status: StatusCode, arrival: &Arrival<'_>) -> Reply {
     if !status.is_redirection() {
         return upgrade();
     }
-    match HeaderValue::try_from(format!("https://{}{}", arrival.host, arrival.target)) {
+    match HeaderValue::try_from(format!("https://{}{}", arrival.host.to_ascii_lowercase(), arrival.target)) {
         Ok(location) => {
             Reply { status, headers: vec![(LOCATION, location)], body: Body::Empty, reason: "https_required" }
         }
@@ -57,22 +57,15 @@ fn to_https(status: StatusCode, arrival: &Arrival<'_>) -> Reply {
 
 fn refuse_grpc(protocols: Protocols, arrival: &Arrival<'_>) -> Option<Reply> {
     let content_type = arrival.headers.get(CONTENT_TYPE);
-    let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    let other_type = || {
+    if !content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
         let message = "Non-gRPC request matched gRPC route";
-        Reply::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_grpc", message)
-    };
-    if content_type.is_some() && !is_grpc {
-        return Some(other_type());
+        return Some(Reply::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_grpc", message));
     }
     if !arrival.http2 {
         let reply = Reply::message(StatusCode::UPGRADE_REQUIRED, "http2_required", "Please use HTTP2 protocol")
             .with_header(CONNECTION, HeaderValue::from_static("Upgrade"))
             .with_header(UPGRADE, HeaderValue::from_static("HTTP/2"));
         return Some(reply);
-    }
-    if !is_grpc {
-        return Some(other_type());
     }
     (protocols == Protocols::GrpcsOnly && arrival.scheme != "https").then(grpcs_required)
 }
@@ -117,7 +110,7 @@ mod tests {
     fn arrive(route: &RouteEntry, scheme: &str, http2: bool, content_type: Option<&'static str>) -> Option<Reply> {
         let mut headers = HeaderMap::new();
         headers.extend(content_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value))));
-        refuse(route, &Arrival { scheme, host: "a.test", target: "/x?y=1", http2, headers: &headers })
+        refuse(route, &Arrival { scheme, host: "A.test", target: "/x?y=1", http2, headers: &headers })
     }
 
     #[test]
@@ -142,6 +135,8 @@ mod tests {
         let grpc = route(&["grpc", "grpcs"], 426);
         let reason = |reply: Option<Reply>| reply.map(|reply| reply.reason);
         assert_eq!(reason(arrive(&grpc, "http", false, Some("text/plain"))), Some("not_grpc"));
+        assert_eq!(reason(arrive(&grpc, "http", false, None)), Some("not_grpc"));
+        assert_eq!(reason(arrive(&grpc, "http", true, None)), Some("not_grpc"));
         assert_eq!(reason(arrive(&grpc, "http", false, Some("application/grpc"))), Some("http2_required"));
         assert_eq!(reason(arrive(&grpc, "http", true, Some("application/grpc+proto"))), None);
         let secure = route(&["grpcs"], 426);

@@ -65,7 +65,9 @@ pub(super) fn upstream_request_filter(
     match route.upstream_host {
         UpstreamHost::Service => upstream.set(HOST, proxied.service.host_header.clone()),
         UpstreamHost::Client if !client.headers.contains_key(HOST) => {
-            upstream.set(HOST, host(client).and_then(|host| host.parse().ok()).unwrap_or(HeaderValue::from_static("")));
+            // An HTTP/1.0 client need not say any: then there is none to preserve.
+            let asked = host(client).and_then(|host| host.parse().ok());
+            upstream.set(HOST, asked.unwrap_or_else(|| proxied.service.host_header.clone()));
         }
         UpstreamHost::Client => {}
     }

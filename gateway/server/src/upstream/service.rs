@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamRequestPolicy, PeerOptions};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use super::addresses::{self, Addresses};
@@ -53,16 +53,28 @@ pub struct ServiceSpec {
     pub port: u16,
     /// Put in front of the path.
     pub path: Option<String>,
-    /// Attempts after the first.
+    /// Attempts after the first; 5 when null.
+    #[serde(deserialize_with = "retries")]
     pub retries: u32,
-    /// Milliseconds.
+    /// Milliseconds; a minute when null, as the other two.
+    #[serde(deserialize_with = "timeout")]
     pub connect_timeout: u64,
     /// Milliseconds between two writes.
+    #[serde(deserialize_with = "timeout")]
     pub write_timeout: u64,
     /// Milliseconds between two reads.
+    #[serde(deserialize_with = "timeout")]
     pub read_timeout: u64,
     /// `None`: as the gateway's default says.
     pub tls_verify: Option<bool>,
+}
+
+fn retries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(5))
+}
+
+fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(60_000))
 }
 
 /// The host cannot stand in a `Host` header.

@@ -1,5 +1,7 @@
 //! An entity as its rows: the document, and beside it what identifies, connects and labels it.
 
+use std::borrow::Cow;
+
 use openssl::sha::sha256;
 use serde_json::Value;
 use tollgate_core::collection::Document;
@@ -33,16 +35,26 @@ pub(crate) struct UniqueKey {
     pub(crate) value: String,
 }
 
-/// A foreign field that is set.
+/// A foreign field that is set, or one id of a list of ids.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) field: &'static str,
+    /// The place in a list, from 1.
+    pub(crate) position: Option<usize>,
     pub(crate) target: &'static str,
     pub(crate) id: Uuid,
     pub(crate) on_delete: OnDelete,
 }
 
 impl Reference {
+    /// The field as the table names it: each id of a list has a row of its own.
+    pub(crate) fn column(&self) -> Cow<'static, str> {
+        match self.position {
+            None => self.field.into(),
+            Some(position) => format!("{}.{position}", self.field).into(),
+        }
+    }
+
     /// The word in the table.
     pub(crate) fn on_delete(&self) -> &'static str {
         match self.on_delete {
@@ -130,13 +142,23 @@ fn foreign_id(value: &Value) -> Option<&Value> {
 }
 
 fn references(kind: &Kind, document: &Document) -> Vec<Reference> {
-    let set = kind.schema.fields.iter().filter_map(|field| {
-        let Type::Foreign { target, on_delete } = field.ty else { return None };
-        let id = document.get(field.name).and_then(foreign_id).and_then(Value::as_str)?;
-        let id = Uuid::parse_str(id).ok()?;
-        Some(Reference { field: field.name, target, id, on_delete })
-    });
-    set.collect()
+    let id = |value: &Value| Uuid::parse_str(value.as_str()?).ok();
+    let mut references = Vec::new();
+    for field in &kind.schema.fields {
+        let value = document.get(field.name);
+        if let Type::Foreign { target, on_delete } = field.ty {
+            let id = value.and_then(foreign_id).and_then(id);
+            references.extend(id.map(|id| Reference { field: field.name, position: None, target, id, on_delete }));
+        }
+        if let Some(target) = field.ids_of {
+            let ids = value.and_then(Value::as_array).into_iter().flatten().enumerate();
+            references.extend(ids.filter_map(|(position, value)| {
+                let (position, on_delete) = (Some(position + 1), OnDelete::Restrict);
+                Some(Reference { field: field.name, position, target, id: id(value)?, on_delete })
+            }));
+        }
+    }
+    references
 }
 
 fn tags(document: &Document) -> Vec<String> {
@@ -188,8 +210,20 @@ mod tests {
         let service = Uuid::from_u128(7);
         let stored = stored(&json!({"id": Uuid::nil(), "name": "cors", "service": {"id": service}}));
         assert_eq!(stored.keys[0].value, format!(r#"["cors","{service}"]"#));
-        let reference = Reference { field: "service", target: "services", id: service, on_delete: OnDelete::Cascade };
+        let on_delete = OnDelete::Cascade;
+        let reference = Reference { field: "service", position: None, target: "services", id: service, on_delete };
         assert_eq!(stored.references, [reference]);
+    }
+
+    #[test]
+    fn each_id_of_a_list_is_a_reference() {
+        let ids = [Uuid::from_u128(7), Uuid::from_u128(8)];
+        let kind = Kind { schema: Schema::new(vec![Field::ids_of("authorities", "certificates")]), ..kind() };
+        let document = json!({"id": Uuid::nil(), "authorities": ids});
+        let stored = Stored::from_document(&kind, document.as_object().unwrap()).unwrap();
+        let rows: Vec<_> = stored.references.iter().map(|row| (row.column(), row.target, row.id)).collect();
+        let expected = ids.iter().zip(["authorities.1", "authorities.2"]);
+        assert_eq!(rows, expected.map(|(id, column)| (column.into(), "certificates", *id)).collect::<Vec<_>>());
     }
 
     #[test]

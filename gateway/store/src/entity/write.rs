@@ -224,7 +224,8 @@ async fn attach(session: &mut dyn Session, kind: &Kind, stored: &Stored) -> Resu
         }
     }
     for reference in &stored.references {
-        let (field, target) = (Parameter::Text(reference.field), Parameter::Text(reference.target));
+        let column = reference.column();
+        let (field, target) = (Parameter::Text(&column), Parameter::Text(reference.target));
         let values = [name, id, field, target, Parameter::Uuid(reference.id), Parameter::Text(reference.on_delete())];
         session.execute(&INSERT_REFERENCE, &values).await.map_err(|failure| match failure {
             Failure::ForeignKey(_) => {

@@ -50,6 +50,7 @@ on_both!(
     an_update_may_be_refused_like_an_insert,
     deleting_twice_says_that_there_was_nothing,
     a_restricting_reference_forbids_the_deletion,
+    the_ids_of_a_list_must_exist_and_forbid_the_deletion,
     a_deletion_cascades_through_all_levels,
     a_deleted_entity_frees_its_name_and_tags,
     pages_are_in_order_of_id_and_complete,
@@ -242,6 +243,19 @@ async fn a_restricting_reference_forbids_the_deletion(f: Fixture) {
     assert_eq!(f.services.find(&key(&service)).await.unwrap(), Some(service.clone()));
     f.routes.update(&key(&route), &set("service", Value::Null)).await.unwrap();
     assert!(f.services.delete(&key(&service)).await.unwrap());
+}
+
+async fn the_ids_of_a_list_must_exist_and_forbid_the_deletion(f: Fixture) {
+    let (one, other) = (add(&f.services, json!({})).await, add(&f.services, json!({})).await);
+    let absent = Uuid::from_u128(7);
+    let dangling = document(json!({"mirrors": [one["id"], absent]}));
+    let error = f.routes.insert(dangling).await.unwrap_err();
+    assert!(matches!(error, DaoError::ForeignMissing { field: "mirrors", target: "services", id } if id == absent));
+    let route = add(&f.routes, json!({"mirrors": [one["id"], other["id"]]})).await;
+    let error = f.services.delete(&key(&other)).await.unwrap_err();
+    assert!(matches!(error, DaoError::Referenced { by: "routes", target: "services" }));
+    f.routes.update(&key(&route), &set("mirrors", json!([one["id"], one["id"]]))).await.unwrap();
+    assert!(f.services.delete(&key(&other)).await.unwrap());
 }
 
 async fn a_deletion_cascades_through_all_levels(f: Fixture) {

@@ -43,7 +43,15 @@ pub(super) fn kinds() -> [Kind; 4] {
     let named = || Field::string("name").unique();
     [
         kind("services", &[], vec![named(), Field::string("path")]),
-        kind("routes", &[], vec![named(), Field::foreign("service", "services", OnDelete::Restrict)]),
+        kind(
+            "routes",
+            &[],
+            vec![
+                named(),
+                Field::foreign("service", "services", OnDelete::Restrict),
+                Field::ids_of("mirrors", "services"),
+            ],
+        ),
         kind(
             "plugins",
             &["name", "service"],

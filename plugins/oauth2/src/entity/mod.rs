@@ -1,4 +1,5 @@
 //! The kinds of entity the plugin keeps.
 
+pub mod authorization_code;
 pub mod credential;
 pub mod token;

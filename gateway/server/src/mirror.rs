@@ -1,0 +1,284 @@
+//! The configuration entities as this node has read them, each with what was compiled from it.
+//!
+//! Invariant: what has not changed is not compiled again. A route's regexes are compiled when the
+//! route changes, its entry when the route, its service or any plugin does; a new snapshot only
+//! arranges them. So a write costs what it changes, and sorting.
+//!
+//! A stored route that does not compile matches nothing and is said so in the log: writes refuse
+//! such routes, so it is damaged, and must not keep every other change from coming into force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tollgate_core::collection::Document;
+use tollgate_core::plugin::{Handler, Instance};
+use tollgate_core::registry::Registry;
+use tollgate_router::{CompileError, CompiledRoute, RouteSpec};
+use uuid::Uuid;
+
+use crate::plugin_choice::{PluginChoice, reference};
+use crate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::route_metrics::Labels;
+use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
+
+/// A kind that is mirrored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mirrored {
+    /// `services`
+    Service,
+    /// `routes`
+    Route,
+    /// `plugins`
+    Plugin,
+}
+
+impl Mirrored {
+    /// All kinds.
+    pub(crate) const ALL: [Self; 3] = [Self::Service, Self::Route, Self::Plugin];
+
+    /// The kind's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Service => "services",
+            Self::Route => "routes",
+            Self::Plugin => "plugins",
+        }
+    }
+
+    /// The kind of that name.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What plugins and services are compiled with.
+pub(crate) struct Compiler {
+    pub(crate) registry: Registry,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) verification: Verification,
+}
+
+/// The entities, and what was compiled from them.
+#[derive(Default)]
+pub(crate) struct Mirror {
+    services: BTreeMap<Uuid, Service>,
+    plugins: BTreeMap<Uuid, Plugin>,
+    routes: BTreeMap<Uuid, Route>,
+    choice: PluginChoice,
+    changed: Changed,
+}
+
+/// What the last snapshot does not show yet.
+#[derive(Debug, Default)]
+struct Changed {
+    services: BTreeSet<Uuid>,
+    plugins: bool,
+    /// A route came, went, or has other values.
+    routes: bool,
+}
+
+struct Service {
+    /// The name, or else the host.
+    label: String,
+    /// `None`: requests are not proxied to it.
+    entry: Option<Arc<ServiceEntry>>,
+}
+
+struct Plugin {
+    document: Arc<Document>,
+    /// `None`: it does not compile, and routes that need it are refused.
+    link: Option<ChainLink>,
+}
+
+/// A compiled plugin instance with its place in chains.
+#[derive(Clone)]
+struct ChainLink {
+    name: &'static str,
+    priority: i32,
+    handler: Arc<dyn Handler>,
+}
+
+struct Route {
+    matcher: Arc<CompiledRoute>,
+    fields: RouteFields,
+    service: Option<Uuid>,
+    /// `None`: something it depends on has changed.
+    entry: Option<Arc<RouteEntry>>,
+}
+
+impl Mirror {
+    /// Takes in an entity as it is now; `None`: it is gone.
+    pub(crate) fn set(&mut self, compiler: &Compiler, kind: Mirrored, id: Uuid, document: Option<Document>) {
+        match kind {
+            Mirrored::Service => {
+                put(&mut self.services, id, document.map(|document| compiler.service(&document)));
+                self.changed.services.insert(id);
+            }
+            Mirrored::Plugin => {
+                put(&mut self.plugins, id, document.map(|document| compiler.plugin(document)));
+                self.changed.plugins = true;
+            }
+            Mirrored::Route => {
+                put(&mut self.routes, id, document.and_then(|document| compiler.route(&document)));
+                self.changed.routes = true;
+            }
+        }
+    }
+
+    /// Has the next snapshot be made whatever has changed.
+    pub(crate) fn set_all_changed(&mut self) {
+        self.changed.routes = true;
+    }
+
+    /// The snapshot that shows everything. `None`: the last one does.
+    ///
+    /// # Errors
+    /// There are too many routes.
+    pub(crate) fn snapshot(&mut self, compiler: &Compiler) -> Result<Option<Snapshot>, CompileError> {
+        if self.changed.plugins {
+            self.choice = PluginChoice::new(self.plugins.values().map(|plugin| &plugin.document));
+        }
+        for route in self.routes.values_mut() {
+            let service_changed = route.service.is_some_and(|id| self.changed.services.contains(&id));
+            if self.changed.plugins || service_changed {
+                route.entry = None;
+                self.changed.routes = true;
+            }
+        }
+        if !self.changed.routes {
+            self.changed = Changed::default();
+            return Ok(None);
+        }
+        let mut routes = Vec::with_capacity(self.routes.len());
+        for route in self.routes.values_mut() {
+            let make = || Arc::new(entry(compiler, &self.choice, &self.plugins, &self.services, route));
+            let entry = route.entry.clone().unwrap_or_else(make);
+            route.entry = Some(Arc::clone(&entry));
+            routes.push((Arc::clone(&route.matcher), entry));
+        }
+        let snapshot = Snapshot::of_compiled(routes)?;
+        self.changed = Changed::default();
+        Ok(Some(snapshot))
+    }
+}
+
+impl Compiler {
+    fn service(&self, document: &Document) -> Service {
+        let text = |field: &str| document.get(field).and_then(Value::as_str);
+        let label = text("name").or_else(|| text("host")).unwrap_or_default().to_owned();
+        // A disabled service is as good as none (contract gateway.md §5).
+        let enabled = document.get("enabled") != Some(&Value::Bool(false));
+        let spec = read::<ServiceSpec>("services", document).filter(|_| enabled);
+        let entry = spec.and_then(|spec| match ServiceEntry::new(&spec, self.verification) {
+            Ok(entry) => Some(Arc::new(entry)),
+            Err(error) => {
+                tracing::error!(service = %spec.id, %error, "service cannot be proxied to");
+                None
+            }
+        });
+        Service { label, entry }
+    }
+
+    fn plugin(&self, document: Document) -> Plugin {
+        let link = self.chain_link(&document);
+        Plugin { document: Arc::new(document), link }
+    }
+
+    fn chain_link(&self, document: &Document) -> Option<ChainLink> {
+        let name = document.get("name")?.as_str()?;
+        let Some(plugin) = self.registry.plugin(name) else {
+            tracing::error!(plugin = name, "no such plugin; its routes are refused");
+            return None;
+        };
+        let instance = Instance {
+            id: document.get("id")?.as_str()?.parse().ok()?,
+            service_id: reference(document, "service"),
+            route_id: reference(document, "route"),
+            config: document.get("config")?,
+        };
+        match plugin.compile(&instance) {
+            Ok(handler) => Some(ChainLink { name: plugin.name(), priority: plugin.priority(), handler }),
+            Err(error) => {
+                let cause = &error as &dyn std::error::Error;
+                tracing::error!(plugin = name, id = %instance.id, error = cause, "plugin cannot run; its routes are refused");
+                None
+            }
+        }
+    }
+
+    fn route(&self, document: &Document) -> Option<Route> {
+        let spec: RouteSpec = read("routes", document)?;
+        let fields: RouteFields = read("routes", document)?;
+        match CompiledRoute::compile(&spec) {
+            Ok(matcher) => {
+                let service = reference(document, "service");
+                Some(Route { matcher: Arc::new(matcher), fields, service, entry: None })
+            }
+            Err(error) => {
+                let cause = &error as &dyn std::error::Error;
+                tracing::error!(route = %spec.id, error = cause, "route does not compile and matches nothing");
+                None
+            }
+        }
+    }
+}
+
+fn entry(
+    compiler: &Compiler,
+    choice: &PluginChoice,
+    plugins: &BTreeMap<Uuid, Plugin>,
+    services: &BTreeMap<Uuid, Service>,
+    route: &Route,
+) -> RouteEntry {
+    let service = route.service.and_then(|id| services.get(&id));
+    let chain = chain(choice, plugins, route.fields.id, route.service);
+    let labels = Labels {
+        service: service.map(|service| service.label.clone()).unwrap_or_default(),
+        route: route.fields.name.clone().unwrap_or_else(|| route.fields.id.to_string()),
+    };
+    let upstream = service.and_then(|service| service.entry.clone());
+    let mut entry = RouteEntry::new(&route.fields, upstream, chain, compiler.metrics.route(labels));
+    // Tokens are bound to the service even while it is disabled.
+    entry.target.service_id = route.service;
+    entry
+}
+
+/// The plugins of a route in descending priority, ties by descending name.
+fn chain(choice: &PluginChoice, plugins: &BTreeMap<Uuid, Plugin>, route: Uuid, service: Option<Uuid>) -> Chain {
+    let mut links = Vec::new();
+    for (_, instance) in choice.for_route(route, service) {
+        let id = instance.get("id").and_then(Value::as_str).and_then(|id| id.parse::<Uuid>().ok());
+        match id.and_then(|id| plugins.get(&id)?.link.as_ref()) {
+            Some(link) => links.push(link.clone()),
+            None => return Chain::Uncompilable,
+        }
+    }
+    links.sort_by(|one, other| (other.priority, other.name).cmp(&(one.priority, one.name)));
+    let entries = links.into_iter().map(|link| ChainEntry { name: link.name, handler: link.handler });
+    Chain::Ready(entries.collect())
+}
+
+fn put<T>(map: &mut BTreeMap<Uuid, T>, id: Uuid, value: Option<T>) {
+    match value {
+        Some(value) => drop(map.insert(id, value)),
+        None => drop(map.remove(&id)),
+    }
+}
+
+fn read<T: DeserializeOwned>(kind: &'static str, document: &Document) -> Option<T> {
+    match serde_json::from_value(Value::Object(document.clone())) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let id = document.get("id").and_then(Value::as_str).unwrap_or_default();
+            tracing::error!(kind, id, %error, "a stored entity cannot be read");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;

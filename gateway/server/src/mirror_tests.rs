@@ -1,0 +1,103 @@
+use http::HeaderMap;
+use serde_json::json;
+use tollgate_router::Query;
+
+use super::*;
+
+const SERVICE: Uuid = Uuid::from_u128(1);
+
+fn compiler() -> Compiler {
+    let metrics = Arc::new(Metrics::register(&prometheus::Registry::new(), "node", "version").unwrap());
+    Compiler { registry: Registry::new(), metrics, verification: Verification::On }
+}
+
+fn document(value: Value) -> Option<Document> {
+    value.as_object().cloned()
+}
+
+fn route(id: u128, path: &str) -> Option<Document> {
+    document(json!({
+        "id": Uuid::from_u128(id), "name": null, "protocols": ["http"], "paths": [path], "regex_priority": 0,
+        "https_redirect_status_code": 426, "strip_path": true, "preserve_host": false, "service": {"id": SERVICE},
+    }))
+}
+
+fn service(retries: Value) -> Option<Document> {
+    document(json!({
+        "id": SERVICE, "name": "s", "protocol": "http", "host": "a.test", "port": 80, "path": null, "retries": retries,
+        "connect_timeout": null, "write_timeout": 1, "read_timeout": 1, "tls_verify": null, "enabled": true,
+    }))
+}
+
+fn found(snapshot: &Snapshot, path: &str) -> Option<Arc<RouteEntry>> {
+    let headers = HeaderMap::new();
+    let query = Query { method: "GET", https: false, host: Some("x"), port: None, path, headers: &headers, sni: None };
+    snapshot.router.find(&query).map(|found| Arc::clone(found.value))
+}
+
+fn id(entry: Option<Arc<RouteEntry>>) -> Option<u128> {
+    entry.map(|entry| entry.target.route_id.as_u128())
+}
+
+#[test]
+fn only_what_changed_is_compiled_again() {
+    let (compiler, mut mirror) = (compiler(), Mirror::default());
+    mirror.set(&compiler, Mirrored::Service, SERVICE, service(json!(5)));
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), route(2, "/two"));
+    let before = mirror.snapshot(&compiler).unwrap().unwrap();
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(3), route(3, "~/three/[0-9]"));
+    let after = mirror.snapshot(&compiler).unwrap().unwrap();
+    assert!(Arc::ptr_eq(&found(&before, "/two").unwrap(), &found(&after, "/two").unwrap()));
+    assert_eq!(id(found(&before, "/three/1")), None);
+    assert_eq!(id(found(&after, "/three/1")), Some(3));
+    assert!(mirror.snapshot(&compiler).unwrap().is_none());
+}
+
+#[test]
+fn a_route_that_is_gone_matches_no_more() {
+    let (compiler, mut mirror) = (compiler(), Mirror::default());
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), route(2, "/two"));
+    assert_eq!(id(found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/two")), Some(2));
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), None);
+    assert_eq!(id(found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/two")), None);
+}
+
+#[test]
+fn a_change_of_a_service_reaches_its_routes() {
+    let (compiler, mut mirror) = (compiler(), Mirror::default());
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), route(2, "/two"));
+    let entry = |mirror: &mut Mirror| found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/two").unwrap();
+    assert!(entry(&mut mirror).service.is_none());
+    mirror.set(&compiler, Mirrored::Service, SERVICE, service(json!(7)));
+    assert_eq!(entry(&mut mirror).service.as_ref().unwrap().attempts, 8);
+    mirror.set(&compiler, Mirrored::Service, SERVICE, service(Value::Null));
+    assert_eq!(entry(&mut mirror).service.as_ref().unwrap().attempts, 6, "null is the default");
+    mirror.set(&compiler, Mirrored::Service, SERVICE, None);
+    assert!(entry(&mut mirror).service.is_none());
+}
+
+#[test]
+fn a_change_of_a_plugin_reaches_every_route() {
+    let (compiler, mut mirror) = (compiler(), Mirror::default());
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), route(2, "/two"));
+    let plugin = Uuid::from_u128(9);
+    let global =
+        json!({"id": plugin, "name": "unknown", "config": {}, "enabled": true, "service": null, "route": null});
+    mirror.set(&compiler, Mirrored::Plugin, plugin, document(global));
+    let entry = found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/two").unwrap();
+    assert!(matches!(entry.chain, Chain::Uncompilable));
+    mirror.set(&compiler, Mirrored::Plugin, plugin, None);
+    let entry = found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/two").unwrap();
+    assert!(matches!(&entry.chain, Chain::Ready(links) if links.is_empty()));
+}
+
+#[test]
+fn a_damaged_route_does_not_hold_back_the_others() {
+    let (compiler, mut mirror) = (compiler(), Mirror::default());
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), route(2, "~/("));
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(3), route(3, "/three"));
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(4), document(json!({"id": 4})));
+    let snapshot = mirror.snapshot(&compiler).unwrap().unwrap();
+    assert_eq!(id(found(&snapshot, "/three")), Some(3));
+    assert_eq!(id(found(&snapshot, "/(")), None);
+}

@@ -1,0 +1,106 @@
+//! One answer of each row, looked at before its load: the status, the body, and the identity that
+//! the upstream is told.
+
+use std::fs;
+
+use reqwest::{Client, Method};
+use serde_json::Value;
+use tollgate_oauth2::token::TOKEN_LENGTH;
+
+use crate::error::{Error, Result};
+use crate::load::{Requests, Wire};
+use crate::program::{BODY, Proxy};
+use crate::row::{Ask, Row};
+use crate::site::SCOPE;
+
+/// Sends the row's first request.
+pub async fn check(row: &Row, proxy: &Proxy, requests: &Requests) -> Result<()> {
+    let client = Client::builder()
+        .danger_accept_invalid_certs(true)
+        .build()
+        .map_err(|source| Error::Unreachable { url: "no client".to_owned(), source })?;
+    let first = first_request(requests)?;
+    let base = match (row.wire, proxy.http, proxy.https) {
+        (Wire::Plain, Some(address), _) => format!("http://{address}"),
+        (Wire::Tls | Wire::H2, _, Some(address)) => format!("https://{address}"),
+        _ => return Err(wrong(row, "it does not listen there")),
+    };
+    let (status, body) = first.send(&client, &base, "").await?;
+    let wanted = if row.expects_success() { 200 } else { 401 };
+    if status != wanted {
+        return Err(wrong(row, format!("the status is {status}, not {wanted}: {body}")));
+    }
+    match row.ask {
+        Ask::Forged => Ok(()),
+        Ask::IssuePlain | Ask::IssueHashed => issued(row, &body),
+        Ask::Plain => body_is_the_upstreams(row, &body),
+        Ask::OneToken | Ask::Zipf | Ask::EveryToken | Ask::EveryRoute => {
+            body_is_the_upstreams(row, &body)?;
+            let (_, told) = first.send(&client, &base, "echo").await?;
+            identity_is_told(row, requests, &told)
+        }
+    }
+}
+
+fn wrong(row: &Row, what: impl Into<String>) -> Error {
+    Error::WrongAnswer { row: row.name.to_owned(), what: what.into() }
+}
+
+fn body_is_the_upstreams(row: &Row, body: &str) -> Result<()> {
+    if body == BODY { Ok(()) } else { Err(wrong(row, format!("the body is not the upstream's: {body}"))) }
+}
+
+fn issued(row: &Row, body: &str) -> Result<()> {
+    let answer: Value = serde_json::from_str(body).unwrap_or_default();
+    let token = answer.get("access_token").and_then(Value::as_str).unwrap_or_default();
+    if token.len() == TOKEN_LENGTH { Ok(()) } else { Err(wrong(row, "no token is issued")) }
+}
+
+fn identity_is_told(row: &Row, requests: &Requests, told: &str) -> Result<()> {
+    let Some(identity) = &requests.identity else { return Ok(()) };
+    let parts = [
+        format!("username={} ", identity.username),
+        format!("client={} ", identity.client_id),
+        format!("userid={} ", identity.userid),
+        format!("scope={SCOPE} "),
+    ];
+    let all = parts.iter().all(|part| told.contains(part)) && !told.contains("id= ");
+    if all { Ok(()) } else { Err(wrong(row, format!("the upstream is told: {told}, not {identity:?}"))) }
+}
+
+/// A request with the list's first token in it.
+struct First {
+    method: Method,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+fn first_request(requests: &Requests) -> Result<First> {
+    let (mut path, mut token) = (requests.path.clone(), String::new());
+    if let Some(tokens) = &requests.tokens {
+        let list = fs::read_to_string(&tokens.list).map_err(Error::system("cannot read a list of tokens"))?;
+        match list.lines().next().unwrap_or_default().split_once(' ') {
+            Some((first_path, first_token)) => {
+                path = path.replace("{path}", first_path);
+                token = first_token.to_owned();
+            }
+            None => token = list.get(..TOKEN_LENGTH).unwrap_or_default().to_owned(),
+        }
+    }
+    let headers = requests.headers.iter().map(|(name, value)| (*name, value.replace("{token}", &token))).collect();
+    let method = if requests.method == "POST" { Method::POST } else { Method::GET };
+    Ok(First { method, path, headers, body: requests.body.clone() })
+}
+
+impl First {
+    async fn send(&self, client: &Client, base: &str, suffix: &str) -> Result<(u16, String)> {
+        let url = format!("{base}{}{suffix}", self.path);
+        let unreachable = |source| Error::Unreachable { url: url.clone(), source };
+        let request = client.request(self.method.clone(), &url).body(self.body.clone());
+        let request = self.headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await.map_err(unreachable)?))
+    }
+}

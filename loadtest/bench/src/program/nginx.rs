@@ -1,0 +1,188 @@
+//! nginx three times: the upstream of every row, the C floor, and what people check tokens with.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tollgate_quickstart::certificate::KeptCertificate;
+use tollgate_quickstart::process::Process;
+
+use super::{Listening, Proxy, free_addresses};
+use crate::error::{Error, Result};
+
+/// What the upstream answers: 100 bytes.
+pub const BODY: &str =
+    "One hundred bytes of a fixed body, which is what the upstream of every measurement answers. ---- ok.";
+
+/// Above what any run sends: a connection is never closed for its count of requests.
+const REQUESTS: u64 = 1_000_000_000;
+
+/// The upstream.
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Ends with this.
+    pub process: Process,
+}
+
+impl Upstream {
+    /// Answers every path with [`BODY`]; `/echo` with the identity it was told; `/introspect` as an
+    /// introspection endpoint behind `auth_request`, which knows the tokens that begin with
+    /// `Bearer`.
+    pub async fn start(folder: &Path) -> Result<Self> {
+        let [address] = free_addresses()?;
+        let conf = format!(
+            r#"
+server {{
+    listen {address};
+    location / {{ return 200 "{BODY}"; }}
+    location = /echo {{
+        return 200 "username=$http_x_consumer_username client=$http_x_credential_identifier userid=$http_x_authenticated_userid scope=$http_x_authenticated_scope id=$http_x_consumer_id ";
+    }}
+    location = /introspect {{
+        if ($http_authorization !~ "^Bearer [0-9A-Za-z]+$") {{ return 401; }}
+        add_header X-Consumer-Id "5c8d2a4e-6f1b-4a7e-9d23-0a1b2c3d4e5f";
+        add_header X-Consumer-Username "person-0";
+        add_header X-Credential-Identifier "client-0";
+        add_header X-Authenticated-Userid "user-00000000";
+        add_header X-Authenticated-Scope "email profile";
+        return 200 "";
+    }}
+}}
+"#
+        );
+        let process = start(folder, "upstream", address, &conf).await?;
+        Ok(Self { address, process })
+    }
+}
+
+/// `proxy_pass` with keep-alive, plain and over TLS.
+pub async fn proxy(folder: &Path, upstream: SocketAddr, certificate: &KeptCertificate) -> Result<Proxy> {
+    let [http, https] = free_addresses()?;
+    let conf = format!(
+        "{}\nserver {{\n    {}\n    location / {{ {} }}\n}}\n",
+        pool(upstream),
+        listen(http, https, certificate),
+        FORWARD
+    );
+    let process = start(folder, "nginx", http, &conf).await?;
+    Ok(Proxy { process: process.id(), http: Some(http), https: Some(https), guard: Some(process) })
+}
+
+/// `auth_request` to an introspection endpoint whose answers are cached by the `Authorization`
+/// header, and the five identity headers from it.
+pub async fn token_cache(folder: &Path, upstream: SocketAddr, certificate: &KeptCertificate) -> Result<Proxy> {
+    let [http, https] = free_addresses()?;
+    let cache = folder.join("nginx-token-cache");
+    let headers = [
+        "X-Consumer-Id",
+        "X-Consumer-Username",
+        "X-Credential-Identifier",
+        "X-Authenticated-Userid",
+        "X-Authenticated-Scope",
+    ];
+    let identity: String = headers
+        .iter()
+        .map(|header| {
+            let variable = header.to_ascii_lowercase().replace('-', "_");
+            format!(
+                "        auth_request_set $i_{variable} $upstream_http_{variable};\n        \
+                 proxy_set_header {header} $i_{variable};\n"
+            )
+        })
+        .collect();
+    let conf = format!(
+        r#"
+proxy_cache_path {cache} levels=1:2 keys_zone=tokens:256m max_size=4g inactive=24h use_temp_path=off;
+{pool}
+server {{
+    {listen}
+    location / {{
+        auth_request /introspect;
+{identity}        {FORWARD}
+    }}
+    location = /introspect {{
+        internal;
+        proxy_pass http://upstream;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_pass_request_body off;
+        proxy_set_header Content-Length "";
+        proxy_cache tokens;
+        proxy_cache_key $http_authorization;
+        proxy_cache_valid 200 24h;
+        proxy_cache_lock on;
+    }}
+}}
+"#,
+        cache = cache.display(),
+        pool = pool(upstream),
+        listen = listen(http, https, certificate),
+    );
+    let process = start(folder, "nginx-token-cache", http, &conf).await?;
+    Ok(Proxy { process: process.id(), http: Some(http), https: Some(https), guard: Some(process) })
+}
+
+const FORWARD: &str = r#"proxy_pass http://upstream; proxy_http_version 1.1; proxy_set_header Connection "";"#;
+
+fn pool(upstream: SocketAddr) -> String {
+    format!(
+        "upstream upstream {{ server {upstream}; keepalive 64; keepalive_requests {REQUESTS}; keepalive_timeout 1h; }}"
+    )
+}
+
+fn listen(http: SocketAddr, https: SocketAddr, certificate: &KeptCertificate) -> String {
+    format!(
+        "listen {http}; listen {https} ssl http2; ssl_certificate {}; ssl_certificate_key {};",
+        certificate.certificate_file.display(),
+        certificate.key_file.display()
+    )
+}
+
+/// One worker, no access log, connections that last.
+async fn start(folder: &Path, name: &str, address: SocketAddr, servers: &str) -> Result<Process> {
+    let home = folder.join(name);
+    let made = |path: &PathBuf| fs::create_dir_all(path).map_err(Error::system("cannot make a folder for nginx"));
+    made(&home)?;
+    let conf = format!(
+        r#"
+daemon off;
+worker_processes 1;
+pid {home}/pid;
+error_log {home}/error.log warn;
+{user}
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    default_type text/plain;
+    keepalive_timeout 1h;
+    keepalive_requests {REQUESTS};
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+    {servers}
+}}
+"#,
+        home = home.display(),
+        // The folder of a run is the user's alone, so the worker must be that user.
+        user = if crate::account::is_root() { "user root;" } else { "" },
+    );
+    let file = home.join("nginx.conf");
+    fs::write(&file, conf).map_err(Error::system("cannot write a configuration for nginx"))?;
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(&home).arg("-c").arg(&file);
+    Listening { name, command, address, log: &home.join("output") }.start().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_has_100_bytes() {
+        assert_eq!(BODY.len(), 100);
+    }
+}

@@ -1,0 +1,23 @@
+//! A gateway that runs already and has the same Admin API.
+
+use std::net::SocketAddr;
+
+use super::Proxy;
+
+/// Where it is.
+#[derive(Debug, Clone)]
+pub struct Other {
+    /// Its Admin API.
+    pub admin: String,
+    /// Its proxy listener, plain.
+    pub proxy: SocketAddr,
+    /// The process whose CPU time is read, with its children.
+    pub process: u32,
+}
+
+impl Other {
+    /// As a proxy.
+    pub fn as_proxy(&self) -> Proxy {
+        Proxy { process: self.process, http: Some(self.proxy), https: None, guard: None }
+    }
+}

@@ -1,0 +1,72 @@
+//! Samples of the rounds, and what they come to.
+
+use serde::Serialize;
+
+/// One row in one round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Sample {
+    /// CPU time of the proxy for each request, in microseconds.
+    pub micros: f64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Answers a second. Says little: generator, proxy and upstream share the processors.
+    pub rate: f64,
+    /// Instructions of the proxy in user space for each request, where there are counters.
+    pub instructions: Option<f64>,
+    /// Latencies in microseconds, where the generator tells.
+    pub p50: Option<u64>,
+    /// The same.
+    pub p99: Option<u64>,
+}
+
+/// The middle of several numbers, and the ends.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// The middle; of an even number, the mean of the two in the middle.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// `None` of nothing.
+    pub fn of(numbers: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = numbers.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let upper = *sorted.get(sorted.len() / 2)?;
+        let lower = *sorted.get((sorted.len() - 1) / 2)?;
+        Some(Self { median: f64::midpoint(lower, upper), min, max })
+    }
+
+    /// Of the ratios within each round; rounds that lack one of the two are left out.
+    pub fn of_ratios(samples: &[Option<Sample>], peers: &[Option<Sample>]) -> Option<Self> {
+        let rounds = samples.iter().zip(peers).filter_map(|(sample, peer)| Some((sample.as_ref()?, peer.as_ref()?)));
+        Self::of(rounds.map(|(sample, peer)| sample.micros / peer.micros))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(micros: f64) -> Option<Sample> {
+        Some(Sample { micros, requests: 1, rate: 1.0, instructions: None, p50: None, p99: None })
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+        assert_eq!(Spread::of([4.0, 1.0, 3.0]), Some(Spread { median: 3.0, min: 1.0, max: 4.0 }));
+        assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
+        assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn ratios_are_taken_within_rounds() {
+        // The machine was twice as slow in the second round; the ratio was the same.
+        let (rows, peers) = ([sample(3.0), sample(6.0), None], [sample(2.0), sample(4.0), sample(1.0)]);
+        assert_eq!(Spread::of_ratios(&rows, &peers), Some(Spread { median: 1.5, min: 1.5, max: 1.5 }));
+    }
+}

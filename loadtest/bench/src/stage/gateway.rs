@@ -1,0 +1,203 @@
+//! Tollgate, as the rows need it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::observation::misses;
+use super::{Ready, Stage};
+use crate::cpu;
+use crate::database::{Database, Issued, userid};
+use crate::error::{Error, Result};
+use crate::figure::Figure;
+use crate::load::{CONCURRENCY, Identity, Requests, Step, Tokens, Wire};
+use crate::program::{AccessLog, Tollgate, TollgateSettings};
+use crate::progress::say;
+use crate::row::Ask;
+use crate::site::{Extent, Registered, Site};
+use crate::token_list::{TokenList, write_zipf_order};
+
+/// Room for every token of any run.
+pub(super) const AMPLE: u64 = 16 << 30;
+/// Room for about two thousand tokens: every other one is asked of the store.
+const SCANT: u64 = 1 << 20;
+
+/// A gateway with what it was configured to be.
+struct Configured {
+    tollgate: Tollgate,
+    database: Database,
+    site: Site,
+}
+
+impl Stage<'_> {
+    pub(super) async fn tollgate(&mut self, asks: &[Ask]) -> Result<Ready> {
+        let needs_all = asks.contains(&Ask::Zipf);
+        let database = Database::Sqlite(self.path().join("tollgate.db"));
+        let extent = Extent { services: 1, consumers: if needs_all { self.amounts.consumers } else { 1 } };
+        let configured = self.start(settings("tollgate", &database, AMPLE), database, extent).await?;
+        let one = configured.site.token().await?;
+        let mut requests = few_requests(&configured.site, &one);
+        let forged = TokenList::forge(10_000).write(self.path(), "forged")?;
+        requests
+            .push((Ask::Forged, Requests::bearers(guarded(&configured.site), Tokens { list: forged, order: None })));
+        if needs_all {
+            let (tokens, every) = self.fill(&configured, "tollgate").await?;
+            self.warm(&configured, &every, tokens.len()).await?;
+            let popular = tokens.every(tokens.len() / self.amounts.popular.max(1));
+            let list = Tokens {
+                list: popular.write(self.path(), "tollgate-popular")?,
+                order: Some(write_zipf_order(self.path(), "tollgate-order", popular.len())?),
+            };
+            let identity = identity(&configured.site, 0);
+            requests.push((Ask::Zipf, Requests::bearers(guarded(&configured.site), list).known_as(identity)));
+        }
+        Ok(ready(configured, requests))
+    }
+
+    pub(super) async fn logged(&mut self) -> Result<Ready> {
+        let database = Database::Sqlite(self.path().join("logged.db"));
+        let settings = TollgateSettings { access_log: AccessLog::File, ..settings("logged", &database, AMPLE) };
+        let configured = self.start(settings, database, Extent { services: 1, consumers: 1 }).await?;
+        let one = configured.site.token().await?;
+        let requests = few_requests(&configured.site, &one);
+        Ok(ready(configured, requests))
+    }
+
+    pub(super) async fn issuing(&mut self) -> Result<Ready> {
+        let database = self.postgres("issuing").await?;
+        let settings = TollgateSettings { trusted_ips: "127.0.0.0/8", ..settings("issuing", &database, AMPLE) };
+        let configured = self.start(settings, database, Extent { services: 1, consumers: 1 }).await?;
+        let one = configured.site.token().await?;
+        let requests = few_requests(&configured.site, &one);
+        Ok(ready(configured, requests))
+    }
+
+    pub(super) async fn missing_postgres(&mut self) -> Result<Ready> {
+        let database = self.postgres("missing").await?;
+        self.missing("missing-postgres", database).await
+    }
+
+    pub(super) async fn missing_sqlite(&mut self) -> Result<Ready> {
+        let database = Database::Sqlite(self.path().join("missing.db"));
+        self.missing("missing-sqlite", database).await
+    }
+
+    async fn missing(&mut self, name: &'static str, database: Database) -> Result<Ready> {
+        let extent = Extent { services: 1, consumers: self.amounts.consumers };
+        let configured = self.start(settings(name, &database, SCANT), database, extent).await?;
+        let (_, every) = self.fill(&configured, name).await?;
+        Ok(ready(configured, vec![(Ask::EveryToken, every)]))
+    }
+
+    async fn start(&mut self, settings: TollgateSettings, database: Database, extent: Extent) -> Result<Configured> {
+        let tollgate = Tollgate::start(self.path(), &self.options.tollgate, &settings, &self.certificate).await?;
+        let site = Site::make(&format!("http://{}", tollgate.admin), self.upstream.address, extent).await?;
+        Ok(Configured { tollgate, database, site })
+    }
+
+    /// Puts the tokens of this run into its store, all for its first service.
+    async fn fill(&self, configured: &Configured, name: &str) -> Result<(TokenList, Requests)> {
+        say(&format!("  {} tokens into the store", self.amounts.tokens));
+        let tokens = TokenList::mint(configured.database.checksum_key().await?, self.amounts.tokens);
+        let site = &configured.site;
+        let service = site.guarded.first().map(|guarded| guarded.service).unwrap_or_default();
+        let credentials: Vec<_> = site.registered.iter().map(|registered| registered.credential).collect();
+        let issued = |place: usize| {
+            let credential = credentials.get(place % credentials.len().max(1)).copied().unwrap_or_default();
+            Issued { credential, service }
+        };
+        configured.database.add_tokens(&tokens, self.path(), issued).await?;
+        let list = tokens.write(self.path(), &format!("{name}-tokens"))?;
+        let every = Requests::bearers(guarded(site), Tokens { list, order: None }).known_as(identity(site, 0));
+        Ok((tokens, every))
+    }
+
+    /// Presents every token once, and tells what that took of memory.
+    async fn warm(&mut self, configured: &Configured, every: &Requests, count: usize) -> Result<()> {
+        let tollgate = &configured.tollgate;
+        let resident = || cpu::resident_bytes(tollgate.proxy.process).map_err(Error::system("the gateway has ended"));
+        let asked = || misses(tollgate.status);
+        // So that what any load needs is there before.
+        self.present_all(tollgate, every, 1).await?;
+        let (bytes, cached) = (resident()?, asked().await?);
+        self.present_all(tollgate, every, count).await?;
+        let added = asked().await? - cached;
+        let bytes = resident()?.saturating_sub(bytes) as f64 / added.max(1.0);
+        self.figures.push(Figure::new("tokens-cached", "tokens cached", added + cached, "tokens"));
+        self.figures.push(Figure::new("bytes-per-token", "resident bytes for each cached token", bytes, "bytes"));
+        Ok(())
+    }
+
+    /// Presents as many requests of a list as there are.
+    pub(super) async fn present_all(&self, tollgate: &Tollgate, every: &Requests, count: usize) -> Result<()> {
+        let Some(address) = tollgate.proxy.http else { return Ok(()) };
+        let (mut sent, count) = (0, count as u64);
+        while sent < count {
+            let seconds = if count - sent > 50_000 { 5 } else { 1 };
+            // What was under way when a step ended is sent again.
+            sent = sent.saturating_sub(2 * CONCURRENCY as u64);
+            sent += self.step(address, every, seconds, sent).await?;
+            say(&format!("  {} of {count} tokens presented", sent.min(count)));
+        }
+        Ok(())
+    }
+
+    async fn step(&self, address: SocketAddr, requests: &Requests, seconds: u64, start: u64) -> Result<u64> {
+        let duration = Duration::from_secs(seconds);
+        let step = Step { address, wire: Wire::Plain, requests, duration, start, folder: self.folder() };
+        let answered = step.run(&[]).await?;
+        if answered.refused + answered.broken > 0 {
+            let what = format!("{} of {} tokens were refused", answered.refused, answered.requests);
+            return Err(Error::WrongAnswer { row: "warming".to_owned(), what });
+        }
+        Ok(answered.requests)
+    }
+
+    async fn postgres(&mut self, name: &str) -> Result<Database> {
+        Ok(Database::Postgres(self.postgres_url(name).await?))
+    }
+}
+
+pub(super) fn settings(name: &'static str, database: &Database, cache_bytes: u64) -> TollgateSettings {
+    let (database_url, access_log) = (database.url(), AccessLog::Off);
+    TollgateSettings { name, database_url, cache_bytes, access_log, trusted_ips: "" }
+}
+
+fn ready(configured: Configured, requests: Vec<(Ask, Requests)>) -> Ready {
+    let Configured { tollgate: Tollgate { proxy, status, .. }, .. } = configured;
+    Ready { proxy, status: Some(status), requests }
+}
+
+/// The path of the first guarded service.
+fn guarded(site: &Site) -> String {
+    site.guarded.first().map(|guarded| format!("{}/", guarded.path)).unwrap_or_default()
+}
+
+/// Whom the token at a place of the list stands for.
+fn identity(site: &Site, place: usize) -> Identity {
+    let registered = site.registered.get(place % site.registered.len().max(1));
+    let (username, client_id) =
+        registered.map(|known| (known.username.clone(), known.client_id.clone())).unwrap_or_default();
+    Identity { username, client_id, userid: userid(place) }
+}
+
+/// What a site with one service and one token can be asked.
+pub(super) fn few_requests(site: &Site, token: &str) -> Vec<(Ask, Requests)> {
+    let mut requests = vec![
+        (Ask::Plain, Requests::get(format!("{}/", site.plain))),
+        (Ask::OneToken, Requests::bearer(guarded(site), token).known_as(identity(site, 0))),
+    ];
+    requests.extend(site.registered.first().map(|client| (Ask::IssuePlain, issue(site, client))));
+    requests.extend(site.hashed.as_ref().map(|client| (Ask::IssueHashed, issue(site, client))));
+    requests
+}
+
+/// A request for a token (RFC 6749 §4.4.2), from a proxy that says it came over HTTPS.
+fn issue(site: &Site, client: &Registered) -> Requests {
+    let Registered { client_id, client_secret, .. } = client;
+    let body = format!(
+        "grant_type=client_credentials&client_id={client_id}&client_secret={client_secret}&scope=email%20profile"
+    );
+    let mut requests = Requests::form(format!("{}oauth2/token", guarded(site)), body);
+    requests.headers.push(("X-Forwarded-Proto", "https".to_owned()));
+    requests
+}

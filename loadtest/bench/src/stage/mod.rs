@@ -1,0 +1,130 @@
+//! The programs of a run, each made ready for what its rows ask: configured, filled with tokens,
+//! warm.
+
+mod gateway;
+mod observation;
+mod peer;
+mod table;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use tollgate_quickstart::certificate::{self, KeptCertificate};
+
+use crate::error::{Error, Result};
+use crate::figure::Figure;
+use crate::load::Requests;
+use crate::options::{Amounts, Options};
+use crate::postgres::Cluster;
+use crate::program::{Proxy, Upstream};
+use crate::progress::say;
+use crate::row::{Ask, Row, Subject};
+
+/// A program that is ready.
+pub struct Ready {
+    /// Where it is.
+    pub proxy: Proxy,
+    /// A Tollgate's metrics.
+    pub status: Option<SocketAddr>,
+    requests: Vec<(Ask, Requests)>,
+}
+
+impl Ready {
+    /// What is sent when this is asked.
+    pub fn requests(&self, ask: Ask) -> Option<&Requests> {
+        self.requests.iter().find_map(|(known, requests)| (*known == ask).then_some(requests))
+    }
+}
+
+/// All of them. They end with this, before the folder with their files goes.
+pub struct Stage<'a> {
+    ready: BTreeMap<Subject, Ready>,
+    /// What was measured on the way.
+    pub figures: Vec<Figure>,
+    site: Option<crate::site::Site>,
+    /// Tokens that [`Subject::Tollgate`] asked of its store before the rounds.
+    misses: Option<f64>,
+    upstream: Upstream,
+    cluster: Option<Cluster>,
+    certificate: KeptCertificate,
+    options: &'a Options,
+    amounts: Amounts,
+    folder: TempDir,
+}
+
+impl<'a> Stage<'a> {
+    /// With the upstream alone.
+    pub async fn new(options: &'a Options) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("tollgate-bench.").tempdir();
+        let folder = folder.map_err(Error::system("cannot make a folder"))?;
+        let certificate = certificate::keep_in(folder.path()).map_err(Error::store)?;
+        let upstream = Upstream::start(folder.path()).await?;
+        Ok(Self {
+            ready: BTreeMap::new(),
+            figures: Vec::new(),
+            site: None,
+            misses: None,
+            upstream,
+            cluster: None,
+            certificate,
+            options,
+            amounts: options.amounts(),
+            folder,
+        })
+    }
+
+    /// Makes the program of these rows ready, which are all of one subject.
+    pub async fn prepare(&mut self, subject: Subject, rows: &[&Row]) -> Result<()> {
+        say(&format!("preparing {subject:?}"));
+        let asks: Vec<Ask> = rows.iter().map(|row| row.ask).collect();
+        let ready = match subject {
+            Subject::Nginx => self.nginx().await?,
+            Subject::NginxTokenCache => self.nginx_token_cache().await?,
+            Subject::Haproxy => self.haproxy().await?,
+            Subject::Smallest => self.smallest().await?,
+            Subject::Tollgate => self.tollgate(&asks).await?,
+            Subject::Logged => self.logged().await?,
+            Subject::Issuing => self.issuing().await?,
+            Subject::MissingPostgres => self.missing_postgres().await?,
+            Subject::MissingSqlite => self.missing_sqlite().await?,
+            Subject::Few => self.few().await?,
+            Subject::Many => self.many().await?,
+            Subject::Other => self.other().await?,
+        };
+        self.ready.insert(subject, ready);
+        Ok(())
+    }
+
+    /// A program that is ready.
+    pub fn ready(&self, subject: Subject) -> Option<&Ready> {
+        self.ready.get(&subject)
+    }
+
+    /// A folder for files.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Takes back what the run has changed elsewhere.
+    pub async fn clear(&self) -> Result<()> {
+        match &self.site {
+            Some(site) => site.remove().await,
+            None => Ok(()),
+        }
+    }
+
+    /// A new database in the run's PostgreSQL, which is started for the first.
+    pub async fn postgres_url(&mut self, name: &str) -> Result<String> {
+        let cluster = match self.cluster.take() {
+            Some(cluster) => cluster,
+            None => Cluster::start().await?,
+        };
+        self.cluster.insert(cluster).database(name).await
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}

@@ -1,0 +1,147 @@
+//! What the figures should be.
+
+use serde::Serialize;
+
+use crate::figure::Figure;
+use crate::measurement::Measurement;
+use crate::sample::Spread;
+
+/// What is judged.
+#[derive(Debug, Clone, Copy)]
+enum Measure {
+    /// CPU for each request of one row, by that of another.
+    Ratio(&'static str, &'static str),
+    /// A figure.
+    Figure(&'static str),
+}
+
+/// Where it should be.
+#[derive(Debug, Clone, Copy)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+struct Target {
+    what: &'static str,
+    measure: Measure,
+    bound: Bound,
+}
+
+const fn at_most(what: &'static str, measure: Measure, bound: f64) -> Target {
+    Target { what, measure, bound: Bound::AtMost(bound) }
+}
+
+const fn at_least(what: &'static str, measure: Measure, bound: f64) -> Target {
+    Target { what, measure, bound: Bound::AtLeast(bound) }
+}
+
+use Measure::{Figure as Number, Ratio};
+
+const TARGETS: [Target; 16] = [
+    at_most("no plugin ÷ the smallest pingora-proxy", Ratio("plain", "smallest"), 1.08),
+    at_most("oauth2, one warm token ÷ no plugin", Ratio("oauth2", "plain"), 1.08),
+    at_most("oauth2, cached tokens by Zipf's law ÷ one token", Ratio("oauth2-zipf", "oauth2"), 1.10),
+    at_most(
+        "oauth2 with the access log ÷ without (metrics are always counted)",
+        Ratio("oauth2-logged", "oauth2"),
+        1.08,
+    ),
+    at_most("oauth2, one warm token ÷ nginx proxy_pass", Ratio("oauth2", "nginx"), 2.0),
+    at_most("oauth2, one warm token ÷ nginx auth_request with cache", Ratio("oauth2", "nginx-token-cache"), 1.0),
+    at_most("resident bytes for each cached token, all told", Number("bytes-per-token"), 420.0),
+    at_most("forged token ÷ warm token", Ratio("forged", "oauth2"), 0.7),
+    at_most("store look-ups for forged tokens", Number("forged-store-calls"), 0.0),
+    at_least("look-ups a second on PostgreSQL, 256 callers ÷ pgbench", Number("look-up-by-pgbench"), 2.0),
+    at_least("tokens issued a second, durable, 256 callers ÷ pgbench", Number("issue-by-pgbench"), 1.5),
+    at_most("issuing, secret in clear ÷ oauth2, one warm token", Ratio("issue", "oauth2"), 4.0),
+    at_most("issuing, secret as a hash ÷ oauth2, one warm token", Ratio("issue-hashed", "oauth2"), 4.0),
+    at_most("look-up at 10,000,000 rows ÷ at 10,000", Number("look-up-growth"), 1.3),
+    at_most("10,000 routes, 1,000 services, 10,000 consumers ÷ 10 of each", Ratio("many", "few"), 1.1),
+    at_most("start with 10,000,000 tokens in the store ÷ with 10,000", Number("start-growth"), 1.2),
+];
+
+/// Whether a target is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is.
+    Met,
+    /// It is not.
+    NotMet,
+    /// This run does not tell.
+    NotMeasured,
+}
+
+/// A target with what was measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Judged {
+    /// What is judged.
+    pub what: &'static str,
+    /// What it came to; of a figure, the one number.
+    pub measured: Option<Spread>,
+    /// Where it should be.
+    pub target: String,
+    /// Whether it is there.
+    pub verdict: Verdict,
+}
+
+/// All targets, judged.
+pub fn judge(measurement: &Measurement, figures: &[Figure]) -> Vec<Judged> {
+    TARGETS.iter().map(|target| judge_one(target, measurement, figures)).collect()
+}
+
+fn judge_one(target: &Target, measurement: &Measurement, figures: &[Figure]) -> Judged {
+    let measured = match target.measure {
+        Ratio(row, peer) => {
+            measurement.of(row).zip(measurement.of(peer)).and_then(|(row, peer)| Spread::of_ratios(row, peer))
+        }
+        Number(name) => {
+            let figure = figures.iter().find(|figure| figure.name == name);
+            figure.and_then(|figure| Spread::of([figure.value]))
+        }
+    };
+    let (text, reached) = match target.bound {
+        Bound::AtMost(bound) => (format!("≤ {bound}"), measured.map(|measured| measured.median <= bound)),
+        Bound::AtLeast(bound) => (format!("≥ {bound}"), measured.map(|measured| measured.median >= bound)),
+    };
+    let verdict = match reached {
+        Some(true) => Verdict::Met,
+        Some(false) => Verdict::NotMet,
+        None => Verdict::NotMeasured,
+    };
+    Judged { what: target.what, measured, target: text, verdict }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::find;
+    use crate::sample::Sample;
+
+    #[test]
+    fn every_ratio_is_of_rows() {
+        for target in &TARGETS {
+            if let Ratio(row, peer) = target.measure {
+                assert!(find(row).is_some() && find(peer).is_some(), "{}", target.what);
+            }
+        }
+    }
+
+    #[test]
+    fn a_target_is_met_by_the_median_of_the_ratios() {
+        let sample = |micros| Some(Sample { micros, requests: 1, rate: 1.0, instructions: None, p50: None, p99: None });
+        let measurement = Measurement {
+            samples: vec![
+                (find("smallest").unwrap(), vec![sample(10.0), sample(20.0), sample(10.0)]),
+                (find("plain").unwrap(), vec![sample(10.5), sample(21.0), sample(15.0)]),
+            ],
+            failures: Vec::new(),
+        };
+        let judged = judge(&measurement, &[Figure::new("bytes-per-token", "", 421.0, "bytes")]);
+        let verdicts: Vec<_> = judged.iter().map(|judged| judged.verdict).collect();
+        assert_eq!(verdicts.first(), Some(&Verdict::Met));
+        assert_eq!(verdicts.get(1), Some(&Verdict::NotMeasured));
+        assert_eq!(verdicts.get(6), Some(&Verdict::NotMet));
+    }
+}
