@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_result_of_another_version_is_readable() {
-        let outcome: Outcome = serde_json::from_str(r#"{"schema_version": 9, "new": 1, "seconds": [{"at": 1}]}"#).unwrap();
+        let outcome: Outcome =
+            serde_json::from_str(r#"{"schema_version": 9, "new": 1, "seconds": [{"at": 1}]}"#).unwrap();
         assert_eq!((outcome.schema_version, outcome.seconds.len()), (9, 1));
     }
 
