@@ -1,6 +1,4 @@
-//! A load tester for gateways that check opaque OAuth2 tokens.
-//!
-//! A [`recorder`] counts what comes back, and an [`outcome`] is what remains of a run.
+//! A load tester for gateways that check opaque OAuth2 tokens: an [`outcome`] is what remains of
+//! a run.
 
 pub mod outcome;
-pub mod recorder;
