@@ -70,7 +70,6 @@ pub struct Second {
     /// Seconds since the measurement began, that is its first instant.
     pub at: f64,
     /// Answers in this second, and how long they took.
-    #[serde(flatten)]
     pub summary: Summary,
     /// The share of look-ups that the gateway's token cache answered, 0 to 1, when it was told.
     pub cache_hit_ratio: Option<f64>,
