@@ -1,2 +1,0 @@
-//! Load tester for gateways that check opaque OAuth2 tokens.
-fn main() {}
