@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use http::Method;
 use serde_json::Value;
 use tollgate_core::collection::{Document, Key};
+use tollgate_core::error::DaoError;
 use tollgate_core::schema::Violations;
 use uuid::Uuid;
 
@@ -40,7 +41,9 @@ pub(crate) async fn act(
 }
 
 /// Adds the entity and makes the owner refer to it. What speaks against the reference is known
-/// before anything is written; when it still does not come about, the entity goes again.
+/// before anything is written; when it is refused all the same, the entity goes again. When the
+/// store cannot say what became of the reference, the entity stays: it may be referred to, and
+/// deleting it could take its owner along.
 async fn create_and_link(
     state: &AdminState,
     foreign: &ForeignField<'_>,
@@ -58,6 +61,7 @@ async fn create_and_link(
             foreign.targets.delete(&Key::Id(id)).await?;
             entity::put(state, foreign.targets, &Key::Id(other), input, None).await
         }
+        Err(unknown @ Failure::Dao(DaoError::Store(_))) => Err(unknown),
         Err(failure) => {
             foreign.targets.delete(&Key::Id(id)).await?;
             Err(failure)

@@ -96,8 +96,17 @@ impl CompiledRoute {
     /// # Errors
     /// The first regex that does not compile.
     pub fn compile(spec: &RouteSpec) -> Result<Self, CompileError> {
-        let groups = if spec.can_match() { compile_groups(spec)? } else { Vec::new() };
-        Ok(Self { id: spec.id, groups: groups.into() })
+        let mut faults = Vec::new();
+        let compiled = Self::covering(spec, &mut faults);
+        faults.into_iter().next().map_or(Ok(compiled), Err)
+    }
+
+    /// A route that matches every request that this one could, in its place in the order: each
+    /// criterion with a regex that does not compile (added to `faults`) is left out. It is there to
+    /// refuse those requests, since without it a lesser route would serve them.
+    pub fn covering(spec: &RouteSpec, faults: &mut Vec<CompileError>) -> Self {
+        let groups = if spec.can_match() { compile_groups(spec, faults) } else { Vec::new() };
+        Self { id: spec.id, groups: groups.into() }
     }
 }
 
@@ -174,45 +183,44 @@ impl<T> Router<T> {
 }
 
 /// Makes a route's matchers: one, or one for each group of its paths.
-fn compile_groups(spec: &RouteSpec) -> Result<Vec<CompiledGroup>, CompileError> {
-    let common = Arc::new(criteria(spec)?);
+fn compile_groups(spec: &RouteSpec, faults: &mut Vec<CompileError>) -> Vec<CompiledGroup> {
+    let common = Arc::new(criteria(spec, faults));
     let groups = group_paths(&spec.paths);
     let compiled = groups.iter().enumerate().map(|(nth, group)| {
-        let matcher = Matcher { common: Arc::clone(&common), path: path_criterion(spec.id, group)? };
-        let prefixes = match group {
-            PathGroup::Absent => [FiledPrefix::new("")].into(),
-            PathGroup::Prefixes(prefixes) => prefixes.iter().map(|prefix| FiledPrefix::new(prefix)).collect(),
-            PathGroup::Regexes(patterns) => {
-                patterns.iter().map(|pattern| FiledPrefix::new(&literal_prefix(pattern))).collect()
-            }
-        };
-        Ok(CompiledGroup { priority: Priority::of(spec, group, nth + 1, groups.len()), matcher, prefixes })
+        let (path, prefixes) = path_criterion(spec.id, group).unwrap_or_else(|fault| {
+            faults.push(fault);
+            anywhere()
+        });
+        let matcher = Matcher { common: Arc::clone(&common), path };
+        CompiledGroup { priority: Priority::of(spec, group, nth + 1, groups.len()), matcher, prefixes }
     });
     compiled.collect()
 }
 
-fn criteria(spec: &RouteSpec) -> Result<Criteria, CompileError> {
-    let headers = spec.headers.iter().map(|(name, values)| {
-        HeaderCriterion::new(name, values).map_err(|(pattern, source)| CompileError::Header {
-            route: spec.id,
-            header: name.clone(),
-            pattern: pattern.to_owned(),
-            source,
-        })
+fn criteria(spec: &RouteSpec, faults: &mut Vec<CompileError>) -> Criteria {
+    let headers = spec.headers.iter().filter_map(|(name, values)| match HeaderCriterion::new(name, values) {
+        Ok(criterion) => Some(criterion),
+        Err((pattern, source)) => {
+            let (header, pattern) = (name.clone(), pattern.to_owned());
+            faults.push(CompileError::Header { route: spec.id, header, pattern, source });
+            None
+        }
     });
-    Ok(Criteria {
+    Criteria {
         methods: spec.methods.iter().map(|method| method.as_str().into()).collect(),
         hosts: spec.hosts.iter().map(|host| HostPattern::new(host)).collect(),
-        headers: headers.collect::<Result<_, _>>()?,
+        headers: headers.collect(),
         snis: spec.snis.iter().map(|sni| NamePattern::new(without_final_dot(sni))).collect(),
-    })
+    }
 }
 
-fn path_criterion(route: Uuid, group: &PathGroup<'_>) -> Result<PathCriterion, CompileError> {
+/// The path criterion of a group, with the prefixes to file it under.
+fn path_criterion(route: Uuid, group: &PathGroup<'_>) -> Result<(PathCriterion, Box<[FiledPrefix]>), CompileError> {
     Ok(match group {
-        PathGroup::Absent => PathCriterion::Absent,
+        PathGroup::Absent => anywhere(),
         PathGroup::Prefixes(prefixes) => {
-            PathCriterion::Prefixes(prefixes.iter().map(|prefix| (*prefix).into()).collect())
+            let filed = prefixes.iter().map(|prefix| FiledPrefix::new(prefix)).collect();
+            (PathCriterion::Prefixes(prefixes.iter().map(|prefix| (*prefix).into()).collect()), filed)
         }
         PathGroup::Regexes(patterns) => {
             let regexes = patterns.iter().map(|pattern| {
@@ -222,7 +230,13 @@ fn path_criterion(route: Uuid, group: &PathGroup<'_>) -> Result<PathCriterion, C
                     source,
                 })
             });
-            PathCriterion::Regexes(regexes.collect::<Result<_, _>>()?)
+            let filed = patterns.iter().map(|pattern| FiledPrefix::new(&literal_prefix(pattern))).collect();
+            (PathCriterion::Regexes(regexes.collect::<Result<_, _>>()?), filed)
         }
     })
+}
+
+/// No path criterion, filed where every path finds it.
+fn anywhere() -> (PathCriterion, Box<[FiledPrefix]>) {
+    (PathCriterion::Absent, [FiledPrefix::new("")].into())
 }

@@ -15,10 +15,9 @@ use tollgate_core::change::{Change, ChangeListener};
 use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
 use tollgate_core::error::StoreError;
 use tollgate_core::registry::Registry;
-use tollgate_router::CompileError;
 use uuid::Uuid;
 
-use crate::mirror::{Compiler, Mirror, Mirrored};
+use crate::mirror::{Compiler, Mirror, Mirrored, SnapshotError};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::service::Verification;
@@ -41,7 +40,7 @@ impl Configuration {
         metrics: Arc<Metrics>,
         verification: Verification,
     ) -> Result<Self, StoreError> {
-        let nothing = Snapshot::compile([]).map_err(uncompilable)?;
+        let nothing = Snapshot::compile([]).map_err(|error| not_in_force(error.into()))?;
         let configuration = Self {
             compiler: Compiler { registry, metrics, verification },
             snapshot: Arc::new(ArcSwap::from_pointee(nothing)),
@@ -97,7 +96,7 @@ impl Configuration {
     }
 
     fn publish(&self, mirror: &mut Mirror) -> Result<(), StoreError> {
-        if let Some(snapshot) = mirror.snapshot(&self.compiler).map_err(uncompilable)? {
+        if let Some(snapshot) = mirror.snapshot(&self.compiler).map_err(not_in_force)? {
             self.snapshot.store(Arc::new(snapshot));
         }
         Ok(())
@@ -130,9 +129,13 @@ impl ChangeListener for Configuration {
     }
 }
 
-fn uncompilable(error: CompileError) -> StoreError {
-    tracing::error!(%error, "routes cannot be compiled");
-    StoreError::Corrupt { kind: "routes", what: "there are too many" }
+fn not_in_force(error: SnapshotError) -> StoreError {
+    tracing::error!(%error, "the configuration cannot come into force");
+    let what = match error {
+        SnapshotError::Unreadable(_) => "a field has another type than its schema says",
+        SnapshotError::Router(_) => "there are too many",
+    };
+    StoreError::Corrupt { kind: "routes", what }
 }
 
 async fn load(collection: &dyn Collection) -> Result<Vec<(Uuid, Document)>, StoreError> {

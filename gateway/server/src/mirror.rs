@@ -4,8 +4,10 @@
 //! route changes, its entry when the route, its service or any plugin does; a new snapshot only
 //! arranges them. So a write costs what it changes, and sorting.
 //!
-//! A stored route that does not compile matches nothing and is said so in the log: writes refuse
-//! such routes, so it is damaged, and must not keep every other change from coming into force.
+//! Writes refuse routes that do not compile, so a stored one is damaged. It keeps its place, matches
+//! whatever it could have matched, and answers 503: no lesser route may serve its requests, and no
+//! other change has to wait. Of one that cannot even be read nobody knows what it protected: until
+//! it is mended or deleted, nothing new comes into force.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -67,6 +69,7 @@ pub(crate) struct Mirror {
     services: BTreeMap<Uuid, Service>,
     plugins: BTreeMap<Uuid, Plugin>,
     routes: BTreeMap<Uuid, Route>,
+    unreadable_routes: BTreeSet<Uuid>,
     choice: PluginChoice,
     changed: Changed,
 }
@@ -103,10 +106,29 @@ struct ChainLink {
 
 struct Route {
     matcher: Arc<CompiledRoute>,
+    condition: Condition,
     fields: RouteFields,
     service: Option<Uuid>,
     /// `None`: something it depends on has changed.
     entry: Option<Arc<RouteEntry>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Sound,
+    /// It does not compile: the matcher covers what it could match, and requests are refused.
+    Damaged,
+}
+
+/// Why the configuration as it is cannot come into force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SnapshotError {
+    /// A stored route is not one.
+    #[error("the stored route {0} cannot be read; correct or delete it through the Admin API or in the database")]
+    Unreadable(Uuid),
+    /// There are too many routes.
+    #[error(transparent)]
+    Router(#[from] CompileError),
 }
 
 impl Mirror {
@@ -122,7 +144,12 @@ impl Mirror {
                 self.changed.plugins = true;
             }
             Mirrored::Route => {
-                put(&mut self.routes, id, document.and_then(|document| compiler.route(&document)));
+                let route = document.map(|document| compiler.route(&document));
+                match route {
+                    Some(None) => drop(self.unreadable_routes.insert(id)),
+                    _ => drop(self.unreadable_routes.remove(&id)),
+                }
+                put(&mut self.routes, id, route.flatten());
                 self.changed.routes = true;
             }
         }
@@ -136,8 +163,11 @@ impl Mirror {
     /// The snapshot that shows everything. `None`: the last one does.
     ///
     /// # Errors
-    /// There are too many routes.
-    pub(crate) fn snapshot(&mut self, compiler: &Compiler) -> Result<Option<Snapshot>, CompileError> {
+    /// A route cannot be read, or there are too many.
+    pub(crate) fn snapshot(&mut self, compiler: &Compiler) -> Result<Option<Snapshot>, SnapshotError> {
+        if let Some(id) = self.unreadable_routes.first() {
+            return Err(SnapshotError::Unreadable(*id));
+        }
         if self.changed.plugins {
             self.choice = PluginChoice::new(self.plugins.values().map(|plugin| &plugin.document));
         }
@@ -212,17 +242,14 @@ impl Compiler {
     fn route(&self, document: &Document) -> Option<Route> {
         let spec: RouteSpec = read("routes", document)?;
         let fields: RouteFields = read("routes", document)?;
-        match CompiledRoute::compile(&spec) {
-            Ok(matcher) => {
-                let service = reference(document, "service");
-                Some(Route { matcher: Arc::new(matcher), fields, service, entry: None })
-            }
-            Err(error) => {
-                let cause = &error as &dyn std::error::Error;
-                tracing::error!(route = %spec.id, error = cause, "route does not compile and matches nothing");
-                None
-            }
+        let mut faults = Vec::new();
+        let matcher = Arc::new(CompiledRoute::covering(&spec, &mut faults));
+        for fault in &faults {
+            let cause = fault as &dyn std::error::Error;
+            tracing::error!(route = %spec.id, error = cause, "route does not compile; its requests are refused");
         }
+        let condition = if faults.is_empty() { Condition::Sound } else { Condition::Damaged };
+        Some(Route { matcher, condition, fields, service: reference(document, "service"), entry: None })
     }
 }
 
@@ -234,7 +261,10 @@ fn entry(
     route: &Route,
 ) -> RouteEntry {
     let service = route.service.and_then(|id| services.get(&id));
-    let chain = chain(choice, plugins, route.fields.id, route.service);
+    let chain = match route.condition {
+        Condition::Sound => chain(choice, plugins, route.fields.id, route.service),
+        Condition::Damaged => Chain::Uncompilable("route_uncompilable"),
+    };
     let labels = Labels {
         service: service.map(|service| service.label.clone()).unwrap_or_default(),
         route: route.fields.name.clone().unwrap_or_else(|| route.fields.id.to_string()),
@@ -253,7 +283,7 @@ fn chain(choice: &PluginChoice, plugins: &BTreeMap<Uuid, Plugin>, route: Uuid, s
         let id = instance.get("id").and_then(Value::as_str).and_then(|id| id.parse::<Uuid>().ok());
         match id.and_then(|id| plugins.get(&id)?.link.as_ref()) {
             Some(link) => links.push(link.clone()),
-            None => return Chain::Uncompilable,
+            None => return Chain::Uncompilable("plugin_uncompilable"),
         }
     }
     links.sort_by(|one, other| (other.priority, other.name).cmp(&(one.priority, one.name)));

@@ -1,4 +1,4 @@
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 use tollgate_router::Query;
 
@@ -30,8 +30,11 @@ fn service(retries: Value) -> Option<Document> {
 }
 
 fn found(snapshot: &Snapshot, path: &str) -> Option<Arc<RouteEntry>> {
-    let headers = HeaderMap::new();
-    let query = Query { method: "GET", https: false, host: Some("x"), port: None, path, headers: &headers, sni: None };
+    found_with(snapshot, path, &HeaderMap::new())
+}
+
+fn found_with(snapshot: &Snapshot, path: &str, headers: &HeaderMap) -> Option<Arc<RouteEntry>> {
+    let query = Query { method: "GET", https: false, host: Some("x"), port: None, path, headers, sni: None };
     snapshot.router.find(&query).map(|found| Arc::clone(found.value))
 }
 
@@ -85,19 +88,41 @@ fn a_change_of_a_plugin_reaches_every_route() {
         json!({"id": plugin, "name": "unknown", "config": {}, "enabled": true, "service": null, "route": null});
     mirror.set(&compiler, Mirrored::Plugin, plugin, document(global));
     let entry = found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/two").unwrap();
-    assert!(matches!(entry.chain, Chain::Uncompilable));
+    assert!(matches!(entry.chain, Chain::Uncompilable("plugin_uncompilable")));
     mirror.set(&compiler, Mirrored::Plugin, plugin, None);
     let entry = found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/two").unwrap();
     assert!(matches!(&entry.chain, Chain::Ready(links) if links.is_empty()));
 }
 
 #[test]
-fn a_damaged_route_does_not_hold_back_the_others() {
+fn a_damaged_route_refuses_what_it_could_match_and_holds_nothing_back() {
     let (compiler, mut mirror) = (compiler(), Mirror::default());
-    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), route(2, "~/("));
+    let damaged = |path: &str, value: &str| {
+        let mut route = route(2, path).unwrap();
+        route.insert("headers".to_owned(), json!({"x-version": [value]}));
+        Some(route)
+    };
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(3), route(3, "/"));
+    for (path, value, asked) in [("/admin", "~*(", "/admin/x"), ("~/(", "v1", "/any")] {
+        mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), damaged(path, value));
+        let snapshot = mirror.snapshot(&compiler).unwrap().unwrap();
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-version"), HeaderValue::from_static("v1"))]);
+        let found = found_with(&snapshot, asked, &headers);
+        assert_eq!(id(found.clone()), Some(2), "the route behind it must not serve {asked}");
+        assert!(matches!(found.unwrap().chain, Chain::Uncompilable("route_uncompilable")));
+    }
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), damaged("/admin", "~*("));
+    assert_eq!(id(found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/other")), Some(3));
+}
+
+#[test]
+fn an_unreadable_route_keeps_what_is_in_force_until_it_is_gone() {
+    let (compiler, mut mirror) = (compiler(), Mirror::default());
+    let unreadable = Uuid::from_u128(4);
+    mirror.set(&compiler, Mirrored::Route, unreadable, document(json!({"id": 4})));
+    assert!(matches!(mirror.snapshot(&compiler), Err(SnapshotError::Unreadable(id)) if id == unreadable));
     mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(3), route(3, "/three"));
-    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(4), document(json!({"id": 4})));
-    let snapshot = mirror.snapshot(&compiler).unwrap().unwrap();
-    assert_eq!(id(found(&snapshot, "/three")), Some(3));
-    assert_eq!(id(found(&snapshot, "/(")), None);
+    assert!(mirror.snapshot(&compiler).is_err());
+    mirror.set(&compiler, Mirrored::Route, unreadable, None);
+    assert_eq!(id(found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/three")), Some(3));
 }

@@ -85,8 +85,9 @@ pub struct ChainEntry {
 pub enum Chain {
     /// In priority order.
     Ready(Box<[ChainEntry]>),
-    /// One of them could not be compiled: every request is refused (architecture, invariant 1).
-    Uncompilable,
+    /// One of them, or the route itself, could not be compiled: every request is refused
+    /// (architecture, invariant 1), with this reason code in the log.
+    Uncompilable(&'static str),
 }
 
 /// A compiled route.

@@ -42,8 +42,9 @@ pub(crate) async fn run(
     route: &RouteEntry,
     accepted: &Accepted,
 ) -> Result<(Outcome, Option<Identity>)> {
-    let Chain::Ready(chain) = &route.chain else {
-        return Ok((Outcome::Answer(Reply::unavailable("plugin_uncompilable")), None));
+    let chain = match &route.chain {
+        Chain::Ready(chain) => chain,
+        Chain::Uncompilable(reason) => return Ok((Outcome::Answer(Reply::unavailable(reason)), None)),
     };
     let mut progress =
         Progress { body: RequestBody::Unread, edits: Edits::default(), identity: None, forwardable: Forwardable::Yes };

@@ -78,7 +78,7 @@ impl Route {
 
     /// With a plugin that could not be compiled.
     pub(crate) fn uncompilable(self) -> Self {
-        Self { chain: Chain::Uncompilable, ..self }
+        Self { chain: Chain::Uncompilable("plugin_uncompilable"), ..self }
     }
 
     /// With another service.
