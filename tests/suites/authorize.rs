@@ -93,6 +93,13 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
             plain("invalid_authenticated_userid", "Missing authenticated_userid parameter"),
         ),
         (
+            "a user that no header can carry",
+            &scoped,
+            &confidential,
+            &[("authenticated_userid", Some("kate\r\nx-role: admin"))],
+            plain("invalid_authenticated_userid", "authenticated_userid must not contain control characters"),
+        ),
+        (
             "the user comes before the client",
             &scoped,
             &confidential,

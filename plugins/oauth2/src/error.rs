@@ -36,6 +36,8 @@ pub enum Refusal {
     ProvisionKey,
     /// Nobody is logged in.
     MissingUserid,
+    /// Who is logged in cannot be told to the upstream: no header carries control characters.
+    UnprintableUserid,
     /// No such authorization, or not enabled.
     ResponseType,
     /// The scope is no text.
@@ -108,6 +110,11 @@ impl Refusal {
             Self::MissingUserid => {
                 ("invalid_authenticated_userid", "Missing authenticated_userid parameter".into(), "userid_missing")
             }
+            Self::UnprintableUserid => (
+                "invalid_authenticated_userid",
+                "authenticated_userid must not contain control characters".into(),
+                "userid_unprintable",
+            ),
             Self::ResponseType => {
                 ("unsupported_response_type", "Invalid response_type".into(), "response_type_unsupported")
             }
@@ -234,6 +241,12 @@ mod tests {
             (Refusal::NotText("state"), 400, "invalid_request", "state is not a string"),
             (Refusal::ProvisionKey, 400, "invalid_provision_key", "Invalid provision_key"),
             (Refusal::MissingUserid, 400, "invalid_authenticated_userid", "Missing authenticated_userid parameter"),
+            (
+                Refusal::UnprintableUserid,
+                400,
+                "invalid_authenticated_userid",
+                "authenticated_userid must not contain control characters",
+            ),
             (Refusal::ResponseType, 400, "unsupported_response_type", "Invalid response_type"),
             (Refusal::ScopeNotText, 400, "invalid_scope", "scope must be a string"),
             (Refusal::UnknownScope("wot".to_owned()), 400, "invalid_scope", "'wot' is an invalid scope"),

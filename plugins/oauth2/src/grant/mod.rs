@@ -27,10 +27,12 @@ pub fn require_provision_key(config: &Config, parameters: &Parameters) -> Result
     if right { Ok(()) } else { Err(Refusal::ProvisionKey) }
 }
 
-/// Who is logged in, as the caller says it.
+/// Who is logged in, as the caller says it. It goes into a header of every request that the token
+/// authorizes, so what no header carries is refused here and not by the guard.
 pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
     let userid = parameters.text("authenticated_userid").filter(|userid| !userid.trim().is_empty());
-    userid.map(str::to_owned).ok_or(Refusal::MissingUserid)
+    let userid = userid.ok_or(Refusal::MissingUserid)?;
+    if userid.contains(char::is_control) { Err(Refusal::UnprintableUserid) } else { Ok(userid.to_owned()) }
 }
 
 /// What somebody agreed to.
