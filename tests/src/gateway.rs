@@ -175,6 +175,11 @@ impl Gateway {
         self.process.ask_to_end().expect("a process that can be signalled");
     }
 
+    /// Asks it to end at once, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.process.interrupt().expect("a process that can be signalled");
+    }
+
     /// How it ended, which must be soon.
     pub async fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;

@@ -413,6 +413,9 @@ async fn the_node_tells_about_itself() {
         let url = gateway.addresses.status.join(path).unwrap();
         let reply = Reply::read(gateway.client.get(url).send().await.unwrap()).await;
         findings.compare(&format!("status listener {path}"), &status, &reply.status);
+        if path == "/status" {
+            findings.compare("what it shows", &json!({"reachable": true}), &reply.json()["database"]);
+        }
     }
 }
 

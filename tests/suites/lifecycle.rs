@@ -168,6 +168,19 @@ async fn the_drain_timeout_ends_what_does_not_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_it_at_once_whatever_is_under_way() {
+    let slow = SlowUpstream::start().await;
+    let mut gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_DRAIN_TIMEOUT", "60s")]).await;
+    gateway.create("/services", json!({"name": "slow", "url": slow.url})).await;
+    gateway.create("/services/slow/routes", json!({"paths": ["/slow"]})).await;
+    let stuck = tokio::spawn(gateway.client.get(gateway.plain_url("/slow")).send());
+    slow.reached.acquire().await.unwrap().forget();
+    gateway.interrupt();
+    assert_eq!(gateway.ended_within(SOON).await.code(), Some(130));
+    assert!(stuck.await.unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_its_store_the_gateway_says_that_it_cannot_tell() {
     let database = Database::create();
     let direct = Url::parse(&database.url()).unwrap();

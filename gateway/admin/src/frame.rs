@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
+use axum::routing::get;
 use futures::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -29,6 +30,11 @@ const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 /// are for whoever binds it.
 pub fn router(state: Arc<AdminState>) -> Router {
     Router::new().fallback(serve).with_state(state)
+}
+
+/// `/status` alone, for a listener that shows nothing else of the API.
+pub fn status_router(state: Arc<AdminState>) -> Router {
+    Router::new().route("/status", get(serve)).with_state(state)
 }
 
 pub(crate) async fn serve(State(state): State<Arc<AdminState>>, request: Request<Body>) -> Response {

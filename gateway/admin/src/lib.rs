@@ -36,7 +36,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use frame::router;
+pub use frame::{router, status_router};
 pub use memory::{Memory, MemoryRegion, MemoryWorker};
 pub use node::{Connections, LogLevel, Node};
 pub use state::{AdminState, Limits};

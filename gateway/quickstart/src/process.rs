@@ -36,8 +36,17 @@ impl Process {
 
     /// Asks it to end (SIGTERM), and does not wait for that. It must not have ended yet.
     pub fn ask_to_end(&self) -> io::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Asks it to end at once (SIGINT), as Ctrl-C does. It must not have ended yet.
+    pub fn interrupt(&self) -> io::Result<()> {
+        self.signal(Signal::INT)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
         let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else { return Ok(()) };
-        Ok(kill_process(pid, Signal::TERM)?)
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Ends it and waits for that; nothing happens when it has ended already.

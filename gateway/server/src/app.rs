@@ -224,9 +224,10 @@ impl Control {
             Arc::new(SystemRandom),
             Limits::default(),
         ));
-        serve("admin.listen", config.admin_listen, tollgate_admin::router(admin)).await?;
+        serve("admin.listen", config.admin_listen, tollgate_admin::router(Arc::clone(&admin))).await?;
         let status = Status { readiness, store, metrics: registry };
-        serve("status.listen", config.status_listen, status::router(status)).await?;
+        let shown = status::router(status).merge(tollgate_admin::status_router(admin));
+        serve("status.listen", config.status_listen, shown).await?;
         Ok(Self { configuration, metrics })
     }
 }

@@ -54,10 +54,9 @@ pub struct Status {
     pub metrics: Registry,
 }
 
-/// The listener's paths.
+/// The listener's paths, beside `/status`, which is the Admin API's.
 pub fn router(status: Status) -> Router {
     Router::new()
-        .route("/status", get(|| async { Json(json!({"message": "alive"})) }))
         .route("/status/ready", get(ready).post(set_state))
         .route("/metrics", get(metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"message": "Not found"}))) })

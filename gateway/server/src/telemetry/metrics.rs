@@ -122,6 +122,7 @@ pub struct Metrics {
     requests: IntGauge,
     accepted: IntGauge,
     handled: IntGauge,
+    total: IntGauge,
     active: IntGauge,
     writing: IntGauge,
     datastore_reachable: IntGauge,
@@ -164,12 +165,16 @@ impl Metrics {
         registry.register(Box::new(access_log_dropped.clone()))?;
         node.with_label_values(&[node_id, version]).set(1);
         let state = |name: &str| connections.with_label_values(&[node_id, "http", name]);
+        // A request is counted once its head is read, and idle connections not at all.
+        state("reading").set(0);
+        state("waiting").set(0);
         Ok(Self {
             unmatched: ["404", "400"].map(|code| families.requests.with_label_values(&["", "", code])),
             unmatched_duration: families.duration.with_label_values(&["", ""]),
             requests: requests.with_label_values(&[node_id, "http"]),
             accepted: state("accepted"),
             handled: state("handled"),
+            total: state("total"),
             active: state("active"),
             writing: state("writing"),
             families,
@@ -227,6 +232,7 @@ impl Metrics {
     pub(crate) fn connection_seen(&self) {
         self.accepted.inc();
         self.handled.inc();
+        self.total.inc();
     }
 
     /// A request is over, however it ended.

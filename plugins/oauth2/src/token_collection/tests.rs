@@ -143,6 +143,16 @@ async fn a_given_token_is_shown_to_who_sends_it_and_to_nobody_else() {
     assert_eq!(world.row(GIVEN).await.unwrap().refresh_token, Some(Digest::of(REFRESH)));
 }
 
+#[test]
+fn a_user_or_scope_that_no_header_can_carry_is_refused() {
+    let schema = crate::entity::token::kind().schema;
+    for field in ["authenticated_userid", "scope"] {
+        let document = object(json!({"credential": {"id": Uuid::nil()}, "expires_in": 1, field: "a\nb"}));
+        let violations = schema.validate(&document).expect_err(field);
+        assert!(format!("{violations:?}").contains("must not contain control characters"), "{violations:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_that_is_not_given_is_minted() {
     let world = World::new().await;
