@@ -14,6 +14,7 @@ use std::time::Duration;
 use gateway::{Gateway, Route, answered, body_of, guard, header_of, refused, replying, upstream};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
+use tollgate::config::HeaderNames;
 use tollgate_core::plugin::Verdict;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::RequestBody;
@@ -49,6 +50,23 @@ fn a_request_reaches_its_service_with_the_headers_of_the_hop() {
     assert!(header_of(&answer, "x-kong-upstream-latency").is_some());
     assert!(header_of(&answer, "x-kong-proxy-latency").is_some());
     assert_eq!(header_of(&answer, "x-kong-response-latency"), None);
+}
+
+#[test]
+fn the_spelling_of_header_names_is_kept_where_that_is_wanted() {
+    for (names, expected) in [(HeaderNames::LowerCase, "soapaction: x"), (HeaderNames::AsReceived, "SOAPAction: x")] {
+        let gateway = Gateway::start_with(names, vec![Route::to("/", &gateway::mirror())]);
+        let answer = gateway
+            .send("GET /x?y HTTP/1.1\r\nhOst: a.test\r\nSOAPAction: x\r\nTE: trailers\r\nConnection: close\r\n\r\n");
+        let head: Vec<&str> = body_of(&answer).lines().collect();
+        assert_eq!(head.first(), Some(&"GET /x?y HTTP/1.1"), "{answer}");
+        assert!(head.contains(&expected), "{answer}");
+        let hosts = head.iter().filter(|line| line.to_lowercase() == format!("host: {}", gateway.upstream_host()));
+        assert_eq!(hosts.count(), 1, "{answer}");
+        for ours in ["x-real-ip: 127.0.0.1", "Connection: keep-alive", "te: trailers", "via: 1.1 kong/3.10.0"] {
+            assert!(head.iter().any(|line| line.eq_ignore_ascii_case(ours)), "{ours}: {answer}");
+        }
+    }
 }
 
 #[test]

@@ -22,7 +22,12 @@ pub(crate) struct Arrival<'r> {
 }
 
 /// The answer to a request that the route is not for; `None`: it may pass.
-pub(crate) fn refuse(route: &RouteEntry, arrival: &Arrival<'_>) -> Option<Reply> {
+pub(crate) fn refuse<'r>(route: &RouteEntry, arrival: impl FnOnce() -> Arrival<'r>) -> Option<Reply> {
+    // Most routes are for every request: then nothing is looked up.
+    if route.protocols == Protocols::Http {
+        return None;
+    }
+    let arrival = &arrival();
     match route.protocols {
         Protocols::Http => None,
         Protocols::HttpsOnly if arrival.scheme == "https" => None,
@@ -110,7 +115,7 @@ mod tests {
     fn arrive(route: &RouteEntry, scheme: &str, http2: bool, content_type: Option<&'static str>) -> Option<Reply> {
         let mut headers = HeaderMap::new();
         headers.extend(content_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value))));
-        refuse(route, &Arrival { scheme, host: "A.test", target: "/x?y=1", http2, headers: &headers })
+        refuse(route, || Arrival { scheme, host: "A.test", target: "/x?y=1", http2, headers: &headers })
     }
 
     #[test]

@@ -130,12 +130,21 @@ pub(crate) struct Hop<'r> {
     pub(crate) stripped: Option<&'r str>,
 }
 
+/// Whether a trusted peer says something about earlier hops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claims {
+    Some,
+    None,
+}
+
 /// The headers of an upstream request, as far as they are edited here.
 pub(crate) trait HeaderSink {
     /// Replaces all values of a name.
     fn set(&mut self, name: HeaderName, value: HeaderValue);
     /// Removes all values of a name.
     fn remove(&mut self, name: HeaderName);
+    /// What is there.
+    fn headers(&self) -> &HeaderMap;
 }
 
 impl HeaderSink for HeaderMap {
@@ -145,6 +154,10 @@ impl HeaderSink for HeaderMap {
 
     fn remove(&mut self, name: HeaderName) {
         HeaderMap::remove(self, name);
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self
     }
 }
 
@@ -160,19 +173,34 @@ impl Hop<'_> {
         set(upstream, X_FORWARDED_FOR, forwarded_for);
         set(upstream, X_REAL_IP, client);
         set(upstream, header::VIA, with_via(self.headers, self.via));
-        self.claim(upstream, X_FORWARDED_PROTO, || Some(HeaderValue::from_static(self.scheme.as_str())));
-        self.claim(upstream, X_FORWARDED_HOST, || HeaderValue::try_from(self.host_name()?).ok());
-        self.claim(upstream, X_FORWARDED_PORT, || Some(port_value(self.listener_port)));
-        self.claim(upstream, X_FORWARDED_PATH, || HeaderValue::from_str(self.path).ok());
-        self.claim(upstream, X_FORWARDED_PREFIX, || {
+        let claims = self.claims();
+        self.claim(claims, upstream, X_FORWARDED_PROTO, || Some(HeaderValue::from_static(self.scheme.as_str())));
+        self.claim(claims, upstream, X_FORWARDED_HOST, || HeaderValue::try_from(self.host_name()?).ok());
+        self.claim(claims, upstream, X_FORWARDED_PORT, || Some(port_value(self.listener_port)));
+        self.claim(claims, upstream, X_FORWARDED_PATH, || HeaderValue::from_str(self.path).ok());
+        self.claim(claims, upstream, X_FORWARDED_PREFIX, || {
             let stripped = self.stripped.filter(|prefix| !matches!(*prefix, "" | "/"))?;
             HeaderValue::from_str(&escape(stripped)).ok()
         });
     }
 
+    /// Whether there may be claims to be kept. Mostly there are none: then one look at the names
+    /// saves a look-up for each that there could be.
+    fn claims(&self) -> Claims {
+        let claimed = |name: &HeaderName| name.as_str().starts_with("x-forwarded-");
+        let any = self.client.peer == Peer::Trusted && self.headers.keys().any(claimed);
+        if any { Claims::Some } else { Claims::None }
+    }
+
     /// Keeps what a trusted peer says; else says it ourselves or, having nothing to say, removes it.
-    fn claim(&self, upstream: &mut impl HeaderSink, name: HeaderName, value: impl FnOnce() -> Option<HeaderValue>) {
-        if self.client.peer == Peer::Untrusted || !self.headers.contains_key(&name) {
+    fn claim(
+        &self,
+        claims: Claims,
+        upstream: &mut impl HeaderSink,
+        name: HeaderName,
+        value: impl FnOnce() -> Option<HeaderValue>,
+    ) {
+        if claims == Claims::None || !self.headers.contains_key(&name) {
             set(upstream, name, value());
         }
     }

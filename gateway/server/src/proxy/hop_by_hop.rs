@@ -37,15 +37,15 @@ const ALWAYS: [HeaderName; 4] = [
 /// What of a request's headers does not go upstream.
 pub(crate) fn of_request(headers: &HeaderMap) -> SmallVec<[HeaderName; 8]> {
     let mut names = nominated(headers);
-    names.extend(ALWAYS.into_iter().filter(|name| headers.contains_key(name)));
+    names.extend(headers.keys().filter(|name| ALWAYS.contains(name)).cloned());
     names.push(TE);
     names
 }
 
-/// What of a response's headers does not go to the client.
+/// What of a response's headers does not go to the client; `Upgrade` is for the caller to decide.
 pub(crate) fn of_response(headers: &HeaderMap, trailers: Trailers) -> SmallVec<[HeaderName; 8]> {
     let mut names = nominated(headers);
-    names.extend(ALWAYS.into_iter().filter(|name| headers.contains_key(name)));
+    names.extend(headers.keys().filter(|name| ALWAYS.contains(name)).cloned());
     names.push(CONNECTION);
     if trailers == Trailers::Unwanted {
         names.push(TRAILER);

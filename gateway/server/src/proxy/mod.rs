@@ -50,6 +50,7 @@ pub use context::Context;
 pub use forwarded::TrustedIps;
 pub use service::{Listeners, prepare, service};
 
+use crate::config::HeaderNames;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// Between two writes to a client.
     pub write_timeout: Duration,
+    /// How names of headers go upstream.
+    pub header_names: HeaderNames,
 }
 
 /// The proxy. Made once in the composition root.
@@ -159,7 +162,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        upstream_request_filter::upstream_request_filter(session, request, context)
+        upstream_request_filter::upstream_request_filter(session, request, context, self.settings.header_names)
     }
 
     async fn request_body_filter(

@@ -55,7 +55,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
         return Ok(Some(message(StatusCode::NOT_FOUND, "no_route", "no Route matched with those values")));
     };
     context.route = Some(Arc::clone(&route));
-    if let Some(reply) = admission::refuse(&route, &arrival(session, &accepted)) {
+    if let Some(reply) = admission::refuse(&route, || arrival(session, &accepted)) {
         return Ok(Some(Answer::gateway(reply)));
     }
     let (outcome, identity) = pipeline::run(session, &route, &accepted).await?;
@@ -115,9 +115,8 @@ fn pass(
     if service.transport == Transport::NotProxied {
         return Ok(Some(Answer::gateway(admission::protocol_not_supported())));
     }
-    let original_query = session.req_header().uri.query();
     let outbound = Outbound {
-        uri: upstream_uri(route, service, &accepted.path, matched, edits.query.as_deref(), original_query)?,
+        uri: upstream_uri(route, service, &accepted.path, matched, edits.query.as_deref(), &session.req_header().uri)?,
         stripped_prefix: stripped_prefix(route, &accepted.path, matched),
         headers: edits.headers,
         body: edits.body,
@@ -133,13 +132,17 @@ fn upstream_uri(
     path: &str,
     matched: MatchedPath,
     edited: Option<&str>,
-    original: Option<&str>,
+    original: &Uri,
 ) -> Result<Uri> {
     let path = upstream_path(service.path.as_deref(), path, matched, route.strip);
     let query = match edited {
         // An edit that leaves nothing removes the question mark, too; the client's own is kept.
         Some(edited) => Some(edited).filter(|edited| !edited.is_empty()),
-        None => original,
+        None if path == original.path() => {
+            // Nothing changes, so nothing is to be parsed again.
+            return Ok(original.path_and_query().cloned().map_or_else(Uri::default, Uri::from));
+        }
+        None => original.query(),
     };
     let target = match query {
         Some(query) => format!("{path}?{query}"),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::header::{SERVER, UPGRADE, VIA};
+use http::header::{SERVER, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, Result};
@@ -33,15 +33,15 @@ pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, 
         response.remove_header(&name);
     }
     if switching {
-        response.insert_header(http::header::CONNECTION, "Upgrade")?;
+        response.insert_header("Connection", "Upgrade")?;
     } else {
         response.remove_header(&UPGRADE);
     }
     if !response.headers.contains_key(SERVER) {
-        response.insert_header(SERVER, HeaderValue::from_static(super::SERVER))?;
+        response.insert_header("Server", HeaderValue::from_static(super::SERVER))?;
     }
     if let Some(via) = with_via(&response.headers, &VIA_HTTP1) {
-        response.insert_header(VIA, via)?;
+        response.insert_header("Via", via)?;
     }
     set_latencies(response, context)?;
     response.insert_header(X_KONG_REQUEST_ID, context.request_id.header())

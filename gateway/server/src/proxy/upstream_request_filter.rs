@@ -6,23 +6,29 @@
 use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderName, HeaderValue, Version};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tollgate_core::request::HeaderEdit;
 
+use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
 use super::forwarded::{HeaderSink, Hop, VIA_HTTP1, VIA_HTTP2};
 use super::hop_by_hop::{self, Trailers};
+use crate::config::HeaderNames;
 use crate::snapshot::UpstreamHost;
 
 const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
 
-/// Edits through Pingora's type, which keeps the spelling of names beside the map.
-struct Upstream<'h>(&'h mut RequestHeader);
+/// Headers that are added at most, but for those of plugins: room for them is made once.
+const OURS: usize = 12;
 
-impl HeaderSink for Upstream<'_> {
+/// Edits through Pingora's type, which keeps the spelling of names beside the map.
+struct AsReceived<'h>(&'h mut RequestHeader);
+
+impl HeaderSink for AsReceived<'_> {
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
         // Fails only for a map of more than 32,768 names, which no checked head has.
         let _ = self.0.insert_header(name, value);
@@ -31,6 +37,10 @@ impl HeaderSink for Upstream<'_> {
     fn remove(&mut self, name: HeaderName) {
         self.0.remove_header(&name);
     }
+
+    fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
 }
 
 /// Writes the head of one attempt; `request` is a copy of the client's.
@@ -38,6 +48,7 @@ pub(super) fn upstream_request_filter(
     session: &Session,
     request: &mut RequestHeader,
     context: &mut Context,
+    names: HeaderNames,
 ) -> Result<()> {
     let client = session.req_header();
     let request_id = context.request_id.header();
@@ -47,36 +58,76 @@ pub(super) fn upstream_request_filter(
     let Some(proxied) = context.proxied() else {
         return Error::e_explain(ErrorType::InternalError, "a request that is not proxied has no upstream");
     };
-    let mut upstream = Upstream(request);
-    remove_hop_by_hop(client, &mut upstream);
-    let hop = Hop {
-        peer: origin.peer,
-        client: origin.client,
-        headers: &client.headers,
-        scheme: origin.scheme,
-        via: if client.version == Version::HTTP_2 { &VIA_HTTP2 } else { &VIA_HTTP1 },
-        host: host(client),
-        listener_port: origin.port,
-        path: client.uri.path(),
-        stripped: proxied.outbound.stripped_prefix.as_deref(),
+    let head = Head {
+        client,
+        origin,
+        request_id,
+        upstream_host: route.upstream_host,
+        service_host: &proxied.service.host_header,
+        outbound: &proxied.outbound,
     };
-    hop.apply(&mut upstream);
-    upstream.set(X_KONG_REQUEST_ID, request_id);
-    match route.upstream_host {
-        UpstreamHost::Service => upstream.set(HOST, proxied.service.host_header.clone()),
-        UpstreamHost::Client if !client.headers.contains_key(HOST) => {
-            // An HTTP/1.0 client need not say any: then there is none to preserve.
-            let asked = host(client).and_then(|host| host.parse().ok());
-            upstream.set(HOST, asked.unwrap_or_else(|| proxied.service.host_header.clone()));
+    match names {
+        HeaderNames::AsReceived => head.write(&mut AsReceived(request)),
+        HeaderNames::LowerCase => {
+            let mut parts = Parts::from(std::mem::replace(request, empty()));
+            parts.headers.reserve(OURS + proxied.outbound.headers.len());
+            head.write(&mut parts.headers);
+            *request = RequestHeader::from(parts);
         }
-        UpstreamHost::Client => {}
     }
-    set_connection(&mut upstream);
-    apply(&proxied.outbound, &mut upstream);
-    upstream.0.set_uri(proxied.outbound.uri.clone());
+    request.set_uri(proxied.outbound.uri.clone());
     proxied.sent = Some(Instant::now());
     proxied.answered = None;
     Ok(())
+}
+
+/// A head that allocates nothing.
+fn empty() -> RequestHeader {
+    RequestHeader::from(http::Request::new(()).into_parts().0)
+}
+
+/// What the head of an attempt is made of.
+struct Head<'r> {
+    client: &'r RequestHeader,
+    origin: Origin,
+    request_id: HeaderValue,
+    upstream_host: UpstreamHost,
+    service_host: &'r HeaderValue,
+    outbound: &'r Outbound,
+}
+
+impl Head<'_> {
+    fn write(&self, upstream: &mut impl HeaderSink) {
+        remove_hop_by_hop(self.client, upstream);
+        let hop = Hop {
+            peer: self.origin.peer,
+            client: self.origin.client,
+            headers: &self.client.headers,
+            scheme: self.origin.scheme,
+            via: if self.client.version == Version::HTTP_2 { &VIA_HTTP2 } else { &VIA_HTTP1 },
+            host: host(self.client),
+            listener_port: self.origin.port,
+            path: self.client.uri.path(),
+            stripped: self.outbound.stripped_prefix.as_deref(),
+        };
+        hop.apply(upstream);
+        upstream.set(X_KONG_REQUEST_ID, self.request_id.clone());
+        self.set_host(upstream);
+        set_connection(upstream);
+        apply(self.outbound, upstream);
+    }
+
+    fn set_host(&self, upstream: &mut impl HeaderSink) {
+        match self.upstream_host {
+            UpstreamHost::Service => upstream.set(HOST, self.service_host.clone()),
+            UpstreamHost::Client if !self.client.headers.contains_key(HOST) => {
+                // An HTTP/1.0 client need not say any: then there is none to preserve.
+                let asked = host(self.client).and_then(|host| host.parse().ok());
+                upstream.set(HOST, asked.unwrap_or_else(|| self.service_host.clone()));
+            }
+            UpstreamHost::Client => {}
+        }
+    }
 }
 
 /// The host asked for: of the header, or of the target (HTTP/2).
@@ -85,7 +136,7 @@ fn host(client: &RequestHeader) -> Option<&str> {
     header.or_else(|| client.uri.authority().map(http::uri::Authority::as_str))
 }
 
-fn remove_hop_by_hop(client: &RequestHeader, upstream: &mut Upstream<'_>) {
+fn remove_hop_by_hop(client: &RequestHeader, upstream: &mut impl HeaderSink) {
     for name in hop_by_hop::of_request(&client.headers) {
         upstream.remove(name);
     }
@@ -95,14 +146,14 @@ fn remove_hop_by_hop(client: &RequestHeader, upstream: &mut Upstream<'_>) {
 }
 
 /// Pingora has left `Upgrade` only to a WebSocket handshake.
-fn set_connection(upstream: &mut Upstream<'_>) {
-    let upgrade = upstream.0.headers.contains_key(UPGRADE);
+fn set_connection(upstream: &mut impl HeaderSink) {
+    let upgrade = upstream.headers().contains_key(UPGRADE);
     let connection = if upgrade { "keep-alive, Upgrade" } else { "keep-alive" };
     upstream.set(CONNECTION, HeaderValue::from_static(connection));
 }
 
 /// The plugins' edits.
-fn apply(outbound: &Outbound, upstream: &mut Upstream<'_>) {
+fn apply(outbound: &Outbound, upstream: &mut impl HeaderSink) {
     for edit in &outbound.headers {
         match edit {
             HeaderEdit::Set(name, value) => upstream.set(name.clone(), value.clone()),

@@ -14,6 +14,7 @@ use pingora_core::server::Server;
 use pingora_core::server::configuration::ServerConf;
 use prometheus::Registry;
 use serde_json::{Value, json};
+use tollgate::config::HeaderNames;
 use tollgate::proxy::TrustedIps;
 use tollgate::proxy::{self, Listeners, Settings};
 use tollgate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
@@ -127,6 +128,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with these routes and waits until it accepts.
     pub(crate) fn start(routes: Vec<Route>) -> Self {
+        Self::start_with(HeaderNames::LowerCase, routes)
+    }
+
+    /// Starts one that sends header names so.
+    pub(crate) fn start_with(header_names: HeaderNames, routes: Vec<Route>) -> Self {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::register(&registry, "node", "3.10.0").unwrap());
         let first = routes.iter().find_map(|route| route.service.as_ref());
@@ -142,6 +148,7 @@ impl Gateway {
                 keepalive_timeout: Duration::from_secs(5),
                 read_timeout: Duration::from_secs(2),
                 write_timeout: Duration::from_secs(5),
+                header_names,
             },
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             metrics,
@@ -284,6 +291,15 @@ pub(crate) fn saying(answer: &'static str) -> String {
     })
 }
 
+/// Answers with the head of the request, as its bytes came.
+pub(crate) fn mirror() -> String {
+    serve_each(|mut stream| {
+        let head = read_head(&mut stream);
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", head.len());
+        let _ = stream.write_all(&head);
+    })
+}
+
 /// Reads a request and closes the connection; counts connections.
 pub(crate) fn breaking() -> (String, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
@@ -341,12 +357,13 @@ fn serve_each(serve: impl Fn(TcpStream) + Send + 'static) -> String {
     address
 }
 
-fn read_head(stream: &mut impl Read) {
+fn read_head(stream: &mut impl Read) -> Vec<u8> {
     let mut head = Vec::new();
     let mut byte = [0; 1];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|length| length == 1) {
         head.push(byte[0]);
     }
+    head
 }
 
 /// The status of an answer.
