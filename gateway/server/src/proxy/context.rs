@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use smallvec::SmallVec;
 use tollgate_core::request::{Consumer, HeaderEdit};
 
@@ -36,6 +36,8 @@ pub struct Context {
     pub(super) started: Instant,
     pub(super) request_id: RequestId,
     pub(super) connection: Connection,
+    /// The TCP peer as headers have it: made by the connection's first request that is proxied.
+    pub(super) peer: Option<HeaderValue>,
     /// Where it is from; once accepted.
     pub(super) origin: Option<Origin>,
     /// What it matched.
@@ -111,6 +113,7 @@ impl Context {
             started: Instant::now(),
             request_id: RequestId::new(),
             connection: Connection::New,
+            peer: None,
             origin: None,
             route: None,
             consumer: None,

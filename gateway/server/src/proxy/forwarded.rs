@@ -110,10 +110,12 @@ impl Scheme {
 /// The hop from the client, or the proxy before us, to us.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hop<'r> {
-    /// The TCP peer.
-    pub(crate) peer: IpAddr,
-    /// What [`client`] says.
-    pub(crate) client: Client,
+    /// The TCP peer, as text.
+    pub(crate) peer: &'r HeaderValue,
+    /// The client's address, as text.
+    pub(crate) client: &'r HeaderValue,
+    /// Whether what the peer says of earlier hops is kept.
+    pub(crate) standing: Peer,
     /// The request's headers as they came.
     pub(crate) headers: &'r HeaderMap,
     /// What the connection speaks.
@@ -128,6 +130,11 @@ pub(crate) struct Hop<'r> {
     pub(crate) path: &'r str,
     /// What `strip_path` takes off the path, if it takes anything.
     pub(crate) stripped: Option<&'r str>,
+}
+
+/// An address as it stands in headers.
+pub(crate) fn text(address: IpAddr) -> Option<HeaderValue> {
+    HeaderValue::try_from(address.to_canonical().to_string()).ok()
 }
 
 /// Whether a trusted peer says something about earlier hops.
@@ -164,14 +171,13 @@ impl HeaderSink for HeaderMap {
 impl Hop<'_> {
     /// Writes the headers that tell of this hop, into headers that are otherwise the request's own.
     pub(crate) fn apply(&self, upstream: &mut impl HeaderSink) {
-        let client = HeaderValue::try_from(self.client.address.to_string()).ok();
         let forwarded_for = if self.headers.contains_key(X_FORWARDED_FOR) {
-            joined(self.headers, &X_FORWARDED_FOR, self.peer.to_canonical().to_string().as_bytes())
+            joined(self.headers, &X_FORWARDED_FOR, self.peer.as_bytes())
         } else {
-            client.clone()
+            Some(self.client.clone())
         };
         set(upstream, X_FORWARDED_FOR, forwarded_for);
-        set(upstream, X_REAL_IP, client);
+        set(upstream, X_REAL_IP, Some(self.client.clone()));
         set(upstream, header::VIA, with_via(self.headers, self.via));
         let claims = self.claims();
         self.claim(claims, upstream, X_FORWARDED_PROTO, || Some(HeaderValue::from_static(self.scheme.as_str())));
@@ -188,7 +194,7 @@ impl Hop<'_> {
     /// saves a look-up for each that there could be.
     fn claims(&self) -> Claims {
         let claimed = |name: &HeaderName| name.as_str().starts_with("x-forwarded-");
-        let any = self.client.peer == Peer::Trusted && self.headers.keys().any(claimed);
+        let any = self.standing == Peer::Trusted && self.headers.keys().any(claimed);
         if any { Claims::Some } else { Claims::None }
     }
 
@@ -314,9 +320,11 @@ mod tests {
     /// The headers upstream of a request to `https://Shop.Example:8443/api/x`, `/api` stripped.
     fn upstream(peer: &str, sent: &[(&'static str, &'static str)]) -> HeaderMap {
         let headers = headers(sent);
+        let client = client(ip(peer), &headers, &trusted());
         let hop = Hop {
-            peer: ip(peer),
-            client: client(ip(peer), &headers, &trusted()),
+            peer: &text(ip(peer)).unwrap(),
+            client: &text(client.address).unwrap(),
+            standing: client.peer,
             headers: &headers,
             scheme: Scheme::Https,
             via: &VIA_HTTP2,
@@ -393,8 +401,9 @@ mod tests {
         for stripped in [None, Some("/"), Some("")] {
             let client = Client { address: ip("1.2.3.4"), peer: Peer::Untrusted };
             let hop = Hop {
-                peer: client.address,
-                client,
+                peer: &text(client.address).unwrap(),
+                client: &text(client.address).unwrap(),
+                standing: client.peer,
                 headers: &sent,
                 scheme: Scheme::Http,
                 via: &VIA_HTTP1,

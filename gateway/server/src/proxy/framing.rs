@@ -92,19 +92,16 @@ fn check_body_framing(headers: &HeaderMap) -> Result<(), Refusal> {
 /// What only the text tells: Pingora accepts bare line feeds, and removes a `Content-Length` that
 /// stands beside a `Transfer-Encoding`.
 fn check_lines(raw: &[u8], headers: &HeaderMap) -> Result<(), Refusal> {
-    let chunked = headers.contains_key(TRANSFER_ENCODING);
-    let mut lines = raw.split(|byte| *byte == b'\n').peekable();
-    while let Some(line) = lines.next() {
-        // What is behind the last line feed is no line.
-        if lines.peek().is_some() && !line.ends_with(b"\r") {
-            return Err(Refusal::BareLineFeed);
-        }
-        let name = line.get(..CONTENT_LENGTH.as_str().len());
-        if chunked && name.is_some_and(|name| name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes())) {
-            return Err(Refusal::Framing);
-        }
+    let is_bare = |end: usize| end.checked_sub(1).and_then(|before| raw.get(before)) != Some(&b'\r');
+    if memchr::memchr_iter(b'\n', raw).any(is_bare) {
+        return Err(Refusal::BareLineFeed);
     }
-    Ok(())
+    let names_length = |line: &[u8]| {
+        let name = line.get(..CONTENT_LENGTH.as_str().len());
+        name.is_some_and(|name| name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes()))
+    };
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    if chunked && raw.split(|byte| *byte == b'\n').any(names_length) { Err(Refusal::Framing) } else { Ok(()) }
 }
 
 /// Whether some upstreams would take the name for one that frames the message: CGI and WSGI fold

@@ -38,6 +38,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderValue;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -101,17 +102,18 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         context: &mut Context,
-        _previous: Box<dyn std::any::Any + Send + Sync>,
+        previous: Box<dyn std::any::Any + Send + Sync>,
     ) {
         context.connection = context::Connection::Reused;
+        context.peer = previous.downcast().ok().and_then(|peer: Box<Option<HeaderValue>>| *peer);
     }
 
     fn persist_connection_context(
         &self,
         _session: &Session,
-        _context: &Context,
+        context: &Context,
     ) -> Option<Box<dyn std::any::Any + Send + Sync>> {
-        Some(Box::new(context::Connection::Reused))
+        Some(Box::new(context.peer.clone()))
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {

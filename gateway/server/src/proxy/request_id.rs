@@ -5,6 +5,7 @@
 use std::cell::Cell;
 
 use tollgate_core::random::{Random, SystemRandom};
+use uuid::Uuid;
 
 /// An id, in its text form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,17 +25,14 @@ fn seed() -> [u64; 2] {
 impl RequestId {
     /// A new one.
     pub(crate) fn new() -> Self {
-        let halves = STATE.with(|state| {
+        let [first, second] = STATE.with(|state| {
             let next = state.get().map(|word| word.wrapping_add(0x9e37_79b9_7f4a_7c15));
             state.set(next);
             next.map(mix)
         });
-        let mut text = [b'0'; 32];
-        let nibbles = halves.iter().flat_map(|half| (0..16).rev().map(move |nth| (half >> (nth * 4)) & 15));
-        for (digit, nibble) in text.iter_mut().zip(nibbles) {
-            let nibble = u8::try_from(nibble).unwrap_or_default();
-            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-        }
+        let uuid = Uuid::from_u64_pair(first, second);
+        let mut text = [0; 32];
+        uuid.simple().encode_lower(&mut text);
         Self(text)
     }
 

@@ -15,7 +15,7 @@ use tollgate_core::request::HeaderEdit;
 
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
-use super::forwarded::{HeaderSink, Hop, VIA_HTTP1, VIA_HTTP2};
+use super::forwarded::{self, HeaderSink, Hop, VIA_HTTP1, VIA_HTTP2};
 use super::hop_by_hop::{self, Trailers};
 use crate::config::HeaderNames;
 use crate::snapshot::UpstreamHost;
@@ -55,12 +55,17 @@ pub(super) fn upstream_request_filter(
     let (Some(origin), Some(route)) = (context.origin, context.route.clone()) else {
         return Error::e_explain(ErrorType::InternalError, "a proxied request has an origin and a route");
     };
-    let Some(proxied) = context.proxied() else {
-        return Error::e_explain(ErrorType::InternalError, "a request that is not proxied has no upstream");
+    let peer = context.peer.take().or_else(|| forwarded::text(origin.peer));
+    let (Some(peer), Some(proxied)) = (peer, context.proxied()) else {
+        return Error::e_explain(ErrorType::InternalError, "a proxied request has a peer and an upstream");
     };
+    let is_peer = origin.client.address == origin.peer.to_canonical();
+    let address = if is_peer { None } else { forwarded::text(origin.client.address) };
     let head = Head {
         client,
         origin,
+        peer: &peer,
+        address: address.as_ref().unwrap_or(&peer),
         request_id,
         upstream_host: route.upstream_host,
         service_host: &proxied.service.host_header,
@@ -78,6 +83,7 @@ pub(super) fn upstream_request_filter(
     request.set_uri(proxied.outbound.uri.clone());
     proxied.sent = Some(Instant::now());
     proxied.answered = None;
+    context.peer = Some(peer);
     Ok(())
 }
 
@@ -90,6 +96,8 @@ fn empty() -> RequestHeader {
 struct Head<'r> {
     client: &'r RequestHeader,
     origin: Origin,
+    peer: &'r HeaderValue,
+    address: &'r HeaderValue,
     request_id: HeaderValue,
     upstream_host: UpstreamHost,
     service_host: &'r HeaderValue,
@@ -100,8 +108,9 @@ impl Head<'_> {
     fn write(&self, upstream: &mut impl HeaderSink) {
         remove_hop_by_hop(self.client, upstream);
         let hop = Hop {
-            peer: self.origin.peer,
-            client: self.origin.client,
+            peer: self.peer,
+            client: self.address,
+            standing: self.origin.client.peer,
             headers: &self.client.headers,
             scheme: self.origin.scheme,
             via: if self.client.version == Version::HTTP_2 { &VIA_HTTP2 } else { &VIA_HTTP1 },
