@@ -6,7 +6,7 @@ use tollgate_core::clock::{Clock, SystemClock};
 
 use super::Gateway;
 use super::context::{Context, Course, Proxied};
-use crate::telemetry::access_log::{Line, rfc3339};
+use crate::telemetry::access_log::{Line, Timestamp};
 use crate::telemetry::route_metrics::{Observation, Source};
 
 /// Counts and logs a request that is over.
@@ -48,7 +48,7 @@ fn line<'r>(
     let sent = proxied.and_then(|proxied| proxied.sent);
     let target = context.route.as_ref().map(|route| &route.target);
     Line {
-        time: rfc3339(SystemClock.now_millis()),
+        time: Timestamp::new(SystemClock.now_millis()),
         request_id: context.request_id.as_str(),
         client: context.origin.map(|origin| origin.client.address),
         method: head.method.as_str(),

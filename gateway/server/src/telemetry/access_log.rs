@@ -1,18 +1,25 @@
 //! The access log: one line a request, written by a thread of its own.
 //!
 //! Invariant: a line never holds a query, a header value or a body, so no token, code or secret.
-//! When the queue is full the line is dropped and counted: logging never slows a request.
+//! When the buffer is full the line is dropped and counted: logging never waits for its destination.
+//!
+//! A request writes its line straight into the buffer that the thread takes away from time to time:
+//! no allocation and, but for the first line after a pause, no system call.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use serde::Serialize;
 
-/// Lines that may wait for the writer.
-const QUEUE: usize = 8192;
+/// Bytes that may wait for the writer: some ten thousand lines.
+const BUFFER: usize = 4 << 20;
+
+/// How long the writer lets lines gather, so that a burst costs few system calls.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +34,7 @@ pub enum LineFormat {
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
     /// When it ended, RFC 3339 in UTC.
-    pub time: String,
+    pub time: Timestamp,
     /// Its id, as in `X-Kong-Request-Id`.
     pub request_id: &'a str,
     /// The client, after real-ip processing.
@@ -65,17 +72,16 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn render(&self, format: LineFormat) -> Vec<u8> {
-        let mut out = Vec::with_capacity(320);
+    fn render(&self, format: LineFormat, out: &mut Vec<u8>) {
+        let before = out.len();
         let written = match format {
-            LineFormat::Json => serde_json::to_writer(&mut out, self).map_err(std::io::Error::from),
-            LineFormat::Human => self.render_human(&mut out),
+            LineFormat::Json => serde_json::to_writer(&mut *out, self).map_err(std::io::Error::from),
+            LineFormat::Human => self.render_human(out),
         };
         if written.is_err() {
-            out.clear();
+            out.truncate(before);
         }
         out.push(b'\n');
-        out
     }
 
     fn render_human(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
@@ -96,20 +102,45 @@ fn pair(out: &mut Vec<u8>, name: &str, value: Option<impl std::fmt::Display>) ->
     value.map_or(Ok(()), |value| write!(out, " {name}={value}"))
 }
 
-enum Entry {
-    Line(Vec<u8>),
-    Flush(SyncSender<()>),
-}
-
-/// The way into the log. Cheap to clone.
+/// The way into the log. Cheap to clone; the last clone's end is the writer's.
 #[derive(Debug, Clone)]
-pub struct AccessLog(Option<Queue>);
+pub struct AccessLog(Option<Arc<Entrance>>);
 
-#[derive(Debug, Clone)]
-struct Queue {
-    entries: SyncSender<Entry>,
+#[derive(Debug)]
+struct Entrance {
+    buffer: Arc<Buffer>,
     format: LineFormat,
     dropped: IntCounter,
+}
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.buffer.lock().closed = true;
+        self.buffer.changed.notify_all();
+    }
+}
+
+/// What is between requests and the writer.
+#[derive(Debug, Default)]
+struct Buffer {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<u8>,
+    /// Whether the writer holds lines that it has taken and not written yet.
+    writing: bool,
+    /// Somebody waits for everything to be written.
+    hurry: bool,
+    closed: bool,
+}
+
+impl Buffer {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl AccessLog {
@@ -124,9 +155,10 @@ impl AccessLog {
         format: LineFormat,
         dropped: IntCounter,
     ) -> std::io::Result<Self> {
-        let (entries, queue) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_lines(&queue, destination))?;
-        Ok(Self(Some(Queue { entries, format, dropped })))
+        let buffer = Arc::new(Buffer::default());
+        let filled = Arc::clone(&buffer);
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_lines(&filled, destination))?;
+        Ok(Self(Some(Arc::new(Entrance { buffer, format, dropped }))))
     }
 
     /// Whether lines are wanted at all.
@@ -134,52 +166,115 @@ impl AccessLog {
         self.0.is_some()
     }
 
-    /// Queues a line, or drops it.
+    /// Adds a line, or drops it.
     pub fn write(&self, line: &Line<'_>) {
-        let Some(queue) = &self.0 else { return };
-        if queue.entries.try_send(Entry::Line(line.render(queue.format))).is_err() {
-            queue.dropped.inc();
+        let Some(entrance) = &self.0 else { return };
+        let mut state = entrance.buffer.lock();
+        if state.lines.len() >= BUFFER {
+            entrance.dropped.inc();
+            return;
+        }
+        let first = state.lines.is_empty();
+        line.render(entrance.format, &mut state.lines);
+        drop(state);
+        if first {
+            entrance.buffer.changed.notify_all();
         }
     }
 
-    /// Waits, for a bounded time, until what was queued before is written. For shutting down.
+    /// Waits, for a bounded time, until what was written before has left. For shutting down.
     pub fn flush(&self, bound: Duration) {
-        let Some(queue) = &self.0 else { return };
-        let (done, wait) = sync_channel(1);
-        if queue.entries.try_send(Entry::Flush(done)).is_ok() {
-            // Too slow or gone: shutting down goes on all the same.
-            let _ = wait.recv_timeout(bound);
+        let Some(entrance) = &self.0 else { return };
+        let deadline = Instant::now() + bound;
+        let mut state = entrance.buffer.lock();
+        // Too slow: shutting down goes on all the same.
+        while (state.writing || !state.lines.is_empty()) && Instant::now() < deadline {
+            state.hurry = true;
+            entrance.buffer.changed.notify_all();
+            let waiting = entrance.buffer.changed.wait_timeout(state, GATHER);
+            state = waiting.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
-fn write_lines(queue: &Receiver<Entry>, mut destination: Box<dyn Write + Send>) {
-    while let Ok(first) = queue.recv() {
-        // One flush for all lines that wait, so that a burst costs few system calls.
-        let mut batch = Vec::with_capacity(4096);
-        let mut waiting = Vec::new();
-        for entry in std::iter::once(first).chain(queue.try_iter().take(QUEUE)) {
-            match entry {
-                Entry::Line(line) => batch.extend_from_slice(&line),
-                Entry::Flush(done) => waiting.push(done),
+fn write_lines(buffer: &Buffer, mut destination: Box<dyn Write + Send>) {
+    let mut batch = Vec::new();
+    loop {
+        {
+            let mut state = buffer.lock();
+            while state.lines.is_empty() && !state.closed {
+                state = buffer.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+            if !(state.hurry || state.closed) {
+                let gathering = buffer.changed.wait_timeout_while(state, GATHER, |state| !state.hurry && !state.closed);
+                state = gathering.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if state.lines.is_empty() {
+                return;
+            }
+            // The two buffers change places: neither is allocated again.
+            std::mem::swap(&mut state.lines, &mut batch);
+            state.writing = true;
+            state.hurry = false;
         }
         if let Err(error) = destination.write_all(&batch).and_then(|()| destination.flush()) {
             tracing::warn!(%error, "the access log cannot be written");
         }
-        for done in waiting {
-            let _ = done.try_send(());
-        }
+        batch.clear();
+        buffer.lock().writing = false;
+        buffer.changed.notify_all();
     }
 }
 
-/// `2026-01-31T12:34:56.789Z`.
-pub(crate) fn rfc3339(unix_millis: i64) -> String {
-    let (days, millis) = (unix_millis.div_euclid(86_400_000), unix_millis.rem_euclid(86_400_000));
-    let (year, month, day) = civil_date(days);
-    let (seconds, millis) = (millis / 1000, millis % 1000);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+/// A time as `2026-01-31T12:34:56.789Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp([u8; 24]);
+
+thread_local! {
+    /// The last second that this thread has written: most lines are of the same.
+    static SECOND: Cell<(i64, Timestamp)> = const { Cell::new((i64::MIN, Timestamp([b'0'; 24]))) };
+}
+
+impl Timestamp {
+    /// That many milliseconds after the Unix epoch.
+    pub fn new(unix_millis: i64) -> Self {
+        let (second, millis) = (unix_millis.div_euclid(1000), unix_millis.rem_euclid(1000));
+        let (known, mut time) = SECOND.get();
+        if known != second {
+            time = Self::whole(second);
+            SECOND.set((second, time));
+        }
+        let [.., hundreds, tens, ones, _] = &mut time.0;
+        let digit = |value: i64| b'0' + (value % 10) as u8;
+        (*hundreds, *tens, *ones) = (digit(millis / 100), digit(millis / 10), digit(millis));
+        time
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    fn whole(unix_seconds: i64) -> Self {
+        let (days, seconds) = (unix_seconds.div_euclid(86_400), unix_seconds.rem_euclid(86_400));
+        let (year, month, day) = civil_date(days);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.000Z");
+        // Years have four digits until 9999.
+        Self(text.as_bytes().try_into().unwrap_or([b'0'; 24]))
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// The proleptic Gregorian date of a day since the Unix epoch. Years start in March here, so that
@@ -218,7 +313,7 @@ mod tests {
 
     fn line() -> Line<'static> {
         Line {
-            time: rfc3339(1_769_862_896_789),
+            time: Timestamp::new(1_769_862_896_789),
             request_id: "00112233445566778899aabbccddeeff",
             client: Some(IpAddr::from([192, 0, 2, 1])),
             method: "GET",
@@ -238,9 +333,14 @@ mod tests {
 
     #[test]
     fn dates_are_right_around_leap_days_and_the_epoch() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(1_709_164_800_000), "2024-02-29T00:00:00.000Z");
-        assert_eq!(rfc3339(1_769_862_896_789), "2026-01-31T12:34:56.789Z");
+        for (millis, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_709_164_800_000, "2024-02-29T00:00:00.000Z"),
+            (1_769_862_896_789, "2026-01-31T12:34:56.789Z"),
+            (1_769_862_896_005, "2026-01-31T12:34:56.005Z"),
+        ] {
+            assert_eq!(Timestamp::new(millis).as_str(), expected);
+        }
     }
 
     #[test]
@@ -261,5 +361,36 @@ mod tests {
              bytes_in=0 bytes_out=12 client=192.0.2.1 reason=token_expired\n"
         );
         assert_eq!(dropped.get(), 0);
+    }
+
+    /// A destination that takes nothing until it is let go.
+    struct Stuck(Arc<Mutex<()>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _held = self.0.lock().unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_destination_that_takes_nothing_costs_lines_and_not_requests() {
+        let gate = Arc::new(Mutex::new(()));
+        let held = gate.lock().unwrap();
+        let dropped = IntCounter::new("dropped_total", "Dropped.").unwrap();
+        let log = AccessLog::to_writer(Box::new(Stuck(Arc::clone(&gate))), LineFormat::Json, dropped.clone()).unwrap();
+        while dropped.get() == 0 {
+            log.write(&line());
+        }
+        log.flush(Duration::from_millis(20));
+        drop(held);
+        log.flush(Duration::from_secs(5));
+        let before = dropped.get();
+        log.write(&line());
+        assert_eq!(dropped.get(), before);
     }
 }
