@@ -1,0 +1,118 @@
+//! Compares results, and holds them against thresholds, for use in CI.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::live::duration;
+use crate::outcome::Outcome;
+use crate::report::{self, ReportError};
+use crate::scenario::Span;
+
+/// `tollgate-load compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Results of `run --json`; the first is what the others are compared with.
+    #[arg(required = true)]
+    pub results: Vec<PathBuf>,
+    /// Fails when a median is longer, such as 1ms.
+    #[arg(long)]
+    pub max_p50: Option<Span>,
+    /// Fails when a 90th percentile is longer.
+    #[arg(long)]
+    pub max_p90: Option<Span>,
+    /// Fails when a 99th percentile is longer.
+    #[arg(long)]
+    pub max_p99: Option<Span>,
+    /// Fails when a 99.9th percentile is longer.
+    #[arg(long)]
+    pub max_p999: Option<Span>,
+    /// Fails when there were fewer answers a second.
+    #[arg(long)]
+    pub min_rate: Option<f64>,
+    /// Fails when a larger share of requests (0 to 1) got no answer or a status of 500 or above.
+    #[arg(long)]
+    pub max_error_rate: Option<f64>,
+}
+
+/// What a comparison says.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// A table for people.
+    pub table: String,
+    /// What failed; empty: nothing did.
+    pub failures: Vec<String>,
+}
+
+/// Reads the results and compares them.
+///
+/// # Errors
+/// When a file is not there or is no result.
+pub fn compare(args: &CompareArgs) -> Result<Comparison, ReportError> {
+    let outcomes: Result<Vec<_>, _> =
+        args.results.iter().map(|path| Ok((path.display().to_string(), report::read(path)?))).collect();
+    let outcomes = outcomes?;
+    let mut comparison = Comparison { table: table(&outcomes), failures: Vec::new() };
+    for (name, outcome) in &outcomes {
+        judge(args, name, outcome, &mut comparison.failures);
+    }
+    Ok(comparison)
+}
+
+fn judge(args: &CompareArgs, name: &str, outcome: &Outcome, failures: &mut Vec<String>) {
+    if !outcome.is_valid() {
+        failures.push(format!(
+            "{name}: the run failed ({} wrong answers of {})",
+            outcome.checks.wrong, outcome.total.answers
+        ));
+    }
+    let latency = &outcome.total.latency;
+    let bounds = [
+        ("p50", latency.p50, args.max_p50),
+        ("p90", latency.p90, args.max_p90),
+        ("p99", latency.p99, args.max_p99),
+        ("p99.9", latency.p999, args.max_p999),
+    ];
+    for (percentile, found, bound) in bounds {
+        let Some(bound) = bound.map(|bound| bound.0.as_secs_f64() * 1e6) else { continue };
+        if found > bound {
+            failures.push(format!("{name}: {percentile} is {}, above {}", duration(found), duration(bound)));
+        }
+    }
+    if let Some(least) = args.min_rate.filter(|least| outcome.total.rate < *least) {
+        failures.push(format!("{name}: {:.1} answers a second, below {least}", outcome.total.rate));
+    }
+    let error_rate = outcome.total.error_rate();
+    if let Some(most) = args.max_error_rate.filter(|most| error_rate > *most) {
+        failures.push(format!("{name}: an error rate of {error_rate:.4}, above {most}"));
+    }
+}
+
+fn table(outcomes: &[(String, Outcome)]) -> String {
+    let mut text = String::new();
+    let Some((_, base)) = outcomes.first() else { return text };
+    for (name, outcome) in outcomes {
+        let _ = writeln!(text, "{name} ({}, {:.0} s)", outcome.scenario, outcome.duration);
+        let (total, first) = (&outcome.total, &base.total);
+        let rows = [
+            ("rate", format!("{:.0}/s", total.rate), ratio(total.rate, first.rate)),
+            ("p50", duration(total.latency.p50), ratio(total.latency.p50, first.latency.p50)),
+            ("p90", duration(total.latency.p90), ratio(total.latency.p90, first.latency.p90)),
+            ("p99", duration(total.latency.p99), ratio(total.latency.p99, first.latency.p99)),
+            ("p99.9", duration(total.latency.p999), ratio(total.latency.p999, first.latency.p999)),
+            ("p99.99", duration(total.latency.p9999), ratio(total.latency.p9999, first.latency.p9999)),
+            ("max", duration(total.latency.max), ratio(total.latency.max, first.latency.max)),
+            ("errors", format!("{:.4}", total.error_rate()), String::new()),
+            ("wrong", outcome.checks.wrong.to_string(), String::new()),
+        ];
+        for (figure, value, ratio) in rows {
+            let _ = writeln!(text, "  {figure:<8} {value:>12} {ratio:>8}");
+        }
+    }
+    text
+}
+
+fn ratio(value: f64, base: f64) -> String {
+    if base > 0.0 { format!("× {:.2}", value / base) } else { String::new() }
+}

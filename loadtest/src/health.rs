@@ -1,0 +1,89 @@
+//! Whether the generator itself was the limit: its processor time, and how late it sent.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::outcome::{Generator, Machine, Summary};
+
+/// Above this share of late requests the schedule was not kept.
+const LATE_SHARE: f64 = 0.01;
+/// Above this share of its threads' processor time the generator has nothing left to give.
+const BUSY: f64 = 0.9;
+
+/// Processor time since a point in time.
+#[derive(Debug)]
+pub struct Watch {
+    since: Instant,
+    used: Duration,
+}
+
+impl Watch {
+    /// From now on.
+    pub fn start() -> Self {
+        Self { since: Instant::now(), used: used() }
+    }
+
+    /// What it says now, of a run with so many threads and connections.
+    pub fn verdict(&self, threads: usize, connections: usize, summary: &Summary, is_open: bool) -> Generator {
+        let elapsed = self.since.elapsed().as_secs_f64().max(f64::EPSILON);
+        let cpu = used().saturating_sub(self.used).as_secs_f64() / elapsed;
+        let requests = summary.answers + summary.failures();
+        let late_share = if requests == 0 { 0.0 } else { summary.late as f64 / requests as f64 };
+        let limited = if cpu > BUSY * threads as f64 {
+            Some(format!(
+                "the generator used {cpu:.2} processors of its {threads} thread(s): the figures tell of it, not of \
+                 the gateway; give it more threads or another machine"
+            ))
+        } else if is_open && late_share > LATE_SHARE {
+            Some(format!(
+                "{:.1} % of the requests were sent late: all {connections} connections were waiting for answers, or \
+                 the generator had no processor; if the gateway still has time to spare, use more connections",
+                late_share * 100.0
+            ))
+        } else {
+            None
+        };
+        Generator { cpu, threads, connections, late_share, limited }
+    }
+}
+
+/// Processor time of this process so far (user and system).
+fn used() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in brackets may hold spaces; fields 14 and 15 of the whole are 11 and 12 behind it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64)
+}
+
+/// The machine this runs on.
+pub fn machine() -> Machine {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let kernel = format!("{} {}", read("/proc/sys/kernel/ostype").trim(), read("/proc/sys/kernel/osrelease").trim());
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Machine {
+        kernel,
+        processor: model.map_or_else(String::new, |(_, name)| name.to_owned()),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generator_that_does_nothing_else_than_work_is_the_limit() {
+        let watch = Watch::start();
+        while watch.since.elapsed() < Duration::from_millis(300) {
+            std::hint::spin_loop();
+        }
+        let verdict = watch.verdict(1, 1, &Summary::default(), false);
+        // A busy machine may not have given it all of a processor.
+        assert_eq!(verdict.limited.is_some(), verdict.cpu > 0.9, "{verdict:?}");
+        assert!(verdict.cpu > 0.1, "{verdict:?}");
+        let late = Summary { answers: 100, late: 2, ..Summary::default() };
+        assert!(Watch::start().verdict(8, 1, &late, true).limited.unwrap().contains("2.0 %"));
+    }
+}

@@ -1,0 +1,260 @@
+//! What is shown while a run goes on: a terminal view, or plain lines.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use ratatui::layout::{Constraint, Layout};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
+use ratatui::{DefaultTerminal, Frame};
+
+use crate::outcome::Second;
+
+/// How often keys are looked at.
+const FRAME: Duration = Duration::from_millis(100);
+/// Seconds in the picture of rates.
+const HISTORY: usize = 240;
+
+/// Where a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// On the whole terminal.
+    Terminal,
+    /// A line a second.
+    Plain,
+    /// Nowhere.
+    Silent,
+}
+
+/// What there is to show.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// The run begins.
+    Started {
+        /// The scenario's name.
+        scenario: String,
+        /// Where requests go.
+        target: String,
+        /// How long it is to take, in seconds.
+        seconds: u64,
+    },
+    /// Another second of it.
+    Second(Box<Second>),
+    /// Something about how it goes.
+    Note(String),
+}
+
+/// Shows updates on a thread of its own until the other end is gone. `q` and Ctrl-C set `stop`.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn start(view: View, updates: Receiver<Update>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("live".to_owned()).spawn(move || match view {
+        View::Silent => updates.iter().for_each(drop),
+        View::Plain => plain(&updates, &mut io::stderr()),
+        View::Terminal => {
+            let shown = ratatui::try_init().and_then(|terminal| whole_terminal(terminal, &updates, &stop));
+            ratatui::restore();
+            if shown.is_err() {
+                plain(&updates, &mut io::stderr());
+            }
+        }
+    })
+}
+
+fn plain(updates: &Receiver<Update>, out: &mut impl Write) {
+    for update in updates {
+        let written = match update {
+            Update::Started { scenario, target, seconds } => {
+                writeln!(out, "{scenario} against {target}, {seconds} s; Ctrl-C ends it and still reports")
+            }
+            Update::Second(second) => writeln!(out, "{}", line(&second)),
+            Update::Note(note) => writeln!(out, "{note}"),
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+/// A second in one line.
+pub fn line(second: &Second) -> String {
+    let summary = &second.summary;
+    let statuses: Vec<String> = summary.statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+    let errors: Vec<String> = summary.errors.iter().map(|(name, count)| format!(", {name}: {count}")).collect();
+    let hits = second.cache_hit_ratio.map_or_else(String::new, |ratio| format!("  hits {:.1} %", ratio * 100.0));
+    let latency = &summary.latency;
+    format!(
+        "{:>4.0} s {:>9.0}/s  p50 {:>8}  p99 {:>8}  p99.9 {:>8}  max {:>8}  {}{}{hits}",
+        second.at + 1.0,
+        summary.rate,
+        duration(latency.p50),
+        duration(latency.p99),
+        duration(latency.p999),
+        duration(latency.max),
+        statuses.join(", "),
+        errors.concat(),
+    )
+}
+
+/// Microseconds in a unit that is easily read.
+pub fn duration(micros: f64) -> String {
+    match micros {
+        micros if micros < 1000.0 => format!("{micros:.0} µs"),
+        micros if micros < 100_000.0 => format!("{:.2} ms", micros / 1e3),
+        micros if micros < 1e6 => format!("{:.0} ms", micros / 1e3),
+        micros => format!("{:.2} s", micros / 1e6),
+    }
+}
+
+#[derive(Default)]
+struct Screen {
+    title: String,
+    seconds: u64,
+    rates: VecDeque<u64>,
+    last: Second,
+    notes: VecDeque<String>,
+}
+
+fn whole_terminal(mut terminal: DefaultTerminal, updates: &Receiver<Update>, stop: &AtomicBool) -> io::Result<()> {
+    let mut screen = Screen::default();
+    loop {
+        match updates.recv_timeout(FRAME) {
+            Ok(update) => screen.take(update),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        while event::poll(Duration::ZERO)? {
+            if let Event::Key(key) = event::read()? {
+                let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                if interrupt || key.code == KeyCode::Char('q') {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        terminal.draw(|frame| screen.draw(frame))?;
+    }
+}
+
+impl Screen {
+    fn take(&mut self, update: Update) {
+        match update {
+            Update::Started { scenario, target, seconds } => {
+                self.title = format!(" {scenario} → {target} ");
+                self.seconds = seconds;
+            }
+            Update::Second(second) => {
+                self.rates.push_back(second.summary.answers);
+                self.last = *second;
+            }
+            Update::Note(note) => self.notes.push_back(note),
+        }
+        while self.rates.len() > HISTORY {
+            self.rates.pop_front();
+        }
+        while self.notes.len() > 3 {
+            self.notes.pop_front();
+        }
+    }
+
+    fn draw(&self, frame: &mut Frame<'_>) {
+        let parts = [Constraint::Length(7), Constraint::Length(4), Constraint::Min(4), Constraint::Length(5)];
+        let [rates, percentiles, answers, notes] = Layout::vertical(parts).areas(frame.area());
+        let width = usize::from(rates.width.saturating_sub(2));
+        let shown: Vec<u64> = self.rates.iter().skip(self.rates.len().saturating_sub(width)).copied().collect();
+        let title = format!(
+            "{} {:.0} / {} s, {:.0} a second ",
+            self.title,
+            self.last.at + 1.0,
+            self.seconds,
+            self.last.summary.rate
+        );
+        frame.render_widget(Sparkline::default().data(shown).block(Block::bordered().title(title)), rates);
+        frame.render_widget(self.percentiles(), percentiles);
+        frame.render_widget(self.answers(), answers);
+        let notes_shown: Vec<Line<'_>> = self.notes.iter().map(|note| Line::from(note.as_str())).collect();
+        frame.render_widget(Paragraph::new(notes_shown).block(Block::bordered().title(" q: end and report ")), notes);
+    }
+
+    fn percentiles(&self) -> Table<'static> {
+        let latency = &self.last.summary.latency;
+        let values = [latency.p50, latency.p90, latency.p99, latency.p999, latency.p9999, latency.max];
+        let names = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
+        Table::new([Row::new(values.map(duration))], [Constraint::Ratio(1, 6); 6])
+            .header(Row::new(names))
+            .block(Block::bordered().title(" latency from the intended send time "))
+    }
+
+    fn answers(&self) -> Paragraph<'static> {
+        let summary = &self.last.summary;
+        let statuses = summary.statuses.iter().map(|(status, count)| Line::from(format!("status {status}: {count}")));
+        let errors = summary.errors.iter().map(|(name, count)| Line::from(format!("{name}: {count}")));
+        let hits = self.last.cache_hit_ratio.map(|ratio| Line::from(format!("cache hits: {:.1} %", ratio * 100.0)));
+        let lines: Vec<Line<'static>> = statuses.chain(errors).chain(hits).collect();
+        Paragraph::new(lines).block(Block::bordered().title(" answers of the last second "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+    use crate::outcome::{Latency, Summary};
+
+    fn second() -> Box<Second> {
+        let latency = Latency { p50: 250.0, p99: 1500.0, p999: 2e6, ..Latency::default() };
+        let statuses = [(200, 90), (401, 10)].into();
+        let errors = [("reset".to_owned(), 2)].into();
+        let summary = Summary { answers: 100, rate: 100.0, latency, statuses, errors, late: 0 };
+        Box::new(Second { at: 4.0, summary, cache_hit_ratio: Some(0.875) })
+    }
+
+    #[test]
+    fn plain_lines_say_what_the_second_was_like() {
+        let (sender, updates) = channel();
+        let started = Update::Started { scenario: "warm".into(), target: "http://a".into(), seconds: 9 };
+        sender.send(started).unwrap();
+        sender.send(Update::Second(second())).unwrap();
+        drop(sender);
+        let mut out = Vec::new();
+        plain(&updates, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        for part in [
+            "warm against http://a",
+            "   5 s",
+            "100/s",
+            "250 µs",
+            "1.50 ms",
+            "2.00 s",
+            "200: 90, 401: 10, reset: 2",
+            "hits 87.5 %",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_terminal_shows_rate_percentiles_statuses_errors_and_hits() {
+        let mut screen = Screen::default();
+        screen.take(Update::Started { scenario: "warm".into(), target: "http://a".into(), seconds: 9 });
+        screen.take(Update::Second(second()));
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+        terminal.draw(|frame| screen.draw(frame)).unwrap();
+        let shown: String = terminal.backend().buffer().content().iter().map(|cell| cell.symbol()).collect();
+        for part in
+            ["warm → http://a", "100 a second", "p99.99", "1.50 ms", "status 401: 10", "reset: 2", "cache hits: 87.5 %"]
+        {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    }
+}

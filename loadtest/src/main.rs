@@ -1,0 +1,249 @@
+//! `tollgate-load`: the command line.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tollgate_load::compare::{self, CompareArgs};
+use tollgate_load::endpoint::{Endpoint, Protocol};
+use tollgate_load::live::{View, duration};
+use tollgate_load::outcome::Outcome;
+use tollgate_load::provision::{self, Amount, Progress};
+use tollgate_load::report::{self, Files};
+use tollgate_load::run::{self, RunArgs, TrustArgs};
+use tollgate_load::state::Order;
+use tollgate_load::upstream;
+use uuid::Uuid;
+
+/// Load tester for gateways that check opaque OAuth2 tokens and speak Kong's Admin API.
+///
+/// Exit codes: 0, all is well; 1, a run with wrong answers, or a threshold that was missed; 2, it
+/// could not be done.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a service, route, plugin, consumers, credentials and tokens; goes on where it was interrupted.
+    Provision(ProvisionArgs),
+    /// Removes exactly what `provision` made.
+    Cleanup(CleanupArgs),
+    /// Runs a scenario: one of warm, zipf, cold-start, flood, issue-storm, refresh-storm, revocation,
+    /// mixed-day, outage, saturation, or a file.
+    Run(Box<RunArgs>),
+    /// Compares results, and fails by thresholds.
+    Compare(CompareArgs),
+    /// Makes the HTML page of a result in JSON.
+    Report(ReportArgs),
+    /// Serves an upstream that echoes identity headers.
+    Upstream(UpstreamArgs),
+}
+
+#[derive(Args)]
+struct ProvisionArgs {
+    /// The gateway's Admin API.
+    #[arg(long, default_value = "http://127.0.0.1:8001")]
+    admin: String,
+    /// Its proxy.
+    #[arg(long, default_value = "http://127.0.0.1:8000")]
+    proxy: String,
+    /// The upstream of the service (`tollgate-load upstream` serves one).
+    #[arg(long, default_value = "http://127.0.0.1:9000")]
+    upstream: String,
+    /// What names begin with; the route's path is `/PREFIX`.
+    #[arg(long, default_value = "tollgate-load")]
+    prefix: String,
+    /// Consumers.
+    #[arg(long, default_value_t = 100)]
+    consumers: usize,
+    /// Credentials, spread over the consumers.
+    #[arg(long, default_value_t = 100)]
+    credentials: usize,
+    /// Tokens, spread over the credentials.
+    #[arg(long, default_value_t = 1000)]
+    tokens: usize,
+    /// Those of them that come with a refresh token.
+    #[arg(long, default_value_t = 0)]
+    refresh_tokens: usize,
+    /// Calls under way at once.
+    #[arg(long, default_value_t = 16)]
+    parallel: usize,
+    /// Where it is written down what was made.
+    #[arg(long, default_value = "tollgate-load.state")]
+    state: PathBuf,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+#[derive(Args)]
+struct CleanupArgs {
+    /// The gateway's Admin API.
+    #[arg(long, default_value = "http://127.0.0.1:8001")]
+    admin: String,
+    /// Where it is written down what was made.
+    #[arg(long, default_value = "tollgate-load.state")]
+    state: PathBuf,
+    /// Calls under way at once.
+    #[arg(long, default_value_t = 16)]
+    parallel: usize,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+#[derive(Args)]
+struct ReportArgs {
+    /// A result of `run --json`.
+    result: PathBuf,
+    /// The page.
+    #[arg(long)]
+    html: PathBuf,
+}
+
+#[derive(Args)]
+struct UpstreamArgs {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    match carry_out(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            say_error(&format!("tollgate-load: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<bool, Failed> {
+    match command {
+        Command::Provision(args) => provision(args),
+        Command::Cleanup(args) => {
+            let admin = Endpoint::new(&args.admin, Protocol::Http1, &args.trust.trust())?;
+            let order = provision::cleanup(&args.state, &admin, args.parallel, Progress::Shown)?;
+            say(&format!(
+                "Removed: service, route and plugin {0}, {1} consumers with all that is theirs.",
+                order.prefix, order.consumers
+            ))?;
+            Ok(true)
+        }
+        Command::Run(args) => {
+            let terminal = !args.no_tui && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+            let outcome = run::run(&args, if terminal { View::Terminal } else { View::Plain })?;
+            say(&told(&outcome))?;
+            Ok(outcome.is_valid())
+        }
+        Command::Compare(args) => {
+            let comparison = compare::compare(&args)?;
+            say(comparison.table.trim_end())?;
+            comparison.failures.iter().for_each(|failure| say_error(&format!("failed: {failure}")));
+            Ok(comparison.failures.is_empty())
+        }
+        Command::Report(args) => {
+            let outcome = report::read(&args.result)?;
+            Files::open(None, Some(&args.html))?.write(&outcome)?;
+            Ok(true)
+        }
+        Command::Upstream(args) => {
+            upstream::serve(args.listen, |address| {
+                let _ = say(&format!("An upstream that echoes identity headers is on {address}."));
+            })?;
+            Ok(true)
+        }
+    }
+}
+
+fn provision(args: ProvisionArgs) -> Result<bool, Failed> {
+    let trust = args.trust.trust();
+    let admin = Endpoint::new(&args.admin, Protocol::Http1, &trust)?;
+    let proxy = Endpoint::new(&args.proxy, Protocol::Http1, &trust)?;
+    let order = Order {
+        seed: Uuid::new_v4(),
+        prefix: args.prefix,
+        upstream: args.upstream,
+        consumers: args.consumers.max(1),
+        credentials: args.credentials.max(1),
+    };
+    let amount = Amount { tokens: args.tokens, refresh_tokens: args.refresh_tokens, parallel: args.parallel.max(1) };
+    let state = provision::provision(&args.state, order, &amount, (&admin, &proxy), Progress::Shown)?;
+    say(&format!(
+        "{} credentials and {} tokens are on {}; written down in {}.",
+        state.credentials.len(),
+        state.tokens.len(),
+        state.route_path,
+        args.state.display()
+    ))?;
+    Ok(true)
+}
+
+/// A result in a few lines.
+fn told(outcome: &Outcome) -> String {
+    let latency = &outcome.total.latency;
+    let mut text = format!(
+        "{}: {:.0} answers a second over {:.0} s; p50 {}, p90 {}, p99 {}, p99.9 {}, p99.99 {}, max {}",
+        outcome.scenario,
+        outcome.total.rate,
+        outcome.duration,
+        duration(latency.p50),
+        duration(latency.p90),
+        duration(latency.p99),
+        duration(latency.p999),
+        duration(latency.p9999),
+        duration(latency.max),
+    );
+    for (status, count) in &outcome.total.statuses {
+        text.push_str(&format!("\n  status {status}: {count}"));
+    }
+    for (name, count) in &outcome.total.errors {
+        text.push_str(&format!("\n  {name}: {count}"));
+    }
+    if let Some(revocation) = &outcome.revocation {
+        let accepted = &revocation.accepted_for;
+        text.push_str(&format!(
+            "\n  {} tokens revoked, {} never refused; still accepted for p50 {}, p99 {}, max {}",
+            revocation.revoked,
+            revocation.never_refused,
+            duration(accepted.p50),
+            duration(accepted.p99),
+            duration(accepted.max)
+        ));
+    }
+    if let Some(saturation) = &outcome.saturation {
+        let bound = duration(saturation.bound);
+        text.push_str(&match saturation.rate {
+            Some(rate) => format!("\n  {rate:.0} requests a second kept p99 under {bound}"),
+            None => format!("\n  not even the lowest rate kept p99 under {bound}"),
+        });
+    }
+    if !outcome.is_valid() {
+        text.push_str(&format!("\n  FAILED: {} wrong answers of {}", outcome.checks.wrong, outcome.total.answers));
+        for example in &outcome.checks.examples {
+            text.push_str(&format!(
+                "\n    {:.1} s: expected {}, found {}",
+                example.at, example.expected, example.found
+            ));
+        }
+    }
+    if let Some(limited) = &outcome.generator.limited {
+        text.push_str(&format!("\n  Not to be relied on: {limited}"));
+    }
+    text
+}
+
+fn say(text: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{text}")
+}
+
+fn say_error(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,339 @@
+//! Makes what runs need, through the Admin API and the token endpoint, as an operator and clients
+//! would; and removes it again.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Method};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+use tokio::task::LocalSet;
+
+use crate::admin::{Admin, AdminError};
+use crate::connection::{Connection, Keep, Request};
+use crate::endpoint::Endpoint;
+use crate::failure::Failure;
+use crate::state::{Entry, Journal, Order, State, StateError, Token};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Tokens live for a week, so that they outlive what is measured with them.
+const EXPIRATION: u32 = 7 * 24 * 3600;
+
+/// How much is made.
+#[derive(Debug, Clone)]
+pub struct Amount {
+    /// Tokens, all told.
+    pub tokens: usize,
+    /// Those of them that come with a refresh token.
+    pub refresh_tokens: usize,
+    /// Calls under way at once.
+    pub parallel: usize,
+}
+
+/// Why it was not made, or not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// The file.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The Admin API.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The token endpoint did not answer.
+    #[error("the gateway at {authority} did not issue a token: {failure}")]
+    Unanswered {
+        /// Host and port.
+        authority: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// The token endpoint refused.
+    #[error("the gateway refused a token with {status}: {message}{hint}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// What it says.
+        message: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The file is of another order.
+    #[error(
+        "the state file is of another provisioning ({0}): clean that up first (`tollgate-load cleanup`), or name \
+         another file with --state"
+    )]
+    OtherOrder(&'static str),
+    /// There is nothing in the file.
+    #[error("the state file says nothing about what was made; there is nothing to clean up")]
+    NothingMade,
+    /// The file could not be removed at last.
+    #[error("everything is removed but the state file itself: {0}")]
+    File(std::io::Error),
+    /// The runtime.
+    #[error("the program cannot start its work: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Whether progress is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// On standard error, when that is a terminal.
+    Shown,
+    /// Nowhere.
+    Hidden,
+}
+
+/// Makes what is missing; what there is now.
+///
+/// # Errors
+/// At the first thing that cannot be made; what was made is kept, and the next call goes on.
+pub fn provision(
+    path: &Path,
+    order: Order,
+    amount: &Amount,
+    (admin, proxy): (&Endpoint, &Endpoint),
+    progress: Progress,
+) -> Result<State, ProvisionError> {
+    let mut journal = Journal::open(path)?;
+    let mut state = State::load(path)?;
+    let order = match &state.order {
+        Some(known) => resumed(known, &order)?,
+        None => {
+            journal.append(&Entry::Order(order.clone()))?;
+            state.add(Entry::Order(order.clone()));
+            order
+        }
+    };
+    run(async {
+        if !state.made {
+            make(&order, admin, amount.parallel, progress).await?;
+            journal.append(&Entry::Made)?;
+        }
+        issue(&order, proxy, amount, &state, journal, progress).await
+    })?;
+    Ok(State::load(path)?)
+}
+
+/// Removes everything that follows from the file's order, and then the file.
+///
+/// # Errors
+/// At the first thing that cannot be removed; the file stays, and the next call goes on.
+pub fn cleanup(path: &Path, admin: &Endpoint, parallel: usize, progress: Progress) -> Result<Order, ProvisionError> {
+    let order = State::load(path)?.order.ok_or(ProvisionError::NothingMade)?;
+    run(async {
+        let mut first = Admin::new(admin);
+        // The plugin goes with its route, credentials and tokens with their consumers.
+        first.delete(&format!("/routes/{}", order.id("route", 0))).await?;
+        first.delete(&format!("/services/{}", order.id("service", 0))).await?;
+        let bar = bar("removing consumers", order.consumers, progress);
+        in_parallel(order.consumers, parallel, &bar, || {
+            let (mut admin, order) = (Admin::new(admin), order.clone());
+            async move |number: usize| Ok(admin.delete(&format!("/consumers/{}", order.id("consumer", number))).await?)
+        })
+        .await
+    })?;
+    std::fs::remove_file(path).map_err(ProvisionError::File)?;
+    Ok(order)
+}
+
+/// The order of the file, if it is what is asked for now.
+fn resumed(known: &Order, asked: &Order) -> Result<Order, ProvisionError> {
+    let differs = [
+        (known.prefix != asked.prefix, "its prefix differs"),
+        (known.upstream != asked.upstream, "its upstream differs"),
+        (known.consumers != asked.consumers, "its number of consumers differs"),
+        (known.credentials != asked.credentials, "its number of credentials differs"),
+    ];
+    match differs.into_iter().find(|(differs, _)| *differs) {
+        Some((_, what)) => Err(ProvisionError::OtherOrder(what)),
+        None => Ok(known.clone()),
+    }
+}
+
+fn run(work: impl Future<Output = Result<(), ProvisionError>>) -> Result<(), ProvisionError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, work)
+}
+
+/// Everything but tokens. Each call says the id, so that repeating it changes nothing.
+async fn make(order: &Order, admin: &Endpoint, parallel: usize, progress: Progress) -> Result<(), ProvisionError> {
+    let mut first = Admin::new(admin);
+    let (service, route) = (order.id("service", 0), order.id("route", 0));
+    put(&mut first, &format!("/services/{service}"), json!({ "name": order.prefix, "url": order.upstream })).await?;
+    let paths = [format!("/{}", order.prefix)];
+    let body = json!({ "name": order.prefix, "paths": paths, "service": { "id": service } });
+    put(&mut first, &format!("/routes/{route}"), body).await?;
+    let config = json!({
+        "enable_client_credentials": true,
+        "enable_password_grant": true,
+        "accept_http_if_already_terminated": true,
+        "token_expiration": EXPIRATION,
+        "provision_key": order.provision_key(),
+    });
+    let body = json!({ "name": "oauth2", "route": { "id": route }, "config": config });
+    put(&mut first, &format!("/plugins/{}", order.id("plugin", 0)), body).await?;
+
+    let consumers = bar("consumers", order.consumers, progress);
+    in_parallel(order.consumers, parallel, &consumers, || {
+        let (mut admin, order) = (Admin::new(admin), order.clone());
+        async move |number: usize| {
+            let path = format!("/consumers/{}", order.id("consumer", number));
+            put(&mut admin, &path, json!({ "username": order.username(number) })).await
+        }
+    })
+    .await?;
+    let credentials = bar("credentials", order.credentials, progress);
+    in_parallel(order.credentials, parallel, &credentials, || {
+        let (mut admin, order) = (Admin::new(admin), order.clone());
+        async move |number: usize| {
+            let credential = order.credential(number);
+            let path = format!("/oauth2/{}", order.id("credential", number));
+            let body = json!({
+                "name": order.username(number),
+                "client_id": credential.client_id,
+                "client_secret": credential.client_secret,
+                "redirect_uris": ["https://load.example/"],
+                "consumer": { "id": credential.consumer_id },
+            });
+            put(&mut admin, &path, body).await
+        }
+    })
+    .await
+}
+
+async fn put(admin: &mut Admin, path: &str, body: Value) -> Result<(), ProvisionError> {
+    let (status, document) = admin.call(Method::PUT, path, Some(&body)).await?;
+    if matches!(status, 200 | 201) {
+        return Ok(());
+    }
+    let message = document.get("message").and_then(Value::as_str).unwrap_or("without a message").to_owned();
+    Err(AdminError::Refused { method: Method::PUT, path: path.to_owned(), status, message }.into())
+}
+
+async fn issue(
+    order: &Order,
+    proxy: &Endpoint,
+    amount: &Amount,
+    state: &State,
+    journal: Journal,
+    progress: Progress,
+) -> Result<(), ProvisionError> {
+    let refreshable = state.tokens.iter().filter(|token| token.refresh_token.is_some()).count();
+    let with_refresh = amount.refresh_tokens.saturating_sub(refreshable);
+    let missing = amount.tokens.max(amount.refresh_tokens).saturating_sub(state.tokens.len()).max(with_refresh);
+    let first = state.tokens.len();
+    let journal = Rc::new(RefCell::new(journal));
+    let endpoint = Rc::new(proxy.clone());
+    let bar = bar("tokens", missing, progress);
+    in_parallel(missing, amount.parallel, &bar, || {
+        let connection = Connection::new(Rc::clone(&endpoint), TIMEOUT);
+        let mut client = Client { connection, order: order.clone(), authority: proxy.authority.clone() };
+        let journal = Rc::clone(&journal);
+        async move |number: usize| {
+            let token = client.token(first + number, number < with_refresh).await?;
+            Ok(journal.borrow_mut().append(&Entry::Token(token))?)
+        }
+    })
+    .await
+}
+
+/// A client of the token endpoint.
+struct Client {
+    connection: Connection,
+    order: Order,
+    authority: String,
+}
+
+impl Client {
+    async fn token(&mut self, number: usize, refreshable: bool) -> Result<Token, ProvisionError> {
+        let place = number % self.order.credentials.max(1);
+        let credential = self.order.credential(place);
+        let (userid, provision_key) = (format!("user-{number}"), self.order.provision_key());
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("client_id", &credential.client_id).append_pair("client_secret", &credential.client_secret);
+        if refreshable {
+            // Vouched for with the provision key; there is no password to be checked.
+            form.append_pair("grant_type", "password").append_pair("provision_key", &provision_key);
+            form.append_pair("authenticated_userid", &userid);
+        } else {
+            form.append_pair("grant_type", "client_credentials");
+        }
+        let request = Request {
+            method: Method::POST,
+            target: format!("/{}/oauth2/token", self.order.prefix),
+            headers: vec![
+                (CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")),
+                (HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https")),
+            ],
+            body: Bytes::from(form.finish()),
+            keep: Keep::Everything,
+        };
+        let answer = self.connection.send(&request).await;
+        let unanswered = |failure| ProvisionError::Unanswered { authority: self.authority.clone(), failure };
+        let answer = answer.map_err(unanswered)?;
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+        let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+        match text("access_token") {
+            Some(access_token) if answer.status == 200 => {
+                Ok(Token { access_token, refresh_token: text("refresh_token"), credential: place })
+            }
+            _ => Err(refused(answer.status, text("error_description").or_else(|| text("message")))),
+        }
+    }
+}
+
+fn refused(status: u16, message: Option<String>) -> ProvisionError {
+    let message = message.unwrap_or_else(|| "without a message".to_owned());
+    let hint = if message.contains("HTTPS") {
+        "; use the proxy's https:// address, or put this machine's address into the gateway's trusted_ips"
+    } else {
+        ""
+    };
+    ProvisionError::Refused { status, message, hint }
+}
+
+/// Does `count` things, some at once; the first error ends it.
+async fn in_parallel<W>(
+    count: usize,
+    parallel: usize,
+    bar: &ProgressBar,
+    worker: impl Fn() -> W,
+) -> Result<(), ProvisionError>
+where
+    W: AsyncFnMut(usize) -> Result<(), ProvisionError>,
+{
+    let (next, failed) = (Cell::new(0), Cell::new(false));
+    let work = async |mut each: W| {
+        loop {
+            let number = next.get();
+            if number >= count || failed.get() {
+                return Ok(());
+            }
+            next.set(number + 1);
+            if let Err(error) = each(number).await {
+                failed.set(true);
+                return Err(error);
+            }
+            bar.inc(1);
+        }
+    };
+    let workers = (0..parallel.clamp(1, count.max(1))).map(|_| work(worker()));
+    let ended = futures::future::join_all(workers).await;
+    bar.finish_and_clear();
+    ended.into_iter().collect()
+}
+
+fn bar(what: &'static str, count: usize, progress: Progress) -> ProgressBar {
+    let target = match progress {
+        Progress::Shown => ProgressDrawTarget::stderr(),
+        Progress::Hidden => ProgressDrawTarget::hidden(),
+    };
+    let bar = ProgressBar::with_draw_target(u64::try_from(count).ok(), target).with_message(what);
+    let style = ProgressStyle::with_template("{msg:20} {wide_bar} {pos}/{len} {per_sec} {eta}");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,72 @@
+//! Charts of a run, as SVG to be put into a page.
+
+use plotters::prelude::*;
+
+use super::ReportError;
+use crate::outcome::{Latency, Second};
+
+const SIZE: (u32, u32) = (820, 280);
+const COLOURS: [RGBColor; 3] = [RGBColor(0, 90, 156), RGBColor(200, 80, 0), RGBColor(120, 40, 140)];
+
+/// Answers of each second.
+pub(super) fn rate(seconds: &[Second]) -> Result<String, ReportError> {
+    let points: Vec<(f64, f64)> = seconds.iter().map(|second| (second.at, second.summary.rate)).collect();
+    let highest = highest(points.iter().map(|point| point.1));
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .margin(8)
+            .x_label_area_size(36)
+            .y_label_area_size(72)
+            .build_cartesian_2d(0.0..last(seconds), 0.0..highest * 1.1)
+            .map_err(drawing)?;
+        chart.configure_mesh().x_desc("seconds").y_desc("answers a second").draw().map_err(drawing)?;
+        let [colour, ..] = COLOURS;
+        chart.draw_series(AreaSeries::new(points, 0.0, colour.mix(0.2)).border_style(colour)).map_err(drawing)?;
+        area.present().map_err(drawing)?;
+    }
+    Ok(svg)
+}
+
+/// Percentiles of each second, in milliseconds on a scale of powers of ten.
+pub(super) fn percentiles(seconds: &[Second]) -> Result<String, ReportError> {
+    type Series = (&'static str, fn(&Latency) -> f64);
+    let series: [Series; 3] =
+        [("p50", |latency| latency.p50), ("p99", |latency| latency.p99), ("p99.9", |latency| latency.p999)];
+    let answered: Vec<&Second> = seconds.iter().filter(|second| second.summary.answers > 0).collect();
+    let lowest = answered.iter().map(|second| second.summary.latency.p50).fold(f64::INFINITY, f64::min);
+    let lowest = if lowest.is_finite() { (lowest / 1000.0).max(0.001) } else { 0.001 };
+    let highest = highest(answered.iter().map(|second| second.summary.latency.p999 / 1000.0)).max(lowest * 10.0);
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .margin(8)
+            .x_label_area_size(36)
+            .y_label_area_size(72)
+            .build_cartesian_2d(0.0..last(seconds), (lowest / 2.0..highest * 2.0).log_scale())
+            .map_err(drawing)?;
+        chart.configure_mesh().x_desc("seconds").y_desc("milliseconds").draw().map_err(drawing)?;
+        for ((name, of), colour) in series.into_iter().zip(COLOURS) {
+            let points = answered.iter().map(|second| (second.at, (of(&second.summary.latency) / 1000.0).max(0.001)));
+            let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2))).map_err(drawing)?;
+            line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        }
+        chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw().map_err(drawing)?;
+        area.present().map_err(drawing)?;
+    }
+    Ok(svg)
+}
+
+fn last(seconds: &[Second]) -> f64 {
+    seconds.last().map_or(1.0, |second| second.at.max(1.0))
+}
+
+fn highest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(1e-3, f64::max)
+}
+
+fn drawing(error: impl std::fmt::Display) -> ReportError {
+    ReportError::Chart(error.to_string())
+}

@@ -1,0 +1,436 @@
+//! One run, from the scenario to the result.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use clap::Args;
+use http::Method;
+use http::header::AUTHORIZATION;
+
+use crate::admin::{Admin, AdminError};
+use crate::connection::{Connection, Keep, Request};
+use crate::endpoint::{Endpoint, EndpointError, Protocol, Trust};
+use crate::failure::Failure;
+use crate::generator::{self, GeneratorError, Measured, Plan};
+use crate::health::{self, Watch};
+use crate::live::{self, Update, View};
+use crate::outcome::{Outage, OutageSpan, Outcome, Phase, SCHEMA_VERSION, Saturation, Trial, WrongAnswer};
+use crate::report::{Files, ReportError};
+use crate::revocation::{self, Drill};
+use crate::scenario::{Load, Scenario, ScenarioError, Search, Span};
+use crate::scrape::Scraper;
+use crate::state::{Entry, Journal, State, StateError, Token};
+use crate::tally::Tally;
+use crate::timing::Pace;
+use crate::workload::{Supply, WorkloadError};
+
+/// `tollgate-load run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A scenario's name or file.
+    pub scenario: String,
+    /// The gateway's proxy.
+    #[arg(long, default_value = "http://127.0.0.1:8000")]
+    pub proxy: String,
+    /// Its Admin API; used by scenarios that revoke or empty the cache.
+    #[arg(long, default_value = "http://127.0.0.1:8001")]
+    pub admin: String,
+    /// Where its metrics are, for the cache's hit ratio, such as http://127.0.0.1:8007.
+    #[arg(long)]
+    pub metrics: Option<String>,
+    /// What `provision` wrote.
+    #[arg(long, default_value = "tollgate-load.state")]
+    pub state: PathBuf,
+    /// A single token, instead of a state file. Others on this machine can see it in the list of
+    /// processes; the environment is more private.
+    #[arg(long, env = "TOLLGATE_LOAD_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// The protected path for `--token`.
+    #[arg(long, default_value = "/", requires = "token")]
+    pub path: String,
+    /// Writes the result as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Writes the result as an HTML page.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+    /// Plain lines instead of the terminal view; also where there is no terminal.
+    #[arg(long)]
+    pub no_tui: bool,
+    /// Instead of the scenario's duration.
+    #[arg(long)]
+    pub duration: Option<Span>,
+    /// Instead of the scenario's warm-up.
+    #[arg(long)]
+    pub warm_up: Option<Span>,
+    /// Requests a second, instead of the scenario's load.
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Instead of the scenario's connections.
+    #[arg(long)]
+    pub connections: Option<usize>,
+    /// Instead of the scenario's threads.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Requests under way on each connection of HTTP/2, instead of the scenario's.
+    #[arg(long)]
+    pub streams: Option<usize>,
+    /// Speaks HTTP/2.
+    #[arg(long)]
+    pub http2: bool,
+    /// Whose certificates are believed.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+}
+
+/// Whose certificates are believed.
+#[derive(Debug, Clone, Args)]
+pub struct TrustArgs {
+    /// Believes any certificate.
+    #[arg(long, conflicts_with = "ca")]
+    pub insecure: bool,
+    /// Believes the authorities of a PEM file, instead of the system's.
+    #[arg(long)]
+    pub ca: Option<PathBuf>,
+}
+
+impl TrustArgs {
+    /// As endpoints take it.
+    pub fn trust(&self) -> Trust {
+        match &self.ca {
+            _ if self.insecure => Trust::Anybody,
+            Some(path) => Trust::File(path.clone()),
+            None => Trust::System,
+        }
+    }
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The scenario.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The state file.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What was provisioned does not suffice.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// An address.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The generator.
+    #[error(transparent)]
+    Generator(#[from] GeneratorError),
+    /// A file of results.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The Admin API.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The gateway does not answer at all.
+    #[error("the gateway at {authority} did not answer: {failure}")]
+    Unreachable {
+        /// Host and port.
+        authority: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// Threads or runtimes.
+    #[error("the program cannot start its work: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Everything a run is made of, once it is known to be possible.
+struct Run {
+    scenario: Scenario,
+    endpoint: Endpoint,
+    admin: Option<Endpoint>,
+    supply: Arc<Supply>,
+    reserved: Vec<String>,
+    stop: Arc<AtomicBool>,
+    updates: Sender<Update>,
+    scraper: Option<Scraper>,
+}
+
+/// Runs a scenario and writes its result.
+///
+/// # Errors
+/// When it cannot be run at all, or its result cannot be written.
+pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
+    let (scenario, text) = Scenario::find(&args.scenario)?;
+    let scenario = overridden(scenario, args);
+    let files = Files::open(args.json.as_deref(), args.html.as_deref())?;
+    let trust = args.trust.trust();
+    let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
+    let endpoint = Endpoint::new(&args.proxy, protocol, &trust)?;
+    let needs_admin = scenario.revoke.is_some() || scenario.forget_cache;
+    let admin = needs_admin.then(|| Endpoint::new(&args.admin, Protocol::Http1, &trust)).transpose()?;
+    let state = match &args.token {
+        Some(token) => State::of_token(token.clone(), &args.path),
+        None => State::load(&args.state)?,
+    };
+    let reserved = reserved(&scenario, &state);
+    let supply = Supply::new(&scenario, state, reserved.len())?;
+    let echoes = preflight(&endpoint, supply.state(), scenario.timeout.0)?;
+    let supply = Arc::new(if echoes { supply } else { supply.without_identities() });
+
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_interrupt(&stop)?;
+    let (updates, shown) = channel();
+    let screen = live::start(view, shown, Arc::clone(&stop))?;
+    let metrics = args.metrics.as_deref().map(|address| Endpoint::new(address, Protocol::Http1, &trust)).transpose()?;
+    let scraper = metrics.map(Scraper::start).transpose()?;
+    let run = Run { scenario, endpoint, admin, supply, reserved, stop, updates, scraper };
+    let mut outcome = run.measure(&args.proxy)?;
+    outcome.scenario_text = text;
+    let refreshed = run.supply.refreshed();
+    if !refreshed.is_empty() {
+        // The next run starts from what this one has left.
+        let mut journal = Journal::open(&args.state)?;
+        for (place, token) in refreshed {
+            journal.append(&Entry::Refreshed { place, token })?;
+        }
+    }
+    // The screen ends when nobody tells it anything any more.
+    drop(run);
+    let _ = screen.join();
+    files.write(&outcome)?;
+    Ok(outcome)
+}
+
+fn overridden(mut scenario: Scenario, args: &RunArgs) -> Scenario {
+    if let Some(rate) = args.rate {
+        scenario.load = Load { rate: Some(rate), ..Load::default() };
+    }
+    scenario.duration = args.duration.unwrap_or(scenario.duration);
+    scenario.warm_up = args.warm_up.unwrap_or(scenario.warm_up);
+    scenario.connections = args.connections.unwrap_or(scenario.connections).max(1);
+    scenario.threads = args.threads.unwrap_or(scenario.threads).clamp(1, scenario.connections);
+    scenario.streams = args.streams.unwrap_or(scenario.streams).max(1);
+    scenario
+}
+
+/// Tokens that this run revokes, from the end of the list; at least one is left to be used.
+fn reserved(scenario: &Scenario, state: &State) -> Vec<String> {
+    let Some(revoke) = &scenario.revoke else { return Vec::new() };
+    let wanted = scenario.duration.0.as_secs_f64() / revoke.every.0.as_secs_f64().max(1e-3);
+    let lasting: Vec<&Token> = state.lasting().map(|(_, token)| token).collect();
+    let count = (wanted.ceil() as usize).min(lasting.len().saturating_sub(1));
+    lasting.iter().rev().take(count).map(|token| token.access_token.clone()).collect()
+}
+
+/// Whether the upstream echoes identity headers. One request, so that a gateway that is not there is
+/// told before anything else.
+fn preflight(endpoint: &Endpoint, state: &State, timeout: Duration) -> Result<bool, RunError> {
+    let token = state.tokens.first().and_then(|token| format!("Bearer {}", token.access_token).try_into().ok());
+    let request = Request {
+        method: Method::GET,
+        target: format!("{}/load", state.route_path),
+        headers: token.map(|token| (AUTHORIZATION, token)).into_iter().collect(),
+        body: Bytes::new(),
+        keep: Keep::Everything,
+    };
+    let answer = block_on(async { Connection::new(Rc::new(endpoint.clone()), timeout).send(&request).await })?;
+    let answer = answer.map_err(|failure| RunError::Unreachable { authority: endpoint.authority.clone(), failure })?;
+    Ok(answer.header("x-consumer-id").is_some())
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
+}
+
+/// Ctrl-C ends the run, which then still reports; a second one ends the program.
+fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
+    let stop = Arc::clone(stop);
+    std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
+        let _ = block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if stop.swap(true, Ordering::Relaxed) {
+                    std::process::exit(130);
+                }
+            }
+        });
+    })?;
+    Ok(())
+}
+
+impl Run {
+    fn measure(&self, target: &str) -> Result<Outcome, RunError> {
+        let watch = Watch::start();
+        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.begin(target)?;
+        let mut outcome = match self.scenario.load.search {
+            Some(search) => self.search(search)?,
+            None => self.once()?,
+        };
+        let is_open = self.scenario.load.rate.is_some() || self.scenario.load.steps.is_some();
+        outcome.schema_version = SCHEMA_VERSION;
+        outcome.tool_version = env!("CARGO_PKG_VERSION").to_owned();
+        outcome.scenario.clone_from(&self.scenario.name);
+        outcome.target = target.to_owned();
+        outcome.machine = health::machine();
+        outcome.started_at = started_at;
+        outcome.interrupted = self.stop.load(Ordering::Relaxed);
+        outcome.generator = watch.verdict(self.scenario.threads, self.scenario.connections, &outcome.total, is_open);
+        Ok(outcome)
+    }
+
+    fn begin(&self, target: &str) -> Result<(), RunError> {
+        if let Some(admin) = self.admin.as_ref().filter(|_| self.scenario.forget_cache) {
+            block_on(async { Admin::new(admin).delete("/cache").await })??;
+        }
+        let seconds = self.duration().as_secs();
+        let scenario = self.scenario.name.clone();
+        let _ = self.updates.send(Update::Started { scenario, target: target.to_owned(), seconds });
+        Ok(())
+    }
+
+    /// How long is counted.
+    fn duration(&self) -> Duration {
+        match &self.scenario.load.steps {
+            Some(steps) => steps.iter().map(|step| step.duration.0).sum(),
+            None => self.scenario.duration.0,
+        }
+    }
+
+    fn plan(&self, pace: Pace, duration: Duration) -> Plan {
+        Plan {
+            pace,
+            connections: self.scenario.connections,
+            streams: self.scenario.streams,
+            threads: self.scenario.threads,
+            warm_up: self.scenario.warm_up.0,
+            duration,
+            timeout: self.scenario.timeout.0,
+        }
+    }
+
+    fn send(&self, plan: &Plan) -> Result<Measured, RunError> {
+        let measured = generator::run(plan, &self.endpoint, &self.supply, &self.stop, |second| {
+            second.cache_hit_ratio = self.scraper.as_ref().and_then(Scraper::hit_ratio);
+            let _ = self.updates.send(Update::Second(Box::new(second.clone())));
+        });
+        Ok(measured?)
+    }
+
+    fn once(&self) -> Result<Outcome, RunError> {
+        let duration = self.duration();
+        let pace = match (&self.scenario.load.steps, self.scenario.load.rate) {
+            (Some(steps), _) => Pace::Open(steps.iter().map(|step| (step.rate, step.duration.0)).collect()),
+            (None, Some(rate)) => Pace::Open(vec![(rate, duration)]),
+            (None, None) => Pace::Closed,
+        };
+        let drill = self.drill(duration)?;
+        let measured = self.send(&self.plan(pace, duration))?;
+        let mut outcome = outcome(measured, self.scenario.timeline)?;
+        if let Some(found) = drill.map(|drill| drill.join().unwrap_or_default()) {
+            outcome.checks.wrong += found.wrong.len() as u64;
+            let wrong =
+                |found| WrongAnswer { at: outcome.duration, expected: "a revocation that works".to_owned(), found };
+            outcome.checks.examples.extend(found.wrong.into_iter().take(10).map(wrong));
+            outcome.revocation = Some(found.revocation);
+        }
+        Ok(outcome)
+    }
+
+    fn drill(&self, duration: Duration) -> Result<Option<std::thread::JoinHandle<revocation::Found>>, RunError> {
+        let (Some(revoke), Some(admin)) = (self.scenario.revoke, &self.admin) else { return Ok(None) };
+        let start = Instant::now() + self.scenario.warm_up.0;
+        let drill = Drill {
+            proxy: self.endpoint.clone(),
+            admin: admin.clone(),
+            target: format!("{}/load", self.supply.state().route_path),
+            tokens: self.reserved.clone(),
+            revoke,
+            start,
+            end: start + duration,
+            timeout: self.scenario.timeout.0,
+        };
+        Ok(Some(revocation::start(drill, Arc::clone(&self.stop))?))
+    }
+
+    /// Doubles the rate until the bound breaks, then halves the interval until it is within a
+    /// twentieth.
+    fn search(&self, search: Search) -> Result<Outcome, RunError> {
+        let bound = search.p99.0.as_secs_f64() * 1e6;
+        let (mut total, mut seconds, mut trials) = (Tally::default(), Vec::new(), Vec::new());
+        let (mut kept, mut broken, mut rate) = (None, None, search.from);
+        let mut spent = Duration::ZERO;
+        while !self.stop.load(Ordering::Relaxed) {
+            let measured = self.send(&self.plan(Pace::Open(vec![(rate, search.trial.0)]), search.trial.0))?;
+            let summary = measured.tally.summary(measured.duration).map_err(GeneratorError::from)?;
+            // What was offered must also be answered, and in time.
+            let held = summary.latency.p99 <= bound && summary.failures() == 0 && summary.rate >= 0.95 * rate;
+            let verdict = if held { "kept" } else { "broken" };
+            let told = format!("{rate:.0}/s: p99 {}, {verdict}", live::duration(summary.latency.p99));
+            let _ = self.updates.send(Update::Note(told));
+            spent += measured.duration;
+            total.merge(&measured.tally);
+            let offset = seconds.len() as f64;
+            seconds.extend(measured.seconds.into_iter().map(|mut second| {
+                second.at += offset;
+                second
+            }));
+            trials.push(Trial { rate, summary, held });
+            if held {
+                kept = Some(rate)
+            } else {
+                broken = Some(rate)
+            }
+            rate = match (kept, broken) {
+                (Some(kept), None) if kept < search.to => (kept * 2.0).min(search.to),
+                (Some(kept), Some(broken)) if broken > kept * 1.05 => f64::midpoint(kept, broken),
+                _ => break,
+            };
+        }
+        let mut outcome = summarized(&total, spent)?;
+        outcome.seconds = seconds;
+        outcome.saturation = Some(Saturation { bound, rate: kept, trials });
+        Ok(outcome)
+    }
+}
+
+fn summarized(tally: &Tally, duration: Duration) -> Result<Outcome, RunError> {
+    Ok(Outcome {
+        duration: duration.as_secs_f64(),
+        total: tally.summary(duration).map_err(GeneratorError::from)?,
+        phases: tally.kinds(duration).map(|(kind, summary)| Phase { name: kind.to_owned(), summary }).collect(),
+        checks: tally.checks().clone(),
+        ..Outcome::default()
+    })
+}
+
+fn outcome(measured: Measured, timeline: bool) -> Result<Outcome, RunError> {
+    let mut outcome = summarized(&measured.tally, measured.duration)?;
+    outcome.outage = timeline.then(|| Outage { timeline: spans(&measured.by_second) });
+    outcome.seconds = measured.seconds;
+    Ok(outcome)
+}
+
+/// Seconds in which the same kinds of answers came, joined.
+fn spans(by_second: &[Tally]) -> Vec<OutageSpan> {
+    let mut spans: Vec<OutageSpan> = Vec::new();
+    for (second, tally) in by_second.iter().enumerate() {
+        let mut now = OutageSpan { from: second as f64, to: second as f64 + 1.0, ..OutageSpan::default() };
+        for (kind, summary) in tally.kinds(Duration::from_secs(1)) {
+            let statuses = summary.statuses.into_iter().map(|(status, count)| (format!("{kind} {status}"), count));
+            now.answers.extend(statuses);
+            now.answers.extend(summary.errors.into_iter().map(|(name, count)| (format!("{kind} {name}"), count)));
+        }
+        match spans.last_mut() {
+            Some(last) if last.answers.keys().eq(now.answers.keys()) => {
+                last.to = now.to;
+                last.answers.iter_mut().zip(now.answers.values()).for_each(|((_, all), count)| *all += count);
+            }
+            _ => spans.push(now),
+        }
+    }
+    spans
+}

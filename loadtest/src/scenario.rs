@@ -1,0 +1,392 @@
+//! Scenarios: what is sent, how fast, for how long, and what must come back; YAML files.
+//!
+//! Every key is known: another one is an error with its line and column.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// A scenario as its file has it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called in results.
+    pub name: String,
+    /// What it is for, in a sentence or two.
+    pub about: String,
+    /// How fast requests are sent; absent: closed loop, as fast as answers come.
+    #[serde(default)]
+    pub load: Load,
+    /// Connections, over all threads.
+    #[serde(default = "connections")]
+    pub connections: usize,
+    /// Requests under way on each connection of HTTP/2.
+    #[serde(default = "one")]
+    pub streams: usize,
+    /// Threads that send.
+    #[serde(default = "one")]
+    pub threads: usize,
+    /// Sent and not counted.
+    #[serde(default = "warm_up")]
+    pub warm_up: Span,
+    /// Sent and counted.
+    #[serde(default = "duration")]
+    pub duration: Span,
+    /// The longest an answer may take.
+    #[serde(default = "timeout")]
+    pub timeout: Span,
+    /// Of how many answers to good tokens one has its identity headers checked; 0: none.
+    #[serde(default = "identity_every")]
+    pub identity_every: u64,
+    /// Whether the gateway is told to forget its cache first (`DELETE /cache`).
+    #[serde(default)]
+    pub forget_cache: bool,
+    /// Whether the report tells what was answered when, as for an outage.
+    #[serde(default)]
+    pub timeline: bool,
+    /// The kinds of requests.
+    pub mix: Vec<Part>,
+    /// Tokens that are revoked meanwhile.
+    pub revoke: Option<Revoke>,
+}
+
+/// How fast requests are sent: one of the three, or none of them.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// So many a second, whether answers come or not.
+    pub rate: Option<f64>,
+    /// One rate after another, instead of `rate` and `duration`.
+    pub steps: Option<Vec<Step>>,
+    /// The highest rate that keeps a bound.
+    pub search: Option<Search>,
+}
+
+/// A rate for a while.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Requests a second.
+    pub rate: f64,
+    /// For how long.
+    pub duration: Span,
+}
+
+/// The search for the highest rate at which the bound holds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// The bound on the 99th percentile.
+    pub p99: Span,
+    /// The lowest rate that is tried.
+    pub from: f64,
+    /// The highest.
+    pub to: f64,
+    /// How long each rate is tried.
+    pub trial: Span,
+}
+
+/// One kind of request.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// The kind.
+    pub send: Kind,
+    /// Its part of all requests, in relation to the others'.
+    #[serde(default = "share")]
+    pub share: u32,
+    /// Which token or credential each request takes.
+    #[serde(default)]
+    pub pick: Pick,
+    /// The exponent of `pick: zipf`.
+    #[serde(default = "exponent")]
+    pub exponent: f64,
+    /// How many of the provisioned tokens are used; absent: all.
+    pub tokens: Option<usize>,
+    /// Statuses that are right; absent: 200, for `random_token` 401.
+    pub expect: Option<Vec<u16>>,
+}
+
+/// Kinds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A request with a token that was provisioned.
+    Token,
+    /// A request with a token that was made up.
+    RandomToken,
+    /// A token by client credentials.
+    Issue,
+    /// A token by a refresh token, and so on with the one that comes.
+    Refresh,
+}
+
+impl Kind {
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::RandomToken => "random_token",
+            Self::Issue => "issue",
+            Self::Refresh => "refresh",
+        }
+    }
+
+    fn expected(self) -> u16 {
+        if self == Self::RandomToken { 401 } else { 200 }
+    }
+}
+
+impl Part {
+    /// The statuses that are right.
+    pub fn expected(&self) -> Vec<u16> {
+        self.expect.clone().unwrap_or_else(|| vec![self.send.expected()])
+    }
+}
+
+/// Which of the provisioned tokens a request takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pick {
+    /// Always the first.
+    One,
+    /// Any, all as likely.
+    #[default]
+    Uniform,
+    /// Few of them often and most of them rarely, by Zipf's law.
+    Zipf,
+    /// One after another, each as rarely as can be.
+    InTurn,
+}
+
+/// Tokens that are revoked while requests go on.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// The time between two revocations.
+    pub every: Span,
+    /// How long a revoked token is watched at most.
+    pub watch: Span,
+}
+
+/// A length of time, such as `250ms`, `30s` or `5m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let seconds = match unit {
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(format!("`{text}` is no length of time: write it as 250ms, 30s or 5m")),
+        };
+        let number: f64 = number.parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
+        Duration::try_from_secs_f64(number * seconds).map(Self).map_err(|_| format!("`{text}` is too long"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// In a visitor, so that errors have their place.
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Span;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a length of time, such as 30s")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
+fn connections() -> usize {
+    64
+}
+
+fn one() -> usize {
+    1
+}
+
+fn share() -> u32 {
+    1
+}
+
+fn exponent() -> f64 {
+    1.0
+}
+
+fn warm_up() -> Span {
+    Span(Duration::from_secs(3))
+}
+
+fn duration() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+fn timeout() -> Span {
+    Span(Duration::from_secs(10))
+}
+
+fn identity_every() -> u64 {
+    100
+}
+
+/// Why a scenario cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// Neither a file nor the name of one that is shipped.
+    #[error("there is no scenario `{given}`: name a file, or one of {}", shipped_names().join(", "))]
+    Unknown {
+        /// What was given.
+        given: String,
+    },
+    /// The file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not what a scenario looks like; the reason has line and column.
+    #[error("{origin}:{line}:{column}: {reason}")]
+    Syntax {
+        /// The file or the scenario's name.
+        origin: String,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Its parts do not go together.
+    #[error("{origin}: {reason}")]
+    Contradiction {
+        /// The file or the scenario's name.
+        origin: String,
+        /// What does not.
+        reason: &'static str,
+    },
+}
+
+/// The scenarios that come with the program, by name.
+pub const SHIPPED: [(&str, &str); 10] = [
+    ("warm", include_str!("../scenarios/warm.yaml")),
+    ("zipf", include_str!("../scenarios/zipf.yaml")),
+    ("cold-start", include_str!("../scenarios/cold-start.yaml")),
+    ("flood", include_str!("../scenarios/flood.yaml")),
+    ("issue-storm", include_str!("../scenarios/issue-storm.yaml")),
+    ("refresh-storm", include_str!("../scenarios/refresh-storm.yaml")),
+    ("revocation", include_str!("../scenarios/revocation.yaml")),
+    ("mixed-day", include_str!("../scenarios/mixed-day.yaml")),
+    ("outage", include_str!("../scenarios/outage.yaml")),
+    ("saturation", include_str!("../scenarios/saturation.yaml")),
+];
+
+fn shipped_names() -> Vec<&'static str> {
+    SHIPPED.iter().map(|(name, _)| *name).collect()
+}
+
+impl Scenario {
+    /// A scenario by its name or file, with its text.
+    pub fn find(given: &str) -> Result<(Self, String), ScenarioError> {
+        if let Some((name, text)) = SHIPPED.iter().find(|(name, _)| *name == given) {
+            return Ok((Self::parse(name, text)?, (*text).to_owned()));
+        }
+        let path = Path::new(given);
+        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => ScenarioError::Unknown { given: given.to_owned() },
+            _ => ScenarioError::Read { path: path.to_owned(), source },
+        })?;
+        Ok((Self::parse(given, &text)?, text))
+    }
+
+    /// Reads a scenario's text; `origin` is named in errors.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, ScenarioError> {
+        let parsed: Result<Self, serde_yaml::Error> = serde_yaml::from_str(text);
+        let scenario = parsed.map_err(|error| {
+            let place = error.location();
+            let (line, column) = place.map_or((1, 1), |place| (place.line(), place.column()));
+            let reason = error.to_string();
+            // The place stands in front already.
+            let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
+            ScenarioError::Syntax { origin: origin.to_owned(), line, column, reason }
+        })?;
+        match scenario.contradiction() {
+            Some(reason) => Err(ScenarioError::Contradiction { origin: origin.to_owned(), reason }),
+            None => Ok(scenario),
+        }
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
+        let Load { rate, steps, search } = &self.load;
+        let ways = [rate.is_some(), steps.is_some(), search.is_some()].into_iter().filter(|given| *given).count();
+        let positive = |rate: f64| rate.is_finite() && rate > 0.0;
+        if ways > 1 {
+            Some("load: take one of rate, steps and search, or none for a closed loop")
+        } else if rate.is_some_and(|rate| !positive(rate)) {
+            Some("load.rate: must be above 0")
+        } else if steps.as_ref().is_some_and(|steps| steps.is_empty() || steps.iter().any(|step| !positive(step.rate)))
+        {
+            Some("load.steps: at least one, each with a rate above 0")
+        } else if search.is_some_and(|search| !positive(search.from) || search.to <= search.from) {
+            Some("load.search: from must be above 0, and to above from")
+        } else if self.mix.is_empty() || self.mix.iter().all(|part| part.share == 0) {
+            Some("mix: at least one kind of request with a share above 0")
+        } else if self.connections == 0 || self.threads == 0 || self.streams == 0 || self.threads > self.connections {
+            Some("connections, streams and threads: at least 1 each, and no more threads than connections")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_scenario_can_be_read_and_says_what_it_is_for() {
+        for (name, _) in SHIPPED {
+            let (scenario, _) = Scenario::find(name).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(scenario.name, name);
+            assert!(scenario.about.len() > 20, "{name}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        let head = "name: x\nabout: y\n";
+        let rows = [
+            ("mix: [{send: token}]\nload:\n  rte: 5\n", "s.yaml:5:3: load: unknown field `rte`, expected one of"),
+            ("mix: [{send: tokn}]\n", "s.yaml:3:14: mix[0].send: unknown variant `tokn`"),
+            ("mix: [{send: token}]\nduration: 5 parsecs\n", "s.yaml:4:11: duration: `5 parsecs` is no length of time"),
+            ("mix: [{send: token}]\nthreads: many\n", "s.yaml:4:10: threads: invalid type"),
+            ("mix: []\n", "s.yaml: mix: at least one"),
+            ("mix: [{send: token}]\nload: {rate: 1, steps: []}\n", "s.yaml: load: take one of"),
+        ];
+        for (text, expected) in rows {
+            let told = Scenario::parse("s.yaml", &format!("{head}{text}")).unwrap_err().to_string();
+            assert!(told.starts_with(expected), "{told}");
+        }
+        assert!(Scenario::find("nonsense").unwrap_err().to_string().contains("cold-start"));
+    }
+}

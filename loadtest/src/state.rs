@@ -1,0 +1,306 @@
+//! What `provision` makes, as a file of JSON lines.
+//!
+//! The first line says what is to be made; ids, names and secrets of all of it follow from that line,
+//! so a run that was interrupted goes on where it was, and `cleanup` removes exactly what was made,
+//! even what was never heard of again. Each token is a line, appended when it was issued.
+//!
+//! The file holds tokens, and what client secrets are made from: it is readable by its owner alone,
+//! and `Debug` shows none of them.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What is to be made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Drawn at random; everything's id and secret follow from it.
+    pub seed: Uuid,
+    /// What names begin with; the route's path, too.
+    pub prefix: String,
+    /// Where the service is.
+    pub upstream: String,
+    /// Consumers.
+    pub consumers: usize,
+    /// Credentials, spread over the consumers.
+    pub credentials: usize,
+}
+
+impl Order {
+    /// The id of a thing, such as the third consumer.
+    pub fn id(&self, kind: &str, number: usize) -> Uuid {
+        Uuid::new_v5(&self.seed, format!("{kind} {number}").as_bytes())
+    }
+
+    /// What vouches for users at the token endpoint.
+    pub fn provision_key(&self) -> String {
+        self.id("provision key", 0).simple().to_string()
+    }
+
+    /// The name of a consumer.
+    pub fn username(&self, number: usize) -> String {
+        format!("{}-{number}", self.prefix)
+    }
+
+    /// A credential.
+    pub fn credential(&self, number: usize) -> Credential {
+        Credential {
+            consumer_id: self.id("consumer", number % self.consumers.max(1)).to_string(),
+            client_id: self.id("client", number).simple().to_string(),
+            client_secret: self.id("secret", number).simple().to_string(),
+        }
+    }
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Order").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// Everything that runs need to know.
+#[derive(Clone, Default)]
+pub struct State {
+    /// What was ordered; `None`: nothing yet.
+    pub order: Option<Order>,
+    /// Whether all of it but the tokens has been made.
+    pub made: bool,
+    /// The route's path, without a slash at its end.
+    pub route_path: String,
+    /// Credentials.
+    pub credentials: Vec<Credential>,
+    /// Tokens.
+    pub tokens: Vec<Token>,
+}
+
+/// A credential of a consumer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Whose it is.
+    pub consumer_id: String,
+    /// The client id.
+    pub client_id: String,
+    /// The client secret.
+    pub client_secret: String,
+}
+
+/// A token.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Token {
+    /// The bearer token.
+    pub access_token: String,
+    /// Its refresh token, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refresh_token: Option<String>,
+    /// The place of its credential in [`State::credentials`].
+    pub credential: usize,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = (self.credentials.len(), self.tokens.len());
+        f.debug_struct("State").field("route", &self.route_path).field("counts", &counts).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// One line of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// What is to be made.
+    Order(Order),
+    /// All of it has been made.
+    Made,
+    /// A token was issued.
+    Token(Token),
+    /// A token was refreshed.
+    Refreshed {
+        /// The place of the one that ended.
+        place: usize,
+        /// The one that took it.
+        token: Token,
+    },
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It is not there.
+    #[error("{0} is not there: run `tollgate-load provision` first, or name another file with --state")]
+    Missing(PathBuf),
+    /// It cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It cannot be written.
+    #[error("{path} cannot be written: {source}; make room or choose another file with --state, and run it again")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A line of it is something else.
+    #[error("{path}:{line}: {source}; this is no file of `tollgate-load provision`, or it was changed")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl State {
+    /// Reads a file. Its last line may be torn: then what it was about is made again.
+    ///
+    /// # Errors
+    /// When it is not there or is something else.
+    pub fn load(path: &Path) -> Result<Self, StateError> {
+        let file = File::open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => StateError::Missing(path.to_owned()),
+            _ => StateError::Read { path: path.to_owned(), source },
+        })?;
+        let mut state = Self::default();
+        let mut torn = None;
+        for (number, line) in BufReader::new(file).lines().enumerate() {
+            if let Some(error) = torn.take() {
+                return Err(error);
+            }
+            let line = line.map_err(|source| StateError::Read { path: path.to_owned(), source })?;
+            match serde_json::from_str(&line) {
+                Ok(entry) => state.add(entry),
+                Err(source) => torn = Some(StateError::Line { path: path.to_owned(), line: number + 1, source }),
+            }
+        }
+        Ok(state)
+    }
+
+    /// A single token at a path, of nobody that is known.
+    pub fn of_token(access_token: String, route_path: &str) -> Self {
+        let token = Token { access_token, refresh_token: None, credential: 0 };
+        Self { route_path: route_path.trim_end_matches('/').to_owned(), tokens: vec![token], ..Self::default() }
+    }
+
+    /// Tokens that no refreshing ends, with their places.
+    pub fn lasting(&self) -> impl Iterator<Item = (usize, &Token)> {
+        self.tokens.iter().enumerate().filter(|(_, token)| token.refresh_token.is_none())
+    }
+
+    /// Adds what a line says.
+    pub fn add(&mut self, entry: Entry) {
+        match entry {
+            Entry::Order(order) => {
+                self.route_path = format!("/{}", order.prefix);
+                self.credentials = (0..order.credentials).map(|number| order.credential(number)).collect();
+                self.order = Some(order);
+            }
+            Entry::Made => self.made = true,
+            Entry::Token(token) => self.tokens.push(token),
+            Entry::Refreshed { place, token } => {
+                if let Some(known) = self.tokens.get_mut(place) {
+                    *known = token;
+                }
+            }
+        }
+    }
+}
+
+/// The file, to be appended to.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// Opens a file, or makes it, readable by its owner alone; removes a torn last line.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let write = |source| StateError::Write { path: path.to_owned(), source };
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create(true).mode(0o600).open(path).map_err(write)?;
+        let text = std::fs::read(path).map_err(write)?;
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole < text.len() {
+            file.set_len(u64::try_from(whole).unwrap_or(u64::MAX)).map_err(write)?;
+        }
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&mut self, entry: &Entry) -> Result<(), StateError> {
+        let written = serde_json::to_vec(entry).map_err(io::Error::from).and_then(|mut line| {
+            line.push(b'\n');
+            self.file.write_all(&line)
+        });
+        written.map_err(|source| StateError::Write { path: self.path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn order() -> Order {
+        let upstream = "http://127.0.0.1:1".to_owned();
+        Order { seed: Uuid::from_u128(7), prefix: "load".to_owned(), upstream, consumers: 2, credentials: 3 }
+    }
+
+    #[test]
+    fn a_torn_last_line_is_forgotten_and_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.append(&Entry::Order(order())).unwrap();
+        journal.file.write_all(br#"{"token":{"acc"#).unwrap();
+        assert_eq!(State::load(&path).unwrap().order, Some(order()));
+        let mut journal = Journal::open(&path).unwrap();
+        journal.append(&Entry::Made).unwrap();
+        assert!(State::load(&path).unwrap().made);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_made_follows_from_the_order() {
+        let mut state = State::default();
+        state.add(Entry::Order(order()));
+        assert_eq!(state.route_path, "/load");
+        let owners: Vec<&str> = state.credentials.iter().map(|credential| credential.consumer_id.as_str()).collect();
+        assert!(owners[0] == owners[2] && owners[0] != owners[1]);
+        assert_ne!(state.credentials[0].client_secret, state.credentials[1].client_secret);
+        assert!(!format!("{state:?}").contains(&state.credentials[0].client_secret));
+    }
+
+    #[test]
+    fn a_line_that_is_something_else_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        std::fs::write(&path, "{}\n\"made\"\n").unwrap();
+        assert!(State::load(&path).unwrap_err().to_string().contains("state:1: "));
+        assert!(State::load(&folder.path().join("none")).unwrap_err().to_string().contains("provision"));
+    }
+}

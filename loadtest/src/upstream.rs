@@ -1,0 +1,53 @@
+//! A small upstream to put behind the gateway: it answers with a fixed body, and with the identity
+//! headers that it was sent, so that a run can check who the gateway said a request was from.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderName, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+/// Headers that are sent back.
+const ECHOED: [HeaderName; 4] = [
+    HeaderName::from_static("x-consumer-id"),
+    HeaderName::from_static("x-credential-identifier"),
+    HeaderName::from_static("x-authenticated-scope"),
+    HeaderName::from_static("x-authenticated-userid"),
+];
+
+/// A hundred bytes.
+const BODY: &[u8] =
+    b"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
+
+/// Serves until the process ends; `listening` hears of the address.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn serve(address: SocketAddr, listening: impl FnOnce(SocketAddr)) -> std::io::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        listening(listener.local_addr()?);
+        loop {
+            // Out of files or the like: those that are connected go on.
+            let Ok((stream, _)) = listener.accept().await else { continue };
+            let _ = stream.set_nodelay(true);
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
+        }
+    })
+}
+
+async fn answer(request: http::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut response = Response::new(Full::new(Bytes::from_static(BODY)));
+    for name in ECHOED {
+        if let Some(value) = request.headers().get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    Ok(response)
+}

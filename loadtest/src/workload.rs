@@ -1,0 +1,350 @@
+//! What each request is, and what must come back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method};
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use rand::rngs::StdRng;
+use rand_distr::Zipf;
+
+use crate::connection::{Answer, Keep, Request};
+use crate::scenario::{Kind, Part, Pick, Scenario};
+use crate::state::{State, Token};
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+/// Characters of a made-up token; as many as one of the gateway's.
+const TOKEN_LENGTH: usize = 32;
+
+/// Why a scenario cannot be run with what was provisioned.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// There are too few of something.
+    #[error("`send: {kind}` needs {what}: provision with {option}")]
+    Missing {
+        /// The kind of request.
+        kind: &'static str,
+        /// What there is too little of.
+        what: &'static str,
+        /// The option that makes them.
+        option: &'static str,
+    },
+    /// A token that no header can carry.
+    #[error("a token in the state file has characters that no header can carry")]
+    Token,
+    /// Zipf's law does not know the exponent.
+    #[error("`exponent: {0}` is none that Zipf's law knows: take one from 0 to 10")]
+    Exponent(f64),
+}
+
+/// What all workers share: tokens as header values, and whose turn it is.
+pub struct Supply {
+    state: State,
+    tokens: Vec<Bearer>,
+    in_turn: AtomicUsize,
+    parts: Vec<Part>,
+    identity_every: u64,
+    /// What took the place of tokens that were refreshed.
+    refreshed: Mutex<BTreeMap<usize, Token>>,
+}
+
+/// A token that is presented.
+struct Bearer {
+    /// Its place in the state.
+    place: usize,
+    header: HeaderValue,
+}
+
+impl Supply {
+    /// Prepares what was provisioned, and checks that it suffices. The last `reserved` tokens are
+    /// left to be revoked, and those that can be refreshed to `refresh`, which ends them.
+    pub fn new(scenario: &Scenario, state: State, reserved: usize) -> Result<Self, WorkloadError> {
+        let bearers: Result<Vec<_>, _> = state
+            .lasting()
+            .map(|(place, token)| {
+                let header = HeaderValue::try_from(format!("Bearer {}", token.access_token));
+                header.map(|header| Bearer { place, header }).map_err(|_| WorkloadError::Token)
+            })
+            .collect();
+        let mut tokens = bearers?;
+        tokens.truncate(tokens.len().saturating_sub(reserved));
+        for part in scenario.mix.iter().filter(|part| part.share > 0) {
+            let missing = |what, option| WorkloadError::Missing { kind: part.send.name(), what, option };
+            match part.send {
+                Kind::Token if tokens.is_empty() => return Err(missing("tokens", "--tokens")),
+                Kind::Issue if state.credentials.is_empty() => return Err(missing("credentials", "--credentials")),
+                Kind::Refresh if !state.tokens.iter().any(|token| token.refresh_token.is_some()) => {
+                    return Err(missing("tokens that can be refreshed", "--refresh-tokens"));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self {
+            state,
+            tokens,
+            in_turn: AtomicUsize::new(0),
+            parts: scenario.mix.clone(),
+            identity_every: scenario.identity_every,
+            refreshed: Mutex::default(),
+        })
+    }
+
+    /// What was provisioned.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What took the place of tokens that were refreshed, by their places in the state.
+    pub fn refreshed(&self) -> BTreeMap<usize, Token> {
+        self.refreshed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same without checks of identity headers, for upstreams that do not echo them.
+    pub fn without_identities(mut self) -> Self {
+        self.identity_every = 0;
+        self
+    }
+}
+
+/// One request that is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Shot {
+    part: usize,
+    /// The token's place in the state.
+    token: Option<usize>,
+    /// Whether identity headers are looked at.
+    identity: bool,
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// What should have come.
+    pub expected: String,
+    /// What came.
+    pub found: String,
+}
+
+/// What a check has looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// The status.
+    Status,
+    /// The status, and who the gateway says the request was from.
+    Identity,
+}
+
+/// The requests of one worker.
+pub struct Workload {
+    supply: Arc<Supply>,
+    random: StdRng,
+    prepared: Vec<Prepared>,
+    shares: u32,
+    /// Good tokens so far, from a number of this worker's own.
+    good: u64,
+    /// This worker's tokens that can be refreshed, with their places in the state; used in turn.
+    refreshable: Vec<(usize, Token)>,
+    next_refreshable: usize,
+}
+
+struct Prepared {
+    request: Request,
+    expected: Vec<u16>,
+    zipf: Option<Zipf<f64>>,
+}
+
+impl Workload {
+    /// The requests of the `worker`th of `workers`.
+    pub fn new(supply: Arc<Supply>, worker: usize, workers: usize) -> Result<Self, WorkloadError> {
+        let prepared: Result<Vec<_>, _> = supply.parts.iter().map(|part| prepare(&supply, part)).collect();
+        let refreshable = supply.state.tokens.iter().enumerate().filter(|(_, token)| token.refresh_token.is_some());
+        let refreshable = refreshable.skip(worker).step_by(workers.max(1));
+        let refreshable = refreshable.map(|(place, token)| (place, token.clone())).collect();
+        let shares = supply.parts.iter().map(|part| part.share).sum();
+        let random = rand::make_rng();
+        // Workers begin at different counts, so that together they check as often as is wanted.
+        let good = supply.identity_every * worker as u64 / workers.max(1) as u64;
+        Ok(Self { prepared: prepared?, supply, random, shares, good, refreshable, next_refreshable: 0 })
+    }
+
+    /// Chooses the next request. `None`: this worker has nothing that it could send.
+    pub fn choose(&mut self) -> Option<Shot> {
+        let supply = Arc::clone(&self.supply);
+        let mut ticket = self.random.random_range(0..self.shares.max(1));
+        let mut part = 0;
+        for (place, candidate) in supply.parts.iter().enumerate() {
+            part = place;
+            if ticket < candidate.share {
+                break;
+            }
+            ticket -= candidate.share;
+        }
+        let kind = supply.parts.get(part)?.send;
+        let mut shot = Shot { part, token: None, identity: false };
+        match kind {
+            Kind::Token => self.choose_token(&mut shot)?,
+            Kind::RandomToken => self.make_up_token(part)?,
+            Kind::Issue => self.choose_client(part)?,
+            Kind::Refresh => self.choose_refresh_token(&mut shot)?,
+        }
+        Some(shot)
+    }
+
+    /// The request of a shot.
+    pub fn request(&self, shot: Shot) -> Option<&Request> {
+        self.prepared.get(shot.part).map(|prepared| &prepared.request)
+    }
+
+    /// The name of its kind in results.
+    pub fn kind(&self, shot: Shot) -> &'static str {
+        self.supply.parts.get(shot.part).map_or("", |part| part.send.name())
+    }
+
+    /// Takes in an answer: checks it, and keeps what later requests need.
+    pub fn learn(&mut self, shot: Shot, answer: &Answer) -> Result<Checked, Wrong> {
+        let kind = self.kind(shot);
+        let expected = self.prepared.get(shot.part).map_or(&[][..], |prepared| &prepared.expected);
+        if !expected.contains(&answer.status) {
+            let statuses: Vec<String> = expected.iter().map(u16::to_string).collect();
+            let expected = format!("{} for `{kind}`", statuses.join(" or "));
+            return Err(Wrong { expected, found: format!("status {}", answer.status) });
+        }
+        if kind == Kind::Refresh.name() && answer.status == 200 {
+            self.keep_refresh_token(answer)?;
+        }
+        if shot.identity && answer.status == 200 { self.check_identity(shot, answer) } else { Ok(Checked::Status) }
+    }
+
+    fn choose_token(&mut self, shot: &mut Shot) -> Option<()> {
+        let part = self.supply.parts.get(shot.part)?;
+        let tokens = part.tokens.unwrap_or(usize::MAX).min(self.supply.tokens.len());
+        let prepared = self.prepared.get_mut(shot.part)?;
+        let place = match part.pick {
+            Pick::One => 0,
+            Pick::Uniform => self.random.random_range(0..tokens),
+            Pick::InTurn => self.supply.in_turn.fetch_add(1, Ordering::Relaxed) % tokens,
+            Pick::Zipf => {
+                let rank: f64 = self.random.sample(prepared.zipf?);
+                (rank as usize).saturating_sub(1).min(tokens - 1)
+            }
+        };
+        self.good += 1;
+        shot.identity = self.supply.identity_every > 0 && self.good.is_multiple_of(self.supply.identity_every);
+        let bearer = self.supply.tokens.get(place)?;
+        shot.token = Some(bearer.place);
+        prepared.request.keep = if shot.identity { Keep::Everything } else { Keep::Nothing };
+        prepared.request.headers.clear();
+        prepared.request.headers.push((AUTHORIZATION, bearer.header.clone()));
+        Some(())
+    }
+
+    fn make_up_token(&mut self, part: usize) -> Option<()> {
+        let made_up: String = (0..TOKEN_LENGTH).map(|_| char::from(self.random.sample(Alphanumeric))).collect();
+        let headers = &mut self.prepared.get_mut(part)?.request.headers;
+        headers.clear();
+        headers.push((AUTHORIZATION, HeaderValue::try_from(format!("Bearer {made_up}")).ok()?));
+        Some(())
+    }
+
+    fn choose_client(&mut self, part: usize) -> Option<()> {
+        let place = self.random.random_range(0..self.supply.state.credentials.len());
+        let client = self.supply.state.credentials.get(place)?;
+        let body = form(&[
+            ("grant_type", "client_credentials"),
+            ("client_id", &client.client_id),
+            ("client_secret", &client.client_secret),
+        ]);
+        self.prepared.get_mut(part)?.request.body = body;
+        Some(())
+    }
+
+    fn choose_refresh_token(&mut self, shot: &mut Shot) -> Option<()> {
+        let place = self.next_refreshable.checked_rem(self.refreshable.len())?;
+        self.next_refreshable = place + 1;
+        let (_, token) = self.refreshable.get(place)?;
+        let client = self.supply.state.credentials.get(token.credential)?;
+        let body = form(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", &client.client_id),
+            ("client_secret", &client.client_secret),
+            ("refresh_token", token.refresh_token.as_deref()?),
+        ]);
+        self.prepared.get_mut(shot.part)?.request.body = body;
+        shot.token = Some(place);
+        Some(())
+    }
+
+    fn keep_refresh_token(&mut self, answer: &Answer) -> Result<(), Wrong> {
+        let wrong = |found: &str| Wrong { expected: "a new refresh token".to_owned(), found: found.to_owned() };
+        let body: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(&answer.body).map_err(|_| wrong("a body that is no JSON object"))?;
+        let text = |name: &str| body.get(name).and_then(|token| token.as_str()).map(str::to_owned);
+        let (access, refresh) = text("access_token").zip(text("refresh_token")).ok_or_else(|| wrong("none"))?;
+        let used = self.next_refreshable.saturating_sub(1);
+        if let Some((place, token)) = self.refreshable.get_mut(used) {
+            (token.access_token, token.refresh_token) = (access, Some(refresh));
+            let mut refreshed = self.supply.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+            refreshed.insert(*place, token.clone());
+        }
+        Ok(())
+    }
+
+    /// The upstream says in its answer who the gateway told it the request was from.
+    fn check_identity(&self, shot: Shot, answer: &Answer) -> Result<Checked, Wrong> {
+        let state = &self.supply.state;
+        let token = shot.token.and_then(|place| state.tokens.get(place));
+        let Some(holder) = token.and_then(|token| state.credentials.get(token.credential)) else {
+            return Ok(Checked::Status);
+        };
+        let rows = [("x-consumer-id", &holder.consumer_id), ("x-credential-identifier", &holder.client_id)];
+        for (name, expected) in rows {
+            let found = answer.header(name);
+            if found != Some(expected) {
+                let found = found.unwrap_or("none");
+                return Err(Wrong { expected: format!("{name}: {expected}"), found: format!("{name}: {found}") });
+            }
+        }
+        Ok(Checked::Identity)
+    }
+}
+
+fn prepare(supply: &Supply, part: &Part) -> Result<Prepared, WorkloadError> {
+    let path = &supply.state.route_path;
+    let get = || Request {
+        method: Method::GET,
+        target: format!("{path}/load"),
+        headers: Vec::new(),
+        body: Bytes::new(),
+        keep: Keep::Nothing,
+    };
+    let request = match part.send {
+        Kind::Token | Kind::RandomToken => get(),
+        Kind::Issue | Kind::Refresh => Request {
+            method: Method::POST,
+            target: format!("{path}/oauth2/token"),
+            // The token endpoint wants TLS, or a trusted proxy's word for it.
+            headers: vec![(CONTENT_TYPE, FORM), (X_FORWARDED_PROTO, HeaderValue::from_static("https"))],
+            keep: if part.send == Kind::Refresh { Keep::Everything } else { Keep::Nothing },
+            ..get()
+        },
+    };
+    let tokens = part.tokens.unwrap_or(usize::MAX).min(supply.tokens.len());
+    let zipf = match part.pick {
+        Pick::Zipf if part.send == Kind::Token => {
+            Some(Zipf::new(tokens as f64, part.exponent).map_err(|_| WorkloadError::Exponent(part.exponent))?)
+        }
+        _ => None,
+    };
+    Ok(Prepared { request, expected: part.expected(), zipf })
+}
+
+fn form(pairs: &[(&str, &str)]) -> Bytes {
+    let mut text = form_urlencoded::Serializer::new(String::new());
+    text.extend_pairs(pairs);
+    Bytes::from(text.finish())
+}

@@ -1,0 +1,151 @@
+//! What the program says and how it ends.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::program::{Ended, call, command, result};
+use crate::stub::Stub;
+use crate::{alone, program};
+
+#[test]
+fn a_mistake_in_a_scenario_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("s.yaml"), "name: x\nabout: y\nmix:\n  - send: token\n    pik: one\n").unwrap();
+    let ended = call(folder.path(), &["run", "s.yaml", "--token", "t"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.starts_with("tollgate-load: s.yaml:5:5: mix[0]: unknown field `pik`"), "{ended:?}");
+}
+
+#[test]
+fn a_gateway_that_is_not_there_is_said_as_such() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ended = call(folder.path(), &["run", "warm", "--proxy", &format!("http://{address}"), "--token", "t"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("{address} did not answer: the connection is refused")), "{ended:?}");
+    let ended = call(folder.path(), &["run", "warm"]);
+    assert!(ended.stderr.contains("tollgate-load.state is not there: run `tollgate-load provision`"), "{ended:?}");
+}
+
+#[test]
+fn a_run_with_wrong_answers_fails_and_shows_them() {
+    let _turn = alone();
+    let stub = Stub::start(500, vec![Duration::from_millis(1)]);
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["run", "warm", "--proxy", &stub.url(), "--token", "t", "--warm-up", "0s", "--duration", "1s", "--json", "r"];
+    let ended = call(folder.path(), &arguments);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.stdout.contains("FAILED") && ended.stdout.contains("expected 200 for `token`, found status 500"),
+        "{ended:?}"
+    );
+    let outcome = result(&folder.path().join("r"));
+    assert!(outcome.checks.wrong == outcome.total.answers && !outcome.is_valid());
+}
+
+#[test]
+fn an_interrupted_run_still_reports() {
+    let _turn = alone();
+    let stub = Stub::start(200, vec![Duration::from_millis(2)]);
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "run",
+        "warm",
+        "--proxy",
+        &stub.url(),
+        "--token",
+        "t0ken",
+        "--warm-up",
+        "0s",
+        "--duration",
+        "120s",
+        "--json",
+        "r.json",
+        "--html",
+        "r.html",
+    ];
+    let running = command(folder.path(), &arguments).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(3500));
+    let pid = Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let ended = Ended::from(running.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.lines().filter(|line| line.contains("p99")).count() >= 2, "{ended:?}");
+    let outcome = result(&folder.path().join("r.json"));
+    assert!(outcome.interrupted && outcome.duration < 10.0 && outcome.seconds.len() >= 2, "{outcome:?}");
+    let page = fs::read_to_string(folder.path().join("r.html")).unwrap();
+    for part in ["<svg", "p99.99", "ended before its time", "status or error", "The generator", "name: warm"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for foreign in ["<script", "src=", "href=", "@import", "url(", "t0ken"] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_as_such() {
+    let _turn = alone();
+    let stub = Stub::start(200, vec![Duration::from_millis(2)]);
+    let folder = tempfile::tempdir().unwrap();
+    let url = stub.url();
+    let run = |file: &str| {
+        let arguments =
+            ["run", "warm", "--proxy", &url, "--token", "t", "--warm-up", "0s", "--duration", "1s", "--json", file];
+        call(folder.path(), &arguments)
+    };
+    let full = run("/dev/full");
+    assert_eq!(full.code, Some(2), "{full:?}");
+    assert!(full.stderr.contains("/dev/full cannot be written: the disk is full"), "{full:?}");
+    // Told before anything is measured.
+    let nowhere = run("no/such/folder/r.json");
+    assert!(
+        nowhere.stderr.contains("no/such/folder/r.json cannot be written") && nowhere.stdout.is_empty(),
+        "{nowhere:?}"
+    );
+}
+
+#[test]
+fn comparisons_fail_by_thresholds() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, delay) in [("fast.json", 1), ("slow.json", 20)] {
+        let stub = Stub::start(200, vec![Duration::from_millis(delay)]);
+        let arguments = [
+            "run",
+            "warm",
+            "--proxy",
+            &stub.url(),
+            "--token",
+            "t",
+            "--warm-up",
+            "0s",
+            "--duration",
+            "1s",
+            "--json",
+            name,
+        ];
+        assert_eq!(call(folder.path(), &arguments).code, Some(0));
+    }
+    let compare = |thresholds: &[&str]| {
+        let arguments: Vec<&str> = ["compare", "fast.json", "slow.json"].iter().chain(thresholds).copied().collect();
+        program::call(folder.path(), &arguments)
+    };
+    let table = compare(&[]);
+    assert_eq!(table.code, Some(0), "{table:?}");
+    assert!(table.stdout.contains("fast.json (warm") && table.stdout.contains("× 1.00"), "{table:?}");
+    assert_eq!(compare(&["--max-p99", "2s", "--min-rate", "10", "--max-error-rate", "0"]).code, Some(0));
+    let missed = compare(&["--max-p50", "10ms", "--min-rate", "1000000"]);
+    assert_eq!(missed.code, Some(1), "{missed:?}");
+    assert!(missed.stderr.contains("failed: slow.json: p50 is "), "{missed:?}");
+    assert!(!missed.stderr.contains("fast.json: p50"), "{missed:?}");
+    assert!(missed.stderr.contains("fast.json: ") && missed.stderr.contains("below 1000000"), "{missed:?}");
+    fs::write(folder.path().join("fast.json"), "[]").unwrap();
+    assert_eq!(compare(&[]).code, Some(2));
+    let page = program::call(folder.path(), &["report", "slow.json", "--html", "slow.html"]);
+    assert_eq!(page.code, Some(0), "{page:?}");
+    assert!(fs::read_to_string(folder.path().join("slow.html")).unwrap().contains("warm against"));
+}
