@@ -232,8 +232,8 @@ fn identify(facts: &Facts, request: &mut Request<'_>) {
     identify_consumer(&holder.consumer, request);
     request.edits.set(CREDENTIAL_IDENTIFIER, holder.client_id.clone());
     request.edits.remove(ANONYMOUS_CONSUMER);
-    set_or_remove(AUTHENTICATED_SCOPE, facts.scope.as_deref(), request);
-    set_or_remove(AUTHENTICATED_USERID, facts.userid.as_ref(), request);
+    set_or_remove(AUTHENTICATED_SCOPE, facts.scope.as_deref().cloned(), request);
+    set_or_remove(AUTHENTICATED_USERID, facts.userid(), request);
     request.identity =
         Some(Identity { consumer: Arc::clone(&holder.consumer.consumer), credential: Some(holder.credential_id) });
 }
@@ -249,13 +249,13 @@ fn identify_anonymous(consumer: &ConsumerFacts, request: &mut Request<'_>) {
 
 fn identify_consumer(consumer: &ConsumerFacts, request: &mut Request<'_>) {
     request.edits.set(CONSUMER_ID, consumer.id.clone());
-    set_or_remove(CONSUMER_CUSTOM_ID, consumer.custom_id.as_ref(), request);
-    set_or_remove(CONSUMER_USERNAME, consumer.username.as_ref(), request);
+    set_or_remove(CONSUMER_CUSTOM_ID, consumer.custom_id.clone(), request);
+    set_or_remove(CONSUMER_USERNAME, consumer.username.clone(), request);
 }
 
-fn set_or_remove(name: HeaderName, value: Option<&HeaderValue>, request: &mut Request<'_>) {
+fn set_or_remove(name: HeaderName, value: Option<HeaderValue>, request: &mut Request<'_>) {
     match value {
-        Some(value) => request.edits.set(name, value.clone()),
+        Some(value) => request.edits.set(name, value),
         None => request.edits.remove(name),
     }
 }

@@ -1,10 +1,10 @@
-//! Look-ups that arrive at the same time become one statement.
+//! Requests to the store that arrive at the same time become one statement.
 //!
-//! An idle store is asked at once. While [`STATEMENTS`] statements are in flight, look-ups wait and
-//! then go together: the busier the store, the fewer statements a look-up costs. The queue is
-//! bounded, and so is the wait in it.
+//! An idle store is asked at once. While [`STATEMENTS`] statements are in flight, requests wait and
+//! then go together: the busier the store, the fewer statements, and commits, a request costs. The
+//! queue is bounded, and so is the wait in it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,55 +13,55 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tollgate_core::error::StoreError;
 
-use super::Token;
-use crate::token::Digest;
-
 /// Statements in flight at most.
 const STATEMENTS: usize = 2;
-/// Digests of one statement at most, unless a single look-up has more.
+/// Requests of one statement at most.
 const WIDTH: usize = 64;
-/// Look-ups that may wait.
+/// Requests that may wait.
 const QUEUE: usize = 4096;
-/// How long a look-up takes at most, the wait included.
+/// How long a request takes at most, the wait included.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What answers a batch.
+/// What carries out many requests as one.
 #[async_trait]
-pub(super) trait Lookup: Send + Sync + 'static {
-    /// Tokens by access token that are visible at `now`.
-    async fn look_up(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError>;
+pub(super) trait Together: Send + Sync + 'static {
+    /// One request.
+    type Request: Send + Sync + 'static;
+    /// Its answer.
+    type Answer: Send + 'static;
+
+    /// The answers, in the order of the requests.
+    async fn carry_out(&self, requests: Vec<Self::Request>) -> Result<Vec<Self::Answer>, StoreError>;
 }
 
-struct Waiting {
-    access_tokens: Vec<Digest>,
-    now: i64,
-    answer: oneshot::Sender<Result<Vec<Token>, StoreError>>,
+struct Waiting<W: Together> {
+    request: W::Request,
+    answer: oneshot::Sender<Result<W::Answer, StoreError>>,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
+struct Queue<W: Together> {
+    waiting: VecDeque<Waiting<W>>,
     in_flight: usize,
 }
 
-/// Batches look-ups.
-pub(super) struct Batcher<L> {
-    shared: Arc<Shared<L>>,
+/// Batches requests.
+pub(super) struct Batcher<W: Together> {
+    shared: Arc<Shared<W>>,
     runtime: Handle,
 }
 
-struct Shared<L> {
-    lookup: L,
-    queue: Mutex<Queue>,
+struct Shared<W: Together> {
+    work: W,
+    queue: Mutex<Queue<W>>,
 }
 
 /// A statement's place among those in flight; given back on drop, so also when its task ends early.
-struct Flight<L> {
-    shared: Arc<Shared<L>>,
+struct Flight<W: Together> {
+    shared: Arc<Shared<W>>,
     landed: bool,
 }
 
-impl<L> Drop for Flight<L> {
+impl<W: Together> Drop for Flight<W> {
     fn drop(&mut self) {
         if !self.landed {
             self.shared.lock().in_flight -= 1;
@@ -69,30 +69,31 @@ impl<L> Drop for Flight<L> {
     }
 }
 
-impl<L> Shared<L> {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl<W: Together> Shared<W> {
+    fn lock(&self) -> MutexGuard<'_, Queue<W>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<L: Lookup> Batcher<L> {
-    /// Batches for `lookup`; statements run on `runtime`, whichever callers are dropped.
-    pub(super) fn new(lookup: L, runtime: Handle) -> Self {
-        Self { shared: Arc::new(Shared { lookup, queue: Mutex::default() }), runtime }
+impl<W: Together> Batcher<W> {
+    /// Batches for `work`; statements run on `runtime`, whichever callers are dropped.
+    pub(super) fn new(work: W, runtime: Handle) -> Self {
+        let queue = Mutex::new(Queue { waiting: VecDeque::new(), in_flight: 0 });
+        Self { shared: Arc::new(Shared { work, queue }), runtime }
     }
 
-    /// Tokens by access token that are visible at `now`.
-    pub(super) async fn find(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
+    /// Carries out a request, perhaps together with others.
+    pub(super) async fn ask(&self, request: W::Request) -> Result<W::Answer, StoreError> {
         let (answer, receiver) = oneshot::channel();
-        self.push(Waiting { access_tokens: access_tokens.to_vec(), now, answer })?;
+        self.push(Waiting { request, answer })?;
         match tokio::time::timeout(PATIENCE, receiver).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(StoreError::Unavailable("a look-up ended without an answer".into())),
+            Ok(Err(_)) => Err(StoreError::Unavailable("a request to the store ended without an answer".into())),
             Err(_) => Err(StoreError::Busy(PATIENCE)),
         }
     }
 
-    fn push(&self, waiting: Waiting) -> Result<(), StoreError> {
+    fn push(&self, waiting: Waiting<W>) -> Result<(), StoreError> {
         let mut queue = self.shared.lock();
         if queue.waiting.len() >= QUEUE {
             return Err(StoreError::Busy(Duration::ZERO));
@@ -107,61 +108,43 @@ impl<L: Lookup> Batcher<L> {
     }
 }
 
-/// Asks for batches until nobody waits.
-async fn fly<L: Lookup>(mut flight: Flight<L>) {
+/// Carries out batches until nobody waits.
+async fn fly<W: Together>(mut flight: Flight<W>) {
     loop {
         let batch = board(&mut flight);
         if batch.is_empty() {
             return;
         }
-        // The earliest now sees the most rows; each look-up then leaves out what is too old for it.
-        let now = batch.iter().map(|waiting| waiting.now).min().unwrap_or(i64::MAX);
-        let mut access_tokens: Vec<Digest> =
-            batch.iter().flat_map(|waiting| waiting.access_tokens.iter().copied()).collect();
-        access_tokens.sort_unstable();
-        access_tokens.dedup();
-        let found = flight.shared.lookup.look_up(&access_tokens, now).await;
-        deliver(batch, found);
+        let (requests, callers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|Waiting { request, answer }| (request, answer)).unzip();
+        match flight.shared.work.carry_out(requests).await {
+            // Nobody listens any more where the caller was dropped.
+            Ok(answers) => callers.into_iter().zip(answers).for_each(|(caller, answer)| drop(caller.send(Ok(answer)))),
+            Err(error) => {
+                let error = Arc::new(error);
+                callers.into_iter().for_each(|caller| drop(caller.send(Err(shared_error(&error)))));
+            }
+        }
     }
 }
 
 /// Takes the next batch. When there is none it gives the place back under the same lock, so that no
-/// look-up arrives in between and waits for nobody.
-fn board<L>(flight: &mut Flight<L>) -> Vec<Waiting> {
+/// request arrives in between and waits for nobody.
+fn board<W: Together>(flight: &mut Flight<W>) -> Vec<Waiting<W>> {
     let mut queue = flight.shared.lock();
     let mut batch = Vec::new();
-    let mut width = 0;
-    while let Some(next) = queue.waiting.pop_front() {
-        // A caller that has gone away asks nothing any more.
-        if next.answer.is_closed() {
-            continue;
+    while batch.len() < WIDTH {
+        let Some(next) = queue.waiting.pop_front() else { break };
+        // A caller that has gone away asks for nothing any more.
+        if !next.answer.is_closed() {
+            batch.push(next);
         }
-        let wider = width + next.access_tokens.len();
-        if !batch.is_empty() && wider > WIDTH {
-            queue.waiting.push_front(next);
-            break;
-        }
-        width = wider;
-        batch.push(next);
     }
     if batch.is_empty() {
         queue.in_flight -= 1;
         flight.landed = true;
     }
     batch
-}
-
-fn deliver(batch: Vec<Waiting>, found: Result<Vec<Token>, StoreError>) {
-    let found: Result<HashMap<Digest, Token>, Arc<StoreError>> =
-        found.map(|tokens| tokens.into_iter().map(|token| (token.access_token, token)).collect()).map_err(Arc::new);
-    for Waiting { access_tokens, now, answer } in batch {
-        let own = found.as_ref().map_err(shared_error).map(|tokens| {
-            let known = access_tokens.iter().filter_map(|digest| tokens.get(digest));
-            known.filter(|token| token.ttl.is_none_or(|ttl| ttl >= now)).cloned().collect()
-        });
-        // Nobody listens any more when the caller was dropped.
-        let _ = answer.send(own);
-    }
 }
 
 /// One failure, told to each of those who waited.

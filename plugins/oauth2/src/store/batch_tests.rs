@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
-/// A store that answers when it is let, and knows no token.
+/// A store that answers when it is let.
 struct Slow {
     gate: Semaphore,
     widths: Mutex<Vec<usize>>,
@@ -17,16 +17,19 @@ struct Slow {
 }
 
 #[async_trait]
-impl Lookup for Arc<Slow> {
-    async fn look_up(&self, access_tokens: &[Digest], _: i64) -> Result<Vec<Token>, StoreError> {
-        self.widths.lock().unwrap().push(access_tokens.len());
+impl Together for Arc<Slow> {
+    type Request = usize;
+    type Answer = usize;
+
+    async fn carry_out(&self, requests: Vec<usize>) -> Result<Vec<usize>, StoreError> {
+        self.widths.lock().unwrap().push(requests.len());
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
         self.gate.acquire().await.unwrap().forget();
         self.running.fetch_sub(1, Ordering::SeqCst);
         match self.down.load(Ordering::SeqCst) {
             true => Err(StoreError::Timeout(Duration::from_secs(1))),
-            false => Ok(Vec::new()),
+            false => Ok(requests),
         }
     }
 }
@@ -42,10 +45,6 @@ fn slow() -> (Arc<Slow>, Batcher<Arc<Slow>>) {
     (slow.clone(), Batcher::new(slow, Handle::current()))
 }
 
-fn digest(number: usize) -> Digest {
-    Digest::of(&number.to_string())
-}
-
 /// Opens the gate once both statements wait at it.
 async fn release(slow: &Slow) {
     while slow.running.load(Ordering::SeqCst) < STATEMENTS {
@@ -55,14 +54,15 @@ async fn release(slow: &Slow) {
 }
 
 #[tokio::test]
-async fn waiting_look_ups_go_together() {
+async fn waiting_requests_go_together_and_each_gets_its_own_answer() {
     let (slow, batcher) = slow();
     let all = join_all((0..200).map(|number| {
         let batcher = &batcher;
-        async move { batcher.find(&[digest(number)], 0).await }
+        async move { batcher.ask(number).await }
     }));
     let (found, ()) = join(all, release(&slow)).await;
-    assert!(found.iter().all(|found| found.as_ref().is_ok_and(Vec::is_empty)));
+    let answers: Vec<usize> = found.into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers, (0..200).collect::<Vec<_>>());
     let widths = slow.widths.lock().unwrap().clone();
     assert_eq!(widths.iter().sum::<usize>(), 200);
     assert!(widths.len() <= 6 && widths.iter().all(|width| *width <= WIDTH), "{widths:?}");
@@ -76,7 +76,7 @@ async fn a_failure_is_told_to_everybody_as_what_it_is() {
     slow.down.store(true, Ordering::SeqCst);
     let all = join_all((0..200).map(|number| {
         let batcher = &batcher;
-        async move { batcher.find(&[digest(number)], 0).await }
+        async move { batcher.ask(number).await }
     }));
     let (found, ()) = join(all, release(&slow)).await;
     assert!(found.iter().all(|found| matches!(found, Err(StoreError::Timeout(_)))));
@@ -88,10 +88,10 @@ async fn a_full_queue_refuses() {
     let mut answers = Vec::new();
     for number in 0..QUEUE {
         let (answer, receiver) = oneshot::channel();
-        batcher.push(Waiting { access_tokens: vec![digest(number)], now: 0, answer }).unwrap();
+        batcher.push(Waiting { request: number, answer }).unwrap();
         answers.push(receiver);
     }
-    assert!(matches!(batcher.find(&[digest(0)], 0).await, Err(StoreError::Busy(_))));
+    assert!(matches!(batcher.ask(0).await, Err(StoreError::Busy(_))));
 }
 
 #[tokio::test]
@@ -99,9 +99,9 @@ async fn who_has_gone_away_is_not_asked_for() {
     let (slow, batcher) = slow();
     for number in 0..10 {
         let (answer, _) = oneshot::channel();
-        batcher.push(Waiting { access_tokens: vec![digest(number)], now: 0, answer }).unwrap();
+        batcher.push(Waiting { request: number, answer }).unwrap();
     }
     slow.gate.add_permits(1);
-    batcher.find(&[digest(10)], 0).await.unwrap();
+    batcher.ask(10).await.unwrap();
     assert_eq!(*slow.widths.lock().unwrap(), [1]);
 }

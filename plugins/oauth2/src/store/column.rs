@@ -92,6 +92,61 @@ pub(super) fn token_parameters(token: &Token) -> Vec<Parameter<'_>> {
     ]
 }
 
+/// Many tokens for PostgreSQL, an array for each column: `$1` to `$12`.
+#[derive(Default)]
+pub(super) struct TokenColumns<'t> {
+    ids: Vec<Uuid>,
+    access_tokens: Vec<Digest>,
+    refresh_tokens: Vec<Option<Digest>>,
+    token_hints: Vec<&'t str>,
+    credential_ids: Vec<Uuid>,
+    service_ids: Vec<Option<Uuid>>,
+    expires_ins: Vec<i64>,
+    created_ats: Vec<i64>,
+    ttls: Vec<Option<i64>>,
+    userids: Vec<Option<&'t str>>,
+    scopes: Vec<Option<&'t str>>,
+    families: Vec<Option<Uuid>>,
+}
+
+impl<'t> TokenColumns<'t> {
+    pub(super) fn of(tokens: &'t [Token]) -> Self {
+        let mut columns = Self::default();
+        for token in tokens {
+            columns.ids.push(token.id);
+            columns.access_tokens.push(token.access_token);
+            columns.refresh_tokens.push(token.refresh_token);
+            columns.token_hints.push(&token.token_hint);
+            columns.credential_ids.push(token.credential_id);
+            columns.service_ids.push(token.service_id);
+            columns.expires_ins.push(token.expires_in);
+            columns.created_ats.push(token.created_at);
+            columns.ttls.push(token.ttl);
+            columns.userids.push(token.authenticated_userid.as_deref());
+            columns.scopes.push(token.scope.as_deref());
+            columns.families.push(token.family);
+        }
+        columns
+    }
+
+    pub(super) fn parameters(&self) -> [Parameter<'_>; 12] {
+        [
+            &self.ids,
+            &self.access_tokens,
+            &self.refresh_tokens,
+            &self.token_hints,
+            &self.credential_ids,
+            &self.service_ids,
+            &self.expires_ins,
+            &self.created_ats,
+            &self.ttls,
+            &self.userids,
+            &self.scopes,
+            &self.families,
+        ]
+    }
+}
+
 /// A code for PostgreSQL: `$1` to `$12`.
 pub(super) fn code_parameters(code: &Code) -> Vec<Parameter<'_>> {
     vec![

@@ -4,6 +4,8 @@
 //! A statement locks the client and the service it adds a row for before anything else, and their
 //! deletion does it in the same order, so that the two do not deadlock.
 
+use std::collections::{HashMap, HashSet};
+
 use async_trait::async_trait;
 use deadpool_postgres::Object;
 use serde_json::Value;
@@ -14,10 +16,10 @@ use tollgate_core::error::{DaoError, StoreError};
 use tollgate_store::{Postgres, Store};
 use uuid::Uuid;
 
-use super::batch::{Batcher, Lookup};
+use super::batch::{Batcher, Together};
 use super::column::{
-    Parameter, Sql, change, code_of_postgres, code_parameters, replacement, sql, successor, token_of_postgres,
-    token_parameters,
+    Parameter, Sql, TokenColumns, change, code_of_postgres, code_parameters, replacement, sql, successor,
+    token_of_postgres, token_parameters,
 };
 use super::{Code, Outcome, Provenance, Rotation, Token, TokenFilter, TokenRows, Tokens};
 use crate::token::Digest;
@@ -30,7 +32,7 @@ const ANY_IMPORTED: Sql = sql!("postgres", "any_imported.sql");
 const PAGE_TOKENS: Sql = sql!("postgres", "page_tokens.sql");
 const PAGE_CREDENTIAL_TOKENS: Sql = sql!("postgres", "page_credential_tokens.sql");
 const PAGE_SERVICE_TOKENS: Sql = sql!("postgres", "page_service_tokens.sql");
-const INSERT_TOKEN: Sql = sql!("postgres", "insert_token.sql");
+const INSERT_TOKENS: Sql = sql!("postgres", "insert_tokens.sql");
 const INSERT_CODE: Sql = sql!("postgres", "insert_code.sql");
 const REDEEM_CODE: Sql = sql!("postgres", "redeem_code.sql");
 const REPLACE_REFRESH_TOKEN: Sql = sql!("postgres", "replace_refresh_token.sql");
@@ -47,14 +49,16 @@ const ATTEMPTS: usize = 10;
 pub(super) struct PostgresTokens {
     table: Table,
     store: Store,
-    batcher: Batcher<Table>,
+    look_ups: Batcher<LookUps>,
+    inserts: Batcher<Inserts>,
 }
 
 impl PostgresTokens {
     pub(super) fn new(store: &Store, database: &Postgres) -> Self {
         let table = Table(database.clone());
-        let batcher = Batcher::new(table.clone(), store.runtime().clone());
-        Self { table, store: store.clone(), batcher }
+        let look_ups = Batcher::new(LookUps(table.clone()), store.runtime().clone());
+        let inserts = Batcher::new(Inserts(table.clone()), store.runtime().clone());
+        Self { table, store: store.clone(), look_ups, inserts }
     }
 }
 
@@ -181,17 +185,69 @@ fn refusal(failure: Failure, token: &Token) -> DaoError {
     }
 }
 
+/// Tokens by access token, of many callers at once.
+struct LookUps(Table);
+
 #[async_trait]
-impl Lookup for Table {
-    async fn look_up(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
-        self.tokens(FIND_TOKENS, &[&access_tokens, &now]).await
+impl Together for LookUps {
+    /// Access tokens, and the time at which they are to be visible.
+    type Request = (Vec<Digest>, i64);
+    type Answer = Vec<Token>;
+
+    async fn carry_out(&self, requests: Vec<Self::Request>) -> Result<Vec<Vec<Token>>, StoreError> {
+        // The earliest now sees the most rows; each look-up then leaves out what is too old for it.
+        let earliest = requests.iter().map(|(_, now)| *now).min().unwrap_or(i64::MAX);
+        let mut digests: Vec<Digest> = requests.iter().flat_map(|(digests, _)| digests.iter().copied()).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let found = self.0.tokens(FIND_TOKENS, &[&digests, &earliest]).await?;
+        let known: HashMap<Digest, Token> = found.into_iter().map(|token| (token.access_token, token)).collect();
+        let own = |(digests, now): &Self::Request| {
+            let tokens = digests.iter().filter_map(|digest| known.get(digest));
+            tokens.filter(|token| token.ttl.is_none_or(|ttl| ttl >= *now)).cloned().collect()
+        };
+        Ok(requests.iter().map(own).collect())
+    }
+}
+
+/// New tokens, of many callers in one commit.
+struct Inserts(Table);
+
+#[async_trait]
+impl Together for Inserts {
+    type Request = Token;
+    type Answer = Result<Outcome, StoreError>;
+
+    async fn carry_out(&self, tokens: Vec<Token>) -> Result<Vec<Self::Answer>, StoreError> {
+        match self.insert(&tokens).await {
+            // One of them has a value that is taken, and has kept the others from being written.
+            Err(Failure::Unique(..)) if tokens.len() > 1 => {
+                let mut outcomes = Vec::new();
+                for token in &tokens {
+                    let one = self.insert(std::slice::from_ref(token)).await;
+                    outcomes.push(one.map(|mut one| one.pop().unwrap_or(Outcome::Lost)).map_err(StoreError::from));
+                }
+                Ok(outcomes)
+            }
+            inserted => Ok(inserted?.into_iter().map(Ok).collect()),
+        }
+    }
+}
+
+impl Inserts {
+    async fn insert(&self, tokens: &[Token]) -> Result<Vec<Outcome>, Failure> {
+        let columns = TokenColumns::of(tokens);
+        let rows = self.0.ask(INSERT_TOKENS, &columns.parameters()).await?;
+        let added: HashSet<Uuid> = self.0.read(INSERT_TOKENS, &rows, |row| row.try_get(0))?.into_iter().collect();
+        let outcome = |token: &Token| if added.contains(&token.id) { Outcome::Won(()) } else { Outcome::Lost };
+        Ok(tokens.iter().map(outcome).collect())
     }
 }
 
 #[async_trait]
 impl Tokens for PostgresTokens {
     async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
-        self.batcher.find(access_tokens, now).await
+        self.look_ups.ask((access_tokens.to_vec(), now)).await
     }
 
     async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError> {
@@ -199,7 +255,7 @@ impl Tokens for PostgresTokens {
     }
 
     async fn insert_token(&self, token: Token) -> Result<Outcome, StoreError> {
-        self.table.added(INSERT_TOKEN, &token_parameters(&token)).await
+        self.inserts.ask(token).await?
     }
 
     async fn insert_code(&self, code: Code) -> Result<Outcome, StoreError> {

@@ -159,6 +159,7 @@ on_both!(
     a_taken_value_is_refused_by_name,
     a_changed_row_is_not_replaced,
     tokens_are_paged_by_id,
+    tokens_stored_at_once_fare_each_for_itself,
     concurrent_look_ups_find_their_own,
 );
 
@@ -346,6 +347,33 @@ async fn tokens_are_paged_by_id(fixture: Fixture) {
     ids.retain(|id| *id != global.id);
     assert_eq!(page(TokenFilter::Service(*service), None, 9).await, ids);
     assert!(page(TokenFilter::All, Some(Uuid::max()), 9).await.is_empty());
+}
+
+async fn tokens_stored_at_once_fare_each_for_itself(fixture: Fixture) {
+    let taken = fixture.stored().await;
+    let tokens: Vec<Token> = (0..100)
+        .map(|number| match number % 10 {
+            0 => Token { credential_id: Uuid::new_v4(), ..fixture.token() },
+            1 => Token { service_id: Some(Uuid::new_v4()), ..fixture.token() },
+            2 => Token { access_token: taken.access_token, ..fixture.token() },
+            3 => Token { service_id: None, refresh_token: None, scope: None, ttl: None, ..fixture.token() },
+            _ => fixture.token(),
+        })
+        .collect();
+    let stored = join_all(tokens.iter().map(|token| fixture.tokens.insert_token(token.clone()))).await;
+    for (number, outcome) in stored.iter().enumerate() {
+        let expected = match number % 10 {
+            0 | 1 => matches!(outcome, Ok(Outcome::Lost)),
+            2 => outcome.is_err(),
+            _ => matches!(outcome, Ok(Outcome::Won(()))),
+        };
+        assert!(expected, "{number}: {outcome:?}");
+    }
+    let mut expected: Vec<Token> =
+        tokens.into_iter().enumerate().filter(|(number, _)| number % 10 > 2).map(|(_, token)| token).collect();
+    expected.push(taken);
+    expected.sort_by_key(|token| token.id);
+    assert_eq!(fixture.all().await, expected);
 }
 
 async fn concurrent_look_ups_find_their_own(fixture: Fixture) {
