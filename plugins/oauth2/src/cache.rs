@@ -31,9 +31,9 @@ use crate::store::{Token, Tokens};
 use crate::token::Digest;
 
 /// Bytes of an entry without its user id, as measured: resident memory of a million tokens with
-/// user ids of 12 characters, each presented once, was 448 bytes a token, of which moka takes 297
+/// user ids of 12 characters, each presented once, was 385 bytes a token, of which moka takes 297
 /// (`cargo bench -p tollgate-bench --bench token_cache`, docs/performance.md).
-pub const ENTRY_BYTES: u32 = 436;
+pub const ENTRY_BYTES: u32 = 373;
 
 /// Unknown tokens that are remembered at most, at about 400 bytes each.
 const NEGATIVE_ENTRIES: u64 = 20_000;
