@@ -71,6 +71,12 @@ pub enum ProvisionError {
     /// There is nothing in the file.
     #[error("the state file says nothing about what was made; there is nothing to clean up")]
     NothingMade,
+    /// The Admin API knows nothing of it.
+    #[error(
+        "the gateway at {0} has none of what the state file says was made: is it the right Admin API? If everything \
+         is gone already, remove the file"
+    )]
+    NothingThere(String),
     /// The file could not be removed at last.
     #[error("everything is removed but the state file itself: {0}")]
     File(std::io::Error),
@@ -127,18 +133,32 @@ pub fn cleanup(path: &Path, admin: &Endpoint, parallel: usize, progress: Progres
     let order = State::load(path)?.order.ok_or(ProvisionError::NothingMade)?;
     run(async {
         let mut first = Admin::new(admin);
+        if !is_there(&mut first, &order).await? {
+            return Err(ProvisionError::NothingThere(admin.authority.clone()));
+        }
         // The plugin goes with its route, credentials and tokens with their consumers.
         first.delete(&format!("/routes/{}", order.id("route", 0))).await?;
-        first.delete(&format!("/services/{}", order.id("service", 0))).await?;
         let bar = bar("removing consumers", order.consumers, progress);
         in_parallel(order.consumers, parallel, &bar, || {
             let (mut admin, order) = (Admin::new(admin), order.clone());
             async move |number: usize| Ok(admin.delete(&format!("/consumers/{}", order.id("consumer", number))).await?)
         })
-        .await
+        .await?;
+        // Last, so that it tells an interrupted clean-up from one that is done.
+        Ok(first.delete(&format!("/services/{}", order.id("service", 0))).await?)
     })?;
     std::fs::remove_file(path).map_err(ProvisionError::File)?;
     Ok(order)
+}
+
+/// Whether the Admin API knows the service, which is made first and removed last.
+async fn is_there(admin: &mut Admin, order: &Order) -> Result<bool, ProvisionError> {
+    let path = format!("/services/{}", order.id("service", 0));
+    match admin.call(Method::GET, &path, None).await? {
+        (200, _) => Ok(true),
+        (404, _) => Ok(false),
+        (status, document) => Err(refused_admin(Method::GET, &path, status, &document)),
+    }
 }
 
 /// The order of the file, if it is what is asked for now.
@@ -211,8 +231,12 @@ async fn put(admin: &mut Admin, path: &str, body: Value) -> Result<(), Provision
     if matches!(status, 200 | 201) {
         return Ok(());
     }
+    Err(refused_admin(Method::PUT, path, status, &document))
+}
+
+fn refused_admin(method: Method, path: &str, status: u16, document: &Value) -> ProvisionError {
     let message = document.get("message").and_then(Value::as_str).unwrap_or("without a message").to_owned();
-    Err(AdminError::Refused { method: Method::PUT, path: path.to_owned(), status, message }.into())
+    AdminError::Refused { method, path: path.to_owned(), status, message }.into()
 }
 
 async fn issue(

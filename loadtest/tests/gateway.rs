@@ -147,6 +147,10 @@ async fn what_is_provisioned_is_measured_checked_and_removed() {
     // In force when it is answered: nothing sent after that is accepted.
     assert!(revocation.accepted_for.max < 1.0, "{revocation:?}");
 
+    // Another gateway has nothing of it, and the file stays.
+    let stranger = Gateway::on(Store::Sqlite, &[]).await;
+    let astray = world.call(&["cleanup", "--admin", stranger.addresses.admin.as_str()]);
+    assert!(astray.code == Some(2) && astray.stderr.contains("is it the right Admin API?"), "{astray:?}");
     let admin = world.gateway.addresses.admin.to_string();
     let cleanup = world.call(&["cleanup", "--admin", &admin]);
     assert_eq!(cleanup.code, Some(0), "{cleanup:?}");

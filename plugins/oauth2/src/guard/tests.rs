@@ -581,3 +581,40 @@ async fn tokens_of_a_deleted_service_are_looked_up_again() {
     world.post.directory.service_deleted(world.service);
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
 }
+
+/// What the hot path may allocate. More than this is more work for every request: find out what it
+/// buys before the number is raised.
+#[tokio::test]
+async fn a_warm_token_costs_the_allocation_of_its_user_id_alone() {
+    let world = World::new();
+    let token = world.token(|_| {});
+    let (guard, call) = (world.guard(|_| {}), world.bearer(&token));
+    for _ in 0..100 {
+        assert!(call.at(&guard).await.passed());
+    }
+    let mut request = Request {
+        method: &call.method,
+        path: "/",
+        query: None,
+        headers: &call.headers,
+        http2: false,
+        tls: false,
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        peer_trusted: false,
+        target: &call.target,
+        body: RequestBody::Unread,
+        edits: tollgate_core::request::Edits::default(),
+        identity: None,
+    };
+    let allocated = allocation_counter::measure(|| {
+        let verdict = guard.access(&mut request);
+        assert!(matches!(verdict, Access::Ready(Ok(Verdict::Continue))));
+    });
+    assert_eq!(allocated.count_total, 1, "{allocated:?}");
+    let forged = world.bearer(&"x".repeat(32));
+    let mut request = Request { headers: &forged.headers, edits: tollgate_core::request::Edits::default(), ..request };
+    let allocated = allocation_counter::measure(|| {
+        assert!(matches!(guard.access(&mut request), Access::Ready(Ok(Verdict::Reply(_)))));
+    });
+    assert!(allocated.count_total <= 6, "{allocated:?}");
+}

@@ -1,0 +1,123 @@
+//! What the guard adds to a request: recognising a token, refusing one that was made up, and letting
+//! a warm one through with its identity.
+//!
+//! - `checksum`: whether a token was minted here.
+//! - `digest`: what the cache and the store know it by.
+//! - `forged`: the guard's whole answer to a token that was made up.
+//! - `warm`: the guard's whole work for a token in the cache.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that cannot be set up should stop")]
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderValue, Method, header};
+use tollgate_core::clock::{Clock, SystemClock};
+use tollgate_core::collection::Collection;
+use tollgate_core::plugin::{Access, Verdict};
+use tollgate_core::random::SystemRandom;
+use tollgate_core::request::{Edits, Request, RequestBody, Target};
+use tollgate_oauth2::cache::{Bounds, TokenCache, Trust};
+use tollgate_oauth2::challenge::Challenges;
+use tollgate_oauth2::facts::Directory;
+use tollgate_oauth2::guard::{Credentials, Guard, Post, Reach, Rules};
+use tollgate_oauth2::metrics::Metrics;
+use tollgate_oauth2::presented::TokenHeader;
+use tollgate_oauth2::token::{Digest, Minter};
+use uuid::Uuid;
+
+#[path = "token_cache/made_up.rs"]
+#[expect(dead_code, reason = "the bench of the cache uses the rest")]
+mod made_up;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The change feed of a node that misses nothing.
+struct UpToDate;
+
+impl Trust for UpToDate {
+    fn is_current(&self) -> bool {
+        true
+    }
+}
+
+fn post() -> Arc<Post> {
+    let people: Arc<dyn Collection> = Arc::new(made_up::People::new());
+    let directory = Directory::new(Arc::clone(&people), people);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Metrics::register(&prometheus::Registry::new()).expect("the names are free");
+    let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
+    let rows = Arc::new(made_up::Rows);
+    let cache =
+        TokenCache::new(bounds, rows, directory.clone(), Arc::new(UpToDate), Arc::clone(&clock), metrics.clone());
+    let minter = Arc::new(Minter::new([7; 32], Vec::new(), Arc::new(SystemRandom)));
+    Arc::new(Post { cache, directory, minter, foreign_tokens: Arc::default(), clock, metrics })
+}
+
+fn guard(post: &Arc<Post>) -> Guard {
+    let rules = Rules {
+        header: TokenHeader::parse("authorization"),
+        challenges: Challenges::new(None).expect("no realm is a realm"),
+        anonymous: None,
+        reach: Reach::Service,
+        credentials: Credentials::Forward,
+    };
+    Guard::new(rules, Arc::clone(post))
+}
+
+fn headers(token: &str) -> HeaderMap {
+    let bearer = HeaderValue::try_from(format!("Bearer {token}")).expect("a token fits a header");
+    HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("api.test")), (header::AUTHORIZATION, bearer)])
+}
+
+fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
+    Request {
+        method: &Method::GET,
+        path: "/",
+        query: None,
+        headers,
+        http2: false,
+        tls: true,
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        peer_trusted: false,
+        target,
+        body: RequestBody::Unread,
+        edits: Edits::default(),
+        identity: None,
+    }
+}
+
+fn benches(criterion: &mut Criterion) {
+    let post = post();
+    let guard = guard(&post);
+    let token = post.minter.mint();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
+    let digest = Digest::of(token.expose());
+    runtime.block_on(post.cache.load(digest)).expect("the store answers").expect("the token exists");
+    let target = Target { route_id: Uuid::nil(), service_id: Some(Uuid::from_u128(1)) };
+    let (good, forged) = (headers(token.expose()), headers("0123456789abcdefghijklmnopqrstuv"));
+
+    let mut group = criterion.benchmark_group("guard");
+    group.bench_function("checksum", |bencher| bencher.iter(|| post.minter.is_ours(black_box(token.expose()))));
+    group.bench_function("digest", |bencher| bencher.iter(|| Digest::of(black_box(token.expose()))));
+    group.bench_function("forged", |bencher| {
+        bencher.iter(|| {
+            let mut request = request(&forged, &target);
+            let verdict = guard.access(&mut request);
+            assert!(matches!(verdict, Access::Ready(Ok(Verdict::Reply(_)))));
+        });
+    });
+    group.bench_function("warm", |bencher| {
+        bencher.iter(|| {
+            let mut request = request(&good, &target);
+            let verdict = guard.access(&mut request);
+            assert!(matches!(verdict, Access::Ready(Ok(Verdict::Continue))));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(guard_benches, benches);
+criterion_main!(guard_benches);
