@@ -38,6 +38,23 @@ pub enum Failure {
 }
 
 impl Failure {
+    const ALL: [Self; 9] = [
+        Self::Refused,
+        Self::Unreachable,
+        Self::NoPorts,
+        Self::NoFiles,
+        Self::Reset,
+        Self::Timeout,
+        Self::Tls,
+        Self::Malformed,
+        Self::Other,
+    ];
+
+    /// The one of that name in results.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|failure| failure.name() == name)
+    }
+
     /// What it is called in results.
     pub fn name(self) -> &'static str {
         match self {
@@ -89,6 +106,7 @@ mod tests {
             [(111, Failure::Refused), (113, Failure::Unreachable), (99, Failure::NoPorts), (24, Failure::NoFiles)];
         for (number, expected) in rows {
             assert_eq!(Failure::from(io::Error::from_raw_os_error(number)), expected);
+            assert_eq!(Failure::named(expected.name()), Some(expected));
         }
     }
 }

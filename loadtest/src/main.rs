@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tollgate_load::compare::{self, CompareArgs};
 use tollgate_load::endpoint::{Endpoint, Protocol};
+use tollgate_load::failure::Failure;
 use tollgate_load::live::{View, duration};
 use tollgate_load::outcome::Outcome;
 use tollgate_load::provision::{self, Amount, Progress};
@@ -205,7 +206,8 @@ fn told(outcome: &Outcome) -> String {
         text.push_str(&format!("\n  status {status}: {count}"));
     }
     for (name, count) in &outcome.total.errors {
-        text.push_str(&format!("\n  {name}: {count}"));
+        let reason = Failure::named(name).map_or_else(String::new, |failure| format!(" ({failure})"));
+        text.push_str(&format!("\n  {name}: {count}{reason}"));
     }
     if let Some(revocation) = &outcome.revocation {
         let accepted = &revocation.accepted_for;

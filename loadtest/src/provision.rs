@@ -24,6 +24,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Tokens live for a week, so that they outlive what is measured with them.
 const EXPIRATION: u32 = 7 * 24 * 3600;
 
+/// The scope of every token.
+const SCOPE: &str = "load";
+
 /// How much is made.
 #[derive(Debug, Clone)]
 pub struct Amount {
@@ -193,6 +196,7 @@ async fn make(order: &Order, admin: &Endpoint, parallel: usize, progress: Progre
         "enable_password_grant": true,
         "accept_http_if_already_terminated": true,
         "token_expiration": EXPIRATION,
+        "scopes": [SCOPE],
         "provision_key": order.provision_key(),
     });
     let body = json!({ "name": "oauth2", "route": { "id": route }, "config": config });
@@ -280,6 +284,7 @@ impl Client {
         let (userid, provision_key) = (format!("user-{number}"), self.order.provision_key());
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("client_id", &credential.client_id).append_pair("client_secret", &credential.client_secret);
+        form.append_pair("scope", SCOPE);
         if refreshable {
             // Vouched for with the provision key; there is no password to be checked.
             form.append_pair("grant_type", "password").append_pair("provision_key", &provision_key);

@@ -8,9 +8,9 @@
 //! and `Debug` shows none of them.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -238,6 +238,8 @@ impl Journal {
         let write = |source| StateError::Write { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(0o600).open(path).map_err(write)?;
+        // It may have been there before, with other permissions.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(write)?;
         let text = std::fs::read(path).map_err(write)?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         if whole < text.len() {
@@ -261,8 +263,6 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn order() -> Order {
@@ -274,6 +274,7 @@ mod tests {
     fn a_torn_last_line_is_forgotten_and_written_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
+        std::fs::write(&path, "").unwrap();
         let mut journal = Journal::open(&path).unwrap();
         journal.append(&Entry::Order(order())).unwrap();
         journal.file.write_all(br#"{"token":{"acc"#).unwrap();

@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::await_holding_lock,
     unreachable_pub,
     reason = "a failed expectation is a failed test"

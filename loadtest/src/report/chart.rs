@@ -21,12 +21,40 @@ pub(super) fn rate(seconds: &[Second]) -> Result<String, ReportError> {
             .y_label_area_size(72)
             .build_cartesian_2d(0.0..last(seconds), 0.0..highest * 1.1)
             .map_err(drawing)?;
-        chart.configure_mesh().x_desc("seconds").y_desc("answers a second").draw().map_err(drawing)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_desc("seconds").y_desc("answers a second").light_line_style(TRANSPARENT);
+        mesh.draw().map_err(drawing)?;
         let [colour, ..] = COLOURS;
         chart.draw_series(AreaSeries::new(points, 0.0, colour.mix(0.2)).border_style(colour)).map_err(drawing)?;
         area.present().map_err(drawing)?;
     }
     Ok(svg)
+}
+
+/// The share of look-ups that the gateway's cache answered in each second; `None` when it was not told.
+pub(super) fn hits(seconds: &[Second]) -> Result<Option<String>, ReportError> {
+    let told = seconds.iter().filter_map(|second| Some((second.at, second.cache_hit_ratio? * 100.0)));
+    let points: Vec<(f64, f64)> = told.collect();
+    if points.len() < 2 {
+        return Ok(None);
+    }
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (SIZE.0, SIZE.1 / 2)).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .margin(8)
+            .x_label_area_size(36)
+            .y_label_area_size(72)
+            .build_cartesian_2d(0.0..last(seconds), 0.0..100.0)
+            .map_err(drawing)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_desc("seconds").y_desc("cache hits, %").y_labels(3).light_line_style(TRANSPARENT);
+        mesh.draw().map_err(drawing)?;
+        let [colour, ..] = COLOURS;
+        chart.draw_series(LineSeries::new(points, colour.stroke_width(2))).map_err(drawing)?;
+        area.present().map_err(drawing)?;
+    }
+    Ok(Some(svg))
 }
 
 /// Percentiles of each second, in milliseconds on a scale of powers of ten.
@@ -47,7 +75,9 @@ pub(super) fn percentiles(seconds: &[Second]) -> Result<String, ReportError> {
             .y_label_area_size(72)
             .build_cartesian_2d(0.0..last(seconds), (lowest / 2.0..highest * 2.0).log_scale())
             .map_err(drawing)?;
-        chart.configure_mesh().x_desc("seconds").y_desc("milliseconds").draw().map_err(drawing)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_desc("seconds").y_desc("milliseconds").y_labels(5).light_line_style(TRANSPARENT);
+        mesh.draw().map_err(drawing)?;
         for ((name, of), colour) in series.into_iter().zip(COLOURS) {
             let points = answered.iter().map(|second| (second.at, (of(&second.summary.latency) / 1000.0).max(0.001)));
             let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2))).map_err(drawing)?;

@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{ReportError, chart};
+use crate::failure::Failure;
 use crate::live::duration;
 use crate::outcome::{Latency, Outage, Outcome, Revocation, Saturation, Summary};
 
@@ -23,7 +24,7 @@ pre { overflow: auto; background: #8882; padding: 1rem }
 pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
     let charts = match outcome.seconds.as_slice() {
         [] | [_] => None,
-        seconds => Some((chart::rate(seconds)?, chart::percentiles(seconds)?)),
+        seconds => Some((chart::rate(seconds)?, chart::percentiles(seconds)?, chart::hits(seconds)?)),
     };
     let page = html! {
         (DOCTYPE)
@@ -38,10 +39,13 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
                 h1 { (outcome.scenario) " against " (outcome.target) }
                 (verdict(outcome))
                 (summary(outcome))
-                @if let Some((rate, percentiles)) = &charts {
+                @if let Some((rate, percentiles, hits)) = &charts {
                     h2 { "Over time" }
                     figure role="img" aria-label="Answers of each second" { (PreEscaped(rate)) }
                     figure role="img" aria-label="Percentiles of each second" { (PreEscaped(percentiles)) }
+                    @if let Some(hits) = hits {
+                        figure role="img" aria-label="Cache hits of each second" { (PreEscaped(hits)) }
+                    }
                 }
                 (kinds(outcome))
                 (answers(&outcome.total))
@@ -127,7 +131,15 @@ fn answers(total: &Summary) -> Markup {
             thead { tr { th scope="col" { "status or error" } th scope="col" { "requests" } } }
             tbody {
                 @for (status, count) in &total.statuses { tr { th scope="row" { (status) } td { (count) } } }
-                @for (name, count) in &total.errors { tr { th scope="row" { (name) } td { (count) } } }
+                @for (name, count) in &total.errors {
+                    tr {
+                        th scope="row" {
+                            (name)
+                            @if let Some(failure) = Failure::named(name) { ": " (failure) }
+                        }
+                        td { (count) }
+                    }
+                }
             }
         }
     }
