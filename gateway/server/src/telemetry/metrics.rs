@@ -156,7 +156,7 @@ impl Metrics {
         let datastore_reachable = IntGauge::new("kong_datastore_reachable", "Whether the store answers: 1 or 0.")?;
         let access_log_dropped = IntCounter::new(
             "tollgate_access_log_dropped_total",
-            "Access log lines dropped because their queue was full.",
+            "Access log lines dropped because their buffer was full.",
         )?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(requests.clone()))?;
