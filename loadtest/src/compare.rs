@@ -8,7 +8,7 @@ use clap::Args;
 use crate::live::duration;
 use crate::outcome::Outcome;
 use crate::report::{self, ReportError};
-use crate::scenario::Span;
+use crate::span::Span;
 
 /// `tollgate-load compare`.
 #[derive(Debug, Args)]

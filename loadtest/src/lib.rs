@@ -10,12 +10,14 @@
 //! were from.
 
 pub mod admin;
+pub mod arguments;
 pub mod compare;
 pub mod connection;
 pub mod endpoint;
 pub mod failure;
 pub mod generator;
 pub mod health;
+mod http1;
 pub mod live;
 pub mod outcome;
 pub mod provision;
@@ -25,6 +27,7 @@ pub mod revocation;
 pub mod run;
 pub mod scenario;
 pub mod scrape;
+pub mod span;
 pub mod state;
 pub mod tally;
 pub mod timing;

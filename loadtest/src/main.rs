@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tollgate_load::arguments::{RunArgs, TrustArgs};
 use tollgate_load::compare::{self, CompareArgs};
 use tollgate_load::endpoint::{Endpoint, Protocol};
 use tollgate_load::failure::Failure;
@@ -13,7 +14,7 @@ use tollgate_load::live::{View, duration};
 use tollgate_load::outcome::Outcome;
 use tollgate_load::provision::{self, Amount, Progress};
 use tollgate_load::report::{self, Files};
-use tollgate_load::run::{self, RunArgs, TrustArgs};
+use tollgate_load::run;
 use tollgate_load::state::Order;
 use tollgate_load::upstream;
 use uuid::Uuid;

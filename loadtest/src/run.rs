@@ -1,6 +1,5 @@
 //! One run, from the scenario to the result.
 
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +7,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use clap::Args;
 use http::Method;
 use http::header::AUTHORIZATION;
 
 use crate::admin::{Admin, AdminError};
+use crate::arguments::RunArgs;
 use crate::connection::{Connection, Keep, Request};
-use crate::endpoint::{Endpoint, EndpointError, Protocol, Trust};
+use crate::endpoint::{Endpoint, EndpointError, Protocol};
 use crate::failure::Failure;
 use crate::generator::{self, GeneratorError, Measured, Plan};
 use crate::health::{self, Watch};
@@ -22,93 +21,12 @@ use crate::live::{self, Update, View};
 use crate::outcome::{Outage, OutageSpan, Outcome, Phase, SCHEMA_VERSION, Saturation, Trial, WrongAnswer};
 use crate::report::{Files, ReportError};
 use crate::revocation::{self, Drill};
-use crate::scenario::{Load, Scenario, ScenarioError, Search, Span};
+use crate::scenario::{Load, Scenario, ScenarioError, Search};
 use crate::scrape::Scraper;
 use crate::state::{Entry, Journal, State, StateError, Token};
 use crate::tally::Tally;
 use crate::timing::Pace;
 use crate::workload::{Supply, WorkloadError};
-
-/// `tollgate-load run`.
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    /// A scenario's name or file.
-    pub scenario: String,
-    /// The gateway's proxy.
-    #[arg(long, default_value = "http://127.0.0.1:8000")]
-    pub proxy: String,
-    /// Its Admin API; used by scenarios that revoke or empty the cache.
-    #[arg(long, default_value = "http://127.0.0.1:8001")]
-    pub admin: String,
-    /// Where its metrics are, for the cache's hit ratio, such as http://127.0.0.1:8007.
-    #[arg(long)]
-    pub metrics: Option<String>,
-    /// What `provision` wrote.
-    #[arg(long, default_value = "tollgate-load.state")]
-    pub state: PathBuf,
-    /// A single token, instead of a state file. Others on this machine can see it in the list of
-    /// processes; the environment is more private.
-    #[arg(long, env = "TOLLGATE_LOAD_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-    /// The protected path for `--token`.
-    #[arg(long, default_value = "/", requires = "token")]
-    pub path: String,
-    /// Writes the result as JSON.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
-    /// Writes the result as an HTML page.
-    #[arg(long)]
-    pub html: Option<PathBuf>,
-    /// Plain lines instead of the terminal view; also where there is no terminal.
-    #[arg(long)]
-    pub no_tui: bool,
-    /// Instead of the scenario's duration.
-    #[arg(long)]
-    pub duration: Option<Span>,
-    /// Instead of the scenario's warm-up.
-    #[arg(long)]
-    pub warm_up: Option<Span>,
-    /// Requests a second, instead of the scenario's load.
-    #[arg(long)]
-    pub rate: Option<f64>,
-    /// Instead of the scenario's connections.
-    #[arg(long)]
-    pub connections: Option<usize>,
-    /// Instead of the scenario's threads.
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// Requests under way on each connection of HTTP/2, instead of the scenario's.
-    #[arg(long)]
-    pub streams: Option<usize>,
-    /// Speaks HTTP/2.
-    #[arg(long)]
-    pub http2: bool,
-    /// Whose certificates are believed.
-    #[command(flatten)]
-    pub trust: TrustArgs,
-}
-
-/// Whose certificates are believed.
-#[derive(Debug, Clone, Args)]
-pub struct TrustArgs {
-    /// Believes any certificate.
-    #[arg(long, conflicts_with = "ca")]
-    pub insecure: bool,
-    /// Believes the authorities of a PEM file, instead of the system's.
-    #[arg(long)]
-    pub ca: Option<PathBuf>,
-}
-
-impl TrustArgs {
-    /// As endpoints take it.
-    pub fn trust(&self) -> Trust {
-        match &self.ca {
-            _ if self.insecure => Trust::Anybody,
-            Some(path) => Trust::File(path.clone()),
-            None => Trust::System,
-        }
-    }
-}
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,198 @@
+//! HTTP/1.1, straight on the socket, because the generator shares the machine with what it measures:
+//! `httparse` reads heads, everything else is copied once.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::connection::{Answer, Keep, Request};
+use crate::endpoint::{Endpoint, Stream};
+use crate::failure::Failure;
+
+/// The most headers an answer may have.
+const HEADERS: usize = 96;
+/// The most bytes of a body that are read.
+const BODY: usize = 16 << 20;
+
+/// A connection that carries one request after the other.
+pub(crate) struct Http1 {
+    stream: Box<dyn Stream>,
+    incoming: BytesMut,
+    outgoing: Vec<u8>,
+}
+
+/// The parts of a head that reading its body takes.
+#[derive(Debug, Default)]
+struct Head {
+    status: u16,
+    length: Option<usize>,
+    chunked: bool,
+    close: bool,
+    headers: Vec<(String, String)>,
+}
+
+impl Http1 {
+    /// Over a connection that stands.
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
+        Self { stream, incoming: BytesMut::with_capacity(16 << 10), outgoing: Vec::with_capacity(1 << 10) }
+    }
+
+    /// The answer, and whether the connection can carry another request.
+    pub(crate) async fn exchange(&mut self, endpoint: &Endpoint, request: &Request) -> Result<(Answer, bool), Failure> {
+        self.render(endpoint, request);
+        self.stream.write_all(&self.outgoing).await?;
+        let head = loop {
+            let head = self.read_head(request.keep).await?;
+            // Whatever comes before the final answer is for others.
+            if head.status >= 200 {
+                break head;
+            }
+        };
+        let bodiless = request.method == Method::HEAD || matches!(head.status, 204 | 304);
+        let body = if bodiless { Bytes::new() } else { self.read_body(&head, request.keep).await? };
+        let reusable = !head.close && (bodiless || head.chunked || head.length.is_some());
+        Ok((Answer { status: head.status, headers: head.headers, body }, reusable))
+    }
+
+    fn render(&mut self, endpoint: &Endpoint, request: &Request) {
+        let out = &mut self.outgoing;
+        out.clear();
+        let mut add = |part: &[u8]| out.extend_from_slice(part);
+        add(request.method.as_str().as_bytes());
+        add(b" ");
+        add(request.target.as_bytes());
+        add(b" HTTP/1.1\r\nhost: ");
+        add(endpoint.authority.as_bytes());
+        for (name, value) in &request.headers {
+            add(b"\r\n");
+            add(name.as_str().as_bytes());
+            add(b": ");
+            add(value.as_bytes());
+        }
+        if !request.body.is_empty() || matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
+            add(b"\r\ncontent-length: ");
+            add(request.body.len().to_string().as_bytes());
+        }
+        add(b"\r\n\r\n");
+        add(&request.body);
+    }
+
+    async fn read_head(&mut self, keep: Keep) -> Result<Head, Failure> {
+        loop {
+            if let Some((head, length)) = parse(&self.incoming, keep)? {
+                self.incoming.advance(length);
+                return Ok(head);
+            }
+            self.read_more().await?;
+        }
+    }
+
+    async fn read_body(&mut self, head: &Head, keep: Keep) -> Result<Bytes, Failure> {
+        let mut body = BytesMut::new();
+        if head.chunked {
+            loop {
+                let size = self.read_chunk_size().await?;
+                self.take(size, keep, &mut body).await?;
+                self.take(2, Keep::Nothing, &mut body).await?;
+                if size == 0 {
+                    return Ok(body.freeze());
+                }
+            }
+        }
+        if let Some(length) = head.length {
+            self.take(length, keep, &mut body).await?;
+            return Ok(body.freeze());
+        }
+        while self.stream.read_buf(&mut self.incoming).await? > 0 {
+            if self.incoming.len() > BODY {
+                return Err(Failure::Malformed);
+            }
+        }
+        Ok(self.incoming.split().freeze())
+    }
+
+    /// The size of the next chunk; its line is consumed. Trailers are not expected.
+    async fn read_chunk_size(&mut self) -> Result<usize, Failure> {
+        loop {
+            match httparse::parse_chunk_size(&self.incoming) {
+                Ok(httparse::Status::Complete((start, size))) => {
+                    self.incoming.advance(start);
+                    return usize::try_from(size).map_err(|_| Failure::Malformed);
+                }
+                Ok(httparse::Status::Partial) => self.read_more().await?,
+                Err(_) => return Err(Failure::Malformed),
+            }
+        }
+    }
+
+    async fn take(&mut self, mut length: usize, keep: Keep, body: &mut BytesMut) -> Result<(), Failure> {
+        if body.len().saturating_add(length) > BODY {
+            return Err(Failure::Malformed);
+        }
+        loop {
+            let part = length.min(self.incoming.len());
+            let bytes = self.incoming.split_to(part);
+            if keep == Keep::Everything {
+                body.extend_from_slice(&bytes);
+            }
+            length -= part;
+            if length == 0 {
+                return Ok(());
+            }
+            self.read_more().await?;
+        }
+    }
+
+    async fn read_more(&mut self) -> Result<(), Failure> {
+        self.incoming.reserve(4 << 10);
+        match self.stream.read_buf(&mut self.incoming).await? {
+            0 => Err(Failure::Reset),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn parse(bytes: &[u8], keep: Keep) -> Result<Option<(Head, usize)>, Failure> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut parsed = httparse::Response::new(&mut headers);
+    let length = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Failure::Malformed),
+    };
+    let mut head =
+        Head { status: parsed.code.unwrap_or_default(), close: parsed.version == Some(0), ..Head::default() };
+    for header in &*parsed.headers {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        let text = || std::str::from_utf8(header.value).unwrap_or_default().trim();
+        if is("content-length") {
+            head.length = Some(text().parse().map_err(|_| Failure::Malformed)?);
+        } else if is("transfer-encoding") {
+            head.chunked = text().eq_ignore_ascii_case("chunked");
+        } else if is("connection") {
+            head.close = text().eq_ignore_ascii_case("close");
+        }
+        if keep == Keep::Everything {
+            let value = String::from_utf8_lossy(header.value).into_owned();
+            head.headers.push((header.name.to_ascii_lowercase(), value));
+        }
+    }
+    Ok(Some((head, length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_once_it_is_whole() {
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-A: b\r\n\r\nabc";
+        for length in 0..whole.len() - 3 {
+            assert!(parse(&whole[..length], Keep::Nothing).unwrap().is_none(), "{length}");
+        }
+        let (head, length) = parse(whole, Keep::Everything).unwrap().unwrap();
+        assert_eq!((head.status, head.length, length), (200, Some(3), whole.len() - 3));
+        assert_eq!(head.headers, [("content-length".to_owned(), "3".to_owned()), ("x-a".to_owned(), "b".to_owned())]);
+        assert_eq!(parse(b"SSH-2.0-x\r\n", Keep::Nothing).unwrap_err(), Failure::Malformed);
+    }
+}
