@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
 use futures::FutureExt;
@@ -32,9 +32,18 @@ pub fn router(state: Arc<AdminState>) -> Router {
     Router::new().fallback(serve).with_state(state)
 }
 
-/// `/status` alone, for a listener that shows nothing else of the API.
+/// `/status` alone, for a listener that probes ask: not counted among the requests that the API
+/// handles at once, so that a busy API does not look like a dead gateway, and not for other origins.
 pub fn status_router(state: Arc<AdminState>) -> Router {
-    Router::new().route("/status", get(serve)).with_state(state)
+    Router::new().route("/status", get(serve_status)).with_state(state)
+}
+
+pub(crate) async fn serve_status(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
+    let shown = match Query::parse(query.as_deref()) {
+        Ok(query) => node::status(&state, &query).await,
+        Err(failure) => Err(failure),
+    };
+    shown.unwrap_or_else(Answer::from).into_response(Head::AndBody)
 }
 
 pub(crate) async fn serve(State(state): State<Arc<AdminState>>, request: Request<Body>) -> Response {

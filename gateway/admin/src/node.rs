@@ -1,6 +1,7 @@
 //! What only the running gateway knows, and the endpoints that show it (contract gateway.md §2.5).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -12,6 +13,9 @@ use crate::answer::{Answer, Failure};
 use crate::memory::Memory;
 use crate::query::Query;
 use crate::state::AdminState;
+
+/// How long `/status` waits for the store: less than the second that probes commonly wait for it.
+const PROBE: Duration = Duration::from_millis(500);
 
 /// Counters of the proxy's connections since the start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -165,8 +169,13 @@ pub(crate) async fn status(state: &AdminState, query: &Query) -> Result<Answer, 
             "connections_waiting": connections.waiting,
             "total_requests": connections.requests,
         },
-        "database": { "reachable": state.node.database_reachable().await },
+        "database": { "reachable": database_reachable(state).await },
     })))
+}
+
+/// Whether the store answers before a probe loses its patience.
+async fn database_reachable(state: &AdminState) -> bool {
+    tokio::time::timeout(PROBE, state.node.database_reachable()).await.unwrap_or(false)
 }
 
 /// `GET /timers`. The gateway has no timers of the kind that are counted here.

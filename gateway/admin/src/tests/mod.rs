@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
@@ -94,7 +95,17 @@ fn credential_kind() -> Kind {
     }
 }
 
-struct Standing(Mutex<LogLevel>);
+struct Standing {
+    level: Mutex<LogLevel>,
+    /// Whether the database says anything at all.
+    database: Database,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Database {
+    Answers,
+    Silent,
+}
 
 #[async_trait]
 impl Node for Standing {
@@ -123,6 +134,9 @@ impl Node for Standing {
     }
 
     async fn database_reachable(&self) -> bool {
+        if self.database == Database::Silent {
+            std::future::pending::<()>().await;
+        }
         true
     }
 
@@ -131,11 +145,11 @@ impl Node for Standing {
     }
 
     fn log_level(&self) -> LogLevel {
-        *self.0.lock().unwrap()
+        *self.level.lock().unwrap()
     }
 
     fn set_log_level(&self, level: LogLevel) {
-        *self.0.lock().unwrap() = level;
+        *self.level.lock().unwrap() = level;
     }
 }
 
@@ -168,6 +182,10 @@ impl Admin {
     }
 
     fn with_limits(limits: Limits) -> Self {
+        Self::beside(Database::Answers, limits)
+    }
+
+    fn beside(database: Database, limits: Limits) -> Self {
         let store = MemoryStore::default();
         let mut registry = Registry::new();
         for kind in [service::kind(), route::kind(), consumer::kind(), plugin::kind()] {
@@ -175,13 +193,21 @@ impl Admin {
         }
         let credentials = store.collection(credential_kind());
         registry.add_plugin(Arc::new(Guard { credentials, cached: Mutex::new(Some(json!({ "id": 1 }))) }));
-        let node = Arc::new(Standing(Mutex::new(LogLevel::Info)));
+        let node = Arc::new(Standing { level: Mutex::new(LogLevel::Info), database });
         let clock = Arc::new(ManualClock::at(1_700_000_000));
         Self(Arc::new(AdminState::new(registry, Arc::new(store), node, clock, Arc::new(SystemRandom), limits)))
     }
 
     async fn send(&self, request: Request<Body>) -> Seen {
-        let response = crate::frame::serve(State(self.0.clone()), request).await;
+        Self::read(crate::frame::serve(State(self.0.clone()), request).await).await
+    }
+
+    /// What a probe is told on the status listener.
+    async fn probe(&self) -> Seen {
+        Self::read(crate::frame::serve_status(State(self.0.clone()), RawQuery(None)).await).await
+    }
+
+    async fn read(response: Response) -> Seen {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();

@@ -1,5 +1,7 @@
 //! Contract gateway.md §2.5.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
 #[tokio::test]
@@ -29,6 +31,18 @@ async fn status_tells_connections_and_whether_the_database_answers() {
     assert_eq!(body["server"]["total_requests"], json!(3));
     let refused = (400, json!({ "message": "invalid unit 'V' (expected 'k/K', 'm/M', or 'g/G')" }));
     assert_eq!(admin.get("/status?unit=V").await, refused);
+}
+
+#[tokio::test]
+async fn a_probe_is_answered_whatever_becomes_of_the_api_and_of_the_database() {
+    let admin = Admin::beside(Database::Silent, Limits { concurrent_requests: 0, ..Limits::default() });
+    assert_eq!(admin.get("/status").await.0, 503);
+    let begin = Instant::now();
+    let told = admin.probe().await;
+    assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
+    let (status, body) = told.answer();
+    assert_eq!((status, &body["database"]), (200, &json!({ "reachable": false })));
+    assert_eq!(told.header("access-control-allow-origin"), "");
 }
 
 #[tokio::test]

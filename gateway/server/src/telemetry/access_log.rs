@@ -3,10 +3,11 @@
 //! Invariant: a line never holds a query, a header value or a body, so no token, code or secret.
 //! When the buffer is full the line is dropped and counted: logging never waits for its destination.
 //!
-//! A request writes its line straight into the buffer that the thread takes away from time to time:
-//! no allocation and, but for the first line after a pause, no system call.
+//! A request writes its line in memory of its thread and copies it into the buffer that the writer
+//! takes away from time to time: no allocation, a lock that is held for that copy, and, but for the
+//! first line after a pause, no system call.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -73,13 +74,12 @@ pub struct Line<'a> {
 
 impl Line<'_> {
     fn render(&self, format: LineFormat, out: &mut Vec<u8>) {
-        let before = out.len();
         let written = match format {
             LineFormat::Json => serde_json::to_writer(&mut *out, self).map_err(std::io::Error::from),
             LineFormat::Human => self.render_human(out),
         };
         if written.is_err() {
-            out.truncate(before);
+            out.clear();
         }
         out.push(b'\n');
     }
@@ -137,7 +137,31 @@ struct State {
     closed: bool,
 }
 
+/// Where a line went.
+enum Added {
+    /// The buffer was empty: the writer may be asleep.
+    First,
+    Behind,
+    /// The buffer is full.
+    Nothing,
+}
+
+thread_local! {
+    /// The line that is being written.
+    static RENDERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Buffer {
+    fn add(&self, line: &[u8]) -> Added {
+        let mut state = self.lock();
+        if state.lines.len() + line.len() > BUFFER {
+            return Added::Nothing;
+        }
+        let added = if state.lines.is_empty() { Added::First } else { Added::Behind };
+        state.lines.extend_from_slice(line);
+        added
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,16 +193,15 @@ impl AccessLog {
     /// Adds a line, or drops it.
     pub fn write(&self, line: &Line<'_>) {
         let Some(entrance) = &self.0 else { return };
-        let mut state = entrance.buffer.lock();
-        if state.lines.len() >= BUFFER {
-            entrance.dropped.inc();
-            return;
-        }
-        let first = state.lines.is_empty();
-        line.render(entrance.format, &mut state.lines);
-        drop(state);
-        if first {
-            entrance.buffer.changed.notify_all();
+        let added = RENDERED.with_borrow_mut(|rendered| {
+            rendered.clear();
+            line.render(entrance.format, rendered);
+            entrance.buffer.add(rendered)
+        });
+        match added {
+            Added::First => entrance.buffer.changed.notify_all(),
+            Added::Behind => {}
+            Added::Nothing => entrance.dropped.inc(),
         }
     }
 

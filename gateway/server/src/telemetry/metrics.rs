@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::StatusCode;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -121,13 +123,48 @@ pub struct Metrics {
     unmatched_duration: Histogram,
     requests: IntGauge,
     accepted: IntGauge,
-    handled: IntGauge,
-    total: IntGauge,
     active: IntGauge,
-    writing: IntGauge,
     datastore_reachable: IntGauge,
     access_log_dropped: IntCounter,
     routes: Mutex<HashMap<Labels, Arc<RouteMetrics>>>,
+}
+
+/// `kong_nginx_connections_total`. Of its states only two are counted; the others follow from them,
+/// and are worked out when somebody asks.
+struct ConnectionStates {
+    node_id: String,
+    states: IntGaugeVec,
+    requests: IntGauge,
+}
+
+impl ConnectionStates {
+    fn new(node_id: &str, requests: IntGauge) -> Result<Self, prometheus::Error> {
+        let about = Opts::new("kong_nginx_connections_total", "Client connections by state.");
+        let states = IntGaugeVec::new(about, &["node_id", "subsystem", "state"])?;
+        Ok(Self { node_id: node_id.to_owned(), states, requests })
+    }
+
+    fn state(&self, name: &str) -> IntGauge {
+        self.states.with_label_values(&[self.node_id.as_str(), "http", name])
+    }
+}
+
+impl Collector for ConnectionStates {
+    fn desc(&self) -> Vec<&Desc> {
+        self.states.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let (accepted, active) = (self.state("accepted").get(), self.state("active").get());
+        // Requests, although it is called so among connections: it is where tools look for them.
+        self.state("total").set(self.requests.get());
+        self.state("handled").set(accepted);
+        self.state("writing").set(active);
+        // A request is counted once its head is read, and idle connections not at all.
+        self.state("reading").set(0);
+        self.state("waiting").set(0);
+        self.states.collect()
+    }
 }
 
 /// What went through the proxy since the start.
@@ -146,10 +183,6 @@ impl Metrics {
     pub fn register(registry: &Registry, node_id: &str, version: &str) -> Result<Self, prometheus::Error> {
         let families = Families::new()?;
         families.register(registry)?;
-        let connections = IntGaugeVec::new(
-            Opts::new("kong_nginx_connections_total", "Client connections by state."),
-            &["node_id", "subsystem", "state"],
-        )?;
         let requests =
             IntGaugeVec::new(Opts::new("kong_nginx_requests_total", "Requests received."), &["node_id", "subsystem"])?;
         let node = IntGaugeVec::new(Opts::new("kong_node_info", "This node."), &["node_id", "version"])?;
@@ -158,25 +191,21 @@ impl Metrics {
             "tollgate_access_log_dropped_total",
             "Access log lines dropped because their buffer was full.",
         )?;
-        registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(node.clone()))?;
         registry.register(Box::new(datastore_reachable.clone()))?;
         registry.register(Box::new(access_log_dropped.clone()))?;
         node.with_label_values(&[node_id, version]).set(1);
-        let state = |name: &str| connections.with_label_values(&[node_id, "http", name]);
-        // A request is counted once its head is read, and idle connections not at all.
-        state("reading").set(0);
-        state("waiting").set(0);
+        let requests = requests.with_label_values(&[node_id, "http"]);
+        let connections = ConnectionStates::new(node_id, requests.clone())?;
+        let (accepted, active) = (connections.state("accepted"), connections.state("active"));
+        registry.register(Box::new(connections))?;
         Ok(Self {
             unmatched: ["404", "400"].map(|code| families.requests.with_label_values(&["", "", code])),
             unmatched_duration: families.duration.with_label_values(&["", ""]),
-            requests: requests.with_label_values(&[node_id, "http"]),
-            accepted: state("accepted"),
-            handled: state("handled"),
-            total: state("total"),
-            active: state("active"),
-            writing: state("writing"),
+            requests,
+            accepted,
+            active,
             families,
             datastore_reachable,
             access_log_dropped,
@@ -225,20 +254,16 @@ impl Metrics {
     pub(crate) fn request_started(&self) {
         self.requests.inc();
         self.active.inc();
-        self.writing.inc();
     }
 
     /// A request is the first on its connection.
     pub(crate) fn connection_seen(&self) {
         self.accepted.inc();
-        self.handled.inc();
-        self.total.inc();
     }
 
     /// A request is over, however it ended.
     pub(crate) fn request_ended(&self) {
         self.active.dec();
-        self.writing.dec();
     }
 
     /// 1 while the store answers, else 0.
@@ -293,6 +318,30 @@ mod tests {
             r#"kong_kong_latency_ms_count{route="r",service="api",workspace="default"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn connections_are_told_in_every_state() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
+        metrics.connection_seen();
+        (0..3).for_each(|_| metrics.request_started());
+        metrics.request_ended();
+        let text = text(&registry);
+        let states = [
+            ("accepted", 1),
+            ("handled", 1),
+            ("total", 3),
+            ("active", 2),
+            ("writing", 2),
+            ("reading", 0),
+            ("waiting", 0),
+        ];
+        for (state, count) in states {
+            let line =
+                format!(r#"kong_nginx_connections_total{{node_id="node",state="{state}",subsystem="http"}} {count}"#);
+            assert!(text.contains(&line), "{line} is missing in\n{text}");
         }
     }
 

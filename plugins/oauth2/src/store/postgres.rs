@@ -220,8 +220,9 @@ impl Together for Inserts {
 
     async fn carry_out(&self, tokens: Vec<Token>) -> Result<Vec<Self::Answer>, StoreError> {
         match self.insert(&tokens).await {
-            // One of them has a value that is taken, and has kept the others from being written.
-            Err(Failure::Unique(..)) if tokens.len() > 1 => {
+            // The database refuses one of them (a value is taken, say), which has kept the others
+            // from being written: nobody's tokens hang on what somebody else sends.
+            Err(Failure::Unique(..) | Failure::Store(StoreError::Statement { .. })) if tokens.len() > 1 => {
                 let mut outcomes = Vec::new();
                 for token in &tokens {
                     let one = self.insert(std::slice::from_ref(token)).await;
