@@ -7,8 +7,8 @@ use clap::Args;
 use crate::endpoint::Trust;
 use crate::span::Span;
 
-/// `tollgate-load run`.
-#[derive(Debug, Args)]
+/// `tollgate-load run`. It cannot be shown: it may hold a token.
+#[derive(Args)]
 pub struct RunArgs {
     /// A scenario's name or file.
     pub scenario: String,

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Mutex;
 
 use crate::endpoint::{Endpoint, Protocol};
 use crate::failure::Failure;
-use crate::http1::Http1;
+use crate::http1::{BODY, Http1};
 
 /// What is wanted of an answer beside its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub enum Keep {
     Everything,
 }
 
-/// A request.
-#[derive(Debug, Clone)]
+/// A request. It cannot be shown: its headers or body hold a token or a secret.
+#[derive(Clone)]
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -40,8 +40,8 @@ pub struct Request {
     pub keep: Keep,
 }
 
-/// An answer.
-#[derive(Debug, Clone, Default)]
+/// An answer. It cannot be shown: its body may hold a token.
+#[derive(Clone, Default)]
 pub struct Answer {
     /// Its status.
     pub status: u16,
@@ -151,7 +151,7 @@ async fn exchange_http2(
     let message = message.body(Full::new(request.body.clone())).map_err(|_| Failure::Other)?;
     sender.ready().await.map_err(|error| classify(&error))?;
     let (head, body) = sender.send_request(message).await.map_err(|error| classify(&error))?.into_parts();
-    let body = body.collect().await.map_err(|error| classify(&error))?.to_bytes();
+    let body = Limited::new(body, BODY).collect().await.map_err(|_| Failure::Malformed)?.to_bytes();
     let mut answer = Answer { status: head.status.as_u16(), ..Answer::default() };
     if request.keep == Keep::Everything {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

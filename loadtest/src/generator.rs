@@ -2,20 +2,24 @@
 //! on the way of a request.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::task::LocalSet;
 
 use crate::connection::Connection;
 use crate::endpoint::{Endpoint, Protocol};
-use crate::outcome::Second;
+use crate::outcome::{Second, Summary};
 use crate::tally::{Finished, Tally};
 use crate::timing::{Alarm, Pace, Schedule};
 use crate::workload::{Supply, Workload, WorkloadError};
+
+/// How long a worker sleeps before it looks whether the run was ended.
+const TURN: Duration = Duration::from_millis(200);
 
 /// How requests are sent.
 #[derive(Debug, Clone)]
@@ -61,14 +65,24 @@ pub struct Measured {
     pub duration: Duration,
     /// One entry for each whole second.
     pub seconds: Vec<Second>,
-    /// The kinds of each of those seconds.
-    pub by_second: Vec<Tally>,
+    /// The kinds of requests in each of those seconds.
+    pub kinds: Vec<Kinds>,
 }
 
-/// One thread's second; the last one of a thread may be a part of one.
+/// What each kind of request did in a second.
+pub type Kinds = Vec<(&'static str, Summary)>;
+
+/// What a thread tells.
 struct Tick {
-    second: usize,
-    tally: Tally,
+    thread: usize,
+    told: Told,
+}
+
+enum Told {
+    /// What it counted in a second; its last one may be a part of one.
+    Second(usize, Tally),
+    /// It sends no more.
+    End,
 }
 
 /// Sends until the plan is done or `stop` is set; `each_second` hears of every whole second.
@@ -106,44 +120,66 @@ pub fn run(
     for thread in threads {
         thread.join().unwrap_or_else(|_| Err(std::io::Error::other("a thread that sends has panicked").into()))?;
     }
-    let (tally, by_second, seconds) = collected?;
+    let Collected { total: tally, seconds, kinds, .. } = collected?;
     let duration = ended.saturating_duration_since(start).min(plan.duration);
-    Ok(Measured { tally, start, duration, seconds, by_second })
+    Ok(Measured { tally, start, duration, seconds, kinds })
 }
 
-type Collected = (Tally, Vec<Tally>, Vec<Second>);
+/// The threads' seconds, added up.
+struct Collected {
+    total: Tally,
+    seconds: Vec<Second>,
+    kinds: Vec<Kinds>,
+    /// Seconds that not all threads have told. A second's histograms are given up once it is told:
+    /// a long run needs no more memory than a short one.
+    open: BTreeMap<usize, Tally>,
+    /// The first second that each thread has not told.
+    next: Vec<usize>,
+}
 
-/// Adds the threads' seconds up; a second is told when all threads have told theirs.
 fn collect(
     ticks: &Receiver<Tick>,
     threads: usize,
     each_second: &mut impl FnMut(&mut Second),
 ) -> Result<Collected, GeneratorError> {
-    let second = Duration::from_secs(1);
-    let mut total = Tally::default();
-    let mut by_second: Vec<(Tally, usize)> = Vec::new();
-    let mut seconds: Vec<Second> = Vec::new();
-    loop {
-        let tick = match ticks.recv_timeout(second) {
-            Ok(tick) => tick,
-            Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => break,
+    let mut collected = Collected {
+        total: Tally::default(),
+        seconds: Vec::new(),
+        kinds: Vec::new(),
+        open: BTreeMap::new(),
+        next: vec![0; threads],
+    };
+    for Tick { thread, told } in ticks {
+        let next = match told {
+            Told::Second(second, tally) => {
+                collected.total.merge(&tally);
+                collected.open.entry(second).or_default().merge(&tally);
+                second + 1
+            }
+            Told::End => usize::MAX,
         };
-        total.merge(&tick.tally);
-        if by_second.len() <= tick.second {
-            by_second.resize_with(tick.second + 1, Default::default);
+        if let Some(known) = collected.next.get_mut(thread) {
+            *known = next;
         }
-        let Some((tally, told)) = by_second.get_mut(tick.second) else { continue };
-        tally.merge(&tick.tally);
-        *told += 1;
-        if *told == threads && seconds.len() == tick.second {
-            let summary = tally.summary(second)?;
-            let mut complete = Second { at: tick.second as f64, summary, cache_hit_ratio: None };
-            each_second(&mut complete);
-            seconds.push(complete);
-        }
+        collected.tell(each_second)?;
     }
-    Ok((total, by_second.into_iter().map(|(tally, _)| tally).collect(), seconds))
+    Ok(collected)
+}
+
+impl Collected {
+    /// Tells the seconds that all threads have told.
+    fn tell(&mut self, each_second: &mut impl FnMut(&mut Second)) -> Result<(), GeneratorError> {
+        let second = Duration::from_secs(1);
+        let whole = self.next.iter().copied().min().unwrap_or(usize::MAX);
+        while let Some(entry) = self.open.first_entry().filter(|entry| *entry.key() < whole) {
+            let (number, tally) = entry.remove_entry();
+            let mut told = Second { at: number as f64, summary: tally.summary(second)?, cache_hit_ratio: None };
+            each_second(&mut told);
+            self.seconds.push(told);
+            self.kinds.push(tally.kinds(second).collect());
+        }
+        Ok(())
+    }
 }
 
 struct Thread {
@@ -168,10 +204,17 @@ struct Desk {
 impl Thread {
     fn run(self) -> Result<(), GeneratorError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, self.send_all())
+        let sent = LocalSet::new().block_on(&runtime, self.send_all());
+        self.tell(Told::End);
+        sent
     }
 
-    async fn send_all(self) -> Result<(), GeneratorError> {
+    /// Nobody listens any more only where the run has failed already.
+    fn tell(&self, told: Told) {
+        let _ = self.ticks.send(Tick { thread: self.number, told });
+    }
+
+    async fn send_all(&self) -> Result<(), GeneratorError> {
         let end = self.start + self.plan.duration;
         let mut pace = self.plan.pace.clone();
         if let Pace::Open(steps) = &mut pace
@@ -193,7 +236,7 @@ impl Thread {
             stop: Arc::clone(&self.stop),
             start: self.start,
         });
-        let ticker = tokio::task::spawn_local(tell_seconds(Rc::clone(&desk), self.ticks.clone(), end));
+        let ticker = tokio::task::spawn_local(tell_seconds(Rc::clone(&desk), self.number, self.ticks.clone(), end));
         let mut workers = Vec::new();
         for worker in self.workers()? {
             workers.push(tokio::task::spawn_local(work(Rc::clone(&desk), worker)));
@@ -206,7 +249,7 @@ impl Thread {
         let second = self.start.elapsed().min(self.plan.duration).as_secs_f64().ceil() as usize;
         let tally = desk.tally.take();
         if tally.requests() > 0 {
-            let _ = self.ticks.send(Tick { second: second.saturating_sub(1), tally });
+            self.tell(Told::Second(second.saturating_sub(1), tally));
         }
         outcome
     }
@@ -233,9 +276,15 @@ async fn work(desk: Rc<Desk>, (mut connection, mut workload): (Connection, Workl
     loop {
         let next = desk.schedule.borrow_mut().advance();
         let Some(intended) = next else { return Ok(()) };
-        alarm.until(intended).await?;
-        if desk.stop.load(Ordering::Relaxed) {
-            return Ok(());
+        loop {
+            // In turns, so that nobody who ends the run waits for the next request.
+            alarm.until(intended.min(Instant::now() + TURN)).await?;
+            if desk.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if Instant::now() >= intended {
+                break;
+            }
         }
         let Some(shot) = workload.choose() else { return Ok(()) };
         let Some(request) = workload.request(shot) else { return Ok(()) };
@@ -258,7 +307,7 @@ async fn work(desk: Rc<Desk>, (mut connection, mut workload): (Connection, Workl
 }
 
 /// Hands over what was counted at the end of each second.
-async fn tell_seconds(desk: Rc<Desk>, ticks: Sender<Tick>, end: Instant) {
+async fn tell_seconds(desk: Rc<Desk>, thread: usize, ticks: Sender<Tick>, end: Instant) {
     for second in 0_usize.. {
         let at = desk.start + Duration::from_secs(second as u64 + 1);
         if at >= end {
@@ -266,7 +315,7 @@ async fn tell_seconds(desk: Rc<Desk>, ticks: Sender<Tick>, end: Instant) {
             return;
         }
         tokio::time::sleep_until(at.into()).await;
-        if ticks.send(Tick { second, tally: desk.tally.take() }).is_err() {
+        if ticks.send(Tick { thread, told: Told::Second(second, desk.tally.take()) }).is_err() {
             return;
         }
     }

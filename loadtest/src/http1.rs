@@ -11,8 +11,10 @@ use crate::failure::Failure;
 
 /// The most headers an answer may have.
 const HEADERS: usize = 96;
-/// The most bytes of a body that are read.
-const BODY: usize = 16 << 20;
+/// The most bytes of a head, or of the line before a chunk.
+const HEAD: usize = 64 << 10;
+/// The most bytes of a body that are kept.
+pub(crate) const BODY: usize = 16 << 20;
 
 /// A connection that carries one request after the other.
 pub(crate) struct Http1 {
@@ -83,7 +85,7 @@ impl Http1 {
                 self.incoming.advance(length);
                 return Ok(head);
             }
-            self.read_more().await?;
+            self.read_more_of(HEAD).await?;
         }
     }
 
@@ -103,12 +105,13 @@ impl Http1 {
             self.take(length, keep, &mut body).await?;
             return Ok(body.freeze());
         }
-        while self.stream.read_buf(&mut self.incoming).await? > 0 {
-            if self.incoming.len() > BODY {
-                return Err(Failure::Malformed);
+        loop {
+            let rest = self.incoming.len();
+            self.take(rest, keep, &mut body).await?;
+            if self.stream.read_buf(&mut self.incoming).await? == 0 {
+                return Ok(body.freeze());
             }
         }
-        Ok(self.incoming.split().freeze())
     }
 
     /// The size of the next chunk; its line is consumed. Trailers are not expected.
@@ -119,14 +122,14 @@ impl Http1 {
                     self.incoming.advance(start);
                     return usize::try_from(size).map_err(|_| Failure::Malformed);
                 }
-                Ok(httparse::Status::Partial) => self.read_more().await?,
+                Ok(httparse::Status::Partial) => self.read_more_of(HEAD).await?,
                 Err(_) => return Err(Failure::Malformed),
             }
         }
     }
 
     async fn take(&mut self, mut length: usize, keep: Keep, body: &mut BytesMut) -> Result<(), Failure> {
-        if body.len().saturating_add(length) > BODY {
+        if keep == Keep::Everything && body.len().saturating_add(length) > BODY {
             return Err(Failure::Malformed);
         }
         loop {
@@ -141,6 +144,11 @@ impl Http1 {
             }
             self.read_more().await?;
         }
+    }
+
+    /// Reads on in something that may take so many bytes.
+    async fn read_more_of(&mut self, most: usize) -> Result<(), Failure> {
+        if self.incoming.len() > most { Err(Failure::Malformed) } else { self.read_more().await }
     }
 
     async fn read_more(&mut self) -> Result<(), Failure> {
@@ -183,6 +191,7 @@ fn parse(bytes: &[u8], keep: Keep) -> Result<Option<(Head, usize)>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::{Protocol, Trust};
 
     #[test]
     fn a_head_is_read_once_it_is_whole() {
@@ -194,5 +203,39 @@ mod tests {
         assert_eq!((head.status, head.length, length), (200, Some(3), whole.len() - 3));
         assert_eq!(head.headers, [("content-length".to_owned(), "3".to_owned()), ("x-a".to_owned(), "b".to_owned())]);
         assert_eq!(parse(b"SSH-2.0-x\r\n", Keep::Nothing).unwrap_err(), Failure::Malformed);
+    }
+
+    /// What a server's bytes are taken for; it sends them again and again.
+    async fn taken(start: &'static [u8], again: &'static [u8], keep: Keep) -> Result<u16, Failure> {
+        let (client, mut server) = tokio::io::duplex(4096);
+        tokio::spawn(async move {
+            let _ = server.write_all(start).await;
+            while !again.is_empty() && server.write_all(again).await.is_ok() {}
+        });
+        let endpoint = Endpoint::new("http://127.0.0.1:1", Protocol::Http1, &Trust::System).unwrap();
+        let request =
+            Request { method: Method::GET, target: "/".to_owned(), headers: Vec::new(), body: Bytes::new(), keep };
+        Http1::new(Box::new(client)).exchange(&endpoint, &request).await.map(|(answer, _)| answer.status)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_given_up() {
+        let head = b"HTTP/1.1 200 OK\r\n";
+        assert_eq!(taken(head, b"x: y\r\n", Keep::Nothing).await, Err(Failure::Malformed));
+        let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;";
+        assert_eq!(taken(chunked, b"x", Keep::Nothing).await, Err(Failure::Malformed));
+        let open = b"HTTP/1.1 200 OK\r\n\r\n";
+        assert_eq!(taken(open, b"0123456789abcdef0123456789abcdef", Keep::Everything).await, Err(Failure::Malformed));
+    }
+
+    #[tokio::test]
+    async fn bodies_of_every_framing_are_read() {
+        for answer in [
+            &b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..],
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nok",
+        ] {
+            assert_eq!(taken(answer, b"", Keep::Everything).await, Ok(200));
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::recorder::latency_of;
 use crate::scenario::Revoke;
 
 /// What is revoked, and where.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Drill {
     /// Where tokens are used.
     pub proxy: Endpoint,

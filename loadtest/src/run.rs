@@ -1,5 +1,7 @@
 //! One run, from the scenario to the result.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +17,7 @@ use crate::arguments::RunArgs;
 use crate::connection::{Connection, Keep, Request};
 use crate::endpoint::{Endpoint, EndpointError, Protocol};
 use crate::failure::Failure;
-use crate::generator::{self, GeneratorError, Measured, Plan};
+use crate::generator::{self, GeneratorError, Kinds, Measured, Plan};
 use crate::health::{self, Watch};
 use crate::live::{self, Update, View};
 use crate::outcome::{Outage, OutageSpan, Outcome, Phase, SCHEMA_VERSION, Saturation, Trial, WrongAnswer};
@@ -83,7 +85,7 @@ struct Run {
 /// When it cannot be run at all, or its result cannot be written.
 pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let (scenario, text) = Scenario::find(&args.scenario)?;
-    let scenario = overridden(scenario, args);
+    let scenario = overridden(scenario, args).checked("the scenario with the options of the command line")?;
     let files = Files::open(args.json.as_deref(), args.html.as_deref())?;
     let trust = args.trust.trust();
     let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
@@ -109,18 +111,23 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let mut outcome = run.measure(&args.proxy)?;
     outcome.scenario_text = text;
     let refreshed = run.supply.refreshed();
-    if !refreshed.is_empty() {
-        // The next run starts from what this one has left.
-        let mut journal = Journal::open(&args.state)?;
-        for (place, token) in refreshed {
-            journal.append(&Entry::Refreshed { place, token })?;
-        }
-    }
     // The screen ends when nobody tells it anything any more.
     drop(run);
     let _ = screen.join();
-    files.write(&outcome)?;
+    // Whatever becomes of one of them, the other is written.
+    let written = files.write(&outcome);
+    keep(&args.state, refreshed)?;
+    written?;
     Ok(outcome)
+}
+
+/// Writes down what took the place of tokens that were refreshed: the next run starts from there.
+fn keep(state: &Path, refreshed: BTreeMap<usize, Token>) -> Result<(), StateError> {
+    if refreshed.is_empty() {
+        return Ok(());
+    }
+    let mut journal = Journal::open(state)?;
+    refreshed.into_iter().try_for_each(|(place, token)| journal.append(&Entry::Refreshed { place, token }))
 }
 
 fn overridden(mut scenario: Scenario, args: &RunArgs) -> Scenario {
@@ -129,9 +136,9 @@ fn overridden(mut scenario: Scenario, args: &RunArgs) -> Scenario {
     }
     scenario.duration = args.duration.unwrap_or(scenario.duration);
     scenario.warm_up = args.warm_up.unwrap_or(scenario.warm_up);
-    scenario.connections = args.connections.unwrap_or(scenario.connections).max(1);
-    scenario.threads = args.threads.unwrap_or(scenario.threads).clamp(1, scenario.connections);
-    scenario.streams = args.streams.unwrap_or(scenario.streams).max(1);
+    scenario.connections = args.connections.unwrap_or(scenario.connections);
+    scenario.threads = args.threads.unwrap_or(scenario.threads);
+    scenario.streams = args.streams.unwrap_or(scenario.streams);
     scenario
 }
 
@@ -327,17 +334,17 @@ fn summarized(tally: &Tally, duration: Duration) -> Result<Outcome, RunError> {
 
 fn outcome(measured: Measured, timeline: bool) -> Result<Outcome, RunError> {
     let mut outcome = summarized(&measured.tally, measured.duration)?;
-    outcome.outage = timeline.then(|| Outage { timeline: spans(&measured.by_second) });
+    outcome.outage = timeline.then(|| Outage { timeline: spans(measured.kinds) });
     outcome.seconds = measured.seconds;
     Ok(outcome)
 }
 
 /// Seconds in which the same kinds of answers came, joined.
-fn spans(by_second: &[Tally]) -> Vec<OutageSpan> {
+fn spans(seconds: Vec<Kinds>) -> Vec<OutageSpan> {
     let mut spans: Vec<OutageSpan> = Vec::new();
-    for (second, tally) in by_second.iter().enumerate() {
+    for (second, kinds) in seconds.into_iter().enumerate() {
         let mut now = OutageSpan { from: second as f64, to: second as f64 + 1.0, ..OutageSpan::default() };
-        for (kind, summary) in tally.kinds(Duration::from_secs(1)) {
+        for (kind, summary) in kinds {
             let statuses = summary.statuses.into_iter().map(|(status, count)| (format!("{kind} {status}"), count));
             now.answers.extend(statuses);
             now.answers.extend(summary.errors.into_iter().map(|(name, count)| (format!("{kind} {name}"), count)));

@@ -2,12 +2,18 @@
 //!
 //! Every key is known: another one is an error with its line and column.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::span::Span;
+
+/// Requests a second that can be asked for.
+const RATES: RangeInclusive<f64> = 0.001..=1e7;
+/// Requests under way at most.
+const REQUESTS: usize = 100_000;
 
 /// A scenario as its file has it.
 #[derive(Debug, Clone, Deserialize)]
@@ -286,29 +292,42 @@ impl Scenario {
             let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
             ScenarioError::Syntax { origin: origin.to_owned(), line, column, reason }
         })?;
-        match scenario.contradiction() {
+        scenario.checked(origin)
+    }
+
+    /// The scenario, if its parts go together; `origin` is named in the error.
+    pub fn checked(self, origin: &str) -> Result<Self, ScenarioError> {
+        match self.contradiction() {
             Some(reason) => Err(ScenarioError::Contradiction { origin: origin.to_owned(), reason }),
-            None => Ok(scenario),
+            None => Ok(self),
         }
     }
 
     fn contradiction(&self) -> Option<&'static str> {
         let Load { rate, steps, search } = &self.load;
         let ways = [rate.is_some(), steps.is_some(), search.is_some()].into_iter().filter(|given| *given).count();
-        let positive = |rate: f64| rate.is_finite() && rate > 0.0;
+        let sensible = |rate: f64| RATES.contains(&rate);
+        let requests = self.connections.saturating_mul(self.streams);
         if ways > 1 {
             Some("load: take one of rate, steps and search, or none for a closed loop")
-        } else if rate.is_some_and(|rate| !positive(rate)) {
-            Some("load.rate: must be above 0")
-        } else if steps.as_ref().is_some_and(|steps| steps.is_empty() || steps.iter().any(|step| !positive(step.rate)))
+        } else if rate.is_some_and(|rate| !sensible(rate)) {
+            Some("load.rate: must be from 0.001 to 10,000,000 a second")
+        } else if steps.as_ref().is_some_and(|steps| steps.is_empty() || steps.iter().any(|step| !sensible(step.rate)))
         {
-            Some("load.steps: at least one, each with a rate above 0")
-        } else if search.is_some_and(|search| !positive(search.from) || search.to <= search.from) {
-            Some("load.search: from must be above 0, and to above from")
+            Some("load.steps: at least one, each with a rate from 0.001 to 10,000,000 a second")
+        } else if search
+            .is_some_and(|search| !sensible(search.from) || !sensible(search.to) || search.to <= search.from)
+        {
+            Some("load.search: from 0.001 to 10,000,000 a second, and `to` above `from`")
         } else if self.mix.is_empty() || self.mix.iter().all(|part| part.share == 0) {
             Some("mix: at least one kind of request with a share above 0")
-        } else if self.connections == 0 || self.threads == 0 || self.streams == 0 || self.threads > self.connections {
-            Some("connections, streams and threads: at least 1 each, and no more threads than connections")
+        } else if self.mix.iter().any(|part| part.tokens == Some(0) || !(0.0..=10.0).contains(&part.exponent)) {
+            Some("mix: `tokens` must be at least 1, and `exponent` from 0 to 10")
+        } else if self.threads == 0 || self.threads > self.connections || !(1..=REQUESTS).contains(&requests) {
+            Some(
+                "connections, streams and threads: at least 1 each, no more threads than connections, and at most \
+                 100,000 requests under way",
+            )
         } else {
             None
         }
@@ -337,6 +356,9 @@ mod tests {
             ("mix: [{send: token}]\nduration: 5 parsecs\n", "s.yaml:4:11: duration: `5 parsecs` is no length of time"),
             ("mix: [{send: token}]\nthreads: many\n", "s.yaml:4:10: threads: invalid type"),
             ("mix: []\n", "s.yaml: mix: at least one"),
+            ("mix: [{send: token}]\nload: {rate: .nan}\n", "s.yaml: load.rate: must be from"),
+            ("mix: [{send: token, tokens: 0}]\n", "s.yaml: mix: `tokens` must be"),
+            ("mix: [{send: token}]\nconnections: 400\nstreams: 400\n", "s.yaml: connections, streams"),
             ("mix: [{send: token}]\nload: {rate: 1, steps: []}\n", "s.yaml: load: take one of"),
         ];
         for (text, expected) in rows {

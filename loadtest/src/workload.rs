@@ -1,8 +1,8 @@
 //! What each request is, and what must come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -49,8 +49,16 @@ pub struct Supply {
     in_turn: AtomicUsize,
     parts: Vec<Part>,
     identity_every: u64,
-    /// What took the place of tokens that were refreshed.
-    refreshed: Mutex<BTreeMap<usize, Token>>,
+    refreshable: Mutex<Refreshable>,
+}
+
+/// Tokens that can be refreshed, with their places in the state.
+#[derive(Default)]
+struct Refreshable {
+    /// Those that nobody is refreshing; the longest unused first.
+    idle: VecDeque<(usize, Token)>,
+    /// What took the place of those that were refreshed.
+    refreshed: BTreeMap<usize, Token>,
 }
 
 /// A token that is presented.
@@ -84,13 +92,15 @@ impl Supply {
                 _ => {}
             }
         }
+        let refreshable = state.tokens.iter().enumerate().filter(|(_, token)| token.refresh_token.is_some());
+        let idle = refreshable.map(|(place, token)| (place, token.clone())).collect();
         Ok(Self {
-            state,
             tokens,
             in_turn: AtomicUsize::new(0),
             parts: scenario.mix.clone(),
             identity_every: scenario.identity_every,
-            refreshed: Mutex::default(),
+            refreshable: Mutex::new(Refreshable { idle, refreshed: BTreeMap::new() }),
+            state,
         })
     }
 
@@ -101,7 +111,11 @@ impl Supply {
 
     /// What took the place of tokens that were refreshed, by their places in the state.
     pub fn refreshed(&self) -> BTreeMap<usize, Token> {
-        self.refreshed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refreshable().refreshed.clone()
+    }
+
+    fn refreshable(&self) -> MutexGuard<'_, Refreshable> {
+        self.refreshable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same without checks of identity headers, for upstreams that do not echo them.
@@ -144,12 +158,11 @@ pub struct Workload {
     supply: Arc<Supply>,
     random: StdRng,
     prepared: Vec<Prepared>,
-    shares: u32,
     /// Good tokens so far, from a number of this worker's own.
     good: u64,
-    /// This worker's tokens that can be refreshed, with their places in the state; used in turn.
-    refreshable: Vec<(usize, Token)>,
-    next_refreshable: usize,
+    /// The token that is being refreshed. Without an answer nobody knows whether it was: then it is
+    /// not used again.
+    in_hand: Option<(usize, Token)>,
 }
 
 struct Prepared {
@@ -162,37 +175,42 @@ impl Workload {
     /// The requests of the `worker`th of `workers`.
     pub fn new(supply: Arc<Supply>, worker: usize, workers: usize) -> Result<Self, WorkloadError> {
         let prepared: Result<Vec<_>, _> = supply.parts.iter().map(|part| prepare(&supply, part)).collect();
-        let refreshable = supply.state.tokens.iter().enumerate().filter(|(_, token)| token.refresh_token.is_some());
-        let refreshable = refreshable.skip(worker).step_by(workers.max(1));
-        let refreshable = refreshable.map(|(place, token)| (place, token.clone())).collect();
-        let shares = supply.parts.iter().map(|part| part.share).sum();
         let random = rand::make_rng();
         // Workers begin at different counts, so that together they check as often as is wanted.
         let good = supply.identity_every * worker as u64 / workers.max(1) as u64;
-        Ok(Self { prepared: prepared?, supply, random, shares, good, refreshable, next_refreshable: 0 })
+        Ok(Self { prepared: prepared?, supply, random, good, in_hand: None })
     }
 
-    /// Chooses the next request. `None`: this worker has nothing that it could send.
+    /// Chooses the next request. `None`: there is nothing that could be sent.
     pub fn choose(&mut self) -> Option<Shot> {
-        let supply = Arc::clone(&self.supply);
-        let mut ticket = self.random.random_range(0..self.shares.max(1));
-        let mut part = 0;
-        for (place, candidate) in supply.parts.iter().enumerate() {
-            part = place;
-            if ticket < candidate.share {
-                break;
-            }
-            ticket -= candidate.share;
+        let (mut part, mut kind) = self.draw(|_| true)?;
+        self.in_hand = if kind == Kind::Refresh { self.supply.refreshable().idle.pop_front() } else { None };
+        if kind == Kind::Refresh && self.in_hand.is_none() {
+            // Others are refreshing all there are.
+            (part, kind) = self.draw(|kind| kind != Kind::Refresh)?;
         }
-        let kind = supply.parts.get(part)?.send;
         let mut shot = Shot { part, token: None, identity: false };
         match kind {
             Kind::Token => self.choose_token(&mut shot)?,
             Kind::RandomToken => self.make_up_token(part)?,
             Kind::Issue => self.choose_client(part)?,
-            Kind::Refresh => self.choose_refresh_token(&mut shot)?,
+            Kind::Refresh => self.refresh_token_in_hand(part)?,
         }
         Some(shot)
+    }
+
+    /// A part by its share, among those of certain kinds.
+    fn draw(&mut self, is_among: impl Fn(Kind) -> bool) -> Option<(usize, Kind)> {
+        let among = || self.supply.parts.iter().enumerate().filter(|(_, part)| is_among(part.send));
+        let shares: u64 = among().map(|(_, part)| u64::from(part.share)).sum();
+        let mut ticket = if shares == 0 { return None } else { self.random.random_range(0..shares) };
+        for (place, part) in among() {
+            match ticket.checked_sub(u64::from(part.share)) {
+                Some(rest) => ticket = rest,
+                None => return Some((place, part.send)),
+            }
+        }
+        None
     }
 
     /// The request of a shot.
@@ -263,10 +281,8 @@ impl Workload {
         Some(())
     }
 
-    fn choose_refresh_token(&mut self, shot: &mut Shot) -> Option<()> {
-        let place = self.next_refreshable.checked_rem(self.refreshable.len())?;
-        self.next_refreshable = place + 1;
-        let (_, token) = self.refreshable.get(place)?;
+    fn refresh_token_in_hand(&mut self, part: usize) -> Option<()> {
+        let (_, token) = self.in_hand.as_ref()?;
         let client = self.supply.state.credentials.get(token.credential)?;
         let body = form(&[
             ("grant_type", "refresh_token"),
@@ -274,8 +290,7 @@ impl Workload {
             ("client_secret", &client.client_secret),
             ("refresh_token", token.refresh_token.as_deref()?),
         ]);
-        self.prepared.get_mut(shot.part)?.request.body = body;
-        shot.token = Some(place);
+        self.prepared.get_mut(part)?.request.body = body;
         Some(())
     }
 
@@ -285,11 +300,11 @@ impl Workload {
             serde_json::from_slice(&answer.body).map_err(|_| wrong("a body that is no JSON object"))?;
         let text = |name: &str| body.get(name).and_then(|token| token.as_str()).map(str::to_owned);
         let (access, refresh) = text("access_token").zip(text("refresh_token")).ok_or_else(|| wrong("none"))?;
-        let used = self.next_refreshable.saturating_sub(1);
-        if let Some((place, token)) = self.refreshable.get_mut(used) {
-            (token.access_token, token.refresh_token) = (access, Some(refresh));
-            let mut refreshed = self.supply.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
-            refreshed.insert(*place, token.clone());
+        if let Some((place, token)) = self.in_hand.take() {
+            let token = Token { access_token: access, refresh_token: Some(refresh), ..token };
+            let mut refreshable = self.supply.refreshable();
+            refreshable.refreshed.insert(place, token.clone());
+            refreshable.idle.push_back((place, token));
         }
         Ok(())
     }
@@ -347,4 +362,59 @@ fn form(pairs: &[(&str, &str)]) -> Bytes {
     let mut text = form_urlencoded::Serializer::new(String::new());
     text.extend_pairs(pairs);
     Bytes::from(text.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCENARIO: &str = "name: x\nabout: y\nmix: [{send: refresh, share: 9}, {send: random_token}]\n";
+
+    fn state() -> State {
+        let token = |number: u32, refresh_token: Option<&str>| Token {
+            access_token: format!("access-{number}"),
+            refresh_token: refresh_token.map(str::to_owned),
+            credential: 0,
+        };
+        let client = crate::state::Credential {
+            consumer_id: "consumer".to_owned(),
+            client_id: "client".to_owned(),
+            client_secret: "secret".to_owned(),
+        };
+        State { tokens: vec![token(0, None), token(1, Some("first"))], credentials: vec![client], ..State::default() }
+    }
+
+    #[test]
+    fn a_refresh_token_is_used_by_one_at_a_time_and_the_others_go_on() {
+        let scenario = Scenario::parse("x", SCENARIO).unwrap();
+        let supply = Arc::new(Supply::new(&scenario, state(), 0).unwrap());
+        let is_refresh = |shot: &Shot| shot.part == 0;
+        let mut one = Workload::new(Arc::clone(&supply), 0, 2).unwrap();
+        let mut other = Workload::new(Arc::clone(&supply), 1, 2).unwrap();
+        let shot = std::iter::from_fn(|| one.choose()).find(is_refresh);
+        for _ in 0..100 {
+            let shot = other.choose().unwrap();
+            assert_eq!(other.kind(shot), "random_token");
+        }
+        let body = Bytes::from_static(br#"{"access_token": "access-2", "refresh_token": "second"}"#);
+        let answer = Answer { status: 200, body, ..Answer::default() };
+        assert_eq!(one.learn(shot.unwrap(), &answer), Ok(Checked::Status));
+        assert_eq!(supply.refreshed()[&1].access_token, "access-2");
+        let shot = std::iter::from_fn(|| other.choose()).find(is_refresh);
+        let sent = other.request(shot.unwrap()).unwrap().body.clone();
+        assert!(std::str::from_utf8(&sent).unwrap().ends_with("refresh_token=second"));
+    }
+
+    #[test]
+    fn a_token_that_can_be_refreshed_is_not_presented() {
+        let scenario = Scenario::parse("x", "name: x\nabout: y\nmix: [{send: token, pick: in_turn}]\n").unwrap();
+        let mut workload = Workload::new(Arc::new(Supply::new(&scenario, state(), 0).unwrap()), 0, 1).unwrap();
+        for _ in 0..4 {
+            let shot = workload.choose().unwrap();
+            assert_eq!(
+                workload.request(shot).unwrap().headers,
+                [(AUTHORIZATION, HeaderValue::from_static("Bearer access-0"))]
+            );
+        }
+    }
 }

@@ -2,13 +2,18 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program::{Ended, call, command, result};
 use crate::stub::Stub;
 use crate::{alone, program};
+
+/// The words of a run of `warm` against a server, without warm-up.
+fn warm<'w>(url: &'w str, more: &[&'w str]) -> Vec<&'w str> {
+    [&["run", "warm", "--proxy", url, "--token", "t0ken", "--warm-up", "0s"], more].concat()
+}
 
 #[test]
 fn a_mistake_in_a_scenario_is_told_with_its_place() {
@@ -35,9 +40,7 @@ fn a_run_with_wrong_answers_fails_and_shows_them() {
     let _turn = alone();
     let stub = Stub::start(500, vec![Duration::from_millis(1)]);
     let folder = tempfile::tempdir().unwrap();
-    let arguments =
-        ["run", "warm", "--proxy", &stub.url(), "--token", "t", "--warm-up", "0s", "--duration", "1s", "--json", "r"];
-    let ended = call(folder.path(), &arguments);
+    let ended = call(folder.path(), &warm(&stub.url(), &["--duration", "1s", "--json", "r"]));
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
         ended.stdout.contains("FAILED") && ended.stdout.contains("expected 200 for `token`, found status 500"),
@@ -52,22 +55,8 @@ fn an_interrupted_run_still_reports() {
     let _turn = alone();
     let stub = Stub::start(200, vec![Duration::from_millis(2)]);
     let folder = tempfile::tempdir().unwrap();
-    let arguments = [
-        "run",
-        "warm",
-        "--proxy",
-        &stub.url(),
-        "--token",
-        "t0ken",
-        "--warm-up",
-        "0s",
-        "--duration",
-        "120s",
-        "--json",
-        "r.json",
-        "--html",
-        "r.html",
-    ];
+    let url = stub.url();
+    let arguments = warm(&url, &["--duration", "120s", "--json", "r.json", "--html", "r.html"]);
     let running = command(folder.path(), &arguments).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(3500));
     let pid = Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
@@ -87,16 +76,40 @@ fn an_interrupted_run_still_reports() {
 }
 
 #[test]
+fn ending_a_run_does_not_wait_for_its_next_request() {
+    let _turn = alone();
+    let stub = Stub::start(200, vec![Duration::from_millis(1)]);
+    let folder = tempfile::tempdir().unwrap();
+    // The next request is due in fifty seconds, that of the last worker in half an hour.
+    let url = stub.url();
+    let running = command(folder.path(), &warm(&url, &["--rate", "0.02", "--duration", "2h"])).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let pid = Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    let asked = Instant::now();
+    kill_process(pid, Signal::INT).unwrap();
+    let ended = Ended::from(running.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (option, value, told) in
+        [("--rate", "0", "load.rate"), ("--rate", "NaN", "load.rate"), ("--connections", "0", "connections")]
+    {
+        let ended = call(folder.path(), &warm("http://127.0.0.1:1", &[option, value]));
+        assert!(ended.code == Some(2) && ended.stderr.contains(told), "{option} {value}: {ended:?}");
+    }
+}
+
+#[test]
 fn a_full_disk_is_said_as_such() {
     let _turn = alone();
     let stub = Stub::start(200, vec![Duration::from_millis(2)]);
     let folder = tempfile::tempdir().unwrap();
     let url = stub.url();
-    let run = |file: &str| {
-        let arguments =
-            ["run", "warm", "--proxy", &url, "--token", "t", "--warm-up", "0s", "--duration", "1s", "--json", file];
-        call(folder.path(), &arguments)
-    };
+    let run = |file: &str| call(folder.path(), &warm(&url, &["--duration", "1s", "--json", file]));
     let full = run("/dev/full");
     assert_eq!(full.code, Some(2), "{full:?}");
     assert!(full.stderr.contains("/dev/full cannot be written: the disk is full"), "{full:?}");
@@ -114,21 +127,8 @@ fn comparisons_fail_by_thresholds() {
     let folder = tempfile::tempdir().unwrap();
     for (name, delay) in [("fast.json", 1), ("slow.json", 20)] {
         let stub = Stub::start(200, vec![Duration::from_millis(delay)]);
-        let arguments = [
-            "run",
-            "warm",
-            "--proxy",
-            &stub.url(),
-            "--token",
-            "t",
-            "--warm-up",
-            "0s",
-            "--duration",
-            "1s",
-            "--json",
-            name,
-        ];
-        assert_eq!(call(folder.path(), &arguments).code, Some(0));
+        let ended = call(folder.path(), &warm(&stub.url(), &["--duration", "1s", "--json", name]));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
     }
     let compare = |thresholds: &[&str]| {
         let arguments: Vec<&str> = ["compare", "fast.json", "slow.json"].iter().chain(thresholds).copied().collect();

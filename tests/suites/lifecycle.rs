@@ -127,9 +127,7 @@ async fn an_idle_gateway_ends_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_under_way_are_answered_before_the_end() {
     let slow = SlowUpstream::start().await;
-    let mut gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_DRAIN_TIMEOUT", "60s")]).await;
-    gateway.create("/services", json!({"name": "slow", "url": slow.url})).await;
-    gateway.create("/services/slow/routes", json!({"paths": ["/slow"]})).await;
+    let mut gateway = slow.behind_gateway("60s").await;
     let plain = tokio::spawn(gateway.client.get(gateway.plain_url("/slow")).send());
     let second = tokio::spawn(gateway.request(Method::GET, "/slow").send());
     slow.reached.acquire_many(2).await.unwrap().forget();
@@ -157,9 +155,7 @@ async fn requests_under_way_are_answered_before_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_drain_timeout_ends_what_does_not_end() {
     let slow = SlowUpstream::start().await;
-    let mut gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_DRAIN_TIMEOUT", "1s")]).await;
-    gateway.create("/services", json!({"name": "slow", "url": slow.url})).await;
-    gateway.create("/services/slow/routes", json!({"paths": ["/slow"]})).await;
+    let mut gateway = slow.behind_gateway("1s").await;
     let stuck = tokio::spawn(gateway.client.get(gateway.plain_url("/slow")).send());
     slow.reached.acquire().await.unwrap().forget();
     gateway.ask_to_end();
@@ -170,9 +166,7 @@ async fn the_drain_timeout_ends_what_does_not_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_ends_it_at_once_whatever_is_under_way() {
     let slow = SlowUpstream::start().await;
-    let mut gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_DRAIN_TIMEOUT", "60s")]).await;
-    gateway.create("/services", json!({"name": "slow", "url": slow.url})).await;
-    gateway.create("/services/slow/routes", json!({"paths": ["/slow"]})).await;
+    let mut gateway = slow.behind_gateway("60s").await;
     let stuck = tokio::spawn(gateway.client.get(gateway.plain_url("/slow")).send());
     slow.reached.acquire().await.unwrap().forget();
     gateway.interrupt();
@@ -263,5 +257,13 @@ impl SlowUpstream {
         let routes = Router::new().fallback(get(answer));
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { url, reached, released }
+    }
+
+    /// A gateway with it on `/slow`.
+    async fn behind_gateway(&self, drain_timeout: &str) -> Gateway {
+        let gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_DRAIN_TIMEOUT", drain_timeout)]).await;
+        gateway.create("/services", json!({"name": "slow", "url": self.url})).await;
+        gateway.create("/services/slow/routes", json!({"paths": ["/slow"]})).await;
+        gateway
     }
 }

@@ -11,24 +11,8 @@ const COLOURS: [RGBColor; 3] = [RGBColor(0, 90, 156), RGBColor(200, 80, 0), RGBC
 /// Answers of each second.
 pub(super) fn rate(seconds: &[Second]) -> Result<String, ReportError> {
     let points: Vec<(f64, f64)> = seconds.iter().map(|second| (second.at, second.summary.rate)).collect();
-    let highest = highest(points.iter().map(|point| point.1));
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin(8)
-            .x_label_area_size(36)
-            .y_label_area_size(72)
-            .build_cartesian_2d(0.0..last(seconds), 0.0..highest * 1.1)
-            .map_err(drawing)?;
-        let mut mesh = chart.configure_mesh();
-        mesh.x_desc("seconds").y_desc("answers a second").light_line_style(TRANSPARENT);
-        mesh.draw().map_err(drawing)?;
-        let [colour, ..] = COLOURS;
-        chart.draw_series(AreaSeries::new(points, 0.0, colour.mix(0.2)).border_style(colour)).map_err(drawing)?;
-        area.present().map_err(drawing)?;
-    }
-    Ok(svg)
+    let highest = highest(points.iter().map(|point| point.1)) * 1.1;
+    area(points, (last(seconds), highest), "answers a second", SIZE)
 }
 
 /// The share of look-ups that the gateway's cache answered in each second; `None` when it was not told.
@@ -38,23 +22,28 @@ pub(super) fn hits(seconds: &[Second]) -> Result<Option<String>, ReportError> {
     if points.len() < 2 {
         return Ok(None);
     }
+    area(points, (last(seconds), 100.0), "cache hits, %", (SIZE.0, SIZE.1 / 2)).map(Some)
+}
+
+/// One value over time, from 0 to the largest of both.
+fn area(points: Vec<(f64, f64)>, largest: (f64, f64), of: &str, size: (u32, u32)) -> Result<String, ReportError> {
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (SIZE.0, SIZE.1 / 2)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
             .x_label_area_size(36)
             .y_label_area_size(72)
-            .build_cartesian_2d(0.0..last(seconds), 0.0..100.0)
+            .build_cartesian_2d(0.0..largest.0, 0.0..largest.1)
             .map_err(drawing)?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc("seconds").y_desc("cache hits, %").y_labels(3).light_line_style(TRANSPARENT);
+        mesh.x_desc("seconds").y_desc(of).y_labels(5).light_line_style(TRANSPARENT);
         mesh.draw().map_err(drawing)?;
         let [colour, ..] = COLOURS;
-        chart.draw_series(LineSeries::new(points, colour.stroke_width(2))).map_err(drawing)?;
+        chart.draw_series(AreaSeries::new(points, 0.0, colour.mix(0.2)).border_style(colour)).map_err(drawing)?;
         area.present().map_err(drawing)?;
     }
-    Ok(Some(svg))
+    Ok(svg)
 }
 
 /// Percentiles of each second, in milliseconds on a scale of powers of ten.
