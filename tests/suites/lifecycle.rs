@@ -114,6 +114,26 @@ async fn run_migrate_migrates_first() {
     assert_eq!(node.start(&["run"]).await.stop().unwrap().code(), Some(0));
 }
 
+/// A load balancer sends requests as soon as it is told that it may.
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_means_that_the_proxy_takes_connections() {
+    for _ in 0..8 {
+        let node = Node::on_sqlite();
+        let [(_, http), (_, https), _, (_, status)] = node.listeners;
+        let ready = Url::parse(&format!("http://{status}/status/ready")).unwrap();
+        let starting = async {
+            // Without a pause, so that it is asked the moment it changes.
+            while !reqwest::get(ready.clone()).await.is_ok_and(|answer| answer.status().is_success()) {}
+            for (name, address) in [("HTTP", http), ("HTTPS", https)] {
+                let connected = TcpStream::connect(address).await;
+                assert!(connected.is_ok(), "{name}: {connected:?}");
+            }
+        };
+        let (mut process, ()) = tokio::join!(node.start(&["run"]), starting);
+        process.stop().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_gateway_ends_at_once() {
     let mut gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_DRAIN_TIMEOUT", "60s")]).await;

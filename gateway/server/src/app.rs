@@ -172,15 +172,16 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
         access_log: access_log.clone(),
     };
     let listeners = proxy::Listeners { http: config.proxy.http_listen, https: config.proxy.https_listen.zip(tls) };
-    server.add_service(proxy::service(&server.configuration, gateway, listeners));
-    let watched = Arc::clone(&readiness);
-    let shutdown = Shutdown::new(runtime.handle().clone(), watched, Arc::clone(&control.metrics), access_log)
-        .map_err(StartError::Signals)?;
-    readiness.set_started();
-    tracing::info!(
-        http = ?config.proxy.http_listen, https = ?config.proxy.https_listen, admin = %config.admin_listen,
-        status = %config.status_listen, "tollgate is ready"
-    );
+    let shutdown =
+        Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), access_log)
+            .map_err(StartError::Signals)?;
+    let (http, https) = (config.proxy.http_listen, config.proxy.https_listen);
+    let (admin, status) = (config.admin_listen, config.status_listen);
+    let listening = move || {
+        readiness.set_started();
+        tracing::info!(?http, ?https, %admin, %status, "tollgate is ready");
+    };
+    server.add_service(proxy::service(&server.configuration, gateway, listeners, listening));
     server.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())

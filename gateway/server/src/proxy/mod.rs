@@ -49,7 +49,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 pub use client::ServerName;
 pub use context::Context;
 pub use forwarded::TrustedIps;
-pub use service::{Listeners, prepare, service};
+pub use service::{Listeners, ProxyService, prepare, service};
 
 use crate::config::HeaderNames;
 use crate::snapshot::Snapshot;

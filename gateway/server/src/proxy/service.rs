@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::configuration::ServerConf;
-use pingora_core::services::listening::Service;
+use pingora_core::server::{ListenFds, ShutdownWatch};
+use pingora_core::services::{Service, listening};
 use pingora_proxy::{HttpProxy, http_proxy_service_with_name};
 
 use super::Gateway;
@@ -18,6 +20,9 @@ const UPSTREAM_POOL: usize = 512;
 const REQUESTS_PER_CONNECTION: u32 = 10_000;
 /// A service's retries are at most 32,767; each request's own bound is its service's.
 const MAX_ATTEMPTS: usize = 32_768;
+
+/// Between two looks whether the sockets are bound.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Where the proxy listens.
 #[derive(Default)]
@@ -35,21 +40,66 @@ pub fn prepare(conf: &mut ServerConf) {
     conf.upstream_keepalive_pool_size = UPSTREAM_POOL;
 }
 
-/// The service, to be added to a server.
-pub fn service(conf: &Arc<ServerConf>, gateway: Gateway, listeners: Listeners) -> Service<HttpProxy<Gateway>> {
+/// The proxy on its listeners. Pingora counts a service as started before it listens; this one says
+/// when it does.
+pub struct ProxyService {
+    proxy: listening::Service<HttpProxy<Gateway>>,
+    addresses: Vec<String>,
+    /// To be called once all addresses take connections.
+    listening: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+#[async_trait]
+impl Service for ProxyService {
+    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
+        let (addresses, listening) = (&self.addresses, self.listening.take());
+        let sockets = fds.clone();
+        let watch = async move {
+            // Pingora adds each socket to this table when it is bound; there is no call for it.
+            let is_bound = |address: &String| sockets.as_ref().is_some_and(|fds| fds.lock().get(address).is_some());
+            while !addresses.iter().all(is_bound) {
+                tokio::time::sleep(LOOK).await;
+            }
+            if let Some(listening) = listening {
+                listening();
+            }
+        };
+        tokio::join!(self.proxy.start_service(fds, shutdown, listeners_per_fd), watch);
+    }
+
+    fn name(&self) -> &str {
+        Service::name(&self.proxy)
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Service::threads(&self.proxy)
+    }
+}
+
+/// The service, to be added to a server; `listening` is called once all its addresses take
+/// connections.
+pub fn service(
+    conf: &Arc<ServerConf>,
+    gateway: Gateway,
+    listeners: Listeners,
+    listening: impl FnOnce() + Send + Sync + 'static,
+) -> ProxyService {
     let idle = gateway.settings.keepalive_timeout;
     let mut service = http_proxy_service_with_name(conf, gateway, "proxy");
     if let Some(proxy) = service.app_logic_mut() {
         proxy.server_options = Some(server_options(idle));
     }
+    let mut addresses = Vec::new();
     if let Some(address) = listeners.http {
+        addresses.push(address.to_string());
         service.add_tcp(&address.to_string());
     }
     if let Some((address, mut tls)) = listeners.https {
         tls.enable_h2();
+        addresses.push(address.to_string());
         service.add_tls_with_settings(&address.to_string(), None, tls);
     }
-    service
+    ProxyService { proxy: service, addresses, listening: Some(Box::new(listening)) }
 }
 
 fn server_options(idle: Duration) -> HttpServerOptions {

@@ -225,7 +225,7 @@ fn serve(gateway: proxy::Gateway, address: SocketAddr) {
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let listeners = Listeners { http: Some(address), https: None };
-    server.add_service(proxy::service(&server.configuration, gateway, listeners));
+    server.add_service(proxy::service(&server.configuration, gateway, listeners, || {}));
     server.run_forever();
 }
 

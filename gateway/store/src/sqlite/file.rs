@@ -4,15 +4,18 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// Statements of the entities and the plugins together stay below this.
 const STATEMENTS: usize = 128;
 
 /// How long SQLite itself waits for another process that writes the same file.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// Before the log's mode is switched once more.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// The embedded database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +45,24 @@ pub(crate) fn open(path: &Path) -> Result<Connection, OpenFileError> {
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Answers with the mode, so that it is no plain statement.
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    write_ahead(connection)?;
     connection.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;
          PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
     )
+}
+
+/// Switches to the write-ahead log. Where two processes do so to a new file at once, SQLite refuses
+/// one of them without waiting, whatever `busy_timeout` says: then it is tried again.
+fn write_ahead(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        // Answers with the mode, so that it is no plain statement.
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < deadline => {
+                std::thread::sleep(AGAIN);
+            }
+            switched => return switched,
+        }
+    }
 }
