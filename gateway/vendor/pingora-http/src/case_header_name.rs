@@ -36,8 +36,14 @@ impl CaseHeaderName {
 }
 
 /// A trait that converts into case-sensitive header names.
-pub trait IntoCaseHeaderName {
+pub trait IntoCaseHeaderName: Sized {
     fn into_case_header_name(self) -> CaseHeaderName;
+
+    /// The name itself, and how it is spelled.
+    fn into_header_names(self) -> Result<(HeaderName, CaseHeaderName), header::InvalidHeaderName> {
+        let spelled = self.into_case_header_name();
+        Ok((HeaderName::from_bytes(spelled.as_slice())?, spelled))
+    }
 }
 
 impl IntoCaseHeaderName for CaseHeaderName {
@@ -62,11 +68,20 @@ impl IntoCaseHeaderName for HeaderName {
     fn into_case_header_name(self) -> CaseHeaderName {
         CaseHeaderName(titled_header_name(&self))
     }
+
+    fn into_header_names(self) -> Result<(HeaderName, CaseHeaderName), header::InvalidHeaderName> {
+        let spelled = CaseHeaderName(titled_header_name(&self));
+        Ok((self, spelled))
+    }
 }
 
 impl IntoCaseHeaderName for &HeaderName {
     fn into_case_header_name(self) -> CaseHeaderName {
         CaseHeaderName(titled_header_name(self))
+    }
+
+    fn into_header_names(self) -> Result<(HeaderName, CaseHeaderName), header::InvalidHeaderName> {
+        Ok((self.clone(), CaseHeaderName(titled_header_name(self))))
     }
 }
 

@@ -51,12 +51,13 @@ impl ConnectionMeta {
 }
 
 struct PoolConnection<S> {
-    pub notify_use: oneshot::Sender<bool>,
+    /// `None`: nobody watches this connection but [`ConnectionPool::sweep`].
+    pub notify_use: Option<oneshot::Sender<bool>>,
     pub connection: S,
 }
 
 impl<S> PoolConnection<S> {
-    pub fn new(notify_use: oneshot::Sender<bool>, connection: S) -> Self {
+    pub fn new(notify_use: Option<oneshot::Sender<bool>>, connection: S) -> Self {
         PoolConnection {
             notify_use,
             connection,
@@ -65,7 +66,9 @@ impl<S> PoolConnection<S> {
 
     pub fn release(self) -> S {
         // notify the idle watcher to release the connection
-        let _ = self.notify_use.send(true);
+        if let Some(notify_use) = self.notify_use {
+            let _ = notify_use.send(true);
+        }
         // wait for the watcher to release
         self.connection
     }
@@ -143,6 +146,15 @@ impl<T> PoolNode<T> {
         // Check the lock-free queue first (cheap atomic load) to avoid acquiring
         // the mutex in the common case where connections are present.
         self.hot_queue.is_empty() && self.connections.lock().is_empty()
+    }
+
+    /// Remove all items.
+    fn take_all(&self) -> Vec<(ID, T)> {
+        let mut taken: Vec<_> = self.connections.lock().drain().collect();
+        while let Some(item) = self.hot_queue.pop() {
+            taken.push(item);
+        }
+        taken
     }
 
     // This function acquires 2 locks and iterates over the entire hot queue.
@@ -307,9 +319,47 @@ impl<S> ConnectionPool<S> {
             self.pop_evicted(meta);
         }
         let (notify_use, watch_use) = oneshot::channel();
-        let connection = PoolConnection::new(notify_use, connection);
+        let connection = PoolConnection::new(Some(notify_use), connection);
         self.insert_pool_connection(meta.key, meta.id, connection);
         (notify_close, watch_use)
+    }
+
+    /// Release a connection that no task of its own watches: [`Self::sweep`] does.
+    pub fn put_unwatched(&self, meta: &ConnectionMeta, connection: S) {
+        let (_, evicted) = self.lru.add(meta.id, meta.clone());
+        for meta in &evicted {
+            self.pop_evicted(meta);
+        }
+        self.insert_pool_connection(meta.key, meta.id, PoolConnection::new(None, connection));
+    }
+
+    /// Like [`Self::get`], but an empty node is left for [`Self::sweep`]: a group that is busy
+    /// empties its node again and again, and would make it anew each time.
+    pub fn get_unwatched(&self, key: &GroupKey) -> Option<S> {
+        let (id, connection) = self.pools.get(key)?.get_any()?;
+        self.lru.pop(&id);
+        Some(connection.release())
+    }
+
+    /// Drop the unwatched connections of which `keep` is false, and the nodes that are empty.
+    ///
+    /// A connection that is looked at is not in the pool for that moment.
+    pub fn sweep(&self, mut keep: impl FnMut(&mut S) -> bool) {
+        let nodes: Vec<_> = self
+            .pools
+            .iter()
+            .map(|entry| (*entry.key(), entry.value().clone()))
+            .collect();
+        for (key, node) in nodes {
+            for (id, mut connection) in node.take_all() {
+                if connection.notify_use.is_some() || keep(&mut connection.connection) {
+                    self.insert_pool_connection(key, id, connection);
+                } else {
+                    self.lru.pop(&id);
+                }
+            }
+            self.try_remove_empty_node(key);
+        }
     }
 
     /// Actively monitor the health of a connection that is already released to this pool
@@ -496,6 +546,27 @@ mod tests {
         assert!(
             found_a1 == value1 && found_a2 == value3 || found_a2 == value1 && found_a1 == value3
         );
+    }
+
+    #[tokio::test]
+    async fn test_sweep() {
+        let cp: ConnectionPool<u32> = ConnectionPool::new(100);
+        for id in 0..40 {
+            cp.put_unwatched(&ConnectionMeta::new(101 + id as u64 % 2, id), id as u32);
+        }
+        let (_, _watched) = cp.put(&ConnectionMeta::new(103, 99), 99);
+        cp.sweep(|id| *id % 4 == 0);
+        // what was watched by a task stays
+        assert_eq!(cp.get(&103), Some(99));
+        // those of an odd id are gone, and their node with them
+        assert!(!pool_contains(&cp, 102));
+        let mut kept: Vec<_> = std::iter::from_fn(|| cp.get_unwatched(&101)).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, (0..40).step_by(4).collect::<Vec<u32>>());
+        // an emptied node stays until the next sweep
+        assert!(pool_contains(&cp, 101));
+        cp.sweep(|_| true);
+        assert_eq!(pool_len(&cp), 0);
     }
 
     #[tokio::test]

@@ -126,6 +126,15 @@ where
             }
         }
 
+        if Self::goes_one_way(session) {
+            return match self.proxy_bodiless(session, client_session, ctx).await {
+                Ok((downstream_can_reuse, upstream_can_reuse)) => {
+                    (downstream_can_reuse, upstream_can_reuse, None)
+                }
+                Err(e) => (false, false, Some(e)),
+            };
+        }
+
         let mut downstream_custom_message_writer = session
             .downstream_session
             .as_custom_mut()
@@ -243,6 +252,105 @@ where
         session.set_upstream_write_pending_time(upstream_write_pending);
 
         (server_session_reuse, client_session_reuse, error)
+    }
+
+    /// Whether nothing is left to be sent upstream once the request header is, and the response goes
+    /// nowhere but downstream.
+    fn goes_one_way(session: &mut Session) -> bool {
+        session.is_body_empty()
+            && !session.is_upgrade_req()
+            && !session.downstream_session.is_custom()
+            && !session.cache.enabled()
+            && !session.cache.bypassing()
+    }
+
+    /// Proxy the response of a request that has no body.
+    ///
+    /// There is one direction, so there is one loop: no pipes, and no future for each half.
+    async fn proxy_bodiless(
+        &self,
+        session: &mut Session,
+        client_session: &mut HttpSessionV1,
+        ctx: &mut SV::CTX,
+    ) -> Result<(bool, bool)>
+    where
+        SV: ProxyHttp + Send + Sync,
+        SV::CTX: Send + Sync,
+    {
+        let mut data = None;
+        session
+            .downstream_modules_ctx
+            .request_body_filter(&mut data, true)
+            .await?;
+        self.inner
+            .request_body_filter(session, &mut data, true, ctx)
+            .await?;
+        let mut send_error = send_body_to1(client_session, Some(HttpTask::Body(data, true)))
+            .await
+            .err();
+        if let Some(e) = send_error.as_ref() {
+            warn!("send error, draining read buf: {e}");
+        }
+        // The upstream may still have answered. Its connection is not for another request, though.
+        let sent = send_error.is_none();
+
+        let mut response_state = ResponseStateMachine::new();
+        let mut serve_from_cache = ServeFromCache::new();
+        let mut range_body_filter = RangeBodyFilter::new();
+        let mut downstream_idles = true;
+        let response_read = loop {
+            let first = tokio::select! {
+                biased;
+                task = client_session.read_response_task() => task,
+                idle = session.downstream_session.read_body_or_idle(true), if downstream_idles => {
+                    // the client is gone, or sent what it must not
+                    idle.map_err(|e| e.into_down())?;
+                    downstream_idles = false;
+                    continue;
+                }
+            };
+            // As many tasks as there are go downstream in one write
+            let mut tasks = Vec::with_capacity(TASK_BUFFER_SIZE);
+            let mut next = Some(first);
+            let mut response_read = false;
+            while let Some(task) = next.take() {
+                let task = task.unwrap_or_else(|e| {
+                    // The message boundary is not known: nothing can be read after this
+                    HttpTask::Failed(send_error.take().unwrap_or(e).into_up())
+                });
+                response_read = task.is_end();
+                tasks.push(task);
+                if !response_read && tasks.len() < TASK_BUFFER_SIZE {
+                    let read = client_session.read_response_task();
+                    next = tokio::task::unconstrained(read).now_or_never();
+                }
+            }
+            let written = self
+                .filter_and_write_tasks(
+                    session,
+                    ctx,
+                    tasks,
+                    &mut serve_from_cache,
+                    &mut range_body_filter,
+                    &mut response_state,
+                )
+                .await?;
+            if response_read || written == Some(true) {
+                break response_read;
+            }
+        };
+
+        let reuse_downstream = match session.as_mut().finish_body().await {
+            Ok(_) => {
+                debug!("finished sending body to downstream");
+                true
+            }
+            Err(e) => {
+                error!("Error finish sending body to downstream: {}", e);
+                false
+            }
+        };
+        Ok((reuse_downstream, response_read && sent))
     }
 
     async fn proxy_handle_upstream(
@@ -394,6 +502,30 @@ where
             }
         }
 
+        self.filter_and_write_tasks(
+            session,
+            ctx,
+            tasks,
+            serve_from_cache,
+            range_body_filter,
+            response_state,
+        )
+        .await
+    }
+
+    async fn filter_and_write_tasks(
+        &self,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+        tasks: Vec<HttpTask>,
+        serve_from_cache: &mut ServeFromCache,
+        range_body_filter: &mut proxy_cache::range_filter::RangeBodyFilter,
+        response_state: &mut ResponseStateMachine,
+    ) -> Result<Option<bool>>
+    where
+        SV: ProxyHttp + Send + Sync,
+        SV::CTX: Send + Sync,
+    {
         /* run filters before sending to downstream */
         let mut filtered_tasks = Vec::with_capacity(TASK_BUFFER_SIZE);
         for mut t in tasks {

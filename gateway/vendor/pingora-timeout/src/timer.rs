@@ -41,65 +41,92 @@ const RESOLUTION_DURATION: Duration = Duration::from_millis(RESOLUTION_MS);
 
 // round to the NEXT timestamp based on the resolution
 #[inline]
-fn round_to(raw: u128, resolution: u128) -> u128 {
+fn round_to(raw: u64, resolution: u64) -> u64 {
     raw - 1 + resolution - (raw - 1) % resolution
 }
 // millisecond resolution as most
 #[derive(PartialEq, PartialOrd, Eq, Ord, Clone, Copy, Debug)]
-struct Time(u128);
+struct Time(u64);
 
-impl From<u128> for Time {
-    fn from(raw_ms: u128) -> Self {
-        Time(round_to(raw_ms, RESOLUTION_MS as u128))
+impl From<u64> for Time {
+    fn from(raw_ms: u64) -> Self {
+        Time(round_to(raw_ms, RESOLUTION_MS))
     }
 }
 
 impl From<Duration> for Time {
     fn from(d: Duration) -> Self {
-        Time(round_to(d.as_millis(), RESOLUTION_MS as u128))
+        // 64 bits of milliseconds are more than Instant can tell
+        Time(round_to(d.as_millis() as u64, RESOLUTION_MS))
     }
 }
 
 impl Time {
-    pub fn not_after(&self, ts: u128) -> bool {
+    pub fn not_after(&self, ts: u64) -> bool {
         self.0 <= ts
     }
 }
 
 /// the stub for waiting for a timer to be expired.
-pub struct TimerStub(Arc<Notify>, Arc<AtomicBool>);
+pub struct TimerStub(Timer);
 
 impl TimerStub {
     /// Wait for the timer to expire.
     pub async fn poll(self) {
-        if self.1.load(Ordering::SeqCst) {
+        let Fuse { notify, fired } = &*self.0 .0;
+        if fired.load(Ordering::SeqCst) {
             return;
         }
-        self.0.notified().await;
+        notify.notified().await;
     }
 }
 
-struct Timer(Arc<Notify>, Arc<AtomicBool>);
+#[derive(Default)]
+struct Fuse {
+    notify: Notify,
+    fired: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Timer(Arc<Fuse>);
 
 impl Timer {
     pub fn new() -> Self {
-        Timer(Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)))
+        Timer(Arc::default())
     }
 
     pub fn fire(&self) {
-        self.1.store(true, Ordering::SeqCst);
-        self.0.notify_waiters();
+        self.0.fired.store(true, Ordering::SeqCst);
+        self.0.notify.notify_waiters();
     }
 
     pub fn subscribe(&self) -> TimerStub {
-        TimerStub(self.0.clone(), self.1.clone())
+        TimerStub(self.clone())
+    }
+}
+
+/// The timers of a thread.
+#[derive(Default)]
+struct Timers {
+    tree: BTreeMap<Time, Timer>,
+    /// The newest timer. A busy thread waits for the same time again and again (each connection
+    /// with the same timeout, within the resolution): then the tree need not be searched.
+    newest: Option<(Time, Timer)>,
+}
+
+impl Timers {
+    fn get(&self, time: Time) -> Option<&Timer> {
+        match &self.newest {
+            Some((newest, timer)) if *newest == time => Some(timer),
+            _ => self.tree.get(&time),
+        }
     }
 }
 
 /// The object that holds all the timers registered to it.
 pub struct TimerManager {
     // each thread insert into its local timer tree to avoid lock contention
-    timers: ThreadLocal<RwLock<BTreeMap<Time, Timer>>>,
+    timers: ThreadLocal<RwLock<Timers>>,
     zero: Instant, // the reference zero point of Timestamp
     // Start a new clock thread if this is -1 or staled. The clock thread should keep updating this
     clock_watchdog: AtomicI64,
@@ -137,13 +164,13 @@ impl TimerManager {
                 // just stop acquiring the locks, waiting for fork to happen
                 continue;
             }
-            let now = now.as_millis();
+            let now = now.as_millis() as u64;
             // iterate through the timer tree for all threads
             for thread_timer in self.timers.iter() {
                 let mut timers = thread_timer.write();
                 // Fire all timers until now
                 loop {
-                    let key_to_remove = timers.iter().next().and_then(|(k, _)| {
+                    let key_to_remove = timers.tree.iter().next().and_then(|(k, _)| {
                         if k.not_after(now) {
                             Some(*k)
                         } else {
@@ -151,7 +178,7 @@ impl TimerManager {
                         }
                     });
                     if let Some(k) = key_to_remove {
-                        let timer = timers.remove(&k);
+                        let timer = timers.tree.remove(&k);
                         // safe to unwrap, the key is from iter().next()
                         timer.unwrap().fire();
                     } else {
@@ -165,11 +192,11 @@ impl TimerManager {
 
     // False if the clock is already started
     // If true, the caller must start the clock thread next
-    pub(crate) fn should_i_start_clock(&self) -> bool {
-        let Err(prev) = self.is_clock_running() else {
+    pub(crate) fn should_i_start_clock_at(&self, now: Instant) -> bool {
+        let Err(prev) = self.is_clock_running_at(now) else {
             return false;
         };
-        let now = Instant::now().duration_since(self.zero).as_secs() as i64;
+        let now = now.duration_since(self.zero).as_secs() as i64;
         let res =
             self.clock_watchdog
                 .compare_exchange(prev, now, Ordering::SeqCst, Ordering::SeqCst);
@@ -178,8 +205,8 @@ impl TimerManager {
 
     // Ok(()) if clock is running (watch dog is within DELAYS_SEC of now)
     // Err(time) if watch do stopped at `time`
-    pub(crate) fn is_clock_running(&self) -> Result<(), i64> {
-        let now = Instant::now().duration_since(self.zero).as_secs() as i64;
+    pub(crate) fn is_clock_running_at(&self, now: Instant) -> Result<(), i64> {
+        let now = now.duration_since(self.zero).as_secs() as i64;
         let prev = self.clock_watchdog.load(Ordering::SeqCst);
         if now < prev + DELAYS_SEC {
             Ok(())
@@ -192,6 +219,11 @@ impl TimerManager {
     ///
     /// When the timer expires, the [TimerStub] will be notified.
     pub fn register_timer(&self, duration: Duration) -> TimerStub {
+        self.register_timer_at(Instant::now(), duration)
+    }
+
+    /// Register a timer that starts at `now`, which was just read.
+    pub(crate) fn register_timer_at(&self, now: Instant, duration: Duration) -> TimerStub {
         if self.is_paused_for_fork() {
             // Return a dummy TimerStub that will trigger right away.
             // This is fine assuming pause_for_fork() is called right before fork().
@@ -202,22 +234,23 @@ impl TimerManager {
             timer.fire();
             return timer.subscribe();
         }
-        let now: Time = (Instant::now() + duration - self.zero).into();
+        let now: Time = (now + duration - self.zero).into();
         {
-            let timers = self.timers.get_or(|| RwLock::new(BTreeMap::new())).read();
-            if let Some(t) = timers.get(&now) {
+            let timers = self.timers.get_or_default().read();
+            if let Some(t) = timers.get(now) {
                 return t.subscribe();
             }
         } // drop read lock
 
         let timer = Timer::new();
-        let mut timers = self.timers.get_or(|| RwLock::new(BTreeMap::new())).write();
+        let mut timers = self.timers.get_or_default().write();
         // Usually we check if another thread has insert the same node before we get the write lock,
         // but because only this thread will insert anything to its local timers tree, there
         // is no possible race that can happen. The only other thread is the clock thread who
         // only removes timer from the tree
         let stub = timer.subscribe();
-        timers.insert(now, timer);
+        timers.newest = Some((now, timer.clone()));
+        timers.tree.insert(now, timer);
         stub
     }
 
@@ -286,21 +319,21 @@ mod tests {
     #[test]
     fn test_timer_manager_start_check() {
         let tm = Arc::new(TimerManager::new());
-        assert!(tm.should_i_start_clock());
-        assert!(!tm.should_i_start_clock());
-        assert!(tm.is_clock_running().is_ok());
+        assert!(tm.should_i_start_clock_at(Instant::now()));
+        assert!(!tm.should_i_start_clock_at(Instant::now()));
+        assert!(tm.is_clock_running_at(Instant::now()).is_ok());
     }
 
     #[test]
     fn test_timer_manager_watchdog() {
         let tm = Arc::new(TimerManager::new());
-        assert!(tm.should_i_start_clock());
-        assert!(!tm.should_i_start_clock());
+        assert!(tm.should_i_start_clock_at(Instant::now()));
+        assert!(!tm.should_i_start_clock_at(Instant::now()));
 
         // we don't actually start the clock thread, sleep for the watchdog to expire
         std::thread::sleep(Duration::from_secs(DELAYS_SEC as u64 + 1));
-        assert!(tm.is_clock_running().is_err());
-        assert!(tm.should_i_start_clock());
+        assert!(tm.is_clock_running_at(Instant::now()).is_err());
+        assert!(tm.should_i_start_clock_at(Instant::now()));
     }
 
     #[tokio::test]

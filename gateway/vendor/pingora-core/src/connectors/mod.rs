@@ -37,10 +37,47 @@ use pingora_pool::{ConnectionMeta, ConnectionPool};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tls::TlsConnector;
 use tokio::sync::Mutex;
+
+/// A stream in the pool.
+enum Pooled {
+    /// A task of its own holds the lock and reads until the stream is picked up or closed.
+    Watched(Arc<Mutex<Stream>>),
+    /// Looked at when it is picked up, and at each sweep of the pool.
+    Swept(IdleStream),
+}
+
+struct IdleStream {
+    stream: Stream,
+    /// How long it is kept, and how much of that was over at the last sweep. Released streams have
+    /// no time of their own, so that releasing one does not ask for it.
+    timeout: Option<Duration>,
+    idle: Duration,
+}
+
+/// Between two sweeps: how long a connection that the server closed, or whose time is over, may
+/// take up its place. It is not picked up: see [`test_reusable_stream`].
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+async fn sweep(pool: Weak<ConnectionPool<Pooled>>, unexpected_data: Arc<AtomicU64>) {
+    loop {
+        let last = Instant::now();
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let passed = last.elapsed();
+        pool.sweep(|pooled| match pooled {
+            Pooled::Watched(_) => true,
+            Pooled::Swept(idle) => {
+                idle.idle += passed;
+                idle.timeout.is_none_or(|timeout| idle.idle < timeout)
+                    && test_reusable_stream(&mut idle.stream, &unexpected_data)
+            }
+        });
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct IdleConnection {
@@ -170,7 +207,9 @@ impl ConnectorOptions {
 /// [TransportConnector] provides APIs to connect to servers via TCP or TLS with connection reuse
 pub struct TransportConnector {
     tls_ctx: tls::Connector,
-    connection_pool: Arc<ConnectionPool<Arc<Mutex<Stream>>>>,
+    connection_pool: Arc<ConnectionPool<Pooled>>,
+    /// Whether the task that sweeps the pool was started.
+    sweeper: OnceLock<()>,
     offload: Option<OffloadRuntime>,
     bind_to_v4: Vec<SocketAddr>,
     bind_to_v6: Vec<SocketAddr>,
@@ -204,6 +243,7 @@ impl TransportConnector {
         TransportConnector {
             tls_ctx: tls::Connector::new(options),
             connection_pool: Arc::new(ConnectionPool::new(pool_size)),
+            sweeper: OnceLock::new(),
             offload: offload.map(|v| OffloadRuntime::new("upstream connect offload", v.0, v.1)),
             bind_to_v4,
             bind_to_v6,
@@ -249,8 +289,21 @@ impl TransportConnector {
 
     /// Try to find a reusable connection to the given server [Peer]
     pub async fn reused_stream<P: Peer + Send + Sync>(&self, peer: &P) -> Option<Stream> {
-        match self.connection_pool.get(&peer.reuse_hash()) {
-            Some(s) => {
+        let pooled = if self.keepalive_pool_callback.is_some() {
+            self.connection_pool.get(&peer.reuse_hash())
+        } else {
+            self.connection_pool.get_unwatched(&peer.reuse_hash())
+        };
+        match pooled {
+            #[cfg(unix)]
+            Some(Pooled::Swept(mut idle)) => {
+                let reusable = peer.matches_stream(&idle.stream)
+                    && test_reusable_stream(&mut idle.stream, &self.unexpected_data_conn_count);
+                reusable.then_some(idle.stream)
+            }
+            #[cfg(windows)]
+            Some(Pooled::Swept(_)) => None,
+            Some(Pooled::Watched(s)) => {
                 debug!("find reusable stream, trying to acquire it");
                 {
                     let _ = s.lock().await;
@@ -261,7 +314,7 @@ impl TransportConnector {
                         // test_reusable_stream: we assume server would never actively send data
                         // first on an idle stream.
                         #[cfg(unix)]
-                        if peer.matches_fd(stream.id())
+                        if peer.matches_stream(&stream)
                             && test_reusable_stream(&mut stream, &self.unexpected_data_conn_count)
                         {
                             Some(stream)
@@ -321,9 +374,27 @@ impl TransportConnector {
         let id = stream.id();
         let meta = ConnectionMeta::new(key, id);
         debug!("Try to keepalive client session");
+        // A task for each idle connection costs as much as a small request: only where somebody
+        // wants to hear of what becomes of it.
+        if cfg!(unix) && self.keepalive_pool_callback.is_none() {
+            self.sweeper.get_or_init(|| {
+                let pool = Arc::downgrade(&self.connection_pool);
+                let unexpected_data = self.unexpected_data_conn_count.clone();
+                pingora_runtime::current_handle().spawn(sweep(pool, unexpected_data));
+            });
+            let idle = IdleStream {
+                stream,
+                timeout: idle_timeout,
+                idle: Duration::ZERO,
+            };
+            self.connection_pool
+                .put_unwatched(&meta, Pooled::Swept(idle));
+            return;
+        }
         let stream = Arc::new(Mutex::new(stream));
         let locked_stream = stream.clone().try_lock_owned().unwrap(); // safe as we just created it
-        let (notify_close, watch_use) = self.connection_pool.put(&meta, stream);
+        let (notify_close, watch_use) =
+            self.connection_pool.put(&meta, Pooled::Watched(stream));
         let idle_meta = IdleConnection::new(meta);
         let pool = self.connection_pool.clone(); //clone the arc
         let keepalive_pool_callback = self.keepalive_pool_callback.clone();

@@ -23,7 +23,7 @@ use crate::protocols::tls::HandshakeCompleteHook;
 use crate::protocols::tls::PskType;
 #[cfg(unix)]
 use crate::protocols::ConnFdReusable;
-use crate::protocols::TcpKeepalive;
+use crate::protocols::{Stream, TcpKeepalive};
 use crate::utils::tls::{get_organization_unit, CertKey};
 use ahash::AHasher;
 use derivative::Derivative;
@@ -259,6 +259,12 @@ pub trait Peer: Display + Clone {
     #[cfg(unix)]
     fn matches_fd<V: AsRawFd>(&self, fd: V) -> bool {
         self.address().check_fd_match(fd)
+    }
+
+    /// Whether the connection behind an idle [`Stream`] is one to this peer.
+    #[cfg(unix)]
+    fn matches_stream(&self, stream: &Stream) -> bool {
+        self.matches_fd(stream.id())
     }
 
     #[cfg(windows)]
@@ -852,6 +858,22 @@ impl Peer for HttpPeer {
             proxy.next_hop.check_fd_match(fd)
         } else {
             self.address().check_fd_match(fd)
+        }
+    }
+
+    /// The kernel is asked once in a connection's life for the address at its other end, and not
+    /// at each reuse.
+    #[cfg(unix)]
+    fn matches_stream(&self, stream: &Stream) -> bool {
+        let digest = stream.get_socket_digest();
+        let known = digest.as_ref().and_then(|digest| digest.peer_addr());
+        match (self.get_proxy(), self.address(), known) {
+            (None, SocketAddr::Inet(addr), Some(SocketAddr::Inet(known)))
+                if !addr.ip().is_unspecified() =>
+            {
+                addr == known
+            }
+            _ => self.matches_fd(stream.id()),
         }
     }
 

@@ -174,13 +174,10 @@ impl BodyReader {
     }
 
     fn prepare_buf(&mut self, buf_to_rewind: &[u8]) {
-        let mut body_buf = BytesMut::with_capacity(self.body_buf_size.max(buf_to_rewind.len()));
-        if !buf_to_rewind.is_empty() {
-            self.rewind_buf_len = buf_to_rewind.len();
-            // TODO: this is still 1 copy. Make it zero
-            body_buf.put_slice(buf_to_rewind);
-        }
-        self.body_buf = Some(body_buf);
+        // No larger than what is there: a body that came with its header needs no more, and before
+        // anything is read from the stream room is made for it.
+        // TODO: this is still 1 copy. Make it zero
+        self.prepare_owned_buf(BytesMut::from(buf_to_rewind));
     }
 
     /// Adopt `buf_to_rewind` as the body buffer instead of copying it.

@@ -17,10 +17,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{header, header::AsHeaderName, HeaderValue, StatusCode, Version};
 use log::{debug, trace};
-use pingora_error::{Error, ErrorType::*, OrErr, Result, RetryType};
-use pingora_http::{HMap, IntoCaseHeaderName, RequestHeader, ResponseHeader};
+use pingora_error::{Error, ErrorType::*, OkOrErr, OrErr, Result, RetryType};
+use pingora_http::{HMap, RequestHeader, ResponseHeader};
 use pingora_timeout::timeout;
 use std::io::ErrorKind;
+use std::mem::MaybeUninit;
 use std::str;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -271,9 +272,10 @@ impl HttpSession {
 
         loop {
             if parse_existing_buffer {
-                let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-                let mut resp = httparse::Response::new(&mut headers);
-                let parsed = parse_resp_buffer(&mut resp, &self.response_header_read_buf);
+                let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+                let mut resp = httparse::Response::new(&mut []);
+                let parsed =
+                    parse_resp_buffer(&mut resp, &self.response_header_read_buf, &mut headers);
                 match parsed {
                     HeaderParseState::Complete(s) => {
                         let total_read = self.response_header_read_buf.len();
@@ -286,7 +288,7 @@ impl HttpSession {
 
                         let mut response_header = match ResponseHeader::build(
                             resp.code.unwrap(),
-                            Some(resp.headers.len()),
+                            Some(resp.headers.len() + SPARE_HEADERS),
                         ) {
                             Ok(header) => Box::new(header),
                             Err(e) => return self.fail_response_header_read(e),
@@ -308,12 +310,10 @@ impl HttpSession {
                         let buf = std::mem::take(&mut self.response_header_read_buf).freeze();
 
                         for header in header_refs {
-                            let header_name = header.get_name_bytes(&buf);
-                            let header_name = header_name.into_case_header_name();
                             let value_bytes = header.get_value_bytes(&buf);
                             let header_value = pingora_http::header_value_from_raw(value_bytes);
                             if let Err(e) = response_header
-                                .append_header(header_name, header_value)
+                                .append_parsed_header(header.get_name(&buf), header_value)
                                 .or_err(InvalidHTTPHeader, "while parsing request header")
                             {
                                 return self.fail_response_header_read(e);
@@ -808,10 +808,38 @@ impl HttpSession {
         }
     }
 
+    /// Move the response header out, for a task to take along. What decides whether the
+    /// connection is reused stays.
+    fn take_response_header(&mut self) -> Result<Box<ResponseHeader>> {
+        let taken = self
+            .response_header
+            .take()
+            .or_err(InternalError, "response header must be read")?;
+        let mut rest = ResponseHeader::build_no_case(taken.status, Some(0))?;
+        rest.set_version(taken.version);
+        // keep-alive is what HTTP/1.1 does anyway
+        let is_default = taken.version == Version::HTTP_11
+            && is_buf_keepalive(taken.headers.get(header::CONNECTION)) == Some(true)
+            && !taken.headers.contains_key("keep-alive");
+        if !is_default {
+            for name in [header::CONNECTION, header::HeaderName::from_static("keep-alive")] {
+                if let Some(value) = taken.headers.get(&name) {
+                    rest.append_header(name, value.clone())?;
+                }
+            }
+        }
+        if let Some(value) = taken.headers.get(header::TRANSFER_ENCODING) {
+            rest.append_header(header::TRANSFER_ENCODING, value.clone())?;
+        }
+        self.response_header = Some(Box::new(rest));
+        Ok(taken)
+    }
+
     pub async fn read_response_task(&mut self) -> Result<HttpTask> {
         if self.should_read_resp_header() {
-            let resp_header = self.read_resp_header_parts().await?;
+            self.read_response().await?;
             let end_of_body = self.is_body_done();
+            let resp_header = self.take_response_header()?;
             debug!("Response header: {resp_header:?}");
             trace!(
                 "Raw Response header: {:?}",
@@ -883,14 +911,15 @@ impl HttpSession {
 }
 
 #[inline]
-fn parse_resp_buffer<'buf>(
-    resp: &mut httparse::Response<'_, 'buf>,
+fn parse_resp_buffer<'headers, 'buf>(
+    resp: &mut httparse::Response<'headers, 'buf>,
     buf: &'buf [u8],
+    headers: &'headers mut [MaybeUninit<httparse::Header<'buf>>],
 ) -> HeaderParseState {
     let mut parser = httparse::ParserConfig::default();
     parser.allow_spaces_after_header_name_in_responses(true);
     parser.allow_obsolete_multiline_headers_in_responses(true);
-    let res = match parser.parse_response(resp, buf) {
+    let res = match parser.parse_response_with_uninit_headers(resp, buf, headers) {
         Ok(s) => s,
         Err(e) => {
             return HeaderParseState::Invalid(e);
