@@ -161,7 +161,6 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
     server.bootstrap();
     let gateway = proxy::Gateway {
         settings: proxy::Settings {
-            header_names: config.proxy.header_names,
             trusted_ips: TrustedIps::new(config.trusted_ips.iter().copied()),
             keepalive_timeout: config.proxy.keepalive_timeout,
             read_timeout: config.proxy.read_timeout,

@@ -75,18 +75,6 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     /// Where a service does not say.
     pub upstream_verification: UpstreamVerification,
-    /// How names of headers go upstream.
-    pub header_names: HeaderNames,
-}
-
-/// How the names of a request's headers go upstream over HTTP/1.1. They mean the same in any case
-/// (RFC 9110 §5.1); keeping the client's costs a second map of names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeaderNames {
-    /// In lower case, but for a few common ones, as HTTP/2 has them.
-    LowerCase,
-    /// As the client sent them.
-    AsReceived,
 }
 
 /// The settings of the store.
@@ -206,11 +194,6 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         "false" => Ok(UpstreamVerification::Skip),
         _ => Err("expected true or false".to_owned()),
     });
-    let header_names = layers.read("proxy.preserve_header_case", |text| match text {
-        "true" => Ok(HeaderNames::AsReceived),
-        "false" => Ok(HeaderNames::LowerCase),
-        _ => Err("expected true or false".to_owned()),
-    });
     let threads = match threads? {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => usize::try_from(some).ok()?,
@@ -224,7 +207,6 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         write_timeout: write_timeout?,
         drain_timeout: drain_timeout?,
         upstream_verification: upstream_verification?,
-        header_names: header_names?,
     })
 }
 

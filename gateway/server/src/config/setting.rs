@@ -47,11 +47,6 @@ pub const SETTINGS: &[Setting] = &[
         "Whether HTTPS upstreams are verified where the service does not say (its `tls_verify` is null).",
     ),
     setting(
-        "proxy.preserve_header_case",
-        "false",
-        "Whether upstreams see the spelling of the client's header names; else they are in lower case, which costs less.",
-    ),
-    setting(
         "tls.certificate",
         "",
         "PEM file with the certificate chain for TLS clients; empty: a self-signed one is made and kept.",

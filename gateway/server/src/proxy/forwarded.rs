@@ -9,22 +9,25 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use tollgate_router::path::escape;
 
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
-const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+use super::head::{Field, Head};
+
+const X_REAL_IP: Field = Field::new("x-real-ip", "X-Real-IP");
+const X_FORWARDED_FOR: Field = Field::new("x-forwarded-for", "X-Forwarded-For");
+const X_FORWARDED_PROTO: Field = Field::new("x-forwarded-proto", "X-Forwarded-Proto");
+const X_FORWARDED_HOST: Field = Field::new("x-forwarded-host", "X-Forwarded-Host");
+const X_FORWARDED_PORT: Field = Field::new("x-forwarded-port", "X-Forwarded-Port");
+const X_FORWARDED_PATH: Field = Field::new("x-forwarded-path", "X-Forwarded-Path");
+const X_FORWARDED_PREFIX: Field = Field::new("x-forwarded-prefix", "X-Forwarded-Prefix");
+const VIA: Field = Field::new("via", "Via");
 
 /// Our entry in `Via` for a message that came over HTTP/1.
-pub(crate) static VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 kong/3.10.0");
+pub(crate) const VIA_HTTP1: &str = "1.1 kong/3.10.0";
 /// Our entry in `Via` for a message that came over HTTP/2.
-pub(crate) static VIA_HTTP2: HeaderValue = HeaderValue::from_static("2 kong/3.10.0");
+pub(crate) const VIA_HTTP2: &str = "2 kong/3.10.0";
 
 /// The peers whose word about earlier hops is taken; by default none.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +72,7 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedIps) ->
     if !trusted.contains(peer) {
         return Client { address: peer, peer: Peer::Untrusted };
     }
-    let named = headers.get_all(X_REAL_IP).iter().next_back().and_then(|value| value.to_str().ok());
+    let named = headers.get_all(X_REAL_IP.name).iter().next_back().and_then(|value| value.to_str().ok());
     let named = named.and_then(|value| address(value.rsplit(',').next().unwrap_or(value).trim()));
     Client { address: named.unwrap_or(peer), peer: Peer::Trusted }
 }
@@ -116,12 +119,10 @@ pub(crate) struct Hop<'r> {
     pub(crate) client: &'r HeaderValue,
     /// Whether what the peer says of earlier hops is kept.
     pub(crate) standing: Peer,
-    /// The request's headers as they came.
-    pub(crate) headers: &'r HeaderMap,
     /// What the connection speaks.
     pub(crate) scheme: Scheme,
     /// Our entry in `Via`: [`VIA_HTTP1`] or [`VIA_HTTP2`].
-    pub(crate) via: &'r HeaderValue,
+    pub(crate) via: &'static str,
     /// The host asked for, with or without a port.
     pub(crate) host: Option<&'r str>,
     /// The port that the connection came to.
@@ -137,106 +138,63 @@ pub(crate) fn text(address: IpAddr) -> Option<HeaderValue> {
     HeaderValue::try_from(address.to_canonical().to_string()).ok()
 }
 
-/// Whether a trusted peer says something about earlier hops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Claims {
-    Some,
-    None,
-}
-
-/// The headers of an upstream request, as far as they are edited here.
-pub(crate) trait HeaderSink {
-    /// Replaces all values of a name.
-    fn set(&mut self, name: HeaderName, value: HeaderValue);
-    /// Removes all values of a name.
-    fn remove(&mut self, name: HeaderName);
-    /// What is there.
-    fn headers(&self) -> &HeaderMap;
-}
-
-impl HeaderSink for HeaderMap {
-    fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.insert(name, value);
-    }
-
-    fn remove(&mut self, name: HeaderName) {
-        HeaderMap::remove(self, name);
-    }
-
-    fn headers(&self) -> &HeaderMap {
-        self
-    }
-}
-
 impl Hop<'_> {
-    /// Writes the headers that tell of this hop, into headers that are otherwise the request's own.
-    pub(crate) fn apply(&self, upstream: &mut impl HeaderSink) {
-        let forwarded_for = if self.headers.contains_key(X_FORWARDED_FOR) {
-            joined(self.headers, &X_FORWARDED_FOR, self.peer.as_bytes())
-        } else {
-            Some(self.client.clone())
-        };
-        set(upstream, X_FORWARDED_FOR, forwarded_for);
-        set(upstream, X_REAL_IP, Some(self.client.clone()));
-        set(upstream, header::VIA, with_via(self.headers, self.via));
-        let claims = self.claims();
-        self.claim(claims, upstream, X_FORWARDED_PROTO, || Some(HeaderValue::from_static(self.scheme.as_str())));
-        self.claim(claims, upstream, X_FORWARDED_HOST, || HeaderValue::try_from(self.host_name()?).ok());
-        self.claim(claims, upstream, X_FORWARDED_PORT, || Some(port_value(self.listener_port)));
-        self.claim(claims, upstream, X_FORWARDED_PATH, || HeaderValue::from_str(self.path).ok());
-        self.claim(claims, upstream, X_FORWARDED_PREFIX, || {
-            let stripped = self.stripped.filter(|prefix| !matches!(*prefix, "" | "/"))?;
-            HeaderValue::from_str(&escape(stripped)).ok()
-        });
-    }
-
-    /// Whether there may be claims to be kept. Mostly there are none: then one look at the names
-    /// saves a look-up for each that there could be.
-    fn claims(&self) -> Claims {
-        let claimed = |name: &HeaderName| name.as_str().starts_with("x-forwarded-");
-        let any = self.standing == Peer::Trusted && self.headers.keys().any(claimed);
-        if any { Claims::Some } else { Claims::None }
+    /// Writes the headers that tell of this hop, into a head that is otherwise the request's own.
+    pub(crate) fn apply(&self, head: &mut impl Head) {
+        match joined(head, &X_FORWARDED_FOR, self.peer.as_bytes()) {
+            Some(joined) => head.set(&X_FORWARDED_FOR, &joined),
+            None => head.set(&X_FORWARDED_FOR, self.client.as_bytes()),
+        }
+        head.set(&X_REAL_IP, self.client.as_bytes());
+        set_via(head, self.via);
+        self.claim(head, &X_FORWARDED_PROTO, Some(self.scheme.as_str().as_bytes()));
+        self.claim_host(head);
+        self.claim(head, &X_FORWARDED_PORT, Some(itoa::Buffer::new().format(self.listener_port).as_bytes()));
+        self.claim(head, &X_FORWARDED_PATH, Some(self.path.as_bytes()));
+        let stripped = self.stripped.filter(|prefix| !matches!(*prefix, "" | "/")).map(escape);
+        self.claim(head, &X_FORWARDED_PREFIX, stripped.as_deref().map(str::as_bytes));
     }
 
     /// Keeps what a trusted peer says; else says it ourselves or, having nothing to say, removes it.
-    fn claim(
-        &self,
-        claims: Claims,
-        upstream: &mut impl HeaderSink,
-        name: HeaderName,
-        value: impl FnOnce() -> Option<HeaderValue>,
-    ) {
-        if claims == Claims::None || !self.headers.contains_key(&name) {
-            set(upstream, name, value());
+    fn claim(&self, head: &mut impl Head, field: &Field, value: Option<&[u8]>) {
+        if self.standing == Peer::Trusted && head.has(field) {
+            return;
+        }
+        match value {
+            Some(value) => head.set(field, value),
+            None => head.remove(&field.name),
         }
     }
 
-    fn host_name(&self) -> Option<String> {
-        Some(without_port(self.host?).to_ascii_lowercase())
+    fn claim_host(&self, head: &mut impl Head) {
+        let name = self.host.map(without_port);
+        match name.filter(|name| name.bytes().any(|byte| byte.is_ascii_uppercase())) {
+            Some(name) => self.claim(head, &X_FORWARDED_HOST, Some(name.to_ascii_lowercase().as_bytes())),
+            None => self.claim(head, &X_FORWARDED_HOST, name.map(str::as_bytes)),
+        }
     }
 }
 
-fn set(upstream: &mut impl HeaderSink, name: HeaderName, value: Option<HeaderValue>) {
-    match value {
-        Some(value) => upstream.set(name, value),
-        None => upstream.remove(name),
+/// Sets `Via` with our entry behind those that are there; for requests and for answers.
+pub(crate) fn set_via(head: &mut impl Head, ours: &'static str) {
+    match joined(head, &VIA, ours.as_bytes()) {
+        Some(joined) => head.set(&VIA, &joined),
+        None => head.set(&VIA, ours.as_bytes()),
     }
 }
 
-/// `Via` with our entry behind those that are there; for requests and for answers.
-pub(crate) fn with_via(headers: &HeaderMap, ours: &HeaderValue) -> Option<HeaderValue> {
-    if headers.contains_key(header::VIA) { joined(headers, &header::VIA, ours.as_bytes()) } else { Some(ours.clone()) }
-}
-
-/// All values of a name, and one more, in one.
-fn joined(headers: &HeaderMap, name: &HeaderName, last: &[u8]) -> Option<HeaderValue> {
+/// All values of a field, and one more, in one; `None`: there are none.
+fn joined(head: &impl Head, field: &Field, last: &[u8]) -> Option<Vec<u8>> {
+    if !head.has(field) {
+        return None;
+    }
     let mut value = Vec::with_capacity(64);
-    for earlier in headers.get_all(name) {
+    for earlier in head.headers().get_all(&field.name) {
         value.extend_from_slice(earlier.as_bytes());
         value.extend_from_slice(b", ");
     }
     value.extend_from_slice(last);
-    HeaderValue::try_from(value).ok()
+    Some(value)
 }
 
 /// A host header without its port; an IPv6 address keeps its brackets.
@@ -252,17 +210,6 @@ fn is_bare_ipv6(name: &str) -> bool {
     name.contains(':') && !name.ends_with(']')
 }
 
-/// The ports we listen on by default, and HTTP's own, need no formatting.
-fn port_value(port: u16) -> HeaderValue {
-    match port {
-        80 => HeaderValue::from_static("80"),
-        443 => HeaderValue::from_static("443"),
-        8000 => HeaderValue::from_static("8000"),
-        8443 => HeaderValue::from_static("8443"),
-        port => HeaderValue::from(port),
-    }
-}
-
 /// The `Host` that addresses a service or target: with its port unless that is the scheme's own.
 /// To be made when configuration is compiled, not on each request.
 pub(crate) fn host_value(host: &str, port: u16, scheme: Scheme) -> Option<HeaderValue> {
@@ -275,7 +222,11 @@ pub(crate) fn host_value(host: &str, port: u16, scheme: Scheme) -> Option<Header
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+    use pingora::http::RequestHeader;
+
     use super::*;
+    use crate::proxy::head::Edited;
 
     const PEER: &str = "10.0.0.9";
 
@@ -325,17 +276,24 @@ mod tests {
             peer: &text(ip(peer)).unwrap(),
             client: &text(client.address).unwrap(),
             standing: client.peer,
-            headers: &headers,
             scheme: Scheme::Https,
-            via: &VIA_HTTP2,
+            via: VIA_HTTP2,
             host: Some("Shop.Example:8443"),
             listener_port: 8443,
             path: "/api/x",
             stripped: Some("/api"),
         };
-        let mut upstream = headers.clone();
-        hop.apply(&mut upstream);
-        upstream
+        applied(&hop, &headers)
+    }
+
+    /// The headers upstream of a request with `headers` that came over this hop.
+    fn applied(hop: &Hop<'_>, headers: &HeaderMap) -> HeaderMap {
+        let mut upstream = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in headers {
+            upstream.append_header(name, value.clone()).unwrap();
+        }
+        hop.apply(&mut Edited::new(&mut upstream, 0));
+        upstream.as_owned_parts().headers
     }
 
     const CLAIMS: [(&str, &str); 8] = [
@@ -382,8 +340,8 @@ mod tests {
     #[test]
     fn the_claims_of_a_trusted_peer_are_kept() {
         let mut expected = headers(&CLAIMS);
-        expected.insert(X_FORWARDED_FOR, HeaderValue::from_static("5.6.7.8, 10.0.0.9"));
-        expected.insert(header::VIA, HeaderValue::from_static("1.1 before, 2 kong/3.10.0"));
+        expected.insert("x-forwarded-for", HeaderValue::from_static("5.6.7.8, 10.0.0.9"));
+        expected.insert("via", HeaderValue::from_static("1.1 before, 2 kong/3.10.0"));
         assert_eq!(upstream(PEER, &CLAIMS), expected);
     }
 
@@ -391,8 +349,8 @@ mod tests {
     fn the_addresses_of_several_headers_are_joined() {
         let sent = [("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("x-forwarded-for", "3.3.3.3")];
         let joined = upstream("1.2.3.4", &sent);
-        assert_eq!(joined.get(X_FORWARDED_FOR).unwrap(), "1.1.1.1, 2.2.2.2, 3.3.3.3, 1.2.3.4");
-        assert_eq!(joined.get_all(X_FORWARDED_FOR).iter().count(), 1);
+        assert_eq!(joined.get("x-forwarded-for").unwrap(), "1.1.1.1, 2.2.2.2, 3.3.3.3, 1.2.3.4");
+        assert_eq!(joined.get_all("x-forwarded-for").iter().count(), 1);
     }
 
     #[test]
@@ -404,19 +362,17 @@ mod tests {
                 peer: &text(client.address).unwrap(),
                 client: &text(client.address).unwrap(),
                 standing: client.peer,
-                headers: &sent,
                 scheme: Scheme::Http,
-                via: &VIA_HTTP1,
+                via: VIA_HTTP1,
                 host: None,
                 listener_port: 9000,
                 path: "/",
                 stripped,
             };
-            let mut upstream = sent.clone();
-            hop.apply(&mut upstream);
-            assert!(!upstream.contains_key(X_FORWARDED_PREFIX), "{stripped:?}");
-            assert!(!upstream.contains_key(X_FORWARDED_HOST));
-            assert_eq!(upstream.get(X_FORWARDED_PORT).unwrap(), "9000");
+            let upstream = applied(&hop, &sent);
+            assert!(!upstream.contains_key("x-forwarded-prefix"), "{stripped:?}");
+            assert!(!upstream.contains_key("x-forwarded-host"));
+            assert_eq!(upstream.get("x-forwarded-port").unwrap(), "9000");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: a header that carries identity or frames the message is never hop-by-hop, whatever
 //! `Connection` says. Plugins' headers are set after this has run.
 
-use http::header::{CONNECTION, TE, TRAILER, UPGRADE};
+use http::header::{CONNECTION, TE, UPGRADE};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
@@ -34,22 +34,12 @@ const ALWAYS: [HeaderName; 4] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// What of a request's headers does not go upstream.
-pub(crate) fn of_request(headers: &HeaderMap) -> SmallVec<[HeaderName; 8]> {
+/// What of a head's headers ends here beside `TE`, `Trailer`, `Connection` and `Upgrade`, which are
+/// for the caller to decide. `headers` are those that the sender sent: what is edited may be without
+/// its `Connection` already. `may_have` is false of names that are not there.
+pub(crate) fn of(headers: &HeaderMap, may_have: impl Fn(&HeaderName) -> bool) -> SmallVec<[HeaderName; 4]> {
     let mut names = nominated(headers);
-    names.extend(headers.keys().filter(|name| ALWAYS.contains(name)).cloned());
-    names.push(TE);
-    names
-}
-
-/// What of a response's headers does not go to the client; `Upgrade` is for the caller to decide.
-pub(crate) fn of_response(headers: &HeaderMap, trailers: Trailers) -> SmallVec<[HeaderName; 8]> {
-    let mut names = nominated(headers);
-    names.extend(headers.keys().filter(|name| ALWAYS.contains(name)).cloned());
-    names.push(CONNECTION);
-    if trailers == Trailers::Unwanted {
-        names.push(TRAILER);
-    }
+    names.extend(ALWAYS.iter().filter(|name| may_have(name)).cloned());
     names
 }
 
@@ -71,7 +61,7 @@ impl Trailers {
     }
 }
 
-fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 8]> {
+fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values
         .flat_map(|text| text.split(','))
@@ -104,7 +94,7 @@ mod tests {
     fn nominated_headers_are_hop_by_hop() {
         let given =
             headers(&[("connection", "close, X-Private , nonsense name"), ("x-private", "1"), ("x-other", "1")]);
-        assert_eq!(of_request(&given).as_slice(), [HeaderName::from_static("x-private"), TE]);
+        assert_eq!(nominated(&given).as_slice(), [HeaderName::from_static("x-private")]);
     }
 
     #[test]
@@ -122,22 +112,19 @@ mod tests {
             "x-real-ip",
         ] {
             let given = headers(&[("connection", name), (name, "1")]);
-            assert_eq!(of_request(&given).as_slice(), [TE], "{name}");
+            assert!(nominated(&given).is_empty(), "{name}");
         }
     }
 
     #[test]
     fn connection_headers_of_old_are_removed() {
         let given = headers(&[("keep-alive", "timeout=5"), ("proxy", "http://evil"), ("proxy-connection", "close")]);
-        assert_eq!(of_request(&given).len(), 4);
+        assert_eq!(of(&given, |name| given.contains_key(name)).len(), 3);
     }
 
     #[test]
     fn trailers_are_announced_only_to_clients_that_want_them() {
         assert_eq!(Trailers::of(&headers(&[("te", "gzip, Trailers")])), Trailers::Wanted);
         assert_eq!(Trailers::of(&headers(&[("te", "gzip")])), Trailers::Unwanted);
-        let given = headers(&[("trailer", "x")]);
-        assert!(of_response(&given, Trailers::Unwanted).contains(&TRAILER));
-        assert!(!of_response(&given, Trailers::Wanted).contains(&TRAILER));
     }
 }

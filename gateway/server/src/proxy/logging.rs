@@ -29,7 +29,7 @@ pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Contex
     };
     match &context.route {
         Some(route) => route.metrics.observe(&seen),
-        None => gateway.metrics.observe_unmatched(seen.status, total),
+        None => gateway.metrics.observe_unmatched(&seen),
     }
     if gateway.access_log.is_on() {
         gateway.access_log.write(&line(session, context, proxied, status, &seen));

@@ -17,6 +17,7 @@ mod context;
 mod failure;
 pub(crate) mod forwarded;
 mod framing;
+mod head;
 mod hop_by_hop;
 mod identity_headers;
 mod logging;
@@ -51,7 +52,6 @@ pub use context::Context;
 pub use forwarded::TrustedIps;
 pub use service::{Listeners, ProxyService, prepare, service};
 
-use crate::config::HeaderNames;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -71,8 +71,6 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// Between two writes to a client.
     pub write_timeout: Duration,
-    /// How names of headers go upstream.
-    pub header_names: HeaderNames,
 }
 
 /// The proxy. Made once in the composition root.
@@ -164,7 +162,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        upstream_request_filter::upstream_request_filter(session, request, context, self.settings.header_names)
+        upstream_request_filter::upstream_request_filter(session, request, context)
     }
 
     async fn request_body_filter(

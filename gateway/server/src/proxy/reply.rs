@@ -11,9 +11,7 @@ use tollgate_core::reply::{Body, Reply};
 use super::body::{self, Rest};
 use super::context::Context;
 use super::negotiation::{MediaType, Origin};
-use super::response_filter::{X_KONG_REQUEST_ID, millis};
-
-const X_KONG_RESPONSE_LATENCY: &str = "X-Kong-Response-Latency";
+use super::response_filter;
 
 /// An answer of ours, and who made it.
 #[derive(Debug)]
@@ -57,8 +55,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, answer: A
         response.insert_header(CONTENT_LENGTH, HeaderValue::from(content.len()))?;
     }
     response.insert_header(SERVER, HeaderValue::from_static(super::SERVER))?;
-    response.insert_header(X_KONG_RESPONSE_LATENCY, millis(context.started.elapsed()))?;
-    response.insert_header(X_KONG_REQUEST_ID, context.request_id.header())?;
+    response_filter::set_ours(&mut response, context);
     let bodiless = method == Method::HEAD || !has_content || content.is_empty();
     session.write_response_header(Box::new(response), bodiless).await?;
     if !bodiless {

@@ -40,11 +40,6 @@ impl RequestId {
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
-
-    /// Its digits as a header's value.
-    pub(crate) fn header(&self) -> http::HeaderValue {
-        http::HeaderValue::from_bytes(&self.0).unwrap_or(http::HeaderValue::from_static(""))
-    }
 }
 
 /// `SplitMix64`'s finaliser: a bijection, so that counters give distinct ids.

@@ -2,21 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use http::header::{SERVER, UPGRADE};
-use http::{HeaderValue, StatusCode};
+use http::header::{CONNECTION, TRAILER, UPGRADE};
+use http::{HeaderValue, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::Context;
-use super::forwarded::{VIA_HTTP1, with_via};
+use super::forwarded::{VIA_HTTP1, set_via};
+use super::head::{Edited, Field, Head};
 use super::hop_by_hop::{self, Trailers};
 use super::retry::Reached;
 
-// As text: Pingora writes such names as they are spelled here, others in lower case.
-const X_KONG_UPSTREAM_LATENCY: &str = "X-Kong-Upstream-Latency";
-const X_KONG_PROXY_LATENCY: &str = "X-Kong-Proxy-Latency";
-pub(super) const X_KONG_REQUEST_ID: &str = "X-Kong-Request-Id";
+const OUR_SERVER: Field = Field::new("server", "Server");
+const X_KONG_UPSTREAM_LATENCY: Field = Field::new("x-kong-upstream-latency", "X-Kong-Upstream-Latency");
+const X_KONG_PROXY_LATENCY: Field = Field::new("x-kong-proxy-latency", "X-Kong-Proxy-Latency");
+const X_KONG_RESPONSE_LATENCY: Field = Field::new("x-kong-response-latency", "X-Kong-Response-Latency");
+const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request-Id");
+
+/// Bytes that our lines mostly fit into.
+const ROOM: usize = 192;
 
 /// Edits the head of an answer.
 pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
@@ -28,36 +33,54 @@ pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, 
     if response.status.is_informational() && !switching {
         return Ok(());
     }
-    let trailers = Trailers::of(&session.req_header().headers);
-    for name in hop_by_hop::of_response(&response.headers, trailers) {
-        response.remove_header(&name);
-    }
+    let mut head = Edited::new(response, ROOM);
+    remove_hop_by_hop(session, &mut head);
     if switching {
-        response.insert_header("Connection", "Upgrade")?;
+        head.set_header(&CONNECTION, &HeaderValue::from_static("Upgrade"));
     } else {
-        response.remove_header(&UPGRADE);
+        head.remove(&UPGRADE);
     }
-    if !response.headers.contains_key(SERVER) {
-        response.insert_header("Server", HeaderValue::from_static(super::SERVER))?;
+    if !head.has(&OUR_SERVER) {
+        head.set(&OUR_SERVER, super::SERVER.as_bytes());
     }
-    if let Some(via) = with_via(&response.headers, &VIA_HTTP1) {
-        response.insert_header("Via", via)?;
-    }
-    set_latencies(response, context)?;
-    response.insert_header(X_KONG_REQUEST_ID, context.request_id.header())
+    set_via(&mut head, VIA_HTTP1);
+    set_latencies(&mut head, context);
+    head.set(&X_KONG_REQUEST_ID, context.request_id.as_str().as_bytes());
+    Ok(())
 }
 
-fn set_latencies(response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
+/// The headers of an answer of our own that tell about the request.
+pub(super) fn set_ours(response: &mut ResponseHeader, context: &Context) {
+    let mut head = Edited::new(response, ROOM);
+    set_millis(&mut head, &X_KONG_RESPONSE_LATENCY, context.started.elapsed());
+    head.set(&X_KONG_REQUEST_ID, context.request_id.as_str().as_bytes());
+}
+
+fn remove_hop_by_hop(session: &Session, head: &mut Edited<'_, ResponseHeader>) {
+    for name in hop_by_hop::of(head.headers(), |name| head.may_have(name)) {
+        head.remove(&name);
+    }
+    // To an HTTP/1 client, Pingora says itself what becomes of the connection.
+    if session.req_header().version == Version::HTTP_2 {
+        head.remove(&CONNECTION);
+    }
+    if head.may_have(&TRAILER) && Trailers::of(&session.req_header().headers) == Trailers::Unwanted {
+        head.remove(&TRAILER);
+    }
+}
+
+fn set_latencies(head: &mut impl Head, context: &mut Context) {
     let (now, started) = (Instant::now(), context.started);
-    let Some(proxied) = context.proxied() else { return Ok(()) };
+    let Some(proxied) = context.proxied() else { return };
     proxied.answered = Some(now);
     proxied.reached = Reached::Answered;
     let sent = proxied.sent.unwrap_or(now);
-    response.insert_header(X_KONG_UPSTREAM_LATENCY, millis(now.duration_since(sent)))?;
-    response.insert_header(X_KONG_PROXY_LATENCY, millis(sent.duration_since(started)))
+    set_millis(head, &X_KONG_UPSTREAM_LATENCY, now.duration_since(sent));
+    set_millis(head, &X_KONG_PROXY_LATENCY, sent.duration_since(started));
 }
 
-/// Whole milliseconds, as a header's value.
-pub(super) fn millis(duration: Duration) -> HeaderValue {
-    HeaderValue::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+/// Whole milliseconds.
+fn set_millis(head: &mut impl Head, field: &Field, duration: Duration) {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    head.set(field, itoa::Buffer::new().format(millis).as_bytes());
 }

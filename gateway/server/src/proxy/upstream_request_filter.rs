@@ -6,8 +6,7 @@
 use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -15,43 +14,24 @@ use tollgate_core::request::HeaderEdit;
 
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
-use super::forwarded::{self, HeaderSink, Hop, VIA_HTTP1, VIA_HTTP2};
+use super::forwarded::{self, Hop, VIA_HTTP1, VIA_HTTP2};
+use super::head::{Edited, Field, Head};
 use super::hop_by_hop::{self, Trailers};
-use crate::config::HeaderNames;
+use super::request_id::RequestId;
 use crate::snapshot::UpstreamHost;
 
-const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
+const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request-Id");
 
-/// Headers that are added at most, but for those of plugins: room for them is made once.
-const OURS: usize = 12;
-
-/// Edits through Pingora's type, which keeps the spelling of names beside the map.
-struct AsReceived<'h>(&'h mut RequestHeader);
-
-impl HeaderSink for AsReceived<'_> {
-    fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        // Fails only for a map of more than 32,768 names, which no checked head has.
-        let _ = self.0.insert_header(name, value);
-    }
-
-    fn remove(&mut self, name: HeaderName) {
-        self.0.remove_header(&name);
-    }
-
-    fn headers(&self) -> &HeaderMap {
-        &self.0.headers
-    }
-}
+/// Bytes that our lines mostly fit into.
+const ROOM: usize = 768;
 
 /// Writes the head of one attempt; `request` is a copy of the client's.
 pub(super) fn upstream_request_filter(
     session: &Session,
     request: &mut RequestHeader,
     context: &mut Context,
-    names: HeaderNames,
 ) -> Result<()> {
-    let client = session.req_header();
-    let request_id = context.request_id.header();
+    let request_id = context.request_id;
     let (Some(origin), Some(route)) = (context.origin, context.route.clone()) else {
         return Error::e_explain(ErrorType::InternalError, "a proxied request has an origin and a route");
     };
@@ -61,8 +41,8 @@ pub(super) fn upstream_request_filter(
     };
     let is_peer = origin.client.address == origin.peer.to_canonical();
     let address = if is_peer { None } else { forwarded::text(origin.client.address) };
-    let head = Head {
-        client,
+    let attempt = Attempt {
+        client: session.req_header(),
         origin,
         peer: &peer,
         address: address.as_ref().unwrap_or(&peer),
@@ -71,15 +51,7 @@ pub(super) fn upstream_request_filter(
         service_host: &proxied.service.host_header,
         outbound: &proxied.outbound,
     };
-    match names {
-        HeaderNames::AsReceived => head.write(&mut AsReceived(request)),
-        HeaderNames::LowerCase => {
-            let mut parts = Parts::from(std::mem::replace(request, empty()));
-            parts.headers.reserve(OURS + proxied.outbound.headers.len());
-            head.write(&mut parts.headers);
-            *request = RequestHeader::from(parts);
-        }
-    }
+    attempt.write(&mut Edited::new(request, ROOM));
     request.set_uri(proxied.outbound.uri.clone());
     proxied.sent = Some(Instant::now());
     proxied.answered = None;
@@ -87,52 +59,46 @@ pub(super) fn upstream_request_filter(
     Ok(())
 }
 
-/// A head that allocates nothing.
-fn empty() -> RequestHeader {
-    RequestHeader::from(http::Request::new(()).into_parts().0)
-}
-
 /// What the head of an attempt is made of.
-struct Head<'r> {
+struct Attempt<'r> {
     client: &'r RequestHeader,
     origin: Origin,
     peer: &'r HeaderValue,
     address: &'r HeaderValue,
-    request_id: HeaderValue,
+    request_id: RequestId,
     upstream_host: UpstreamHost,
     service_host: &'r HeaderValue,
     outbound: &'r Outbound,
 }
 
-impl Head<'_> {
-    fn write(&self, upstream: &mut impl HeaderSink) {
-        remove_hop_by_hop(self.client, upstream);
+impl Attempt<'_> {
+    fn write(&self, head: &mut Edited<'_, RequestHeader>) {
+        remove_hop_by_hop(self.client, head);
         let hop = Hop {
             peer: self.peer,
             client: self.address,
             standing: self.origin.client.peer,
-            headers: &self.client.headers,
             scheme: self.origin.scheme,
-            via: if self.client.version == Version::HTTP_2 { &VIA_HTTP2 } else { &VIA_HTTP1 },
+            via: if self.client.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 },
             host: host(self.client),
             listener_port: self.origin.port,
             path: self.client.uri.path(),
             stripped: self.outbound.stripped_prefix.as_deref(),
         };
-        hop.apply(upstream);
-        upstream.set(X_KONG_REQUEST_ID, self.request_id.clone());
-        self.set_host(upstream);
-        set_connection(upstream);
-        apply(self.outbound, upstream);
+        hop.apply(head);
+        head.set(&X_KONG_REQUEST_ID, self.request_id.as_str().as_bytes());
+        self.set_host(head);
+        set_connection(head);
+        apply(self.outbound, head);
     }
 
-    fn set_host(&self, upstream: &mut impl HeaderSink) {
+    fn set_host(&self, head: &mut impl Head) {
         match self.upstream_host {
-            UpstreamHost::Service => upstream.set(HOST, self.service_host.clone()),
+            UpstreamHost::Service => head.set_header(&HOST, self.service_host),
             UpstreamHost::Client if !self.client.headers.contains_key(HOST) => {
                 // An HTTP/1.0 client need not say any: then there is none to preserve.
                 let asked = host(self.client).and_then(|host| host.parse().ok());
-                upstream.set(HOST, asked.unwrap_or_else(|| self.service_host.clone()));
+                head.set_header(&HOST, asked.as_ref().unwrap_or(self.service_host));
             }
             UpstreamHost::Client => {}
         }
@@ -145,35 +111,41 @@ fn host(client: &RequestHeader) -> Option<&str> {
     header.or_else(|| client.uri.authority().map(http::uri::Authority::as_str))
 }
 
-fn remove_hop_by_hop(client: &RequestHeader, upstream: &mut impl HeaderSink) {
-    for name in hop_by_hop::of_request(&client.headers) {
-        upstream.remove(name);
+fn remove_hop_by_hop(client: &RequestHeader, head: &mut Edited<'_, RequestHeader>) {
+    for name in hop_by_hop::of(&client.headers, |name| head.may_have(name)) {
+        head.remove(&name);
     }
-    if Trailers::of(&client.headers) == Trailers::Wanted {
-        upstream.set(TE, HeaderValue::from_static("trailers"));
+    if head.may_have(&TE) {
+        head.remove(&TE);
+        if Trailers::of(&client.headers) == Trailers::Wanted {
+            head.set_header(&TE, &HeaderValue::from_static("trailers"));
+        }
     }
 }
 
 /// Pingora has left `Upgrade` only to a WebSocket handshake.
-fn set_connection(upstream: &mut impl HeaderSink) {
-    let upgrade = upstream.headers().contains_key(UPGRADE);
-    let connection = if upgrade { "keep-alive, Upgrade" } else { "keep-alive" };
-    upstream.set(CONNECTION, HeaderValue::from_static(connection));
+fn set_connection(head: &mut Edited<'_, RequestHeader>) {
+    const KEEP_ALIVE: Field = Field::new("connection", "Connection");
+    if head.may_have(&UPGRADE) && head.headers().contains_key(UPGRADE) {
+        head.set_header(&CONNECTION, &HeaderValue::from_static("keep-alive, Upgrade"));
+    } else {
+        head.set(&KEEP_ALIVE, b"keep-alive");
+    }
 }
 
 /// The plugins' edits.
-fn apply(outbound: &Outbound, upstream: &mut impl HeaderSink) {
+fn apply(outbound: &Outbound, head: &mut impl Head) {
     for edit in &outbound.headers {
         match edit {
-            HeaderEdit::Set(name, value) => upstream.set(name.clone(), value.clone()),
-            HeaderEdit::Remove(name) => upstream.remove(name.clone()),
+            HeaderEdit::Set(name, value) => head.set_header(name, value),
+            HeaderEdit::Remove(name) => head.remove(name),
         }
     }
     if outbound.expectation == Expectation::Met {
-        upstream.remove(EXPECT);
+        head.remove(&EXPECT);
     }
     if let Some(body) = &outbound.body {
-        upstream.remove(TRANSFER_ENCODING);
-        upstream.set(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        head.remove(&TRANSFER_ENCODING);
+        head.set_header(&CONTENT_LENGTH, &HeaderValue::from(body.len()));
     }
 }

@@ -14,7 +14,6 @@ use pingora_core::server::Server;
 use pingora_core::server::configuration::ServerConf;
 use prometheus::Registry;
 use serde_json::{Value, json};
-use tollgate::config::HeaderNames;
 use tollgate::proxy::TrustedIps;
 use tollgate::proxy::{self, Listeners, Settings};
 use tollgate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
@@ -128,11 +127,6 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with these routes and waits until it accepts.
     pub(crate) fn start(routes: Vec<Route>) -> Self {
-        Self::start_with(HeaderNames::LowerCase, routes)
-    }
-
-    /// Starts one that sends header names so.
-    pub(crate) fn start_with(header_names: HeaderNames, routes: Vec<Route>) -> Self {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::register(&registry, "node", "3.10.0").unwrap());
         let first = routes.iter().find_map(|route| route.service.as_ref());
@@ -148,7 +142,6 @@ impl Gateway {
                 keepalive_timeout: Duration::from_secs(5),
                 read_timeout: Duration::from_secs(2),
                 write_timeout: Duration::from_secs(5),
-                header_names,
             },
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             metrics,

@@ -1,0 +1,246 @@
+//! The head of a message that goes on, edited on its way.
+//!
+//! What we add is not put into Pingora's map of headers but written as lines behind it, which costs
+//! a copy each and neither a hash nor an allocation. For a line to replace what the sender says
+//! under that name, the map must not have the name: nearly always a look at one word tells that it
+//! has not ([`Names`]).
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::http::{HeaderLines, LineName, RequestHeader, ResponseHeader};
+
+/// A header field of ours: its name, and how we spell it.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    pub(crate) name: HeaderName,
+    spelled: LineName,
+    bit: u128,
+}
+
+impl Field {
+    /// `name` is in lower case, and `spelled` is the same name.
+    pub(crate) const fn new(name: &'static str, spelled: &'static str) -> Self {
+        Self { name: HeaderName::from_static(name), spelled: LineName::new(spelled), bit: bit(name.as_bytes()) }
+    }
+}
+
+/// Names that may be there: a bit for each. No bit, no header; a bit may also be another name's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Names(u128);
+
+impl Names {
+    /// Of all headers.
+    fn of(headers: &HeaderMap) -> Self {
+        Self(headers.keys().fold(0, |bits, name| bits | bit_of(name)))
+    }
+
+    fn add(&mut self, bit: u128) {
+        self.0 |= bit;
+    }
+
+    fn may_have(self, bit: u128) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+fn bit_of(name: &HeaderName) -> u128 {
+    bit(name.as_str().as_bytes())
+}
+
+#[expect(clippy::indexing_slicing, reason = "in a constant function; no name is empty")]
+const fn bit(name: &[u8]) -> u128 {
+    let length = name.len();
+    let ends = (name[length / 2] as u32) << 16 | (name[length * 3 / 4] as u32) << 8 | name[length - 1] as u32;
+    // The upper bits of a product depend on all bits of its factors.
+    let mixed = (ends ^ (length as u32) << 24).wrapping_mul(0x9e37_79b1);
+    1 << (mixed >> 25)
+}
+
+/// A head that is edited.
+pub(crate) trait Head {
+    /// What the sender said, as far as it was not edited away.
+    fn headers(&self) -> &HeaderMap;
+    /// Whether the sender says something under this name.
+    fn has(&self, field: &Field) -> bool;
+    /// Replaces all values of a field. A value that no header can have is left out.
+    fn set(&mut self, field: &Field, value: &[u8]);
+    /// The same, for a name that is not known beforehand and a value that was checked.
+    fn set_header(&mut self, name: &HeaderName, value: &HeaderValue);
+    /// Removes all values of a name.
+    fn remove(&mut self, name: &HeaderName);
+}
+
+/// What [`Edited`] needs of Pingora's two kinds of heads.
+pub(crate) trait Lines {
+    fn headers(&self) -> &HeaderMap;
+    fn lines(&mut self) -> &mut HeaderLines;
+    fn insert(&mut self, name: &HeaderName, value: &HeaderValue);
+    fn remove(&mut self, name: &HeaderName);
+}
+
+macro_rules! lines {
+    ($head:ty) => {
+        impl Lines for $head {
+            fn headers(&self) -> &HeaderMap {
+                &self.headers
+            }
+
+            fn lines(&mut self) -> &mut HeaderLines {
+                self.lines_mut()
+            }
+
+            fn insert(&mut self, name: &HeaderName, value: &HeaderValue) {
+                // Fails only for a map of more than 32,768 names, which no checked head has.
+                let _ = self.insert_header(name, value.clone());
+            }
+
+            fn remove(&mut self, name: &HeaderName) {
+                self.remove_header(name);
+            }
+        }
+    };
+}
+
+lines!(RequestHeader);
+lines!(ResponseHeader);
+
+/// A head of Pingora's that is edited.
+pub(crate) struct Edited<'h, H> {
+    head: &'h mut H,
+    /// What the map may have.
+    sent: Names,
+    /// What the lines may have.
+    added: Names,
+}
+
+impl<'h, H: Lines> Edited<'h, H> {
+    /// `room`: for so many bytes of lines.
+    pub(crate) fn new(head: &'h mut H, room: usize) -> Self {
+        let sent = Names::of(head.headers());
+        head.lines().reserve(room);
+        Self { head, sent, added: Names::default() }
+    }
+
+    /// Whether the sender may say something under this name.
+    pub(crate) fn may_have(&self, name: &HeaderName) -> bool {
+        self.sent.may_have(bit_of(name))
+    }
+
+    fn remove_bit(&mut self, name: &HeaderName, bit: u128) {
+        if self.sent.may_have(bit) {
+            self.head.remove(name);
+        }
+        if self.added.may_have(bit) {
+            self.head.lines().remove(name);
+        }
+    }
+}
+
+/// Pingora reads these in the map, to frame the message and to keep the connection.
+fn is_read_by_pingora(name: &HeaderName) -> bool {
+    [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE].contains(name)
+}
+
+impl<H: Lines> Head for Edited<'_, H> {
+    fn headers(&self) -> &HeaderMap {
+        self.head.headers()
+    }
+
+    fn has(&self, field: &Field) -> bool {
+        self.sent.may_have(field.bit) && self.head.headers().contains_key(&field.name)
+    }
+
+    fn set(&mut self, field: &Field, value: &[u8]) {
+        self.remove_bit(&field.name, field.bit);
+        self.added.add(field.bit);
+        let _ = self.head.lines().push(field.spelled, value);
+    }
+
+    fn set_header(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let bit = bit_of(name);
+        if is_read_by_pingora(name) {
+            if self.added.may_have(bit) {
+                self.head.lines().remove(name);
+            }
+            self.head.insert(name, value);
+        } else {
+            self.remove_bit(name, bit);
+            self.added.add(bit);
+            self.head.lines().push_header(name, value);
+        }
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.remove_bit(name, bit_of(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Field = Field::new("x-one", "X-One");
+
+    fn head(pairs: &[(&'static str, &'static str)]) -> RequestHeader {
+        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in pairs {
+            head.append_header(*name, *value).unwrap();
+        }
+        head
+    }
+
+    fn written(head: &RequestHeader) -> String {
+        let mut text = Vec::new();
+        head.header_to_h1_wire(&mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_set_replaces_what_the_sender_said() {
+        let mut request = head(&[("X-One", "theirs"), ("x-one", "again"), ("SOAPAction", "x")]);
+        Edited::new(&mut request, 0).set(&ONE, b"ours");
+        assert_eq!(written(&request), "SOAPAction: x\r\nX-One: ours\r\n");
+        let mut request = head(&[("X-Two", "theirs")]);
+        let two = HeaderName::from_static("x-two");
+        Edited::new(&mut request, 0).set_header(&two, &HeaderValue::from_static("ours"));
+        assert_eq!(written(&request), "x-two: ours\r\n");
+    }
+
+    #[test]
+    fn what_is_set_last_counts() {
+        let mut request = head(&[]);
+        let mut edited = Edited::new(&mut request, 0);
+        edited.set(&ONE, b"first");
+        edited.set_header(&ONE.name, &HeaderValue::from_static("second"));
+        edited.set(&Field::new("x-two", "X-Two"), b"first");
+        edited.remove(&HeaderName::from_static("x-two"));
+        assert_eq!(written(&request), "x-one: second\r\n");
+    }
+
+    #[test]
+    fn what_pingora_reads_stays_in_the_map() {
+        let mut request = head(&[("Host", "a.test")]);
+        Edited::new(&mut request, 0).set_header(&HOST, &HeaderValue::from_static("b.test"));
+        assert_eq!(
+            (&request.headers[HOST], written(&request).as_str()),
+            (&HeaderValue::from_static("b.test"), "Host: b.test\r\n")
+        );
+    }
+
+    #[test]
+    fn a_value_that_no_header_can_have_is_left_out_and_the_name_removed() {
+        let mut request = head(&[("X-One", "theirs")]);
+        Edited::new(&mut request, 0).set(&ONE, b"a\r\nX-Two: b");
+        assert_eq!(written(&request), "");
+    }
+
+    #[test]
+    fn every_name_of_a_map_may_be_there() {
+        let names = ["host", "user-agent", "accept", "x-forwarded-for", "x", "x-one", "connection", "te"];
+        let headers: HeaderMap =
+            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static(""))).collect();
+        let known = Names::of(&headers);
+        assert!(headers.keys().all(|name| known.may_have(bit_of(name))));
+        assert!(!Names::of(&HeaderMap::new()).may_have(bit_of(&HOST)));
+    }
+}
