@@ -4,129 +4,23 @@
 //! Invariant: the series of routes that are gone are removed ([`Metrics::prune`]), so the number
 //! of series follows the configuration and not its history. No token, user or client is a label.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use http::StatusCode;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::route_metrics::{Labels, RouteMetrics};
-
-const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
-const KONG_LATENCY: [f64; 17] =
-    [1.0, 2.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0, 200.0, 500.0, 750.0, 1000.0, 3000.0, 6000.0];
-const UPSTREAM_LATENCY: [f64; 13] =
-    [25.0, 50.0, 80.0, 100.0, 250.0, 400.0, 700.0, 1000.0, 2000.0, 5000.0, 10000.0, 30000.0, 60000.0];
-
-/// The families that are labelled by route.
-#[derive(Debug, Clone)]
-pub(super) struct Families {
-    pub(super) requests: IntCounterVec,
-    pub(super) duration: HistogramVec,
-    pub(super) upstream_duration: HistogramVec,
-    pub(super) kong_requests: IntCounterVec,
-    pub(super) kong_bandwidth: IntCounterVec,
-    pub(super) kong_latency: HistogramVec,
-    pub(super) kong_upstream_latency: HistogramVec,
-    pub(super) kong_request_latency: HistogramVec,
-}
-
-impl Families {
-    fn new() -> Result<Self, prometheus::Error> {
-        let both = ["service", "route"];
-        let kong = ["service", "route", "workspace"];
-        Ok(Self {
-            requests: IntCounterVec::new(
-                Opts::new("tollgate_requests_total", "Requests by service, route and status."),
-                &["service", "route", "code"],
-            )?,
-            duration: histograms(
-                "tollgate_request_duration_seconds",
-                "From the request's head to the end of the answer.",
-                &SECONDS,
-                &both,
-            )?,
-            upstream_duration: histograms(
-                "tollgate_upstream_duration_seconds",
-                "From sending the request upstream to the head of its answer.",
-                &SECONDS,
-                &["service"],
-            )?,
-            kong_requests: IntCounterVec::new(
-                Opts::new("kong_http_requests_total", "Requests by service, route, status and who chose it."),
-                &["service", "route", "code", "source", "workspace", "consumer"],
-            )?,
-            kong_bandwidth: IntCounterVec::new(
-                Opts::new("kong_bandwidth_bytes", "Body bytes by direction."),
-                &["service", "route", "direction", "workspace", "consumer"],
-            )?,
-            kong_latency: histograms("kong_kong_latency_ms", "Time spent in the gateway.", &KONG_LATENCY, &kong)?,
-            kong_upstream_latency: histograms(
-                "kong_upstream_latency_ms",
-                "Time spent waiting for the upstream.",
-                &UPSTREAM_LATENCY,
-                &kong,
-            )?,
-            kong_request_latency: histograms(
-                "kong_request_latency_ms",
-                "Time spent on the whole request.",
-                &UPSTREAM_LATENCY,
-                &kong,
-            )?,
-        })
-    }
-
-    fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(self.requests.clone()))?;
-        registry.register(Box::new(self.duration.clone()))?;
-        registry.register(Box::new(self.upstream_duration.clone()))?;
-        registry.register(Box::new(self.kong_requests.clone()))?;
-        registry.register(Box::new(self.kong_bandwidth.clone()))?;
-        registry.register(Box::new(self.kong_latency.clone()))?;
-        registry.register(Box::new(self.kong_upstream_latency.clone()))?;
-        registry.register(Box::new(self.kong_request_latency.clone()))
-    }
-
-    /// Removing what is not there is harmless: most statuses were never seen.
-    pub(super) fn remove(&self, labels: &Labels, codes: &[u16], sources: &[&str]) {
-        let (service, route) = (labels.service.as_str(), labels.route.as_str());
-        for code in codes {
-            let code = code.to_string();
-            let _ = self.requests.remove_label_values(&[service, route, &code]);
-            for source in sources {
-                let _ = self.kong_requests.remove_label_values(&[service, route, &code, source, "default", ""]);
-            }
-        }
-        let _ = self.duration.remove_label_values(&[service, route]);
-        for direction in ["ingress", "egress"] {
-            let _ = self.kong_bandwidth.remove_label_values(&[service, route, direction, "default", ""]);
-        }
-        for family in [&self.kong_latency, &self.kong_upstream_latency, &self.kong_request_latency] {
-            let _ = family.remove_label_values(&[service, route, "default"]);
-        }
-    }
-}
-
-fn histograms(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
-    HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)
-}
+use super::route_metrics::{Labels, Observation, RouteMetrics, Routes};
 
 /// The data plane's metrics. Made once, shared by everything that counts.
 #[derive(Debug)]
 pub struct Metrics {
-    families: Families,
-    unmatched: [IntCounter; 2],
-    unmatched_duration: Histogram,
+    routes: Routes,
     requests: IntGauge,
     accepted: IntGauge,
     active: IntGauge,
     datastore_reachable: IntGauge,
     access_log_dropped: IntCounter,
-    routes: Mutex<HashMap<Labels, Arc<RouteMetrics>>>,
 }
 
 /// `kong_nginx_connections_total`. Of its states only two are counted; the others follow from them,
@@ -181,8 +75,8 @@ pub struct Traffic {
 impl Metrics {
     /// Makes and registers every family. Fails only when one is registered already.
     pub fn register(registry: &Registry, node_id: &str, version: &str) -> Result<Self, prometheus::Error> {
-        let families = Families::new()?;
-        families.register(registry)?;
+        let routes = Routes::new()?;
+        registry.register(Box::new(routes.clone()))?;
         let requests =
             IntGaugeVec::new(Opts::new("kong_nginx_requests_total", "Requests received."), &["node_id", "subsystem"])?;
         let node = IntGaugeVec::new(Opts::new("kong_node_info", "This node."), &["node_id", "version"])?;
@@ -200,48 +94,23 @@ impl Metrics {
         let connections = ConnectionStates::new(node_id, requests.clone())?;
         let (accepted, active) = (connections.state("accepted"), connections.state("active"));
         registry.register(Box::new(connections))?;
-        Ok(Self {
-            unmatched: ["404", "400"].map(|code| families.requests.with_label_values(&["", "", code])),
-            unmatched_duration: families.duration.with_label_values(&["", ""]),
-            requests,
-            accepted,
-            active,
-            families,
-            datastore_reachable,
-            access_log_dropped,
-            routes: Mutex::default(),
-        })
+        Ok(Self { requests, accepted, active, routes, datastore_reachable, access_log_dropped })
     }
 
-    /// The handles of a route; the same ones for the same labels, whatever the snapshot.
+    /// The metrics of a route; the same ones for the same labels, whatever the snapshot.
     pub fn route(&self, labels: Labels) -> Arc<RouteMetrics> {
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = |labels: &Labels| Arc::new(RouteMetrics::new(labels.clone(), self.families.clone()));
-        Arc::clone(routes.entry(labels).or_insert_with_key(made))
+        self.routes.route(labels)
     }
 
     /// Removes the series of routes that no snapshot and no request holds any more. To be called
     /// after a snapshot was replaced.
     pub fn prune(&self) {
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        routes.retain(|_, metrics| {
-            let used = Arc::strong_count(metrics) > 1;
-            if !used {
-                metrics.forget();
-            }
-            used
-        });
+        self.routes.prune();
     }
 
     /// Counts a request that matched no route.
-    pub(crate) fn observe_unmatched(&self, status: StatusCode, total: std::time::Duration) {
-        let [not_found, bad_request] = &self.unmatched;
-        match status {
-            StatusCode::NOT_FOUND => not_found.inc(),
-            StatusCode::BAD_REQUEST => bad_request.inc(),
-            other => self.families.requests.with_label_values(&["", "", other.as_str()]).inc(),
-        }
-        self.unmatched_duration.observe(total.as_secs_f64());
+    pub(crate) fn observe_unmatched(&self, seen: &Observation) {
+        self.routes.unmatched().observe(seen);
     }
 
     /// The connection and request counters, for `/status` and for draining.
@@ -281,6 +150,7 @@ impl Metrics {
 mod tests {
     use std::time::Duration;
 
+    use http::StatusCode;
     use prometheus::TextEncoder;
 
     use super::*;
@@ -343,6 +213,55 @@ mod tests {
                 format!(r#"kong_nginx_connections_total{{node_id="node",state="{state}",subsystem="http"}} {count}"#);
             assert!(text.contains(&line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_request_without_a_route_is_counted_under_our_names_alone() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
+        let seen = Observation { status: StatusCode::NOT_FOUND, source: Source::Gateway, ..observation() };
+        metrics.observe_unmatched(&seen);
+        let text = text(&registry);
+        assert!(text.contains(r#"tollgate_requests_total{code="404",route="",service=""} 1"#), "{text}");
+        assert!(!text.contains("kong_http_requests_total{"), "{text}");
+    }
+
+    #[test]
+    fn histograms_are_told_in_the_units_and_bounds_of_each_family() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
+        metrics.route(labels("r")).observe(&observation());
+        let text = text(&registry);
+        for line in [
+            r#"tollgate_request_duration_seconds_bucket{route="r",service="api",le="0.025"} 0"#,
+            r#"tollgate_request_duration_seconds_bucket{route="r",service="api",le="0.05"} 1"#,
+            r#"tollgate_request_duration_seconds_sum{route="r",service="api"} 0.03"#,
+            r#"tollgate_upstream_duration_seconds_bucket{service="api",le="0.025"} 1"#,
+            r#"kong_upstream_latency_ms_bucket{route="r",service="api",workspace="default",le="25"} 1"#,
+            r#"kong_request_latency_ms_bucket{route="r",service="api",workspace="default",le="25"} 0"#,
+            r#"kong_request_latency_ms_bucket{route="r",service="api",workspace="default",le="+Inf"} 1"#,
+            r#"kong_kong_latency_ms_bucket{route="r",service="api",workspace="default",le="7"} 0"#,
+            r#"kong_kong_latency_ms_bucket{route="r",service="api",workspace="default",le="10"} 1"#,
+            r#"kong_kong_latency_ms_sum{route="r",service="api",workspace="default"} 10"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_times_of_a_service_do_not_fall_when_one_of_its_routes_goes() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
+        let kept = metrics.route(labels("kept"));
+        kept.observe(&observation());
+        metrics.route(labels("gone")).observe(&observation());
+        let line = r#"tollgate_upstream_duration_seconds_count{service="api"} 2"#;
+        assert!(text(&registry).contains(line));
+        metrics.prune();
+        assert!(text(&registry).contains(line), "{}", text(&registry));
+        drop(kept);
+        metrics.prune();
+        assert!(!text(&registry).contains("tollgate_upstream_duration_seconds"));
     }
 
     #[test]

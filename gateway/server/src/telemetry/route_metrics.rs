@@ -1,24 +1,27 @@
-//! The metric handles of one route: a request finds them without looking up a label.
+//! The metrics of routes: counted in one [`Tally`] a route, told under Tollgate's names and under
+//! the `kong_*` names of contract gateway.md §11.
 //!
-//! Handles are made at a route's first request, not for 10,000 routes nobody calls, and are kept
-//! from one snapshot to the next.
+//! Invariant: no label is looked up and no string made for a request. Tallies are made at a route's
+//! first request, not for 10,000 routes nobody calls, and are kept from one snapshot to the next.
 
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus::{Histogram, IntCounter};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::metrics::Families;
+use super::tally::{Distribution, Tally};
 
-/// Statuses with a handle of their own; others are rare enough to be looked up.
-const COMMON: [u16; 28] = [
-    200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 426, 429,
-    500, 501, 502, 503, 504,
-];
+const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const KONG_LATENCY: [f64; 17] =
+    [1.0, 2.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0, 200.0, 500.0, 750.0, 1000.0, 3000.0, 6000.0];
+const UPSTREAM_LATENCY: [f64; 13] =
+    [25.0, 50.0, 80.0, 100.0, 250.0, 400.0, 700.0, 1000.0, 2000.0, 5000.0, 10000.0, 30000.0, 60000.0];
 
 /// Who chose the status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The upstream.
     Service,
@@ -61,108 +64,286 @@ pub struct Labels {
     pub route: String,
 }
 
-#[derive(Debug)]
-struct StatusHandles {
-    requests: IntCounter,
-    kong_requests: IntCounter,
-}
-
-#[derive(Debug)]
-struct Handles {
-    statuses: [[OnceLock<StatusHandles>; COMMON.len()]; 2],
-    duration: Histogram,
-    upstream_duration: Histogram,
-    ingress: IntCounter,
-    egress: IntCounter,
-    kong_latency: Histogram,
-    kong_upstream_latency: Histogram,
-    kong_request_latency: Histogram,
-}
-
-/// The handles of one route.
+/// What is counted of one route.
 #[derive(Debug)]
 pub struct RouteMetrics {
-    pub(super) labels: Labels,
-    families: Families,
-    handles: OnceLock<Box<Handles>>,
+    labels: Labels,
+    tally: OnceLock<Box<Tally>>,
 }
 
 impl RouteMetrics {
-    pub(super) fn new(labels: Labels, families: Families) -> Self {
-        Self { labels, families, handles: OnceLock::new() }
+    fn new(labels: Labels) -> Self {
+        Self { labels, tally: OnceLock::new() }
     }
 
-    /// Counts a finished request of a route.
+    /// Counts a finished request.
     pub fn observe(&self, seen: &Observation) {
-        let handles = self.handles();
-        let status = self.status_handles(handles, seen);
-        status.0.inc();
-        status.1.inc();
-        handles.ingress.inc_by(seen.bytes_in);
-        handles.egress.inc_by(seen.bytes_out);
-        handles.duration.observe(seen.total.as_secs_f64());
-        handles.kong_request_latency.observe(millis(seen.total));
-        let own = seen.total.saturating_sub(seen.upstream.unwrap_or_default());
-        handles.kong_latency.observe(millis(own));
-        if let Some(upstream) = seen.upstream {
-            handles.upstream_duration.observe(upstream.as_secs_f64());
-            handles.kong_upstream_latency.observe(millis(upstream));
-        }
+        self.tally.get_or_init(|| Box::new(Tally::new())).add(seen);
     }
+}
 
-    /// Removes the series of a route that is gone.
-    pub(super) fn forget(&self) {
-        if self.handles.get().is_some() {
-            self.families.remove(&self.labels, &COMMON, &[Source::Service.label(), Source::Gateway.label()]);
-        }
-    }
+#[derive(Debug, Default)]
+struct State {
+    routes: HashMap<Labels, Arc<RouteMetrics>>,
+    /// What routes that are gone have waited for services that are still there.
+    gone: HashMap<String, Distribution>,
+}
 
-    fn handles(&self) -> &Handles {
-        self.handles.get_or_init(|| {
-            let both = [self.labels.service.as_str(), self.labels.route.as_str()];
-            let [service, route] = both;
-            let kong = [service, route, "default"];
-            let families = &self.families;
-            Box::new(Handles {
-                statuses: std::array::from_fn(|_| std::array::from_fn(|_| OnceLock::new())),
-                duration: families.duration.with_label_values(&both),
-                upstream_duration: families.upstream_duration.with_label_values(&[service]),
-                ingress: families.kong_bandwidth.with_label_values(&[service, route, "ingress", "default", ""]),
-                egress: families.kong_bandwidth.with_label_values(&[service, route, "egress", "default", ""]),
-                kong_latency: families.kong_latency.with_label_values(&kong),
-                kong_upstream_latency: families.kong_upstream_latency.with_label_values(&kong),
-                kong_request_latency: families.kong_request_latency.with_label_values(&kong),
-            })
+/// The metrics of all routes.
+#[derive(Debug, Clone)]
+pub(super) struct Routes {
+    state: Arc<Mutex<State>>,
+    unmatched: Arc<RouteMetrics>,
+    descriptions: Arc<Vec<Desc>>,
+}
+
+impl Routes {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        let described = Family::ALL.iter().map(|family| {
+            let labels = family.labels().iter().map(|label| (*label).to_owned()).collect();
+            Desc::new(family.name().to_owned(), family.help().to_owned(), labels, HashMap::new())
+        });
+        let nothing = Labels { service: String::new(), route: String::new() };
+        Ok(Self {
+            state: Arc::default(),
+            unmatched: Arc::new(RouteMetrics::new(nothing)),
+            descriptions: Arc::new(described.collect::<Result<_, _>>()?),
         })
     }
 
-    fn status_handles(&self, handles: &Handles, seen: &Observation) -> (IntCounter, IntCounter) {
-        let slot = COMMON.binary_search(&seen.status.as_u16()).ok().and_then(|index| {
-            let [service, gateway] = &handles.statuses;
-            match seen.source {
-                Source::Service => service.get(index),
-                Source::Gateway => gateway.get(index),
-            }
-        });
-        let Some(slot) = slot else {
-            let made = self.make_status_handles(seen);
-            return (made.requests, made.kong_requests);
-        };
-        let kept = slot.get_or_init(|| self.make_status_handles(seen));
-        (kept.requests.clone(), kept.kong_requests.clone())
+    /// Those of a route; the same ones for the same labels, whatever the snapshot.
+    pub(super) fn route(&self, labels: Labels) -> Arc<RouteMetrics> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = |labels: &Labels| Arc::new(RouteMetrics::new(labels.clone()));
+        Arc::clone(state.routes.entry(labels).or_insert_with_key(made))
     }
 
-    fn make_status_handles(&self, seen: &Observation) -> StatusHandles {
-        let Labels { service, route } = &self.labels;
-        let (service, route, code) = (service.as_str(), route.as_str(), seen.status.as_str());
-        let kong = [service, route, code, seen.source.label(), "default", ""];
-        StatusHandles {
-            requests: self.families.requests.with_label_values(&[service, route, code]),
-            kong_requests: self.families.kong_requests.with_label_values(&kong),
+    /// Those of requests that matched no route.
+    pub(super) fn unmatched(&self) -> &RouteMetrics {
+        &self.unmatched
+    }
+
+    /// Forgets routes that no snapshot and no request holds any more.
+    pub(super) fn prune(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { routes, gone } = &mut *state;
+        routes.retain(|_, route| {
+            let used = Arc::strong_count(route) > 1;
+            if let Some(tally) = route.tally.get().filter(|_| !used) {
+                merge(gone, &route.labels.service, tally.upstream());
+            }
+            used
+        });
+        // A counter of a service must not fall while the service is there.
+        gone.retain(|service, _| routes.keys().any(|labels| labels.service == *service));
+    }
+}
+
+fn merge(into: &mut HashMap<String, Distribution>, service: &str, upstream: Distribution) {
+    match into.get_mut(service) {
+        Some(known) => known.merge(&upstream),
+        None => {
+            into.insert(service.to_owned(), upstream);
         }
     }
 }
 
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+/// The families that are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Family {
+    Requests,
+    Duration,
+    UpstreamDuration,
+    KongRequests,
+    KongBandwidth,
+    KongLatency,
+    KongUpstreamLatency,
+    KongRequestLatency,
+}
+
+impl Family {
+    const ALL: [Self; 8] = [
+        Self::Requests,
+        Self::Duration,
+        Self::UpstreamDuration,
+        Self::KongRequests,
+        Self::KongBandwidth,
+        Self::KongLatency,
+        Self::KongUpstreamLatency,
+        Self::KongRequestLatency,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "tollgate_requests_total",
+            Self::Duration => "tollgate_request_duration_seconds",
+            Self::UpstreamDuration => "tollgate_upstream_duration_seconds",
+            Self::KongRequests => "kong_http_requests_total",
+            Self::KongBandwidth => "kong_bandwidth_bytes",
+            Self::KongLatency => "kong_kong_latency_ms",
+            Self::KongUpstreamLatency => "kong_upstream_latency_ms",
+            Self::KongRequestLatency => "kong_request_latency_ms",
+        }
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Self::Requests => "Requests by service, route and status.",
+            Self::Duration => "From the request's head to the end of the answer.",
+            Self::UpstreamDuration => "From sending the request upstream to the head of its answer.",
+            Self::KongRequests => "Requests by service, route, status and who chose it.",
+            Self::KongBandwidth => "Body bytes by direction.",
+            Self::KongLatency => "Time spent in the gateway.",
+            Self::KongUpstreamLatency => "Time spent waiting for the upstream.",
+            Self::KongRequestLatency => "Time spent on the whole request.",
+        }
+    }
+
+    /// In alphabetical order, as they are told.
+    fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Requests => &["code", "route", "service"],
+            Self::Duration => &["route", "service"],
+            Self::UpstreamDuration => &["service"],
+            Self::KongRequests => &["code", "consumer", "route", "service", "source", "workspace"],
+            Self::KongBandwidth => &["consumer", "direction", "route", "service", "workspace"],
+            Self::KongLatency | Self::KongUpstreamLatency | Self::KongRequestLatency => {
+                &["route", "service", "workspace"]
+            }
+        }
+    }
+
+    fn kind(self) -> MetricType {
+        match self {
+            Self::Requests | Self::KongRequests | Self::KongBandwidth => MetricType::COUNTER,
+            _ => MetricType::HISTOGRAM,
+        }
+    }
+
+    /// Upper bounds of a histogram, and how many of its unit are a second.
+    fn bounds(self) -> (&'static [f64], f64) {
+        match self {
+            Self::KongLatency => (&KONG_LATENCY, 1e3),
+            Self::KongUpstreamLatency | Self::KongRequestLatency => (&UPSTREAM_LATENCY, 1e3),
+            _ => (&SECONDS, 1.0),
+        }
+    }
+
+    /// A sample; the values of the labels in the order of [`Self::labels`].
+    fn metric(self, values: &[&str]) -> Metric {
+        let pair = |(name, value): (&&str, &&str)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        };
+        Metric::from_label(self.labels().iter().zip(values).map(pair).collect())
+    }
+
+    fn counter(self, values: &[&str], count: u64) -> Metric {
+        let mut metric = self.metric(values);
+        let mut counter = Counter::default();
+        counter.set_value(count as f64);
+        metric.set_counter(counter);
+        metric
+    }
+
+    fn histogram(self, values: &[&str], times: &Distribution) -> Metric {
+        let (bounds, unit) = self.bounds();
+        let bucket = |bound: &f64| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(times.up_to(Duration::from_secs_f64(bound / unit)));
+            bucket
+        };
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(bounds.iter().map(bucket).collect());
+        histogram.set_sample_count(times.count());
+        histogram.set_sample_sum(times.sum.as_secs_f64() * unit);
+        let mut metric = self.metric(values);
+        metric.set_histogram(histogram);
+        metric
+    }
+}
+
+impl Collector for Routes {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let (routes, mut services) = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            (state.routes.values().cloned().collect::<Vec<_>>(), state.gone.clone())
+        };
+        let mut told = Told::default();
+        for route in &routes {
+            if let Some(tally) = route.tally.get() {
+                told.route(&route.labels, tally);
+                merge(&mut services, &route.labels.service, tally.upstream());
+            }
+        }
+        if let Some(tally) = self.unmatched.tally.get() {
+            told.requests(&self.unmatched.labels, tally);
+        }
+        for (service, upstream) in services.iter().filter(|(_, upstream)| upstream.count() > 0) {
+            told.add(Family::UpstreamDuration, Family::UpstreamDuration.histogram(&[service], upstream));
+        }
+        told.families()
+    }
+}
+
+/// Samples by family.
+#[derive(Default)]
+struct Told(BTreeMap<Family, Vec<Metric>>);
+
+impl Told {
+    fn add(&mut self, family: Family, metric: Metric) {
+        self.0.entry(family).or_default().push(metric);
+    }
+
+    fn route(&mut self, labels: &Labels, tally: &Tally) {
+        let (service, route) = (labels.service.as_str(), labels.route.as_str());
+        self.requests(labels, tally);
+        for ((status, source), count) in tally.statuses() {
+            let code = status.to_string();
+            let values = [&code, "", route, service, source.label(), "default"];
+            self.add(Family::KongRequests, Family::KongRequests.counter(&values, count));
+        }
+        for (direction, bytes) in ["ingress", "egress"].into_iter().zip(tally.bytes()) {
+            let values = ["", direction, route, service, "default"];
+            self.add(Family::KongBandwidth, Family::KongBandwidth.counter(&values, bytes));
+        }
+        for (family, times) in [
+            (Family::KongLatency, tally.own()),
+            (Family::KongUpstreamLatency, tally.upstream()),
+            (Family::KongRequestLatency, tally.total()),
+        ] {
+            self.add(family, family.histogram(&[route, service, "default"], &times));
+        }
+    }
+
+    fn requests(&mut self, labels: &Labels, tally: &Tally) {
+        let (service, route) = (labels.service.as_str(), labels.route.as_str());
+        let mut statuses = BTreeMap::<u16, u64>::new();
+        for ((status, _), count) in tally.statuses() {
+            *statuses.entry(status).or_default() += count;
+        }
+        for (status, count) in statuses {
+            self.add(Family::Requests, Family::Requests.counter(&[&status.to_string(), route, service], count));
+        }
+        self.add(Family::Duration, Family::Duration.histogram(&[route, service], &tally.total()));
+    }
+
+    fn families(self) -> Vec<MetricFamily> {
+        let told = self.0.into_iter().map(|(family, metrics)| {
+            let mut told = MetricFamily::default();
+            told.set_name(family.name().to_owned());
+            told.set_help(family.help().to_owned());
+            told.set_field_type(family.kind());
+            told.set_metric(metrics);
+            told
+        });
+        told.collect()
+    }
 }
