@@ -28,6 +28,7 @@ pub mod grant;
 pub mod guard;
 pub mod listener;
 pub mod metrics;
+mod near;
 pub mod pkce;
 pub mod plugin;
 pub mod presented;

@@ -571,6 +571,65 @@ async fn changes_of_credential_and_consumer_are_seen_at_once() {
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
 }
 
+/// The way through all levels: looked up, found in the shared cache, found by the thread itself.
+async fn warm(call: &Call, guard: &Guard) {
+    for _ in 0..5 {
+        assert!(call.at(guard).await.passed());
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_seen_at_once_where_the_thread_has_just_seen_the_token() {
+    let world = World::new();
+    let token = world.token(|row| row.expires_in = 10);
+    let (guard, call, digest) = (world.guard(|_| {}), world.bearer(&token), Digest::of(&token));
+
+    warm(&call, &guard).await;
+    world.tokens.rows.lock().unwrap().get_mut(&digest).unwrap().scope = Some("email".to_owned());
+    world.post.cache.forget(&digest);
+    assert_eq!(call.at(&guard).await.upstream("x-authenticated-scope"), Some(Some("email")));
+
+    warm(&call, &guard).await;
+    world.consumers.put(world.consumer, json!({"username": "robert"}));
+    world.post.directory.consumer_changed(world.consumer);
+    assert_eq!(call.at(&guard).await.upstream("x-consumer-username"), Some(Some("robert")));
+
+    warm(&call, &guard).await;
+    world.credentials.put(world.credential, json!({"client_id": "renamed", "consumer": {"id": world.consumer}}));
+    world.post.directory.credential_changed(world.credential);
+    assert_eq!(call.at(&guard).await.upstream("x-credential-identifier"), Some(Some("renamed")));
+
+    warm(&call, &guard).await;
+    let mut elsewhere = call.clone();
+    elsewhere.target.service_id = Some(Uuid::from_u128(99));
+    assert_eq!(elsewhere.at(&guard).await.reason(), "token_of_other_service");
+
+    warm(&call, &guard).await;
+    world.feed.0.store(false, Ordering::SeqCst);
+    assert!(!call.at(&guard).await.ready, "without the change feed, nothing that is cached counts");
+    world.feed.0.store(true, Ordering::SeqCst);
+
+    warm(&call, &guard).await;
+    world.clock.advance(11);
+    assert_eq!(call.at(&guard).await.reason(), "token_expired");
+    world.clock.advance(-11);
+
+    warm(&call, &guard).await;
+    world.tokens.rows.lock().unwrap().clear();
+    world.post.cache.forget(&digest);
+    assert_eq!(call.at(&guard).await.reason(), "token_unknown");
+}
+
+#[tokio::test]
+async fn everything_is_forgotten_where_the_thread_has_just_seen_the_token() {
+    let world = World::new();
+    let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
+    warm(&call, &guard).await;
+    world.tokens.rows.lock().unwrap().clear();
+    world.post.cache.forget_all();
+    assert_eq!(call.at(&guard).await.reason(), "token_unknown");
+}
+
 #[tokio::test]
 async fn tokens_of_a_deleted_service_are_looked_up_again() {
     let world = World::new();

@@ -1,0 +1,143 @@
+//! The tokens that a thread has just seen, in front of the cache that all threads share.
+//!
+//! Invariant: what is here is as exact as the shared cache. An entry counts only while the
+//! generation of its token is the one that was read before the shared cache was, so a change that
+//! was answered is seen by the next look-up of every thread. Nothing has to be removed for that.
+//!
+//! Bounded: [`PLACES`] entries a thread, each place with the last token that fell to it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::cache::Facts;
+use crate::token::Digest;
+
+/// A power of two. Places are 64 bytes, so that a thread's are 64 KiB and stay in its caches.
+const PLACES: usize = 1024;
+
+/// Every so many hits, the shared cache is asked all the same: it keeps what is asked for.
+const HITS_BETWEEN: u32 = 32;
+
+struct Entry {
+    digest: Digest,
+    /// Which cache it is from.
+    cache: CacheId,
+    /// Of the token, read before the shared cache was.
+    generation: u64,
+    facts: Arc<Facts>,
+}
+
+struct Near {
+    /// Made when the first token comes.
+    places: Vec<Option<Entry>>,
+    hits: u32,
+}
+
+thread_local! {
+    static NEAR: RefCell<Near> = const { RefCell::new(Near { places: Vec::new(), hits: 0 }) };
+}
+
+/// Tells caches of one process apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CacheId(u64);
+
+impl CacheId {
+    /// Another one each time.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+fn place(digest: &Digest) -> usize {
+    // Other bits than those that pick stripes of generations.
+    usize::try_from(digest.head() >> 32).unwrap_or_default() % PLACES
+}
+
+/// Calls `then` with the facts of a token that this thread has just seen and whose generation is
+/// still `generation`. `then` must not look for a token itself.
+pub(crate) fn find<T>(cache: CacheId, digest: &Digest, generation: u64, then: impl FnOnce(&Facts) -> T) -> Option<T> {
+    NEAR.with_borrow_mut(|near| {
+        let entry = near.places.get(place(digest))?.as_ref()?;
+        if entry.digest != *digest || entry.cache != cache || entry.generation != generation {
+            return None;
+        }
+        near.hits = near.hits.wrapping_add(1);
+        if near.hits.is_multiple_of(HITS_BETWEEN) {
+            return None;
+        }
+        Some(then(&entry.facts))
+    })
+}
+
+/// Keeps what the shared cache said of a token; `generation` was read before that.
+pub(crate) fn keep(cache: CacheId, digest: Digest, generation: u64, facts: &Arc<Facts>) {
+    NEAR.with_borrow_mut(|near| {
+        if near.places.is_empty() {
+            near.places = (0..PLACES).map(|_| None).collect();
+        }
+        if let Some(entry) = near.places.get_mut(place(&digest)) {
+            *entry = Some(Entry { digest, cache, generation, facts: Arc::clone(facts) });
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::sample::holder;
+
+    fn facts(valid_until: i64) -> Arc<Facts> {
+        let holder = holder("client", "bob");
+        Arc::new(Facts { holder, service: None, valid_until, scope: None, userid_bytes: None })
+    }
+
+    fn found(cache: CacheId, digest: &Digest, generation: u64) -> Option<i64> {
+        find(cache, digest, generation, |facts| facts.valid_until)
+    }
+
+    #[test]
+    fn what_was_kept_is_found_while_its_generation_lasts() {
+        let (cache, digest) = (CacheId::new(), Digest::of("a"));
+        assert_eq!(found(cache, &digest, 7), None);
+        keep(cache, digest, 7, &facts(1));
+        assert_eq!(found(cache, &digest, 7), Some(1));
+        assert_eq!(found(cache, &digest, 8), None);
+        assert_eq!(found(CacheId::new(), &digest, 7), None);
+        assert_eq!(found(cache, &Digest::of("b"), 7), None);
+    }
+
+    #[test]
+    fn a_place_has_the_token_that_came_last() {
+        let cache = CacheId::new();
+        // Of so many tokens, some fall to the same place.
+        let digests: Vec<_> = (0..4 * PLACES as i64).map(|number| (Digest::of(&number.to_string()), number)).collect();
+        for (digest, number) in &digests {
+            keep(cache, *digest, 0, &facts(*number));
+        }
+        let mut kept = 0;
+        for (digest, number) in &digests {
+            if let Some(seen) = found(cache, digest, 0) {
+                assert_eq!(seen, *number);
+                kept += 1;
+            }
+        }
+        assert!(kept <= PLACES && kept > PLACES / 2, "{kept}");
+    }
+
+    #[test]
+    fn the_shared_cache_is_asked_now_and_then() {
+        let (cache, digest) = (CacheId::new(), Digest::of("a"));
+        keep(cache, digest, 0, &facts(1));
+        let asked = (0..10 * HITS_BETWEEN).filter(|_| found(cache, &digest, 0).is_none()).count();
+        assert_eq!(asked, 10);
+    }
+
+    #[test]
+    fn another_thread_has_not_seen_it() {
+        let (cache, digest) = (CacheId::new(), Digest::of("a"));
+        keep(cache, digest, 0, &facts(1));
+        assert_eq!(std::thread::spawn(move || found(cache, &digest, 0)).join().unwrap(), None);
+    }
+}
