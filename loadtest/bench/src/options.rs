@@ -36,9 +36,12 @@ pub struct Options {
     /// The gateway, a release build.
     #[arg(long, value_name = "PATH", default_value = "target/release/tollgate")]
     pub tollgate: PathBuf,
-    /// The smallest proxy, a release build.
-    #[arg(long, value_name = "PATH", default_value = "target/release/smallest-pingora")]
+    /// The smallest proxy with Pingora as it was released, a release build.
+    #[arg(long, value_name = "PATH", default_value = "target/smallest/release/smallest-pingora")]
     pub smallest: PathBuf,
+    /// The same with our changes to Pingora.
+    #[arg(long, value_name = "PATH", default_value = "target/release/smallest-changed")]
+    pub smallest_changed: PathBuf,
     /// Another gateway's Admin API.
     #[arg(long, value_name = "URL", requires = "proxy", requires = "pid")]
     pub admin: Option<String>,

@@ -12,8 +12,10 @@ pub enum Subject {
     NginxTokenCache,
     /// HAProxy.
     Haproxy,
-    /// The smallest proxy that Pingora makes.
+    /// The smallest proxy that Pingora makes, as released.
     Smallest,
+    /// The same with our changes to Pingora.
+    SmallestChanged,
     /// Tollgate on SQLite: routes with and without the plugin, all tokens cached.
     Tollgate,
     /// The same settings with the access log.
@@ -112,6 +114,15 @@ pub const ROWS: &[Row] = &[
     row(FLOOR, Subject::Nginx, Ask::Plain, Wire::Plain, "nginx, proxy_pass with keep-alive"),
     row("haproxy", Subject::Haproxy, Ask::Plain, Wire::Plain, "HAProxy"),
     row("smallest", Subject::Smallest, Ask::Plain, Wire::Plain, "the smallest pingora-proxy"),
+    row(
+        "smallest-changed",
+        Subject::SmallestChanged,
+        Ask::Plain,
+        Wire::Plain,
+        "the smallest pingora-proxy, with Pingora as Tollgate has it",
+    )
+    .beside("smallest")
+    .not_quick(),
     row("plain", Subject::Tollgate, Ask::Plain, Wire::Plain, "Tollgate, no plugin").beside("smallest"),
     row("oauth2", Subject::Tollgate, Ask::OneToken, Wire::Plain, "Tollgate, oauth2, one warm token").beside("plain"),
     row("oauth2-zipf", Subject::Tollgate, Ask::Zipf, Wire::Plain, "Tollgate, oauth2, cached tokens by Zipf's law")

@@ -2,6 +2,8 @@
 //!
 //!     smallest-pingora LISTEN UPSTREAM
 //!
+//! Built twice: here with Pingora as it was released, and by the bench with our changes to it.
+//!
 //! Both are addresses such as `127.0.0.1:8000`. One thread, the allocator and the runtime that
 //! Tollgate has, one upstream that is known beforehand, no module, no filter, no log.
 

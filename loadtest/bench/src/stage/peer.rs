@@ -1,5 +1,7 @@
 //! The peers.
 
+use std::path::Path;
+
 use super::{Ready, Stage};
 use crate::error::{Error, Result};
 use crate::load::{Identity, Requests, Tokens};
@@ -17,8 +19,8 @@ impl Stage<'_> {
         Ok(plain(haproxy(self.path(), self.upstream.address).await?))
     }
 
-    pub(super) async fn smallest(&self) -> Result<Ready> {
-        Ok(plain(smallest(self.path(), &self.options.smallest, self.upstream.address).await?))
+    pub(super) async fn smallest(&self, program: &Path) -> Result<Ready> {
+        Ok(plain(smallest(self.path(), program, self.upstream.address).await?))
     }
 
     pub(super) async fn nginx_token_cache(&self) -> Result<Ready> {
