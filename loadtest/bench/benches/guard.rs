@@ -32,7 +32,7 @@ use uuid::Uuid;
 mod made_up;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The change feed of a node that misses nothing.
 struct UpToDate;

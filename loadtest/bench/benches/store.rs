@@ -17,7 +17,7 @@ use tollgate_bench::postgres::Cluster;
 use tollgate_bench::store::{Rate, TokenTable, issue, look_up, pgbench};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

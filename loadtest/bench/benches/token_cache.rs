@@ -33,7 +33,7 @@ use tollgate_oauth2::token::Digest;
 mod made_up;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const TOKENS: usize = 1_000_000;
 
