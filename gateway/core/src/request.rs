@@ -35,6 +35,43 @@ pub enum HeaderEdit {
     Set(HeaderName, HeaderValue),
     /// Remove.
     Remove(HeaderName),
+    /// Set and remove several, as was rendered beforehand.
+    Apply(Arc<HeaderBlock>),
+}
+
+/// Several headers rendered once, for many requests: lines as they go over the wire.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HeaderBlock {
+    names: Box<[HeaderName]>,
+    lines: Box<[u8]>,
+}
+
+impl HeaderBlock {
+    /// Of headers that are set, and of names (without a value) that are removed. The names as they
+    /// are to be spelled, which must be names of headers: others are left out.
+    pub fn new<'v>(headers: impl IntoIterator<Item = (&'static str, Option<&'v HeaderValue>)>) -> Self {
+        let (mut names, mut lines) = (Vec::new(), Vec::new());
+        for (spelled, value) in headers {
+            let Ok(name) = HeaderName::from_bytes(spelled.as_bytes()) else { continue };
+            names.push(name);
+            if let Some(value) = value {
+                for part in [spelled.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                    lines.extend_from_slice(part);
+                }
+            }
+        }
+        Self { names: names.into(), lines: lines.into() }
+    }
+
+    /// Every name that is set or removed.
+    pub fn names(&self) -> &[HeaderName] {
+        &self.names
+    }
+
+    /// The headers that are set, each with its line's end.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
 }
 
 /// What plugins changed in the request that goes upstream.
@@ -52,6 +89,11 @@ impl Edits {
     /// Sets a header of the upstream request.
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.headers.push(HeaderEdit::Set(name, value));
+    }
+
+    /// Sets and removes several headers of the upstream request.
+    pub fn apply(&mut self, block: &Arc<HeaderBlock>) {
+        self.headers.push(HeaderEdit::Apply(Arc::clone(block)));
     }
 
     /// Removes a header of the upstream request.
@@ -114,5 +156,18 @@ impl Request<'_> {
     pub fn is_grpc(&self) -> bool {
         let content_type = self.headers.get(http::header::CONTENT_TYPE);
         self.http2 && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_has_the_lines_of_what_is_set_and_the_names_of_all() {
+        let bob = HeaderValue::from_static("bob");
+        let block = HeaderBlock::new([("X-Consumer-Username", Some(&bob)), ("X-Other", None), ("no name", Some(&bob))]);
+        assert_eq!(block.lines(), b"X-Consumer-Username: bob\r\n");
+        assert_eq!(block.names(), ["x-consumer-username", "x-other"].map(HeaderName::from_static));
     }
 }

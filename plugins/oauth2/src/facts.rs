@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use http::HeaderValue;
 use tollgate_core::collection::{Collection, Document, Key};
 use tollgate_core::error::StoreError;
-use tollgate_core::request::Consumer;
+use tollgate_core::request::{Consumer, HeaderBlock};
 use uuid::Uuid;
 
 use crate::flight::{Flights, Landed};
@@ -32,12 +32,8 @@ pub trait Ends {
 pub struct ConsumerFacts {
     /// The consumer.
     pub consumer: Arc<Consumer>,
-    /// `X-Consumer-ID`.
-    pub id: HeaderValue,
-    /// `X-Consumer-Username`.
-    pub username: Option<HeaderValue>,
-    /// `X-Consumer-Custom-ID`.
-    pub custom_id: Option<HeaderValue>,
+    /// What the upstream hears when requests fall through to this consumer.
+    pub anonymous_headers: Arc<HeaderBlock>,
     ended: AtomicBool,
 }
 
@@ -46,10 +42,10 @@ pub struct ConsumerFacts {
 pub struct Holder {
     /// The credential.
     pub credential_id: Uuid,
-    /// `X-Credential-Identifier`.
-    pub client_id: HeaderValue,
     /// Whose credential it is.
     pub consumer: Arc<ConsumerFacts>,
+    /// What the upstream hears of both.
+    pub headers: Arc<HeaderBlock>,
     ended: AtomicBool,
 }
 
@@ -87,16 +83,35 @@ impl ConsumerFacts {
 
     fn new(consumer: Consumer) -> Self {
         Self {
-            id: render(&consumer.id.to_string()).unwrap_or_else(|| HeaderValue::from_static("")),
-            username: consumer.username.as_deref().and_then(render),
-            custom_id: consumer.custom_id.as_deref().and_then(render),
+            anonymous_headers: Arc::new(headers(&consumer, None)),
             consumer: Arc::new(consumer),
             ended: AtomicBool::new(false),
         }
     }
 }
 
+/// The headers that tell of a consumer, and of the credential by which it is known or else that it
+/// is anonymous (contract oauth2.md §4.3).
+fn headers(consumer: &Consumer, client_id: Option<&HeaderValue>) -> HeaderBlock {
+    let id = render(&consumer.id.to_string());
+    let username = consumer.username.as_deref().and_then(render);
+    let custom_id = consumer.custom_id.as_deref().and_then(render);
+    let anonymous = client_id.is_none().then(|| HeaderValue::from_static("true"));
+    HeaderBlock::new([
+        ("X-Consumer-ID", id.as_ref()),
+        ("X-Consumer-Custom-ID", custom_id.as_ref()),
+        ("X-Consumer-Username", username.as_ref()),
+        ("X-Credential-Identifier", client_id),
+        ("X-Anonymous-Consumer", anonymous.as_ref()),
+    ])
+}
+
 impl Holder {
+    fn new(credential_id: Uuid, client_id: &HeaderValue, consumer: Arc<ConsumerFacts>) -> Self {
+        let headers = Arc::new(headers(&consumer.consumer, Some(client_id)));
+        Self { credential_id, consumer, headers, ended: AtomicBool::new(false) }
+    }
+
     /// Whether this is still what the store says.
     pub fn is_current(&self) -> bool {
         !self.ended.load(Ordering::Acquire) && self.consumer.is_current()
@@ -308,7 +323,7 @@ impl Directory {
         let Some(consumer) = self.consumer(consumer_id).await? else { return Ok(None) };
         let client_id = text(&document, "client_id").and_then(|client_id| render(&client_id));
         let client_id = client_id.ok_or(StoreError::Corrupt { kind: "oauth2_credentials", what: "client_id" })?;
-        let new = || Arc::new(Holder { credential_id, client_id, consumer, ended: AtomicBool::new(false) });
+        let new = || Arc::new(Holder::new(credential_id, &client_id, consumer));
         let holder = {
             // An object whose consumer ended is replaced; tokens that hold it notice by themselves.
             if self.inner.holders.get(credential_id).is_some_and(|known| !known.is_current()) {
@@ -366,12 +381,8 @@ pub mod sample {
     /// A credential of a consumer with these names.
     pub fn holder(client_id: &str, username: &str) -> Arc<Holder> {
         let consumer = Consumer { id: Uuid::new_v4(), username: Some(username.to_owned()), custom_id: None };
-        Arc::new(Holder {
-            credential_id: Uuid::new_v4(),
-            client_id: render(client_id).unwrap_or_else(|| HeaderValue::from_static("")),
-            consumer: Arc::new(ConsumerFacts::new(consumer)),
-            ended: AtomicBool::new(false),
-        })
+        let client_id = render(client_id).unwrap_or_else(|| HeaderValue::from_static(""));
+        Arc::new(Holder::new(Uuid::new_v4(), &client_id, Arc::new(ConsumerFacts::new(consumer))))
     }
 
     /// The mark of a service.

@@ -26,11 +26,6 @@ use crate::metrics::Metrics;
 use crate::presented::{self, BODY_LIMIT, Found, TokenHeader};
 use crate::token::{Digest, Minter, Shape};
 
-const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
-const CONSUMER_CUSTOM_ID: HeaderName = HeaderName::from_static("x-consumer-custom-id");
-const CONSUMER_USERNAME: HeaderName = HeaderName::from_static("x-consumer-username");
-const CREDENTIAL_IDENTIFIER: HeaderName = HeaderName::from_static("x-credential-identifier");
-const ANONYMOUS_CONSUMER: HeaderName = HeaderName::from_static("x-anonymous-consumer");
 const AUTHENTICATED_SCOPE: HeaderName = HeaderName::from_static("x-authenticated-scope");
 const AUTHENTICATED_USERID: HeaderName = HeaderName::from_static("x-authenticated-userid");
 
@@ -238,9 +233,7 @@ fn authenticated(request: &Request<'_>) -> bool {
 
 fn identify(facts: &Facts, request: &mut Request<'_>) {
     let holder = &facts.holder;
-    identify_consumer(&holder.consumer, request);
-    request.edits.set(CREDENTIAL_IDENTIFIER, holder.client_id.clone());
-    request.edits.remove(ANONYMOUS_CONSUMER);
+    request.edits.apply(&holder.headers);
     set_or_remove(AUTHENTICATED_SCOPE, facts.scope.as_deref().cloned(), request);
     set_or_remove(AUTHENTICATED_USERID, facts.userid(), request);
     request.identity =
@@ -248,18 +241,10 @@ fn identify(facts: &Facts, request: &mut Request<'_>) {
 }
 
 fn identify_anonymous(consumer: &ConsumerFacts, request: &mut Request<'_>) {
-    identify_consumer(consumer, request);
-    request.edits.remove(CREDENTIAL_IDENTIFIER);
-    request.edits.set(ANONYMOUS_CONSUMER, HeaderValue::from_static("true"));
+    request.edits.apply(&consumer.anonymous_headers);
     request.edits.remove(AUTHENTICATED_SCOPE);
     request.edits.remove(AUTHENTICATED_USERID);
     request.identity = Some(Identity { consumer: Arc::clone(&consumer.consumer), credential: None });
-}
-
-fn identify_consumer(consumer: &ConsumerFacts, request: &mut Request<'_>) {
-    request.edits.set(CONSUMER_ID, consumer.id.clone());
-    set_or_remove(CONSUMER_CUSTOM_ID, consumer.custom_id.clone(), request);
-    set_or_remove(CONSUMER_USERNAME, consumer.username.clone(), request);
 }
 
 fn set_or_remove(name: HeaderName, value: Option<HeaderValue>, request: &mut Request<'_>) {

@@ -8,6 +8,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{HeaderLines, LineName, RequestHeader, ResponseHeader};
+use tollgate_core::request::HeaderBlock;
 
 /// A header field of ours: its name, and how we spell it.
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ pub(crate) trait Head {
     fn set(&mut self, field: &Field, value: &[u8]);
     /// The same, for a name that is not known beforehand and a value that was checked.
     fn set_header(&mut self, name: &HeaderName, value: &HeaderValue);
+    /// Sets and removes what was rendered beforehand.
+    fn apply(&mut self, block: &HeaderBlock);
     /// Removes all values of a name.
     fn remove(&mut self, name: &HeaderName);
 }
@@ -170,6 +173,15 @@ impl<H: Lines> Head for Edited<'_, H> {
         }
     }
 
+    fn apply(&mut self, block: &HeaderBlock) {
+        for name in block.names() {
+            let bit = bit_of(name);
+            self.remove_bit(name, bit);
+            self.added.add(bit);
+        }
+        self.head.lines().push_lines(block.lines());
+    }
+
     fn remove(&mut self, name: &HeaderName) {
         self.remove_bit(name, bit_of(name));
     }
@@ -215,6 +227,20 @@ mod tests {
         edited.set(&Field::new("x-two", "X-Two"), b"first");
         edited.remove(&HeaderName::from_static("x-two"));
         assert_eq!(written(&request), "x-one: second\r\n");
+    }
+
+    #[test]
+    fn a_block_replaces_all_its_names() {
+        let mut request = head(&[("X-One", "theirs"), ("X-Two", "theirs"), ("X-Three", "theirs")]);
+        let mut edited = Edited::new(&mut request, 0);
+        edited.set(&ONE, b"first");
+        let ours = HeaderValue::from_static("ours");
+        edited.apply(&HeaderBlock::new([("X-One", Some(&ours)), ("X-Two", None)]));
+        assert_eq!(written(&request), "X-Three: theirs\r\nX-One: ours\r\n");
+        let mut edited = Edited::new(&mut request, 0);
+        edited.apply(&HeaderBlock::new([("X-Three", Some(&ours))]));
+        edited.set(&Field::new("x-three", "X-Three"), b"last");
+        assert!(written(&request).ends_with("\r\nX-Three: last\r\n"), "{}", written(&request));
     }
 
     #[test]

@@ -139,6 +139,7 @@ fn apply(outbound: &Outbound, head: &mut impl Head) {
         match edit {
             HeaderEdit::Set(name, value) => head.set_header(name, value),
             HeaderEdit::Remove(name) => head.remove(name),
+            HeaderEdit::Apply(block) => head.apply(block),
         }
     }
     if outbound.expectation == Expectation::Met {

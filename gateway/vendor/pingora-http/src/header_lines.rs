@@ -62,6 +62,13 @@ impl HeaderLines {
         self.write(name.as_str(), value.as_bytes());
     }
 
+    /// Adds lines that were written beforehand, each in the form of [`Self::push`], the end included.
+    #[inline]
+    pub fn push_lines(&mut self, lines: &[u8]) {
+        debug_assert!(lines.is_empty() || lines.ends_with(b"\r\n"));
+        self.0.extend_from_slice(lines);
+    }
+
     #[inline]
     fn write(&mut self, name: &str, value: &[u8]) {
         self.0.reserve(name.len() + value.len() + 4);

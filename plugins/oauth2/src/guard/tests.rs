@@ -212,6 +212,13 @@ impl Outcome {
 
     fn upstream(&self, name: &str) -> Option<Option<&str>> {
         self.headers.iter().rev().find_map(|edit| match edit {
+            HeaderEdit::Apply(block) if block.names().iter().any(|known| known == name) => {
+                let mut lines = std::str::from_utf8(block.lines()).unwrap().lines();
+                Some(lines.find_map(|line| {
+                    let (key, value) = line.split_once(": ")?;
+                    key.eq_ignore_ascii_case(name).then_some(value)
+                }))
+            }
             HeaderEdit::Set(set, value) if set == name => Some(Some(value.to_str().unwrap())),
             HeaderEdit::Remove(removed) if removed == name => Some(None),
             _ => None,
