@@ -203,24 +203,44 @@ pub struct Trial {
     pub held: bool,
 }
 
-/// What was answered while the store was away.
+/// What was answered when, while the store was away.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outage {
-    /// Changes of what was answered, in order.
-    pub timeline: Vec<OutageSpan>,
+    /// When requests went unserved; none when all were served.
+    pub trouble: Option<Trouble>,
+    /// From when to when each kind of request ended in each way: by kind, then in order of time.
+    pub stretches: Vec<Stretch>,
 }
 
-/// A stretch in which the same kinds of answers came.
+/// The time in which requests went unserved: they had no answer, or one of status 500 or above.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trouble {
+    /// The first such end of a request, in seconds since the measurement began.
+    pub from: f64,
+    /// The last.
+    pub to: f64,
+    /// Whether every kind of request that it met was served again after that.
+    pub recovered: bool,
+}
+
+/// A stretch in which requests of a kind kept ending in the same way, among others perhaps.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct OutageSpan {
-    /// Its first instant, in seconds since the measurement began.
+pub struct Stretch {
+    /// The kind of request.
+    pub kind: String,
+    /// The status, or the error's name.
+    pub answer: String,
+    /// The first such end, in seconds since the measurement began.
     pub from: f64,
-    /// Its last.
+    /// The last.
     pub to: f64,
-    /// Answers by kind of request and status or error, such as `known 200` or `unknown 503`.
-    pub answers: BTreeMap<String, u64>,
+    /// How many there were.
+    pub requests: u64,
+    /// Whether they were served: answered with a status below 500.
+    pub served: bool,
 }
 
 impl Summary {

@@ -7,7 +7,7 @@ use hdrhistogram::errors::CreationError;
 
 use crate::failure::Failure;
 use crate::outcome::{Checks, Summary, WrongAnswer};
-use crate::recorder::Recorder;
+use crate::recorder::{Ending, Recorder, Seen};
 use crate::workload::{Checked, Wrong};
 
 /// Wrong answers that are told in full.
@@ -16,15 +16,18 @@ const EXAMPLES: usize = 10;
 /// Answers by kind, and what their checks found.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    kinds: BTreeMap<&'static str, Recorder>,
+    kinds: BTreeMap<String, Recorder>,
     checks: Checks,
 }
 
+/// How requests of each kind ended, and when.
+pub type Endings = BTreeMap<String, BTreeMap<Ending, Seen>>;
+
 /// One request that is over.
 #[derive(Debug)]
-pub struct Finished {
-    /// The kind.
-    pub kind: &'static str,
+pub struct Finished<'w> {
+    /// The kind, as it is called in results.
+    pub kind: &'w str,
     /// When it was meant to be sent.
     pub intended: Instant,
     /// When it was.
@@ -38,21 +41,23 @@ impl Tally {
     ///
     /// # Errors
     /// When there is no memory for another histogram.
-    pub fn add(&mut self, finished: Finished, start: Instant) -> Result<(), CreationError> {
+    pub fn add(&mut self, finished: Finished<'_>, start: Instant) -> Result<(), CreationError> {
         let recorder = match self.kinds.get_mut(finished.kind) {
             Some(recorder) => recorder,
-            None => self.kinds.entry(finished.kind).or_insert(Recorder::try_new()?),
+            None => self.kinds.entry(finished.kind.to_owned()).or_insert(Recorder::try_new()?),
         };
         let lateness = finished.sent.saturating_duration_since(finished.intended);
+        let now = Instant::now();
+        let at = now.saturating_duration_since(start);
         match finished.result {
-            Err(failure) => recorder.failure(failure, lateness),
+            Err(failure) => recorder.failure(failure, at, lateness),
             Ok((status, checked)) => {
-                recorder.answer(status, finished.intended.elapsed(), lateness);
+                recorder.answer(status, at, now.saturating_duration_since(finished.intended), lateness);
                 self.checks.statuses_checked += 1;
                 match checked {
                     Ok(Checked::Status) => {}
                     Ok(Checked::Identity) => self.checks.identities_checked += 1,
-                    Err(wrong) => self.wrong(wrong, start.elapsed()),
+                    Err(wrong) => self.wrong(wrong, at),
                 }
             }
         }
@@ -73,7 +78,7 @@ impl Tally {
             match self.kinds.get_mut(kind) {
                 Some(known) => known.add(recorder),
                 None => {
-                    self.kinds.insert(kind, recorder.clone());
+                    self.kinds.insert(kind.clone(), recorder.clone());
                 }
             }
         }
@@ -90,8 +95,13 @@ impl Tally {
     }
 
     /// The figures of each kind, over that much time.
-    pub fn kinds(&self, over: Duration) -> impl Iterator<Item = (&'static str, Summary)> {
-        self.kinds.iter().map(move |(kind, recorder)| (*kind, recorder.summary(over)))
+    pub fn kinds(&self, over: Duration) -> impl Iterator<Item = (&str, Summary)> {
+        self.kinds.iter().map(move |(kind, recorder)| (kind.as_str(), recorder.summary(over)))
+    }
+
+    /// How requests of each kind ended, and when.
+    pub fn endings(&self) -> Endings {
+        self.kinds.iter().map(|(kind, recorder)| (kind.clone(), recorder.endings().clone())).collect()
     }
 
     /// The figures of all kinds together.

@@ -12,8 +12,10 @@
 mod accuracy;
 mod command_line;
 mod gateway;
+mod outage;
 mod program;
 mod stub;
+mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
