@@ -13,6 +13,7 @@ mod accuracy;
 mod command_line;
 mod gateway;
 mod outage;
+mod ports;
 mod program;
 mod stub;
 mod world;
