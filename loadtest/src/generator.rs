@@ -196,6 +196,23 @@ struct Desk {
     tally: RefCell<Tally>,
     stop: Arc<AtomicBool>,
     start: Instant,
+    end: Instant,
+}
+
+impl Desk {
+    /// Whether that time has come; `false`: the run was ended before.
+    async fn is_time(&self, alarm: &Alarm, at: Instant) -> std::io::Result<bool> {
+        loop {
+            // In turns, so that nobody who ends the run waits for the next request.
+            alarm.until(at.min(Instant::now() + TURN)).await?;
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            if Instant::now() >= at {
+                return Ok(true);
+            }
+        }
+    }
 }
 
 impl Thread {
@@ -232,6 +249,7 @@ impl Thread {
             tally: RefCell::default(),
             stop: Arc::clone(&self.stop),
             start: self.start,
+            end,
         });
         let ticker = tokio::task::spawn_local(tell_seconds(Rc::clone(&desk), self.number, self.ticks.clone(), end));
         let mut workers = Vec::new();
@@ -272,16 +290,13 @@ async fn work(desk: Rc<Desk>, (mut connection, mut workload): (Connection, Workl
     let alarm = Alarm::new()?;
     loop {
         let next = desk.schedule.borrow_mut().advance();
-        let Some(intended) = next else { return Ok(()) };
-        loop {
-            // In turns, so that nobody who ends the run waits for the next request.
-            alarm.until(intended.min(Instant::now() + TURN)).await?;
-            if desk.stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            if Instant::now() >= intended {
-                break;
-            }
+        let Some((intended, step)) = next else {
+            // The time after the last request counts as well, or the rate would be too high.
+            desk.is_time(&alarm, desk.end).await?;
+            return Ok(());
+        };
+        if !desk.is_time(&alarm, intended).await? {
+            return Ok(());
         }
         let Some(shot) = workload.choose() else { return Ok(()) };
         let Some(request) = workload.request(shot) else { return Ok(()) };
@@ -293,7 +308,7 @@ async fn work(desk: Rc<Desk>, (mut connection, mut workload): (Connection, Workl
             (answer.status, checked)
         });
         if intended >= desk.start {
-            let finished = Finished { kind: workload.label(shot), intended, sent, result };
+            let finished = Finished { kind: workload.label(shot), step, intended, sent, result };
             desk.tally.borrow_mut().add(finished, desk.start)?;
         }
         if failed {

@@ -37,7 +37,9 @@ pub struct Outcome {
     pub seconds: Vec<Second>,
     /// Everything measured, together.
     pub total: Summary,
-    /// The same for each part of the run or kind of request.
+    /// Each rate of a stepped load, in order.
+    pub steps: Vec<Step>,
+    /// The same for each kind of request.
     pub phases: Vec<Phase>,
     /// Answers that were not what they should have been.
     pub checks: Checks,
@@ -115,7 +117,21 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// A part of the run, or one kind of its requests.
+/// One rate of a stepped load.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Step {
+    /// What it is called in the report.
+    pub name: String,
+    /// The rate that was offered.
+    pub rate: f64,
+    /// How long it lasted, in seconds.
+    pub duration: f64,
+    /// What became of the requests that were to be sent in it.
+    pub summary: Summary,
+}
+
+/// One kind of a run's requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Phase {

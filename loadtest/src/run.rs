@@ -21,7 +21,7 @@ use crate::generator::{self, GeneratorError, Measured, Plan};
 use crate::health::{self, Watch};
 use crate::live::{self, Update, View};
 use crate::outage;
-use crate::outcome::{Outcome, Phase, SCHEMA_VERSION, Saturation, Trial, WrongAnswer};
+use crate::outcome::{Outcome, Phase, SCHEMA_VERSION, Saturation, Step, Trial, WrongAnswer};
 use crate::report::{Files, ReportError};
 use crate::revocation::{self, Drill};
 use crate::scenario::{Load, Scenario, ScenarioError, Search};
@@ -135,7 +135,12 @@ fn overridden(mut scenario: Scenario, args: &RunArgs) -> Scenario {
     if let Some(rate) = args.rate {
         scenario.load = Load { rate: Some(rate), ..Load::default() };
     }
-    scenario.duration = args.duration.unwrap_or(scenario.duration);
+    if let Some(factor) = args.rate_factor {
+        scenario.multiply_rates(factor);
+    }
+    if let Some(duration) = args.duration {
+        scenario.last(duration.0);
+    }
     scenario.warm_up = args.warm_up.unwrap_or(scenario.warm_up);
     scenario.connections = args.connections.unwrap_or(scenario.connections);
     scenario.threads = args.threads.unwrap_or(scenario.threads);
@@ -248,7 +253,7 @@ impl Run {
         };
         let drill = self.drill(duration)?;
         let measured = self.send(&self.plan(pace, duration))?;
-        let mut outcome = outcome(measured, self.scenario.timeline)?;
+        let mut outcome = outcome(measured, &self.scenario)?;
         if let Some(found) = drill.map(|drill| drill.join().unwrap_or_default()) {
             outcome.checks.wrong += found.wrong.len() as u64;
             let wrong =
@@ -326,9 +331,18 @@ fn summarized(tally: &Tally, duration: Duration) -> Result<Outcome, RunError> {
     })
 }
 
-fn outcome(measured: Measured, timeline: bool) -> Result<Outcome, RunError> {
+fn outcome(measured: Measured, scenario: &Scenario) -> Result<Outcome, RunError> {
     let mut outcome = summarized(&measured.tally, measured.duration)?;
-    outcome.outage = timeline.then(|| outage::of(&measured.endings));
+    outcome.outage = scenario.timeline.then(|| outage::of(&measured.endings));
     outcome.seconds = measured.seconds;
+    let mut left = measured.duration;
+    for (number, step) in scenario.load.steps.iter().flatten().enumerate() {
+        // The last one that was begun may have been cut short.
+        let took = step.duration.0.min(left);
+        left -= took;
+        let name = step.name.clone().unwrap_or_else(|| format!("step {}", number + 1));
+        let summary = measured.tally.step(number, took);
+        outcome.steps.push(Step { name, rate: step.rate, duration: took.as_secs_f64(), summary });
+    }
     Ok(outcome)
 }

@@ -76,9 +76,11 @@ pub struct Load {
 }
 
 /// A rate for a while.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
+    /// What it is called in results.
+    pub name: Option<String>,
     /// Requests a second.
     pub rate: f64,
     /// For how long.
@@ -226,6 +228,26 @@ impl Scenario {
         }
     }
 
+    /// Takes so long: steps in proportion, and each trial of a search.
+    pub fn last(&mut self, duration: Duration) {
+        let whole = self.counted().as_secs_f64();
+        self.duration = Span(duration);
+        for step in self.load.steps.iter_mut().flatten().filter(|_| whole > 0.0) {
+            step.duration = Span(duration.mul_f64(step.duration.0.as_secs_f64() / whole));
+        }
+        if let Some(search) = &mut self.load.search {
+            search.trial = Span(duration);
+        }
+    }
+
+    /// Multiplies every rate.
+    pub fn multiply_rates(&mut self, factor: f64) {
+        let Load { rate, steps, search } = &mut self.load;
+        let steps = steps.iter_mut().flatten().map(|step| &mut step.rate);
+        let bounds = search.iter_mut().flat_map(|search| [&mut search.from, &mut search.to]);
+        rate.iter_mut().chain(steps).chain(bounds).for_each(|rate| *rate *= factor);
+    }
+
     /// Requests of an open loop, with those of the warm-up; 0 for others.
     pub fn requests(&self) -> f64 {
         let Load { rate, steps, .. } = &self.load;
@@ -310,5 +332,17 @@ mod tests {
             assert!(told.starts_with(expected), "{told}");
         }
         assert!(Scenario::find("nonsense").unwrap_err().to_string().contains("cold-start"));
+    }
+
+    #[test]
+    fn steps_keep_their_shape_when_they_are_scaled() {
+        let (mut scenario, _) = Scenario::find("mixed-day").unwrap();
+        scenario.last(Duration::from_secs(10));
+        scenario.multiply_rates(0.1);
+        let steps = scenario.load.steps.iter().flatten();
+        let shape: Vec<(f64, Duration)> = steps.map(|step| (step.rate.round(), step.duration.0)).collect();
+        let seconds = Duration::from_secs;
+        assert_eq!(shape, [(20.0, seconds(2)), (150.0, seconds(3)), (300.0, seconds(2)), (20.0, seconds(3))]);
+        assert_eq!(scenario.counted(), seconds(10));
     }
 }

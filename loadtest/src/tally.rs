@@ -1,6 +1,7 @@
 //! What one thread has seen in one second, by kind of request.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::errors::CreationError;
@@ -17,6 +18,8 @@ const EXAMPLES: usize = 10;
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     kinds: BTreeMap<String, Recorder>,
+    /// By the place of the step, where there are several.
+    steps: BTreeMap<usize, Recorder>,
     checks: Checks,
 }
 
@@ -28,6 +31,8 @@ pub type Endings = BTreeMap<String, BTreeMap<Ending, Seen>>;
 pub struct Finished<'w> {
     /// The kind, as it is called in results.
     pub kind: &'w str,
+    /// The step in which it was meant to be sent, where there are several.
+    pub step: Option<usize>,
     /// When it was meant to be sent.
     pub intended: Instant,
     /// When it was.
@@ -46,13 +51,22 @@ impl Tally {
             Some(recorder) => recorder,
             None => self.kinds.entry(finished.kind.to_owned()).or_insert(Recorder::try_new()?),
         };
+        let step = match finished.step {
+            Some(step) => Some(known(&mut self.steps, step)?),
+            None => None,
+        };
         let lateness = finished.sent.saturating_duration_since(finished.intended);
         let now = Instant::now();
         let at = now.saturating_duration_since(start);
         match finished.result {
-            Err(failure) => recorder.failure(failure, at, lateness),
+            Err(failure) => [Some(recorder), step].into_iter().flatten().for_each(|recorder| {
+                recorder.failure(failure, at, lateness);
+            }),
             Ok((status, checked)) => {
-                recorder.answer(status, at, now.saturating_duration_since(finished.intended), lateness);
+                let latency = now.saturating_duration_since(finished.intended);
+                [Some(recorder), step].into_iter().flatten().for_each(|recorder| {
+                    recorder.answer(status, at, latency, lateness);
+                });
                 self.checks.statuses_checked += 1;
                 match checked {
                     Ok(Checked::Status) => {}
@@ -74,14 +88,8 @@ impl Tally {
 
     /// Adds another thread's, or another second's.
     pub fn merge(&mut self, other: &Self) {
-        for (kind, recorder) in &other.kinds {
-            match self.kinds.get_mut(kind) {
-                Some(known) => known.add(recorder),
-                None => {
-                    self.kinds.insert(kind.clone(), recorder.clone());
-                }
-            }
-        }
+        merge(&mut self.kinds, &other.kinds);
+        merge(&mut self.steps, &other.steps);
         self.checks.statuses_checked += other.checks.statuses_checked;
         self.checks.identities_checked += other.checks.identities_checked;
         self.checks.wrong += other.checks.wrong;
@@ -97,6 +105,11 @@ impl Tally {
     /// The figures of each kind, over that much time.
     pub fn kinds(&self, over: Duration) -> impl Iterator<Item = (&str, Summary)> {
         self.kinds.iter().map(move |(kind, recorder)| (kind.as_str(), recorder.summary(over)))
+    }
+
+    /// The figures of a step that took so long.
+    pub fn step(&self, number: usize, took: Duration) -> Summary {
+        self.steps.get(&number).map(|recorder| recorder.summary(took)).unwrap_or_default()
     }
 
     /// How requests of each kind ended, and when.
@@ -117,5 +130,23 @@ impl Tally {
     /// Answers and failures.
     pub fn requests(&self) -> u64 {
         self.kinds.values().map(Recorder::requests).sum()
+    }
+}
+
+fn known(recorders: &mut BTreeMap<usize, Recorder>, key: usize) -> Result<&mut Recorder, CreationError> {
+    match recorders.entry(key) {
+        Entry::Occupied(entry) => Ok(entry.into_mut()),
+        Entry::Vacant(entry) => Ok(entry.insert(Recorder::try_new()?)),
+    }
+}
+
+fn merge<K: Ord + Clone>(recorders: &mut BTreeMap<K, Recorder>, others: &BTreeMap<K, Recorder>) {
+    for (key, other) in others {
+        match recorders.get_mut(key) {
+            Some(known) => known.add(other),
+            None => {
+                recorders.insert(key.clone(), other.clone());
+            }
+        }
     }
 }

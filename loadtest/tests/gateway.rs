@@ -75,3 +75,29 @@ async fn the_highest_rate_that_keeps_a_bound_is_found() {
     assert_eq!(saturation.trials.len(), 3);
     assert!(ended.stdout.contains("80 requests a second kept p99 under 2.00 s"), "{ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mixed_day_has_all_its_steps_and_kinds() {
+    let _turn = alone();
+    let world = World::start().await;
+    assert_eq!(world.provision("60", "20").code, Some(0));
+    // A day of ten seconds, with a twentieth of its requests a second.
+    let (ended, day) = world.run("mixed-day", &["--duration", "10s", "--rate-factor", "0.05"]);
+    let shape: Vec<_> =
+        day.steps.iter().map(|step| (step.name.as_str(), step.duration, step.summary.answers)).collect();
+    assert_eq!(shape, [("morning", 2.0, 20), ("busy", 3.0, 225), ("peak", 2.0, 300), ("evening", 3.0, 30)]);
+    assert_eq!((day.total.answers, day.seconds.len(), day.checks.wrong), (575, 10, 0));
+    // Rates change when they should: by the second, as far as a busy machine lets them.
+    let rate = |from: usize, to: usize| {
+        let answers: u64 = day.seconds[from..to].iter().map(|second| second.summary.answers).sum();
+        answers as f64 / (to - from) as f64
+    };
+    let rates = [rate(0, 2), rate(2, 5), rate(5, 7), rate(7, 10)];
+    for (found, wanted) in rates.into_iter().zip([10.0, 75.0, 150.0, 10.0]) {
+        assert!((found - wanted).abs() <= 0.1 * wanted + 2.0, "{rates:?}");
+    }
+    let kinds: Vec<&str> = day.phases.iter().map(|phase| phase.name.as_str()).collect();
+    assert_eq!(kinds, ["issue", "random_token", "refresh", "token"], "{day:?}");
+    assert_eq!(day.total.statuses.keys().collect::<Vec<_>>(), [&200, &401]);
+    assert!(ended.stdout.contains("peak, 2 s: 150 a second of 150"), "{ended:?}");
+}

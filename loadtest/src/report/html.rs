@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{ReportError, chart};
 use crate::failure::Failure;
 use crate::live::{self, duration};
-use crate::outcome::{Latency, Outage, Outcome, Revocation, Saturation, Stretch, Summary};
+use crate::outcome::{Latency, Outage, Outcome, Revocation, Saturation, Step, Stretch, Summary};
 
 const STYLE: &str = "
 :root { color-scheme: light dark }
@@ -50,6 +50,7 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
                     }
                 }
                 (kinds(outcome))
+                @if !outcome.steps.is_empty() { (steps(&outcome.steps)) }
                 (answers(&outcome.total))
                 @if let Some(revocation) = &outcome.revocation { (revocations(revocation)) }
                 @if let Some(saturation) = &outcome.saturation { (trials(saturation)) }
@@ -92,6 +93,32 @@ fn summary(outcome: &Outcome) -> Markup {
             (format!("{:.0}", outcome.total.rate)) " answers a second over " (format!("{:.0}", outcome.duration))
             " s; " (outcome.generator.connections) " connections, " (outcome.generator.threads) " threads; "
             (outcome.machine.processor) ", " (outcome.machine.processors) " processors, " (outcome.machine.kernel) "."
+        }
+    }
+}
+
+fn steps(steps: &[Step]) -> Markup {
+    html! {
+        h2 { "Steps" }
+        table {
+            thead {
+                tr {
+                    @for name in ["step", "offered", "answered", "p50", "p99", "p99.9", "max", "unserved"] {
+                        th scope="col" { (name) }
+                    }
+                }
+            }
+            tbody {
+                @for Step { name, rate, duration: seconds, summary } in steps {
+                    tr {
+                        th scope="row" { (name) ", " (format!("{seconds:.0} s")) }
+                        @for rate in [rate, &summary.rate] { td { (format!("{rate:.0}/s")) } }
+                        @let Latency { p50, p99, p999, max, .. } = summary.latency;
+                        @for value in [p50, p99, p999, max] { td { (duration(value)) } }
+                        td { (format!("{:.2} %", summary.error_rate() * 100.0)) }
+                    }
+                }
+            }
         }
     }
 }
