@@ -40,7 +40,8 @@ pub struct RunArgs {
     /// Plain lines instead of the terminal view; also where there is no terminal.
     #[arg(long)]
     pub no_tui: bool,
-    /// Instead of the scenario's duration.
+    /// Instead of the scenario's duration. Steps become shorter or longer in proportion, and a search
+    /// tries each rate for so long.
     #[arg(long)]
     pub duration: Option<Span>,
     /// Instead of the scenario's warm-up.
@@ -49,6 +50,9 @@ pub struct RunArgs {
     /// Requests a second, instead of the scenario's load.
     #[arg(long)]
     pub rate: Option<f64>,
+    /// Multiplies the scenario's rates, those of steps and the bounds of a search among them.
+    #[arg(long, conflicts_with = "rate")]
+    pub rate_factor: Option<f64>,
     /// Instead of the scenario's connections.
     #[arg(long)]
     pub connections: Option<usize>,

@@ -13,8 +13,8 @@ use tokio::task::LocalSet;
 
 use crate::connection::Connection;
 use crate::endpoint::{Endpoint, Protocol};
-use crate::outcome::{Second, Summary};
-use crate::tally::{Finished, Tally};
+use crate::outcome::Second;
+use crate::tally::{Endings, Finished, Tally};
 use crate::timing::{Alarm, Pace, Schedule};
 use crate::workload::{Supply, Workload, WorkloadError};
 
@@ -65,12 +65,9 @@ pub struct Measured {
     pub duration: Duration,
     /// One entry for each whole second.
     pub seconds: Vec<Second>,
-    /// The kinds of requests in each of those seconds.
-    pub kinds: Vec<Kinds>,
+    /// How requests ended in each second that had any.
+    pub endings: Vec<Endings>,
 }
-
-/// What each kind of request did in a second.
-pub type Kinds = Vec<(&'static str, Summary)>;
 
 /// What a thread tells.
 struct Tick {
@@ -120,16 +117,16 @@ pub fn run(
     for thread in threads {
         thread.join().unwrap_or_else(|_| Err(std::io::Error::other("a thread that sends has panicked").into()))?;
     }
-    let Collected { total: tally, seconds, kinds, .. } = collected?;
+    let Collected { total: tally, seconds, endings, .. } = collected?;
     let duration = ended.saturating_duration_since(start).min(plan.duration);
-    Ok(Measured { tally, start, duration, seconds, kinds })
+    Ok(Measured { tally, start, duration, seconds, endings })
 }
 
 /// The threads' seconds, added up.
 struct Collected {
     total: Tally,
     seconds: Vec<Second>,
-    kinds: Vec<Kinds>,
+    endings: Vec<Endings>,
     /// Seconds that not all threads have told. A second's histograms are given up once it is told:
     /// a long run needs no more memory than a short one.
     open: BTreeMap<usize, Tally>,
@@ -145,7 +142,7 @@ fn collect(
     let mut collected = Collected {
         total: Tally::default(),
         seconds: Vec::new(),
-        kinds: Vec::new(),
+        endings: Vec::new(),
         open: BTreeMap::new(),
         next: vec![0; threads],
     };
@@ -176,7 +173,7 @@ impl Collected {
             let mut told = Second { at: number as f64, summary: tally.summary(second)?, cache_hit_ratio: None };
             each_second(&mut told);
             self.seconds.push(told);
-            self.kinds.push(tally.kinds(second).collect());
+            self.endings.push(tally.endings());
         }
         Ok(())
     }
@@ -199,6 +196,23 @@ struct Desk {
     tally: RefCell<Tally>,
     stop: Arc<AtomicBool>,
     start: Instant,
+    end: Instant,
+}
+
+impl Desk {
+    /// Whether that time has come; `false`: the run was ended before.
+    async fn is_time(&self, alarm: &Alarm, at: Instant) -> std::io::Result<bool> {
+        loop {
+            // In turns, so that nobody who ends the run waits for the next request.
+            alarm.until(at.min(Instant::now() + TURN)).await?;
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            if Instant::now() >= at {
+                return Ok(true);
+            }
+        }
+    }
 }
 
 impl Thread {
@@ -235,6 +249,7 @@ impl Thread {
             tally: RefCell::default(),
             stop: Arc::clone(&self.stop),
             start: self.start,
+            end,
         });
         let ticker = tokio::task::spawn_local(tell_seconds(Rc::clone(&desk), self.number, self.ticks.clone(), end));
         let mut workers = Vec::new();
@@ -275,16 +290,13 @@ async fn work(desk: Rc<Desk>, (mut connection, mut workload): (Connection, Workl
     let alarm = Alarm::new()?;
     loop {
         let next = desk.schedule.borrow_mut().advance();
-        let Some(intended) = next else { return Ok(()) };
-        loop {
-            // In turns, so that nobody who ends the run waits for the next request.
-            alarm.until(intended.min(Instant::now() + TURN)).await?;
-            if desk.stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            if Instant::now() >= intended {
-                break;
-            }
+        let Some((intended, step)) = next else {
+            // The time after the last request counts as well, or the rate would be too high.
+            desk.is_time(&alarm, desk.end).await?;
+            return Ok(());
+        };
+        if !desk.is_time(&alarm, intended).await? {
+            return Ok(());
         }
         let Some(shot) = workload.choose() else { return Ok(()) };
         let Some(request) = workload.request(shot) else { return Ok(()) };
@@ -296,7 +308,7 @@ async fn work(desk: Rc<Desk>, (mut connection, mut workload): (Connection, Workl
             (answer.status, checked)
         });
         if intended >= desk.start {
-            let finished = Finished { kind: workload.kind(shot), intended, sent, result };
+            let finished = Finished { kind: workload.label(shot), step, intended, sent, result };
             desk.tally.borrow_mut().add(finished, desk.start)?;
         }
         if failed {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::failure::Failure;
 use crate::outcome::{Generator, Machine, Summary};
 
 /// Above this share of late requests the schedule was not kept.
@@ -29,7 +30,10 @@ impl Watch {
         let cpu = used().saturating_sub(self.used).as_secs_f64() / elapsed;
         let requests = summary.answers + summary.failures();
         let late_share = if requests == 0 { 0.0 } else { summary.late as f64 / requests as f64 };
-        let limited = if cpu > BUSY * threads as f64 {
+        let own = [Failure::NoPorts, Failure::NoFiles].into_iter().find(|own| summary.errors.contains_key(own.name()));
+        let limited = if let Some(own) = own {
+            Some(own.to_string())
+        } else if cpu > BUSY * threads as f64 {
             Some(format!(
                 "the generator used {cpu:.2} processors of its {threads} thread(s): the figures tell of it, not of \
                  the gateway; give it more threads or another machine"
@@ -85,5 +89,8 @@ mod tests {
         assert!(verdict.cpu > 0.1, "{verdict:?}");
         let late = Summary { answers: 100, late: 2, ..Summary::default() };
         assert!(Watch::start().verdict(8, 1, &late, true).limited.unwrap().contains("2.0 %"));
+        let errors = [("reset".to_owned(), 3), ("no_ports".to_owned(), 1)].into();
+        let verdict = Watch::start().verdict(8, 1, &Summary { errors, ..Summary::default() }, false);
+        assert!(verdict.limited.unwrap().starts_with("this machine has run out of local ports"));
     }
 }

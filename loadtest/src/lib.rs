@@ -4,7 +4,7 @@
 //! 2. [`provision`] makes what that takes through the Admin API, and writes it down ([`state`]).
 //! 3. [`run`]: [`generator`] threads send what [`workload`] chooses when [`timing`] says, over
 //!    [`connection`]s; [`tally`] and [`recorder`] count it; [`revocation`] goes on beside it.
-//! 4. [`live`] shows it, [`report`] writes it, [`compare`] judges it ([`outcome`] is the model).
+//! 4. [`outage`] puts together what was answered when; [`live`] shows it, [`report`] writes it, [`compare`] judges it ([`outcome`] is the model).
 //!
 //! What is measured is also checked: every status, and a sample of who the gateway said requests
 //! were from.
@@ -19,6 +19,8 @@ pub mod generator;
 pub mod health;
 mod http1;
 pub mod live;
+pub mod mix;
+pub mod outage;
 pub mod outcome;
 pub mod provision;
 pub mod recorder;

@@ -14,7 +14,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
 use ratatui::{DefaultTerminal, Frame};
 
-use crate::outcome::Second;
+use crate::outcome::{Outage, Second, Trouble};
 
 /// How often keys are looked at.
 const FRAME: Duration = Duration::from_millis(100);
@@ -110,6 +110,24 @@ pub fn duration(micros: f64) -> String {
         micros if micros < 100_000.0 => format!("{:.2} ms", micros / 1e3),
         micros if micros < 1e6 => format!("{:.0} ms", micros / 1e3),
         micros => format!("{:.2} s", micros / 1e6),
+    }
+}
+
+/// When requests went unserved, in a sentence.
+pub fn trouble(outage: &Outage) -> String {
+    match outage.trouble {
+        None => {
+            "Nothing was refused for want of the store, and every request was answered: was the store stopped at all?"
+                .to_owned()
+        }
+        Some(Trouble { from, to, recovered }) => format!(
+            "Requests went unserved from {from:.2} s to {to:.2} s; {}.",
+            if recovered {
+                "each kind of them was served again after that"
+            } else {
+                "not all kinds of them were served again"
+            }
+        ),
     }
 }
 

@@ -10,8 +10,8 @@ use tollgate_load::arguments::{RunArgs, TrustArgs};
 use tollgate_load::compare::{self, CompareArgs};
 use tollgate_load::endpoint::{Endpoint, Protocol};
 use tollgate_load::failure::Failure;
-use tollgate_load::live::{View, duration};
-use tollgate_load::outcome::Outcome;
+use tollgate_load::live::{View, duration, trouble};
+use tollgate_load::outcome::{Outcome, Step, Stretch};
 use tollgate_load::provision::{self, Amount, Progress};
 use tollgate_load::report::{self, Files};
 use tollgate_load::run;
@@ -209,6 +209,25 @@ fn told(outcome: &Outcome) -> String {
     for (name, count) in &outcome.total.errors {
         let reason = Failure::named(name).map_or_else(String::new, |failure| format!(" ({failure})"));
         text.push_str(&format!("\n  {name}: {count}{reason}"));
+    }
+    for Step { name, rate, duration: seconds, summary } in &outcome.steps {
+        text.push_str(&format!(
+            "\n  {name}, {seconds:.0} s: {:.0} a second of {rate:.0}; p50 {}, p99 {}, max {}",
+            summary.rate,
+            duration(summary.latency.p50),
+            duration(summary.latency.p99),
+            duration(summary.latency.max)
+        ));
+    }
+    text.push_str(&format!(
+        "\n  checked: {} statuses, {} identities",
+        outcome.checks.statuses_checked, outcome.checks.identities_checked
+    ));
+    if let Some(outage) = &outcome.outage {
+        text.push_str(&format!("\n  {}", trouble(outage)));
+        for Stretch { kind, answer, from, to, requests, .. } in &outage.stretches {
+            text.push_str(&format!("\n    {kind:<14} {answer:<8} {from:>8.2} s to {to:>8.2} s  {requests:>8}"));
+        }
     }
     if let Some(revocation) = &outcome.revocation {
         let accepted = &revocation.accepted_for;

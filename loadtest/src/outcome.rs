@@ -37,7 +37,9 @@ pub struct Outcome {
     pub seconds: Vec<Second>,
     /// Everything measured, together.
     pub total: Summary,
-    /// The same for each part of the run or kind of request.
+    /// Each rate of a stepped load, in order.
+    pub steps: Vec<Step>,
+    /// The same for each kind of request.
     pub phases: Vec<Phase>,
     /// Answers that were not what they should have been.
     pub checks: Checks,
@@ -115,7 +117,21 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// A part of the run, or one kind of its requests.
+/// One rate of a stepped load.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Step {
+    /// What it is called in the report.
+    pub name: String,
+    /// The rate that was offered.
+    pub rate: f64,
+    /// How long it lasted, in seconds.
+    pub duration: f64,
+    /// What became of the requests that were to be sent in it.
+    pub summary: Summary,
+}
+
+/// One kind of a run's requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Phase {
@@ -203,24 +219,44 @@ pub struct Trial {
     pub held: bool,
 }
 
-/// What was answered while the store was away.
+/// What was answered when, while the store was away.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outage {
-    /// Changes of what was answered, in order.
-    pub timeline: Vec<OutageSpan>,
+    /// When requests went unserved; none when all were served.
+    pub trouble: Option<Trouble>,
+    /// From when to when each kind of request ended in each way: by kind, then in order of time.
+    pub stretches: Vec<Stretch>,
 }
 
-/// A stretch in which the same kinds of answers came.
+/// The time in which requests went unserved: they had no answer, or one of status 500 or above.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trouble {
+    /// The first such end of a request, in seconds since the measurement began.
+    pub from: f64,
+    /// The last.
+    pub to: f64,
+    /// Whether every kind of request that it met was served again after that.
+    pub recovered: bool,
+}
+
+/// A stretch in which requests of a kind kept ending in the same way, among others perhaps.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct OutageSpan {
-    /// Its first instant, in seconds since the measurement began.
+pub struct Stretch {
+    /// The kind of request.
+    pub kind: String,
+    /// The status, or the error's name.
+    pub answer: String,
+    /// The first such end, in seconds since the measurement began.
     pub from: f64,
-    /// Its last.
+    /// The last.
     pub to: f64,
-    /// Answers by kind of request and status or error, such as `known 200` or `unknown 503`.
-    pub answers: BTreeMap<String, u64>,
+    /// How many there were.
+    pub requests: u64,
+    /// Whether they were served: answered with a status below 500.
+    pub served: bool,
 }
 
 impl Summary {

@@ -18,12 +18,38 @@ pub const LATE_AFTER: Duration = Duration::from_millis(1);
 /// Three digits: percentiles are within 0.2 % of what was measured.
 const DIGITS: u8 = 3;
 
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// With an answer of that status.
+    Status(u16),
+    /// Without an answer.
+    Failure(Failure),
+}
+
+/// Requests that ended alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// How many.
+    pub count: u64,
+    /// When the first of them ended, from when counting began.
+    pub first: Duration,
+    /// When the last did.
+    pub last: Duration,
+}
+
+impl Seen {
+    /// The same with others.
+    pub fn and(self, other: Self) -> Self {
+        Self { count: self.count + other.count, first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+}
+
 /// Answers and latencies of one stretch of time.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     histogram: Histogram<u64>,
-    statuses: BTreeMap<u16, u64>,
-    errors: BTreeMap<&'static str, u64>,
+    endings: BTreeMap<Ending, Seen>,
     late: u64,
 }
 
@@ -34,52 +60,44 @@ impl Recorder {
     /// Never with the precision chosen here; the histogram cannot say so in its type.
     pub fn try_new() -> Result<Self, CreationError> {
         let histogram = Histogram::new(DIGITS)?;
-        Ok(Self { histogram, statuses: BTreeMap::new(), errors: BTreeMap::new(), late: 0 })
+        Ok(Self { histogram, endings: BTreeMap::new(), late: 0 })
     }
 
-    /// An answer: its latency from the intended send time, and how long after that it was sent.
-    pub fn answer(&mut self, status: u16, latency: Duration, lateness: Duration) {
+    /// An answer at that time: its latency from the intended send time, and how long after that it
+    /// was sent.
+    pub fn answer(&mut self, status: u16, at: Duration, latency: Duration, lateness: Duration) {
         // It grows as it has to, so that nothing is out of range.
         let _ = self.histogram.record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
-        *self.statuses.entry(status).or_default() += 1;
+        self.ended(Ending::Status(status), Seen { count: 1, first: at, last: at });
         self.late += u64::from(lateness > LATE_AFTER);
     }
 
-    /// A request without an answer. It has no latency.
-    pub fn failure(&mut self, failure: Failure, lateness: Duration) {
-        *self.errors.entry(failure.name()).or_default() += 1;
+    /// A request that was given up at that time, without an answer. It has no latency.
+    pub fn failure(&mut self, failure: Failure, at: Duration, lateness: Duration) {
+        self.ended(Ending::Failure(failure), Seen { count: 1, first: at, last: at });
         self.late += u64::from(lateness > LATE_AFTER);
+    }
+
+    fn ended(&mut self, ending: Ending, seen: Seen) {
+        self.endings.entry(ending).and_modify(|known| *known = known.and(seen)).or_insert(seen);
     }
 
     /// Adds what another counted.
     pub fn add(&mut self, other: &Self) {
         // Both resize themselves, so that nothing is out of range.
         let _ = self.histogram.add(&other.histogram);
-        for (status, count) in &other.statuses {
-            *self.statuses.entry(*status).or_default() += count;
-        }
-        for (name, count) in &other.errors {
-            *self.errors.entry(name).or_default() += count;
-        }
+        other.endings.iter().for_each(|(ending, seen)| self.ended(*ending, *seen));
         self.late += other.late;
-    }
-
-    /// Forgets everything, and keeps its memory.
-    pub fn clear(&mut self) {
-        self.histogram.reset();
-        self.statuses.clear();
-        self.errors.clear();
-        self.late = 0;
     }
 
     /// Answers and failures.
     pub fn requests(&self) -> u64 {
-        self.histogram.len() + self.errors.values().sum::<u64>()
+        self.endings.values().map(|seen| seen.count).sum()
     }
 
-    /// Its latencies alone.
-    pub fn histogram(&self) -> &Histogram<u64> {
-        &self.histogram
+    /// How its requests ended, and when.
+    pub fn endings(&self) -> &BTreeMap<Ending, Seen> {
+        &self.endings
     }
 
     /// Its figures, over that much time.
@@ -90,10 +108,20 @@ impl Recorder {
             answers,
             rate: if seconds > 0.0 { answers as f64 / seconds } else { 0.0 },
             latency: latency_of(&self.histogram),
-            statuses: self.statuses.clone(),
-            errors: self.errors.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            statuses: self.count(|ending| match ending {
+                Ending::Status(status) => Some(status),
+                Ending::Failure(_) => None,
+            }),
+            errors: self.count(|ending| match ending {
+                Ending::Status(_) => None,
+                Ending::Failure(failure) => Some(failure.name().to_owned()),
+            }),
             late: self.late,
         }
+    }
+
+    fn count<K: Ord>(&self, key: impl Fn(Ending) -> Option<K>) -> BTreeMap<K, u64> {
+        self.endings.iter().filter_map(|(ending, seen)| Some((key(*ending)?, seen.count))).collect()
     }
 }
 
@@ -123,7 +151,8 @@ mod tests {
     #[test]
     fn percentiles_are_within_two_thousandths_of_the_truth() {
         let mut recorder = Recorder::try_new().unwrap();
-        (1..=100_000).for_each(|micros| recorder.answer(200, Duration::from_micros(micros), Duration::ZERO));
+        (1..=100_000)
+            .for_each(|micros| recorder.answer(200, Duration::ZERO, Duration::from_micros(micros), Duration::ZERO));
         let latency = recorder.summary(Duration::from_secs(1)).latency;
         let truths: [(f64, u32); 4] =
             [(latency.p50, 50_000), (latency.p99, 99_000), (latency.p999, 99_900), (latency.p9999, 99_990)];
@@ -136,12 +165,15 @@ mod tests {
     fn two_recorders_add_up() {
         let mut one = Recorder::try_new().unwrap();
         let mut other = Recorder::try_new().unwrap();
-        one.answer(200, Duration::from_micros(10), Duration::ZERO);
-        other.answer(401, Duration::from_secs(2), Duration::from_millis(2));
-        other.failure(Failure::Reset, Duration::ZERO);
+        let at = Duration::from_secs;
+        one.answer(200, at(3), Duration::from_micros(10), Duration::ZERO);
+        one.answer(401, at(4), Duration::from_micros(10), Duration::ZERO);
+        other.answer(401, at(2), Duration::from_secs(2), Duration::from_millis(2));
+        other.failure(Failure::Reset, at(5), Duration::ZERO);
         one.add(&other);
+        assert_eq!(one.endings()[&Ending::Status(401)], Seen { count: 2, first: at(2), last: at(4) });
         let summary = one.summary(Duration::from_secs(2));
-        assert_eq!((summary.answers, summary.late, summary.failures()), (2, 1, 1));
-        assert!((summary.rate - 1.0).abs() < 1e-9);
+        assert_eq!((summary.answers, summary.late, summary.failures()), (3, 1, 1));
+        assert!((summary.rate - 1.5).abs() < 1e-9);
     }
 }

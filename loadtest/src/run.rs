@@ -17,10 +17,11 @@ use crate::arguments::RunArgs;
 use crate::connection::{Connection, Keep, Request};
 use crate::endpoint::{Endpoint, EndpointError, Protocol};
 use crate::failure::Failure;
-use crate::generator::{self, GeneratorError, Kinds, Measured, Plan};
+use crate::generator::{self, GeneratorError, Measured, Plan};
 use crate::health::{self, Watch};
 use crate::live::{self, Update, View};
-use crate::outcome::{Outage, OutageSpan, Outcome, Phase, SCHEMA_VERSION, Saturation, Trial, WrongAnswer};
+use crate::outage;
+use crate::outcome::{Outcome, Phase, SCHEMA_VERSION, Saturation, Step, Trial, WrongAnswer};
 use crate::report::{Files, ReportError};
 use crate::revocation::{self, Drill};
 use crate::scenario::{Load, Scenario, ScenarioError, Search};
@@ -134,7 +135,12 @@ fn overridden(mut scenario: Scenario, args: &RunArgs) -> Scenario {
     if let Some(rate) = args.rate {
         scenario.load = Load { rate: Some(rate), ..Load::default() };
     }
-    scenario.duration = args.duration.unwrap_or(scenario.duration);
+    if let Some(factor) = args.rate_factor {
+        scenario.multiply_rates(factor);
+    }
+    if let Some(duration) = args.duration {
+        scenario.last(duration.0);
+    }
     scenario.warm_up = args.warm_up.unwrap_or(scenario.warm_up);
     scenario.connections = args.connections.unwrap_or(scenario.connections);
     scenario.threads = args.threads.unwrap_or(scenario.threads);
@@ -164,7 +170,8 @@ fn preflight(endpoint: &Endpoint, state: &State, timeout: Duration) -> Result<bo
     };
     let answer = block_on(async { Connection::new(Rc::new(endpoint.clone()), timeout).send(&request).await })?;
     let answer = answer.map_err(|failure| RunError::Unreachable { authority: endpoint.authority.clone(), failure })?;
-    Ok(answer.header("x-consumer-id").is_some())
+    // Whatever else was answered says nothing about the upstream.
+    Ok(answer.status != 200 || answer.header("x-consumer-id").is_some())
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
@@ -211,18 +218,10 @@ impl Run {
         if let Some(admin) = self.admin.as_ref().filter(|_| self.scenario.forget_cache) {
             block_on(async { Admin::new(admin).delete("/cache").await })??;
         }
-        let seconds = self.duration().as_secs();
+        let seconds = self.scenario.counted().as_secs();
         let scenario = self.scenario.name.clone();
         let _ = self.updates.send(Update::Started { scenario, target: target.to_owned(), seconds });
         Ok(())
-    }
-
-    /// How long is counted.
-    fn duration(&self) -> Duration {
-        match &self.scenario.load.steps {
-            Some(steps) => steps.iter().map(|step| step.duration.0).sum(),
-            None => self.scenario.duration.0,
-        }
     }
 
     fn plan(&self, pace: Pace, duration: Duration) -> Plan {
@@ -246,7 +245,7 @@ impl Run {
     }
 
     fn once(&self) -> Result<Outcome, RunError> {
-        let duration = self.duration();
+        let duration = self.scenario.counted();
         let pace = match (&self.scenario.load.steps, self.scenario.load.rate) {
             (Some(steps), _) => Pace::Open(steps.iter().map(|step| (step.rate, step.duration.0)).collect()),
             (None, Some(rate)) => Pace::Open(vec![(rate, duration)]),
@@ -254,7 +253,7 @@ impl Run {
         };
         let drill = self.drill(duration)?;
         let measured = self.send(&self.plan(pace, duration))?;
-        let mut outcome = outcome(measured, self.scenario.timeline)?;
+        let mut outcome = outcome(measured, &self.scenario)?;
         if let Some(found) = drill.map(|drill| drill.join().unwrap_or_default()) {
             outcome.checks.wrong += found.wrong.len() as u64;
             let wrong =
@@ -332,30 +331,18 @@ fn summarized(tally: &Tally, duration: Duration) -> Result<Outcome, RunError> {
     })
 }
 
-fn outcome(measured: Measured, timeline: bool) -> Result<Outcome, RunError> {
+fn outcome(measured: Measured, scenario: &Scenario) -> Result<Outcome, RunError> {
     let mut outcome = summarized(&measured.tally, measured.duration)?;
-    outcome.outage = timeline.then(|| Outage { timeline: spans(measured.kinds) });
+    outcome.outage = scenario.timeline.then(|| outage::of(&measured.endings));
     outcome.seconds = measured.seconds;
-    Ok(outcome)
-}
-
-/// Seconds in which the same kinds of answers came, joined.
-fn spans(seconds: Vec<Kinds>) -> Vec<OutageSpan> {
-    let mut spans: Vec<OutageSpan> = Vec::new();
-    for (second, kinds) in seconds.into_iter().enumerate() {
-        let mut now = OutageSpan { from: second as f64, to: second as f64 + 1.0, ..OutageSpan::default() };
-        for (kind, summary) in kinds {
-            let statuses = summary.statuses.into_iter().map(|(status, count)| (format!("{kind} {status}"), count));
-            now.answers.extend(statuses);
-            now.answers.extend(summary.errors.into_iter().map(|(name, count)| (format!("{kind} {name}"), count)));
-        }
-        match spans.last_mut() {
-            Some(last) if last.answers.keys().eq(now.answers.keys()) => {
-                last.to = now.to;
-                last.answers.iter_mut().zip(now.answers.values()).for_each(|((_, all), count)| *all += count);
-            }
-            _ => spans.push(now),
-        }
+    let mut left = measured.duration;
+    for (number, step) in scenario.load.steps.iter().flatten().enumerate() {
+        // The last one that was begun may have been cut short.
+        let took = step.duration.0.min(left);
+        left -= took;
+        let name = step.name.clone().unwrap_or_else(|| format!("step {}", number + 1));
+        let summary = measured.tally.step(number, took);
+        outcome.steps.push(Step { name, rate: step.rate, duration: took.as_secs_f64(), summary });
     }
-    spans
+    Ok(outcome)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::mix::{Part, Pick};
 use crate::span::Span;
 
 /// Requests a second that can be asked for.
@@ -53,6 +54,9 @@ pub struct Scenario {
     /// Whether the report tells what was answered when, as for an outage.
     #[serde(default)]
     pub timeline: bool,
+    /// Whether a 503 must say when to try again (`Retry-After`).
+    #[serde(default)]
+    pub retry_after: bool,
     /// The kinds of requests.
     pub mix: Vec<Part>,
     /// Tokens that are revoked meanwhile.
@@ -72,9 +76,11 @@ pub struct Load {
 }
 
 /// A rate for a while.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
+    /// What it is called in results.
+    pub name: Option<String>,
     /// Requests a second.
     pub rate: f64,
     /// For how long.
@@ -95,79 +101,6 @@ pub struct Search {
     pub trial: Span,
 }
 
-/// One kind of request.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Part {
-    /// The kind.
-    pub send: Kind,
-    /// Its part of all requests, in relation to the others'.
-    #[serde(default = "share")]
-    pub share: u32,
-    /// Which token or credential each request takes.
-    #[serde(default)]
-    pub pick: Pick,
-    /// The exponent of `pick: zipf`.
-    #[serde(default = "exponent")]
-    pub exponent: f64,
-    /// How many of the provisioned tokens are used; absent: all.
-    pub tokens: Option<usize>,
-    /// Statuses that are right; absent: 200, for `random_token` 401.
-    pub expect: Option<Vec<u16>>,
-}
-
-/// Kinds of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A request with a token that was provisioned.
-    Token,
-    /// A request with a token that was made up.
-    RandomToken,
-    /// A token by client credentials.
-    Issue,
-    /// A token by a refresh token, and so on with the one that comes.
-    Refresh,
-}
-
-impl Kind {
-    /// Its name in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::RandomToken => "random_token",
-            Self::Issue => "issue",
-            Self::Refresh => "refresh",
-        }
-    }
-
-    fn expected(self) -> u16 {
-        if self == Self::RandomToken { 401 } else { 200 }
-    }
-}
-
-impl Part {
-    /// The statuses that are right.
-    pub fn expected(&self) -> Vec<u16> {
-        self.expect.clone().unwrap_or_else(|| vec![self.send.expected()])
-    }
-}
-
-/// Which of the provisioned tokens a request takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pick {
-    /// Always the first.
-    One,
-    /// Any, all as likely.
-    #[default]
-    Uniform,
-    /// Few of them often and most of them rarely, by Zipf's law.
-    Zipf,
-    /// One after another, each as rarely as can be.
-    InTurn,
-}
-
 /// Tokens that are revoked while requests go on.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -184,14 +117,6 @@ fn connections() -> usize {
 
 fn one() -> usize {
     1
-}
-
-fn share() -> u32 {
-    1
-}
-
-fn exponent() -> f64 {
-    1.0
 }
 
 fn warm_up() -> Span {
@@ -295,6 +220,44 @@ impl Scenario {
         scenario.checked(origin)
     }
 
+    /// How long is counted; for a search, each trial takes its own time.
+    pub fn counted(&self) -> Duration {
+        match &self.load.steps {
+            Some(steps) => steps.iter().map(|step| step.duration.0).sum(),
+            None => self.duration.0,
+        }
+    }
+
+    /// Takes so long: steps in proportion, and each trial of a search.
+    pub fn last(&mut self, duration: Duration) {
+        let whole = self.counted().as_secs_f64();
+        self.duration = Span(duration);
+        for step in self.load.steps.iter_mut().flatten().filter(|_| whole > 0.0) {
+            step.duration = Span(duration.mul_f64(step.duration.0.as_secs_f64() / whole));
+        }
+        if let Some(search) = &mut self.load.search {
+            search.trial = Span(duration);
+        }
+    }
+
+    /// Multiplies every rate.
+    pub fn multiply_rates(&mut self, factor: f64) {
+        let Load { rate, steps, search } = &mut self.load;
+        let steps = steps.iter_mut().flatten().map(|step| &mut step.rate);
+        let bounds = search.iter_mut().flat_map(|search| [&mut search.from, &mut search.to]);
+        rate.iter_mut().chain(steps).chain(bounds).for_each(|rate| *rate *= factor);
+    }
+
+    /// Requests of an open loop, with those of the warm-up; 0 for others.
+    pub fn requests(&self) -> f64 {
+        let Load { rate, steps, .. } = &self.load;
+        let steps = steps.as_deref().unwrap_or_default();
+        let first = rate.or(steps.first().map(|step| step.rate)).unwrap_or_default();
+        let sent = |rate: f64, span: Span| rate * span.0.as_secs_f64();
+        let of_steps: f64 = steps.iter().map(|step| sent(step.rate, step.duration)).sum();
+        sent(first, self.warm_up) + rate.map_or(of_steps, |rate| sent(rate, self.duration))
+    }
+
     /// The scenario, if its parts go together; `origin` is named in the error.
     pub fn checked(self, origin: &str) -> Result<Self, ScenarioError> {
         match self.contradiction() {
@@ -323,6 +286,8 @@ impl Scenario {
             Some("mix: at least one kind of request with a share above 0")
         } else if self.mix.iter().any(|part| part.tokens == Some(0) || !(0.0..=10.0).contains(&part.exponent)) {
             Some("mix: `tokens` must be at least 1, and `exponent` from 0 to 10")
+        } else if rate.is_none() && steps.is_none() && self.mix.iter().any(|part| part.pick == Pick::Once) {
+            Some("mix: `pick: once` needs a rate or steps, so that it is known how many tokens it takes")
         } else if self.threads == 0 || self.threads > self.connections || !(1..=REQUESTS).contains(&requests) {
             Some(
                 "connections, streams and threads: at least 1 each, no more threads than connections, and at most \
@@ -360,11 +325,24 @@ mod tests {
             ("mix: [{send: token, tokens: 0}]\n", "s.yaml: mix: `tokens` must be"),
             ("mix: [{send: token}]\nconnections: 400\nstreams: 400\n", "s.yaml: connections, streams"),
             ("mix: [{send: token}]\nload: {rate: 1, steps: []}\n", "s.yaml: load: take one of"),
+            ("mix: [{send: token, pick: once}]\n", "s.yaml: mix: `pick: once` needs a rate"),
         ];
         for (text, expected) in rows {
             let told = Scenario::parse("s.yaml", &format!("{head}{text}")).unwrap_err().to_string();
             assert!(told.starts_with(expected), "{told}");
         }
         assert!(Scenario::find("nonsense").unwrap_err().to_string().contains("cold-start"));
+    }
+
+    #[test]
+    fn steps_keep_their_shape_when_they_are_scaled() {
+        let (mut scenario, _) = Scenario::find("mixed-day").unwrap();
+        scenario.last(Duration::from_secs(10));
+        scenario.multiply_rates(0.1);
+        let steps = scenario.load.steps.iter().flatten();
+        let shape: Vec<(f64, Duration)> = steps.map(|step| (step.rate.round(), step.duration.0)).collect();
+        let seconds = Duration::from_secs;
+        assert_eq!(shape, [(20.0, seconds(2)), (150.0, seconds(3)), (300.0, seconds(2)), (20.0, seconds(3))]);
+        assert_eq!(scenario.counted(), seconds(10));
     }
 }

@@ -1,13 +1,14 @@
 //! What one thread has seen in one second, by kind of request.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::errors::CreationError;
 
 use crate::failure::Failure;
 use crate::outcome::{Checks, Summary, WrongAnswer};
-use crate::recorder::Recorder;
+use crate::recorder::{Ending, Recorder, Seen};
 use crate::workload::{Checked, Wrong};
 
 /// Wrong answers that are told in full.
@@ -16,15 +17,22 @@ const EXAMPLES: usize = 10;
 /// Answers by kind, and what their checks found.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    kinds: BTreeMap<&'static str, Recorder>,
+    kinds: BTreeMap<String, Recorder>,
+    /// By the place of the step, where there are several.
+    steps: BTreeMap<usize, Recorder>,
     checks: Checks,
 }
 
+/// How requests of each kind ended, and when.
+pub type Endings = BTreeMap<String, BTreeMap<Ending, Seen>>;
+
 /// One request that is over.
 #[derive(Debug)]
-pub struct Finished {
-    /// The kind.
-    pub kind: &'static str,
+pub struct Finished<'w> {
+    /// The kind, as it is called in results.
+    pub kind: &'w str,
+    /// The step in which it was meant to be sent, where there are several.
+    pub step: Option<usize>,
     /// When it was meant to be sent.
     pub intended: Instant,
     /// When it was.
@@ -38,21 +46,32 @@ impl Tally {
     ///
     /// # Errors
     /// When there is no memory for another histogram.
-    pub fn add(&mut self, finished: Finished, start: Instant) -> Result<(), CreationError> {
+    pub fn add(&mut self, finished: Finished<'_>, start: Instant) -> Result<(), CreationError> {
         let recorder = match self.kinds.get_mut(finished.kind) {
             Some(recorder) => recorder,
-            None => self.kinds.entry(finished.kind).or_insert(Recorder::try_new()?),
+            None => self.kinds.entry(finished.kind.to_owned()).or_insert(Recorder::try_new()?),
+        };
+        let step = match finished.step {
+            Some(step) => Some(known(&mut self.steps, step)?),
+            None => None,
         };
         let lateness = finished.sent.saturating_duration_since(finished.intended);
+        let now = Instant::now();
+        let at = now.saturating_duration_since(start);
         match finished.result {
-            Err(failure) => recorder.failure(failure, lateness),
+            Err(failure) => [Some(recorder), step].into_iter().flatten().for_each(|recorder| {
+                recorder.failure(failure, at, lateness);
+            }),
             Ok((status, checked)) => {
-                recorder.answer(status, finished.intended.elapsed(), lateness);
+                let latency = now.saturating_duration_since(finished.intended);
+                [Some(recorder), step].into_iter().flatten().for_each(|recorder| {
+                    recorder.answer(status, at, latency, lateness);
+                });
                 self.checks.statuses_checked += 1;
                 match checked {
                     Ok(Checked::Status) => {}
                     Ok(Checked::Identity) => self.checks.identities_checked += 1,
-                    Err(wrong) => self.wrong(wrong, start.elapsed()),
+                    Err(wrong) => self.wrong(wrong, at),
                 }
             }
         }
@@ -69,14 +88,8 @@ impl Tally {
 
     /// Adds another thread's, or another second's.
     pub fn merge(&mut self, other: &Self) {
-        for (kind, recorder) in &other.kinds {
-            match self.kinds.get_mut(kind) {
-                Some(known) => known.add(recorder),
-                None => {
-                    self.kinds.insert(kind, recorder.clone());
-                }
-            }
-        }
+        merge(&mut self.kinds, &other.kinds);
+        merge(&mut self.steps, &other.steps);
         self.checks.statuses_checked += other.checks.statuses_checked;
         self.checks.identities_checked += other.checks.identities_checked;
         self.checks.wrong += other.checks.wrong;
@@ -90,8 +103,18 @@ impl Tally {
     }
 
     /// The figures of each kind, over that much time.
-    pub fn kinds(&self, over: Duration) -> impl Iterator<Item = (&'static str, Summary)> {
-        self.kinds.iter().map(move |(kind, recorder)| (*kind, recorder.summary(over)))
+    pub fn kinds(&self, over: Duration) -> impl Iterator<Item = (&str, Summary)> {
+        self.kinds.iter().map(move |(kind, recorder)| (kind.as_str(), recorder.summary(over)))
+    }
+
+    /// The figures of a step that took so long.
+    pub fn step(&self, number: usize, took: Duration) -> Summary {
+        self.steps.get(&number).map(|recorder| recorder.summary(took)).unwrap_or_default()
+    }
+
+    /// How requests of each kind ended, and when.
+    pub fn endings(&self) -> Endings {
+        self.kinds.iter().map(|(kind, recorder)| (kind.clone(), recorder.endings().clone())).collect()
     }
 
     /// The figures of all kinds together.
@@ -107,5 +130,23 @@ impl Tally {
     /// Answers and failures.
     pub fn requests(&self) -> u64 {
         self.kinds.values().map(Recorder::requests).sum()
+    }
+}
+
+fn known(recorders: &mut BTreeMap<usize, Recorder>, key: usize) -> Result<&mut Recorder, CreationError> {
+    match recorders.entry(key) {
+        Entry::Occupied(entry) => Ok(entry.into_mut()),
+        Entry::Vacant(entry) => Ok(entry.insert(Recorder::try_new()?)),
+    }
+}
+
+fn merge<K: Ord + Clone>(recorders: &mut BTreeMap<K, Recorder>, others: &BTreeMap<K, Recorder>) {
+    for (key, other) in others {
+        match recorders.get_mut(key) {
+            Some(known) => known.add(other),
+            None => {
+                recorders.insert(key.clone(), other.clone());
+            }
+        }
     }
 }

@@ -42,8 +42,9 @@ impl Schedule {
         Self { pace, part, start, step: 0, sent: 0, end }
     }
 
-    /// When the next request is to be sent; `None`: no more are.
-    pub fn advance(&mut self) -> Option<Instant> {
+    /// When the next request is to be sent, and in which step, where there are several; `None`: no
+    /// more are.
+    pub fn advance(&mut self) -> Option<(Instant, Option<usize>)> {
         let at = match &self.pace {
             Pace::Closed => Instant::now(),
             Pace::Open(steps) => loop {
@@ -57,7 +58,8 @@ impl Schedule {
                 (self.start, self.step, self.sent) = (over, self.step + 1, 0);
             },
         };
-        (at < self.end).then_some(at)
+        let step = matches!(&self.pace, Pace::Open(steps) if steps.len() > 1).then_some(self.step);
+        (at < self.end).then_some((at, step))
     }
 }
 
@@ -103,7 +105,7 @@ mod tests {
         let pace = Pace::Open(vec![(10.0, Duration::from_secs(1)), (100.0, Duration::from_secs(1))]);
         let mut schedule = Schedule::new(pace, 0.5, start, start + Duration::from_secs(2));
         let times: Vec<f64> =
-            std::iter::from_fn(|| schedule.advance()).map(|at| at.duration_since(start).as_secs_f64()).collect();
+            std::iter::from_fn(|| schedule.advance()).map(|(at, _)| at.duration_since(start).as_secs_f64()).collect();
         assert_eq!(times.len(), 5 + 50);
         assert!((times[4] - 0.8).abs() < 1e-9 && (times[5] - 1.0).abs() < 1e-9 && (times[6] - 1.02).abs() < 1e-9);
     }

@@ -13,7 +13,8 @@ use rand::rngs::StdRng;
 use rand_distr::Zipf;
 
 use crate::connection::{Answer, Keep, Request};
-use crate::scenario::{Kind, Part, Pick, Scenario};
+use crate::mix::{Kind, Part, Pick};
+use crate::scenario::Scenario;
 use crate::state::{State, Token};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -34,6 +35,19 @@ pub enum WorkloadError {
         /// The option that makes them.
         option: &'static str,
     },
+    /// There are too few tokens to present each but once.
+    #[error(
+        "`pick: once` takes about {wanted} tokens at this rate and duration, and {found} are there for it: provision \
+         with --tokens {enough}, or take a lower --rate or a shorter --duration"
+    )]
+    TooFew {
+        /// How many are presented.
+        wanted: usize,
+        /// How many there are.
+        found: usize,
+        /// How many suffice for all parts of the scenario.
+        enough: usize,
+    },
     /// A token that no header can carry.
     #[error("a token in the state file has characters that no header can carry")]
     Token,
@@ -47,8 +61,13 @@ pub struct Supply {
     state: State,
     tokens: Vec<Bearer>,
     in_turn: AtomicUsize,
+    /// Tokens for `pick: once`, which no other part presents.
+    unseen: Vec<Bearer>,
+    next_unseen: AtomicUsize,
     parts: Vec<Part>,
     identity_every: u64,
+    /// Whether a 503 must say when to try again.
+    retry_after: bool,
     refreshable: Mutex<Refreshable>,
 }
 
@@ -92,13 +111,17 @@ impl Supply {
                 _ => {}
             }
         }
+        let unseen = unseen(scenario, &mut tokens, reserved)?;
         let refreshable = state.tokens.iter().enumerate().filter(|(_, token)| token.refresh_token.is_some());
         let idle = refreshable.map(|(place, token)| (place, token.clone())).collect();
         Ok(Self {
             tokens,
             in_turn: AtomicUsize::new(0),
+            unseen,
+            next_unseen: AtomicUsize::new(0),
             parts: scenario.mix.clone(),
             identity_every: scenario.identity_every,
+            retry_after: scenario.retry_after,
             refreshable: Mutex::new(Refreshable { idle, refreshed: BTreeMap::new() }),
             state,
         })
@@ -123,6 +146,26 @@ impl Supply {
         self.identity_every = 0;
         self
     }
+}
+
+/// Takes from the end of the tokens those for parts with `pick: once`.
+fn unseen(scenario: &Scenario, tokens: &mut Vec<Bearer>, reserved: usize) -> Result<Vec<Bearer>, WorkloadError> {
+    let is_once = |part: &&Part| part.send == Kind::Token && part.pick == Pick::Once;
+    let shares = |parts: &mut dyn Iterator<Item = &Part>| parts.map(|part| f64::from(part.share)).sum::<f64>();
+    let once = shares(&mut scenario.mix.iter().filter(is_once));
+    if once == 0.0 {
+        return Ok(Vec::new());
+    }
+    let mean = scenario.requests() * once / shares(&mut scenario.mix.iter());
+    // Parts are drawn, so that it may be some more.
+    let wanted = (mean + 4.0 * mean.sqrt()).ceil() as usize;
+    let others = scenario.mix.iter().filter(|part| part.send == Kind::Token && !is_once(part));
+    let others = others.map(|part| part.tokens.unwrap_or(1)).max().unwrap_or(0);
+    let found = tokens.len().saturating_sub(others);
+    if found < wanted {
+        return Err(WorkloadError::TooFew { wanted, found, enough: wanted + others + reserved });
+    }
+    Ok(tokens.split_off(tokens.len() - wanted))
 }
 
 /// One request that is to be sent.
@@ -187,11 +230,17 @@ impl Workload {
         self.in_hand = if kind == Kind::Refresh { self.supply.refreshable().idle.pop_front() } else { None };
         if kind == Kind::Refresh && self.in_hand.is_none() {
             // Others are refreshing all there are.
-            (part, kind) = self.draw(|kind| kind != Kind::Refresh)?;
+            (part, kind) = self.draw(|part| part.send != Kind::Refresh && part.pick != Pick::Once)?;
         }
         let mut shot = Shot { part, token: None, identity: false };
         match kind {
-            Kind::Token => self.choose_token(&mut shot)?,
+            Kind::Token => {
+                if self.choose_token(&mut shot).is_none() {
+                    // There were a few more of them than could be expected.
+                    (shot.part, _) = self.draw(|part| part.send == Kind::Token && part.pick != Pick::Once)?;
+                    self.choose_token(&mut shot)?;
+                }
+            }
             Kind::RandomToken => self.make_up_token(part)?,
             Kind::Issue => self.choose_client(part)?,
             Kind::Refresh => self.refresh_token_in_hand(part)?,
@@ -199,9 +248,9 @@ impl Workload {
         Some(shot)
     }
 
-    /// A part by its share, among those of certain kinds.
-    fn draw(&mut self, is_among: impl Fn(Kind) -> bool) -> Option<(usize, Kind)> {
-        let among = || self.supply.parts.iter().enumerate().filter(|(_, part)| is_among(part.send));
+    /// A part by its share, among certain ones.
+    fn draw(&mut self, is_among: impl Fn(&Part) -> bool) -> Option<(usize, Kind)> {
+        let among = || self.supply.parts.iter().enumerate().filter(|(_, part)| is_among(part));
         let shares: u64 = among().map(|(_, part)| u64::from(part.share)).sum();
         let mut ticket = if shares == 0 { return None } else { self.random.random_range(0..shares) };
         for (place, part) in among() {
@@ -218,21 +267,25 @@ impl Workload {
         self.prepared.get(shot.part).map(|prepared| &prepared.request)
     }
 
-    /// The name of its kind in results.
-    pub fn kind(&self, shot: Shot) -> &'static str {
-        self.supply.parts.get(shot.part).map_or("", |part| part.send.name())
+    /// What its part is called in results.
+    pub fn label(&self, shot: Shot) -> &str {
+        self.supply.parts.get(shot.part).map_or("", Part::label)
     }
 
     /// Takes in an answer: checks it, and keeps what later requests need.
     pub fn learn(&mut self, shot: Shot, answer: &Answer) -> Result<Checked, Wrong> {
-        let kind = self.kind(shot);
         let expected = self.prepared.get(shot.part).map_or(&[][..], |prepared| &prepared.expected);
         if !expected.contains(&answer.status) {
             let statuses: Vec<String> = expected.iter().map(u16::to_string).collect();
-            let expected = format!("{} for `{kind}`", statuses.join(" or "));
+            let expected = format!("{} for `{}`", statuses.join(" or "), self.label(shot));
             return Err(Wrong { expected, found: format!("status {}", answer.status) });
         }
-        if kind == Kind::Refresh.name() && answer.status == 200 {
+        if self.supply.retry_after && answer.status == 503 && answer.header("retry-after").is_none() {
+            let expected = format!("503 with Retry-After for `{}`", self.label(shot));
+            return Err(Wrong { expected, found: "503 without it".to_owned() });
+        }
+        let is_refresh = self.supply.parts.get(shot.part).is_some_and(|part| part.send == Kind::Refresh);
+        if is_refresh && answer.status == 200 {
             self.keep_refresh_token(answer)?;
         }
         if shot.identity && answer.status == 200 { self.check_identity(shot, answer) } else { Ok(Checked::Status) }
@@ -246,6 +299,7 @@ impl Workload {
             Pick::One => 0,
             Pick::Uniform => self.random.random_range(0..tokens),
             Pick::InTurn => self.supply.in_turn.fetch_add(1, Ordering::Relaxed) % tokens,
+            Pick::Once => self.supply.next_unseen.fetch_add(1, Ordering::Relaxed),
             Pick::Zipf => {
                 let rank: f64 = self.random.sample(prepared.zipf?);
                 (rank as usize).saturating_sub(1).min(tokens - 1)
@@ -253,9 +307,10 @@ impl Workload {
         };
         self.good += 1;
         shot.identity = self.supply.identity_every > 0 && self.good.is_multiple_of(self.supply.identity_every);
-        let bearer = self.supply.tokens.get(place)?;
+        let bearers = if part.pick == Pick::Once { &self.supply.unseen } else { &self.supply.tokens };
+        let bearer = bearers.get(place)?;
         shot.token = Some(bearer.place);
-        prepared.request.keep = if shot.identity { Keep::Everything } else { Keep::Nothing };
+        prepared.request.keep = if shot.identity || self.supply.retry_after { Keep::Everything } else { Keep::Nothing };
         prepared.request.headers.clear();
         prepared.request.headers.push((AUTHORIZATION, bearer.header.clone()));
         Some(())
@@ -335,7 +390,7 @@ fn prepare(supply: &Supply, part: &Part) -> Result<Prepared, WorkloadError> {
         target: format!("{path}/load"),
         headers: Vec::new(),
         body: Bytes::new(),
-        keep: Keep::Nothing,
+        keep: if supply.retry_after { Keep::Everything } else { Keep::Nothing },
     };
     let request = match part.send {
         Kind::Token | Kind::RandomToken => get(),
@@ -344,7 +399,7 @@ fn prepare(supply: &Supply, part: &Part) -> Result<Prepared, WorkloadError> {
             target: format!("{path}/oauth2/token"),
             // The token endpoint wants TLS, or a trusted proxy's word for it.
             headers: vec![(CONTENT_TYPE, FORM), (X_FORWARDED_PROTO, HeaderValue::from_static("https"))],
-            keep: if part.send == Kind::Refresh { Keep::Everything } else { Keep::Nothing },
+            keep: if part.send == Kind::Refresh { Keep::Everything } else { get().keep },
             ..get()
         },
     };
@@ -394,7 +449,7 @@ mod tests {
         let shot = std::iter::from_fn(|| one.choose()).find(is_refresh);
         for _ in 0..100 {
             let shot = other.choose().unwrap();
-            assert_eq!(other.kind(shot), "random_token");
+            assert_eq!(other.label(shot), "random_token");
         }
         let body = Bytes::from_static(br#"{"access_token": "access-2", "refresh_token": "second"}"#);
         let answer = Answer { status: 200, body, ..Answer::default() };
@@ -403,6 +458,51 @@ mod tests {
         let shot = std::iter::from_fn(|| other.choose()).find(is_refresh);
         let sent = other.request(shot.unwrap()).unwrap().body.clone();
         assert!(std::str::from_utf8(&sent).unwrap().ends_with("refresh_token=second"));
+    }
+
+    #[test]
+    fn tokens_for_once_are_presented_once_and_by_nobody_else() {
+        let scenario = |rate: u32| {
+            let text = format!(
+                "name: x\nabout: y\nload: {{rate: {rate}}}\nwarm_up: 0s\nduration: 10s\nmix:\n  \
+                 - {{send: token, name: seen, pick: in_turn, tokens: 2}}\n  - {{send: token, pick: once}}\n"
+            );
+            Scenario::parse("x", &text).unwrap()
+        };
+        let tokens = |count: u32| {
+            let token = |number| Token { access_token: format!("{number}"), refresh_token: None, credential: 0 };
+            State { tokens: (0..count).map(token).collect(), ..State::default() }
+        };
+        // Ten a second for ten seconds, half of them new: fifty, and some.
+        let error = Supply::new(&scenario(10), tokens(60), 0).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("about 79 tokens") && error.contains("--tokens 81"), "{error}");
+        let mut workload = Workload::new(Arc::new(Supply::new(&scenario(10), tokens(81), 0).unwrap()), 0, 1).unwrap();
+        let (mut seen, mut once) = (std::collections::BTreeSet::new(), Vec::new());
+        for _ in 0..1000 {
+            let shot = workload.choose().unwrap();
+            let token = shot.token.unwrap();
+            if workload.label(shot) == "seen" {
+                seen.insert(token);
+            } else {
+                once.push(token);
+            }
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(once, (2..81).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_503_without_retry_after_is_wrong_where_it_is_wanted() {
+        let text = "name: x\nabout: y\nretry_after: true\nmix: [{send: token, expect: [200, 503]}]\n";
+        let supply = Supply::new(&Scenario::parse("x", text).unwrap(), state(), 0).unwrap();
+        let mut workload = Workload::new(Arc::new(supply), 0, 1).unwrap();
+        let shot = workload.choose().unwrap();
+        assert_eq!(workload.request(shot).unwrap().keep, Keep::Everything);
+        let mut answer = Answer { status: 503, ..Answer::default() };
+        let wrong = workload.learn(shot, &answer).unwrap_err();
+        assert_eq!(wrong.expected, "503 with Retry-After for `token`");
+        answer.headers.push(("retry-after".to_owned(), "1".to_owned()));
+        assert_eq!(workload.learn(shot, &answer), Ok(Checked::Status));
     }
 
     #[test]

@@ -1,112 +1,9 @@
 //! Against the real gateway: everything that is made works, is measured, and is removed.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::Child;
-
-use tempfile::TempDir;
 use tollgate_tests::{Gateway, Store};
 
 use crate::alone;
-use crate::program::{Ended, call, command, result};
-
-struct Upstream {
-    process: Child,
-    url: String,
-}
-
-impl Upstream {
-    fn start(folder: &Path) -> Self {
-        let mut process = command(folder, &["upstream", "--listen", "127.0.0.1:0"]).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().trim_end_matches('.').rsplit(' ').next().unwrap();
-        Self { url: format!("http://{address}"), process }
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-struct World {
-    gateway: Gateway,
-    upstream: Upstream,
-    folder: TempDir,
-}
-
-impl World {
-    async fn start() -> Self {
-        let gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_TRUSTED_IPS", "127.0.0.0/8")]).await;
-        let folder = tempfile::tempdir().unwrap();
-        Self { upstream: Upstream::start(folder.path()), gateway, folder }
-    }
-
-    fn call(&self, arguments: &[&str]) -> Ended {
-        call(self.folder.path(), arguments)
-    }
-
-    fn provision(&self, tokens: &str, refresh_tokens: &str) -> Ended {
-        let (admin, proxy) = (self.gateway.addresses.admin.to_string(), format!("http://{}", self.gateway.http));
-        self.call(&[
-            "provision",
-            "--admin",
-            &admin,
-            "--proxy",
-            &proxy,
-            "--upstream",
-            &self.upstream.url,
-            "--consumers",
-            "3",
-            "--credentials",
-            "5",
-            "--tokens",
-            tokens,
-            "--refresh-tokens",
-            refresh_tokens,
-            "--parallel",
-            "4",
-        ])
-    }
-
-    fn run(&self, scenario: &str, more: &[&str]) -> (Ended, tollgate_load::outcome::Outcome) {
-        let (admin, proxy) = (self.gateway.addresses.admin.to_string(), format!("http://{}", self.gateway.http));
-        let metrics = self.gateway.addresses.status.to_string();
-        let mut arguments = vec![
-            "run",
-            scenario,
-            "--admin",
-            &admin,
-            "--metrics",
-            &metrics,
-            "--warm-up",
-            "0s",
-            "--duration",
-            "2s",
-            "--connections",
-            "8",
-            "--no-tui",
-            "--json",
-            "r.json",
-        ];
-        if !more.contains(&"--proxy") {
-            arguments.extend(["--proxy", &proxy]);
-        }
-        arguments.extend(more);
-        let ended = self.call(&arguments);
-        assert_eq!(ended.code, Some(0), "{scenario}: {ended:?}");
-        let outcome = result(&self.folder.path().join("r.json"));
-        assert_eq!(outcome.total.failures(), 0, "{scenario}: {outcome:?}");
-        (ended, outcome)
-    }
-
-    async fn count(&self, path: &str) -> usize {
-        self.gateway.admin_get(path).await.expect(200).json()["data"].as_array().unwrap().len()
-    }
-}
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_provisioned_is_measured_checked_and_removed() {
@@ -134,8 +31,10 @@ async fn what_is_provisioned_is_measured_checked_and_removed() {
     world.run("refresh-storm", &[]);
     // Each refresh token is for one use: the second run has those of the first.
     world.run("refresh-storm", &[]);
-    let (_, outage) = world.run("outage", &["--rate", "100"]);
-    assert_eq!(outage.outage.unwrap().timeline.len(), 1);
+    let (ended, outage) = world.run("outage", &["--rate", "100"]);
+    let calm = outage.outage.unwrap();
+    assert!(calm.trouble.is_none() && calm.stretches.len() == 4, "{calm:?}");
+    assert!(ended.stdout.contains("was the store stopped at all?"), "{ended:?}");
     let https = format!("https://{}", world.gateway.https);
     world.run("warm", &["--proxy", &https, "--insecure"]);
     let (_, http2) = world.run("warm", &["--proxy", &https, "--insecure", "--http2", "--streams", "4"]);
@@ -175,4 +74,30 @@ async fn the_highest_rate_that_keeps_a_bound_is_found() {
     assert_eq!(saturation.rate, Some(80.0), "{ended:?}");
     assert_eq!(saturation.trials.len(), 3);
     assert!(ended.stdout.contains("80 requests a second kept p99 under 2.00 s"), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mixed_day_has_all_its_steps_and_kinds() {
+    let _turn = alone();
+    let world = World::start().await;
+    assert_eq!(world.provision("60", "20").code, Some(0));
+    // A day of ten seconds, with a twentieth of its requests a second.
+    let (ended, day) = world.run("mixed-day", &["--duration", "10s", "--rate-factor", "0.05"]);
+    let shape: Vec<_> =
+        day.steps.iter().map(|step| (step.name.as_str(), step.duration, step.summary.answers)).collect();
+    assert_eq!(shape, [("morning", 2.0, 20), ("busy", 3.0, 225), ("peak", 2.0, 300), ("evening", 3.0, 30)]);
+    assert_eq!((day.total.answers, day.seconds.len(), day.checks.wrong), (575, 10, 0));
+    // Rates change when they should: by the second, as far as a busy machine lets them.
+    let rate = |from: usize, to: usize| {
+        let answers: u64 = day.seconds[from..to].iter().map(|second| second.summary.answers).sum();
+        answers as f64 / (to - from) as f64
+    };
+    let rates = [rate(0, 2), rate(2, 5), rate(5, 7), rate(7, 10)];
+    for (found, wanted) in rates.into_iter().zip([10.0, 75.0, 150.0, 10.0]) {
+        assert!((found - wanted).abs() <= 0.1 * wanted + 2.0, "{rates:?}");
+    }
+    let kinds: Vec<&str> = day.phases.iter().map(|phase| phase.name.as_str()).collect();
+    assert_eq!(kinds, ["issue", "random_token", "refresh", "token"], "{day:?}");
+    assert_eq!(day.total.statuses.keys().collect::<Vec<_>>(), [&200, &401]);
+    assert!(ended.stdout.contains("peak, 2 s: 150 a second of 150"), "{ended:?}");
 }

@@ -12,8 +12,11 @@
 mod accuracy;
 mod command_line;
 mod gateway;
+mod outage;
+mod ports;
 mod program;
 mod stub;
+mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

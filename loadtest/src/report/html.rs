@@ -1,11 +1,13 @@
 //! A result as one HTML page: no script, nothing loaded from anywhere.
 
+use std::collections::BTreeSet;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{ReportError, chart};
 use crate::failure::Failure;
-use crate::live::duration;
-use crate::outcome::{Latency, Outage, Outcome, Revocation, Saturation, Summary};
+use crate::live::{self, duration};
+use crate::outcome::{Latency, Outage, Outcome, Revocation, Saturation, Step, Stretch, Summary};
 
 const STYLE: &str = "
 :root { color-scheme: light dark }
@@ -48,10 +50,11 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
                     }
                 }
                 (kinds(outcome))
+                @if !outcome.steps.is_empty() { (steps(&outcome.steps)) }
                 (answers(&outcome.total))
                 @if let Some(revocation) = &outcome.revocation { (revocations(revocation)) }
                 @if let Some(saturation) = &outcome.saturation { (trials(saturation)) }
-                @if let Some(outage) = &outcome.outage { (timeline(outage)) }
+                @if let Some(outage) = &outcome.outage { (timeline(outage, outcome.duration)) }
                 (generator(outcome))
                 h2 { "The scenario" }
                 pre { (outcome.scenario_text) }
@@ -90,6 +93,32 @@ fn summary(outcome: &Outcome) -> Markup {
             (format!("{:.0}", outcome.total.rate)) " answers a second over " (format!("{:.0}", outcome.duration))
             " s; " (outcome.generator.connections) " connections, " (outcome.generator.threads) " threads; "
             (outcome.machine.processor) ", " (outcome.machine.processors) " processors, " (outcome.machine.kernel) "."
+        }
+    }
+}
+
+fn steps(steps: &[Step]) -> Markup {
+    html! {
+        h2 { "Steps" }
+        table {
+            thead {
+                tr {
+                    @for name in ["step", "offered", "answered", "p50", "p99", "p99.9", "max", "unserved"] {
+                        th scope="col" { (name) }
+                    }
+                }
+            }
+            tbody {
+                @for Step { name, rate, duration: seconds, summary } in steps {
+                    tr {
+                        th scope="row" { (name) ", " (format!("{seconds:.0} s")) }
+                        @for rate in [rate, &summary.rate] { td { (format!("{rate:.0}/s")) } }
+                        @let Latency { p50, p99, p999, max, .. } = summary.latency;
+                        @for value in [p50, p99, p999, max] { td { (duration(value)) } }
+                        td { (format!("{:.2} %", summary.error_rate() * 100.0)) }
+                    }
+                }
+            }
         }
     }
 }
@@ -183,19 +212,53 @@ fn trials(saturation: &Saturation) -> Markup {
     }
 }
 
-fn timeline(outage: &Outage) -> Markup {
+fn timeline(outage: &Outage, over: f64) -> Markup {
     html! {
         h2 { "What was answered when" }
+        p { (live::trouble(outage)) }
+        (bars(&outage.stretches, over))
         table {
-            thead { tr { th scope="col" { "seconds" } th scope="col" { "answers" } } }
+            thead { tr { @for name in ["requests", "answer", "first", "last", "count"] { th scope="col" { (name) } } } }
             tbody {
-                @for span in &outage.timeline {
+                @for stretch in &outage.stretches {
                     tr {
-                        th scope="row" { (format!("{:.0}–{:.0}", span.from, span.to)) }
-                        td {
-                            @for (kind, count) in &span.answers { div { (kind) ": " (count) } }
-                        }
+                        th scope="row" { (stretch.kind) }
+                        td { (stretch.answer) }
+                        td { (format!("{:.2} s", stretch.from)) }
+                        td { (format!("{:.2} s", stretch.to)) }
+                        td { (stretch.requests) }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// One line for each kind and answer, with a bar from its first to its last request.
+fn bars(stretches: &[Stretch], over: f64) -> Markup {
+    const LABELS: f64 = 190.0;
+    const WIDTH: f64 = 620.0;
+    const LINE: f64 = 22.0;
+    let over = stretches.iter().map(|stretch| stretch.to).fold(over.max(1.0), f64::max);
+    let lines: BTreeSet<(&str, &str)> =
+        stretches.iter().map(|stretch| (stretch.kind.as_str(), stretch.answer.as_str())).collect();
+    let height = LINE * (lines.len() + 1) as f64;
+    let x = |at: f64| LABELS + at / over * WIDTH;
+    html! {
+        figure role="img" aria-label="When each kind of request was answered how" {
+            svg viewBox=(format!("0 0 820 {height}")) font-size="13" {
+                @for (number, line) in lines.iter().enumerate() {
+                    @let y = LINE * number as f64;
+                    text x="8" y=(y + 16.0) { (line.0) " " (line.1) }
+                    @for stretch in stretches.iter().filter(|stretch| (stretch.kind.as_str(), stretch.answer.as_str()) == *line) {
+                        rect x=(format!("{:.1}", x(stretch.from))) y=(y + 4.0) height="14"
+                            width=(format!("{:.1}", (x(stretch.to) - x(stretch.from)).max(2.0)))
+                            fill=(if stretch.served { "#282" } else { "#c22" }) {}
+                    }
+                }
+                @for quarter in 0..=4_u8 {
+                    @let at = over * f64::from(quarter) / 4.0;
+                    text x=(format!("{:.1}", x(at))) y=(height - 6.0) text-anchor="middle" { (format!("{at:.0} s")) }
                 }
             }
         }
