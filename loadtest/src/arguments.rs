@@ -70,6 +70,25 @@ pub struct RunArgs {
     pub trust: TrustArgs,
 }
 
+impl RunArgs {
+    /// The options that change the scenario, as they were given.
+    pub fn changes(&self) -> Vec<String> {
+        let span = |span: Option<Span>| span.map(|span| format!("{:?}", span.0));
+        let count = |count: Option<usize>| count.map(|count| count.to_string());
+        let given = [
+            ("--rate", self.rate.map(|rate| rate.to_string())),
+            ("--rate-factor", self.rate_factor.map(|factor| factor.to_string())),
+            ("--duration", span(self.duration)),
+            ("--warm-up", span(self.warm_up)),
+            ("--connections", count(self.connections)),
+            ("--threads", count(self.threads)),
+            ("--streams", count(self.streams)),
+        ];
+        let valued = given.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+        valued.chain(self.http2.then(|| "--http2".to_owned())).collect()
+    }
+}
+
 /// Whose certificates are believed.
 #[derive(Debug, Clone, Args)]
 pub struct TrustArgs {

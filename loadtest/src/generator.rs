@@ -170,7 +170,12 @@ impl Collected {
         let whole = self.next.iter().copied().min().unwrap_or(usize::MAX);
         while let Some(entry) = self.open.first_entry().filter(|entry| *entry.key() < whole) {
             let (number, tally) = entry.remove_entry();
-            let mut told = Second { at: number as f64, summary: tally.summary(second)?, cache_hit_ratio: None };
+            let mut told = Second {
+                at: number as f64,
+                summary: tally.summary(second)?,
+                wrong: tally.checks().wrong,
+                cache_hit_ratio: None,
+            };
             each_second(&mut told);
             self.seconds.push(told);
             self.endings.push(tally.endings());

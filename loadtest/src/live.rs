@@ -1,6 +1,6 @@
 //! What is shown while a run goes on: a terminal view, or plain lines.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
+use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
 use ratatui::{DefaultTerminal, Frame};
@@ -18,6 +19,7 @@ use crate::outcome::{Outage, Second, Trouble};
 
 /// How often keys are looked at.
 const FRAME: Duration = Duration::from_millis(100);
+const WRONG: &str = "WRONG ANSWERS";
 /// Seconds in the picture of rates.
 const HISTORY: usize = 240;
 
@@ -89,9 +91,10 @@ pub fn line(second: &Second) -> String {
     let statuses: Vec<String> = summary.statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
     let errors: Vec<String> = summary.errors.iter().map(|(name, count)| format!(", {name}: {count}")).collect();
     let hits = second.cache_hit_ratio.map_or_else(String::new, |ratio| format!("  hits {:.1} %", ratio * 100.0));
+    let wrong = if second.wrong > 0 { format!("  WRONG: {}", second.wrong) } else { String::new() };
     let latency = &summary.latency;
     format!(
-        "{:>4.0} s {:>9.0}/s  p50 {:>8}  p99 {:>8}  p99.9 {:>8}  max {:>8}  {}{}{hits}",
+        "{:>4.0} s {:>9.0}/s  p50 {:>8}  p99 {:>8}  p99.9 {:>8}  max {:>8}  {}{}{wrong}{hits}",
         second.at + 1.0,
         summary.rate,
         duration(latency.p50),
@@ -137,7 +140,11 @@ struct Screen {
     seconds: u64,
     rates: VecDeque<u64>,
     last: Second,
+    /// Answers by status, and errors, since the beginning.
+    so_far: BTreeMap<String, u64>,
     notes: VecDeque<String>,
+    /// Whether the run was told to end.
+    ending: bool,
 }
 
 fn whole_terminal(mut terminal: DefaultTerminal, updates: &Receiver<Update>, stop: &AtomicBool) -> io::Result<()> {
@@ -151,11 +158,18 @@ fn whole_terminal(mut terminal: DefaultTerminal, updates: &Receiver<Update>, sto
         while event::poll(Duration::ZERO)? {
             if let Event::Key(key) = event::read()? {
                 let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                let is_stopped = stop.load(Ordering::Relaxed);
+                if interrupt && is_stopped {
+                    // Keys are not signals here, so that the second one has to be acted on.
+                    ratatui::restore();
+                    std::process::exit(130);
+                }
                 if interrupt || key.code == KeyCode::Char('q') {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
         }
+        screen.ending = stop.load(Ordering::Relaxed);
         terminal.draw(|frame| screen.draw(frame))?;
     }
 }
@@ -169,6 +183,9 @@ impl Screen {
             }
             Update::Second(second) => {
                 self.rates.push_back(second.summary.answers);
+                for (what, count) in endings(&second) {
+                    *self.so_far.entry(what).or_default() += count;
+                }
                 self.last = *second;
             }
             Update::Note(note) => self.notes.push_back(note),
@@ -186,18 +203,19 @@ impl Screen {
         let [rates, percentiles, answers, notes] = Layout::vertical(parts).areas(frame.area());
         let width = usize::from(rates.width.saturating_sub(2));
         let shown: Vec<u64> = self.rates.iter().skip(self.rates.len().saturating_sub(width)).copied().collect();
-        let title = format!(
-            "{} {:.0} / {} s, {:.0} a second ",
-            self.title,
-            self.last.at + 1.0,
-            self.seconds,
-            self.last.summary.rate
-        );
+        let title = if self.rates.is_empty() {
+            format!("{} warming up ", self.title)
+        } else {
+            let (now, rate) = (self.last.at + 1.0, self.last.summary.rate);
+            format!("{} {now:.0} / {} s, {rate:.0} a second ", self.title, self.seconds)
+        };
+        let keys =
+            if self.ending { " ending, with what is under way; Ctrl-C: at once " } else { " q: end and report " };
         frame.render_widget(Sparkline::default().data(shown).block(Block::bordered().title(title)), rates);
         frame.render_widget(self.percentiles(), percentiles);
         frame.render_widget(self.answers(), answers);
         let notes_shown: Vec<Line<'_>> = self.notes.iter().map(|note| Line::from(note.as_str())).collect();
-        frame.render_widget(Paragraph::new(notes_shown).block(Block::bordered().title(" q: end and report ")), notes);
+        frame.render_widget(Paragraph::new(notes_shown).block(Block::bordered().title(keys)), notes);
     }
 
     fn percentiles(&self) -> Table<'static> {
@@ -209,14 +227,29 @@ impl Screen {
             .block(Block::bordered().title(" latency from the intended send time "))
     }
 
-    fn answers(&self) -> Paragraph<'static> {
-        let summary = &self.last.summary;
-        let statuses = summary.statuses.iter().map(|(status, count)| Line::from(format!("status {status}: {count}")));
-        let errors = summary.errors.iter().map(|(name, count)| Line::from(format!("{name}: {count}")));
-        let hits = self.last.cache_hit_ratio.map(|ratio| Line::from(format!("cache hits: {:.1} %", ratio * 100.0)));
-        let lines: Vec<Line<'static>> = statuses.chain(errors).chain(hits).collect();
-        Paragraph::new(lines).block(Block::bordered().title(" answers of the last second "))
+    fn answers(&self) -> Table<'static> {
+        let now: BTreeMap<String, u64> = endings(&self.last).collect();
+        let row = |(what, all): (&String, &u64)| {
+            let now = now.get(what).copied().unwrap_or_default();
+            let row = Row::new([what.clone(), now.to_string(), all.to_string()]);
+            if what == WRONG { row.style(Style::new().red().bold()) } else { row }
+        };
+        let hits = self.last.cache_hit_ratio.map(|ratio| format!("{:.1} %", ratio * 100.0));
+        let hits = hits.map(|hits| Row::new(["cache hits".to_owned(), hits, String::new()]));
+        let widths = [Constraint::Length(24), Constraint::Length(14), Constraint::Min(14)];
+        Table::new(self.so_far.iter().map(row).chain(hits), widths)
+            .header(Row::new(["", "last second", "so far"]))
+            .block(Block::bordered().title(" answers "))
     }
+}
+
+/// How requests of a second ended, and the wrong answers among them.
+fn endings(second: &Second) -> impl Iterator<Item = (String, u64)> {
+    let summary = &second.summary;
+    let statuses = summary.statuses.iter().map(|(status, count)| (format!("status {status}"), *count));
+    let errors = summary.errors.iter().map(|(name, count)| (name.clone(), *count));
+    let wrong = (second.wrong > 0).then(|| (WRONG.to_owned(), second.wrong));
+    statuses.chain(errors).chain(wrong)
 }
 
 #[cfg(test)]
@@ -234,7 +267,7 @@ mod tests {
         let statuses = [(200, 90), (401, 10)].into();
         let errors = [("reset".to_owned(), 2)].into();
         let summary = Summary { answers: 100, rate: 100.0, latency, statuses, errors, late: 0 };
-        Box::new(Second { at: 4.0, summary, cache_hit_ratio: Some(0.875) })
+        Box::new(Second { at: 4.0, summary, wrong: 3, cache_hit_ratio: Some(0.875) })
     }
 
     #[test]
@@ -254,25 +287,46 @@ mod tests {
             "250 µs",
             "1.50 ms",
             "2.00 s",
-            "200: 90, 401: 10, reset: 2",
+            "200: 90, 401: 10, reset: 2  WRONG: 3",
             "hits 87.5 %",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
 
+    /// The lines of the terminal, with single spaces between words.
+    fn shown(screen: &Screen) -> Vec<String> {
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+        terminal.draw(|frame| screen.draw(frame)).unwrap();
+        let cells = terminal.backend().buffer().content();
+        let line = |cells: &[ratatui::buffer::Cell]| cells.iter().map(|cell| cell.symbol()).collect::<String>();
+        let words = |line: String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        cells.chunks(80).map(|cells| words(line(cells))).collect()
+    }
+
     #[test]
     fn the_terminal_shows_rate_percentiles_statuses_errors_and_hits() {
         let mut screen = Screen::default();
         screen.take(Update::Started { scenario: "warm".into(), target: "http://a".into(), seconds: 9 });
+        assert!(shown(&screen)[0].contains("warm → http://a warming up"), "{:?}", shown(&screen));
         screen.take(Update::Second(second()));
-        let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-        terminal.draw(|frame| screen.draw(frame)).unwrap();
-        let shown: String = terminal.backend().buffer().content().iter().map(|cell| cell.symbol()).collect();
-        for part in
-            ["warm → http://a", "100 a second", "p99.99", "1.50 ms", "status 401: 10", "reset: 2", "cache hits: 87.5 %"]
-        {
-            assert!(shown.contains(part), "{part}: {shown}");
+        screen.take(Update::Second(second()));
+        let lines = shown(&screen);
+        for part in [
+            "warm → http://a 5 / 9 s, 100 a second",
+            "p50 p90 p99 p99.9 p99.99 max",
+            "1.50 ms",
+            "last second so far",
+            "status 200 90 180",
+            "status 401 10 20",
+            "reset 2 4",
+            "WRONG ANSWERS 3 6",
+            "cache hits 87.5 %",
+            "q: end and report",
+        ] {
+            assert!(lines.iter().any(|line| line.contains(part)), "{part}: {lines:#?}");
         }
+        screen.ending = true;
+        assert!(shown(&screen).iter().any(|line| line.contains("ending, with what is under way")));
     }
 }

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub scenario: String,
     /// The scenario file as it was read.
     pub scenario_text: String,
+    /// Options of the command line that changed the scenario.
+    pub options: Vec<String>,
     /// The address that was loaded; it holds no secret.
     pub target: String,
     /// The machine that generated the load.
@@ -73,6 +75,8 @@ pub struct Second {
     pub at: f64,
     /// Answers in this second, and how long they took.
     pub summary: Summary,
+    /// Answers that were wrong.
+    pub wrong: u64,
     /// The share of look-ups that the gateway's token cache answered, 0 to 1, when it was told.
     pub cache_hit_ratio: Option<f64>,
 }
@@ -265,11 +269,16 @@ impl Summary {
         self.errors.values().sum()
     }
 
+    /// Requests that got no answer, or one of status 500 or above.
+    pub fn unserved(&self) -> u64 {
+        let broken: u64 = self.statuses.iter().filter(|(status, _)| **status >= 500).map(|(_, count)| count).sum();
+        broken + self.failures()
+    }
+
     /// The share of requests that got no answer, or one of status 500 or above, 0 to 1.
     pub fn error_rate(&self) -> f64 {
-        let broken: u64 = self.statuses.iter().filter(|(status, _)| **status >= 500).map(|(_, count)| count).sum();
         let requests = self.answers + self.failures();
-        if requests == 0 { 0.0 } else { (broken + self.failures()) as f64 / requests as f64 }
+        if requests == 0 { 0.0 } else { self.unserved() as f64 / requests as f64 }
     }
 }
 

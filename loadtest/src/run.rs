@@ -111,6 +111,7 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let run = Run { scenario, endpoint, admin, supply, reserved, stop, updates, scraper };
     let mut outcome = run.measure(&args.proxy)?;
     outcome.scenario_text = text;
+    outcome.options = args.changes();
     let refreshed = run.supply.refreshed();
     // The screen ends when nobody tells it anything any more.
     drop(run);

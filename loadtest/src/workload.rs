@@ -111,7 +111,9 @@ impl Supply {
                 _ => {}
             }
         }
-        let unseen = unseen(scenario, &mut tokens, reserved)?;
+        // `--tokens` counts those that can be refreshed as well.
+        let kept = reserved + state.tokens.iter().filter(|token| token.refresh_token.is_some()).count();
+        let unseen = unseen(scenario, &mut tokens, kept)?;
         let refreshable = state.tokens.iter().enumerate().filter(|(_, token)| token.refresh_token.is_some());
         let idle = refreshable.map(|(place, token)| (place, token.clone())).collect();
         Ok(Self {
@@ -148,8 +150,8 @@ impl Supply {
     }
 }
 
-/// Takes from the end of the tokens those for parts with `pick: once`.
-fn unseen(scenario: &Scenario, tokens: &mut Vec<Bearer>, reserved: usize) -> Result<Vec<Bearer>, WorkloadError> {
+/// Takes from the end of the tokens those for parts with `pick: once`; `kept` others are for something else.
+fn unseen(scenario: &Scenario, tokens: &mut Vec<Bearer>, kept: usize) -> Result<Vec<Bearer>, WorkloadError> {
     let is_once = |part: &&Part| part.send == Kind::Token && part.pick == Pick::Once;
     let shares = |parts: &mut dyn Iterator<Item = &Part>| parts.map(|part| f64::from(part.share)).sum::<f64>();
     let once = shares(&mut scenario.mix.iter().filter(is_once));
@@ -163,7 +165,7 @@ fn unseen(scenario: &Scenario, tokens: &mut Vec<Bearer>, reserved: usize) -> Res
     let others = others.map(|part| part.tokens.unwrap_or(1)).max().unwrap_or(0);
     let found = tokens.len().saturating_sub(others);
     if found < wanted {
-        return Err(WorkloadError::TooFew { wanted, found, enough: wanted + others + reserved });
+        return Err(WorkloadError::TooFew { wanted, found, enough: wanted + others + kept });
     }
     Ok(tokens.split_off(tokens.len() - wanted))
 }

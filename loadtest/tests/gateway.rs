@@ -12,9 +12,9 @@ async fn what_is_provisioned_is_measured_checked_and_removed() {
     world.gateway.create("/consumers", serde_json::json!({"username": "somebody-else"})).await;
     // An interrupted provisioning goes on where it was.
     assert_eq!(world.provision("10", "0").code, Some(0));
-    let ended = world.provision("60", "20");
-    assert!(ended.stdout.contains("5 credentials and 60 tokens"), "{ended:?}");
-    assert_eq!((world.count("/oauth2_tokens").await, world.count("/consumers").await), (60, 4));
+    let ended = world.provision("100", "20");
+    assert!(ended.stdout.contains("5 credentials and 100 tokens"), "{ended:?}");
+    assert_eq!((world.count("/oauth2_tokens").await, world.count("/consumers").await), (100, 4));
     let other = world.call(&["provision", "--consumers", "9", "--tokens", "1"]);
     assert!(other.code == Some(2) && other.stderr.contains("is of another provisioning"), "{other:?}");
 

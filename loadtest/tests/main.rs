@@ -16,6 +16,7 @@ mod outage;
 mod ports;
 mod program;
 mod stub;
+mod terminal;
 mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -8,11 +8,31 @@ use crate::outcome::{Latency, Second};
 const SIZE: (u32, u32) = (820, 280);
 const COLOURS: [RGBColor; 3] = [RGBColor(0, 90, 156), RGBColor(200, 80, 0), RGBColor(120, 40, 140)];
 
+type Series = (&'static str, fn(&Latency) -> f64);
+const SERIES: [Series; 3] =
+    [("p50", |latency| latency.p50), ("p99", |latency| latency.p99), ("p99.9", |latency| latency.p999)];
+
+/// The percentiles that are drawn, with their colours in CSS: the page has room for them where no line is.
+pub(super) fn legend() -> impl Iterator<Item = (&'static str, String)> {
+    let named = SERIES.into_iter().zip(COLOURS);
+    named.map(|((name, _), RGBColor(red, green, blue))| (name, format!("rgb({red} {green} {blue})")))
+}
+
 /// Answers of each second.
 pub(super) fn rate(seconds: &[Second]) -> Result<String, ReportError> {
     let points: Vec<(f64, f64)> = seconds.iter().map(|second| (second.at, second.summary.rate)).collect();
     let highest = highest(points.iter().map(|point| point.1)) * 1.1;
     area(points, (last(seconds), highest), "answers a second", SIZE)
+}
+
+/// Requests of each second that had no answer, or one of status 500 or above; `None` when all were served.
+pub(super) fn unserved(seconds: &[Second]) -> Result<Option<String>, ReportError> {
+    let points: Vec<(f64, f64)> = seconds.iter().map(|second| (second.at, second.summary.unserved() as f64)).collect();
+    let highest = highest(points.iter().map(|point| point.1));
+    if highest < 1.0 {
+        return Ok(None);
+    }
+    area(points, (last(seconds), highest * 1.1), "unserved a second", (SIZE.0, SIZE.1 / 2)).map(Some)
 }
 
 /// The share of look-ups that the gateway's cache answered in each second; `None` when it was not told.
@@ -38,6 +58,7 @@ fn area(points: Vec<(f64, f64)>, largest: (f64, f64), of: &str, size: (u32, u32)
             .map_err(drawing)?;
         let mut mesh = chart.configure_mesh();
         mesh.x_desc("seconds").y_desc(of).y_labels(5).light_line_style(TRANSPARENT);
+        mesh.x_label_formatter(&short).y_label_formatter(&short);
         mesh.draw().map_err(drawing)?;
         let [colour, ..] = COLOURS;
         chart.draw_series(AreaSeries::new(points, 0.0, colour.mix(0.2)).border_style(colour)).map_err(drawing)?;
@@ -48,9 +69,6 @@ fn area(points: Vec<(f64, f64)>, largest: (f64, f64), of: &str, size: (u32, u32)
 
 /// Percentiles of each second, in milliseconds on a scale of powers of ten.
 pub(super) fn percentiles(seconds: &[Second]) -> Result<String, ReportError> {
-    type Series = (&'static str, fn(&Latency) -> f64);
-    let series: [Series; 3] =
-        [("p50", |latency| latency.p50), ("p99", |latency| latency.p99), ("p99.9", |latency| latency.p999)];
     let answered: Vec<&Second> = seconds.iter().filter(|second| second.summary.answers > 0).collect();
     let lowest = answered.iter().map(|second| second.summary.latency.p50).fold(f64::INFINITY, f64::min);
     let lowest = if lowest.is_finite() { (lowest / 1000.0).max(0.001) } else { 0.001 };
@@ -66,16 +84,22 @@ pub(super) fn percentiles(seconds: &[Second]) -> Result<String, ReportError> {
             .map_err(drawing)?;
         let mut mesh = chart.configure_mesh();
         mesh.x_desc("seconds").y_desc("milliseconds").y_labels(5).light_line_style(TRANSPARENT);
+        mesh.x_label_formatter(&short).y_label_formatter(&short);
         mesh.draw().map_err(drawing)?;
-        for ((name, of), colour) in series.into_iter().zip(COLOURS) {
+        for ((_, of), colour) in SERIES.into_iter().zip(COLOURS) {
             let points = answered.iter().map(|second| (second.at, (of(&second.summary.latency) / 1000.0).max(0.001)));
-            let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2))).map_err(drawing)?;
-            line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            chart.draw_series(LineSeries::new(points, colour.stroke_width(2))).map_err(drawing)?;
         }
-        chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw().map_err(drawing)?;
         area.present().map_err(drawing)?;
     }
     Ok(svg)
+}
+
+/// Without zeros that say nothing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as plotters calls it")]
+fn short(value: &f64) -> String {
+    // More digits than any axis needs, and fewer than show how floating point adds up.
+    ((value * 1e6).round() / 1e6).to_string()
 }
 
 fn last(seconds: &[Second]) -> f64 {

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{ReportError, chart};
 use crate::failure::Failure;
 use crate::live::{self, duration};
-use crate::outcome::{Latency, Outage, Outcome, Revocation, Saturation, Step, Stretch, Summary};
+use crate::outcome::{Latency, Outage, Outcome, Revocation, Saturation, Second, Step, Stretch, Summary};
 
 const STYLE: &str = "
 :root { color-scheme: light dark }
@@ -16,17 +16,18 @@ h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #8884 }
 th:first-child, td:first-child { text-align: left }
-figure { background: #fff; margin: 1rem 0; border-radius: .4rem } svg { width: 100%; height: auto }
+figure { background: #fff; margin: 1rem 0; border-radius: .4rem } svg { width: 100%; height: auto; display: block }
+figcaption { font-size: .85rem; text-align: right; padding: .4rem 1rem 0 }
 .bad { border-left: .4rem solid #c22; padding: .2rem 1rem; background: #c221 }
 .good { border-left: .4rem solid #282; padding: .2rem 1rem; background: #2821 }
-pre { overflow: auto; background: #8882; padding: 1rem }
+pre { white-space: pre-wrap; background: #8882; padding: 1rem }
 ";
 
 /// The page.
 pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
     let charts = match outcome.seconds.as_slice() {
         [] | [_] => None,
-        seconds => Some((chart::rate(seconds)?, chart::percentiles(seconds)?, chart::hits(seconds)?)),
+        seconds => Some(charts(seconds)?),
     };
     let page = html! {
         (DOCTYPE)
@@ -41,14 +42,7 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
                 h1 { (outcome.scenario) " against " (outcome.target) }
                 (verdict(outcome))
                 (summary(outcome))
-                @if let Some((rate, percentiles, hits)) = &charts {
-                    h2 { "Over time" }
-                    figure role="img" aria-label="Answers of each second" { (PreEscaped(rate)) }
-                    figure role="img" aria-label="Percentiles of each second" { (PreEscaped(percentiles)) }
-                    @if let Some(hits) = hits {
-                        figure role="img" aria-label="Cache hits of each second" { (PreEscaped(hits)) }
-                    }
-                }
+                @if let Some(charts) = &charts { (charts) }
                 (kinds(outcome))
                 @if !outcome.steps.is_empty() { (steps(&outcome.steps)) }
                 (answers(&outcome.total))
@@ -57,11 +51,29 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
                 @if let Some(outage) = &outcome.outage { (timeline(outage, outcome.duration)) }
                 (generator(outcome))
                 h2 { "The scenario" }
+                @if !outcome.options.is_empty() { p { "With " code { (outcome.options.join(" ")) } "." } }
                 pre { (outcome.scenario_text) }
             }
         }
     };
     Ok(page.into_string())
+}
+
+fn charts(seconds: &[Second]) -> Result<Markup, ReportError> {
+    let (rate, percentiles) = (chart::rate(seconds)?, chart::percentiles(seconds)?);
+    let (unserved, hits) = (chart::unserved(seconds)?, chart::hits(seconds)?);
+    Ok(html! {
+        h2 { "Over time" }
+        figure role="img" aria-label="Answers of each second" { (PreEscaped(rate)) }
+        @if let Some(unserved) = unserved {
+            figure role="img" aria-label="Requests of each second that were not served" { (PreEscaped(unserved)) }
+        }
+        figure role="img" aria-label="Percentiles of each second" {
+            figcaption { @for (name, colour) in chart::legend() { b style={ "color: " (colour) } { (name) } " " } }
+            (PreEscaped(percentiles))
+        }
+        @if let Some(hits) = hits { figure role="img" aria-label="Cache hits of each second" { (PreEscaped(hits)) } }
+    })
 }
 
 fn verdict(outcome: &Outcome) -> Markup {
@@ -91,7 +103,7 @@ fn summary(outcome: &Outcome) -> Markup {
     html! {
         p {
             (format!("{:.0}", outcome.total.rate)) " answers a second over " (format!("{:.0}", outcome.duration))
-            " s; " (outcome.generator.connections) " connections, " (outcome.generator.threads) " threads; "
+            " s. Connections: " (outcome.generator.connections) ", threads: " (outcome.generator.threads) "; "
             (outcome.machine.processor) ", " (outcome.machine.processors) " processors, " (outcome.machine.kernel) "."
         }
     }
@@ -237,7 +249,7 @@ fn timeline(outage: &Outage, over: f64) -> Markup {
 /// One line for each kind and answer, with a bar from its first to its last request.
 fn bars(stretches: &[Stretch], over: f64) -> Markup {
     const LABELS: f64 = 190.0;
-    const WIDTH: f64 = 620.0;
+    const WIDTH: f64 = 600.0;
     const LINE: f64 = 22.0;
     let over = stretches.iter().map(|stretch| stretch.to).fold(over.max(1.0), f64::max);
     let lines: BTreeSet<(&str, &str)> =
@@ -258,7 +270,7 @@ fn bars(stretches: &[Stretch], over: f64) -> Markup {
                 }
                 @for quarter in 0..=4_u8 {
                     @let at = over * f64::from(quarter) / 4.0;
-                    text x=(format!("{:.1}", x(at))) y=(height - 6.0) text-anchor="middle" { (format!("{at:.0} s")) }
+                    text x=(format!("{:.1}", x(at))) y=(height - 6.0) text-anchor="middle" { ((at * 10.0).round() / 10.0) " s" }
                 }
             }
         }
