@@ -110,7 +110,7 @@ lines!(ResponseHeader);
 /// A head of Pingora's that is edited.
 pub(crate) struct Edited<'h, H> {
     head: &'h mut H,
-    /// What the map may have.
+    /// What the map may have: what was sent, and what we have put there.
     sent: Names,
     /// What the lines may have.
     added: Names,
@@ -166,6 +166,7 @@ impl<H: Lines> Head for Edited<'_, H> {
                 self.head.lines().remove(name);
             }
             self.head.insert(name, value);
+            self.sent.add(bit);
         } else {
             self.remove_bit(name, bit);
             self.added.add(bit);
@@ -251,6 +252,15 @@ mod tests {
             (&request.headers[HOST], written(&request).as_str()),
             (&HeaderValue::from_static("b.test"), "Host: b.test\r\n")
         );
+    }
+
+    #[test]
+    fn what_was_put_into_the_map_can_be_removed_again() {
+        let mut request = head(&[]);
+        let mut edited = Edited::new(&mut request, 0);
+        edited.set_header(&HOST, &HeaderValue::from_static("a.test"));
+        edited.remove(&HOST);
+        assert_eq!(written(&request), "");
     }
 
     #[test]
