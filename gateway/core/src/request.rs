@@ -1,11 +1,11 @@
 //! A request as a plugin sees it: checked, routed, free of identity headers of the client's.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
+use triomphe::ThinArc;
 use uuid::Uuid;
 
 /// The request's body as far as the gateway has read it.
@@ -36,41 +36,55 @@ pub enum HeaderEdit {
     /// Remove.
     Remove(HeaderName),
     /// Set and remove several, as was rendered beforehand.
-    Apply(Arc<HeaderBlock>),
+    Apply(HeaderBlock),
+}
+
+/// The name of a header in a [`HeaderBlock`], and how it is spelled.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BlockName {
+    name: HeaderName,
+    spelled: &'static str,
+}
+
+impl BlockName {
+    /// `name` is in lower case, and `spelled` is the same name.
+    pub const fn new(name: &'static str, spelled: &'static str) -> Self {
+        Self { name: HeaderName::from_static(name), spelled }
+    }
 }
 
 /// Several headers rendered once, for many requests: lines as they go over the wire.
-#[derive(Debug, PartialEq, Eq)]
-pub struct HeaderBlock {
-    names: Box<[HeaderName]>,
-    lines: Box<[u8]>,
-}
+///
+/// Cheap to clone, and in one piece of memory: there may be as many as there are credentials, and a
+/// request that reads one waits for the memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderBlock(ThinArc<&'static [BlockName], u8>);
 
 impl HeaderBlock {
-    /// Of headers that are set, and of names (without a value) that are removed. The names as they
-    /// are to be spelled, which must be names of headers: others are left out.
-    pub fn new<'v>(headers: impl IntoIterator<Item = (&'static str, Option<&'v HeaderValue>)>) -> Self {
-        let (mut names, mut lines) = (Vec::new(), Vec::new());
-        for (spelled, value) in headers {
-            let Ok(name) = HeaderName::from_bytes(spelled.as_bytes()) else { continue };
-            names.push(name);
+    /// Each of the names is set to the value at its place, or removed where there is none.
+    pub fn new<const COUNT: usize>(
+        names: &'static [BlockName; COUNT],
+        values: [Option<&HeaderValue>; COUNT],
+    ) -> Self {
+        let mut lines = Vec::new();
+        for (name, value) in names.iter().zip(values) {
             if let Some(value) = value {
-                for part in [spelled.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                for part in [name.spelled.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                     lines.extend_from_slice(part);
                 }
             }
         }
-        Self { names: names.into(), lines: lines.into() }
+        Self(ThinArc::from_header_and_slice(names, &lines))
     }
 
     /// Every name that is set or removed.
-    pub fn names(&self) -> &[HeaderName] {
-        &self.names
+    pub fn names(&self) -> impl Iterator<Item = &'static HeaderName> {
+        self.0.header.header.iter().map(|name| &name.name)
     }
 
     /// The headers that are set, each with its line's end.
     pub fn lines(&self) -> &[u8] {
-        &self.lines
+        &self.0.slice
     }
 }
 
@@ -92,8 +106,8 @@ impl Edits {
     }
 
     /// Sets and removes several headers of the upstream request.
-    pub fn apply(&mut self, block: &Arc<HeaderBlock>) {
-        self.headers.push(HeaderEdit::Apply(Arc::clone(block)));
+    pub fn apply(&mut self, block: &HeaderBlock) {
+        self.headers.push(HeaderEdit::Apply(block.clone()));
     }
 
     /// Removes a header of the upstream request.
@@ -102,23 +116,12 @@ impl Edits {
     }
 }
 
-/// A consumer as far as requests need it; shared by everything that was issued to it.
-#[derive(Debug)]
-pub struct Consumer {
-    /// Its id.
-    pub id: Uuid,
-    /// Its name, unique if there is one.
-    pub username: Option<String>,
-    /// The operator's own id for it.
-    pub custom_id: Option<String>,
-}
-
 /// Who the request is from, as the authentication plugins found out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The consumer.
-    pub consumer: Arc<Consumer>,
-    /// The credential that was presented; `None` for the anonymous consumer.
+    /// The consumer's id.
+    pub consumer: Uuid,
+    /// The id of the credential that was presented; `None` for the anonymous consumer.
     pub credential: Option<Uuid>,
 }
 
@@ -165,9 +168,11 @@ mod tests {
 
     #[test]
     fn a_block_has_the_lines_of_what_is_set_and_the_names_of_all() {
-        let bob = HeaderValue::from_static("bob");
-        let block = HeaderBlock::new([("X-Consumer-Username", Some(&bob)), ("X-Other", None), ("no name", Some(&bob))]);
-        assert_eq!(block.lines(), b"X-Consumer-Username: bob\r\n");
-        assert_eq!(block.names(), ["x-consumer-username", "x-other"].map(HeaderName::from_static));
+        static NAMES: [BlockName; 3] =
+            [BlockName::new("x-name", "X-Name"), BlockName::new("x-other", "X-Other"), BlockName::new("x-id", "X-ID")];
+        let (bob, id) = (HeaderValue::from_static("bob"), HeaderValue::from_static("1"));
+        let block = HeaderBlock::new(&NAMES, [Some(&bob), None, Some(&id)]);
+        assert_eq!(block.lines(), b"X-Name: bob\r\nX-ID: 1\r\n");
+        assert_eq!(block.names().collect::<Vec<_>>(), ["x-name", "x-other", "x-id"]);
     }
 }

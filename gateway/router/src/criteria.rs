@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use regex::Regex;
+use smallvec::SmallVec;
 
 use crate::header::HeaderCriterion;
 use crate::host::{HostPattern, NamePattern};
@@ -54,6 +55,8 @@ pub(crate) struct Criteria {
 #[derive(Debug, Clone)]
 pub(crate) enum PathCriterion {
     Absent,
+    /// The only one; mostly it is short enough to be right here.
+    Prefix(SmallVec<[u8; 24]>),
     Prefixes(Arc<[Box<str>]>),
     Regexes(Arc<[Regex]>),
 }
@@ -61,15 +64,21 @@ pub(crate) enum PathCriterion {
 /// A route, or one group of a split route, ready to be compared with requests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Matcher {
-    pub(crate) common: Arc<Criteria>,
+    /// `None`: there is no criterion but the path.
+    pub(crate) common: Option<Arc<Criteria>>,
     pub(crate) path: PathCriterion,
 }
 
 impl Matcher {
+    /// The hosts it asks for; none: any.
+    pub(crate) fn hosts(&self) -> &[HostPattern] {
+        self.common.as_ref().map_or(&[], |common| &common.hosts)
+    }
+
     /// What of the path matched, if everything does.
     pub(crate) fn matches(&self, query: &Query<'_>) -> Option<MatchedPath> {
         // The cheap ones first: regexes and headers are only looked at when all else holds.
-        let common = &self.common;
+        let Some(common) = &self.common else { return self.path.matches(query.path) };
         if !(common.method(query) && common.host(query) && common.sni(query)) {
             return None;
         }
@@ -79,6 +88,11 @@ impl Matcher {
 }
 
 impl Criteria {
+    /// Whether every request matches.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.methods.is_empty() && self.hosts.is_empty() && self.headers.is_empty() && self.snis.is_empty()
+    }
+
     fn method(&self, query: &Query<'_>) -> bool {
         self.methods.is_empty() || self.methods.iter().any(|method| **method == *query.method)
     }
@@ -103,6 +117,9 @@ impl PathCriterion {
     fn matches(&self, path: &str) -> Option<MatchedPath> {
         match self {
             Self::Absent => Some(MatchedPath::None),
+            Self::Prefix(prefix) => {
+                path.as_bytes().starts_with(prefix).then_some(MatchedPath::Prefix(prefix.len()))
+            }
             Self::Prefixes(prefixes) => {
                 let prefix = prefixes.iter().find(|prefix| path.starts_with(&***prefix))?;
                 Some(MatchedPath::Prefix(prefix.len()))

@@ -211,11 +211,11 @@ fn route(id: u128, change: impl FnOnce(&mut RouteSpec)) -> RouteSpec {
 }
 
 fn found(routes: Vec<RouteSpec>, host: &str, path: &str) -> Option<(u128, MatchedPath)> {
-    let router = Router::compile(routes.into_iter().map(|route| (route, ()))).unwrap();
+    let router = Router::compile(routes.into_iter().map(|route| (route.clone(), route.id.as_u128()))).unwrap();
     let headers = HeaderMap::new();
     let query =
         Query { method: "GET", https: false, host: Some(host), port: Some(80), path, headers: &headers, sni: None };
-    router.find(&query).map(|found| (found.route.as_u128(), found.path))
+    router.find(&query).map(|found| (*found.value, found.path))
 }
 
 #[test]

@@ -21,15 +21,15 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tollgate_core::clock::Clock;
 use tollgate_core::error::StoreError;
-use uuid::Uuid;
 
-use crate::facts::{Directory, Holder, Service, render};
+use crate::facts::{Directory, Holder, render};
 use crate::flight::{Boarding, Flights, Landed};
 use crate::generation::Generations;
 use crate::metrics::Metrics;
 use crate::near::{self, CacheId};
 use crate::store::{Token, Tokens};
 use crate::token::Digest;
+use crate::token_facts::{Facts, Terms};
 
 /// Bytes of an entry without its user id, as measured: resident memory of a million tokens with
 /// user ids of 12 characters, each presented once, was 385 bytes a token, of which moka takes 297
@@ -45,53 +45,11 @@ const SCOPES: u64 = 10_000;
 /// How often a load starts over because what it read changed under it.
 const ATTEMPTS: usize = 4;
 
-/// What a token is.
-#[derive(Debug)]
-pub struct Facts {
-    /// Who it was issued to.
-    pub holder: Arc<Holder>,
-    /// The service it is bound to; `None` is a global token.
-    pub service: Option<Arc<Service>>,
-    /// The last Unix second in which it is valid; `i64::MAX` is for ever.
-    pub valid_until: i64,
-    /// `X-Authenticated-Scope`, shared by all tokens of that scope.
-    pub scope: Option<Arc<HeaderValue>>,
-    /// `X-Authenticated-UserId`. As bytes, of which [`Facts::userid`] makes the header: a
-    /// `HeaderValue` here would be 56 bytes more for each token.
-    pub userid_bytes: Option<Box<[u8]>>,
-}
-
-impl Facts {
-    /// The value of `X-Authenticated-UserId`.
-    pub fn userid(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(self.userid_bytes.as_deref()?).ok()
-    }
-
-    /// Whether it is valid at this second.
-    pub fn is_alive(&self, now: i64) -> bool {
-        now <= self.valid_until
-    }
-
-    /// The service's id.
-    pub fn service_id(&self) -> Option<Uuid> {
-        self.service.as_ref().map(|service| service.id)
-    }
-
-    fn is_current(&self) -> bool {
-        self.holder.is_current() && self.service.as_ref().is_none_or(|service| service.is_current())
-    }
-
-    fn weight(&self) -> u32 {
-        let userid = self.userid_bytes.as_ref().map_or(0, |userid| userid.len());
-        ENTRY_BYTES.saturating_add(u32::try_from(userid).unwrap_or(u32::MAX))
-    }
-}
-
 /// What the cache knows of a token without asking.
 #[derive(Debug, Clone)]
 pub enum Known {
     /// What it is.
-    Token(Arc<Facts>),
+    Token(Facts),
     /// The store did not know it a moment ago.
     Unknown,
 }
@@ -131,6 +89,10 @@ impl Hasher for HeadHasher {
     }
 }
 
+fn weight(facts: &Facts) -> u32 {
+    ENTRY_BYTES.saturating_add(u32::try_from(facts.userid_bytes()).unwrap_or(u32::MAX))
+}
+
 type ByDigest<V> = Cache<Digest, V, BuildHasherDefault<HeadHasher>>;
 
 /// The cache in front of the token store. Cheap to clone.
@@ -141,11 +103,11 @@ pub struct TokenCache {
 
 struct Inner {
     id: CacheId,
-    tokens: ByDigest<Arc<Facts>>,
+    tokens: ByDigest<Facts>,
     /// When the entry ends, in milliseconds.
     negatives: ByDigest<i64>,
     scopes: Cache<String, Arc<HeaderValue>>,
-    flights: Flights<Digest, Option<Arc<Facts>>>,
+    flights: Flights<Digest, Option<Facts>>,
     generations: Generations,
     /// Moves with every deletion that takes tokens with it.
     deletions: AtomicU64,
@@ -170,7 +132,7 @@ impl TokenCache {
         let evictions = metrics.evictions.clone();
         let tokens = Cache::builder()
             .max_capacity(bounds.bytes)
-            .weigher(|_, facts: &Arc<Facts>| facts.weight())
+            .weigher(|_, facts: &Facts| weight(facts))
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
                     evictions.inc();
@@ -243,7 +205,7 @@ impl TokenCache {
     }
 
     /// Asks the store, together with whoever asks for the same token. `None`: it is unknown.
-    pub async fn load(&self, digest: Digest) -> Landed<Option<Arc<Facts>>> {
+    pub async fn load(&self, digest: Digest) -> Landed<Option<Facts>> {
         for _ in 1..ATTEMPTS {
             let generation = self.generation(&digest);
             let cache = self.clone();
@@ -294,11 +256,6 @@ impl TokenCache {
         self.inner.metrics.cache_weight.set(weight);
     }
 
-    /// Puts facts in without asking the store; for measurements.
-    pub fn put(&self, digest: Digest, facts: Facts) {
-        self.inner.tokens.insert(digest, Arc::new(facts));
-    }
-
     /// The header value of a scope, shared with other tokens of the same.
     pub fn scope(&self, scope: &str) -> Option<Arc<HeaderValue>> {
         if let Some(known) = self.inner.scopes.get(scope) {
@@ -320,7 +277,7 @@ impl TokenCache {
         self.inner.generations.current(digest.head()).wrapping_add(deletions)
     }
 
-    async fn ask(&self, digest: Digest, generation: u64) -> Landed<Option<Arc<Facts>>> {
+    async fn ask(&self, digest: Digest, generation: u64) -> Landed<Option<Facts>> {
         let started = Instant::now();
         let read = self.read(digest).await;
         self.inner.metrics.store_seconds.observe(started.elapsed().as_secs_f64());
@@ -333,7 +290,7 @@ impl TokenCache {
         };
         if self.generation(&digest) == generation {
             match &found {
-                Some(facts) => self.inner.tokens.insert(digest, Arc::clone(facts)),
+                Some(facts) => self.inner.tokens.insert(digest, facts.clone()),
                 None => {
                     let until = self.inner.clock.now_millis().saturating_add(self.inner.negative_millis);
                     self.inner.negatives.insert(digest, until);
@@ -347,12 +304,12 @@ impl TokenCache {
         Ok(found)
     }
 
-    async fn read(&self, digest: Digest) -> Landed<Option<Arc<Facts>>> {
+    async fn read(&self, digest: Digest) -> Landed<Option<Facts>> {
         let now = self.inner.clock.now();
         let found = self.inner.store.find_tokens(&[digest], now).await.map_err(Arc::new)?;
         let Some(token) = found.into_iter().find(|token| token.access_token == digest) else { return Ok(None) };
         let Some(holder) = self.inner.directory.holder(token.credential_id).await? else { return Ok(None) };
-        self.facts(&token, holder).map(|facts| Some(Arc::new(facts))).map_err(Arc::new)
+        self.facts(&token, holder).map(Some).map_err(Arc::new)
     }
 
     fn facts(&self, token: &Token, holder: Arc<Holder>) -> Result<Facts, StoreError> {
@@ -363,13 +320,8 @@ impl TokenCache {
         if userid.is_some_and(|userid| render(userid).is_none()) {
             return Err(corrupt("authenticated_userid"));
         }
-        Ok(Facts {
-            holder,
-            service: token.service_id.map(|id| self.inner.directory.service(id)),
-            valid_until: valid_until(token),
-            scope,
-            userid_bytes: userid.map(|userid| userid.as_bytes().into()),
-        })
+        let service = token.service_id.map(|id| self.inner.directory.service(id));
+        Ok(Facts::new(Terms { holder, service, valid_until: valid_until(token), scope }, userid))
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use http::HeaderValue;
 use tollgate_core::collection::{Collection, Document, Key};
 use tollgate_core::error::StoreError;
-use tollgate_core::request::{Consumer, HeaderBlock};
+use tollgate_core::request::{BlockName, HeaderBlock};
 use uuid::Uuid;
 
 use crate::flight::{Flights, Landed};
@@ -27,14 +27,24 @@ pub trait Ends {
     fn mark(&self) -> &AtomicBool;
 }
 
-/// A consumer with its header values.
+/// A consumer, with what the upstream hears of it. What a request reads is a cache line.
 #[derive(Debug)]
 pub struct ConsumerFacts {
-    /// The consumer.
-    pub consumer: Arc<Consumer>,
+    /// Its id.
+    pub id: Uuid,
     /// What the upstream hears when requests fall through to this consumer.
-    pub anonymous_headers: Arc<HeaderBlock>,
+    pub anonymous_headers: HeaderBlock,
+    names: Box<Names>,
     ended: AtomicBool,
+}
+
+/// What a consumer is called.
+#[derive(Debug)]
+struct Names {
+    /// Unique if there is one.
+    username: Option<String>,
+    /// The operator's own id for it.
+    custom_id: Option<String>,
 }
 
 /// A credential as the guard needs it: who a token was issued to.
@@ -45,7 +55,7 @@ pub struct Holder {
     /// Whose credential it is.
     pub consumer: Arc<ConsumerFacts>,
     /// What the upstream hears of both.
-    pub headers: Arc<HeaderBlock>,
+    pub headers: HeaderBlock,
     ended: AtomicBool,
 }
 
@@ -81,34 +91,34 @@ impl ConsumerFacts {
         !self.ended.load(Ordering::Acquire)
     }
 
-    fn new(consumer: Consumer) -> Self {
-        Self {
-            anonymous_headers: Arc::new(headers(&consumer, None)),
-            consumer: Arc::new(consumer),
-            ended: AtomicBool::new(false),
-        }
+    fn new(id: Uuid, names: Names) -> Self {
+        let anonymous_headers = headers(id, &names, None);
+        Self { id, anonymous_headers, names: Box::new(names), ended: AtomicBool::new(false) }
     }
 }
 
+static IDENTITY: [BlockName; 5] = [
+    BlockName::new("x-consumer-id", "X-Consumer-ID"),
+    BlockName::new("x-consumer-custom-id", "X-Consumer-Custom-ID"),
+    BlockName::new("x-consumer-username", "X-Consumer-Username"),
+    BlockName::new("x-credential-identifier", "X-Credential-Identifier"),
+    BlockName::new("x-anonymous-consumer", "X-Anonymous-Consumer"),
+];
+
 /// The headers that tell of a consumer, and of the credential by which it is known or else that it
 /// is anonymous (contract oauth2.md §4.3).
-fn headers(consumer: &Consumer, client_id: Option<&HeaderValue>) -> HeaderBlock {
-    let id = render(&consumer.id.to_string());
-    let username = consumer.username.as_deref().and_then(render);
-    let custom_id = consumer.custom_id.as_deref().and_then(render);
+fn headers(consumer: Uuid, names: &Names, client_id: Option<&HeaderValue>) -> HeaderBlock {
+    let id = render(&consumer.to_string());
+    let username = names.username.as_deref().and_then(render);
+    let custom_id = names.custom_id.as_deref().and_then(render);
     let anonymous = client_id.is_none().then(|| HeaderValue::from_static("true"));
-    HeaderBlock::new([
-        ("X-Consumer-ID", id.as_ref()),
-        ("X-Consumer-Custom-ID", custom_id.as_ref()),
-        ("X-Consumer-Username", username.as_ref()),
-        ("X-Credential-Identifier", client_id),
-        ("X-Anonymous-Consumer", anonymous.as_ref()),
-    ])
+    let values = [id.as_ref(), custom_id.as_ref(), username.as_ref(), client_id, anonymous.as_ref()];
+    HeaderBlock::new(&IDENTITY, values)
 }
 
 impl Holder {
     fn new(credential_id: Uuid, client_id: &HeaderValue, consumer: Arc<ConsumerFacts>) -> Self {
-        let headers = Arc::new(headers(&consumer.consumer, Some(client_id)));
+        let headers = headers(consumer.id, &consumer.names, Some(client_id));
         Self { credential_id, consumer, headers, ended: AtomicBool::new(false) }
     }
 
@@ -277,7 +287,7 @@ impl Directory {
                     Some(document) => self
                         .consumer(id(&document, "consumers")?)
                         .await?
-                        .filter(|facts| facts.consumer.username.as_deref() == Some(name)),
+                        .filter(|facts| facts.names.username.as_deref() == Some(name)),
                     None => None,
                 }
             }
@@ -345,12 +355,9 @@ impl Directory {
         let hash = head(consumer_id);
         let generation = self.inner.generations.current(hash);
         let Some(document) = self.inner.consumers.find(&Key::Id(consumer_id)).await? else { return Ok(None) };
-        let consumer = Consumer {
-            id: consumer_id,
-            username: text(&document, "username"),
-            custom_id: text(&document, "custom_id"),
-        };
-        let facts = self.inner.known_consumers.get_or_put(consumer_id, || Arc::new(ConsumerFacts::new(consumer)));
+        let names = Names { username: text(&document, "username"), custom_id: text(&document, "custom_id") };
+        let new = || Arc::new(ConsumerFacts::new(consumer_id, names));
+        let facts = self.inner.known_consumers.get_or_put(consumer_id, new);
         if self.inner.generations.current(hash) != generation {
             self.inner.known_consumers.end(consumer_id);
             facts.ended.store(true, Ordering::Release);
@@ -380,9 +387,10 @@ pub mod sample {
 
     /// A credential of a consumer with these names.
     pub fn holder(client_id: &str, username: &str) -> Arc<Holder> {
-        let consumer = Consumer { id: Uuid::new_v4(), username: Some(username.to_owned()), custom_id: None };
+        let names = Names { username: Some(username.to_owned()), custom_id: None };
         let client_id = render(client_id).unwrap_or_else(|| HeaderValue::from_static(""));
-        Arc::new(Holder::new(Uuid::new_v4(), &client_id, Arc::new(ConsumerFacts::new(consumer))))
+        let consumer = Arc::new(ConsumerFacts::new(Uuid::new_v4(), names));
+        Arc::new(Holder::new(Uuid::new_v4(), &client_id, consumer))
     }
 
     /// The mark of a service.

@@ -19,12 +19,13 @@ use tollgate_core::plugin::{Access, PluginError, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::{Identity, Request};
 
-use crate::cache::{Facts, Known, TokenCache};
+use crate::cache::{Known, TokenCache};
 use crate::challenge::{Challenges, Refusal};
 use crate::facts::{ConsumerFacts, Directory};
 use crate::metrics::Metrics;
 use crate::presented::{self, BODY_LIMIT, Found, TokenHeader};
 use crate::token::{Digest, Minter, Shape};
+use crate::token_facts::Facts;
 
 const AUTHENTICATED_SCOPE: HeaderName = HeaderName::from_static("x-authenticated-scope");
 const AUTHENTICATED_USERID: HeaderName = HeaderName::from_static("x-authenticated-userid");
@@ -232,19 +233,19 @@ fn authenticated(request: &Request<'_>) -> bool {
 }
 
 fn identify(facts: &Facts, request: &mut Request<'_>) {
-    let holder = &facts.holder;
+    let holder = facts.holder();
     request.edits.apply(&holder.headers);
-    set_or_remove(AUTHENTICATED_SCOPE, facts.scope.as_deref().cloned(), request);
+    set_or_remove(AUTHENTICATED_SCOPE, facts.scope().cloned(), request);
     set_or_remove(AUTHENTICATED_USERID, facts.userid(), request);
     request.identity =
-        Some(Identity { consumer: Arc::clone(&holder.consumer.consumer), credential: Some(holder.credential_id) });
+        Some(Identity { consumer: holder.consumer.id, credential: Some(holder.credential_id) });
 }
 
 fn identify_anonymous(consumer: &ConsumerFacts, request: &mut Request<'_>) {
     request.edits.apply(&consumer.anonymous_headers);
     request.edits.remove(AUTHENTICATED_SCOPE);
     request.edits.remove(AUTHENTICATED_USERID);
-    request.identity = Some(Identity { consumer: Arc::clone(&consumer.consumer), credential: None });
+    request.identity = Some(Identity { consumer: consumer.id, credential: None });
 }
 
 fn set_or_remove(name: HeaderName, value: Option<HeaderValue>, request: &mut Request<'_>) {

@@ -38,5 +38,6 @@ pub mod scope;
 pub mod store;
 pub mod token;
 pub mod token_collection;
+pub mod token_facts;
 
 pub use plugin::{Deps, NAME, OAuth2, Settings, StartError};

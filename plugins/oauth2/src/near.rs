@@ -8,11 +8,10 @@
 //! asked for since another last wanted it, so that what is asked for often stays.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cache::Facts;
 use crate::token::Digest;
+use crate::token_facts::Facts;
 
 /// A power of two; of 64 bytes each, so that a thread's are a mebibyte. By Zipf's law over 100,000
 /// tokens, three of four look-ups end here.
@@ -29,7 +28,7 @@ struct Entry {
     cache: CacheId,
     /// Of the token, read before the shared cache was.
     generation: u64,
-    facts: Arc<Facts>,
+    facts: Facts,
     use_since: Use,
 }
 
@@ -86,7 +85,7 @@ pub(crate) fn find<T>(cache: CacheId, digest: &Digest, generation: u64, then: im
 
 /// Keeps what the shared cache said of a token, unless its place is in use; `generation` was read
 /// before that.
-pub(crate) fn keep(cache: CacheId, digest: Digest, generation: u64, facts: &Arc<Facts>) {
+pub(crate) fn keep(cache: CacheId, digest: Digest, generation: u64, facts: &Facts) {
     NEAR.with_borrow_mut(|near| {
         if near.places.is_empty() {
             near.places = (0..PLACES).map(|_| None).collect();
@@ -97,7 +96,7 @@ pub(crate) fn keep(cache: CacheId, digest: Digest, generation: u64, facts: &Arc<
             Some(other) if other.digest != digest && other.cache == cache && other.use_since == Use::Some => {
                 other.use_since = Use::None;
             }
-            _ => *place = Some(Entry { digest, cache, generation, facts: Arc::clone(facts), use_since: Use::None }),
+            _ => *place = Some(Entry { digest, cache, generation, facts: facts.clone(), use_since: Use::None }),
         }
     });
 }
@@ -106,14 +105,15 @@ pub(crate) fn keep(cache: CacheId, digest: Digest, generation: u64, facts: &Arc<
 mod tests {
     use super::*;
     use crate::facts::sample::holder;
+    use crate::token_facts::Terms;
 
-    fn facts(valid_until: i64) -> Arc<Facts> {
+    fn facts(last_second: i64) -> Facts {
         let holder = holder("client", "bob");
-        Arc::new(Facts { holder, service: None, valid_until, scope: None, userid_bytes: None })
+        Facts::new(Terms { holder, service: None, valid_until: last_second, scope: None }, None)
     }
 
     fn found(cache: CacheId, digest: &Digest, generation: u64) -> Option<i64> {
-        find(cache, digest, generation, |facts| facts.valid_until)
+        find(cache, digest, generation, |facts| facts.terms().valid_until)
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use smallvec::SmallVec;
-use tollgate_core::request::{Consumer, HeaderEdit};
+use tollgate_core::request::HeaderEdit;
+use uuid::Uuid;
 
 use super::client::Origin;
 use super::request_id::RequestId;
@@ -43,7 +44,7 @@ pub struct Context {
     /// What it matched.
     pub(super) route: Option<Arc<RouteEntry>>,
     /// Who it is from, as the plugins found out.
-    pub(super) consumer: Option<Arc<Consumer>>,
+    pub(super) consumer: Option<Uuid>,
     /// Who answers it.
     pub(super) course: Course,
     _in_progress: InProgress,

@@ -190,6 +190,8 @@ impl<H: Lines> Head for Edited<'_, H> {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_core::request::BlockName;
+
     use super::*;
 
     const ONE: Field = Field::new("x-one", "X-One");
@@ -236,10 +238,12 @@ mod tests {
         let mut edited = Edited::new(&mut request, 0);
         edited.set(&ONE, b"first");
         let ours = HeaderValue::from_static("ours");
-        edited.apply(&HeaderBlock::new([("X-One", Some(&ours)), ("X-Two", None)]));
+        static ONE_AND_TWO: [BlockName; 2] = [BlockName::new("x-one", "X-One"), BlockName::new("x-two", "X-Two")];
+        static THREE: [BlockName; 1] = [BlockName::new("x-three", "X-Three")];
+        edited.apply(&HeaderBlock::new(&ONE_AND_TWO, [Some(&ours), None]));
         assert_eq!(written(&request), "X-Three: theirs\r\nX-One: ours\r\n");
         let mut edited = Edited::new(&mut request, 0);
-        edited.apply(&HeaderBlock::new([("X-Three", Some(&ours))]));
+        edited.apply(&HeaderBlock::new(&THREE, [Some(&ours)]));
         edited.set(&Field::new("x-three", "X-Three"), b"last");
         assert!(written(&request).ends_with("\r\nX-Three: last\r\n"), "{}", written(&request));
     }

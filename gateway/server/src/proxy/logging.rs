@@ -57,7 +57,7 @@ fn line<'r>(
         reason: context.reason(),
         route: target.map(|target| target.route_id),
         service: target.and_then(|target| target.service_id),
-        consumer: context.consumer.as_ref().map(|consumer| consumer.id),
+        consumer: context.consumer,
         bytes_in: session.body_bytes_read(),
         bytes_out: session.body_bytes_sent(),
         total_ms: millis(seen.total),

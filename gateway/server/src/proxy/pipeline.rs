@@ -2,8 +2,6 @@
 //!
 //! The common way, every verdict at once and `Continue`, allocates nothing.
 
-use std::sync::Arc;
-
 use http::{StatusCode, Version};
 use pingora_core::Result;
 use pingora_proxy::Session;
@@ -142,9 +140,4 @@ fn broken(link: &ChainEntry, route: &RouteEntry, error: &PluginError) -> Reply {
 pub(crate) fn unexpected() -> Reply {
     let body = json!({"message": "An unexpected error occurred"});
     Reply::json(StatusCode::INTERNAL_SERVER_ERROR, "plugin_error", &body)
-}
-
-/// The consumer the request is from.
-pub(crate) fn consumer(identity: Option<Identity>) -> Option<Arc<tollgate_core::request::Consumer>> {
-    identity.map(|identity| identity.consumer)
 }

@@ -59,7 +59,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
         return Ok(Some(Answer::gateway(reply)));
     }
     let (outcome, identity) = pipeline::run(session, &route, &accepted).await?;
-    context.consumer = pipeline::consumer(identity);
+    context.consumer = identity.map(|identity| identity.consumer);
     match outcome {
         Outcome::Answer(reply) => Ok(Some(Answer::gateway(reply))),
         Outcome::Pass(edits, expectation) => pass(session, context, &route, &accepted, matched, edits, expectation),

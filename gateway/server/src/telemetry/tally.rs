@@ -3,6 +3,7 @@
 //! A request touches a few neighbouring cache lines here, however many families of metrics are made
 //! of it when somebody asks: times are sorted into the bounds of all families together, once.
 
+use std::array;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -28,36 +29,6 @@ const OWN: [u64; 17] = [
     1_000_000, 3_000_000, 6_000_000,
 ];
 
-/// Times, sorted by bounds; the last count is of those above all of them.
-#[derive(Debug)]
-struct Times<const COUNTS: usize> {
-    counts: [AtomicU64; COUNTS],
-    nanos: AtomicU64,
-}
-
-impl<const COUNTS: usize> Times<COUNTS> {
-    fn new() -> Self {
-        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), nanos: AtomicU64::new(0) }
-    }
-
-    fn add(&self, bounds: &[u64], time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let place = bounds.partition_point(|bound| bound * 1_000 < nanos);
-        if let Some(count) = self.counts.get(place) {
-            count.fetch_add(1, Relaxed);
-        }
-        self.nanos.fetch_add(nanos, Relaxed);
-    }
-
-    fn read(&self, bounds: &'static [u64]) -> Distribution {
-        Distribution {
-            bounds,
-            counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
-            sum: Duration::from_nanos(self.nanos.load(Relaxed)),
-        }
-    }
-}
-
 /// Times that were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Distribution {
@@ -68,6 +39,10 @@ pub(super) struct Distribution {
 }
 
 impl Distribution {
+    fn read<'c>(bounds: &'static [u64], counts: impl Iterator<Item = &'c AtomicU64>, nanos: u64) -> Self {
+        Self { bounds, counts: counts.map(|count| count.load(Relaxed)).collect(), sum: Duration::from_nanos(nanos) }
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -89,51 +64,73 @@ impl Distribution {
 }
 
 /// The counts of a route.
+///
+/// What most requests change is three cache lines: the sums with the least of the gateway's own
+/// times, the least of the other times, the first of the common statuses.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Tally {
-    statuses: [[AtomicU64; COMMON.len()]; 2],
+    upstream_nanos: AtomicU64,
+    own_nanos: AtomicU64,
     ingress: AtomicU64,
     egress: AtomicU64,
-    total: Times<{ WHOLE.len() + 1 }>,
-    upstream: Times<{ WHOLE.len() + 1 }>,
-    own: Times<{ OWN.len() + 1 }>,
+    own: [AtomicU64; OWN.len() + 1],
+    whole: Whole,
+    statuses: [BySource; COMMON.len()],
     rare: Mutex<BTreeMap<(u16, Source), u64>>,
+}
+
+/// Times by [`WHOLE`]; that of a request and of its upstream are mostly neighbours.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Whole([Times; WHOLE.len() + 1]);
+
+#[derive(Debug, Default)]
+struct Times {
+    total: AtomicU64,
+    upstream: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct BySource {
+    service: AtomicU64,
+    gateway: AtomicU64,
 }
 
 impl Tally {
     pub(super) fn new() -> Self {
         Self {
-            statuses: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
-            ingress: AtomicU64::new(0),
-            egress: AtomicU64::new(0),
-            total: Times::new(),
-            upstream: Times::new(),
-            own: Times::new(),
+            upstream_nanos: AtomicU64::default(),
+            own_nanos: AtomicU64::default(),
+            ingress: AtomicU64::default(),
+            egress: AtomicU64::default(),
+            own: array::from_fn(|_| AtomicU64::default()),
+            whole: Whole(array::from_fn(|_| Times::default())),
+            statuses: array::from_fn(|_| BySource::default()),
             rare: Mutex::default(),
         }
     }
 
     pub(super) fn add(&self, seen: &Observation) {
         self.add_status(seen.status.as_u16(), seen.source);
-        for (count, bytes) in [(&self.ingress, seen.bytes_in), (&self.egress, seen.bytes_out)] {
+        for (sum, bytes) in [(&self.ingress, seen.bytes_in), (&self.egress, seen.bytes_out)] {
             if bytes > 0 {
-                count.fetch_add(bytes, Relaxed);
+                sum.fetch_add(bytes, Relaxed);
             }
         }
-        self.total.add(&WHOLE, seen.total);
-        self.own.add(&OWN, seen.total.saturating_sub(seen.upstream.unwrap_or_default()));
-        if let Some(upstream) = seen.upstream {
-            self.upstream.add(&WHOLE, upstream);
+        let (total, own) = (nanos(seen.total), nanos(seen.total.saturating_sub(seen.upstream.unwrap_or_default())));
+        self.own_nanos.fetch_add(own, Relaxed);
+        add_one(self.own.get(place(&OWN, own)));
+        add_one(self.whole.0.get(place(&WHOLE, total)).map(|times| &times.total));
+        if let Some(upstream) = seen.upstream.map(nanos) {
+            self.upstream_nanos.fetch_add(upstream, Relaxed);
+            add_one(self.whole.0.get(place(&WHOLE, upstream)).map(|times| &times.upstream));
         }
     }
 
     fn add_status(&self, status: u16, source: Source) {
-        let [service, gateway] = &self.statuses;
-        let counts = if source == Source::Service { service } else { gateway };
-        match COMMON.binary_search(&status).ok().and_then(|place| counts.get(place)) {
-            Some(count) => {
-                count.fetch_add(1, Relaxed);
-            }
+        match COMMON.binary_search(&status).ok().and_then(|place| self.statuses.get(place)) {
+            Some(counts) => add_one(Some(counts.of(source))),
             None => *self.rare.lock().unwrap_or_else(PoisonError::into_inner).entry((status, source)).or_default() += 1,
         }
     }
@@ -141,9 +138,13 @@ impl Tally {
     /// The requests with each status that there was.
     pub(super) fn statuses(&self) -> BTreeMap<(u16, Source), u64> {
         let mut counts = self.rare.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (source, kept) in [Source::Service, Source::Gateway].into_iter().zip(&self.statuses) {
-            let seen = COMMON.iter().zip(kept).map(|(status, count)| ((*status, source), count.load(Relaxed)));
-            counts.extend(seen.filter(|(_, count)| *count > 0));
+        for (status, kept) in COMMON.iter().zip(&self.statuses) {
+            for source in [Source::Service, Source::Gateway] {
+                let count = kept.of(source).load(Relaxed);
+                if count > 0 {
+                    counts.insert((*status, source), count);
+                }
+            }
         }
         counts
     }
@@ -153,24 +154,52 @@ impl Tally {
         [self.ingress.load(Relaxed), self.egress.load(Relaxed)]
     }
 
-    /// From the head to the end of the answer.
+    /// From the head to the end of the answer: the gateway's own time, and the upstream's.
     pub(super) fn total(&self) -> Distribution {
-        self.total.read(&WHOLE)
+        let nanos = self.own_nanos.load(Relaxed).saturating_add(self.upstream_nanos.load(Relaxed));
+        Distribution::read(&WHOLE, self.whole.0.iter().map(|times| &times.total), nanos)
     }
 
     /// Spent waiting for the upstream; only requests that had an answer from it.
     pub(super) fn upstream(&self) -> Distribution {
-        self.upstream.read(&WHOLE)
+        let counts = self.whole.0.iter().map(|times| &times.upstream);
+        Distribution::read(&WHOLE, counts, self.upstream_nanos.load(Relaxed))
     }
 
     /// The rest.
     pub(super) fn own(&self) -> Distribution {
-        self.own.read(&OWN)
+        Distribution::read(&OWN, self.own.iter(), self.own_nanos.load(Relaxed))
+    }
+}
+
+impl BySource {
+    fn of(&self, source: Source) -> &AtomicU64 {
+        match source {
+            Source::Service => &self.service,
+            Source::Gateway => &self.gateway,
+        }
+    }
+}
+
+/// The place of a time among bounds; behind all of them if it is longer.
+fn place(bounds: &[u64], nanos: u64) -> usize {
+    bounds.partition_point(|bound| bound * 1_000 < nanos)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn add_one(count: Option<&AtomicU64>) {
+    if let Some(count) = count {
+        count.fetch_add(1, Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::mem::offset_of;
+
     use http::StatusCode;
 
     use super::*;
@@ -225,6 +254,15 @@ mod tests {
             ((599, Source::Gateway), 1),
         ];
         assert_eq!(tally.statuses(), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn what_most_requests_change_is_three_cache_lines() {
+        let of = |offset: usize| offset / 64;
+        assert_eq!((of(offset_of!(Tally, upstream_nanos)), of(offset_of!(Tally, own) + 3 * 8)), (0, 0));
+        assert_eq!(offset_of!(Tally, whole) % 64, 0);
+        let success = offset_of!(Tally, statuses);
+        assert_eq!(of(success), of(success + 2 * size_of::<BySource>()));
     }
 
     #[test]

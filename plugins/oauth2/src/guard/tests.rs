@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tollgate_core::clock::ManualClock;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::reply::Body;
-use tollgate_core::request::{Consumer, HeaderEdit, RequestBody, Target};
+use tollgate_core::request::{HeaderEdit, RequestBody, Target};
 use uuid::Uuid;
 
 use super::*;
@@ -170,7 +170,7 @@ impl Call {
             target: &self.target,
             body: self.body.clone(),
             edits: tollgate_core::request::Edits::default(),
-            identity: self.identity.clone(),
+            identity: self.identity,
         };
         let (ready, verdict) = match guard.access(&mut request) {
             Access::Ready(verdict) => (true, verdict),
@@ -212,7 +212,7 @@ impl Outcome {
 
     fn upstream(&self, name: &str) -> Option<Option<&str>> {
         self.headers.iter().rev().find_map(|edit| match edit {
-            HeaderEdit::Apply(block) if block.names().iter().any(|known| known == name) => {
+            HeaderEdit::Apply(block) if block.names().any(|known| known == name) => {
                 let mut lines = std::str::from_utf8(block.lines()).unwrap().lines();
                 Some(lines.find_map(|line| {
                     let (key, value) = line.split_once(": ")?;
@@ -247,7 +247,7 @@ async fn a_valid_token_passes_with_its_identity_and_without_waiting_the_second_t
             assert_eq!(result.upstream(name), Some(value), "{name}");
         }
         let identity = result.identity.unwrap();
-        assert_eq!((identity.consumer.id, identity.credential), (world.consumer, Some(world.credential)));
+        assert_eq!((identity.consumer, identity.credential), (world.consumer, Some(world.credential)));
     }
     assert_eq!(world.tokens.asked(), 1);
 }
@@ -444,9 +444,8 @@ async fn a_missing_anonymous_consumer_is_our_fault() {
 #[tokio::test]
 async fn an_identity_of_an_earlier_plugin_counts_only_where_anonymous_is_set() {
     let world = World::new();
-    let consumer = Arc::new(Consumer { id: Uuid::nil(), username: None, custom_id: None });
     let mut call = world.call();
-    call.identity = Some(Identity { consumer, credential: Some(Uuid::nil()) });
+    call.identity = Some(Identity { consumer: Uuid::nil(), credential: Some(Uuid::nil()) });
     let alternative = call.at(&world.guard(|rules| rules.anonymous = Some("ghost".to_owned()))).await;
     assert!(alternative.passed());
     assert_eq!(alternative.upstream("x-authenticated-userid"), Some(None));
