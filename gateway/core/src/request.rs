@@ -62,10 +62,7 @@ pub struct HeaderBlock(ThinArc<&'static [BlockName], u8>);
 
 impl HeaderBlock {
     /// Each of the names is set to the value at its place, or removed where there is none.
-    pub fn new<const COUNT: usize>(
-        names: &'static [BlockName; COUNT],
-        values: [Option<&HeaderValue>; COUNT],
-    ) -> Self {
+    pub fn new<const COUNT: usize>(names: &'static [BlockName; COUNT], values: [Option<&HeaderValue>; COUNT]) -> Self {
         let mut lines = Vec::new();
         for (name, value) in names.iter().zip(values) {
             if let Some(value) = value {

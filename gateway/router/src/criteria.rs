@@ -117,9 +117,7 @@ impl PathCriterion {
     fn matches(&self, path: &str) -> Option<MatchedPath> {
         match self {
             Self::Absent => Some(MatchedPath::None),
-            Self::Prefix(prefix) => {
-                path.as_bytes().starts_with(prefix).then_some(MatchedPath::Prefix(prefix.len()))
-            }
+            Self::Prefix(prefix) => path.as_bytes().starts_with(prefix).then_some(MatchedPath::Prefix(prefix.len())),
             Self::Prefixes(prefixes) => {
                 let prefix = prefixes.iter().find(|prefix| path.starts_with(&***prefix))?;
                 Some(MatchedPath::Prefix(prefix.len()))

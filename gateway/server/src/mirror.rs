@@ -266,7 +266,7 @@ fn entry(
         Condition::Damaged => Chain::Uncompilable("route_uncompilable"),
     };
     let labels = Labels {
-        service: service.map(|service| service.label.clone()).unwrap_or_default(),
+        service: service.map(|service| service.label.to_string()).unwrap_or_default(),
         route: route.fields.name.clone().unwrap_or_else(|| route.fields.id.to_string()),
     };
     let upstream = service.and_then(|service| service.entry.clone());

@@ -59,7 +59,7 @@ fn post() -> Arc<Post> {
 fn guard(post: &Arc<Post>) -> Guard {
     let rules = Rules {
         header: TokenHeader::parse("authorization"),
-        challenges: Challenges::new(None).expect("no realm is a realm"),
+        challenges: Box::new(Challenges::new(None).expect("no realm is a realm")),
         anonymous: None,
         reach: Reach::Service,
         credentials: Credentials::Forward,

@@ -56,7 +56,8 @@ fn find(criterion: &mut Criterion) {
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     for size in [10, 1_000, 10_000] {
         let (specs, all): (Vec<_>, Vec<_>) = (0..size).map(nth).unzip();
-        let router = Router::compile(specs.into_iter().map(|spec| (spec.clone(), spec.id))).expect("the routes compile");
+        let router =
+            Router::compile(specs.into_iter().map(|spec| (spec.clone(), spec.id))).expect("the routes compile");
         for (name, asked) in [("same", 10), ("spread", size)] {
             // A step prime to every size visits all kinds and all parts of the set.
             let sent: Vec<&Sent> = (0..asked).filter_map(|k| all.get(k * 7919 % asked)).collect();

@@ -54,7 +54,7 @@ pub struct Rules {
     /// Where tokens are looked for; `None` when the configured name cannot be a header's.
     pub header: Option<TokenHeader>,
     /// How refusals are challenged.
-    pub challenges: Challenges,
+    pub challenges: Box<Challenges>,
     /// The consumer to fall through to, by id or username.
     pub anonymous: Option<String>,
     /// Which tokens are accepted.
@@ -237,8 +237,7 @@ fn identify(facts: &Facts, request: &mut Request<'_>) {
     request.edits.apply(&holder.headers);
     set_or_remove(AUTHENTICATED_SCOPE, facts.scope().cloned(), request);
     set_or_remove(AUTHENTICATED_USERID, facts.userid(), request);
-    request.identity =
-        Some(Identity { consumer: holder.consumer.id, credential: Some(holder.credential_id) });
+    request.identity = Some(Identity { consumer: holder.consumer.id, credential: Some(holder.credential_id) });
 }
 
 fn identify_anonymous(consumer: &ConsumerFacts, request: &mut Request<'_>) {

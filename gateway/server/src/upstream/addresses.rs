@@ -45,17 +45,22 @@ struct Resolution {
     at: Instant,
 }
 
-#[derive(Debug)]
-enum Host {
-    Literal(IpAddr),
-    Name { name: String, last: ArcSwapOption<Resolution>, lookup: Mutex<()> },
-}
-
 /// A host and port, and what is known about its addresses.
 #[derive(Debug)]
-pub struct Addresses {
-    host: Host,
+pub struct Addresses(Host);
+
+#[derive(Debug)]
+enum Host {
+    Literal(SocketAddr),
+    Name(Box<Name>),
+}
+
+#[derive(Debug)]
+struct Name {
+    name: String,
     port: u16,
+    last: ArcSwapOption<Resolution>,
+    lookup: Mutex<()>,
     turn: AtomicUsize,
 }
 
@@ -63,39 +68,48 @@ impl Addresses {
     /// Of a name or an IP literal (IPv6 with or without brackets).
     pub fn new(host: &str, port: u16) -> Self {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let host = match bare.parse() {
-            Ok(literal) => Host::Literal(literal),
-            Err(_) => Host::Name { name: host.to_owned(), last: ArcSwapOption::empty(), lookup: Mutex::default() },
-        };
-        Self { host, port, turn: AtomicUsize::new(0) }
+        Self(match bare.parse::<IpAddr>() {
+            Ok(literal) => Host::Literal(SocketAddr::new(literal, port)),
+            Err(_) => Host::Name(Box::new(Name::new(host, port))),
+        })
     }
 
     /// Whether the host is an IP literal.
     pub fn is_literal(&self) -> bool {
-        matches!(self.host, Host::Literal(_))
+        matches!(self.0, Host::Literal(_))
     }
 
     /// The next address, round robin.
     pub async fn next(&self) -> Result<SocketAddr, Error> {
-        let (name, last, lookup) = match &self.host {
-            Host::Literal(address) => return Ok(SocketAddr::new(*address, self.port)),
-            Host::Name { name, last, lookup } => (name, last, lookup),
-        };
-        if let Some(address) = self.pick(last.load().as_deref(), FRESH) {
+        match &self.0 {
+            Host::Literal(address) => Ok(*address),
+            Host::Name(name) => name.next().await,
+        }
+    }
+}
+
+impl Name {
+    fn new(name: &str, port: u16) -> Self {
+        let (last, turn) = (ArcSwapOption::empty(), AtomicUsize::new(0));
+        Self { name: name.to_owned(), port, last, lookup: Mutex::default(), turn }
+    }
+
+    async fn next(&self) -> Result<SocketAddr, Error> {
+        if let Some(address) = self.pick(self.last.load().as_deref(), FRESH) {
             return Ok(address);
         }
-        let _one_at_a_time = lookup.lock().await;
-        if let Some(address) = self.pick(last.load().as_deref(), FRESH) {
+        let _one_at_a_time = self.lookup.lock().await;
+        if let Some(address) = self.pick(self.last.load().as_deref(), FRESH) {
             return Ok(address);
         }
-        match look_up(name, self.port).await {
+        match look_up(&self.name, self.port).await {
             Ok(addresses) => {
                 let resolution = Arc::new(Resolution { addresses, at: Instant::now() });
                 let address = self.pick(Some(&resolution), FRESH);
-                last.store(Some(resolution));
-                address.ok_or_else(|| Error::NoAddress(name.clone()))
+                self.last.store(Some(resolution));
+                address.ok_or_else(|| Error::NoAddress(self.name.clone()))
             }
-            Err(error) => self.pick(last.load().as_deref(), STALE).ok_or(error),
+            Err(error) => self.pick(self.last.load().as_deref(), STALE).ok_or(error),
         }
     }
 
@@ -148,10 +162,10 @@ mod tests {
 
     #[test]
     fn addresses_take_turns() {
-        let addresses = Addresses::new("name", 1);
+        let name = Name::new("name", 1);
         let two: Vec<SocketAddr> = ["192.0.2.1:1", "192.0.2.2:1"].map(|text| text.parse().unwrap()).to_vec();
         let known = Resolution { addresses: two.clone(), at: Instant::now() };
-        let picked: Vec<_> = (0..4).filter_map(|_| addresses.pick(Some(&known), FRESH)).collect();
+        let picked: Vec<_> = (0..4).filter_map(|_| name.pick(Some(&known), FRESH)).collect();
         assert_eq!(picked, [two[0], two[1], two[0], two[1]]);
     }
 }

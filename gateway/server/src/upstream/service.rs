@@ -82,15 +82,15 @@ fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
 #[error("service {0}: the host cannot be sent in a Host header")]
 pub struct InvalidHost(pub Uuid);
 
-/// A compiled service.
+/// A compiled service; with its counts of references, three cache lines.
 #[derive(Debug)]
 pub struct ServiceEntry {
     /// The id.
     pub id: Uuid,
     /// The name, or else the host; the `service` label of metrics.
-    pub label: String,
+    pub label: Box<str>,
     /// Put in front of the path.
-    pub path: Option<String>,
+    pub path: Option<Box<str>>,
     /// How it is spoken to.
     pub transport: Transport,
     /// The `Host` it gets, unless the route preserves the client's.
@@ -98,10 +98,24 @@ pub struct ServiceEntry {
     /// All attempts a request may take, at least one.
     pub attempts: u32,
     addresses: Addresses,
-    server_name: String,
-    connect_timeout: Duration,
-    write_timeout: Duration,
-    read_timeout: Duration,
+    server_name: Box<str>,
+    connect_timeout: Millis,
+    write_timeout: Millis,
+    read_timeout: Millis,
+}
+
+/// Milliseconds; the entity allows no more than fit.
+#[derive(Debug, Clone, Copy)]
+struct Millis(u32);
+
+impl Millis {
+    fn new(millis: u64) -> Self {
+        Self(u32::try_from(millis).unwrap_or(u32::MAX))
+    }
+
+    fn duration(self) -> Duration {
+        Duration::from_millis(self.0.into())
+    }
 }
 
 impl ServiceEntry {
@@ -120,16 +134,16 @@ impl ServiceEntry {
         let addresses = Addresses::new(&spec.host, spec.port);
         Ok(Self {
             id: spec.id,
-            label: spec.name.clone().unwrap_or_else(|| spec.host.clone()),
-            path: spec.path.clone(),
+            label: spec.name.as_deref().unwrap_or(&spec.host).into(),
+            path: spec.path.as_deref().map(Into::into),
             transport,
             host_header: host_header(spec).ok_or(InvalidHost(spec.id))?,
             attempts: spec.retries.saturating_add(1),
-            server_name: server_name(spec, transport, &addresses),
+            server_name: server_name(spec, transport, &addresses).into(),
             addresses,
-            connect_timeout: Duration::from_millis(spec.connect_timeout),
-            write_timeout: Duration::from_millis(spec.write_timeout),
-            read_timeout: Duration::from_millis(spec.read_timeout),
+            connect_timeout: Millis::new(spec.connect_timeout),
+            write_timeout: Millis::new(spec.write_timeout),
+            read_timeout: Millis::new(spec.read_timeout),
         })
     }
 
@@ -138,7 +152,7 @@ impl ServiceEntry {
         let address = self.addresses.next().await?;
         let tls = matches!(self.transport, Transport::Https(_));
         // A `SocketAddr` needs no resolving, so this cannot block or panic.
-        let mut peer = HttpPeer::new(address, tls, self.server_name.clone());
+        let mut peer = HttpPeer::new(address, tls, self.server_name.clone().into_string());
         self.set_options(&mut peer.options);
         Ok(peer)
     }
@@ -147,10 +161,10 @@ impl ServiceEntry {
         let verified = !matches!(self.transport, Transport::Https(Verification::Off));
         options.verify_cert = verified;
         options.verify_hostname = verified;
-        options.connection_timeout = Some(self.connect_timeout);
-        options.total_connection_timeout = Some(self.connect_timeout);
-        options.read_timeout = Some(self.read_timeout);
-        options.write_timeout = Some(self.write_timeout);
+        options.connection_timeout = Some(self.connect_timeout.duration());
+        options.total_connection_timeout = Some(self.connect_timeout.duration());
+        options.read_timeout = Some(self.read_timeout.duration());
+        options.write_timeout = Some(self.write_timeout.duration());
         options.idle_timeout = Some(IDLE);
         // Hop-by-hop headers are ours to remove (`proxy::hop_by_hop`): Pingora would answer 400 to
         // a nominated `X-Forwarded-For` and would drop `Proxy-Authorization`, which may be a
@@ -203,6 +217,11 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_service_is_three_cache_lines() {
+        assert!(2 * size_of::<usize>() + size_of::<ServiceEntry>() <= 192);
+    }
+
+    #[test]
     fn the_host_header_names_the_port_unless_it_is_the_protocols_own() {
         let rows = [
             ("http", "a.test", 80, "a.test"),
@@ -225,7 +244,7 @@ pub(crate) mod tests {
         }
         let mut trusting = spec("https", "127.0.0.1", 443);
         trusting.tls_verify = Some(false);
-        assert_eq!(ServiceEntry::new(&trusting, Verification::On).unwrap().server_name, "");
+        assert_eq!(ServiceEntry::new(&trusting, Verification::On).unwrap().server_name, "".into());
     }
 
     #[test]

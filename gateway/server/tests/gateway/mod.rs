@@ -14,6 +14,7 @@ use pingora_core::server::Server;
 use pingora_core::server::configuration::ServerConf;
 use prometheus::Registry;
 use serde_json::{Value, json};
+use smallvec::{SmallVec, smallvec};
 use tollgate::proxy::TrustedIps;
 use tollgate::proxy::{self, Listeners, Settings};
 use tollgate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
@@ -63,17 +64,17 @@ impl Route {
             "path": null, "retries": 0, "connect_timeout": 5000, "write_timeout": 5000, "read_timeout": 10_000,
             "tls_verify": null, "tags": null,
         }));
-        Self { path: path.to_owned(), service: Some(service.unwrap()), chain: Chain::Ready(Box::default()) }
+        Self { path: path.to_owned(), service: Some(service.unwrap()), chain: Chain::Ready(SmallVec::new()) }
     }
 
     /// Without a service.
     pub(crate) fn without_service(path: &str) -> Self {
-        Self { path: path.to_owned(), service: None, chain: Chain::Ready(Box::default()) }
+        Self { path: path.to_owned(), service: None, chain: Chain::Ready(SmallVec::new()) }
     }
 
     /// With one plugin.
     pub(crate) fn plugin(self, handler: Arc<dyn Handler>) -> Self {
-        Self { chain: Chain::Ready(Box::new([ChainEntry { name: "test", handler }])), ..self }
+        Self { chain: Chain::Ready(smallvec![ChainEntry { name: "test", handler }]), ..self }
     }
 
     /// With a plugin that could not be compiled.

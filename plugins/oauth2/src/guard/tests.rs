@@ -93,7 +93,7 @@ impl World {
     fn guard(&self, change: impl FnOnce(&mut Rules)) -> Guard {
         let mut rules = Rules {
             header: TokenHeader::parse("authorization"),
-            challenges: Challenges::new(None).unwrap(),
+            challenges: Box::new(Challenges::new(None).unwrap()),
             anonymous: None,
             reach: Reach::Service,
             credentials: Credentials::Forward,
@@ -347,7 +347,7 @@ async fn every_refusal_has_its_text_and_challenge() {
         ("token_expired", bearer(&world.token(|row| row.created_at = NOW - 7201)), invalid),
     ] {
         for realm in [None, Some("R")] {
-            let guard = world.guard(|rules| rules.challenges = Challenges::new(realm).unwrap());
+            let guard = world.guard(|rules| rules.challenges = Box::new(Challenges::new(realm).unwrap()));
             let result = call.at(&guard).await;
             assert_eq!(result.reason(), reason);
             let challenge = match (reason, realm) {
