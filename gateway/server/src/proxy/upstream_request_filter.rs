@@ -32,12 +32,16 @@ pub(super) fn upstream_request_filter(
     context: &mut Context,
 ) -> Result<()> {
     let request_id = context.request_id;
-    let (Some(origin), Some(route)) = (context.origin, context.route.clone()) else {
+    let upstream_host = context.route.as_ref().map(|route| route.upstream_host);
+    let (Some(origin), Some(upstream_host)) = (context.origin, upstream_host) else {
         return Error::e_explain(ErrorType::InternalError, "a proxied request has an origin and a route");
     };
     let peer = context.peer.take().or_else(|| forwarded::text(origin.peer));
     let (Some(peer), Some(proxied)) = (peer, context.proxied()) else {
         return Error::e_explain(ErrorType::InternalError, "a proxied request has a peer and an upstream");
+    };
+    let Some(service_host) = proxied.service.host_header() else {
+        return Error::e_explain(ErrorType::InternalError, "a service has a host that can be sent");
     };
     let is_peer = origin.client.address == origin.peer.to_canonical();
     let address = if is_peer { None } else { forwarded::text(origin.client.address) };
@@ -47,8 +51,8 @@ pub(super) fn upstream_request_filter(
         peer: &peer,
         address: address.as_ref().unwrap_or(&peer),
         request_id,
-        upstream_host: route.upstream_host,
-        service_host: &proxied.service.host_header,
+        upstream_host,
+        service_host: &service_host,
         outbound: &proxied.outbound,
     };
     attempt.write(&mut Edited::new(request, ROOM));

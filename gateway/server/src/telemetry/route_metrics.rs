@@ -1,11 +1,11 @@
 //! The metrics of routes: counted in one [`Tally`] a route, told under Tollgate's names and under
 //! the `kong_*` names of contract gateway.md §11.
 //!
-//! Invariant: no label is looked up and no string made for a request. Tallies are made at a route's
-//! first request, not for 10,000 routes nobody calls, and are kept from one snapshot to the next.
+//! Invariant: no label is looked up and no string made for a request. Tallies are kept from one
+//! snapshot to the next, and routes that nobody has called are not told.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -68,17 +68,17 @@ pub struct Labels {
 #[derive(Debug)]
 pub struct RouteMetrics {
     labels: Labels,
-    tally: OnceLock<Box<Tally>>,
+    tally: Tally,
 }
 
 impl RouteMetrics {
     fn new(labels: Labels) -> Self {
-        Self { labels, tally: OnceLock::new() }
+        Self { labels, tally: Tally::new() }
     }
 
     /// Counts a finished request.
     pub fn observe(&self, seen: &Observation) {
-        self.tally.get_or_init(|| Box::new(Tally::new())).add(seen);
+        self.tally.add(seen);
     }
 }
 
@@ -129,8 +129,8 @@ impl Routes {
         let State { routes, gone } = &mut *state;
         routes.retain(|_, route| {
             let used = Arc::strong_count(route) > 1;
-            if let Some(tally) = route.tally.get().filter(|_| !used) {
-                merge(gone, &route.labels.service, tally.upstream());
+            if !used {
+                merge(gone, &route.labels.service, route.tally.upstream());
             }
             used
         });
@@ -277,14 +277,12 @@ impl Collector for Routes {
             (state.routes.values().cloned().collect::<Vec<_>>(), state.gone.clone())
         };
         let mut told = Told::default();
-        for route in &routes {
-            if let Some(tally) = route.tally.get() {
-                told.route(&route.labels, tally);
-                merge(&mut services, &route.labels.service, tally.upstream());
-            }
+        for route in routes.iter().filter(|route| route.tally.is_used()) {
+            told.route(&route.labels, &route.tally);
+            merge(&mut services, &route.labels.service, route.tally.upstream());
         }
-        if let Some(tally) = self.unmatched.tally.get() {
-            told.requests(&self.unmatched.labels, tally);
+        if self.unmatched.tally.is_used() {
+            told.requests(&self.unmatched.labels, &self.unmatched.tally);
         }
         for (service, upstream) in services.iter().filter(|(_, upstream)| upstream.count() > 0) {
             told.add(Family::UpstreamDuration, Family::UpstreamDuration.histogram(&[service], upstream));
