@@ -12,7 +12,7 @@ use tollgate_core::request::HeaderBlock;
 
 /// A header field of ours: its name, and how we spell it.
 #[derive(Debug, Clone)]
-pub(crate) struct Field {
+pub struct Field {
     pub(crate) name: HeaderName,
     spelled: LineName,
     bit: u128,
@@ -20,7 +20,7 @@ pub(crate) struct Field {
 
 impl Field {
     /// `name` is in lower case, and `spelled` is the same name.
-    pub(crate) const fn new(name: &'static str, spelled: &'static str) -> Self {
+    pub const fn new(name: &'static str, spelled: &'static str) -> Self {
         Self { name: HeaderName::from_static(name), spelled: LineName::new(spelled), bit: bit(name.as_bytes()) }
     }
 }
@@ -58,7 +58,7 @@ const fn bit(name: &[u8]) -> u128 {
 }
 
 /// A head that is edited.
-pub(crate) trait Head {
+pub trait Head {
     /// What the sender said, as far as it was not edited away.
     fn headers(&self) -> &HeaderMap;
     /// Whether the sender says something under this name.
@@ -74,10 +74,14 @@ pub(crate) trait Head {
 }
 
 /// What [`Edited`] needs of Pingora's two kinds of heads.
-pub(crate) trait Lines {
+pub trait Lines {
+    /// Its map of headers.
     fn headers(&self) -> &HeaderMap;
+    /// The lines behind the map.
     fn lines(&mut self) -> &mut HeaderLines;
+    /// Replaces all values of a name in the map.
     fn insert(&mut self, name: &HeaderName, value: &HeaderValue);
+    /// Removes all values of a name from the map.
     fn remove(&mut self, name: &HeaderName);
 }
 
@@ -108,7 +112,7 @@ lines!(RequestHeader);
 lines!(ResponseHeader);
 
 /// A head of Pingora's that is edited.
-pub(crate) struct Edited<'h, H> {
+pub struct Edited<'h, H> {
     head: &'h mut H,
     /// What the map may have: what was sent, and what we have put there.
     sent: Names,
@@ -118,7 +122,7 @@ pub(crate) struct Edited<'h, H> {
 
 impl<'h, H: Lines> Edited<'h, H> {
     /// `room`: for so many bytes of lines.
-    pub(crate) fn new(head: &'h mut H, room: usize) -> Self {
+    pub fn new(head: &'h mut H, room: usize) -> Self {
         let sent = Names::of(head.headers());
         head.lines().reserve(room);
         Self { head, sent, added: Names::default() }

@@ -17,7 +17,7 @@ mod context;
 mod failure;
 pub(crate) mod forwarded;
 mod framing;
-mod head;
+pub mod head;
 mod hop_by_hop;
 mod identity_headers;
 mod logging;
