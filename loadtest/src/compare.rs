@@ -106,13 +106,71 @@ fn table(outcomes: &[(String, Outcome)]) -> String {
             ("errors", format!("{:.4}", total.error_rate()), String::new()),
             ("wrong", outcome.checks.wrong.to_string(), String::new()),
         ];
+        let rows = rows.into_iter().chain(of_saturation(outcome, base)).chain(of_revocation(outcome, base));
         for (figure, value, ratio) in rows {
-            let _ = writeln!(text, "  {figure:<8} {value:>12} {ratio:>8}");
+            let _ = writeln!(text, "  {figure:<16} {value:>12} {ratio:>8}");
         }
     }
     text
 }
 
+type Row = (&'static str, String, String);
+
+/// The highest rate that kept the bound, if that was looked for.
+fn of_saturation(outcome: &Outcome, base: &Outcome) -> Vec<Row> {
+    let Some(found) = &outcome.saturation else { return Vec::new() };
+    let first = base.saturation.as_ref().and_then(|first| first.rate).unwrap_or_default();
+    let row = match found.rate {
+        Some(rate) => ("saturation", format!("{rate:.0}/s"), ratio(rate, first)),
+        None => ("saturation", "none held".to_owned(), String::new()),
+    };
+    vec![row]
+}
+
+/// How long revoked tokens were accepted, if some were revoked.
+fn of_revocation(outcome: &Outcome, base: &Outcome) -> Vec<Row> {
+    let Some(found) = &outcome.revocation else { return Vec::new() };
+    let first = base.revocation.as_ref().map(|first| first.accepted_for).unwrap_or_default();
+    let lasted = found.accepted_for;
+    vec![
+        ("accepted for p50", duration(lasted.p50), ratio(lasted.p50, first.p50)),
+        ("accepted for p99", duration(lasted.p99), ratio(lasted.p99, first.p99)),
+        ("accepted for max", duration(lasted.max), ratio(lasted.max, first.max)),
+        ("never refused", found.never_refused.to_string(), String::new()),
+    ]
+}
+
 fn ratio(value: f64, base: f64) -> String {
     if base > 0.0 { format!("× {:.2}", value / base) } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Latency, Revocation, Saturation};
+
+    #[test]
+    fn what_a_scenario_is_about_is_compared() {
+        let of = |rate, p99| Outcome {
+            saturation: Some(Saturation { rate, ..Saturation::default() }),
+            revocation: Some(Revocation {
+                accepted_for: Latency { p99, ..Latency::default() },
+                ..Revocation::default()
+            }),
+            ..Outcome::default()
+        };
+        let results = [of(Some(1000.0), 2000.0), of(Some(2500.0), 1000.0), of(None, 1000.0), Outcome::default()];
+        let results: Vec<_> = results.into_iter().map(|outcome| ("r.json".to_owned(), outcome)).collect();
+        let text = table(&results);
+        let rows = |name: &str| -> Vec<Vec<&str>> {
+            let named = text.lines().filter_map(|line| line.trim().strip_prefix(name));
+            named.map(|rest| rest.split_whitespace().collect()).collect()
+        };
+        assert_eq!(
+            rows("saturation"),
+            [vec!["1000/s", "×", "1.00"], vec!["2500/s", "×", "2.50"], vec!["none", "held"]]
+        );
+        assert_eq!(rows("accepted for p99")[1], ["1.00", "ms", "×", "0.50"]);
+        assert_eq!(rows("never refused").len(), 3);
+    }
 }

@@ -24,24 +24,42 @@ fn accepted(outcome: &Outcome, kind: &str) -> u64 {
     outcome.phases.iter().filter(|phase| phase.name == kind).map(|phase| phase.summary.statuses[&200]).sum()
 }
 
+/// A gateway, and the way to its store.
+struct Drill {
+    database: Database,
+    world: World,
+    way: Forwarder,
+    /// Where the way leads.
+    target: String,
+}
+
+impl Drill {
+    async fn prepare(settings: &[(&str, &str)]) -> Self {
+        let database = Database::create();
+        let mut url = Url::parse(&database.url()).unwrap();
+        let target = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
+        let way = Forwarder::to(target.clone()).await;
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(way.address.port())).unwrap();
+        let settings = [settings, &[("TOLLGATE_DATABASE_URL", url.as_str())]].concat();
+        let world = World::on(Store::Postgres, &settings).await;
+        assert_eq!(world.provision("220", "0").code, Some(0));
+        Self { database, world, way, target }
+    }
+}
+
+fn start(world: &World, more: &[&str]) -> Running {
+    let (admin, proxy) = (world.gateway.addresses.admin.to_string(), format!("http://{}", world.gateway.http));
+    let arguments = ["run", "outage", "--admin", &admin, "--proxy", &proxy, "--no-tui", "--json", "r.json"];
+    Running::start(world.folder.path(), &[&arguments[..], &["--warm-up", "2s"], more].concat())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_store_is_told_from_its_beginning_to_its_end() {
     let _turn = alone();
-    let database = Database::create();
-    let direct = Url::parse(&database.url()).unwrap();
-    let target = format!("{}:{}", direct.host_str().unwrap(), direct.port().unwrap_or(5432));
-    let way = Forwarder::to(target.clone()).await;
+    let Drill { database: _database, world, way, target } = Drill::prepare(&[]).await;
     let address = way.address;
-    let mut url = direct;
-    url.set_host(Some("127.0.0.1")).unwrap();
-    url.set_port(Some(address.port())).unwrap();
-    let world = World::on(Store::Postgres, &[("TOLLGATE_DATABASE_URL", url.as_str())]).await;
-    assert_eq!(world.provision("220", "0").code, Some(0));
-
-    let (admin, proxy) = (world.gateway.addresses.admin.to_string(), format!("http://{}", world.gateway.http));
-    let arguments = ["run", "outage", "--admin", &admin, "--proxy", &proxy, "--no-tui", "--json", "r.json"];
-    let shorter = ["--html", "r.html", "--warm-up", "2s", "--duration", "16s"];
-    let running = Running::start(world.folder.path(), &[&arguments[..], &shorter].concat());
+    let running = start(&world, &["--html", "r.html", "--duration", "16s"]);
     running.until("the third second", |line| line.starts_with("   3 s"));
     way.cut().await;
     // Until the cache is not trusted any more, and for another two seconds.
@@ -78,4 +96,32 @@ async fn an_outage_of_the_store_is_told_from_its_beginning_to_its_end() {
     assert!(ended.stdout.contains("each kind of them was served again after that"), "{ended:?}");
     let page = fs::read_to_string(world.folder.path().join("r.html")).unwrap();
     assert!(page.contains("What was answered when") && page.contains("uncached 503"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_answer_is_an_outage_too_and_keeps_nobody_waiting_for_ever() {
+    let _turn = alone();
+    let bounds = [("TOLLGATE_DATABASE_ACQUIRE_TIMEOUT", "500ms"), ("TOLLGATE_DATABASE_STATEMENT_TIMEOUT", "500ms")];
+    let Drill { database: _database, world, way, .. } = Drill::prepare(&bounds).await;
+    let running = start(&world, &["--rate", "100", "--duration", "20s"]);
+    running.until("the third second", |line| line.starts_with("   3 s"));
+    way.block();
+    for what in ["the cache's end", "a second without the store", "another"] {
+        running.until(what, |line| line.contains(" 503: ") && !line.contains(" 200: "));
+    }
+    way.unblock();
+    let ended = running.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+
+    let outcome = result(&world.folder.path().join("r.json"));
+    let outage = outcome.outage.clone().unwrap();
+    for kind in ["cached", "uncached", "issue"] {
+        assert_eq!(answers(&outage, kind), ["200", "503", "200"], "{kind}: {outage:?}");
+    }
+    assert_eq!(answers(&outage, "random_token"), ["401"], "{outage:?}");
+    assert!(outage.trouble.unwrap().recovered, "{outage:?}");
+    // Every request was answered, each refusal with Retry-After, each 200 with its own identity, and
+    // none had to wait for longer than the gateway's bounds on the store, twice.
+    assert_eq!((outcome.checks.wrong, outcome.total.failures()), (0, 0), "{outcome:?}");
+    assert!(outcome.total.latency.max < 3e6, "{outcome:?}");
 }

@@ -1,8 +1,11 @@
-//! A way to a server that can be cut.
+//! A way to a server that can be cut, or blocked.
 
 use std::net::SocketAddr;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Forwards connections while it lives. With it go all of them, and new ones are refused.
@@ -11,6 +14,13 @@ pub struct Forwarder {
     /// Where it listens.
     pub address: SocketAddr,
     task: JoinHandle<()>,
+    flow: watch::Sender<Flow>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Open,
+    Blocked,
 }
 
 impl Forwarder {
@@ -23,19 +33,15 @@ impl Forwarder {
     pub async fn listening(address: SocketAddr, target: String) -> Self {
         let listener = TcpListener::bind(address).await.expect("an address to listen on");
         let address = listener.local_addr().unwrap();
+        let (flow, flowing) = watch::channel(Flow::Open);
         let task = tokio::spawn(async move {
             // Ends its connections when it is dropped with this task.
             let mut connections = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let target = target.clone();
-                connections.spawn(async move {
-                    if let Ok(mut far) = TcpStream::connect(target).await {
-                        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                    }
-                });
+            while let Ok((near, _)) = listener.accept().await {
+                connections.spawn(connect(near, target.clone(), flowing.clone()));
             }
         });
-        Self { address, task }
+        Self { address, task, flow }
     }
 
     /// Cuts it, and waits for that.
@@ -43,10 +49,47 @@ impl Forwarder {
         self.task.abort();
         let _ = (&mut self.task).await;
     }
+
+    /// From now on nothing arrives at either end, and nobody is told: connections stay, and new ones
+    /// are accepted.
+    pub fn block(&self) {
+        self.flow.send_replace(Flow::Blocked);
+    }
+
+    /// Everything that was held back goes on.
+    pub fn unblock(&self) {
+        self.flow.send_replace(Flow::Open);
+    }
 }
 
 impl Drop for Forwarder {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+async fn connect(near: TcpStream, target: String, mut flowing: watch::Receiver<Flow>) {
+    if flowing.wait_for(|flow| *flow == Flow::Open).await.is_err() {
+        return;
+    }
+    let Ok(far) = TcpStream::connect(target).await else { return };
+    let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+    tokio::join!(carry(near_in, far_out, flowing.clone()), carry(far_in, near_out, flowing));
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flowing: watch::Receiver<Flow>) {
+    let mut bytes = vec![0; 16 * 1024];
+    loop {
+        let read = from.read(&mut bytes).await;
+        if flowing.wait_for(|flow| *flow == Flow::Open).await.is_err() {
+            return;
+        }
+        let going_on = match read {
+            Ok(count) if count > 0 => bytes.get(..count).unwrap_or_default(),
+            Ok(_) | Err(_) => return,
+        };
+        if to.write_all(going_on).await.is_err() {
+            return;
+        }
     }
 }
