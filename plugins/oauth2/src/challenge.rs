@@ -47,7 +47,7 @@ impl Refusal {
 }
 
 /// The challenges of a plugin instance.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Challenges {
     missing: HeaderValue,
     invalid: HeaderValue,

@@ -26,6 +26,7 @@ use crate::endpoint::{AuthorizationServer, Endpoint};
 use crate::entity::{authorization_code, credential};
 use crate::facts::Directory;
 use crate::guard::{self, Guard, Post, Reach, Rules};
+use crate::guards::Guards;
 use crate::listener::{FeedTrust, Listener};
 use crate::metrics::Metrics;
 use crate::store::{self, Tokens};
@@ -91,6 +92,7 @@ pub struct OAuth2 {
     server: Arc<AuthorizationServer>,
     post: Arc<Post>,
     credentials: Arc<CachedCredentials>,
+    guards: Guards,
     collections: Vec<Arc<dyn Collection>>,
 }
 
@@ -146,7 +148,8 @@ impl OAuth2 {
             random,
             issued: metrics.issued,
         });
-        Ok(Self { server, post, credentials, collections: vec![stored_credentials, Arc::new(token_collection)] })
+        let collections: Vec<Arc<dyn Collection>> = vec![stored_credentials, Arc::new(token_collection)];
+        Ok(Self { server, post, credentials, guards: Guards::default(), collections })
     }
 }
 
@@ -225,7 +228,8 @@ impl Plugin for OAuth2 {
             credentials: if config.hide_credentials { guard::Credentials::Hide } else { guard::Credentials::Forward },
         };
         let endpoints = Endpoints { instance: instance.id, config, server: Arc::clone(&self.server) };
-        Ok(Arc::new(Protection { guard: Guard::new(rules, Arc::clone(&self.post)), endpoints: Box::new(endpoints) }))
+        let guard = self.guards.following(rules, |rules| Guard::new(rules, Arc::clone(&self.post)));
+        Ok(Arc::new(Protection { guard, endpoints: Box::new(endpoints) }))
     }
 }
 
@@ -240,9 +244,9 @@ fn client_id(key: &str) -> Option<&str> {
 #[error("the realm cannot stand in a WWW-Authenticate header")]
 struct InvalidRealm;
 
-/// One configured instance. Most requests need the guard alone, which is two cache lines.
+/// One configured instance. Most requests need the guard alone.
 struct Protection {
-    guard: Guard,
+    guard: Arc<Guard>,
     endpoints: Box<Endpoints>,
 }
 
