@@ -348,7 +348,7 @@ async fn every_refusal_has_its_text_and_challenge() {
         ("token_expired", bearer(&world.token(|row| row.created_at = NOW - 7201)), invalid),
     ] {
         for realm in [None, Some("R")] {
-            let guard = world.guard(|rules| *rules.challenges = Challenges::new(realm).unwrap());
+            let guard = world.guard(|rules| rules.challenges = Box::new(Challenges::new(realm).unwrap()));
             let result = call.at(&guard).await;
             assert_eq!(result.reason(), reason);
             let challenge = match (reason, realm) {
@@ -695,7 +695,7 @@ async fn instances_share_a_guard_while_they_say_the_same() {
     assert!(Arc::ptr_eq(&first, &following(plain.rules())));
     let other = following(hiding.rules());
     assert_eq!((Arc::ptr_eq(&first, &other), other.rules().credentials), (false, Credentials::Hide));
-    let realm = world.guard(|rules| *rules.challenges = Challenges::new(Some("shoes")).unwrap());
+    let realm = world.guard(|rules| rules.challenges = Box::new(Challenges::new(Some("shoes")).unwrap()));
     assert!(!Arc::ptr_eq(&first, &following(realm.rules())));
     let gone = Arc::downgrade(&first);
     drop(first);
