@@ -47,7 +47,7 @@ impl Refusal {
 }
 
 /// The challenges of a plugin instance.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub struct Challenges {
     missing: HeaderValue,
     invalid: HeaderValue,

@@ -31,7 +31,7 @@ const AUTHENTICATED_SCOPE: HeaderName = HeaderName::from_static("x-authenticated
 const AUTHENTICATED_USERID: HeaderName = HeaderName::from_static("x-authenticated-userid");
 
 /// Which tokens an instance accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// Those of the matched service.
     Service,
@@ -40,7 +40,7 @@ pub enum Reach {
 }
 
 /// What becomes of the token on the way upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credentials {
     /// The upstream sees it.
     Forward,
@@ -49,7 +49,7 @@ pub enum Credentials {
 }
 
 /// What an instance's configuration says to its guard.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// Where tokens are looked for; `None` when the configured name cannot be a header's.
     pub header: Option<TokenHeader>,
@@ -79,7 +79,7 @@ pub struct Post {
     pub metrics: Metrics,
 }
 
-/// The guard of the plugin instances that have the same rules.
+/// The guard of one plugin instance.
 pub struct Guard {
     rules: Rules,
     post: Arc<Post>,
@@ -100,11 +100,6 @@ impl Guard {
     /// A guard that follows these rules.
     pub fn new(rules: Rules, post: Arc<Post>) -> Self {
         Self { rules, post }
-    }
-
-    /// What it follows.
-    pub(crate) fn rules(&self) -> &Rules {
-        &self.rules
     }
 
     /// Decides about a request.

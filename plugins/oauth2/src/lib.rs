@@ -26,7 +26,6 @@ pub mod flight;
 pub mod generation;
 pub mod grant;
 pub mod guard;
-mod guards;
 pub mod listener;
 pub mod metrics;
 mod near;

@@ -43,7 +43,7 @@ pub enum Found<'r> {
 }
 
 /// The header a plugin instance looks into. Dashes and underscores are the same in it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub struct TokenHeader {
     name: HeaderName,
     /// Whether other spellings of the name exist that have to be searched for.

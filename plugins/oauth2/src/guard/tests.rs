@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use super::*;
 use crate::cache::{Bounds, Trust};
-use crate::guards::Guards;
 use crate::store::Token;
 use crate::store::memory::{MemoryCollection, MemoryTokens};
 
@@ -683,22 +682,4 @@ async fn a_warm_token_costs_the_allocation_of_its_user_id_alone() {
         assert!(matches!(guard.access(&mut request), Access::Ready(Ok(Verdict::Reply(_)))));
     });
     assert!(allocated.count_total <= 6, "{allocated:?}");
-}
-
-#[tokio::test]
-async fn instances_share_a_guard_while_they_say_the_same() {
-    let world = World::new();
-    let guards = Guards::default();
-    let following = |rules: &Rules| guards.following(rules.clone(), |rules| Guard::new(rules, world.post.clone()));
-    let (plain, hiding) = (world.guard(|_| {}), world.guard(|rules| rules.credentials = Credentials::Hide));
-    let first = following(plain.rules());
-    assert!(Arc::ptr_eq(&first, &following(plain.rules())));
-    let other = following(hiding.rules());
-    assert_eq!((Arc::ptr_eq(&first, &other), other.rules().credentials), (false, Credentials::Hide));
-    let realm = world.guard(|rules| rules.challenges = Box::new(Challenges::new(Some("shoes")).unwrap()));
-    assert!(!Arc::ptr_eq(&first, &following(realm.rules())));
-    let gone = Arc::downgrade(&first);
-    drop(first);
-    assert_eq!(gone.strong_count(), 0, "nobody keeps a guard that no instance has");
-    assert_eq!(*following(plain.rules()).rules(), *plain.rules());
 }
