@@ -50,7 +50,6 @@ pub enum CompileError {
 pub struct Router<T> {
     /// In priority order.
     entries: Box<[Entry<T>]>,
-    values: Box<[T]>,
     index: Index,
 }
 
@@ -126,12 +125,10 @@ impl<T: Clone> Router<T> {
     where
         R: Borrow<CompiledRoute>,
     {
-        let (routes, values): (Vec<R>, Vec<T>) = routes.into_iter().unzip();
-        let routes: Vec<&CompiledRoute> = routes.iter().map(Borrow::borrow).collect();
+        let routes: Vec<(R, T)> = routes.into_iter().collect();
         let mut groups: Vec<(&T, &CompiledGroup)> = routes
             .iter()
-            .zip(&values)
-            .flat_map(|(route, value)| route.groups.iter().map(move |group| (value, group)))
+            .flat_map(|(route, value)| route.borrow().groups.iter().map(move |group| (value, group)))
             .collect();
         groups.sort_unstable_by_key(|(_, group)| Reverse(group.priority));
 
@@ -148,10 +145,8 @@ impl<T: Clone> Router<T> {
             }
         }
         let index = index.build();
-        let entry =
-            |&(value, group): &(&T, &CompiledGroup)| Entry { matcher: group.matcher.clone(), value: value.clone() };
-        let entries = groups.iter().map(entry).collect();
-        Ok(Self { entries, values: values.into(), index })
+        let entry = |(value, group): (&T, &CompiledGroup)| Entry { matcher: group.matcher.clone(), value: value.clone() };
+        Ok(Self { entries: groups.into_iter().map(entry).collect(), index })
     }
 
     /// The route of a request: of those that match, the first in priority order.
@@ -170,11 +165,6 @@ impl<T: Clone> Router<T> {
             }
         });
         best.map(|(_, entry, path)| Match { value: &entry.value, path })
-    }
-
-    /// What the routes lead to, in the order they were given.
-    pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.values.iter()
     }
 }
 

@@ -392,9 +392,4 @@ pub mod sample {
         let consumer = Arc::new(ConsumerFacts::new(Uuid::new_v4(), names));
         Arc::new(Holder::new(Uuid::new_v4(), &client_id, consumer))
     }
-
-    /// The mark of a service.
-    pub fn service(id: Uuid) -> Arc<Service> {
-        Arc::new(Service { id, ended: AtomicBool::new(false) })
-    }
 }
