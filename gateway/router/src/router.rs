@@ -145,7 +145,8 @@ impl<T: Clone> Router<T> {
             }
         }
         let index = index.build();
-        let entry = |(value, group): (&T, &CompiledGroup)| Entry { matcher: group.matcher.clone(), value: value.clone() };
+        let entry =
+            |(value, group): (&T, &CompiledGroup)| Entry { matcher: group.matcher.clone(), value: value.clone() };
         Ok(Self { entries: groups.into_iter().map(entry).collect(), index })
     }
 

@@ -71,9 +71,9 @@ impl Facts {
         terms.holder.is_current() && terms.service.as_ref().is_none_or(|service| service.is_current())
     }
 
-    /// The bytes that the user id takes.
+    /// How long the user id is.
     pub fn userid_bytes(&self) -> usize {
-        self.0.slice.len()
+        self.0.slice.len().saturating_sub(1)
     }
 
     pub(crate) fn terms(&self) -> &Terms {
@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(with_userid(None).userid(), None);
         assert_eq!(with_userid(Some("")).userid(), Some(HeaderValue::from_static("")));
         assert_eq!(with_userid(Some("alice")).userid(), Some(HeaderValue::from_static("alice")));
+        assert_eq!([None, Some(""), Some("alice")].map(|userid| with_userid(userid).userid_bytes()), [0, 0, 5]);
     }
 
     #[test]
