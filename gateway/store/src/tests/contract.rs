@@ -500,8 +500,9 @@ async fn a_dropped_write_is_still_announced(f: Fixture) {
     {
         let insert = f.services.insert(service.clone());
         tokio::pin!(insert);
-        // One poll starts it; then the caller is gone.
-        assert!(futures::poll!(insert.as_mut()).is_pending());
+        // One poll starts it; then the caller is gone. On a busy machine the write, which another
+        // thread does, can be over by then: it is announced all the same.
+        let _started = futures::poll!(insert.as_mut());
     }
     super::fixture::eventually("the announcement", || !recorder.summary().is_empty()).await;
     assert_eq!(f.services.find(&key(&service)).await.unwrap(), Some(service));
