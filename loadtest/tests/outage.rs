@@ -48,6 +48,13 @@ impl Drill {
     }
 }
 
+/// Waits until the cache is not trusted any more, and for another two seconds.
+fn last_for_two_seconds(running: &Running) {
+    for what in ["the cache's end", "a second without the store", "another"] {
+        running.until(what, |line| line.contains(" 503: ") && !line.contains(" 200: "));
+    }
+}
+
 fn start(world: &World, more: &[&str]) -> Running {
     let (admin, proxy) = (world.gateway.addresses.admin.to_string(), format!("http://{}", world.gateway.http));
     let arguments = ["run", "outage", "--admin", &admin, "--proxy", &proxy, "--no-tui", "--json", "r.json"];
@@ -62,10 +69,7 @@ async fn an_outage_of_the_store_is_told_from_its_beginning_to_its_end() {
     let running = start(&world, &["--html", "r.html", "--duration", "16s"]);
     running.until("the third second", |line| line.starts_with("   3 s"));
     way.cut().await;
-    // Until the cache is not trusted any more, and for another two seconds.
-    for what in ["the cache's end", "a second without the store", "another"] {
-        running.until(what, |line| line.contains(" 503: ") && !line.contains(" 200: "));
-    }
+    last_for_two_seconds(&running);
     let _way = Forwarder::listening(address, target).await;
     let ended = running.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -106,9 +110,7 @@ async fn a_store_that_does_not_answer_is_an_outage_too_and_keeps_nobody_waiting_
     let running = start(&world, &["--rate", "100", "--duration", "20s"]);
     running.until("the third second", |line| line.starts_with("   3 s"));
     way.block();
-    for what in ["the cache's end", "a second without the store", "another"] {
-        running.until(what, |line| line.contains(" 503: ") && !line.contains(" 200: "));
-    }
+    last_for_two_seconds(&running);
     way.unblock();
     let ended = running.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
