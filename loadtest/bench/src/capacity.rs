@@ -99,12 +99,17 @@ async fn growth(stage: &mut Stage<'_>, amounts: Amounts) -> Result<Vec<Figure>> 
     for table in [&few, &many] {
         psql(table.url(), PREWARM).await?;
     }
-    let [mut times, mut micros, mut peers] = [const { Vec::new() }; 3];
-    let mut starts = [Vec::new(), Vec::new()];
+    let [mut times, mut micros, mut alone, mut peers] = [const { Vec::new() }; 4];
+    let [mut rates, mut starts] = [const { [Vec::new(), Vec::new()] }; 2];
     for round in 1..=amounts.rounds {
         let (small, large) = (look_up(&few, CALLERS, duration).await?, look_up(&many, CALLERS, duration).await?);
         times.push(small.per_second() / large.per_second());
         micros.push(large.cpu_micros() / small.cpu_micros());
+        for (rates, rate) in rates.iter_mut().zip([small, large]) {
+            rates.push(rate.per_second());
+        }
+        let (small, large) = (look_up(&few, 1, duration).await?, look_up(&many, 1, duration).await?);
+        alone.push(small.per_second() / large.per_second());
         let (small, large) = (pgbench::look_up(&few, duration).await?, pgbench::look_up(&many, duration).await?);
         peers.push(small.per_second() / large.per_second());
         for (times, table) in starts.iter_mut().zip([&few, &many]) {
@@ -112,10 +117,19 @@ async fn growth(stage: &mut Stage<'_>, amounts: Amounts) -> Result<Vec<Figure>> 
         }
         say(&format!("  round {round}: look-up at {MANY} rows ÷ at {FEW}: {:.2}", median(&times)));
     }
+    let [rate_few, rate_many] = rates.map(|rates| median(&rates));
     let [start_few, start_many] = starts.map(|times| median(&times));
     let growth = "10,000,000 rows ÷ at 10,000";
     Ok(vec![
+        Figure::new("look-up-rate-few", "PostgreSQL: look-ups among 10,000, 256 callers", rate_few, "/s"),
+        Figure::new("look-up-rate-many", "PostgreSQL: look-ups among 10,000,000, 256 callers", rate_many, "/s"),
         Figure::new("look-up-growth", &format!("PostgreSQL: time of a look-up at {growth}"), median(&times), ""),
+        Figure::new(
+            "look-up-growth-alone",
+            &format!("PostgreSQL: the same by one caller at {growth}"),
+            median(&alone),
+            "",
+        ),
         Figure::new(
             "look-up-growth-pgbench",
             &format!("PostgreSQL: the same by pgbench at {growth}"),
