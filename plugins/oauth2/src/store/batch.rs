@@ -1,8 +1,8 @@
 //! Requests to the store that arrive at the same time become one statement.
 //!
-//! An idle store is asked at once. While [`STATEMENTS`] statements are in flight, requests wait and
-//! then go together: the busier the store, the fewer statements, and commits, a request costs. The
-//! queue is bounded, and so is the wait in it.
+//! An idle store is asked at once. While [`Together::STATEMENTS`] are in flight, requests wait and then
+//! go together: the busier the store, the fewer statements, and commits, a request costs. The queue is
+//! bounded, and so is the wait in it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +13,6 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tollgate_core::error::StoreError;
 
-/// Statements in flight at most.
-const STATEMENTS: usize = 2;
 /// Requests of one statement at most.
 const WIDTH: usize = 64;
 /// Requests that may wait.
@@ -29,6 +27,10 @@ pub(super) trait Together: Send + Sync + 'static {
     type Request: Send + Sync + 'static;
     /// Its answer.
     type Answer: Send + 'static;
+
+    /// Statements in flight at most: enough to keep the store busy while an answer is on its way,
+    /// and few enough that requests gather.
+    const STATEMENTS: usize;
 
     /// The answers, in the order of the requests.
     async fn carry_out(&self, requests: Vec<Self::Request>) -> Result<Vec<Self::Answer>, StoreError>;
@@ -99,7 +101,7 @@ impl<W: Together> Batcher<W> {
             return Err(StoreError::Busy(Duration::ZERO));
         }
         queue.waiting.push_back(waiting);
-        if queue.in_flight < STATEMENTS {
+        if queue.in_flight < W::STATEMENTS {
             queue.in_flight += 1;
             drop(queue);
             self.runtime.spawn(fly(Flight { shared: Arc::clone(&self.shared), landed: false }));

@@ -21,6 +21,8 @@ impl Together for Arc<Slow> {
     type Request = usize;
     type Answer = usize;
 
+    const STATEMENTS: usize = 2;
+
     async fn carry_out(&self, requests: Vec<usize>) -> Result<Vec<usize>, StoreError> {
         self.widths.lock().unwrap().push(requests.len());
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
@@ -47,7 +49,7 @@ fn slow() -> (Arc<Slow>, Batcher<Arc<Slow>>) {
 
 /// Opens the gate once both statements wait at it.
 async fn release(slow: &Slow) {
-    while slow.running.load(Ordering::SeqCst) < STATEMENTS {
+    while slow.running.load(Ordering::SeqCst) < Arc::<Slow>::STATEMENTS {
         tokio::task::yield_now().await;
     }
     slow.gate.add_permits(Semaphore::MAX_PERMITS);
@@ -66,7 +68,7 @@ async fn waiting_requests_go_together_and_each_gets_its_own_answer() {
     let widths = slow.widths.lock().unwrap().clone();
     assert_eq!(widths.iter().sum::<usize>(), 200);
     assert!(widths.len() <= 6 && widths.iter().all(|width| *width <= WIDTH), "{widths:?}");
-    assert_eq!(slow.most.load(Ordering::SeqCst), STATEMENTS);
+    assert_eq!(slow.most.load(Ordering::SeqCst), Arc::<Slow>::STATEMENTS);
     assert_eq!(batcher.shared.lock().in_flight, 0);
 }
 

@@ -194,6 +194,8 @@ impl Together for LookUps {
     type Request = (Vec<Digest>, i64);
     type Answer = Vec<Token>;
 
+    const STATEMENTS: usize = 3;
+
     async fn carry_out(&self, requests: Vec<Self::Request>) -> Result<Vec<Vec<Token>>, StoreError> {
         // The earliest now sees the most rows; each look-up then leaves out what is too old for it.
         let earliest = requests.iter().map(|(_, now)| *now).min().unwrap_or(i64::MAX);
@@ -217,6 +219,9 @@ struct Inserts(Table);
 impl Together for Inserts {
     type Request = Token;
     type Answer = Result<Outcome, StoreError>;
+
+    // A third brings fewer tokens to a commit, and no more tokens.
+    const STATEMENTS: usize = 2;
 
     async fn carry_out(&self, tokens: Vec<Token>) -> Result<Vec<Self::Answer>, StoreError> {
         match self.insert(&tokens).await {
