@@ -297,6 +297,26 @@ async fn a_write_is_in_force_when_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn routes_of_a_disabled_service_are_not_there() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    Api::protected(&gateway, "api", &upstream, json!({})).await;
+    let status = async || {
+        let asked = gateway.send(gateway.request(Method::GET, "/api/things")).await;
+        let token = gateway.send(gateway.request(Method::POST, "/api/oauth2/token")).await;
+        (asked.status, token.status)
+    };
+    let mut findings = Findings::new();
+    findings.compare("enabled", &(401, 400), &status().await);
+    gateway.change("/services/api", json!({"enabled": false})).await;
+    findings.compare("disabled", &(404, 404), &status().await);
+    Api::open(&gateway, "ap", &upstream).await;
+    findings.compare("disabled, a lesser route beside it", &(200, 200), &status().await);
+    gateway.change("/services/api", json!({"enabled": true})).await;
+    findings.compare("enabled again", &(401, 400), &status().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn http2_and_http1_are_served_over_tls() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;

@@ -230,9 +230,16 @@ async fn hidden_credentials_do_not_reach_the_upstream() {
     let form = gateway.request(Method::POST, "/api/things").form(&[("z", "1"), ("access_token", &token), ("a", "2")]);
     let seen = gateway.send(form).await.content();
     findings.compare("form", &json!("a=2&z=1"), &seen["body"]);
+    let deletion = gateway.request(Method::DELETE, &query).form(&[("z", "1"), ("access_token", "another"), ("a", "2")]);
+    let seen = gateway.send(deletion).await.content();
+    findings.compare("query of a request whose form is not searched", &json!("/things?a=2&z=1"), &seen["uri"]);
+    findings.compare("its form", &json!("a=2&z=1"), &seen["body"]);
     let raw = gateway.request(Method::GET, "/api/things").header("authorization", &token);
     let seen = gateway.send(raw).await.content();
     findings.compare("a raw header stays", &json!([token]), &seen["headers"]["authorization"]);
+    let both = gateway.request(Method::GET, &query).header("authorization", &token);
+    let seen = gateway.send(both).await.content();
+    findings.compare("the query beside it", &json!("/things?a=2&z=1"), &seen["uri"]);
     let document = json!({"access_token": token});
     let seen = gateway.send(gateway.request(Method::POST, "/api/things").json(&document)).await.content();
     findings.compare("JSON stays", &json!(document.to_string()), &seen["body"]);
@@ -240,6 +247,46 @@ async fn hidden_credentials_do_not_reach_the_upstream() {
     let own = self::token(&gateway, &shown, &client).await;
     let seen = shown.get(&gateway, &own).await.content();
     findings.compare("shown", &json!([format!("Bearer {own}")]), &seen["headers"]["authorization"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cache_keys_show_what_requests_have_left() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
+    let client = Application::register(&gateway, "client", json!({})).await;
+    let credential = client.credential["id"].as_str().unwrap();
+    let consumer = client.credential["consumer"]["id"].as_str().unwrap();
+    let keys = [
+        format!("/cache/oauth2_credentials:{}:::::workspace", client.id()),
+        format!("/cache/oauth2_credentials:{credential}:::::workspace"),
+        format!("/cache/consumers:{consumer}:::::workspace"),
+    ];
+    let shown = async || {
+        let mut shown = Vec::new();
+        for key in &keys {
+            let reply = gateway.admin_get(key).await;
+            shown.push((reply.status, reply.content()["id"].as_str().map(str::to_owned)));
+        }
+        shown
+    };
+    let absent = (404, None);
+    let there = |id: &str| (200, Some(id.to_owned()));
+    let mut findings = Findings::new();
+
+    findings.compare("before any request", &vec![absent.clone(); 3], &shown().await);
+    let token = token(&gateway, &api, &client).await;
+    api.get(&gateway, &token).await.expect(200);
+    let all = vec![there(credential), there(credential), there(consumer)];
+    findings.compare("after one", &all, &shown().await);
+    gateway.change("/consumers/client", json!({"custom_id": "another"})).await;
+    findings.compare("after a change of the consumer", &absent, &shown().await[2]);
+    api.get(&gateway, &token).await.expect(200);
+    findings.compare("asked again", &there(consumer), &shown().await[2]);
+    gateway.admin(Method::DELETE, &keys[2], Value::Null).await.expect(204);
+    findings.compare("forgotten", &absent, &shown().await[2]);
+    gateway.delete(&format!("/oauth2/{credential}")).await;
+    findings.compare("after the credential's end", &vec![absent.clone(); 2], &shown().await[..2].to_vec());
 }
 
 #[tokio::test(flavor = "multi_thread")]

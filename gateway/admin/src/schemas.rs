@@ -13,10 +13,10 @@ pub(crate) fn entity(state: &AdminState, name: &str) -> Result<Answer, Failure> 
     Ok(Answer::ok(&kind(state, name)?.schema.publish()))
 }
 
-/// `GET /schemas/plugins/{name}`.
+/// `GET /schemas/plugins/{name}`: what is the plugin's own; the rest is in `/schemas/plugins`.
 pub(crate) fn plugin(state: &AdminState, name: &str) -> Result<Answer, Failure> {
     let schema = state.plugin_schema(name).ok_or_else(|| Failure::NoPluginNamed(name.to_owned()))?;
-    Ok(Answer::ok(&schema.publish()))
+    Ok(Answer::ok(&schema.publish_fields(&["consumer", "protocols", "config"])))
 }
 
 /// `POST /schemas/{entity}/validate` and, for `plugins`, `/schemas/plugins/validate`. Also for

@@ -8,6 +8,8 @@
 //! whatever it could have matched, and answers 503: no lesser route may serve its requests, and no
 //! other change has to wait. Of one that cannot even be read nobody knows what it protected: until
 //! it is mended or deleted, nothing new comes into force.
+//!
+//! While a service is disabled its routes are not there: requests go to the next route, or get 404.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -86,6 +88,7 @@ struct Changed {
 struct Service {
     /// The name, or else the host.
     label: String,
+    enabled: bool,
     /// `None`: requests are not proxied to it.
     entry: Option<Arc<ServiceEntry>>,
 }
@@ -184,6 +187,10 @@ impl Mirror {
         }
         let mut routes = Vec::with_capacity(self.routes.len());
         for route in self.routes.values_mut() {
+            let service = route.service.and_then(|id| self.services.get(&id));
+            if service.is_some_and(|service| !service.enabled) {
+                continue;
+            }
             let make = || Arc::new(entry(compiler, &self.choice, &self.plugins, &self.services, route));
             let entry = route.entry.clone().unwrap_or_else(make);
             route.entry = Some(Arc::clone(&entry));
@@ -199,17 +206,17 @@ impl Compiler {
     fn service(&self, document: &Document) -> Service {
         let text = |field: &str| document.get(field).and_then(Value::as_str);
         let label = text("name").or_else(|| text("host")).unwrap_or_default().to_owned();
-        // A disabled service is as good as none (contract gateway.md §5).
         let enabled = document.get("enabled") != Some(&Value::Bool(false));
-        let spec = read::<ServiceSpec>("services", document).filter(|_| enabled);
-        let entry = spec.and_then(|spec| match ServiceEntry::new(&spec, self.verification) {
-            Ok(entry) => Some(Arc::new(entry)),
-            Err(error) => {
-                tracing::error!(service = %spec.id, %error, "service cannot be proxied to");
-                None
+        let entry = read::<ServiceSpec>("services", document).and_then(|spec| {
+            match ServiceEntry::new(&spec, self.verification) {
+                Ok(entry) => Some(Arc::new(entry)),
+                Err(error) => {
+                    tracing::error!(service = %spec.id, %error, "service cannot be proxied to");
+                    None
+                }
             }
         });
-        Service { label, entry }
+        Service { label, enabled, entry }
     }
 
     fn plugin(&self, document: Document) -> Plugin {
@@ -271,7 +278,7 @@ fn entry(
     };
     let upstream = service.and_then(|service| service.entry.clone());
     let mut entry = RouteEntry::new(&route.fields, upstream, chain, compiler.metrics.route(labels));
-    // Tokens are bound to the service even while it is disabled.
+    // Tokens are bound to the service even when it cannot be proxied to.
     entry.target.service_id = route.service;
     entry
 }

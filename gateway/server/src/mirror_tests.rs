@@ -80,6 +80,22 @@ fn a_change_of_a_service_reaches_its_routes() {
 }
 
 #[test]
+fn routes_of_a_disabled_service_are_not_there() {
+    let (compiler, mut mirror) = (compiler(), Mirror::default());
+    let mut elsewhere = route(2, "/").unwrap();
+    elsewhere.insert("service".to_owned(), Value::Null);
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), Some(elsewhere));
+    mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(3), route(3, "/three"));
+    for (enabled, expected) in [(true, 3), (false, 2), (true, 3)] {
+        let mut service = service(json!(5)).unwrap();
+        service.insert("enabled".to_owned(), json!(enabled));
+        mirror.set(&compiler, Mirrored::Service, SERVICE, Some(service));
+        let snapshot = mirror.snapshot(&compiler).unwrap().unwrap();
+        assert_eq!(id(found(&snapshot, "/three")), Some(expected), "enabled: {enabled}");
+    }
+}
+
+#[test]
 fn a_change_of_a_plugin_reaches_every_route() {
     let (compiler, mut mirror) = (compiler(), Mirror::default());
     mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), route(2, "/two"));

@@ -58,9 +58,10 @@ impl CachedCredentials {
         self.names.invalidate_all();
     }
 
-    /// What is cached of a client, without its secret.
-    pub fn shown(&self, client_id: &str) -> Option<Value> {
-        let credential = self.by_client_id.get(client_id)?;
+    /// What is cached of a client, by its `client_id` or the credential's id, without its secret.
+    pub fn shown(&self, name: &str) -> Option<Value> {
+        let of_id = || self.by_client_id.get(&self.names.get(&Uuid::parse_str(name).ok()?)?);
+        let credential = self.by_client_id.get(name).or_else(of_id)?;
         Some(json!({
             "id": credential.id, "client_id": credential.client_id, "name": credential.name,
             "client_type": credential.client_type.to_string(), "redirect_uris": credential.redirect_uris,

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use http::HeaderValue;
+use serde_json::{Value, json};
 use tollgate_core::collection::{Collection, Document, Key};
 use tollgate_core::error::StoreError;
 use tollgate_core::request::{BlockName, HeaderBlock};
@@ -296,6 +297,18 @@ impl Directory {
             self.inner.anonymous.insert(name.to_owned(), Arc::clone(consumer));
         }
         Ok(found)
+    }
+
+    /// What is known of a consumer at the moment.
+    pub fn shown_consumer(&self, id: Uuid) -> Option<Value> {
+        let known = self.inner.known_consumers.get(id).filter(|consumer| consumer.is_current())?;
+        Some(json!({"id": id, "username": known.names.username, "custom_id": known.names.custom_id}))
+    }
+
+    /// What is known of a credential at the moment.
+    pub fn shown_credential(&self, id: Uuid) -> Option<Value> {
+        let known = self.inner.holders.get(id).filter(|holder| holder.is_current())?;
+        Some(json!({"id": id, "consumer": {"id": known.consumer.id}}))
     }
 
     /// A credential changed or is gone.

@@ -41,8 +41,10 @@ const PRIORITY: i32 = 1400;
 /// How often the cache's size is measured.
 const MEASURE: Duration = Duration::from_secs(5);
 
-/// What `/cache/{key}` calls a credential of a client.
+/// What `/cache/{key}` calls a credential, by its `client_id` or id.
 const CREDENTIAL_KEY: &str = "oauth2_credentials:";
+/// And a consumer.
+const CONSUMER_KEY: &str = "consumers:";
 
 /// Bounds of what the plugin remembers.
 #[derive(Debug, Clone, Copy)]
@@ -196,18 +198,24 @@ impl Plugin for OAuth2 {
     }
 
     fn cached(&self, key: &str) -> Option<Value> {
-        self.credentials.shown(client_id(key)?)
+        let directory = &self.post.directory;
+        if let Some(consumer) = named(key, CONSUMER_KEY) {
+            return directory.shown_consumer(Uuid::parse_str(consumer).ok()?);
+        }
+        let credential = named(key, CREDENTIAL_KEY)?;
+        let of_requests = || directory.shown_credential(Uuid::parse_str(credential).ok()?);
+        self.credentials.shown(credential).or_else(of_requests)
     }
 
     fn forget_cached(&self, key: Option<&str>) {
         // Keys of tokens name a digest that is not ours; forgetting too much is harmless.
-        if key.is_none_or(|key| client_id(key).is_some()) {
+        if key.is_none_or(|key| named(key, CREDENTIAL_KEY).is_some()) {
             self.credentials.forget_all();
         }
         if key.is_none_or(|key| key.starts_with("oauth2_tokens:")) {
             self.post.cache.forget_all();
         }
-        if key.is_none_or(|key| key.starts_with("consumers:") || key.starts_with(CREDENTIAL_KEY)) {
+        if key.is_none_or(|key| key.starts_with(CONSUMER_KEY) || key.starts_with(CREDENTIAL_KEY)) {
             self.post.directory.reset();
         }
     }
@@ -229,10 +237,10 @@ impl Plugin for OAuth2 {
     }
 }
 
-/// The `client_id` of a credential's cache key, `oauth2_credentials:<client_id>:::::<workspace>`.
-fn client_id(key: &str) -> Option<&str> {
-    let rest = key.strip_prefix(CREDENTIAL_KEY)?;
-    rest.find(":::::").and_then(|end| rest.get(..end))
+/// What a cache key is of: `oauth2_credentials:<name>:::::<workspace>` (contract oauth2.md §5).
+fn named<'k>(key: &'k str, prefix: &str) -> Option<&'k str> {
+    let rest = key.strip_prefix(prefix)?;
+    rest.rfind(":::::").and_then(|end| rest.get(..end))
 }
 
 /// The realm cannot stand in a header.

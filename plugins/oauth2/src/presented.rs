@@ -15,6 +15,8 @@ use crate::arguments;
 
 const ACCESS_TOKEN: &str = "access_token";
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// The most of a body that is read to look for a token.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
@@ -176,7 +178,7 @@ fn body_kind(request: &Request<'_>) -> Option<BodyKind> {
     }
     let content_type = content_type(request)?;
     let is = |kind: &str| content_type.get(..kind.len()).is_some_and(|head| head.eq_ignore_ascii_case(kind));
-    if is("application/x-www-form-urlencoded") {
+    if is(FORM) {
         Some(BodyKind::Form)
     } else if is("application/json") {
         Some(BodyKind::Json)
@@ -187,8 +189,14 @@ fn body_kind(request: &Request<'_>) -> Option<BodyKind> {
     }
 }
 
+/// More requests than those whose form is searched: whatever a form may be called and however it is
+/// sent, the upstream is not to find the token in it (contract oauth2.md §4.6).
 fn has_form_to_hide(request: &Request<'_>) -> bool {
-    request.method != Method::GET && body_kind(request) == Some(BodyKind::Form)
+    let is_form = |content_type: &str| {
+        let mut kinds = content_type.as_bytes().windows(FORM.len());
+        kinds.any(|kind| kind.eq_ignore_ascii_case(FORM.as_bytes()))
+    };
+    request.method != Method::GET && content_type(request).is_some_and(is_form)
 }
 
 fn content_type<'r>(request: &Request<'r>) -> Option<&'r str> {

@@ -53,6 +53,9 @@ async fn schemas_are_published_and_validate_without_a_write() {
     assert!(body["fields"].as_array().is_some_and(|fields| fields.iter().any(|field| field.get("retries").is_some())));
     assert!(body["entity_checks"].is_array());
     let (status, by_name) = admin.get("/schemas/plugins/guard").await;
+    let fields = by_name["fields"].as_array().unwrap().iter();
+    let names: Vec<_> = fields.flat_map(|field| field.as_object().unwrap().keys()).collect();
+    assert_eq!(names, ["consumer", "protocols", "config"]);
     assert_eq!((status, admin.get("/plugins/schema/guard").await), (200, (200, by_name)));
     assert_eq!(admin.get("/schemas/zz").await, (404, json!({ "message": "No entity named 'zz'" })));
     assert_eq!(admin.get("/schemas/plugins/zz").await, (404, json!({ "message": "No plugin named 'zz'" })));

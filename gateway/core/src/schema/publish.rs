@@ -16,6 +16,12 @@ impl Schema {
         Value::Object(published)
     }
 
+    /// The same with these fields alone, in their order.
+    pub fn publish_fields(&self, names: &[&str]) -> Value {
+        let found = names.iter().filter_map(|name| self.fields.iter().find(|field| field.name == *name));
+        json!({ "fields": found.map(named).collect::<Value>() })
+    }
+
     fn published_record(&self) -> Map<String, Value> {
         let fields: Value = self.fields.iter().filter(|field| !field.unlisted).map(named).collect();
         let mut published = Map::from_iter([("fields".to_owned(), fields)]);
