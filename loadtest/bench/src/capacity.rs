@@ -99,7 +99,7 @@ async fn growth(stage: &mut Stage<'_>, amounts: Amounts) -> Result<Vec<Figure>> 
     for table in [&few, &many] {
         psql(table.url(), PREWARM).await?;
     }
-    let [mut times, mut micros, mut alone, mut peers] = [const { Vec::new() }; 4];
+    let [mut times, mut micros, mut alone, mut peers, mut beside] = [const { Vec::new() }; 5];
     let [mut rates, mut starts] = [const { [Vec::new(), Vec::new()] }; 2];
     for round in 1..=amounts.rounds {
         let (small, large) = (look_up(&few, CALLERS, duration).await?, look_up(&many, CALLERS, duration).await?);
@@ -108,10 +108,12 @@ async fn growth(stage: &mut Stage<'_>, amounts: Amounts) -> Result<Vec<Figure>> 
         for (rates, rate) in rates.iter_mut().zip([small, large]) {
             rates.push(rate.per_second());
         }
+        let together = large;
         let (small, large) = (look_up(&few, 1, duration).await?, look_up(&many, 1, duration).await?);
         alone.push(small.per_second() / large.per_second());
         let (small, large) = (pgbench::look_up(&few, duration).await?, pgbench::look_up(&many, duration).await?);
         peers.push(small.per_second() / large.per_second());
+        beside.push(together.per_second() / large.per_second());
         for (times, table) in starts.iter_mut().zip([&few, &many]) {
             times.push(stage.start_on(table.url()).await?.as_secs_f64() * 1e3);
         }
@@ -136,6 +138,7 @@ async fn growth(stage: &mut Stage<'_>, amounts: Amounts) -> Result<Vec<Figure>> 
             median(&peers),
             "",
         ),
+        Figure::new("look-up-by-pgbench-many", "PostgreSQL: look-ups ÷ pgbench among 10,000,000", median(&beside), ""),
         Figure::new("look-up-growth-micros", &format!("CPU of the gateway's side at {growth}"), median(&micros), ""),
         Figure::new("start-few", "from start to ready with 10,000 tokens", start_few, "ms"),
         Figure::new("start-many", "from start to ready with 10,000,000 tokens", start_many, "ms"),
