@@ -53,6 +53,12 @@ on_both_stores! {
         assert_eq!(text(&browser, "#total").await, "48000");
         assert_eq!(text(&browser, "#discount").await, "9 %");
 
+        press(&browser, "#what-happened").await;
+        heading(&browser, "What just happened").await;
+        assert!(text(&browser, "#flow li:last-child pre.response").await.contains("\"total\": 48000"));
+        press(&browser, "main a[href='/']").await;
+        heading(&browser, "Your steps, your discount").await;
+
         press(&browser, "#refresh").await;
         assert_eq!(text(&browser, "[role=status]").await, "Your step counts are fresh.");
         assert_eq!(text(&browser, "#total").await, "48000");
