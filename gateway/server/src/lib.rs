@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod certificate;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod configuration;

@@ -85,6 +85,7 @@ fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
         target,
         body: RequestBody::Unread,
         edits: Edits::default(),
+        response: Vec::new(),
         identity: None,
     }
 }

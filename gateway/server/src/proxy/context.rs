@@ -10,6 +10,7 @@ use tollgate_core::request::HeaderEdit;
 use uuid::Uuid;
 
 use super::client::Origin;
+use super::pipeline::ResponsePlan;
 use super::request_id::RequestId;
 use super::retry::Reached;
 use crate::snapshot::RouteEntry;
@@ -45,6 +46,8 @@ pub struct Context {
     pub(super) route: Option<Arc<RouteEntry>>,
     /// Who it is from, as the plugins found out.
     pub(super) consumer: Option<Uuid>,
+    /// What the plugins want of the response.
+    pub(super) response: ResponsePlan,
     /// Who answers it.
     pub(super) course: Course,
     _in_progress: InProgress,
@@ -118,6 +121,7 @@ impl Context {
             origin: None,
             route: None,
             consumer: None,
+            response: ResponsePlan::default(),
             course: Course::Undecided,
             _in_progress: InProgress(Arc::clone(metrics)),
         }

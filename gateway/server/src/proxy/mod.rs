@@ -28,6 +28,7 @@ mod request_body_filter;
 mod request_filter;
 mod request_id;
 mod response_filter;
+mod response_phase;
 mod retry;
 mod service;
 mod upstream_peer;

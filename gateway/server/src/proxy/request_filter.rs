@@ -58,9 +58,10 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     if let Some(reply) = admission::refuse(&route, || arrival(session, &accepted)) {
         return Ok(Some(Answer::gateway(reply)));
     }
-    let (outcome, identity) = pipeline::run(session, &route, &accepted).await?;
-    context.consumer = identity.map(|identity| identity.consumer);
-    match outcome {
+    let judged = pipeline::run(session, &route, &accepted).await?;
+    context.consumer = judged.identity.map(|identity| identity.consumer);
+    context.response = judged.response;
+    match judged.outcome {
         Outcome::Answer(reply) => Ok(Some(Answer::gateway(reply))),
         Outcome::Pass(edits, expectation) => pass(session, context, &route, &accepted, matched, edits, expectation),
     }

@@ -7,11 +7,13 @@ use http::{HeaderValue, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
+use tollgate_core::reply::Source;
 
 use super::context::Context;
 use super::forwarded::{VIA_HTTP1, set_via};
 use super::head::{Edited, Field, Head};
 use super::hop_by_hop::{self, Trailers};
+use super::response_phase;
 use super::retry::Reached;
 
 const OUR_SERVER: Field = Field::new("server", "Server");
@@ -33,6 +35,7 @@ pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, 
     if response.status.is_informational() && !switching {
         return Ok(());
     }
+    let status = response.status;
     let mut head = Edited::new(response, ROOM);
     remove_hop_by_hop(session, &mut head);
     if switching {
@@ -46,12 +49,15 @@ pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, 
     set_via(&mut head, VIA_HTTP1);
     set_latencies(&mut head, context);
     head.set(&X_KONG_REQUEST_ID, context.request_id.as_str().as_bytes());
+    response_phase::apply(&context.response, &mut head, status, Source::Upstream);
     Ok(())
 }
 
-/// The headers of an answer of our own that tell about the request.
+/// The headers of an answer of our own that tell about the request, and what plugins want of it.
 pub(super) fn set_ours(response: &mut ResponseHeader, context: &Context) {
+    let status = response.status;
     let mut head = Edited::new(response, ROOM);
+    response_phase::apply(&context.response, &mut head, status, Source::Gateway);
     set_millis(&mut head, &X_KONG_RESPONSE_LATENCY, context.started.elapsed());
     head.set(&X_KONG_REQUEST_ID, context.request_id.as_str().as_bytes());
 }

@@ -10,7 +10,6 @@ use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
-use tollgate_core::request::HeaderEdit;
 
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
@@ -18,6 +17,7 @@ use super::forwarded::{self, Hop, VIA_HTTP1, VIA_HTTP2};
 use super::head::{Edited, Field, Head};
 use super::hop_by_hop::{self, Trailers};
 use super::request_id::RequestId;
+use super::response_phase;
 use crate::snapshot::UpstreamHost;
 
 const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request-Id");
@@ -139,13 +139,7 @@ fn set_connection(head: &mut Edited<'_, RequestHeader>) {
 
 /// The plugins' edits.
 fn apply(outbound: &Outbound, head: &mut impl Head) {
-    for edit in &outbound.headers {
-        match edit {
-            HeaderEdit::Set(name, value) => head.set_header(name, value),
-            HeaderEdit::Remove(name) => head.remove(name),
-            HeaderEdit::Apply(block) => head.apply(block),
-        }
-    }
+    response_phase::edit(head, &outbound.headers);
     if outbound.expectation == Expectation::Met {
         head.remove(&EXPECT);
     }

@@ -14,10 +14,11 @@ use pingora_core::server::Server;
 use pingora_core::server::configuration::ServerConf;
 use prometheus::Registry;
 use serde_json::{Value, json};
-use smallvec::{SmallVec, smallvec};
+use tollgate::chain::{Chain, ChainEntry, Plugins};
+use tollgate::plugin_choice::Rank;
 use tollgate::proxy::TrustedIps;
 use tollgate::proxy::{self, Listeners, Settings};
-use tollgate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
+use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
 use tollgate::telemetry::route_metrics::Labels;
@@ -27,6 +28,8 @@ use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_router::RouteSpec;
 use uuid::Uuid;
+
+mod plugin_chain;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -64,17 +67,23 @@ impl Route {
             "path": null, "retries": 0, "connect_timeout": 5000, "write_timeout": 5000, "read_timeout": 10_000,
             "tls_verify": null, "tags": null,
         }));
-        Self { path: path.to_owned(), service: Some(service.unwrap()), chain: Chain::Ready(SmallVec::new()) }
+        Self { path: path.to_owned(), service: Some(service.unwrap()), chain: Chain::Ready(Plugins::default()) }
     }
 
     /// Without a service.
     pub(crate) fn without_service(path: &str) -> Self {
-        Self { path: path.to_owned(), service: None, chain: Chain::Ready(SmallVec::new()) }
+        Self { path: path.to_owned(), service: None, chain: Chain::Ready(Plugins::default()) }
     }
 
     /// With one plugin.
     pub(crate) fn plugin(self, handler: Arc<dyn Handler>) -> Self {
-        Self { chain: Chain::Ready(smallvec![ChainEntry { name: "test", handler }]), ..self }
+        let entry = ChainEntry::new("test", 0, Rank::Global, handler);
+        Self { chain: Chain::Ready(Plugins::new([entry], None)), ..self }
+    }
+
+    /// With several, and with instances of consumers.
+    pub(crate) fn plugins(self, plugins: Plugins) -> Self {
+        Self { chain: Chain::Ready(plugins), ..self }
     }
 
     /// With a plugin that could not be compiled.

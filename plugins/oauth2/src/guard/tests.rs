@@ -170,6 +170,7 @@ impl Call {
             target: &self.target,
             body: self.body.clone(),
             edits: tollgate_core::request::Edits::default(),
+            response: Vec::new(),
             identity: self.identity,
         };
         let (ready, verdict) = match guard.access(&mut request) {
@@ -669,6 +670,7 @@ async fn a_warm_token_costs_the_allocation_of_its_user_id_alone() {
         target: &call.target,
         body: RequestBody::Unread,
         edits: tollgate_core::request::Edits::default(),
+        response: Vec::new(),
         identity: None,
     };
     let allocated = allocation_counter::measure(|| {
@@ -677,7 +679,12 @@ async fn a_warm_token_costs_the_allocation_of_its_user_id_alone() {
     });
     assert_eq!(allocated.count_total, 1, "{allocated:?}");
     let forged = world.bearer(&"x".repeat(32));
-    let mut request = Request { headers: &forged.headers, edits: tollgate_core::request::Edits::default(), ..request };
+    let mut request = Request {
+        headers: &forged.headers,
+        edits: tollgate_core::request::Edits::default(),
+        response: Vec::new(),
+        ..request
+    };
     let allocated = allocation_counter::measure(|| {
         assert!(matches!(guard.access(&mut request), Access::Ready(Ok(Verdict::Reply(_)))));
     });

@@ -72,6 +72,7 @@ impl Post {
             target: &self.target,
             body: self.body.clone(),
             edits: Edits::default(),
+            response: Vec::new(),
             identity: None,
         }
     }
