@@ -125,10 +125,12 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// What the plugin's caches hold under a key of the Admin API's `/cache/{key}`
     /// (contract oauth2.md §5), without secrets.
-    fn cached(&self, key: &str) -> Option<Value>;
+    fn cached(&self, _key: &str) -> Option<Value> {
+        None
+    }
 
     /// Forgets what is cached under the key, or everything when there is none.
-    fn forget_cached(&self, key: Option<&str>);
+    fn forget_cached(&self, _key: Option<&str>) {}
 
     /// Makes the handler of one instance.
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError>;

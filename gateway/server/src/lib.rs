@@ -13,6 +13,7 @@ pub mod log;
 mod mirror;
 pub mod node;
 pub mod plugin_choice;
+pub mod plugins;
 pub mod proxy;
 pub mod shutdown;
 pub mod snapshot;

@@ -40,4 +40,4 @@ pub mod token;
 pub mod token_collection;
 pub mod token_facts;
 
-pub use plugin::{Deps, NAME, OAuth2, Settings, StartError};
+pub use plugin::{MIGRATIONS, NAME, OAuth2, OAuth2Factory};

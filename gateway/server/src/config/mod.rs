@@ -13,10 +13,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tollgate_core::setting::{SettingValues, duration, number};
 
 pub use layers::{Layers, Problem, Source};
 pub use locate::Place;
-pub use setting::{SETTINGS, Setting};
+pub use setting::SETTINGS;
 
 /// Where the access log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,15 +104,6 @@ impl Database {
     }
 }
 
-/// The settings of the token cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenCache {
-    /// Bound of its weight.
-    pub max_bytes: u64,
-    /// Life of a negative entry.
-    pub negative_ttl: Duration,
-}
-
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -127,8 +119,6 @@ pub struct Config {
     pub status_listen: SocketAddr,
     /// The store.
     pub database: Database,
-    /// The token cache.
-    pub token_cache: TokenCache,
     /// Proxies in front that are believed.
     pub trusted_ips: Vec<IpNet>,
     /// The access log.
@@ -137,6 +127,8 @@ pub struct Config {
     pub log_level: tracing::Level,
     /// Look of log lines.
     pub log_format: LogFormat,
+    /// The settings of plugins, which read them.
+    pub plugins: SettingValues,
 }
 
 impl Config {
@@ -157,14 +149,13 @@ impl Config {
         let admin_listen = layers.read("admin.listen", address);
         let status_listen = layers.read("status.listen", address);
         let database = read_database(layers, data_directory.as_ref());
-        let max_bytes = layers.read("token_cache.max_bytes", number);
-        let negative_ttl = layers.read("token_cache.negative_ttl", duration);
         let trusted_ips = layers.read("trusted_ips", networks);
         let access_log = layers.read("access_log", |text| Ok(access_log(text)));
         let log_level = layers.read("log.level", |text| {
             text.parse().map_err(|_| "expected error, warn, info, debug or trace".to_owned())
         });
         let log_format = layers.read("log.format", log_format);
+        let plugins = layers.read_plugins();
         Some(Self {
             data_directory: data_directory?,
             proxy: proxy?,
@@ -172,11 +163,11 @@ impl Config {
             admin_listen: admin_listen?,
             status_listen: status_listen?,
             database: database?,
-            token_cache: TokenCache { max_bytes: max_bytes?, negative_ttl: negative_ttl? },
             trusted_ips: trusted_ips?,
             access_log: access_log?,
             log_level: log_level?,
             log_format: log_format?,
+            plugins: plugins?,
         })
     }
 }
@@ -262,28 +253,6 @@ fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
     }
 }
 
-fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "expected a whole number".to_owned())
-}
-
-/// `1500ms`, `60s`, `5m`, `1h`; at least a millisecond.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (amount, unit) = text.split_at(digits);
-    let factor = match unit {
-        "ms" => Some(1),
-        "s" => Some(1000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let millis = factor.zip(amount.parse::<u64>().ok()).and_then(|(factor, amount)| amount.checked_mul(factor));
-    match millis {
-        Some(millis @ 1..=31_536_000_000) => Ok(Duration::from_millis(millis)),
-        _ => Err("expected a duration, such as 500ms, 60s, 5m or 1h".to_owned()),
-    }
-}
-
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     entries.map(network).collect()
@@ -328,7 +297,7 @@ mod tests {
         let mut layers = Layers::defaults();
         layers.file("conf/tollgate.yaml", shipped);
         assert_eq!(layers.problems, []);
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter() {
             assert!(layers.is_given(setting.path), "{} is missing", setting.path);
             let text = layers.read(setting.path, |text| Ok(text.to_owned()));
             assert_eq!(text.as_deref(), Some(setting.default), "{}", setting.path);
@@ -362,16 +331,6 @@ mod tests {
                 "--set: log.level: expected error, warn, info, debug or trace",
             ]
         );
-    }
-
-    #[test]
-    fn durations_have_a_unit() {
-        for (text, millis) in [("500ms", 500), ("60s", 60_000), ("5m", 300_000), ("1h", 3_600_000)] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)));
-        }
-        for bad in ["", "5", "s", "-1s", "1.5s", "0s", "99999999999999999999h", "1d"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

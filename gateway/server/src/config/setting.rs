@@ -1,30 +1,24 @@
 //! Every setting of the gateway: path, default, and what it is for. The configuration file, the
-//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all speak of this list.
+//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all speak of these and of those
+//! that plugins add.
 
-/// One setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setting {
-    /// Its path in the file, such as `proxy.http_listen`.
-    pub path: &'static str,
-    /// Its value when nothing else is said; empty is "not set".
-    pub default: &'static str,
-    /// What it does, in one sentence.
-    pub about: &'static str,
-}
+use std::sync::LazyLock;
 
-impl Setting {
-    /// The environment variable of this setting: `TOLLGATE_` and its path in capitals.
-    pub fn environment_name(&self) -> String {
-        format!("TOLLGATE_{}", self.path.replace('.', "_").to_uppercase())
-    }
-}
+use tollgate_core::setting::Setting;
+
+use crate::plugins;
 
 const fn setting(path: &'static str, default: &'static str, about: &'static str) -> Setting {
-    Setting { path, default, about }
+    Setting::new(path, default, about)
 }
 
-/// All settings, in the order of the shipped file.
-pub const SETTINGS: &[Setting] = &[
+/// All settings: the gateway's in the order of the shipped file, then those of plugins.
+pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    let of_plugins = plugins::all().into_iter().flat_map(|plugin| plugin.settings());
+    GATEWAY.iter().chain(of_plugins).copied().collect()
+});
+
+const GATEWAY: &[Setting] = &[
     setting(
         "data_directory",
         "data",
@@ -70,8 +64,6 @@ pub const SETTINGS: &[Setting] = &[
     setting("database.max_connections", "8", "The most connections of this process to PostgreSQL."),
     setting("database.acquire_timeout", "2s", "How long a request may wait for a free connection."),
     setting("database.statement_timeout", "5s", "How long one statement may run."),
-    setting("token_cache.max_bytes", "268435456", "The most memory that cached tokens may weigh."),
-    setting("token_cache.negative_ttl", "5s", "How long an unknown token is remembered as unknown."),
     setting(
         "trusted_ips",
         "",

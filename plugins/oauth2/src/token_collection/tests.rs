@@ -6,6 +6,8 @@ use tollgate_core::schema::{Makers, Violations};
 use tollgate_store::Store;
 use tollgate_store::testing::{Backend, TestDatabase};
 
+use crate::store::tests::TABLES;
+
 use super::*;
 use crate::entity::credential;
 use crate::store;
@@ -40,7 +42,7 @@ fn clear(value: &str) -> Key {
 
 impl World {
     async fn new() -> Self {
-        let database = TestDatabase::create(Backend::Sqlite).await;
+        let database = TestDatabase::create_with(Backend::Sqlite, &[TABLES]).await;
         let store = database.open().await;
         let clock = Arc::new(ManualClock::at(NOW));
         let add = async |kind: Kind, document: Value| {
