@@ -27,9 +27,11 @@ macro_rules! on_both_stores {
 mod admin;
 mod authorize;
 mod browser;
+mod cors;
 mod foreign_clients;
 mod lifecycle;
 mod nodes;
+mod plugins;
 mod proxy;
 mod races;
 mod resource;

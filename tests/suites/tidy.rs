@@ -125,7 +125,7 @@ fn pingora_and_the_drivers_are_named_where_they_may_be() {
 #[test]
 fn every_configuration_file_is_valid() {
     let mut findings = Findings::new();
-    for file in files("conf", ".yaml") {
+    for file in files("conf", ".yaml").into_iter().filter(|file| !file.starts_with("conf/plugins")) {
         let mut command = Command::new(program("tollgate"));
         std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_")).for_each(|(name, _)| {
             command.env_remove(name);

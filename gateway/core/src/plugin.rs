@@ -115,7 +115,9 @@ pub trait Plugin: Send + Sync + 'static {
     fn consumer_scoped(&self) -> bool;
 
     /// The kinds of entity the plugin keeps, with their stores.
-    fn collections(&self) -> Vec<Arc<dyn Collection>>;
+    fn collections(&self) -> Vec<Arc<dyn Collection>> {
+        Vec::new()
+    }
 
     /// The kinds that only the plugin itself writes: without paths in the Admin API, but with a
     /// schema that it shows and validates by.

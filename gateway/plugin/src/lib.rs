@@ -11,7 +11,7 @@
 //! use async_trait::async_trait;
 //! use http::{HeaderName, HeaderValue, StatusCode};
 //! use serde_json::Value;
-//! use tollgate_plugin::{Access, Collection, Factory, Field, Handler, Host, Instance, Plugin};
+//! use tollgate_plugin::{Access, Factory, Field, Handler, Host, Instance, Plugin};
 //! use tollgate_plugin::{HeaderEdit, PluginError, Reply, Request, Schema, StartError, Verdict};
 //!
 //! /// Before it runs: what the gateway has to know of it.
@@ -46,10 +46,6 @@
 //!
 //!     fn consumer_scoped(&self) -> bool {
 //!         true
-//!     }
-//!
-//!     fn collections(&self) -> Vec<Arc<dyn Collection>> {
-//!         Vec::new()
 //!     }
 //!
 //!     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
@@ -93,7 +89,7 @@ pub use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery
 pub use tollgate_core::entity::{Kind, field};
 pub use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, ResponsePhase, Verdict};
 pub use tollgate_core::random::Random;
-pub use tollgate_core::reply::{Reply, Response, Source};
+pub use tollgate_core::reply::{Body, Reply, Response, Source};
 pub use tollgate_core::request::{HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target};
 pub use tollgate_core::schema::{EntityCheck, Field, OnDelete, Rule, Schema};
 pub use tollgate_core::setting::{self, Setting};

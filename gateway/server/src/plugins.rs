@@ -3,6 +3,10 @@
 use tollgate_plugin::Factory;
 
 /// All of them.
+#[rustfmt::skip]
 pub fn all() -> Vec<Box<dyn Factory>> {
-    vec![Box::new(tollgate_oauth2::OAuth2Factory)]
+    vec![
+        Box::new(tollgate_cors::CorsFactory),
+        Box::new(tollgate_oauth2::OAuth2Factory),
+    ]
 }
