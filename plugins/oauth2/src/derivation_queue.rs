@@ -160,7 +160,7 @@ impl Waiting {
             return None;
         }
         let (place, waiting) = oneshot::channel();
-        self.client(asker).places.push_back(place);
+        self.add(asker, place);
         Some(waiting)
     }
 
@@ -203,24 +203,24 @@ impl Waiting {
         client.places.pop_back().is_some()
     }
 
-    fn client(&mut self, asker: Asker) -> &mut Client {
-        let known = self.addresses.iter().position(|known| known.address == asker.address);
-        let at = known.unwrap_or_else(|| {
-            self.addresses.push_back(Address { address: asker.address, clients: VecDeque::new() });
-            self.addresses.len() - 1
-        });
-        #[expect(clippy::indexing_slicing, reason = "it was found or added just now")]
-        let clients = &mut self.addresses[at].clients;
-        let at = clients.iter().position(|known| known.client == asker.client).unwrap_or_else(|| {
-            clients.push_back(Client { client: asker.client, places: VecDeque::new() });
-            clients.len() - 1
-        });
-        #[expect(clippy::indexing_slicing, reason = "it was found or added just now")]
-        &mut clients[at]
+    fn add(&mut self, asker: Asker, place: Place) {
+        if let Some(known) = self.addresses.iter_mut().find(|known| known.address == asker.address) {
+            return known.add(asker.client, place);
+        }
+        let mut new = Address { address: asker.address, clients: VecDeque::new() };
+        new.add(asker.client, place);
+        self.addresses.push_back(new);
     }
 }
 
 impl Address {
+    fn add(&mut self, client: Option<Uuid>, place: Place) {
+        match self.clients.iter_mut().find(|known| known.client == client) {
+            Some(known) => known.places.push_back(place),
+            None => self.clients.push_back(Client { client, places: VecDeque::from([place]) }),
+        }
+    }
+
     /// The next one that still waits.
     fn pop(&mut self) -> Option<Place> {
         while let Some(mut client) = self.clients.pop_front() {

@@ -453,6 +453,20 @@ async fn an_identity_of_an_earlier_plugin_counts_only_where_anonymous_is_set() {
     assert_eq!(call.at(&world.guard(|_| {})).await.reason(), "token_missing");
 }
 
+#[tokio::test]
+async fn the_upstream_is_not_told_a_name_that_it_would_read_as_another() {
+    let world = World::new();
+    let guard = world.guard(|_| {});
+    world.consumers.put(world.consumer, json!({"username": " bob", "custom_id": "b\u{a0}"}));
+    let result = world.bearer(&world.token(|_| {})).at(&guard).await;
+    assert!(result.passed());
+    assert_eq!([result.upstream("x-consumer-username"), result.upstream("x-consumer-custom-id")], [Some(None); 2]);
+    for padded in [" alice", "alice\t", "\u{2003}alice"] {
+        let token = world.token(|row| row.authenticated_userid = Some(padded.to_owned()));
+        assert_eq!(world.bearer(&token).at(&guard).await.reason(), "token_store_unavailable", "{padded:?}");
+    }
+}
+
 const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test]
