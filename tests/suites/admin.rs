@@ -270,7 +270,9 @@ on_both_stores! {
         findings.compare("POST", &[json!("https"), json!("a.test"), json!(8443), json!("/x")], &target(&service));
         let change = json!({"url": "http://c.test", "host": "d.test", "port": 2, "path": "/z", "protocol": "https"});
         let service = gateway.change("/services/s", change).await;
-        findings.compare("PATCH", &[json!("http"), json!("c.test"), json!(80), Value::Null], &target(&service));
+        findings.compare("PATCH", &[json!("http"), json!("c.test"), json!(80), json!("/z")], &target(&service));
+        let service = gateway.change("/services/s", json!({"url": "http://c.test"})).await;
+        findings.compare("without a path", &[json!("http"), json!("c.test"), json!(80), Value::Null], &target(&service));
         let service = gateway.admin(Method::PUT, "/services/s", all).await.expect(200).json();
         findings.compare("PUT", &[json!("https"), json!("a.test"), json!(8443), json!("/x")], &target(&service));
         let url = "url=http://e.test/&host=f.test";

@@ -75,14 +75,20 @@ impl Schema {
     }
 
     /// Replaces shorthands by what they stand for, which wins over fields that are given beside
-    /// them. A shorthand of the wrong type stays, so that its fault is reported.
+    /// them; an optional field of which a shorthand says nothing is left to them. A shorthand of the wrong type stays, so that its fault is reported.
     fn expand(&self, mut input: Document) -> Document {
         for shorthand in &self.shorthands {
             match input.remove(shorthand.field.name) {
                 None | Some(Value::Null) => {}
                 Some(value) => match shorthand.field.validate_alone(&value) {
                     Ok(()) => {
-                        input.extend((shorthand.expand)(&value));
+                        for (name, value) in (shorthand.expand)(&value) {
+                            let is_optional = self.field(&name).is_none_or(|field| !field.required);
+                            let is_left = value.is_null() && is_optional && input.contains_key(&name);
+                            if !is_left {
+                                input.insert(name, value);
+                            }
+                        }
                     }
                     Err(_) => drop(input.insert(shorthand.field.name.to_owned(), value)),
                 },
