@@ -24,7 +24,7 @@ pub mod secrets;
 pub mod tls;
 pub mod upstream;
 
-pub use browser::Browser;
+pub use browser::{Browser, Locator};
 pub use findings::Findings;
 pub use forwarder::Forwarder;
 pub use gateway::{Gateway, Store};

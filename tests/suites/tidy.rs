@@ -7,6 +7,8 @@ use std::process::Command;
 
 use tollgate_tests::{Findings, program, repository};
 
+mod documents;
+
 /// Every file of the repository below `folder` whose name ends so, as a path from the root.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -147,23 +149,6 @@ fn every_statement_is_used_and_says_why() {
         findings.check(&row, if sources.contains(&name) { Ok(()) } else { Err("no source names it".to_owned()) });
         let commented = read(&file).trim_start().starts_with("--");
         findings.check(&row, if commented { Ok(()) } else { Err("it does not begin with a comment".to_owned()) });
-    }
-}
-
-#[test]
-fn links_in_documents_lead_somewhere() {
-    let mut findings = Findings::new();
-    for document in files("", ".md") {
-        let text = read(&document);
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
-            let local = link.split('#').next().unwrap_or_default();
-            if local.is_empty() || local.contains("://") || local.starts_with("mailto:") {
-                continue;
-            }
-            let target = repository().join(&document).parent().unwrap().join(local);
-            let row = format!("{}: {link}", document.display());
-            findings.check(&row, if target.exists() { Ok(()) } else { Err("leads nowhere".to_owned()) });
-        }
     }
 }
 

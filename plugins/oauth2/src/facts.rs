@@ -136,8 +136,12 @@ impl Service {
     }
 }
 
-/// A header value; `None` for text that cannot be one (control characters), which then is not sent.
+/// A header value; `None` for text that cannot be one (control characters), or would be another
+/// text to its reader (white space at an end, which readers take off). It then is not sent.
 pub fn render(text: &str) -> Option<HeaderValue> {
+    if text.trim() != text {
+        return None;
+    }
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 

@@ -7,6 +7,7 @@
 //!   [`facts`] who it belongs to, [`challenge`] how to refuse it.
 //! - [`endpoint`]: the authorization server. [`client`] tells who asks, [`grant`] what they get, by the
 //!   rules of [`pkce`], [`scope`] and [`redirect_uri`]; [`error`] how they are refused.
+//! - [`arguments`], [`json_object`], [`multipart`]: what requests carry their parameters in.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
 //! - [`token`]: the shape of tokens and their digests.
 //! - [`store`]: the port to the database and its two adapters.
@@ -18,6 +19,7 @@ pub mod client;
 pub mod client_secret;
 pub mod config;
 pub mod credentials;
+pub mod derivation_queue;
 pub mod endpoint;
 pub mod entity;
 pub mod error;
@@ -26,8 +28,10 @@ pub mod flight;
 pub mod generation;
 pub mod grant;
 pub mod guard;
+pub mod json_object;
 pub mod listener;
 pub mod metrics;
+pub mod multipart;
 mod near;
 pub mod pkce;
 pub mod plugin;

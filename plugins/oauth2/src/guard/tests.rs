@@ -455,21 +455,121 @@ async fn an_identity_of_an_earlier_plugin_counts_only_where_anonymous_is_set() {
 }
 
 #[tokio::test]
+async fn the_upstream_is_not_told_a_name_that_it_would_read_as_another() {
+    let world = World::new();
+    let guard = world.guard(|_| {});
+    world.consumers.put(world.consumer, json!({"username": " bob", "custom_id": "b\u{a0}"}));
+    let result = world.bearer(&world.token(|_| {})).at(&guard).await;
+    assert!(result.passed());
+    assert_eq!([result.upstream("x-consumer-username"), result.upstream("x-consumer-custom-id")], [Some(None); 2]);
+    for padded in [" alice", "alice\t", "\u{2003}alice"] {
+        let token = world.token(|row| row.authenticated_userid = Some(padded.to_owned()));
+        assert_eq!(world.bearer(&token).at(&guard).await.reason(), "token_store_unavailable", "{padded:?}");
+    }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+#[tokio::test]
 async fn hidden_credentials_do_not_reach_the_upstream() {
     let world = World::new();
     let guard = world.guard(|rules| rules.credentials = Credentials::Hide);
     let t = world.token(|_| {});
     let result = world.bearer(&t).query("access_token=z&b=1").at(&guard).await;
-    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (Some(None), None));
+    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (Some(None), Some("b=1")));
     let result = world.call().header("authorization", &t).query(&format!("b=1&access_token={t}&a=2")).at(&guard).await;
-    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (None, Some("a=2&b=1")));
+    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (Some(None), Some("a=2&b=1")));
     let result = world.call().query(&format!("access_token={t}")).at(&guard).await;
     assert_eq!(result.query.as_deref(), Some(""));
+    let result = world.call().query("b=%7e").header("authorization", &t).at(&guard).await;
+    assert_eq!(result.query, None, "what has nothing to hide is not written anew");
+
     let form = format!("z=a b&access_token={t}&a=1");
-    let result = world.call().body("application/x-www-form-urlencoded", &form).at(&guard).await;
+    let result = world.call().body(FORM, &form).at(&guard).await;
     assert_eq!(result.body.as_deref(), Some("a=1&z=a%20b".as_bytes()));
-    let result = world.call().body("application/json", &json!({ "access_token": t }).to_string()).at(&guard).await;
-    assert!(result.passed() && result.body.is_none());
+    let result = world.bearer(&t).body(FORM, &form).at(&guard).await;
+    assert_eq!(result.body.as_deref(), Some("a=1&z=a%20b".as_bytes()));
+    let many: Vec<String> = (100..300).map(|number| format!("a{number}=1")).collect();
+    let result = world.bearer(&t).body(FORM, &format!("{}&access_token={t}", many.join("&"))).at(&guard).await;
+    assert_eq!(result.body.as_deref(), Some(many.join("&").as_bytes()));
+}
+
+#[tokio::test]
+async fn members_and_parts_of_bodies_are_hidden_as_well() {
+    let world = World::new();
+    let guard = world.guard(|rules| rules.credentials = Credentials::Hide);
+    let t = world.token(|_| {});
+    let part =
+        |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    let end = "--b--\r\n";
+    let multipart = "multipart/form-data; boundary=b";
+    let json = |token: &str| format!(r#"{{"n":1.50, "access_token" :"{token}","a":[ ]}}"#);
+    let parts = |token: &str| part("a", "1") + &part("access_token", token) + end;
+    for (content_type, body, left) in [
+        ("application/json", json(&t), r#"{"n":1.50,"a":[ ]}"#.to_owned()),
+        (multipart, parts(&t), part("a", "1") + end),
+    ] {
+        let result = world.call().body(content_type, &body).at(&guard).await;
+        assert_eq!((result.passed(), result.body.as_deref()), (true, Some(left.as_bytes())), "{body}");
+        let length = body.len().to_string();
+        let result = world.bearer(&t).body(content_type, &body).header("content-length", &length).at(&guard).await;
+        assert_eq!(
+            (result.passed(), result.body.as_deref()),
+            (true, Some(left.as_bytes())),
+            "a copy beside the header"
+        );
+        let result = world.bearer(&t).body(content_type, &body).at(&guard).await;
+        assert!(result.passed() && result.body.is_none(), "one of unknown length is not searched");
+    }
+    // A value of the application's that is called the same.
+    for (content_type, body) in [("application/json", json("other")), (multipart, parts("other"))] {
+        let result = world.bearer(&t).body(content_type, &body).header("content-length", "100").at(&guard).await;
+        assert!(result.passed() && result.body.is_none(), "{body}");
+    }
+    let broken = part("a", "1") + &part("access_token", &t) + "--b\r\nx";
+    assert_eq!(world.call().body(multipart, &broken).at(&guard).await.reply().status.as_u16(), 415);
+    let twice = format!(r#"{{"access_token":"{t}","access_token":"{t}"}}"#);
+    let result = world.call().body("application/json", &twice).at(&guard).await;
+    assert_eq!(result.reply().status.as_u16(), 401);
+}
+
+#[tokio::test]
+async fn a_form_that_cannot_be_searched_is_refused_where_credentials_are_hidden() {
+    let world = World::new();
+    let guard = world.guard(|rules| rules.credentials = Credentials::Hide);
+    let t = world.token(|_| {});
+    for method in [Method::POST, Method::DELETE, Method::GET] {
+        let form = |body| Call { method: method.clone(), body, ..world.bearer(&t).header("content-type", FORM) };
+        let unread = form(RequestBody::Unread).at(&guard).await;
+        assert!(matches!(unread.verdict, Verdict::NeedBody { terminal: false, .. }));
+        assert!(unread.headers.is_empty() && unread.query.is_none());
+        let large = form(RequestBody::TooLarge).at(&guard).await;
+        assert_eq!((large.reply().status.as_u16(), large.reason()), (413, "form_too_large_to_hide_token"));
+        let encoded = form(RequestBody::Read(Bytes::from("x"))).header("content-encoding", "gzip").at(&guard).await;
+        assert_eq!((encoded.reply().status.as_u16(), encoded.reason()), (415, "body_unreadable_to_hide_token"));
+    }
+    let second = world.bearer(&t).header("content-type", "text/plain").body(FORM, &format!("access_token={t}"));
+    assert_eq!(second.at(&guard).await.body.as_deref(), Some(&b""[..]));
+    let large = Call { body: RequestBody::TooLarge, ..world.bearer(&t).body("application/json", "") };
+    assert!(large.at(&guard).await.passed(), "what is the application's may be large");
+    let shown = world.guard(|_| {});
+    let large = Call { body: RequestBody::TooLarge, ..world.bearer(&t).body(FORM, "") };
+    assert!(large.at(&shown).await.passed());
+}
+
+#[tokio::test]
+async fn credentials_of_an_anonymous_request_are_hidden_as_well() {
+    let world = World::new();
+    let anonymous = Uuid::from_u128(9);
+    world.consumers.put(anonymous, json!({"username": "nobody"}));
+    let guard = world.guard(|rules| {
+        rules.credentials = Credentials::Hide;
+        rules.anonymous = Some("nobody".to_owned());
+    });
+    let result = world.call().header("authorization", "").query("a=1&access_token=z").at(&guard).await;
+    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (Some(None), Some("a=1")));
+    let result = world.call().query("access_token=y&a=1&access_token=z").at(&guard).await;
+    assert_eq!(result.query.as_deref(), Some("a=1"));
 }
 
 #[tokio::test]
