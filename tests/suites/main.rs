@@ -33,6 +33,7 @@ mod nodes;
 mod proxy;
 mod races;
 mod resource;
+mod revocation;
 mod tidy;
 mod token;
 mod token_lifetime;

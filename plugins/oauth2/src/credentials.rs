@@ -1,9 +1,12 @@
 //! Credentials by `client_id`, for the token and authorization endpoints: kept in memory, exact
-//! after a change of the credential, of its name or of its consumer.
+//! after a change of the credential or of its name.
+//!
+//! One structure: what is kept bears the generation of its credential ([`crate::generation`]), so a
+//! change, which tells only the credential's id, need not find it. It lies under its old name until
+//! somebody asks for that or others take its room, and counts for nothing.
 //!
 //! An unknown name is not remembered: there is no bound on the names that can be asked for.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,9 +16,11 @@ use tollgate_core::collection::{Collection, Key};
 use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
+use crate::cache::Trust;
 use crate::client::Credentials;
 use crate::entity::credential::{self, Credential};
-use crate::generation::Generations;
+use crate::generation::{Counter, Generation, Generations, Stamped, head};
+use crate::sync::{self, Map};
 
 /// Clients that asked for tokens recently; a few hundred bytes each.
 const ENTRIES: u64 = 100_000;
@@ -23,45 +28,52 @@ const ENTRIES: u64 = 100_000;
 /// The credentials of recent clients.
 pub struct CachedCredentials {
     collection: Arc<dyn Collection>,
-    by_client_id: Cache<String, Arc<Credential>>,
-    /// The names that are cached, by the credential's id: a change tells only that.
-    names: Cache<Uuid, String>,
+    trust: Arc<dyn Trust>,
+    by_client_id: Map<String, Stamped<Arc<Credential>>>,
+    /// Of credentials, by id.
     generations: Generations,
-    hasher: RandomState,
+    /// Moves with every change, before the generation of its credential does.
+    changes: Counter,
 }
 
 impl CachedCredentials {
     /// Over the store of `oauth2_credentials`.
-    pub fn new(collection: Arc<dyn Collection>) -> Self {
+    pub fn new(collection: Arc<dyn Collection>, trust: Arc<dyn Trust>) -> Self {
+        Self::of_at_most(ENTRIES, collection, trust)
+    }
+
+    fn of_at_most(entries: u64, collection: Arc<dyn Collection>, trust: Arc<dyn Trust>) -> Self {
         Self {
             collection,
-            by_client_id: Cache::new(ENTRIES),
-            names: Cache::new(ENTRIES),
+            trust,
+            by_client_id: sync::map(Cache::new(entries)),
             generations: Generations::new(),
-            hasher: RandomState::new(),
+            changes: Counter::new(),
         }
     }
 
     /// A credential changed or is gone.
     pub fn forget(&self, id: Uuid) {
-        // A load of any name may be reading this credential right now.
-        self.generations.advance_all();
-        if let Some(name) = self.names.remove(&id) {
-            self.by_client_id.invalidate(&name);
-        }
+        self.changes.advance();
+        self.generations.advance(head(id));
     }
 
     /// Any credential may have changed.
     pub fn forget_all(&self) {
+        self.changes.advance();
         self.generations.advance_all();
         self.by_client_id.invalidate_all();
-        self.names.invalidate_all();
     }
 
     /// What is cached of a client, by its `client_id` or the credential's id, without its secret.
     pub fn shown(&self, name: &str) -> Option<Value> {
-        let of_id = || self.by_client_id.get(&self.names.get(&Uuid::parse_str(name).ok()?)?);
-        let credential = self.by_client_id.get(name).or_else(of_id)?;
+        let of_id = || {
+            let id = Uuid::parse_str(name).ok()?;
+            // Seldom asked, and by operators alone: not worth an index.
+            let mut all = self.by_client_id.iter();
+            all.find_map(|(_, kept)| self.current(&kept).filter(|credential| credential.id == id))
+        };
+        let credential = self.known(name).or_else(of_id)?;
         Some(json!({
             "id": credential.id, "client_id": credential.client_id, "name": credential.name,
             "client_type": credential.client_type.to_string(), "redirect_uris": credential.redirect_uris,
@@ -69,30 +81,39 @@ impl CachedCredentials {
         }))
     }
 
-    fn keep(&self, credential: &Arc<Credential>) {
-        self.by_client_id.insert(credential.client_id.clone(), Arc::clone(credential));
-        self.names.insert(credential.id, credential.client_id.clone());
+    fn known(&self, client_id: &str) -> Option<Arc<Credential>> {
+        self.current(&self.by_client_id.get(client_id)?)
+    }
+
+    fn current(&self, kept: &Stamped<Arc<Credential>>) -> Option<Arc<Credential>> {
+        kept.at_its(|credential| self.generations.current(head(credential.id))).cloned()
+    }
+
+    /// Whose generation to take is known only when the credential is read. If nothing at all has
+    /// changed by the time it is taken, it is the one from before.
+    fn keep(&self, before: Generation, credential: &Arc<Credential>) {
+        let generation = self.generations.current(head(credential.id));
+        if self.changes.current() == before {
+            let kept = Stamped::new(generation, Arc::clone(credential));
+            self.by_client_id.insert(credential.client_id.clone(), kept);
+        }
     }
 }
 
 #[async_trait]
 impl Credentials for CachedCredentials {
     async fn by_client_id(&self, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError> {
-        if let Some(known) = self.by_client_id.get(client_id) {
+        let known = || self.known(client_id);
+        if let Some(known) = self.trust.is_current().then(known).flatten() {
             return Ok(Some(known));
         }
-        let stripe = self.hasher.hash_one(client_id);
-        let before = self.generations.current(stripe);
+        let before = self.changes.current();
         let key = Key::Unique { field: "client_id", value: client_id.to_owned() };
         let Some(document) = self.collection.find(&key).await? else { return Ok(None) };
         let credential = Credential::try_from(&document)
             .map_err(|unreadable| StoreError::Corrupt { kind: credential::NAME, what: unreadable.field })?;
         let credential = Arc::new(credential);
-        self.keep(&credential);
-        if self.generations.current(stripe) != before {
-            // It changed while it was read: good for this request, not for later ones.
-            self.by_client_id.invalidate(client_id);
-        }
+        self.keep(before, &credential);
         Ok(Some(credential))
     }
 }

@@ -17,7 +17,7 @@ use tollgate_core::schema::Schema;
 use tollgate_store::Store;
 use uuid::Uuid;
 
-use crate::cache::{Bounds, TokenCache};
+use crate::cache::{Bounds, TokenCache, Trust};
 use crate::challenge::Challenges;
 use crate::client_secret::SecretVerifier;
 use crate::config::{self, Config};
@@ -109,14 +109,20 @@ impl OAuth2 {
         let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
 
         let stored_credentials = store.documents(Arc::new(credential::kind()));
-        let directory = Directory::new(Arc::clone(&stored_credentials), consumers);
+        let trust: Arc<dyn Trust> = Arc::new(FeedTrust(store.feed().clone()));
+        let directory = Directory::new(Arc::clone(&stored_credentials), consumers, Arc::clone(&trust));
         let bounds = Bounds {
             bytes: settings.cache_bytes,
             negative_millis: i64::try_from(settings.negative_ttl.as_millis()).unwrap_or(i64::MAX),
         };
-        let trust = Arc::new(FeedTrust(store.feed().clone()));
-        let cache =
-            TokenCache::new(bounds, Arc::clone(&tokens), directory.clone(), trust, Arc::clone(&clock), metrics.clone());
+        let cache = TokenCache::new(
+            bounds,
+            Arc::clone(&tokens),
+            directory.clone(),
+            Arc::clone(&trust),
+            Arc::clone(&clock),
+            metrics.clone(),
+        );
         tokio::spawn(measure(cache.clone()));
         let post = Arc::new(Post {
             cache,
@@ -126,7 +132,7 @@ impl OAuth2 {
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
         });
-        let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials)));
+        let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials), trust));
         let listener = Listener {
             post: Arc::clone(&post),
             credentials: Arc::clone(&credentials),

@@ -18,7 +18,7 @@ use crate::store::memory::{MemoryCollection, MemoryTokens};
 
 const NOW: i64 = 1_000_000;
 
-struct Feed(AtomicBool);
+pub(super) struct Feed(pub(super) AtomicBool);
 
 impl Trust for Feed {
     fn is_current(&self) -> bool {
@@ -26,25 +26,25 @@ impl Trust for Feed {
     }
 }
 
-struct World {
-    tokens: Arc<MemoryTokens>,
-    credentials: Arc<MemoryCollection>,
-    consumers: Arc<MemoryCollection>,
-    feed: Arc<Feed>,
-    clock: Arc<ManualClock>,
-    post: Arc<Post>,
-    service: Uuid,
-    consumer: Uuid,
-    credential: Uuid,
+pub(super) struct World {
+    pub(super) tokens: Arc<MemoryTokens>,
+    pub(super) credentials: Arc<MemoryCollection>,
+    pub(super) consumers: Arc<MemoryCollection>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) post: Arc<Post>,
+    pub(super) service: Uuid,
+    pub(super) consumer: Uuid,
+    pub(super) credential: Uuid,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let tokens = MemoryTokens::new();
         let (credentials, consumers) =
             (MemoryCollection::new("oauth2_credentials"), MemoryCollection::new("consumers"));
-        let directory = Directory::new(credentials.clone(), consumers.clone());
         let feed = Arc::new(Feed(AtomicBool::new(true)));
+        let directory = Directory::new(credentials.clone(), consumers.clone(), feed.clone());
         let clock = Arc::new(ManualClock::at(NOW));
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
@@ -64,7 +64,7 @@ impl World {
         Self { tokens, credentials, consumers, feed, clock, post, service, consumer, credential }
     }
 
-    fn row(&self, clear: &str) -> Token {
+    pub(super) fn row(&self, clear: &str) -> Token {
         Token {
             id: Uuid::new_v4(),
             access_token: Digest::of(clear),
@@ -82,7 +82,7 @@ impl World {
     }
 
     /// A valid token of the service, changed as the test wants it.
-    fn token(&self, change: impl FnOnce(&mut Token)) -> String {
+    pub(super) fn token(&self, change: impl FnOnce(&mut Token)) -> String {
         let clear = self.post.minter.mint().expose().to_owned();
         let mut row = self.row(&clear);
         change(&mut row);
@@ -90,7 +90,7 @@ impl World {
         clear
     }
 
-    fn guard(&self, change: impl FnOnce(&mut Rules)) -> Guard {
+    pub(super) fn guard(&self, change: impl FnOnce(&mut Rules)) -> Guard {
         let mut rules = Rules {
             header: TokenHeader::parse("authorization"),
             challenges: Box::new(Challenges::new(None).unwrap()),
@@ -102,7 +102,7 @@ impl World {
         Guard::new(rules, self.post.clone())
     }
 
-    fn call(&self) -> Call {
+    pub(super) fn call(&self) -> Call {
         Call {
             method: Method::GET,
             query: None,
@@ -114,13 +114,13 @@ impl World {
         }
     }
 
-    fn bearer(&self, token: &str) -> Call {
+    pub(super) fn bearer(&self, token: &str) -> Call {
         self.call().header("authorization", &format!("Bearer {token}"))
     }
 }
 
 #[derive(Clone)]
-struct Call {
+pub(super) struct Call {
     method: Method,
     query: Option<String>,
     headers: HeaderMap,
@@ -131,7 +131,7 @@ struct Call {
 }
 
 /// What came of a call: whether it was decided at once, what, and what goes upstream.
-struct Outcome {
+pub(super) struct Outcome {
     ready: bool,
     verdict: Verdict,
     headers: Vec<HeaderEdit>,
@@ -141,23 +141,23 @@ struct Outcome {
 }
 
 impl Call {
-    fn header(mut self, name: &'static str, value: &str) -> Self {
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         self
     }
 
-    fn query(mut self, query: &str) -> Self {
+    pub(super) fn query(mut self, query: &str) -> Self {
         self.query = Some(query.to_owned());
         self
     }
 
-    fn body(mut self, content_type: &str, body: &str) -> Self {
+    pub(super) fn body(mut self, content_type: &str, body: &str) -> Self {
         self.method = Method::POST;
         self.body = RequestBody::Read(Bytes::copy_from_slice(body.as_bytes()));
         self.header("content-type", content_type)
     }
 
-    async fn at(&self, guard: &Guard) -> Outcome {
+    pub(super) async fn at(&self, guard: &Guard) -> Outcome {
         let mut request = Request {
             method: &self.method,
             path: "/",
@@ -188,21 +188,21 @@ impl Call {
 }
 
 impl Outcome {
-    fn passed(&self) -> bool {
+    pub(super) fn passed(&self) -> bool {
         matches!(self.verdict, Verdict::Continue)
     }
 
-    fn reply(&self) -> &Reply {
+    pub(super) fn reply(&self) -> &Reply {
         let Verdict::Reply(reply) = &self.verdict else { panic!("no reply but {:?}", self.verdict) };
         reply
     }
 
-    fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         self.reply().reason
     }
 
     /// Status, description and challenge.
-    fn refusal(&self) -> (u16, String, String) {
+    pub(super) fn refusal(&self) -> (u16, String, String) {
         let reply = self.reply();
         let Body::Json(body) = &reply.body else { panic!("no JSON but {:?}", reply.body) };
         let body: Value = serde_json::from_slice(body).unwrap();
@@ -210,7 +210,7 @@ impl Outcome {
         (reply.status.as_u16(), format!("{} {}", body["error"], body["error_description"]).replace('"', ""), challenge)
     }
 
-    fn upstream(&self, name: &str) -> Option<Option<&str>> {
+    pub(super) fn upstream(&self, name: &str) -> Option<Option<&str>> {
         self.headers.iter().rev().find_map(|edit| match edit {
             HeaderEdit::Apply(block) if block.names().any(|known| known == name) => {
                 let mut lines = std::str::from_utf8(block.lines()).unwrap().lines();
