@@ -117,3 +117,102 @@ impl Credentials for CachedCredentials {
         Ok(Some(credential))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::store::memory::MemoryCollection;
+
+    struct Feed(AtomicBool);
+
+    impl Trust for Feed {
+        fn is_current(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    struct Clients {
+        stored: Arc<MemoryCollection>,
+        feed: Arc<Feed>,
+        cached: CachedCredentials,
+    }
+
+    impl Clients {
+        /// Of which so many at most are cached.
+        fn of_at_most(entries: u64) -> Self {
+            let (stored, feed) = (MemoryCollection::new(credential::NAME), Arc::new(Feed(AtomicBool::new(true))));
+            let cached = CachedCredentials::of_at_most(entries, stored.clone(), feed.clone());
+            Self { stored, feed, cached }
+        }
+
+        fn put(&self, id: u128, client_id: &str, redirect_uri: &str) {
+            let document = json!({
+                "name": "n", "client_id": client_id, "client_secret": "s", "hash_secret": false,
+                "client_type": "confidential", "redirect_uris": [redirect_uri], "consumer": {"id": Uuid::nil()},
+            });
+            self.stored.put(Uuid::from_u128(id), document);
+        }
+
+        async fn redirect_uri(&self, client_id: &str) -> Option<String> {
+            let found = self.cached.by_client_id(client_id).await.unwrap()?;
+            found.redirect_uris.first().cloned()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_changed_client_is_forgotten_however_many_others_have_asked() {
+        let clients = Clients::of_at_most(1);
+        // Of several, one stays; which one, the cache decides.
+        for id in 1..20 {
+            clients.put(id, &format!("client-{id}"), "http://old.test/");
+            assert!(clients.redirect_uri(&format!("client-{id}")).await.is_some());
+            clients.cached.by_client_id.run_pending_tasks();
+        }
+        for id in 1..20 {
+            clients.put(id, &format!("client-{id}"), "http://new.test/");
+            clients.cached.forget(Uuid::from_u128(id));
+            assert_eq!(clients.redirect_uri(&format!("client-{id}")).await.as_deref(), Some("http://new.test/"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renamed_client_is_gone_from_its_old_name_and_another_can_have_it() {
+        let clients = Clients::of_at_most(100);
+        clients.put(1, "a", "http://one.test/");
+        assert!(clients.redirect_uri("a").await.is_some());
+        clients.put(1, "b", "http://one.test/");
+        clients.cached.forget(Uuid::from_u128(1));
+        assert_eq!(clients.redirect_uri("a").await, None);
+        clients.put(2, "a", "http://two.test/");
+        clients.cached.forget(Uuid::from_u128(2));
+        assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://two.test/"));
+        assert_eq!(clients.redirect_uri("b").await.as_deref(), Some("http://one.test/"));
+    }
+
+    #[tokio::test]
+    async fn what_is_cached_is_shown_by_name_and_by_id_while_it_counts() {
+        let clients = Clients::of_at_most(100);
+        clients.put(1, "a", "http://one.test/");
+        let id = Uuid::from_u128(1);
+        assert_eq!(clients.cached.shown("a"), None);
+        assert!(clients.redirect_uri("a").await.is_some());
+        let shown = clients.cached.shown("a").unwrap();
+        assert_eq!((&shown["id"], &shown["client_id"], &shown["client_secret"]), (&json!(id), &json!("a"), &Value::Null));
+        assert_eq!(clients.cached.shown(&id.to_string()), Some(shown));
+        clients.cached.forget(id);
+        assert_eq!((clients.cached.shown("a"), clients.cached.shown(&id.to_string())), (None, None));
+    }
+
+    #[tokio::test]
+    async fn without_the_change_feed_the_store_is_asked() {
+        let clients = Clients::of_at_most(100);
+        clients.put(1, "a", "http://old.test/");
+        assert!(clients.redirect_uri("a").await.is_some());
+        clients.put(1, "a", "http://new.test/");
+        assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://old.test/"), "nobody has told it");
+        clients.feed.0.store(false, Ordering::SeqCst);
+        assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://new.test/"));
+    }
+}

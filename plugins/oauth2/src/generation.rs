@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::sync::AtomicU64;
 
-const STRIPES: usize = 1024;
+const STRIPES: usize = if cfg!(test) { 16 } else { 1024 };
 
 /// How often something that a key depends on has changed, as far as this node has heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::generation::{Generation, head};
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
 
-const SHARDS: usize = 64;
+const SHARDS: usize = if cfg!(test) { 4 } else { 64 };
 
 /// Whether an object still tells the truth. Once it does not, it never does again.
 #[derive(Debug)]

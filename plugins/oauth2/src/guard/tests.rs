@@ -647,6 +647,61 @@ async fn tokens_of_a_deleted_service_are_looked_up_again() {
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
 }
 
+#[tokio::test]
+async fn without_the_change_feed_no_credential_or_consumer_that_is_known_is_used() {
+    let world = World::new();
+    let (guard, call) = (world.guard(|rules| rules.anonymous = Some("bob".to_owned())), world.call());
+    let token = world.bearer(&world.token(|_| {}));
+    warm(&token, &guard).await;
+    warm(&call, &guard).await;
+    world.feed.0.store(false, Ordering::SeqCst);
+    // On another node.
+    world.credentials.put(world.credential, json!({"client_id": "renamed", "consumer": {"id": world.consumer}}));
+    world.consumers.put(world.consumer, json!({"username": "bob", "custom_id": "b-2"}));
+    let result = token.at(&guard).await;
+    assert_eq!(result.upstream("x-credential-identifier"), Some(Some("renamed")));
+    assert_eq!(result.upstream("x-consumer-custom-id"), Some(Some("b-2")));
+    assert_eq!(call.at(&guard).await.upstream("x-consumer-custom-id"), Some(Some("b-2")));
+    // What was known before does not come back with the feed, which has told of nothing yet.
+    world.feed.0.store(true, Ordering::SeqCst);
+    assert_eq!(token.at(&guard).await.upstream("x-credential-identifier"), Some(Some("renamed")));
+    assert_eq!(call.at(&guard).await.upstream("x-consumer-custom-id"), Some(Some("b-2")));
+}
+
+#[tokio::test]
+async fn an_anonymous_consumer_is_named_by_id_before_username() {
+    let world = World::new();
+    let id = Uuid::from_u128(77);
+    world.consumers.put(world.consumer, json!({"username": id.to_string()}));
+    let (guard, call) = (world.guard(|rules| rules.anonymous = Some(id.to_string())), world.call());
+    for _ in 0..2 {
+        let consumer = world.consumer.to_string();
+        assert_eq!(call.at(&guard).await.upstream("x-consumer-id"), Some(Some(consumer.as_str())));
+    }
+    world.consumers.put(id, json!({"username": "another"}));
+    world.post.directory.consumer_changed(id);
+    assert_eq!(call.at(&guard).await.upstream("x-consumer-username"), Some(Some("another")));
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_unknown_to_the_cache_also_when_its_entry_could_not_be_removed() {
+    let world = World::new();
+    let token = world.token(|_| {});
+    let (guard, call, digest) = (world.guard(|_| {}), world.bearer(&token), Digest::of(&token));
+    // A load that has read the token, and keeps it when it is revoked already.
+    world.tokens.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let mut load = Box::pin(world.post.cache.load(digest));
+    assert!(futures::poll!(&mut load).is_pending());
+    world.tokens.rows.lock().unwrap().remove(&digest);
+    world.post.cache.forget(&digest);
+    world.tokens.gate.add_permits(100);
+    assert!(load.await.unwrap().is_some(), "who asked before the revocation may be told");
+    for asked in [2, 2, 2] {
+        assert_eq!(call.at(&guard).await.reason(), "token_unknown");
+        assert_eq!(world.tokens.asked(), asked, "and that it is unknown is remembered");
+    }
+}
+
 /// What the hot path may allocate. More than this is more work for every request: find out what it
 /// buys before the number is raised.
 #[tokio::test]
