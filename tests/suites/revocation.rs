@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tollgate_tests::scenario::{Api, Application};
 use tollgate_tests::{Gateway, KeepAlive, Reply, Store, Upstream};
 
-/// Connections to each node that ask without pause.
+/// Connections that ask without pause, to all nodes together.
 const READERS: usize = 12;
 
 /// Requests to each node that show a round to be under way, and its end to have come.
-const ENOUGH: usize = 3 * READERS;
+const ENOUGH: usize = 2 * READERS;
 
 /// How long another node may take to hear of a change.
 const BOUND: Duration = Duration::from_secs(1);
@@ -68,6 +68,11 @@ impl Round {
         self.progress[node].heard.load(Ordering::SeqCst) || since.is_some_and(|since| since >= bound)
     }
 
+    /// Whether this node has been asked enough.
+    fn is_done(&self, node: usize) -> bool {
+        self.progress[node].after.load(Ordering::SeqCst) >= ENOUGH
+    }
+
     fn count(&self, node: usize, over: bool, reply: &Reply) {
         let progress = &self.progress[node];
         let before = (self.of_before)(reply);
@@ -82,9 +87,9 @@ impl Round {
         }
     }
 
-    async fn until(&self, what: &str, enough: impl Fn(&Progress) -> bool) {
+    async fn until(&self, what: &str, enough: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.progress.iter().all(&enough) {
+        while !enough() {
             assert!(Instant::now() < deadline, "{what} takes too long: {}", self.request);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -95,7 +100,7 @@ async fn read(node: usize, address: SocketAddr, mut rounds: watch::Receiver<Opti
     let mut connection = KeepAlive::to(address);
     loop {
         let round = rounds.borrow_and_update().clone();
-        let Some(round) = round else {
+        let Some(round) = round.filter(|round| !round.is_done(node)) else {
             if rounds.changed().await.is_err() {
                 return;
             }
@@ -109,17 +114,17 @@ async fn read(node: usize, address: SocketAddr, mut rounds: watch::Receiver<Opti
 
 /// What is written, and how often in a test.
 const PLAN: [(Change, usize); 11] = [
-    (Change::TokenDeleted, 50),
-    (Change::TokenRefreshed, 25),
-    (Change::TokenExpired, 25),
-    (Change::CredentialDeleted, 10),
-    (Change::CredentialRenamed, 10),
-    (Change::SecretChanged, 5),
-    (Change::ConsumerDeleted, 10),
-    (Change::ConsumerChanged, 10),
-    (Change::ServiceMadeAgain, 5),
-    (Change::PluginDeleted, 5),
-    (Change::PluginCreated, 5),
+    (Change::TokenDeleted, 80),
+    (Change::TokenRefreshed, 40),
+    (Change::TokenExpired, 40),
+    (Change::CredentialDeleted, 8),
+    (Change::CredentialRenamed, 8),
+    (Change::SecretChanged, 3),
+    (Change::ConsumerDeleted, 8),
+    (Change::ConsumerChanged, 8),
+    (Change::ServiceMadeAgain, 6),
+    (Change::PluginDeleted, 3),
+    (Change::PluginCreated, 3),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,11 +160,12 @@ fn passed(reply: &Reply) -> bool {
 }
 
 /// What the upstream heard under that name, if the request came to it.
-fn upstream_heard(reply: &Reply, name: &str) -> Option<String> {
-    if reply.status != 200 {
-        return None;
-    }
-    reply.json()["headers"][name][0].as_str().map(str::to_owned)
+fn upstream_heard<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
+    let head = Some(reply.body.as_str()).filter(|_| reply.status == 200)?;
+    head.split("\r\n")
+        .filter_map(|line| line.split_once(": "))
+        .find(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
 }
 
 fn get(api: &str, token: &str) -> String {
@@ -168,13 +174,13 @@ fn get(api: &str, token: &str) -> String {
 
 impl Stress {
     async fn on(nodes: Vec<Gateway>) -> Self {
-        let upstream = Upstream::start().await;
+        let upstream = Upstream::of_heads().await;
         let api = Api::protected(&nodes[0], "api", &upstream, json!({})).await;
         let application = Application::register(&nodes[0], "client", json!({})).await;
         let rounds = watch::Sender::new(None);
         let mut readers = JoinSet::new();
         for (node, gateway) in nodes.iter().enumerate() {
-            (0..READERS).for_each(|_| drop(readers.spawn(read(node, gateway.http, rounds.subscribe()))));
+            (0..READERS / nodes.len()).for_each(|_| drop(readers.spawn(read(node, gateway.http, rounds.subscribe()))));
         }
         Self { readers, nodes, upstream, api, application, rounds, over: Mutex::default(), made: AtomicUsize::new(0) }
     }
@@ -209,11 +215,13 @@ impl Stress {
     async fn round(&self, request: String, of_before: fn(&Reply) -> bool, write: impl Future<Output = ()>) {
         let round = Round::new(self.nodes.len(), request, of_before);
         self.rounds.send_replace(Some(Arc::clone(&round)));
-        round.until("what was before", |node| node.before.load(Ordering::SeqCst) >= ENOUGH).await;
+        let asked = |node: &Progress| node.before.load(Ordering::SeqCst) >= ENOUGH;
+        round.until("what was before", || round.progress.iter().all(asked)).await;
         round.progress.iter().for_each(|node| node.begun.store(true, Ordering::SeqCst));
         write.await;
         round.answered.set(Instant::now()).unwrap();
-        round.until("what is after", |node| node.after.load(Ordering::SeqCst) >= ENOUGH).await;
+        let nodes = 0..self.nodes.len();
+        round.until("what is after", || nodes.clone().all(|node| round.is_done(node))).await;
         // Until the next round there is nothing to ask, so that it is soon prepared.
         self.rounds.send_replace(None);
         self.over.lock().unwrap().push(round);
@@ -223,7 +231,10 @@ impl Stress {
         let gateway = self.gateway();
         match change {
             Change::TokenDeleted | Change::TokenRefreshed | Change::TokenExpired => self.end_token(change).await,
-            Change::CredentialDeleted | Change::CredentialRenamed | Change::ConsumerDeleted | Change::ConsumerChanged => {
+            Change::CredentialDeleted
+            | Change::CredentialRenamed
+            | Change::ConsumerDeleted
+            | Change::ConsumerChanged => {
                 self.change_client(change).await;
             }
             Change::SecretChanged => self.change_secret().await,
@@ -276,18 +287,22 @@ impl Stress {
         let write = async {
             match change {
                 Change::CredentialDeleted => gateway.delete(&credential).await,
-                Change::CredentialRenamed => drop(gateway.change(&credential, json!({"client_id": format!("new-{name}")})).await),
-                Change::ConsumerChanged => drop(gateway.change(&consumer, json!({"custom_id": format!("new-{name}")})).await),
+                Change::CredentialRenamed => {
+                    drop(gateway.change(&credential, json!({"client_id": format!("new-{name}")})).await)
+                }
+                Change::ConsumerChanged => {
+                    drop(gateway.change(&consumer, json!({"custom_id": format!("new-{name}")})).await)
+                }
                 _ => gateway.delete(&consumer).await,
             }
         };
         let of_before: fn(&Reply) -> bool = match change {
-            Change::CredentialRenamed => |reply| {
-                upstream_heard(reply, "x-credential-identifier").is_some_and(|name| !name.starts_with("new-"))
-            },
-            Change::ConsumerChanged => |reply| {
-                upstream_heard(reply, "x-consumer-custom-id").is_some_and(|name| !name.starts_with("new-"))
-            },
+            Change::CredentialRenamed => {
+                |reply| upstream_heard(reply, "x-credential-identifier").is_some_and(|name| !name.starts_with("new-"))
+            }
+            Change::ConsumerChanged => {
+                |reply| upstream_heard(reply, "x-consumer-custom-id").is_some_and(|name| !name.starts_with("new-"))
+            }
             _ => passed,
         };
         self.round(get("api", tokens["access_token"].as_str().unwrap()), of_before, write).await;
@@ -309,7 +324,9 @@ impl Stress {
             form.len()
         );
         let credential = format!("/oauth2/{}", client.credential["id"].as_str().unwrap());
-        let change = async { drop(gateway.change(&credential, json!({"client_secret": "another-secret", "hash_secret": false})).await) };
+        let change = async {
+            drop(gateway.change(&credential, json!({"client_secret": "another-secret", "hash_secret": false})).await)
+        };
         self.round(request, passed, change).await;
     }
 
@@ -327,7 +344,9 @@ impl Stress {
             gateway.admin(Method::PUT, &service, same).await.expect(200);
             let plugin = json!({"name": "oauth2", "config": tollgate_tests::scenario::every_grant()});
             gateway.create(&format!("{service}/plugins"), plugin).await;
-            gateway.create(&format!("{service}/routes"), json!({"name": api.name, "paths": [format!("/{}", api.name)]})).await;
+            gateway
+                .create(&format!("{service}/routes"), json!({"name": api.name, "paths": [format!("/{}", api.name)]}))
+                .await;
         };
         self.round(get(&api.name, tokens["access_token"].as_str().unwrap()), passed, write).await;
     }
@@ -350,11 +369,12 @@ impl Stress {
         futures::future::join_all(again).await.into_iter().map(|asked| asked.unwrap()).sum()
     }
 
-    /// Every change of the plan, in turns.
+    /// Every change of the plan, in turns. Several nodes take their time to hear of each: half of it.
     async fn carry_out(&self) {
         let mut outdated: BTreeMap<Change, (usize, usize)> = BTreeMap::new();
-        for turn in 0..PLAN.iter().map(|(_, times)| *times).max().unwrap_or_default() {
-            for (change, _) in PLAN.iter().filter(|(_, times)| turn < *times) {
+        let times = |times: usize| times.div_ceil(self.nodes.len());
+        for turn in 0..times(PLAN.iter().map(|(_, times)| *times).max().unwrap_or_default()) {
+            for (change, _) in PLAN.iter().filter(|(_, planned)| turn < times(*planned)) {
                 self.change(*change).await;
                 let over = self.over.lock().unwrap();
                 let last = over.last().unwrap();

@@ -199,7 +199,10 @@ mod tests {
         assert_eq!(clients.cached.shown("a"), None);
         assert!(clients.redirect_uri("a").await.is_some());
         let shown = clients.cached.shown("a").unwrap();
-        assert_eq!((&shown["id"], &shown["client_id"], &shown["client_secret"]), (&json!(id), &json!("a"), &Value::Null));
+        assert_eq!(
+            (&shown["id"], &shown["client_id"], &shown["client_secret"]),
+            (&json!(id), &json!("a"), &Value::Null)
+        );
         assert_eq!(clients.cached.shown(&id.to_string()), Some(shown));
         clients.cached.forget(id);
         assert_eq!((clients.cached.shown("a"), clients.cached.shown(&id.to_string())), (None, None));

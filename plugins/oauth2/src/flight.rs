@@ -57,7 +57,13 @@ where
 
     /// Joins the flight for `key`, or starts it with `load`. `head` picks the shard; `generation`
     /// is the key's, taken by the caller before it boards.
-    pub fn board<F>(&self, key: K, head: u64, generation: Generation, load: impl FnOnce() -> F) -> (Boarding, Journey<V>)
+    pub fn board<F>(
+        &self,
+        key: K,
+        head: u64,
+        generation: Generation,
+        load: impl FnOnce() -> F,
+    ) -> (Boarding, Journey<V>)
     where
         F: Future<Output = Landed<V>> + Send + 'static,
     {

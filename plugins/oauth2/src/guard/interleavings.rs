@@ -366,13 +366,18 @@ fn a_changed_client_is_what_it_has_become_and_is_gone_from_its_old_name() {
     in_all_orders(|| {
         let node = Node::new();
         client_of(0, &node, CLIENT);
-        readers_and_writer(&node, 2, |node| of_client(node, 2), |node| {
-            for (version, name) in [(1, CLIENT), (2, "renamed")] {
-                client_of(version, node, name);
-                node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
-                node.answer(version);
-            }
-        });
+        readers_and_writer(
+            &node,
+            2,
+            |node| of_client(node, 2),
+            |node| {
+                for (version, name) in [(1, CLIENT), (2, "renamed")] {
+                    client_of(version, node, name);
+                    node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
+                    node.answer(version);
+                }
+            },
+        );
     });
 }
 
@@ -381,14 +386,19 @@ fn without_the_feed_a_client_is_asked_of_the_store() {
     in_all_orders(|| {
         let node = Node::new();
         client_of(0, &node, CLIENT);
-        readers_and_writer(&node, 2, |node| of_client(node, 0), |node| {
-            node.world.feed.0.store(false, Ordering::SeqCst);
-            for version in 1..3 {
-                client_of(version, node, CLIENT);
-                node.answer(version);
-            }
-            node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
-            node.world.feed.0.store(true, Ordering::SeqCst);
-        });
+        readers_and_writer(
+            &node,
+            2,
+            |node| of_client(node, 0),
+            |node| {
+                node.world.feed.0.store(false, Ordering::SeqCst);
+                for version in 1..3 {
+                    client_of(version, node, CLIENT);
+                    node.answer(version);
+                }
+                node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
+                node.world.feed.0.store(true, Ordering::SeqCst);
+            },
+        );
     });
 }
