@@ -343,6 +343,27 @@ fn without_the_feed_the_store_is_asked_and_nothing_older_comes_back_with_it() {
     });
 }
 
+/// The token itself has not changed: only by its credential can it be told that it is out of date.
+#[test]
+fn a_credential_of_before_the_feed_was_lost_does_not_come_back_with_it() {
+    in_all_orders(|| {
+        let node = Node::new();
+        node.put_credential(0);
+        let (_, call) = node.token();
+        let (guard, meanwhile) = (node.world.guard(|_| {}), call.clone());
+        readers_and_writer(&node, 2, requests(&node, call, "x-credential-identifier", 0), move |node| {
+            let feed = &node.world.feed.0;
+            feed.store(false, Ordering::SeqCst);
+            node.put_credential(1);
+            // Learnt without the feed, in the place of what the others know.
+            assert!(block_on(meanwhile.at(&guard)).passed());
+            node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
+            feed.store(true, Ordering::SeqCst);
+            node.answer(1);
+        });
+    });
+}
+
 const CLIENT: &str = "client";
 
 fn client_of(secret: usize, node: &Node, name: &str) {
