@@ -35,6 +35,7 @@ mod plugins;
 mod proxy;
 mod races;
 mod resource;
+mod revocation;
 mod tidy;
 mod token;
 mod token_lifetime;

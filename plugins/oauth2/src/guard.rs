@@ -199,7 +199,7 @@ impl Guard {
         let Some(anonymous) = &self.rules.anonymous else {
             return Step::Done(Verdict::Reply(self.reply(refusal, request)));
         };
-        match self.post.directory.known_anonymous(anonymous).filter(|_| self.post.cache.is_trusted()) {
+        match self.post.directory.known_anonymous(anonymous) {
             Some(consumer) => {
                 identify_anonymous(&consumer, request);
                 Step::Done(Verdict::Continue)
@@ -271,5 +271,7 @@ fn set_or_remove(name: HeaderName, value: Option<HeaderValue>, request: &mut Req
     }
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

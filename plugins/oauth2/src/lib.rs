@@ -4,7 +4,8 @@
 //! request through only with a token (contract oauth2.md §3.1).
 //!
 //! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] knows what it is,
-//!   [`facts`] who it belongs to, [`challenge`] how to refuse it.
+//!   [`facts`] who it belongs to, [`challenge`] how to refuse it. What is kept counts by its
+//!   [`generation`].
 //! - [`endpoint`]: the authorization server. [`client`] tells who asks, [`grant`] what they get, by the
 //!   rules of [`pkce`], [`scope`] and [`redirect_uri`]; [`error`] how they are refused.
 //! - [`arguments`], [`json_object`], [`multipart`]: what requests carry their parameters in.
@@ -28,6 +29,7 @@ pub mod flight;
 pub mod generation;
 pub mod grant;
 pub mod guard;
+mod in_use;
 pub mod json_object;
 pub mod listener;
 pub mod metrics;
@@ -40,6 +42,7 @@ pub mod profile;
 pub mod redirect_uri;
 pub mod scope;
 pub mod store;
+mod sync;
 pub mod token;
 pub mod token_collection;
 pub mod token_facts;

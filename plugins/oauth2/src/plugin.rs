@@ -18,7 +18,7 @@ use tollgate_plugin::{Factory, Host, Migration, Setting, StartError, setting};
 use tollgate_store::{Store, migration};
 use uuid::Uuid;
 
-use crate::cache::{Bounds, TokenCache};
+use crate::cache::{Bounds, TokenCache, Trust};
 use crate::challenge::Challenges;
 use crate::client_secret::SecretVerifier;
 use crate::config::{self, Config};
@@ -119,10 +119,16 @@ impl OAuth2 {
         let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
 
         let stored_credentials = store.documents(Arc::new(credential::kind()));
-        let directory = Directory::new(Arc::clone(&stored_credentials), host.consumers());
-        let trust = Arc::new(FeedTrust(store.feed().clone()));
-        let cache =
-            TokenCache::new(bounds, Arc::clone(&tokens), directory.clone(), trust, Arc::clone(&clock), metrics.clone());
+        let trust: Arc<dyn Trust> = Arc::new(FeedTrust(store.feed().clone()));
+        let directory = Directory::new(Arc::clone(&stored_credentials), host.consumers(), Arc::clone(&trust));
+        let cache = TokenCache::new(
+            bounds,
+            Arc::clone(&tokens),
+            directory.clone(),
+            Arc::clone(&trust),
+            Arc::clone(&clock),
+            metrics.clone(),
+        );
         host.spawn(measure(cache.clone()));
         let post = Arc::new(Post {
             cache,
@@ -132,7 +138,7 @@ impl OAuth2 {
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
         });
-        let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials)));
+        let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials), trust));
         let listener = Listener {
             post: Arc::clone(&post),
             credentials: Arc::clone(&credentials),
