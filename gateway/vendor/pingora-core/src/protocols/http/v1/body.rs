@@ -1382,6 +1382,8 @@ impl BodyWriter {
         S: AsyncWrite + Unpin + Send,
     {
         match self.body_mode {
+            // A chunk of no bytes would be the last one, which is finish()'s to write.
+            BM::ChunkedEncoding(_) if buf.is_empty() => Ok(Some(0)),
             BM::ChunkedEncoding(written) => {
                 let chunk_size = buf.len();
 
@@ -1873,7 +1875,9 @@ impl BodyWriter {
     {
         // Move to Writing state if we're Idle
         if matches!(self.send_body_state.write_state, WriteState::Idle) {
-            if let Some(bytes) = self.send_body_state.pending_bytes.take() {
+            // A chunk of no bytes would be the last one, which is the finish task's to write.
+            let pending = self.send_body_state.pending_bytes.take();
+            if let Some(bytes) = pending.filter(|bytes| !bytes.is_empty()) {
                 let application_bytes_size = bytes.len();
 
                 // Format the chunk: size\r\ndata\r\n
@@ -2056,6 +2060,36 @@ mod tests {
         let second = body_reader.read_body(&mut mock_io).await.unwrap().unwrap();
         assert_eq!(body_reader.get_body(&second), b"bc");
         assert!(body_reader.body_buf.as_ref().unwrap().capacity() < BODY_BUFFER_SIZE);
+    }
+
+    #[tokio::test]
+    async fn the_last_chunk_is_written_once_and_last() {
+        let wire = b"5\r\nhello\r\n0\r\n\r\n";
+        let mut mock_io = Builder::new().write(wire).build();
+        let mut body_writer = BodyWriter::new();
+        body_writer.init_chunked();
+        for piece in [&b""[..], b"hello", b""] {
+            let written = body_writer.write_body(&mut mock_io, piece).await.unwrap();
+            assert_eq!(written, Some(piece.len()));
+        }
+        assert_eq!(body_writer.finish(&mut mock_io).await.unwrap(), Some(5));
+        // nothing is written behind the end
+        assert_eq!(body_writer.write_body(&mut mock_io, b"").await.unwrap(), None);
+        assert_eq!(body_writer.finish(&mut mock_io).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_task_without_bytes_is_not_the_last_chunk() {
+        let wire = b"5\r\nhello\r\n0\r\n\r\n";
+        let mut mock_io = Builder::new().write(wire).build();
+        let mut body_writer = BodyWriter::new();
+        body_writer.init_chunked();
+        for piece in [&b""[..], b"hello", b""] {
+            body_writer.send_body_task(Bytes::from_static(piece), None);
+            body_writer.write_current_body_task(&mut mock_io).await.unwrap();
+        }
+        body_writer.send_finish_task();
+        body_writer.write_current_finish_task(&mut mock_io).await.unwrap();
     }
 
     #[tokio::test]
