@@ -68,6 +68,8 @@ pub struct HttpSession {
     // If allowed, does not fail with error on invalid content-length
     // (treats as close-delimited response).
     allow_h1_response_invalid_content_length: bool,
+    // Whether the response began before the request was sent to its end
+    early_response: bool,
 }
 
 /// HTTP 1.x client session
@@ -101,6 +103,7 @@ impl HttpSession {
             received_upgrade_req_body: false,
             close_delimited_resp: false,
             allow_h1_response_invalid_content_length: false,
+            early_response: false,
         }
     }
 
@@ -350,6 +353,9 @@ impl HttpSession {
                         // (read_response_task will immediately try to init body afterwards anyways)
                         // informational headers will automatically avoid initializing body reader
                         self.init_body_reader();
+                        self.early_response = self.request_written.is_some()
+                            && !self.body_writer.finished()
+                            && !self.should_read_resp_header();
                         // note that the (request) body writer is converted to close delimit
                         // when the upgraded body tasks are received
                         return Ok(s);
@@ -567,6 +573,13 @@ impl HttpSession {
         if self.body_reader.has_bytes_overread() {
             // if more bytes sent than expected, there are likely more bytes coming
             // so don't reuse this connection
+            self.set_keepalive(None);
+            return;
+        }
+
+        if self.early_response {
+            // What the server does with the rest of the request is its own affair: if it takes it
+            // for a next request, the answer would become that of somebody else's.
             self.set_keepalive(None);
             return;
         }
@@ -993,6 +1006,52 @@ mod tests_stream {
 
     fn init_log() {
         let _ = env_logger::builder().is_test(true).try_init();
+    }
+
+    #[tokio::test]
+    async fn a_response_before_the_end_of_the_request_ends_the_connection() {
+        const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        for (length, body_first, reused) in [
+            ("Content-Length: 2\r\n", true, true),
+            ("Content-Length: 2\r\n", false, false),
+            ("Transfer-Encoding: chunked\r\n", true, true),
+            ("Transfer-Encoding: chunked\r\n", false, false),
+            ("", false, true),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\n{length}\r\n");
+            let chunked = length.starts_with("Transfer");
+            let body: &[u8] = match length {
+                "" => b"",
+                _ if chunked => b"2\r\nab\r\n0\r\n\r\n",
+                _ => b"ab",
+            };
+            let mut io = Builder::new();
+            io.write(head.as_bytes());
+            if body_first {
+                io.write(body).read(RESPONSE);
+            } else {
+                io.read(RESPONSE).write(body);
+            }
+            let mut session = HttpSession::new(Box::new(io.build()));
+            let mut request = RequestHeader::build("POST", b"/", None).unwrap();
+            if let Some((name, value)) = length.trim_end().split_once(": ") {
+                request.append_header(name.to_owned(), value).unwrap();
+            }
+            session.write_request_header(Box::new(request)).await.unwrap();
+            if !body_first {
+                session.read_response_task().await.unwrap();
+            }
+            if !body.is_empty() {
+                session.write_body(b"ab").await.unwrap();
+            }
+            session.finish_body().await.unwrap();
+            if body_first {
+                session.read_response_task().await.unwrap();
+            }
+            session.respect_keepalive();
+            assert_eq!(session.will_keepalive(), reused, "{length} {body_first}");
+            assert_eq!(session.reuse().await.is_some(), reused);
+        }
     }
 
     #[tokio::test]
