@@ -281,6 +281,8 @@ pub struct HttpSession {
     body_read: usize,
     // How many (application, not wire) response body bytes have been sent so far.
     body_sent: usize,
+    // The end of a body of known length that is yet to be confirmed by END_STREAM
+    withheld: Option<Bytes>,
     // buffered request body for retry logic
     retry_buffer: Option<FixedBuffer>,
     // digest to record underlying connection info
@@ -289,6 +291,8 @@ pub struct HttpSession {
     /// The timeout is reset on every write. This is not a timeout on the overall duration of the
     /// response.
     pub write_timeout: Option<Duration>,
+    // How long to wait for the next piece of the request body
+    read_timeout: Option<Duration>,
     // How long to wait when draining (discarding) request body
     total_drain_timeout: Option<Duration>,
 }
@@ -495,9 +499,11 @@ impl HttpSession {
             ended: false,
             body_read: 0,
             body_sent: 0,
+            withheld: None,
             retry_buffer: None,
             digest,
             write_timeout: None,
+            read_timeout: None,
             total_drain_timeout: None,
         })))
     }
@@ -519,23 +525,61 @@ impl HttpSession {
     }
 
     /// Read request body bytes. `None` when there is no more body to read.
+    ///
+    /// A body that has come to the length its header declares is not passed on before END_STREAM
+    /// confirms that this is its end. Otherwise, a request that turns out to be malformed (RFC 9113
+    /// section 8.1.1) would be complete for an HTTP/1 upstream before its stream is reset.
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        // TODO: timeout
-        let data = self.request_body_reader.data().await.transpose().or_err(
-            ErrorType::ReadError,
-            "while reading downstream request body",
-        )?;
-        if let Some(data) = data.as_ref() {
-            self.body_read += data.len();
-            if let Some(buffer) = self.retry_buffer.as_mut() {
-                buffer.write_to_buffer(data);
-            }
+        loop {
+            let data = match self.read_timeout {
+                Some(t) => match timeout(t, self.request_body_reader.data()).await {
+                    Ok(data) => data,
+                    Err(_) => {
+                        return Error::e_explain(
+                            ErrorType::ReadTimedout,
+                            format!("reading body, timeout: {t:?}"),
+                        )
+                    }
+                },
+                None => self.request_body_reader.data().await,
+            };
+            let data = data.transpose().or_err(
+                ErrorType::ReadError,
+                "while reading downstream request body",
+            )?;
+            let Some(data) = data else {
+                return Ok(self.withheld.take().map(|data| self.pass_on(data)));
+            };
             let _ = self
                 .request_body_reader
                 .flow_control()
                 .release_capacity(data.len());
+            // What comes behind the declared length is an error of the stream: this has no bytes.
+            if self.withheld.is_some() {
+                continue;
+            }
+            let is_last = self
+                .declared_length()
+                .is_some_and(|length| (self.body_read + data.len()) as u64 >= length);
+            if is_last && !self.request_body_reader.is_end_stream() {
+                self.withheld = Some(data);
+                continue;
+            }
+            return Ok(Some(self.pass_on(data)));
         }
-        Ok(data)
+    }
+
+    fn pass_on(&mut self, data: Bytes) -> Bytes {
+        self.body_read += data.len();
+        if let Some(buffer) = self.retry_buffer.as_mut() {
+            buffer.write_to_buffer(&data);
+        }
+        data
+    }
+
+    fn declared_length(&self) -> Option<u64> {
+        let length = self.request_header.headers.get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.trim().parse().ok()
     }
 
     #[doc(hidden)]
@@ -585,6 +629,17 @@ impl HttpSession {
             },
             None => self.do_drain_request_body().await,
         }
+    }
+
+    /// Sets the downstream read timeout. This will trigger if no piece of the request body
+    /// arrives within `timeout`.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.read_timeout = timeout;
+    }
+
+    /// Get the read timeout.
+    pub fn get_read_timeout(&self) -> Option<Duration> {
+        self.read_timeout
     }
 
     /// Sets the downstream write timeout. This will trigger if we're unable
@@ -865,20 +920,14 @@ impl HttpSession {
 
     /// Whether there is no more body to read
     pub fn is_body_done(&self) -> bool {
-        // Check no body in request
-        // Also check we hit end of stream
-        self.is_body_empty() || self.request_body_reader.is_end_stream()
+        self.withheld.is_none() && self.request_body_reader.is_end_stream()
     }
 
     /// Whether there is any body to read. true means there no body in request.
+    ///
+    /// Only END_STREAM tells: a `Content-Length` of 0 may turn out to be wrong.
     pub fn is_body_empty(&self) -> bool {
-        self.body_read == 0
-            && (self.request_body_reader.is_end_stream()
-                || self
-                    .request_header
-                    .headers
-                    .get(header::CONTENT_LENGTH)
-                    .is_some_and(|cl| cl.as_bytes() == b"0"))
+        self.body_read == 0 && self.is_body_done()
     }
 
     pub fn retry_buffer_truncated(&self) -> bool {
@@ -1166,6 +1215,87 @@ mod test {
             "/test",
             &["host.example", "host.example"]
         )));
+    }
+
+    /// What the server reads of the body of one request that is sent in these pieces, the last
+    /// of them with END_STREAM, until its end or its first error.
+    async fn read_request_in_pieces(
+        length: &'static str,
+        pieces: &'static [&'static [u8]],
+    ) -> (bool, Vec<Result<Option<Bytes>>>) {
+        let (client, server) = duplex(65536);
+        let client = tokio::spawn(async move {
+            let (mut h2, connection) = h2::client::handshake(client).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let mut request = Request::builder().method(Method::POST).uri("https://a.test/");
+            if !length.is_empty() {
+                request = request.header(header::CONTENT_LENGTH, length);
+            }
+            let (response, mut body) = h2.send_request(request.body(()).unwrap(), false).unwrap();
+            for (nth, piece) in pieces.iter().enumerate() {
+                // each in a flight of its own
+                tokio::task::yield_now().await;
+                let _ = body.send_data(Bytes::from_static(piece), nth + 1 == pieces.len());
+            }
+            let _ = response.await;
+            connection.abort();
+        });
+        let mut connection = handshake(Box::new(server), None).await.unwrap();
+        let accepted = HttpSession::from_h2_conn(&mut connection, Arc::new(Digest::default()))
+            .await
+            .unwrap();
+        let Some(H2Accept::Session(mut session)) = accepted else {
+            panic!("a request")
+        };
+        let drive = tokio::spawn(async move {
+            let _ = connection.accept().await;
+        });
+        let empty = session.is_body_empty();
+        let mut read = Vec::new();
+        loop {
+            let piece = session.read_body_bytes().await;
+            let end = !matches!(piece, Ok(Some(_)));
+            read.push(piece);
+            if end {
+                break;
+            }
+        }
+        drop(session);
+        drive.abort();
+        let _ = client.await;
+        (empty, read)
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_body_of_known_length_is_passed_on_with_end_stream() {
+        for pieces in [&[&b"hello"[..]][..], &[b"hello", b""], &[b"he", b"", b"llo", b""]] {
+            for length in ["", "5"] {
+                let (empty, read) = read_request_in_pieces(length, pieces).await;
+                assert!(!empty);
+                let (end, read) = read.split_last().unwrap();
+                assert!(matches!(end, Ok(None)), "{end:?}");
+                let read: Vec<u8> =
+                    read.iter().flat_map(|piece| piece.as_ref().unwrap().clone().unwrap()).collect();
+                assert_eq!(read, b"hello");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_longer_than_declared_is_never_read_to_its_declared_end() {
+        for (length, pieces) in [
+            ("5", &[&b"hello"[..], b"!"][..]),
+            ("5", &[b"hello", b"", b"!"]),
+            ("0", &[b"!"]),
+            ("0", &[b"", b"!"]),
+        ] {
+            let (empty, read) = read_request_in_pieces(length, pieces).await;
+            assert!(!empty, "{length}: only END_STREAM tells that there is no body");
+            let (last, read) = read.split_last().unwrap();
+            assert!(last.is_err(), "{length} {pieces:?}: {last:?}");
+            let read: usize = read.iter().map(|piece| piece.as_ref().unwrap().as_ref().unwrap().len()).sum();
+            assert!(read == 0 || read < length.parse().unwrap(), "{length} {pieces:?}: {read}");
+        }
     }
 
     #[tokio::test]
