@@ -851,13 +851,21 @@ impl HttpSession {
             );
             Ok(HttpTask::Header(resp_header, end_of_body))
         } else if self.is_body_done() {
-            // no body
-            debug!("Response is done");
-            Ok(HttpTask::Done)
+            match self.body_reader.take_trailers()? {
+                Some(trailers) => Ok(HttpTask::Trailer(Some(Box::new(trailers)))),
+                // no body
+                None => {
+                    debug!("Response is done");
+                    Ok(HttpTask::Done)
+                }
+            }
         } else {
             /* need to read body */
             let body = self.read_body_bytes().await?;
-            let end_of_body = self.is_body_done();
+            if let (None, Some(trailers)) = (&body, self.body_reader.take_trailers()?) {
+                return Ok(HttpTask::Trailer(Some(Box::new(trailers))));
+            }
+            let end_of_body = self.is_body_done() && !self.body_reader.has_trailers();
             debug!(
                 "Response body: {} bytes, end: {end_of_body}",
                 body.as_ref().map_or(0, |b| b.len())
@@ -869,7 +877,6 @@ impl HttpSession {
                 Ok(HttpTask::Body(body, end_of_body))
             }
         }
-        // TODO: support h1 trailer
     }
 
     /// Return the [Digest] of the connection

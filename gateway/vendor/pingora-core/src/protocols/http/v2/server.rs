@@ -835,11 +835,11 @@ impl HttpSession {
                         "upgraded body on h2 server session",
                     );
                 }
-                HttpTask::Trailer(Some(trailers)) => {
+                HttpTask::Trailer(Some(trailers)) if !trailers.is_empty() => {
                     self.write_trailers(*trailers)?;
                     true
                 }
-                HttpTask::Trailer(None) => true,
+                HttpTask::Trailer(_) => true,
                 HttpTask::Done => true,
                 HttpTask::Failed(e) => {
                     return Err(e);
