@@ -1268,7 +1268,8 @@ mod test {
 
     #[tokio::test]
     async fn the_end_of_a_body_of_known_length_is_passed_on_with_end_stream() {
-        for pieces in [&[&b"hello"[..]][..], &[b"hello", b""], &[b"he", b"", b"llo", b""]] {
+        const CUTS: [&[&[u8]]; 3] = [&[b"hello"], &[b"hello", b""], &[b"he", b"", b"llo", b""]];
+        for pieces in CUTS {
             for length in ["", "5"] {
                 let (empty, read) = read_request_in_pieces(length, pieces).await;
                 assert!(!empty);
@@ -1283,12 +1284,13 @@ mod test {
 
     #[tokio::test]
     async fn a_body_that_is_longer_than_declared_is_never_read_to_its_declared_end() {
-        for (length, pieces) in [
-            ("5", &[&b"hello"[..], b"!"][..]),
+        const ROWS: [(&str, &[&[u8]]); 4] = [
+            ("5", &[b"hello", b"!"]),
             ("5", &[b"hello", b"", b"!"]),
             ("0", &[b"!"]),
             ("0", &[b"", b"!"]),
-        ] {
+        ];
+        for (length, pieces) in ROWS {
             let (empty, read) = read_request_in_pieces(length, pieces).await;
             assert!(!empty, "{length}: only END_STREAM tells that there is no body");
             let (last, read) = read.split_last().unwrap();
