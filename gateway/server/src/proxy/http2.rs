@@ -27,8 +27,11 @@ pub(super) fn join_cookies(head: &mut RequestHeader) {
 /// Waits for the end of a request that declares to have no body. Errors are the client's.
 pub(super) async fn confirm_end(session: &mut Session) -> Result<()> {
     if declares_no_body(session.req_header()) {
+        // Where trailers end the stream, the session does not count it as done.
         while !session.is_body_done() {
-            session.read_request_body().await.map_err(|error| error.into_down())?;
+            if session.read_request_body().await.map_err(|error| error.into_down())?.is_none() {
+                break;
+            }
         }
     }
     Ok(())
