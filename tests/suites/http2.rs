@@ -158,6 +158,14 @@ async fn a_body_that_a_plugin_has_read_ends_once_too() {
         assert_eq!(next.1, "GET /open/next ");
     }
     assert_eq!(upstream.requests().len(), 6);
+    // With the token elsewhere, nothing has been read when it goes upstream.
+    let mut request = post(&gateway, "/guarded/upload");
+    request.headers_mut().insert("authorization", HeaderValue::try_from(format!("bearer {token}")).unwrap());
+    let reply = client.send(request, &["hello", ""], None).await.expect("an answer");
+    assert_eq!(reply.1, "POST /guarded/upload hello");
+    let next = client.send(get(&gateway, "/open/next"), &[], None).await.expect("an answer");
+    assert_eq!(next.1, "GET /open/next ");
+    assert_eq!(upstream.requests().len(), 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]

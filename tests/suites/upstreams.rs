@@ -519,6 +519,98 @@ async fn the_server_name_and_what_is_verified_follow_the_host_that_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_not_complete_for_the_client() {
+    let gateway = single().await;
+    let certified = certify(&[], &["127.0.0.1"]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    acceptor.set_certificate(&certified.certificate).unwrap();
+    acceptor.set_private_key(&certified.key).unwrap();
+    let acceptor = acceptor.build();
+    let rows = [
+        ("Transfer-Encoding: chunked", "4\r\nhalf\r\n"),
+        ("Transfer-Encoding: chunked", "4\r\nhalf\r\n0\r\n"),
+        ("Content-Length: 8", "half"),
+    ];
+    // Each connection breaks without a word (close_notify) behind what is answered.
+    std::thread::spawn(move || {
+        for (framing, body) in rows.into_iter().flat_map(|row| [row, row]) {
+            use std::io::{Read as _, Write as _};
+            let mut stream = acceptor.accept(listener.accept().unwrap().0).unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            stream.write_all(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{body}").as_bytes()).unwrap();
+        }
+    });
+    let service = json!({"name": "open", "url": format!("https://{address}"), "tls_verify": false, "retries": 0});
+    gateway.create("/services", service).await;
+    gateway.create("/services/open/routes", json!({"paths": ["/"]})).await;
+    for (framing, _) in rows {
+        let answer = raw::bytes(&gateway.http.to_string(), request("/").as_bytes()).await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(framing), "{head}");
+        let expected = if framing.starts_with("Content") { "half" } else { "4\r\nhalf\r\n" };
+        assert_eq!(body, expected, "{framing}");
+        let client = Connection::open(gateway.https).await;
+        let request = Request::builder().uri(gateway.url("/")).body(()).unwrap();
+        assert!(client.send(request, &[], None).await.is_err(), "{framing}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgraded_connection_is_the_clients_alone_and_is_not_used_again() {
+    let gateway = single().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Each connection: one head; 101 and an echo of all bytes behind it, or 200 for other requests.
+    let upstream = tokio::spawn(async move {
+        let mut heads = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            if head.to_lowercase().contains("\r\nupgrade: websocket\r\n") {
+                let switching =
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst;";
+                stream.write_all(switching).await.unwrap();
+                let mut bytes = [0; 5];
+                stream.read_exact(&mut bytes).await.unwrap();
+                stream.write_all(&bytes).await.unwrap();
+                // until the client leaves
+                assert_eq!(stream.read(&mut bytes).await.unwrap_or(0), 0);
+            } else {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            }
+            heads.push((head, stream));
+        }
+        heads
+    });
+    open(&gateway, &format!("http://{address}")).await;
+    let mut client = TcpStream::connect(gateway.http).await.unwrap();
+    let upgrade = "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(upgrade.as_bytes()).await.unwrap();
+    let answer = read_until(&mut client, "first;").await;
+    assert!(answer.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{answer}");
+    // What would be a request elsewhere is the other protocol's here.
+    client.write_all(b"GET /").await.unwrap();
+    let echoed = read_until(&mut client, "GET /").await;
+    assert_eq!(echoed, "GET /");
+    drop(client);
+    let next = raw::bytes(&gateway.http.to_string(), request("/next").as_bytes()).await;
+    assert!(next.ends_with("ok"), "{next}");
+    let heads = soon(upstream).await.unwrap();
+    assert!(heads[1].0.starts_with("GET /next HTTP/1.1\r\n"), "{}", heads[1].0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_answer_is_that_of_its_requests_token_under_load_with_aborts() {
     const CLIENTS: usize = 8;
     const LASTING: Duration = Duration::from_secs(5);
@@ -564,15 +656,36 @@ async fn each_answer_is_that_of_its_requests_token_under_load_with_aborts() {
         let one = over_http1(http, nth, &token, end);
         let two = over_http2(https, nth, &token, end);
         let (one, two) = tokio::join!(one, two);
-        one + two
+        [one, two].concat()
     });
-    let checked: usize = futures::future::join_all(clients).await.into_iter().sum();
-    assert!(checked > 100, "{checked} answers in {LASTING:?}");
+    let checked: Vec<_> = futures::future::join_all(clients).await.concat();
+    assert!(checked.len() > 100, "{} answers in {LASTING:?}", checked.len());
+    // The last hook runs once for each request.
+    let logged = || {
+        let mut counts = std::collections::HashMap::<String, usize>::new();
+        for line in gateway.output().lines() {
+            let path = line.split(' ').find(|word| word.starts_with("/h1-") || word.starts_with("/h2-"));
+            path.into_iter().for_each(|path| *counts.entry(path.to_owned()).or_default() += 1);
+        }
+        counts
+    };
+    soon(async {
+        loop {
+            let logged = logged();
+            if checked.iter().all(|path| logged.contains_key(path)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let more: Vec<_> = logged().into_iter().filter(|(_, count)| *count != 1).collect();
+    assert_eq!(more, []);
 }
 
-/// Requests one after the other; each fifth one is left before its answer. How many were checked.
-async fn over_http1(address: SocketAddr, nth: usize, token: &str, end: Instant) -> usize {
-    let mut checked = 0;
+/// Requests one after the other; each fifth one is left before its answer. Those that were checked.
+async fn over_http1(address: SocketAddr, nth: usize, token: &str, end: Instant) -> Vec<String> {
+    let mut checked = Vec::new();
     for round in 0.. {
         if Instant::now() > end {
             break;
@@ -596,15 +709,15 @@ async fn over_http1(address: SocketAddr, nth: usize, token: &str, end: Instant) 
         let answer = String::from_utf8(answer).unwrap();
         let expected = format!("user{nth} PUT {path} {body}");
         assert!(answer.contains(&expected) && answer.starts_with("HTTP/1.1 200"), "{expected}: {answer}");
-        checked += 1;
+        checked.push(path);
     }
     checked
 }
 
 /// The same over one connection of HTTP/2, where a request is left by resetting its stream.
-async fn over_http2(address: SocketAddr, nth: usize, token: &str, end: Instant) -> usize {
+async fn over_http2(address: SocketAddr, nth: usize, token: &str, end: Instant) -> Vec<String> {
     let client = Connection::open(address).await;
-    let mut checked = 0;
+    let mut checked = Vec::new();
     for round in 0.. {
         if Instant::now() > end {
             break;
@@ -628,7 +741,7 @@ async fn over_http2(address: SocketAddr, nth: usize, token: &str, end: Instant) 
         let (head, text, _) = client.send(request, pieces, None).await.expect("an answer");
         let expected = format!("user{nth} PUT {path} {}", pieces.concat());
         assert_eq!((head.status.as_u16(), text), (200, expected));
-        checked += 1;
+        checked.push(path);
     }
     checked
 }

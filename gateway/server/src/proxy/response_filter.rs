@@ -63,11 +63,10 @@ fn remove_hop_by_hop(session: &Session, head: &mut Edited<'_, ResponseHeader>) {
         head.remove(&name);
     }
     // To an HTTP/1 client, Pingora says itself what becomes of the connection.
-    let http2 = session.req_header().version == Version::HTTP_2;
-    if http2 {
+    if session.req_header().version == Version::HTTP_2 {
         head.remove(&CONNECTION);
     }
-    if !http2 && head.may_have(&TRAILER) && Trailers::of(&session.req_header().headers) == Trailers::Unwanted {
+    if head.may_have(&TRAILER) && Trailers::of(&session.req_header().headers) == Trailers::Unwanted {
         head.remove(&TRAILER);
     }
 }
