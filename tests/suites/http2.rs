@@ -364,6 +364,19 @@ async fn trailers_of_an_answer_reach_the_client() {
     assert_eq!(upstream.bytes().len(), 1, "the connection is used again");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn long_heads_are_refused() {
+    let gateway = Gateway::on_sqlite().await;
+    let _upstream = echo(&gateway).await;
+    for (length, expected) in [(1_000, 200), (40_000, 400), (80_000, 431)] {
+        let client = Connection::open(gateway.https).await;
+        let mut request = get(&gateway, "/open");
+        request.headers_mut().insert("x-long", HeaderValue::try_from("a".repeat(length)).unwrap());
+        let reply = client.send(request, &[], None).await.expect("an answer");
+        assert_eq!(reply.0.status.as_u16(), expected, "{length}");
+    }
+}
+
 const GOOD: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/open")];
 
@@ -422,6 +435,7 @@ async fn malformed_requests_end_as_the_compatibility_page_says() {
         ("content-length without DATA", with(&[("content-length", "1")]), "RST 1"),
         ("a content-length that is none", with(&[("content-length", "+1")]), "RST 1"),
         ("TRACE", with(&[(":method", "TRACE")]), "405 DATA"),
+        ("CONNECT", vec![(":method", "CONNECT"), (":authority", "a.test:443")], "405 DATA"),
         ("a method that is no token", with(&[(":method", "G T")]), "GOAWAY 1"),
         ("brace and quote in the path", with(&[(":path", "/open/{\"a\"}")]), "200 DATA"),
         ("angle bracket in the path", with(&[(":path", "/open/<a>")]), "RST 1"),

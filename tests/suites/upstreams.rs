@@ -269,6 +269,33 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_of_upstreams_are_bounded_and_a_body_behind_one_for_head_is_dropped() {
+    let gateway = single().await;
+    let upstream = Recorder::start(When::Complete, |request: &Received| {
+        let (lines, length) = match request.line() {
+            "GET /many" => ("X-One: a\r\n".repeat(300), 2),
+            "GET /long" => (format!("X-Long: {}\r\n", "a".repeat(2 << 20)), 2),
+            _ => (String::new(), 2),
+        };
+        Answer::keep(format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: {length}\r\n\r\nok"))
+    })
+    .await;
+    open(&gateway, &upstream.url()).await;
+    let authority = gateway.http.to_string();
+    for (path, expected) in [("/fine", 200), ("/many", 502), ("/long", 502)] {
+        let reply = raw::exchange(&authority, request(path).as_bytes()).await.expect("an answer");
+        assert_eq!(reply.status, expected, "{path}");
+    }
+    let head = request("/fine").replacen("GET", "HEAD", 1);
+    let answer = raw::bytes(&authority, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    raw::bytes(&authority, request("/fine").as_bytes()).await;
+    let requests = upstream.requests();
+    let [.., head, next] = requests.as_slice() else { panic!("two requests") };
+    assert_ne!(head.connection, next.connection);
+}
+
 fn request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
 }
