@@ -117,8 +117,8 @@ impl Session {
                 let read = s.read_request().await?;
                 Ok(read.is_some())
             }
-            // This call will always return `Ok(true)` for Http2 because the request is already read
-            Self::H2(_) => Ok(true),
+            // The request is already read for Http2, and may turn out to be malformed
+            Self::H2(s) => s.read_request().map(|()| true),
             Self::Subrequest(s) => {
                 let read = s.read_request().await?;
                 Ok(read.is_some())

@@ -146,10 +146,11 @@ pub(crate) async fn accept_downstream_sessions<F>(
     let active = Arc::new(ActiveSessions::new());
     loop {
         let h2_stream = if shutdown_initiated {
-            HttpSession::from_h2_conn_with_malformed_budget(
+            HttpSession::accept(
                 &mut conn,
                 digest.clone(),
                 &mut malformed_streams,
+                Malformed::InSession,
             )
             .await
         } else {
@@ -163,10 +164,11 @@ pub(crate) async fn accept_downstream_sessions<F>(
                     shutdown_initiated = true;
                     continue;
                 }
-                h2_stream = HttpSession::from_h2_conn_with_malformed_budget(
+                h2_stream = HttpSession::accept(
                     &mut conn,
                     digest.clone(),
                     &mut malformed_streams,
+                    Malformed::InSession,
                 ) => h2_stream,
                 // Any accepted stream cancels this future. The next iteration
                 // waits for all active streams to finish before starting a fresh
@@ -281,6 +283,8 @@ pub struct HttpSession {
     body_read: usize,
     // How many (application, not wire) response body bytes have been sent so far.
     body_sent: usize,
+    // The authority is none, or ambiguous: read_request() says so
+    malformed: bool,
     // The end of a body of known length that is yet to be confirmed by END_STREAM
     withheld: Option<Bytes>,
     // buffered request body for retry logic
@@ -368,6 +372,16 @@ fn invalid_request_authority(request: &RequestHeader) -> bool {
     }
 }
 
+/// What becomes of a request whose authority is malformed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Malformed {
+    /// It is answered with 400 by the acceptance.
+    AtOnce,
+    /// It is the session's to refuse: [`HttpSession::read_request`] fails, so that whoever serves
+    /// it can answer, count and log it as any other.
+    InSession,
+}
+
 fn account_malformed_stream(malformed_streams: &mut usize) -> Result<()> {
     *malformed_streams += 1;
     if *malformed_streams >= MAX_MALFORMED_STREAMS_PER_CONN {
@@ -432,6 +446,15 @@ impl HttpSession {
         digest: Arc<Digest>,
         malformed_streams: &mut usize,
     ) -> Result<Option<H2Accept>> {
+        Self::accept(conn, digest, malformed_streams, Malformed::AtOnce).await
+    }
+
+    async fn accept(
+        conn: &mut H2Connection<Stream>,
+        digest: Arc<Digest>,
+        malformed_streams: &mut usize,
+        refuse: Malformed,
+    ) -> Result<Option<H2Accept>> {
         // NOTE: conn.accept().await is what drives the entire connection.
         let res = conn.accept().await.transpose().or_err(
             ErrorType::H2Error,
@@ -477,7 +500,11 @@ impl HttpSession {
 
         // RFC 9113 section 8.1.1 forbids forwarding a malformed request:
         // https://www.rfc-editor.org/rfc/rfc9113.html#section-8.1.1
-        if invalid_request_authority(&request_header) {
+        let malformed = invalid_request_authority(&request_header);
+        if malformed {
+            account_malformed_stream(malformed_streams)?;
+        }
+        if malformed && refuse == Malformed::AtOnce {
             let mut response = Response::new(());
             *response.status_mut() = StatusCode::BAD_REQUEST;
             // An immediate PROTOCOL_ERROR reset would replace this observable 400 in h2. Dropping
@@ -486,7 +513,6 @@ impl HttpSession {
                 // A client reset before the write is stream-local; siblings survive.
                 debug!("failed to send downstream h2 authority rejection: {e}");
             }
-            account_malformed_stream(malformed_streams)?;
             return Ok(Some(H2Accept::Rejected));
         }
 
@@ -499,6 +525,7 @@ impl HttpSession {
             ended: false,
             body_read: 0,
             body_sent: 0,
+            malformed,
             withheld: None,
             retry_buffer: None,
             digest,
@@ -506,6 +533,18 @@ impl HttpSession {
             read_timeout: None,
             total_drain_timeout: None,
         })))
+    }
+
+    /// Whether the request may be served. It was read when its stream was established, so this
+    /// waits for nothing.
+    pub fn read_request(&self) -> Result<()> {
+        if self.malformed {
+            return Error::e_explain(
+                ErrorType::InvalidHTTPHeader,
+                "missing, conflicting or ambiguous authority",
+            );
+        }
+        Ok(())
     }
 
     /// The request sent from the client
@@ -1337,7 +1376,8 @@ mod test {
             let response = response.await.unwrap();
             assert_eq!(response.status(), StatusCode::BAD_REQUEST);
             let mut body = response.into_body();
-            assert!(body.data().await.is_none());
+            let end = body.data().await;
+            assert!(end.is_none_or(|data| data.unwrap().is_empty()));
 
             let mut h2 = h2.ready().await.unwrap();
             let missing = Request::builder()
@@ -2086,6 +2126,7 @@ mod test {
             assert_eq!(data, server_body);
 
             req_body.send_data("".into(), true).unwrap(); // set EOS after read the resp body
+            assert!(body.data().await.is_none());
         }));
 
         let mut connection = handshake(Box::new(server), None).await.unwrap();
@@ -2105,8 +2146,9 @@ mod test {
 
                 // 1. Check body related methods
                 http.enable_retry_buffering();
-                assert!(http.is_body_empty());
-                assert!(http.is_body_done());
+                // only EOS tells, which is yet to come
+                assert!(!http.is_body_empty());
+                assert!(!http.is_body_done());
                 let retry_body = http.get_retry_buffer();
                 assert!(retry_body.is_none());
 
@@ -2119,8 +2161,11 @@ mod test {
                 http.write_body(server_body.into(), false).await.unwrap();
                 assert_eq!(http.body_bytes_sent(), 16);
 
-                // 3. Waiting for the reset from the client
-                assert!(http.read_body_or_idle(http.is_body_done()).await.is_err());
+                // 3. Waiting for EOS from the client
+                let read = http.read_body_or_idle(http.is_body_done()).await.unwrap();
+                assert!(read.is_none_or(|data| data.is_empty()));
+                assert!(http.is_body_empty());
+                http.finish().unwrap();
             }));
         }
 
