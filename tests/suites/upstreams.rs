@@ -49,7 +49,8 @@ use Connected::{Again, NotAgain};
 async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_says() {
     let gateway = single().await;
     // name, answer, then what the client gets: status, some lines of the head, body
-    let rows: [(&str, &str, u16, &[&str], &str, Connected); 43] = [
+    type Row = (&'static str, &'static str, u16, &'static [&'static str], &'static str, Connected);
+    let rows: [Row; 43] = [
         ("as it should be", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, &["Content-Length: 2"], "ok", Again),
         ("version 1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, &["HTTP/1.1 200 OK"], "ok", NotAgain),
         (
