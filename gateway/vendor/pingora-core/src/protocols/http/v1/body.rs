@@ -1345,7 +1345,9 @@ impl BodyWriter {
     }
 
     fn last_chunk(&mut self) -> Bytes {
-        self.trailers.take().unwrap_or(Bytes::from_static(LAST_CHUNK))
+        self.trailers
+            .take()
+            .unwrap_or(Bytes::from_static(LAST_CHUNK))
     }
 
     pub fn init_chunked(&mut self) {
@@ -1767,7 +1769,10 @@ impl BodyWriter {
             match &mut self.send_finish_state {
                 FinishWriteState::Idle => {
                     // Start writing last chunk marker "0\r\n\r\n"
-                    let buf = self.trailers.take().unwrap_or(Bytes::from_static(LAST_CHUNK));
+                    let buf = self
+                        .trailers
+                        .take()
+                        .unwrap_or(Bytes::from_static(LAST_CHUNK));
                     self.send_finish_state =
                         FinishWriteState::WritingLastChunk(WriteBuf::Simple(buf));
                 }
@@ -2141,8 +2146,12 @@ mod tests {
             assert_eq!(body, b"a", "{at}");
             assert!(body_reader.has_trailers());
             let trailers = body_reader.take_trailers().unwrap().unwrap();
-            let fields: Vec<_> = trailers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
-            let expected: [(&str, &[u8]); 3] = [("x-one", b"1"), ("x-one", b"2"), ("x-two", b"a b")];
+            let fields: Vec<_> = trailers
+                .iter()
+                .map(|(n, v)| (n.as_str(), v.as_bytes()))
+                .collect();
+            let expected: [(&str, &[u8]); 3] =
+                [("x-one", b"1"), ("x-one", b"2"), ("x-two", b"a b")];
             assert_eq!(fields, expected, "{at}");
             assert!(body_reader.take_trailers().unwrap().is_none());
         }
@@ -2162,7 +2171,10 @@ mod tests {
         body_writer.init_chunked();
         body_writer.set_trailers(&trailers);
         body_writer.send_finish_task();
-        body_writer.write_current_finish_task(&mut mock_io).await.unwrap();
+        body_writer
+            .write_current_finish_task(&mut mock_io)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -2177,7 +2189,10 @@ mod tests {
         }
         assert_eq!(body_writer.finish(&mut mock_io).await.unwrap(), Some(5));
         // nothing is written behind the end
-        assert_eq!(body_writer.write_body(&mut mock_io, b"").await.unwrap(), None);
+        assert_eq!(
+            body_writer.write_body(&mut mock_io, b"").await.unwrap(),
+            None
+        );
         assert_eq!(body_writer.finish(&mut mock_io).await.unwrap(), None);
     }
 
@@ -2189,10 +2204,16 @@ mod tests {
         body_writer.init_chunked();
         for piece in [&b""[..], b"hello", b""] {
             body_writer.send_body_task(Bytes::from_static(piece), None);
-            body_writer.write_current_body_task(&mut mock_io).await.unwrap();
+            body_writer
+                .write_current_body_task(&mut mock_io)
+                .await
+                .unwrap();
         }
         body_writer.send_finish_task();
-        body_writer.write_current_finish_task(&mut mock_io).await.unwrap();
+        body_writer
+            .write_current_finish_task(&mut mock_io)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

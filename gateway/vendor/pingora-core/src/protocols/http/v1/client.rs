@@ -826,7 +826,10 @@ impl HttpSession {
             && is_buf_keepalive(taken.headers.get(header::CONNECTION)) == Some(true)
             && !taken.headers.contains_key("keep-alive");
         if !is_default {
-            for name in [header::CONNECTION, header::HeaderName::from_static("keep-alive")] {
+            for name in [
+                header::CONNECTION,
+                header::HeaderName::from_static("keep-alive"),
+            ] {
                 if let Some(value) = taken.headers.get(&name) {
                     rest.append_header(name, value.clone())?;
                 }
@@ -947,7 +950,12 @@ fn settle_framing(header: &mut ResponseHeader) -> Result<()> {
                 "response with both Transfer-Encoding and Content-Length",
             );
         }
-        if another || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        if another
+            || !coding
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"chunked")
+        {
             return Error::e_explain(
                 InvalidHTTPHeader,
                 "response with a Transfer-Encoding other than chunked",
@@ -956,7 +964,9 @@ fn settle_framing(header: &mut ResponseHeader) -> Result<()> {
         return Ok(());
     }
     let mut lengths = header.headers.get_all(header::CONTENT_LENGTH).iter();
-    let list = lengths.next().is_some_and(|value| value.as_bytes().contains(&b','));
+    let list = lengths
+        .next()
+        .is_some_and(|value| value.as_bytes().contains(&b','));
     if list || lengths.next().is_some() {
         if let Ok(Some(length)) = content_length_for_framing(&header.headers) {
             header.insert_header(header::CONTENT_LENGTH, length)?;
@@ -1079,7 +1089,10 @@ mod tests_stream {
             if let Some((name, value)) = length.trim_end().split_once(": ") {
                 request.append_header(name.to_owned(), value).unwrap();
             }
-            session.write_request_header(Box::new(request)).await.unwrap();
+            session
+                .write_request_header(Box::new(request))
+                .await
+                .unwrap();
             if !body_first {
                 session.read_response_task().await.unwrap();
             }
@@ -1640,7 +1653,11 @@ mod tests_stream {
         assert!(body.is_none());
         // and are one for whoever reads the header
         let header = http_stream.resp_header().unwrap();
-        let lengths: Vec<_> = header.headers.get_all(header::CONTENT_LENGTH).iter().collect();
+        let lengths: Vec<_> = header
+            .headers
+            .get_all(header::CONTENT_LENGTH)
+            .iter()
+            .collect();
         assert_eq!(lengths, ["3"]);
     }
 
@@ -1648,17 +1665,29 @@ mod tests_stream {
     #[case("200 OK", "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", None)]
     #[case("200 OK", "content-length: 4\r\ntransfer-encoding: chunked\r\n", None)]
     #[case("200 OK", "Transfer-Encoding: gzip, chunked\r\n", None)]
-    #[case("200 OK", "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", None)]
+    #[case(
+        "200 OK",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        None
+    )]
     #[case("200 OK", "Transfer-Encoding: chunked, chunked\r\n", None)]
     #[case("200 OK", "Transfer-Encoding: identity\r\n", None)]
     #[case("200 OK", "Transfer-Encoding: \r\n", None)]
-    #[case("200 OK", "Transfer-Encoding: Chunked\r\n", Some("Transfer-Encoding: Chunked\r\n"))]
+    #[case(
+        "200 OK",
+        "Transfer-Encoding: Chunked\r\n",
+        Some("Transfer-Encoding: Chunked\r\n")
+    )]
     #[case("200 OK", "Content-Length: 4, 4\r\n", Some("Content-Length: 4\r\n"))]
     #[case("200 OK", "Content-Length: 4, 5\r\n", None)]
     #[case("204 No Content", "Content-Length: 4\r\n", Some(""))]
     #[case("204 No Content", "Transfer-Encoding: chunked\r\n", Some(""))]
     #[case("103 Early Hints", "Content-Length: 4\r\n", Some(""))]
-    #[case("304 Not Modified", "Content-Length: 4\r\n", Some("Content-Length: 4\r\n"))]
+    #[case(
+        "304 Not Modified",
+        "Content-Length: 4\r\n",
+        Some("Content-Length: 4\r\n")
+    )]
     #[tokio::test]
     async fn there_is_one_way_to_read_where_a_response_ends(
         #[case] status: &str,
@@ -1674,7 +1703,10 @@ mod tests_stream {
             None => assert_eq!(read.unwrap_err().etype(), &ErrorType::InvalidHTTPHeader),
             Some(expected) => {
                 let mut lines = Vec::new();
-                http_stream.resp_header().unwrap().header_to_h1_wire(&mut lines);
+                http_stream
+                    .resp_header()
+                    .unwrap()
+                    .header_to_h1_wire(&mut lines);
                 assert_eq!(str::from_utf8(&lines).unwrap(), expected);
             }
         }

@@ -1266,7 +1266,9 @@ mod test {
         let client = tokio::spawn(async move {
             let (mut h2, connection) = h2::client::handshake(client).await.unwrap();
             let connection = tokio::spawn(connection);
-            let mut request = Request::builder().method(Method::POST).uri("https://a.test/");
+            let mut request = Request::builder()
+                .method(Method::POST)
+                .uri("https://a.test/");
             if !length.is_empty() {
                 request = request.header(header::CONTENT_LENGTH, length);
             }
@@ -1314,8 +1316,10 @@ mod test {
                 assert!(!empty);
                 let (end, read) = read.split_last().unwrap();
                 assert!(matches!(end, Ok(None)), "{end:?}");
-                let read: Vec<u8> =
-                    read.iter().flat_map(|piece| piece.as_ref().unwrap().clone().unwrap()).collect();
+                let read: Vec<u8> = read
+                    .iter()
+                    .flat_map(|piece| piece.as_ref().unwrap().clone().unwrap())
+                    .collect();
                 assert_eq!(read, b"hello");
             }
         }
@@ -1331,11 +1335,20 @@ mod test {
         ];
         for (length, pieces) in ROWS {
             let (empty, read) = read_request_in_pieces(length, pieces).await;
-            assert!(!empty, "{length}: only END_STREAM tells that there is no body");
+            assert!(
+                !empty,
+                "{length}: only END_STREAM tells that there is no body"
+            );
             let (last, read) = read.split_last().unwrap();
             assert!(last.is_err(), "{length} {pieces:?}: {last:?}");
-            let read: usize = read.iter().map(|piece| piece.as_ref().unwrap().as_ref().unwrap().len()).sum();
-            assert!(read == 0 || read < length.parse().unwrap(), "{length} {pieces:?}: {read}");
+            let read: usize = read
+                .iter()
+                .map(|piece| piece.as_ref().unwrap().as_ref().unwrap().len())
+                .sum();
+            assert!(
+                read == 0 || read < length.parse().unwrap(),
+                "{length} {pieces:?}: {read}"
+            );
         }
     }
 
