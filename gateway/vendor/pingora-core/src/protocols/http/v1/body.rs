@@ -156,7 +156,7 @@ pub struct BodyReader {
     upstream: bool,
     body_buf_overread: Option<BytesMut>,
     // What came between the last chunk and the end, from an upstream
-    trailers: BytesMut,
+    trailer_section: BytesMut,
 }
 
 impl BodyReader {
@@ -168,13 +168,13 @@ impl BodyReader {
             rewind_buf_len: 0,
             upstream,
             body_buf_overread: None,
-            trailers: BytesMut::new(),
+            trailer_section: BytesMut::new(),
         }
     }
 
     /// Whether the body has ended, and trailers came with its end.
     pub fn has_trailers(&self) -> bool {
-        !self.trailers.is_empty() && self.body_complete()
+        !self.trailer_section.is_empty() && self.body_complete()
     }
 
     /// The trailers that came with the end of the body. They are kept of an upstream's alone.
@@ -182,7 +182,7 @@ impl BodyReader {
         if !self.has_trailers() {
             return Ok(None);
         }
-        let section = std::mem::take(&mut self.trailers);
+        let section = std::mem::take(&mut self.trailer_section);
         let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
         let parsed = httparse::parse_headers(&section, &mut fields);
         let Ok(httparse::Status::Complete((_, fields))) = parsed else {
@@ -201,7 +201,7 @@ impl BodyReader {
     fn keep_trailers(&mut self, end: usize) {
         let buf = self.body_buf.as_deref().unwrap_or_default();
         if self.upstream {
-            self.trailers.extend_from_slice(&buf[..end]);
+            self.trailer_section.extend_from_slice(&buf[..end]);
         }
     }
 
