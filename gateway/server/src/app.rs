@@ -39,6 +39,7 @@ use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
 use crate::upstream::service::Verification;
+use crate::upstream::uses::Uses;
 
 /// How many threads the control plane has: Admin API, status, store and background tasks.
 const CONTROL_THREADS: usize = 2;
@@ -172,10 +173,12 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
             keepalive_timeout: config.proxy.keepalive_timeout,
             read_timeout: config.proxy.read_timeout,
             write_timeout: config.proxy.write_timeout,
+            upstream: config.proxy.upstream,
         },
         snapshot: control.configuration.snapshot(),
         metrics: Arc::clone(&control.metrics),
         access_log: access_log.clone(),
+        upstream_uses: Uses::new(config.proxy.upstream.keepalive_requests),
     };
     let listeners = proxy::Listeners { http: config.proxy.http_listen, https: config.proxy.https_listen.zip(tls) };
     let shutdown =
@@ -349,6 +352,6 @@ fn server_conf(config: &Config) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     };
-    proxy::prepare(&mut conf);
+    proxy::prepare(&mut conf, &config.proxy.upstream);
     conf
 }

@@ -15,6 +15,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tollgate_core::setting::{SettingValues, duration, number};
 
+use crate::proxy::UpstreamSettings;
+
 pub use layers::{Layers, Problem, Source};
 pub use locate::Place;
 pub use setting::SETTINGS;
@@ -76,6 +78,8 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     /// Where a service does not say.
     pub upstream_verification: UpstreamVerification,
+    /// Connections to upstreams.
+    pub upstream: UpstreamSettings,
 }
 
 /// The settings of the store.
@@ -185,6 +189,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         "false" => Ok(UpstreamVerification::Skip),
         _ => Err("expected true or false".to_owned()),
     });
+    let upstream = read_upstream(layers);
     let threads = match threads? {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => usize::try_from(some).ok()?,
@@ -198,6 +203,24 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         write_timeout: write_timeout?,
         drain_timeout: drain_timeout?,
         upstream_verification: upstream_verification?,
+        upstream: upstream?,
+    })
+}
+
+fn read_upstream(layers: &mut Layers) -> Option<UpstreamSettings> {
+    let keepalive_timeout = layers.read("proxy.upstream_keepalive_timeout", duration);
+    let keepalive_pool_size = layers.read("proxy.upstream_keepalive_pool_size", |text| match number(text)? {
+        connections @ 0..=65_536 => usize::try_from(connections).map_err(|error| error.to_string()),
+        _ => Err("expected a number from 0 to 65536".to_owned()),
+    });
+    let keepalive_requests = layers.read("proxy.upstream_keepalive_requests", |text| match number(text)? {
+        0 => Err("expected a number of at least 1".to_owned()),
+        requests => u32::try_from(requests).map_err(|_| format!("expected at most {}", u32::MAX)),
+    });
+    Some(UpstreamSettings {
+        keepalive_timeout: keepalive_timeout?,
+        keepalive_pool_size: keepalive_pool_size?,
+        keepalive_requests: keepalive_requests?,
     })
 }
 
@@ -330,6 +353,30 @@ mod tests {
                 "test.yaml:6:3: database.url: expected sqlite:PATH or postgres://user:password@host:port/database",
                 "--set: log.level: expected error, warn, info, debug or trace",
             ]
+        );
+    }
+
+    #[test]
+    fn upstream_connections_are_kept_as_the_settings_say() {
+        let upstream = |flags: &[&str]| config("", &[], flags).map(|config| config.proxy.upstream);
+        assert_eq!(upstream(&[]), Ok(UpstreamSettings::default()));
+        let flags = [
+            "proxy.upstream_keepalive_timeout=500ms",
+            "proxy.upstream_keepalive_pool_size=0",
+            "proxy.upstream_keepalive_requests=1",
+        ];
+        let expected = UpstreamSettings {
+            keepalive_timeout: Duration::from_millis(500),
+            keepalive_pool_size: 0,
+            keepalive_requests: 1,
+        };
+        assert_eq!(upstream(&flags), Ok(expected));
+        assert_eq!(
+            upstream(&["proxy.upstream_keepalive_pool_size=65537", "proxy.upstream_keepalive_requests=0"]),
+            Err(vec![
+                "--set: proxy.upstream_keepalive_pool_size: expected a number from 0 to 65536".to_owned(),
+                "--set: proxy.upstream_keepalive_requests: expected a number of at least 1".to_owned(),
+            ])
         );
     }
 

@@ -40,6 +40,17 @@ const GATEWAY: &[Setting] = &[
         "true",
         "Whether HTTPS upstreams are verified where the service does not say (its `tls_verify` is null).",
     ),
+    setting("proxy.upstream_keepalive_timeout", "60s", "How long an idle connection to an upstream is kept."),
+    setting(
+        "proxy.upstream_keepalive_pool_size",
+        "512",
+        "How many idle connections to upstreams are kept, for each thread; 0 is none.",
+    ),
+    setting(
+        "proxy.upstream_keepalive_requests",
+        "10000",
+        "How many requests go over one connection to an upstream; 1 is a connection for each.",
+    ),
     setting(
         "tls.certificate",
         "",

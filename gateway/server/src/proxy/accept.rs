@@ -14,7 +14,7 @@ use tollgate_router::path::normalise;
 use super::client::{self, Origin};
 use super::framing::{self, Refusal};
 use super::reply::Answer;
-use super::{Settings, identity_headers};
+use super::{Settings, http2, identity_headers};
 
 /// A checked request.
 pub(crate) struct Accepted {
@@ -48,6 +48,7 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
         return Err(Error::explain(ErrorType::ConnectionClosed, "no peer address").into_down());
     };
     strip(session.req_header_mut());
+    http2::join_cookies(session.req_header_mut());
     let server_name = client::server_name(session);
     let (host, host_port) = host_of(session.req_header());
     Ok(Ok(Accepted { path, host, host_port, origin, server_name }))

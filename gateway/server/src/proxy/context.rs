@@ -16,6 +16,7 @@ use super::retry::Reached;
 use crate::snapshot::RouteEntry;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::service::ServiceEntry;
+use crate::upstream::uses::Use;
 
 /// Whether a request is the first on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub(super) struct Proxied {
     pub(super) attempts: u32,
     /// How far the current attempt is.
     pub(super) reached: Reached,
+    /// Whether its connection may be used again.
+    pub(super) connection: Use,
     /// When the current attempt's request was sent.
     pub(super) sent: Option<Instant>,
     /// When the head of the answer came.
@@ -106,7 +109,8 @@ impl Proxied {
     /// Before the first attempt.
     pub(super) fn new(service: Arc<ServiceEntry>, outbound: Outbound) -> Self {
         let reached = Reached::NoConnection;
-        Self { service, outbound, attempts: 0, reached, sent: None, answered: None, failed: None }
+        let connection = Use::OneOfMany;
+        Self { service, outbound, attempts: 0, reached, connection, sent: None, answered: None, failed: None }
     }
 }
 
@@ -153,9 +157,10 @@ impl Context {
     }
 
     /// A connection stands: from now on something may have been sent.
-    pub(super) fn connected_to_upstream(&mut self) {
+    pub(super) fn connected_to_upstream(&mut self, connection: Use) {
         if let Some(proxied) = self.proxied() {
             proxied.reached = Reached::Sent;
+            proxied.connection = connection;
         }
     }
 }

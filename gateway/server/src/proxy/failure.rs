@@ -73,7 +73,12 @@ fn invalid_response(reason: &'static str) -> Answer {
 fn of_client(kind: &ErrorType) -> Option<Answer> {
     match kind {
         ErrorType::ReadTimedout => Some(engine(StatusCode::REQUEST_TIMEOUT, "client_timeout", "Request timeout")),
-        ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ConnectionClosed => None,
+        // HTTP/2 errors are those of its stream: it was reset, and takes no answer.
+        ErrorType::ReadError
+        | ErrorType::WriteError
+        | ErrorType::WriteTimedout
+        | ErrorType::ConnectionClosed
+        | ErrorType::H2Error => None,
         _ => Some(engine(StatusCode::BAD_REQUEST, "bad_request", "Bad request")),
     }
 }
@@ -106,6 +111,7 @@ mod tests {
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, Some(400)),
             (ErrorSource::Downstream, ErrorType::ReadTimedout, Some(408)),
             (ErrorSource::Downstream, ErrorType::ConnectionClosed, None),
+            (ErrorSource::Downstream, ErrorType::H2Error, None),
             (ErrorSource::Internal, ErrorType::InternalError, Some(500)),
         ];
         for (source, kind, expected) in rows {

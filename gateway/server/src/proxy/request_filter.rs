@@ -12,13 +12,13 @@ use tollgate_core::request::Edits;
 use tollgate_router::path::{Strip, upstream_path};
 use tollgate_router::{MatchedPath, Query};
 
-use super::Gateway;
 use super::accept::{self, Accepted};
 use super::admission::{self, Arrival};
 use super::context::{Connection, Context, Course, Expectation, Outbound, Proxied};
 use super::forwarded::{Scheme, without_port};
 use super::pipeline::{self, Outcome};
 use super::reply::{self, Answer};
+use super::{Gateway, http2};
 use crate::snapshot::RouteEntry;
 use crate::upstream::service::{ServiceEntry, Transport};
 
@@ -51,6 +51,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
         Err(answer) => return Ok(Some(answer)),
     };
     context.origin = Some(accepted.origin);
+    http2::confirm_end(session).await?;
     let Some((route, matched)) = find_route(gateway, session, &accepted) else {
         return Ok(Some(message(StatusCode::NOT_FOUND, "no_route", "no Route matched with those values")));
     };

@@ -28,10 +28,12 @@ const ROOM: usize = 192;
 /// Edits the head of an answer.
 pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
-    if switching && !session.is_upgrade_req() {
+    if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
         // Behind it, the upstream's bytes would pass as another answer on the same connection.
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that was not asked for").into_up());
     }
+    // The version is the sender's own (RFC 9110 §2.5), and the sender is us.
+    response.set_version(Version::HTTP_11);
     if response.status.is_informational() && !switching {
         return Ok(());
     }

@@ -12,10 +12,8 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::{Service, listening};
 use pingora_proxy::{HttpProxy, http_proxy_service_with_name};
 
-use super::Gateway;
+use super::{Gateway, UpstreamSettings};
 
-/// Idle upstream connections kept (contract gateway.md §7.4).
-const UPSTREAM_POOL: usize = 512;
 /// Requests over one client connection before it is closed, so that its memory is given back.
 const REQUESTS_PER_CONNECTION: u32 = 10_000;
 /// A service's retries are at most 32,767; each request's own bound is its service's.
@@ -35,9 +33,9 @@ pub struct Listeners {
 
 /// Sets what the proxy needs of the server's configuration. To be called before the server and
 /// [`service`] are made from it.
-pub fn prepare(conf: &mut ServerConf) {
+pub fn prepare(conf: &mut ServerConf, upstream: &UpstreamSettings) {
     conf.max_retries = MAX_ATTEMPTS;
-    conf.upstream_keepalive_pool_size = UPSTREAM_POOL;
+    conf.upstream_keepalive_pool_size = upstream.keepalive_pool_size;
 }
 
 /// The proxy on its listeners. Pingora counts a service as started before it listens; this one says

@@ -17,12 +17,13 @@ use serde_json::{Value, json};
 use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::plugin_choice::Rank;
 use tollgate::proxy::TrustedIps;
-use tollgate::proxy::{self, Listeners, Settings};
+use tollgate::proxy::{self, Listeners, Settings, UpstreamSettings};
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
 use tollgate::telemetry::route_metrics::Labels;
 use tollgate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
+use tollgate::upstream::uses::Uses;
 use tollgate_core::plugin::{Access, Handler, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
@@ -152,10 +153,12 @@ impl Gateway {
                 keepalive_timeout: Duration::from_secs(5),
                 read_timeout: Duration::from_secs(2),
                 write_timeout: Duration::from_secs(5),
+                upstream: UpstreamSettings::default(),
             },
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             metrics,
             access_log: access_log.clone(),
+            upstream_uses: Uses::new(UpstreamSettings::default().keepalive_requests),
         };
         std::thread::spawn(move || serve(gateway, address));
         wait_for(address);
@@ -224,7 +227,7 @@ impl Gateway {
 
 fn serve(gateway: proxy::Gateway, address: SocketAddr) {
     let mut conf = ServerConf::default();
-    proxy::prepare(&mut conf);
+    proxy::prepare(&mut conf, &UpstreamSettings::default());
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let listeners = Listeners { http: Some(address), https: None };

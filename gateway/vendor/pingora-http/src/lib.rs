@@ -23,7 +23,7 @@
 #![allow(clippy::new_without_default)]
 
 use bytes::BufMut;
-use http::header::{AsHeaderName, HeaderName, HeaderValue};
+use http::header::{AsHeaderName, Entry, HeaderName, HeaderValue};
 use http::request::Builder as ReqBuilder;
 use http::request::Parts as ReqParts;
 use http::response::Builder as RespBuilder;
@@ -941,13 +941,14 @@ fn remove_header<'a, T, N: ?Sized>(
 where
     &'a N: 'a + AsHeaderName,
 {
-    let removed = value_map.remove(name);
-    if removed.is_some() {
-        if let Some(name_map) = name_map {
-            name_map.retain(value_map);
+    if let Some(name_map) = name_map.filter(|name_map| !name_map.is_empty()) {
+        if let Ok(Entry::Occupied(entry)) = value_map.try_entry(name) {
+            let (name, removed) = entry.remove_entry();
+            name_map.remove(&name);
+            return Some(removed);
         }
     }
-    removed
+    value_map.remove(name)
 }
 
 /// Build a [`HeaderValue`] from owned bytes, normalizing the value per RFC

@@ -327,8 +327,12 @@ impl<S> ConnectionPool<S> {
     /// Release a connection that no task of its own watches: [`Self::sweep`] does.
     pub fn put_unwatched(&self, meta: &ConnectionMeta, connection: S) {
         let (_, evicted) = self.lru.add(meta.id, meta.clone());
-        for meta in &evicted {
-            self.pop_evicted(meta);
+        for evicted in &evicted {
+            if evicted.id == meta.id {
+                // there is no place for any
+                return;
+            }
+            self.pop_evicted(evicted);
         }
         self.insert_pool_connection(meta.key, meta.id, PoolConnection::new(None, connection));
     }
@@ -343,7 +347,8 @@ impl<S> ConnectionPool<S> {
 
     /// Drop the unwatched connections of which `keep` is false, and the nodes that are empty.
     ///
-    /// A connection that is looked at is not in the pool for that moment.
+    /// A connection that is looked at is not in the pool for that moment. One that is evicted
+    /// within it is dropped when it is back.
     pub fn sweep(&self, mut keep: impl FnMut(&mut S) -> bool) {
         let nodes: Vec<_> = self
             .pools
@@ -354,6 +359,11 @@ impl<S> ConnectionPool<S> {
             for (id, mut connection) in node.take_all() {
                 if connection.notify_use.is_some() || keep(&mut connection.connection) {
                     self.insert_pool_connection(key, id, connection);
+                    // Whoever evicts removes the entry first and the connection then, so that
+                    // either it is seen here, or the connection is found there.
+                    if !self.lru.contains(&id) {
+                        self.pop_evicted(&ConnectionMeta::new(key, id));
+                    }
                 } else {
                     self.lru.pop(&id);
                 }
@@ -567,6 +577,35 @@ mod tests {
         assert!(pool_contains(&cp, 101));
         cp.sweep(|_| true);
         assert_eq!(pool_len(&cp), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_evicted_while_it_is_looked_at_does_not_come_back() {
+        let cp: ConnectionPool<u32> = ConnectionPool::new(2);
+        cp.put_unwatched(&ConnectionMeta::new(101, 1), 1);
+        cp.put_unwatched(&ConnectionMeta::new(101, 2), 2);
+        let mut others = 3..;
+        cp.sweep(|connection| {
+            if *connection <= 2 {
+                // evicts the oldest, which is out of the pool just now
+                let id = others.next().unwrap();
+                cp.put_unwatched(&ConnectionMeta::new(102, id), id as u32);
+            }
+            true
+        });
+        let mut left: Vec<_> = [101, 102]
+            .iter()
+            .flat_map(|key| std::iter::from_fn(|| cp.get_unwatched(key)).collect::<Vec<_>>())
+            .collect();
+        left.sort_unstable();
+        assert_eq!(left, [3, 4]);
+    }
+
+    #[tokio::test]
+    async fn a_pool_without_places_keeps_nothing() {
+        let cp: ConnectionPool<u32> = ConnectionPool::new(0);
+        cp.put_unwatched(&ConnectionMeta::new(101, 1), 1);
+        assert_eq!(cp.get_unwatched(&101), None);
     }
 
     #[tokio::test]

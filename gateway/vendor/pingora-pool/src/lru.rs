@@ -161,6 +161,11 @@ where
         (notifier, self.put(key, node))
     }
 
+    /// Whether there is an entry of this key.
+    pub fn contains(&self, key: &K) -> bool {
+        self.shard(key).lock().contains(key)
+    }
+
     pub fn pop(&self, key: &K) -> Option<Node<T>> {
         let popped = self.shard(key).lock().pop(key);
         if popped.is_some() {

@@ -734,7 +734,11 @@ impl Session {
         self.downstream_modules_ctx
             .response_header_filter(&mut resp, end_of_stream)
             .await?;
-        self.downstream_session.write_response_header(resp).await
+        match self.downstream_session.as_mut() {
+            // END_STREAM goes with the header, whatever becomes of the session after it
+            HttpSession::H2(h2) => h2.write_response_header(resp, end_of_stream),
+            session => session.write_response_header(resp).await,
+        }
     }
 
     /// Similar to `write_response_header()`, this fn will clone the `resp` internally

@@ -1131,7 +1131,20 @@ where
 
                 Ok(HttpTask::UpgradedBody(data, end))
             }
-            HttpTask::Trailer(h) => Ok(HttpTask::Trailer(h)), // TODO: support trailers for h1
+            HttpTask::Trailer(mut trailers) => {
+                let data = match trailers.as_deref_mut() {
+                    Some(trailers) => {
+                        self.inner
+                            .response_trailer_filter(session, trailers, ctx)
+                            .await?
+                    }
+                    None => None,
+                };
+                match data {
+                    Some(data) => Ok(HttpTask::Body(Some(data), true)),
+                    None => Ok(HttpTask::Trailer(trailers)),
+                }
+            }
             HttpTask::Done => Ok(task),
             HttpTask::Failed(_) => Ok(task), // Do nothing just pass the error down
         };

@@ -61,9 +61,11 @@ fn check_clock_thread_at(tm: &Arc<TimerManager>, now: Instant) {
 
 /// A timer that starts now, on a clock that runs. The time is read once for both.
 fn start_timer(duration: Duration) -> TimerStub {
+    // Its zero is the time of its making, which no timer may be before: so it is made first.
+    let manager = &*TIMER_MANAGER;
     let now = Instant::now();
-    check_clock_thread_at(&TIMER_MANAGER, now);
-    TIMER_MANAGER.register_timer_at(now, duration)
+    check_clock_thread_at(manager, now);
+    manager.register_timer_at(now, duration)
 }
 
 fn should_use_tokio_timeout(duration: Duration) -> bool {

@@ -42,7 +42,7 @@ const RESOLUTION_DURATION: Duration = Duration::from_millis(RESOLUTION_MS);
 // round to the NEXT timestamp based on the resolution
 #[inline]
 fn round_to(raw: u64, resolution: u64) -> u64 {
-    raw - 1 + resolution - (raw - 1) % resolution
+    raw.div_ceil(resolution) * resolution
 }
 // millisecond resolution as most
 #[derive(PartialEq, PartialOrd, Eq, Ord, Clone, Copy, Debug)]
@@ -287,6 +287,22 @@ mod tests {
         assert_eq!(round_to(30, 10), 30);
         assert_eq!(round_to(31, 10), 40);
         assert_eq!(round_to(29, 10), 30);
+        // the first timer of a process, within its first millisecond
+        assert_eq!(round_to(0, 10), 0);
+        assert_eq!(round_to(1, 10), 10);
+    }
+
+    #[tokio::test]
+    async fn a_timer_of_no_duration_fires_on_a_manager_that_was_just_made() {
+        let tm = TimerManager::new();
+        let stub = tm.register_timer_at(tm.zero, Duration::ZERO);
+        for timer in tm.timers.iter() {
+            for (time, timer) in &timer.read().tree {
+                assert!(time.not_after(0));
+                timer.fire();
+            }
+        }
+        stub.poll().await;
     }
 
     #[test]

@@ -36,8 +36,8 @@ use pingora_error::{Error, ErrorType::*, OrErr, Result};
 use pingora_pool::{ConnectionMeta, ConnectionPool};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tls::TlsConnector;
 use tokio::sync::Mutex;
@@ -52,29 +52,50 @@ enum Pooled {
 
 struct IdleStream {
     stream: Stream,
-    /// How long it is kept, and how much of that was over at the last sweep. Released streams have
-    /// no time of their own, so that releasing one does not ask for it.
-    timeout: Option<Duration>,
-    idle: Duration,
+    /// How long it is kept, and since when.
+    timeout: Option<(Duration, Instant)>,
+}
+
+impl IdleStream {
+    fn new(stream: Stream, timeout: Option<Duration>) -> Self {
+        Self {
+            stream,
+            timeout: timeout.map(|timeout| (timeout, Instant::now())),
+        }
+    }
+
+    /// Whether its time is not over, and the server neither closed it nor sent anything.
+    fn is_usable(&mut self, unexpected_data: &AtomicU64) -> bool {
+        self.timeout
+            .is_none_or(|(timeout, since)| since.elapsed() < timeout)
+            && test_reusable_stream(&mut self.stream, unexpected_data)
+    }
 }
 
 /// Between two sweeps: how long a connection that the server closed, or whose time is over, may
-/// take up its place. It is not picked up: see [`test_reusable_stream`].
+/// take up its place. It is not picked up: see [`IdleStream::is_usable`].
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-async fn sweep(pool: Weak<ConnectionPool<Pooled>>, unexpected_data: Arc<AtomicU64>) {
+/// Says that a sweeper runs, for as long as it does: its runtime may end before the pool.
+struct Sweeping(Arc<AtomicBool>);
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+async fn sweep(
+    pool: Weak<ConnectionPool<Pooled>>,
+    unexpected_data: Arc<AtomicU64>,
+    _sweeping: Sweeping,
+) {
     loop {
-        let last = Instant::now();
         tokio::time::sleep(SWEEP_INTERVAL).await;
         let Some(pool) = pool.upgrade() else { return };
-        let passed = last.elapsed();
         pool.sweep(|pooled| match pooled {
             Pooled::Watched(_) => true,
-            Pooled::Swept(idle) => {
-                idle.idle += passed;
-                idle.timeout.is_none_or(|timeout| idle.idle < timeout)
-                    && test_reusable_stream(&mut idle.stream, &unexpected_data)
-            }
+            Pooled::Swept(idle) => idle.is_usable(&unexpected_data),
         });
     }
 }
@@ -208,8 +229,8 @@ impl ConnectorOptions {
 pub struct TransportConnector {
     tls_ctx: tls::Connector,
     connection_pool: Arc<ConnectionPool<Pooled>>,
-    /// Whether the task that sweeps the pool was started.
-    sweeper: OnceLock<()>,
+    /// Whether a task sweeps the pool.
+    sweeping: Arc<AtomicBool>,
     offload: Option<OffloadRuntime>,
     bind_to_v4: Vec<SocketAddr>,
     bind_to_v6: Vec<SocketAddr>,
@@ -243,7 +264,7 @@ impl TransportConnector {
         TransportConnector {
             tls_ctx: tls::Connector::new(options),
             connection_pool: Arc::new(ConnectionPool::new(pool_size)),
-            sweeper: OnceLock::new(),
+            sweeping: Arc::default(),
             offload: offload.map(|v| OffloadRuntime::new("upstream connect offload", v.0, v.1)),
             bind_to_v4,
             bind_to_v6,
@@ -298,7 +319,7 @@ impl TransportConnector {
             #[cfg(unix)]
             Some(Pooled::Swept(mut idle)) => {
                 let reusable = peer.matches_stream(&idle.stream)
-                    && test_reusable_stream(&mut idle.stream, &self.unexpected_data_conn_count);
+                    && idle.is_usable(&self.unexpected_data_conn_count);
                 reusable.then_some(idle.stream)
             }
             #[cfg(windows)]
@@ -355,6 +376,16 @@ impl TransportConnector {
         }
     }
 
+    fn ensure_sweeper(&self) {
+        if self.sweeping.load(Ordering::Acquire) || self.sweeping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let pool = Arc::downgrade(&self.connection_pool);
+        let unexpected_data = self.unexpected_data_conn_count.clone();
+        let sweeping = Sweeping(self.sweeping.clone());
+        pingora_runtime::current_handle().spawn(sweep(pool, unexpected_data, sweeping));
+    }
+
     /// Return the [Stream] to the [TransportConnector] for connection reuse.
     ///
     /// Not all TCP/TLS connections can be reused. It is the caller's responsibility to make sure
@@ -377,16 +408,8 @@ impl TransportConnector {
         // A task for each idle connection costs as much as a small request: only where somebody
         // wants to hear of what becomes of it.
         if cfg!(unix) && self.keepalive_pool_callback.is_none() {
-            self.sweeper.get_or_init(|| {
-                let pool = Arc::downgrade(&self.connection_pool);
-                let unexpected_data = self.unexpected_data_conn_count.clone();
-                pingora_runtime::current_handle().spawn(sweep(pool, unexpected_data));
-            });
-            let idle = IdleStream {
-                stream,
-                timeout: idle_timeout,
-                idle: Duration::ZERO,
-            };
+            self.ensure_sweeper();
+            let idle = IdleStream::new(stream, idle_timeout);
             self.connection_pool
                 .put_unwatched(&meta, Pooled::Swept(idle));
             return;
@@ -673,6 +696,43 @@ mod tests {
 
         let (_, reused) = connector.get_stream(&peer).await.unwrap();
         assert!(reused);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_not_picked_up_after_its_idle_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = BasicPeer::new(&listener.local_addr().unwrap().to_string());
+        let connector = TransportConnector::new(None);
+        // no later than the next sweep, at which it would be dropped anyway
+        for (idle_timeout, reused) in [
+            (Some(Duration::ZERO), false),
+            (Some(Duration::from_millis(1)), false),
+            (Some(Duration::from_secs(600)), true),
+            (None, true),
+        ] {
+            let stream = connector.new_stream(&peer).await.unwrap();
+            connector.release_stream(stream, peer.reuse_hash(), idle_timeout);
+            std::thread::sleep(Duration::from_millis(2));
+            let picked_up = connector.reused_stream(&peer).await;
+            assert_eq!(picked_up.is_some(), reused, "{idle_timeout:?}");
+        }
+    }
+
+    #[test]
+    fn a_sweeper_is_started_again_when_its_runtime_has_ended() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = BasicPeer::new(&listener.local_addr().unwrap().to_string());
+        let connector = TransportConnector::new(None);
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let stream = connector.new_stream(&peer).await.unwrap();
+                connector.release_stream(stream, peer.reuse_hash(), None);
+            });
+            assert!(connector.sweeping.load(Ordering::Acquire));
+            drop(runtime);
+            assert!(!connector.sweeping.load(Ordering::Acquire));
+        }
     }
 
     #[tokio::test]

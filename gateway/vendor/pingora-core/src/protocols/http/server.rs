@@ -117,8 +117,8 @@ impl Session {
                 let read = s.read_request().await?;
                 Ok(read.is_some())
             }
-            // This call will always return `Ok(true)` for Http2 because the request is already read
-            Self::H2(_) => Ok(true),
+            // The request is already read for Http2, and may turn out to be malformed
+            Self::H2(s) => s.read_request().map(|()| true),
             Self::Subrequest(s) => {
                 let read = s.read_request().await?;
                 Ok(read.is_some())
@@ -375,11 +375,11 @@ impl Session {
     /// Sets the downstream read timeout. This will trigger if we're unable
     /// to read from the stream after `timeout`.
     ///
-    /// This is a noop for h2.
+    /// For h2, this is about the request body alone.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
         match self {
             Self::H1(s) => s.set_read_timeout(timeout),
-            Self::H2(_) => {}
+            Self::H2(s) => s.set_read_timeout(timeout),
             Self::Subrequest(s) => s.set_read_timeout(timeout),
             Self::Custom(c) => c.set_read_timeout(timeout),
         }
@@ -389,7 +389,7 @@ impl Session {
     pub fn get_read_timeout(&self) -> Option<Duration> {
         match self {
             Self::H1(s) => s.get_read_timeout(),
-            Self::H2(_) => None,
+            Self::H2(s) => s.get_read_timeout(),
             Self::Subrequest(s) => s.get_read_timeout(),
             Self::Custom(s) => s.get_read_timeout(),
         }

@@ -207,7 +207,13 @@ where
     } else if peer.verify_cert() {
         if peer.verify_hostname() {
             let verify_param = ssl_conf.param_mut();
-            add_host(verify_param, peer.sni()).or_err(InternalError, "failed to add host")?;
+            // An address is no server name: none is sent (RFC 6066 section 3), and the certificate
+            // has it as an address (RFC 9110 section 4.3.5).
+            match peer.sni().parse() {
+                Ok(ip) => verify_param.set_ip(ip),
+                Err(_) => add_host(verify_param, peer.sni()),
+            }
+            .or_err(InternalError, "failed to add host")?;
             // if sni had underscores in leftmost label replace and add
             if let Some(sni_s) = replace_leftmost_underscore(peer.sni()) {
                 add_host(verify_param, sni_s.as_ref()).unwrap();

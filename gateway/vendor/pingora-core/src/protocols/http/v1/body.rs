@@ -13,6 +13,7 @@
 // limitations under the License.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName};
 use log::{debug, trace, warn};
 use pingora_error::{
     Error,
@@ -36,6 +37,9 @@ const PARTIAL_CHUNK_HEAD_LIMIT: usize = 1024 * 8;
 // generally trailers are an uncommonly used HTTP/1.1 feature, this is a somewhat
 // arbitrary cap on trailer size after the 0 chunk size (like header buf)
 const TRAILER_SIZE_LIMIT: usize = 1024 * 64;
+
+// How many trailer fields an upstream may send
+const MAX_TRAILERS: usize = 64;
 
 const LAST_CHUNK: &[u8; 5] = &[b'0', CR, LF, CR, LF];
 const CR: u8 = b'\r';
@@ -151,6 +155,8 @@ pub struct BodyReader {
     rewind_buf_len: usize,
     upstream: bool,
     body_buf_overread: Option<BytesMut>,
+    // What came between the last chunk and the end, from an upstream
+    trailer_section: BytesMut,
 }
 
 impl BodyReader {
@@ -162,6 +168,40 @@ impl BodyReader {
             rewind_buf_len: 0,
             upstream,
             body_buf_overread: None,
+            trailer_section: BytesMut::new(),
+        }
+    }
+
+    /// Whether the body has ended, and trailers came with its end.
+    pub fn has_trailers(&self) -> bool {
+        !self.trailer_section.is_empty() && self.body_complete()
+    }
+
+    /// The trailers that came with the end of the body. They are kept of an upstream's alone.
+    pub fn take_trailers(&mut self) -> Result<Option<HeaderMap>> {
+        if !self.has_trailers() {
+            return Ok(None);
+        }
+        let section = std::mem::take(&mut self.trailer_section);
+        let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
+        let parsed = httparse::parse_headers(&section, &mut fields);
+        let Ok(httparse::Status::Complete((_, fields))) = parsed else {
+            return Error::e_explain(INVALID_TRAILER_END, "invalid trailer fields");
+        };
+        let mut trailers = HeaderMap::with_capacity(fields.len());
+        for field in fields {
+            let name = HeaderName::from_bytes(field.name.as_bytes())
+                .or_err(InvalidHTTPHeader, "invalid trailer name")?;
+            trailers.append(name, pingora_http::header_value_from_slice(field.value));
+        }
+        Ok(Some(trailers))
+    }
+
+    /// Keep trailer bytes that have been parsed up to here.
+    fn keep_trailers(&mut self, end: usize) {
+        let buf = self.body_buf.as_deref().unwrap_or_default();
+        if self.upstream {
+            self.trailer_section.extend_from_slice(&buf[..end]);
         }
     }
 
@@ -810,7 +850,7 @@ impl BodyReader {
     {
         // parse section after last-chunk: https://datatracker.ietf.org/doc/html/rfc9112#section-7.1
         // This is the section after the final chunk we're trying to read, which can include
-        // HTTP1 trailers (currently we just discard them).
+        // HTTP1 trailers (those of a downstream are discarded).
         // Really we are just waiting for a consecutive CRLF + CRLF to end the body.
         match self.body_state {
             PS::ChunkedFinal(read, trailers_read, existing_buf_end, end_read) => {
@@ -910,11 +950,13 @@ impl BodyReader {
                                 String::from_utf8_lossy(buf).escape_default(),
                             );
 
+                            self.keep_trailers(start + end_idx);
                             self.finish_body_buf(start + end_idx, n);
                             return Ok(None);
                         }
                     }
                 }
+                self.keep_trailers(n);
             }
             _ => panic!("wrong body state: {:?}", self.body_state),
         }
@@ -1268,6 +1310,8 @@ pub struct BodyWriter {
     // Boxed to reduce inline size. Only used by the cancel-safe proxy task API.
     send_body_state: Box<SendBodyState>,
     send_finish_state: FinishWriteState,
+    // Written in the place of the last chunk, which it begins with
+    trailers: Option<Bytes>,
 }
 
 impl Default for BodyWriter {
@@ -1282,7 +1326,28 @@ impl BodyWriter {
             body_mode: BM::ToSelect,
             send_body_state: Box::new(SendBodyState::new()),
             send_finish_state: FinishWriteState::NotStarted,
+            trailers: None,
         }
+    }
+
+    /// Trailers to be written with the end of a chunked body; a body that is framed otherwise has
+    /// no place for them.
+    pub fn set_trailers(&mut self, trailers: &HeaderMap) {
+        let mut end = BytesMut::from(&b"0\r\n"[..]);
+        for (name, value) in trailers {
+            end.put_slice(name.as_str().as_bytes());
+            end.put_slice(b": ");
+            end.put_slice(value.as_bytes());
+            end.put_slice(CRLF);
+        }
+        end.put_slice(CRLF);
+        self.trailers = Some(end.freeze());
+    }
+
+    fn last_chunk(&mut self) -> Bytes {
+        self.trailers
+            .take()
+            .unwrap_or(Bytes::from_static(LAST_CHUNK))
     }
 
     pub fn init_chunked(&mut self) {
@@ -1382,6 +1447,8 @@ impl BodyWriter {
         S: AsyncWrite + Unpin + Send,
     {
         match self.body_mode {
+            // A chunk of no bytes would be the last one, which is finish()'s to write.
+            BM::ChunkedEncoding(_) if buf.is_empty() => Ok(Some(0)),
             BM::ChunkedEncoding(written) => {
                 let chunk_size = buf.len();
 
@@ -1458,7 +1525,7 @@ impl BodyWriter {
     {
         match self.body_mode {
             BM::ChunkedEncoding(written) => {
-                let res = stream.write_all(&LAST_CHUNK[..]).await;
+                let res = stream.write_all(&self.last_chunk()).await;
                 self.body_mode = BM::Complete(written);
                 match res {
                     Ok(()) => Ok(Some(written)),
@@ -1702,8 +1769,12 @@ impl BodyWriter {
             match &mut self.send_finish_state {
                 FinishWriteState::Idle => {
                     // Start writing last chunk marker "0\r\n\r\n"
-                    let buf = WriteBuf::Simple(Bytes::from_static(&LAST_CHUNK[..]));
-                    self.send_finish_state = FinishWriteState::WritingLastChunk(buf);
+                    let buf = self
+                        .trailers
+                        .take()
+                        .unwrap_or(Bytes::from_static(LAST_CHUNK));
+                    self.send_finish_state =
+                        FinishWriteState::WritingLastChunk(WriteBuf::Simple(buf));
                 }
                 FinishWriteState::WritingLastChunk(buf) => {
                     // Re-create tokio's stateless `write_all_buf` future per
@@ -1873,7 +1944,9 @@ impl BodyWriter {
     {
         // Move to Writing state if we're Idle
         if matches!(self.send_body_state.write_state, WriteState::Idle) {
-            if let Some(bytes) = self.send_body_state.pending_bytes.take() {
+            // A chunk of no bytes would be the last one, which is the finish task's to write.
+            let pending = self.send_body_state.pending_bytes.take();
+            if let Some(bytes) = pending.filter(|bytes| !bytes.is_empty()) {
                 let application_bytes_size = bytes.len();
 
                 // Format the chunk: size\r\ndata\r\n
@@ -2056,6 +2129,91 @@ mod tests {
         let second = body_reader.read_body(&mut mock_io).await.unwrap().unwrap();
         assert_eq!(body_reader.get_body(&second), b"bc");
         assert!(body_reader.body_buf.as_ref().unwrap().capacity() < BODY_BUFFER_SIZE);
+    }
+
+    #[tokio::test]
+    async fn trailers_of_an_upstream_are_read_however_they_are_split() {
+        let wire: &[u8] = b"1\r\na\r\n0\r\nX-One: 1\r\nx-two:  a b \r\nX-One: 2\r\n\r\n";
+        for at in 1..wire.len() {
+            let mut mock_io = Builder::new().read(&wire[..at]).read(&wire[at..]).build();
+            let mut body_reader = BodyReader::new(true);
+            body_reader.init_chunked(b"");
+            let mut body = Vec::new();
+            while let Some(piece) = body_reader.read_body(&mut mock_io).await.unwrap() {
+                assert!(!body_reader.has_trailers());
+                body.extend_from_slice(body_reader.get_body(&piece));
+            }
+            assert_eq!(body, b"a", "{at}");
+            assert!(body_reader.has_trailers());
+            let trailers = body_reader.take_trailers().unwrap().unwrap();
+            let fields: Vec<_> = trailers
+                .iter()
+                .map(|(n, v)| (n.as_str(), v.as_bytes()))
+                .collect();
+            let expected: [(&str, &[u8]); 3] =
+                [("x-one", b"1"), ("x-one", b"2"), ("x-two", b"a b")];
+            assert_eq!(fields, expected, "{at}");
+            assert!(body_reader.take_trailers().unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn trailers_are_written_with_the_end_of_a_chunked_body() {
+        let mut trailers = HeaderMap::new();
+        trailers.append("x-one", http::HeaderValue::from_static("1"));
+        let end = b"0\r\nx-one: 1\r\n\r\n";
+        let mut mock_io = Builder::new().write(end).write(end).build();
+        let mut body_writer = BodyWriter::new();
+        body_writer.init_chunked();
+        body_writer.set_trailers(&trailers);
+        body_writer.finish(&mut mock_io).await.unwrap();
+        let mut body_writer = BodyWriter::new();
+        body_writer.init_chunked();
+        body_writer.set_trailers(&trailers);
+        body_writer.send_finish_task();
+        body_writer
+            .write_current_finish_task(&mut mock_io)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_last_chunk_is_written_once_and_last() {
+        let wire = b"5\r\nhello\r\n0\r\n\r\n";
+        let mut mock_io = Builder::new().write(wire).build();
+        let mut body_writer = BodyWriter::new();
+        body_writer.init_chunked();
+        for piece in [&b""[..], b"hello", b""] {
+            let written = body_writer.write_body(&mut mock_io, piece).await.unwrap();
+            assert_eq!(written, Some(piece.len()));
+        }
+        assert_eq!(body_writer.finish(&mut mock_io).await.unwrap(), Some(5));
+        // nothing is written behind the end
+        assert_eq!(
+            body_writer.write_body(&mut mock_io, b"").await.unwrap(),
+            None
+        );
+        assert_eq!(body_writer.finish(&mut mock_io).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_task_without_bytes_is_not_the_last_chunk() {
+        let wire = b"5\r\nhello\r\n0\r\n\r\n";
+        let mut mock_io = Builder::new().write(wire).build();
+        let mut body_writer = BodyWriter::new();
+        body_writer.init_chunked();
+        for piece in [&b""[..], b"hello", b""] {
+            body_writer.send_body_task(Bytes::from_static(piece), None);
+            body_writer
+                .write_current_body_task(&mut mock_io)
+                .await
+                .unwrap();
+        }
+        body_writer.send_finish_task();
+        body_writer
+            .write_current_finish_task(&mut mock_io)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

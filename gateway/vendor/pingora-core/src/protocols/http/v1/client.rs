@@ -68,6 +68,8 @@ pub struct HttpSession {
     // If allowed, does not fail with error on invalid content-length
     // (treats as close-delimited response).
     allow_h1_response_invalid_content_length: bool,
+    // Whether the response began before the request was sent to its end
+    early_response: bool,
 }
 
 /// HTTP 1.x client session
@@ -101,6 +103,7 @@ impl HttpSession {
             received_upgrade_req_body: false,
             close_delimited_resp: false,
             allow_h1_response_invalid_content_length: false,
+            early_response: false,
         }
     }
 
@@ -215,7 +218,7 @@ impl HttpSession {
         // accepted and collapsed. Conflicting or duplicate values are always an
         // unrecoverable framing error. A peer may opt to tolerate a single,
         // otherwise-invalid value and treat the response as close-delimited.
-        // Note: Content-Length is already removed if Transfer-Encoding is present.
+        // Note: a Transfer-Encoding beside it was refused before.
         if let Err(e) = super::common::validate_content_length(&resp_header.headers) {
             if self.allow_h1_response_invalid_content_length
                 && super::common::content_length_is_single_token(&resp_header.headers)
@@ -320,17 +323,8 @@ impl HttpSession {
                             }
                         }
 
-                        let contains_transfer_encoding = response_header
-                            .headers
-                            .contains_key(header::TRANSFER_ENCODING);
-                        let contains_content_length =
-                            response_header.headers.contains_key(header::CONTENT_LENGTH);
-
-                        // Transfer encoding overrides content length, so when
-                        // both are present, we MUST remove content length. This is
-                        // https://datatracker.ietf.org/doc/html/rfc9112#section-6.3-2.3
-                        if contains_content_length && contains_transfer_encoding {
-                            response_header.remove_header(&header::CONTENT_LENGTH);
+                        if let Err(e) = settle_framing(&mut response_header) {
+                            return self.fail_response_header_read(e);
                         }
 
                         self.raw_header = Some(BufRef(0, s));
@@ -350,6 +344,9 @@ impl HttpSession {
                         // (read_response_task will immediately try to init body afterwards anyways)
                         // informational headers will automatically avoid initializing body reader
                         self.init_body_reader();
+                        self.early_response = self.request_written.is_some()
+                            && !self.body_writer.finished()
+                            && !self.should_read_resp_header();
                         // note that the (request) body writer is converted to close delimit
                         // when the upgraded body tasks are received
                         return Ok(s);
@@ -567,6 +564,13 @@ impl HttpSession {
         if self.body_reader.has_bytes_overread() {
             // if more bytes sent than expected, there are likely more bytes coming
             // so don't reuse this connection
+            self.set_keepalive(None);
+            return;
+        }
+
+        if self.early_response {
+            // What the server does with the rest of the request is its own affair: if it takes it
+            // for a next request, the answer would become that of somebody else's.
             self.set_keepalive(None);
             return;
         }
@@ -822,7 +826,10 @@ impl HttpSession {
             && is_buf_keepalive(taken.headers.get(header::CONNECTION)) == Some(true)
             && !taken.headers.contains_key("keep-alive");
         if !is_default {
-            for name in [header::CONNECTION, header::HeaderName::from_static("keep-alive")] {
+            for name in [
+                header::CONNECTION,
+                header::HeaderName::from_static("keep-alive"),
+            ] {
                 if let Some(value) = taken.headers.get(&name) {
                     rest.append_header(name, value.clone())?;
                 }
@@ -847,13 +854,21 @@ impl HttpSession {
             );
             Ok(HttpTask::Header(resp_header, end_of_body))
         } else if self.is_body_done() {
-            // no body
-            debug!("Response is done");
-            Ok(HttpTask::Done)
+            match self.body_reader.take_trailers()? {
+                Some(trailers) => Ok(HttpTask::Trailer(Some(Box::new(trailers)))),
+                // no body
+                None => {
+                    debug!("Response is done");
+                    Ok(HttpTask::Done)
+                }
+            }
         } else {
             /* need to read body */
             let body = self.read_body_bytes().await?;
-            let end_of_body = self.is_body_done();
+            if let (None, Some(trailers)) = (&body, self.body_reader.take_trailers()?) {
+                return Ok(HttpTask::Trailer(Some(Box::new(trailers))));
+            }
+            let end_of_body = self.is_body_done() && !self.body_reader.has_trailers();
             debug!(
                 "Response body: {} bytes, end: {end_of_body}",
                 body.as_ref().map_or(0, |b| b.len())
@@ -865,7 +880,6 @@ impl HttpSession {
                 Ok(HttpTask::Body(body, end_of_body))
             }
         }
-        // TODO: support h1 trailer
     }
 
     /// Return the [Digest] of the connection
@@ -908,6 +922,57 @@ impl HttpSession {
     pub fn into_inner(self) -> Stream {
         self.underlying_stream
     }
+}
+
+/// Leave one way to read where a response ends, or refuse it.
+///
+/// - 1xx and 204 have neither field: a server must not send them (RFC 9110 section 8.6, RFC 9112
+///   section 6.1), and whoever hears them might wait for a body.
+/// - `Transfer-Encoding` beside `Content-Length` "ought to be handled as an error" (RFC 9112 section
+///   6.3), and a coding other than `chunked` was not asked for and would be lost on the way.
+/// - Equal `Content-Length`s become one. Those that differ are refused when they are validated.
+fn settle_framing(header: &mut ResponseHeader) -> Result<()> {
+    let length = header.headers.contains_key(header::CONTENT_LENGTH);
+    let mut codings = header.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let (coding, another) = (codings.next(), codings.next().is_some());
+    if coding.is_none() && !length {
+        return Ok(());
+    }
+    if header.status.is_informational() || header.status == StatusCode::NO_CONTENT {
+        header.remove_header(&header::TRANSFER_ENCODING);
+        header.remove_header(&header::CONTENT_LENGTH);
+        return Ok(());
+    }
+    if let Some(coding) = coding {
+        if length {
+            return Error::e_explain(
+                InvalidHTTPHeader,
+                "response with both Transfer-Encoding and Content-Length",
+            );
+        }
+        if another
+            || !coding
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"chunked")
+        {
+            return Error::e_explain(
+                InvalidHTTPHeader,
+                "response with a Transfer-Encoding other than chunked",
+            );
+        }
+        return Ok(());
+    }
+    let mut lengths = header.headers.get_all(header::CONTENT_LENGTH).iter();
+    let list = lengths
+        .next()
+        .is_some_and(|value| value.as_bytes().contains(&b','));
+    if list || lengths.next().is_some() {
+        if let Ok(Some(length)) = content_length_for_framing(&header.headers) {
+            header.insert_header(header::CONTENT_LENGTH, length)?;
+        }
+    }
+    Ok(())
 }
 
 #[inline]
@@ -993,6 +1058,55 @@ mod tests_stream {
 
     fn init_log() {
         let _ = env_logger::builder().is_test(true).try_init();
+    }
+
+    #[tokio::test]
+    async fn a_response_before_the_end_of_the_request_ends_the_connection() {
+        const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        for (length, body_first, reused) in [
+            ("Content-Length: 2\r\n", true, true),
+            ("Content-Length: 2\r\n", false, false),
+            ("Transfer-Encoding: chunked\r\n", true, true),
+            ("Transfer-Encoding: chunked\r\n", false, false),
+            ("", false, true),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\n{length}\r\n");
+            let chunked = length.starts_with("Transfer");
+            let body: &[u8] = match length {
+                "" => b"",
+                _ if chunked => b"2\r\nab\r\n0\r\n\r\n",
+                _ => b"ab",
+            };
+            let mut io = Builder::new();
+            io.write(head.as_bytes());
+            if body_first {
+                io.write(body).read(RESPONSE);
+            } else {
+                io.read(RESPONSE).write(body);
+            }
+            let mut session = HttpSession::new(Box::new(io.build()));
+            let mut request = RequestHeader::build("POST", b"/", None).unwrap();
+            if let Some((name, value)) = length.trim_end().split_once(": ") {
+                request.append_header(name.to_owned(), value).unwrap();
+            }
+            session
+                .write_request_header(Box::new(request))
+                .await
+                .unwrap();
+            if !body_first {
+                session.read_response_task().await.unwrap();
+            }
+            if !body.is_empty() {
+                session.write_body(b"ab").await.unwrap();
+            }
+            session.finish_body().await.unwrap();
+            if body_first {
+                session.read_response_task().await.unwrap();
+            }
+            session.respect_keepalive();
+            assert_eq!(session.will_keepalive(), reused, "{length} {body_first}");
+            assert_eq!(session.reuse().await.is_some(), reused);
+        }
     }
 
     #[tokio::test]
@@ -1537,6 +1651,65 @@ mod tests_stream {
         assert_eq!(http_stream.body_reader.body_state, ParseState::Complete(3));
         let body = http_stream.read_body_ref().await.unwrap();
         assert!(body.is_none());
+        // and are one for whoever reads the header
+        let header = http_stream.resp_header().unwrap();
+        let lengths: Vec<_> = header
+            .headers
+            .get_all(header::CONTENT_LENGTH)
+            .iter()
+            .collect();
+        assert_eq!(lengths, ["3"]);
+    }
+
+    #[rstest]
+    #[case("200 OK", "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", None)]
+    #[case("200 OK", "content-length: 4\r\ntransfer-encoding: chunked\r\n", None)]
+    #[case("200 OK", "Transfer-Encoding: gzip, chunked\r\n", None)]
+    #[case(
+        "200 OK",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        None
+    )]
+    #[case("200 OK", "Transfer-Encoding: chunked, chunked\r\n", None)]
+    #[case("200 OK", "Transfer-Encoding: identity\r\n", None)]
+    #[case("200 OK", "Transfer-Encoding: \r\n", None)]
+    #[case(
+        "200 OK",
+        "Transfer-Encoding: Chunked\r\n",
+        Some("Transfer-Encoding: Chunked\r\n")
+    )]
+    #[case("200 OK", "Content-Length: 4, 4\r\n", Some("Content-Length: 4\r\n"))]
+    #[case("200 OK", "Content-Length: 4, 5\r\n", None)]
+    #[case("204 No Content", "Content-Length: 4\r\n", Some(""))]
+    #[case("204 No Content", "Transfer-Encoding: chunked\r\n", Some(""))]
+    #[case("103 Early Hints", "Content-Length: 4\r\n", Some(""))]
+    #[case(
+        "304 Not Modified",
+        "Content-Length: 4\r\n",
+        Some("Content-Length: 4\r\n")
+    )]
+    #[tokio::test]
+    async fn there_is_one_way_to_read_where_a_response_ends(
+        #[case] status: &str,
+        #[case] framing: &str,
+        #[case] expected: Option<&str>,
+    ) {
+        init_log();
+        let input = format!("HTTP/1.1 {status}\r\n{framing}\r\n");
+        let mock_io = Builder::new().read(input.as_bytes()).build();
+        let mut http_stream = HttpSession::new(Box::new(mock_io));
+        let read = http_stream.read_response().await;
+        match expected {
+            None => assert_eq!(read.unwrap_err().etype(), &ErrorType::InvalidHTTPHeader),
+            Some(expected) => {
+                let mut lines = Vec::new();
+                http_stream
+                    .resp_header()
+                    .unwrap()
+                    .header_to_h1_wire(&mut lines);
+                assert_eq!(str::from_utf8(&lines).unwrap(), expected);
+            }
+        }
     }
 
     #[tokio::test]
@@ -1551,58 +1724,6 @@ mod tests_stream {
         let res = http_stream.read_response().await;
         assert!(res.is_err());
         assert_eq!(res.unwrap_err().etype(), &ErrorType::InvalidHTTPHeader);
-    }
-
-    #[rstest]
-    #[case(None, None, None)]
-    #[case(Some("transfer-encoding"), None, None)]
-    #[case(Some("transfer-encoding"), Some("CONTENT-LENGTH"), Some("4"))]
-    #[case(Some("TRANSFER-ENCODING"), Some("CONTENT-LENGTH"), Some("4"))]
-    #[case(Some("TRANSFER-ENCODING"), None, None)]
-    #[case(None, Some("CONTENT-LENGTH"), Some("4"))]
-    #[case(Some("TRANSFER-ENCODING"), Some("content-length"), Some("4"))]
-    #[case(None, Some("content-length"), Some("4"))]
-    #[case(Some("TRANSFER-ENCODING"), Some("CONTENT-LENGTH"), Some("abc"))]
-    #[tokio::test]
-    async fn response_transfer_encoding_and_content_length_handling(
-        #[case] transfer_encoding_header: Option<&str>,
-        #[case] content_length_header: Option<&str>,
-        #[case] content_length_value: Option<&str>,
-    ) {
-        init_log();
-        let input1 = b"HTTP/1.1 200 OK\r\n";
-        let mut input2 = "Server: test\r\n".to_owned();
-
-        if let Some(transfer_encoding) = transfer_encoding_header {
-            input2 += &format!("{transfer_encoding}: chunked\r\n");
-        }
-        if let Some(content_length) = content_length_header {
-            let value = content_length_value.unwrap_or("4");
-            input2 += &format!("{content_length}: {value}\r\n")
-        }
-
-        input2 += "\r\n";
-        let mock_io = Builder::new()
-            .read(&input1[..])
-            .read(input2.as_bytes())
-            .build();
-        let mut http_stream = HttpSession::new(Box::new(mock_io));
-        let _ = http_stream.read_response().await.unwrap();
-
-        match (content_length_header, transfer_encoding_header) {
-            (Some(_) | None, Some(_)) => {
-                assert!(http_stream.get_header(header::TRANSFER_ENCODING).is_some());
-                assert!(http_stream.get_header(header::CONTENT_LENGTH).is_none());
-            }
-            (Some(_), None) => {
-                assert!(http_stream.get_header(header::TRANSFER_ENCODING).is_none());
-                assert!(http_stream.get_header(header::CONTENT_LENGTH).is_some());
-            }
-            _ => {
-                assert!(http_stream.get_header(header::CONTENT_LENGTH).is_none());
-                assert!(http_stream.get_header(header::TRANSFER_ENCODING).is_none());
-            }
-        }
     }
 
     #[tokio::test]
@@ -2429,51 +2550,6 @@ hello\r\n\
         assert!(http_stream.body_reader.body_complete());
         assert!(http_stream.body_reader.has_bytes_overread());
         assert!(http_stream.reuse().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn test_response_multiple_transfer_encoding_headers() {
-        init_log();
-        // Multiple TE headers should be treated as comma-separated
-        let input = b"HTTP/1.1 200 OK\r\n\
-Transfer-Encoding: gzip\r\n\
-Transfer-Encoding: chunked\r\n\
-\r\n\
-5\r\n\
-hello\r\n\
-0\r\n\
-\r\n";
-
-        let mock_io = Builder::new().read(&input[..]).build();
-        let mut http_stream = HttpSession::new(Box::new(mock_io));
-        http_stream.read_response().await.unwrap();
-
-        // Should correctly identify chunked encoding from last header
-        assert!(http_stream.is_chunked_encoding());
-
-        // Verify body can be read correctly
-        let body = http_stream.read_body_bytes().await.unwrap();
-        assert_eq!(body.as_ref().unwrap().as_ref(), b"hello");
-        http_stream.finish_body().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn test_response_multiple_te_headers_chunked_not_last() {
-        init_log();
-        // Chunked in first header but not last - should NOT be chunked
-        let input = b"HTTP/1.1 200 OK\r\n\
-Transfer-Encoding: chunked\r\n\
-Transfer-Encoding: identity\r\n\
-Content-Length: 5\r\n\
-\r\n\
-hello";
-
-        let mock_io = Builder::new().read(&input[..]).build();
-        let mut http_stream = HttpSession::new(Box::new(mock_io));
-        http_stream.read_response().await.unwrap();
-
-        // Should NOT be chunked - identity is final encoding
-        assert!(!http_stream.is_chunked_encoding());
     }
 
     #[test]

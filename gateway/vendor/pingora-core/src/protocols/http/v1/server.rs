@@ -1503,6 +1503,14 @@ impl HttpSession {
         Ok(())
     }
 
+    /// Trailers end a response; they are written if there is a place for them.
+    fn set_trailers(&mut self, trailers: Option<Box<http::HeaderMap>>) -> bool {
+        if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
+            self.body_writer.set_trailers(&trailers);
+        }
+        true
+    }
+
     async fn response_duplex(&mut self, task: HttpTask) -> Result<bool> {
         let end_stream = match task {
             HttpTask::Header(header, end_stream) => {
@@ -1519,7 +1527,7 @@ impl HttpSession {
                 self.write_non_empty_body(data, true).await?;
                 end_stream
             }
-            HttpTask::Trailer(_) => true, // h1 trailer is not supported yet
+            HttpTask::Trailer(trailers) => self.set_trailers(trailers),
             HttpTask::Done => true,
             HttpTask::Failed(e) => return Err(e),
         };
@@ -1572,7 +1580,7 @@ impl HttpSession {
                     self.buffer_body_data(data, true);
                     end_stream
                 }
-                HttpTask::Trailer(_) => true, // h1 trailer is not supported yet
+                HttpTask::Trailer(trailers) => self.set_trailers(trailers),
                 HttpTask::Done => true,
                 HttpTask::Failed(e) => {
                     // flush the data we have and quit

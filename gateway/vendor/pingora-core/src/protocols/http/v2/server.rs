@@ -146,10 +146,11 @@ pub(crate) async fn accept_downstream_sessions<F>(
     let active = Arc::new(ActiveSessions::new());
     loop {
         let h2_stream = if shutdown_initiated {
-            HttpSession::from_h2_conn_with_malformed_budget(
+            HttpSession::accept(
                 &mut conn,
                 digest.clone(),
                 &mut malformed_streams,
+                Malformed::InSession,
             )
             .await
         } else {
@@ -163,10 +164,11 @@ pub(crate) async fn accept_downstream_sessions<F>(
                     shutdown_initiated = true;
                     continue;
                 }
-                h2_stream = HttpSession::from_h2_conn_with_malformed_budget(
+                h2_stream = HttpSession::accept(
                     &mut conn,
                     digest.clone(),
                     &mut malformed_streams,
+                    Malformed::InSession,
                 ) => h2_stream,
                 // Any accepted stream cancels this future. The next iteration
                 // waits for all active streams to finish before starting a fresh
@@ -281,6 +283,10 @@ pub struct HttpSession {
     body_read: usize,
     // How many (application, not wire) response body bytes have been sent so far.
     body_sent: usize,
+    // The authority is none, or ambiguous: read_request() says so
+    malformed: bool,
+    // The end of a body of known length that is yet to be confirmed by END_STREAM
+    withheld: Option<Bytes>,
     // buffered request body for retry logic
     retry_buffer: Option<FixedBuffer>,
     // digest to record underlying connection info
@@ -289,6 +295,8 @@ pub struct HttpSession {
     /// The timeout is reset on every write. This is not a timeout on the overall duration of the
     /// response.
     pub write_timeout: Option<Duration>,
+    // How long to wait for the next piece of the request body
+    read_timeout: Option<Duration>,
     // How long to wait when draining (discarding) request body
     total_drain_timeout: Option<Duration>,
 }
@@ -364,6 +372,16 @@ fn invalid_request_authority(request: &RequestHeader) -> bool {
     }
 }
 
+/// What becomes of a request whose authority is malformed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Malformed {
+    /// It is answered with 400 by the acceptance.
+    AtOnce,
+    /// It is the session's to refuse: [`HttpSession::read_request`] fails, so that whoever serves
+    /// it can answer, count and log it as any other.
+    InSession,
+}
+
 fn account_malformed_stream(malformed_streams: &mut usize) -> Result<()> {
     *malformed_streams += 1;
     if *malformed_streams >= MAX_MALFORMED_STREAMS_PER_CONN {
@@ -428,6 +446,15 @@ impl HttpSession {
         digest: Arc<Digest>,
         malformed_streams: &mut usize,
     ) -> Result<Option<H2Accept>> {
+        Self::accept(conn, digest, malformed_streams, Malformed::AtOnce).await
+    }
+
+    async fn accept(
+        conn: &mut H2Connection<Stream>,
+        digest: Arc<Digest>,
+        malformed_streams: &mut usize,
+        refuse: Malformed,
+    ) -> Result<Option<H2Accept>> {
         // NOTE: conn.accept().await is what drives the entire connection.
         let res = conn.accept().await.transpose().or_err(
             ErrorType::H2Error,
@@ -473,7 +500,11 @@ impl HttpSession {
 
         // RFC 9113 section 8.1.1 forbids forwarding a malformed request:
         // https://www.rfc-editor.org/rfc/rfc9113.html#section-8.1.1
-        if invalid_request_authority(&request_header) {
+        let malformed = invalid_request_authority(&request_header);
+        if malformed {
+            account_malformed_stream(malformed_streams)?;
+        }
+        if malformed && refuse == Malformed::AtOnce {
             let mut response = Response::new(());
             *response.status_mut() = StatusCode::BAD_REQUEST;
             // An immediate PROTOCOL_ERROR reset would replace this observable 400 in h2. Dropping
@@ -482,7 +513,6 @@ impl HttpSession {
                 // A client reset before the write is stream-local; siblings survive.
                 debug!("failed to send downstream h2 authority rejection: {e}");
             }
-            account_malformed_stream(malformed_streams)?;
             return Ok(Some(H2Accept::Rejected));
         }
 
@@ -495,11 +525,26 @@ impl HttpSession {
             ended: false,
             body_read: 0,
             body_sent: 0,
+            malformed,
+            withheld: None,
             retry_buffer: None,
             digest,
             write_timeout: None,
+            read_timeout: None,
             total_drain_timeout: None,
         })))
+    }
+
+    /// Whether the request may be served. It was read when its stream was established, so this
+    /// waits for nothing.
+    pub fn read_request(&self) -> Result<()> {
+        if self.malformed {
+            return Error::e_explain(
+                ErrorType::InvalidHTTPHeader,
+                "missing, conflicting or ambiguous authority",
+            );
+        }
+        Ok(())
     }
 
     /// The request sent from the client
@@ -519,23 +564,61 @@ impl HttpSession {
     }
 
     /// Read request body bytes. `None` when there is no more body to read.
+    ///
+    /// A body that has come to the length its header declares is not passed on before END_STREAM
+    /// confirms that this is its end. Otherwise, a request that turns out to be malformed (RFC 9113
+    /// section 8.1.1) would be complete for an HTTP/1 upstream before its stream is reset.
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        // TODO: timeout
-        let data = self.request_body_reader.data().await.transpose().or_err(
-            ErrorType::ReadError,
-            "while reading downstream request body",
-        )?;
-        if let Some(data) = data.as_ref() {
-            self.body_read += data.len();
-            if let Some(buffer) = self.retry_buffer.as_mut() {
-                buffer.write_to_buffer(data);
-            }
+        loop {
+            let data = match self.read_timeout {
+                Some(t) => match timeout(t, self.request_body_reader.data()).await {
+                    Ok(data) => data,
+                    Err(_) => {
+                        return Error::e_explain(
+                            ErrorType::ReadTimedout,
+                            format!("reading body, timeout: {t:?}"),
+                        )
+                    }
+                },
+                None => self.request_body_reader.data().await,
+            };
+            let data = data.transpose().or_err(
+                ErrorType::ReadError,
+                "while reading downstream request body",
+            )?;
+            let Some(data) = data else {
+                return Ok(self.withheld.take().map(|data| self.pass_on(data)));
+            };
             let _ = self
                 .request_body_reader
                 .flow_control()
                 .release_capacity(data.len());
+            // What comes behind the declared length is an error of the stream: this has no bytes.
+            if self.withheld.is_some() {
+                continue;
+            }
+            let is_last = self
+                .declared_length()
+                .is_some_and(|length| (self.body_read + data.len()) as u64 >= length);
+            if is_last && !self.request_body_reader.is_end_stream() {
+                self.withheld = Some(data);
+                continue;
+            }
+            return Ok(Some(self.pass_on(data)));
         }
-        Ok(data)
+    }
+
+    fn pass_on(&mut self, data: Bytes) -> Bytes {
+        self.body_read += data.len();
+        if let Some(buffer) = self.retry_buffer.as_mut() {
+            buffer.write_to_buffer(&data);
+        }
+        data
+    }
+
+    fn declared_length(&self) -> Option<u64> {
+        let length = self.request_header.headers.get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.trim().parse().ok()
     }
 
     #[doc(hidden)]
@@ -585,6 +668,17 @@ impl HttpSession {
             },
             None => self.do_drain_request_body().await,
         }
+    }
+
+    /// Sets the downstream read timeout. This will trigger if no piece of the request body
+    /// arrives within `timeout`.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.read_timeout = timeout;
+    }
+
+    /// Get the read timeout.
+    pub fn get_read_timeout(&self) -> Option<Duration> {
+        self.read_timeout
     }
 
     /// Sets the downstream write timeout. This will trigger if we're unable
@@ -780,11 +874,11 @@ impl HttpSession {
                         "upgraded body on h2 server session",
                     );
                 }
-                HttpTask::Trailer(Some(trailers)) => {
+                HttpTask::Trailer(Some(trailers)) if !trailers.is_empty() => {
                     self.write_trailers(*trailers)?;
                     true
                 }
-                HttpTask::Trailer(None) => true,
+                HttpTask::Trailer(_) => true,
                 HttpTask::Done => true,
                 HttpTask::Failed(e) => {
                     return Err(e);
@@ -865,20 +959,14 @@ impl HttpSession {
 
     /// Whether there is no more body to read
     pub fn is_body_done(&self) -> bool {
-        // Check no body in request
-        // Also check we hit end of stream
-        self.is_body_empty() || self.request_body_reader.is_end_stream()
+        self.withheld.is_none() && self.request_body_reader.is_end_stream()
     }
 
     /// Whether there is any body to read. true means there no body in request.
+    ///
+    /// Only END_STREAM tells: a `Content-Length` of 0 may turn out to be wrong.
     pub fn is_body_empty(&self) -> bool {
-        self.body_read == 0
-            && (self.request_body_reader.is_end_stream()
-                || self
-                    .request_header
-                    .headers
-                    .get(header::CONTENT_LENGTH)
-                    .is_some_and(|cl| cl.as_bytes() == b"0"))
+        self.body_read == 0 && self.is_body_done()
     }
 
     pub fn retry_buffer_truncated(&self) -> bool {
@@ -1166,6 +1254,102 @@ mod test {
             "/test",
             &["host.example", "host.example"]
         )));
+    }
+
+    /// What the server reads of the body of one request that is sent in these pieces, the last
+    /// of them with END_STREAM, until its end or its first error.
+    async fn read_request_in_pieces(
+        length: &'static str,
+        pieces: &'static [&'static [u8]],
+    ) -> (bool, Vec<Result<Option<Bytes>>>) {
+        let (client, server) = duplex(65536);
+        let client = tokio::spawn(async move {
+            let (mut h2, connection) = h2::client::handshake(client).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let mut request = Request::builder()
+                .method(Method::POST)
+                .uri("https://a.test/");
+            if !length.is_empty() {
+                request = request.header(header::CONTENT_LENGTH, length);
+            }
+            let (response, mut body) = h2.send_request(request.body(()).unwrap(), false).unwrap();
+            for (nth, piece) in pieces.iter().enumerate() {
+                // each in a flight of its own
+                tokio::task::yield_now().await;
+                let _ = body.send_data(Bytes::from_static(piece), nth + 1 == pieces.len());
+            }
+            let _ = response.await;
+            connection.abort();
+        });
+        let mut connection = handshake(Box::new(server), None).await.unwrap();
+        let accepted = HttpSession::from_h2_conn(&mut connection, Arc::new(Digest::default()))
+            .await
+            .unwrap();
+        let Some(H2Accept::Session(mut session)) = accepted else {
+            panic!("a request")
+        };
+        let drive = tokio::spawn(async move {
+            let _ = connection.accept().await;
+        });
+        let empty = session.is_body_empty();
+        let mut read = Vec::new();
+        loop {
+            let piece = session.read_body_bytes().await;
+            let end = !matches!(piece, Ok(Some(_)));
+            read.push(piece);
+            if end {
+                break;
+            }
+        }
+        drop(session);
+        drive.abort();
+        let _ = client.await;
+        (empty, read)
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_body_of_known_length_is_passed_on_with_end_stream() {
+        const CUTS: [&[&[u8]]; 3] = [&[b"hello"], &[b"hello", b""], &[b"he", b"", b"llo", b""]];
+        for pieces in CUTS {
+            for length in ["", "5"] {
+                let (empty, read) = read_request_in_pieces(length, pieces).await;
+                assert!(!empty);
+                let (end, read) = read.split_last().unwrap();
+                assert!(matches!(end, Ok(None)), "{end:?}");
+                let read: Vec<u8> = read
+                    .iter()
+                    .flat_map(|piece| piece.as_ref().unwrap().clone().unwrap())
+                    .collect();
+                assert_eq!(read, b"hello");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_longer_than_declared_is_never_read_to_its_declared_end() {
+        const ROWS: [(&str, &[&[u8]]); 4] = [
+            ("5", &[b"hello", b"!"]),
+            ("5", &[b"hello", b"", b"!"]),
+            ("0", &[b"!"]),
+            ("0", &[b"", b"!"]),
+        ];
+        for (length, pieces) in ROWS {
+            let (empty, read) = read_request_in_pieces(length, pieces).await;
+            assert!(
+                !empty,
+                "{length}: only END_STREAM tells that there is no body"
+            );
+            let (last, read) = read.split_last().unwrap();
+            assert!(last.is_err(), "{length} {pieces:?}: {last:?}");
+            let read: usize = read
+                .iter()
+                .map(|piece| piece.as_ref().unwrap().as_ref().unwrap().len())
+                .sum();
+            assert!(
+                read == 0 || read < length.parse().unwrap(),
+                "{length} {pieces:?}: {read}"
+            );
+        }
     }
 
     #[tokio::test]
@@ -1954,6 +2138,8 @@ mod test {
             assert_eq!(data, server_body);
 
             req_body.send_data("".into(), true).unwrap(); // set EOS after read the resp body
+            let end = body.data().await;
+            assert!(end.is_none_or(|data| data.unwrap().is_empty()));
         }));
 
         let mut connection = handshake(Box::new(server), None).await.unwrap();
@@ -1973,8 +2159,9 @@ mod test {
 
                 // 1. Check body related methods
                 http.enable_retry_buffering();
-                assert!(http.is_body_empty());
-                assert!(http.is_body_done());
+                // only EOS tells, which is yet to come
+                assert!(!http.is_body_empty());
+                assert!(!http.is_body_done());
                 let retry_body = http.get_retry_buffer();
                 assert!(retry_body.is_none());
 
@@ -1987,8 +2174,11 @@ mod test {
                 http.write_body(server_body.into(), false).await.unwrap();
                 assert_eq!(http.body_bytes_sent(), 16);
 
-                // 3. Waiting for the reset from the client
-                assert!(http.read_body_or_idle(http.is_body_done()).await.is_err());
+                // 3. Waiting for EOS from the client
+                let read = http.read_body_or_idle(http.is_body_done()).await.unwrap();
+                assert!(read.is_none_or(|data| data.is_empty()));
+                assert!(http.is_body_empty());
+                http.finish().unwrap();
             }));
         }
 
