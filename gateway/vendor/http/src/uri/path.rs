@@ -432,7 +432,7 @@ const fn build_path_map() -> [u8; 256] {
 
             // Should be percent-encoded, but accepted for parity with clients
             // that send them as-is (e.g. JSON embedded in the path).
-            b'"' | b'{' | b'}' => CLASS_VALID,
+            b'"' | b'{' | b'}' | b'<' | b'>' | b'`' => CLASS_VALID,
 
             _ => CLASS_INVALID,
         };
@@ -451,6 +451,9 @@ const fn build_query_map() -> [u8; 256] {
 
             // Allowed: 0x21 / 0x24 - 0x3B / 0x3D / 0x3F - 0x7E
             0x21 | 0x24..=0x3B | 0x3D | 0x3F..=0x7E => CLASS_VALID,
+
+            // As in the path: should be percent-encoded, but is sent as-is.
+            b'"' | b'<' | b'>' => CLASS_VALID,
 
             0x80..=0xFF => CLASS_HIGH,
 
@@ -701,6 +704,18 @@ mod tests {
             r#"/{"bread":"baguette"}"#,
             pq(r#"/{"bread":"baguette"}"#).path()
         );
+    }
+
+    #[test]
+    fn what_clients_do_not_encode_is_fine() {
+        let sent = r#"/<a>`^|"{b}?q=<b>&r={"c":"d"}`^|"#;
+        assert_eq!(sent, pq(sent).as_str());
+        assert_eq!(Some(r#"q=<b>&r={"c":"d"}`^|"#), pq(sent).query());
+        for byte in (0..=b' ').chain(Some(0x7f)) {
+            let (path, query) = ([b'/', byte], [b'/', b'?', byte]);
+            assert!(PathAndQuery::try_from(&path[..]).is_err(), "{byte:#x}");
+            assert!(PathAndQuery::try_from(&query[..]).is_err(), "{byte:#x}");
+        }
     }
 
     fn pq(s: &str) -> PathAndQuery {
