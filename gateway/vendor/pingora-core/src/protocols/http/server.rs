@@ -395,6 +395,16 @@ impl Session {
         }
     }
 
+    /// Sets how long the client may take for the header of a request, from its first byte to its
+    /// last. `None` leaves the default.
+    ///
+    /// This is a noop for anything but HTTP/1.
+    pub fn set_header_timeout(&mut self, timeout: Option<Duration>) {
+        if let (Self::H1(s), Some(_)) = (self, timeout) {
+            s.set_header_timeout(timeout);
+        }
+    }
+
     /// Sets the downstream write timeout. This will trigger if we're unable
     /// to write to the stream after `timeout`. If a `min_send_rate` is
     /// configured then the `min_send_rate` calculated timeout has higher priority.

@@ -15,7 +15,7 @@
 //! HTTP/1.x server session
 
 use bytes::Bytes;
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::HeaderValue;
 use http::{header, header::AsHeaderName, Method, Version};
@@ -26,7 +26,7 @@ use pingora_timeout::timeout;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::body::{BodyReader, BodyWriter};
@@ -99,6 +99,8 @@ pub struct HttpSession {
     /// timeouts:
     keepalive_timeout: KeepaliveStatus,
     read_timeout: Option<Duration>,
+    /// From the first byte of a request header to its last
+    header_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     /// How long to wait to make downstream session reusable, if body needs to be drained.
     total_drain_timeout: Option<Duration>,
@@ -184,6 +186,7 @@ impl HttpSession {
             response_written: None,
             request_header: None,
             read_timeout: Some(Duration::from_secs(60)),
+            header_timeout: Some(Duration::from_secs(60)),
             write_timeout: None,
             total_drain_timeout: None,
             body_bytes_sent: 0,
@@ -206,66 +209,66 @@ impl HttpSession {
         }
     }
 
+    /// How long the next read of the request header may take.
+    ///
+    /// Before its first byte the connection is idle; from then on the clock runs for the whole
+    /// header, however many reads bring it.
+    fn header_read_timeout(&self, idle: bool, waiting: Option<Instant>) -> Option<Duration> {
+        let whole = if idle {
+            match self.keepalive_timeout {
+                KeepaliveStatus::Timeout(d) => Some(d),
+                KeepaliveStatus::Infinite => None,
+                KeepaliveStatus::Off => self.read_timeout,
+            }
+        } else {
+            self.header_timeout
+        };
+        // The clock is not read for a header that comes at once.
+        whole.map(|whole| waiting.map_or(whole, |since| whole.saturating_sub(since.elapsed())))
+    }
+
+    /// `Ok(None)`: nothing came, which is common when a client is done with its connection.
     async fn read_request_buf(
         &mut self,
         buf: &mut BytesMut,
-        already_read: usize,
+        waiting: Option<Instant>,
     ) -> Result<Option<usize>> {
-        let read_result = {
-            let read_event = self.underlying_stream.read_buf(buf);
-            match self.keepalive_timeout {
-                KeepaliveStatus::Timeout(d) => match timeout(d, read_event).await {
-                    Ok(res) => res,
-                    Err(e) => {
-                        debug!("keepalive timeout {d:?} reached, {e}");
-                        return Ok(None);
-                    }
-                },
-                KeepaliveStatus::Infinite => {
-                    // FIXME: this should only apply to reads between requests
-                    read_event.await
+        let already_read = buf.len();
+        let idle = already_read == 0;
+        let limit = self.header_read_timeout(idle, waiting);
+        let read_event = self.underlying_stream.read_buf(buf);
+        let read_result = match limit {
+            Some(limit) => match timeout(limit, read_event).await {
+                Ok(res) => res,
+                Err(e) if idle => {
+                    debug!("no request within {limit:?}, {e}");
+                    return Ok(None);
                 }
-                KeepaliveStatus::Off => match self.read_timeout {
-                    Some(t) => match timeout(t, read_event).await {
-                        Ok(res) => res,
-                        Err(e) => {
-                            debug!("read timeout {t:?} reached, {e}");
-                            return Error::e_explain(ReadTimedout, format!("timeout: {t:?}"));
-                        }
-                    },
-                    None => read_event.await,
-                },
-            }
+                Err(e) => {
+                    debug!("request header timeout reached, {e}");
+                    return Error::e_explain(
+                        ReadTimedout,
+                        format!("reading request headers, bytes already read: {already_read}"),
+                    );
+                }
+            },
+            None => read_event.await,
         };
 
         match read_result {
-            Ok(n_read) => {
-                if n_read == 0 {
-                    if already_read > 0 {
-                        Error::e_explain(
-                            ConnectionClosed,
-                            format!(
-                                "while reading request headers, bytes already read: {}",
-                                already_read
-                            ),
-                        )
-                    } else {
-                        /* common when client decides to close a keepalived session */
-                        debug!("Client prematurely closed connection with 0 byte sent");
-                        Ok(None)
-                    }
-                } else {
-                    Ok(Some(n_read))
-                }
+            Ok(0) if idle => {
+                /* common when client decides to close a keepalived session */
+                debug!("Client prematurely closed connection with 0 byte sent");
+                Ok(None)
             }
-            Err(e) => {
-                if already_read > 0 {
-                    Error::e_because(ReadError, "while reading request headers", e)
-                } else {
-                    /* nothing harmful since we have not ready any thing yet */
-                    Ok(None)
-                }
-            }
+            Ok(0) => Error::e_explain(
+                ConnectionClosed,
+                format!("while reading request headers, bytes already read: {already_read}"),
+            ),
+            Ok(n_read) => Ok(Some(n_read)),
+            // nothing harmful since we have not ready any thing yet
+            Err(_) if idle => Ok(None),
+            Err(e) => Error::e_because(ReadError, "while reading request headers", e),
         }
     }
 
@@ -298,10 +301,11 @@ impl HttpSession {
             .take()
             .filter(|prefix| !prefix.is_empty())
             .unwrap_or_else(|| BytesMut::with_capacity(INIT_HEADER_BUF_SIZE));
-        let mut already_read = buf.len();
-        let mut skip_next_read = already_read != 0;
+        let mut skip_next_read = !buf.is_empty();
+        // Since when the connection is idle or, once there is a byte of it, the header is on its way
+        let mut waiting = None;
         loop {
-            if already_read > MAX_HEADER_SIZE {
+            if buf.len() > MAX_HEADER_SIZE {
                 /* NOTE: this check only blocks second read. The first large read is allowed
                 since the buf is already allocated. The goal is to avoid slowly bloating
                 this buffer */
@@ -317,12 +321,21 @@ impl HttpSession {
             // subsequent read_buf() would block for data that may never come
             // (the client already pipelined everything it had to send for
             // this request and is waiting for our response).
+            let idle = buf.is_empty();
             if skip_next_read {
                 skip_next_read = false;
-            } else if let Some(n) = self.read_request_buf(&mut buf, already_read).await? {
-                already_read += n;
-            } else {
+            } else if self.read_request_buf(&mut buf, waiting).await?.is_none() {
                 return Ok(None);
+            }
+
+            // Empty lines before a request are ignored (RFC 9112 section 2.2). They do not begin
+            // it either: a client that sends one behind a body may well be done.
+            while buf.starts_with(CRLF) {
+                buf.advance(CRLF.len());
+            }
+            if buf.is_empty() {
+                waiting.get_or_insert_with(Instant::now);
+                continue;
             }
 
             let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
@@ -416,6 +429,9 @@ impl HttpSession {
                 }
                 HeaderParseState::Partial => {
                     /* continue the read loop */
+                    if idle || waiting.is_none() {
+                        waiting = Some(Instant::now());
+                    }
                 }
                 HeaderParseState::Invalid(e) => {
                     debug!("Invalid request header from {:?}", self.underlying_stream);
@@ -1289,6 +1305,14 @@ impl HttpSession {
     /// Gets the downstream read timeout.
     pub fn get_read_timeout(&self) -> Option<Duration> {
         self.read_timeout
+    }
+
+    /// Sets how long the client may take for the header of a request, from its first byte to its
+    /// last, in however many reads. The default is a minute.
+    ///
+    /// How long a connection may be idle before that byte is for [`Self::set_server_keepalive`].
+    pub fn set_header_timeout(&mut self, timeout: Option<Duration>) {
+        self.header_timeout = timeout;
     }
 
     /// Sets the downstream write timeout. This will trigger if we're unable
@@ -3320,18 +3344,53 @@ mod test_proxy_tasks {
 
     #[tokio::test]
     async fn test_read_http_request_headers_timeout_for_read_request() {
-        // confirm that a `read_timeout` of `None` would've waited "indefinitely"
+        // confirm that timeouts of `None` would've waited "indefinitely"
         let mut http_stream = HttpSession::new(mocked_blocking_headers_forever_stream());
         http_stream.read_timeout = None;
+        http_stream.header_timeout = None;
         let res = test_read_with_tokio_timeout(http_stream.read_request()).await;
         assert!(res.is_err()); // test timeout occurred, and not any internal Pingora timeout
 
-        // confirm that the `read_timeout` is respected
+        // nothing is read before the first byte, so there is nothing to answer
         let mut http_stream = HttpSession::new(mocked_blocking_headers_forever_stream());
         http_stream.read_timeout = Some(TEST_READ_TIMEOUT);
         let res = test_read_with_tokio_timeout(http_stream.read_request()).await;
-        assert!(res.is_ok());
-        assert_eq!(res.unwrap().unwrap_err().etype(), &ReadTimedout);
+        assert!(res.is_ok_and(|res| res.unwrap().is_none()));
+    }
+
+    #[tokio::test]
+    async fn the_header_timeout_is_for_the_whole_header() {
+        let mut drip = Builder::new();
+        for byte in b"GET / HTTP/1.1\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaa".chunks(1) {
+            drip.read(byte).wait(TEST_READ_TIMEOUT / 4);
+        }
+        let mut http_stream = HttpSession::new(Box::new(drip.build()));
+        http_stream.header_timeout = Some(TEST_READ_TIMEOUT);
+        let started = Instant::now();
+        let error = http_stream.read_request().await.unwrap_err();
+        assert_eq!(error.etype(), &ReadTimedout);
+        assert!(started.elapsed() < TEST_READ_TIMEOUT * 3);
+        std::mem::forget(http_stream); // the mock was not read to its end
+    }
+
+    #[tokio::test]
+    async fn empty_lines_before_a_request_are_ignored() {
+        init_log();
+        let input = b"\r\n\r\nGET / HTTP/1.1\r\nHost: pingora.org\r\n\r\n";
+        let mock_io = Builder::new().read(&input[..1]).read(&input[1..]).build();
+        let mut http_stream = HttpSession::new(Box::new(mock_io));
+        http_stream.read_request().await.unwrap().unwrap();
+        assert_eq!(&http_stream.get_headers_raw_bytes()[..], &input[4..]);
+    }
+
+    #[tokio::test]
+    async fn empty_lines_do_not_begin_a_request() {
+        init_log();
+        let mock_io = Builder::new().read(b"\r\n").wait(Duration::from_secs(60)).build();
+        let mut http_stream = HttpSession::new(Box::new(mock_io));
+        http_stream.keepalive_timeout = KeepaliveStatus::Timeout(TEST_READ_TIMEOUT);
+        assert!(http_stream.read_request().await.unwrap().is_none());
+        std::mem::forget(http_stream); // the mock was not read to its end
     }
 
     #[tokio::test]
