@@ -354,6 +354,18 @@ impl BodyReader {
         }
     }
 
+    /// The overread buffer with room to read more of it into; `None` when it holds `limit` bytes.
+    pub(crate) fn overread_room(&mut self, limit: usize) -> Option<bytes::buf::Limit<&mut BytesMut>> {
+        const READ_SIZE: usize = 1024 * 4;
+        let buf = self.body_buf_overread.get_or_insert_default();
+        let room = limit.saturating_sub(buf.len()).min(READ_SIZE);
+        if room == 0 {
+            return None;
+        }
+        buf.reserve(room);
+        Some(buf.limit(room))
+    }
+
     pub fn body_done(&self) -> bool {
         matches!(self.body_state, PS::Complete(_) | PS::Done(_))
     }

@@ -70,6 +70,9 @@ impl ProxyTaskState {
     }
 }
 
+/// Bytes that are kept of pipelined requests while one is served.
+const PIPELINED_BYTES_LIMIT: usize = 1024 * 64;
+
 /// The HTTP 1.x server session
 pub struct HttpSession {
     underlying_stream: Stream,
@@ -148,15 +151,6 @@ pub struct HttpSession {
     /// call to [`Self::read_request`]. Set via [`Self::set_pipelined_prefix`] after
     /// the previous session's [`BodyReader::take_body_overread`] yielded bytes.
     pipelined_prefix: Option<BytesMut>,
-    /// Set once the idle-branch of [`Self::read_body_or_idle`] has read the
-    /// first bytes of a pipelined next request and pushed them onto the body
-    /// reader's overread surface. Further idle polls on the same request
-    /// return pending instead of re-reading the stream, so the body-pump
-    /// `tokio::select!` loop can exit via its other branches while the
-    /// stashed bytes travel through `reuse()` +
-    /// [`super::super::HttpPersistentSettings`] into the next session.
-    /// Scoped narrowly so it cannot affect FIN / `abort_on_close` semantics.
-    pipelined_idle_bytes_stashed: bool,
 }
 
 impl HttpSession {
@@ -205,7 +199,6 @@ impl HttpSession {
             proxy_tasks_enabled: false,
             pipelining_enabled: false,
             pipelined_prefix: None,
-            pipelined_idle_bytes_stashed: false,
         }
     }
 
@@ -415,7 +408,6 @@ impl HttpSession {
                     self.request_header = Some(request_header);
 
                     self.body_reader.reinit();
-                    self.pipelined_idle_bytes_stashed = false;
                     self.response_written = None;
                     self.respect_keepalive();
 
@@ -1166,6 +1158,26 @@ impl HttpSession {
         Ok((probe, read))
     }
 
+    /// Read what a client sends behind its request; 0 when it is done.
+    ///
+    /// With pipelining these bytes are kept for the next request. When there are as many as are
+    /// kept, nothing is read until then: the client waits, and a close is not noticed.
+    async fn read_while_idle(&mut self) -> Result<usize> {
+        const CONTEXT: &str = "during HTTP body-or-idle state";
+        if self.pipelining_enabled && self.body_reader.has_bytes_overread() {
+            let stream = &mut self.underlying_stream;
+            let Some(mut buf) = self.body_reader.overread_room(PIPELINED_BYTES_LIMIT) else {
+                return std::future::pending().await;
+            };
+            return stream.read_buf(&mut buf).await.or_err(ReadError, CONTEXT);
+        }
+        let (probe, read) = self.read_idle_probe(CONTEXT).await?;
+        if self.pipelining_enabled {
+            self.body_reader.push_body_overread(&probe[..read]);
+        }
+        Ok(read)
+    }
+
     /// This function will return body bytes (same as [`Self::read_body_bytes()`]), but after
     /// the client body finishes (`Ok(None)` is returned), calling this function again will block
     /// forever, same as [`Self::idle()`].
@@ -1197,69 +1209,32 @@ impl HttpSession {
                 }
                 return std::future::pending().await;
             }
-            // When pipelining is enabled and an earlier idle read already
-            // stashed the next request's bytes as overread, any further
-            // poll of this function on the same request must not read
-            // the stream again (the proxy's body-pump `select!` loop
-            // will call back into here repeatedly until its other
-            // branches resolve the request). Go straight to pending.
-            // `abort_on_close` and the FIN handling above stay untouched
-            // — this branch is exclusive to the pipelining case where
-            // bytes (not FIN) arrived on the idle poll.
-            if self.pipelining_enabled && self.pipelined_idle_bytes_stashed {
-                return std::future::pending().await;
-            }
             // XXX: account for upgraded body reader change, if the read half split from the write half
-            let (probe, read) = self
-                .read_idle_probe("during HTTP body-or-idle state")
-                .await?;
-            if read == 0 {
-                self.half_closed = true;
-                self.set_keepalive(None);
-                if self.abort_on_close {
-                    Error::e_explain(
-                        ConnectionClosed,
-                        if self.response_written.is_none() {
-                            "Prematurely before response header is sent"
-                        } else {
-                            "Prematurely before response body is complete"
-                        },
-                    )
-                } else {
-                    debug!("downstream closed (FIN), keeping write side open");
-                    // If the connection is fully closed, writing the response side
-                    // will fail.
-                    std::future::pending().await
+            while self.read_while_idle().await? > 0 {
+                if !self.pipelining_enabled {
+                    return Error::e_explain(ConnectError, "Sent data after end of body");
                 }
-            } else if self.pipelining_enabled {
-                // The read bytes are the start of a pipelined next
-                // request on this keep-alive connection (RFC 9112
-                // §9.3.2). Stash them on the body reader's overread
-                // surface so the existing `take_body_overread` +
-                // `HttpPersistentSettings` extraction path picks them
-                // up at `reuse()` time and feeds them to the next
-                // session via `set_pipelined_prefix`.
-                //
-                // Returning pending (rather than `Ok(None)` or an
-                // error) signals the body-pump `tokio::select!` loop
-                // that the downstream has no more body work to do on
-                // this request — the loop exits naturally via the
-                // upstream-response-done / response-write-done
-                // branches, and `finish()` runs its standard pipelining
-                // extraction. The read == 0 FIN path above is unchanged; this
-                // branch only handles a non-zero idle read that belongs to the
-                // next pipelined request, so it leaves `half_closed` and
-                // `abort_on_close` untouched.
-                // Keep the stash and flag update adjacent and synchronous.
-                // Once the prefix byte is handed to the overread path, the
-                // flag prevents later idle polls for this request from
-                // reading the stream again.
-                self.body_reader.push_body_overread(&probe[..read]);
-                self.pipelined_idle_bytes_stashed = true;
-                debug!("pipelined request bytes stashed as overread ({read} bytes)");
-                std::future::pending().await
+                // Bytes behind the request are the start of the next one on this connection (RFC
+                // 9112 section 9.3.2): they are kept for it, and the client is watched further.
+                // Not returning tells the proxy's `select!` loops that this request's body has
+                // nothing more to offer.
+            }
+            self.half_closed = true;
+            self.set_keepalive(None);
+            if self.abort_on_close {
+                Error::e_explain(
+                    ConnectionClosed,
+                    if self.response_written.is_none() {
+                        "Prematurely before response header is sent"
+                    } else {
+                        "Prematurely before response body is complete"
+                    },
+                )
             } else {
-                Error::e_explain(ConnectError, "Sent data after end of body")
+                debug!("downstream closed (FIN), keeping write side open");
+                // If the connection is fully closed, writing the response side
+                // will fail.
+                std::future::pending().await
             }
         } else {
             self.read_body_bytes().await
@@ -4170,11 +4145,7 @@ mod test_pipelining {
     /// after request 1 has been fully consumed. The proxy's body-pump
     /// loop polls the downstream socket via
     /// [`HttpSession::read_body_or_idle`]`(true)` while request 1's
-    /// response is still being written. The idle branch at
-    /// `read_body_or_idle` currently raises
-    /// `ConnectError("Sent data after end of body")` when the idle
-    /// read returns > 0 bytes — which is exactly the shape pipelining
-    /// traffic takes when requests span TCP segment boundaries.
+    /// response is still being written.
     ///
     /// This covers the two-segment pipelining case: request 2's bytes
     /// arrive during the proxy's idle poll, not during request 1's body
@@ -4183,24 +4154,13 @@ mod test_pipelining {
     /// `body_buf_overread` to begin with.
     ///
     /// When pipelining is enabled on the session, this branch must
-    /// NOT raise `ConnectError`. Instead, the byte(s) read by
-    /// `idle()` must be stashed so the reuse() path can hand them
-    /// to the next session via the standard `take_body_overread`
-    /// extractor. `idle()` uses a 1-byte probe buffer, so the
-    /// overread surface will typically hold 1 byte per idle poll —
-    /// the remaining bytes of request 2 stay on the underlying
-    /// stream and are read by the next session's `read_request`
-    /// (which seeds itself with the pipelined prefix and continues
-    /// reading from the stream to complete the header).
+    /// NOT raise `ConnectError`. Instead, the bytes read must be
+    /// stashed so the reuse() path can hand them to the next session
+    /// via the standard `take_body_overread` extractor.
     #[tokio::test]
     async fn idle_read_stashes_bytes_when_pipelining_enabled() {
         init_log();
         let req1 = b"GET /one HTTP/1.1\r\nHost: pingora.org\r\nContent-Length: 0\r\n\r\n";
-        // Only the first byte of req2 is queued — the idle-branch
-        // read in `read_body_or_idle` uses a 1-byte probe buffer,
-        // so that's all it will consume. The rest of req2 would
-        // live on the kernel socket buffer in real traffic and be
-        // drained by the next session.
         let req2_first = b"G";
 
         // No `.wait(...)` between the two reads — we want the
@@ -4208,7 +4168,11 @@ mod test_pipelining {
         // consumer polls. `tokio-test::io::Builder` delivers reads
         // one poll at a time regardless, which is what models a
         // TCP segment boundary for our purposes.
-        let mock_io = Builder::new().read(&req1[..]).read(&req2_first[..]).build();
+        let mock_io = Builder::new()
+            .read(&req1[..])
+            .read(&req2_first[..])
+            .wait(Duration::from_secs(60))
+            .build();
 
         let mut s = HttpSession::new(Box::new(mock_io));
         s.set_pipelining_enabled(true);
@@ -4285,6 +4249,46 @@ mod test_pipelining {
             req2_first,
             "stashed bytes must be the idle-read probe byte from request 2"
         );
+    }
+
+    /// What comes while a request is served is kept in order, and a client that then goes is
+    /// still noticed.
+    #[tokio::test]
+    async fn a_close_behind_pipelined_bytes_is_noticed() {
+        init_log();
+        let req1 = b"GET /one HTTP/1.1\r\nHost: pingora.org\r\n\r\n";
+        let mock_io = Builder::new()
+            .read(&req1[..])
+            .read(b"GET /two")
+            .read(b" HTTP/1.1\r\n")
+            .build();
+        let mut s = HttpSession::new(Box::new(mock_io));
+        s.set_pipelining_enabled(true);
+        s.read_request().await.unwrap();
+        let error = s.read_body_or_idle(true).await.unwrap_err();
+        assert_eq!(error.etype(), &ConnectionClosed);
+        assert_eq!(s.take_body_overread().unwrap().as_ref(), b"GET /two HTTP/1.1\r\n");
+        assert!(!s.will_keepalive());
+    }
+
+    /// No more than so much is kept.
+    #[tokio::test]
+    async fn pipelined_bytes_are_bounded() {
+        init_log();
+        let req1 = b"GET /one HTTP/1.1\r\nHost: pingora.org\r\n\r\n";
+        let flood = vec![b'x'; PIPELINED_BYTES_LIMIT + 10];
+        let mock_io = Builder::new()
+            .read(&req1[..])
+            .read(&flood)
+            .wait(Duration::from_secs(60))
+            .build();
+        let mut s = HttpSession::new(Box::new(mock_io));
+        s.set_pipelining_enabled(true);
+        s.read_request().await.unwrap();
+        let idle = tokio::time::timeout(Duration::from_millis(100), s.read_body_or_idle(true));
+        assert!(idle.await.is_err());
+        assert_eq!(s.take_body_overread().unwrap().len(), PIPELINED_BYTES_LIMIT);
+        std::mem::forget(s); // the mock was not read to its end
     }
 
     /// Symmetric to the test above: pipelining OFF means the idle
