@@ -20,6 +20,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::HeaderValue;
 use http::{header, header::AsHeaderName, Method, Version};
 use log::{debug, trace, warn};
+use percent_encoding::{percent_encode, CONTROLS};
 use pingora_error::{Error, ErrorType::*, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::timeout;
@@ -69,6 +70,9 @@ impl ProxyTaskState {
         self.header_writer.get_or_insert_with(HeaderWriter::new)
     }
 }
+
+/// The longest target that [`http::Uri`] can hold.
+const MAX_TARGET_SIZE: usize = u16::MAX as usize - 1;
 
 /// Bytes that are kept of pipelined requests while one is served.
 const PIPELINED_BYTES_LIMIT: usize = 1024 * 64;
@@ -268,6 +272,8 @@ impl HttpSession {
     /// Read the request header. Return `Ok(Some(n))` where the read and parsing are successful.
     /// Return `Ok(None)` when the client closed the connection without sending any data, which
     /// is common on a reused connection.
+    ///
+    /// After an error, [`Self::req_header`] is what could be told of the request.
     pub async fn read_request(&mut self) -> Result<Option<usize>> {
         const MAX_ERR_BUF_LEN: usize = 2048;
 
@@ -302,10 +308,11 @@ impl HttpSession {
                 /* NOTE: this check only blocks second read. The first large read is allowed
                 since the buf is already allocated. The goal is to avoid slowly bloating
                 this buffer */
-                return Error::e_explain(
-                    InvalidHTTPHeader,
+                let e = Error::explain(
+                    HTTPStatus(431),
                     format!("Request header larger than {MAX_HEADER_SIZE}"),
                 );
+                return Err(self.refuse(&buf, e));
             }
 
             // On the first iteration after a pipelined prefix was injected,
@@ -317,8 +324,12 @@ impl HttpSession {
             let idle = buf.is_empty();
             if skip_next_read {
                 skip_next_read = false;
-            } else if self.read_request_buf(&mut buf, waiting).await?.is_none() {
-                return Ok(None);
+            } else {
+                match self.read_request_buf(&mut buf, waiting).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(None),
+                    Err(e) => return Err(self.refuse(&buf, e)),
+                }
             }
 
             // Empty lines before a request are ignored (RFC 9112 section 2.2). They do not begin
@@ -349,12 +360,22 @@ impl HttpSession {
                     // while header_refs doesn't as it is still empty
                     let _num_headers = populate_headers(base, &mut header_refs, req.headers);
 
-                    let mut request_header = Box::new(RequestHeader::build(
+                    // we path httparse to allow unsafe bytes in the str
+                    let target = req.path.unwrap_or("").as_bytes();
+                    let built = RequestHeader::build(
                         req.method.unwrap_or(""),
-                        // we path httparse to allow unsafe bytes in the str
-                        req.path.unwrap_or("").as_bytes(),
+                        target,
                         Some(req.headers.len()),
-                    )?);
+                    );
+                    let mut request_header = match built {
+                        Ok(request_header) => Box::new(request_header),
+                        Err(mut e) => {
+                            if target.len() > MAX_TARGET_SIZE {
+                                e = Error::because(HTTPStatus(414), "request target", e);
+                            }
+                            return Err(self.refuse(&buf, e));
+                        }
+                    };
 
                     request_header.set_version(match req.version {
                         Some(1) => Version::HTTP_11,
@@ -383,7 +404,8 @@ impl HttpSession {
 
                         request_header
                             .append_parsed_header(header.get_name(&buf), header_value)
-                            .or_err(InvalidHTTPHeader, "while parsing request header")?;
+                            .or_err(InvalidHTTPHeader, "while parsing request header")
+                            .map_err(|e| self.refuse(&buf, e))?;
                     }
 
                     let contains_transfer_encoding =
@@ -415,7 +437,9 @@ impl HttpSession {
                     if has_both_te_and_cl {
                         self.set_keepalive(None);
                     }
-                    self.validate_request()?;
+                    if let Err(e) = self.validate_request() {
+                        return Err(self.refuse(&[], e));
+                    }
 
                     return Ok(Some(s));
                 }
@@ -427,15 +451,26 @@ impl HttpSession {
                 }
                 HeaderParseState::Invalid(e) => {
                     debug!("Invalid request header from {:?}", self.underlying_stream);
+                    let etype = match e {
+                        httparse::Error::TooManyHeaders => HTTPStatus(431),
+                        httparse::Error::Version if names_http_version(&buf) => HTTPStatus(505),
+                        _ => InvalidHTTPHeader,
+                    };
                     buf.truncate(MAX_ERR_BUF_LEN);
-                    return Error::e_because(
-                        InvalidHTTPHeader,
-                        format!("buf: {}", buf.escape_ascii()),
-                        e,
-                    );
+                    let e = Error::because(etype, format!("buf: {}", buf.escape_ascii()), e);
+                    return Err(self.refuse(&buf, e));
                 }
             }
         }
+    }
+
+    /// No request can follow one whose header cannot be read or must not be served. What can be
+    /// told of it is left as its header, so that it can be answered and logged like any other.
+    fn refuse(&mut self, buf: &[u8], e: Box<Error>) -> Box<Error> {
+        self.set_keepalive(None);
+        self.request_header
+            .get_or_insert_with(|| Box::new(partial_request_header(buf)));
+        e
     }
 
     /// Validate the request header read. This function must be called after the request header
@@ -1247,14 +1282,43 @@ impl HttpSession {
     }
 
     /// Return the raw bytes of the request header.
+    ///
+    /// Empty when no header could be read.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
-        self.raw_header.as_ref().unwrap().get_bytes(&self.buf)
+        self.raw_header
+            .as_ref()
+            .map_or_else(Bytes::new, |header| header.get_bytes(&self.buf))
     }
 
     /// Close the connection abruptly. This allows to signal the client that the connection is closed
     /// before dropping [`HttpSession`]
     pub async fn shutdown(&mut self) {
         let _ = self.underlying_stream.shutdown().await;
+    }
+
+    /// Close the connection for writing, and read what the client still sends for a moment.
+    ///
+    /// A connection that is closed while bytes are unread is reset, which can take a response with
+    /// it that is still on its way ([RFC 9112 section 9.6]).
+    ///
+    /// [RFC 9112 section 9.6]: https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6
+    pub async fn shutdown_lingering(&mut self) {
+        const MAX_READ: usize = 1024 * 1024 * 4;
+        const MAX_WAIT: Duration = Duration::from_secs(1);
+        self.shutdown().await;
+        let stream = &mut self.underlying_stream;
+        let mut sink = BytesMut::with_capacity(1024 * 16);
+        let mut total = 0;
+        let discard = async {
+            while total < MAX_READ {
+                match stream.read_buf(&mut sink).await {
+                    Ok(n) if n > 0 => total += n,
+                    _ => return,
+                }
+                sink.clear();
+            }
+        };
+        let _ = timeout(MAX_WAIT, discard).await;
     }
 
     /// Set the server keepalive timeout.
@@ -1401,7 +1465,11 @@ impl HttpSession {
     pub async fn reuse(mut self) -> Result<Option<ReusableHttpStream>> {
         if !self.will_keepalive() {
             debug!("HTTP shutdown connection");
-            self.shutdown().await;
+            if !self.upgraded && (!self.is_body_done() || self.body_reader.has_bytes_overread()) {
+                self.shutdown_lingering().await;
+            } else {
+                self.shutdown().await;
+            }
             Ok(None)
         } else {
             self.drain_request_body().await?;
@@ -1703,6 +1771,37 @@ impl HttpSession {
     pub fn into_inner(self) -> Stream {
         self.underlying_stream
     }
+}
+
+/// The first line of a request, without its end.
+fn request_line(buf: &[u8]) -> &[u8] {
+    let end = buf.iter().position(|b| matches!(b, b'\r' | b'\n'));
+    &buf[..end.unwrap_or(buf.len())]
+}
+
+/// Whether the request line is well-formed but for a version that is not known here.
+fn names_http_version(buf: &[u8]) -> bool {
+    let mut parts = request_line(buf).split(|b| *b == b' ');
+    let version = parts.nth(2);
+    parts.next().is_none()
+        && matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+            if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// What can be told of a request from the start of its header: method and target, as far as they
+/// are there and valid. `-` stands for a method that is not.
+fn partial_request_header(buf: &[u8]) -> RequestHeader {
+    const MAX_TOLD: usize = 2048;
+    let mut parts = request_line(buf).split(|b| *b == b' ');
+    let method = parts.next().and_then(|m| Method::from_bytes(m).ok());
+    // The target of what has no method is not one
+    let target = parts.next().filter(|_| method.is_some()).unwrap_or(b"/");
+    let target = &target[..target.len().min(MAX_TOLD)];
+    let target = percent_encode(target, CONTROLS).to_string();
+    let method = method.as_ref().map_or("-", |m| m.as_str());
+    RequestHeader::build(method, target.as_bytes(), Some(0))
+        .or_else(|_| RequestHeader::build(method, b"/", Some(0)))
+        .expect("a token and a path are valid")
 }
 
 #[inline]
@@ -2423,7 +2522,7 @@ mod tests_stream {
             buf.put_slice(&b);
         }
         let expected_body = [body_wire, ws_data.as_slice()].concat();
-        assert_eq!(buf, expected_body.as_bytes());
+        assert_eq!(buf, expected_body);
         assert_eq!(http_stream.body_bytes_read(), expected_body.len());
         assert!(http_stream.is_body_done());
     }
@@ -2832,6 +2931,51 @@ mod tests_stream {
         let mut http_stream = HttpSession::new(Box::new(mock_io));
         let error = http_stream.read_request().await.unwrap_err();
         assert_eq!(error.etype(), &InvalidHTTPHeader);
+    }
+
+    #[rstest]
+    #[case(&b"GET /a b HTTP/1.1\r\n\r\n"[..], InvalidHTTPHeader, "GET", "/a")]
+    #[case(&b"GET /a HTTP/3.0\r\n\r\n"[..], HTTPStatus(505), "GET", "/a")]
+    #[case(&b"GET /a HTTP/x\r\n\r\n"[..], InvalidHTTPHeader, "GET", "/a")]
+    #[case(&b"GET /a\tb HTTP/1.1\r\n\r\n"[..], InvalidHTTPHeader, "GET", "/a%09b")]
+    #[case(&b"HEAD /a?q HTTP/1.1\r\nX Y: 1\r\n\r\n"[..], InvalidHTTPHeader, "HEAD", "/a")]
+    #[case(&b"GET /a HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"[..], InvalidHTTPHeader, "GET", "/a")]
+    #[case(&b"\x16\x03\x01\x02\x00\x01"[..], InvalidHTTPHeader, "-", "/")]
+    #[case(&b"GET /a HTT"[..], ConnectionClosed, "GET", "/a")]
+    #[tokio::test]
+    async fn a_refused_request_tells_what_can_be_told(
+        #[case] input: &[u8],
+        #[case] etype: ErrorType,
+        #[case] method: &str,
+        #[case] path: &str,
+    ) {
+        init_log();
+        let mock_io = Builder::new().read(input).build();
+        let mut http_stream = HttpSession::new(Box::new(mock_io));
+        http_stream.set_keepalive(Some(60));
+        let error = http_stream.read_request().await.unwrap_err();
+        let header = http_stream.req_header();
+        let told = (header.method.as_str(), header.uri.path());
+        assert_eq!((error.etype(), told), (&etype, (method, path)));
+        assert!(!http_stream.will_keepalive());
+    }
+
+    #[tokio::test]
+    async fn too_much_of_a_header_has_a_status_of_its_own() {
+        init_log();
+        let many = "X: 1\r\n".repeat(MAX_HEADERS + 1);
+        let long = "a".repeat(MAX_TARGET_SIZE + 1);
+        for (input, status) in [
+            (format!("GET / HTTP/1.1\r\n{many}\r\n"), 431),
+            (format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(MAX_HEADER_SIZE)), 431),
+            (format!("GET /{long} HTTP/1.1\r\n\r\n"), 414),
+        ] {
+            let mock_io = Builder::new().read(input.as_bytes()).build();
+            let mut http_stream = HttpSession::new(Box::new(mock_io));
+            let error = http_stream.read_request().await.unwrap_err();
+            assert_eq!(error.etype(), &HTTPStatus(status));
+            std::mem::forget(http_stream); // the mock need not be read to its end
+        }
     }
 
     #[tokio::test]
