@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::body::{BodyReader, BodyWriter};
+use super::chunked::begins_chunked_body;
 use super::common::*;
 use super::header::HeaderWriter;
 use crate::protocols::http::{
@@ -506,6 +507,10 @@ impl HttpSession {
             // See https://datatracker.ietf.org/doc/html/rfc9112#section-6.3-2.4.3
             if !self.is_chunked_encoding() {
                 return Error::e_explain(InvalidHTTPHeader, "non-chunked final Transfer-Encoding");
+            }
+            // What is wrong already is refused before anybody acts on the request
+            if !begins_chunked_body(self.preread_body.as_deref().unwrap_or_default()) {
+                return Error::e_explain(InvalidHTTPHeader, "invalid chunked body");
             }
         }
 
