@@ -21,7 +21,7 @@ use http::HeaderValue;
 use http::{header, header::AsHeaderName, Method, Version};
 use log::{debug, trace, warn};
 use percent_encoding::{percent_encode, CONTROLS};
-use pingora_error::{Error, ErrorType::*, OrErr, Result};
+use pingora_error::{Error, ErrorType, ErrorType::*, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::timeout;
 use std::any::Any;
@@ -36,8 +36,8 @@ use super::common::*;
 use super::header::HeaderWriter;
 use crate::protocols::http::{
     authority::{adopt_target_authority, validate_request_authority},
-    body_buffer::FixedBuffer, date, HttpTask,
-    ReusableHttpStream,
+    body_buffer::FixedBuffer,
+    date, HttpTask, ReusableHttpStream,
 };
 use crate::protocols::{Digest, SocketAddr, Stream};
 use crate::utils::{BufRef, KVRef};
@@ -157,6 +157,8 @@ pub struct HttpSession {
     /// call to [`Self::read_request`]. Set via [`Self::set_pipelined_prefix`] after
     /// the previous session's [`BodyReader::take_body_overread`] yielded bytes.
     pipelined_prefix: Option<BytesMut>,
+    /// Why the request is not to be served, whatever it is.
+    refusal: Option<ErrorType>,
 }
 
 impl HttpSession {
@@ -205,6 +207,7 @@ impl HttpSession {
             proxy_tasks_enabled: false,
             pipelining_enabled: false,
             pipelined_prefix: None,
+            refusal: None,
         }
     }
 
@@ -400,9 +403,8 @@ impl HttpSession {
                     for header in header_refs {
                         let value_bytes = header.get_value_bytes(&buf);
                         // safe because this is from what we parsed
-                        let header_value = unsafe {
-                            http::HeaderValue::from_maybe_shared_unchecked(value_bytes)
-                        };
+                        let header_value =
+                            unsafe { http::HeaderValue::from_maybe_shared_unchecked(value_bytes) };
 
                         request_header
                             .append_parsed_header(header.get_name(&buf), header_value)
@@ -423,8 +425,7 @@ impl HttpSession {
                     //
                     // RFC 9112 Section 6.1 (https://datatracker.ietf.org/doc/html/rfc9112#section-6.1-15)
                     // also requires us to disable keepalive when both headers are present.
-                    let has_both_te_and_cl =
-                        contains_content_length && contains_transfer_encoding;
+                    let has_both_te_and_cl = contains_content_length && contains_transfer_encoding;
                     if has_both_te_and_cl {
                         request_header.remove_header(&CONTENT_LENGTH);
                     }
@@ -440,6 +441,9 @@ impl HttpSession {
                     // Disable keepalive if both Transfer-Encoding and Content-Length were present
                     if has_both_te_and_cl {
                         self.set_keepalive(None);
+                    }
+                    if let Some(etype) = self.refusal.take() {
+                        return Err(self.refuse(&[], Error::new(etype)));
                     }
                     if let Err(e) = authority.and_then(|()| self.validate_request()) {
                         return Err(self.refuse(&[], e));
@@ -1016,6 +1020,11 @@ impl HttpSession {
     /// request N+1 begins processing. No parallel pipelining.
     pub fn set_pipelining_enabled(&mut self, enabled: bool) {
         self.pipelining_enabled = enabled;
+    }
+
+    /// Reading the request is to end in this error, as the request must not be served.
+    pub fn set_refusal(&mut self, etype: ErrorType) {
+        self.refusal = Some(etype);
     }
 
     /// Set pipelined bytes to be parsed as the start of this session's request.
@@ -1831,9 +1840,8 @@ fn parse_req_buffer<'headers, 'buf>(
             header.write(httparse::EMPTY_HEADER);
         }
         // SAFETY: each of them was written above
-        req.headers = unsafe {
-            &mut *(headers as *mut [MaybeUninit<_>] as *mut [httparse::Header<'buf>])
-        };
+        req.headers =
+            unsafe { &mut *(headers as *mut [MaybeUninit<_>] as *mut [httparse::Header<'buf>]) };
         req.parse_unchecked(buf)
     }
 
@@ -1895,7 +1903,6 @@ mod tests_stream {
     use super::*;
     use crate::protocols::http::v1::body::{BodyMode, ParseState};
     use http::StatusCode;
-    use pingora_error::ErrorType;
     use rstest::rstest;
     use std::str;
     use tokio_test::io::Builder;
@@ -2975,7 +2982,10 @@ mod tests_stream {
         let long = "a".repeat(MAX_TARGET_SIZE + 1);
         for (input, status) in [
             (format!("GET / HTTP/1.1\r\n{many}\r\n"), 431),
-            (format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(MAX_HEADER_SIZE)), 431),
+            (
+                format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(MAX_HEADER_SIZE)),
+                431,
+            ),
             (format!("GET /{long} HTTP/1.1\r\n\r\n"), 414),
         ] {
             let mock_io = Builder::new().read(input.as_bytes()).build();
@@ -3020,7 +3030,10 @@ mod tests_stream {
     }
 
     #[rstest]
-    #[case("GET http://a.test:8080/a HTTP/1.1\r\nHost: b.test", Ok(Some("a.test:8080")))]
+    #[case(
+        "GET http://a.test:8080/a HTTP/1.1\r\nHost: b.test",
+        Ok(Some("a.test:8080"))
+    )]
     #[case("GET HTTPS://A.test HTTP/1.1\r\nHost: b.test", Ok(Some("A.test")))]
     #[case("GET http://a.test/a HTTP/1.1\r\nhost:", Ok(Some("a.test")))]
     #[case("GET http://a.test/a HTTP/1.0", Ok(Some("a.test")))]
@@ -3044,7 +3057,9 @@ mod tests_stream {
         let told = read.map(|_| {
             let hosts = http_stream.req_header().headers.get_all(header::HOST);
             assert!(hosts.iter().count() <= 1);
-            http_stream.get_header(header::HOST).map(|host| host.to_str().unwrap())
+            http_stream
+                .get_header(header::HOST)
+                .map(|host| host.to_str().unwrap())
         });
         assert_eq!(told, host);
     }
@@ -3521,7 +3536,10 @@ mod test_proxy_tasks {
     #[tokio::test]
     async fn empty_lines_do_not_begin_a_request() {
         init_log();
-        let mock_io = Builder::new().read(b"\r\n").wait(Duration::from_secs(60)).build();
+        let mock_io = Builder::new()
+            .read(b"\r\n")
+            .wait(Duration::from_secs(60))
+            .build();
         let mut http_stream = HttpSession::new(Box::new(mock_io));
         http_stream.keepalive_timeout = KeepaliveStatus::Timeout(TEST_READ_TIMEOUT);
         assert!(http_stream.read_request().await.unwrap().is_none());
@@ -4427,7 +4445,10 @@ mod test_pipelining {
         s.read_request().await.unwrap();
         let error = s.read_body_or_idle(true).await.unwrap_err();
         assert_eq!(error.etype(), &ConnectionClosed);
-        assert_eq!(s.take_body_overread().unwrap().as_ref(), b"GET /two HTTP/1.1\r\n");
+        assert_eq!(
+            s.take_body_overread().unwrap().as_ref(),
+            b"GET /two HTTP/1.1\r\n"
+        );
         assert!(!s.will_keepalive());
     }
 
