@@ -330,10 +330,7 @@ where
         .await;
     }
 
-    async fn handle_new_request(
-        &self,
-        mut downstream_session: Box<HttpSession>,
-    ) -> NewRequest
+    async fn handle_new_request(&self, mut downstream_session: Box<HttpSession>) -> NewRequest
     where
         SV: ProxyHttp + Send + Sync,
         SV::CTX: Send + Sync,
