@@ -76,7 +76,12 @@ async fn answer(state: &AdminState, request: Request<Body>) -> Response {
     // without an answer.
     let work = AssertUnwindSafe(handle(state, &parts, &resource, body)).catch_unwind();
     let outcome = work.await.unwrap_or(Err(Failure::Panicked));
-    outcome.unwrap_or_else(Answer::from).into_response(head)
+    let mut response = outcome.unwrap_or_else(Answer::from).into_response(head);
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        // RFC 9110 §15.5.6.
+        response.headers_mut().extend(HeaderValue::try_from(resource.allow()).ok().map(|allow| (ALLOW, allow)));
+    }
+    response
 }
 
 async fn handle(
