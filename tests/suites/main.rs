@@ -28,6 +28,7 @@ mod admin;
 mod authorize;
 mod browser;
 mod foreign_clients;
+mod http1;
 mod lifecycle;
 mod nodes;
 mod proxy;

@@ -20,6 +20,7 @@ use crate::upstream::service::ServiceEntry;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Connection {
     New,
+    /// It is not, or it was counted.
     Reused,
 }
 
@@ -47,6 +48,8 @@ pub struct Context {
     pub(super) consumer: Option<Uuid>,
     /// Who answers it.
     pub(super) course: Course,
+    /// When it was answered, where the gateway still read what the client sent behind it.
+    pub(super) answered: Option<Instant>,
     _in_progress: InProgress,
 }
 
@@ -119,6 +122,7 @@ impl Context {
             route: None,
             consumer: None,
             course: Course::Undecided,
+            answered: None,
             _in_progress: InProgress(Arc::clone(metrics)),
         }
     }
@@ -128,6 +132,13 @@ impl Context {
         match &mut self.course {
             Course::Proxied(proxied) => Some(proxied),
             Course::Undecided | Course::Answered(_) => None,
+        }
+    }
+
+    /// Counts the connection if this is its first request.
+    pub(super) fn count_connection(&mut self, metrics: &Metrics) {
+        if std::mem::replace(&mut self.connection, Connection::Reused) == Connection::New {
+            metrics.connection_seen();
         }
     }
 

@@ -12,7 +12,7 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::{Service, listening};
 use pingora_proxy::{HttpProxy, http_proxy_service_with_name};
 
-use super::Gateway;
+use super::{Gateway, Settings};
 
 /// Idle upstream connections kept (contract gateway.md §7.4).
 const UPSTREAM_POOL: usize = 512;
@@ -84,10 +84,10 @@ pub fn service(
     listeners: Listeners,
     listening: impl FnOnce() + Send + Sync + 'static,
 ) -> ProxyService {
-    let idle = gateway.settings.keepalive_timeout;
+    let options = server_options(&gateway.settings);
     let mut service = http_proxy_service_with_name(conf, gateway, "proxy");
     if let Some(proxy) = service.app_logic_mut() {
-        proxy.server_options = Some(server_options(idle));
+        proxy.server_options = Some(options);
     }
     let mut addresses = Vec::new();
     if let Some(address) = listeners.http {
@@ -102,11 +102,12 @@ pub fn service(
     ProxyService { proxy: service, addresses, listening: Some(Box::new(listening)) }
 }
 
-fn server_options(idle: Duration) -> HttpServerOptions {
+fn server_options(settings: &Settings) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     // CONNECT is refused by us, like TRACE, with the body and headers of our answers.
     options.allow_connect_method_proxying = true;
     options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    options.h2_idle_timeout = Some(idle);
+    options.h2_idle_timeout = Some(settings.keepalive_timeout);
+    options.h1_header_timeout = Some(settings.head_timeout);
     options
 }
