@@ -166,6 +166,9 @@ async fn requests_under_way_are_answered_before_the_end() {
     for (name, under_way) in [("HTTP/1.1", plain), ("HTTP/2", second)] {
         let answer = under_way.await.unwrap().unwrap_or_else(|error| panic!("{name}: {error:?}"));
         assert_eq!(answer.status().as_u16(), 200, "{name}");
+        // HTTP/2 says it with a GOAWAY.
+        let closing = (name == "HTTP/1.1").then_some("close");
+        assert_eq!(answer.headers().get("connection").map(|value| value.to_str().unwrap()), closing, "{name}");
         let body = answer.bytes().await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         assert_eq!(body.len(), BODY, "{name}");
     }

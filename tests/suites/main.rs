@@ -29,6 +29,7 @@ mod authorize;
 mod browser;
 mod cors;
 mod foreign_clients;
+mod http1;
 mod http2;
 mod lifecycle;
 mod nodes;

@@ -171,6 +171,7 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
         settings: proxy::Settings {
             trusted_ips: TrustedIps::new(config.trusted_ips.iter().copied()),
             keepalive_timeout: config.proxy.keepalive_timeout,
+            head_timeout: config.proxy.head_timeout,
             read_timeout: config.proxy.read_timeout,
             write_timeout: config.proxy.write_timeout,
             upstream: config.proxy.upstream,

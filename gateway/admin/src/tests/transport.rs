@@ -65,17 +65,17 @@ async fn unknown_paths_are_404_and_unserved_methods_405() {
     for path in ["/upstreams", "/certificates", "/snis", "/ca_certificates", "/vaults", "/services/a/b/c/d", "/a//b"] {
         assert_eq!(admin.get(path).await, not_found(), "{path}");
     }
-    for (method, path) in [
-        ("PATCH", "/services"),
-        ("POST", "/services/x"),
-        ("NONSENSE", "/services"),
-        ("TRACE", "/"),
-        ("GET", "/cache"),
-        ("HEAD", "/cache"),
-        ("POST", "/status"),
+    for (method, path, allow) in [
+        ("PATCH", "/services", "GET, HEAD, OPTIONS, POST"),
+        ("POST", "/services/x", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("NONSENSE", "/services", "GET, HEAD, OPTIONS, POST"),
+        ("TRACE", "/", "GET, HEAD, OPTIONS"),
+        ("GET", "/cache", "DELETE, OPTIONS"),
+        ("HEAD", "/cache", "DELETE, OPTIONS"),
+        ("POST", "/status", "GET, HEAD, OPTIONS"),
     ] {
         let seen = admin.bare(method, path).await;
-        assert_eq!(seen.status, 405, "{method} {path}");
+        assert_eq!((seen.status.as_u16(), seen.header("allow")), (405, allow), "{method} {path}");
         if method != "HEAD" {
             assert_eq!(seen.answer(), not_allowed(), "{method} {path}");
         }

@@ -70,6 +70,8 @@ pub struct Proxy {
     pub threads: usize,
     /// Idle client connections.
     pub keepalive_timeout: Duration,
+    /// For the whole head of an HTTP/1.1 request.
+    pub head_timeout: Duration,
     /// Between two reads from a client.
     pub read_timeout: Duration,
     /// Between two writes to a client.
@@ -181,6 +183,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
     let https_listen = layers.read("proxy.https_listen", listener);
     let threads = layers.read("proxy.threads", number);
     let keepalive_timeout = layers.read("proxy.keepalive_timeout", duration);
+    let head_timeout = layers.read("proxy.head_timeout", duration);
     let read_timeout = layers.read("proxy.read_timeout", duration);
     let write_timeout = layers.read("proxy.write_timeout", duration);
     let drain_timeout = layers.read("proxy.drain_timeout", duration);
@@ -199,6 +202,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         https_listen: https_listen?,
         threads,
         keepalive_timeout: keepalive_timeout?,
+        head_timeout: head_timeout?,
         read_timeout: read_timeout?,
         write_timeout: write_timeout?,
         drain_timeout: drain_timeout?,

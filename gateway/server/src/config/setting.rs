@@ -32,6 +32,11 @@ const GATEWAY: &[Setting] = &[
     ),
     setting("proxy.threads", "0", "Threads that serve clients; 0 is one for each processor."),
     setting("proxy.keepalive_timeout", "60s", "How long an idle client connection is kept."),
+    setting(
+        "proxy.head_timeout",
+        "60s",
+        "How long a client may take for the head of an HTTP/1.1 request, from its first byte to its last.",
+    ),
     setting("proxy.read_timeout", "60s", "How long a client may pause while it sends its request."),
     setting("proxy.write_timeout", "60s", "How long a client may pause while it takes its response."),
     setting("proxy.drain_timeout", "30s", "How long requests under way may go on after SIGTERM."),

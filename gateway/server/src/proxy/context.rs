@@ -22,6 +22,7 @@ use crate::upstream::uses::Use;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Connection {
     New,
+    /// It is not, or it was counted.
     Reused,
 }
 
@@ -51,6 +52,8 @@ pub struct Context {
     pub(super) response: ResponsePlan,
     /// Who answers it.
     pub(super) course: Course,
+    /// When it was answered, where the gateway still read what the client sent behind it.
+    pub(super) answered: Option<Instant>,
     _in_progress: InProgress,
 }
 
@@ -127,6 +130,7 @@ impl Context {
             consumer: None,
             response: ResponsePlan::default(),
             course: Course::Undecided,
+            answered: None,
             _in_progress: InProgress(Arc::clone(metrics)),
         }
     }
@@ -136,6 +140,13 @@ impl Context {
         match &mut self.course {
             Course::Proxied(proxied) => Some(proxied),
             Course::Undecided | Course::Answered(_) => None,
+        }
+    }
+
+    /// Counts the connection if this is its first request.
+    pub(super) fn count_connection(&mut self, metrics: &Metrics) {
+        if std::mem::replace(&mut self.connection, Connection::Reused) == Connection::New {
+            metrics.connection_seen();
         }
     }
 

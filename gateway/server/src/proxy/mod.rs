@@ -4,7 +4,7 @@
 //! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); answers here, or goes on.
 //! 3. [`upstream_peer`], [`upstream_request_filter`], [`request_body_filter`]: out to the upstream.
 //! 4. [`response_filter`], [`trailers`]: back to the client.
-//! 5. [`logging`]: counted and logged, however it ended.
+//! 5. [`logging`]: counted and logged, however it ended, and whether or not its head could be read.
 //!
 //! Answers of our own leave by [`reply`], breakage by [`failure`]: nothing else chooses a status.
 //! No part of this knows a plugin by name or reads the store.
@@ -71,6 +71,8 @@ pub struct Settings {
     pub trusted_ips: TrustedIps,
     /// Idle client connections; at least a second.
     pub keepalive_timeout: Duration,
+    /// For the whole head of an HTTP/1.1 request.
+    pub head_timeout: Duration,
     /// Between two reads from a client.
     pub read_timeout: Duration,
     /// Between two writes to a client.
@@ -222,7 +224,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
-        failure::fail_to_proxy(session, error, context).await
+        failure::fail_to_proxy(self, session, error, context).await
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {

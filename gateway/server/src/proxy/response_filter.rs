@@ -26,7 +26,11 @@ const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request
 const ROOM: usize = 192;
 
 /// Edits the head of an answer.
-pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
+pub(super) fn response_filter(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    context: &mut Context,
+) -> Result<()> {
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
         // Behind it, the upstream's bytes would pass as another answer on the same connection.
@@ -37,6 +41,7 @@ pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, 
     if response.status.is_informational() && !switching {
         return Ok(());
     }
+    let_go_when_draining(session);
     let status = response.status;
     let mut head = Edited::new(response, ROOM);
     remove_hop_by_hop(session, &mut head);
@@ -53,6 +58,13 @@ pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, 
     head.set(&X_KONG_REQUEST_ID, context.request_id.as_str().as_bytes());
     response_phase::apply(&context.response, &mut head, status, Source::Upstream);
     Ok(())
+}
+
+/// A process that is about to end serves no further request on a connection, and says so.
+pub(super) fn let_go_when_draining(session: &mut Session) {
+    if session.is_process_shutting_down() {
+        session.set_keepalive(None);
+    }
 }
 
 /// The headers of an answer of our own that tell about the request, and what plugins want of it.

@@ -12,7 +12,7 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::{Service, listening};
 use pingora_proxy::{HttpProxy, http_proxy_service_with_name};
 
-use super::{Gateway, UpstreamSettings};
+use super::{Gateway, Settings, UpstreamSettings};
 
 /// Requests over one client connection before it is closed, so that its memory is given back.
 const REQUESTS_PER_CONNECTION: u32 = 10_000;
@@ -82,10 +82,10 @@ pub fn service(
     listeners: Listeners,
     listening: impl FnOnce() + Send + Sync + 'static,
 ) -> ProxyService {
-    let idle = gateway.settings.keepalive_timeout;
+    let options = server_options(&gateway.settings);
     let mut service = http_proxy_service_with_name(conf, gateway, "proxy");
     if let Some(proxy) = service.app_logic_mut() {
-        proxy.server_options = Some(server_options(idle));
+        proxy.server_options = Some(options);
     }
     let mut addresses = Vec::new();
     if let Some(address) = listeners.http {
@@ -100,11 +100,12 @@ pub fn service(
     ProxyService { proxy: service, addresses, listening: Some(Box::new(listening)) }
 }
 
-fn server_options(idle: Duration) -> HttpServerOptions {
+fn server_options(settings: &Settings) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     // CONNECT is refused by us, like TRACE, with the body and headers of our answers.
     options.allow_connect_method_proxying = true;
     options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    options.h2_idle_timeout = Some(idle);
+    options.h2_idle_timeout = Some(settings.keepalive_timeout);
+    options.h1_header_timeout = Some(settings.head_timeout);
     options
 }

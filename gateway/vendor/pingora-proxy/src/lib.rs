@@ -176,6 +176,16 @@ impl ShardedNotify {
     }
 }
 
+/// What came of waiting for a request.
+enum NewRequest {
+    /// Its header was read.
+    Read(Box<HttpSession>),
+    /// Its header could not be read, or is of a request that must not be served.
+    Refused(Box<HttpSession>, Box<Error>),
+    /// There is none, or it was answered.
+    None,
+}
+
 /// The concrete type that holds the user defined HTTP proxy.
 ///
 /// Users don't need to interact with this object directly.
@@ -320,10 +330,7 @@ where
         .await;
     }
 
-    async fn handle_new_request(
-        &self,
-        mut downstream_session: Box<HttpSession>,
-    ) -> Option<Box<HttpSession>>
+    async fn handle_new_request(&self, mut downstream_session: Box<HttpSession>) -> NewRequest
     where
         SV: ProxyHttp + Send + Sync,
         SV::CTX: Send + Sync,
@@ -335,7 +342,7 @@ where
             res = downstream_session.read_request() => { res }
             _ = self.await_shutdown() => {
                 // service shutting down, dropping the connection to stop more req from coming in
-                return None;
+                return NewRequest::None;
             }
         };
         match res {
@@ -344,30 +351,11 @@ where
                 debug!("Successfully get a new request");
             }
             Ok(false) => {
-                return None; // TODO: close connection?
+                return NewRequest::None; // TODO: close connection?
             }
             Err(mut e) => {
                 e.as_down();
-                if matches!(e.etype, InvalidHTTPHeader) {
-                    debug!(
-                        "Fail to proxy: {e}, downstream session type: {}",
-                        downstream_session.session_type()
-                    );
-                    downstream_session
-                        .respond_error(400)
-                        .await
-                        .unwrap_or_else(|e| {
-                            error!("failed to send error response to downstream: {e}");
-                        });
-                } else {
-                    // otherwise the connection must be broken, no need to send anything
-                    error!(
-                        "Fail to proxy: {e}, downstream session type: {}",
-                        downstream_session.session_type()
-                    );
-                }
-                downstream_session.shutdown().await;
-                return None;
+                return NewRequest::Refused(downstream_session, e);
             }
         }
         trace!(
@@ -393,9 +381,9 @@ where
                     error!("failed to send error response to downstream: {e}");
                 });
             downstream_session.shutdown().await;
-            return None;
+            return NewRequest::None;
         }
-        Some(downstream_session)
+        NewRequest::Read(downstream_session)
     }
 
     // return bool: server_session can be reused, and error if any
@@ -1369,6 +1357,36 @@ where
             .await
     }
 
+    /// Fail a request that could not be read, or must not be served, in the way that any other
+    /// fails: it is answered, summarized and logged by the hooks. `Session::req_header` is what
+    /// could be told of it.
+    async fn refuse_request(
+        &self,
+        mut session: Session,
+        ctx: &mut <SV as ProxyHttp>::CTX,
+        e: Box<Error>,
+    ) where
+        SV: ProxyHttp + Send + Sync + 'static,
+        <SV as ProxyHttp>::CTX: Send + Sync,
+    {
+        let res = self.inner.fail_to_proxy(&mut session, &e, ctx).await;
+        if !self.inner.suppress_error_log(&session, ctx, &e) {
+            error!(
+                "Fail to read request: {}, status: {}, {}",
+                e,
+                res.error_code,
+                self.inner.request_summary(&session, ctx)
+            );
+        }
+        self.inner.logging(&mut session, Some(&e), ctx).await;
+        session.downstream_session.on_proxy_failure(e);
+        // Where it ends is not known, so nothing can follow it.
+        match &mut *session.downstream_session {
+            HttpSession::H1(h1) => h1.shutdown_lingering().await,
+            other => other.shutdown().await,
+        }
+    }
+
     async fn handle_error(
         &self,
         mut session: Session,
@@ -1445,14 +1463,14 @@ where
         debug!("starting subrequest");
 
         let mut session = match self.handle_new_request(session).await {
-            Some(downstream_session) => Session::new(
+            NewRequest::Read(downstream_session) => Session::new(
                 downstream_session,
                 &self.downstream_modules,
                 #[cfg(feature = "upstream_modules")]
                 &self.upstream_modules,
                 self.shutdown_flag.clone(),
             ),
-            None => return, // bad request
+            NewRequest::Refused(..) | NewRequest::None => return, // bad request
         };
 
         // no real downstream to keepalive, but it doesn't matter what is set here because at the end
@@ -1582,16 +1600,18 @@ where
             let session = Box::new(session);
 
             // TODO: keepalive pool, use stack
-            let mut session = match self.handle_new_request(session).await {
-                Some(downstream_session) => Session::new(
-                    downstream_session,
-                    &self.downstream_modules,
-                    #[cfg(feature = "upstream_modules")]
-                    &self.upstream_modules,
-                    self.shutdown_flag.clone(),
-                ),
-                None => return None, // bad request
+            let (downstream_session, error) = match self.handle_new_request(session).await {
+                NewRequest::Read(session) => (session, None),
+                NewRequest::Refused(session, error) => (session, Some(error)),
+                NewRequest::None => return None,
             };
+            let mut session = Session::new(
+                downstream_session,
+                &self.downstream_modules,
+                #[cfg(feature = "upstream_modules")]
+                &self.upstream_modules,
+                self.shutdown_flag.clone(),
+            );
 
             if *shutdown.borrow() {
                 // stop downstream from reusing if this service is shutting down soon
@@ -1604,6 +1624,11 @@ where
             if let Some(prev_ctx) = prev_user_ctx {
                 self.inner
                     .on_connection_reuse(&mut session, &mut ctx, prev_ctx);
+            }
+
+            if let Some(error) = error {
+                self.refuse_request(session, &mut ctx, error).await;
+                return None;
             }
 
             self.process_request(session, ctx).await

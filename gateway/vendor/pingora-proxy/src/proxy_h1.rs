@@ -22,7 +22,7 @@ use pingora_cache::CachePhase;
 use pingora_core::protocols::http::{
     authority::{raw_target_authority, validate_request_authority},
     custom::CUSTOM_MESSAGE_QUEUE_SIZE,
-    v1::common::is_upgrade_req as is_h1_upgrade_req,
+    v1::common::{is_expect_continue_req, is_upgrade_req as is_h1_upgrade_req},
 };
 
 impl<SV, C> HttpProxy<SV, C>
@@ -157,6 +157,8 @@ where
         // closure (the downstream half finished and dropped rx) from an unexpected one.
         let pipe_state = Arc::new(AtomicU8::new(PipeState::Active as u8));
 
+        let client_waits = is_expect_continue_req(session.req_header());
+
         // start bi-directional streaming
         let ret = tokio::try_join!(
             self.proxy_handle_downstream(
@@ -168,7 +170,13 @@ where
                 &mut downstream_custom_message_reader,
                 pipe_state.clone(),
             ),
-            self.proxy_handle_upstream(client_session, tx_upstream, rx_downstream, pipe_state),
+            self.proxy_handle_upstream(
+                client_session,
+                tx_upstream,
+                rx_downstream,
+                pipe_state,
+                client_waits,
+            ),
         );
 
         if let Some(custom_session) = session.downstream_session.as_custom_mut() {
@@ -359,6 +367,8 @@ where
         tx: mpsc::Sender<HttpTask>,
         mut rx: mpsc::Receiver<HttpTask>,
         pipe_state: Arc<AtomicU8>,
+        // whether it is the upstream's turn though the request has a body
+        mut upstream_is_due: bool,
     ) -> Result<bool>
     where
         SV: ProxyHttp + Send + Sync,
@@ -369,11 +379,18 @@ where
         let mut upstream_can_reuse = true;
         let mut send_error = None;
         let mut upgraded = false;
+        // The upstream has the time of a read from when it has the request. Until then a slow
+        // upload is the client's doing, who has timeouts of its own; but for a client that waits
+        // to be told to go on.
+        let read_timeout = client_session.read_timeout;
 
         /* duplex mode, wait for either to complete */
         while !request_done || !response_done {
+            client_session.read_timeout =
+                read_timeout.filter(|_| request_done || upgraded || upstream_is_due);
             tokio::select! {
                 res = client_session.read_response_task(), if !response_done => {
+                    upstream_is_due = false;
                     match res {
                         Ok(task) => {
                             response_done = task.is_end();
@@ -432,6 +449,7 @@ where
                 },
 
                 body = rx.recv(), if !request_done => {
+                    upstream_is_due = false;
                     match send_body_to1(client_session, body).await {
                         Ok(send_done) => {
                             request_done = send_done;

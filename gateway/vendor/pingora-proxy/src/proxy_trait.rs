@@ -622,6 +622,12 @@ pub trait ProxyHttp {
 
     /// This filter is called when the request encounters a fatal error.
     ///
+    /// That includes requests whose header cannot be read, or is one that must not be served: then
+    /// no other filter has been called but [Self::on_connection_reuse()], [Self::logging()] follows,
+    /// and `Session::req_header()` is what could be told of the request. The error is a downstream
+    /// one: `HTTPStatus` with the status that fits best, or `InvalidHTTPHeader` (400),
+    /// `ReadTimedout` (408), or that of a connection that is gone.
+    ///
     /// Users may write an error response to the downstream if the downstream is still writable.
     ///
     /// The response status code of the error response may be returned for logging purposes.

@@ -198,6 +198,7 @@ mod tests {
             assert_eq!(header(&reply, &WWW_AUTHENTICATE), Some(challenge));
             assert_eq!(header(&reply, &ALLOW), Some("POST"));
             assert_eq!(header(&reply, &CACHE_CONTROL), None);
+            assert_eq!(header(&reply, &ALLOW), Some("POST"));
             assert_eq!(body(&reply)["error"], "invalid_method");
         }
     }

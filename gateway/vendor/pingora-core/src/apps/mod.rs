@@ -20,6 +20,7 @@ use crate::server::ShutdownWatch;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use log::{debug, error};
+use pingora_error::ErrorType;
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,9 @@ use crate::protocols::http::{ReusableHttpStream, ServerSession};
 use crate::protocols::Digest;
 use crate::protocols::Stream;
 use crate::protocols::ALPN;
+
+/// The error of a plaintext HTTP request to a TLS endpoint.
+pub const PLAINTEXT_ON_TLS: ErrorType = ErrorType::new("PlaintextOnTLS");
 
 // https://datatracker.ietf.org/doc/html/rfc9113#section-3.4
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -54,6 +58,16 @@ pub trait ServerApp {
         // TODO: make this ShutdownWatch so that all task can await on this event
         shutdown: &ShutdownWatch,
     ) -> Option<Stream>;
+
+    /// This function is called instead of [`Self::process_new()`] when a client speaks plaintext to
+    /// a TLS endpoint: its first byte is a letter, where a handshake would begin.
+    ///
+    /// The `session` is not encrypted. The default is to close it.
+    async fn process_plaintext_on_tls(self: &Arc<Self>, _session: Stream, _shutdown: &ShutdownWatch)
+    where
+        Self: Send + Sync,
+    {
+    }
 
     /// This callback will be called once after the service stops listening to its endpoints.
     async fn cleanup(&self) {}
@@ -89,6 +103,12 @@ pub struct HttpServerOptions {
     ///
     /// Default: `None`
     pub h2_idle_timeout: Option<Duration>,
+
+    /// How long a client may take for the header of an HTTP/1 request, from its first byte to its
+    /// last.
+    ///
+    /// Default: `None`, which is a minute.
+    pub h1_header_timeout: Option<Duration>,
 }
 
 /// Settings persisted across HTTP/1.x keepalive requests on the same downstream connection.
@@ -344,7 +364,9 @@ where
             return self.clone().process_custom_session(stream, shutdown).await;
         } else {
             // No ALPN or ALPN::H1 and h2c was not configured, fallback to HTTP/1.1
+            let header_timeout = self.server_options().and_then(|o| o.h1_header_timeout);
             let mut session = ServerSession::new_http1(stream);
+            session.set_header_timeout(header_timeout);
             if *shutdown.borrow() {
                 // stop downstream from reusing if this service is shutting down soon
                 session.set_keepalive(None);
@@ -360,6 +382,7 @@ where
             let mut result = self.process_new_http(session, shutdown).await;
             while let Some((stream, persistent_settings)) = result.map(|r| r.consume()) {
                 let mut session = ServerSession::new_http1(stream);
+                session.set_header_timeout(header_timeout);
                 if let Some(persistent_settings) = persistent_settings {
                     persistent_settings.apply_to_session(&mut session);
                 }
@@ -368,6 +391,15 @@ where
             }
         }
         None
+    }
+
+    /// The request is read, to be refused: the client learns what is wrong, and so does the log.
+    async fn process_plaintext_on_tls(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) {
+        let header_timeout = self.server_options().and_then(|o| o.h1_header_timeout);
+        let mut session = ServerSession::new_http1(stream);
+        session.set_header_timeout(header_timeout);
+        session.set_refusal(PLAINTEXT_ON_TLS);
+        self.process_new_http(session, shutdown).await;
     }
 
     async fn cleanup(&self) {

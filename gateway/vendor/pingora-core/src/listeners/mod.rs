@@ -90,7 +90,7 @@ pub use crate::protocols::l4::stream::{
     L4BufferSettings, DEFAULT_L4_READ_BUFFER_SIZE, DEFAULT_L4_WRITE_BUFFER_SIZE,
 };
 pub use crate::protocols::tls::ALPN;
-use crate::protocols::GetSocketDigest;
+use crate::protocols::{GetSocketDigest, Peek};
 pub use l4::{ServerAddress, TcpSocketOptions};
 
 /// The APIs to customize things like certificate during TLS server side handshake
@@ -295,7 +295,7 @@ impl TransportStack {
         Ok(UninitializedStream {
             l4: stream,
             tls: self.tls.clone(),
-            l4_buffer: self.l4_buffer,
+            l4_buffer: Some(self.l4_buffer),
             pre_tls_callback: self.pre_tls_callback.clone(),
         })
     }
@@ -308,13 +308,38 @@ impl TransportStack {
 pub(crate) struct UninitializedStream {
     l4: L4Stream,
     tls: Option<Arc<Acceptor>>,
-    l4_buffer: L4BufferSettings,
+    /// `None` once it is in force.
+    l4_buffer: Option<L4BufferSettings>,
     pre_tls_callback: Option<PreTlsCallback>,
 }
 
 impl UninitializedStream {
+    fn set_buffer(&mut self) {
+        if let Some(l4_buffer) = self.l4_buffer.take() {
+            self.l4.set_buffer(l4_buffer);
+        }
+    }
+
+    /// Whether a client speaks plaintext to a TLS endpoint.
+    ///
+    /// A handshake begins with a byte that is no character; a request in a protocol like HTTP
+    /// begins with a letter. What a pre-TLS processor expects is not looked at.
+    pub async fn begins_in_plaintext(&mut self) -> bool {
+        if self.tls.is_none() || self.pre_tls_callback.is_some() {
+            return false;
+        }
+        self.set_buffer();
+        let mut first = [0; 1];
+        matches!(self.l4.try_peek(&mut first).await, Ok(true)) && first[0].is_ascii_alphabetic()
+    }
+
+    /// The stream without TLS, whatever the endpoint asks for.
+    pub fn into_plaintext(self) -> Stream {
+        Box::new(self.l4)
+    }
+
     pub async fn handshake(mut self) -> Result<Stream> {
-        self.l4.set_buffer(self.l4_buffer);
+        self.set_buffer();
         if let Some(tls) = self.tls {
             // Process pre-TLS data if a callback is configured (e.g., PROXY protocol)
             if let Some(ref callback) = self.pre_tls_callback {

@@ -24,6 +24,7 @@ use crate::listeners::tls::TlsSettings;
 use crate::listeners::AcceptAllFilter;
 use crate::listeners::{
     ConnectionFilter, ListenerConfig, Listeners, ServerAddress, TcpSocketOptions, TransportStack,
+    UninitializedStream,
 };
 use crate::protocols::Stream;
 #[cfg(unix)]
@@ -33,7 +34,7 @@ use crate::services::Service as ServiceTrait;
 
 use async_trait::async_trait;
 use log::{debug, error, info};
-use pingora_error::Result;
+use pingora_error::{Error, Result};
 use pingora_runtime::current_handle;
 use pingora_timeout::timeout;
 use std::fs::Permissions;
@@ -199,6 +200,32 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
         }
     }
 
+    /// Bring an accepted connection to its application.
+    async fn establish(mut io: UninitializedStream, app: Arc<A>, shutdown: ShutdownWatch) {
+        let peer_addr = io.peer_addr();
+        let handshake = async move {
+            if io.begins_in_plaintext().await {
+                return Ok((io.into_plaintext(), true));
+            }
+            Ok((io.handshake().await?, false))
+        };
+        match timeout(Duration::from_secs(60), handshake).await {
+            Ok(Ok((io, false))) => Self::handle_event(io, app, shutdown).await,
+            Ok(Ok((io, true))) => app.process_plaintext_on_tls(io, &shutdown).await,
+            Ok(Err::<_, Box<Error>>(e)) => {
+                // TODO: Maybe IOApp trait needs a fn to handle/filter out this error
+                if let Some(addr) = peer_addr {
+                    error!("Downstream handshake error from {}: {e}", addr);
+                } else {
+                    error!("Downstream handshake error: {e}");
+                }
+            }
+            Err(_) => {
+                error!("Downstream handshake timeout");
+            }
+        }
+    }
+
     async fn run_endpoint(
         app_logic: Arc<A>,
         mut stack: TransportStack,
@@ -229,27 +256,7 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
                 Ok(io) => {
                     let app = app_logic.clone();
                     let shutdown = shutdown.clone();
-                    current_handle().spawn(async move {
-                        let peer_addr = io.peer_addr();
-                        match timeout(Duration::from_secs(60), io.handshake()).await {
-                            Ok(handshake) => {
-                                match handshake {
-                                    Ok(io) => Self::handle_event(io, app, shutdown).await,
-                                    Err(e) => {
-                                        // TODO: Maybe IOApp trait needs a fn to handle/filter out this error
-                                        if let Some(addr) = peer_addr {
-                                            error!("Downstream handshake error from {}: {e}", addr);
-                                        } else {
-                                            error!("Downstream handshake error: {e}");
-                                        }
-                                    }
-                                }
-                            }
-                            Err(_) => {
-                                error!("Downstream handshake timeout");
-                            }
-                        }
-                    });
+                    current_handle().spawn(Self::establish(io, app, shutdown));
                 }
                 Err(e) => {
                     error!("Accept() failed {e}");

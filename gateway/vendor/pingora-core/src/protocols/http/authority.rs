@@ -90,6 +90,45 @@ pub fn validate_request_authority(req: &RequestHeader) -> Result<()> {
     Ok(())
 }
 
+/// Make `Host` what an absolute-form target says, whatever the client sent beside it.
+///
+/// That is for the recipient of such a request to do ([RFC 9112 section 3.2.2]), and it leaves one
+/// authority to route on and to forward. `Host` must be valid all the same (section 3.2), and where
+/// it is missing from anything newer than HTTP/1.0 that stays so.
+///
+/// [RFC 9112 section 3.2.2]: https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2.2
+pub(super) fn adopt_target_authority(req: &mut RequestHeader) -> Result<()> {
+    if req.raw_path().first() == Some(&b'/') || req.method == http::Method::CONNECT {
+        return Ok(());
+    }
+    let RawTargetAuthority::Absolute {
+        scheme, authority, ..
+    } = raw_target_authority(req.raw_path())
+    else {
+        return Ok(());
+    };
+    let mut hosts = req.headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Some(host),
+        (None, _) if req.version <= http::Version::HTTP_10 => None,
+        _ => return Ok(()),
+    };
+    let differs = host.is_none_or(|host| host.as_bytes() != authority);
+    if !differs || !is_http_family_scheme(scheme) || authority.contains(&b'@') {
+        return Ok(());
+    }
+    if let Some(host) = host.filter(|host| !host.is_empty()) {
+        let host = http::uri::Authority::try_from(host.as_bytes())
+            .map_err(|cause| Error::because(InvalidHTTPHeader, "invalid Host header", cause))?;
+        if host.as_str().contains('@') {
+            return Error::e_explain(InvalidHTTPHeader, "userinfo in Host header");
+        }
+    }
+    let authority = HeaderValue::from_bytes(authority)
+        .map_err(|cause| Error::because(InvalidHTTPHeader, "request-target authority", cause))?;
+    req.insert_header(header::HOST, authority)
+}
+
 /// Validate authority fields shared by H1 and H2 ingress.
 pub(super) fn validate_request_authority_fields(req: &RequestHeader) -> Result<()> {
     let mut hosts = req.headers.get_all(header::HOST).iter();

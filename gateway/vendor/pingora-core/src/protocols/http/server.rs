@@ -25,7 +25,7 @@ use crate::protocols::{Digest, SocketAddr, Stream};
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::{header::AsHeaderName, HeaderMap};
-use pingora_error::{Error, Result};
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::any::Any;
 use std::time::Duration;
@@ -392,6 +392,25 @@ impl Session {
             Self::H2(s) => s.get_read_timeout(),
             Self::Subrequest(s) => s.get_read_timeout(),
             Self::Custom(s) => s.get_read_timeout(),
+        }
+    }
+
+    /// Sets how long the client may take for the header of a request, from its first byte to its
+    /// last. `None` leaves the default.
+    ///
+    /// This is a noop for anything but HTTP/1.
+    pub fn set_header_timeout(&mut self, timeout: Option<Duration>) {
+        if let (Self::H1(s), Some(_)) = (self, timeout) {
+            s.set_header_timeout(timeout);
+        }
+    }
+
+    /// Reading the request is to end in this error, as the request must not be served.
+    ///
+    /// This is a noop for anything but HTTP/1.
+    pub fn set_refusal(&mut self, etype: ErrorType) {
+        if let Self::H1(s) = self {
+            s.set_refusal(etype);
         }
     }
 

@@ -26,6 +26,7 @@ use std::pin::{pin, Pin};
 use std::task::{ready, Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::chunked::{begins_chunk_head, is_chunk_head, Trailers};
 use crate::utils::BufRef;
 
 // TODO: make this dynamically adjusted
@@ -157,6 +158,7 @@ pub struct BodyReader {
     body_buf_overread: Option<BytesMut>,
     // What came between the last chunk and the end, from an upstream
     trailer_section: BytesMut,
+    trailers: Trailers,
 }
 
 impl BodyReader {
@@ -169,6 +171,7 @@ impl BodyReader {
             upstream,
             body_buf_overread: None,
             trailer_section: BytesMut::new(),
+            trailers: Trailers::default(),
         }
     }
 
@@ -392,6 +395,21 @@ impl BodyReader {
                 self.body_buf_overread = Some(buf);
             }
         }
+    }
+
+    /// The overread buffer with room to read more of it into; `None` when it holds `limit` bytes.
+    pub(crate) fn overread_room(
+        &mut self,
+        limit: usize,
+    ) -> Option<bytes::buf::Limit<&mut BytesMut>> {
+        const READ_SIZE: usize = 1024 * 4;
+        let buf = self.body_buf_overread.get_or_insert_default();
+        let room = limit.saturating_sub(buf.len()).min(READ_SIZE);
+        if room == 0 {
+            return None;
+        }
+        buf.reserve(room);
+        Some(buf.limit(room))
     }
 
     pub fn body_done(&self) -> bool {
@@ -712,6 +730,13 @@ impl BodyReader {
                             "Got size {chunk_size}, payload_index: {payload_index}, chunk: {:?}",
                             String::from_utf8_lossy(buf).escape_default(),
                         );
+                        if !is_chunk_head(&buf[..payload_index - CRLF.len()], self.upstream) {
+                            self.body_state = self.body_state.done(0);
+                            return Error::e_explain(
+                                INVALID_CHUNK,
+                                "Invalid chunk size or extension",
+                            );
+                        }
                         let chunk_size = match usize::try_from(chunk_size) {
                             Ok(chunk_size) => chunk_size,
                             Err(_) => {
@@ -749,6 +774,7 @@ impl BodyReader {
                             } else {
                                 // Indicate start of parsing final chunked trailers,
                                 // with remaining buf to read
+                                self.trailers = Trailers::default();
                                 self.body_state = self.body_state.read_final_chunk(
                                     buf_index_end - (buf_index_start + payload_index),
                                 );
@@ -824,6 +850,9 @@ impl BodyReader {
                             // so far. This check applies to both server and client
                             self.body_state = self.body_state.done(0);
                             Error::e_explain(INVALID_CHUNK, "Chunk ext over limit")
+                        } else if !begins_chunk_head(buf) {
+                            self.body_state = self.body_state.done(0);
+                            Error::e_explain(INVALID_CHUNK, "Invalid chunk size or extension")
                         } else {
                             self.body_state =
                                 self.body_state.partial_chunk_head(buf_index_end, buf.len());
@@ -889,6 +918,11 @@ impl BodyReader {
                     .body_buf
                     .as_deref()
                     .expect("body buf is initialized before reading trailers")[..n];
+
+                if self.trailers.read(buf).is_err() {
+                    self.body_state = PS::Done(read);
+                    return Error::e_explain(INVALID_TRAILER_END, "Invalid trailer section");
+                }
 
                 let mut start = 0;
                 // try to find end within the current IO buffer

@@ -15,6 +15,7 @@
 //! HTTP/1.x implementation
 
 pub(crate) mod body;
+mod chunked;
 pub mod client;
 pub mod common;
 pub(crate) mod header;
