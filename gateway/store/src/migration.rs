@@ -40,8 +40,11 @@ macro_rules! migration {
 }
 
 /// All of them, in order.
-pub const MIGRATIONS: &[Migration] =
-    &[migration!(1, "entities", "0001_entities.sql"), migration!(2, "oauth2", "0002_oauth2.sql")];
+pub const MIGRATIONS: &[Migration] = &[
+    migration!(1, "entities", "0001_entities.sql"),
+    migration!(2, "oauth2", "0002_oauth2.sql"),
+    migration!(3, "change_horizon", "0003_change_horizon.sql"),
+];
 
 /// Why the schema cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
