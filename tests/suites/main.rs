@@ -29,6 +29,7 @@ mod authorize;
 mod browser;
 mod foreign_clients;
 mod lifecycle;
+mod lost_answers;
 mod nodes;
 mod proxy;
 mod races;
