@@ -14,7 +14,7 @@ use super::fixture::{Fixture, Recorder, document, eventually, id, postgres};
 use crate::entity::write::INSERT_CHANGE;
 use crate::session::Parameter;
 use crate::testing::Backend;
-use crate::{Options, Store, Write};
+use crate::{Database, Options, Postgres, Store, Write};
 
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
@@ -204,4 +204,50 @@ async fn a_write_that_the_database_refuses_leaves_no_doubt() {
     let refused = hasty.services.delete(&Key::Id(id(&service))).await.unwrap_err();
     assert!(matches!(refused, DaoError::Store(StoreError::Timeout(_))), "{refused:?}");
     assert!(hasty.store.feed().is_current());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_that_ends_the_connection_is_no_refusal() {
+    let (fixture, _) = impatient().await;
+    let sent = |sql: &'static str| {
+        let postgres = postgres(&fixture.store).clone();
+        move |write: Arc<Write>| async move {
+            let client = postgres.client().await?;
+            write.is_sent();
+            let error = client.batch_execute(sql).await.unwrap_err();
+            Postgres::note_refusal(Some(&write), &error);
+            Err::<((), Vec<Change>), _>(postgres.error("test", error))
+        }
+    };
+    // A doubt lasts for as long as this transaction.
+    let mut client = postgres(&fixture.store).client().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SELECT 1", &[]).await.unwrap();
+    fixture.store.commit(sent("SELECT 1 / 0")).await.unwrap_err();
+    assert!(fixture.store.feed().is_current());
+    fixture.store.commit(sent("SELECT pg_terminate_backend(pg_backend_pid())")).await.unwrap_err();
+    assert!(!fixture.store.feed().is_current());
+    transaction.rollback().await.unwrap();
+    eventually("trust", || fixture.store.feed().is_current()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_whose_commit_fails_are_told_the_truth() {
+    let (fixture, recorder) = recorded(Backend::Sqlite).await;
+    let store = fixture.store.clone();
+    let work = move |write: Arc<Write>| async move {
+        let Database::Sqlite(sqlite) = store.database() else { return lost() };
+        let write_badly = "PRAGMA defer_foreign_keys = ON; INSERT INTO entity_tags VALUES ('k', zeroblob(16), 't')";
+        let job = |connection: &rusqlite::Connection| {
+            connection.execute_batch(write_badly).map_err(|error| crate::Sqlite::error("test", error))
+        };
+        sqlite.commit(&write, job).await.map(|()| ((), Vec::<Change>::new()))
+    };
+    let failed = fixture.store.commit(work).await.unwrap_err();
+    assert!(matches!(failed, StoreError::Unavailable(_)), "{failed:?}");
+    assert!(ids(&recorder).is_empty());
+    eventually("trust", || fixture.store.feed().is_current()).await;
+    let service = document(json!({"name": "a"}));
+    fixture.services.insert(service.clone()).await.unwrap();
+    assert_eq!(ids(&recorder), [id(&service)]);
 }
