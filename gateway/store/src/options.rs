@@ -27,7 +27,7 @@ pub struct Options {
     pub acquire_timeout: Duration,
     /// How long a statement may run.
     pub statement_timeout: Duration,
-    /// How long the changes of other nodes may go unheard before caches are not trusted any more.
+    /// How long committed changes may go unheard before caches are not trusted any more.
     pub feed_bound: Duration,
     /// What happens when the database lacks migrations.
     pub migration: MigrationPolicy,
