@@ -15,10 +15,13 @@ WITH here AS (
                    THEN excluded.old ELSE kept.recent END
     WHERE kept.taken_at <= excluded.taken_at - 3600
        OR pg_snapshot_xmax(kept.recent) > pg_snapshot_xmax(excluded.recent)
+), known AS MATERIALIZED (
+    SELECT kept.old FROM change_horizon AS kept, here
+    WHERE pg_snapshot_xmax(kept.recent) <= pg_snapshot_xmax(here.snapshot)
 )
 DELETE FROM changes WHERE seq IN (
-    SELECT seq FROM changes, change_horizon AS kept, here
-    WHERE pg_snapshot_xmax(kept.recent) <= pg_snapshot_xmax(here.snapshot)
-      AND xid < pg_snapshot_xmax(kept.old) AND pg_visible_in_snapshot(xid, kept.old)
-      AND changes.created_at < $1::bigint - 3600
-    ORDER BY xid, seq LIMIT $2 FOR UPDATE OF changes SKIP LOCKED)
+    SELECT seq FROM changes
+    WHERE xid < (SELECT pg_snapshot_xmax(old) FROM known)
+      AND pg_visible_in_snapshot(xid, (SELECT old FROM known))
+      AND created_at < $1::bigint - 3600
+    ORDER BY xid, seq LIMIT $2 FOR UPDATE SKIP LOCKED)

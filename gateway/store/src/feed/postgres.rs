@@ -196,8 +196,7 @@ impl Cursor {
     /// Whether a page came from another server than the readings before, or from one that has lost
     /// transactions.
     fn is_of_another(&self, head: &Head) -> bool {
-        let reached = |snapshot: &str| snapshot.split(':').nth(1).and_then(|next| next.parse::<u64>().ok());
-        head.server != self.server || reached(&head.snapshot) < reached(&self.snapshot)
+        head.server != self.server || next_id(&head.snapshot) < next_id(&self.snapshot)
     }
 
     /// Forgets everything, and stands behind what that server has committed.
@@ -225,6 +224,11 @@ impl Cursor {
 /// Where a row of changes begins, behind what every row says.
 const ROW: usize = 4;
 
+/// The id that the next transaction would have got when a snapshot was taken.
+fn next_id(snapshot: &str) -> Option<u64> {
+    snapshot.split(':').nth(1)?.parse().ok()
+}
+
 /// One page of what `snapshot` sees and `before` did not; an empty `snapshot` takes one.
 async fn page(
     session: &mut dyn Session,
@@ -233,12 +237,17 @@ async fn page(
     position: (u64, i64),
     size: i64,
 ) -> Result<(Head, Vec<Row>), StoreError> {
-    let after = position.0.to_string();
+    // Transactions that `before` saw running have lower ids than those that began after it.
+    let next = next_id(before).unwrap_or(1);
+    let began_later = position.max((next.saturating_sub(1), i64::MAX));
+    let (was_running, began_later_in) = (position.0.to_string(), began_later.0.to_string());
     let parameters = [
         Parameter::Text(before),
         Parameter::Text(snapshot),
-        Parameter::Text(&after),
+        Parameter::Text(&was_running),
         Parameter::Integer(position.1),
+        Parameter::Text(&began_later_in),
+        Parameter::Integer(began_later.1),
         Parameter::Integer(size),
     ];
     let mut rows = session.rows(&READ, &parameters).await?;
