@@ -11,6 +11,7 @@
 
 mod accept;
 mod admission;
+mod authority;
 mod body;
 mod client;
 mod context;
@@ -21,6 +22,7 @@ pub mod head;
 mod hop_by_hop;
 mod identity_headers;
 mod logging;
+mod lookalike;
 mod negotiation;
 mod pipeline;
 mod reply;
