@@ -119,6 +119,8 @@ impl Guard {
         }
         let (token, place) = match presented::find(self.rules.header.as_ref(), request) {
             Found::Missing => return self.refuse(Refusal::Missing, request),
+            // Told even where requests may be anonymous: the upstream might believe one of them.
+            Found::Several => return Step::Done(Verdict::Reply(self.reply(Refusal::Several, request))),
             Found::NeedBody => return Step::Done(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }),
             Found::Unreadable(place) => (None, place),
             Found::Token(token, place) => (Some(token), place),
