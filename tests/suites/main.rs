@@ -27,12 +27,14 @@ macro_rules! on_both_stores {
 mod admin;
 mod authorize;
 mod browser;
+mod descriptors;
 mod foreign_clients;
 mod lifecycle;
 mod nodes;
 mod proxy;
 mod races;
 mod resource;
+mod spelling;
 mod tidy;
 mod token;
 mod token_lifetime;

@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod configuration;
+pub mod descriptors;
 pub mod log;
 mod mirror;
 pub mod node;

@@ -54,6 +54,7 @@ pub use context::Context;
 pub use forwarded::TrustedIps;
 pub use service::{Listeners, ProxyService, prepare, service};
 
+use crate::descriptors::Descriptors;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -85,6 +86,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// What is logged.
     pub access_log: AccessLog,
+    /// Which of the process's descriptors connections may have.
+    pub descriptors: Arc<Descriptors>,
 }
 
 #[async_trait]
@@ -127,12 +130,16 @@ impl ProxyHttp for Gateway {
     async fn connected_to_upstream(
         &self,
         _session: &mut Session,
-        _reused: bool,
+        reused: bool,
         _peer: &HttpPeer,
-        #[cfg(unix)] _fd: std::os::unix::io::RawFd,
+        #[cfg(unix)] descriptor: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
+        if !reused && self.descriptors.is_reserved(descriptor) {
+            // Not the upstream's doing, so that it is not tried again.
+            return Err(Error::explain(failure::NO_DESCRIPTOR, "a new connection to an upstream").into_in());
+        }
         context.connected_to_upstream();
         Ok(())
     }

@@ -85,7 +85,9 @@ pub fn service(
     listening: impl FnOnce() + Send + Sync + 'static,
 ) -> ProxyService {
     let idle = gateway.settings.keepalive_timeout;
+    let descriptors = Arc::clone(&gateway.descriptors);
     let mut service = http_proxy_service_with_name(conf, gateway, "proxy");
+    service.set_connection_filter(descriptors);
     if let Some(proxy) = service.app_logic_mut() {
         proxy.server_options = Some(server_options(idle));
     }

@@ -15,6 +15,7 @@ use pingora_core::server::configuration::ServerConf;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use smallvec::{SmallVec, smallvec};
+use tollgate::descriptors::Descriptors;
 use tollgate::proxy::TrustedIps;
 use tollgate::proxy::{self, Listeners, Settings};
 use tollgate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
@@ -147,6 +148,7 @@ impl Gateway {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             metrics,
             access_log: access_log.clone(),
+            descriptors: Arc::new(Descriptors::new(1 << 20, &registry).unwrap()),
         };
         std::thread::spawn(move || serve(gateway, address));
         wait_for(address);
