@@ -9,6 +9,7 @@ pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod configuration;
+pub mod descriptors;
 pub mod log;
 mod mirror;
 pub mod node;

@@ -265,9 +265,10 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
                         .downcast_ref::<std::io::Error>()
                         .and_then(|e| e.raw_os_error())
                     {
-                        // 24: too many open files. In this case accept() will continue return this
-                        // error without blocking, which could use up all the resources
-                        if io_error == 24 {
+                        // 24: too many open files; 23: in the whole system; 12, 105: no memory for a
+                        // socket. In these cases accept() will continue return this error without
+                        // blocking, which could use up all the resources
+                        if matches!(io_error, 12 | 23 | 24 | 105) {
                             // call sleep to calm the thread down and wait for others to release
                             // some resources
                             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
