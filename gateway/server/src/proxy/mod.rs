@@ -20,6 +20,7 @@ mod framing;
 pub mod head;
 mod hop_by_hop;
 mod identity_headers;
+mod lines;
 mod logging;
 mod negotiation;
 mod pipeline;
