@@ -181,7 +181,7 @@ fn provision(args: ProvisionArgs) -> Result<bool, Failed> {
     say(&format!(
         "{} credentials and {} tokens are on {}; written down in {}.",
         state.credentials.len(),
-        state.tokens.len(),
+        state.live().count(),
         state.route_path,
         args.state.display()
     ))?;

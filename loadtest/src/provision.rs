@@ -251,9 +251,9 @@ async fn issue(
     journal: Journal,
     progress: Progress,
 ) -> Result<(), ProvisionError> {
-    let refreshable = state.tokens.iter().filter(|token| token.refresh_token.is_some()).count();
+    let refreshable = state.refreshable().count();
     let with_refresh = amount.refresh_tokens.saturating_sub(refreshable);
-    let missing = amount.tokens.max(amount.refresh_tokens).saturating_sub(state.tokens.len()).max(with_refresh);
+    let missing = amount.tokens.max(amount.refresh_tokens).saturating_sub(state.live().count()).max(with_refresh);
     let first = state.tokens.len();
     let journal = Rc::new(RefCell::new(journal));
     let endpoint = Rc::new(proxy.clone());

@@ -1,6 +1,7 @@
 //! How long a revoked token is still accepted: tokens are used, revoked through the Admin API, and
 //! used on until they are refused.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,9 +20,9 @@ use crate::endpoint::Endpoint;
 use crate::outcome::Revocation;
 use crate::recorder::latency_of;
 use crate::scenario::Revoke;
+use crate::state::{Entry, Journal};
 
 /// What is revoked, and where.
-#[derive(Clone)]
 pub struct Drill {
     /// Where tokens are used.
     pub proxy: Endpoint,
@@ -29,8 +30,10 @@ pub struct Drill {
     pub admin: Endpoint,
     /// The protected path.
     pub target: String,
-    /// The tokens, each revoked once.
-    pub tokens: Vec<String>,
+    /// The tokens with their places in the state, each revoked once.
+    pub tokens: Vec<(usize, String)>,
+    /// Where it is written down that they were.
+    pub journal: RefCell<Journal>,
     /// How often, and how long they are watched.
     pub revoke: Revoke,
     /// When the first is revoked.
@@ -75,7 +78,7 @@ impl Drill {
     async fn run(self, stop: Arc<AtomicBool>) -> Found {
         let drill = Rc::new(self);
         let mut watches = Vec::new();
-        for (number, token) in drill.tokens.iter().enumerate() {
+        for (number, (place, token)) in drill.tokens.iter().enumerate() {
             let at = drill.start + drill.revoke.every.0.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
             if at >= drill.end {
                 break;
@@ -84,7 +87,7 @@ impl Drill {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            watches.push(tokio::task::spawn_local(Rc::clone(&drill).revoke(token.clone())));
+            watches.push(tokio::task::spawn_local(Rc::clone(&drill).revoke(*place, token.clone())));
         }
         let mut found = Found::default();
         let Ok(mut accepted) = Histogram::<u64>::new(3) else { return found };
@@ -107,7 +110,7 @@ impl Drill {
         found
     }
 
-    async fn revoke(self: Rc<Self>, token: String) -> Result<Ended, String> {
+    async fn revoke(self: Rc<Self>, place: usize, token: String) -> Result<Ended, String> {
         let header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| error.to_string())?;
         let request = Request {
             method: Method::GET,
@@ -121,6 +124,7 @@ impl Drill {
         if before.status != 200 {
             return Err(format!("a token was answered {} before it was revoked", before.status));
         }
+        self.journal.borrow_mut().append(&Entry::Revoked { place }).map_err(|error| error.to_string())?;
         let mut admin = Admin::new(&self.admin);
         let (status, _) = admin
             .call(Method::DELETE, &format!("/oauth2_tokens/{token}"), None)

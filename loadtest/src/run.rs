@@ -1,5 +1,6 @@
 //! One run, from the scenario to the result.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -63,6 +64,12 @@ pub enum RunError {
         /// Why.
         failure: Failure,
     },
+    /// The scenario revokes tokens, and earlier runs have left none.
+    #[error(
+        "the scenario revokes tokens and leaves one in use, and {0} that can be revoked is left: \
+         run `tollgate-load provision` again, which makes as many as --tokens says"
+    )]
+    NothingToRevoke(usize),
     /// Threads or runtimes.
     #[error("the program cannot start its work: {0}")]
     System(#[from] std::io::Error),
@@ -74,7 +81,8 @@ struct Run {
     endpoint: Endpoint,
     admin: Option<Endpoint>,
     supply: Arc<Supply>,
-    reserved: Vec<String>,
+    reserved: Vec<(usize, String)>,
+    journal: Option<Journal>,
     stop: Arc<AtomicBool>,
     updates: Sender<Update>,
     scraper: Option<Scraper>,
@@ -97,7 +105,8 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
         Some(token) => State::of_token(token.clone(), &args.path),
         None => State::load(&args.state)?,
     };
-    let reserved = reserved(&scenario, &state);
+    let reserved = reserved(&scenario, &state)?;
+    let journal = if reserved.is_empty() { None } else { Some(Journal::open(&args.state)?) };
     let supply = Supply::new(&scenario, state, reserved.len())?;
     let echoes = preflight(&endpoint, supply.state(), scenario.timeout.0)?;
     let supply = Arc::new(if echoes { supply } else { supply.without_identities() });
@@ -108,7 +117,7 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let screen = live::start(view, shown, Arc::clone(&stop))?;
     let metrics = args.metrics.as_deref().map(|address| Endpoint::new(address, Protocol::Http1, &trust)).transpose()?;
     let scraper = metrics.map(Scraper::start).transpose()?;
-    let run = Run { scenario, endpoint, admin, supply, reserved, stop, updates, scraper };
+    let mut run = Run { scenario, endpoint, admin, supply, reserved, journal, stop, updates, scraper };
     let mut outcome = run.measure(&args.proxy)?;
     outcome.scenario_text = text;
     outcome.options = args.changes();
@@ -149,19 +158,23 @@ fn overridden(mut scenario: Scenario, args: &RunArgs) -> Scenario {
     scenario
 }
 
-/// Tokens that this run revokes, from the end of the list; at least one is left to be used.
-fn reserved(scenario: &Scenario, state: &State) -> Vec<String> {
-    let Some(revoke) = &scenario.revoke else { return Vec::new() };
+/// Tokens that this run revokes, with their places, from the end of the list; at least one is left to
+/// be used.
+fn reserved(scenario: &Scenario, state: &State) -> Result<Vec<(usize, String)>, RunError> {
+    let Some(revoke) = &scenario.revoke else { return Ok(Vec::new()) };
     let wanted = scenario.duration.0.as_secs_f64() / revoke.every.0.as_secs_f64().max(1e-3);
-    let lasting: Vec<&Token> = state.lasting().map(|(_, token)| token).collect();
+    let lasting: Vec<(usize, &Token)> = state.lasting().collect();
     let count = (wanted.ceil() as usize).min(lasting.len().saturating_sub(1));
-    lasting.iter().rev().take(count).map(|token| token.access_token.clone()).collect()
+    if count == 0 {
+        return Err(RunError::NothingToRevoke(lasting.len()));
+    }
+    Ok(lasting.iter().rev().take(count).map(|(place, token)| (*place, token.access_token.clone())).collect())
 }
 
 /// Whether the upstream echoes identity headers. One request, so that a gateway that is not there is
 /// told before anything else.
 fn preflight(endpoint: &Endpoint, state: &State, timeout: Duration) -> Result<bool, RunError> {
-    let token = state.tokens.first().and_then(|token| format!("Bearer {}", token.access_token).try_into().ok());
+    let token = state.live().next().and_then(|(_, token)| format!("Bearer {}", token.access_token).try_into().ok());
     let request = Request {
         method: Method::GET,
         target: format!("{}/load", state.route_path),
@@ -195,7 +208,7 @@ fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
 }
 
 impl Run {
-    fn measure(&self, target: &str) -> Result<Outcome, RunError> {
+    fn measure(&mut self, target: &str) -> Result<Outcome, RunError> {
         let watch = Watch::start();
         let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.begin(target)?;
@@ -245,7 +258,7 @@ impl Run {
         Ok(measured?)
     }
 
-    fn once(&self) -> Result<Outcome, RunError> {
+    fn once(&mut self) -> Result<Outcome, RunError> {
         let duration = self.scenario.counted();
         let pace = match (&self.scenario.load.steps, self.scenario.load.rate) {
             (Some(steps), _) => Pace::Open(steps.iter().map(|step| (step.rate, step.duration.0)).collect()),
@@ -265,14 +278,18 @@ impl Run {
         Ok(outcome)
     }
 
-    fn drill(&self, duration: Duration) -> Result<Option<std::thread::JoinHandle<revocation::Found>>, RunError> {
-        let (Some(revoke), Some(admin)) = (self.scenario.revoke, &self.admin) else { return Ok(None) };
+    fn drill(&mut self, duration: Duration) -> Result<Option<std::thread::JoinHandle<revocation::Found>>, RunError> {
+        let journal = self.journal.take();
+        let (Some(revoke), Some(admin), Some(journal)) = (self.scenario.revoke, &self.admin, journal) else {
+            return Ok(None);
+        };
         let start = Instant::now() + self.scenario.warm_up.0;
         let drill = Drill {
             proxy: self.endpoint.clone(),
             admin: admin.clone(),
             target: format!("{}/load", self.supply.state().route_path),
             tokens: self.reserved.clone(),
+            journal: RefCell::new(journal),
             revoke,
             start,
             end: start + duration,

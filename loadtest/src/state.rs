@@ -7,6 +7,7 @@
 //! The file holds tokens, and what client secrets are made from: it is readable by its owner alone,
 //! and `Debug` shows none of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -74,8 +75,10 @@ pub struct State {
     pub route_path: String,
     /// Credentials.
     pub credentials: Vec<Credential>,
-    /// Tokens.
+    /// Tokens, those that were revoked included: a token's place is its name in this file.
     pub tokens: Vec<Token>,
+    /// The places of tokens that were revoked, or were about to be when the program ended.
+    pub revoked: BTreeSet<usize>,
 }
 
 /// A credential of a consumer.
@@ -103,7 +106,7 @@ pub struct Token {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = (self.credentials.len(), self.tokens.len());
+        let counts = (self.credentials.len(), self.live().count());
         f.debug_struct("State").field("route", &self.route_path).field("counts", &counts).finish_non_exhaustive()
     }
 }
@@ -130,6 +133,12 @@ pub enum Entry {
         place: usize,
         /// The one that took it.
         token: Token,
+    },
+    /// A token is being revoked. Written before the gateway is asked: a run that is killed in between
+    /// leaves a good token unused, never a revoked one in use.
+    Revoked {
+        /// Its place.
+        place: usize,
     },
 }
 
@@ -198,9 +207,19 @@ impl State {
         Self { route_path: route_path.trim_end_matches('/').to_owned(), tokens: vec![token], ..Self::default() }
     }
 
+    /// Tokens that were not revoked, with their places.
+    pub fn live(&self) -> impl Iterator<Item = (usize, &Token)> {
+        self.tokens.iter().enumerate().filter(|(place, _)| !self.revoked.contains(place))
+    }
+
     /// Tokens that no refreshing ends, with their places.
     pub fn lasting(&self) -> impl Iterator<Item = (usize, &Token)> {
-        self.tokens.iter().enumerate().filter(|(_, token)| token.refresh_token.is_none())
+        self.live().filter(|(_, token)| token.refresh_token.is_none())
+    }
+
+    /// Tokens that can be refreshed, with their places.
+    pub fn refreshable(&self) -> impl Iterator<Item = (usize, &Token)> {
+        self.live().filter(|(_, token)| token.refresh_token.is_some())
     }
 
     /// Adds what a line says.
@@ -217,6 +236,9 @@ impl State {
                 if let Some(known) = self.tokens.get_mut(place) {
                     *known = token;
                 }
+            }
+            Entry::Revoked { place } => {
+                self.revoked.insert(place);
             }
         }
     }
@@ -283,6 +305,17 @@ mod tests {
         journal.append(&Entry::Made).unwrap();
         assert!(State::load(&path).unwrap().made);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_revoked_token_keeps_its_place_and_is_used_no_more() {
+        let token = |number: usize| Token { access_token: number.to_string(), refresh_token: None, credential: 0 };
+        let mut state = State::default();
+        (0..3).for_each(|number| state.add(Entry::Token(token(number))));
+        state.add(Entry::Revoked { place: 1 });
+        state.add(Entry::Token(token(3)));
+        let places: Vec<_> = state.lasting().map(|(place, token)| (place, token.access_token.as_str())).collect();
+        assert_eq!(places, [(0, "0"), (2, "2"), (3, "3")]);
     }
 
     #[test]

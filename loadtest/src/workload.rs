@@ -105,17 +105,16 @@ impl Supply {
             match part.send {
                 Kind::Token if tokens.is_empty() => return Err(missing("tokens", "--tokens")),
                 Kind::Issue if state.credentials.is_empty() => return Err(missing("credentials", "--credentials")),
-                Kind::Refresh if !state.tokens.iter().any(|token| token.refresh_token.is_some()) => {
+                Kind::Refresh if state.refreshable().next().is_none() => {
                     return Err(missing("tokens that can be refreshed", "--refresh-tokens"));
                 }
                 _ => {}
             }
         }
         // `--tokens` counts those that can be refreshed as well.
-        let kept = reserved + state.tokens.iter().filter(|token| token.refresh_token.is_some()).count();
+        let kept = reserved + state.refreshable().count();
         let unseen = unseen(scenario, &mut tokens, kept)?;
-        let refreshable = state.tokens.iter().enumerate().filter(|(_, token)| token.refresh_token.is_some());
-        let idle = refreshable.map(|(place, token)| (place, token.clone())).collect();
+        let idle = state.refreshable().map(|(place, token)| (place, token.clone())).collect();
         Ok(Self {
             tokens,
             in_turn: AtomicUsize::new(0),

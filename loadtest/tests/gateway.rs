@@ -45,6 +45,11 @@ async fn what_is_provisioned_is_measured_checked_and_removed() {
     assert!(revocation.revoked >= 10 && revocation.never_refused == 0, "{ended:?} {revocation:?}");
     // In force when it is answered: nothing sent after that is accepted.
     assert!(revocation.accepted_for.max < 1.0, "{revocation:?}");
+    // What was revoked is not presented by later runs, and is made anew by the next provisioning.
+    let (_, after) = world.run("zipf", &["--rate", "400"]);
+    assert_eq!(after.total.statuses.keys().collect::<Vec<_>>(), [&200]);
+    let ended = world.provision("100", "20");
+    assert!(ended.stdout.contains("5 credentials and 100 tokens"), "{ended:?}");
 
     // Another gateway has nothing of it, and the file stays.
     let stranger = Gateway::on(Store::Sqlite, &[]).await;

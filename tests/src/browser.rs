@@ -1,19 +1,35 @@
 //! A headless Chromium behind its driver, which ends with its variable.
+//!
+//! The few commands of WebDriver (W3C) that the suites need, over the HTTP client that they have anyway.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fantoccini::wd::Capabilities;
-use fantoccini::{Client, ClientBuilder};
-use serde_json::json;
+use reqwest::Client;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate_quickstart::process::Process;
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What WebDriver calls the member that holds an element's id.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// How an element is found.
+#[derive(Debug, Clone, Copy)]
+pub enum Locator<'l> {
+    /// By a CSS selector.
+    Css(&'l str),
+    /// By an XPath expression.
+    XPath(&'l str),
+}
+
 /// A browser without a past.
 pub struct Browser {
-    /// What drives it.
-    pub page: Client,
+    client: Client,
+    /// The address of the session.
+    session: String,
     _driver: Process,
     _profile: TempDir,
 }
@@ -26,25 +42,99 @@ impl Browser {
         command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
         let driver = Process::start(&mut command).expect("chromedriver, from Debian's chromium-driver");
         let profile = tempfile::Builder::new().prefix("tollgate-chromium-").tempdir().expect("a folder");
-        let address = format!("http://127.0.0.1:{port}");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let client = Client::builder().no_proxy().build().expect("an HTTP client");
+        let sessions = format!("http://127.0.0.1:{port}/session");
+        let wanted = json!({"capabilities": {"alwaysMatch": capabilities(&profile)}});
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let mut builder = ClientBuilder::native();
-            match builder.capabilities(capabilities(&profile)).connect(&address).await {
-                Ok(page) => return Self { page, _driver: driver, _profile: profile },
-                Err(error) => assert!(Instant::now() < deadline, "Chromium does not start: {error:?}"),
+            match post(&client, &sessions, &wanted).await {
+                Ok(made) => {
+                    let id = made["sessionId"].as_str().expect("a session").to_owned();
+                    return Self { client, session: format!("{sessions}/{id}"), _driver: driver, _profile: profile };
+                }
+                Err(error) => assert!(Instant::now() < deadline, "Chromium does not start: {error}"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
+    /// Opens a page.
+    pub async fn goto(&self, url: &str) {
+        self.command("url", &json!({"url": url})).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    /// Presses what is found, once it is there.
+    pub async fn press(&self, what: Locator<'_>) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // The page may be replaced between the two.
+            let element = self.find(what).await;
+            match self.command(&format!("element/{element}/click"), &json!({})).await {
+                Ok(_) => return,
+                Err(error) => assert!(Instant::now() < deadline, "{what:?}: {error}"),
+            }
+        }
+    }
+
+    /// The text of what is found, once it is there.
+    pub async fn text(&self, what: Locator<'_>) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let element = self.find(what).await;
+            match self.read(&format!("element/{element}/text")).await {
+                Ok(text) => return text.as_str().unwrap_or_default().to_owned(),
+                Err(error) => assert!(Instant::now() < deadline, "{what:?}: {error}"),
+            }
+        }
+    }
+
+    /// The id of an element, once it is there.
+    pub async fn find(&self, what: Locator<'_>) -> String {
+        let (using, value) = match what {
+            Locator::Css(selector) => ("css selector", selector),
+            Locator::XPath(path) => ("xpath", path),
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.command("element", &json!({"using": using, "value": value})).await {
+                Ok(found) => return found[ELEMENT].as_str().expect("an element").to_owned(),
+                Err(error) if Instant::now() > deadline => {
+                    let page = self.read("source").await.unwrap_or_default();
+                    panic!("{what:?}: {error}; the page is {page}");
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
     /// Closes its window; the rest ends with the variable.
     pub async fn close(self) {
-        self.page.clone().close().await.expect("a browser that closes");
+        self.client.delete(&self.session).send().await.expect("a browser that closes");
+    }
+
+    async fn command(&self, path: &str, body: &Value) -> Result<Value, String> {
+        post(&self.client, &format!("{}/{path}", self.session), body).await
+    }
+
+    async fn read(&self, path: &str) -> Result<Value, String> {
+        let asked = self.client.get(format!("{}/{path}", self.session)).send().await;
+        value(asked.map_err(|error| error.to_string())?).await
     }
 }
 
-fn capabilities(profile: &TempDir) -> Capabilities {
+async fn post(client: &Client, url: &str, body: &Value) -> Result<Value, String> {
+    value(client.post(url).json(body).send().await.map_err(|error| error.to_string())?).await
+}
+
+/// Every answer of a driver holds its result, or what went wrong, in `value`.
+async fn value(answer: reqwest::Response) -> Result<Value, String> {
+    let status = answer.status();
+    let mut document: Value = answer.json().await.map_err(|error| error.to_string())?;
+    let value = document["value"].take();
+    if status.is_success() { Ok(value) } else { Err(value["message"].to_string()) }
+}
+
+fn capabilities(profile: &TempDir) -> Value {
     // The sandbox needs privileges that containers lack. The certificates sign themselves.
     let arguments = [
         "--headless",
@@ -60,7 +150,5 @@ fn capabilities(profile: &TempDir) -> Capabilities {
     ];
     let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
     arguments.push(format!("--user-data-dir={}", profile.path().display()));
-    let mut capabilities = Capabilities::new();
-    capabilities.insert("goog:chromeOptions".to_owned(), json!({"args": arguments}));
-    capabilities
+    json!({"goog:chromeOptions": {"args": arguments}})
 }

@@ -75,8 +75,13 @@ impl Gateway {
 
     /// Another node on the database of this one, which must outlive it.
     pub async fn another_node(&self) -> Self {
+        self.another_node_with(&[]).await
+    }
+
+    /// Such a node, with settings beyond the harness's.
+    pub async fn another_node_with(&self, settings: &[(&str, &str)]) -> Self {
         let database = self.database.as_ref().expect("nodes share a PostgreSQL");
-        Self::running(folder(), None, &database.url(), &[]).await
+        Self::running(folder(), None, &database.url(), settings).await
     }
 
     async fn running(directory: TempDir, database: Option<Database>, url: &str, settings: &[(&str, &str)]) -> Self {

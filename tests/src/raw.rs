@@ -13,6 +13,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Sends these bytes and reads until the server closes: the request should say `Connection: close`.
 /// `None` when it closes without an answer.
 pub async fn exchange(authority: &str, request: &[u8]) -> Option<Reply> {
+    parse(bytes(authority, request).await.as_bytes())
+}
+
+/// The same, and the answer as it came.
+pub async fn bytes(authority: &str, request: &[u8]) -> String {
     let talk = async {
         let mut socket = TcpStream::connect(authority).await.expect("a listening gateway");
         socket.write_all(request).await.expect("bytes that are taken");
@@ -22,7 +27,7 @@ pub async fn exchange(authority: &str, request: &[u8]) -> Option<Reply> {
         answer
     };
     let answer = tokio::time::timeout(PATIENCE, talk).await.expect("an answer that ends");
-    parse(&answer)
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A GET of this request target with these header lines.

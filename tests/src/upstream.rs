@@ -10,7 +10,9 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
 
 /// An echo server on a free port: it answers every request with that request, as JSON.
 ///
@@ -25,11 +27,26 @@ pub struct Upstream {
 impl Upstream {
     /// Starts one.
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
         let routes = Router::new().fallback(echo).with_state(Arc::clone(&requests));
         let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self { address, requests, task }
+    }
+
+    /// Starts one that answers with the request's head as it came, and costs next to nothing.
+    pub async fn of_heads() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                connections.spawn(answer_heads(connection, Arc::clone(&counted)));
+            }
+        });
         Self { address, requests, task }
     }
 
@@ -52,6 +69,26 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+async fn answer_heads(mut connection: TcpStream, requests: Arc<AtomicUsize>) {
+    let mut received = Vec::new();
+    while let Ok(1..) = connection.read_buf(&mut received).await {
+        let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&received[..end + 4]).into_owned();
+        let body = head.lines().filter_map(|line| line.split_once(": "));
+        let body = body.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let body: usize = body.filter_map(|(_, length)| length.parse::<usize>().ok()).sum();
+        if received.len() < head.len() + body {
+            continue;
+        }
+        requests.fetch_add(1, Ordering::SeqCst);
+        received.clear();
+        let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
+        if connection.write_all(response.as_bytes()).await.is_err() {
+            return;
+        }
     }
 }
 

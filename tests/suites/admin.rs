@@ -1,8 +1,9 @@
 //! The Admin API (contract gateway.md §1–§4): transport, verbs, lists, error objects.
 
+use base64::Engine;
 use http::Method;
 use serde_json::{Value, json};
-use tollgate_tests::scenario::laid_over;
+use tollgate_tests::scenario::{Application, laid_over};
 use tollgate_tests::{Findings, Gateway, Reply, Upstream};
 use uuid::Uuid;
 
@@ -131,10 +132,15 @@ on_both_stores! {
                 json!({"paths": [null, "should start with: / (fixed path) or ~/ (regex path)"]}),
             )),
             ("POST", "/consumers", json!({}), schema(&format!("schema violation ({identity})"), json!({"@entity": [identity]}))),
+            ("POST", "/consumers", json!({"username": " x"}), schema("schema violation (username: must not begin or end with white space)", json!({"username": "must not begin or end with white space"}))),
+            ("POST", "/consumers", json!({"custom_id": "x\u{a0}"}), schema("schema violation (custom_id: must not begin or end with white space)", json!({"custom_id": "must not begin or end with white space"}))),
+            ("POST", "/consumers", json!({"username": "x\ny"}), schema("schema violation (username: must not contain control characters)", json!({"username": "must not contain control characters"}))),
+            ("POST", "/consumers/bob/oauth2", json!({"name": "x", "client_id": "x\t"}), schema("schema violation (client_id: must not contain control characters)", json!({"client_id": "must not contain control characters"}))),
+            ("POST", "/consumers/bob/oauth2", json!({"name": "x", "client_id": " x "}), schema("schema violation (client_id: must not begin or end with white space)", json!({"client_id": "must not begin or end with white space"}))),
             ("POST", "/consumers", json!({"username": "x", "id": "1"}), schema("schema violation (id: expected a valid UUID)", json!({"id": "expected a valid UUID"}))),
             ("POST", "/plugins", json!({"name": "wot"}), schema(
-                "schema violation (name: plugin 'wot' not enabled; add it to the 'plugins' configuration property)",
-                json!({"name": "plugin 'wot' not enabled; add it to the 'plugins' configuration property"}),
+                "schema violation (name: plugin 'wot' not enabled; the plugins that exist here are: oauth2)",
+                json!({"name": "plugin 'wot' not enabled; the plugins that exist here are: oauth2"}),
             )),
             ("POST", "/plugins", json!({"name": "oauth2"}), schema(&format!("schema violation (config: {a_grant})"), json!({"config": a_grant}))),
             ("POST", "/plugins", json!({"name": "oauth2", "config": {"enable_password_grant": true, "pkce": "x"}}), schema(
@@ -241,6 +247,39 @@ on_both_stores! {
         findings.compare("its plugin went with it", &404, &gateway.admin_get(&path).await.status);
     }
 
+    async fn what_a_client_does_not_send_is_not_held_against_it(gateway: Gateway) {
+        let mut findings = Findings::new();
+        let client = Application::register(&gateway, "client", json!({})).await;
+        let token = json!({"credential": {"id": client.credential["id"]}, "expires_in": 60, "access_token": "short"});
+        let token = gateway.create("/oauth2_tokens", token).await;
+        findings.compare("no hint", &Value::Null, &token["token_hint"]);
+        for path in [format!("/oauth2_tokens/{}", token["id"].as_str().unwrap()), "/oauth2_tokens/short".to_owned()] {
+            let reply = gateway.admin(Method::PATCH, &path, json!({"expires_in": 90})).await;
+            findings.compare(&path, &(200, json!(90)), &(reply.status, reply.content()["expires_in"].clone()));
+        }
+        let read = gateway.admin_get("/oauth2_tokens/short").await.expect(200).json();
+        let written = gateway.admin(Method::PUT, "/oauth2_tokens/short", read.clone()).await;
+        findings.compare("written back", &(200, read), &(written.status, written.content()));
+    }
+
+    async fn a_url_wins_over_the_fields_that_it_stands_for(gateway: Gateway) {
+        let mut findings = Findings::new();
+        let target = |service: &Value| ["protocol", "host", "port", "path"].map(|field| service[field].clone());
+        let all = json!({"url": "https://a.test:8443/x", "protocol": "grpc", "host": "b.test", "port": 1, "path": "/y"});
+        let service = gateway.create("/services", laid_over(all.clone(), json!({"name": "s"}))).await;
+        findings.compare("POST", &[json!("https"), json!("a.test"), json!(8443), json!("/x")], &target(&service));
+        let change = json!({"url": "http://c.test", "host": "d.test", "port": 2, "path": "/z", "protocol": "https"});
+        let service = gateway.change("/services/s", change).await;
+        findings.compare("PATCH", &[json!("http"), json!("c.test"), json!(80), json!("/z")], &target(&service));
+        let service = gateway.change("/services/s", json!({"url": "http://c.test"})).await;
+        findings.compare("without a path", &[json!("http"), json!("c.test"), json!(80), Value::Null], &target(&service));
+        let service = gateway.admin(Method::PUT, "/services/s", all).await.expect(200).json();
+        findings.compare("PUT", &[json!("https"), json!("a.test"), json!(8443), json!("/x")], &target(&service));
+        let url = "url=http://e.test/&host=f.test";
+        let service = send(&gateway, "PATCH", "/services/s", Some("application/x-www-form-urlencoded"), url).await;
+        findings.compare("a form", &[json!("http"), json!("e.test"), json!(80), json!("/")], &target(&service.json()));
+    }
+
     async fn lists_page_through_everything_once(gateway: Gateway) {
         let mut ids = Vec::new();
         for index in 0..7 {
@@ -290,6 +329,21 @@ on_both_stores! {
             let words = if query.ends_with(",f") { "tags: cannot query more than 5 tags" } else { words };
             findings.check(&format!("{query}: message"), if text.contains(words) { Ok(()) } else { Err(text.to_owned()) });
         }
+        for absent in ["%00", "x3%00", "%FF", "%EF%BF%BD"] {
+            let reply = gateway.admin_get(&format!("/consumers?custom_id={absent}")).await;
+            findings.compare(absent, &(200, json!({"data": [], "next": null})), &(reply.status, reply.content()));
+        }
+        let nul = base64::engine::general_purpose::STANDARD.encode(json!([NOBODY, "a\0"]).to_string());
+        for (path, status) in [(format!("/tags?offset={nul}"), 400), ("/consumers?tags=a%00".to_owned(), 400), ("/consumers/a%00".to_owned(), 404), ("/tags/a%00".to_owned(), 404)] {
+            findings.compare(&path, &status, &gateway.admin_get(&path).await.status);
+        }
+        for index in 0..3 {
+            gateway.create("/consumers/c0/oauth2", json!({"name": format!("a{index}")})).await;
+        }
+        let page = gateway.admin_get("/consumers/c0/oauth2?size=2").await.expect(200).json();
+        let next = page["next"].as_str().unwrap_or_default();
+        findings.check("next of a nested list", if next.starts_with("/consumers/c0/oauth2?offset=") { Ok(()) } else { Err(next.to_owned()) });
+        findings.compare("it leads on", &1, &gateway.admin_get(next).await.expect(200).json()["data"].as_array().unwrap().len());
         let empty = gateway.admin_get("/consumers?custom_id=").await;
         findings.compare("custom_id=", &(400, message("custom_id must be an unempty string")), &(empty.status, empty.content()));
     }
@@ -333,6 +387,13 @@ async fn the_transport_answers_as_written_down() {
             ["allow", "access-control-allow-methods", "access-control-allow-headers"].map(|name| reply.header(name));
         let expected = [methods, methods, "Content-Type"].map(|value| Some(value.to_owned()));
         findings.compare(&format!("OPTIONS {path}"), &(204, expected), &(reply.status, got));
+        findings.compare(&format!("OPTIONS {path}: no type"), &None, &reply.header("content-type"));
+    }
+    let gone = send(&gateway, "DELETE", "/services/nobody", None, "").await;
+    let frame = ["content-type", "content-length", "transfer-encoding"].map(|name| gone.header(name));
+    findings.compare("DELETE", &(204, [None, None, None]), &(gone.status, frame));
+    for (body, status) in [("username=%FF", 400), ("username=%FE", 400), ("a%FF=b", 400), ("username=%C3%A9", 201)] {
+        findings.compare(body, &status, &send(&gateway, "POST", "/consumers", FORM, body).await.status);
     }
     let reply = send(&gateway, "GET", "/services", None, "").await;
     let got = ["content-type", "access-control-allow-origin", "access-control-allow-credentials"]
@@ -393,6 +454,7 @@ async fn the_node_tells_about_itself() {
     findings.compare("enabled", &json!({"enabled_plugins": ["oauth2"]}), &enabled);
     let schema = gateway.admin_get("/schemas/plugins/oauth2").await.expect(200).json();
     findings.check("schema", if schema["fields"].is_array() { Ok(()) } else { Err(schema.to_string()) });
+    findings.compare("its rules", &json!([]), &schema["entity_checks"]);
     for (path, text) in [("/schemas/wot", "No entity named 'wot'"), ("/schemas/plugins/wot", "No plugin named 'wot'")] {
         let reply = gateway.admin_get(path).await;
         findings.compare(path, &(404, message(text)), &(reply.status, reply.content()));
@@ -492,4 +554,67 @@ async fn authorization_codes_have_a_schema_and_no_path() {
     let code = json!({"credential": {"id": NOBODY}}).to_string();
     let reply = send(&gateway, "POST", path, Some("application/json"), &code).await;
     assert_eq!((reply.status, reply.content()), (200, message("schema validation successful")));
+}
+
+/// Name and description of each field.
+fn fields(schema: &Value) -> Vec<(&str, &Value)> {
+    let fields = schema["fields"].as_array().into_iter().flatten();
+    fields
+        .flat_map(|field| field.as_object().into_iter().flatten())
+        .map(|(name, field)| (name.as_str(), field))
+        .collect()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_say_what_each_field_is_for_in_the_shape_that_tools_read() {
+    let gateway = Gateway::on_sqlite().await;
+    let mut findings = Findings::new();
+    let names = ["services", "routes", "consumers", "plugins", "oauth2_credentials", "oauth2_tokens"];
+    for name in names.into_iter().chain(["oauth2_authorization_codes", "plugins/oauth2"]) {
+        let schema = gateway.admin_get(&format!("/schemas/{name}")).await.expect(200).json();
+        findings.compare(name, &vec!["entity_checks", "fields"], &keys(&schema));
+        for (field, shown) in fields(&schema) {
+            let described = shown["description"].as_str().is_some_and(|text| text.ends_with('.'));
+            findings.compare(&format!("{name}: {field}"), &(true, true), &(shown["type"].is_string(), described));
+        }
+    }
+    let plugin = gateway.admin_get("/schemas/plugins/oauth2").await.expect(200).json();
+    let without_words = |mut field: Value| {
+        field.as_object_mut().unwrap().remove("description");
+        field
+    };
+    let top = fields(&plugin);
+    findings.compare(
+        "its fields",
+        &vec!["consumer", "protocols", "config"],
+        &top.iter().map(|(name, _)| *name).collect(),
+    );
+    let consumer = json!({"type": "foreign", "reference": "consumers", "eq": null});
+    findings.compare("consumer", &consumer, &without_words(top[0].1.clone()));
+    let config = top[2].1;
+    findings.compare("config", &(json!("record"), json!(true)), &(config["type"].clone(), config["required"].clone()));
+    let condition = json!([{"conditional": {
+        "if_field": "mandatory_scope", "if_match": {"eq": true}, "then_field": "scopes", "then_match": {"required": true},
+    }}]);
+    findings.compare("its rule", &condition, &config["entity_checks"]);
+    for (name, field) in fields(config) {
+        let described = field["description"].as_str().is_some_and(|text| text.ends_with('.'));
+        findings.compare(&format!("config.{name}"), &true, &described);
+        let expected = match name {
+            "scopes" => json!({"type": "array", "elements": {"type": "string"}}),
+            "pkce" => {
+                json!({"type": "string", "default": "lax", "required": false, "one_of": ["none", "lax", "strict"]})
+            }
+            "realm" => json!({"type": "string", "required": false}),
+            "anonymous" => json!({"type": "string"}),
+            _ => continue,
+        };
+        findings.compare(name, &expected, &without_words(field.clone()));
+    }
 }

@@ -11,6 +11,8 @@ const INVALID: (&str, &str) = ("invalid_token", "The access token is invalid or 
 const INVALID_CHALLENGE: &str =
     "error=\"invalid_token\", error_description=\"The access token is invalid or has expired\"";
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 type Seen = (u16, Value, Option<String>);
 
 fn seen(reply: &Reply) -> Seen {
@@ -88,6 +90,9 @@ async fn a_token_is_found_where_and_in_the_order_written_down() {
     findings.compare("access_token twice", &missing("Bearer"), &seen(&gateway.send(twice).await));
     let json = gateway.request(Method::POST, "/api/things").json(&json!({"access_token": token}));
     findings.compare("JSON body", &200, &gateway.send(json).await.status);
+    let twice = format!(r#"{{"access_token":"{token}","access_token":"{token}"}}"#);
+    let json = gateway.request(Method::POST, "/api/things").header("content-type", "application/json").body(twice);
+    findings.compare("twice in JSON", &missing("Bearer"), &seen(&gateway.send(json).await));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,13 +241,43 @@ async fn hidden_credentials_do_not_reach_the_upstream() {
     findings.compare("its form", &json!("a=2&z=1"), &seen["body"]);
     let raw = gateway.request(Method::GET, "/api/things").header("authorization", &token);
     let seen = gateway.send(raw).await.content();
-    findings.compare("a raw header stays", &json!([token]), &seen["headers"]["authorization"]);
+    findings.compare("a header without a scheme", &Value::Null, &seen["headers"]["authorization"]);
     let both = gateway.request(Method::GET, &query).header("authorization", &token);
     let seen = gateway.send(both).await.content();
     findings.compare("the query beside it", &json!("/things?a=2&z=1"), &seen["uri"]);
     let document = json!({"access_token": token});
     let seen = gateway.send(gateway.request(Method::POST, "/api/things").json(&document)).await.content();
-    findings.compare("JSON stays", &json!(document.to_string()), &seen["body"]);
+    findings.compare("JSON", &json!("{}"), &seen["body"]);
+    let document = format!("{{\"a\": 1.0,\"access_token\":\"{token}\"}}");
+    let copy = gateway.request(Method::POST, "/api/things").header("content-type", "application/json").body(document);
+    let seen = gateway.send(copy.bearer_auth(&token)).await.content();
+    findings.compare("JSON beside the header", &json!("{\"a\": 1.0}"), &seen["body"]);
+    let part =
+        |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    let parts = part("a", "1") + &part("access_token", &token) + "--b--\r\n";
+    let parts = gateway.request(Method::POST, "/api/things").body(parts);
+    let seen = gateway.send(parts.header("content-type", "multipart/form-data; boundary=b")).await.content();
+    findings.compare("multipart", &json!(part("a", "1") + "--b--\r\n"), &seen["body"]);
+
+    let many: Vec<String> = (100..250).map(|number| format!("a{number}=1")).collect();
+    let query = format!("/api/things?{}&access_token={token}", many.join("&"));
+    let seen = gateway.send(gateway.request(Method::GET, &query).bearer_auth(&token)).await.content();
+    findings.compare("argument 151 beside the header", &json!(format!("/things?{}", many.join("&"))), &seen["uri"]);
+    let form = format!("{}&access_token={token}", many.join("&"));
+    let copy = gateway.request(Method::POST, "/api/things").header("content-type", FORM).body(form).bearer_auth(&token);
+    findings.compare("the same in a form", &json!(many.join("&")), &gateway.send(copy).await.content()["body"]);
+    let before = upstream.requests();
+    for large in [format!("access_token={token}&a={}", "x".repeat(65_536)), format!("a={}", "x".repeat(200_000))] {
+        let request = gateway.request(Method::POST, "/api/things").header("content-type", FORM).body(large.clone());
+        let status = gateway.send(request.bearer_auth(&token)).await.status;
+        findings.compare(&format!("a form of {} bytes", large.len()), &413, &status);
+        let request = gateway.request(Method::POST, "/shown/things").header("content-type", FORM).body(large);
+        let own = self::token(&gateway, &shown, &client).await;
+        findings.compare("where nothing is hidden", &200, &gateway.send(request.bearer_auth(&own)).await.status);
+    }
+    findings.compare("no large form was passed on where tokens are hidden", &(before + 2), &upstream.requests());
+    let large = gateway.request(Method::POST, "/api/things").json(&json!({"a": "x".repeat(200_000)}));
+    findings.compare("large JSON", &200, &gateway.send(large.bearer_auth(&token)).await.status);
 
     let own = self::token(&gateway, &shown, &client).await;
     let seen = shown.get(&gateway, &own).await.content();

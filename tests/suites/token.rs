@@ -1,6 +1,9 @@
 //! `…/oauth2/token` (contract oauth2.md §3.6–§3.8): every refusal, who authenticates how, and what
 //! is answered.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
@@ -335,6 +338,79 @@ async fn repeated_parameters_are_refused() {
             &(400, json!("invalid_request")),
             &(reply.status, reply.content()["error"].clone()),
         );
+        let text = |name: &str, value: &str| format!("\"{name}\":\"{value}\"");
+        let members = base.iter().copied().chain([(name, value)]).map(|(name, value)| text(name, value));
+        let body = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
+        let request = gateway.request(Method::POST, "/api/oauth2/token").header("content-type", "application/json");
+        let reply = gateway.send(request.body(body)).await;
+        let description = format!("{name} must not be repeated");
+        let expected = refusal(400, ("invalid_request", &description), None);
+        findings.compare(&format!("{name} twice in JSON"), &expected, &seen(&reply));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_the_upstream_would_take_for_another_is_refused() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
+    let client = Application::register(&gateway, "client", json!({})).await;
+    let mut findings = Findings::new();
+    let padded = ("invalid_authenticated_userid", "authenticated_userid must not begin or end with white space");
+    let control = ("invalid_authenticated_userid", "authenticated_userid must not contain control characters");
+    for (userid, expected) in [(" kate", padded), ("kate ", padded), ("kate\u{a0}", padded), ("kate\t", control)] {
+        let user =
+            [("provision_key", api.provision_key()), ("authenticated_userid", userid), ("client_id", client.id())];
+        let with = |more: &[(&'static str, &'static str)]| -> Vec<(&str, &str)> { [&user[..], more].concat() };
+        let code = api.authorize(&gateway, &with(&[("response_type", "code")])).await;
+        findings.compare(&format!("authorize {userid:?}"), &refusal(400, expected, None), &seen(&code));
+        for grant in ["password", "client_credentials"] {
+            let mut form = with(&[("grant_type", grant)]);
+            form.push(("client_secret", client.secret()));
+            let reply = api.token(&gateway, &form).await;
+            findings.compare(&format!("{grant} {userid:?}"), &refusal(400, expected, None), &seen(&reply));
+        }
+    }
+}
+
+/// Connections that ask for tokens as clients that do not exist.
+const STRANGERS: usize = 300;
+
+on_both_stores! {
+    async fn a_known_client_gets_its_token_while_strangers_knock(gateway: Gateway) {
+        let upstream = Upstream::start().await;
+        let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
+        let mut clients = Vec::new();
+        for index in 0..10 {
+            let hashed = json!({"client_secret": format!("secret{index}"), "hash_secret": true});
+            clients.push((Application::register(&gateway, &format!("client{index}"), hashed).await, format!("secret{index}")));
+        }
+        let asked = Arc::new(AtomicUsize::new(0));
+        let mut strangers = tokio::task::JoinSet::new();
+        // HTTP/1.1, so that each has a connection of its own.
+        let http = reqwest::Client::builder().http1_only().danger_accept_invalid_certs(true).build().unwrap();
+        for _ in 0..STRANGERS {
+            let (http, url, asked) = (http.clone(), gateway.url("/api/oauth2/token"), Arc::clone(&asked));
+            strangers.spawn(async move {
+                loop {
+                    let (id, secret) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
+                    let form = [("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)];
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    let reply = http.post(&url).form(&form).send().await.unwrap();
+                    assert!([400, 503].contains(&reply.status().as_u16()), "{reply:?}");
+                }
+            });
+        }
+        // Each has been answered once on average, so that all are waiting for more.
+        while asked.load(Ordering::SeqCst) < 2 * STRANGERS {
+            assert!(strangers.try_join_next().is_none(), "a stranger gave up");
+            tokio::task::yield_now().await;
+        }
+        let mut findings = Findings::new();
+        for (client, secret) in &clients {
+            let form = [("grant_type", "client_credentials"), ("client_id", client.id()), ("client_secret", secret)];
+            findings.compare(client.id(), &200, &api.token(&gateway, &form).await.status);
+        }
     }
 }
 

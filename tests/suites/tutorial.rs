@@ -18,7 +18,8 @@ pub(crate) async fn start(gateway: &Gateway) -> (Tutorial, Vec<Call>) {
     let narrated = Arc::clone(&calls);
     let mut narrate = move |call: &Call| narrated.lock().unwrap().push(call.clone());
     let addresses = Addresses { step_on: any, shoe_store: any };
-    let tutorial = Tutorial::start(&gateway.addresses, addresses, &mut narrate).await.expect("the tutorial");
+    let log = Arc::new(|_: &str| {});
+    let tutorial = Tutorial::start(&gateway.addresses, addresses, &mut narrate, log).await.expect("the tutorial");
     gateway.secrets.add(&tutorial.configured.client_secret);
     gateway.secrets.add(&tutorial.configured.provision_key);
     drop(narrate);
@@ -81,16 +82,17 @@ on_both_stores! {
         let question = location(&visitor.get(&format!("{store}connect")).await);
         assert!(question.starts_with(step_on.join("/authorize?").unwrap().as_str()), "{question}");
         assert_eq!(parameter(&question, "client_id").as_deref(), Some(tutorial.configured.client_id.as_str()));
-        assert_eq!(parameter(&question, "scope").as_deref(), Some("user_profile biometric step_counts"));
+        assert_eq!(parameter(&question, "scope").as_deref(), Some("step_counts"));
 
         // B: Step On asks who the user is, and whether they agree.
         let page = visitor.get(&question).await.expect(200);
         let log_in = step_on.join("/login").unwrap();
         let back = location(&visitor.press(&page, &log_in, &[("user", "annie")]).await);
         let page = visitor.get(step_on.join(&back).unwrap().as_str()).await.expect(200);
-        for expected in ["annie", "Shoe Fly Shoe", "user_profile", "biometric", "step_counts", "Allow", "Deny"] {
+        for expected in ["annie", "Shoe Fly Shoe", "step_counts", "Allow", "Deny"] {
             assert!(page.body.contains(expected), "{expected} is missing: {}", page.body);
         }
+        assert!(!page.body.contains("biometric") && !page.body.contains("user_profile"), "{}", page.body);
         let expected_policy = format!(
             "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' {}",
             store.trim_end_matches('/')
@@ -118,6 +120,27 @@ on_both_stores! {
         for expected in ["annie", "48000", "9 %"] {
             assert!(page.body.contains(expected), "{expected} is missing: {}", page.body);
         }
+
+        // The API was told who asks, for whom, and for what; nobody is shown a credential.
+        let requests = visitor.get(step_on.join("/requests").unwrap().as_str()).await.expect(200);
+        for (header, value) in [
+            ("x-consumer-username", "shoeflyshoe"),
+            ("x-credential-identifier", tutorial.configured.client_id.as_str()),
+            ("x-authenticated-scope", "step_counts"),
+            ("x-authenticated-userid", "annie"),
+        ] {
+            let row = format!("<code>{header}</code></th><td>{value}</td>");
+            assert!(requests.body.contains(&row), "{row} is missing: {}", requests.body);
+        }
+        let flow = visitor.get(&format!("{store}flow")).await.expect(200);
+        let titles = ["(step A)", "(step C)", "(steps D and E)", "The store reads the step counts"];
+        let places: Vec<_> = titles.iter().map(|title| flow.body.find(title)).collect();
+        assert!(places.is_sorted() && places[0].is_some(), "{places:?}: {}", flow.body);
+        let code = parameter(&answer, "code").unwrap();
+        for secret in [code.as_str(), &tutorial.configured.client_secret] {
+            assert!(!flow.body.contains(secret) && flow.body.contains(&secret[..6]), "{}", flow.body);
+        }
+        assert!(flow.body.contains("scope = step_counts") && flow.body.contains("&quot;total&quot;: 48000"), "{}", flow.body);
 
         // Refresh, twice: each refresh token is used once, and leads to the next.
         for _ in 0..2 {

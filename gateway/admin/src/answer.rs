@@ -62,9 +62,9 @@ impl Answer {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, self.content_type);
-        // A 204 must not carry a length (RFC 9110 §8.6).
+        // A 204 has no content that could have a type, and must not carry a length (RFC 9110 §8.6).
         if self.status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_TYPE, self.content_type);
             headers.insert(CONTENT_LENGTH, length);
         }
         if self.retry == Retry::Soon {
@@ -106,6 +106,8 @@ pub(crate) enum Failure {
     BadJson,
     #[error("the body is not a readable form")]
     BadForm,
+    #[error("the form's names or values are not UTF-8")]
+    FormNotUtf8,
     #[error("too many arguments")]
     TooManyArguments,
     #[error("the body is too large")]
@@ -148,6 +150,7 @@ impl From<Failure> for Answer {
             Failure::SeveralContentTypes => several_content_types(),
             Failure::BadJson => bad("Cannot parse JSON body"),
             Failure::BadForm => bad("Cannot parse form body"),
+            Failure::FormNotUtf8 => bad("Cannot parse form body: names and values must be UTF-8"),
             Failure::TooManyArguments => bad("Too many arguments"),
             Failure::BodyTooLarge => Self::message(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
             Failure::BodyTimeout => Self::message(StatusCode::REQUEST_TIMEOUT, "Request timeout"),

@@ -102,7 +102,16 @@ impl<'s> Patch<'s> {
     pub(crate) fn apply(&self, stored: &Document) -> Result<Document, Violations> {
         let name = self.changes.get("name").or_else(|| stored.get("name"));
         let schema = schema_of(self.state, self.kind, name)?;
-        let mut merged = schema.process_update(stored, self.changes.clone(), &self.state.makers())?;
+        let mut changes = self.changes.clone();
+        if is_plugins(self.kind) && name != stored.get("name") {
+            // What was right for the one plugin has to be right for the other.
+            for field in ["config", "consumer", "protocols"] {
+                if let Some(kept) = stored.get(field) {
+                    changes.entry(field).or_insert_with(|| kept.clone());
+                }
+            }
+        }
+        let mut merged = schema.process_update(stored, changes, &self.state.makers())?;
         // What is stored is the seconds that were left when it was read: only a new value is written.
         merged.remove(TTL);
         merged.extend(self.ttl.clone().map(|ttl| (TTL.to_owned(), ttl)));
@@ -122,7 +131,10 @@ pub(crate) fn schema_of<'s>(
     match name {
         None | Some(Value::Null) => Err(Violations::of_field("name", "required field missing")),
         Some(Value::String(name)) if name.is_empty() => Err(Violations::of_field("name", "required field missing")),
-        Some(Value::String(name)) => state.plugin_schema(name).ok_or_else(|| plugin::not_enabled(name)),
+        Some(Value::String(name)) => {
+            let available = || state.registry.plugins().map(|plugin| plugin.name());
+            state.plugin_schema(name).ok_or_else(|| plugin::not_enabled(name, available()))
+        }
         Some(_) => Err(Violations::of_field("name", "expected a string")),
     }
 }

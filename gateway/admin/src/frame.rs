@@ -76,7 +76,14 @@ async fn answer(state: &AdminState, request: Request<Body>) -> Response {
     // without an answer.
     let work = AssertUnwindSafe(handle(state, &parts, &resource, body)).catch_unwind();
     let outcome = work.await.unwrap_or(Err(Failure::Panicked));
-    outcome.unwrap_or_else(Answer::from).into_response(head)
+    let mut response = outcome.unwrap_or_else(Answer::from).into_response(head);
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(allow) = HeaderValue::try_from(resource.allow_without(&parts.method))
+    {
+        // RFC 9110 §15.5.6.
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    response
 }
 
 async fn handle(
@@ -94,23 +101,24 @@ async fn handle(
     }
     let query = Query::parse(parts.uri.query())?;
     let input = Input::read(&parts.method, &parts.headers, body, &state.limits).await?;
-    dispatch(state, &parts.method, resource, &query, input).await
+    dispatch(state, parts, resource, &query, input).await
 }
 
 async fn dispatch(
     state: &AdminState,
-    method: &Method,
+    parts: &http::request::Parts,
     resource: &Resource<'_>,
     query: &Query,
     input: Input,
 ) -> Result<Answer, Failure> {
+    let method = &parts.method;
     let post = method == Method::POST;
     match resource {
         Resource::Collection(entities) if post => entity::create(state, entities, input).await,
         Resource::Collection(entities) => list::collection(entities, query).await,
         Resource::Entity(entities, key) => entity::act(state, method, entities, key, input).await,
         Resource::Children(nested, parent) if post => entity::create_child(state, nested, parent, input).await,
-        Resource::Children(nested, parent) => list::children(nested, parent, query).await,
+        Resource::Children(nested, parent) => list::children(nested, parent, parts.uri.path(), query).await,
         Resource::Child(nested, parent, key) => entity::act_on_child(state, method, nested, parent, key, input).await,
         Resource::Foreign(field, owner) => foreign::act(state, method, field, owner, input).await,
         Resource::Information => node::information(state).await,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use tollgate_core::collection::Document;
 use tollgate_core::schema::Schema;
 
 use crate::answer::Failure;
-use crate::query::MAX_ARGUMENTS;
+use crate::query::{self, MAX_ARGUMENTS};
 use crate::state::Limits;
 
 /// How many times the bound of a body is read of one that is refused.
@@ -152,9 +152,13 @@ fn json(bytes: &[u8]) -> Result<Input, Failure> {
 }
 
 fn form(bytes: &[u8]) -> Result<Input, Failure> {
-    let pairs = form_urlencoded::parse(bytes).into_owned().take(MAX_ARGUMENTS + 1);
-    let pairs: Vec<_> = pairs.map(|(name, value)| (name, Value::String(value))).collect();
-    bounded(pairs)
+    let pairs = query::pairs(bytes).take(MAX_ARGUMENTS + 1);
+    let texts = pairs.map(|(name, value)| Ok((text(name)?, Value::String(text(value)?))));
+    bounded(texts.collect::<Result<_, Failure>>()?)
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|_| Failure::FormNotUtf8)
 }
 
 async fn multipart(bytes: Bytes, boundary: Option<String>) -> Result<Input, Failure> {
@@ -167,12 +171,15 @@ async fn multipart(bytes: Bytes, boundary: Option<String>) -> Result<Input, Fail
     let mut pairs = Vec::new();
     while let Some(part) = parts.next_field().await.map_err(|_| Failure::BadForm)? {
         let is_json = part.content_type().is_some_and(|media_type| media_type.essence_str() == "application/json");
+        if part.headers().get(CONTENT_DISPOSITION).is_some_and(|value| std::str::from_utf8(value.as_bytes()).is_err()) {
+            return Err(Failure::FormNotUtf8);
+        }
         let Some(name) = part.name().map(str::to_owned) else { continue };
         let content = part.bytes().await.map_err(|_| Failure::BadForm)?;
         let value = if is_json {
             serde_json::from_slice(&content).map_err(|_| Failure::BadJson)?
         } else {
-            Value::String(String::from_utf8_lossy(&content).into_owned())
+            Value::String(text(content.to_vec())?)
         };
         pairs.push((name, value));
         if pairs.len() > MAX_ARGUMENTS {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::answer::{Answer, Failure};
 use crate::entity;
 use crate::offset;
-use crate::query::{Query, escape};
+use crate::query::{Query, Unstorable, escape};
 use crate::resource::{Entities, Nested};
 
 const DEFAULT_SIZE: usize = 100;
@@ -21,29 +21,34 @@ const UNIQUE_FILTERS: [(&str, &str); 1] = [("consumers", "custom_id")];
 /// `GET` of a collection.
 pub(crate) async fn collection(entities: &Entities, query: &Query) -> Result<Answer, Failure> {
     if let Some((field, value)) = unique_filter(entities, query)? {
-        let filter = Filter::Unique { field, value: value.to_owned() };
-        let page = entities.page(&PageQuery { filter, after: None, size: DEFAULT_SIZE }).await?;
-        return Ok(Answer::ok(&json!({ "data": page.documents, "next": null })));
+        let documents = match value {
+            Ok(value) => {
+                let filter = Filter::Unique { field, value: value.to_owned() };
+                entities.page(&PageQuery { filter, after: None, size: DEFAULT_SIZE }).await?.documents
+            }
+            Err(Unstorable) => Vec::new(),
+        };
+        return Ok(Answer::ok(&json!({ "data": documents, "next": null })));
     }
     let size = size(query)?;
-    let filter = if entities.kind().schema.field("tags").is_some() { tags(query.get("tags"))? } else { Filter::All };
+    let has_tags = entities.kind().schema.field("tags").is_some();
+    let filter = if has_tags { tags(query.stored("tags"))? } else { Filter::All };
     let page = entities.page(&PageQuery { filter, after: after(query)?, size }).await?;
     let rest = ["tags", "size"].map(|name| match query.get(name) {
-        Some(value) => format!("&{name}={}", escape(value)),
+        Some(value) => format!("&{name}={}", escape(&value)),
         None => String::new(),
     });
     Ok(answer(page, entities.kind().segment, &rest.concat()))
 }
 
-/// `GET` of a kind below a parent. Tags are not looked at.
-pub(crate) async fn children(nested: &Nested<'_>, parent: &str, query: &Query) -> Result<Answer, Failure> {
+/// `GET` of a kind below a parent. The next page is at the path by which this one was asked for,
+/// so that a client's own prefix of it still holds. Tags are not looked at.
+pub(crate) async fn children(nested: &Nested<'_>, parent: &str, path: &str, query: &Query) -> Result<Answer, Failure> {
     let size = size(query)?;
     let after = after(query)?;
-    let parent = entity::find_parent(nested, parent).await?;
-    let filter = Filter::Child { field: nested.field, parent };
+    let filter = Filter::Child { field: nested.field, parent: entity::find_parent(nested, parent).await? };
     let page = nested.children.page(&PageQuery { filter, after, size }).await?;
-    let path = format!("{}/{parent}/{}", nested.parents.kind().segment, nested.children.kind().nested_segment);
-    Ok(answer(page, &path, ""))
+    Ok(answer(page, path.trim_matches('/'), ""))
 }
 
 fn answer(page: Page, path: &str, rest: &str) -> Answer {
@@ -62,19 +67,20 @@ pub(crate) fn publish(data: Vec<Value>, offset: Option<String>, path: &str, rest
     })
 }
 
-fn unique_filter<'q>(entities: &Entities, query: &'q Query) -> Result<Option<(&'static str, &'q str)>, Failure> {
+/// A unique field that the query asks for, with the value that it must have.
+type UniqueFilter<'q> = (&'static str, Result<&'q str, Unstorable>);
+
+fn unique_filter<'q>(entities: &Entities, query: &'q Query) -> Result<Option<UniqueFilter<'q>>, Failure> {
     let filters = UNIQUE_FILTERS.iter().filter(|(kind, _)| *kind == entities.kind().name);
-    let mut given = filters.filter_map(|(_, field)| Some((*field, query.get(field)?)));
+    let mut given = filters.filter_map(|(_, field)| Some((*field, query.stored(field)?)));
     match given.next() {
-        Some((field, "")) => Err(Failure::EmptyFilter(field)),
-        // No stored text has a NUL.
-        Some((field, value)) => Ok(Some((field, value)).filter(|_| !value.contains('\0'))),
-        None => Ok(None),
+        Some((field, Ok(""))) => Err(Failure::EmptyFilter(field)),
+        given => Ok(given),
     }
 }
 
 fn after(query: &Query) -> Result<Option<Uuid>, DaoError> {
-    query.get("offset").map(offset::entity).transpose()
+    query.get("offset").as_deref().map(offset::entity).transpose()
 }
 
 /// The page size that is asked for.
@@ -91,16 +97,16 @@ pub(crate) fn size(query: &Query) -> Result<usize, DaoError> {
 }
 
 /// `a,b` is both, `a/b` is either.
-fn tags(given: Option<&str>) -> Result<Filter, DaoError> {
+fn tags(given: Option<Result<&str, Unstorable>>) -> Result<Filter, DaoError> {
     let Some(given) = given else { return Ok(Filter::All) };
     let bad = |why: &str| DaoError::InvalidOptions { options: vec![("tags", why.to_owned())] };
+    let given = given.map_err(|_| bad("invalid filter syntax"))?;
     if given.is_empty() {
         return Err(bad("cannot be null"));
     }
     let separators = [',', '/'];
     let tags: Vec<String> = given.split(separators).map(str::to_owned).collect();
-    // U+FFFD stands for bytes that were not UTF-8.
-    let readable = |tag: &String| !tag.is_empty() && !tag.contains(|c: char| c.is_control() || c == '\u{FFFD}');
+    let readable = |tag: &String| !tag.is_empty() && !tag.contains(char::is_control);
     if separators.iter().all(|separator| given.contains(*separator)) || !tags.iter().all(readable) {
         return Err(bad("invalid filter syntax"));
     }
@@ -138,11 +144,12 @@ mod tests {
     fn tags_are_all_or_any_and_at_most_five() {
         let both = vec!["a".to_owned(), "b".to_owned()];
         assert_eq!(tags(None).unwrap(), Filter::All);
-        assert_eq!(tags(Some("a,b")).unwrap(), Filter::AllTags(both.clone()));
-        assert_eq!(tags(Some("a/b")).unwrap(), Filter::AnyTag(both));
-        let message = |given: &str| tags(Some(given)).map_err(|error| error.message()).unwrap_err();
+        assert_eq!(tags(Some(Ok("a,b"))).unwrap(), Filter::AllTags(both.clone()));
+        assert_eq!(tags(Some(Ok("a/b"))).unwrap(), Filter::AnyTag(both));
+        assert_eq!(tags(Some(Ok("\u{FFFD}"))).unwrap(), Filter::AllTags(vec!["\u{FFFD}".to_owned()]));
+        let message = |given: &str| tags(Some(Ok(given))).map_err(|error| error.message()).unwrap_err();
         assert_eq!(message(""), "invalid option (tags: cannot be null)");
-        for bad in ["a,b/c", "a,,b", ",a", "a\u{7}", "\u{FFFD}"] {
+        for bad in ["a,b/c", "a,,b", ",a", "a\u{7}"] {
             assert_eq!(message(bad), "invalid option (tags: invalid filter syntax)", "{bad:?}");
         }
         assert!(message("a,b,c,d,e,f").contains("tags: cannot query more than 5 tags"));

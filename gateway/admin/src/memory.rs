@@ -67,7 +67,8 @@ impl Format {
     const MAX_SCALE: f64 = 20.0;
 
     fn parse(query: &Query) -> Result<Self, Failure> {
-        let unit = query.get("unit").unwrap_or("m");
+        let unit = query.get("unit");
+        let unit = unit.as_deref().unwrap_or("m");
         let unit = match unit {
             "" | "b" | "B" => Unit::Bytes,
             "k" | "K" => Unit::Binary(1024.0, "KiB"),

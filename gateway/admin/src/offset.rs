@@ -38,7 +38,8 @@ pub(crate) fn after_tag(last: &TagPosition) -> String {
 /// Reads what [`after_tag`] wrote.
 pub(crate) fn tag(offset: &str) -> Result<TagPosition, DaoError> {
     match decode(offset)?.as_slice() {
-        [Value::String(id), Value::String(tag)] => {
+        // No stored text has a NUL, and not every database may be asked for one.
+        [Value::String(id), Value::String(tag)] if !tag.contains('\0') => {
             let entity_id = Uuid::parse_str(id).map_err(|_| bad(offset, "bad json encoding"))?;
             Ok(TagPosition { entity_id, tag: tag.clone() })
         }

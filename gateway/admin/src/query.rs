@@ -1,27 +1,57 @@
-//! The arguments of a query string.
+//! Names and values as queries and forms encode them, and the arguments of a query string.
+
+use std::borrow::Cow;
 
 use crate::answer::Failure;
 
 /// How many arguments a query or a form may have (contract gateway.md §1).
 pub(crate) const MAX_ARGUMENTS: usize = 1000;
 
+/// Names and values of `name=value&…`, decoded; broken percent escapes are taken as they are.
+pub(crate) fn pairs(encoded: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let mut parts = pair.splitn(2, |&byte| byte == b'=').map(decode);
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+    })
+}
+
+fn decode(part: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = part.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    percent_encoding::percent_decode(&spaced).collect()
+}
+
 /// The arguments, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Query {
-    /// Reads a raw query. Bytes that are not UTF-8 become U+FFFD.
+    /// Reads a raw query.
     pub(crate) fn parse(raw: Option<&str>) -> Result<Self, Failure> {
-        let pairs = form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned();
-        let arguments: Vec<_> = pairs.take(MAX_ARGUMENTS + 1).collect();
+        let arguments: Vec<_> = pairs(raw.unwrap_or_default().as_bytes()).take(MAX_ARGUMENTS + 1).collect();
         if arguments.len() > MAX_ARGUMENTS { Err(Failure::TooManyArguments) } else { Ok(Self(arguments)) }
     }
 
-    /// The first argument of that name.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    /// The first argument of that name, to be understood or refused: bytes that are not UTF-8 are
+    /// shown as U+FFFD, which is no number, offset or unit.
+    pub(crate) fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.bytes(name).map(String::from_utf8_lossy)
+    }
+
+    /// The first argument of that name, to be compared with what is stored; an error when nothing
+    /// that is stored can be equal to it, since it is not UTF-8 or has a NUL.
+    pub(crate) fn stored(&self, name: &str) -> Option<Result<&str, Unstorable>> {
+        let text = std::str::from_utf8(self.bytes(name)?).ok().filter(|text| !text.contains('\0'));
+        Some(text.ok_or(Unstorable))
+    }
+
+    fn bytes(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().find(|(known, _)| known == name.as_bytes()).map(|(_, value)| value.as_slice())
     }
 }
+
+/// No stored text is equal to the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unstorable;
 
 /// A value as it is written into a query.
 pub(crate) fn escape(value: &str) -> String {
@@ -47,9 +77,20 @@ mod tests {
     #[test]
     fn values_are_decoded_and_written_back() {
         let query = Query::parse(Some("tags=a%2Fb+c&size")).unwrap();
-        assert_eq!(query.get("tags"), Some("a/b c"));
-        assert_eq!(query.get("size"), Some(""));
+        assert_eq!(query.get("tags").as_deref(), Some("a/b c"));
+        assert_eq!(query.get("size").as_deref(), Some(""));
         assert_eq!(query.get("offset"), None);
         assert_eq!(escape("a/b c~"), "a%2Fb%20c~");
+    }
+
+    #[test]
+    fn what_no_stored_text_is_equal_to_is_told_apart() {
+        let query = Query::parse(Some("a=%FF&b=%00&c=%EF%BF%BD&%ff=d&e=%zz")).unwrap();
+        assert_eq!(
+            ["a", "b", "c"].map(|name| query.stored(name)),
+            [Some(Err(Unstorable)), Some(Err(Unstorable)), Some(Ok("\u{FFFD}")),]
+        );
+        assert_eq!((query.stored("\u{FFFD}"), query.get("\u{FFFD}")), (None, None));
+        assert_eq!((query.get("a").as_deref(), query.get("e").as_deref()), (Some("\u{FFFD}"), Some("%zz")));
     }
 }

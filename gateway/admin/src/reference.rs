@@ -36,7 +36,7 @@ pub(crate) fn key(kind: &Kind, segment: &str) -> Result<Key, DaoError> {
         return Ok(Key::Id(id));
     }
     let field = kind.second_key.and_then(|name| kind.schema.field(name)).ok_or(DaoError::InvalidPrimaryKey)?;
-    match field.validate_alone(&Value::from(segment)) {
+    match field.validate_key(&Value::from(segment)) {
         Ok(()) => Ok(Key::Unique { field: field.name, value: segment.to_owned() }),
         Err(why) => Err(DaoError::InvalidUnique { field: field.name, why }),
     }
@@ -67,7 +67,7 @@ pub(crate) async fn resolve(state: &AdminState, kind: &Kind, document: &mut Docu
 async fn by_unique_field(targets: &Entities, given: &Document, field: &'static str) -> Result<Option<Uuid>, DaoError> {
     for unique in targets.kind().unique_fields() {
         let Some(Value::String(value)) = given.get(unique.name) else { continue };
-        let found = match unique.validate_alone(&Value::from(value.as_str())) {
+        let found = match unique.validate_key(&Value::from(value.as_str())) {
             Ok(()) => targets.find(&Key::Unique { field: unique.name, value: value.clone() }).await?,
             Err(_) => None,
         };

@@ -133,11 +133,21 @@ impl<'r> Resource<'r> {
 
     /// The value of `Allow`, sorted.
     pub(crate) fn allow(&self) -> String {
+        self.allow_names(None)
+    }
+
+    /// The same where this method was refused, which may hang on what is stored.
+    pub(crate) fn allow_without(&self, method: &Method) -> String {
+        self.allow_names(Some(method.as_str()))
+    }
+
+    fn allow_names(&self, refused: Option<&str>) -> String {
         let mut names: Vec<&str> = self.own_methods().iter().map(Method::as_str).collect();
         if names.contains(&"GET") {
             names.push("HEAD");
         }
         names.push("OPTIONS");
+        names.retain(|name| Some(*name) != refused);
         names.sort_unstable();
         names.join(", ")
     }

@@ -26,7 +26,7 @@ pub(crate) async fn act(
         check(tag)?;
     }
     let size = list::size(query)?;
-    let after = query.get("offset").map(offset::tag).transpose()?;
+    let after = query.get("offset").as_deref().map(offset::tag).transpose()?;
     let page = state.tags.tags(tag, after, size).await?;
     let entries = page.entries.into_iter();
     let data = entries

@@ -8,6 +8,7 @@
 //! - [`collection`], [`change`]: the store port and what it announces.
 //! - [`path`]: the normal form of paths, shared by validation and matching.
 //! - [`plugin`], [`request`], [`reply`]: a request and its answer as a plugin sees them.
+//! - [`setting`]: settings of the node, the gateway's and those that plugins add.
 //! - [`secret`], [`clock`], [`random`]: values that must not leak, and time and randomness as
 //!   parameters.
 
@@ -24,3 +25,4 @@ pub mod reply;
 pub mod request;
 pub mod schema;
 pub mod secret;
+pub mod setting;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::collection::Collection;
 use crate::entity::Kind;
-use crate::reply::Reply;
+use crate::reply::{Reply, Response};
 use crate::request::Request;
 use crate::schema::Schema;
 
@@ -20,7 +20,8 @@ pub enum Verdict {
     Continue,
     /// Answer the client now; later plugins do not run.
     Reply(Reply),
-    /// Run this handler again once the body is read, up to `limit` bytes.
+    /// Run this handler again once the body is read, up to `limit` bytes, or to what another handler
+    /// of the route declares in its [`Needs`], whichever is more.
     NeedBody {
         /// The most bytes to read.
         limit: usize,
@@ -49,10 +50,41 @@ pub enum Access<'a> {
     Pending(BoxFuture<'a, Result<Verdict, PluginError>>),
 }
 
+/// Whether a handler looks at responses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ResponsePhase {
+    /// It does not. What it wants on the response it has said while it judged the request
+    /// ([`Request::response`]).
+    #[default]
+    Skipped,
+    /// [`Handler::response`] is called with the head of every response.
+    Head,
+}
+
+/// What a handler needs beside the head of the request: declared once, so that a route whose handlers
+/// need nothing pays for nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The most bytes of the body that it may ask for; 0 when it never does.
+    pub body_limit: usize,
+    /// Whether it looks at responses.
+    pub response: ResponsePhase,
+}
+
 /// A compiled plugin instance.
 pub trait Handler: Send + Sync + 'static {
+    /// What it needs. Asked once, when a route is compiled.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
     /// Looks at a request before it is proxied.
     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a>;
+
+    /// Looks at the head of a response, the upstream's or the gateway's own, on its way to the client:
+    /// only when [`Needs::response`] says so. Handlers run in the order of the request, also those
+    /// behind one that has answered.
+    fn response(&self, _response: &mut Response<'_>) {}
 }
 
 /// A configured instance, as it is handed to the plugin for compiling.
@@ -83,7 +115,9 @@ pub trait Plugin: Send + Sync + 'static {
     fn consumer_scoped(&self) -> bool;
 
     /// The kinds of entity the plugin keeps, with their stores.
-    fn collections(&self) -> Vec<Arc<dyn Collection>>;
+    fn collections(&self) -> Vec<Arc<dyn Collection>> {
+        Vec::new()
+    }
 
     /// The kinds that only the plugin itself writes: without paths in the Admin API, but with a
     /// schema that it shows and validates by.
@@ -93,10 +127,12 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// What the plugin's caches hold under a key of the Admin API's `/cache/{key}`
     /// (contract oauth2.md §5), without secrets.
-    fn cached(&self, key: &str) -> Option<Value>;
+    fn cached(&self, _key: &str) -> Option<Value> {
+        None
+    }
 
     /// Forgets what is cached under the key, or everything when there is none.
-    fn forget_cached(&self, key: Option<&str>);
+    fn forget_cached(&self, _key: Option<&str>) {}
 
     /// Makes the handler of one instance.
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError>;

@@ -1,8 +1,32 @@
 //! An answer that a plugin gives instead of the upstream.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
+
+use crate::request::HeaderEdit;
+
+/// Who made a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The upstream.
+    Upstream,
+    /// The gateway: a plugin's refusal or answer, or a failure.
+    Gateway,
+}
+
+/// The head of a response on its way to the client, as a plugin sees it.
+#[derive(Debug)]
+pub struct Response<'r> {
+    /// The status.
+    pub status: StatusCode,
+    /// Its headers so far.
+    pub headers: &'r HeaderMap,
+    /// Who made it.
+    pub source: Source,
+    /// What goes to the client differently.
+    pub edits: Vec<HeaderEdit>,
+}
 
 /// The body of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,11 +28,13 @@ pub struct Target {
     pub service_id: Option<Uuid>,
 }
 
-/// A header the upstream is to get or not to get.
+/// A header that a message is to have or not to have when it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderEdit {
     /// Set, replacing every value of that name.
     Set(HeaderName, HeaderValue),
+    /// Add a value beside those that are there.
+    Append(HeaderName, HeaderValue),
     /// Remove.
     Remove(HeaderName),
     /// Set and remove several, as was rendered beforehand.
@@ -147,6 +149,8 @@ pub struct Request<'r> {
     pub body: RequestBody,
     /// What goes upstream differently from how it came.
     pub edits: Edits,
+    /// What the response is to have, whoever makes it: the upstream, or the gateway that refuses.
+    pub response: Vec<HeaderEdit>,
     /// Set by the authentication plugins, read by those behind them.
     pub identity: Option<Identity>,
 }

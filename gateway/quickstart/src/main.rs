@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -81,12 +82,18 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     say(&mut out, "The gateway is up. Setting it up through its Admin API:\n");
     let addresses = Addresses { step_on: loopback(arguments.step_on), shoe_store: loopback(arguments.shoe_store) };
-    let tutorial = Tutorial::start(&gateway, addresses, &mut |call: &Call| say(&mut out, &call.to_string())).await?;
+    let mut narrate = |call: &Call| say(&mut out, &call.to_string());
+    let log = Arc::new(|line: &str| say(&mut std::io::stdout(), line));
+    let tutorial = Tutorial::start(&gateway, addresses, &mut narrate, log).await?;
     let mut out = std::io::stdout();
     say(&mut out, &format!("Step On's API and authorization page: https://{}/", tutorial.step_on.address()));
     say(&mut out, "(It signs its own certificate: your browser will ask once.)");
     say(&mut out, &format!("Shoe Fly Shoe: {}", tutorial.shoe_store.url()));
-    say(&mut out, "\nOpen the store, connect Step On, and see the discount. Ctrl-C ends everything.");
+    say(&mut out, "\nOpen the store, connect Step On, and see the discount. Each request that reaches Step On's API");
+    say(
+        &mut out,
+        &format!("is shown here and at https://{}/requests. Ctrl-C ends everything.", tutorial.step_on.address()),
+    );
 
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -61,11 +61,13 @@ pub struct Tutorial {
 }
 
 impl Tutorial {
-    /// Configures the gateway and starts both sites. `narrate` sees every Admin call.
+    /// Configures the gateway and starts both sites. `narrate` sees every Admin call, `log` is told who
+    /// each request to the API is from.
     pub async fn start(
         gateway: &Gateway,
         addresses: Addresses,
         narrate: &mut (dyn FnMut(&Call) + Send),
+        log: step_on::Log,
     ) -> Result<Self, Error> {
         // Both listen before the gateway is told where.
         let (step_on, step_on_address) = listen(addresses.step_on)?;
@@ -75,10 +77,8 @@ impl Tutorial {
 
         let mut operator = Operator::new(gateway.client()?, gateway.admin.clone(), narrate);
         let configured = setup::configure(&mut operator, step_on_address, &redirect_uri).await?;
-        let step_on = StepOn::start(
-            step_on,
-            step_on::Settings { gateway: gateway.clone(), provision_key: configured.provision_key.clone() },
-        )?;
+        let provision_key = configured.provision_key.clone();
+        let step_on = StepOn::start(step_on, step_on::Settings { gateway: gateway.clone(), provision_key, log })?;
         let shoe_store = ShoeStore::start(
             shoe_store,
             shoe_store::Settings {

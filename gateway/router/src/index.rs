@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use regex_syntax::hir::Look;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use smallvec::SmallVec;
 
 use crate::criteria::Query;
@@ -226,30 +228,19 @@ impl PathIndex {
     }
 }
 
-/// The text every match of a regex (without its anchor) starts with; shorter than it could be when in doubt.
+/// The text that every match of `^PATTERN` starts with, where all of them start at the beginning of the
+/// path; shorter than it could be when in doubt.
 pub(crate) fn literal_prefix(pattern: &str) -> String {
-    // Alternatives outside a group need not start alike, nor even at the start of the path.
-    if pattern.contains('|') {
+    // Asked of the engine's own parser: a repetition of a repetition, a flag or an alternative says what a
+    // reading of the text does not see.
+    let Ok(hir) = regex_syntax::parse(&format!("^{pattern}")) else { return String::new() };
+    if !hir.properties().look_set_prefix().contains(Look::Start) {
         return String::new();
     }
-    let mut literal = String::new();
-    let mut chars = pattern.chars().peekable();
-    while let Some(char) = chars.next() {
-        let char = match char {
-            '\\' => match chars.next() {
-                Some(escaped) if escaped.is_ascii_punctuation() && !matches!(escaped, '<' | '>') => escaped,
-                _ => return literal,
-            },
-            '.' | '^' | '$' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' => return literal,
-            char => char,
-        };
-        // What may occur no times is not part of it; `+` repeats it, which the next round stops at.
-        if matches!(chars.peek(), Some('*' | '?' | '{')) {
-            return literal;
-        }
-        literal.push(char);
-    }
-    literal
+    let prefixes = Extractor::new().kind(ExtractKind::Prefix).extract(&hir);
+    let common = prefixes.longest_common_prefix().unwrap_or_default();
+    let whole_characters = std::str::from_utf8(common).map_or_else(|error| error.valid_up_to(), str::len);
+    String::from_utf8_lossy(common.get(..whole_characters).unwrap_or_default()).into_owned()
 }
 
 #[cfg(test)]
@@ -279,11 +270,23 @@ mod tests {
             ("/api/x+", "/api/x"),
             (r"/api\.v1/\d", "/api.v1/"),
             (r"/api\.?x", "/api"),
-            ("(?i)/api", ""),
-            ("/a(?<n>b)", "/a"),
+            ("(?i)/api", "/"),
+            ("(?i:/A)pi", "/"),
+            ("(?m)/api", "/api"),
+            ("(?x) /a pi", "/api"),
+            ("/api/v+*", "/api/"),
+            ("/api/v+?", "/api/v"),
+            ("/api/v{2}", "/api/vv"),
+            ("/api/v{2}?", "/api/vv"),
+            ("/api/(v1)*", "/api/"),
+            ("(?:/api)?", ""),
+            ("", ""),
+            ("/é[àá]", "/é"),
+            ("/a(?<n>b)", "/ab"),
             ("/a|/b", ""),
-            ("/a(b|c)", ""),
-            (r"/a\<b", "/a"),
+            ("/a(b|c)", "/a"),
+            ("(/a|/ab)c", "/a"),
+            (r"/a\bb", "/ab"),
             ("/a$", "/a"),
         ];
         for (pattern, expected) in rows {

@@ -204,6 +204,47 @@ proptest! {
     }
 }
 
+/// A piece of a regular expression, and how often it may occur.
+fn any_piece() -> impl Strategy<Value = String> {
+    const ATOMS: [&str; 14] =
+        ["a", "v", "/", "ab", "(?:va)", "(a|v)", "[av]", ".", r"\w", "(?i:A)", "(?<n>v/)", r"\b", "(?:|a)", "é"];
+    const TIMES: [&str; 12] = ["", "", "", "*", "+", "?", "+*", "*?", "{0}", "{0,2}", "{2}", "??"];
+    (select(&ATOMS[..]), select(&TIMES[..])).prop_map(|(atom, times)| format!("{atom}{times}"))
+}
+
+/// Regular expressions that hide where they begin.
+fn any_regex() -> impl Strategy<Value = String> {
+    let pieces = || vec(any_piece(), 0..5).prop_map(|pieces| pieces.concat());
+    let flags = select(&["", "", "(?i)", "(?m)", "(?s)", "(?x)", "(?U)"][..]);
+    let whole = (flags, pieces(), prop::option::of(pieces())).prop_map(|(flags, first, other)| {
+        let other = other.map(|other| format!("|/{other}")).unwrap_or_default();
+        format!("~/{flags}{first}{other}")
+    });
+    whole.prop_filter("it compiles", |path| Regex::new(&format!("^{}", &path[1..])).is_ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    /// More routes on one host than are tried one by one, so that they are filed under their beginnings.
+    #[test]
+    fn regexes_are_found_wherever_they_are_filed(
+        regexes in vec(any_regex(), 5..12),
+        requests in vec("/[av/bAé]{0,6}", 1..20),
+    ) {
+        let of_path = |(id, path): (usize, &String)| route(id as u128 + 1, |route| route.paths = vec![path.clone()]);
+        let mut routes: Vec<RouteSpec> = regexes.iter().enumerate().map(of_path).collect();
+        routes.push(route(999, |route| route.paths = vec!["/".into()]));
+        let router = Router::compile(routes.iter().map(|route| (route.clone(), route.id))).unwrap();
+        let headers = HeaderMap::new();
+        for path in &requests {
+            let query =
+                Query { method: "GET", https: false, host: Some("a.com"), port: None, path, headers: &headers, sni: None };
+            let found = router.find(&query).map(|found| (*found.value, found.path));
+            prop_assert_eq!(found, reference(&routes, &query), "{:?}", regexes);
+        }
+    }
+}
+
 fn route(id: u128, change: impl FnOnce(&mut RouteSpec)) -> RouteSpec {
     let mut route = RouteSpec { id: Uuid::from_u128(id), ..RouteSpec::default() };
     change(&mut route);

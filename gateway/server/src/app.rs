@@ -22,8 +22,8 @@ use tollgate_core::clock::SystemClock;
 use tollgate_core::entity;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
-use tollgate_oauth2::{Deps, OAuth2};
-use tollgate_store::{MigrationPolicy, Migrations, Options, Store};
+use tollgate_plugin::Host;
+use tollgate_store::{MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
 use crate::build_info;
 use crate::certificate;
@@ -32,6 +32,7 @@ use crate::config::{self, Config, Layers, LogFormat, UpstreamVerification};
 use crate::configuration::Configuration;
 use crate::log;
 use crate::node::{self, ThisNode};
+use crate::plugins;
 use crate::proxy::{self, forwarded::TrustedIps};
 use crate::shutdown::Shutdown;
 use crate::status::{self, Readiness, Status};
@@ -39,6 +40,7 @@ use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
 use crate::upstream::service::Verification;
+use crate::upstream::uses::Uses;
 
 /// How many threads the control plane has: Admin API, status, store and background tasks.
 const CONTROL_THREADS: usize = 2;
@@ -88,8 +90,14 @@ pub enum StartError {
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
     /// A plugin cannot start.
-    #[error("a plugin cannot start")]
-    Plugin(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("plugin {name} cannot start")]
+    Plugin {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: tollgate_plugin::StartError,
+    },
     /// The access log's file.
     #[error("access_log cannot be written")]
     AccessLog(#[source] std::io::Error),
@@ -137,7 +145,7 @@ pub fn migrate_status(config: &Config) -> Result<String, StartError> {
     Ok(format!("Applied: {}; {pending}.", list(&status.applied)))
 }
 
-fn list(versions: &[i64]) -> String {
+fn list(versions: &[MigrationId]) -> String {
     match versions {
         [] => "none".to_owned(),
         versions => versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -164,12 +172,15 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
         settings: proxy::Settings {
             trusted_ips: TrustedIps::new(config.trusted_ips.iter().copied()),
             keepalive_timeout: config.proxy.keepalive_timeout,
+            head_timeout: config.proxy.head_timeout,
             read_timeout: config.proxy.read_timeout,
             write_timeout: config.proxy.write_timeout,
+            upstream: config.proxy.upstream,
         },
         snapshot: control.configuration.snapshot(),
         metrics: Arc::clone(&control.metrics),
         access_log: access_log.clone(),
+        upstream_uses: Uses::new(config.proxy.upstream.keepalive_requests),
     };
     let listeners = proxy::Listeners { http: config.proxy.http_listen, https: config.proxy.https_listen.zip(tls) };
     let shutdown =
@@ -205,7 +216,14 @@ impl Control {
         let node_id = node::id(&config.data_directory).map_err(StartError::DataDirectory)?;
         let metrics = Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
         let store = Store::open(store_options(config, migration, &registry)).await?;
-        let entities = entities(config, &store, &registry).await?;
+        let host = Host {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            store: store.clone(),
+            metrics: registry.clone(),
+            settings: config.plugins.clone(),
+        };
+        let entities = entities(&host).await?;
 
         let verification = match config.proxy.upstream_verification {
             UpstreamVerification::Verify => Verification::On,
@@ -235,27 +253,16 @@ impl Control {
     }
 }
 
-/// The kinds and plugins of this gateway. A new plugin is one line here.
-async fn entities(config: &Config, store: &Store, metrics: &prometheus::Registry) -> Result<Registry, StartError> {
+/// The kinds and plugins of this gateway.
+async fn entities(host: &Host) -> Result<Registry, StartError> {
     let mut registry = Registry::new();
     for kind in [entity::service::kind(), entity::route::kind(), entity::consumer::kind(), entity::plugin::kind()] {
-        registry.add_collection(store.documents(Arc::new(kind)));
+        registry.add_collection(host.store.documents(Arc::new(kind)));
     }
-    let consumers = store.documents(Arc::new(entity::consumer::kind()));
-    let oauth2 = OAuth2::new(Deps {
-        store: store.clone(),
-        consumers,
-        clock: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom),
-        metrics: metrics.clone(),
-        settings: tollgate_oauth2::Settings {
-            cache_bytes: config.token_cache.max_bytes,
-            negative_ttl: config.token_cache.negative_ttl,
-        },
-    })
-    .await
-    .map_err(|error| StartError::Plugin(Box::new(error)))?;
-    registry.add_plugin(Arc::new(oauth2));
+    for factory in plugins::all() {
+        let started = factory.start(host).await;
+        registry.add_plugin(started.map_err(|source| StartError::Plugin { name: factory.name(), source })?);
+    }
     Ok(registry)
 }
 
@@ -308,6 +315,8 @@ fn store_options(config: &Config, migration: Migration, metrics: &prometheus::Re
     options.acquire_timeout = config.database.acquire_timeout;
     options.statement_timeout = config.database.statement_timeout;
     options.metrics = metrics.clone();
+    let of_plugins = plugins::all().into_iter().map(|plugin| (plugin.name(), plugin.migrations()));
+    options.migrations.extend(of_plugins.map(|(owner, migrations)| MigrationSet { owner, migrations }));
     options.migration = match migration {
         Migration::First => MigrationPolicy::Migrate,
         Migration::Embedded if config.database.is_embedded() => MigrationPolicy::Migrate,
@@ -346,6 +355,6 @@ fn server_conf(config: &Config) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     };
-    proxy::prepare(&mut conf);
+    proxy::prepare(&mut conf, &config.proxy.upstream);
     conf
 }

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod build_info;
 pub mod certificate;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod configuration;
@@ -13,6 +14,7 @@ pub mod log;
 mod mirror;
 pub mod node;
 pub mod plugin_choice;
+pub mod plugins;
 pub mod proxy;
 pub mod shutdown;
 pub mod snapshot;

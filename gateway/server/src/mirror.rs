@@ -22,8 +22,9 @@ use tollgate_core::registry::Registry;
 use tollgate_router::{CompileError, CompiledRoute, RouteSpec};
 use uuid::Uuid;
 
-use crate::plugin_choice::{PluginChoice, reference};
-use crate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
+use crate::chain::{Chain, ChainEntry, ConsumerPlugins, Plugins};
+use crate::plugin_choice::{PluginChoice, Rank, reference};
+use crate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
@@ -73,6 +74,7 @@ pub(crate) struct Mirror {
     routes: BTreeMap<Uuid, Route>,
     unreadable_routes: BTreeSet<Uuid>,
     choice: PluginChoice,
+    consumers: Option<Arc<ConsumerPlugins>>,
     changed: Changed,
 }
 
@@ -99,12 +101,18 @@ struct Plugin {
     link: Option<ChainLink>,
 }
 
-/// A compiled plugin instance with its place in chains.
+/// A compiled plugin instance with its plugin.
 #[derive(Clone)]
 struct ChainLink {
     name: &'static str,
     priority: i32,
     handler: Arc<dyn Handler>,
+}
+
+impl ChainLink {
+    fn entry(&self, rank: Rank) -> ChainEntry {
+        ChainEntry::new(self.name, self.priority, rank, Arc::clone(&self.handler))
+    }
 }
 
 struct Route {
@@ -173,6 +181,7 @@ impl Mirror {
         }
         if self.changed.plugins {
             self.choice = PluginChoice::new(self.plugins.values().map(|plugin| &plugin.document));
+            self.consumers = consumers(&self.choice, &self.plugins);
         }
         for route in self.routes.values_mut() {
             let service_changed = route.service.is_some_and(|id| self.changed.services.contains(&id));
@@ -191,7 +200,13 @@ impl Mirror {
             if service.is_some_and(|service| !service.enabled) {
                 continue;
             }
-            let make = || Arc::new(entry(compiler, &self.choice, &self.plugins, &self.services, route));
+            let make = || {
+                let chain = match route.condition {
+                    Condition::Sound => chain(&self.choice, &self.plugins, self.consumers.as_ref(), route),
+                    Condition::Damaged => Chain::Uncompilable("route_uncompilable"),
+                };
+                Arc::new(entry(compiler, chain, service, route))
+            };
             let entry = route.entry.clone().unwrap_or_else(make);
             route.entry = Some(Arc::clone(&entry));
             routes.push((Arc::clone(&route.matcher), entry));
@@ -260,18 +275,7 @@ impl Compiler {
     }
 }
 
-fn entry(
-    compiler: &Compiler,
-    choice: &PluginChoice,
-    plugins: &BTreeMap<Uuid, Plugin>,
-    services: &BTreeMap<Uuid, Service>,
-    route: &Route,
-) -> RouteEntry {
-    let service = route.service.and_then(|id| services.get(&id));
-    let chain = match route.condition {
-        Condition::Sound => chain(choice, plugins, route.fields.id, route.service),
-        Condition::Damaged => Chain::Uncompilable("route_uncompilable"),
-    };
+fn entry(compiler: &Compiler, chain: Chain, service: Option<&Service>, route: &Route) -> RouteEntry {
     let labels = Labels {
         service: service.map(|service| service.label.to_string()).unwrap_or_default(),
         route: route.fields.name.clone().unwrap_or_else(|| route.fields.id.to_string()),
@@ -283,19 +287,38 @@ fn entry(
     entry
 }
 
-/// The plugins of a route in descending priority, ties by descending name.
-fn chain(choice: &PluginChoice, plugins: &BTreeMap<Uuid, Plugin>, route: Uuid, service: Option<Uuid>) -> Chain {
-    let mut links = Vec::new();
-    for (_, instance) in choice.for_route(route, service) {
-        let id = instance.get("id").and_then(Value::as_str).and_then(|id| id.parse::<Uuid>().ok());
-        match id.and_then(|id| plugins.get(&id)?.link.as_ref()) {
-            Some(link) => links.push(link.clone()),
-            None => return Chain::Uncompilable("plugin_uncompilable"),
+/// The plugins of a route.
+fn chain(
+    choice: &PluginChoice,
+    plugins: &BTreeMap<Uuid, Plugin>,
+    consumers: Option<&Arc<ConsumerPlugins>>,
+    route: &Route,
+) -> Chain {
+    let chosen = choice.for_route(route.fields.id, route.service);
+    let entries = chosen.into_iter().map(|(rank, instance)| Some(link(plugins, instance)?.entry(rank)));
+    match entries.collect::<Option<Vec<_>>>() {
+        Some(entries) => Chain::Ready(Plugins::new(entries, consumers.cloned())),
+        None => Chain::Uncompilable("plugin_uncompilable"),
+    }
+}
+
+/// The instances that are bound to consumers; `None`: there are none.
+fn consumers(choice: &PluginChoice, plugins: &BTreeMap<Uuid, Plugin>) -> Option<Arc<ConsumerPlugins>> {
+    let mut consumers = ConsumerPlugins::default();
+    for (binding, instance) in choice.of_consumers() {
+        let name = instance.get("name").and_then(Value::as_str).unwrap_or_default();
+        if let Some(consumer) = binding.consumer {
+            let entry = link(plugins, instance).map(|link| link.entry(binding.rank()));
+            consumers.add(consumer, name, *binding, entry);
         }
     }
-    links.sort_by(|one, other| (other.priority, other.name).cmp(&(one.priority, one.name)));
-    let entries = links.into_iter().map(|link| ChainEntry { name: link.name, handler: link.handler });
-    Chain::Ready(entries.collect())
+    consumers.shared()
+}
+
+/// `None`: the instance does not compile.
+fn link<'p>(plugins: &'p BTreeMap<Uuid, Plugin>, instance: &Document) -> Option<&'p ChainLink> {
+    let id = instance.get("id").and_then(Value::as_str).and_then(|id| id.parse::<Uuid>().ok());
+    plugins.get(&id?)?.link.as_ref()
 }
 
 fn put<T>(map: &mut BTreeMap<Uuid, T>, id: Uuid, value: Option<T>) {

@@ -107,7 +107,7 @@ fn a_change_of_a_plugin_reaches_every_route() {
     assert!(matches!(entry.chain, Chain::Uncompilable("plugin_uncompilable")));
     mirror.set(&compiler, Mirrored::Plugin, plugin, None);
     let entry = found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/two").unwrap();
-    assert!(matches!(&entry.chain, Chain::Ready(links) if links.is_empty()));
+    assert!(matches!(&entry.chain, Chain::Ready(plugins) if plugins.entries().is_empty()));
 }
 
 #[test]

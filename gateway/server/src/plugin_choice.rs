@@ -1,8 +1,7 @@
 //! Which plugin instances run on a route, and in which order (contract gateway.md §9).
 //!
 //! Of each plugin one instance runs, the most specific that is enabled. Instances bound to a
-//! consumer are not among them: they depend on who the request is from, which no plugin of this
-//! gateway supports yet, and an instance that could never run is refused when it is written.
+//! consumer depend on who the request is from; they are kept apart ([`PluginChoice::of_consumers`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,12 +17,62 @@ pub struct Binding {
     pub route: Option<Uuid>,
     /// The service.
     pub service: Option<Uuid>,
+    /// The consumer.
+    pub consumer: Option<Uuid>,
+}
+
+/// How specific a binding is, the most specific first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Route, service and consumer.
+    All,
+    /// Route and consumer.
+    RouteAndConsumer,
+    /// Service and consumer.
+    ServiceAndConsumer,
+    /// Route and service.
+    RouteAndService,
+    /// Consumer.
+    Consumer,
+    /// Route.
+    Route,
+    /// Service.
+    Service,
+    /// Nothing.
+    Global,
+}
+
+impl Binding {
+    /// How specific it is.
+    pub fn rank(&self) -> Rank {
+        match (self.route, self.service, self.consumer) {
+            (Some(_), Some(_), Some(_)) => Rank::All,
+            (Some(_), None, Some(_)) => Rank::RouteAndConsumer,
+            (None, Some(_), Some(_)) => Rank::ServiceAndConsumer,
+            (Some(_), Some(_), None) => Rank::RouteAndService,
+            (None, None, Some(_)) => Rank::Consumer,
+            (Some(_), None, None) => Rank::Route,
+            (None, Some(_), None) => Rank::Service,
+            (None, None, None) => Rank::Global,
+        }
+    }
+
+    /// Whether it is for requests of this route and service.
+    pub fn covers(&self, route: Uuid, service: Option<Uuid>) -> bool {
+        self.route.is_none_or(|bound| bound == route) && (self.service.is_none() || self.service == service)
+    }
+
+    fn of(instance: &Document) -> Self {
+        let bound = |field| reference(instance, field);
+        Self { route: bound("route"), service: bound("service"), consumer: bound("consumer") }
+    }
 }
 
 /// The enabled instances of every plugin, by what they are bound to.
 #[derive(Debug, Default)]
 pub struct PluginChoice {
     by_name: HashMap<String, HashMap<Binding, Arc<Document>>>,
+    of_consumers: Vec<(Binding, Arc<Document>)>,
 }
 
 impl PluginChoice {
@@ -32,27 +81,34 @@ impl PluginChoice {
         let mut choice = Self::default();
         for instance in instances {
             let enabled = instance.get("enabled").and_then(Value::as_bool).unwrap_or(true);
-            let unbound_consumer = instance.get("consumer").is_none_or(Value::is_null);
-            if let (true, true, Some(name)) = (enabled, unbound_consumer, instance.get("name").and_then(Value::as_str))
-            {
-                let binding = Binding { route: reference(instance, "route"), service: reference(instance, "service") };
+            let (true, Some(name)) = (enabled, instance.get("name").and_then(Value::as_str)) else { continue };
+            let binding = Binding::of(instance);
+            if binding.consumer.is_some() {
+                choice.of_consumers.push((binding, Arc::clone(instance)));
+            } else {
                 choice.by_name.entry(name.to_owned()).or_default().insert(binding, Arc::clone(instance));
             }
         }
         choice
     }
 
-    /// For each plugin that has one, the instance for requests of this route.
-    pub fn for_route(&self, route: Uuid, service: Option<Uuid>) -> Vec<(&str, &Arc<Document>)> {
+    /// The instances that are bound to consumers, with what they are bound to.
+    pub fn of_consumers(&self) -> &[(Binding, Arc<Document>)] {
+        &self.of_consumers
+    }
+
+    /// For each plugin that has one, the instance for requests of this route, whoever they are from.
+    pub fn for_route(&self, route: Uuid, service: Option<Uuid>) -> Vec<(Rank, &Arc<Document>)> {
+        let bound = |route, service| Binding { route, service, consumer: None };
         let most_specific_first = [
-            service.map(|service| Binding { route: Some(route), service: Some(service) }),
-            Some(Binding { route: Some(route), service: None }),
-            service.map(|service| Binding { route: None, service: Some(service) }),
-            Some(Binding { route: None, service: None }),
+            service.map(|service| bound(Some(route), Some(service))),
+            Some(bound(Some(route), None)),
+            service.map(|service| bound(None, Some(service))),
+            Some(bound(None, None)),
         ];
-        let chosen = self.by_name.iter().filter_map(|(name, instances)| {
-            let instance = most_specific_first.iter().flatten().find_map(|binding| instances.get(binding))?;
-            Some((name.as_str(), instance))
+        let chosen = self.by_name.values().filter_map(|instances| {
+            let mut bindings = most_specific_first.iter().flatten();
+            bindings.find_map(|binding| Some((binding.rank(), instances.get(binding)?)))
         });
         chosen.collect()
     }

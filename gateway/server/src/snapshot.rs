@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde::Deserialize;
-use smallvec::SmallVec;
-use tollgate_core::plugin::Handler;
 use tollgate_core::request::Target;
 use tollgate_router::path::Strip;
 use tollgate_router::{CompileError, CompiledRoute, RouteSpec, Router};
 use uuid::Uuid;
 
+use crate::chain::Chain;
 use crate::telemetry::route_metrics::RouteMetrics;
 use crate::upstream::service::ServiceEntry;
 
@@ -72,23 +71,6 @@ pub enum UpstreamHost {
     Service,
     /// The client's.
     Client,
-}
-
-/// One plugin on a route.
-pub struct ChainEntry {
-    /// The plugin's name, for logs.
-    pub name: &'static str,
-    /// Its compiled instance.
-    pub handler: Arc<dyn Handler>,
-}
-
-/// The plugins of a route.
-pub enum Chain {
-    /// In priority order. One is the rule, which then stands in the route itself.
-    Ready(SmallVec<[ChainEntry; 1]>),
-    /// One of them, or the route itself, could not be compiled: every request is refused
-    /// (architecture, invariant 1), with this reason code in the log.
-    Uncompilable(&'static str),
 }
 
 /// A compiled route; with its counts of references, two cache lines.

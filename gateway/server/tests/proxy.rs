@@ -8,6 +8,7 @@
 )]
 
 mod gateway;
+mod http1;
 
 use std::time::Duration;
 

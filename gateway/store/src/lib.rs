@@ -36,7 +36,7 @@ mod tests;
 pub use cleaner::Sweep;
 pub use database::Database;
 pub use feed::Feed;
-pub use migration::{MIGRATIONS, Migration, MigrationError, Migrations, Status};
+pub use migration::{GATEWAY, Migration, MigrationError, MigrationId, MigrationSet, Migrations, Status};
 pub use options::{MigrationPolicy, Options};
 pub use postgres::{Postgres, UrlError};
 pub use sqlite::{OpenFileError, Sqlite};

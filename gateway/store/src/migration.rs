@@ -1,8 +1,13 @@
-//! Migrations: forward only, numbered, each in a transaction of its own.
+//! Migrations: forward only, numbered by their owner, each in a transaction of its own.
+//!
+//! The gateway owns the tables that every kind of entity shares; a plugin with tables of its own brings
+//! migrations of its own, which are numbered from 1 and applied behind the gateway's. No owner needs to
+//! know of another.
 //!
 //! Postgres nodes that start together take turns under an advisory lock. What was applied is kept
 //! with its checksum, so that an edited migration is noticed instead of skipped.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use openssl::sha::sha256;
@@ -28,20 +33,47 @@ pub struct Migration {
     pub sqlite: &'static str,
 }
 
+/// Takes a migration from its two files: `migration!(1, "oauth2", "oauth2/migrations/0001_oauth2.sql")`.
+/// For crates two folders below the root of the repository.
+#[macro_export]
 macro_rules! migration {
     ($version:literal, $name:literal, $file:literal) => {
-        Migration {
+        $crate::Migration {
             version: $version,
             name: $name,
-            postgres: include_str!(concat!("../../../sql/postgres/migrations/", $file)),
-            sqlite: include_str!(concat!("../../../sql/sqlite/migrations/", $file)),
+            postgres: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/postgres/", $file)),
+            sqlite: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/sqlite/", $file)),
         }
     };
 }
 
-/// All of them, in order.
-pub const MIGRATIONS: &[Migration] =
-    &[migration!(1, "entities", "0001_entities.sql"), migration!(2, "oauth2", "0002_oauth2.sql")];
+/// The migrations of one owner, in order.
+#[derive(Debug, Clone, Copy)]
+pub struct MigrationSet {
+    /// `gateway`, or a plugin's name.
+    pub owner: &'static str,
+    /// Numbered from 1 without gaps.
+    pub migrations: &'static [Migration],
+}
+
+/// What the gateway itself keeps.
+pub const GATEWAY: MigrationSet =
+    MigrationSet { owner: "gateway", migrations: &[migration!(1, "entities", "migrations/0001_entities.sql")] };
+
+/// A migration by its owner and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MigrationId {
+    /// The owner.
+    pub owner: &'static str,
+    /// The number.
+    pub version: i64,
+}
+
+impl fmt::Display for MigrationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.owner, self.version)
+    }
+}
 
 /// Why the schema cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -63,20 +95,22 @@ pub enum MigrationError {
     Interrupted,
     /// The database was migrated by a later version of Tollgate.
     #[error(
-        "the database is at version {found}, and this Tollgate knows versions up to {known}: \
+        "the database is at version {found} of {owner}, and this Tollgate knows versions up to {known}: \
          run a Tollgate that is as new as the database"
     )]
     Newer {
+        /// Whose tables.
+        owner: &'static str,
         /// The version of the database.
         found: i64,
         /// The last version that this program knows.
         known: i64,
     },
     /// A migration is not the one that was applied.
-    #[error("migration {version} ({name}) differs from the one that was applied to the database")]
+    #[error("migration {id} ({name}) differs from the one that was applied to the database")]
     Altered {
-        /// Its number.
-        version: i64,
+        /// Which.
+        id: MigrationId,
         /// Its name.
         name: &'static str,
     },
@@ -85,6 +119,7 @@ pub enum MigrationError {
 /// A migration that the database has, as it is recorded there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Applied {
+    owner: String,
     version: i64,
     checksum: String,
 }
@@ -92,17 +127,10 @@ struct Applied {
 /// Which migrations a database has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// The versions that are applied, in order.
-    pub applied: Vec<i64>,
-    /// The versions that are not, in order.
-    pub pending: Vec<i64>,
-}
-
-impl Status {
-    /// The version of the database; 0 is an empty one.
-    pub fn version(&self) -> i64 {
-        self.applied.last().copied().unwrap_or(0)
-    }
+    /// Those that are applied, in order.
+    pub applied: Vec<MigrationId>,
+    /// Those that are not, in order.
+    pub pending: Vec<MigrationId>,
 }
 
 /// The migrations of one database.
@@ -138,19 +166,29 @@ impl<'o> Migrations<'o> {
     /// What is applied and what is not. Changes nothing.
     pub async fn status(&self) -> Result<Status, MigrationError> {
         match Location::parse(&self.options.url)? {
-            Location::Postgres => postgres::status(&Connector::parse(self.options)?).await,
+            Location::Postgres => postgres::status(&Connector::parse(self.options)?, self.sets()).await,
             // Opening would create the file.
-            Location::Sqlite(path) if !path.exists() => compare(&[], |_| String::new()),
-            Location::Sqlite(path) => blocking(move || sqlite::status(&open(&path)?)).await,
+            Location::Sqlite(path) if !path.exists() => compare(self.sets(), &[], |_| String::new()),
+            Location::Sqlite(path) => {
+                let sets = self.sets().to_vec();
+                blocking(move || sqlite::status(&open(&path)?, &sets)).await
+            }
         }
     }
 
-    /// Applies what is missing and returns the versions that were.
-    pub async fn up(&self) -> Result<Vec<i64>, MigrationError> {
+    /// Applies what is missing and returns what that was.
+    pub async fn up(&self) -> Result<Vec<MigrationId>, MigrationError> {
         match Location::parse(&self.options.url)? {
-            Location::Postgres => postgres::up(&Connector::parse(self.options)?).await,
-            Location::Sqlite(path) => blocking(move || sqlite::up(&mut open(&path)?)).await,
+            Location::Postgres => postgres::up(&Connector::parse(self.options)?, self.sets()).await,
+            Location::Sqlite(path) => {
+                let sets = self.sets().to_vec();
+                blocking(move || sqlite::up(&mut open(&path)?, &sets)).await
+            }
         }
+    }
+
+    fn sets(&self) -> &'o [MigrationSet] {
+        &self.options.migrations
     }
 }
 
@@ -160,20 +198,33 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(MigrationError::Interrupted))
 }
 
-/// Compares what the database has with what this program knows.
-fn compare(applied: &[Applied], checksum: impl Fn(&Migration) -> String) -> Result<Status, MigrationError> {
-    let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
-    if let Some(newer) = applied.iter().find(|applied| applied.version > known) {
-        return Err(MigrationError::Newer { found: newer.version, known });
+/// Every migration of the sets, in order, with its id.
+fn all(sets: &[MigrationSet]) -> impl Iterator<Item = (MigrationId, &'static Migration)> {
+    sets.iter().flat_map(|set| {
+        set.migrations.iter().map(|migration| (MigrationId { owner: set.owner, version: migration.version }, migration))
+    })
+}
+
+/// Compares what the database has with what this program knows. Tables of an owner that it does not know,
+/// such as a plugin that is not built in any more, are left alone.
+fn compare(
+    sets: &[MigrationSet],
+    applied: &[Applied],
+    checksum: impl Fn(&Migration) -> String,
+) -> Result<Status, MigrationError> {
+    for set in sets {
+        let known = set.migrations.last().map_or(0, |migration| migration.version);
+        let newer = applied.iter().find(|applied| applied.owner == set.owner && applied.version > known);
+        if let Some(newer) = newer {
+            return Err(MigrationError::Newer { owner: set.owner, found: newer.version, known });
+        }
     }
     let mut status = Status { applied: Vec::new(), pending: Vec::new() };
-    for migration in MIGRATIONS {
-        match applied.iter().find(|applied| applied.version == migration.version) {
-            None => status.pending.push(migration.version),
-            Some(found) if found.checksum == checksum(migration) => status.applied.push(migration.version),
-            Some(_) => {
-                return Err(MigrationError::Altered { version: migration.version, name: migration.name });
-            }
+    for (id, migration) in all(sets) {
+        match applied.iter().find(|applied| applied.owner == id.owner && applied.version == id.version) {
+            None => status.pending.push(id),
+            Some(found) if found.checksum == checksum(migration) => status.applied.push(id),
+            Some(_) => return Err(MigrationError::Altered { id, name: migration.name }),
         }
     }
     Ok(status)
@@ -192,32 +243,41 @@ fn now() -> i64 {
 mod tests {
     use super::*;
 
-    fn applied(version: i64, checksum: &str) -> Applied {
-        Applied { version, checksum: checksum.into() }
+    fn applied(owner: &str, version: i64, checksum: &str) -> Applied {
+        Applied { owner: owner.to_owned(), version, checksum: checksum.to_owned() }
+    }
+
+    fn compared(applied: &[Applied]) -> Result<Status, MigrationError> {
+        compare(&[GATEWAY], applied, |_| "new".to_owned())
     }
 
     #[test]
     fn an_empty_database_lacks_every_migration() {
-        let status = compare(&[], |_| String::new()).unwrap();
-        assert_eq!(status.version(), 0);
-        assert_eq!(status.pending.len(), MIGRATIONS.len());
+        let status = compared(&[]).unwrap();
+        assert_eq!((status.applied.len(), status.pending.len()), (0, GATEWAY.migrations.len()));
     }
 
     #[test]
     fn a_newer_database_is_refused() {
-        let error = compare(&[applied(9999, "")], |_| String::new()).unwrap_err();
-        assert!(matches!(error, MigrationError::Newer { found: 9999, .. }));
+        let error = compared(&[applied("gateway", 9999, "")]).unwrap_err();
+        assert!(matches!(error, MigrationError::Newer { owner: "gateway", found: 9999, .. }));
     }
 
     #[test]
     fn an_edited_migration_is_noticed() {
-        let error = compare(&[applied(1, "old")], |_| "new".into()).unwrap_err();
-        assert!(matches!(error, MigrationError::Altered { version: 1, .. }));
+        let error = compared(&[applied("gateway", 1, "old")]).unwrap_err();
+        assert!(matches!(error, MigrationError::Altered { id: MigrationId { version: 1, .. }, .. }));
+    }
+
+    #[test]
+    fn tables_of_an_owner_that_is_not_built_in_are_left_alone() {
+        let status = compared(&[applied("gateway", 1, "new"), applied("gone", 9999, "")]).unwrap();
+        assert_eq!(status.pending, []);
     }
 
     #[test]
     fn migrations_are_numbered_without_gaps() {
-        let versions: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
-        assert_eq!(versions, (1..=i64::try_from(MIGRATIONS.len()).unwrap()).collect::<Vec<_>>());
+        let versions: Vec<i64> = GATEWAY.migrations.iter().map(|migration| migration.version).collect();
+        assert_eq!(versions, (1..=i64::try_from(versions.len()).unwrap()).collect::<Vec<_>>());
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tollgate_core::clock::{Clock, SystemClock};
 
+use crate::migration::{GATEWAY, MigrationSet};
+
 /// What to do with a database that lacks migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MigrationPolicy {
@@ -29,6 +31,8 @@ pub struct Options {
     pub statement_timeout: Duration,
     /// How long the changes of other nodes may go unheard before caches are not trusted any more.
     pub feed_bound: Duration,
+    /// The tables that are kept: the gateway's first, then those of plugins.
+    pub migrations: Vec<MigrationSet>,
     /// What happens when the database lacks migrations.
     pub migration: MigrationPolicy,
     /// Tells the cleaner what is old.
@@ -47,6 +51,7 @@ impl Options {
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),
             feed_bound: Duration::from_secs(1),
+            migrations: vec![GATEWAY],
             migration: MigrationPolicy::default(),
             clock: Arc::new(SystemClock),
             metrics: prometheus::Registry::new(),

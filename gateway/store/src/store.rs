@@ -18,7 +18,7 @@ use crate::entity::tag;
 use crate::feed::{self, Feed};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
-use crate::migration::{Location, MigrationError, Migrations};
+use crate::migration::{Location, MigrationError, MigrationId, Migrations};
 use crate::options::{MigrationPolicy, Options};
 use crate::postgres::{Postgres, UrlError};
 use crate::session::Parameter;
@@ -40,15 +40,11 @@ pub enum OpenError {
     File(#[from] OpenFileError),
     /// The database lacks migrations, and nobody said that they may be applied now.
     #[error(
-        "the database is at version {found}, this Tollgate needs version {needed}: \
-         run `tollgate migrate up --config FILE` with this configuration, or start with `--migrate`"
+        "the database lacks migrations ({}): \
+         run `tollgate migrate up --config FILE` with this configuration, or start with `--migrate`",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
-    Unmigrated {
-        /// The version of the database; 0 is an empty one.
-        found: i64,
-        /// The version that is needed.
-        needed: i64,
-    },
+    Unmigrated(Vec<MigrationId>),
     /// The database is newer than this program, or a migration failed.
     #[error(transparent)]
     Migration(#[from] MigrationError),
@@ -238,10 +234,7 @@ async fn migrate(options: &Options) -> Result<(), OpenError> {
         }
         MigrationPolicy::Refuse => {
             let status = migrations.status().await?;
-            match status.pending.last() {
-                None => Ok(()),
-                Some(&needed) => Err(OpenError::Unmigrated { found: status.version(), needed }),
-            }
+            if status.pending.is_empty() { Ok(()) } else { Err(OpenError::Unmigrated(status.pending)) }
         }
     }
 }

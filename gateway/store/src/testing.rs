@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio_postgres::{Client, Config, NoTls};
 use tollgate_core::random::{Random, SystemRandom};
 
-use crate::migration::{MIGRATIONS, Migrations};
+use crate::migration::{GATEWAY, MigrationSet, Migrations};
 use crate::options::Options;
 use crate::store::Store;
 
@@ -36,6 +36,7 @@ pub enum Backend {
 pub struct TestDatabase {
     /// Where it is, as [`Options::url`] takes it.
     pub url: String,
+    migrations: Vec<MigrationSet>,
     place: Place,
 }
 
@@ -46,21 +47,33 @@ enum Place {
 }
 
 impl TestDatabase {
-    /// Makes a migrated database.
+    /// Makes a migrated database with the gateway's tables.
     ///
     /// # Panics
     /// When there is no server, or it refuses.
     pub async fn create(backend: Backend) -> Self {
+        Self::create_with(backend, &[]).await
+    }
+
+    /// Makes a migrated database with the gateway's tables and those of plugins.
+    ///
+    /// # Panics
+    /// When there is no server, or it refuses.
+    pub async fn create_with(backend: Backend, plugins: &[MigrationSet]) -> Self {
+        let migrations = [&[GATEWAY], plugins].concat();
         match backend {
             Backend::Postgres => {
                 let server = server();
                 let client = connect(&server).await;
-                let template = template(&server, &client).await;
-                Self::create_postgres(server, &client, Some(template)).await
+                let template = template(&server, &client, &migrations).await;
+                let mut database = Self::create_postgres(server, &client, Some(template)).await;
+                database.migrations = migrations;
+                database
             }
             Backend::Sqlite => {
-                let database = Self::create_empty(backend).await;
-                Migrations::new(&Options::new(&database.url)).up().await.expect("SQLite migrates");
+                let mut database = Self::create_empty(backend).await;
+                database.migrations = migrations;
+                Migrations::new(&database.options()).up().await.expect("SQLite migrates");
                 database
             }
         }
@@ -80,7 +93,7 @@ impl TestDatabase {
             Backend::Sqlite => {
                 let folder = TempDir::new().expect("a temporary folder");
                 let url = format!("sqlite:{}", folder.path().join("tollgate.db").display());
-                Self { url, place: Place::Sqlite { _folder: folder } }
+                Self { url, migrations: vec![GATEWAY], place: Place::Sqlite { _folder: folder } }
             }
         }
     }
@@ -89,12 +102,13 @@ impl TestDatabase {
         let name = format!("tollgate_test_{}", SystemRandom.uuid().simple());
         let template = template.map(|template| format!(" TEMPLATE {template}")).unwrap_or_default();
         client.batch_execute(&format!("CREATE DATABASE {name}{template}")).await.expect("the test database is made");
-        Self { url: with_database(&server, &name), place: Place::Postgres { server, name } }
+        let url = with_database(&server, &name);
+        Self { url, migrations: vec![GATEWAY], place: Place::Postgres { server, name } }
     }
 
     /// Options to open it with.
     pub fn options(&self) -> Options {
-        Options::new(&self.url)
+        Options { migrations: self.migrations.clone(), ..Options::new(&self.url) }
     }
 
     /// Opens it with default options.
@@ -141,8 +155,8 @@ async fn connect(url: &str) -> Client {
 
 /// The name of the migrated template, which is made when it is not there. Its name follows the
 /// migrations, so that a changed one gets a template of its own.
-async fn template(server: &str, client: &Client) -> String {
-    let all: String = MIGRATIONS.iter().map(|migration| migration.postgres).collect();
+async fn template(server: &str, client: &Client, sets: &[MigrationSet]) -> String {
+    let all: String = sets.iter().flat_map(|set| set.migrations).map(|migration| migration.postgres).collect();
     let digest: String = sha256(all.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let name = format!("tollgate_template_{digest}");
     client.query_one(TEMPLATE_LOCK, &[]).await.expect("the template's lock");
@@ -154,7 +168,7 @@ async fn template(server: &str, client: &Client) -> String {
         for statement in make {
             client.batch_execute(&statement).await.expect("the template is made");
         }
-        let options = Options::new(with_database(server, &unfinished));
+        let options = Options { migrations: sets.to_vec(), ..Options::new(with_database(server, &unfinished)) };
         Migrations::new(&options).up().await.expect("the template migrates");
         // The migration's connection may still be closing, which a rename does not wait for.
         let close = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1";

@@ -45,7 +45,7 @@ impl Trust for UpToDate {
 
 fn post() -> Arc<Post> {
     let people: Arc<dyn Collection> = Arc::new(made_up::People::new());
-    let directory = Directory::new(Arc::clone(&people), people);
+    let directory = Directory::new(Arc::clone(&people), people, Arc::new(UpToDate));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Metrics::register(&prometheus::Registry::new()).expect("the names are free");
     let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
@@ -85,6 +85,7 @@ fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
         target,
         body: RequestBody::Unread,
         edits: Edits::default(),
+        response: Vec::new(),
         identity: None,
     }
 }

@@ -139,7 +139,7 @@ impl Tollgate {
         let weight = u64::from(ENTRY_BYTES) + made_up::userid(0).len() as u64;
         let bounds = Bounds { bytes: weight * TOKENS as u64, negative_millis: 5_000 };
         let people: Arc<dyn Collection> = Arc::new(made_up::People::new());
-        let directory = Directory::new(Arc::clone(&people), people);
+        let directory = Directory::new(Arc::clone(&people), people, Arc::new(UpToDate));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::register(&prometheus::Registry::new()).expect("the names are free");
         let cache =

@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Arguments that are looked at; the rest is dropped, as the contract has it (§3.2).
-const MOST: usize = 100;
+/// Arguments that are looked at for what they mean here, as the contract has it (§3.2). What is
+/// written back has all of them.
+pub const LOOKED_AT: usize = 100;
 
 /// One argument, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Argument<'a> {
 
 /// Reads `key=value&…`. Broken percent escapes are taken as they are.
 pub fn parse(encoded: &[u8]) -> impl Iterator<Item = Argument<'_>> {
-    encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).take(MOST).map(|pair| {
+    encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut parts = pair.splitn(2, |&byte| byte == b'=');
         let key = decode(parts.next().unwrap_or_default());
         Argument { key, value: parts.next().map(decode) }
@@ -93,5 +94,8 @@ mod tests {
         ] {
             assert_eq!(without(given.as_bytes(), b"access_token"), left, "{given}");
         }
+        let many: Vec<String> = (100..350).map(|number| format!("a{number}=1")).collect();
+        let given = format!("{}&access_token=x&{}", many[1..].join("&"), many[0]);
+        assert_eq!(without(given.as_bytes(), b"access_token"), many.join("&"));
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Invariants:
 //! - After [`TokenCache::forget`] returns, or after a shared object of [`crate::facts`] is marked,
-//!   nobody is given what was true before. A load that was under way meanwhile is not kept and
-//!   not joined.
+//!   nobody is given what was true before: everything that is kept bears the generation that its
+//!   token had before the store was asked, here and in the threads' own caches, and counts in no other
+//!   ([`crate::generation`]). A load of an older generation is not joined.
 //! - Unknown tokens are remembered for a short while and in bounded number; a store failure is
 //!   never remembered.
 //! - A node that has lost the change feed trusts nothing in here.
@@ -13,7 +14,6 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use http::HeaderValue;
@@ -24,17 +24,19 @@ use tollgate_core::error::StoreError;
 
 use crate::facts::{Directory, Holder, render};
 use crate::flight::{Boarding, Flights, Landed};
-use crate::generation::Generations;
+use crate::generation::{Counter, Generation, Generations, Stamped};
 use crate::metrics::Metrics;
 use crate::near::{self, CacheId};
 use crate::store::{Token, Tokens};
+use crate::sync::{self, Map};
 use crate::token::Digest;
 use crate::token_facts::{Facts, Terms};
 
-/// Bytes of an entry without its user id, as measured: resident memory of a million tokens with
-/// user ids of 12 characters, each presented once, was 339 bytes a token, of which moka takes 265
-/// (`cargo bench -p tollgate-bench --bench token_cache`, docs/performance.md).
-pub const ENTRY_BYTES: u32 = 327;
+/// Bytes of an entry without its user id: resident memory of a million tokens with user ids of 12
+/// characters, each presented once, was 339 bytes a token, of which moka takes 265
+/// (`cargo bench -p tollgate-bench --bench token_cache`, docs/performance.md); and 16 for the
+/// generation, the allocator's next size for what moka allocates for an entry.
+pub const ENTRY_BYTES: u32 = 343;
 
 /// Unknown tokens that are remembered at most, at about 400 bytes each.
 const NEGATIVE_ENTRIES: u64 = 20_000;
@@ -93,7 +95,14 @@ fn weight(facts: &Facts) -> u32 {
     ENTRY_BYTES.saturating_add(u32::try_from(facts.userid_bytes()).unwrap_or(u32::MAX))
 }
 
-type ByDigest<V> = Cache<Digest, V, BuildHasherDefault<HeadHasher>>;
+type ByDigest<V> = Map<Digest, Stamped<V>, BuildHasherDefault<HeadHasher>>;
+
+/// What may change while a load is under way, as it was before the store was asked.
+#[derive(Clone, Copy)]
+struct Before {
+    token: Generation,
+    deletions: Generation,
+}
 
 /// The cache in front of the token store. Cheap to clone.
 #[derive(Clone)]
@@ -106,11 +115,12 @@ struct Inner {
     tokens: ByDigest<Facts>,
     /// When the entry ends, in milliseconds.
     negatives: ByDigest<i64>,
-    scopes: Cache<String, Arc<HeaderValue>>,
+    scopes: Map<String, Arc<HeaderValue>>,
     flights: Flights<Digest, Option<Facts>>,
+    /// Of tokens.
     generations: Generations,
     /// Moves with every deletion that takes tokens with it.
-    deletions: AtomicU64,
+    deletions: Counter,
     directory: Directory,
     store: Arc<dyn Tokens>,
     trust: Arc<dyn Trust>,
@@ -132,21 +142,22 @@ impl TokenCache {
         let evictions = metrics.evictions.clone();
         let tokens = Cache::builder()
             .max_capacity(bounds.bytes)
-            .weigher(|_, facts: &Facts| weight(facts))
+            .weigher(|_, facts: &Stamped<Facts>| weight(facts.unchecked()))
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
                     evictions.inc();
                 }
             })
             .build_with_hasher(BuildHasherDefault::default());
+        let negatives = Cache::builder().max_capacity(NEGATIVE_ENTRIES);
         let inner = Inner {
             id: CacheId::new(),
-            tokens,
-            negatives: Cache::builder().max_capacity(NEGATIVE_ENTRIES).build_with_hasher(BuildHasherDefault::default()),
-            scopes: Cache::new(SCOPES),
+            tokens: sync::map(tokens),
+            negatives: sync::map(negatives.build_with_hasher(BuildHasherDefault::default())),
+            scopes: sync::map(Cache::new(SCOPES)),
             flights: Flights::new(),
             generations: Generations::new(),
-            deletions: AtomicU64::new(0),
+            deletions: Counter::new(),
             directory,
             store,
             trust,
@@ -155,11 +166,6 @@ impl TokenCache {
             negative_millis: bounds.negative_millis,
         };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// Whether what is cached may be relied on at all.
-    pub fn is_trusted(&self) -> bool {
-        self.inner.trust.is_current()
     }
 
     /// Calls `then` with the facts of a token that this thread has just seen, if they still count.
@@ -186,13 +192,7 @@ impl TokenCache {
         }
         let started = (digest.head().trailing_zeros() >= 6).then(Instant::now);
         let generation = self.generation(digest);
-        let known = match inner.tokens.get(digest) {
-            Some(facts) => facts.is_current().then(|| {
-                near::keep(inner.id, *digest, generation, &facts);
-                Known::Token(facts)
-            }),
-            None => self.negative(digest),
-        };
+        let known = self.token(digest, generation).or_else(|| self.negative(digest, generation));
         match &known {
             Some(Known::Token(_)) => inner.metrics.hit.inc(),
             Some(Known::Unknown) => inner.metrics.negative.inc(),
@@ -207,9 +207,10 @@ impl TokenCache {
     /// Asks the store, together with whoever asks for the same token. `None`: it is unknown.
     pub async fn load(&self, digest: Digest) -> Landed<Option<Facts>> {
         for _ in 1..ATTEMPTS {
-            let generation = self.generation(&digest);
+            let before = Before { token: self.generation(&digest), deletions: self.inner.deletions.current() };
             let cache = self.clone();
-            let load = move || async move { cache.ask(digest, generation).await };
+            let load = move || async move { cache.ask(digest, before).await };
+            let generation = before.token.and(before.deletions);
             let (boarding, flight) = self.inner.flights.board(digest, digest.head(), generation, load);
             match boarding {
                 Boarding::Leader => self.inner.metrics.miss.inc(),
@@ -220,32 +221,39 @@ impl TokenCache {
                 return Ok(landed);
             }
         }
-        // Its surroundings change without pause; what one own look at the store says is good
-        // enough for this request and is not kept.
+        // Its surroundings change without pause. Each part of what one own look finds has been true
+        // since this request came, which is good enough for it; it is not kept.
         self.inner.metrics.miss.inc();
-        Ok(self.read(digest).await?.filter(|facts| facts.is_current()))
+        self.read(digest).await
     }
 
     /// The token changed: nothing learnt of it before counts any more.
     pub fn forget(&self, digest: &Digest) {
         self.inner.generations.advance(digest.head());
+        // What this misses takes room, and nothing else.
         self.inner.tokens.invalidate(digest);
         self.inner.negatives.invalidate(digest);
     }
 
-    /// A credential, consumer or service was deleted, and tokens with it. To be called before the
-    /// directory is told.
+    /// A credential, consumer or service may have been deleted, and tokens with it. To be called before
+    /// the directory is told, which then marks what the tokens that are kept refer to; what is being
+    /// loaded may come to refer to one of the same id that was made since, and is not kept.
     pub fn tokens_deleted(&self) {
-        self.inner.deletions.fetch_add(1, Ordering::SeqCst);
+        self.inner.deletions.advance();
     }
 
     /// Nothing learnt before counts any more.
     pub fn forget_all(&self) {
-        self.inner.deletions.fetch_add(1, Ordering::SeqCst);
         self.inner.generations.advance_all();
         self.inner.directory.reset();
         self.inner.tokens.invalidate_all();
         self.inner.negatives.invalidate_all();
+    }
+
+    /// As if the token had given way to others.
+    #[cfg(test)]
+    pub(crate) fn evict(&self, digest: &Digest) {
+        self.inner.tokens.invalidate(digest);
     }
 
     /// Brings the gauges up to date.
@@ -266,42 +274,51 @@ impl TokenCache {
         Some(value)
     }
 
-    fn negative(&self, digest: &Digest) -> Option<Known> {
-        let until = self.inner.negatives.get(digest)?;
-        (self.inner.clock.now_millis() < until).then_some(Known::Unknown)
+    fn token(&self, digest: &Digest, generation: Generation) -> Option<Known> {
+        let kept = self.inner.tokens.get(digest)?;
+        let facts = kept.at(generation).filter(|facts| facts.is_current())?.clone();
+        near::keep(self.inner.id, *digest, kept);
+        Some(Known::Token(facts))
     }
 
-    /// Both counters only grow, so their sum moves when either does.
-    fn generation(&self, digest: &Digest) -> u64 {
-        let deletions = self.inner.deletions.load(Ordering::SeqCst);
-        self.inner.generations.current(digest.head()).wrapping_add(deletions)
+    fn negative(&self, digest: &Digest, generation: Generation) -> Option<Known> {
+        let kept = self.inner.negatives.get(digest)?;
+        let until = kept.at(generation)?;
+        (self.inner.clock.now_millis() < *until).then_some(Known::Unknown)
     }
 
-    async fn ask(&self, digest: Digest, generation: u64) -> Landed<Option<Facts>> {
+    fn generation(&self, digest: &Digest) -> Generation {
+        self.inner.generations.current(digest.head())
+    }
+
+    async fn ask(&self, digest: Digest, before: Before) -> Landed<Option<Facts>> {
         let started = Instant::now();
         let read = self.read(digest).await;
         self.inner.metrics.store_seconds.observe(started.elapsed().as_secs_f64());
-        let found = match read {
-            Ok(found) => found,
+        match &read {
+            Ok(found) => self.keep(digest, before, found.as_ref()),
             Err(error) => {
-                tracing::warn!(error = &*error as &dyn std::error::Error, "a token could not be looked up");
-                return Err(error);
-            }
-        };
-        if self.generation(&digest) == generation {
-            match &found {
-                Some(facts) => self.inner.tokens.insert(digest, facts.clone()),
-                None => {
-                    let until = self.inner.clock.now_millis().saturating_add(self.inner.negative_millis);
-                    self.inner.negatives.insert(digest, until);
-                }
-            }
-            if self.generation(&digest) != generation {
-                self.inner.tokens.invalidate(&digest);
-                self.inner.negatives.invalidate(&digest);
+                tracing::warn!(error = &**error as &dyn std::error::Error, "a token could not be looked up");
             }
         }
-        Ok(found)
+        read
+    }
+
+    /// Keeps what a load found. What has changed meanwhile would not count and could take the place of
+    /// what does.
+    fn keep(&self, digest: Digest, before: Before, found: Option<&Facts>) {
+        // By now the facts refer to what a deletion marks. One that was heard of before they did is
+        // counted here.
+        if self.inner.deletions.current() != before.deletions || self.generation(&digest) != before.token {
+            return;
+        }
+        match found {
+            Some(facts) => self.inner.tokens.insert(digest, Stamped::new(before.token, facts.clone())),
+            None => {
+                let until = self.inner.clock.now_millis().saturating_add(self.inner.negative_millis);
+                self.inner.negatives.insert(digest, Stamped::new(before.token, until));
+            }
+        }
     }
 
     async fn read(&self, digest: Digest) -> Landed<Option<Facts>> {

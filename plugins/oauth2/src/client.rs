@@ -20,6 +20,7 @@ use tollgate_core::secret::Secret;
 
 use crate::client_secret::{Proof, SecretVerifier};
 use crate::config::Config;
+use crate::derivation_queue::Asker;
 use crate::endpoint::parameters::{Parameter, Parameters};
 use crate::entity::credential::{ClientType, Credential};
 use crate::error::{Error, Mode, Refusal};
@@ -184,7 +185,8 @@ pub async fn identify(
     let mut identification = Identification { mode: claims.mode, found: None };
     for claim in &claims.readings {
         let credential = find(credentials, &claim.client_id).await?;
-        let verdict = judge(credential.as_deref(), &claim.secret, claims.mode, verifier).await?;
+        let asker = Asker::new(request.peer, credential.as_ref().map(|credential| credential.id));
+        let verdict = judge(asker, credential.as_deref(), &claim.secret, claims.mode, verifier).await?;
         let Some(credential) = credential else { continue };
         if verdict.is_ok() || identification.found.is_none() {
             let done = verdict.is_ok();
@@ -198,6 +200,7 @@ pub async fn identify(
 }
 
 async fn judge(
+    asker: Asker,
     credential: Option<&Credential>,
     given: &Given,
     mode: Mode,
@@ -213,7 +216,7 @@ async fn judge(
     }
     let right = match given {
         Given::Text(secret) => {
-            verifier.verify(credential.map(|credential| &credential.secret), secret).await? == Proof::Right
+            verifier.verify(asker, credential.map(|credential| &credential.secret), secret).await? == Proof::Right
         }
         Given::Nothing | Given::NoText => false,
     };

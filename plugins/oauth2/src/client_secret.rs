@@ -5,11 +5,11 @@
 //! were made elsewhere are verified with their own, within bounds.
 //!
 //! A refused secret costs one key derivation, whether the client is unknown, keeps its secret in
-//! clear or hashed: time does not tell which clients exist. Derivations run off the I/O threads, a
-//! few at a time; what waits for one is bounded in number and time.
+//! clear or hashed, and waits for its turn among what is refused: time does not tell which clients
+//! exist. Derivations run off the I/O threads, a few at a time, and a client whose secret may be
+//! right does not wait behind those that are refused ([`derivation_queue`](crate::derivation_queue)).
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -18,9 +18,10 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use openssl::hash::MessageDigest;
 use openssl::pkcs5::pbkdf2_hmac;
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
 use tollgate_core::random::{Random, SystemRandom};
 use tollgate_core::secret::Secret;
+
+use crate::derivation_queue::{Asker, Class, DerivationQueue, Turn};
 
 const ITERATIONS: u32 = 10_000;
 const MOST_ITERATIONS: u32 = 1_000_000;
@@ -34,9 +35,7 @@ const MOST_SALT: usize = 128;
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// … and so many of them (about 1 MiB).
 const MOST_REMEMBERED: u64 = 10_000;
-/// Verifications that may wait for a derivation …
-const MOST_WAITING: usize = 256;
-/// … and for how long.
+/// How long a verification may wait for its derivation.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -147,8 +146,7 @@ pub struct SecretVerifier {
     /// By a keyed hash of stored hash and presented secret; no secret can be read from it.
     verified: moka::sync::Cache<[u8; 32], ()>,
     key: [u8; 32],
-    waiting: Semaphore,
-    deriving: Arc<Semaphore>,
+    queue: DerivationQueue,
     nobody: SecretHash,
 }
 
@@ -168,34 +166,51 @@ impl SecretVerifier {
         Self {
             verified: moka::sync::Cache::builder().max_capacity(MOST_REMEMBERED).time_to_live(REMEMBERED).build(),
             key,
-            waiting: Semaphore::new(MOST_WAITING),
-            deriving: Arc::new(Semaphore::new(processors.div_ceil(4))),
+            queue: DerivationQueue::new(processors.div_ceil(4), LONGEST_WAIT),
             nobody: SecretHash::of_nobody(),
         }
     }
 
-    /// Looks whether the presented secret is the one that is kept; `None` is an unknown client.
-    pub async fn verify(&self, kept: Option<&ClientSecret>, presented: &Secret) -> Result<Proof, Overloaded> {
+    /// Looks whether the secret that `asker` presents is the one that is kept; `None` is an unknown
+    /// client.
+    pub async fn verify(
+        &self,
+        asker: Asker,
+        kept: Option<&ClientSecret>,
+        presented: &Secret,
+    ) -> Result<Proof, Overloaded> {
         match kept {
             Some(ClientSecret::Plain(secret)) if secret.matches(presented.expose()) => Ok(Proof::Right),
-            Some(ClientSecret::Hashed(hash)) => self.verify_hash(hash, presented).await,
+            Some(ClientSecret::Hashed(hash)) => self.verify_hash(asker, hash, presented).await,
             Some(ClientSecret::Plain(_) | ClientSecret::Unmatchable) | None => {
-                self.derive(&self.nobody, presented).await?;
+                let turn = self.turn(Class::Refused, asker).await?;
+                derive_during(turn, &self.nobody, presented).await?;
                 Ok(Proof::Wrong)
             }
         }
     }
 
-    async fn verify_hash(&self, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
+    async fn verify_hash(&self, asker: Asker, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
         let known = self.fingerprint(hash, presented);
         if self.verified.contains_key(&known) {
             return Ok(Proof::Right);
         }
-        let proof = self.derive(hash, presented).await?;
-        if proof == Proof::Right {
-            self.verified.insert(known, ());
+        let turn = self.turn(Class::Claimed, asker).await?;
+        if self.verified.contains_key(&known) {
+            // Another request of the same client was first.
+            return Ok(Proof::Right);
+        }
+        let proof = derive_during(turn, hash, presented).await?;
+        match proof {
+            Proof::Right => self.verified.insert(known, ()),
+            // An unknown client would have waited here; this one waits as long.
+            Proof::Wrong => drop(self.turn(Class::Refused, asker).await?),
         }
         Ok(proof)
+    }
+
+    async fn turn(&self, class: Class, asker: Asker) -> Result<Turn, Overloaded> {
+        self.queue.turn(class, asker).await.ok_or(Overloaded)
     }
 
     fn fingerprint(&self, hash: &SecretHash, presented: &Secret) -> [u8; 32] {
@@ -208,22 +223,19 @@ impl SecretVerifier {
         hasher.update(presented.expose().as_bytes());
         *hasher.finalize().as_bytes()
     }
+}
 
-    async fn derive(&self, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
-        let _place = self.waiting.try_acquire().map_err(|_| Overloaded)?;
-        let turn = tokio::time::timeout(LONGEST_WAIT, Arc::clone(&self.deriving).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Overloaded) };
-        let (hash, presented) = (hash.clone(), presented.clone());
-        let derivation = tokio::task::spawn_blocking(move || {
-            // Held by the derivation itself: it goes on when the client no longer waits for it.
-            let _turn = turn;
-            hash.matches(&presented)
-        });
-        match derivation.await {
-            Ok(true) => Ok(Proof::Right),
-            Ok(false) => Ok(Proof::Wrong),
-            Err(_) => Err(Overloaded),
-        }
+async fn derive_during(turn: Turn, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
+    let (hash, presented) = (hash.clone(), presented.clone());
+    let derivation = tokio::task::spawn_blocking(move || {
+        // Held by the derivation itself: it goes on when the client no longer waits for it.
+        let _turn = turn;
+        hash.matches(&presented)
+    });
+    match derivation.await {
+        Ok(true) => Ok(Proof::Right),
+        Ok(false) => Ok(Proof::Wrong),
+        Err(_) => Err(Overloaded),
     }
 }
 
@@ -246,6 +258,10 @@ mod tests {
         Secret::new(text)
     }
 
+    fn asker() -> Asker {
+        Asker::new(std::net::IpAddr::from([192, 0, 2, 1]), None)
+    }
+
     #[test]
     fn the_known_vector_is_derived() {
         assert_eq!(hash_with_salt("tofu", SALT), TOFU);
@@ -256,17 +272,43 @@ mod tests {
         let verifier = SecretVerifier::default();
         let kept = ClientSecret::hashed(TOFU);
         for _ in 0..2 {
-            assert_eq!(verifier.verify(Some(&kept), &secret("tofu")).await?, Proof::Right);
-            assert_eq!(verifier.verify(Some(&kept), &secret("tofu ")).await?, Proof::Wrong);
+            assert_eq!(verifier.verify(asker(), Some(&kept), &secret("tofu")).await?, Proof::Right);
+            assert_eq!(verifier.verify(asker(), Some(&kept), &secret("tofu ")).await?, Proof::Wrong);
         }
         verifier.verified.run_pending_tasks();
         assert_eq!(verifier.verified.entry_count(), 1, "only what was right is remembered");
-        assert_eq!(verifier.verify(None, &secret("tofu")).await?, Proof::Wrong);
-        assert_eq!(verifier.verify(Some(&ClientSecret::Unmatchable), &secret("")).await?, Proof::Wrong);
+        assert_eq!(verifier.verify(asker(), None, &secret("tofu")).await?, Proof::Wrong);
+        assert_eq!(verifier.verify(asker(), Some(&ClientSecret::Unmatchable), &secret("")).await?, Proof::Wrong);
         let plain = ClientSecret::Plain(secret("tofu"));
-        assert_eq!(verifier.verify(Some(&plain), &secret("tofu")).await?, Proof::Right);
-        assert_eq!(verifier.verify(Some(&plain), &secret("Tofu")).await?, Proof::Wrong);
+        assert_eq!(verifier.verify(asker(), Some(&plain), &secret("tofu")).await?, Proof::Right);
+        assert_eq!(verifier.verify(asker(), Some(&plain), &secret("Tofu")).await?, Proof::Wrong);
         Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_right_secret_does_not_wait_behind_refused_ones() {
+        let verifier = std::sync::Arc::new(SecretVerifier {
+            queue: DerivationQueue::new(1, Duration::from_secs(60)),
+            ..SecretVerifier::default()
+        });
+        let (held, kept) = (verifier.turn(Class::Refused, asker()).await.unwrap(), ClientSecret::hashed(TOFU));
+        let spawn = |kept: Option<ClientSecret>, text: &str, asker: Asker| {
+            let (verifier, presented) = (std::sync::Arc::clone(&verifier), secret(text));
+            tokio::spawn(async move { verifier.verify(asker, kept.as_ref(), &presented).await.unwrap() })
+        };
+        let mut refused: Vec<_> = (0..40).map(|_| spawn(None, "x", asker())).collect();
+        let known = Asker::new(std::net::IpAddr::from([192, 0, 2, 1]), Some(uuid::Uuid::nil()));
+        let wrong = spawn(Some(kept.clone()), "y", known);
+        // Until all of them wait.
+        while std::sync::Arc::strong_count(&verifier) < 42 {
+            tokio::task::yield_now().await;
+        }
+        let right = spawn(Some(kept), "tofu", known);
+        drop(held);
+        assert_eq!(right.await.unwrap(), Proof::Right);
+        assert!(!refused.pop().unwrap().is_finished(), "the last refused one still waits");
+        assert!(!wrong.is_finished(), "and so does the wrong secret of a client that exists");
+        assert_eq!(wrong.await.unwrap(), Proof::Wrong);
     }
 
     #[test]

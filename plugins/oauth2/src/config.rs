@@ -33,9 +33,10 @@ pub fn schema() -> Schema {
         Field::string("auth_header_name").default(DEFAULT_HEADER),
         Field::number("refresh_token_ttl").default(1_209_600).between(0, 100_000_000).required(),
         Field::boolean("reuse_refresh_token", false),
-        Field::string("pkce").default("lax").one_of(&["none", "lax", "strict"]),
-        Field::string("realm"),
+        Field::string("pkce").default("lax").optional().one_of(&["none", "lax", "strict"]),
+        Field::string("realm").optional(),
     ])
+    .describe(&DESCRIPTIONS)
     .entity_check(EntityCheck::Conditional {
         if_field: "mandatory_scope",
         if_match: Rule::Equals(Value::Bool(true)),
@@ -45,6 +46,27 @@ pub fn schema() -> Schema {
     })
     .overall(some_grant)
 }
+
+/// What `/schemas/plugins/oauth2` says of each field.
+const DESCRIPTIONS: [(&str, &str); 17] = [
+    ("scopes", "The scopes that clients may ask for. Needed when `mandatory_scope` is true."),
+    ("mandatory_scope", "Whether a client has to ask for a scope."),
+    ("provision_key", "What the login page proves itself with; made when none is given."),
+    ("token_expiration", "For how many seconds an access token is valid; 0 is for ever."),
+    ("enable_authorization_code", "Whether codes are issued (RFC 6749 section 4.1)."),
+    ("enable_implicit_grant", "Whether tokens are issued at the authorization endpoint (RFC 6749 section 4.2)."),
+    ("enable_client_credentials", "Whether clients get tokens for themselves (RFC 6749 section 4.4)."),
+    ("enable_password_grant", "Whether clients get tokens for users they have authenticated (RFC 6749 section 4.3)."),
+    ("hide_credentials", "Whether the access token is taken out of the request that goes upstream."),
+    ("accept_http_if_already_terminated", "Whether a trusted peer's `X-Forwarded-Proto: https` counts as HTTPS."),
+    ("anonymous", "The consumer, by id or username, that stands for requests without a valid token."),
+    ("global_credentials", "Whether tokens are valid for every service whose plugin has this set as well."),
+    ("auth_header_name", "The header that carries the access token, and a client's Basic credentials."),
+    ("refresh_token_ttl", "For how many seconds a refresh token can be used; 0 is for ever."),
+    ("reuse_refresh_token", "Whether a refresh token stays the same when it is used."),
+    ("pkce", "Which clients must use PKCE (RFC 7636): none, public ones (`lax`), all (`strict`)."),
+    ("realm", "The `realm` of the challenges in `WWW-Authenticate`."),
+];
 
 /// At least one grant is enabled.
 fn some_grant(config: &Value) -> Result<(), String> {

@@ -1,9 +1,12 @@
 //! Credentials by `client_id`, for the token and authorization endpoints: kept in memory, exact
-//! after a change of the credential, of its name or of its consumer.
+//! after a change of the credential or of its name.
+//!
+//! One structure: what is kept bears the generation of its credential ([`crate::generation`]), so a
+//! change, which tells only the credential's id, need not find it. It lies under its old name until
+//! somebody asks for that or others take its room, and counts for nothing.
 //!
 //! An unknown name is not remembered: there is no bound on the names that can be asked for.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,9 +16,11 @@ use tollgate_core::collection::{Collection, Key};
 use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
+use crate::cache::Trust;
 use crate::client::Credentials;
 use crate::entity::credential::{self, Credential};
-use crate::generation::Generations;
+use crate::generation::{Counter, Generation, Generations, Stamped, head};
+use crate::sync::{self, Map};
 
 /// Clients that asked for tokens recently; a few hundred bytes each.
 const ENTRIES: u64 = 100_000;
@@ -23,45 +28,52 @@ const ENTRIES: u64 = 100_000;
 /// The credentials of recent clients.
 pub struct CachedCredentials {
     collection: Arc<dyn Collection>,
-    by_client_id: Cache<String, Arc<Credential>>,
-    /// The names that are cached, by the credential's id: a change tells only that.
-    names: Cache<Uuid, String>,
+    trust: Arc<dyn Trust>,
+    by_client_id: Map<String, Stamped<Arc<Credential>>>,
+    /// Of credentials, by id.
     generations: Generations,
-    hasher: RandomState,
+    /// Moves with every change, before the generation of its credential does.
+    changes: Counter,
 }
 
 impl CachedCredentials {
     /// Over the store of `oauth2_credentials`.
-    pub fn new(collection: Arc<dyn Collection>) -> Self {
+    pub fn new(collection: Arc<dyn Collection>, trust: Arc<dyn Trust>) -> Self {
+        Self::of_at_most(ENTRIES, collection, trust)
+    }
+
+    fn of_at_most(entries: u64, collection: Arc<dyn Collection>, trust: Arc<dyn Trust>) -> Self {
         Self {
             collection,
-            by_client_id: Cache::new(ENTRIES),
-            names: Cache::new(ENTRIES),
+            trust,
+            by_client_id: sync::map(Cache::new(entries)),
             generations: Generations::new(),
-            hasher: RandomState::new(),
+            changes: Counter::new(),
         }
     }
 
     /// A credential changed or is gone.
     pub fn forget(&self, id: Uuid) {
-        // A load of any name may be reading this credential right now.
-        self.generations.advance_all();
-        if let Some(name) = self.names.remove(&id) {
-            self.by_client_id.invalidate(&name);
-        }
+        self.changes.advance();
+        self.generations.advance(head(id));
     }
 
     /// Any credential may have changed.
     pub fn forget_all(&self) {
+        self.changes.advance();
         self.generations.advance_all();
         self.by_client_id.invalidate_all();
-        self.names.invalidate_all();
     }
 
     /// What is cached of a client, by its `client_id` or the credential's id, without its secret.
     pub fn shown(&self, name: &str) -> Option<Value> {
-        let of_id = || self.by_client_id.get(&self.names.get(&Uuid::parse_str(name).ok()?)?);
-        let credential = self.by_client_id.get(name).or_else(of_id)?;
+        let of_id = || {
+            let id = Uuid::parse_str(name).ok()?;
+            // Seldom asked, and by operators alone: not worth an index.
+            let mut all = self.by_client_id.iter();
+            all.find_map(|(_, kept)| self.current(&kept).filter(|credential| credential.id == id))
+        };
+        let credential = self.known(name).or_else(of_id)?;
         Some(json!({
             "id": credential.id, "client_id": credential.client_id, "name": credential.name,
             "client_type": credential.client_type.to_string(), "redirect_uris": credential.redirect_uris,
@@ -69,30 +81,141 @@ impl CachedCredentials {
         }))
     }
 
-    fn keep(&self, credential: &Arc<Credential>) {
-        self.by_client_id.insert(credential.client_id.clone(), Arc::clone(credential));
-        self.names.insert(credential.id, credential.client_id.clone());
+    fn known(&self, client_id: &str) -> Option<Arc<Credential>> {
+        self.current(&self.by_client_id.get(client_id)?)
+    }
+
+    fn current(&self, kept: &Stamped<Arc<Credential>>) -> Option<Arc<Credential>> {
+        kept.at_its(|credential| self.generations.current(head(credential.id))).cloned()
+    }
+
+    /// Whose generation to take is known only when the credential is read. If nothing at all has
+    /// changed by the time it is taken, it is the one from before.
+    fn keep(&self, before: Generation, credential: &Arc<Credential>) {
+        let generation = self.generations.current(head(credential.id));
+        if self.changes.current() == before {
+            let kept = Stamped::new(generation, Arc::clone(credential));
+            self.by_client_id.insert(credential.client_id.clone(), kept);
+        }
     }
 }
 
 #[async_trait]
 impl Credentials for CachedCredentials {
     async fn by_client_id(&self, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError> {
-        if let Some(known) = self.by_client_id.get(client_id) {
+        let known = || self.known(client_id);
+        if let Some(known) = self.trust.is_current().then(known).flatten() {
             return Ok(Some(known));
         }
-        let stripe = self.hasher.hash_one(client_id);
-        let before = self.generations.current(stripe);
+        let before = self.changes.current();
         let key = Key::Unique { field: "client_id", value: client_id.to_owned() };
         let Some(document) = self.collection.find(&key).await? else { return Ok(None) };
         let credential = Credential::try_from(&document)
             .map_err(|unreadable| StoreError::Corrupt { kind: credential::NAME, what: unreadable.field })?;
         let credential = Arc::new(credential);
-        self.keep(&credential);
-        if self.generations.current(stripe) != before {
-            // It changed while it was read: good for this request, not for later ones.
-            self.by_client_id.invalidate(client_id);
-        }
+        self.keep(before, &credential);
         Ok(Some(credential))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::store::memory::MemoryCollection;
+
+    struct Feed(AtomicBool);
+
+    impl Trust for Feed {
+        fn is_current(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    struct Clients {
+        stored: Arc<MemoryCollection>,
+        feed: Arc<Feed>,
+        cached: CachedCredentials,
+    }
+
+    impl Clients {
+        /// Of which so many at most are cached.
+        fn of_at_most(entries: u64) -> Self {
+            let (stored, feed) = (MemoryCollection::new(credential::NAME), Arc::new(Feed(AtomicBool::new(true))));
+            let cached = CachedCredentials::of_at_most(entries, stored.clone(), feed.clone());
+            Self { stored, feed, cached }
+        }
+
+        fn put(&self, id: u128, client_id: &str, redirect_uri: &str) {
+            let document = json!({
+                "name": "n", "client_id": client_id, "client_secret": "s", "hash_secret": false,
+                "client_type": "confidential", "redirect_uris": [redirect_uri], "consumer": {"id": Uuid::nil()},
+            });
+            self.stored.put(Uuid::from_u128(id), document);
+        }
+
+        async fn redirect_uri(&self, client_id: &str) -> Option<String> {
+            let found = self.cached.by_client_id(client_id).await.unwrap()?;
+            found.redirect_uris.first().cloned()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_changed_client_is_forgotten_however_many_others_have_asked() {
+        let clients = Clients::of_at_most(1);
+        // Of several, one stays; which one, the cache decides.
+        for id in 1..20 {
+            clients.put(id, &format!("client-{id}"), "http://old.test/");
+            assert!(clients.redirect_uri(&format!("client-{id}")).await.is_some());
+            clients.cached.by_client_id.run_pending_tasks();
+        }
+        for id in 1..20 {
+            clients.put(id, &format!("client-{id}"), "http://new.test/");
+            clients.cached.forget(Uuid::from_u128(id));
+            assert_eq!(clients.redirect_uri(&format!("client-{id}")).await.as_deref(), Some("http://new.test/"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renamed_client_is_gone_from_its_old_name_and_another_can_have_it() {
+        let clients = Clients::of_at_most(100);
+        clients.put(1, "a", "http://one.test/");
+        assert!(clients.redirect_uri("a").await.is_some());
+        clients.put(1, "b", "http://one.test/");
+        clients.cached.forget(Uuid::from_u128(1));
+        assert_eq!(clients.redirect_uri("a").await, None);
+        clients.put(2, "a", "http://two.test/");
+        clients.cached.forget(Uuid::from_u128(2));
+        assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://two.test/"));
+        assert_eq!(clients.redirect_uri("b").await.as_deref(), Some("http://one.test/"));
+    }
+
+    #[tokio::test]
+    async fn what_is_cached_is_shown_by_name_and_by_id_while_it_counts() {
+        let clients = Clients::of_at_most(100);
+        clients.put(1, "a", "http://one.test/");
+        let id = Uuid::from_u128(1);
+        assert_eq!(clients.cached.shown("a"), None);
+        assert!(clients.redirect_uri("a").await.is_some());
+        let shown = clients.cached.shown("a").unwrap();
+        assert_eq!(
+            (&shown["id"], &shown["client_id"], &shown["client_secret"]),
+            (&json!(id), &json!("a"), &Value::Null)
+        );
+        assert_eq!(clients.cached.shown(&id.to_string()), Some(shown));
+        clients.cached.forget(id);
+        assert_eq!((clients.cached.shown("a"), clients.cached.shown(&id.to_string())), (None, None));
+    }
+
+    #[tokio::test]
+    async fn without_the_change_feed_the_store_is_asked() {
+        let clients = Clients::of_at_most(100);
+        clients.put(1, "a", "http://old.test/");
+        assert!(clients.redirect_uri("a").await.is_some());
+        clients.put(1, "a", "http://new.test/");
+        assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://old.test/"), "nobody has told it");
+        clients.feed.0.store(false, Ordering::SeqCst);
+        assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://new.test/"));
     }
 }

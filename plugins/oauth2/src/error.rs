@@ -38,6 +38,9 @@ pub enum Refusal {
     MissingUserid,
     /// Who is logged in cannot be told to the upstream: no header carries control characters.
     UnprintableUserid,
+    /// Who is logged in would be somebody else to the upstream: readers of headers take white space
+    /// off both ends.
+    PaddedUserid,
     /// No such authorization, or not enabled.
     ResponseType,
     /// The scope is no text.
@@ -114,6 +117,11 @@ impl Refusal {
                 "invalid_authenticated_userid",
                 "authenticated_userid must not contain control characters".into(),
                 "userid_unprintable",
+            ),
+            Self::PaddedUserid => (
+                "invalid_authenticated_userid",
+                "authenticated_userid must not begin or end with white space".into(),
+                "userid_padded",
             ),
             Self::ResponseType => {
                 ("unsupported_response_type", "Invalid response_type".into(), "response_type_unsupported")
@@ -246,6 +254,12 @@ mod tests {
                 400,
                 "invalid_authenticated_userid",
                 "authenticated_userid must not contain control characters",
+            ),
+            (
+                Refusal::PaddedUserid,
+                400,
+                "invalid_authenticated_userid",
+                "authenticated_userid must not begin or end with white space",
             ),
             (Refusal::ResponseType, 400, "unsupported_response_type", "Invalid response_type"),
             (Refusal::ScopeNotText, 400, "invalid_scope", "scope must be a string"),

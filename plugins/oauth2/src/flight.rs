@@ -7,11 +7,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tollgate_core::error::StoreError;
+
+use crate::generation::Generation;
+use crate::sync::{Mutex, MutexGuard};
 
 /// What a flight brings back. The error is shared by all who waited for it.
 pub type Landed<V> = Result<V, Arc<StoreError>>;
@@ -31,7 +34,7 @@ pub enum Boarding {
 const SHARDS: usize = 64;
 
 struct Entry<V> {
-    generation: u64,
+    generation: Generation,
     journey: WeakShared<BoxFuture<'static, Landed<V>>>,
 }
 
@@ -53,8 +56,14 @@ where
     }
 
     /// Joins the flight for `key`, or starts it with `load`. `head` picks the shard; `generation`
-    /// is the key's generation as the caller saw it.
-    pub fn board<F>(&self, key: K, head: u64, generation: u64, load: impl FnOnce() -> F) -> (Boarding, Journey<V>)
+    /// is the key's, taken by the caller before it boards.
+    pub fn board<F>(
+        &self,
+        key: K,
+        head: u64,
+        generation: Generation,
+        load: impl FnOnce() -> F,
+    ) -> (Boarding, Journey<V>)
     where
         F: Future<Output = Landed<V>> + Send + 'static,
     {
@@ -104,7 +113,7 @@ where
     flights: Flights<K, V>,
     key: K,
     head: u64,
-    generation: u64,
+    generation: Generation,
 }
 
 impl<K, V> Drop for Landing<K, V>
@@ -142,7 +151,7 @@ mod tests {
             Self { flights: Flights::new(), asked: Arc::default(), gate: Arc::default() }
         }
 
-        fn board(&self, generation: u64) -> (Boarding, Journey<usize>) {
+        fn board(&self, generation: Generation) -> (Boarding, Journey<usize>) {
             let (asked, gate) = (Arc::clone(&self.asked), Arc::clone(&self.gate));
             self.flights.board(7, 7, generation, move || async move {
                 let ticket = asked.fetch_add(1, Ordering::SeqCst);
@@ -159,8 +168,8 @@ mod tests {
     #[tokio::test]
     async fn concurrent_callers_share_one_flight() {
         let airport = Airport::new();
-        let (first, leader) = airport.board(0);
-        let (second, joined) = airport.board(0);
+        let (first, leader) = airport.board(Generation::FIRST);
+        let (second, joined) = airport.board(Generation::FIRST);
         assert_eq!((first, second), (Boarding::Leader, Boarding::Joined));
         airport.gate.notify_one();
         let (leader, joined) = futures::join!(leader, joined);
@@ -172,8 +181,8 @@ mod tests {
     #[tokio::test]
     async fn a_later_generation_does_not_join_an_older_flight() {
         let airport = Airport::new();
-        let (_, old) = airport.board(0);
-        let (boarding, new) = airport.board(1);
+        let (_, old) = airport.board(Generation::FIRST);
+        let (boarding, new) = airport.board(Generation::FIRST.next());
         assert_eq!(boarding, Boarding::Leader);
         drop(old);
         assert_eq!(airport.under_way(), 1, "an abandoned older flight leaves the newer one on the board");
@@ -185,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn an_abandoned_flight_leaves_nothing_behind() {
         let airport = Airport::new();
-        let (_, journey) = airport.board(0);
+        let (_, journey) = airport.board(Generation::FIRST);
         drop(journey);
         assert_eq!(airport.under_way(), 0);
     }

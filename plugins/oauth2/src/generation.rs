@@ -1,42 +1,98 @@
-//! Counters that tell whether something changed while it was being loaded.
+//! Generations: what was read from the store counts until something that it depends on changes.
 //!
-//! A load reads the generation of its key before it asks the store, and again after its answer is
-//! in the cache; an invalidation moves the generation before it removes from the cache. Whichever
-//! way the two interleave, an answer from before the invalidation does not stay.
+//! 1. Before the store is asked, the generation of the key is taken. What is kept of the answer bears
+//!    it ([`Stamped`]), in whichever cache it is kept.
+//! 2. A change moves the generation of its key: after its commit, before it is answered.
+//! 3. A look-up accepts only what bears the key's current generation.
+//!
+//! Who looks up after a change was answered sees a generation that nobody had before the commit, so
+//! what it accepts was read after the commit. It does not matter in which order other threads read,
+//! keep, hand on and remove meanwhile: nothing has to be removed, and nothing can become newer than
+//! it was when it was read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-const STRIPES: usize = 1024;
+use uuid::Uuid;
 
-/// Striped by the key's hash: two keys may share a counter, which costs a load, never exactness.
+use crate::sync::AtomicU64;
+
+const STRIPES: usize = if cfg!(test) { 16 } else { 1024 };
+
+/// How often something that a key depends on has changed, as far as this node has heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// That of a thing that has not changed yet.
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// The one after it.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// The generation of what depends on both. Either only grows, so the sum moves when one does; and
+    /// one that is taken while they move is no later than one that is taken afterwards.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+}
+
+/// The generation of one thing.
+#[derive(Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// At zero.
+    pub fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Its generation.
+    pub fn current(&self) -> Generation {
+        Generation(self.0.load(Ordering::SeqCst))
+    }
+
+    /// It changed.
+    pub fn advance(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The generations of many keys. Striped by their hashes: two keys may share a counter, which costs a
+/// load, never exactness.
 pub struct Generations {
-    stripes: Box<[AtomicU64]>,
+    stripes: Box<[Counter]>,
 }
 
 impl Generations {
     /// All at zero.
     pub fn new() -> Self {
-        Self { stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect() }
+        Self { stripes: (0..STRIPES).map(|_| Counter::new()).collect() }
     }
 
     /// The generation of the keys with this hash.
-    pub fn current(&self, head: u64) -> u64 {
-        self.stripe(head).load(Ordering::SeqCst)
+    pub fn current(&self, head: u64) -> Generation {
+        self.stripe(head).current()
     }
 
     /// Something with this hash changed.
     pub fn advance(&self, head: u64) {
-        self.stripe(head).fetch_add(1, Ordering::SeqCst);
+        self.stripe(head).advance();
     }
 
     /// Anything may have changed.
     pub fn advance_all(&self) {
-        for stripe in &self.stripes {
-            stripe.fetch_add(1, Ordering::SeqCst);
-        }
+        self.stripes.iter().for_each(Counter::advance);
     }
 
-    fn stripe(&self, head: u64) -> &AtomicU64 {
+    fn stripe(&self, head: u64) -> &Counter {
         let index = usize::try_from(head % STRIPES as u64).unwrap_or_default();
         #[expect(clippy::indexing_slicing, reason = "there are STRIPES stripes")]
         &self.stripes[index]
@@ -46,5 +102,70 @@ impl Generations {
 impl Default for Generations {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What was read, with the generation that its key had before.
+#[derive(Debug, Clone)]
+pub struct Stamped<V> {
+    generation: Generation,
+    value: V,
+}
+
+impl<V> Stamped<V> {
+    /// `value` was read after `generation` was taken.
+    pub fn new(generation: Generation, value: V) -> Self {
+        Self { generation, value }
+    }
+
+    /// The value, if it counts in this generation.
+    pub fn at(&self, generation: Generation) -> Option<&V> {
+        (self.generation == generation).then_some(&self.value)
+    }
+
+    /// The value, whether it counts or not: for what is asked of it in no generation, such as its size.
+    pub(crate) fn unchecked(&self) -> &V {
+        &self.value
+    }
+
+    /// The value, if it counts in the generation that is found for it.
+    pub fn at_its(&self, generation: impl FnOnce(&V) -> Generation) -> Option<&V> {
+        self.at(generation(&self.value))
+    }
+}
+
+/// A hash of an id. Ids may be chosen by clients of the Admin API, so both halves count.
+pub(crate) fn head(id: Uuid) -> u64 {
+    let (high, low) = id.as_u64_pair();
+    (high ^ low.rotate_left(17)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 7
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_a_change_does_not_count_after_it() {
+        let generations = Generations::new();
+        let kept = Stamped::new(generations.current(7), "read");
+        assert_eq!(kept.at(generations.current(7)), Some(&"read"));
+        generations.advance(8);
+        assert_eq!(kept.at_its(|_| generations.current(7)), Some(&"read"));
+        generations.advance(7);
+        assert_eq!(kept.at(generations.current(7)), None);
+        let kept = Stamped::new(generations.current(7), "read");
+        generations.advance_all();
+        assert_eq!(kept.at_its(|_| generations.current(7)), None);
+    }
+
+    #[test]
+    fn what_depends_on_two_things_ends_with_either() {
+        let (one, other) = (Counter::new(), Counter::new());
+        let both = || one.current().and(other.current());
+        for change in [&one, &other] {
+            let before = both();
+            change.advance();
+            assert_ne!(before, both());
+        }
     }
 }

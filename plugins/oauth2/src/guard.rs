@@ -23,7 +23,7 @@ use crate::cache::{Known, TokenCache};
 use crate::challenge::{Challenges, Refusal};
 use crate::facts::{ConsumerFacts, Directory};
 use crate::metrics::Metrics;
-use crate::presented::{self, BODY_LIMIT, Found, TokenHeader};
+use crate::presented::{self, BODY_LIMIT, Found, Hiding, TokenHeader};
 use crate::token::{Digest, Minter, Shape};
 use crate::token_facts::Facts;
 
@@ -117,29 +117,36 @@ impl Guard {
             request.edits.remove(AUTHENTICATED_USERID);
             return Step::Done(Verdict::Continue);
         }
-        let (token, place) = match presented::find(self.rules.header.as_ref(), request) {
-            Found::Missing => return self.refuse(Refusal::Missing, request),
-            Found::NeedBody => return Step::Done(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }),
-            Found::Unreadable(place) => (None, place),
-            Found::Token(token, place) => (Some(token), place),
+        let need_body = || Step::Done(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false });
+        let found = presented::find(self.rules.header.as_ref(), request);
+        let token = match &found {
+            Found::NeedBody => return need_body(),
+            Found::Missing if self.rules.anonymous.is_none() => return self.refuse(Refusal::Missing, request),
+            Found::Missing | Found::Unreadable => None,
+            Found::Token(token) => Some(token.as_ref()),
         };
         if self.rules.credentials == Credentials::Hide {
-            if presented::hiding_needs_body(place, request) {
-                return Step::Done(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false });
+            match presented::hide(self.rules.header.as_ref(), token, request) {
+                Hiding::Done => {}
+                Hiding::NeedBody => return need_body(),
+                Hiding::TooLarge => return Step::Done(Verdict::Reply(too_large())),
+                Hiding::Unsearchable => return Step::Done(Verdict::Reply(unsearchable())),
             }
-            presented::hide(self.rules.header.as_ref(), place, request);
         }
         let Some(token) = token else {
+            if found == Found::Missing {
+                return self.refuse(Refusal::Missing, request);
+            }
             self.post.metrics.forged.inc();
             return self.refuse(Refusal::Forged, request);
         };
-        let digest = Digest::of(&token);
+        let digest = Digest::of(token);
         if let Some(step) = self.post.cache.near(&digest, |facts| self.judge(facts, request)) {
             return step;
         }
         // What this thread knows by its digest need not prove that it is ours; the rest must, before
         // the shared cache hears of it.
-        if !self.may_exist(&token) {
+        if !self.may_exist(token) {
             self.post.metrics.forged.inc();
             return self.refuse(Refusal::Forged, request);
         }
@@ -192,7 +199,7 @@ impl Guard {
         let Some(anonymous) = &self.rules.anonymous else {
             return Step::Done(Verdict::Reply(self.reply(refusal, request)));
         };
-        match self.post.directory.known_anonymous(anonymous).filter(|_| self.post.cache.is_trusted()) {
+        match self.post.directory.known_anonymous(anonymous) {
             Some(consumer) => {
                 identify_anonymous(&consumer, request);
                 Step::Done(Verdict::Continue)
@@ -227,6 +234,16 @@ impl Guard {
     }
 }
 
+/// The token might go upstream in a form that cannot be searched whole.
+fn too_large() -> Reply {
+    Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "form_too_large_to_hide_token", "Payload too large")
+}
+
+/// The same for a body that cannot be read.
+fn unsearchable() -> Reply {
+    Reply::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_unreadable_to_hide_token", "Unsupported media type")
+}
+
 /// Whether an earlier plugin has accepted a credential.
 fn authenticated(request: &Request<'_>) -> bool {
     request.identity.as_ref().is_some_and(|identity| identity.credential.is_some())
@@ -254,5 +271,7 @@ fn set_or_remove(name: HeaderName, value: Option<HeaderValue>, request: &mut Req
     }
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,11 @@
 //! request through only with a token (contract oauth2.md §3.1).
 //!
 //! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] knows what it is,
-//!   [`facts`] who it belongs to, [`challenge`] how to refuse it.
+//!   [`facts`] who it belongs to, [`challenge`] how to refuse it. What is kept counts by its
+//!   [`generation`].
 //! - [`endpoint`]: the authorization server. [`client`] tells who asks, [`grant`] what they get, by the
 //!   rules of [`pkce`], [`scope`] and [`redirect_uri`]; [`error`] how they are refused.
+//! - [`arguments`], [`json_object`], [`multipart`]: what requests carry their parameters in.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
 //! - [`token`]: the shape of tokens and their digests.
 //! - [`store`]: the port to the database and its two adapters.
@@ -18,6 +20,7 @@ pub mod client;
 pub mod client_secret;
 pub mod config;
 pub mod credentials;
+pub mod derivation_queue;
 pub mod endpoint;
 pub mod entity;
 pub mod error;
@@ -26,8 +29,11 @@ pub mod flight;
 pub mod generation;
 pub mod grant;
 pub mod guard;
+mod in_use;
+pub mod json_object;
 pub mod listener;
 pub mod metrics;
+pub mod multipart;
 mod near;
 pub mod pkce;
 pub mod plugin;
@@ -36,8 +42,9 @@ pub mod profile;
 pub mod redirect_uri;
 pub mod scope;
 pub mod store;
+mod sync;
 pub mod token;
 pub mod token_collection;
 pub mod token_facts;
 
-pub use plugin::{Deps, NAME, OAuth2, Settings, StartError};
+pub use plugin::{MIGRATIONS, NAME, OAuth2, OAuth2Factory};

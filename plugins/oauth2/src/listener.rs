@@ -36,23 +36,27 @@ impl Listener {
                 None => post.cache.forget_all(),
             },
             (credential::NAME, operation) => {
-                if operation == Operation::Deleted {
-                    post.cache.tokens_deleted();
-                }
+                self.may_have_ended_tokens(operation);
                 post.directory.credential_changed(change.id);
                 self.credentials.forget(change.id);
             }
             ("consumers", operation) => {
-                if operation == Operation::Deleted {
-                    post.cache.tokens_deleted();
-                }
+                self.may_have_ended_tokens(operation);
                 post.directory.consumer_changed(change.id);
             }
-            ("services", Operation::Deleted) => {
-                post.cache.tokens_deleted();
+            ("services", operation) => {
+                self.may_have_ended_tokens(operation);
                 post.directory.service_deleted(change.id);
             }
             _ => {}
+        }
+    }
+
+    /// Of an entity that was deleted and made again under its id, the feed tells an update: tokens may
+    /// have gone with it. So also the tokens of a service that was merely changed are looked up again.
+    fn may_have_ended_tokens(&self, operation: Operation) {
+        if operation != Operation::Created {
+            self.post.cache.tokens_deleted();
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::Value;
-use tollgate_core::clock::Clock;
 use tollgate_core::collection::Collection;
 use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
@@ -14,10 +14,11 @@ use tollgate_core::plugin::{Access, Handler, Instance, Plugin, PluginError, Verd
 use tollgate_core::random::Random;
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
-use tollgate_store::Store;
+use tollgate_plugin::{Factory, Host, Migration, Setting, StartError, setting};
+use tollgate_store::{Store, migration};
 use uuid::Uuid;
 
-use crate::cache::{Bounds, TokenCache};
+use crate::cache::{Bounds, TokenCache, Trust};
 use crate::challenge::Challenges;
 use crate::client_secret::SecretVerifier;
 use crate::config::{self, Config};
@@ -46,46 +47,52 @@ const CREDENTIAL_KEY: &str = "oauth2_credentials:";
 /// And a consumer.
 const CONSUMER_KEY: &str = "consumers:";
 
+const CACHE_BYTES: &str = "token_cache.max_bytes";
+const NEGATIVE_TTL: &str = "token_cache.negative_ttl";
+
 /// Bounds of what the plugin remembers.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// The most that cached tokens may weigh.
-    pub cache_bytes: u64,
-    /// How long an unknown token is remembered.
-    pub negative_ttl: Duration,
-}
+const SETTINGS: &[Setting] = &[
+    Setting::new(CACHE_BYTES, "268435456", "The most memory that cached tokens may weigh.")
+        .checked(|text| setting::number(text).map(drop)),
+    Setting::new(NEGATIVE_TTL, "5s", "How long an unknown token is remembered as unknown.")
+        .checked(|text| setting::duration(text).map(drop)),
+];
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { cache_bytes: 256 * 1024 * 1024, negative_ttl: Duration::from_secs(5) }
+/// The tables of tokens and codes.
+pub const MIGRATIONS: &[Migration] = &[migration!(1, "oauth2", "oauth2/migrations/0001_oauth2.sql")];
+
+/// The plugin before it is started.
+pub struct OAuth2Factory;
+
+#[async_trait]
+impl Factory for OAuth2Factory {
+    fn name(&self) -> &'static str {
+        NAME
     }
-}
 
-/// What the plugin is made from.
-pub struct Deps {
-    /// Where tokens, codes and credentials are.
-    pub store: Store,
-    /// The `consumers` kind.
-    pub consumers: Arc<dyn Collection>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub random: Arc<dyn Random>,
-    /// Where the plugin's metrics are registered.
-    pub metrics: prometheus::Registry,
-    /// Bounds.
-    pub settings: Settings,
-}
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
 
-/// Why the plugin cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store failed.
-    #[error("the store failed while the plugin was started")]
-    Store(#[from] StoreError),
-    /// A metric is registered twice.
-    #[error("the plugin's metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
+    fn migrations(&self) -> &'static [Migration] {
+        MIGRATIONS
+    }
+
+    fn identity_headers(&self) -> &'static [&'static str] {
+        &[
+            "x-consumer-id",
+            "x-consumer-custom-id",
+            "x-consumer-username",
+            "x-credential-",
+            "x-anonymous-consumer",
+            "x-authenticated-scope",
+            "x-authenticated-userid",
+        ]
+    }
+
+    async fn start(&self, host: &Host) -> Result<Arc<dyn Plugin>, StartError> {
+        Ok(Arc::new(OAuth2::start(host).await?))
+    }
 }
 
 /// The OAuth2 plugin.
@@ -97,11 +104,14 @@ pub struct OAuth2 {
 }
 
 impl OAuth2 {
-    /// Makes the plugin. Must be called in the runtime that drives the store: background tasks
-    /// start on it.
-    pub async fn new(deps: Deps) -> Result<Self, StartError> {
-        let Deps { store, consumers, clock, random, metrics, settings } = deps;
-        let metrics = Metrics::register(&metrics)?;
+    async fn start(host: &Host) -> Result<Self, StartError> {
+        let Host { store, clock, random, .. } = host.clone();
+        let metrics = Metrics::register(&host.metrics)?;
+        let negative_ttl = host.settings.read(NEGATIVE_TTL, setting::duration)?;
+        let bounds = Bounds {
+            bytes: host.settings.read(CACHE_BYTES, setting::number)?,
+            negative_millis: i64::try_from(negative_ttl.as_millis()).unwrap_or(i64::MAX),
+        };
         let key = checksum_key(&store, random.as_ref()).await?;
         let minter = Arc::new(Minter::new(key, Vec::new(), Arc::clone(&random)));
         let rows = store::open(&store);
@@ -109,15 +119,17 @@ impl OAuth2 {
         let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
 
         let stored_credentials = store.documents(Arc::new(credential::kind()));
-        let directory = Directory::new(Arc::clone(&stored_credentials), consumers);
-        let bounds = Bounds {
-            bytes: settings.cache_bytes,
-            negative_millis: i64::try_from(settings.negative_ttl.as_millis()).unwrap_or(i64::MAX),
-        };
-        let trust = Arc::new(FeedTrust(store.feed().clone()));
-        let cache =
-            TokenCache::new(bounds, Arc::clone(&tokens), directory.clone(), trust, Arc::clone(&clock), metrics.clone());
-        tokio::spawn(measure(cache.clone()));
+        let trust: Arc<dyn Trust> = Arc::new(FeedTrust(store.feed().clone()));
+        let directory = Directory::new(Arc::clone(&stored_credentials), host.consumers(), Arc::clone(&trust));
+        let cache = TokenCache::new(
+            bounds,
+            Arc::clone(&tokens),
+            directory.clone(),
+            Arc::clone(&trust),
+            Arc::clone(&clock),
+            metrics.clone(),
+        );
+        host.spawn(measure(cache.clone()));
         let post = Arc::new(Post {
             cache,
             directory,
@@ -126,7 +138,7 @@ impl OAuth2 {
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
         });
-        let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials)));
+        let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials), trust));
         let listener = Listener {
             post: Arc::clone(&post),
             credentials: Arc::clone(&credentials),

@@ -2,16 +2,23 @@
 //! before the request goes upstream (§4.6).
 //!
 //! The header wins whenever it is there, even empty; then query and body merged, the body winning.
+//!
+//! A token that is to be hidden is hidden wherever this module would look for one: the header in
+//! every spelling, `access_token` in query and form, and a body's JSON member or multipart part. A
+//! form that cannot be searched is refused. Beside a token in the header, JSON and multipart bodies
+//! are the application's: of those, what is small enough to be searched loses copies of that very
+//! token, and nothing else.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use futures::FutureExt;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, Method};
 use serde_json::Value;
 use tollgate_core::request::{Request, RequestBody};
 
-use crate::arguments;
+use crate::multipart::{self, Extent, Part};
+use crate::{arguments, json_object};
 
 const ACCESS_TOKEN: &str = "access_token";
 
@@ -20,28 +27,30 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// The most of a body that is read to look for a token.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
-/// How a token was presented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In the header, after `Bearer` or `Token`.
-    Scheme,
-    /// In the header, as its whole value.
-    Raw,
-    /// In query or body.
-    Argument,
-}
-
 /// The outcome of looking for a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'r> {
     /// Here it is. Bytes, because a client may send anything.
-    Token(Cow<'r, str>, Place),
+    Token(Cow<'r, str>),
     /// Something that cannot be a token, such as bytes that are not UTF-8.
-    Unreadable(Place),
+    Unreadable,
     /// There is none.
     Missing,
     /// The body has to be read to tell.
     NeedBody,
+}
+
+/// What became of hiding a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hiding {
+    /// The upstream will not see it.
+    Done,
+    /// The body has to be read first; nothing is hidden yet.
+    NeedBody,
+    /// The form is too large to be searched.
+    TooLarge,
+    /// The body is encoded or broken, so that it cannot be searched.
+    Unsearchable,
 }
 
 /// The header a plugin instance looks into. Dashes and underscores are the same in it.
@@ -105,25 +114,94 @@ pub fn find<'r>(header: Option<&TokenHeader>, request: &Request<'r>) -> Found<'r
     }
 }
 
-/// Whether the token's removal needs a body that was not read yet.
-pub fn hiding_needs_body(place: Place, request: &Request<'_>) -> bool {
-    place != Place::Scheme && request.body == RequestBody::Unread && has_form_to_hide(request)
-}
-
-/// Takes the token out of what goes upstream. Call it once a request.
-pub fn hide(header: Option<&TokenHeader>, place: Place, request: &mut Request<'_>) {
-    if let (Place::Scheme, Some(header)) = (place, header) {
-        return header.hide(request);
+/// Takes the token out of what goes upstream. `token` is what was found, if it can be read. What is
+/// not [`Hiding::Done`] has changed nothing.
+pub fn hide(header: Option<&TokenHeader>, token: Option<&str>, request: &mut Request<'_>) -> Hiding {
+    let in_header = header.filter(|header| header.value(request).is_some());
+    let place = if in_header.is_some() { Place::Header } else { Place::Argument };
+    let body = match body_without_token(place, token, request) {
+        Ok(body) => body,
+        Err(outcome) => return outcome,
+    };
+    if let Some(header) = in_header {
+        header.hide(request);
     }
     if let Some(query) = request.query.filter(|query| names_token(query.as_bytes())) {
         request.edits.query = Some(arguments::without(query.as_bytes(), ACCESS_TOKEN.as_bytes()));
     }
-    if has_form_to_hide(request)
-        && let RequestBody::Read(body) = &request.body
-        && names_token(body)
-    {
-        request.edits.body = Some(Bytes::from(arguments::without(body, ACCESS_TOKEN.as_bytes())));
+    if let Some(body) = body {
+        request.edits.body = Some(Bytes::from(body));
     }
+    Hiding::Done
+}
+
+/// Where the token was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the header, which ends the search.
+    Header,
+    /// In query and body.
+    Argument,
+}
+
+/// The body to send instead of the one that came, if it has the token in it.
+fn body_without_token(place: Place, token: Option<&str>, request: &Request<'_>) -> Result<Option<Vec<u8>>, Hiding> {
+    if has_form(request) {
+        return form_without_token(request);
+    }
+    let kind = body_kind(request).filter(|_| place == Place::Argument || is_announced_as_small(request));
+    let (kind, body) = match (kind, &request.body) {
+        (None, _) | (_, RequestBody::TooLarge) => return Ok(None),
+        (Some(_), RequestBody::Unread) => return Err(Hiding::NeedBody),
+        (Some(kind), RequestBody::Read(body)) => (kind, body),
+    };
+    // Where the token is in the header, other values are not ours to take away.
+    let is_hidden = |value: Option<&str>| place == Place::Argument || (value.is_some() && value == token);
+    match kind {
+        BodyKind::Form => Ok(None),
+        BodyKind::Json => Ok(json_without_token(body, is_hidden)),
+        BodyKind::Multipart => {
+            multipart_without_token(place, body, content_type(request).unwrap_or_default(), is_hidden)
+        }
+    }
+}
+
+fn form_without_token(request: &Request<'_>) -> Result<Option<Vec<u8>>, Hiding> {
+    let body = match &request.body {
+        RequestBody::Unread => return Err(Hiding::NeedBody),
+        RequestBody::TooLarge => return Err(Hiding::TooLarge),
+        RequestBody::Read(body) => body,
+    };
+    let is_plain = |encoding: &http::HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !body.is_empty() && !request.headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        return Err(Hiding::Unsearchable);
+    }
+    Ok(names_token(body).then(|| arguments::without(body, ACCESS_TOKEN.as_bytes()).into_bytes()))
+}
+
+fn json_without_token(body: &[u8], is_hidden: impl Fn(Option<&str>) -> bool) -> Option<Vec<u8>> {
+    let members = json_object::members(body)?;
+    let is_token = |member: &json_object::Member<'_>| member.name == ACCESS_TOKEN && is_hidden(member.value.as_str());
+    if !members.iter().any(is_token) {
+        return None;
+    }
+    Some(json_object::write(members.iter().filter(|member| !is_token(member))))
+}
+
+fn multipart_without_token(
+    place: Place,
+    body: &Bytes,
+    content_type: &str,
+    is_hidden: impl Fn(Option<&str>) -> bool,
+) -> Result<Option<Vec<u8>>, Hiding> {
+    let is_token =
+        |part: &Part| part.name.as_deref() == Some(ACCESS_TOKEN) && is_hidden(std::str::from_utf8(&part.value).ok());
+    let (parts, extent) = multipart::read(content_type, body);
+    if parts.iter().any(is_token) {
+        return multipart::without(content_type, body, is_token).map(Some).ok_or(Hiding::Unsearchable);
+    }
+    let is_searched = extent == Extent::Whole || place == Place::Header || body.is_empty();
+    if is_searched { Ok(None) } else { Err(Hiding::Unsearchable) }
 }
 
 fn names_token(pairs: &[u8]) -> bool {
@@ -132,16 +210,16 @@ fn names_token(pairs: &[u8]) -> bool {
 
 fn from_header<'r>(value: &'r [u8]) -> Found<'r> {
     let value = value.trim_ascii();
-    let Ok(text) = std::str::from_utf8(value) else { return Found::Unreadable(Place::Raw) };
+    let Ok(text) = std::str::from_utf8(value) else { return Found::Unreadable };
     let mut words = text.split_ascii_whitespace();
     match (words.next(), words.next(), words.next()) {
         (None, ..) => Found::Missing,
         (Some(scheme), Some(token), None)
             if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") =>
         {
-            Found::Token(Cow::Borrowed(token), Place::Scheme)
+            Found::Token(Cow::Borrowed(token))
         }
-        _ => Found::Token(Cow::Borrowed(text), Place::Raw),
+        _ => Found::Token(Cow::Borrowed(text)),
     }
 }
 
@@ -158,8 +236,8 @@ impl<'a> Argument<'a> {
     fn into_found(self) -> Found<'a> {
         match self {
             Self::Text(token) if token.is_empty() => Found::Missing,
-            Self::Text(token) => Found::Token(token, Place::Argument),
-            Self::Unreadable => Found::Unreadable(Place::Argument),
+            Self::Text(token) => Found::Token(token),
+            Self::Unreadable => Found::Unreadable,
             Self::Absent | Self::Unusable => Found::Missing,
         }
     }
@@ -189,37 +267,46 @@ fn body_kind(request: &Request<'_>) -> Option<BodyKind> {
     }
 }
 
-/// More requests than those whose form is searched: whatever a form may be called and however it is
-/// sent, the upstream is not to find the token in it (contract oauth2.md §4.6).
-fn has_form_to_hide(request: &Request<'_>) -> bool {
-    let is_form = |content_type: &str| {
+/// More requests than those whose form is searched for a token: whatever a form may be called and
+/// however it is sent, the upstream is not to find the token in it (contract oauth2.md §4.6).
+fn has_form(request: &Request<'_>) -> bool {
+    request.headers.get_all(CONTENT_TYPE).iter().any(|content_type| {
         let mut kinds = content_type.as_bytes().windows(FORM.len());
         kinds.any(|kind| kind.eq_ignore_ascii_case(FORM.as_bytes()))
-    };
-    request.method != Method::GET && content_type(request).is_some_and(is_form)
+    })
+}
+
+/// Whether the body is so small, by its own word, that it can be read and sent on in any case.
+fn is_announced_as_small(request: &Request<'_>) -> bool {
+    let length = request.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    length.is_some_and(|length| length <= BODY_LIMIT)
 }
 
 fn content_type<'r>(request: &Request<'r>) -> Option<&'r str> {
-    request.headers.get(http::header::CONTENT_TYPE)?.to_str().ok()
+    request.headers.get(CONTENT_TYPE)?.to_str().ok()
 }
 
 fn from_body<'b>(kind: BodyKind, body: &'b Bytes, request: &Request<'_>) -> Argument<'b> {
     match kind {
         BodyKind::Form => from_pairs(body),
-        BodyKind::Json => match serde_json::from_slice::<Value>(body) {
-            Ok(Value::Object(mut members)) => match members.remove(ACCESS_TOKEN) {
-                None => Argument::Absent,
-                Some(Value::String(token)) => Argument::Text(Cow::Owned(token)),
-                Some(_) => Argument::Unusable,
-            },
-            _ => Argument::Absent,
-        },
+        BodyKind::Json => from_json(body),
         BodyKind::Multipart => from_multipart(body, content_type(request).unwrap_or_default()),
     }
 }
 
+fn from_json(body: &[u8]) -> Argument<'static> {
+    let members = json_object::members(body).unwrap_or_default();
+    let mut tokens = members.into_iter().filter(|member| member.name == ACCESS_TOKEN);
+    match (tokens.next().map(|member| member.value), tokens.next()) {
+        (None, _) => Argument::Absent,
+        (Some(Value::String(token)), None) => Argument::Text(Cow::Owned(token)),
+        _ => Argument::Unusable,
+    }
+}
+
 fn from_pairs(pairs: &[u8]) -> Argument<'_> {
-    let mut tokens = arguments::parse(pairs).filter(|argument| *argument.key == *ACCESS_TOKEN.as_bytes());
+    let arguments = arguments::parse(pairs).take(arguments::LOOKED_AT);
+    let mut tokens = arguments.filter(|argument| *argument.key == *ACCESS_TOKEN.as_bytes());
     match (tokens.next().map(|argument| argument.value), tokens.next()) {
         (None, _) => Argument::Absent,
         (Some(Some(value)), None) => readable(value),
@@ -229,24 +316,13 @@ fn from_pairs(pairs: &[u8]) -> Argument<'_> {
 }
 
 fn from_multipart(body: &Bytes, content_type: &str) -> Argument<'static> {
-    let Ok(boundary) = multer::parse_boundary(content_type) else { return Argument::Absent };
-    let whole = futures::stream::iter([Ok::<_, std::convert::Infallible>(body.clone())]);
-    let parts = async move {
-        let mut parts = multer::Multipart::new(whole, boundary);
-        let mut token = Argument::Absent;
-        while let Ok(Some(part)) = parts.next_field().await {
-            if part.name() == Some(ACCESS_TOKEN) {
-                let Ok(value) = part.bytes().await else { break };
-                token = match token {
-                    Argument::Absent => readable(Cow::Owned(value.to_vec())),
-                    _ => Argument::Unusable,
-                };
-            }
-        }
-        token
-    };
-    // The whole body is there, so nothing in it has to be waited for.
-    parts.now_or_never().unwrap_or(Argument::Absent)
+    let (parts, _) = multipart::read(content_type, body);
+    let mut tokens = parts.into_iter().filter(|part| part.name.as_deref() == Some(ACCESS_TOKEN));
+    match (tokens.next(), tokens.next()) {
+        (None, _) => Argument::Absent,
+        (Some(token), None) => readable(Cow::Owned(token.value.to_vec())),
+        _ => Argument::Unusable,
+    }
 }
 
 fn readable(value: Cow<'_, [u8]>) -> Argument<'_> {

@@ -143,6 +143,9 @@ mod tests {
         ] {
             assert_eq!(with_query(uri, &parameters), expected);
         }
+        let many: Vec<String> = (100..350).map(|number| format!("a{number}=1")).collect();
+        let uri = format!("http://a.test/?{}", many.join("&"));
+        assert_eq!(with_query(&uri, &code("abc")), format!("{uri}&code=abc"), "no argument is lost");
     }
 
     #[test]

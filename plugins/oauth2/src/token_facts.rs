@@ -10,6 +10,7 @@ use triomphe::ThinArc;
 use uuid::Uuid;
 
 use crate::facts::{Holder, Service};
+use crate::in_use::Ends;
 
 /// What a token is. Cheap to clone.
 #[derive(Debug, Clone)]

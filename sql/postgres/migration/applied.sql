@@ -1,2 +1,2 @@
 -- The migrations that the database has.
-SELECT version, checksum FROM schema_migrations ORDER BY version
+SELECT owner, version, checksum FROM schema_migrations ORDER BY owner, version

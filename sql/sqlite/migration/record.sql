@@ -1,2 +1,2 @@
 -- In the transaction of the migration itself: both or neither.
-INSERT INTO schema_migrations (version, name, applied_at, checksum) VALUES (?1, ?2, ?3, ?4)
+INSERT INTO schema_migrations (owner, version, name, applied_at, checksum) VALUES (?1, ?2, ?3, ?4, ?5)

@@ -1,7 +1,9 @@
--- What was applied, with its checksum, so that an edited migration is noticed.
+-- What was applied, by owner, with its checksum, so that an edited migration is noticed.
 CREATE TABLE IF NOT EXISTS schema_migrations (
-    version    integer PRIMARY KEY,
+    owner      text    NOT NULL,
+    version    integer NOT NULL,
     name       text    NOT NULL,
     applied_at integer NOT NULL,
-    checksum   text    NOT NULL
+    checksum   text    NOT NULL,
+    PRIMARY KEY (owner, version)
 ) STRICT

@@ -154,7 +154,7 @@ async fn plugins_have_the_schema_of_the_plugin_they_name() {
             json!({ "code": 2, "name": "schema violation", "message": format!("schema violation (name: {name})"), "fields": { "name": name } }),
         )
     };
-    let unknown = "plugin 'zz' not enabled; add it to the 'plugins' configuration property";
+    let unknown = "plugin 'zz' not enabled; the plugins that exist here are: guard";
     assert_eq!(admin.json("POST", "/plugins", json!({ "name": "zz" })).await, violation(unknown));
     assert_eq!(admin.json("POST", "/plugins", json!({})).await, violation("required field missing"));
     assert_eq!(admin.json("PATCH", &path, json!({ "name": "zz" })).await, violation(unknown));
@@ -232,4 +232,20 @@ async fn what_cannot_be_referred_to_is_not_created_behind_a_foreign_field() {
     assert_eq!((one.0, other.0), (200, 200));
     let (_, services) = admin.get("/services").await;
     assert_eq!(services["data"].as_array().map(Vec::len), Some(1), "{services}");
+}
+
+#[tokio::test]
+async fn names_that_headers_carry_are_unpadded_when_written_and_found_however_they_are() {
+    let admin = Admin::new();
+    let padded = "must not begin or end with white space";
+    for (method, path, body) in [
+        ("POST", "/consumers", json!({ "username": " bob" })),
+        ("POST", "/consumers", json!({ "username": "bob\u{a0}" })),
+        ("PUT", "/consumers/bob%20", json!({})),
+    ] {
+        let (status, answer) = admin.json(method, path, body.clone()).await;
+        assert_eq!((status, &answer["fields"]["username"]), (400, &json!(padded)), "{method} {path} {body}");
+    }
+    assert_eq!(admin.get("/consumers/bob%20").await, not_found());
+    assert_eq!(admin.json("POST", "/consumers", json!({ "username": "b o b" })).await.0, 201);
 }

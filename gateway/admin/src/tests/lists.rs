@@ -50,8 +50,15 @@ async fn nested_lists_carry_no_size_or_tags_on() {
         admin.made("/consumers/u1/guard", json!({ "id": Uuid::from_u128(n) })).await;
     }
     let (status, page) = admin.get("/consumers/u1/guard?size=1&tags=a,b/c").await;
-    let next = format!("/consumers/{}/guard?offset={}", Uuid::from_u128(1), page["offset"].as_str().unwrap());
+    let next = format!("/consumers/u1/guard?offset={}", page["offset"].as_str().unwrap());
     assert_eq!((status, &page["next"]), (200, &json!(next)));
+    assert_eq!(admin.get(&next).await.1["data"].as_array().map(Vec::len), Some(1));
+    for asked in
+        ["/consumers/%751/guard", &format!("/consumers/{}/guard", page["data"][0]["consumer"]["id"].as_str().unwrap())]
+    {
+        let (_, page) = admin.get(&format!("{asked}/?size=1")).await;
+        assert!(page["next"].as_str().is_some_and(|next| next.starts_with(&format!("{asked}?offset="))), "{page}");
+    }
     assert_eq!(admin.get("/consumers/zz/guard").await, not_found());
 }
 
@@ -60,7 +67,10 @@ async fn consumers_are_found_by_custom_id() {
     let admin = with_consumers(3).await;
     let (status, found) = admin.get("/consumers?custom_id=c2").await;
     assert_eq!((status, names(&found), &found["next"]), (200, vec!["u2"], &Value::Null));
-    assert_eq!(admin.get("/consumers?custom_id=zz").await, (200, json!({ "data": [], "next": null })));
+    for absent in ["zz", "%00", "a%00", "%FF", "%EF%BF%BD"] {
+        let none = (200, json!({ "data": [], "next": null }));
+        assert_eq!(admin.get(&format!("/consumers?custom_id={absent}")).await, none, "{absent}");
+    }
     let refused = (400, json!({ "message": "custom_id must be an unempty string" }));
     assert_eq!(admin.get("/consumers?custom_id=").await, refused);
 }

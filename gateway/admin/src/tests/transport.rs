@@ -34,6 +34,8 @@ async fn the_router_keeps_lengths_and_bodies_apart_on_a_connection() {
     };
     let lengths: Vec<String> = answers.iter().map(|answer| length(answer)).collect();
     assert_eq!(lengths, ["23", "", "", "0", "23"], "{text}");
+    let typed: Vec<bool> = answers.iter().map(|answer| answer.contains("content-type: ")).collect();
+    assert_eq!(typed, [true, false, false, true, true], "{text}");
     assert!(answers[0].ends_with("\r\n\r\n"), "{text}");
     assert!(answers[4].ends_with(r#"{"data":[],"next":null}"#), "{text}");
 }
@@ -63,17 +65,17 @@ async fn unknown_paths_are_404_and_unserved_methods_405() {
     for path in ["/upstreams", "/certificates", "/snis", "/ca_certificates", "/vaults", "/services/a/b/c/d", "/a//b"] {
         assert_eq!(admin.get(path).await, not_found(), "{path}");
     }
-    for (method, path) in [
-        ("PATCH", "/services"),
-        ("POST", "/services/x"),
-        ("NONSENSE", "/services"),
-        ("TRACE", "/"),
-        ("GET", "/cache"),
-        ("HEAD", "/cache"),
-        ("POST", "/status"),
+    for (method, path, allow) in [
+        ("PATCH", "/services", "GET, HEAD, OPTIONS, POST"),
+        ("POST", "/services/x", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("NONSENSE", "/services", "GET, HEAD, OPTIONS, POST"),
+        ("TRACE", "/", "GET, HEAD, OPTIONS"),
+        ("GET", "/cache", "DELETE, OPTIONS"),
+        ("HEAD", "/cache", "DELETE, OPTIONS"),
+        ("POST", "/status", "GET, HEAD, OPTIONS"),
     ] {
         let seen = admin.bare(method, path).await;
-        assert_eq!(seen.status, 405, "{method} {path}");
+        assert_eq!((seen.status.as_u16(), seen.header("allow")), (405, allow), "{method} {path}");
         if method != "HEAD" {
             assert_eq!(seen.answer(), not_allowed(), "{method} {path}");
         }
@@ -228,4 +230,42 @@ async fn a_nul_in_a_text_is_a_violation_and_not_the_stores_trouble() {
     let (status, body) = admin.json("POST", "/consumers", json!({ "username": "a\u{0}b" })).await;
     assert_eq!((status, &body["code"]), (400, &json!(2)));
     assert_eq!(admin.get("/consumers/a%00b").await, not_found());
+}
+
+#[tokio::test]
+async fn forms_are_utf8_or_refused() {
+    let admin = Admin::new();
+    let (form, multipart) = ("application/x-www-form-urlencoded", "multipart/form-data; boundary=b");
+    let part = |name: &[u8], value: &[u8]| {
+        let head: &[u8] = b"--b\r\nContent-Disposition: form-data; name=\"";
+        [head, name, b"\"\r\n\r\n", value, b"\r\n--b--\r\n"].concat()
+    };
+    let refused = (400, json!({ "message": "Cannot parse form body: names and values must be UTF-8" }));
+    let json = (400, json!({ "message": "Cannot parse JSON body" }));
+    for (content_type, body, expected) in [
+        (form, b"username=%FF".to_vec(), &refused),
+        (form, b"username=\xff".to_vec(), &refused),
+        (form, b"username=a&%C3=b".to_vec(), &refused),
+        (multipart, part(b"username", b"\xff"), &refused),
+        (multipart, part(b"user\xff", b"a"), &refused),
+        ("application/json", b"{\"username\":\"\xff\"}".to_vec(), &json),
+    ] {
+        let request = Request::post("/consumers").header("content-type", content_type).body(Body::from(body.clone()));
+        assert_eq!(admin.send(request.unwrap()).await.answer(), *expected, "{}", body.escape_ascii());
+    }
+    assert_eq!(admin.get("/consumers").await.1["data"], json!([]));
+    assert_eq!(admin.form("POST", "/consumers", "username=%EF%BF%BD%C3%A9+%zz").await.1["username"], "\u{FFFD}é %zz");
+}
+
+#[tokio::test]
+async fn a_405_says_what_is_allowed() {
+    let admin = Admin::new();
+    for (method, path, allow) in [
+        ("PATCH", "/services", "GET, HEAD, OPTIONS, POST"),
+        ("POST", "/services/x", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("POST", "/status", "GET, HEAD, OPTIONS"),
+    ] {
+        let seen = admin.bare(method, path).await;
+        assert_eq!((seen.status.as_u16(), seen.header("allow")), (405, allow), "{method} {path}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Consumers: whom credentials belong to (contract gateway.md §5).
 
 use crate::entity::{Kind, Nature, field};
-use crate::schema::{EntityCheck, Field, Schema};
+use crate::schema::{EntityCheck, Field, Rule, Schema};
 
 const NAME: &str = "consumers";
 
@@ -11,8 +11,8 @@ pub fn kind() -> Kind {
         field::id(),
         field::created_at(),
         field::updated_at(),
-        Field::string("username").unique(),
-        Field::string("custom_id").unique(),
+        identity("username").describe("The consumer's unique name. A consumer has a username, a custom id, or both."),
+        identity("custom_id").describe("Your own unique id for the consumer, such as that of a user database."),
         field::tags(),
     ];
     Kind {
@@ -26,6 +26,11 @@ pub fn kind() -> Kind {
         admin: true,
         schema: Schema::new(fields).entity_check(EntityCheck::AtLeastOneOf(&["custom_id", "username"])),
     }
+}
+
+/// What the upstream is told of a consumer: it must be one name for the upstream and for us.
+fn identity(name: &'static str) -> Field {
+    Field::string(name).unique().rule(Rule::HeaderText)
 }
 
 #[cfg(test)]
@@ -48,6 +53,10 @@ mod tests {
         assert_eq!(message(&json!({})), Some(format!("schema violation ({text})")));
         assert_eq!(message(&json!({"username": "bob"})), None);
         assert_eq!(message(&json!({"custom_id": "1"})), None);
+        assert_eq!(message(&json!({"username": "bob smith", "custom_id": "é"})), None);
+        let padded = "2 schema violations (custom_id: must not contain control characters; \
+                      username: must not begin or end with white space)";
+        assert_eq!(message(&json!({"username": " bob", "custom_id": "1\n"})), Some(padded.to_owned()));
         assert_eq!(
             message(&json!({"username": null, "color": 1})),
             Some(format!("2 schema violations ({text}; color: unknown field)"))

@@ -9,27 +9,35 @@ const MAX_TTL: i32 = 100_000_000;
 
 /// The primary key.
 pub fn id() -> Field {
-    Field::string("id").auto(Auto::Uuid).rule(Rule::Uuid).required()
+    Field::string("id")
+        .auto(Auto::Uuid)
+        .rule(Rule::Uuid)
+        .required()
+        .describe("The entity's UUID; made when none is given.")
 }
 
 /// When the entity was made, in Unix seconds.
 pub fn created_at() -> Field {
-    Field::integer("created_at").auto(Auto::CreatedAt).rule(Rule::Timestamp)
+    let field = Field::integer("created_at").auto(Auto::CreatedAt).rule(Rule::Timestamp);
+    field.describe("When the entity was made, in Unix seconds.")
 }
 
 /// When the entity was last written, in Unix seconds.
 pub fn updated_at() -> Field {
-    Field::integer("updated_at").auto(Auto::UpdatedAt).rule(Rule::Timestamp)
+    let field = Field::integer("updated_at").auto(Auto::UpdatedAt).rule(Rule::Timestamp);
+    field.describe("When the entity was last written, in Unix seconds.")
 }
 
 /// Labels by which lists are filtered.
 pub fn tags() -> Field {
-    Field::set("tags", Field::string("").rule(Rule::Custom("tag", tag)))
+    let tag = Field::string("").rule(Rule::Custom("tag", tag)).required().describe("A label.");
+    Field::set("tags", tag).describe("Labels by which lists can be filtered.")
 }
 
 /// A unique name that may stand in a path.
 pub fn name(field: &'static str) -> Field {
-    Field::string(field).unique().rule(Rule::Custom("utf8_name", utf8_name))
+    let name = Field::string(field).unique().rule(Rule::Custom("utf8_name", utf8_name));
+    name.describe("A unique name; it can stand for the id in paths and references.")
 }
 
 /// Seconds until a row vanishes, for kinds whose rows may expire.
@@ -39,12 +47,12 @@ pub fn ttl() -> Field {
 
 /// A time span in milliseconds, from 1.
 pub fn timeout(field: &'static str) -> Field {
-    Field::integer(field).between(1, i32::MAX - 1).default(60_000)
+    Field::integer(field).between(1, i32::MAX - 1).default(60_000).describe("A time span in milliseconds.")
 }
 
 /// A TCP or UDP port.
 pub fn port(field: &'static str) -> Field {
-    Field::integer(field).between(0, 65_535)
+    Field::integer(field).between(0, 65_535).describe("A port, from 0 to 65535.")
 }
 
 /// Address ranges and ports of a stream's ends.

@@ -31,10 +31,10 @@ pub fn schema_for(registry_plugin: &dyn Plugin) -> Schema {
     schema(registry_plugin.config_schema(), registry_plugin.consumer_scoped())
 }
 
-/// What is said when no plugin has that name.
-pub fn not_enabled(name: &str) -> Violations {
-    let text = format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property");
-    Violations::of_field("name", text)
+/// What is said when no plugin has that name: `available` are the names that exist.
+pub fn not_enabled<'n>(name: &str, available: impl IntoIterator<Item = &'n str>) -> Violations {
+    let available = available.into_iter().collect::<Vec<_>>().join(", ");
+    Violations::of_field("name", format!("plugin '{name}' not enabled; the plugins that exist here are: {available}"))
 }
 
 /// Whether an instance can see requests: its protocols and those of its route, or of at least one
@@ -57,23 +57,36 @@ pub fn check_protocols<'r>(
 }
 
 fn schema(config: Schema, consumer_scoped: bool) -> Schema {
-    let bound = |name, target| Field::foreign(name, target, OnDelete::Cascade);
-    let consumer = bound("consumer", "consumers");
-    Schema::new(vec![
+    let bound = |name, target| Field::foreign(name, target, OnDelete::Cascade).default(Value::Null);
+    let no_consumer = Field::foreign("consumer", "consumers", OnDelete::Restrict).rule(Rule::Null);
+    let fields = vec![
         field::id(),
-        field::created_at(),
-        field::updated_at(),
         Field::string("name").required(),
         field::name("instance_name"),
+        field::created_at(),
+        field::updated_at(),
         bound("route", "routes"),
         bound("service", "services"),
-        if consumer_scoped { consumer } else { consumer.rule(Rule::Null) },
+        if consumer_scoped { bound("consumer", "consumers") } else { no_consumer },
         Field::record("config", config).required(),
         Field::set("protocols", Field::string("").one_of(&PROTOCOLS)).default(json!(PROTOCOLS)).required(),
         Field::boolean("enabled", true),
         field::tags(),
-    ])
+    ];
+    Schema::new(fields).describe(&DESCRIPTIONS)
 }
+
+/// What `/schemas` says of the fields that all plugins have.
+const DESCRIPTIONS: [(&str, &str); 8] = [
+    ("name", "Which plugin it is."),
+    ("instance_name", "A unique name of this instance; it can stand for the id in paths."),
+    ("route", "The route whose requests the plugin sees; null does not restrict it to one."),
+    ("service", "The service whose requests the plugin sees; null does not restrict it to one."),
+    ("consumer", "The consumer whose requests the plugin sees; null does not restrict it to one."),
+    ("config", "The plugin's own settings."),
+    ("protocols", "The protocols of the requests that the plugin sees."),
+    ("enabled", "Whether the plugin runs."),
+];
 
 fn has_common_protocol(plugin: &Document, route: &Document) -> bool {
     let protocols =

@@ -105,8 +105,8 @@ fn the_configuration_is_judged_by_the_plugins_rules() {
         Some("schema violation (protocols.1: expected one of: grpc, grpcs, http, https)".to_owned())
     );
     assert_eq!(
-        not_enabled("x").message(),
-        "schema violation (name: plugin 'x' not enabled; add it to the 'plugins' configuration property)"
+        not_enabled("x", ["guard", "oauth2"]).message(),
+        "schema violation (name: plugin 'x' not enabled; the plugins that exist here are: guard, oauth2)"
     );
 }
 

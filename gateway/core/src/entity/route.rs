@@ -32,14 +32,38 @@ pub fn kind() -> Kind {
 }
 
 fn schema() -> Schema {
-    let mut schema =
-        Schema::new(fields()).adjust(keep_grpc_paths).entity_check(criteria()).entity_check(snis_need_tls());
+    let mut schema = Schema::new(fields())
+        .describe(&DESCRIPTIONS)
+        .adjust(keep_grpc_paths)
+        .entity_check(criteria())
+        .entity_check(snis_need_tls());
     for forbidden in forbidden() {
         schema = schema.entity_check(forbidden);
     }
     let sources = json!({"custom_entity_check": {"field_sources": ["headers"]}});
     schema.check(sources, header_expressions)
 }
+
+/// What `/schemas/routes` says of the fields that are a route's own.
+const DESCRIPTIONS: [(&str, &str); 17] = [
+    ("protocols", "The protocols that the route carries."),
+    ("methods", "The methods of the requests that it takes, in upper case."),
+    ("hosts", "The hosts that it answers for; `*` may stand for the first or the last label."),
+    ("paths", "Beginnings of paths (`/…`) and regular expressions (`~/…`) of which one must match."),
+    ("headers", "Header names, each with the values of which a request must have one."),
+    ("https_redirect_status_code", "How a request without TLS is answered where the route asks for TLS."),
+    ("regex_priority", "Among regular expressions that match, the one with the higher number wins."),
+    ("strip_path", "Whether the beginning that matched is taken off the path that goes upstream."),
+    ("path_handling", "How the paths of service, route and request are joined."),
+    ("preserve_host", "Whether the client's Host goes upstream instead of the service's."),
+    ("request_buffering", "Whether a request's body is read before it goes upstream."),
+    ("response_buffering", "Whether a response's body is read before it goes to the client."),
+    ("snis", "The server names of TLS connections that it takes."),
+    ("sources", "Addresses and ports that a stream comes from; each entry has an ip, a port or both."),
+    ("destinations", "Addresses and ports that a stream goes to; each entry has an ip, a port or both."),
+    ("service", "The service to which requests are proxied."),
+    ("name", "A unique name; it can stand for the id in paths and references."),
+];
 
 /// Header values that begin with `~*` are regular expressions, which must compile in the router.
 fn header_expressions(route: &Map<String, Value>, found: &mut Violations) {

@@ -29,6 +29,23 @@ pub fn kind() -> Kind {
     }
 }
 
+/// What `/schemas/services` says of the fields that are a service's own.
+const DESCRIPTIONS: [(&str, &str); 13] = [
+    ("retries", "How many more attempts are made when the upstream cannot be reached."),
+    ("protocol", "How the upstream is spoken to."),
+    ("host", "The upstream's host name or address."),
+    ("port", "The upstream's port."),
+    ("path", "Put in front of the path of every request."),
+    ("connect_timeout", "How long connecting to the upstream may take, in milliseconds."),
+    ("write_timeout", "How long may pass between two writes to the upstream, in milliseconds."),
+    ("read_timeout", "How long may pass between two reads from the upstream, in milliseconds."),
+    ("client_certificate", "The certificate that the upstream is shown when it asks for one."),
+    ("tls_verify", "Whether the upstream's certificate is verified; null leaves it to the gateway's settings."),
+    ("tls_verify_depth", "How many certificates the upstream's chain may have."),
+    ("ca_certificates", "Ids of the CA certificates by which the upstream's certificate is verified."),
+    ("enabled", "Whether requests reach the service."),
+];
+
 fn schema() -> Schema {
     let fields = vec![
         field::id(),
@@ -46,12 +63,12 @@ fn schema() -> Schema {
         field::tags(),
         Field::foreign("client_certificate", "certificates", OnDelete::Restrict),
         Field::new("tls_verify", crate::schema::Type::Boolean),
-        Field::integer("tls_verify_depth").between(0, 64),
+        Field::integer("tls_verify_depth").between(0, 64).default(Value::Null),
         Field::ids_of("ca_certificates", "ca_certificates"),
         Field::boolean("enabled", true),
     ];
     let without_path = Rule::OneOf(vec!["tcp", "tls", "udp", "grpc", "grpcs"]);
-    let mut schema = Schema::new(fields).entity_check(null_when(without_path, "path"));
+    let mut schema = Schema::new(fields).describe(&DESCRIPTIONS).entity_check(null_when(without_path, "path"));
     for name in ["client_certificate", "tls_verify", "tls_verify_depth", "ca_certificates"] {
         schema = schema.entity_check(null_when(Rule::NotOneOf(vec!["https", "tls"]), name));
     }

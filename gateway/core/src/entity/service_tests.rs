@@ -42,6 +42,12 @@ fn a_url_stands_for_four_fields() {
         assert_eq!(json!([made["protocol"], made["host"], made["port"], made["path"]]), wanted, "{url}");
         assert_eq!(made.get("url"), None);
     }
+    let beside = json!({"url": "https://h/x", "protocol": "grpc", "host": "other", "port": 1, "path": "/y"});
+    let made = process(&beside).unwrap_or_default();
+    assert_eq!(json!([made["protocol"], made["host"], made["port"], made["path"]]), json!(["https", "h", 443, "/x"]));
+    let made = process(&json!({"url": "http://h", "path": "/y"})).unwrap_or_default();
+    assert_eq!(made["path"], json!("/y"), "a url without a path says nothing of it");
+    assert_eq!(faults(&json!({"url": "http:///x", "host": "h"})), json!({"host": "required field missing"}));
     let protocols = "expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp";
     let nonsense = json!({
         "host": "required field missing", "protocol": protocols, "path": "should start with: /",

@@ -142,9 +142,9 @@ impl EntityCheck {
         }
     }
 
-    /// How `/schemas` shows the rule.
-    pub(super) fn published(&self) -> Value {
-        match self {
+    /// How `/schemas` shows the rule; not at all where it holds for some of a kind's entities only.
+    pub(super) fn published(&self) -> Option<Value> {
+        Some(match self {
             Self::AtLeastOneOf(names) => json!({"at_least_one_of": names}),
             Self::ExactlyOneOf(names) => json!({"only_one_of": names}),
             Self::OnlyOneOf(names) => json!({"mutually_exclusive": names}),
@@ -162,21 +162,9 @@ impl EntityCheck {
                 }
                 json!({ "conditional": shown })
             }
-            Self::ConditionalAtLeastOneOf { if_field, branches } => {
-                let branches = branches.iter().map(|branch| {
-                    json!({"contains": branch.contains, "at_least_one_of": branch.fields, "err": branch.message})
-                });
-                json!({"conditional_at_least_one_of": {"if_field": if_field, "branches": branches.collect::<Vec<_>>()}})
-            }
-            Self::Forbids { if_field, contains, field, value, message } => {
-                let forbidden = match value {
-                    Forbidden::Anything => json!({"ne": "null"}),
-                    Forbidden::True => json!({"eq": true}),
-                };
-                json!({"forbidden": {"if_field": if_field, "contains": contains, "field": field, "match": forbidden, "err": message}})
-            }
+            Self::ConditionalAtLeastOneOf { .. } | Self::Forbids { .. } => return None,
             Self::Custom { published, .. } => published.clone(),
-        }
+        })
     }
 }
 
@@ -194,8 +182,7 @@ fn quoted(names: &[&str]) -> String {
 }
 
 fn published_match(rule: &Rule) -> Value {
-    let (name, value) = rule.published();
-    Value::Object(Map::from_iter([(name.to_owned(), value)]))
+    Value::Object(rule.published().into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// Whether a value is neither null nor empty.

@@ -106,6 +106,11 @@ pub struct Field {
     pub ids_of: Option<&'static str>,
     /// What else is asked of it.
     pub rules: Vec<Rule>,
+    /// What `/schemas` says that it is for.
+    pub description: Option<&'static str>,
+    /// Whether `/schemas` says in so many words that it may be null, as the contract's source does
+    /// for some fields and not for others.
+    pub said_optional: bool,
 }
 
 impl Field {
@@ -123,6 +128,8 @@ impl Field {
             unlisted: false,
             ids_of: None,
             rules: Vec::new(),
+            description: None,
+            said_optional: false,
         }
     }
 
@@ -180,6 +187,20 @@ impl Field {
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
+        self
+    }
+
+    /// Has `/schemas` say that null is accepted.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.said_optional = true;
+        self
+    }
+
+    /// Says what the field is for.
+    #[must_use]
+    pub fn describe(mut self, description: &'static str) -> Self {
+        self.description = Some(description);
         self
     }
 
@@ -300,6 +321,16 @@ impl Schema {
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Says what fields are for: names with their descriptions.
+    #[must_use]
+    pub fn describe(mut self, descriptions: &[(&str, &'static str)]) -> Self {
+        for field in &mut self.fields {
+            let said = descriptions.iter().find(|(name, _)| *name == field.name);
+            field.description = said.map(|(_, description)| *description).or(field.description);
+        }
+        self
     }
 
     /// Adds a rule about several fields.

@@ -50,7 +50,10 @@ impl Schema {
             }
         }
         self.complete(&mut document, makers);
-        let mut found = self.faults(&document, Phase::Update);
+        // What is stored and stays is not the client's to answer for: an older version may have
+        // stored it, or the gateway itself.
+        let judged = |name: &str| patch.contains_key(name) || document.get(name) != stored.get(name);
+        let mut found = self.faults_where(&document, Phase::Update, judged);
         let rewrites: Vec<Rewrite> = self
             .transformations
             .iter()
@@ -71,8 +74,8 @@ impl Schema {
         Ok(document)
     }
 
-    /// Replaces shorthands by what they stand for; a field that is given itself wins. A shorthand
-    /// of the wrong type stays, so that its fault is reported.
+    /// Replaces shorthands by what they stand for, which wins over fields that are given beside
+    /// them; an optional field of which a shorthand says nothing is left to them. A shorthand of the wrong type stays, so that its fault is reported.
     fn expand(&self, mut input: Document) -> Document {
         for shorthand in &self.shorthands {
             match input.remove(shorthand.field.name) {
@@ -80,7 +83,11 @@ impl Schema {
                 Some(value) => match shorthand.field.validate_alone(&value) {
                     Ok(()) => {
                         for (name, value) in (shorthand.expand)(&value) {
-                            input.entry(name).or_insert(value);
+                            let is_optional = self.field(&name).is_none_or(|field| !field.required);
+                            let is_left = value.is_null() && is_optional && input.contains_key(&name);
+                            if !is_left {
+                                input.insert(name, value);
+                            }
                         }
                     }
                     Err(_) => drop(input.insert(shorthand.field.name.to_owned(), value)),
@@ -270,6 +277,28 @@ mod tests {
             update(&schema, &stored, json!({"config": {"a": null, "c": 1}, "d": 2})),
             Err(json!({"config": {"a": "required field missing", "c": "unknown field"}, "d": "unknown field"}))
         );
+    }
+
+    #[test]
+    fn what_is_stored_and_stays_is_not_judged_again() {
+        let inner = Schema::new(vec![Field::integer("a").default(1).between(0, 9).required(), Field::string("b")]);
+        let schema = Schema::new(vec![
+            Field::string("hint"),
+            Field::record("config", inner).required(),
+            Field::string("name").one_of(&["m", "n"]),
+            Field::string("owner").required(),
+        ]);
+        let stored = json!({"hint": "", "config": {"a": 70, "b": null}, "name": "of before", "owner": null});
+        let mut wanted = stored.clone();
+        wanted["name"] = json!("n");
+        assert_eq!(update(&schema, &stored, json!({"name": "n"})), Ok(wanted));
+        for (patch, faults) in [
+            (json!({"hint": ""}), json!({"hint": "length must be at least 1"})),
+            (json!({"config": {"b": "c"}}), json!({"config": {"a": "value should be between 0 and 9"}})),
+            (json!({"owner": null}), json!({"owner": "required field missing"})),
+        ] {
+            assert_eq!(update(&schema, &stored, patch.clone()), Err(faults), "{patch}");
+        }
     }
 
     #[test]

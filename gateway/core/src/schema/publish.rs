@@ -3,33 +3,35 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::schema::{Auto, Field, OnDelete, Schema, Type};
+use crate::schema::{Auto, Field, OnDelete, Rule, Schema, Type};
 
 impl Schema {
-    /// `{"fields": [{name: {type, …}}, …], "entity_checks": […]}`.
+    /// `{"fields": [{name: {type, …}}, …], "entity_checks": […]}`, both even when they are empty.
     pub fn publish(&self) -> Value {
-        let mut published = self.published_record();
-        if !self.shorthands.is_empty() {
-            let shorthands = self.shorthands.iter().map(|shorthand| named(&shorthand.field));
-            published.insert("shorthand_fields".to_owned(), shorthands.collect());
-        }
-        Value::Object(published)
+        json!({ "fields": self.published_fields(), "entity_checks": self.published_checks() })
     }
 
-    /// The same with these fields alone, in their order.
+    /// The same with these fields alone, in their order, and without rules about several fields.
     pub fn publish_fields(&self, names: &[&str]) -> Value {
         let found = names.iter().filter_map(|name| self.fields.iter().find(|field| field.name == *name));
-        json!({ "fields": found.map(named).collect::<Value>() })
+        json!({ "fields": found.map(named).collect::<Value>(), "entity_checks": [] })
     }
 
     fn published_record(&self) -> Map<String, Value> {
-        let fields: Value = self.fields.iter().filter(|field| !field.unlisted).map(named).collect();
-        let mut published = Map::from_iter([("fields".to_owned(), fields)]);
-        if !self.checks.is_empty() {
-            let checks = self.checks.iter().map(super::EntityCheck::published);
-            published.insert("entity_checks".to_owned(), checks.collect());
+        let mut published = Map::from_iter([("fields".to_owned(), self.published_fields().into())]);
+        let checks = self.published_checks();
+        if !checks.is_empty() {
+            published.insert("entity_checks".to_owned(), checks.into());
         }
         published
+    }
+
+    fn published_fields(&self) -> Vec<Value> {
+        self.fields.iter().filter(|field| !field.unlisted).map(named).collect()
+    }
+
+    fn published_checks(&self) -> Vec<Value> {
+        self.checks.iter().filter_map(super::EntityCheck::published).collect()
     }
 }
 
@@ -41,10 +43,18 @@ impl Field {
     fn published(&self) -> Value {
         let mut shown = self.published_type();
         let mut show = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
-        for (name, holds) in [("required", self.required), ("unique", self.unique), ("encrypted", self.sensitive)] {
+        // An id is always there, but nobody has to give it.
+        let must_be_given = self.required && self.auto != Some(Auto::Uuid) && !self.is_abstract();
+        for (name, holds) in [("required", must_be_given), ("unique", self.unique), ("encrypted", self.sensitive)] {
             if holds {
                 show(name, json!(true));
             }
+        }
+        if self.said_optional {
+            show("required", json!(false));
+        }
+        if let Some(description) = self.description {
+            show("description", json!(description));
         }
         if let Some(default) = &self.default {
             show("default", default.clone());
@@ -60,11 +70,15 @@ impl Field {
         if self.empty_allowed {
             show("len_min", json!(0));
         }
-        for rule in &self.rules {
-            let (name, value) = rule.published();
+        for (name, value) in self.rules.iter().filter_map(Rule::published) {
             show(name, value);
         }
         Value::Object(shown)
+    }
+
+    /// A record whose fields hang on something else, such as a plugin's `config` on its name.
+    fn is_abstract(&self) -> bool {
+        matches!(&self.ty, Type::Record(schema) if schema.fields.is_empty())
     }
 
     fn published_type(&self) -> Map<String, Value> {
@@ -87,6 +101,10 @@ impl Field {
                 show("type", json!("map"));
                 show("keys", keys.published());
                 show("values", values.published());
+            }
+            Type::Record(_) if self.is_abstract() => {
+                show("type", json!("record"));
+                show("abstract", json!(true));
             }
             Type::Record(schema) => {
                 show("type", json!("record"));
@@ -112,8 +130,10 @@ mod tests {
     #[test]
     fn everything_that_is_declared_is_published() {
         let schema = Schema::new(vec![
-            Field::string("id").auto(Auto::Uuid),
-            Field::integer("port").default(80).between(0, 65535).required(),
+            Field::string("id").auto(Auto::Uuid).required(),
+            Field::integer("port").default(80).between(0, 65535).required().describe("Where it listens."),
+            Field::string("realm").optional().default(Value::Null),
+            Field::record("open", Schema::default()).required(),
             Field::set("protocols", Field::string("").one_of(&["http", "https"])).default(json!(["http"])),
             Field::foreign("service", "services", OnDelete::Cascade),
             Field::record("config", Schema::new(vec![Field::boolean("on", false)])).required(),
@@ -125,7 +145,12 @@ mod tests {
             json!({
                 "fields": [
                     {"id": {"type": "string", "auto": true, "uuid": true}},
-                    {"port": {"type": "integer", "required": true, "default": 80, "between": [0, 65535]}},
+                    {"port": {
+                        "type": "integer", "required": true, "default": 80, "between": [0, 65535],
+                        "description": "Where it listens.",
+                    }},
+                    {"realm": {"type": "string", "required": false, "default": null}},
+                    {"open": {"type": "record", "abstract": true}},
                     {"protocols": {
                         "type": "set",
                         "elements": {"type": "string", "one_of": ["http", "https"]},
@@ -141,5 +166,7 @@ mod tests {
                 "entity_checks": [{"at_least_one_of": ["id", "port"]}],
             })
         );
+        assert_eq!(schema.publish_fields(&[]), json!({"fields": [], "entity_checks": []}));
+        assert_eq!(Schema::default().publish(), json!({"fields": [], "entity_checks": []}));
     }
 }

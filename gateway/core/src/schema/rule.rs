@@ -42,7 +42,11 @@ pub enum Rule {
     ElementsNotOneOf(Vec<&'static str>),
     /// A list whose elements are all from one of these sets: `these sets are mutually exclusive: …`.
     ExclusiveSets(Vec<Vec<&'static str>>),
-    /// Anything else; the name is what `/schemas` shows.
+    /// Text that means the same once it has been a header's value: readers of headers take white
+    /// space off both ends, and no header carries control characters. It is asked of what is written,
+    /// not of a name by which something stored is looked up.
+    HeaderText,
+    /// Anything else, with its name.
     Custom(&'static str, Check),
 }
 
@@ -93,6 +97,7 @@ impl Rule {
                 })
             }
             Self::ExclusiveSets(sets) => exclusive_sets(sets, value),
+            Self::HeaderText => header_text(value.as_str().unwrap_or_default()),
             Self::Custom(_, check) => check(value),
         }
     }
@@ -102,9 +107,9 @@ impl Rule {
         matches!(self, Self::OneOf(_) | Self::NotOneOf(_) | Self::Null | Self::Equals(_) | Self::Uuid)
     }
 
-    /// The attribute of `/schemas` that shows the rule, with its value.
-    pub(super) fn published(&self) -> (&'static str, Value) {
-        match self {
+    /// The attribute of `/schemas` that shows the rule, with its value; none for what only code tells.
+    pub(super) fn published(&self) -> Option<(&'static str, Value)> {
+        Some(match self {
             Self::OneOf(options) => ("one_of", json!(options)),
             Self::NotOneOf(options) => ("not_one_of", json!(options)),
             Self::OneOfNumbers(options) => ("one_of", json!(options)),
@@ -121,14 +126,19 @@ impl Rule {
             Self::Contains(wanted) => ("contains", json!(wanted)),
             Self::ElementsNotOneOf(options) => ("elements", json!({"type": "string", "not_one_of": options})),
             Self::ExclusiveSets(sets) => ("mutually_exclusive_subsets", json!(sets)),
-            Self::Custom(name, _) => ("custom_validator", json!(name)),
-        }
+            Self::HeaderText | Self::Custom(..) => return None,
+        })
     }
 }
 
 /// Reads the long form of a UUID, the only one that is accepted.
 pub(super) fn parse_uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
+}
+
+fn header_text(text: &str) -> Result<(), String> {
+    ensure(!text.contains(char::is_control), || "must not contain control characters".to_owned())?;
+    ensure(text.trim() == text, || "must not begin or end with white space".to_owned())
 }
 
 fn ensure(kept: bool, message: impl FnOnce() -> String) -> Result<(), String> {
@@ -195,6 +205,10 @@ mod tests {
             (Rule::Uuid, json!("6f9619ff8b86d011b42d00cf4fc964ff"), "expected a valid UUID"),
             (Rule::Timestamp, json!(-1), "expected a valid timestamp"),
             (Rule::Contains("x"), json!(["y"]), "expected to contain: x"),
+            (Rule::HeaderText, json!(" a"), "must not begin or end with white space"),
+            (Rule::HeaderText, json!("a\u{a0}"), "must not begin or end with white space"),
+            (Rule::HeaderText, json!("a\t"), "must not contain control characters"),
+            (Rule::HeaderText, json!("a\r\nb"), "must not contain control characters"),
             (sets, json!(["https", "grpc"]), "these sets are mutually exclusive: ('http', 'https'), ('grpc', 'grpcs')"),
         ];
         for (rule, value, text) in table {

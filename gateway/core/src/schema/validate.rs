@@ -33,8 +33,18 @@ impl Schema {
     }
 
     pub(super) fn faults(&self, record: &Map<String, Value>, phase: Phase) -> Violations {
+        self.faults_where(record, phase, |_| true)
+    }
+
+    /// The faults when of the fields only some are judged alone; rules about several see all.
+    pub(super) fn faults_where(
+        &self,
+        record: &Map<String, Value>,
+        phase: Phase,
+        judged: impl Fn(&str) -> bool,
+    ) -> Violations {
         let mut found = Violations::new();
-        for field in &self.fields {
+        for field in self.fields.iter().filter(|field| judged(field.name)) {
             if let Some(fault) = field.fault(record.get(field.name).unwrap_or(&Value::Null), phase) {
                 found.fields.insert(field.name.to_owned(), fault);
             }
@@ -70,6 +80,14 @@ impl Field {
             Some(Value::String(message)) => Err(message),
             Some(nested) => Err(super::lua_text::compact(&nested)),
         }
+    }
+
+    /// The same of a value that names an entity, in a path or a reference: what was stored before a
+    /// rule was made for new values can still be named.
+    pub fn validate_key(&self, value: &Value) -> Result<(), String> {
+        let mut field = self.clone();
+        field.rules.retain(|rule| !matches!(rule, Rule::HeaderText));
+        field.validate_alone(value)
     }
 
     /// What is wrong with the value: a message, or a mirror of its shape.

@@ -2,13 +2,17 @@
 
 use openssl::base64::encode_block;
 use openssl::sha::sha256;
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use crate::browser_session::{same_secret, unguessable};
-use crate::setup::SCOPES;
 use crate::step_on::StepCounts;
+
+use super::flow::{self, Flow, shortened};
+
+/// All that the store needs, and so all that it asks for.
+const SCOPE: &str = "step_counts";
 
 /// A request for access that is under way: what must come back, and what proves that it is ours.
 #[derive(Clone)]
@@ -75,7 +79,7 @@ impl StepOnApi {
             .append_pair("response_type", "code")
             .append_pair("client_id", &self.client_id)
             .append_pair("redirect_uri", self.redirect_uri.as_str())
-            .append_pair("scope", &SCOPES.join(" "))
+            .append_pair("scope", SCOPE)
             .append_pair("state", &pending.state)
             .append_pair("code_challenge", &pending.challenge())
             .append_pair("code_challenge_method", "S256");
@@ -83,46 +87,78 @@ impl StepOnApi {
     }
 
     /// Steps D and E: the code becomes tokens.
-    pub(super) async fn redeem(&self, pending: &Pending, code: &str) -> Result<Tokens, Error> {
-        self.tokens(&[
+    pub(super) async fn redeem(&self, pending: &Pending, code: &str, flow: &mut Flow) -> Result<Tokens, Error> {
+        let grant = [
             ("grant_type", "authorization_code"),
             ("code", code),
             ("redirect_uri", self.redirect_uri.as_str()),
             ("code_verifier", &pending.verifier),
-        ])
-        .await
+        ];
+        self.tokens("The store redeems the code (steps D and E)", &grant, flow).await
     }
 
     /// New tokens for the refresh token (RFC 6749 §6).
-    pub(super) async fn refresh(&self, tokens: &Tokens) -> Result<Tokens, Error> {
+    pub(super) async fn refresh(&self, tokens: &Tokens, flow: &mut Flow) -> Result<Tokens, Error> {
         let refresh_token = tokens.refresh_token.as_deref().ok_or(Error::Ended)?;
-        let mut fresh = self.tokens(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await?;
+        let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+        let mut fresh = self.tokens("The store refreshes its tokens (§6)", &grant, flow).await?;
         fresh.refresh_token = fresh.refresh_token.or_else(|| tokens.refresh_token.clone());
         Ok(fresh)
     }
 
-    async fn tokens(&self, grant: &[(&str, &str)]) -> Result<Tokens, Error> {
+    async fn tokens(&self, title: &'static str, grant: &[(&str, &str)], flow: &mut Flow) -> Result<Tokens, Error> {
         #[derive(Deserialize)]
         struct Refused {
             error: String,
         }
         let request = self.client.post(self.token.clone()).basic_auth(&self.client_id, Some(&self.client_secret));
-        let answer = request.form(grant).send().await.map_err(|_| Error::Unavailable)?;
-        if answer.status().is_success() {
-            return answer.json().await.map_err(|_| Error::Unavailable);
+        let shown = format!(
+            "POST {}\nAuthorization: Basic {}:{} (in base64)\n{}",
+            self.token,
+            self.client_id,
+            shortened(&self.client_secret),
+            flow::form(grant),
+        );
+        let (status, body) = exchange(request.form(grant), title, shown, flow).await?;
+        if status.is_success() {
+            return serde_json::from_str(&body).map_err(|_| Error::Unavailable);
         }
-        let refused: Refused = answer.json().await.map_err(|_| Error::Unavailable)?;
+        let refused: Refused = serde_json::from_str(&body).map_err(|_| Error::Unavailable)?;
         Err(Error::Refused(refused.error))
     }
 
     /// The user's steps.
-    pub(super) async fn step_counts(&self, tokens: &Tokens) -> Result<StepCounts, Error> {
+    pub(super) async fn step_counts(&self, tokens: &Tokens, flow: &mut Flow) -> Result<StepCounts, Error> {
         let request = self.client.get(self.step_counts.clone()).bearer_auth(&tokens.access_token);
-        let answer = request.send().await.map_err(|_| Error::Unavailable)?;
-        match answer.status() {
-            StatusCode::OK => answer.json().await.map_err(|_| Error::Unavailable),
+        let shown = format!("GET {}\nAuthorization: Bearer {}", self.step_counts, shortened(&tokens.access_token));
+        let (status, body) = exchange(request, "The store reads the step counts", shown, flow).await?;
+        match status {
+            StatusCode::OK => serde_json::from_str(&body).map_err(|_| Error::Unavailable),
             StatusCode::UNAUTHORIZED => Err(Error::Ended),
             _ => Err(Error::Unavailable),
+        }
+    }
+}
+
+/// Sends a request, and writes down what came of it.
+async fn exchange(
+    request: RequestBuilder,
+    title: &'static str,
+    shown: String,
+    flow: &mut Flow,
+) -> Result<(StatusCode, String), Error> {
+    let read = async {
+        let response = request.send().await?;
+        Ok::<_, reqwest::Error>((response.status(), response.text().await?))
+    };
+    match read.await {
+        Ok((status, body)) => {
+            flow.add(title, shown, flow::response(status, &body));
+            Ok((status, body))
+        }
+        Err(_) => {
+            flow.add(title, shown, "no response".to_owned());
+            Err(Error::Unavailable)
         }
     }
 }

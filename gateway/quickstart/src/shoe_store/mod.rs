@@ -1,6 +1,7 @@
 //! Shoe Fly Shoe: a store that gives a discount for steps. An OAuth2 client like any other.
 
 mod connection;
+mod flow;
 mod storefront;
 
 use std::net::{SocketAddr, TcpListener};
@@ -61,6 +62,7 @@ impl ShoeStore {
             .route("/connect", get(storefront::connect))
             .route("/callback", get(storefront::callback))
             .route("/refresh", post(storefront::refresh))
+            .route("/flow", get(storefront::happened))
             .route("/style.css", get(page::style))
             .with_state(Arc::new(store));
         Ok(Self { site: Site::plain(listener, routes)? })

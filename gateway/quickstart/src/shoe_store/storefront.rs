@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::{Query, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
@@ -14,10 +14,14 @@ use crate::page::{Brand, Page, see_other};
 use crate::step_on::StepCounts;
 
 use super::connection::{Error, Pending, StepOnApi, Tokens};
+use super::flow::{self, Flow};
 
 /// Steps for one per cent, and the most that is given.
 const STEPS_PER_PER_CENT: u32 = 5_000;
 const MOST_PER_CENT: u32 = 20;
+
+/// What the store sees of the steps in between.
+const SHOWN_BY_STEP_ON: &str = "Step On asks the user, and the gateway for the code (steps B and C)";
 
 /// What the pages work with.
 pub(super) struct Store {
@@ -30,6 +34,7 @@ pub(super) struct Store {
 pub(super) struct Visit {
     pending: Option<Pending>,
     tokens: Option<Tokens>,
+    flow: Flow,
 }
 
 /// What came back from Step On (RFC 6749 §4.1.2).
@@ -61,7 +66,10 @@ pub(super) async fn show(
 ) -> Response {
     let Some(session) = store.sessions.find(&headers) else { return welcome() };
     let Some(tokens) = &session.value.tokens else { return welcome() };
-    match store.api.step_counts(tokens).await {
+    let mut flow = session.value.flow.clone();
+    let counts = store.api.step_counts(tokens, &mut flow).await;
+    store.sessions.change(&session, |visit| visit.flow = flow);
+    match counts {
         Ok(counts) => {
             let content = html! {
                 @if notice.refreshed.is_some() { p.notice role="status" { "Your step counts are fresh." } }
@@ -76,9 +84,15 @@ pub(super) async fn show(
 /// `GET /connect`: off to Step On.
 pub(super) async fn connect(State(store): State<Arc<Store>>, headers: HeaderMap) -> Response {
     let pending = Pending::new();
-    let authorization = see_other(store.api.authorization_url(&pending).as_str());
+    let url = store.api.authorization_url(&pending);
+    let authorization = see_other(url.as_str());
     let session = store.sessions.find(&headers).unwrap_or_else(|| store.sessions.start(None, Visit::default()));
-    store.sessions.change(&session, |visit| visit.pending = Some(pending));
+    let mut flow = Flow::default();
+    flow.add("The store sends the browser to Step On (step A)", flow::get(&url), SHOWN_BY_STEP_ON.to_owned());
+    store.sessions.change(&session, |visit| {
+        visit.pending = Some(pending);
+        visit.flow = flow;
+    });
     ([(header::SET_COOKIE, store.sessions.set_cookie(&session))], authorization).into_response()
 }
 
@@ -86,6 +100,7 @@ pub(super) async fn connect(State(store): State<Arc<Store>>, headers: HeaderMap)
 pub(super) async fn callback(
     State(store): State<Arc<Store>>,
     headers: HeaderMap,
+    RawQuery(query): RawQuery,
     Query(returned): Query<Returned>,
 ) -> Response {
     let session = store.sessions.find(&headers);
@@ -95,14 +110,24 @@ pub(super) async fn callback(
     let (Some(session), Some(pending)) = (session, pending.filter(|pending| pending.asked(&returned.state))) else {
         return failure(StatusCode::BAD_REQUEST, "This answer belongs to no question that this browser asked.");
     };
+    let mut flow = session.value.flow.clone();
+    let mut back = store.api.redirect_uri.clone();
+    back.set_query(query.as_deref());
+    flow.add("Step On sends the browser back (step C)", flow::get(&back), "303 See Other".to_owned());
+    store.sessions.change(&session, |visit| visit.flow = flow.clone());
     match (returned.code, returned.error.as_deref()) {
-        (Some(code), None) => match store.api.redeem(&pending, &code).await {
-            Ok(tokens) => {
-                let session = store.sessions.start(Some(&session), Visit { pending: None, tokens: Some(tokens) });
-                ([(header::SET_COOKIE, store.sessions.set_cookie(&session))], see_other("/")).into_response()
+        (Some(code), None) => {
+            let redeemed = store.api.redeem(&pending, &code, &mut flow).await;
+            store.sessions.change(&session, |visit| visit.flow = flow.clone());
+            match redeemed {
+                Ok(tokens) => {
+                    let visit = Visit { pending: None, tokens: Some(tokens), flow };
+                    let session = store.sessions.start(Some(&session), visit);
+                    ([(header::SET_COOKIE, store.sessions.set_cookie(&session))], see_other("/")).into_response()
+                }
+                Err(error) => trouble(&error),
             }
-            Err(error) => trouble(&error),
-        },
+        }
         (_, Some("access_denied")) => denied(),
         (_, Some(error)) => trouble(&Error::Refused(error.to_owned())),
         (None, None) => failure(StatusCode::BAD_REQUEST, "Step On sent neither a code nor an error."),
@@ -120,13 +145,32 @@ pub(super) async fn refresh(
         return failure(StatusCode::BAD_REQUEST, "This form is no longer good. Start again.");
     };
     let Some(tokens) = &session.value.tokens else { return see_other("/") };
-    match store.api.refresh(tokens).await {
+    let mut flow = session.value.flow.clone();
+    let refreshed = store.api.refresh(tokens, &mut flow).await;
+    store.sessions.change(&session, |visit| visit.flow = flow);
+    match refreshed {
         Ok(fresh) => {
             store.sessions.change(&session, |visit| visit.tokens = Some(fresh));
             see_other("/?refreshed=yes")
         }
         Err(error) => trouble(&error),
     }
+}
+
+/// `GET /flow`: each request since the browser asked to be connected, with its response.
+pub(super) async fn happened(State(store): State<Arc<Store>>, headers: HeaderMap) -> Response {
+    let flow = store.sessions.find(&headers).map(|session| session.value.flow).unwrap_or_default();
+    let content = html! {
+        @if flow.exchanges().next().is_none() { p { "Nothing yet." } (connect_link("Connect Step On")) }
+        @else { p { "Secrets are shortened. The steps are those of RFC 6749 §4.1." } }
+        ol #flow {
+            @for exchange in flow.exchanges() {
+                li { h2 { (exchange.title) } pre.request { (exchange.request) } pre.response { (exchange.response) } }
+            }
+        }
+        p { a href="/" { "Back to the store" } }
+    };
+    Page::new(Brand::ShoeFlyShoe, "What just happened", content).into_response()
 }
 
 fn welcome() -> Response {
@@ -141,6 +185,7 @@ fn denied() -> Response {
     let content = html! {
         p role="status" { "You did not let us see your steps, so there is no discount yet." }
         (connect_link("Connect Step On"))
+        (flow_link())
     };
     Page::new(Brand::ShoeFlyShoe, "No steps shared", content).into_response()
 }
@@ -159,6 +204,7 @@ fn offer(counts: &StepCounts, session: &Session<Visit>) -> Markup {
             input type="hidden" name="form_token" value=(session.form_token);
             button type="submit" #refresh { "Refresh" }
         }
+        (flow_link())
     }
 }
 
@@ -170,6 +216,10 @@ fn connect_link(text: &str) -> Markup {
     html! { div class="actions" { a #connect .button href="/connect" { (text) } } }
 }
 
+fn flow_link() -> Markup {
+    html! { p { a #what-happened href="/flow" { "What just happened" } } }
+}
+
 fn trouble(error: &Error) -> Response {
     match error {
         Error::Ended => failure(StatusCode::OK, "Your connection with Step On has ended."),
@@ -179,7 +229,7 @@ fn trouble(error: &Error) -> Response {
 }
 
 fn failure(status: StatusCode, what: &str) -> Response {
-    let content = html! { p role="alert" { (what) } (connect_link("Connect Step On again")) };
+    let content = html! { p role="alert" { (what) } (connect_link("Connect Step On again")) (flow_link()) };
     Page::new(Brand::ShoeFlyShoe, "That did not work", content).status(status).into_response()
 }
 

@@ -23,6 +23,7 @@ use crate::browser_session::{Session, Sessions};
 use crate::page::{Brand, Page, see_other};
 
 use super::application::{Applications, Checked, Refusal};
+use super::request_log::RequestLog;
 use super::step_counts::USERS;
 
 /// What the page works with.
@@ -31,6 +32,7 @@ pub(super) struct Desk {
     pub(super) authorize: Url,
     pub(super) provision_key: String,
     pub(super) client: Client,
+    pub(super) request_log: RequestLog,
     pub(super) sessions: Sessions<User>,
 }
 

@@ -2,6 +2,7 @@
 
 mod application;
 mod authorization_page;
+mod request_log;
 mod step_counts;
 
 use std::net::{SocketAddr, TcpListener};
@@ -17,10 +18,12 @@ use crate::page;
 use crate::site::Site;
 use crate::tutorial::Error;
 
+pub use request_log::Log;
 pub(crate) use step_counts::StepCounts;
 
 use application::Applications;
 use authorization_page::Desk;
+use request_log::RequestLog;
 
 /// What Step On has to be told.
 pub struct Settings {
@@ -28,6 +31,8 @@ pub struct Settings {
     pub gateway: Gateway,
     /// What the gateway knows its authorization page by.
     pub provision_key: String,
+    /// Where the API logs who its requests are from.
+    pub log: Log,
 }
 
 /// Step On, running. It ends when this is dropped.
@@ -45,10 +50,12 @@ impl StepOn {
             authorize: settings.gateway.proxied("stepon/oauth2/authorize"),
             provision_key: settings.provision_key,
             client,
+            request_log: RequestLog::new(settings.log),
             sessions: Sessions::new("__Host-stepon", Transport::Tls),
         };
         let routes = Router::new()
             .route("/stepcounts", get(step_counts::show))
+            .route("/requests", get(request_log::show))
             .route("/authorize", get(authorization_page::ask).post(authorization_page::decide))
             .route("/login", post(authorization_page::log_in))
             .route("/logout", post(authorization_page::log_out))

@@ -4,11 +4,16 @@
 //! header from what clients send. Called directly, `mock-logged-in-as` stands in for a login; a
 //! request that comes from the gateway (it carries a consumer) is never believed on that header.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+use super::authorization_page::Desk;
 
 /// The steps of one day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +45,8 @@ pub(super) const USERS: [(&str, [u32; 7]); 3] = [
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// The endpoint.
-pub(super) async fn show(headers: HeaderMap) -> Response {
+pub(super) async fn show(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    desk.request_log.note("GET /stepcounts", &headers);
     match user(&headers).and_then(of) {
         Some(counts) => Json(counts).into_response(),
         None => (StatusCode::UNAUTHORIZED, Json(json!({"message": "Who are you?"}))).into_response(),

@@ -7,4 +7,4 @@
 mod upstream;
 
 pub use tollgate_core::path::{Malformed, normalise};
-pub use upstream::{Strip, escape, upstream_path};
+pub use upstream::{Strip, as_sent, escape, upstream_path};

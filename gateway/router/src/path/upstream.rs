@@ -80,6 +80,29 @@ fn join<'p>(base: &'p str, rest: &'p str) -> Cow<'p, str> {
     Cow::Owned(joined)
 }
 
+/// Undoes [`escape`] for the visible characters that no URI should have but clients send all the
+/// same: ``"<>^`{|}``. For paths that were not decoded, which had them as they are.
+pub fn as_sent(path: Cow<'_, str>) -> Cow<'_, str> {
+    const SENT: [(&str, &str); 8] = [
+        ("%22", "\""),
+        ("%3C", "<"),
+        ("%3E", ">"),
+        ("%5E", "^"),
+        ("%60", "`"),
+        ("%7B", "{"),
+        ("%7C", "|"),
+        ("%7D", "}"),
+    ];
+    if !path.contains('%') {
+        return path;
+    }
+    let known = SENT.iter().filter(|(encoded, _)| path.contains(encoded));
+    let spelled = known.fold(None, |spelled: Option<String>, (encoded, character)| {
+        Some(spelled.as_deref().unwrap_or(&path).replace(encoded, character))
+    });
+    spelled.map_or(path, Cow::Owned)
+}
+
 /// Encodes what a request line cannot hold; `%` and the reserved characters stay as they are.
 pub fn escape(path: &str) -> Cow<'_, str> {
     if path.bytes().all(is_plain) {
@@ -163,6 +186,14 @@ mod tests {
             assert_eq!(upstream_path(Some("/v1"), "/x/y", MatchedPath::None, strip), "/v1/x/y");
             assert_eq!(upstream_path(None, "/", MatchedPath::None, strip), "/");
         }
+    }
+
+    #[test]
+    fn visible_characters_can_be_spelled_as_they_were_sent() {
+        let sent = "/a<b>/\"{c}|^`%2F\\ä";
+        let escaped = upstream_path(None, sent, MatchedPath::None, Strip::Nothing);
+        assert_eq!(as_sent(escaped), "/a<b>/\"{c}|^`%2F%5C%C3%A4");
+        assert!(matches!(as_sent(Cow::Borrowed("/a%2Fb")), Cow::Borrowed("/a%2Fb")));
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_yaml::Value;
+use tollgate_core::setting::{Setting, SettingValues};
 
 use super::locate::Place;
-use super::setting::{SETTINGS, Setting};
+use super::setting::SETTINGS;
+use crate::plugins;
 
 /// Where a value comes from, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +156,17 @@ impl Layers {
                 None
             }
         }
+    }
+
+    /// The values of plugins' settings; what fails the check of its setting is kept as a problem.
+    pub fn read_plugins(&mut self) -> Option<SettingValues> {
+        let settings = plugins::all().into_iter().flat_map(|plugin| plugin.settings());
+        let checked = settings.map(|setting| {
+            let value = self.read(setting.path, |text| (setting.check)(text).map(|()| text.to_owned()));
+            value.map(|value| (setting.path, value))
+        });
+        // Every setting is looked at before any wrong one ends the reading.
+        checked.collect::<Vec<_>>().into_iter().collect()
     }
 
     /// Whether anybody said something about the setting.

@@ -13,10 +13,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tollgate_core::setting::{SettingValues, duration, number};
+
+use crate::proxy::UpstreamSettings;
 
 pub use layers::{Layers, Problem, Source};
 pub use locate::Place;
-pub use setting::{SETTINGS, Setting};
+pub use setting::SETTINGS;
 
 /// Where the access log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub struct Proxy {
     pub threads: usize,
     /// Idle client connections.
     pub keepalive_timeout: Duration,
+    /// For the whole head of an HTTP/1.1 request.
+    pub head_timeout: Duration,
     /// Between two reads from a client.
     pub read_timeout: Duration,
     /// Between two writes to a client.
@@ -75,6 +80,8 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     /// Where a service does not say.
     pub upstream_verification: UpstreamVerification,
+    /// Connections to upstreams.
+    pub upstream: UpstreamSettings,
 }
 
 /// The settings of the store.
@@ -103,15 +110,6 @@ impl Database {
     }
 }
 
-/// The settings of the token cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenCache {
-    /// Bound of its weight.
-    pub max_bytes: u64,
-    /// Life of a negative entry.
-    pub negative_ttl: Duration,
-}
-
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -127,8 +125,6 @@ pub struct Config {
     pub status_listen: SocketAddr,
     /// The store.
     pub database: Database,
-    /// The token cache.
-    pub token_cache: TokenCache,
     /// Proxies in front that are believed.
     pub trusted_ips: Vec<IpNet>,
     /// The access log.
@@ -137,6 +133,8 @@ pub struct Config {
     pub log_level: tracing::Level,
     /// Look of log lines.
     pub log_format: LogFormat,
+    /// The settings of plugins, which read them.
+    pub plugins: SettingValues,
 }
 
 impl Config {
@@ -157,14 +155,13 @@ impl Config {
         let admin_listen = layers.read("admin.listen", address);
         let status_listen = layers.read("status.listen", address);
         let database = read_database(layers, data_directory.as_ref());
-        let max_bytes = layers.read("token_cache.max_bytes", number);
-        let negative_ttl = layers.read("token_cache.negative_ttl", duration);
         let trusted_ips = layers.read("trusted_ips", networks);
         let access_log = layers.read("access_log", |text| Ok(access_log(text)));
         let log_level = layers.read("log.level", |text| {
             text.parse().map_err(|_| "expected error, warn, info, debug or trace".to_owned())
         });
         let log_format = layers.read("log.format", log_format);
+        let plugins = layers.read_plugins();
         Some(Self {
             data_directory: data_directory?,
             proxy: proxy?,
@@ -172,11 +169,11 @@ impl Config {
             admin_listen: admin_listen?,
             status_listen: status_listen?,
             database: database?,
-            token_cache: TokenCache { max_bytes: max_bytes?, negative_ttl: negative_ttl? },
             trusted_ips: trusted_ips?,
             access_log: access_log?,
             log_level: log_level?,
             log_format: log_format?,
+            plugins: plugins?,
         })
     }
 }
@@ -186,6 +183,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
     let https_listen = layers.read("proxy.https_listen", listener);
     let threads = layers.read("proxy.threads", number);
     let keepalive_timeout = layers.read("proxy.keepalive_timeout", duration);
+    let head_timeout = layers.read("proxy.head_timeout", duration);
     let read_timeout = layers.read("proxy.read_timeout", duration);
     let write_timeout = layers.read("proxy.write_timeout", duration);
     let drain_timeout = layers.read("proxy.drain_timeout", duration);
@@ -194,6 +192,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         "false" => Ok(UpstreamVerification::Skip),
         _ => Err("expected true or false".to_owned()),
     });
+    let upstream = read_upstream(layers);
     let threads = match threads? {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => usize::try_from(some).ok()?,
@@ -203,10 +202,29 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         https_listen: https_listen?,
         threads,
         keepalive_timeout: keepalive_timeout?,
+        head_timeout: head_timeout?,
         read_timeout: read_timeout?,
         write_timeout: write_timeout?,
         drain_timeout: drain_timeout?,
         upstream_verification: upstream_verification?,
+        upstream: upstream?,
+    })
+}
+
+fn read_upstream(layers: &mut Layers) -> Option<UpstreamSettings> {
+    let keepalive_timeout = layers.read("proxy.upstream_keepalive_timeout", duration);
+    let keepalive_pool_size = layers.read("proxy.upstream_keepalive_pool_size", |text| match number(text)? {
+        connections @ 0..=65_536 => usize::try_from(connections).map_err(|error| error.to_string()),
+        _ => Err("expected a number from 0 to 65536".to_owned()),
+    });
+    let keepalive_requests = layers.read("proxy.upstream_keepalive_requests", |text| match number(text)? {
+        0 => Err("expected a number of at least 1".to_owned()),
+        requests => u32::try_from(requests).map_err(|_| format!("expected at most {}", u32::MAX)),
+    });
+    Some(UpstreamSettings {
+        keepalive_timeout: keepalive_timeout?,
+        keepalive_pool_size: keepalive_pool_size?,
+        keepalive_requests: keepalive_requests?,
     })
 }
 
@@ -262,28 +280,6 @@ fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
     }
 }
 
-fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "expected a whole number".to_owned())
-}
-
-/// `1500ms`, `60s`, `5m`, `1h`; at least a millisecond.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (amount, unit) = text.split_at(digits);
-    let factor = match unit {
-        "ms" => Some(1),
-        "s" => Some(1000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let millis = factor.zip(amount.parse::<u64>().ok()).and_then(|(factor, amount)| amount.checked_mul(factor));
-    match millis {
-        Some(millis @ 1..=31_536_000_000) => Ok(Duration::from_millis(millis)),
-        _ => Err("expected a duration, such as 500ms, 60s, 5m or 1h".to_owned()),
-    }
-}
-
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     entries.map(network).collect()
@@ -328,7 +324,7 @@ mod tests {
         let mut layers = Layers::defaults();
         layers.file("conf/tollgate.yaml", shipped);
         assert_eq!(layers.problems, []);
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter() {
             assert!(layers.is_given(setting.path), "{} is missing", setting.path);
             let text = layers.read(setting.path, |text| Ok(text.to_owned()));
             assert_eq!(text.as_deref(), Some(setting.default), "{}", setting.path);
@@ -365,13 +361,27 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_a_unit() {
-        for (text, millis) in [("500ms", 500), ("60s", 60_000), ("5m", 300_000), ("1h", 3_600_000)] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)));
-        }
-        for bad in ["", "5", "s", "-1s", "1.5s", "0s", "99999999999999999999h", "1d"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
+    fn upstream_connections_are_kept_as_the_settings_say() {
+        let upstream = |flags: &[&str]| config("", &[], flags).map(|config| config.proxy.upstream);
+        assert_eq!(upstream(&[]), Ok(UpstreamSettings::default()));
+        let flags = [
+            "proxy.upstream_keepalive_timeout=500ms",
+            "proxy.upstream_keepalive_pool_size=0",
+            "proxy.upstream_keepalive_requests=1",
+        ];
+        let expected = UpstreamSettings {
+            keepalive_timeout: Duration::from_millis(500),
+            keepalive_pool_size: 0,
+            keepalive_requests: 1,
+        };
+        assert_eq!(upstream(&flags), Ok(expected));
+        assert_eq!(
+            upstream(&["proxy.upstream_keepalive_pool_size=65537", "proxy.upstream_keepalive_requests=0"]),
+            Err(vec![
+                "--set: proxy.upstream_keepalive_pool_size: expected a number from 0 to 65536".to_owned(),
+                "--set: proxy.upstream_keepalive_requests: expected a number of at least 1".to_owned(),
+            ])
+        );
     }
 
     #[test]

@@ -1,30 +1,24 @@
 //! Every setting of the gateway: path, default, and what it is for. The configuration file, the
-//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all speak of this list.
+//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all speak of these and of those
+//! that plugins add.
 
-/// One setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setting {
-    /// Its path in the file, such as `proxy.http_listen`.
-    pub path: &'static str,
-    /// Its value when nothing else is said; empty is "not set".
-    pub default: &'static str,
-    /// What it does, in one sentence.
-    pub about: &'static str,
-}
+use std::sync::LazyLock;
 
-impl Setting {
-    /// The environment variable of this setting: `TOLLGATE_` and its path in capitals.
-    pub fn environment_name(&self) -> String {
-        format!("TOLLGATE_{}", self.path.replace('.', "_").to_uppercase())
-    }
-}
+use tollgate_core::setting::Setting;
+
+use crate::plugins;
 
 const fn setting(path: &'static str, default: &'static str, about: &'static str) -> Setting {
-    Setting { path, default, about }
+    Setting::new(path, default, about)
 }
 
-/// All settings, in the order of the shipped file.
-pub const SETTINGS: &[Setting] = &[
+/// All settings: the gateway's in the order of the shipped file, then those of plugins.
+pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    let of_plugins = plugins::all().into_iter().flat_map(|plugin| plugin.settings());
+    GATEWAY.iter().chain(of_plugins).copied().collect()
+});
+
+const GATEWAY: &[Setting] = &[
     setting(
         "data_directory",
         "data",
@@ -38,6 +32,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("proxy.threads", "0", "Threads that serve clients; 0 is one for each processor."),
     setting("proxy.keepalive_timeout", "60s", "How long an idle client connection is kept."),
+    setting(
+        "proxy.head_timeout",
+        "60s",
+        "How long a client may take for the head of an HTTP/1.1 request, from its first byte to its last.",
+    ),
     setting("proxy.read_timeout", "60s", "How long a client may pause while it sends its request."),
     setting("proxy.write_timeout", "60s", "How long a client may pause while it takes its response."),
     setting("proxy.drain_timeout", "30s", "How long requests under way may go on after SIGTERM."),
@@ -45,6 +44,17 @@ pub const SETTINGS: &[Setting] = &[
         "proxy.upstream_tls_verify",
         "true",
         "Whether HTTPS upstreams are verified where the service does not say (its `tls_verify` is null).",
+    ),
+    setting("proxy.upstream_keepalive_timeout", "60s", "How long an idle connection to an upstream is kept."),
+    setting(
+        "proxy.upstream_keepalive_pool_size",
+        "512",
+        "How many idle connections to upstreams are kept, for each thread; 0 is none.",
+    ),
+    setting(
+        "proxy.upstream_keepalive_requests",
+        "10000",
+        "How many requests go over one connection to an upstream; 1 is a connection for each.",
     ),
     setting(
         "tls.certificate",
@@ -70,8 +80,6 @@ pub const SETTINGS: &[Setting] = &[
     setting("database.max_connections", "8", "The most connections of this process to PostgreSQL."),
     setting("database.acquire_timeout", "2s", "How long a request may wait for a free connection."),
     setting("database.statement_timeout", "5s", "How long one statement may run."),
-    setting("token_cache.max_bytes", "268435456", "The most memory that cached tokens may weigh."),
-    setting("token_cache.negative_ttl", "5s", "How long an unknown token is remembered as unknown."),
     setting(
         "trusted_ips",
         "",

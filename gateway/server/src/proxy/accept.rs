@@ -3,8 +3,8 @@
 //! Invariant: behind this, the path is normalised, there is one way to read the message's length,
 //! and no header that could carry an identity is the client's.
 
-use http::StatusCode;
-use http::header::HOST;
+use http::header::{ALLOW, HOST};
+use http::{HeaderValue, StatusCode};
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -14,11 +14,14 @@ use tollgate_router::path::normalise;
 use super::client::{self, Origin};
 use super::framing::{self, Refusal};
 use super::reply::Answer;
-use super::{Settings, identity_headers};
+use super::{Settings, http2, identity_headers};
+
+/// What a resource may be asked for; which of them it answers is for its upstream to say.
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// A checked request.
 pub(crate) struct Accepted {
-    /// The path, normalised.
+    /// The path, normalised; or [`framing::WHOLE_SERVER`].
     pub(crate) path: String,
     /// The host asked for, without port, as it was sent.
     pub(crate) host: Option<String>,
@@ -48,6 +51,7 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
         return Err(Error::explain(ErrorType::ConnectionClosed, "no peer address").into_down());
     };
     strip(session.req_header_mut());
+    http2::join_cookies(session.req_header_mut());
     let server_name = client::server_name(session);
     let (host, host_port) = host_of(session.req_header());
     Ok(Ok(Accepted { path, host, host_port, origin, server_name }))
@@ -59,6 +63,8 @@ fn bound(session: &mut Session, settings: &Settings) {
     if session.get_keepalive().is_some() {
         session.set_keepalive(Some(settings.keepalive_timeout.as_secs().max(1)));
     }
+    // What comes behind a request is the next one (RFC 9112 §9.3.2).
+    session.set_pipelining_enabled(true);
     session.set_read_timeout(Some(settings.read_timeout));
     session.set_write_timeout(Some(settings.write_timeout));
 }
@@ -69,6 +75,9 @@ fn check(session: &Session) -> std::result::Result<String, Refusal> {
     framing::check(head, raw.as_deref())?;
     if !head.raw_path_is_utf8() {
         return Err(Refusal::Path);
+    }
+    if framing::asks_for_the_server(head) {
+        return Ok(framing::WHOLE_SERVER.to_owned());
     }
     normalise(head.uri.path()).map(std::borrow::Cow::into_owned).map_err(|_| Refusal::Path)
 }
@@ -109,12 +118,17 @@ fn answer(refusal: Refusal) -> Answer {
         Refusal::TransferCoding => {
             ((StatusCode::NOT_IMPLEMENTED, "The upstream server responded with 501"), "bad_transfer_coding")
         }
+        Refusal::Target => (bad, "bad_target"),
         Refusal::Path => (bad, "bad_path"),
         Refusal::Method => ((StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"), "method_not_allowed"),
         Refusal::TargetTooLong => ((StatusCode::URI_TOO_LONG, "URI too long"), "target_too_long"),
         Refusal::HeadTooLong => ((StatusCode::BAD_REQUEST, "Request header or cookie too large"), "head_too_long"),
     };
-    Answer::engine(Reply::message(status, reason, message))
+    let reply = Reply::message(status, reason, message);
+    Answer::engine(match refusal {
+        Refusal::Method => reply.with_header(ALLOW, HeaderValue::from_static(ALLOWED)),
+        _ => reply,
+    })
 }
 
 #[cfg(test)]

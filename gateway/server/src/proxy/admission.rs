@@ -91,11 +91,11 @@ mod tests {
     use std::sync::Arc;
 
     use prometheus::Registry;
-    use smallvec::SmallVec;
     use uuid::Uuid;
 
     use super::*;
-    use crate::snapshot::{Chain, RouteFields};
+    use crate::chain::{Chain, Plugins};
+    use crate::snapshot::RouteFields;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::route_metrics::Labels;
 
@@ -110,7 +110,7 @@ mod tests {
             preserve_host: false,
         };
         let labels = Labels { service: String::new(), route: "r".to_owned() };
-        RouteEntry::new(&fields, None, Chain::Ready(SmallVec::new()), Arc::clone(&metrics.route(labels)))
+        RouteEntry::new(&fields, None, Chain::Ready(Plugins::default()), Arc::clone(&metrics.route(labels)))
     }
 
     fn arrive(route: &RouteEntry, scheme: &str, http2: bool, content_type: Option<&'static str>) -> Option<Reply> {

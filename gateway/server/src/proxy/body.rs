@@ -100,11 +100,17 @@ const LINGERING: usize = 4 * 1024 * 1024;
 /// For so long.
 const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How long a client that has its answer may take to send what it announced.
+const AWAITED: Duration = Duration::from_secs(5);
+
 /// What [`discard`] left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// The whole request was read.
     Nothing,
+    /// The client waits to be told to go on. The answer comes first; what it then sends is read
+    /// ([`take`]), as the connection goes on behind that (RFC 9110 §10.1.1).
+    Awaited,
     /// The client is still sending; the connection is closed after the answer.
     Unread,
 }
@@ -115,12 +121,50 @@ pub(crate) async fn discard(session: &mut Session) -> Rest {
     if session.is_body_empty() || session.is_body_done() {
         return Rest::Nothing;
     }
-    let too_much = declared_length(session).is_some_and(|length| length > DISCARDED) || expects_continue(session);
-    if !too_much && read_rest(session, DISCARDED).await {
+    if session.as_http1().is_some() && session.get_keepalive().is_none() {
+        // Nothing follows, so nothing is to be cleared away before the answer.
+        return Rest::Unread;
+    }
+    let length = declared_length(session);
+    if expects_continue(session) && session.response_written().is_none() {
+        if length.is_some_and(|length| length <= DISCARDED) {
+            session.set_close_on_response_before_downstream_finish(false);
+            return Rest::Awaited;
+        }
+    } else if length.is_none_or(|length| length <= DISCARDED) && read_rest(session, DISCARDED).await {
         return Rest::Nothing;
     }
     session.set_keepalive(None);
     Rest::Unread
+}
+
+/// Behind an answer to a client that was waiting: reads the body that it announced and now sends,
+/// or the connection is closed.
+///
+/// A client that has its answer may leave the body out and send another request; a proxy in front
+/// of it may send the body all the same. What looks like a request could be either, so it is taken
+/// for neither.
+pub(crate) async fn take(session: &mut Session) {
+    let reading = async {
+        let mut first = true;
+        loop {
+            match session.read_request_body().await {
+                Ok(Some(chunk)) if first && looks_like_request(&chunk) => return false,
+                Ok(Some(chunk)) => first &= chunk.is_empty(),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    };
+    if !tokio::time::timeout(AWAITED, reading).await.unwrap_or(false) {
+        session.set_keepalive(None);
+    }
+}
+
+/// Whether it begins as a request line does, as far as it goes: with a method in capitals.
+fn looks_like_request(bytes: &[u8]) -> bool {
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    method > 0 && bytes.get(method).is_none_or(|byte| *byte == b' ')
 }
 
 /// Behind an answer: a connection that is closed, or a stream that is reset, while the client

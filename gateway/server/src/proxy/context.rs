@@ -10,16 +10,19 @@ use tollgate_core::request::HeaderEdit;
 use uuid::Uuid;
 
 use super::client::Origin;
+use super::pipeline::ResponsePlan;
 use super::request_id::RequestId;
 use super::retry::Reached;
 use crate::snapshot::RouteEntry;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::service::ServiceEntry;
+use crate::upstream::uses::Use;
 
 /// Whether a request is the first on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Connection {
     New,
+    /// It is not, or it was counted.
     Reused,
 }
 
@@ -45,8 +48,12 @@ pub struct Context {
     pub(super) route: Option<Arc<RouteEntry>>,
     /// Who it is from, as the plugins found out.
     pub(super) consumer: Option<Uuid>,
+    /// What the plugins want of the response.
+    pub(super) response: ResponsePlan,
     /// Who answers it.
     pub(super) course: Course,
+    /// When it was answered, where the gateway still read what the client sent behind it.
+    pub(super) answered: Option<Instant>,
     _in_progress: InProgress,
 }
 
@@ -91,6 +98,8 @@ pub(super) struct Proxied {
     pub(super) attempts: u32,
     /// How far the current attempt is.
     pub(super) reached: Reached,
+    /// Whether its connection may be used again.
+    pub(super) connection: Use,
     /// When the current attempt's request was sent.
     pub(super) sent: Option<Instant>,
     /// When the head of the answer came.
@@ -103,7 +112,8 @@ impl Proxied {
     /// Before the first attempt.
     pub(super) fn new(service: Arc<ServiceEntry>, outbound: Outbound) -> Self {
         let reached = Reached::NoConnection;
-        Self { service, outbound, attempts: 0, reached, sent: None, answered: None, failed: None }
+        let connection = Use::OneOfMany;
+        Self { service, outbound, attempts: 0, reached, connection, sent: None, answered: None, failed: None }
     }
 }
 
@@ -118,7 +128,9 @@ impl Context {
             origin: None,
             route: None,
             consumer: None,
+            response: ResponsePlan::default(),
             course: Course::Undecided,
+            answered: None,
             _in_progress: InProgress(Arc::clone(metrics)),
         }
     }
@@ -128,6 +140,13 @@ impl Context {
         match &mut self.course {
             Course::Proxied(proxied) => Some(proxied),
             Course::Undecided | Course::Answered(_) => None,
+        }
+    }
+
+    /// Counts the connection if this is its first request.
+    pub(super) fn count_connection(&mut self, metrics: &Metrics) {
+        if std::mem::replace(&mut self.connection, Connection::Reused) == Connection::New {
+            metrics.connection_seen();
         }
     }
 
@@ -149,9 +168,10 @@ impl Context {
     }
 
     /// A connection stands: from now on something may have been sent.
-    pub(super) fn connected_to_upstream(&mut self) {
+    pub(super) fn connected_to_upstream(&mut self, connection: Use) {
         if let Some(proxied) = self.proxied() {
             proxied.reached = Reached::Sent;
+            proxied.connection = connection;
         }
     }
 }

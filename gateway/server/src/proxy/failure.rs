@@ -5,12 +5,22 @@ use pingora_core::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 use tollgate_core::reply::Reply;
 
+use super::Gateway;
+use super::client::Origin;
 use super::context::Context;
 use super::reply::{self, Answer};
 use super::upstream_peer::NAME_RESOLUTION;
 
-/// Answers a failed request, where there still is someone to answer.
-pub(super) async fn fail_to_proxy(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+/// Answers a failed request, where there still is someone to answer. One whose head could not be
+/// read comes here first of all.
+pub(super) async fn fail_to_proxy(
+    gateway: &Gateway,
+    session: &mut Session,
+    error: &Error,
+    context: &mut Context,
+) -> FailToProxy {
+    context.count_connection(&gateway.metrics);
+    context.origin = context.origin.or_else(|| Origin::of(session, &gateway.settings.trusted_ips));
     let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
     // Pingora will close the connection whatever we say, so it must not be announced as kept.
     session.set_keepalive(None);
@@ -70,10 +80,32 @@ fn invalid_response(reason: &'static str) -> Answer {
     engine(StatusCode::BAD_GATEWAY, reason, "An invalid response was received from the upstream server")
 }
 
+/// Pingora's error for a request in plain text on a TLS port, by its name: released versions do not
+/// have it.
+const PLAINTEXT_ON_TLS: &str = "PlaintextOnTLS";
+
 fn of_client(kind: &ErrorType) -> Option<Answer> {
     match kind {
+        ErrorType::HTTPStatus(414) => Some(engine(StatusCode::URI_TOO_LONG, "target_too_long", "URI too long")),
+        ErrorType::HTTPStatus(431) => {
+            let message = "Request header or cookie too large";
+            Some(engine(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long", message))
+        }
+        ErrorType::HTTPStatus(505) => {
+            let message = "The upstream server responded with 505";
+            Some(engine(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "bad_version", message))
+        }
+        kind if kind.as_str() == PLAINTEXT_ON_TLS => {
+            let message = "The plain HTTP request was sent to HTTPS port";
+            Some(Answer::plain(Reply::message(StatusCode::BAD_REQUEST, "plain_http_on_https", message)))
+        }
         ErrorType::ReadTimedout => Some(engine(StatusCode::REQUEST_TIMEOUT, "client_timeout", "Request timeout")),
-        ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ConnectionClosed => None,
+        // HTTP/2 errors are those of its stream: it was reset, and takes no answer.
+        ErrorType::ReadError
+        | ErrorType::WriteError
+        | ErrorType::WriteTimedout
+        | ErrorType::ConnectionClosed
+        | ErrorType::H2Error => None,
         _ => Some(engine(StatusCode::BAD_REQUEST, "bad_request", "Bad request")),
     }
 }
@@ -105,7 +137,12 @@ mod tests {
             (ErrorSource::Unset, NAME_RESOLUTION, Some(503)),
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, Some(400)),
             (ErrorSource::Downstream, ErrorType::ReadTimedout, Some(408)),
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(414), Some(414)),
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(431), Some(431)),
+            (ErrorSource::Downstream, ErrorType::HTTPStatus(505), Some(505)),
+            (ErrorSource::Downstream, ErrorType::Custom(PLAINTEXT_ON_TLS), Some(400)),
             (ErrorSource::Downstream, ErrorType::ConnectionClosed, None),
+            (ErrorSource::Downstream, ErrorType::H2Error, None),
             (ErrorSource::Internal, ErrorType::InternalError, Some(500)),
         ];
         for (source, kind, expected) in rows {

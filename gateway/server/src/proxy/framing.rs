@@ -23,6 +23,8 @@ pub(crate) enum Refusal {
     Framing,
     /// A transfer coding other than `chunked`.
     TransferCoding,
+    /// The target has a form that is for other methods, or a fragment.
+    Target,
     /// The path cannot be read in one way only.
     Path,
     /// TRACE or CONNECT.
@@ -42,6 +44,7 @@ pub(crate) fn check(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refu
         return Err(Refusal::Method);
     }
     check_size(head, raw)?;
+    check_target(head, raw)?;
     check_host(head)?;
     check_body_framing(&head.headers)?;
     raw.map_or(Ok(()), |raw| check_lines(raw, &head.headers))
@@ -53,6 +56,35 @@ fn check_size(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     }
     let size = raw.map_or_else(|| size_of(&head.headers), <[u8]>::len);
     if size > MAX_HEAD { Err(Refusal::HeadTooLong) } else { Ok(()) }
+}
+
+/// The target that means the server itself (RFC 9112 §3.2.4).
+pub(crate) const WHOLE_SERVER: &str = "*";
+
+/// RFC 9112 §3.2: `/path`, `http://host/path`, or `*` with OPTIONS; `host:port` is for CONNECT.
+fn check_target(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
+    let target = head.raw_path();
+    let known = target.first() == Some(&b'/') || asks_for_the_server(head) || behind_scheme(target).is_some();
+    // Pingora cuts a fragment off; a request line cannot have one.
+    let fragment = raw.is_some_and(|raw| memchr::memchr2(b'#', b'\n', raw).and_then(|at| raw.get(at)) == Some(&b'#'));
+    if known && !fragment { Ok(()) } else { Err(Refusal::Target) }
+}
+
+/// What stands behind `http://` or `https://`: an authority, and mostly a path.
+fn behind_scheme(target: &[u8]) -> Option<&[u8]> {
+    [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
+        let (begin, rest) = target.split_at_checked(scheme.len())?;
+        begin.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+/// `OPTIONS *`, also as a client writes it to a proxy (RFC 9112 §3.2.4): `OPTIONS http://host`.
+pub(crate) fn asks_for_the_server(head: &RequestHeader) -> bool {
+    head.method == Method::OPTIONS && {
+        let target = head.raw_path();
+        target == WHOLE_SERVER.as_bytes()
+            || behind_scheme(target).is_some_and(|rest| !rest.iter().any(|byte| matches!(byte, b'/' | b'?')))
+    }
 }
 
 fn size_of(headers: &HeaderMap) -> usize {
@@ -146,6 +178,36 @@ mod tests {
         for (pairs, expected) in rows {
             assert_eq!(check(&head("GET", pairs), None), expected, "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn a_target_has_the_form_of_its_method() {
+        let rows = [
+            ("GET", "/a", Ok(())),
+            ("GET", "http://a.test/a", Ok(())),
+            ("GET", "HTTPS://a.test", Ok(())),
+            ("OPTIONS", "*", Ok(())),
+            ("OPTIONS", "http://a.test", Ok(())),
+            ("GET", "*", Err(Refusal::Target)),
+            ("GET", "a.test:80", Err(Refusal::Target)),
+            ("GET", "a.test", Err(Refusal::Target)),
+            ("GET", "?q", Err(Refusal::Target)),
+            ("GET", "ftp://a.test/a", Err(Refusal::Target)),
+            ("GET", "/a#b", Err(Refusal::Target)),
+        ];
+        for (method, target, expected) in rows {
+            let mut head = RequestHeader::build(method, target.as_bytes(), None).unwrap();
+            head.set_version(Version::HTTP_11);
+            head.insert_header("host", "a.test").unwrap();
+            let raw = format!("{method} {target} HTTP/1.1\r\nHost: a.test\r\nX: #\r\n\r\n");
+            assert_eq!(check(&head, Some(raw.as_bytes())), expected, "{method} {target}");
+        }
+        let whole =
+            |method: &str, target: &[u8]| asks_for_the_server(&RequestHeader::build(method, target, None).unwrap());
+        assert!(whole("OPTIONS", b"*") && whole("OPTIONS", b"http://a.test:80"));
+        assert!(
+            !whole("OPTIONS", b"/") && !whole("OPTIONS", b"http://a.test/") && !whole("OPTIONS", b"http://a.test?q")
+        );
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub trait Head {
     fn set(&mut self, field: &Field, value: &[u8]);
     /// The same, for a name that is not known beforehand and a value that was checked.
     fn set_header(&mut self, name: &HeaderName, value: &HeaderValue);
+    /// Adds a value beside those that are there.
+    fn append(&mut self, name: &HeaderName, value: &HeaderValue);
     /// Sets and removes what was rendered beforehand.
     fn apply(&mut self, block: &HeaderBlock);
     /// Removes all values of a name.
@@ -141,6 +143,11 @@ impl<H: Lines> Head for Edited<'_, H> {
         }
     }
 
+    fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.added.add(bit_of(name));
+        self.head.push_header(name, value);
+    }
+
     fn apply(&mut self, block: &HeaderBlock) {
         for name in block.names() {
             let bit = bit_of(name);
@@ -187,6 +194,20 @@ mod tests {
         let two = HeaderName::from_static("x-two");
         Edited::new(&mut request, 0).set_header(&two, &HeaderValue::from_static("ours"));
         assert_eq!(written(&request), "x-two: ours\r\n");
+    }
+
+    #[test]
+    fn what_is_appended_stands_beside_the_rest() {
+        let mut request = head(&[("Vary", "Accept")]);
+        let vary = HeaderName::from_static("vary");
+        let mut edited = Edited::new(&mut request, 0);
+        edited.append(&vary, &HeaderValue::from_static("Origin"));
+        edited.append(&vary, &HeaderValue::from_static("Cookie"));
+        assert_eq!(written(&request), "Vary: Accept\r\nvary: Origin\r\nvary: Cookie\r\n");
+        let mut edited = Edited::new(&mut request, 0);
+        edited.append(&vary, &HeaderValue::from_static("X"));
+        edited.remove(&vary);
+        assert!(!written(&request).contains("X"), "{}", written(&request));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The end of every request, however it came about: metrics and the access log.
 
+use std::time::Instant;
+
 use http::StatusCode;
 use pingora_proxy::Session;
 use tollgate_core::clock::{Clock, SystemClock};
@@ -11,8 +13,8 @@ use crate::telemetry::route_metrics::{Observation, Source};
 
 /// Counts and logs a request that is over.
 pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Context) {
-    let total = context.started.elapsed();
-    let status = session.response_written().map(|response| response.status);
+    let total = context.answered.unwrap_or_else(Instant::now).duration_since(context.started);
+    let status = session.response_written().map(|response| response.status).filter(is_final);
     let proxied = match &context.course {
         Course::Proxied(proxied) => Some(&**proxied),
         Course::Undecided | Course::Answered(_) => None,
@@ -34,6 +36,11 @@ pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Contex
     if gateway.access_log.is_on() {
         gateway.access_log.write(&line(session, context, proxied, status, &seen));
     }
+}
+
+/// `100 Continue` answers nothing, `101 Switching Protocols` does (RFC 9110 §15.2).
+fn is_final(status: &StatusCode) -> bool {
+    !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 fn line<'r>(

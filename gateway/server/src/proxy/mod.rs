@@ -3,8 +3,8 @@
 //! 1. [`accept`]: a raw head becomes a checked request, or is refused.
 //! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); answers here, or goes on.
 //! 3. [`upstream_peer`], [`upstream_request_filter`], [`request_body_filter`]: out to the upstream.
-//! 4. [`response_filter`]: back to the client.
-//! 5. [`logging`]: counted and logged, however it ended.
+//! 4. [`response_filter`], [`trailers`]: back to the client.
+//! 5. [`logging`]: counted and logged, however it ended, and whether or not its head could be read.
 //!
 //! Answers of our own leave by [`reply`], breakage by [`failure`]: nothing else chooses a status.
 //! No part of this knows a plugin by name or reads the store.
@@ -19,6 +19,7 @@ pub(crate) mod forwarded;
 mod framing;
 pub mod head;
 mod hop_by_hop;
+mod http2;
 mod identity_headers;
 mod lines;
 mod logging;
@@ -29,8 +30,10 @@ mod request_body_filter;
 mod request_filter;
 mod request_id;
 mod response_filter;
+mod response_phase;
 mod retry;
 mod service;
+mod trailers;
 mod upstream_peer;
 mod upstream_request_filter;
 
@@ -40,7 +43,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -56,6 +59,7 @@ pub use service::{Listeners, ProxyService, prepare, service};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::uses::Uses;
 
 /// What the gateway calls itself in `Server` and `Via`: clients and tools look for this name and
 /// version.
@@ -68,10 +72,32 @@ pub struct Settings {
     pub trusted_ips: TrustedIps,
     /// Idle client connections; at least a second.
     pub keepalive_timeout: Duration,
+    /// For the whole head of an HTTP/1.1 request.
+    pub head_timeout: Duration,
     /// Between two reads from a client.
     pub read_timeout: Duration,
     /// Between two writes to a client.
     pub write_timeout: Duration,
+    /// Connections to upstreams.
+    pub upstream: UpstreamSettings,
+}
+
+/// How connections to upstreams are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// Idle connections.
+    pub keepalive_timeout: Duration,
+    /// Idle connections kept, for each thread; 0 for none.
+    pub keepalive_pool_size: usize,
+    /// Requests over one connection; at least one.
+    pub keepalive_requests: u32,
+}
+
+impl Default for UpstreamSettings {
+    /// Contract gateway.md §7.4.
+    fn default() -> Self {
+        Self { keepalive_timeout: Duration::from_secs(60), keepalive_pool_size: 512, keepalive_requests: 10_000 }
+    }
 }
 
 /// The proxy. Made once in the composition root.
@@ -84,6 +110,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// What is logged.
     pub access_log: AccessLog,
+    /// How often each upstream connection was used.
+    pub upstream_uses: Uses,
 }
 
 #[async_trait]
@@ -119,20 +147,20 @@ impl ProxyHttp for Gateway {
         request_filter::request_filter(self, session, context).await
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        upstream_peer::upstream_peer(context).await
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        upstream_peer::upstream_peer(&self.settings.upstream, session, context).await
     }
 
     async fn connected_to_upstream(
         &self,
         _session: &mut Session,
-        _reused: bool,
+        reused: bool,
         _peer: &HttpPeer,
-        #[cfg(unix)] _fd: std::os::unix::io::RawFd,
+        #[cfg(unix)] descriptor: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
-        context.connected_to_upstream();
+        context.connected_to_upstream(self.upstream_uses.count(descriptor, reused.into()));
         Ok(())
     }
 
@@ -186,8 +214,18 @@ impl ProxyHttp for Gateway {
         response_filter::response_filter(session, response, context)
     }
 
+    async fn response_trailer_filter(
+        &self,
+        session: &mut Session,
+        trailers: &mut HeaderMap,
+        _context: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        trailers::response_trailer_filter(session, trailers);
+        Ok(None)
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
-        failure::fail_to_proxy(session, error, context).await
+        failure::fail_to_proxy(self, session, error, context).await
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {

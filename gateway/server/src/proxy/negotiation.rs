@@ -13,6 +13,8 @@ pub(crate) enum Origin {
     /// The HTTP engine (a malformed request, an upstream that fails): by `Accept`, else by the
     /// request's own type, else plain text.
     Engine,
+    /// What stands before HTTP: plain text, whatever the request says.
+    Listener,
 }
 
 /// A type a message can be rendered in.
@@ -28,12 +30,13 @@ impl MediaType {
     /// The type an answer to this request has.
     pub(crate) fn negotiate(headers: &HeaderMap, origin: Origin) -> Self {
         let mut accepted = headers.get_all(ACCEPT).iter().peekable();
-        if accepted.peek().is_some() {
+        if accepted.peek().is_some() && origin != Origin::Listener {
             return best_accepted(accepted);
         }
         match origin {
             Origin::Gateway => Self::Json,
             Origin::Engine => headers.get(CONTENT_TYPE).map_or(Self::Plain, of_content_type),
+            Origin::Listener => Self::Plain,
         }
     }
 
@@ -150,6 +153,7 @@ mod tests {
         let none = HeaderMap::new();
         assert_eq!(MediaType::negotiate(&none, Origin::Gateway), MediaType::Json);
         assert_eq!(MediaType::negotiate(&none, Origin::Engine), MediaType::Plain);
+        assert_eq!(MediaType::negotiate(&headers(&[(ACCEPT, "text/html")]), Origin::Listener), MediaType::Plain);
         let html = headers(&[(CONTENT_TYPE, "text/html; charset=utf-8")]);
         assert_eq!(MediaType::negotiate(&html, Origin::Gateway), MediaType::Json);
         assert_eq!(MediaType::negotiate(&html, Origin::Engine), MediaType::Html);

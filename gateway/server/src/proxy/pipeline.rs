@@ -1,20 +1,26 @@
 //! A route's plugins in priority order; the first reply wins. No plugin is known by name.
 //!
+//! Once plugins know who the request is from, instances of that consumer take their places among
+//! those that have not run yet.
+//!
 //! The common way, every verdict at once and `Continue`, allocates nothing.
+
+use std::sync::Arc;
 
 use http::{StatusCode, Version};
 use pingora_core::Result;
 use pingora_proxy::Session;
 use serde_json::json;
-use tollgate_core::plugin::{Access, PluginError, Verdict};
+use tollgate_core::plugin::{Access, Handler, PluginError, Verdict};
 use tollgate_core::reply::Reply;
-use tollgate_core::request::{Edits, Identity, Request, RequestBody};
+use tollgate_core::request::{Edits, HeaderEdit, Identity, Request, RequestBody};
 
 use super::accept::Accepted;
 use super::body::{self, Forwardable, Purpose};
 use super::context::Expectation;
 use super::forwarded::Scheme;
-use crate::snapshot::{Chain, ChainEntry, RouteEntry};
+use crate::chain::{self, Chain, ChainEntry, Effective, Plugins};
+use crate::snapshot::RouteEntry;
 
 /// What the plugins said. Not boxed: it is moved once, and the common way allocates nothing.
 #[expect(clippy::large_enum_variant, reason = "short-lived, and boxing would cost each request an allocation")]
@@ -25,39 +31,113 @@ pub(crate) enum Outcome {
     Pass(Edits, Expectation),
 }
 
+/// What the plugins want of the response.
+#[derive(Default)]
+pub(crate) struct ResponsePlan {
+    /// What they said while they judged the request, in order.
+    pub(crate) edits: Vec<HeaderEdit>,
+    /// Those that look at it, in order.
+    pub(crate) handlers: Vec<Arc<dyn Handler>>,
+}
+
 /// What one plugin leaves to the next.
 struct Progress {
     body: RequestBody,
     edits: Edits,
+    response: Vec<HeaderEdit>,
     identity: Option<Identity>,
     forwardable: Forwardable,
 }
 
-/// Runs the route's plugins; says, too, who the request is from. The error is the client's: it
-/// sent its body too slowly or went away.
-pub(crate) async fn run(
+/// What came of the plugins.
+pub(crate) struct Judged {
+    pub(crate) outcome: Outcome,
+    /// Who the request is from.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) response: ResponsePlan,
+}
+
+/// Runs the route's plugins. The error is the client's: it sent its body too slowly or went away.
+pub(crate) async fn run(session: &mut Session, route: &RouteEntry, accepted: &Accepted) -> Result<Judged> {
+    let plugins = match &route.chain {
+        Chain::Ready(plugins) => plugins,
+        Chain::Uncompilable(reason) => return Ok(unable(reason)),
+    };
+    let mut progress = Progress {
+        body: RequestBody::Unread,
+        edits: Edits::default(),
+        response: Vec::new(),
+        identity: None,
+        forwardable: Forwardable::Yes,
+    };
+    let (reply, effective) = if plugins.varies_by_consumer() {
+        run_by_consumer(session, route, accepted, plugins, &mut progress).await?
+    } else {
+        let effective = Effective::Route(plugins.entries());
+        (run_all(session, route, accepted, plugins, &mut progress).await?, effective)
+    };
+    let response = ResponsePlan { edits: progress.response, handlers: plugins.response_phase(&effective) };
+    let outcome = match reply {
+        Some(reply) => Outcome::Answer(reply),
+        None if progress.forwardable == Forwardable::No => {
+            let text = "Payload too large";
+            Outcome::Answer(Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", text))
+        }
+        None => {
+            let met = progress.body != RequestBody::Unread && session.is_body_done();
+            Outcome::Pass(progress.edits, if met { Expectation::Met } else { Expectation::Forwarded })
+        }
+    };
+    Ok(Judged { outcome, identity: progress.identity, response })
+}
+
+/// A plugin that the request needs cannot run.
+fn unable(reason: &'static str) -> Judged {
+    let outcome = Outcome::Answer(Reply::unavailable(reason));
+    Judged { outcome, identity: None, response: ResponsePlan::default() }
+}
+
+async fn run_all(
     session: &mut Session,
     route: &RouteEntry,
     accepted: &Accepted,
-) -> Result<(Outcome, Option<Identity>)> {
-    let chain = match &route.chain {
-        Chain::Ready(chain) => chain,
-        Chain::Uncompilable(reason) => return Ok((Outcome::Answer(Reply::unavailable(reason)), None)),
-    };
-    let mut progress =
-        Progress { body: RequestBody::Unread, edits: Edits::default(), identity: None, forwardable: Forwardable::Yes };
-    for link in chain {
-        if let Some(reply) = run_one(session, route, accepted, link, &mut progress).await? {
-            return Ok((Outcome::Answer(reply), progress.identity));
+    plugins: &Plugins,
+    progress: &mut Progress,
+) -> Result<Option<Reply>> {
+    for entry in plugins.entries() {
+        if let Some(reply) = run_one(session, route, accepted, (plugins, entry), progress).await? {
+            return Ok(Some(reply));
         }
     }
-    if progress.forwardable == Forwardable::No {
-        let reply = Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Payload too large");
-        return Ok((Outcome::Answer(reply), progress.identity));
+    Ok(None)
+}
+
+/// The same where consumers may have instances of their own.
+async fn run_by_consumer<'p>(
+    session: &mut Session,
+    route: &RouteEntry,
+    accepted: &Accepted,
+    plugins: &'p Plugins,
+    progress: &mut Progress,
+) -> Result<(Option<Reply>, Effective<'p>)> {
+    let mut effective = Effective::Route(plugins.entries());
+    let mut next = 0;
+    while let Some(entry) = effective.entries().get(next).cloned() {
+        let before = progress.identity.map(|identity| identity.consumer);
+        let reply = run_one(session, route, accepted, (plugins, &entry), progress).await?;
+        if reply.is_some() {
+            return Ok((reply, effective));
+        }
+        let now = progress.identity.map(|identity| identity.consumer);
+        if let Some(consumer) = now.filter(|_| now != before) {
+            match plugins.of_consumer(consumer, route.target.route_id, route.target.service_id) {
+                Ok(changed) => effective = changed,
+                Err(chain::Uncompilable) => return Ok((Some(Reply::unavailable("plugin_uncompilable")), effective)),
+            }
+        }
+        next = chain::behind(effective.entries(), &entry);
     }
-    let met = progress.body != RequestBody::Unread && session.is_body_done();
-    let expectation = if met { Expectation::Met } else { Expectation::Forwarded };
-    Ok((Outcome::Pass(progress.edits, expectation), progress.identity))
+    Ok((None, effective))
 }
 
 /// Runs one plugin, again if it asks for the body; its reply, if it has one.
@@ -65,7 +145,7 @@ async fn run_one(
     session: &mut Session,
     route: &RouteEntry,
     accepted: &Accepted,
-    link: &ChainEntry,
+    (plugins, link): (&Plugins, &ChainEntry),
     progress: &mut Progress,
 ) -> Result<Option<Reply>> {
     match ask(session, route, accepted, link, progress).await {
@@ -74,6 +154,7 @@ async fn run_one(
         Ok(Verdict::NeedBody { limit, terminal }) => {
             if progress.body == RequestBody::Unread {
                 let purpose = if terminal { Purpose::Answer } else { Purpose::Forward };
+                let limit = plugins.body_limit(limit);
                 // Whatever goes wrong in reading is the client's doing.
                 let reading = body::read(session, limit, purpose).await.map_err(|error| error.into_down())?;
                 progress.body = reading.body;
@@ -86,7 +167,7 @@ async fn run_one(
         Ok(Verdict::Continue) => Ok(None),
         Ok(Verdict::Reply(reply)) => Ok(Some(reply)),
         Ok(Verdict::NeedBody { .. }) => {
-            tracing::error!(plugin = link.name, route = %route.target.route_id, "the plugin asked for the body twice");
+            tracing::error!(plugin = link.name(), route = %route.target.route_id, "the plugin asked for the body twice");
             Ok(Some(unexpected()))
         }
         Err(error) => Ok(Some(broken(link, route, &error))),
@@ -113,14 +194,16 @@ async fn ask(
         target: &route.target,
         body: std::mem::replace(&mut progress.body, RequestBody::Unread),
         edits: std::mem::take(&mut progress.edits),
+        response: std::mem::take(&mut progress.response),
         identity: progress.identity.take(),
     };
     let verdict = match link.handler.access(&mut request) {
         Access::Ready(verdict) => verdict,
         Access::Pending(waiting) => waiting.await,
     };
-    let Request { body, edits, identity, .. } = request;
+    let Request { body, edits, response, identity, .. } = request;
     (progress.body, progress.edits, progress.identity) = (body, edits, identity);
+    progress.response = response;
     verdict
 }
 
@@ -132,7 +215,7 @@ fn broken(link: &ChainEntry, route: &RouteEntry, error: &PluginError) -> Reply {
         causes = format!("{causes}: {cause}");
         source = cause.source();
     }
-    tracing::error!(plugin = link.name, route = %route.target.route_id, error = causes, "a plugin failed");
+    tracing::error!(plugin = link.name(), route = %route.target.route_id, error = causes, "a plugin failed");
     unexpected()
 }
 

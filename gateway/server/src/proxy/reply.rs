@@ -1,5 +1,7 @@
 //! Our own answers (contract gateway.md §7.2, §7.3).
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, SERVER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
@@ -26,6 +28,11 @@ impl Answer {
         Self { reply, origin: Origin::Gateway }
     }
 
+    /// Of the listener, in plain text.
+    pub(crate) fn plain(reply: Reply) -> Self {
+        Self { reply, origin: Origin::Listener }
+    }
+
     /// Of the HTTP engine.
     pub(crate) fn engine(reply: Reply) -> Self {
         Self { reply, origin: Origin::Engine }
@@ -39,6 +46,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, answer: A
     let head = session.req_header();
     let (method, version) = (head.method.clone(), head.version);
     let (content_type, content) = render(&answer, &head.headers, context.request_id.as_str());
+    response_filter::let_go_when_draining(session);
     let rest = body::discard(session).await;
     let has_content = may_have_content(answer.reply.status);
     let mut response = ResponseHeader::build(answer.reply.status, Some(answer.reply.headers.len() + 6))?;
@@ -61,8 +69,13 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, answer: A
     if !bodiless {
         session.write_response_body(Some(content), true).await?;
     }
-    if rest == Rest::Unread {
-        body::linger(session).await;
+    if rest != Rest::Nothing {
+        context.answered = Some(Instant::now());
+    }
+    match rest {
+        Rest::Nothing => {}
+        Rest::Awaited => body::take(session).await,
+        Rest::Unread => body::linger(session).await,
     }
     Ok(())
 }

@@ -9,16 +9,18 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Edits;
-use tollgate_router::path::{Strip, upstream_path};
+use tollgate_router::path::{Strip, as_sent, upstream_path};
 use tollgate_router::{MatchedPath, Query};
 
-use super::Gateway;
 use super::accept::{self, Accepted};
 use super::admission::{self, Arrival};
-use super::context::{Connection, Context, Course, Expectation, Outbound, Proxied};
+use super::client::Origin;
+use super::context::{Context, Course, Expectation, Outbound, Proxied};
 use super::forwarded::{Scheme, without_port};
+use super::framing;
 use super::pipeline::{self, Outcome};
 use super::reply::{self, Answer};
+use super::{Gateway, http2};
 use crate::snapshot::RouteEntry;
 use crate::upstream::service::{ServiceEntry, Transport};
 
@@ -27,9 +29,7 @@ use crate::upstream::service::{ServiceEntry, Transport};
 /// A panic behind this would leave the client without an answer and the request out of the log:
 /// it becomes a 500 and ends nothing else.
 pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<bool> {
-    if context.connection == Connection::New {
-        gateway.metrics.connection_seen();
-    }
+    context.count_connection(&gateway.metrics);
     let decided = AssertUnwindSafe(decide(gateway, session, context)).catch_unwind().await;
     let answer = match decided {
         Ok(decided) => decided?,
@@ -48,9 +48,13 @@ pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, con
 async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<Option<Answer>> {
     let accepted = match accept::accept(session, &gateway.settings)? {
         Ok(accepted) => accepted,
-        Err(answer) => return Ok(Some(answer)),
+        Err(answer) => {
+            context.origin = Origin::of(session, &gateway.settings.trusted_ips);
+            return Ok(Some(answer));
+        }
     };
     context.origin = Some(accepted.origin);
+    http2::confirm_end(session).await?;
     let Some((route, matched)) = find_route(gateway, session, &accepted) else {
         return Ok(Some(message(StatusCode::NOT_FOUND, "no_route", "no Route matched with those values")));
     };
@@ -58,9 +62,10 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     if let Some(reply) = admission::refuse(&route, || arrival(session, &accepted)) {
         return Ok(Some(Answer::gateway(reply)));
     }
-    let (outcome, identity) = pipeline::run(session, &route, &accepted).await?;
-    context.consumer = identity.map(|identity| identity.consumer);
-    match outcome {
+    let judged = pipeline::run(session, &route, &accepted).await?;
+    context.consumer = judged.identity.map(|identity| identity.consumer);
+    context.response = judged.response;
+    match judged.outcome {
         Outcome::Answer(reply) => Ok(Some(Answer::gateway(reply))),
         Outcome::Pass(edits, expectation) => pass(session, context, &route, &accepted, matched, edits, expectation),
     }
@@ -134,7 +139,13 @@ fn upstream_uri(
     edited: Option<&str>,
     original: &Uri,
 ) -> Result<Uri> {
+    if path == framing::WHOLE_SERVER {
+        return Ok(Uri::from_static(framing::WHOLE_SERVER));
+    }
+    let unchanged = path == original.path();
     let path = upstream_path(service.path.as_deref(), path, matched, route.strip);
+    // What had no escapes that were decoded is sent as the client spelled it.
+    let path = if unchanged { as_sent(path) } else { path };
     let query = match edited {
         // An edit that leaves nothing removes the question mark, too; the client's own is kept.
         Some(edited) => Some(edited).filter(|edited| !edited.is_empty()),

@@ -7,11 +7,13 @@ use http::{HeaderValue, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
+use tollgate_core::reply::Source;
 
 use super::context::Context;
 use super::forwarded::{VIA_HTTP1, set_via};
 use super::head::{Edited, Field, Head};
 use super::hop_by_hop::{self, Trailers};
+use super::response_phase;
 use super::retry::Reached;
 
 const OUR_SERVER: Field = Field::new("server", "Server");
@@ -24,15 +26,23 @@ const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request
 const ROOM: usize = 192;
 
 /// Edits the head of an answer.
-pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, context: &mut Context) -> Result<()> {
+pub(super) fn response_filter(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    context: &mut Context,
+) -> Result<()> {
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
-    if switching && !session.is_upgrade_req() {
+    if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
         // Behind it, the upstream's bytes would pass as another answer on the same connection.
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that was not asked for").into_up());
     }
+    // The version is the sender's own (RFC 9110 §2.5), and the sender is us.
+    response.set_version(Version::HTTP_11);
     if response.status.is_informational() && !switching {
         return Ok(());
     }
+    let_go_when_draining(session);
+    let status = response.status;
     let mut head = Edited::new(response, ROOM);
     remove_hop_by_hop(session, &mut head);
     if switching {
@@ -46,12 +56,22 @@ pub(super) fn response_filter(session: &Session, response: &mut ResponseHeader, 
     set_via(&mut head, VIA_HTTP1);
     set_latencies(&mut head, context);
     head.set(&X_KONG_REQUEST_ID, context.request_id.as_str().as_bytes());
+    response_phase::apply(&context.response, &mut head, status, Source::Upstream);
     Ok(())
 }
 
-/// The headers of an answer of our own that tell about the request.
+/// A process that is about to end serves no further request on a connection, and says so.
+pub(super) fn let_go_when_draining(session: &mut Session) {
+    if session.is_process_shutting_down() {
+        session.set_keepalive(None);
+    }
+}
+
+/// The headers of an answer of our own that tell about the request, and what plugins want of it.
 pub(super) fn set_ours(response: &mut ResponseHeader, context: &Context) {
+    let status = response.status;
     let mut head = Edited::new(response, ROOM);
+    response_phase::apply(&context.response, &mut head, status, Source::Gateway);
     set_millis(&mut head, &X_KONG_RESPONSE_LATENCY, context.started.elapsed());
     head.set(&X_KONG_REQUEST_ID, context.request_id.as_str().as_bytes());
 }

@@ -12,10 +12,8 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::{Service, listening};
 use pingora_proxy::{HttpProxy, http_proxy_service_with_name};
 
-use super::Gateway;
+use super::{Gateway, Settings, UpstreamSettings};
 
-/// Idle upstream connections kept (contract gateway.md §7.4).
-const UPSTREAM_POOL: usize = 512;
 /// Requests over one client connection before it is closed, so that its memory is given back.
 const REQUESTS_PER_CONNECTION: u32 = 10_000;
 /// A service's retries are at most 32,767; each request's own bound is its service's.
@@ -35,9 +33,9 @@ pub struct Listeners {
 
 /// Sets what the proxy needs of the server's configuration. To be called before the server and
 /// [`service`] are made from it.
-pub fn prepare(conf: &mut ServerConf) {
+pub fn prepare(conf: &mut ServerConf, upstream: &UpstreamSettings) {
     conf.max_retries = MAX_ATTEMPTS;
-    conf.upstream_keepalive_pool_size = UPSTREAM_POOL;
+    conf.upstream_keepalive_pool_size = upstream.keepalive_pool_size;
 }
 
 /// The proxy on its listeners. Pingora counts a service as started before it listens; this one says
@@ -84,10 +82,10 @@ pub fn service(
     listeners: Listeners,
     listening: impl FnOnce() + Send + Sync + 'static,
 ) -> ProxyService {
-    let idle = gateway.settings.keepalive_timeout;
+    let options = server_options(&gateway.settings);
     let mut service = http_proxy_service_with_name(conf, gateway, "proxy");
     if let Some(proxy) = service.app_logic_mut() {
-        proxy.server_options = Some(server_options(idle));
+        proxy.server_options = Some(options);
     }
     let mut addresses = Vec::new();
     if let Some(address) = listeners.http {
@@ -102,11 +100,16 @@ pub fn service(
     ProxyService { proxy: service, addresses, listening: Some(Box::new(listening)) }
 }
 
-fn server_options(idle: Duration) -> HttpServerOptions {
+fn server_options(settings: &Settings) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     // CONNECT is refused by us, like TRACE, with the body and headers of our answers.
     options.allow_connect_method_proxying = true;
     options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    options.h2_idle_timeout = Some(idle);
+    options.h2_idle_timeout = Some(settings.keepalive_timeout);
+    // Pingora as published has no such deadline.
+    #[cfg(pingora_patched)]
+    {
+        options.h1_header_timeout = Some(settings.head_timeout);
+    }
     options
 }

@@ -4,20 +4,29 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 
+use super::UpstreamSettings;
 use super::context::Context;
 use super::retry::{self, Reached, Replay};
+use super::upstream_request_filter::host;
+use crate::snapshot::UpstreamHost;
 
 /// The error of a service whose name has no address.
 pub(super) const NAME_RESOLUTION: ErrorType = ErrorType::Custom("NameResolution");
 
 /// The peer of the next attempt.
-pub(super) async fn upstream_peer(context: &mut Context) -> Result<Box<HttpPeer>> {
+pub(super) async fn upstream_peer(
+    settings: &UpstreamSettings,
+    session: &Session,
+    context: &mut Context,
+) -> Result<Box<HttpPeer>> {
+    let preserves = context.route.as_ref().is_some_and(|route| route.upstream_host == UpstreamHost::Client);
+    let preserved = preserves.then(|| host(session.req_header())).flatten();
     let Some(proxied) = context.proxied() else {
         return Error::e_explain(ErrorType::InternalError, "a request that is not proxied has no peer");
     };
     proxied.attempts += 1;
     proxied.reached = Reached::NoConnection;
-    match proxied.service.peer().await {
+    match proxied.service.peer(preserved, settings.keepalive_timeout).await {
         Ok(peer) => Ok(Box::new(peer)),
         Err(error) => {
             tracing::warn!(service = %proxied.service.id, error = describe(&error), "a service's name has no address");

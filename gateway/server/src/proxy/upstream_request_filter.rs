@@ -10,7 +10,6 @@ use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
-use tollgate_core::request::HeaderEdit;
 
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
@@ -18,7 +17,9 @@ use super::forwarded::{self, Hop, VIA_HTTP1, VIA_HTTP2};
 use super::head::{Edited, Field, Head};
 use super::hop_by_hop::{self, Trailers};
 use super::request_id::RequestId;
+use super::response_phase;
 use crate::snapshot::UpstreamHost;
+use crate::upstream::uses::Use;
 
 const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request-Id");
 
@@ -54,6 +55,7 @@ pub(super) fn upstream_request_filter(
         upstream_host,
         service_host: &service_host,
         outbound: &proxied.outbound,
+        connection: proxied.connection,
     };
     attempt.write(&mut Edited::new(request, ROOM));
     request.set_uri(proxied.outbound.uri.clone());
@@ -73,6 +75,7 @@ struct Attempt<'r> {
     upstream_host: UpstreamHost,
     service_host: &'r HeaderValue,
     outbound: &'r Outbound,
+    connection: Use,
 }
 
 impl Attempt<'_> {
@@ -92,7 +95,7 @@ impl Attempt<'_> {
         hop.apply(head);
         head.set(&X_KONG_REQUEST_ID, self.request_id.as_str().as_bytes());
         self.set_host(head);
-        set_connection(head);
+        set_connection(self.connection, head);
         apply(self.outbound, head);
     }
 
@@ -110,7 +113,7 @@ impl Attempt<'_> {
 }
 
 /// The host asked for: of the header, or of the target (HTTP/2).
-fn host(client: &RequestHeader) -> Option<&str> {
+pub(super) fn host(client: &RequestHeader) -> Option<&str> {
     let header = client.headers.get(HOST).and_then(|value| value.to_str().ok());
     header.or_else(|| client.uri.authority().map(http::uri::Authority::as_str))
 }
@@ -128,10 +131,12 @@ fn remove_hop_by_hop(client: &RequestHeader, head: &mut Edited<'_, RequestHeader
 }
 
 /// Pingora has left `Upgrade` only to a WebSocket handshake.
-fn set_connection(head: &mut Edited<'_, RequestHeader>) {
+fn set_connection(connection: Use, head: &mut Edited<'_, RequestHeader>) {
     const KEEP_ALIVE: Field = Field::new("connection", "Connection");
     if head.may_have(&UPGRADE) && head.headers().contains_key(UPGRADE) {
         head.set_header(&CONNECTION, &HeaderValue::from_static("keep-alive, Upgrade"));
+    } else if connection == Use::Last {
+        head.set_header(&CONNECTION, &HeaderValue::from_static("close"));
     } else {
         head.set(&KEEP_ALIVE, b"keep-alive");
     }
@@ -139,13 +144,7 @@ fn set_connection(head: &mut Edited<'_, RequestHeader>) {
 
 /// The plugins' edits.
 fn apply(outbound: &Outbound, head: &mut impl Head) {
-    for edit in &outbound.headers {
-        match edit {
-            HeaderEdit::Set(name, value) => head.set_header(name, value),
-            HeaderEdit::Remove(name) => head.remove(name),
-            HeaderEdit::Apply(block) => head.apply(block),
-        }
-    }
+    response_phase::edit(head, &outbound.headers);
     if outbound.expectation == Expectation::Met {
         head.remove(&EXPECT);
     }

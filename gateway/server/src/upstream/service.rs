@@ -2,9 +2,12 @@
 //!
 //! Invariant: a TLS connection is unverified only where the service (or the gateway's default) says
 //! so. Pingora turns verification off when the server name is empty, so a verified peer always
-//! has one; for an IP literal that is its text, which then must be a DNS name of the certificate.
+//! has one; for an IP literal that is its text, which is not sent but must be an address of the
+//! certificate. The name is part of what makes connections exchangeable, so a connection made
+//! under one name is never used under another.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -14,10 +17,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::addresses::{self, Addresses};
-use crate::proxy::forwarded::{Scheme, host_value};
-
-/// How long an idle connection is kept (contract gateway.md §7.4).
-const IDLE: Duration = Duration::from_secs(60);
+use crate::proxy::forwarded::{Scheme, host_value, without_port};
 
 /// Whether the upstream's certificate and name are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,14 +153,27 @@ impl ServiceEntry {
         HeaderValue::from_bytes(&self.host).ok()
     }
 
-    /// The peer of the next attempt.
-    pub async fn peer(&self) -> Result<HttpPeer, addresses::Error> {
+    /// The peer of the next attempt. `preserved` is the client's host where it is sent instead of the
+    /// service's, `idle_timeout` how long the connection is kept when it is not used.
+    pub async fn peer(&self, preserved: Option<&str>, idle_timeout: Duration) -> Result<HttpPeer, addresses::Error> {
         let address = self.addresses.next().await?;
         let tls = matches!(self.transport, Transport::Https(_));
         // A `SocketAddr` needs no resolving, so this cannot block or panic.
-        let mut peer = HttpPeer::new(address, tls, self.server_name.clone().into_string());
+        let mut peer = HttpPeer::new(address, tls, self.server_name(preserved));
         self.set_options(&mut peer.options);
+        peer.options.idle_timeout = Some(idle_timeout);
         Ok(peer)
+    }
+
+    /// The name to ask for and to verify: that of the `Host` that is sent.
+    fn server_name(&self, preserved: Option<&str>) -> String {
+        let verified = self.transport == Transport::Https(Verification::On);
+        let name = preserved.map(|host| name_of(without_port(host)));
+        let usable = |name: &String| !name.is_empty() && (verified || name.parse::<IpAddr>().is_err());
+        match (self.transport, name) {
+            (Transport::Https(_), Some(name)) if usable(&name) => name,
+            _ => self.server_name.clone().into_string(),
+        }
     }
 
     fn set_options(&self, options: &mut PeerOptions) {
@@ -171,7 +184,6 @@ impl ServiceEntry {
         options.total_connection_timeout = Some(self.connect_timeout.duration());
         options.read_timeout = Some(self.read_timeout.duration());
         options.write_timeout = Some(self.write_timeout.duration());
-        options.idle_timeout = Some(IDLE);
         // Hop-by-hop headers are ours to remove (`proxy::hop_by_hop`): Pingora would answer 400 to
         // a nominated `X-Forwarded-For` and would drop `Proxy-Authorization`, which may be a
         // bearer token the operator wants to reach the upstream.
@@ -196,9 +208,14 @@ fn server_name(spec: &ServiceSpec, transport: Transport, addresses: &Addresses) 
         // An IP literal is no server name (RFC 6066 §3); only where nothing is verified anyway may
         // there be none.
         Transport::Https(Verification::Off) if addresses.is_literal() => String::new(),
-        Transport::Https(_) => spec.host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase(),
+        Transport::Https(_) => name_of(&spec.host),
         Transport::Http | Transport::NotProxied => String::new(),
     }
+}
+
+/// A host as a server name, or as an address.
+fn name_of(host: &str) -> String {
+    host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -251,6 +268,30 @@ pub(crate) mod tests {
         let mut trusting = spec("https", "127.0.0.1", 443);
         trusting.tls_verify = Some(false);
         assert_eq!(ServiceEntry::new(&trusting, Verification::On).unwrap().server_name, "".into());
+    }
+
+    #[test]
+    fn the_server_name_follows_the_host_that_is_sent() {
+        let rows = [
+            (None, "a.test"),
+            (Some("B.test:8443"), "b.test"),
+            (Some("b.test."), "b.test"),
+            (Some("[::1]:8443"), "::1"),
+            (Some("127.0.0.1"), "127.0.0.1"),
+            // Without a name, nothing would be verified.
+            (Some(""), "a.test"),
+            (Some("."), "a.test"),
+            (Some("[]:1"), "a.test"),
+        ];
+        let entry = ServiceEntry::new(&spec("https", "a.test", 443), Verification::On).unwrap();
+        for (preserved, expected) in rows {
+            assert_eq!(entry.server_name(preserved), expected, "{preserved:?}");
+        }
+        let plain = ServiceEntry::new(&spec("http", "a.test", 80), Verification::On).unwrap();
+        assert_eq!(plain.server_name(Some("b.test")), "");
+        let trusting = ServiceEntry::new(&spec("https", "127.0.0.1", 443), Verification::Off).unwrap();
+        assert_eq!(trusting.server_name(Some("b.test")), "b.test");
+        assert_eq!(trusting.server_name(Some("127.0.0.2")), "");
     }
 
     #[test]

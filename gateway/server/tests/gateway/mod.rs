@@ -1,9 +1,9 @@
 //! A gateway in a thread, upstreams that misbehave to order, and a raw client.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -14,19 +14,23 @@ use pingora_core::server::Server;
 use pingora_core::server::configuration::ServerConf;
 use prometheus::Registry;
 use serde_json::{Value, json};
-use smallvec::{SmallVec, smallvec};
+use tollgate::chain::{Chain, ChainEntry, Plugins};
+use tollgate::plugin_choice::Rank;
 use tollgate::proxy::TrustedIps;
-use tollgate::proxy::{self, Listeners, Settings};
-use tollgate::snapshot::{Chain, ChainEntry, RouteEntry, RouteFields, Snapshot};
+use tollgate::proxy::{self, Listeners, Settings, UpstreamSettings};
+use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
 use tollgate::telemetry::route_metrics::Labels;
 use tollgate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
+use tollgate::upstream::uses::Uses;
 use tollgate_core::plugin::{Access, Handler, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_router::RouteSpec;
 use uuid::Uuid;
+
+mod plugin_chain;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -48,7 +52,7 @@ pub(crate) fn replying(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Arc
     guard(move |_| Verdict::Reply(reply()))
 }
 
-/// A route with one path.
+/// A route with one path; with an empty one, for OPTIONS on any.
 pub(crate) struct Route {
     path: String,
     service: Option<ServiceSpec>,
@@ -64,17 +68,23 @@ impl Route {
             "path": null, "retries": 0, "connect_timeout": 5000, "write_timeout": 5000, "read_timeout": 10_000,
             "tls_verify": null, "tags": null,
         }));
-        Self { path: path.to_owned(), service: Some(service.unwrap()), chain: Chain::Ready(SmallVec::new()) }
+        Self { path: path.to_owned(), service: Some(service.unwrap()), chain: Chain::Ready(Plugins::default()) }
     }
 
     /// Without a service.
     pub(crate) fn without_service(path: &str) -> Self {
-        Self { path: path.to_owned(), service: None, chain: Chain::Ready(SmallVec::new()) }
+        Self { path: path.to_owned(), service: None, chain: Chain::Ready(Plugins::default()) }
     }
 
     /// With one plugin.
     pub(crate) fn plugin(self, handler: Arc<dyn Handler>) -> Self {
-        Self { chain: Chain::Ready(smallvec![ChainEntry { name: "test", handler }]), ..self }
+        let entry = ChainEntry::new("test", 0, Rank::Global, handler);
+        Self { chain: Chain::Ready(Plugins::new([entry], None)), ..self }
+    }
+
+    /// With several, and with instances of consumers.
+    pub(crate) fn plugins(self, plugins: Plugins) -> Self {
+        Self { chain: Chain::Ready(plugins), ..self }
     }
 
     /// With a plugin that could not be compiled.
@@ -90,7 +100,10 @@ impl Route {
 
     fn compile(self, metrics: &Metrics) -> (RouteSpec, Arc<RouteEntry>) {
         let id = Uuid::new_v4();
-        let spec = RouteSpec { id, paths: vec![self.path.clone()], ..RouteSpec::default() };
+        let spec = match self.path.as_str() {
+            "" => RouteSpec { id, methods: vec!["OPTIONS".to_owned()], ..RouteSpec::default() },
+            path => RouteSpec { id, paths: vec![path.to_owned()], ..RouteSpec::default() },
+        };
         let fields: RouteFields = serde_json::from_value(json!({
             "id": id, "name": null, "protocols": ["http", "https"], "https_redirect_status_code": 426,
             "strip_path": true, "preserve_host": false, "created_at": 1,
@@ -141,12 +154,15 @@ impl Gateway {
             settings: Settings {
                 trusted_ips: TrustedIps::default(),
                 keepalive_timeout: Duration::from_secs(5),
+                head_timeout: Duration::from_secs(2),
                 read_timeout: Duration::from_secs(2),
                 write_timeout: Duration::from_secs(5),
+                upstream: UpstreamSettings::default(),
             },
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             metrics,
             access_log: access_log.clone(),
+            upstream_uses: Uses::new(UpstreamSettings::default().keepalive_requests),
         };
         std::thread::spawn(move || serve(gateway, address));
         wait_for(address);
@@ -185,6 +201,23 @@ impl Gateway {
         all
     }
 
+    /// A client of its own.
+    pub(crate) fn client(&self) -> Client {
+        Client { stream: connect(self.address), read: Vec::new() }
+    }
+
+    /// The access log, once it has so many lines.
+    pub(crate) fn log_lines(&self, count: usize) -> Vec<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.log();
+            if text.lines().count() >= count || Instant::now() > deadline {
+                return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// The access log so far.
     pub(crate) fn log(&self) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -213,9 +246,97 @@ impl Gateway {
     }
 }
 
+/// A connection on which requests are written and answers read one by one.
+pub(crate) struct Client {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Client {
+    /// Sends bytes.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// The next answer, whole; `None` when the connection ends instead.
+    pub(crate) fn answer(&mut self) -> Option<String> {
+        loop {
+            if let Some(length) = whole_answer(&self.read) {
+                let rest = self.read.split_off(length);
+                return String::from_utf8(std::mem::replace(&mut self.read, rest)).ok();
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(length) if length > 0 => self.read.extend_from_slice(&buffer[..length]),
+                Ok(_) => {
+                    assert!(self.read.is_empty(), "{}", String::from_utf8_lossy(&self.read));
+                    return None;
+                }
+                Err(error) => panic!("{error} after {}", String::from_utf8_lossy(&self.read)),
+            }
+        }
+    }
+
+    /// The next answer if it comes within the client's patience.
+    pub(crate) fn answer_by_now(&mut self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        if let Ok(length) = self.stream.read(&mut buffer) {
+            self.read.extend_from_slice(&buffer[..length]);
+            return self.answer();
+        }
+        None
+    }
+
+    /// How long it waits for bytes.
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    /// Everything up to the end of the connection.
+    pub(crate) fn rest(&mut self, rest: &mut String) {
+        let _ = self.stream.read_to_end(&mut self.read);
+        rest.push_str(&String::from_utf8_lossy(&self.read));
+    }
+
+    /// Ends its sides of the connection.
+    pub(crate) fn leave(&mut self, sides: Shutdown) {
+        self.stream.shutdown(sides).unwrap();
+    }
+
+    /// Whether the connection is over and nothing more came on it.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.answer().is_none()
+    }
+}
+
+/// How long the answer at the beginning is, if it is all there.
+fn whole_answer(bytes: &[u8]) -> Option<usize> {
+    let text = String::from_utf8_lossy(bytes);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let length = if answered(head) < 200 {
+        0
+    } else if header_of(&text, "transfer-encoding").is_some() {
+        body.find("0\r\n\r\n")? + 5
+    } else {
+        header_of(&text, "content-length")?.parse().ok()?
+    };
+    (body.len() >= length).then_some(head.len() + 4 + length)
+}
+
+/// Hands each request's head to the test, with the connection to answer it on.
+pub(crate) fn held() -> (String, mpsc::Receiver<(String, TcpStream)>) {
+    let (sender, receiver) = mpsc::channel();
+    let address = serve_each(move |mut stream| {
+        let head = String::from_utf8(read_head(&mut stream)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = sender.send((head, stream));
+    });
+    (address, receiver)
+}
+
 fn serve(gateway: proxy::Gateway, address: SocketAddr) {
     let mut conf = ServerConf::default();
-    proxy::prepare(&mut conf);
+    proxy::prepare(&mut conf, &UpstreamSettings::default());
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let listeners = Listeners { http: Some(address), https: None };

@@ -1,10 +1,11 @@
 //! Migrating, and refusing what is not migrated.
 
 use crate::testing::{Backend, TestDatabase};
-use crate::{Database, MIGRATIONS, MigrationError, MigrationPolicy, Migrations, OpenError, Options, Store};
+use crate::{Database, GATEWAY, MigrationError, MigrationId, MigrationPolicy, Migrations, OpenError, Options, Store};
 
-fn all() -> Vec<i64> {
-    MIGRATIONS.iter().map(|migration| migration.version).collect()
+fn all() -> Vec<MigrationId> {
+    let id = |version| MigrationId { owner: GATEWAY.owner, version };
+    GATEWAY.migrations.iter().map(|migration| id(migration.version)).collect()
 }
 
 async fn migrations_are_applied_once(backend: Backend) {
@@ -35,7 +36,7 @@ async fn sqlite_migrations_are_applied_once() {
 async fn an_unmigrated_database_is_refused_with_the_command(backend: Backend) {
     let database = TestDatabase::create_empty(backend).await;
     let error = Store::open(database.options()).await.err().expect("the store refuses");
-    assert!(matches!(error, OpenError::Unmigrated { found: 0, .. }), "{error:?}");
+    assert!(matches!(&error, OpenError::Unmigrated(missing) if *missing == all()), "{error:?}");
     assert!(error.to_string().contains("tollgate migrate up --config"), "{error}");
     let options = Options { migration: MigrationPolicy::Migrate, ..database.options() };
     Store::open(options).await.unwrap().ping().await.unwrap();
@@ -51,7 +52,7 @@ async fn an_unmigrated_sqlite_is_refused_with_the_command() {
     an_unmigrated_database_is_refused_with_the_command(Backend::Sqlite).await;
 }
 
-const NEWER: &str = "INSERT INTO schema_migrations VALUES (9999, 'later', 0, '')";
+const NEWER: &str = "INSERT INTO schema_migrations VALUES ('gateway', 9999, 'later', 0, '')";
 
 #[tokio::test]
 async fn a_newer_database_is_refused() {
@@ -80,4 +81,43 @@ async fn a_server_that_is_not_there_is_an_error_and_not_a_wait() {
     assert!(matches!(error, OpenError::Migration(MigrationError::Postgres(_))), "{error:?}");
     let error = Store::open(Options::new("mysql://h/d")).await.err().expect("no such database");
     assert!(matches!(error, OpenError::Url(crate::UrlError::Scheme) | OpenError::Migration(_)), "{error:?}");
+}
+
+/// The table as early versions made it, with what they wrote.
+const EARLY: &str = "DROP TABLE schema_migrations;
+    CREATE TABLE schema_migrations
+        (version bigint PRIMARY KEY, name text NOT NULL, applied_at bigint NOT NULL, checksum text NOT NULL);
+    INSERT INTO schema_migrations VALUES (1, 'entities', 7, 'CHECKSUM'), (2, 'oauth2', 8, 'of the plugin');";
+
+#[tokio::test]
+async fn an_early_database_is_numbered_by_owner_and_migrated_no_second_time() {
+    for backend in [Backend::Postgres, Backend::Sqlite] {
+        let database = TestDatabase::create(backend).await;
+        let read = "SELECT checksum FROM schema_migrations WHERE version = 1";
+        let all_rows = "SELECT owner || ' ' || version || ' ' || applied_at FROM schema_migrations ORDER BY owner";
+        let store = database.open().await;
+        let rows: Vec<String> = match store.database() {
+            Database::Postgres(postgres) => {
+                let client = postgres.client().await.unwrap();
+                let checksum: String = client.query_one(read, &[]).await.unwrap().get(0);
+                client.batch_execute(&EARLY.replace("CHECKSUM", &checksum)).await.unwrap();
+                let before = Migrations::new(&database.options()).status().await.unwrap();
+                assert_eq!((before.applied, before.pending), (all(), vec![]));
+                assert_eq!(Migrations::new(&database.options()).up().await.unwrap(), []);
+                client.query(all_rows, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+            }
+            Database::Sqlite(_) => {
+                let file = database.url.trim_start_matches("sqlite:").to_owned();
+                let connection = rusqlite::Connection::open(file).unwrap();
+                let checksum: String = connection.query_row(read, [], |row| row.get(0)).unwrap();
+                connection.execute_batch(&EARLY.replace("CHECKSUM", &checksum)).unwrap();
+                let before = Migrations::new(&database.options()).status().await.unwrap();
+                assert_eq!((before.applied, before.pending), (all(), vec![]));
+                assert_eq!(Migrations::new(&database.options()).up().await.unwrap(), []);
+                let mut statement = connection.prepare(all_rows).unwrap();
+                statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+            }
+        };
+        assert_eq!(rows, ["gateway 1 7", "oauth2 1 8"]);
+    }
 }

@@ -1,7 +1,7 @@
 //! The answers of both endpoints: JSON that nobody may store (RFC 6749 §5.1, contract oauth2.md
 //! §3.4).
 
-use http::header::{CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use tollgate_core::reply::Reply;
@@ -114,7 +114,8 @@ pub fn invalid_method(endpoint: Endpoint, method: &http::Method, realm: Option<&
     let realm = realm.map(|realm| format!("realm=\"{realm}\", ")).unwrap_or_default();
     let challenge = format!("Bearer {realm}error=\"invalid_method\", error_description=\"{text}\"");
     let body = json!({"error": "invalid_method", "error_description": text});
-    let reply = Reply::json(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &body);
+    let reply = Reply::json(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &body)
+        .with_header(ALLOW, HeaderValue::from_static("POST"));
     match HeaderValue::from_bytes(challenge.as_bytes()) {
         Ok(challenge) => reply.with_header(WWW_AUTHENTICATE, challenge),
         Err(_) => reply,
@@ -195,7 +196,9 @@ mod tests {
             let reply = invalid_method(endpoint, &Method::GET, realm);
             assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
             assert_eq!(header(&reply, &WWW_AUTHENTICATE), Some(challenge));
+            assert_eq!(header(&reply, &ALLOW), Some("POST"));
             assert_eq!(header(&reply, &CACHE_CONTROL), None);
+            assert_eq!(header(&reply, &ALLOW), Some("POST"));
             assert_eq!(body(&reply)["error"], "invalid_method");
         }
     }

@@ -9,11 +9,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tollgate_core::request::{Request, RequestBody};
 
-use crate::arguments;
+use crate::{arguments, json_object, multipart};
 
 /// The parameters that mean something here; others are not kept.
 const NAMES: [&str; 14] = [
@@ -32,9 +31,6 @@ const NAMES: [&str; 14] = [
     "scope",
     "state",
 ];
-
-/// Parts of a multipart body that are looked at.
-const MOST_PARTS: usize = 100;
 
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,7 +117,9 @@ impl Parameters {
         if is("application/x-www-form-urlencoded") {
             found.add_pairs(body);
         } else if is("application/json") {
-            found.add_members(serde_json::from_slice(body).unwrap_or_default());
+            for member in json_object::members(body).unwrap_or_default() {
+                found.add(member.name.as_bytes(), Parameter::of_json(member.value));
+            }
         } else if is("multipart/form-data") {
             found.add_parts(content_type, body);
         }
@@ -129,32 +127,18 @@ impl Parameters {
     }
 
     fn add_pairs(&mut self, pairs: &[u8]) {
-        for argument in arguments::parse(pairs) {
+        for argument in arguments::parse(pairs).take(arguments::LOOKED_AT) {
             let value = argument.value.map_or(Parameter::Other(Value::Bool(true)), Parameter::of_bytes);
             self.add(&argument.key, value);
         }
     }
 
-    fn add_members(&mut self, members: Map<String, Value>) {
-        for (name, value) in members {
-            self.add(name.as_bytes(), Parameter::of_json(value));
-        }
-    }
-
     fn add_parts(&mut self, content_type: &str, body: &Bytes) {
-        let Ok(boundary) = multer::parse_boundary(content_type) else { return };
-        let whole = futures::stream::iter([Ok::<_, std::convert::Infallible>(body.clone())]);
-        let reading = async {
-            let mut parts = multer::Multipart::new(whole, boundary);
-            for _ in 0..MOST_PARTS {
-                let Ok(Some(part)) = parts.next_field().await else { break };
-                let Some(name) = part.name().map(str::to_owned) else { continue };
-                let Ok(value) = part.bytes().await else { break };
-                self.add(name.as_bytes(), Parameter::of_bytes(Cow::Borrowed(&value)));
-            }
-        };
-        // The whole body is there, so nothing in it has to be waited for.
-        let _ = reading.now_or_never();
+        let (parts, _) = multipart::read(content_type, body);
+        for part in parts.into_iter().take(arguments::LOOKED_AT) {
+            let Some(name) = part.name else { continue };
+            self.add(name.as_bytes(), Parameter::of_bytes(Cow::Borrowed(&part.value)));
+        }
     }
 
     fn add(&mut self, name: &[u8], value: Parameter) {
@@ -166,7 +150,9 @@ impl Parameters {
     #[cfg(test)]
     pub(crate) fn of(members: &Value) -> Self {
         let mut parameters = Self::default();
-        parameters.add_members(members.as_object().cloned().unwrap_or_default());
+        for (name, value) in members.as_object().into_iter().flatten() {
+            parameters.add(name.as_bytes(), Parameter::of_json(value.clone()));
+        }
         parameters
     }
 }
@@ -237,6 +223,9 @@ mod tests {
         assert_eq!(query("code=a&state=b&code=a").repeated(), Some("code"));
         assert_eq!(query("code=a&other=b&other=c").repeated(), None);
         assert_eq!(body("multipart/form-data; boundary=b", &MULTIPART.repeat(2)).repeated(), None);
+        let json = |text| body("application/json", text).repeated();
+        assert_eq!(json(r#"{"code":"a","state":"b","c\u006fde":"a"}"#), Some("code"));
+        assert_eq!(json(r#"{"code":"a","other":1,"other":2,"state":{"code":1}}"#), None);
         let twice = MULTIPART.replace("--b--\r\n", "") + MULTIPART;
         assert_eq!(body("multipart/form-data; boundary=b", &twice).repeated(), Some("scope"));
     }

@@ -1,6 +1,7 @@
 //! The `oauth2_authorization_codes` kind (contract oauth2.md §2.2). The Admin API has no paths for
 //! it, since codes come into being and end at the plugin's endpoints; it shows the schema.
 
+use serde_json::Value;
 use tollgate_core::entity::{Kind, Nature, field};
 use tollgate_core::schema::{Auto, Field, OnDelete, Schema};
 
@@ -26,13 +27,23 @@ fn schema() -> Schema {
     Schema::new(vec![
         field::id(),
         field::created_at(),
-        Field::foreign("service", "services", OnDelete::Cascade),
+        Field::foreign("service", "services", OnDelete::Cascade).default(Value::Null),
         Field::foreign("credential", "oauth2_credentials", OnDelete::Cascade).required(),
-        Field::string("code").unique().auto(Auto::RandomString).sensitive(),
-        Field::string("authenticated_userid"),
+        Field::string("code").unique().auto(Auto::RandomString).sensitive().optional(),
+        Field::string("authenticated_userid").optional(),
         Field::string("scope"),
-        Field::string("challenge"),
-        Field::string("challenge_method").one_of(&["S256"]),
-        Field::foreign("plugin", "plugins", OnDelete::Cascade),
+        Field::string("challenge").optional(),
+        Field::string("challenge_method").optional().one_of(&["S256"]),
+        Field::foreign("plugin", "plugins", OnDelete::Cascade).default(Value::Null),
+    ])
+    .describe(&[
+        ("service", "The service whose tokens the code leads to; null for a global one."),
+        ("credential", "The client that it was issued to."),
+        ("code", "The code itself."),
+        ("authenticated_userid", "Who agreed."),
+        ("scope", "To what, as words separated by spaces."),
+        ("challenge", "The PKCE challenge, if the client sent one (RFC 7636)."),
+        ("challenge_method", "How the challenge is made from the verifier."),
+        ("plugin", "The plugin instance that issued it."),
     ])
 }

@@ -36,19 +36,32 @@ fn schema() -> Schema {
         field::created_at(),
         Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
         Field::string("name").required(),
-        Field::string("client_id").auto(Auto::RandomString).unique(),
-        Field::string("client_secret").auto(Auto::RandomString).sensitive(),
+        // It goes upstream in a header.
+        Field::string("client_id").auto(Auto::RandomString).unique().optional().rule(Rule::HeaderText),
+        Field::string("client_secret").auto(Auto::RandomString).sensitive().optional(),
         Field::boolean("hash_secret", false),
-        Field::array("redirect_uris", redirect_uri),
+        Field::array("redirect_uris", redirect_uri).optional(),
         field::tags(),
         Field::string("client_type").default("confidential").one_of(&["confidential", "public"]).required(),
     ])
+    .describe(&DESCRIPTIONS)
     .transformation(Transformation {
         input: "hash_secret",
         needs: "client_secret",
         on_write: client_secret::hash,
     })
 }
+
+/// What `/schemas/oauth2_credentials` says of the fields that are a credential's own.
+const DESCRIPTIONS: [(&str, &str); 7] = [
+    ("consumer", "The consumer that requests of this client count as."),
+    ("name", "What the application is called."),
+    ("client_id", "The client's public name; made when none is given."),
+    ("client_secret", "What the client proves itself with; made when none is given."),
+    ("hash_secret", "Whether only a hash of the secret is kept."),
+    ("redirect_uris", "Where the authorization endpoint may send the browser; the first is the default."),
+    ("client_type", "Whether the client can keep a secret."),
+];
 
 /// Whether a client can keep a secret (RFC 6749 §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +224,8 @@ mod tests {
                 json!(["all or none of these fields must be set: 'hash_secret', 'client_secret'"]),
             ),
             (json!({"name": null}), "name", json!("required field missing")),
+            (json!({"client_id": "a "}), "client_id", json!("must not begin or end with white space")),
+            (json!({"client_id": "a\nb"}), "client_id", json!("must not contain control characters")),
         ] {
             assert_eq!(insert(patch.clone()).unwrap_err().fields[field], fault, "{patch}");
         }

@@ -29,22 +29,27 @@ fn schema() -> Schema {
     Schema::new(vec![
         field::id(),
         field::created_at(),
-        Field::foreign("service", "services", OnDelete::Cascade),
+        Field::foreign("service", "services", OnDelete::Cascade).default(Value::Null),
         Field::foreign("credential", "oauth2_credentials", OnDelete::Cascade).required(),
         Field::string("token_type").default("bearer").one_of(&["bearer"]).required(),
         Field::integer("expires_in").required(),
-        Field::string("access_token").unique().sensitive(),
-        Field::string("refresh_token").unique().sensitive(),
-        Field::string("authenticated_userid").rule(Rule::Custom("printable", printable)),
-        Field::string("scope").rule(Rule::Custom("printable", printable)),
+        Field::string("access_token").unique().sensitive().optional(),
+        Field::string("refresh_token").unique().sensitive().optional(),
+        // Both go into headers of the requests that the token authorizes.
+        Field::string("authenticated_userid").optional().rule(Rule::HeaderText),
+        Field::string("scope").rule(Rule::HeaderText),
         // Written by the gateway only; a value that a client sends is not taken.
-        Field::string("token_hint"),
+        Field::string("token_hint").empty_allowed(),
     ])
-}
-
-/// Both go into headers of the requests that the token authorizes: a token whose user or scope no
-/// header can carry would be of no use.
-fn printable(value: &Value) -> Result<(), String> {
-    let text = value.as_str().unwrap_or_default();
-    if text.contains(char::is_control) { Err("must not contain control characters".to_owned()) } else { Ok(()) }
+    .describe(&[
+        ("service", "The service that it is valid for; null for a global one."),
+        ("credential", "The client that it was issued to."),
+        ("token_type", "How it is presented (RFC 6750)."),
+        ("expires_in", "For how many seconds from `created_at` it is valid; 0 is for ever."),
+        ("access_token", "The token itself; made when none is given, and shown to who presents it."),
+        ("refresh_token", "What a new access token is given for."),
+        ("authenticated_userid", "The user it stands for; null for the client itself."),
+        ("scope", "What it may be used for, as words separated by spaces."),
+        ("token_hint", "The last characters of the access token, by which tokens can be told apart."),
+    ])
 }

@@ -32,7 +32,13 @@ pub fn require_provision_key(config: &Config, parameters: &Parameters) -> Result
 pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
     let userid = parameters.text("authenticated_userid").filter(|userid| !userid.trim().is_empty());
     let userid = userid.ok_or(Refusal::MissingUserid)?;
-    if userid.contains(char::is_control) { Err(Refusal::UnprintableUserid) } else { Ok(userid.to_owned()) }
+    if userid.contains(char::is_control) {
+        return Err(Refusal::UnprintableUserid);
+    }
+    if userid.trim() != userid {
+        return Err(Refusal::PaddedUserid);
+    }
+    Ok(userid.to_owned())
 }
 
 /// What somebody agreed to.

@@ -18,7 +18,7 @@ use crate::store::memory::{MemoryCollection, MemoryTokens};
 
 const NOW: i64 = 1_000_000;
 
-struct Feed(AtomicBool);
+pub(super) struct Feed(pub(super) AtomicBool);
 
 impl Trust for Feed {
     fn is_current(&self) -> bool {
@@ -26,25 +26,25 @@ impl Trust for Feed {
     }
 }
 
-struct World {
-    tokens: Arc<MemoryTokens>,
-    credentials: Arc<MemoryCollection>,
-    consumers: Arc<MemoryCollection>,
-    feed: Arc<Feed>,
-    clock: Arc<ManualClock>,
-    post: Arc<Post>,
-    service: Uuid,
-    consumer: Uuid,
-    credential: Uuid,
+pub(super) struct World {
+    pub(super) tokens: Arc<MemoryTokens>,
+    pub(super) credentials: Arc<MemoryCollection>,
+    pub(super) consumers: Arc<MemoryCollection>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) post: Arc<Post>,
+    pub(super) service: Uuid,
+    pub(super) consumer: Uuid,
+    pub(super) credential: Uuid,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let tokens = MemoryTokens::new();
         let (credentials, consumers) =
             (MemoryCollection::new("oauth2_credentials"), MemoryCollection::new("consumers"));
-        let directory = Directory::new(credentials.clone(), consumers.clone());
         let feed = Arc::new(Feed(AtomicBool::new(true)));
+        let directory = Directory::new(credentials.clone(), consumers.clone(), feed.clone());
         let clock = Arc::new(ManualClock::at(NOW));
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
@@ -64,7 +64,7 @@ impl World {
         Self { tokens, credentials, consumers, feed, clock, post, service, consumer, credential }
     }
 
-    fn row(&self, clear: &str) -> Token {
+    pub(super) fn row(&self, clear: &str) -> Token {
         Token {
             id: Uuid::new_v4(),
             access_token: Digest::of(clear),
@@ -82,7 +82,7 @@ impl World {
     }
 
     /// A valid token of the service, changed as the test wants it.
-    fn token(&self, change: impl FnOnce(&mut Token)) -> String {
+    pub(super) fn token(&self, change: impl FnOnce(&mut Token)) -> String {
         let clear = self.post.minter.mint().expose().to_owned();
         let mut row = self.row(&clear);
         change(&mut row);
@@ -90,7 +90,7 @@ impl World {
         clear
     }
 
-    fn guard(&self, change: impl FnOnce(&mut Rules)) -> Guard {
+    pub(super) fn guard(&self, change: impl FnOnce(&mut Rules)) -> Guard {
         let mut rules = Rules {
             header: TokenHeader::parse("authorization"),
             challenges: Box::new(Challenges::new(None).unwrap()),
@@ -102,7 +102,7 @@ impl World {
         Guard::new(rules, self.post.clone())
     }
 
-    fn call(&self) -> Call {
+    pub(super) fn call(&self) -> Call {
         Call {
             method: Method::GET,
             query: None,
@@ -114,13 +114,13 @@ impl World {
         }
     }
 
-    fn bearer(&self, token: &str) -> Call {
+    pub(super) fn bearer(&self, token: &str) -> Call {
         self.call().header("authorization", &format!("Bearer {token}"))
     }
 }
 
 #[derive(Clone)]
-struct Call {
+pub(super) struct Call {
     method: Method,
     query: Option<String>,
     headers: HeaderMap,
@@ -131,7 +131,7 @@ struct Call {
 }
 
 /// What came of a call: whether it was decided at once, what, and what goes upstream.
-struct Outcome {
+pub(super) struct Outcome {
     ready: bool,
     verdict: Verdict,
     headers: Vec<HeaderEdit>,
@@ -141,23 +141,23 @@ struct Outcome {
 }
 
 impl Call {
-    fn header(mut self, name: &'static str, value: &str) -> Self {
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         self
     }
 
-    fn query(mut self, query: &str) -> Self {
+    pub(super) fn query(mut self, query: &str) -> Self {
         self.query = Some(query.to_owned());
         self
     }
 
-    fn body(mut self, content_type: &str, body: &str) -> Self {
+    pub(super) fn body(mut self, content_type: &str, body: &str) -> Self {
         self.method = Method::POST;
         self.body = RequestBody::Read(Bytes::copy_from_slice(body.as_bytes()));
         self.header("content-type", content_type)
     }
 
-    async fn at(&self, guard: &Guard) -> Outcome {
+    pub(super) async fn at(&self, guard: &Guard) -> Outcome {
         let mut request = Request {
             method: &self.method,
             path: "/",
@@ -170,6 +170,7 @@ impl Call {
             target: &self.target,
             body: self.body.clone(),
             edits: tollgate_core::request::Edits::default(),
+            response: Vec::new(),
             identity: self.identity,
         };
         let (ready, verdict) = match guard.access(&mut request) {
@@ -188,21 +189,21 @@ impl Call {
 }
 
 impl Outcome {
-    fn passed(&self) -> bool {
+    pub(super) fn passed(&self) -> bool {
         matches!(self.verdict, Verdict::Continue)
     }
 
-    fn reply(&self) -> &Reply {
+    pub(super) fn reply(&self) -> &Reply {
         let Verdict::Reply(reply) = &self.verdict else { panic!("no reply but {:?}", self.verdict) };
         reply
     }
 
-    fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         self.reply().reason
     }
 
     /// Status, description and challenge.
-    fn refusal(&self) -> (u16, String, String) {
+    pub(super) fn refusal(&self) -> (u16, String, String) {
         let reply = self.reply();
         let Body::Json(body) = &reply.body else { panic!("no JSON but {:?}", reply.body) };
         let body: Value = serde_json::from_slice(body).unwrap();
@@ -210,7 +211,7 @@ impl Outcome {
         (reply.status.as_u16(), format!("{} {}", body["error"], body["error_description"]).replace('"', ""), challenge)
     }
 
-    fn upstream(&self, name: &str) -> Option<Option<&str>> {
+    pub(super) fn upstream(&self, name: &str) -> Option<Option<&str>> {
         self.headers.iter().rev().find_map(|edit| match edit {
             HeaderEdit::Apply(block) if block.names().any(|known| known == name) => {
                 let mut lines = std::str::from_utf8(block.lines()).unwrap().lines();
@@ -454,21 +455,121 @@ async fn an_identity_of_an_earlier_plugin_counts_only_where_anonymous_is_set() {
 }
 
 #[tokio::test]
+async fn the_upstream_is_not_told_a_name_that_it_would_read_as_another() {
+    let world = World::new();
+    let guard = world.guard(|_| {});
+    world.consumers.put(world.consumer, json!({"username": " bob", "custom_id": "b\u{a0}"}));
+    let result = world.bearer(&world.token(|_| {})).at(&guard).await;
+    assert!(result.passed());
+    assert_eq!([result.upstream("x-consumer-username"), result.upstream("x-consumer-custom-id")], [Some(None); 2]);
+    for padded in [" alice", "alice\t", "\u{2003}alice"] {
+        let token = world.token(|row| row.authenticated_userid = Some(padded.to_owned()));
+        assert_eq!(world.bearer(&token).at(&guard).await.reason(), "token_store_unavailable", "{padded:?}");
+    }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+#[tokio::test]
 async fn hidden_credentials_do_not_reach_the_upstream() {
     let world = World::new();
     let guard = world.guard(|rules| rules.credentials = Credentials::Hide);
     let t = world.token(|_| {});
     let result = world.bearer(&t).query("access_token=z&b=1").at(&guard).await;
-    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (Some(None), None));
+    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (Some(None), Some("b=1")));
     let result = world.call().header("authorization", &t).query(&format!("b=1&access_token={t}&a=2")).at(&guard).await;
-    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (None, Some("a=2&b=1")));
+    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (Some(None), Some("a=2&b=1")));
     let result = world.call().query(&format!("access_token={t}")).at(&guard).await;
     assert_eq!(result.query.as_deref(), Some(""));
+    let result = world.call().query("b=%7e").header("authorization", &t).at(&guard).await;
+    assert_eq!(result.query, None, "what has nothing to hide is not written anew");
+
     let form = format!("z=a b&access_token={t}&a=1");
-    let result = world.call().body("application/x-www-form-urlencoded", &form).at(&guard).await;
+    let result = world.call().body(FORM, &form).at(&guard).await;
     assert_eq!(result.body.as_deref(), Some("a=1&z=a%20b".as_bytes()));
-    let result = world.call().body("application/json", &json!({ "access_token": t }).to_string()).at(&guard).await;
-    assert!(result.passed() && result.body.is_none());
+    let result = world.bearer(&t).body(FORM, &form).at(&guard).await;
+    assert_eq!(result.body.as_deref(), Some("a=1&z=a%20b".as_bytes()));
+    let many: Vec<String> = (100..300).map(|number| format!("a{number}=1")).collect();
+    let result = world.bearer(&t).body(FORM, &format!("{}&access_token={t}", many.join("&"))).at(&guard).await;
+    assert_eq!(result.body.as_deref(), Some(many.join("&").as_bytes()));
+}
+
+#[tokio::test]
+async fn members_and_parts_of_bodies_are_hidden_as_well() {
+    let world = World::new();
+    let guard = world.guard(|rules| rules.credentials = Credentials::Hide);
+    let t = world.token(|_| {});
+    let part =
+        |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    let end = "--b--\r\n";
+    let multipart = "multipart/form-data; boundary=b";
+    let json = |token: &str| format!(r#"{{"n":1.50, "access_token" :"{token}","a":[ ]}}"#);
+    let parts = |token: &str| part("a", "1") + &part("access_token", token) + end;
+    for (content_type, body, left) in [
+        ("application/json", json(&t), r#"{"n":1.50,"a":[ ]}"#.to_owned()),
+        (multipart, parts(&t), part("a", "1") + end),
+    ] {
+        let result = world.call().body(content_type, &body).at(&guard).await;
+        assert_eq!((result.passed(), result.body.as_deref()), (true, Some(left.as_bytes())), "{body}");
+        let length = body.len().to_string();
+        let result = world.bearer(&t).body(content_type, &body).header("content-length", &length).at(&guard).await;
+        assert_eq!(
+            (result.passed(), result.body.as_deref()),
+            (true, Some(left.as_bytes())),
+            "a copy beside the header"
+        );
+        let result = world.bearer(&t).body(content_type, &body).at(&guard).await;
+        assert!(result.passed() && result.body.is_none(), "one of unknown length is not searched");
+    }
+    // A value of the application's that is called the same.
+    for (content_type, body) in [("application/json", json("other")), (multipart, parts("other"))] {
+        let result = world.bearer(&t).body(content_type, &body).header("content-length", "100").at(&guard).await;
+        assert!(result.passed() && result.body.is_none(), "{body}");
+    }
+    let broken = part("a", "1") + &part("access_token", &t) + "--b\r\nx";
+    assert_eq!(world.call().body(multipart, &broken).at(&guard).await.reply().status.as_u16(), 415);
+    let twice = format!(r#"{{"access_token":"{t}","access_token":"{t}"}}"#);
+    let result = world.call().body("application/json", &twice).at(&guard).await;
+    assert_eq!(result.reply().status.as_u16(), 401);
+}
+
+#[tokio::test]
+async fn a_form_that_cannot_be_searched_is_refused_where_credentials_are_hidden() {
+    let world = World::new();
+    let guard = world.guard(|rules| rules.credentials = Credentials::Hide);
+    let t = world.token(|_| {});
+    for method in [Method::POST, Method::DELETE, Method::GET] {
+        let form = |body| Call { method: method.clone(), body, ..world.bearer(&t).header("content-type", FORM) };
+        let unread = form(RequestBody::Unread).at(&guard).await;
+        assert!(matches!(unread.verdict, Verdict::NeedBody { terminal: false, .. }));
+        assert!(unread.headers.is_empty() && unread.query.is_none());
+        let large = form(RequestBody::TooLarge).at(&guard).await;
+        assert_eq!((large.reply().status.as_u16(), large.reason()), (413, "form_too_large_to_hide_token"));
+        let encoded = form(RequestBody::Read(Bytes::from("x"))).header("content-encoding", "gzip").at(&guard).await;
+        assert_eq!((encoded.reply().status.as_u16(), encoded.reason()), (415, "body_unreadable_to_hide_token"));
+    }
+    let second = world.bearer(&t).header("content-type", "text/plain").body(FORM, &format!("access_token={t}"));
+    assert_eq!(second.at(&guard).await.body.as_deref(), Some(&b""[..]));
+    let large = Call { body: RequestBody::TooLarge, ..world.bearer(&t).body("application/json", "") };
+    assert!(large.at(&guard).await.passed(), "what is the application's may be large");
+    let shown = world.guard(|_| {});
+    let large = Call { body: RequestBody::TooLarge, ..world.bearer(&t).body(FORM, "") };
+    assert!(large.at(&shown).await.passed());
+}
+
+#[tokio::test]
+async fn credentials_of_an_anonymous_request_are_hidden_as_well() {
+    let world = World::new();
+    let anonymous = Uuid::from_u128(9);
+    world.consumers.put(anonymous, json!({"username": "nobody"}));
+    let guard = world.guard(|rules| {
+        rules.credentials = Credentials::Hide;
+        rules.anonymous = Some("nobody".to_owned());
+    });
+    let result = world.call().header("authorization", "").query("a=1&access_token=z").at(&guard).await;
+    assert_eq!((result.upstream("authorization"), result.query.as_deref()), (Some(None), Some("a=1")));
+    let result = world.call().query("access_token=y&a=1&access_token=z").at(&guard).await;
+    assert_eq!(result.query.as_deref(), Some("a=1"));
 }
 
 #[tokio::test]
@@ -647,6 +748,61 @@ async fn tokens_of_a_deleted_service_are_looked_up_again() {
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
 }
 
+#[tokio::test]
+async fn without_the_change_feed_no_credential_or_consumer_that_is_known_is_used() {
+    let world = World::new();
+    let (guard, call) = (world.guard(|rules| rules.anonymous = Some("bob".to_owned())), world.call());
+    let token = world.bearer(&world.token(|_| {}));
+    warm(&token, &guard).await;
+    warm(&call, &guard).await;
+    world.feed.0.store(false, Ordering::SeqCst);
+    // On another node.
+    world.credentials.put(world.credential, json!({"client_id": "renamed", "consumer": {"id": world.consumer}}));
+    world.consumers.put(world.consumer, json!({"username": "bob", "custom_id": "b-2"}));
+    let result = token.at(&guard).await;
+    assert_eq!(result.upstream("x-credential-identifier"), Some(Some("renamed")));
+    assert_eq!(result.upstream("x-consumer-custom-id"), Some(Some("b-2")));
+    assert_eq!(call.at(&guard).await.upstream("x-consumer-custom-id"), Some(Some("b-2")));
+    // What was known before does not come back with the feed, which has told of nothing yet.
+    world.feed.0.store(true, Ordering::SeqCst);
+    assert_eq!(token.at(&guard).await.upstream("x-credential-identifier"), Some(Some("renamed")));
+    assert_eq!(call.at(&guard).await.upstream("x-consumer-custom-id"), Some(Some("b-2")));
+}
+
+#[tokio::test]
+async fn an_anonymous_consumer_is_named_by_id_before_username() {
+    let world = World::new();
+    let id = Uuid::from_u128(77);
+    world.consumers.put(world.consumer, json!({"username": id.to_string()}));
+    let (guard, call) = (world.guard(|rules| rules.anonymous = Some(id.to_string())), world.call());
+    for _ in 0..2 {
+        let consumer = world.consumer.to_string();
+        assert_eq!(call.at(&guard).await.upstream("x-consumer-id"), Some(Some(consumer.as_str())));
+    }
+    world.consumers.put(id, json!({"username": "another"}));
+    world.post.directory.consumer_changed(id);
+    assert_eq!(call.at(&guard).await.upstream("x-consumer-username"), Some(Some("another")));
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_unknown_to_the_cache_also_when_its_entry_could_not_be_removed() {
+    let world = World::new();
+    let token = world.token(|_| {});
+    let (guard, call, digest) = (world.guard(|_| {}), world.bearer(&token), Digest::of(&token));
+    // A load that has read the token, and keeps it when it is revoked already.
+    world.tokens.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let mut load = Box::pin(world.post.cache.load(digest));
+    assert!(futures::poll!(&mut load).is_pending());
+    world.tokens.rows.lock().unwrap().remove(&digest);
+    world.post.cache.forget(&digest);
+    world.tokens.gate.add_permits(100);
+    assert!(load.await.unwrap().is_some(), "who asked before the revocation may be told");
+    for asked in [2, 2, 2] {
+        assert_eq!(call.at(&guard).await.reason(), "token_unknown");
+        assert_eq!(world.tokens.asked(), asked, "and that it is unknown is remembered");
+    }
+}
+
 /// What the hot path may allocate. More than this is more work for every request: find out what it
 /// buys before the number is raised.
 #[tokio::test]
@@ -669,6 +825,7 @@ async fn a_warm_token_costs_the_allocation_of_its_user_id_alone() {
         target: &call.target,
         body: RequestBody::Unread,
         edits: tollgate_core::request::Edits::default(),
+        response: Vec::new(),
         identity: None,
     };
     let allocated = allocation_counter::measure(|| {
@@ -677,7 +834,12 @@ async fn a_warm_token_costs_the_allocation_of_its_user_id_alone() {
     });
     assert_eq!(allocated.count_total, 1, "{allocated:?}");
     let forged = world.bearer(&"x".repeat(32));
-    let mut request = Request { headers: &forged.headers, edits: tollgate_core::request::Edits::default(), ..request };
+    let mut request = Request {
+        headers: &forged.headers,
+        edits: tollgate_core::request::Edits::default(),
+        response: Vec::new(),
+        ..request
+    };
     let allocated = allocation_counter::measure(|| {
         assert!(matches!(guard.access(&mut request), Access::Ready(Ok(Verdict::Reply(_)))));
     });

@@ -14,6 +14,7 @@ use tollgate_core::schema::Schema;
 use uuid::Uuid;
 
 use super::{Code, Outcome, Rotation, Token, Tokens};
+use crate::sync::step;
 use crate::token::Digest;
 
 /// Tokens in memory; codes are not kept.
@@ -44,6 +45,7 @@ fn down() -> StoreError {
 impl Tokens for MemoryTokens {
     async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        step();
         if self.down.load(Ordering::SeqCst) {
             return Err(down());
         }
@@ -52,6 +54,7 @@ impl Tokens for MemoryTokens {
             let known = access_tokens.iter().filter_map(|digest| rows.get(digest));
             known.filter(|token| token.ttl.is_none_or(|ttl| ttl >= now)).cloned().collect()
         };
+        step();
         self.gate.acquire().await.unwrap().forget();
         Ok(found)
     }
@@ -132,11 +135,16 @@ impl Collection for MemoryCollection {
         if self.down.load(Ordering::SeqCst) {
             return Err(down());
         }
-        let documents = self.documents.lock().unwrap();
-        Ok(match key {
-            Key::Id(id) => documents.get(id).cloned(),
-            Key::Unique { field, value } => documents.values().find(|found| found[*field] == json!(value)).cloned(),
-        })
+        step();
+        let found = {
+            let documents = self.documents.lock().unwrap();
+            match key {
+                Key::Id(id) => documents.get(id).cloned(),
+                Key::Unique { field, value } => documents.values().find(|found| found[*field] == json!(value)).cloned(),
+            }
+        };
+        step();
+        Ok(found)
     }
 
     async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {

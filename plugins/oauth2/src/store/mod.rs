@@ -25,7 +25,7 @@ pub(crate) mod memory;
 mod postgres;
 mod sqlite;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// A token row, clear values excluded.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use tollgate_core::change::{Change, ChangeListener};
 use tollgate_core::collection::{Collection, Document, Key};
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::random::{Random, SystemRandom};
+use tollgate_store::MigrationSet;
 use tollgate_store::Store;
 use tollgate_store::testing::{Backend, TestDatabase};
 use uuid::Uuid;
@@ -16,6 +17,9 @@ use uuid::Uuid;
 use super::{Code, Outcome, Provenance, Rotation, SWEEPS, Token, TokenFilter, TokenRows, open};
 use crate::entity::{credential, token as token_kind};
 use crate::token::Digest;
+
+/// The plugin's own tables.
+pub(crate) const TABLES: MigrationSet = MigrationSet { owner: crate::NAME, migrations: crate::MIGRATIONS };
 
 const NOW: i64 = 1_700_000_000;
 
@@ -56,7 +60,7 @@ impl Heard {
 
 impl Fixture {
     async fn new(backend: Backend) -> Self {
-        let database = TestDatabase::create(backend).await;
+        let database = TestDatabase::create_with(backend, &[TABLES]).await;
         let store = database.open().await;
         let consumers = store.documents(Arc::new(tollgate_core::entity::consumer::kind()));
         let services = store.documents(Arc::new(tollgate_core::entity::service::kind()));

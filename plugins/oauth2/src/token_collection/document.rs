@@ -47,7 +47,8 @@ pub(super) fn show(token: &Token, clear: &Clear, now: i64) -> Document {
         (REFRESH_TOKEN, text(clear.refresh_token.as_ref())),
         ("authenticated_userid", json!(token.authenticated_userid)),
         ("scope", json!(token.scope)),
-        ("token_hint", json!(token.token_hint)),
+        // A token too short to spare characters has none.
+        ("token_hint", json!(Some(&token.token_hint).filter(|hint| !hint.is_empty()))),
         ("ttl", json!(token.ttl.map(|end| end.saturating_sub(now).max(0)))),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -6,6 +6,8 @@ use tollgate_core::schema::{Makers, Violations};
 use tollgate_store::Store;
 use tollgate_store::testing::{Backend, TestDatabase};
 
+use crate::store::tests::TABLES;
+
 use super::*;
 use crate::entity::credential;
 use crate::store;
@@ -40,7 +42,7 @@ fn clear(value: &str) -> Key {
 
 impl World {
     async fn new() -> Self {
-        let database = TestDatabase::create(Backend::Sqlite).await;
+        let database = TestDatabase::create_with(Backend::Sqlite, &[TABLES]).await;
         let store = database.open().await;
         let clock = Arc::new(ManualClock::at(NOW));
         let add = async |kind: Kind, document: Value| {
@@ -147,10 +149,42 @@ async fn a_given_token_is_shown_to_who_sends_it_and_to_nobody_else() {
 fn a_user_or_scope_that_no_header_can_carry_is_refused() {
     let schema = crate::entity::token::kind().schema;
     for field in ["authenticated_userid", "scope"] {
-        let document = object(json!({"credential": {"id": Uuid::nil()}, "expires_in": 1, field: "a\nb"}));
-        let violations = schema.validate(&document).expect_err(field);
-        assert!(format!("{violations:?}").contains("must not contain control characters"), "{violations:?}");
+        for (value, fault) in [
+            ("a\nb", "must not contain control characters"),
+            (" a", "must not begin or end with white space"),
+            ("a ", "must not begin or end with white space"),
+        ] {
+            let document = object(json!({"credential": {"id": Uuid::nil()}, "expires_in": 1, field: value}));
+            let violations = schema.validate(&document).expect_err(field);
+            assert_eq!(violations.fields[field], json!(fault), "{value:?}");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_short_token_has_no_hint_and_can_be_changed_like_any() {
+    let world = World::new().await;
+    let made = world.post(json!({"access_token": "short", "ttl": 60})).await;
+    assert_eq!(made["token_hint"], Value::Null);
+    let changed = world.patched(&clear("short"), json!({"scope": "a"})).await;
+    assert_eq!((&changed["scope"], &changed["token_hint"]), (&json!("a"), &Value::Null));
+    let read = world.get(&clear("short")).await.unwrap();
+    assert_eq!(world.put(&clear("short"), Value::Object(read.clone())).await["scope"], json!("a"));
+    // As an earlier version showed it.
+    let shown = Value::Object(read.into_iter().chain([("token_hint".to_owned(), json!(""))]).collect());
+    assert_eq!(world.put(&clear("short"), shown).await["token_hint"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_token_that_was_stored_before_a_rule_can_be_changed_in_its_other_fields() {
+    let world = World::new().await;
+    world.post(json!({"access_token": GIVEN})).await;
+    let old = world.row(GIVEN).await.unwrap();
+    let padded = Token { authenticated_userid: Some(" kate ".to_owned()), ..old.clone() };
+    assert!(matches!(world.rows.replace_row(&old, padded, Provenance::Given, NOW).await, Ok(Outcome::Won(()))));
+    assert_eq!(world.patched(&clear(GIVEN), json!({"scope": "a"})).await["authenticated_userid"], json!(" kate "));
+    let refused = world.patch(&clear(GIVEN), json!({"authenticated_userid": " kate "})).await;
+    assert!(matches!(refused, Err(DaoError::Schema(_))), "{refused:?}");
 }
 
 #[tokio::test]

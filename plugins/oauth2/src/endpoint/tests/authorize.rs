@@ -61,6 +61,7 @@ async fn what_stops_the_request_is_answered_plainly() {
         (json!({"provision_key": null, "authenticated_userid": ""}), provision),
         (json!({"authenticated_userid": " \t"}), userid),
         (json!({"authenticated_userid": 5}), userid),
+        (json!({"authenticated_userid": " clark"}), PADDED),
         (json!({}), client),
         (json!({"client_id": "nobody", "response_type": "wot"}), client),
         (json!({"client_id": "bare", "redirect_uri": "http://x.test"}), client),

@@ -30,6 +30,9 @@ mod token;
 const NOW: i64 = 1_700_000_000;
 const MISMATCH: &str = "Invalid redirect_uri that does not match with any redirect_uri created with the application";
 
+const PADDED: (u16, &str, &str) =
+    (400, "invalid_authenticated_userid", "authenticated_userid must not begin or end with white space");
+
 /// A POST over TLS.
 pub(crate) struct Post {
     pub(crate) method: Method,
@@ -72,6 +75,7 @@ impl Post {
             target: &self.target,
             body: self.body.clone(),
             edits: Edits::default(),
+            response: Vec::new(),
             identity: None,
         }
     }

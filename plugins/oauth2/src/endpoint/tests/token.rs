@@ -211,6 +211,8 @@ async fn the_password_grant_trusts_whoever_knows_the_provision_key() {
         (json!({}), (400, "invalid_provision_key", "Invalid provision_key")),
         (json!({"provision_key": "provision123"}), userid),
         (json!({"provision_key": "provision123", "authenticated_userid": " "}), userid),
+        (json!({"provision_key": "provision123", "authenticated_userid": "clark "}), PADDED),
+        (json!({"provision_key": "provision123", "authenticated_userid": "\u{2003}clark"}), PADDED),
         (
             json!({"provision_key": "provision123", "authenticated_userid": "clark"}),
             (400, "invalid_scope", "You must specify a scope"),
@@ -303,6 +305,10 @@ async fn parameters_come_from_query_and_body_and_none_twice() {
     assert_eq!(world.send(&config, &post).await.status, 200);
     post.body = RequestBody::Read(Bytes::from_static(b"grant_type=client_credentials&scope=a&scope=b"));
     let repeated = (400, "invalid_request", "scope must not be repeated");
+    assert_eq!(world.send(&config, &post).await.error(), repeated);
+    post.headers.insert("content-type", HeaderValue::from_static("application/json"));
+    let body = br#"{"grant_type":"client_credentials","scope":"a","client_secret":"fly","scope":"a"}"#;
+    post.body = RequestBody::Read(Bytes::from_static(body));
     assert_eq!(world.send(&config, &post).await.error(), repeated);
 }
 

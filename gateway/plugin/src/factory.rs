@@ -1,0 +1,55 @@
+//! What the gateway asks a plugin before it runs, and how it is started.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tollgate_core::error::StoreError;
+use tollgate_core::plugin::Plugin;
+use tollgate_core::setting::{Setting, SettingError};
+use tollgate_store::Migration;
+
+use crate::host::Host;
+
+/// Why a plugin cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// A metric is registered twice, or has a bad name.
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// A setting is wrong.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+}
+
+/// A plugin before it is started. What it says here is known to the command line as well, which starts
+/// nothing: `tollgate settings` and `tollgate migrate` work from it.
+#[async_trait]
+pub trait Factory: Send + Sync + 'static {
+    /// The plugin's name, as in the `plugins` entity and in `sql/<store>/<name>`.
+    fn name(&self) -> &'static str;
+
+    /// Settings of the node that it adds.
+    fn settings(&self) -> &'static [Setting] {
+        &[]
+    }
+
+    /// Migrations that it owns, numbered from 1. A plugin whose state is entities needs none.
+    fn migrations(&self) -> &'static [Migration] {
+        &[]
+    }
+
+    /// Headers by which it tells an upstream who a request is from, in lower case; one that ends in `-`
+    /// stands for all that begin so. Clients cannot send them, on any route, in any spelling.
+    fn identity_headers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Starts it. Called once, in the runtime that drives the store.
+    ///
+    /// # Errors
+    /// The gateway does not start.
+    async fn start(&self, host: &Host) -> Result<Arc<dyn Plugin>, StartError>;
+}

@@ -1,0 +1,96 @@
+//! The plugin kit: everything that the author of a plugin needs to know.
+//!
+//! A plugin is a crate with a [`Factory`]. The gateway asks it for settings and migrations, starts it with
+//! a [`Host`], and has it compile a [`Handler`] for every configured instance; requests meet handlers alone.
+//!
+//! A complete plugin, which refuses requests without a header and says on every response that it looked:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use async_trait::async_trait;
+//! use http::{HeaderName, HeaderValue, StatusCode};
+//! use serde_json::Value;
+//! use tollgate_plugin::{Access, Factory, Field, Handler, Host, Instance, Plugin};
+//! use tollgate_plugin::{HeaderEdit, PluginError, Reply, Request, Schema, StartError, Verdict};
+//!
+//! /// Before it runs: what the gateway has to know of it.
+//! struct TicketFactory;
+//!
+//! #[async_trait]
+//! impl Factory for TicketFactory {
+//!     fn name(&self) -> &'static str {
+//!         "ticket"
+//!     }
+//!
+//!     async fn start(&self, _host: &Host) -> Result<Arc<dyn Plugin>, StartError> {
+//!         Ok(Arc::new(TicketPlugin))
+//!     }
+//! }
+//!
+//! /// Running: it compiles instances.
+//! struct TicketPlugin;
+//!
+//! impl Plugin for TicketPlugin {
+//!     fn name(&self) -> &'static str {
+//!         "ticket"
+//!     }
+//!
+//!     fn priority(&self) -> i32 {
+//!         500
+//!     }
+//!
+//!     fn config_schema(&self) -> Schema {
+//!         Schema::new(vec![Field::string("header").default("x-ticket").required()])
+//!     }
+//!
+//!     fn consumer_scoped(&self) -> bool {
+//!         true
+//!     }
+//!
+//!     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
+//!         let name = instance.config.get("header").and_then(Value::as_str).unwrap_or_default();
+//!         let header = HeaderName::try_from(name);
+//!         let header = header.map_err(|error| PluginError { plugin: "ticket", source: Box::new(error) })?;
+//!         Ok(Arc::new(Ticket { header }))
+//!     }
+//! }
+//!
+//! /// An instance: all that a request meets.
+//! struct Ticket {
+//!     header: HeaderName,
+//! }
+//!
+//! impl Handler for Ticket {
+//!     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
+//!         let seen = (HeaderName::from_static("x-ticket-seen"), HeaderValue::from_static("yes"));
+//!         request.response.push(HeaderEdit::Set(seen.0, seen.1));
+//!         let verdict = if request.headers.contains_key(&self.header) {
+//!             Verdict::Continue
+//!         } else {
+//!             // A refusal is a verdict; an error is for what broke on our side.
+//!             Verdict::Reply(Reply::message(StatusCode::FORBIDDEN, "ticket_missing", "No ticket"))
+//!         };
+//!         Access::Ready(Ok(verdict))
+//!     }
+//! }
+//! ```
+//!
+//! It becomes part of the gateway by a line in `gateway/server/src/plugins.rs`.
+
+mod factory;
+mod host;
+
+pub use factory::{Factory, StartError};
+pub use host::Host;
+
+pub use tollgate_core::clock::Clock;
+pub use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
+pub use tollgate_core::entity::{Kind, field};
+pub use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, ResponsePhase, Verdict};
+pub use tollgate_core::random::Random;
+pub use tollgate_core::reply::{Body, Reply, Response, Source};
+pub use tollgate_core::request::{HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target};
+pub use tollgate_core::schema::{EntityCheck, Field, OnDelete, Rule, Schema};
+pub use tollgate_core::setting::{self, Setting};
+pub use tollgate_store::Migration;

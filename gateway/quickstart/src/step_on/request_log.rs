@@ -1,0 +1,130 @@
+//! What each request told the API about who sent it: on a page (`GET /requests`) and in a log.
+//!
+//! Behind the gateway, these headers are the gateway's word; a request that came directly shows what
+//! its sender wrote. No credential is kept. Bounded: the oldest request makes room.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use maud::html;
+
+use crate::page::{Brand, Page};
+
+use super::authorization_page::Desk;
+
+/// Requests that are kept.
+const KEPT: usize = 50;
+
+/// The headers by which the gateway says who a request is from.
+const IDENTITY_HEADERS: [&str; 7] = [
+    "x-consumer-id",
+    "x-consumer-custom-id",
+    "x-consumer-username",
+    "x-credential-identifier",
+    "x-anonymous-consumer",
+    "x-authenticated-scope",
+    "x-authenticated-userid",
+];
+
+/// Takes a line of the log.
+pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A request, by what it brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    target: &'static str,
+    identity: Vec<(&'static str, String)>,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.target)?;
+        if self.identity.is_empty() {
+            return f.write_str(": no identity headers");
+        }
+        self.identity.iter().try_for_each(|(name, value)| write!(f, "\n    {name}: {value}"))
+    }
+}
+
+/// The requests that came.
+pub(super) struct RequestLog {
+    entries: Mutex<VecDeque<Entry>>,
+    log: Log,
+}
+
+impl RequestLog {
+    /// Nothing yet; lines go to `log`.
+    pub(super) fn new(log: Log) -> Self {
+        Self { entries: Mutex::default(), log }
+    }
+
+    /// Notes a request.
+    pub(super) fn note(&self, target: &'static str, headers: &HeaderMap) {
+        let told = |name: &'static str| Some((name, headers.get(name)?.to_str().ok()?.to_owned()));
+        let entry = Entry { target, identity: IDENTITY_HEADERS.into_iter().filter_map(told).collect() };
+        (self.log)(&format!("Step On: {entry}"));
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() == KEPT {
+            entries.pop_front();
+        }
+        entries.push_back(entry);
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
+    }
+}
+
+/// `GET /requests`.
+pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Response {
+    let entries = desk.request_log.entries();
+    let content = html! {
+        @if entries.is_empty() { p { "None yet: connect the store first." } }
+        @else { p { "The newest first, with the headers by which the gateway says who each is from." } }
+        ol #requests {
+            @for entry in &entries {
+                li {
+                    h2 { (entry.target) }
+                    @if entry.identity.is_empty() { p { "No identity headers." } }
+                    table { tbody {
+                        @for (name, value) in &entry.identity { tr { th scope="row" { code { (name) } } td { (value) } } }
+                    } }
+                }
+            }
+        }
+    };
+    Page::new(Brand::StepOn, "Requests to the API", content).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_noted_with_its_identity_and_without_its_credential() {
+        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+        let written = Arc::clone(&lines);
+        let log = RequestLog::new(Arc::new(move |line: &str| written.lock().unwrap().push(line.to_owned())));
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_static("Bearer secret"));
+        headers.insert("x-authenticated-scope", HeaderValue::from_static("step_counts"));
+        headers.insert("x-authenticated-userid", HeaderValue::from_static("annie"));
+        log.note("GET /stepcounts", &headers);
+        log.note("GET /stepcounts", &HeaderMap::new());
+        assert_eq!(
+            *lines.lock().unwrap(),
+            [
+                "Step On: GET /stepcounts\n    x-authenticated-scope: step_counts\n    x-authenticated-userid: annie",
+                "Step On: GET /stepcounts: no identity headers",
+            ]
+        );
+        (0..KEPT).for_each(|_| log.note("GET /stepcounts", &HeaderMap::new()));
+        assert_eq!(log.entries().len(), KEPT);
+    }
+}

@@ -1,0 +1,451 @@
+//! HTTP/1.1 from clients, byte by byte: pipelining, targets, refused heads, chunks, expectations.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use serde_json::json;
+use tollgate_core::plugin::Verdict;
+use tollgate_core::reply::Reply;
+use tollgate_core::request::RequestBody;
+
+use crate::gateway::{Gateway, Route, answered, body_of, guard, header_of, held, mirror, replying, upstream};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+fn refusing() -> Route {
+    let reply = || Reply::json(StatusCode::UNAUTHORIZED, "no_token", &json!({"error": "x"}));
+    Route::to("/", &upstream()).plugin(replying(reply))
+}
+
+fn targets(answers: impl Iterator<Item = String>) -> Vec<String> {
+    answers
+        .map(|answer| {
+            let told: serde_json::Value = serde_json::from_str(body_of(&answer)).unwrap();
+            format!("{} {}", told["target"].as_str().unwrap(), told["body"].as_str().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn pipelined_requests_are_answered_each_and_in_order() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    let mut client = gateway.client();
+    client.send(
+        "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n\
+         POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\r\n\
+         GET /3 HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n\
+         POST /4 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA: b\r\n\r\n\
+         HEAD /5 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n\
+         GET /6 HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    let answers: Vec<_> = (0..4).map(|_| client.answer().unwrap()).collect();
+    assert_eq!(targets(answers.into_iter()), ["/1 ", "/2 abc", "/3 ", "/4 abc"]);
+    let mut rest = String::new();
+    client.rest(&mut rest);
+    // Nothing is served behind a request that is to be the last.
+    assert_eq!(rest.matches("HTTP/1.1 200 OK").count(), 1, "{rest}");
+    assert!(rest.ends_with("\r\n\r\n"), "{rest}");
+    let lines = gateway.log_lines(5);
+    let paths: Vec<_> = lines.iter().map(|line| line["path"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(paths, ["/1", "/2", "/3", "/4", "/5"]);
+}
+
+#[test]
+fn any_number_of_requests_may_come_at_once() {
+    for route in [Route::to("/", &upstream()), refusing()] {
+        let gateway = Gateway::start(vec![route]);
+        let mut client = gateway.client();
+        let padding = "x".repeat(300);
+        let all: String = (0..100)
+            .map(|n| format!("POST /{n} HTTP/1.1\r\nHost: a\r\nX: {padding}\r\nContent-Length: 3\r\n\r\nabc"))
+            .collect();
+        client.send(all);
+        for n in 0..100 {
+            let answer = client.answer().unwrap();
+            let right = answer.contains(&format!("\"target\":\"/{n}\"")) || answered(&answer) == 401;
+            assert!(right, "{n}: {answer}");
+        }
+        assert_eq!(gateway.log_lines(100).len(), 100);
+    }
+}
+
+#[test]
+fn what_comes_while_the_upstream_works_is_the_next_request() {
+    let (address, requests) = held();
+    let gateway = Gateway::start(vec![Route::to("/", &address)]);
+    for behind in ["\r\n", "", "\r\nGE", "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let mut client = gateway.client();
+        client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+        let (_, mut first) = requests.recv().unwrap();
+        client.send(behind);
+        let mut body = [0; 3];
+        first.read_exact(&mut body).unwrap();
+        first.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        let answer = client.answer().unwrap();
+        assert_eq!((answered(&answer), header_of(&answer, "connection")), (200, Some("keep-alive")), "{answer}");
+        client.send(get("/next").strip_prefix(behind.trim_start()).unwrap());
+        let (head, mut second) = requests.recv().unwrap();
+        assert!(head.starts_with("GET /next HTTP/1.1\r\n"), "{behind:?}: {head}");
+        second.write_all(OK).unwrap();
+        assert_eq!(answered(&client.answer().unwrap()), 200);
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_ends_the_upstreams_use_whatever_it_sent_before() {
+    let (address, requests) = held();
+    let gateway = Gateway::start(vec![Route::to("/", &address)]);
+    for behind in ["", "\r\n", "GET /n", "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        for head in ["GET /x HTTP/1.1\r\nHost: a\r\n\r\n", "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na"]
+        {
+            let mut client = gateway.client();
+            client.send(head);
+            let (_, mut stream) = requests.recv().unwrap();
+            client.send(behind);
+            drop(client);
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).unwrap_or_else(|error| panic!("{behind:?}: {error}"));
+        }
+    }
+    let lines = gateway.log_lines(8);
+    let told: Vec<_> = lines.iter().map(|line| (line["status"].as_u64(), line["reason"].as_str())).collect();
+    assert_eq!(told, [(Some(0), Some("client_gone")); 8]);
+}
+
+#[test]
+fn a_second_request_is_checked_as_the_first_and_nothing_follows_a_refused_one() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    for bad in [
+        "GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET /x HTTP/1.1\r\n\r\n",
+        "GET /x y HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /x HTTP/1.1\nHost: a\n\n",
+        "\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        let mut client = gateway.client();
+        client.send(format!("{}{bad}{}", get("/1"), get("/3")));
+        assert_eq!(answered(&client.answer().unwrap()), 200);
+        let refused = client.answer().unwrap();
+        assert_eq!((answered(&refused), header_of(&refused, "connection")), (400, Some("close")), "{bad}: {refused}");
+        assert!(client.is_over(), "{bad}");
+    }
+}
+
+#[test]
+fn bytes_behind_a_handshake_belong_to_what_was_agreed() {
+    let (address, requests) = held();
+    let gateway = Gateway::start(vec![Route::to("/", &address)]);
+    let handshake = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for at_once in [true, false] {
+        let mut client = gateway.client();
+        client.send(if at_once { format!("{handshake}{}", get("/next")) } else { handshake.to_owned() });
+        let (_, mut stream) = requests.recv().unwrap();
+        if !at_once {
+            client.send(get("/next"));
+        }
+        stream
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            .unwrap();
+        assert_eq!(answered(&client.answer().unwrap()), 101);
+        let mut tunnelled = vec![0; get("/next").len()];
+        stream.read_exact(&mut tunnelled).unwrap();
+        assert_eq!(String::from_utf8(tunnelled).unwrap(), get("/next"));
+    }
+    let mut client = gateway.client();
+    client.send(format!("{handshake}{}", get("/next")));
+    let (_, mut stream) = requests.recv().unwrap();
+    stream.write_all(b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap();
+    assert_eq!(answered(&client.answer().unwrap()), 403);
+    let (head, mut stream) = requests.recv().unwrap();
+    assert!(head.starts_with("GET /next"), "{head}");
+    stream.write_all(OK).unwrap();
+    assert_eq!(answered(&client.answer().unwrap()), 200);
+}
+
+#[test]
+fn answers_are_never_swapped_between_clients_and_requests() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                for round in 0..20 {
+                    let mut client = gateway.client();
+                    let name = |n: usize| format!("{number}-{round}-{n}");
+                    let one = |n: usize| match n % 3 {
+                        0 => get(&format!("/{}", name(n))),
+                        1 => format!(
+                            "POST /{0} HTTP/1.1\r\nHost: a\r\nContent-Length: {1}\r\n\r\n{0}",
+                            name(n),
+                            name(n).len()
+                        ),
+                        _ => format!("\r\n{}", get(&format!("/{}", name(n)))),
+                    };
+                    let all: String = (0..12).map(one).collect();
+                    let (first, second) = all.split_at(all.len() * (round + 1) / 21);
+                    client.send(first);
+                    if number == 7 && round % 2 == 0 {
+                        continue;
+                    }
+                    client.send(second);
+                    for n in 0..12 {
+                        let answer = client.answer().unwrap();
+                        assert!(answer.contains(&format!("\"target\":\"/{}\"", name(n))), "{n}: {answer}");
+                        assert!(n % 3 != 1 || answer.contains(&format!("\"body\":\"{}\"", name(n))), "{answer}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn visible_characters_of_a_target_are_forwarded_as_sent() {
+    let gateway = Gateway::start(vec![Route::to("/api", &mirror())]);
+    for (asked, sent) in [
+        ("/api/x?filter={\"a\":\"b\"}", "/x?filter={\"a\":\"b\"}"),
+        ("/api/x?q=<b>&r=`|^\\", "/x?q=<b>&r=`|^\\"),
+        ("/api/<x>{\"y\"}`|^", "/<x>{\"y\"}`|^"),
+        ("/api/%7Cx|%3C", "/%7Cx%7C%3C"),
+        ("/api/x?a=%22%3C&b=\"<", "/x?a=%22%3C&b=\"<"),
+    ] {
+        let answer = gateway.send(&format!("GET {asked} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        let line = body_of(&answer).lines().next().unwrap_or_default();
+        assert_eq!(line, format!("GET {sent} HTTP/1.1"), "{asked}: {answer}");
+    }
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_answered_counted_and_logged_as_any_other() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    let many = format!("GET /many HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(300));
+    let long = format!("GET /long HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1_100_000));
+    let far = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(70_000));
+    let rows = [
+        ("GET /space here HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request", "/space"),
+        ("GET /tab\there HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request", "/tab%09here"),
+        ("GET /del\x7f HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request", "/del%7F"),
+        ("GET /c\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request", "/c%01"),
+        ("GET /two  HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request", "/two"),
+        ("GET /hosts HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "bad_request", "/hosts"),
+        ("GET /field HTTP/1.1\r\nHost: a\r\nBad Name: b\r\n\r\n", 400, "bad_request", "/field"),
+        ("GET /fold HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400, "bad_request", "/fold"),
+        ("GET /nul HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", 400, "bad_request", "/nul"),
+        ("GET /version HTTP/2.0\r\nHost: a\r\n\r\n", 505, "bad_version", "/version"),
+        ("GET /version\r\n\r\n", 400, "bad_request", "/version"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "bad_version", "*"),
+        ("\x16\x03\x01\x02\0\x01\0\x01", 400, "bad_request", "/"),
+        ("GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_target", "/"),
+        ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_target", "/a"),
+        (&many, 431, "head_too_long", "/many"),
+        (&long, 431, "head_too_long", "/long"),
+    ];
+    for (index, (request, status, reason, path)) in rows.into_iter().enumerate() {
+        let shown = request.chars().take(60).collect::<String>();
+        let answer = gateway.send(request);
+        let id = header_of(&answer, "x-kong-request-id").unwrap_or_else(|| panic!("{shown}: {answer}"));
+        let got = (answered(&answer), header_of(&answer, "server"), header_of(&answer, "connection"));
+        assert_eq!(got, (status, Some("kong/3.10.0"), Some("close")), "{shown}: {answer}");
+        assert!(body_of(&answer).ends_with(&format!("\nrequest_id: {id}\n")), "{shown}: {answer}");
+        let lines = gateway.log_lines(index + 1);
+        let line = &lines[index];
+        let told = (&line["request_id"], &line["status"], &line["reason"], &line["path"], &line["client"]);
+        let expected = (&json!(id), &json!(status), &json!(reason), &json!(path), &json!("127.0.0.1"));
+        assert_eq!(told, expected, "{shown}");
+    }
+    assert_eq!(answered(&gateway.send(&far)), 414);
+    gateway.metrics_with(r#"tollgate_requests_total{code="431",route="",service=""} 2"#);
+    gateway.metrics_with(r#"tollgate_requests_total{code="505",route="",service=""} 2"#);
+}
+
+#[test]
+fn a_head_that_drips_is_ended_and_idle_connections_are_closed_in_silence() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    let started = Instant::now();
+    let mut client = gateway.client();
+    client.send(get("/1"));
+    assert_eq!(answered(&client.answer().unwrap()), 200);
+    let head = format!("GET /drip HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(200));
+    let mut bytes = head.bytes();
+    client.set_patience(Duration::from_millis(100));
+    let answer = loop {
+        client.send([bytes.next().expect("an end before the head has come")]);
+        if let Some(answer) = client.answer_by_now() {
+            break answer;
+        }
+    };
+    assert_eq!(answered(&answer), 408, "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!(gateway.log_lines(2)[1]["reason"], "client_timeout");
+    // Idle, with an empty line behind the last request.
+    let mut client = gateway.client();
+    client.send(format!("{}\r\n", get("/2")));
+    assert_eq!(answered(&client.answer().unwrap()), 200);
+    assert!(client.is_over());
+    assert_eq!(gateway.log_lines(3).len(), 3);
+}
+
+#[test]
+fn chunks_that_could_be_read_in_two_ways_reach_no_upstream() {
+    let (address, requests) = held();
+    let gateway = Gateway::start(vec![Route::to("/", &address)]);
+    let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in [
+        "\r\n\r\n",
+        "3;\0\r\nabc\r\n0\r\n\r\n",
+        "3;a\nb\r\nabc\r\n0\r\n\r\n",
+        "3 \r\nabc\r\n0\r\n\r\n",
+        "0x3\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabc\r\n0\r\njunk\r\n\r\n",
+        "3\r\nabc\r\n0\r\n A: b\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "3\nabc\r\n0\r\n\r\n",
+    ] {
+        let answer = gateway.send(&format!("{head}{body}"));
+        assert_eq!(answered(&answer), 400, "{body:?}: {answer}");
+        assert!(requests.try_recv().is_err(), "{body:?}");
+    }
+    // What comes later is refused all the same.
+    let mut client = gateway.client();
+    client.send(head);
+    let (_, mut stream) = requests.recv().unwrap();
+    client.send("3\r\nabc\r\n0\r\njunk\r\n\r\n");
+    assert_eq!(answered(&client.answer().unwrap()), 400);
+    let mut told = Vec::new();
+    let _ = stream.read_to_end(&mut told);
+    assert!(!String::from_utf8(told).unwrap().contains("0\r\n\r\n"), "the upstream saw an end");
+}
+
+#[test]
+fn a_slow_upload_does_not_run_the_upstreams_clock() {
+    let slow = Route::to("/", &upstream()).edit(|service| service.read_timeout = 300);
+    let gateway = Gateway::start(vec![slow]);
+    let mut client = gateway.client();
+    client.set_patience(Duration::from_millis(700));
+    client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
+    for byte in ["a", "b", "c"] {
+        assert_eq!(client.answer_by_now(), None);
+        client.send(byte);
+    }
+    client.set_patience(Duration::from_secs(20));
+    let answer = client.answer().unwrap();
+    assert_eq!(answered(&answer), 200, "{answer}");
+    // Once it has the request, it has the time of a read.
+    client.send(get("/sleep"));
+    assert_eq!(answered(&client.answer().unwrap()), 504);
+}
+
+#[test]
+fn an_upstream_that_should_tell_a_client_to_go_on_has_the_time_of_a_read() {
+    let (address, requests) = held();
+    let gateway = Gateway::start(vec![Route::to("/", &address).edit(|service| service.read_timeout = 300)]);
+    let mut client = gateway.client();
+    client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    let held = requests.recv().unwrap();
+    assert_eq!(answered(&client.answer().unwrap()), 504);
+    drop(held);
+}
+
+#[test]
+fn a_405_tells_what_is_allowed() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    for request in ["TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"] {
+        let answer = gateway.send(request);
+        let got = (answered(&answer), header_of(&answer, "allow"));
+        assert_eq!(got, (405, Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")), "{answer}");
+    }
+}
+
+#[test]
+fn the_host_of_an_absolute_target_counts() {
+    let gateway = Gateway::start(vec![Route::to("/", &mirror())]);
+    for (request, status, forwarded) in [
+        ("GET http://b.test/x HTTP/1.1\r\nHost: a.test", 200, Some("b.test")),
+        ("GET HTTPS://b.test:8443/x?y HTTP/1.1\r\nHost: a.test", 200, Some("b.test")),
+        ("GET http://b.test/x HTTP/1.0", 200, Some("b.test")),
+        ("GET http://b.test/x HTTP/1.1", 400, None),
+        ("GET http://b.test/x HTTP/1.1\r\nHost: a b", 400, None),
+        ("GET http://b.test/x HTTP/1.1\r\nHost: a\r\nHost: b.test", 400, None),
+        ("GET http://u@b.test/x HTTP/1.1\r\nHost: b.test", 400, None),
+        ("GET http:///x HTTP/1.1\r\nHost: b.test", 400, None),
+        ("GET ftp://b.test/x HTTP/1.1\r\nHost: b.test", 400, None),
+    ] {
+        let answer = gateway.send(&format!("{request}\r\nConnection: close\r\n\r\n"));
+        assert_eq!(answered(&answer), status, "{request}: {answer}");
+        let sent = body_of(&answer).lines().find_map(|line| line.strip_prefix("X-Forwarded-Host: "));
+        assert_eq!(sent, forwarded, "{request}: {answer}");
+        assert!(status != 200 || body_of(&answer).starts_with("GET /x"), "{answer}");
+    }
+}
+
+#[test]
+fn options_on_the_server_itself_go_to_a_route_for_any_path() {
+    let gateway = Gateway::start(vec![Route::to("", &mirror()), Route::to("/", &upstream())]);
+    for target in ["*", "http://a.test"] {
+        let answer = gateway.send(&format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        assert!(body_of(&answer).starts_with("OPTIONS * HTTP/1.1\r\n"), "{answer}");
+    }
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    let answer = gateway.send("OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(answered(&answer), 404, "{answer}");
+}
+
+#[test]
+fn a_connection_goes_on_behind_the_answer_to_a_client_that_waited() {
+    let gateway = Gateway::start(vec![refusing()]);
+    let expecting = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    let mut client = gateway.client();
+    client.send(expecting);
+    let answer = client.answer().unwrap();
+    assert_eq!((answered(&answer), header_of(&answer, "connection")), (401, Some("keep-alive")), "{answer}");
+    // The message has a body, so it is sent, and thrown away (RFC 9110 §10.1.1).
+    client.send(format!("hello{}", get("/next")));
+    assert_eq!(answered(&client.answer().unwrap()), 401);
+    // A client that does not wait.
+    client.send(format!("{expecting}hello{}", get("/next")));
+    assert_eq!([answered(&client.answer().unwrap()), answered(&client.answer().unwrap())], [401, 401]);
+    // What could be the body or another request is neither.
+    client.send(expecting);
+    assert_eq!(answered(&client.answer().unwrap()), 401);
+    client.send(get("/smuggled"));
+    assert!(client.is_over());
+    assert_eq!(gateway.log_lines(5).len(), 5);
+    assert!(!gateway.log().contains("smuggled"));
+    // One that is too long to be thrown away.
+    let mut client = gateway.client();
+    client.send(expecting.replace(" 5\r\n", " 5000000\r\n"));
+    let answer = client.answer().unwrap();
+    assert_eq!((answered(&answer), header_of(&answer, "connection")), (401, Some("close")), "{answer}");
+}
+
+#[test]
+fn an_upload_that_was_told_to_go_on_and_ended_is_not_counted_as_100() {
+    let reader = guard(|request| match request.body {
+        RequestBody::Unread => Verdict::NeedBody { limit: 100, terminal: true },
+        _ => Verdict::Reply(Reply::message(StatusCode::OK, "read", "read")),
+    });
+    let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader)]);
+    let mut client = gateway.client();
+    client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(answered(&client.answer().unwrap()), 100);
+    client.send("he");
+    client.leave(Shutdown::Both);
+    let lines = gateway.log_lines(1);
+    assert_eq!((&lines[0]["status"], &lines[0]["reason"]), (&json!(0), &json!("client_gone")));
+}
+
+#[test]
+fn an_answer_is_not_lost_behind_bytes_that_nobody_reads() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    let last = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = gateway.send(&format!("{last}{}", get("/behind").repeat(1000)));
+    assert!(answer.contains("\"target\":\"/last\"}"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+}

@@ -1,0 +1,65 @@
+//! Cross-origin requests (Fetch standard, "CORS protocol"; docs/compatibility/gateway.md §9).
+//!
+//! 1. A preflight (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) is answered here, before
+//!    authentication: a browser sends none with it. With `preflight_continue` the upstream answers it, and
+//!    nothing is added.
+//! 2. Every other response gets the headers, refusals of later plugins included: without them a page could
+//!    not even read that its token has expired.
+//!
+//! Whether an origin may read a response is decided by the browser; nothing here keeps a request out.
+
+mod config;
+mod handler;
+mod origin;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tollgate_plugin::{Factory, Handler, Host, Instance, Plugin, PluginError, Schema, StartError};
+
+/// The plugin's name.
+pub const NAME: &str = "cors";
+
+/// Before every authentication plugin.
+const PRIORITY: i32 = 2000;
+
+/// The plugin before it is started.
+pub struct CorsFactory;
+
+#[async_trait]
+impl Factory for CorsFactory {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn start(&self, _: &Host) -> Result<Arc<dyn Plugin>, StartError> {
+        Ok(Arc::new(Cors))
+    }
+}
+
+/// The plugin: it keeps nothing.
+struct Cors;
+
+impl Plugin for Cors {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn priority(&self) -> i32 {
+        PRIORITY
+    }
+
+    fn config_schema(&self) -> Schema {
+        config::schema()
+    }
+
+    fn consumer_scoped(&self) -> bool {
+        false
+    }
+
+    fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
+        let config = config::Config::try_from(instance.config);
+        let config = config.map_err(|error| PluginError { plugin: NAME, source: Box::new(error) })?;
+        Ok(Arc::new(handler::CrossOrigin(config)))
+    }
+}

@@ -1,0 +1,425 @@
+//! Requests and changes in all orders: the guard with its caches, the listener that hears of changes,
+//! and the endpoints' credentials, under a scheduler that decides after each step which thread goes on.
+//!
+//! The code is the one that runs: shared cache, threads' own caches, loads and who joins them,
+//! directory, generations and marks. Atomics, locks and the store's reads are steps (`sync.rs`). moka's
+//! maps are themselves, each operation a step: that those are atomic is moka's promise and not looked
+//! at here.
+//!
+//! Everything that can be told apart has a version. The rule: a request that begins after the answer to
+//! a write, or on a node that has heard of it, is never served by an older version.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+use shuttle::future::block_on;
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner, thread};
+use tollgate_core::change::{Change, ChangeListener, Operation};
+use uuid::Uuid;
+
+use super::tests::{Call, Outcome, World};
+use super::*;
+use crate::client::Credentials as _;
+use crate::credentials::CachedCredentials;
+use crate::entity::{credential, token};
+use crate::listener::Listener;
+
+/// Schedules that are tried of each kind.
+const SCHEDULES: usize = 200;
+
+/// A node: what it knows and how it hears.
+struct Node {
+    world: World,
+    listener: Listener,
+    /// The version that the last write that was answered has made.
+    answered: AtomicUsize,
+}
+
+impl Node {
+    fn new() -> Arc<Self> {
+        let world = World::new();
+        let credentials = Arc::new(CachedCredentials::new(world.credentials.clone(), world.feed.clone()));
+        let listener = Listener {
+            post: Arc::clone(&world.post),
+            credentials,
+            tokens: world.tokens.clone(),
+            foreign_tokens: Arc::clone(&world.post.foreign_tokens),
+        };
+        Arc::new(Self { world, listener, answered: AtomicUsize::new(0) })
+    }
+
+    fn hear(&self, changes: &[Change]) {
+        block_on(self.listener.apply(changes)).unwrap();
+    }
+
+    /// A write of which this node has heard is answered.
+    fn answer(&self, version: usize) {
+        self.answered.store(version, Ordering::SeqCst);
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
+    }
+
+    /// A token of version 0 and a request with it.
+    fn token(&self) -> (Digest, Call) {
+        let token = self.world.token(|row| row.scope = Some("v0".to_owned()));
+        (Digest::of(&token), self.world.bearer(&token))
+    }
+
+    fn put_token(&self, digest: Digest, version: usize) {
+        self.world.tokens.rows.lock().unwrap().get_mut(&digest).unwrap().scope = Some(format!("v{version}"));
+    }
+
+    fn put_credential(&self, version: usize) {
+        let document = json!({"client_id": format!("v{version}"), "consumer": {"id": self.world.consumer}});
+        self.world.credentials.put(self.world.credential, document);
+    }
+
+    fn put_consumer(&self, version: usize) {
+        self.world.consumers.put(self.world.consumer, json!({"username": "bob", "custom_id": format!("v{version}")}));
+    }
+}
+
+fn of_token(operation: Operation, digest: Digest) -> Change {
+    Change { key: digest.0.to_vec(), ..of(token::NAME, operation, Uuid::nil()) }
+}
+
+fn of(kind: &str, operation: Operation, id: Uuid) -> Change {
+    Change { kind: kind.to_owned(), operation, id, key: Vec::new(), document: None }
+}
+
+/// The version in a header for the upstream; `gone` for a request that was refused.
+fn version(outcome: &Outcome, header: &str, gone: usize) -> usize {
+    if !outcome.passed() {
+        assert_eq!(outcome.reason(), "token_unknown");
+        return gone;
+    }
+    outcome.upstream(header).flatten().unwrap().strip_prefix('v').unwrap().parse().unwrap()
+}
+
+/// Tries schedules: any, and such in which few, well chosen interruptions matter.
+fn in_all_orders(test: impl Fn() + Send + Sync + 'static) {
+    let test = Arc::new(test);
+    let mut config = Config::new();
+    config.stack_size = 1 << 18;
+    let schedulers: [Box<dyn Scheduler + Send>; 2] = [
+        Box::new(RandomScheduler::new_from_seed(7, SCHEDULES)),
+        Box::new(PctScheduler::new_from_seed(7, 3, SCHEDULES)),
+    ];
+    for scheduler in schedulers {
+        let test = Arc::clone(&test);
+        Runner::new(scheduler, config.clone()).run(move || test());
+    }
+}
+
+/// Readers ask while `write` goes on, and everybody once more when it is over. `read` tells the version
+/// that it was served by.
+fn readers_and_writer(
+    node: &Arc<Node>,
+    readers: usize,
+    read: impl Fn(&Node) -> usize + Send + Sync + 'static,
+    write: impl FnOnce(&Node) + Send + 'static,
+) {
+    let look = {
+        let node = Arc::clone(node);
+        Arc::new(move || {
+            let answered = node.answered();
+            let served = read(&node);
+            assert!(served >= answered, "version {served} was served after {answered} was answered");
+        })
+    };
+    let mut threads: Vec<_> = (0..readers)
+        .map(|_| {
+            let look = Arc::clone(&look);
+            thread::spawn(move || (0..4).for_each(|_| look()))
+        })
+        .collect();
+    let node = Arc::clone(node);
+    threads.push(thread::spawn(move || write(&node)));
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    (0..2).for_each(|_| look());
+}
+
+/// Requests with a token, of which a header tells the version.
+fn requests(
+    node: &Arc<Node>,
+    call: Call,
+    header: &'static str,
+    gone: usize,
+) -> impl Fn(&Node) -> usize + Send + Sync + 'static {
+    let guard = node.world.guard(|_| {});
+    move |_| version(&block_on(call.at(&guard)), header, gone)
+}
+
+const SCOPE: &str = "x-authenticated-scope";
+
+#[test]
+fn a_revoked_token_is_over() {
+    in_all_orders(|| {
+        let node = Node::new();
+        let (digest, call) = node.token();
+        readers_and_writer(&node, 2, requests(&node, call, SCOPE, 1), move |node| {
+            node.world.tokens.rows.lock().unwrap().remove(&digest);
+            node.hear(&[of_token(Operation::Deleted, digest)]);
+            node.answer(1);
+        });
+    });
+}
+
+#[test]
+fn a_changed_token_is_what_it_has_become_whatever_is_evicted() {
+    in_all_orders(|| {
+        let node = Node::new();
+        let (digest, call) = node.token();
+        readers_and_writer(&node, 2, requests(&node, call, SCOPE, 0), move |node| {
+            for version in 1..3 {
+                node.put_token(digest, version);
+                node.hear(&[of_token(Operation::Updated, digest)]);
+                node.answer(version);
+                node.world.post.cache.evict(&digest);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_token_that_was_unknown_is_known_once_it_is_created() {
+    in_all_orders(|| {
+        let node = Node::new();
+        let clear = node.world.post.minter.mint().expose().to_owned();
+        let (row, call) = (node.world.row(&clear), node.world.bearer(&clear));
+        let guard = node.world.guard(|_| {});
+        let read = move |_: &Node| usize::from(block_on(call.at(&guard)).passed());
+        readers_and_writer(&node, 2, read, move |node| {
+            let digest = row.access_token;
+            node.world.tokens.rows.lock().unwrap().insert(digest, row);
+            node.hear(&[of_token(Operation::Created, digest)]);
+            node.answer(1);
+        });
+    });
+}
+
+#[test]
+fn nothing_counts_that_was_learnt_before_everything_is_forgotten() {
+    in_all_orders(|| {
+        let node = Node::new();
+        let (_, call) = node.token();
+        readers_and_writer(&node, 2, requests(&node, call, SCOPE, 1), |node| {
+            node.world.tokens.rows.lock().unwrap().clear();
+            block_on(node.listener.reset()).unwrap();
+            node.answer(1);
+        });
+    });
+}
+
+#[test]
+fn a_changed_credential_is_what_it_has_become() {
+    in_all_orders(|| {
+        let node = Node::new();
+        node.put_credential(0);
+        let (_, call) = node.token();
+        readers_and_writer(&node, 2, requests(&node, call, "x-credential-identifier", 0), |node| {
+            for version in 1..3 {
+                node.put_credential(version);
+                node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
+                node.answer(version);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_changed_consumer_is_what_it_has_become() {
+    in_all_orders(|| {
+        let node = Node::new();
+        node.put_consumer(0);
+        let (_, call) = node.token();
+        readers_and_writer(&node, 2, requests(&node, call, "x-consumer-custom-id", 0), |node| {
+            for version in 1..3 {
+                node.put_consumer(version);
+                node.hear(&[of("consumers", Operation::Updated, node.world.consumer)]);
+                node.answer(version);
+            }
+        });
+    });
+}
+
+#[test]
+fn an_anonymous_consumer_is_what_it_has_become() {
+    in_all_orders(|| {
+        let node = Node::new();
+        node.put_consumer(0);
+        let (guard, call) = (node.world.guard(|rules| rules.anonymous = Some("bob".to_owned())), node.world.call());
+        let read = move |_: &Node| version(&block_on(call.at(&guard)), "x-consumer-custom-id", 0);
+        readers_and_writer(&node, 2, read, |node| {
+            for version in 1..3 {
+                node.put_consumer(version);
+                node.hear(&[of("consumers", Operation::Updated, node.world.consumer)]);
+                node.answer(version);
+            }
+        });
+    });
+}
+
+#[test]
+fn the_tokens_of_a_credential_go_with_it_though_it_is_made_again() {
+    in_all_orders(|| {
+        let node = Node::new();
+        let (_, call) = node.token();
+        readers_and_writer(&node, 2, requests(&node, call, SCOPE, 1), |node| {
+            node.world.tokens.rows.lock().unwrap().clear();
+            node.put_credential(1);
+            // As the feed tells that it was deleted, when it is there again.
+            node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
+            node.answer(1);
+        });
+    });
+}
+
+#[test]
+fn the_tokens_of_a_service_go_with_it_though_it_is_made_again() {
+    in_all_orders(|| {
+        let node = Node::new();
+        let (_, call) = node.token();
+        readers_and_writer(&node, 2, requests(&node, call, SCOPE, 1), |node| {
+            node.world.tokens.rows.lock().unwrap().clear();
+            node.hear(&[of("services", Operation::Updated, node.world.service)]);
+            node.answer(1);
+        });
+    });
+}
+
+#[test]
+fn a_consumer_goes_with_its_credentials_and_their_tokens() {
+    in_all_orders(|| {
+        let node = Node::new();
+        let (_, call) = node.token();
+        readers_and_writer(&node, 2, requests(&node, call, SCOPE, 1), |node| {
+            let world = &node.world;
+            world.tokens.rows.lock().unwrap().clear();
+            world.credentials.documents.lock().unwrap().clear();
+            world.consumers.documents.lock().unwrap().clear();
+            let credential = of(credential::NAME, Operation::Deleted, world.credential);
+            node.hear(&[credential, of("consumers", Operation::Deleted, world.consumer)]);
+            node.answer(1);
+        });
+    });
+}
+
+/// One reader: several would share a look-up, which is as old as its beginning.
+#[test]
+fn without_the_feed_the_store_is_asked_and_nothing_older_comes_back_with_it() {
+    in_all_orders(|| {
+        let node = Node::new();
+        node.put_credential(0);
+        node.put_consumer(0);
+        let (digest, call) = node.token();
+        let guard = node.world.guard(|_| {});
+        let read = move |_: &Node| {
+            let outcome = block_on(call.at(&guard));
+            let headers = [SCOPE, "x-credential-identifier", "x-consumer-custom-id"];
+            headers.map(|header| version(&outcome, header, 0)).into_iter().min().unwrap()
+        };
+        readers_and_writer(&node, 1, read, move |node| {
+            let world = &node.world;
+            world.feed.0.store(false, Ordering::SeqCst);
+            for version in 1..3 {
+                node.put_token(digest, version);
+                node.put_credential(version);
+                node.put_consumer(version);
+                // Answered by another node.
+                node.answer(version);
+            }
+            node.hear(&[
+                of_token(Operation::Updated, digest),
+                of(credential::NAME, Operation::Updated, world.credential),
+                of("consumers", Operation::Updated, world.consumer),
+            ]);
+            world.feed.0.store(true, Ordering::SeqCst);
+        });
+    });
+}
+
+/// The token itself has not changed: only by its credential can it be told that it is out of date.
+#[test]
+fn a_credential_of_before_the_feed_was_lost_does_not_come_back_with_it() {
+    in_all_orders(|| {
+        let node = Node::new();
+        node.put_credential(0);
+        let (_, call) = node.token();
+        let (guard, meanwhile) = (node.world.guard(|_| {}), call.clone());
+        readers_and_writer(&node, 2, requests(&node, call, "x-credential-identifier", 0), move |node| {
+            let feed = &node.world.feed.0;
+            feed.store(false, Ordering::SeqCst);
+            node.put_credential(1);
+            // Learnt without the feed, in the place of what the others know.
+            assert!(block_on(meanwhile.at(&guard)).passed());
+            node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
+            feed.store(true, Ordering::SeqCst);
+            node.answer(1);
+        });
+    });
+}
+
+const CLIENT: &str = "client";
+
+fn client_of(secret: usize, node: &Node, name: &str) {
+    let document = json!({
+        "name": "client", "client_id": name, "client_secret": secret.to_string(), "hash_secret": false, "client_type": "confidential",
+        "redirect_uris": [format!("http://v{secret}.test/")], "consumer": {"id": node.world.consumer},
+    });
+    node.world.credentials.put(node.world.credential, document);
+}
+
+/// The version of the client's redirect URI; `gone` where there is no such client.
+fn of_client(node: &Node, gone: usize) -> usize {
+    let found = block_on(node.listener.credentials.by_client_id(CLIENT)).unwrap();
+    let Some(found) = found else { return gone };
+    let uri = found.redirect_uris.first().unwrap();
+    uri.trim_start_matches("http://v").trim_end_matches(".test/").parse().unwrap()
+}
+
+#[test]
+fn a_changed_client_is_what_it_has_become_and_is_gone_from_its_old_name() {
+    in_all_orders(|| {
+        let node = Node::new();
+        client_of(0, &node, CLIENT);
+        readers_and_writer(
+            &node,
+            2,
+            |node| of_client(node, 2),
+            |node| {
+                for (version, name) in [(1, CLIENT), (2, "renamed")] {
+                    client_of(version, node, name);
+                    node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
+                    node.answer(version);
+                }
+            },
+        );
+    });
+}
+
+#[test]
+fn without_the_feed_a_client_is_asked_of_the_store() {
+    in_all_orders(|| {
+        let node = Node::new();
+        client_of(0, &node, CLIENT);
+        readers_and_writer(
+            &node,
+            2,
+            |node| of_client(node, 0),
+            |node| {
+                node.world.feed.0.store(false, Ordering::SeqCst);
+                for version in 1..3 {
+                    client_of(version, node, CLIENT);
+                    node.answer(version);
+                }
+                node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
+                node.world.feed.0.store(true, Ordering::SeqCst);
+            },
+        );
+    });
+}

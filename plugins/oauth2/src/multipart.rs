@@ -1,0 +1,114 @@
+//! Bodies of type `multipart/form-data` (RFC 7578): their parts, and what is left when some are
+//! taken out.
+
+use bytes::Bytes;
+use futures::FutureExt;
+
+/// A part that has a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its name; `None` when it has none that is text.
+    pub name: Option<String>,
+    /// Its content.
+    pub value: Bytes,
+}
+
+/// How far a body could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// To its end.
+    Whole,
+    /// Not to its end: it is broken there, or it says no boundary.
+    Part,
+}
+
+/// The parts up to the end of the body, or up to where it is broken.
+pub fn read(content_type: &str, body: &Bytes) -> (Vec<Part>, Extent) {
+    let mut read = Vec::new();
+    let Ok(boundary) = multer::parse_boundary(content_type) else { return (read, Extent::Part) };
+    let whole = futures::stream::iter([Ok::<_, std::convert::Infallible>(body.clone())]);
+    let reading = async {
+        let mut parts = multer::Multipart::new(whole, boundary);
+        loop {
+            match parts.next_field().await {
+                Ok(None) => return Extent::Whole,
+                Err(_) => return Extent::Part,
+                Ok(Some(part)) => {
+                    let name = part.name().map(str::to_owned);
+                    let Ok(value) = part.bytes().await else { return Extent::Part };
+                    read.push(Part { name, value });
+                }
+            }
+        }
+    };
+    // The whole body is there, so nothing in it has to be waited for.
+    let extent = reading.now_or_never().unwrap_or(Extent::Part);
+    (read, extent)
+}
+
+/// The body without the parts for which `remove` says so, the rest byte for byte; `None` when it is
+/// not certain which bytes are which part's.
+pub fn without(content_type: &str, body: &Bytes, remove: impl Fn(&Part) -> bool) -> Option<Vec<u8>> {
+    let boundary = multer::parse_boundary(content_type).ok()?;
+    let (parts, Extent::Whole) = read(content_type, body) else { return None };
+    let delimiters = delimiters(body, format!("--{boundary}").as_bytes());
+    let (Some(first), Some(last)) = (delimiters.first(), delimiters.last()) else { return None };
+    // Each part is followed by a delimiter, and the first one preceded.
+    if delimiters.len() != parts.len() + 1 {
+        return None;
+    }
+    let mut left = body.get(..*first)?.to_vec();
+    for (part, ends) in parts.iter().zip(delimiters.windows(2)) {
+        if let ([start, end], false) = (ends, remove(part)) {
+            left.extend_from_slice(body.get(*start..*end)?);
+        }
+    }
+    left.extend_from_slice(body.get(*last..)?);
+    Some(left)
+}
+
+/// Where lines begin with the delimiter.
+fn delimiters(body: &[u8], delimiter: &[u8]) -> Vec<usize> {
+    let begins_line = |at: usize| at == 0 || body.get(..at).is_some_and(|before| before.ends_with(b"\r\n"));
+    let found = body.windows(delimiter.len()).enumerate().filter(|(_, window)| *window == delimiter);
+    found.map(|(at, _)| at).filter(|at| begins_line(*at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPE: &str = "multipart/form-data; boundary=b";
+
+    fn part(name: &str, value: &str) -> String {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    }
+
+    fn left(body: &str) -> Option<String> {
+        let named = |part: &Part| part.name.as_deref() == Some("t");
+        without(TYPE, &Bytes::copy_from_slice(body.as_bytes()), named).map(|left| String::from_utf8(left).unwrap())
+    }
+
+    #[test]
+    fn parts_are_taken_out_and_the_rest_stays_byte_for_byte() {
+        let (a, t, z) = (part("a", "1\r\n\r\n--c"), part("t", "secret"), part("z", "\u{0}\r\n"));
+        for (body, wanted) in [
+            (format!("{a}{t}{z}--b--\r\n"), format!("{a}{z}--b--\r\n")),
+            (format!("{t}{a}{t}--b--"), format!("{a}--b--")),
+            (format!("{t}--b--\r\n"), "--b--\r\n".to_owned()),
+            (format!("{a}--b--\r\nend"), format!("{a}--b--\r\nend")),
+        ] {
+            assert_eq!(left(&body), Some(wanted), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_whose_parts_are_not_certain_is_left_alone() {
+        let t = part("t", "secret");
+        for body in ["", "--b", &t, &format!("{t}--b\r\nx"), &format!("{}--b--", part("a", "\r\n--bc\r\n") + &t)] {
+            assert_eq!(left(body), None, "{body}");
+        }
+        let body = Bytes::from(format!("{t}--b--"));
+        assert_eq!(without("multipart/form-data", &body, |_| true), None);
+    }
+}

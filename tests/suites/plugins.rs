@@ -1,0 +1,26 @@
+//! Every plugin that is built in has an example that the Admin API takes, and a row in the documentation.
+
+use http::Method;
+use serde_json::{Value, json};
+use tollgate_tests::{Findings, Gateway, repository};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_plugin_has_an_example_that_works_and_a_row_in_the_documentation() {
+    let gateway = Gateway::on_sqlite().await;
+    let documentation = std::fs::read_to_string(repository().join("docs/plugins.md")).unwrap();
+    let enabled = gateway.admin_get("/plugins/enabled").await.expect(200).json();
+    let mut findings = Findings::new();
+    for name in enabled["enabled_plugins"].as_array().unwrap().iter().filter_map(Value::as_str) {
+        let row = format!("| `{name}` |");
+        findings.check(name, if documentation.contains(&row) { Ok(()) } else { Err(format!("no row {row}")) });
+        let example = repository().join(format!("conf/plugins/{name}.yaml"));
+        let Ok(text) = std::fs::read_to_string(&example) else {
+            findings.check(name, Err(format!("{} is missing", example.display())));
+            continue;
+        };
+        let plugin: Value = serde_yaml::from_str(&text).unwrap();
+        findings.compare(name, &json!(name), &plugin["name"]);
+        let reply = gateway.admin(Method::POST, "/plugins", plugin).await;
+        findings.check(name, if reply.status == 201 { Ok(()) } else { Err(reply.body) });
+    }
+}
