@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tollgate_quickstart::certificate;
 use tollgate_quickstart::process::Process;
 
+use crate::lost_answer::LostAnswers;
 use crate::postgres::Database;
 use crate::program;
 use crate::reply::Reply;
@@ -60,6 +61,17 @@ impl Gateway {
     /// On PostgreSQL.
     pub async fn on_postgres() -> Self {
         Self::on(Store::Postgres, &[]).await
+    }
+
+    /// On PostgreSQL, by a way that can lose the answer to a commit. Other nodes go straight there.
+    pub async fn on_postgres_with_lost_answers() -> (Self, LostAnswers) {
+        let database = Database::create();
+        let mut url = url::Url::parse(&database.url()).expect("a URL");
+        let target = format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432));
+        let way = LostAnswers::to(target).await;
+        url.set_ip_host(way.address.ip()).expect("a URL with a host");
+        url.set_port(Some(way.address.port())).expect("a URL with a port");
+        (Self::running(folder(), Some(database), url.as_str(), &[]).await, way)
     }
 
     /// With settings beyond the harness's, by their environment names.

@@ -139,8 +139,8 @@ on_both_stores! {
             ("POST", "/consumers/bob/oauth2", json!({"name": "x", "client_id": " x "}), schema("schema violation (client_id: must not begin or end with white space)", json!({"client_id": "must not begin or end with white space"}))),
             ("POST", "/consumers", json!({"username": "x", "id": "1"}), schema("schema violation (id: expected a valid UUID)", json!({"id": "expected a valid UUID"}))),
             ("POST", "/plugins", json!({"name": "wot"}), schema(
-                "schema violation (name: plugin 'wot' not enabled; the plugins that exist here are: oauth2)",
-                json!({"name": "plugin 'wot' not enabled; the plugins that exist here are: oauth2"}),
+                "schema violation (name: plugin 'wot' not enabled; the plugins that exist here are: cors, oauth2)",
+                json!({"name": "plugin 'wot' not enabled; the plugins that exist here are: cors, oauth2"}),
             )),
             ("POST", "/plugins", json!({"name": "oauth2"}), schema(&format!("schema violation (config: {a_grant})"), json!({"config": a_grant}))),
             ("POST", "/plugins", json!({"name": "oauth2", "config": {"enable_password_grant": true, "pkce": "x"}}), schema(
@@ -451,7 +451,7 @@ async fn the_node_tells_about_itself() {
     let status = gateway.admin_get("/status").await.expect(200).json();
     findings.compare("database", &json!({"reachable": true}), &status["database"]);
     let enabled = gateway.admin_get("/plugins/enabled").await.expect(200).json();
-    findings.compare("enabled", &json!({"enabled_plugins": ["oauth2"]}), &enabled);
+    findings.compare("enabled", &json!({"enabled_plugins": ["cors", "oauth2"]}), &enabled);
     let schema = gateway.admin_get("/schemas/plugins/oauth2").await.expect(200).json();
     findings.check("schema", if schema["fields"].is_array() { Ok(()) } else { Err(schema.to_string()) });
     findings.compare("its rules", &json!([]), &schema["entity_checks"]);

@@ -113,7 +113,7 @@ async fn a_database_is_migrated_when_the_operator_says_so() {
     let node = Node::on_database(database.url());
     let status = node.run(&["migrate", "status"]).await;
     assert_eq!(status.code, Some(0), "{}", status.output);
-    assert!(status.output.starts_with("Applied: none; missing: gateway 1, oauth2 1"), "{}", status.output);
+    assert!(status.output.starts_with("Applied: none; missing: gateway 1, gateway 2, oauth2 1"), "{}", status.output);
     assert!(status.output.contains("`tollgate migrate up` applies them"), "{}", status.output);
 
     let refused = node.run(&["run"]).await;
@@ -122,7 +122,10 @@ async fn a_database_is_migrated_when_the_operator_says_so() {
     assert_eq!(node.run(&["migrate", "status"]).await, status, "a refused start changes nothing");
 
     let applied = node.run(&["migrate", "up"]).await;
-    assert!(applied.code == Some(0) && applied.output.starts_with("Applied gateway 1, oauth2 1"), "{applied:?}");
+    assert!(
+        applied.code == Some(0) && applied.output.starts_with("Applied gateway 1, gateway 2, oauth2 1"),
+        "{applied:?}"
+    );
     let again = node.run(&["migrate", "up"]).await;
     assert_eq!((again.code, again.output.as_str()), (Some(0), "The database is up to date.\n"));
     let status = node.run(&["migrate", "status"]).await;

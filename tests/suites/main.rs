@@ -32,6 +32,7 @@ mod foreign_clients;
 mod http1;
 mod http2;
 mod lifecycle;
+mod lost_answers;
 mod nodes;
 mod plugins;
 mod proxy;

@@ -93,11 +93,11 @@ impl Node for ThisNode {
         let seen = self.metrics.traffic();
         Connections {
             accepted: seen.accepted,
-            active: seen.under_way,
+            active: seen.open,
             handled: seen.accepted,
             reading: 0,
             writing: seen.under_way,
-            waiting: 0,
+            waiting: seen.open.saturating_sub(seen.under_way),
             requests: seen.requests,
         }
     }

@@ -21,6 +21,9 @@ use crate::telemetry::metrics::Metrics;
 /// How long the access log's writer may take for what is queued.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// How long connections may take to close when no request is under way.
+const CLOSE: Duration = Duration::from_secs(2);
+
 /// Between two looks at the requests under way.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -58,6 +61,14 @@ impl Shutdown {
             while metrics.traffic().under_way > 0 {
                 tokio::time::sleep(LOOK).await;
             }
+            // An HTTP/2 connection writes what its requests have ended with, then closes; a client that
+            // does not take it is not waited for.
+            let closed = async {
+                while metrics.traffic().open > 0 {
+                    tokio::time::sleep(LOOK).await;
+                }
+            };
+            let _ = tokio::time::timeout(CLOSE, closed).await;
             access_log.flush(FLUSH);
             tracing::info!("drained");
             std::process::exit(0);

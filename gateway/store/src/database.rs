@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tollgate_core::error::{DaoError, StoreError};
 
+use crate::feed::Write;
 use crate::postgres::{Link, Postgres, PostgresSession};
 use crate::session::{Abort, Session};
 use crate::sqlite::{Sqlite, SqliteSession};
@@ -49,8 +50,25 @@ impl Database {
     }
 
     /// Runs `work` in a transaction, again from its beginning when another transaction was in its
-    /// way. Committed when it returns `Ok`.
+    /// way. Committed when it returns `Ok`. For what no cache knows of; see [`Database::commit`].
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, DaoError>
+    where
+        T: Send + 'static,
+        F: for<'s> Fn(&'s mut dyn Session) -> Work<'s, T, Abort> + Clone + Send + Sync + 'static,
+    {
+        self.run(None, work).await
+    }
+
+    /// The same for a write that is announced: it is told while its outcome is unknown.
+    pub(crate) async fn commit<T, F>(&self, write: &Write, work: F) -> Result<T, DaoError>
+    where
+        T: Send + 'static,
+        F: for<'s> Fn(&'s mut dyn Session) -> Work<'s, T, Abort> + Clone + Send + Sync + 'static,
+    {
+        self.run(Some(write), work).await
+    }
+
+    async fn run<T, F>(&self, write: Option<&Write>, work: F) -> Result<T, DaoError>
     where
         T: Send + 'static,
         F: for<'s> Fn(&'s mut dyn Session) -> Work<'s, T, Abort> + Clone + Send + Sync + 'static,
@@ -58,10 +76,10 @@ impl Database {
         let mut attempts = 1;
         loop {
             let result = match self {
-                Self::Postgres(postgres) => postgres_transaction(postgres, &work).await,
+                Self::Postgres(postgres) => postgres_transaction(postgres, write, &work).await,
                 Self::Sqlite(sqlite) => {
                     let work = work.clone();
-                    sqlite.write_mut(move |connection| at_once(work(&mut SqliteSession(connection)))).await
+                    sqlite.write_mut(write, move |connection| at_once(work(&mut SqliteSession(connection)))).await
                 }
             };
             match result {
@@ -74,7 +92,7 @@ impl Database {
     }
 }
 
-async fn postgres_transaction<T, F>(postgres: &Postgres, work: &F) -> Result<T, Abort>
+async fn postgres_transaction<T, F>(postgres: &Postgres, write: Option<&Write>, work: &F) -> Result<T, Abort>
 where
     F: for<'s> Fn(&'s mut dyn Session) -> Work<'s, T, Abort>,
 {
@@ -84,7 +102,13 @@ where
         let transaction = client.transaction().await.map_err(failed)?;
         // Dropping the transaction rolls it back.
         let value = work(&mut PostgresSession { postgres, link: Link::Transaction(&transaction) }).await?;
-        transaction.commit().await.map_err(failed)?;
+        if let Some(write) = write {
+            write.is_sent();
+        }
+        transaction.commit().await.map_err(|error| {
+            Postgres::note_refusal(write, &error);
+            failed(error)
+        })?;
         Ok(value)
     };
     let result = postgres.bounded(run).await;

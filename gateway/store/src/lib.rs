@@ -35,7 +35,7 @@ mod tests;
 
 pub use cleaner::Sweep;
 pub use database::Database;
-pub use feed::Feed;
+pub use feed::{Feed, Write};
 pub use migration::{GATEWAY, Migration, MigrationError, MigrationId, MigrationSet, Migrations, Status};
 pub use options::{MigrationPolicy, Options};
 pub use postgres::{Postgres, UrlError};

@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tollgate_core::change::Change;
 use tollgate_core::clock::Clock;
 use tollgate_core::collection::{Collection, TagIndex, TagPage, TagPosition};
 use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
-use tollgate_core::random::{Random, SystemRandom};
 
 use crate::cleaner::{self, CHANGES, Sweep};
 use crate::collection::Documents;
 use crate::database::Database;
 use crate::entity::tag;
-use crate::feed::{self, Feed};
+use crate::feed::{self, Feed, Write};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::migration::{Location, MigrationError, MigrationId, Migrations};
@@ -91,7 +91,7 @@ impl Store {
             Location::Sqlite(path) => Database::Sqlite(Sqlite::start(path, &options, metrics.clone())?),
         };
         let kinds = Kinds::default();
-        let feed = Feed::new(SystemRandom.uuid(), database.clone(), kinds.clone(), options.feed_bound);
+        let feed = Feed::new(database.clone(), kinds.clone(), &options);
         let inner = Inner {
             database,
             feed,
@@ -163,14 +163,43 @@ impl Store {
         cleaner::clean(&self.inner.database, sweep, self.inner.clock.now(), &self.inner.metrics).await
     }
 
-    /// Runs work to its end on the store's runtime, even when the caller is dropped. For what must
-    /// happen together: a commit and the announcement of its changes.
-    pub async fn uninterrupted<T, E>(&self, work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+    /// Carries out a write of this node: runs `work`, which commits and returns what it has changed
+    /// with its value, and announces that before it returns. Runs to its end on the store's runtime,
+    /// even when the caller is dropped. When the outcome of a write is unknown (see [`Write`]), the
+    /// error is returned only when the node trusts nothing that it knows, and has had time to find out.
+    pub async fn commit<T, E, F>(&self, work: impl FnOnce(Arc<Write>) -> F + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
+        F: Future<Output = Result<(T, Vec<Change>), E>> + Send + 'static,
     {
-        let done = self.inner.runtime.spawn(work).await;
+        let (value, announced) = self.commit_first(work).await?;
+        announced?;
+        Ok(value)
+    }
+
+    /// The same for a write that counts as done although its announcement failed: the value, and
+    /// what became of the announcement.
+    pub async fn commit_first<T, E, F>(
+        &self,
+        work: impl FnOnce(Arc<Write>) -> F + Send + 'static,
+    ) -> Result<(T, Result<(), StoreError>), E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Future<Output = Result<(T, Vec<Change>), E>> + Send + 'static,
+    {
+        let write = Arc::new(self.inner.feed.begin());
+        let whole = async move {
+            match work(Arc::clone(&write)).await {
+                Ok((value, changes)) => Ok((value, write.announce(&changes).await)),
+                Err(error) => {
+                    write.find_out().await;
+                    Err(error)
+                }
+            }
+        };
+        let done = self.inner.runtime.spawn(whole).await;
         done.unwrap_or_else(|error| Err(StoreError::Unavailable(Box::new(error)).into()))
     }
 
@@ -189,18 +218,14 @@ impl Store {
 
     async fn start_feed(&self) -> Result<(), StoreError> {
         let (feed, metrics) = (self.inner.feed.clone(), self.inner.metrics.clone());
-        let origin = feed.origin();
         self.spawn(feed.clone().watch());
         match self.inner.database.clone() {
             Database::Postgres(postgres) => {
-                let start = self
-                    .inner
-                    .database
-                    .read(move |session| Box::pin(async move { feed::postgres::Cursor::now(session, origin).await }));
+                let start = self.inner.database.read(|session| Box::pin(feed::postgres::Cursor::now(session)));
                 self.spawn(feed::postgres::run(feed, postgres, start.await?, metrics));
             }
             database @ Database::Sqlite(_) => {
-                let last = feed::sqlite::last(&database, origin).await?;
+                let last = feed::sqlite::last(&database).await?;
                 self.spawn(feed::sqlite::run(feed, database, last, metrics));
             }
         }

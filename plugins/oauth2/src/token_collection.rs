@@ -136,6 +136,23 @@ impl TokenCollection {
         self.write_over(&old, new, &clear, now).await
     }
 
+    /// Passes on the answer of a write that changed nothing, once this node knows of what was
+    /// written in its place.
+    async fn unchanged<T>(&self, answer: Result<T, DaoError>) -> Result<T, DaoError> {
+        self.tokens.catch_up().await?;
+        answer
+    }
+
+    /// Passes on the answer of a write; see [`TokenCollection::unchanged`].
+    async fn answer<T>(&self, answer: Result<T, DaoError>) -> Result<T, DaoError> {
+        match answer {
+            Err(DaoError::PrimaryKey { .. } | DaoError::Unique { .. } | DaoError::ForeignMissing { .. }) => {
+                self.unchanged(answer).await
+            }
+            answer => answer,
+        }
+    }
+
     /// Whether a token could not be added because, by now, there is one with the key.
     async fn raced(&self, key: &Key, error: &DaoError, now: i64) -> Result<bool, StoreError> {
         let taken = matches!(error, DaoError::PrimaryKey { .. } | DaoError::Unique { .. });
@@ -181,7 +198,7 @@ impl Collection for TokenCollection {
     async fn insert(&self, document: Document) -> Result<Document, DaoError> {
         let draft = Draft::read(&document)?;
         let id = draft.id.unwrap_or_else(|| self.random.uuid());
-        self.add(id, &draft, self.clock.now()).await
+        self.answer(self.add(id, &draft, self.clock.now()).await).await
     }
 
     async fn upsert(&self, key: &Key, mut document: Document) -> Result<Document, DaoError> {
@@ -190,7 +207,7 @@ impl Collection for TokenCollection {
         }
         let draft = Draft::read(&document)?;
         for _ in 0..ATTEMPTS {
-            if let Some(document) = self.put(key, &draft, self.clock.now()).await? {
+            if let Some(document) = self.answer(self.put(key, &draft, self.clock.now()).await).await? {
                 return Ok(document);
             }
         }
@@ -200,8 +217,8 @@ impl Collection for TokenCollection {
     async fn update(&self, key: &Key, merge: &Merge<'_>) -> Result<Option<Document>, DaoError> {
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
-            let Some(old) = self.row(key, now).await? else { return Ok(None) };
-            if let Some(document) = self.change(&old, key, merge, now).await? {
+            let Some(old) = self.row(key, now).await? else { return self.unchanged(Ok(None)).await };
+            if let Some(document) = self.answer(self.change(&old, key, merge, now).await).await? {
                 return Ok(Some(document));
             }
         }
@@ -214,10 +231,13 @@ impl Collection for TokenCollection {
             Key::Id(id) => *id,
             Key::Unique { .. } => match self.row(key, now).await? {
                 Some(token) => token.id,
-                None => return Ok(false),
+                None => return self.unchanged(Ok(false)).await,
             },
         };
-        Ok(self.tokens.delete_row(id, now).await?.is_some())
+        match self.tokens.delete_row(id, now).await? {
+            Some(_) => Ok(true),
+            None => self.unchanged(Ok(false)).await,
+        }
     }
 }
 

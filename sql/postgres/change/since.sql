@@ -1,13 +1,25 @@
--- What other nodes changed. $1 is the horizon: transactions below it have ended and been read. $2
--- and $3 are where the page before ended, within the same reading; $4 is this node. The row with
--- the new horizon comes also when there is no change: what is below it has ended by now, and is
--- visible to this statement, which takes one snapshot.
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text,
-       extract(epoch FROM clock_timestamp())::bigint,
-       c.xid::text, c.seq, c.kind, c.operation, c.id, c.key
-FROM (SELECT 1) AS always
-LEFT JOIN (
-    SELECT xid, seq, kind, operation, id, key FROM changes
-    WHERE xid >= $1::text::xid8 AND (xid, seq) > ($2::text::xid8, $3) AND origin <> $4
-    ORDER BY xid, seq LIMIT $5) AS c ON true
+-- What was committed since the reading before. $1 is that reading's snapshot. $2 is the snapshot of
+-- this reading, and empty on its first page, which takes one. New is what this snapshot sees and the
+-- one before did not: rows of transactions that were running then, behind $3 and $4, and of those
+-- that began after it, behind $5 and $6; each is where the page before ended, or where it begins. So
+-- no row is read twice, and a transaction that runs for long costs no more than the look-up of its
+-- id. Each of the two has one lower bound, because the index is entered at one of several, and not
+-- always at the highest. The row with the snapshot comes also when nothing is new; with it, which
+-- server this is, because another one may lack what this one had.
+WITH reading AS MATERIALIZED (
+    SELECT coalesce(nullif($2::text, '')::pg_snapshot, pg_current_snapshot()) AS snapshot)
+SELECT reading.snapshot::text, extract(epoch FROM clock_timestamp())::bigint,
+       (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, pg_is_in_recovery()::int::bigint,
+       c.xid::text, c.seq, c.kind, c.operation, c.id, c.key, c.origin
+FROM reading
+LEFT JOIN LATERAL (
+    (SELECT xid, seq, kind, operation, id, key, origin FROM changes
+     WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot))) AND (xid, seq) > ($3::text::xid8, $4)
+       AND pg_visible_in_snapshot(xid, reading.snapshot)
+     ORDER BY xid, seq LIMIT $7)
+    UNION ALL
+    (SELECT xid, seq, kind, operation, id, key, origin FROM changes
+     WHERE (xid, seq) > ($5::text::xid8, $6) AND pg_visible_in_snapshot(xid, reading.snapshot)
+     ORDER BY xid, seq LIMIT $7)
+    ORDER BY xid, seq LIMIT $7) AS c ON true
 ORDER BY c.xid, c.seq

@@ -1,7 +1,7 @@
 -- Adds a token for the Admin API and says whether its client and its service exist; it is added
 -- when they do. They stay until this commits: who deletes one of them waits, and then deletes this
 -- token too. Caches hear of it because they may have been asked for a value that was chosen. $13
--- is whether the value was chosen, $14 now, $15 this node.
+-- is whether the value was chosen, $14 now, $15 this write.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
 ), service AS MATERIALIZED (

@@ -1,6 +1,6 @@
 -- Gives a row a new access token. $1 is the refresh token, $2 the client, $3 the access token that
 -- the caller has seen in the row: of two that saw the same one waits for the other and then finds
--- another access token there. $9 is now, $10 this node. No new reference is made, so nothing else
+-- another access token there. $9 is now, $10 this write. No new reference is made, so nothing else
 -- has to be locked.
 -- The client is compared in a way that no index answers: one row is to be looked up by its digest,
 -- not all of a client's, whatever the statistics say.

@@ -1,5 +1,5 @@
 -- Ends a token and adds its successor, both or neither. $1 to $12 are the successor, $13 the
--- refresh token, $14 now, $15 this node. Of two that want the same refresh token one waits for the
+-- refresh token, $14 now, $15 this write. Of two that want the same refresh token one waits for the
 -- other and then finds it gone. The client is locked first, as its deletion does it, so that the
 -- two do not wait for each other.
 -- The client is compared in a way that no index answers: one row is to be looked up by its digest,

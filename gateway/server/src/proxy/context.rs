@@ -18,14 +18,6 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream::service::ServiceEntry;
 use crate::upstream::uses::Use;
 
-/// Whether a request is the first on its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Connection {
-    New,
-    /// It is not, or it was counted.
-    Reused,
-}
-
 /// Counts a request as in progress for as long as it lives, even if it ends in a panic.
 struct InProgress(Arc<Metrics>);
 
@@ -39,7 +31,6 @@ impl Drop for InProgress {
 pub struct Context {
     pub(super) started: Instant,
     pub(super) request_id: RequestId,
-    pub(super) connection: Connection,
     /// The TCP peer as headers have it: made by the connection's first request that is proxied.
     pub(super) peer: Option<HeaderValue>,
     /// Where it is from; once accepted.
@@ -123,7 +114,6 @@ impl Context {
         Self {
             started: Instant::now(),
             request_id: RequestId::new(),
-            connection: Connection::New,
             peer: None,
             origin: None,
             route: None,
@@ -140,13 +130,6 @@ impl Context {
         match &mut self.course {
             Course::Proxied(proxied) => Some(proxied),
             Course::Undecided | Course::Answered(_) => None,
-        }
-    }
-
-    /// Counts the connection if this is its first request.
-    pub(super) fn count_connection(&mut self, metrics: &Metrics) {
-        if std::mem::replace(&mut self.connection, Connection::Reused) == Connection::New {
-            metrics.connection_seen();
         }
     }
 

@@ -19,7 +19,6 @@ pub(super) async fn fail_to_proxy(
     error: &Error,
     context: &mut Context,
 ) -> FailToProxy {
-    context.count_connection(&gateway.metrics);
     context.origin = context.origin.or_else(|| Origin::of(session, &gateway.settings.trusted_ips));
     let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
     // Pingora will close the connection whatever we say, so it must not be announced as kept.

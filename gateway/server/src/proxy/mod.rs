@@ -13,6 +13,7 @@ mod accept;
 mod admission;
 mod body;
 mod client;
+mod connections;
 mod context;
 mod failure;
 pub(crate) mod forwarded;
@@ -131,7 +132,6 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
         previous: Box<dyn std::any::Any + Send + Sync>,
     ) {
-        context.connection = context::Connection::Reused;
         context.peer = previous.downcast().ok().and_then(|peer: Box<Option<HeaderValue>>| *peer);
     }
 

@@ -29,7 +29,6 @@ use crate::upstream::service::{ServiceEntry, Transport};
 /// A panic behind this would leave the client without an answer and the request out of the log:
 /// it becomes a 500 and ends nothing else.
 pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<bool> {
-    context.count_connection(&gateway.metrics);
     let decided = AssertUnwindSafe(decide(gateway, session, context)).catch_unwind().await;
     let answer = match decided {
         Ok(decided) => decided?,

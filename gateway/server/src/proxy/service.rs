@@ -10,8 +10,9 @@ use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::{Service, listening};
-use pingora_proxy::{HttpProxy, http_proxy_service_with_name};
+use pingora_proxy::http_proxy;
 
+use super::connections::Connections;
 use super::{Gateway, Settings, UpstreamSettings};
 
 /// Requests over one client connection before it is closed, so that its memory is given back.
@@ -41,7 +42,7 @@ pub fn prepare(conf: &mut ServerConf, upstream: &UpstreamSettings) {
 /// The proxy on its listeners. Pingora counts a service as started before it listens; this one says
 /// when it does.
 pub struct ProxyService {
-    proxy: listening::Service<HttpProxy<Gateway>>,
+    proxy: listening::Service<Connections>,
     addresses: Vec<String>,
     /// To be called once all addresses take connections.
     listening: Option<Box<dyn FnOnce() + Send + Sync>>,
@@ -83,10 +84,10 @@ pub fn service(
     listening: impl FnOnce() + Send + Sync + 'static,
 ) -> ProxyService {
     let options = server_options(&gateway.settings);
-    let mut service = http_proxy_service_with_name(conf, gateway, "proxy");
-    if let Some(proxy) = service.app_logic_mut() {
-        proxy.server_options = Some(options);
-    }
+    let metrics = Arc::clone(&gateway.metrics);
+    let mut proxy = http_proxy(conf, gateway);
+    proxy.server_options = Some(options);
+    let mut service = listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics));
     let mut addresses = Vec::new();
     if let Some(address) = listeners.http {
         addresses.push(address.to_string());

@@ -19,13 +19,14 @@ pub struct Metrics {
     routes: Routes,
     requests: IntGauge,
     accepted: IntGauge,
-    active: IntGauge,
+    open: IntGauge,
+    under_way: IntGauge,
     datastore_reachable: IntGauge,
     access_log_dropped: IntCounter,
 }
 
-/// `kong_nginx_connections_total`. Of its states only two are counted; the others follow from them,
-/// and are worked out when somebody asks.
+/// `kong_nginx_connections_total`. Of its states three are counted; the others follow from them, and are
+/// worked out when somebody asks.
 struct ConnectionStates {
     node_id: String,
     states: IntGaugeVec,
@@ -51,13 +52,13 @@ impl Collector for ConnectionStates {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let (accepted, active) = (self.state("accepted").get(), self.state("active").get());
+        let writing = self.state("writing").get();
         // Requests, although it is called so among connections: it is where tools look for them.
         self.state("total").set(self.requests.get());
         self.state("handled").set(accepted);
-        self.state("writing").set(active);
-        // A request is counted once its head is read, and idle connections not at all.
+        // A request is counted once its head is read. Over HTTP/2 a connection has several.
         self.state("reading").set(0);
-        self.state("waiting").set(0);
+        self.state("waiting").set((active - writing).max(0));
         self.states.collect()
     }
 }
@@ -67,6 +68,8 @@ impl Collector for ConnectionStates {
 pub struct Traffic {
     /// Connections.
     pub accepted: u64,
+    /// Client connections that are open.
+    pub open: u64,
     /// Requests that are not answered yet.
     pub under_way: u64,
     /// Requests.
@@ -94,9 +97,10 @@ impl Metrics {
         registry.register(Box::new(build_info(build_info::THIS)?))?;
         let requests = requests.with_label_values(&[node_id, "http"]);
         let connections = ConnectionStates::new(node_id, requests.clone())?;
-        let (accepted, active) = (connections.state("accepted"), connections.state("active"));
+        let accepted = connections.state("accepted");
+        let (open, under_way) = (connections.state("active"), connections.state("writing"));
         registry.register(Box::new(connections))?;
-        Ok(Self { requests, accepted, active, routes, datastore_reachable, access_log_dropped })
+        Ok(Self { requests, accepted, open, under_way, routes, datastore_reachable, access_log_dropped })
     }
 
     /// The metrics of a route; the same ones for the same labels, whatever the snapshot.
@@ -118,23 +122,34 @@ impl Metrics {
     /// The connection and request counters, for `/status` and for draining.
     pub fn traffic(&self) -> Traffic {
         let count = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or(0);
-        Traffic { accepted: count(&self.accepted), under_way: count(&self.active), requests: count(&self.requests) }
+        Traffic {
+            accepted: count(&self.accepted),
+            open: count(&self.open),
+            under_way: count(&self.under_way),
+            requests: count(&self.requests),
+        }
     }
 
     /// A request begins.
     pub(crate) fn request_started(&self) {
         self.requests.inc();
-        self.active.inc();
+        self.under_way.inc();
     }
 
-    /// A request is the first on its connection.
-    pub(crate) fn connection_seen(&self) {
+    /// A connection was accepted.
+    pub(crate) fn connection_opened(&self) {
         self.accepted.inc();
+        self.open.inc();
+    }
+
+    /// A connection is over.
+    pub(crate) fn connection_closed(&self) {
+        self.open.dec();
     }
 
     /// A request is over, however it ended.
     pub(crate) fn request_ended(&self) {
-        self.active.dec();
+        self.under_way.dec();
     }
 
     /// 1 while the store answers, else 0.
@@ -224,13 +239,14 @@ mod tests {
     fn connections_are_told_in_every_state() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
-        metrics.connection_seen();
+        (0..3).for_each(|_| metrics.connection_opened());
+        metrics.connection_closed();
         (0..3).for_each(|_| metrics.request_started());
         metrics.request_ended();
         let text = text(&registry);
         let states = [
-            ("accepted", 1),
-            ("handled", 1),
+            ("accepted", 3),
+            ("handled", 3),
             ("total", 3),
             ("active", 2),
             ("writing", 2),

@@ -1,19 +1,24 @@
 //! The change feed: who must act on a committed change, on this node and on the others.
 //!
-//! A write on this node calls [`Feed::announce`] after its commit and before its answer. Writes of
-//! other nodes are read from the table `changes` by a background task (`postgres`, `sqlite`).
+//! A write of this node is announced after its commit and before its answer ([`Store::commit`]).
+//! What is committed is also read from the table `changes` by a background task (`postgres`,
+//! `sqlite`): the writes of other nodes, and those of this node that it could not announce, because
+//! it never learnt whether they were committed. Each row names its write, so that what was announced
+//! is not acted on again.
 //!
 //! Invariants: listeners are given entities as they are at that moment, and one after the other,
 //! so that of two changes to one entity the later one stays; a change that a listener could not
 //! act on is kept and offered again; and when that, or the silence of the feed, goes on for longer
-//! than the bound, [`Feed::is_current`] says so.
+//! than the bound, or the outcome of a write is unknown, [`Feed::is_current`] says so.
+//!
+//! [`Store::commit`]: crate::Store::commit
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::collection::Document;
 use tollgate_core::error::StoreError;
@@ -22,11 +27,17 @@ use uuid::Uuid;
 use crate::database::Database;
 use crate::entity::read::find_many;
 use crate::kinds::Kinds;
+use crate::options::Options;
 use pending::Pending;
+use reading::Readings;
+pub use write::Write;
 
+mod doubt;
 mod pending;
 pub(crate) mod postgres;
+mod reading;
 pub(crate) mod sqlite;
+mod write;
 
 /// How often failed changes are offered again and the age of what was heard is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -38,36 +49,48 @@ pub struct Feed {
 }
 
 struct Inner {
-    origin: Uuid,
     database: Database,
     kinds: Kinds,
     bound: Duration,
+    /// How long somebody waits for a reading, or for the outcome of a write.
+    patience: Duration,
+    /// By when the database has ended every statement that was running.
+    longest_statement: Duration,
     listeners: RwLock<Vec<Arc<dyn ChangeListener>>>,
     pending: Mutex<Pending>,
     /// Held while listeners act on entities.
     turn: tokio::sync::Mutex<()>,
     /// Rung when this node has written.
     bell: Notify,
+    readings: Readings,
+    /// Writes that were announced and whose rows have not been read yet.
+    announced: Mutex<HashSet<Uuid>>,
+    /// Since when the outcome of a write is unknown: of the last one, if there are several.
+    doubt: watch::Sender<Option<Instant>>,
     /// When the other nodes' changes were last read; `None` where there are no other nodes.
     heard: Mutex<Option<Instant>>,
     current: AtomicBool,
 }
 
 impl Feed {
-    pub(crate) fn new(origin: Uuid, database: Database, kinds: Kinds, bound: Duration) -> Self {
+    pub(crate) fn new(database: Database, kinds: Kinds, options: &Options) -> Self {
         let heard = match database {
             Database::Postgres(_) => Some(Instant::now()),
             Database::Sqlite(_) => None,
         };
         let inner = Inner {
-            origin,
             database,
             kinds,
-            bound,
+            bound: options.feed_bound,
+            patience: options.acquire_timeout + options.feed_bound,
+            longest_statement: options.statement_timeout * 2,
             listeners: RwLock::default(),
             pending: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             bell: Notify::new(),
+            readings: Readings::default(),
+            announced: Mutex::default(),
+            doubt: watch::Sender::new(None),
             heard: Mutex::new(heard),
             current: AtomicBool::new(true),
         };
@@ -80,26 +103,8 @@ impl Feed {
         self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
     }
 
-    /// This node in the `origin` column of `changes`. What a node has written itself it does not
-    /// hear from the feed; so whoever writes such rows also announces them.
-    pub fn origin(&self) -> Uuid {
-        self.inner.origin
-    }
-
-    /// Runs the listeners, in order, on changes that this node has committed, and tells the other
-    /// nodes to look. Returns when all listeners have acted. An error: not all have; the changes
-    /// are offered again until they do. Changes to entities are completed with the entities'
-    /// documents, so [`Change::document`] need not be given.
-    pub async fn announce(&self, changes: &[Change]) -> Result<(), StoreError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.inner.bell.notify_one();
-        self.hear(changes).await
-    }
-
-    /// Whether this node knows of all changes that were committed longer ago than the bound. One
-    /// relaxed atomic read.
+    /// Whether this node knows of all changes that were committed longer ago than the bound, and
+    /// what became of its own writes. One relaxed atomic read.
     pub fn is_current(&self) -> bool {
         self.inner.current.load(Ordering::Relaxed)
     }
@@ -122,8 +127,19 @@ impl Feed {
     }
 
     /// Has every listener forget everything: changes may have been missed.
-    pub(crate) fn require_reset(&self) {
-        self.pending().require_reset();
+    pub(crate) async fn reset(&self) -> Result<(), StoreError> {
+        let ticket = self.pending().require_reset();
+        self.settle(ticket).await
+    }
+
+    /// Returns when this node has acted on everything that was committed before the call. For a
+    /// write that changes nothing because of what somebody else, or an attempt that seemed to
+    /// fail, has written: its answer makes that known, so it must be in force here. An error: that
+    /// took too long.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        let limit = self.inner.patience;
+        let heard = tokio::time::timeout(limit, self.inner.readings.next()).await;
+        heard.map_err(|_| StoreError::Timeout(limit))
     }
 
     /// Acts on all pending changes unless somebody did so already. Whoever holds the turn takes
@@ -138,7 +154,7 @@ impl Feed {
             pending.batch()
         };
         let result = if batch.reset {
-            self.reset().await
+            self.reset_listeners().await
         } else {
             match self.refresh(batch.changes).await {
                 Ok(changes) => self.apply(&changes).await,
@@ -193,7 +209,7 @@ impl Feed {
         Ok(())
     }
 
-    async fn reset(&self) -> Result<(), StoreError> {
+    async fn reset_listeners(&self) -> Result<(), StoreError> {
         for listener in self.listeners() {
             listener.reset().await?;
         }
@@ -208,12 +224,28 @@ impl Feed {
         self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that everything that other nodes have committed was read just now.
-    pub(crate) fn heard(&self) {
-        let mut heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        *heard = Some(Instant::now());
-        drop(heard);
+    /// Begins a reading: everything that is committed by now will be in it.
+    pub(crate) fn reading_begins(&self) -> u64 {
+        self.inner.readings.begin()
+    }
+
+    /// Notes that everything that was committed when this reading began was read and given to the
+    /// listeners.
+    pub(crate) fn heard(&self, reading: u64) {
+        // Only where other nodes write: the silence of the feed tells nothing otherwise.
+        if let Some(heard) = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            *heard = Instant::now();
+        }
+        // What a listener could not act on is read, but not in force.
+        if self.pending().failing_since().is_none() {
+            self.inner.readings.finish(reading);
+        }
         self.judge();
+    }
+
+    /// Waits until somebody needs a reading.
+    pub(crate) async fn reading_is_wanted(&self) {
+        self.inner.readings.wanted().await;
     }
 
     /// Waits until this node has written something.
@@ -221,18 +253,19 @@ impl Feed {
         self.inner.bell.notified().await;
     }
 
-    /// Decides whether the node is current.
+    /// Decides whether the node is current. One at a time, so that the last one to decide knew most.
     fn judge(&self) {
         let late = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > self.inner.bound);
-        let heard = *self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = !late(heard) && !late(self.pending().failing_since());
+        let heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.inner.doubt.borrow().is_none();
+        let current = known && !late(*heard) && !late(self.pending().failing_since());
         if self.inner.current.swap(current, Ordering::Relaxed) != current {
             tracing::warn!(current, "whether this node has heard all changes");
         }
     }
 
-    /// Offers failed changes again and watches the age of what was heard, for as long as the
-    /// store is open.
+    /// Offers failed changes again, watches the age of what was heard, and finds out what became of
+    /// writes, for as long as the store is open.
     pub(crate) async fn watch(self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -253,6 +286,6 @@ impl Feed {
                 self.judge();
             }
         };
-        tokio::join!(retry, judge);
+        tokio::join!(retry, judge, self.resolve_doubts());
     }
 }

@@ -40,9 +40,11 @@ impl Pending {
         self.pushed
     }
 
-    pub(super) fn require_reset(&mut self) {
+    /// Asks for a reset and returns the ticket under which it will be done.
+    pub(super) fn require_reset(&mut self) -> u64 {
         self.reset = true;
         self.pushed += 1;
+        self.pushed
     }
 
     pub(super) fn is_done(&self, ticket: u64) -> bool {

@@ -1,12 +1,16 @@
-//! Hearing of other nodes' changes through PostgreSQL.
+//! Hearing of committed changes through PostgreSQL.
 //!
 //! `NOTIFY` only rings the bell; the rows are read from `changes`, and also without a bell every
-//! [`POLL`]. Rows are visible in the order of commits, which is not that of their sequence
-//! numbers. So each reading begins at the horizon: the oldest transaction that was still running
-//! at the reading before, below which nothing new can appear. Rows above it that were already
-//! read are skipped.
+//! [`POLL`]. Rows become visible in the order of commits, which is not that of their sequence
+//! numbers. So each reading takes a snapshot, and has what this one sees and the one before did
+//! not. All that is kept between readings is that snapshot: its length is bounded by the number of
+//! transactions that run at the same time, however long they run and whatever is written meanwhile.
+//!
+//! A server that was started anew, or another one in its place, may lack what was committed last and
+//! give its transaction ids to others. Then a snapshot tells nothing any more: everything is
+//! forgotten, and the reading begins at that server's own.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,27 +48,45 @@ const KEPT: i64 = 3000;
 
 /// Where the reading stands.
 pub(crate) struct Cursor {
-    origin: Uuid,
-    /// Transactions below have ended and were read.
-    horizon: u64,
-    /// Rows above the horizon that were read, with their transactions.
-    seen: BTreeMap<i64, u64>,
-    /// The database's clock at the last reading, in seconds.
+    /// What this snapshot sees was read.
+    snapshot: String,
+    /// The reading that is under way: one that was interrupted goes on where it was.
+    reading: Option<Reading>,
+    /// When the snapshot was taken, by the database's clock, in seconds.
     read_at: i64,
+    /// When the server was started.
+    server: i64,
+}
+
+/// A reading of several pages.
+struct Reading {
+    number: u64,
+    /// What it reads up to; empty before its first page.
+    snapshot: String,
+    /// Transaction and sequence number of its last row.
+    position: (u64, i64),
+    read_at: i64,
+    /// Writes of this node whose rows need not be acted on.
+    announced: HashSet<Uuid>,
+}
+
+/// What every page says, whether it has rows or not.
+struct Head {
+    snapshot: String,
+    time: i64,
+    server: i64,
 }
 
 impl Cursor {
     /// Stands behind everything that has been committed.
-    pub(crate) async fn now(session: &mut dyn Session, origin: Uuid) -> Result<Self, StoreError> {
-        let nothing = Parameter::Text("0");
-        let parameters = [nothing, nothing, Parameter::Integer(0), Parameter::Uuid(origin), Parameter::Integer(0)];
-        let mut rows = session.rows(&READ, &parameters).await?;
-        let row = rows.first_mut().ok_or(NO_HORIZON)?;
-        Ok(Self { origin, horizon: transaction(row, 0)?, seen: BTreeMap::new(), read_at: row.integer(1)? })
+    pub(crate) async fn now(session: &mut dyn Session) -> Result<Self, StoreError> {
+        let (head, _) = page(session, NOTHING, "", (0, 0), 0).await?;
+        Ok(Self { snapshot: head.snapshot, reading: None, read_at: head.time, server: head.server })
     }
 }
 
-const NO_HORIZON: StoreError = StoreError::Corrupt { kind: "change", what: "the reading has no horizon" };
+/// A snapshot that sees nothing.
+const NOTHING: &str = "1:1:";
 
 /// Hears for as long as the store is open.
 pub(crate) async fn run(feed: Feed, postgres: Postgres, mut cursor: Cursor, metrics: Metrics) {
@@ -95,11 +117,11 @@ async fn hear(
     }
     loop {
         let mut session = PostgresSession { postgres, link: Link::Client(&client) };
-        postgres.bounded(read_all(feed, &mut session, cursor)).await?;
-        feed.heard();
+        read_all(feed, &mut session, cursor).await?;
         metrics.is_up();
         tokio::select! {
             () = rung.notified() => {}
+            () = feed.reading_is_wanted() => {}
             () = tokio::time::sleep(POLL) => {}
             () = feed.written_here() => {
                 postgres.bounded(async { client.batch_execute(RING).await.map_err(failed) }).await?;
@@ -110,7 +132,7 @@ async fn hear(
 
 async fn connect(postgres: &Postgres, rung: Arc<Notify>) -> Result<ClientWrapper, StoreError> {
     let connector = postgres.connector();
-    let connected = connector.pooled().connect(connector.tls()).await;
+    let connected = connector.feed().connect(connector.tls()).await;
     let (client, mut connection) = connected.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
     let drive = tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
@@ -125,43 +147,119 @@ async fn connect(postgres: &Postgres, rung: Arc<Notify>) -> Result<ClientWrapper
 }
 
 /// Reads everything that is new and has the listeners act on it.
-async fn read_all(feed: &Feed, session: &mut dyn Session, cursor: &mut Cursor) -> Result<(), StoreError> {
-    let start = cursor.horizon.to_string();
-    let (mut horizon, mut position) = (None, (0, 0));
+async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut Cursor) -> Result<(), StoreError> {
+    let postgres = session.postgres;
     loop {
-        let after = position.0.to_string();
-        let parameters = [
-            Parameter::Text(&start),
-            Parameter::Text(&after),
-            Parameter::Integer(position.1),
-            Parameter::Uuid(cursor.origin),
-            Parameter::Integer(PAGE),
-        ];
-        let mut rows = session.rows(&READ, &parameters).await?;
-        let first = rows.first_mut().ok_or(NO_HORIZON)?;
-        // The horizon of the first page: later pages may see commits that belong before them.
-        let (page_horizon, read_at) = (transaction(first, 0)?, first.integer(1)?);
-        let horizon = *horizon.get_or_insert(page_horizon);
-        rows.retain(|row| !row.is_null(2));
+        let Cursor { snapshot, reading, .. } = &mut *cursor;
+        let reading = reading.get_or_insert_with(|| Reading::begin(feed));
+        let read = page(session, snapshot, &reading.snapshot, reading.position, PAGE);
+        let (head, rows) = postgres.bounded(read).await?;
+        if cursor.is_of_another(&head) {
+            match cursor.reading.take() {
+                Some(reading) if reading.snapshot.is_empty() => return cursor.start_over(feed, reading, head).await,
+                // It went on where it was, so this is not a snapshot of that server.
+                _ => continue,
+            }
+        }
+        let Some(reading) = &mut cursor.reading else { continue };
+        if reading.snapshot.is_empty() {
+            (reading.snapshot, reading.read_at) = (head.snapshot, head.time);
+        }
         let full = i64::try_from(rows.len()).is_ok_and(|count| count == PAGE);
         let mut changes = Vec::new();
-        for row in &mut rows {
-            position = (transaction(row, 2)?, row.integer(3)?);
-            if cursor.seen.insert(position.1, position.0).is_none() {
-                changes.extend(change(row, 4)?);
-            }
+        for mut row in rows {
+            reading.position = (transaction(&mut row, ROW)?, row.integer(ROW + 1)?);
+            changes.extend(unannounced(feed, &reading.announced, &mut row, ROW + 2)?);
         }
         take_in(feed, &changes).await;
         if !full {
-            if read_at - cursor.read_at > KEPT {
-                feed.require_reset();
-            }
-            cursor.horizon = horizon;
-            cursor.read_at = read_at;
-            cursor.seen.retain(|_, transaction| *transaction >= horizon);
-            return Ok(());
+            return cursor.finish(feed, head.time).await;
         }
     }
+}
+
+impl Reading {
+    fn begin(feed: &Feed) -> Self {
+        // In this order: a write that is announced now is in the snapshot that is taken next.
+        let (number, announced) = (feed.reading_begins(), feed.take_announced());
+        Self { number, snapshot: String::new(), position: (0, 0), read_at: 0, announced }
+    }
+}
+
+impl Cursor {
+    /// As if another server had been there before.
+    #[cfg(test)]
+    pub(crate) fn of_another_server(self) -> Self {
+        Self { server: self.server - 1, ..self }
+    }
+
+    /// Whether a page came from another server than the readings before, or from one that has lost
+    /// transactions.
+    fn is_of_another(&self, head: &Head) -> bool {
+        head.server != self.server || next_id(&head.snapshot) < next_id(&self.snapshot)
+    }
+
+    /// Forgets everything, and stands behind what that server has committed.
+    async fn start_over(&mut self, feed: &Feed, reading: Reading, head: Head) -> Result<(), StoreError> {
+        tracing::warn!("the database was started anew or is another one: everything that was cached is forgotten");
+        *self = Self { snapshot: head.snapshot, reading: None, read_at: head.time, server: head.server };
+        feed.reset().await?;
+        feed.heard(reading.number);
+        Ok(())
+    }
+
+    /// Everything up to the snapshot of the reading was read.
+    async fn finish(&mut self, feed: &Feed, now: i64) -> Result<(), StoreError> {
+        let Some(reading) = self.reading.take() else { return Ok(()) };
+        let gap = now - self.read_at;
+        (self.snapshot, self.read_at) = (reading.snapshot, reading.read_at);
+        if gap > KEPT {
+            feed.reset().await?;
+        }
+        feed.heard(reading.number);
+        Ok(())
+    }
+}
+
+/// Where a row of changes begins, behind what every row says.
+const ROW: usize = 4;
+
+/// The id that the next transaction would have got when a snapshot was taken.
+fn next_id(snapshot: &str) -> Option<u64> {
+    snapshot.split(':').nth(1)?.parse().ok()
+}
+
+/// One page of what `snapshot` sees and `before` did not; an empty `snapshot` takes one.
+async fn page(
+    session: &mut dyn Session,
+    before: &str,
+    snapshot: &str,
+    position: (u64, i64),
+    size: i64,
+) -> Result<(Head, Vec<Row>), StoreError> {
+    // Transactions that `before` saw running have lower ids than those that began after it.
+    let next = next_id(before).unwrap_or(1);
+    let began_later = position.max((next.saturating_sub(1), i64::MAX));
+    let (was_running, began_later_in) = (position.0.to_string(), began_later.0.to_string());
+    let parameters = [
+        Parameter::Text(before),
+        Parameter::Text(snapshot),
+        Parameter::Text(&was_running),
+        Parameter::Integer(position.1),
+        Parameter::Text(&began_later_in),
+        Parameter::Integer(began_later.1),
+        Parameter::Integer(size),
+    ];
+    let mut rows = session.rows(&READ, &parameters).await?;
+    let nothing = StoreError::Corrupt { kind: "change", what: "the reading has no snapshot" };
+    let first = rows.first_mut().ok_or(nothing)?;
+    let head = Head { snapshot: first.text(0)?, time: first.integer(1)?, server: first.integer(2)? };
+    if first.integer(3)? != 0 {
+        // It does not know which of the primary's transactions are running.
+        return Err(StoreError::Unavailable("the database is a standby, and not the primary".into()));
+    }
+    rows.retain(|row| !row.is_null(ROW));
+    Ok((head, rows))
 }
 
 /// Has the listeners act. A failure is theirs, not the feed's: the changes are kept and offered
@@ -171,13 +269,23 @@ pub(super) async fn take_in(feed: &Feed, changes: &[Change]) {
         return;
     }
     if let Err(error) = feed.hear(changes).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "changes of another node could not be acted on yet");
+        tracing::warn!(error = &error as &dyn std::error::Error, "changes could not be acted on yet");
     }
 }
 
-/// Kind, operation, id and key from a column on. `None`: an operation of a later version, which
-/// cannot be there while the schema is this version's.
-pub(super) fn change(row: &mut Row, at: usize) -> Result<Option<Change>, StoreError> {
+/// The change of a row from a column on: kind, operation, id, key, origin. `None`: it was announced;
+/// or it has an operation of a later version, which cannot be there while the schema is this
+/// version's.
+pub(super) fn unannounced(
+    feed: &Feed,
+    announced: &HashSet<Uuid>,
+    row: &mut Row,
+    at: usize,
+) -> Result<Option<Change>, StoreError> {
+    let write = row.uuid(at + 4)?;
+    if announced.contains(&write) || feed.is_announced(write) {
+        return Ok(None);
+    }
     let (kind, word) = (row.text(at)?, row.text(at + 1)?);
     let (id, key) = (row.uuid(at + 2)?, row.bytes(at + 3)?);
     Ok(Operation::parse(&word).map(|operation| Change { kind, operation, id, key, document: None }))

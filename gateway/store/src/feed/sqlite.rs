@@ -1,16 +1,16 @@
-//! Hearing of other processes' changes through the SQLite file: an import that runs beside the
-//! gateway. Sequence numbers are in the order of commits there, so the last one is the cursor.
+//! Hearing of committed changes through the SQLite file: those of other processes, such as an import
+//! that runs beside the gateway, and those of this one whose outcome it never learnt. Sequence
+//! numbers are in the order of commits there, so the last one is the cursor.
 
 use std::time::Duration;
 
 use tollgate_core::error::StoreError;
-use uuid::Uuid;
 
 use crate::database::Database;
 use crate::feed::Feed;
-use crate::feed::postgres::{change, take_in};
+use crate::feed::postgres::{take_in, unannounced};
 use crate::metrics::Metrics;
-use crate::session::Parameter;
+use crate::session::{Parameter, Row};
 use crate::statement::Statement;
 
 const READ: Statement = Statement {
@@ -24,22 +24,20 @@ const POLL: Duration = Duration::from_millis(250);
 /// Rows of one answer.
 const PAGE: i64 = 1000;
 
-/// The last change that there is.
-pub(crate) async fn last(database: &Database, origin: Uuid) -> Result<i64, StoreError> {
-    let parameters = [Parameter::Integer(i64::MAX), Parameter::Uuid(origin), Parameter::Integer(0)];
-    let rows = database.read(move |session| Box::pin(async move { Ok(session.rows(&READ, &parameters).await?) }));
-    rows.await?.first().map_or(Ok(0), |row| row.integer(0))
+/// The last change that there was.
+pub(crate) async fn last(database: &Database) -> Result<i64, StoreError> {
+    page(database, i64::MAX, 0).await?.first().map_or(Ok(0), |row| row.integer(0))
 }
 
 /// Hears for as long as the store is open.
 pub(crate) async fn run(feed: Feed, database: Database, mut last: i64, metrics: Metrics) {
     loop {
-        tokio::time::sleep(POLL).await;
-        match read_all(&feed, &database, last).await {
-            Ok(read) => {
-                last = read;
-                metrics.is_up();
-            }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = feed.reading_is_wanted() => {}
+        }
+        match read_all(&feed, &database, &mut last).await {
+            Ok(()) => metrics.is_up(),
             Err(error) => {
                 metrics.is_down();
                 tracing::warn!(error = &error as &dyn std::error::Error, "the change feed is interrupted");
@@ -48,21 +46,34 @@ pub(crate) async fn run(feed: Feed, database: Database, mut last: i64, metrics: 
     }
 }
 
-async fn read_all(feed: &Feed, database: &Database, mut last: i64) -> Result<i64, StoreError> {
+async fn read_all(feed: &Feed, database: &Database, last: &mut i64) -> Result<(), StoreError> {
+    // In this order: a write that is announced now is in what is read next.
+    let (number, announced) = (feed.reading_begins(), feed.take_announced());
     loop {
-        let parameters = [Parameter::Integer(last), Parameter::Uuid(feed.origin()), Parameter::Integer(PAGE)];
-        let rows = database.read(move |session| Box::pin(async move { Ok(session.rows(&READ, &parameters).await?) }));
-        let mut rows = rows.await?;
-        let newest = rows.first().map_or(Ok(last), |row| row.integer(0))?.max(last);
+        let mut rows = page(database, *last, PAGE).await?;
+        let newest = rows.first().map_or(Ok(*last), |row| row.integer(0))?;
         rows.retain(|row| !row.is_null(1));
+        let next = rows.first().map_or(Ok(newest + 1), |row| row.integer(1))?;
+        if next > *last + 1 {
+            // Rows were removed before they were read: this process was stopped for an hour.
+            *last = next - 1;
+            feed.reset().await?;
+        }
         let mut changes = Vec::new();
         for row in &mut rows {
-            last = row.integer(1)?;
-            changes.extend(change(row, 2)?);
+            *last = row.integer(1)?;
+            changes.extend(unannounced(feed, &announced, row, 2)?);
         }
         take_in(feed, &changes).await;
         if i64::try_from(rows.len()).is_ok_and(|count| count < PAGE) {
-            return Ok(newest);
+            feed.heard(number);
+            return Ok(());
         }
     }
+}
+
+async fn page(database: &Database, after: i64, size: i64) -> Result<Vec<Row>, StoreError> {
+    let parameters = [Parameter::Integer(after), Parameter::Integer(size)];
+    let rows = database.read(move |session| Box::pin(async move { Ok(session.rows(&READ, &parameters).await?) }));
+    rows.await
 }

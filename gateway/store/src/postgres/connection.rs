@@ -53,6 +53,7 @@ struct TlsParameters {
 #[derive(Clone)]
 pub(crate) struct Connector {
     pooled: Config,
+    feed: Config,
     unlimited: Config,
     tls: MakeTlsConnector,
 }
@@ -75,12 +76,19 @@ impl Connector {
         unlimited.keepalives_retries(3).tcp_user_timeout(options.statement_timeout * 2);
         let mut pooled = unlimited.clone();
         pooled.options(limits(unlimited.get_options(), options.statement_timeout));
-        Ok(Self { pooled, unlimited, tls: parameters.connector(verification).map_err(UrlError::Tls)? })
+        let mut feed = pooled.clone();
+        feed.options(format!("{} {PLANNED_EACH_TIME}", pooled.get_options().unwrap_or_default()));
+        Ok(Self { pooled, feed, unlimited, tls: parameters.connector(verification).map_err(UrlError::Tls)? })
     }
 
     /// For statements of requests: the server ends what runs too long.
     pub(crate) fn pooled(&self) -> &Config {
         &self.pooled
+    }
+
+    /// For the feed.
+    pub(crate) fn feed(&self) -> &Config {
+        &self.feed
     }
 
     pub(crate) fn tls(&self) -> MakeTlsConnector {
@@ -98,6 +106,9 @@ impl Connector {
         Ok(client)
     }
 }
+
+/// A plan for any reading, made while the table was small, would be kept when it has grown.
+const PLANNED_EACH_TIME: &str = "-c plan_cache_mode=force_custom_plan";
 
 /// The server's own bounds, behind options that the URL gives. A lock is given up on before the
 /// whole statement is, so that the error tells which it was.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 use tollgate_core::error::StoreError;
 
+use crate::feed::Write;
 use crate::metrics::Metrics;
 use crate::options::Options;
 pub(crate) use connection::Connector;
@@ -85,6 +86,18 @@ impl Postgres {
             Some(_) => StoreError::Statement { statement, source: Box::new(error) },
             None if error.is_closed() || is_io(&error) => StoreError::Unavailable(Box::new(error)),
             None => StoreError::Statement { statement, source: Box::new(error) },
+        }
+    }
+
+    /// Tells a write that was sent, and has failed with this error, whether the server refused it. An
+    /// error that ends the connection is no refusal: it may have come behind the commit, and a pooler
+    /// sends one when it loses the server.
+    pub fn note_refusal(write: Option<&Write>, error: &tokio_postgres::Error) {
+        let refused = error.as_db_error().is_some_and(|error| {
+            error.parsed_severity() == Some(Severity::Error) && !error.code().code().starts_with("08")
+        });
+        if let (Some(write), true) = (write, refused) {
+            write.is_refused();
         }
     }
 

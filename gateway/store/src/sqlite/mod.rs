@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tollgate_core::error::StoreError;
 
+use crate::feed::Write;
 use crate::metrics::{Load, Metrics};
 use crate::options::Options;
 pub use file::OpenFileError;
@@ -20,7 +21,7 @@ pub(crate) use file::open;
 use queue::{Queue, queue};
 use reader::ReaderJob;
 pub(crate) use session::SqliteSession;
-use writer::WriterJob;
+use writer::{Answered, Outcome, WriterJob};
 
 mod file;
 mod queue;
@@ -63,7 +64,20 @@ impl Sqlite {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.write_mut(move |connection: &mut Connection| job(connection)).await
+        self.write_mut(None, move |connection: &mut Connection| job(connection)).await
+    }
+
+    /// The same for a write that is announced: it is told while its outcome is unknown.
+    pub async fn commit<T, E>(
+        &self,
+        write: &Write,
+        job: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.write_mut(Some(write), move |connection: &mut Connection| job(connection)).await
     }
 
     /// Runs a job on a reader thread. It must not write. One statement sees one state of the
@@ -78,6 +92,7 @@ impl Sqlite {
 
     pub(crate) async fn write_mut<T, E>(
         &self,
+        write: Option<&Write>,
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -86,9 +101,16 @@ impl Sqlite {
     {
         let (job, answer) = WriterJob::new(job);
         self.writer.push(job).await?;
+        if let Some(write) = write {
+            write.is_sent();
+        }
         // No bound here: the queue bounds the wait before the job runs, and once it runs it is
         // going to be committed, which the caller must learn.
-        answer.await.unwrap_or_else(|_| Err(gone().into()))
+        let Ok(Answered { result, outcome }) = answer.await else { return Err(gone().into()) };
+        if let (Some(write), true, Outcome::Known) = (write, result.is_err(), outcome) {
+            write.is_refused();
+        }
+        result
     }
 
     pub(crate) async fn read_mut<T, E>(

@@ -21,6 +21,21 @@ const BATCH: usize = 256;
 /// Answers a job's caller once it is known whether the batch was committed.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+/// What a job's caller is told.
+pub(super) struct Answered<T, E> {
+    pub(super) result: Result<T, E>,
+    pub(super) outcome: Outcome,
+}
+
+/// Whether it is known what became of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is committed, or nothing of it is.
+    Known,
+    /// The commit failed: whether anything of it has reached the disk, only reading tells.
+    Unknown,
+}
+
 /// What became of a job inside the transaction.
 enum Ran {
     /// Its writes are to be committed.
@@ -39,7 +54,7 @@ impl WriterJob {
     /// The job, and where its answer arrives.
     pub(super) fn new<T, E>(
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
-    ) -> (Self, oneshot::Receiver<Result<T, E>>)
+    ) -> (Self, oneshot::Receiver<Answered<T, E>>)
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -51,21 +66,25 @@ impl WriterJob {
         let run = move |connection: &mut Connection| {
             let result = job(connection);
             let keep = result.is_ok();
-            let reply: Answer = Box::new(move |committed| send(&answer, committed.map_err(E::from).and(result)));
+            let reply: Answer = Box::new(move |committed| {
+                let outcome = if committed.is_ok() { Outcome::Known } else { Outcome::Unknown };
+                send(&answer, Answered { result: committed.map_err(E::from).and(result), outcome });
+            });
             if keep { Ran::Keep(reply) } else { Ran::Undo(reply) }
         };
-        let refuse = move |error| send(&refusal, Err(E::from(error)));
+        let refused = |error| Answered { result: Err(E::from(error)), outcome: Outcome::Known };
+        let refuse = move |error| send(&refusal, refused(error));
         (Self { run: Box::new(run), refuse: Box::new(refuse) }, receiver)
     }
 }
 
-type Slot<T, E> = std::sync::Mutex<Option<oneshot::Sender<Result<T, E>>>>;
+type Slot<T, E> = std::sync::Mutex<Option<oneshot::Sender<Answered<T, E>>>>;
 
 /// Nobody listens any more when the caller was dropped; the write stands all the same.
-fn send<T, E>(slot: &Slot<T, E>, result: Result<T, E>) {
+fn send<T, E>(slot: &Slot<T, E>, answered: Answered<T, E>) {
     let sender = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     if let Some(sender) = sender {
-        let _ = sender.send(result);
+        let _ = sender.send(answered);
     }
 }
 

@@ -11,7 +11,7 @@ use tollgate_core::error::DaoError;
 use tollgate_core::schema::Violations;
 use uuid::Uuid;
 
-use super::fixture::{Fixture, Recorder, document, id, reference};
+use super::fixture::{Fixture, Recorder, an_hour_passes, document, id, reference};
 use crate::testing::Backend;
 
 /// Runs each test on both databases.
@@ -488,6 +488,10 @@ async fn old_changes_are_cleaned(f: Fixture) {
     let sweep = crate::cleaner::CHANGES;
     assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);
     clock.advance(3601);
+    if let crate::Database::Postgres(postgres) = store.database() {
+        an_hour_passes(postgres).await;
+        assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);
+    }
     add(&services, json!({"name": "young"})).await;
     assert_eq!(store.clean_now(&sweep).await.unwrap(), 3);
     assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);

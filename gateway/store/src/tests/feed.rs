@@ -5,21 +5,22 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tollgate_core::change::{Change, Operation};
+use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
-use super::fixture::{Fixture, Recorder, document, eventually, id};
+use super::fixture::{Fixture, Recorder, document, eventually, id, postgres};
+use crate::feed;
 use crate::testing::Backend;
-use crate::{Database, Store};
 
 /// Two open stores, and what the second one hears.
-struct Nodes {
-    first: Fixture,
-    second: Fixture,
-    recorder: Arc<Recorder>,
+pub(super) struct Nodes {
+    pub(super) first: Fixture,
+    pub(super) second: Fixture,
+    pub(super) recorder: Arc<Recorder>,
 }
 
 impl Nodes {
-    async fn new(backend: Backend) -> Self {
+    pub(super) async fn new(backend: Backend) -> Self {
         let first = Fixture::new(backend).await;
         let store = first.database.open().await;
         let recorder = Arc::new(Recorder::default());
@@ -79,14 +80,7 @@ async fn a_node_does_not_hear_itself_twice() {
     assert_eq!(own.summary().len(), 2);
 }
 
-fn postgres(store: &Store) -> &crate::Postgres {
-    match store.database() {
-        Database::Postgres(postgres) => postgres,
-        Database::Sqlite(_) => panic!("not PostgreSQL"),
-    }
-}
-
-const INSERT: &str = "INSERT INTO changes (kind, operation, id, key, origin, created_at) \
+pub(super) const INSERT: &str = "INSERT INTO changes (kind, operation, id, key, origin, created_at) \
      VALUES ('tokens', 'deleted', $1, '\\x01', gen_random_uuid(), 0)";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,7 +120,7 @@ async fn a_broken_connection_loses_no_change() {
     let client = postgres(&nodes.first.store).client().await.unwrap();
     for number in 0..5 {
         let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%pg_snapshot_xmin%'";
+             WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%pg_visible_in_snapshot%'";
         client.execute(kill, &[]).await.unwrap();
         client.execute(INSERT, &[&Uuid::from_u128(number)]).await.unwrap();
     }
@@ -159,6 +153,45 @@ async fn a_plugin_announces_its_own_changes() {
         key: vec![1, 2],
         document: None,
     };
-    nodes.first.store.feed().announce(std::slice::from_ref(&change)).await.unwrap();
+    let commit = |_| async { Ok::<_, StoreError>(((), vec![change])) };
+    nodes.first.store.commit(commit).await.unwrap();
     assert_eq!(own.heard.lock().unwrap()[0].key, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_server_in_the_place_of_the_one_before_has_everything_forgotten() {
+    let first = Fixture::new(Backend::Postgres).await;
+    let recorder = Arc::new(Recorder::default());
+    first.store.feed().subscribe(recorder.clone());
+    let metrics = crate::metrics::Metrics::register(&prometheus::Registry::new()).unwrap();
+    let start = first.store.database().read(|session| Box::pin(feed::postgres::Cursor::now(session))).await.unwrap();
+    let reader = feed::postgres::run(
+        first.store.feed().clone(),
+        postgres(&first.store).clone(),
+        start.of_another_server(),
+        metrics,
+    );
+    let reader = tokio::spawn(reader);
+    eventually("forgetting", || *recorder.resets.lock().unwrap() == 1).await;
+    first.store.feed().catch_up().await.unwrap();
+    assert_eq!(*recorder.resets.lock().unwrap(), 1);
+    reader.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_were_removed_unread_have_everything_forgotten() {
+    let first = Fixture::new(Backend::Sqlite).await;
+    let recorder = Arc::new(Recorder::default());
+    first.store.feed().subscribe(recorder.clone());
+    let crate::Database::Sqlite(sqlite) = first.store.database() else { panic!("not SQLite") };
+    let written_and_removed = "INSERT INTO changes (kind, operation, id, origin, created_at) \
+         VALUES ('tokens', 'deleted', zeroblob(16), zeroblob(16), 0); DELETE FROM changes;";
+    let write = |connection: &rusqlite::Connection| {
+        connection.execute_batch(written_and_removed).map_err(|error| crate::Sqlite::error("test", error))
+    };
+    sqlite.write(write).await.unwrap();
+    first.store.feed().catch_up().await.unwrap();
+    assert_eq!(*recorder.resets.lock().unwrap(), 1);
+    first.store.feed().catch_up().await.unwrap();
+    assert_eq!(*recorder.resets.lock().unwrap(), 1);
 }

@@ -12,8 +12,8 @@ use tollgate_core::random::{Random, SystemRandom};
 use tollgate_core::schema::{Field, OnDelete, Schema};
 use uuid::Uuid;
 
-use crate::Store;
 use crate::testing::{Backend, TestDatabase};
+use crate::{Database, Postgres, Store};
 
 /// An open store with four kinds: routes forbid the deletion of their service, plugins go with
 /// theirs, and labels go with their plugin.
@@ -130,5 +130,19 @@ pub(super) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "{what} did not happen");
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}
+
+/// Has the cleaner believe that it was last there an hour ago.
+pub(super) async fn an_hour_passes(postgres: &Postgres) {
+    let client = postgres.client().await.unwrap();
+    client.execute("UPDATE change_horizon SET taken_at = taken_at - 3600", &[]).await.unwrap();
+}
+
+/// The driver of a store on PostgreSQL.
+pub(super) fn postgres(store: &Store) -> &Postgres {
+    match store.database() {
+        Database::Postgres(postgres) => postgres,
+        Database::Sqlite(_) => panic!("not PostgreSQL"),
     }
 }

@@ -84,40 +84,48 @@ async fn a_server_that_is_not_there_is_an_error_and_not_a_wait() {
 }
 
 /// The table as early versions made it, with what they wrote.
-const EARLY: &str = "DROP TABLE schema_migrations;
-    CREATE TABLE schema_migrations
+const EARLY: &str = "CREATE TABLE schema_migrations
         (version bigint PRIMARY KEY, name text NOT NULL, applied_at bigint NOT NULL, checksum text NOT NULL);
     INSERT INTO schema_migrations VALUES (1, 'entities', 7, 'CHECKSUM'), (2, 'oauth2', 8, 'of the plugin');";
 
 #[tokio::test]
-async fn an_early_database_is_numbered_by_owner_and_migrated_no_second_time() {
+async fn an_early_database_is_numbered_by_owner_and_migrated_from_there() {
+    let first = GATEWAY.migrations[0];
+    let (applied, pending) = (all()[..1].to_vec(), all()[1..].to_vec());
     for backend in [Backend::Postgres, Backend::Sqlite] {
-        let database = TestDatabase::create(backend).await;
-        let read = "SELECT checksum FROM schema_migrations WHERE version = 1";
-        let all_rows = "SELECT owner || ' ' || version || ' ' || applied_at FROM schema_migrations ORDER BY owner";
-        let store = database.open().await;
-        let rows: Vec<String> = match store.database() {
-            Database::Postgres(postgres) => {
-                let client = postgres.client().await.unwrap();
-                let checksum: String = client.query_one(read, &[]).await.unwrap().get(0);
-                client.batch_execute(&EARLY.replace("CHECKSUM", &checksum)).await.unwrap();
-                let before = Migrations::new(&database.options()).status().await.unwrap();
-                assert_eq!((before.applied, before.pending), (all(), vec![]));
-                assert_eq!(Migrations::new(&database.options()).up().await.unwrap(), []);
-                client.query(all_rows, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+        let database = TestDatabase::create_empty(backend).await;
+        let sql = if backend == Backend::Postgres { first.postgres } else { first.sqlite };
+        let early = EARLY.replace("CHECKSUM", &crate::migration::checksum(sql));
+        let options = database.options();
+        execute(backend, &database, &[sql, &early]).await;
+        let before = Migrations::new(&options).status().await.unwrap();
+        assert_eq!((before.applied, before.pending), (applied.clone(), pending.clone()));
+        assert_eq!(Migrations::new(&options).up().await.unwrap(), pending);
+        let after = Migrations::new(&options).status().await.unwrap();
+        assert_eq!((after.applied, after.pending), (all(), vec![]));
+        // What a plugin had applied is still its own.
+        let of_plugin = crate::MigrationSet { owner: "oauth2", migrations: &[PLUGIN] };
+        let with_plugin = Options { migrations: vec![GATEWAY, of_plugin], ..database.options() };
+        let altered = Migrations::new(&with_plugin).status().await.unwrap_err();
+        assert!(altered.to_string().starts_with("migration oauth2 1 (oauth2) differs"), "{altered}");
+    }
+}
+
+const PLUGIN: crate::Migration = crate::Migration { version: 1, name: "oauth2", postgres: "", sqlite: "" };
+
+async fn execute(backend: Backend, database: &TestDatabase, statements: &[&str]) {
+    match backend {
+        Backend::Postgres => {
+            let config: tokio_postgres::Config = database.url.parse().unwrap();
+            let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            for statement in statements {
+                client.batch_execute(statement).await.unwrap();
             }
-            Database::Sqlite(_) => {
-                let file = database.url.trim_start_matches("sqlite:").to_owned();
-                let connection = rusqlite::Connection::open(file).unwrap();
-                let checksum: String = connection.query_row(read, [], |row| row.get(0)).unwrap();
-                connection.execute_batch(&EARLY.replace("CHECKSUM", &checksum)).unwrap();
-                let before = Migrations::new(&database.options()).status().await.unwrap();
-                assert_eq!((before.applied, before.pending), (all(), vec![]));
-                assert_eq!(Migrations::new(&database.options()).up().await.unwrap(), []);
-                let mut statement = connection.prepare(all_rows).unwrap();
-                statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-            }
-        };
-        assert_eq!(rows, ["gateway 1 7", "oauth2 1 8"]);
+        }
+        Backend::Sqlite => {
+            let connection = rusqlite::Connection::open(database.url.trim_start_matches("sqlite:")).unwrap();
+            statements.iter().for_each(|statement| connection.execute_batch(statement).unwrap());
+        }
     }
 }

@@ -3,7 +3,9 @@
 mod contract;
 mod feed;
 mod fixture;
+mod long_transactions;
 mod metrics;
 mod migration;
+mod outcome;
 mod sql_files;
 mod sqlite;

@@ -71,8 +71,9 @@ fn every_statement_is_used() {
 fn both_databases_have_the_same_statements() {
     let names = |database| statements(database).into_iter().map(|(name, _)| name).collect::<BTreeSet<_>>();
     let only_one: Vec<String> = names("postgres").symmetric_difference(&names("sqlite")).cloned().collect();
-    // One node needs no bell, and SQLite's own lock serialises migrations.
-    let expected = ["change/listen.sql", "change/ring.sql", "migration/lock.sql"];
+    // One node needs no bell, a thread that has ended runs nothing, and SQLite's own lock serialises
+    // migrations.
+    let expected = ["change/listen.sql", "change/ring.sql", "change/running.sql", "migration/lock.sql"];
     let unexpected: Vec<&String> =
         only_one.iter().filter(|name| !expected.contains(&name.as_str()) && !is_of_a_plugin(name)).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}");
@@ -131,7 +132,7 @@ const HOT: [(&str, &str); 11] = [
     ("entity/page_tags.sql", "gen_random_uuid(), 'a', 10"),
     ("entity/page_tagged.sql", "'a', gen_random_uuid(), 10"),
     ("entity/referrers.sql", "'k', ARRAY[gen_random_uuid()]"),
-    ("change/since.sql", "'1', '0', 0, gen_random_uuid(), 10"),
+    ("change/since.sql", "'1:1:', '', '0', 0, '0', 0, 10"),
 ];
 
 #[tokio::test]
@@ -154,6 +155,45 @@ async fn postgres_looks_up_by_index() {
         assert!(!plan.contains("Seq Scan"), "{name}:\n{plan}");
         client.batch_execute("DEALLOCATE hot").await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn postgres_finds_old_changes_by_index() {
+    let database = TestDatabase::create(Backend::Postgres).await;
+    let store = database.open().await;
+    let Database::Postgres(postgres) = store.database() else { panic!("not PostgreSQL") };
+    let client = postgres.client().await.unwrap();
+    let sql = fs::read_to_string(root().join("sql/postgres/change/clean.sql")).unwrap();
+    client.batch_execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan").await.unwrap();
+    client.batch_execute(&format!("PREPARE clean AS {sql}")).await.unwrap();
+    let rows = client.query("EXPLAIN EXECUTE clean (0, 10)", &[]).await.unwrap();
+    let plan = rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n");
+    assert!(plan.contains("Index Cond: (xid < "), "{plan}");
+    assert!(!plan.contains("Seq Scan on changes"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_reading_without_news_looks_at_few_pages_however_many_changes_there_are() {
+    let database = TestDatabase::create(Backend::Postgres).await;
+    let store = database.open().await;
+    let Database::Postgres(postgres) = store.database() else { panic!("not PostgreSQL") };
+    let client = postgres.client().await.unwrap();
+    let sql = fs::read_to_string(root().join("sql/postgres/change/since.sql")).unwrap();
+    let many = "INSERT INTO changes (kind, operation, id, origin, created_at) \
+         SELECT 'tokens', 'deleted', gen_random_uuid(), gen_random_uuid(), 0 FROM generate_series(1, 50000)";
+    client.batch_execute(many).await.unwrap();
+    // Planned each time, as the feed does.
+    client.batch_execute(&format!("SET plan_cache_mode = force_custom_plan; PREPARE since AS {sql}")).await.unwrap();
+    let snapshot = client.query_one("SELECT pg_current_snapshot()::text", &[]).await.unwrap();
+    let snapshot: String = snapshot.get(0);
+    let last: u64 = snapshot.split(':').nth(1).unwrap().parse::<u64>().unwrap() - 1;
+    let explain =
+        format!("EXPLAIN (ANALYZE, BUFFERS) EXECUTE since ('{snapshot}', '', '0', 0, '{last}', {}, 1000)", i64::MAX);
+    let rows = client.query(&explain, &[]).await.unwrap();
+    let plan = rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>();
+    let buffers = plan.iter().find(|line| line.trim_start().starts_with("Buffers:")).cloned().unwrap_or_default();
+    let numbers = buffers.split(['=', ' ']).filter_map(|word| word.parse::<u64>().ok());
+    assert!(numbers.sum::<u64>() < 50, "{}", plan.join("\n"));
 }
 
 #[tokio::test]

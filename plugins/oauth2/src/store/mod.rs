@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tollgate_core::change::Operation;
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_store::{Database, Store, Sweep, statement};
 use uuid::Uuid;
@@ -211,6 +210,10 @@ pub trait TokenRows: Tokens {
 
     /// Deletes the token and returns it.
     async fn delete_row(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError>;
+
+    /// Returns when this node has acted on every change that was committed before the call: for a
+    /// write that changes nothing because of what was written before.
+    async fn catch_up(&self) -> Result<(), StoreError>;
 }
 
 /// Removes what has expired; it has long been invisible.
@@ -235,14 +238,14 @@ pub fn open(store: &Store) -> Arc<dyn TokenRows> {
     }
 }
 
-/// Has this node forget an access token that was refreshed. The refresh stands whatever becomes of
-/// that: the feed offers the change again, and soon trusts no cache while it is not acted on.
-async fn announce_rotation(store: &Store, id: Uuid, access_token: Digest) {
-    let ended = column::change(Operation::Deleted, id, access_token);
-    if let Err(error) = store.feed().announce(&[ended]).await {
+/// Passes on what a rotation has won, which stands whatever became of its announcement: the feed
+/// offers the change again, and soon trusts no cache while it is not acted on.
+fn rotated((outcome, announced): (Outcome<Digest>, Result<(), StoreError>)) -> Outcome<Digest> {
+    if let Err(error) = announced {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(error, "a refreshed access token could not be forgotten yet");
     }
+    outcome
 }
 
 fn no_credential(token: &Token) -> DaoError {

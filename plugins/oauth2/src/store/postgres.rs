@@ -5,15 +5,16 @@
 //! deletion does it in the same order, so that the two do not deadlock.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
 use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tollgate_core::change::{Change, Operation};
+use tollgate_core::change::Operation;
 use tollgate_core::error::{DaoError, StoreError};
-use tollgate_store::{Postgres, Store};
+use tollgate_store::{Postgres, Store, Write};
 use uuid::Uuid;
 
 use super::batch::{Batcher, Together};
@@ -92,20 +93,37 @@ struct Table(Postgres);
 impl Table {
     /// Runs a statement, again when another transaction was in its way.
     async fn ask(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+        self.run(None, sql, parameters).await
+    }
+
+    /// The same for a write that is announced: it is told while its outcome is unknown.
+    async fn run(&self, write: Option<&Write>, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         let mut attempts = 1;
         loop {
-            match self.try_once(sql, parameters).await {
+            match self.try_once(write, sql, parameters).await {
                 Err(Failure::Collision(_)) if attempts < ATTEMPTS => attempts += 1,
                 result => return result,
             }
         }
     }
 
-    async fn try_once(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+    async fn try_once(
+        &self,
+        write: Option<&Write>,
+        sql: Sql,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Failure> {
         let client = self.0.client().await?;
         let asked = async {
             let prepared = client.prepare_cached(sql.text).await.map_err(|error| self.failure(sql, error))?;
-            client.query(&prepared, parameters).await.map_err(|error| self.failure(sql, error))
+            // A statement of its own commits with its end.
+            if let Some(write) = write {
+                write.is_sent();
+            }
+            client.query(&prepared, parameters).await.map_err(|error| {
+                Postgres::note_refusal(write, &error);
+                self.failure(sql, error)
+            })
         };
         let result = self.0.bounded(asked).await;
         if matches!(result, Err(Failure::Store(StoreError::Timeout(_)))) {
@@ -151,6 +169,7 @@ impl Table {
     /// and the service, and perhaps whether a row was written.
     async fn write(
         &self,
+        write: &Write,
         sql: Sql,
         token: &Token,
         parameters: &[Parameter<'_>],
@@ -158,7 +177,7 @@ impl Table {
     ) -> Result<Outcome, DaoError> {
         let expired: [Parameter<'_>; 4] = [&token.id, &token.access_token, &token.refresh_token, &now];
         self.ask(FORGET_EXPIRED, &expired).await.map_err(StoreError::from)?;
-        let rows = self.ask(sql, parameters).await.map_err(|failure| refusal(failure, token))?;
+        let rows = self.run(Some(write), sql, parameters).await.map_err(|failure| refusal(failure, token))?;
         let told = self.read(sql, &rows, |row| {
             let written = if row.len() > 2 { row.try_get(2)? } else { true };
             Ok((row.try_get(0)?, row.try_get(1)?, written))
@@ -294,31 +313,30 @@ impl Tokens for PostgresTokens {
         rotation: Rotation,
         now: i64,
     ) -> Result<Outcome<Digest>, StoreError> {
-        let (table, store) = (self.table.clone(), self.store.clone());
-        let work = async move {
-            let origin = store.feed().origin();
+        let table = self.table.clone();
+        let work = move |write: Arc<Write>| async move {
+            let origin = write.origin();
             let (sql, rows) = match rotation {
                 Rotation::Replace(successor) => {
                     // The statement takes the client from the successor.
                     let successor = Token { credential_id, ..successor };
                     let mut parameters = token_parameters(&successor);
                     parameters.extend([&refresh_token as Parameter<'_>, &now, &origin]);
-                    (REPLACE_REFRESH_TOKEN, table.ask(REPLACE_REFRESH_TOKEN, &parameters).await?)
+                    (REPLACE_REFRESH_TOKEN, table.run(Some(&write), REPLACE_REFRESH_TOKEN, &parameters).await?)
                 }
                 Rotation::Renew { replaces, access_token, token_hint, expires_in, created_at, ttl } => {
                     let taken: [Parameter<'_>; 3] = [&refresh_token, &credential_id, &replaces];
                     let new: [Parameter<'_>; 5] = [&access_token, &token_hint, &expires_in, &created_at, &ttl];
                     let heard: [Parameter<'_>; 2] = [&now, &origin];
                     let parameters = [taken.as_slice(), &new, &heard].concat();
-                    (RENEW_REFRESH_TOKEN, table.ask(RENEW_REFRESH_TOKEN, &parameters).await?)
+                    (RENEW_REFRESH_TOKEN, table.run(Some(&write), RENEW_REFRESH_TOKEN, &parameters).await?)
                 }
             };
             let ended = table.read(sql, &rows, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?.pop();
-            let Some((id, access_token)) = ended else { return Ok(Outcome::Lost) };
-            super::announce_rotation(&store, id, access_token).await;
-            Ok(Outcome::Won(access_token))
+            let Some((id, access_token)) = ended else { return Ok::<_, StoreError>((Outcome::Lost, Vec::new())) };
+            Ok((Outcome::Won(access_token), vec![change(Operation::Deleted, id, access_token)]))
         };
-        self.store.uninterrupted(work).await
+        Ok(super::rotated(self.store.commit_first(work).await?))
     }
 
     async fn any_imported(&self) -> Result<bool, StoreError> {
@@ -350,15 +368,15 @@ impl TokenRows for PostgresTokens {
     }
 
     async fn insert_row(&self, token: Token, provenance: Provenance, now: i64) -> Result<(), DaoError> {
-        let (table, store) = (self.table.clone(), self.store.clone());
-        let work = async move {
-            let (imported, origin) = (provenance == Provenance::Given, store.feed().origin());
+        let table = self.table.clone();
+        let work = move |write: Arc<Write>| async move {
+            let (imported, origin) = (provenance == Provenance::Given, write.origin());
             let mut parameters = token_parameters(&token);
             parameters.extend([&imported as Parameter<'_>, &now, &origin]);
-            table.write(INSERT_ROW, &token, &parameters, now).await?;
-            announce(&store, &[change(Operation::Created, token.id, token.access_token)]).await
+            table.write(&write, INSERT_ROW, &token, &parameters, now).await?;
+            Ok(((), vec![change(Operation::Created, token.id, token.access_token)]))
         };
-        self.store.uninterrupted(work).await
+        self.store.commit(work).await
     }
 
     async fn replace_row(
@@ -368,35 +386,31 @@ impl TokenRows for PostgresTokens {
         provenance: Provenance,
         now: i64,
     ) -> Result<Outcome, DaoError> {
-        let (table, store, old) = (self.table.clone(), self.store.clone(), old.clone());
-        let work = async move {
-            let (imported, origin) = (provenance == Provenance::Given, store.feed().origin());
+        let (table, old) = (self.table.clone(), old.clone());
+        let work = move |write: Arc<Write>| async move {
+            let (imported, origin) = (provenance == Provenance::Given, write.origin());
             let mut parameters = token_parameters(&new);
             parameters.push(&imported);
             parameters.extend(token_parameters(&old).into_iter().skip(1));
             parameters.extend([&now as Parameter<'_>, &origin]);
-            let outcome = table.write(REPLACE_ROW, &new, &parameters, now).await?;
-            if outcome == Outcome::Won(()) {
-                announce(&store, &replacement(&old, &new)).await?;
-            }
-            Ok(outcome)
+            let outcome = table.write(&write, REPLACE_ROW, &new, &parameters, now).await?;
+            Ok((outcome, if outcome == Outcome::Lost { Vec::new() } else { replacement(&old, &new) }))
         };
-        self.store.uninterrupted(work).await
+        self.store.commit(work).await
     }
 
     async fn delete_row(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError> {
-        let (table, store) = (self.table.clone(), self.store.clone());
-        let work = async move {
-            let ended = table.tokens(DELETE_ROW, &[&id, &now, &store.feed().origin()]).await?.pop();
-            if let Some(token) = &ended {
-                store.feed().announce(&[change(Operation::Deleted, token.id, token.access_token)]).await?;
-            }
-            Ok(ended)
+        let table = self.table.clone();
+        let work = move |write: Arc<Write>| async move {
+            let rows = table.run(Some(&write), DELETE_ROW, &[&id, &now, &write.origin()]).await?;
+            let ended = table.read(DELETE_ROW, &rows, token_of_postgres)?.pop();
+            let changes = ended.iter().map(|token| change(Operation::Deleted, token.id, token.access_token)).collect();
+            Ok::<_, StoreError>((ended, changes))
         };
-        self.store.uninterrupted(work).await
+        self.store.commit(work).await
     }
-}
 
-async fn announce(store: &Store, changes: &[Change]) -> Result<(), DaoError> {
-    Ok(store.feed().announce(changes).await?)
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        self.store.feed().catch_up().await
+    }
 }

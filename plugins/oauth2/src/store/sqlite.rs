@@ -1,12 +1,14 @@
 //! Tokens and codes in SQLite. What is taken once is taken in one job of the writer, which runs
 //! alone and is committed as a whole (`sql/sqlite/oauth2`).
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use tollgate_core::change::Operation;
 use tollgate_core::error::{DaoError, StoreError};
-use tollgate_store::{Sqlite, Store};
+use tollgate_store::{Sqlite, Store, Write};
 use uuid::Uuid;
 
 use super::column::{
@@ -224,16 +226,17 @@ impl Tokens for SqliteTokens {
             Rotation::Replace(token) => Rotation::Replace(Token { credential_id, ..token }),
             renewal @ Rotation::Renew { .. } => renewal,
         };
-        let (sqlite, store) = (self.sqlite.clone(), self.store.clone());
-        let author = Author { origin: store.feed().origin(), now };
-        let work = async move {
-            let rotated =
-                sqlite.write(move |connection| rotate(connection, refresh_token, credential_id, &rotation, author));
-            let Some((id, access_token)) = rotated.await? else { return Ok(Outcome::Lost) };
-            super::announce_rotation(&store, id, access_token).await;
-            Ok(Outcome::Won(access_token))
+        let sqlite = self.sqlite.clone();
+        let work = move |write: Arc<Write>| async move {
+            let author = Author { origin: write.origin(), now };
+            let job =
+                move |connection: &Connection| rotate(connection, refresh_token, credential_id, &rotation, author);
+            let Some((id, access_token)) = sqlite.commit(&write, job).await? else {
+                return Ok::<_, StoreError>((Outcome::Lost, Vec::new()));
+            };
+            Ok((Outcome::Won(access_token), vec![change(Operation::Deleted, id, access_token)]))
         };
-        self.store.uninterrupted(work).await
+        Ok(super::rotated(self.store.commit_first(work).await?))
     }
 
     async fn any_imported(&self) -> Result<bool, StoreError> {
@@ -300,9 +303,9 @@ impl TokenRows for SqliteTokens {
     }
 
     async fn insert_row(&self, token: Token, provenance: Provenance, now: i64) -> Result<(), DaoError> {
-        let (sqlite, store) = (self.sqlite.clone(), self.store.clone());
-        let author = Author { origin: store.feed().origin(), now };
-        let work = async move {
+        let sqlite = self.sqlite.clone();
+        let work = move |write: Arc<Write>| async move {
+            let author = Author { origin: write.origin(), now };
             let created = change(Operation::Created, token.id, token.access_token);
             let insert = move |connection: &Connection| {
                 admit(connection, &token, now)?;
@@ -311,10 +314,10 @@ impl TokenRows for SqliteTokens {
                 record(connection, Operation::Created, (token.id, token.access_token), author)?;
                 Ok::<_, DaoError>(())
             };
-            sqlite.write(insert).await?;
-            Ok(store.feed().announce(&[created]).await?)
+            sqlite.commit(&write, insert).await?;
+            Ok(((), vec![created]))
         };
-        self.store.uninterrupted(work).await
+        self.store.commit(work).await
     }
 
     async fn replace_row(
@@ -324,9 +327,9 @@ impl TokenRows for SqliteTokens {
         provenance: Provenance,
         now: i64,
     ) -> Result<Outcome, DaoError> {
-        let (sqlite, store, old) = (self.sqlite.clone(), self.store.clone(), old.clone());
-        let author = Author { origin: store.feed().origin(), now };
-        let work = async move {
+        let (sqlite, old) = (self.sqlite.clone(), old.clone());
+        let work = move |write: Arc<Write>| async move {
+            let author = Author { origin: write.origin(), now };
             let changes = replacement(&old, &new);
             let heard: Vec<Digest> = changes.iter().filter_map(|change| Digest::read(&change.key)).collect();
             let replace = move |connection: &Connection| {
@@ -343,19 +346,16 @@ impl TokenRows for SqliteTokens {
                 }
                 Ok(Outcome::Won(()))
             };
-            let outcome = sqlite.write(replace).await?;
-            if outcome == Outcome::Won(()) {
-                store.feed().announce(&changes).await?;
-            }
-            Ok(outcome)
+            let outcome = sqlite.commit(&write, replace).await?;
+            Ok((outcome, if outcome == Outcome::Lost { Vec::new() } else { changes }))
         };
-        self.store.uninterrupted(work).await
+        self.store.commit(work).await
     }
 
     async fn delete_row(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError> {
-        let (sqlite, store) = (self.sqlite.clone(), self.store.clone());
-        let author = Author { origin: store.feed().origin(), now };
-        let work = async move {
+        let sqlite = self.sqlite.clone();
+        let work = move |write: Arc<Write>| async move {
+            let author = Author { origin: write.origin(), now };
             let delete = move |connection: &Connection| {
                 let ended = rows(connection, DELETE_ROW, vec![id_value(id), now.into()], token_of_sqlite)?.pop();
                 if let Some(token) = &ended {
@@ -363,12 +363,14 @@ impl TokenRows for SqliteTokens {
                 }
                 Ok::<_, StoreError>(ended)
             };
-            let ended = sqlite.write(delete).await?;
-            if let Some(token) = &ended {
-                store.feed().announce(&[change(Operation::Deleted, token.id, token.access_token)]).await?;
-            }
-            Ok(ended)
+            let ended = sqlite.commit(&write, delete).await?;
+            let changes = ended.iter().map(|token| change(Operation::Deleted, token.id, token.access_token)).collect();
+            Ok((ended, changes))
         };
-        self.store.uninterrupted(work).await
+        self.store.commit(work).await
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        self.store.feed().catch_up().await
     }
 }

@@ -1,0 +1,253 @@
+//! Writes whose answer is lost, and writes that find their work done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tollgate_core::change::{Change, ChangeListener};
+use tollgate_core::collection::Key;
+use tollgate_core::error::{DaoError, StoreError};
+use uuid::Uuid;
+
+use super::feed::Nodes;
+use super::fixture::{Fixture, Recorder, document, eventually, id, postgres};
+use crate::entity::write::INSERT_CHANGE;
+use crate::session::Parameter;
+use crate::testing::Backend;
+use crate::{Database, Options, Postgres, Store, Write};
+
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::Backend::Postgres).await;
+            })*
+        }
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::Backend::Sqlite).await;
+            })*
+        }
+    };
+}
+
+on_both!(
+    a_write_whose_answer_is_lost_is_in_force_before_that_is_said,
+    a_write_that_panics_behind_its_commit_is_heard,
+    a_listener_that_panics_has_everything_forgotten,
+    a_write_that_finds_its_work_done_is_answered_when_that_is_heard,
+);
+
+/// Commits a change of this write.
+async fn commit_a_change(store: Store, write: Arc<Write>, id: Uuid) -> Result<(), StoreError> {
+    let origin = write.origin();
+    let work = store.database().commit(&write, move |session| {
+        Box::pin(async move {
+            let (kind, operation) = (Parameter::Text("tokens"), Parameter::Text("deleted"));
+            let values = [kind, operation, Parameter::Uuids(&[id]), Parameter::Uuid(origin), Parameter::Integer(0)];
+            Ok(session.execute(&INSERT_CHANGE, &values).await.map(drop)?)
+        })
+    });
+    work.await.map_err(crate::cleaner::store_error)
+}
+
+fn lost<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("the answer is lost".into()))
+}
+
+async fn recorded(backend: Backend) -> (Fixture, Arc<Recorder>) {
+    let fixture = Fixture::new(backend).await;
+    let recorder = Arc::new(Recorder::default());
+    fixture.store.feed().subscribe(recorder.clone());
+    (fixture, recorder)
+}
+
+fn ids(recorder: &Recorder) -> Vec<Uuid> {
+    recorder.summary().into_iter().map(|(.., id)| id).collect()
+}
+
+async fn a_write_whose_answer_is_lost_is_in_force_before_that_is_said(backend: Backend) {
+    let (fixture, recorder) = recorded(backend).await;
+    let (store, changed) = (fixture.store.clone(), Uuid::from_u128(7));
+    let work = move |write| async move {
+        commit_a_change(store, write, changed).await?;
+        lost::<((), Vec<Change>)>()
+    };
+    fixture.store.commit(work).await.unwrap_err();
+    assert_eq!(ids(&recorder), [changed]);
+    eventually("trust", || fixture.store.feed().is_current()).await;
+}
+
+async fn a_write_that_panics_behind_its_commit_is_heard(backend: Backend) {
+    let (fixture, recorder) = recorded(backend).await;
+    let (store, changed) = (fixture.store.clone(), Uuid::from_u128(7));
+    let work = move |write: Arc<Write>| async move {
+        commit_a_change(store, write, changed).await?;
+        assert!(changed.is_nil(), "in a write");
+        Ok::<_, StoreError>(((), Vec::new()))
+    };
+    fixture.store.commit(work).await.unwrap_err();
+    assert!(!fixture.store.feed().is_current() || ids(&recorder) == [changed]);
+    eventually("hearing", || ids(&recorder) == [changed]).await;
+    eventually("trust", || fixture.store.feed().is_current()).await;
+}
+
+/// Panics once.
+#[derive(Default)]
+struct Panics {
+    done: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl ChangeListener for Panics {
+    async fn apply(&self, _: &[Change]) -> Result<(), StoreError> {
+        assert!(self.done.swap(true, std::sync::atomic::Ordering::SeqCst), "in a listener");
+        Ok(())
+    }
+
+    async fn reset(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+async fn a_listener_that_panics_has_everything_forgotten(backend: Backend) {
+    let fixture = Fixture::new(backend).await;
+    let recorder = Arc::new(Recorder::default());
+    fixture.store.feed().subscribe(Arc::new(Panics::default()));
+    fixture.store.feed().subscribe(recorder.clone());
+    let (store, changed) = (fixture.store.clone(), Uuid::from_u128(7));
+    let work = move |write: Arc<Write>| async move {
+        commit_a_change(store, write, changed).await?;
+        let operation = tollgate_core::change::Operation::Deleted;
+        let change = Change { kind: "tokens".into(), operation, id: changed, key: Vec::new(), document: None };
+        Ok::<_, StoreError>(((), vec![change]))
+    };
+    fixture.store.commit(work).await.unwrap_err();
+    eventually("forgetting", || *recorder.resets.lock().unwrap() == 1).await;
+    eventually("trust", || fixture.store.feed().is_current()).await;
+}
+
+async fn a_write_that_finds_its_work_done_is_answered_when_that_is_heard(backend: Backend) {
+    let nodes = Nodes::new(backend).await;
+    for number in 0..20 {
+        let service = document(json!({"name": format!("s{number}")}));
+        let key = Key::Id(id(&service));
+        nodes.first.services.insert(service.clone()).await.unwrap();
+        let again = document(json!({"name": service["name"]}));
+        let refused = nodes.second.services.insert(again).await.unwrap_err();
+        assert!(matches!(refused, DaoError::Unique { .. }), "{refused:?}");
+        let heard = |operation| ("services".to_owned(), operation, id(&service));
+        assert!(nodes.recorder.summary().contains(&heard("created")), "{number}");
+        assert!(nodes.first.services.delete(&key).await.unwrap());
+        assert!(!nodes.second.services.delete(&key).await.unwrap());
+        assert!(nodes.recorder.summary().contains(&heard("deleted")), "{number}");
+    }
+}
+
+/// A store that does not wait for long.
+async fn impatient() -> (Fixture, Arc<Recorder>) {
+    let database = crate::testing::TestDatabase::create(Backend::Postgres).await;
+    let bound = Duration::from_millis(300);
+    let options = Options { acquire_timeout: bound, feed_bound: bound, ..database.options() };
+    let fixture = Fixture::of(database, Store::open(options).await.unwrap());
+    let recorder = Arc::new(Recorder::default());
+    fixture.store.feed().subscribe(recorder.clone());
+    (fixture, recorder)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_lost_write_may_still_commit_nothing_is_trusted() {
+    let (fixture, recorder) = impatient().await;
+    let feed = fixture.store.feed();
+    let mut client = postgres(&fixture.store).client().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    let changed = Uuid::from_u128(7);
+    let in_another_transaction = |write: Arc<Write>| async move {
+        write.is_sent();
+        lost::<((), Vec<Change>)>()
+    };
+    transaction.execute(super::feed::INSERT, &[&changed]).await.unwrap();
+    fixture.store.commit(in_another_transaction).await.unwrap_err();
+    assert!(!feed.is_current());
+    // Readings go on, and do not end the doubt.
+    feed.catch_up().await.unwrap();
+    feed.catch_up().await.unwrap();
+    assert!(!feed.is_current());
+    transaction.commit().await.unwrap();
+    eventually("trust", || feed.is_current()).await;
+    assert_eq!(ids(&recorder), [changed]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_the_database_refuses_leaves_no_doubt() {
+    let (fixture, _) = impatient().await;
+    let service = document(json!({"name": "a"}));
+    fixture.services.insert(service.clone()).await.unwrap();
+    // A doubt would last for as long as this transaction.
+    let mut client = postgres(&fixture.store).client().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SELECT 1", &[]).await.unwrap();
+    let refused = fixture.services.insert(document(json!({"name": "a"}))).await.unwrap_err();
+    assert!(matches!(refused, DaoError::Unique { .. }), "{refused:?}");
+    let unknown = document(json!({"name": "b", "service": {"id": Uuid::from_u128(9)}}));
+    let refused = fixture.routes.insert(unknown).await.unwrap_err();
+    assert!(matches!(refused, DaoError::ForeignMissing { .. }), "{refused:?}");
+    assert!(fixture.store.feed().is_current());
+    // Its lock keeps the deletion from being carried out.
+    transaction.execute("SELECT 1 FROM entities FOR UPDATE", &[]).await.unwrap();
+    let options = Options { statement_timeout: Duration::from_millis(100), ..fixture.database.options() };
+    let hasty = Fixture::of(crate::testing::TestDatabase::create_empty(Backend::Sqlite).await, {
+        Store::open(options).await.unwrap()
+    });
+    let refused = hasty.services.delete(&Key::Id(id(&service))).await.unwrap_err();
+    assert!(matches!(refused, DaoError::Store(StoreError::Timeout(_))), "{refused:?}");
+    assert!(hasty.store.feed().is_current());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_that_ends_the_connection_is_no_refusal() {
+    let (fixture, _) = impatient().await;
+    let sent = |sql: &'static str| {
+        let postgres = postgres(&fixture.store).clone();
+        move |write: Arc<Write>| async move {
+            let client = postgres.client().await?;
+            write.is_sent();
+            let error = client.batch_execute(sql).await.unwrap_err();
+            Postgres::note_refusal(Some(&write), &error);
+            Err::<((), Vec<Change>), _>(postgres.error("test", error))
+        }
+    };
+    // A doubt lasts for as long as this transaction.
+    let mut client = postgres(&fixture.store).client().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SELECT 1", &[]).await.unwrap();
+    fixture.store.commit(sent("SELECT 1 / 0")).await.unwrap_err();
+    assert!(fixture.store.feed().is_current());
+    fixture.store.commit(sent("SELECT pg_terminate_backend(pg_backend_pid())")).await.unwrap_err();
+    assert!(!fixture.store.feed().is_current());
+    transaction.rollback().await.unwrap();
+    eventually("trust", || fixture.store.feed().is_current()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_whose_commit_fails_are_told_the_truth() {
+    let (fixture, recorder) = recorded(Backend::Sqlite).await;
+    let store = fixture.store.clone();
+    let work = move |write: Arc<Write>| async move {
+        let Database::Sqlite(sqlite) = store.database() else { return lost() };
+        let write_badly = "PRAGMA defer_foreign_keys = ON; INSERT INTO entity_tags VALUES ('k', zeroblob(16), 't')";
+        let job = |connection: &rusqlite::Connection| {
+            connection.execute_batch(write_badly).map_err(|error| crate::Sqlite::error("test", error))
+        };
+        sqlite.commit(&write, job).await.map(|()| ((), Vec::<Change>::new()))
+    };
+    let failed = fixture.store.commit(work).await.unwrap_err();
+    assert!(matches!(failed, StoreError::Unavailable(_)), "{failed:?}");
+    assert!(ids(&recorder).is_empty());
+    eventually("trust", || fixture.store.feed().is_current()).await;
+    let service = document(json!({"name": "a"}));
+    fixture.services.insert(service.clone()).await.unwrap();
+    assert_eq!(ids(&recorder), [id(&service)]);
+}

@@ -1,0 +1,2 @@
+-- Nothing changes here: there is one writer at a time, so a change that was written an hour ago was
+-- committed an hour ago.
