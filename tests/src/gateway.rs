@@ -71,7 +71,7 @@ impl Gateway {
         let way = LostAnswers::to(target).await;
         url.set_ip_host(way.address.ip()).expect("a URL with a host");
         url.set_port(Some(way.address.port())).expect("a URL with a port");
-        (Self::running(folder(), Some(database), url.as_str(), &[]).await, way)
+        (Self::running(folder(), Some(database), url.as_str(), &[], None).await, way)
     }
 
     /// With settings beyond the harness's, by their environment names.
@@ -82,7 +82,14 @@ impl Gateway {
             Some(database) => database.url(),
             None => format!("sqlite:{}", directory.path().join("tollgate.db").display()),
         };
-        Self::running(directory, database, &url, settings).await
+        Self::running(directory, database, &url, settings, None).await
+    }
+
+    /// On SQLite, in a process that may have so many files open.
+    pub async fn with_open_files(limit: u32) -> Self {
+        let directory = folder();
+        let url = format!("sqlite:{}", directory.path().join("tollgate.db").display());
+        Self::running(directory, None, &url, &[], Some(limit)).await
     }
 
     /// Another node on the database of this one, which must outlive it.
@@ -93,13 +100,19 @@ impl Gateway {
     /// Such a node, with settings beyond the harness's.
     pub async fn another_node_with(&self, settings: &[(&str, &str)]) -> Self {
         let database = self.database.as_ref().expect("nodes share a PostgreSQL");
-        Self::running(folder(), None, &database.url(), settings).await
+        Self::running(folder(), None, &database.url(), settings, None).await
     }
 
-    async fn running(directory: TempDir, database: Option<Database>, url: &str, settings: &[(&str, &str)]) -> Self {
+    async fn running(
+        directory: TempDir,
+        database: Option<Database>,
+        url: &str,
+        settings: &[(&str, &str)],
+        open_files: Option<u32>,
+    ) -> Self {
         // A port that was free a moment ago may be taken: then others are tried.
         for _ in 0..3 {
-            if let Some(running) = Running::start(&directory, url, settings).await {
+            if let Some(running) = Running::start(&directory, url, settings, open_files).await {
                 let client = running.addresses.client().expect("a client");
                 let Running { addresses, http, https, process } = running;
                 let secrets = Secrets::default();
@@ -253,11 +266,23 @@ struct Running {
 
 impl Running {
     /// `None` when it ends before it is ready.
-    async fn start(directory: &TempDir, database_url: &str, settings: &[(&str, &str)]) -> Option<Self> {
+    async fn start(
+        directory: &TempDir,
+        database_url: &str,
+        settings: &[(&str, &str)],
+        open_files: Option<u32>,
+    ) -> Option<Self> {
         let [http, https, admin, status] = free_ports();
         let certificate = certificate::keep_in(directory.path()).expect("a certificate");
         let output = File::create(output_of(directory)).expect("a file");
-        let mut command = Command::new(program("tollgate"));
+        let mut command = match open_files {
+            None => Command::new(program("tollgate")),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]).arg(program("tollgate"));
+                shell
+            }
+        };
         let inherited = std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_"));
         inherited.for_each(|(name, _)| {
             command.env_remove(name);

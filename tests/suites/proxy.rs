@@ -333,7 +333,7 @@ async fn http2_and_http1_are_served_over_tls() {
 async fn a_route_with_snis_is_for_that_server_name_alone() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
-    for (name, sni) in [("exact", "www.shop.test"), ("wild", "*.shop.test")] {
+    for (name, sni) in [("exact", "www.Shop.test"), ("wild", "*.SHOP.test")] {
         let service = json!({"name": name, "url": format!("{}/{name}", upstream.url())});
         gateway.create("/services", service).await;
         let route = json!({"paths": [format!("/{name}")], "snis": [sni], "protocols": ["https"]});
@@ -342,6 +342,7 @@ async fn a_route_with_snis_is_for_that_server_name_alone() {
     let rows = [
         (Some("www.shop.test"), "/exact", 200),
         (Some("WWW.Shop.Test"), "/exact", 200),
+        (Some("www.shop.test."), "/exact", 200),
         (Some("shop.test"), "/exact", 404),
         (Some("other.test"), "/exact", 404),
         (None, "/exact", 404),

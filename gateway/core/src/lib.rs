@@ -6,7 +6,7 @@
 //! - [`schema`], [`entity`]: entities described as data; validation, defaults and published
 //!   schemas all come from that one description.
 //! - [`collection`], [`change`]: the store port and what it announces.
-//! - [`path`]: the normal form of paths, shared by validation and matching.
+//! - [`path`], [`host`]: the normal forms of paths and hosts, shared by validation and matching.
 //! - [`plugin`], [`request`], [`reply`]: a request and its answer as a plugin sees them.
 //! - [`setting`]: settings of the node, the gateway's and those that plugins add.
 //! - [`secret`], [`clock`], [`random`]: values that must not leak, and time and randomness as
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod collection;
 pub mod entity;
 pub mod error;
+pub mod host;
 pub mod path;
 pub mod plugin;
 pub mod random;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use regex::Regex;
 use smallvec::SmallVec;
+use tollgate_core::host::Host;
 
 use crate::header::HeaderCriterion;
-use crate::host::{HostPattern, NamePattern};
+use crate::host::{HostPattern, NamePattern, Ports};
 
 /// What of a request routing looks at.
 #[derive(Debug, Clone, Copy)]
@@ -16,16 +17,16 @@ pub struct Query<'q> {
     pub method: &'q str,
     /// Whether the request came over TLS.
     pub https: bool,
-    /// The host asked for, without port, in the case it was sent in.
-    pub host: Option<&'q str>,
-    /// The port in the host header, else the listener's.
-    pub port: Option<u16>,
+    /// The host asked for.
+    pub host: Option<&'q Host<'q>>,
+    /// The ports it is for.
+    pub ports: Ports,
     /// The path, as [`crate::path::normalise`] leaves it.
     pub path: &'q str,
     /// The headers.
     pub headers: &'q HeaderMap,
     /// The TLS server name.
-    pub sni: Option<&'q str>,
+    pub sni: Option<&'q Host<'q>>,
 }
 
 /// What of the path matched, in bytes; `strip_path` strips as many.
@@ -99,17 +100,14 @@ impl Criteria {
 
     fn host(&self, query: &Query<'_>) -> bool {
         self.hosts.is_empty()
-            || query.host.is_some_and(|host| self.hosts.iter().any(|pattern| pattern.matches(host, query.port)))
+            || query.host.is_some_and(|host| self.hosts.iter().any(|pattern| pattern.matches(host, query.ports)))
     }
 
     /// Server names say nothing about a request without TLS, so they do not hold it back.
     fn sni(&self, query: &Query<'_>) -> bool {
         self.snis.is_empty()
             || !query.https
-            || query.sni.is_some_and(|sni| {
-                let sni = without_final_dot(sni);
-                self.snis.iter().any(|pattern| pattern.matches(sni))
-            })
+            || query.sni.is_some_and(|sni| self.snis.iter().any(|pattern| pattern.matches(sni)))
     }
 }
 
@@ -127,13 +125,5 @@ impl PathCriterion {
                 Some(MatchedPath::Regex { len: found.len() })
             }
         }
-    }
-}
-
-/// A fully qualified name's last dot is no part of it.
-pub(crate) fn without_final_dot(name: &str) -> &str {
-    match name.strip_suffix('.') {
-        Some(shorter) if !shorter.is_empty() => shorter,
-        _ => name,
     }
 }

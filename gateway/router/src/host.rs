@@ -1,4 +1,12 @@
 //! Host and server name patterns: exact, `*.x`, `x.*`.
+//!
+//! Patterns are brought into the normal form of hosts when they are compiled, so that spelling does
+//! not decide what matches. One that is no host, as validation refuses it, matches nothing.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use tollgate_core::host::{Authority, Host};
 
 /// A name with at most one wildcard, as the first or last label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,20 +22,58 @@ pub(crate) enum NamePattern {
 impl NamePattern {
     /// Reads a pattern.
     pub(crate) fn new(text: &str) -> Self {
+        let text = text.strip_suffix('.').unwrap_or(text);
         match (text.strip_prefix('*'), text.strip_suffix('*')) {
-            (Some(suffix), _) => Self::Suffix(suffix.into()),
-            (None, Some(prefix)) => Self::Prefix(prefix.into()),
-            (None, None) => Self::Exact(text.into()),
+            (Some(suffix), _) => Self::Suffix(suffix.to_ascii_lowercase().into()),
+            (None, Some(prefix)) => Self::Prefix(prefix.to_ascii_lowercase().into()),
+            (None, None) => Self::Exact(match Host::parse(&in_brackets(text)) {
+                Ok(host) => host.as_str().into(),
+                Err(_) => text.into(),
+            }),
         }
     }
 
-    /// Compares case-sensitively.
-    pub(crate) fn matches(&self, name: &str) -> bool {
+    /// Whether a host is one of the pattern's.
+    pub(crate) fn matches(&self, host: &Host<'_>) -> bool {
+        let name = host.as_str();
         match self {
-            Self::Exact(exact) => name == &**exact,
+            Self::Exact(exact) => *name == **exact,
             Self::Suffix(suffix) => name.ends_with(&**suffix),
             Self::Prefix(prefix) => name.starts_with(&**prefix),
         }
+    }
+}
+
+/// A bare IPv6 address, which only a configuration has, as any other.
+fn in_brackets(text: &str) -> Cow<'_, str> {
+    match text.parse::<Ipv6Addr>() {
+        Ok(_) => Cow::Owned(format!("[{text}]")),
+        Err(_) => Cow::Borrowed(text),
+    }
+}
+
+/// The ports that a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    one: u16,
+    other: u16,
+}
+
+impl Ports {
+    /// Of a request that names this port, or none, to a listener's.
+    ///
+    /// Naming no port and naming the scheme's own is the same (RFC 9110 §4.2.3). Such a request is
+    /// for the listener's port (contract gateway.md §6) and for the scheme's, which a client that
+    /// reaches the listener by another one means.
+    pub fn new(named: Option<u16>, of_scheme: u16, listener: u16) -> Self {
+        match named.filter(|port| *port != of_scheme) {
+            Some(port) => Self { one: port, other: port },
+            None => Self { one: listener, other: of_scheme },
+        }
+    }
+
+    fn contains(self, port: u16) -> bool {
+        port == self.one || port == self.other
     }
 }
 
@@ -43,16 +89,20 @@ pub(crate) struct HostPattern {
 impl HostPattern {
     /// Reads `name` or `name:port`.
     pub(crate) fn new(text: &str) -> Self {
-        let split = text.split_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?)));
-        match split {
+        if let Ok(Authority { host, port }) = Authority::parse(text) {
+            return Self { name: NamePattern::Exact(host.as_str().into()), port };
+        }
+        let wildcard = text.contains('*');
+        let split = text.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?)));
+        match split.filter(|_| wildcard) {
             Some((name, port)) => Self { name: NamePattern::new(name), port: Some(port) },
             None => Self { name: NamePattern::new(text), port: None },
         }
     }
 
-    /// Whether a request to this host and port matches.
-    pub(crate) fn matches(&self, host: &str, port: Option<u16>) -> bool {
-        (self.port.is_none() || self.port == port) && self.name.matches(host)
+    /// Whether a request to this host and these ports matches.
+    pub(crate) fn matches(&self, host: &Host<'_>, ports: Ports) -> bool {
+        self.port.is_none_or(|port| ports.contains(port)) && self.name.matches(host)
     }
 }
 
@@ -63,22 +113,63 @@ mod tests {
     #[test]
     fn hosts_match_by_the_table() {
         let rows = [
-            ("a.com", "a.com", Some(80), true),
-            ("a.com", "A.com", Some(80), false),
-            ("a.com:8000", "a.com", Some(8000), true),
-            ("a.com:8000", "a.com", Some(80), false),
-            ("a.com:8000", "a.com", None, false),
-            ("*.a.com", "x.a.com", None, true),
-            ("*.a.com", "x.y.a.com", None, true),
-            ("*.a.com", "a.com", None, false),
-            ("*.a.com:80", "x.a.com", Some(80), true),
-            ("a.*", "a.com", None, true),
-            ("a.*", "a.co.uk", None, true),
-            ("a.*", "xa.com", None, false),
-            ("[::1]", "[::1]", None, true),
+            ("a.com", "a.com", true),
+            ("a.com", "b.com", false),
+            ("a.com", "A.Com", true),
+            ("A.Com", "a.com.", true),
+            ("a.com.", "a.com", true),
+            ("a.com:8000", "a.com:8000", true),
+            ("a.com:8000", "A.com.:08000", true),
+            ("a.com:8000", "a.com:80", false),
+            ("a.com:8000", "a.com:9000", false),
+            // The listener's port, and the scheme's own.
+            ("a.com:9000", "a.com", true),
+            ("a.com:9000", "a.com:", true),
+            ("a.com:9000", "a.com:80", true),
+            ("a.com:80", "a.com", true),
+            ("a.com:80", "a.com:80", true),
+            ("a.com:80", "a.com:9000", false),
+            ("*.a.com", "x.a.com", true),
+            ("*.A.com.", "X.a.Com", true),
+            ("*.a.com", "x.y.a.com", true),
+            ("*.a.com", "a.com", false),
+            ("*.a.com:8000", "x.a.com:8000", true),
+            ("*.a.com:8000", "x.a.com:8001", false),
+            ("a.*", "a.com", true),
+            ("A.*", "a.co.uk.", true),
+            ("a.*", "xa.com", false),
+            ("a.*", "a.", false),
+            ("a.*:8000", "a.com:8000", true),
+            ("[::1]", "[::1]", true),
+            ("::1", "[::1]", true),
+            ("0:0::1", "[::1]", true),
+            ("[0::1]:8000", "[::1]:8000", true),
+            ("[::1]:8000", "[::1]:8001", false),
+            ("2001:DB8::1", "[2001:db8:0::1]", true),
+            ("127.0.0.1", "127.0.0.1.", true),
         ];
-        for (pattern, host, port, expected) in rows {
-            assert_eq!(HostPattern::new(pattern).matches(host, port), expected, "{pattern} {host} {port:?}");
+        for (pattern, asked, expected) in rows {
+            let asked = Authority::parse(asked).unwrap();
+            let ports = Ports::new(asked.port, 80, 9000);
+            assert_eq!(HostPattern::new(pattern).matches(&asked.host, ports), expected, "{pattern} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_not_needed_where_the_scheme_has_it() {
+        let rows = [
+            (None, 80, 8000, [80, 8000]),
+            (Some(80), 80, 8000, [80, 8000]),
+            (Some(443), 443, 8443, [443, 8443]),
+            (Some(443), 80, 8000, [443, 443]),
+            (Some(8000), 80, 8000, [8000, 8000]),
+        ];
+        for (named, of_scheme, listener, expected) in rows {
+            let ports = Ports::new(named, of_scheme, listener);
+            let contained: Vec<u16> = (0..=u16::MAX).filter(|port| ports.contains(*port)).collect();
+            let mut expected = expected.to_vec();
+            expected.dedup();
+            assert_eq!(contained, expected, "{named:?} {of_scheme} {listener}");
         }
     }
 }

@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 
 use regex_syntax::hir::Look;
-use regex_syntax::hir::literal::{ExtractKind, Extractor};
+use regex_syntax::hir::literal::Extractor;
 use smallvec::SmallVec;
+use tollgate_core::host::Host;
 
 use crate::criteria::Query;
 use crate::fast_hash::{FastMap, PrefixHashes, hash_of};
@@ -32,8 +33,7 @@ pub(crate) struct FiledPrefix {
 
 impl FiledPrefix {
     /// Of this text.
-    pub(crate) fn new(prefix: &str) -> Self {
-        let prefix = prefix.as_bytes();
+    pub(crate) fn new(prefix: &[u8]) -> Self {
         Self { bytes: prefix.len(), last: prefix.last().copied(), hash: hash_of(prefix) }
     }
 }
@@ -192,7 +192,7 @@ impl Index {
     /// Hands every list of candidates to `visit`, each in priority order.
     pub(crate) fn candidates<'i>(&'i self, query: &Query<'_>, mut visit: impl FnMut(&'i [Rank])) {
         let path = query.path.as_bytes();
-        if let Some(host) = query.host {
+        if let Some(host) = query.host.map(Host::as_str) {
             if let Some(paths) = self.exact.get(host) {
                 paths.candidates(path, &mut visit);
             }
@@ -228,19 +228,16 @@ impl PathIndex {
     }
 }
 
-/// The text that every match of `^PATTERN` starts with, where all of them start at the beginning of the
-/// path; shorter than it could be when in doubt.
-pub(crate) fn literal_prefix(pattern: &str) -> String {
-    // Asked of the engine's own parser: a repetition of a repetition, a flag or an alternative says what a
-    // reading of the text does not see.
-    let Ok(hir) = regex_syntax::parse(&format!("^{pattern}")) else { return String::new() };
+/// What every path begins with that a regex matches, as the router compiles it; empty when in doubt.
+///
+/// Patterns are anchored by a `^` in front, which binds closer than `|`: then other alternatives may
+/// match anywhere in a path, and nothing is known of its beginning.
+pub(crate) fn literal_prefix(anchored: &str) -> Vec<u8> {
+    let Ok(hir) = regex_syntax::parse(anchored) else { return Vec::new() };
     if !hir.properties().look_set_prefix().contains(Look::Start) {
-        return String::new();
+        return Vec::new();
     }
-    let prefixes = Extractor::new().kind(ExtractKind::Prefix).extract(&hir);
-    let common = prefixes.longest_common_prefix().unwrap_or_default();
-    let whole_characters = std::str::from_utf8(common).map_or_else(|error| error.valid_up_to(), str::len);
-    String::from_utf8_lossy(common.get(..whole_characters).unwrap_or_default()).into_owned()
+    Extractor::new().extract(&hir).longest_common_prefix().unwrap_or_default().to_vec()
 }
 
 #[cfg(test)]
@@ -260,37 +257,47 @@ mod tests {
     }
 
     #[test]
-    fn the_literal_prefix_is_never_too_long() {
+    fn the_literal_prefix_is_what_every_match_begins_with() {
         let rows = [
             ("/api/v1", "/api/v1"),
             ("/api/[0-9]+", "/api/"),
             ("/api/x*", "/api/"),
             ("/api/x?y", "/api/"),
             ("/api/x{0}", "/api/"),
+            ("/api/x{0,}", "/api/"),
+            ("/api/x{2,3}", "/api/xx"),
             ("/api/x+", "/api/x"),
+            ("/admin/v+*", "/admin/"),
+            ("/admin/v+?", "/admin/v"),
+            ("/admin/v??", "/admin/"),
+            ("/a(bc)*", "/a"),
+            ("/a(?:b+)?", "/a"),
+            ("/(a)(b)", "/ab"),
             (r"/api\.v1/\d", "/api.v1/"),
             (r"/api\.?x", "/api"),
-            ("(?i)/api", "/"),
-            ("(?i:/A)pi", "/"),
-            ("(?m)/api", "/api"),
-            ("(?x) /a pi", "/api"),
-            ("/api/v+*", "/api/"),
-            ("/api/v+?", "/api/v"),
-            ("/api/v{2}", "/api/vv"),
-            ("/api/v{2}?", "/api/vv"),
-            ("/api/(v1)*", "/api/"),
-            ("(?:/api)?", ""),
-            ("", ""),
-            ("/é[àá]", "/é"),
+            ("(?i)/1api", "/1"),
+            ("/a(?i)b", "/a"),
+            ("/a(?i:b)", "/a"),
+            ("/a(?x) b # c", "/ab"),
             ("/a(?<n>b)", "/ab"),
             ("/a|/b", ""),
+            ("/a|^/ab", "/a"),
             ("/a(b|c)", "/a"),
-            ("(/a|/ab)c", "/a"),
-            (r"/a\bb", "/ab"),
+            ("/a(b|)", "/a"),
+            ("/(a|b)*c", "/"),
+            (r"/a\<b", "/ab"),
+            (r"/a\Qb", ""),
             ("/a$", "/a"),
+            ("/^a", "/a"),
+            ("/(", ""),
+            ("/[a&&b]", ""),
+            ("/ä", "/ä"),
         ];
         for (pattern, expected) in rows {
-            assert_eq!(literal_prefix(pattern), expected, "{pattern}");
+            let prefix = literal_prefix(&format!("^{pattern}"));
+            assert_eq!(String::from_utf8_lossy(&prefix), expected, "{pattern}");
         }
+        // Two characters with a first byte in common.
+        assert_eq!(literal_prefix("^/[äö]"), b"/\xc3");
     }
 }

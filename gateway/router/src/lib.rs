@@ -26,6 +26,7 @@ mod sni;
 mod spec;
 
 pub use criteria::{MatchedPath, Query};
+pub use host::Ports;
 pub use router::{CompileError, CompiledRoute, Match, Router};
 pub use sni::CertificateNames;
 pub use spec::RouteSpec;

@@ -2,20 +2,56 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv6Addr;
 
-use crate::{MatchedPath, Query, RouteSpec, Router};
+use crate::{MatchedPath, Ports, Query, RouteSpec, Router};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use regex::Regex;
+use tollgate_core::host::{Authority, Host};
 use uuid::Uuid;
 
 /// Contract gateway.md §6 as one 64-bit number, then the id.
 type Key = (u64, Uuid);
 
+/// A request, its hosts as a client spells them.
+#[derive(Debug, Clone)]
+struct Sent {
+    method: &'static str,
+    https: bool,
+    authority: Option<String>,
+    path: String,
+    headers: HeaderMap,
+    sni: Option<String>,
+}
+
+const LISTENER: u16 = 8000;
+
+impl Sent {
+    fn find<T: Clone>(&self, router: &Router<T>) -> Option<(T, MatchedPath)> {
+        let authority = self.authority.as_deref().map(|text| Authority::parse(text).unwrap());
+        let sni = self.sni.as_deref().map(|sni| Host::parse(sni).unwrap());
+        let query = Query {
+            method: self.method,
+            https: self.https,
+            host: authority.as_ref().map(|authority| &authority.host),
+            ports: Ports::new(authority.as_ref().and_then(|authority| authority.port), self.own_port(), LISTENER),
+            path: &self.path,
+            headers: &self.headers,
+            sni: sni.as_ref(),
+        };
+        router.find(&query).map(|found| (found.value.clone(), found.path))
+    }
+
+    fn own_port(&self) -> u16 {
+        if self.https { 443 } else { 80 }
+    }
+}
+
 /// What the rules, applied one by one, make of a request.
-fn reference(routes: &[RouteSpec], query: &Query<'_>) -> Option<(Uuid, MatchedPath)> {
+fn reference(routes: &[RouteSpec], query: &Sent) -> Option<(Uuid, MatchedPath)> {
     let mut matches: Vec<(Key, Uuid, MatchedPath)> = Vec::new();
     for route in routes {
         let groups = groups(&route.paths);
@@ -70,12 +106,12 @@ fn bits(route: &RouteSpec, paths: &[&String]) -> u64 {
         | length
 }
 
-fn group_matches(route: &RouteSpec, paths: &[&String], query: &Query<'_>) -> Option<MatchedPath> {
+fn group_matches(route: &RouteSpec, paths: &[&String], query: &Sent) -> Option<MatchedPath> {
     let method = route.methods.is_empty() || route.methods.iter().any(|method| method == query.method);
     let host = route.hosts.is_empty() || route.hosts.iter().any(|host| host_matches(host, query));
     let sni = route.snis.is_empty()
         || !query.https
-        || query.sni.is_some_and(|sni| route.snis.iter().any(|pattern| name_matches(pattern, sni)));
+        || query.sni.as_ref().is_some_and(|sni| route.snis.iter().any(|pattern| name_matches(pattern, sni)));
     let headers = route.headers.iter().all(|(name, values)| {
         query.headers.get_all(name.as_str()).iter().any(|sent| {
             let sent = sent.to_str().unwrap().to_lowercase();
@@ -93,7 +129,7 @@ fn group_matches(route: &RouteSpec, paths: &[&String], query: &Query<'_>) -> Opt
     }
     paths.iter().find_map(|path| match path.strip_prefix('~') {
         Some(pattern) => {
-            let len = regex(&format!("^{pattern}")).find(query.path)?.len();
+            let len = regex(&format!("^{pattern}")).find(&query.path)?.len();
             Some(MatchedPath::Regex { len })
         }
         None => query.path.starts_with(path.as_str()).then_some(MatchedPath::Prefix(path.len())),
@@ -108,15 +144,29 @@ fn regex(pattern: &str) -> Regex {
     })
 }
 
-fn host_matches(pattern: &str, query: &Query<'_>) -> bool {
-    let (name, port) = match pattern.split_once(':') {
-        Some((name, port)) => (name, Some(port.parse::<u16>().unwrap())),
-        None => (pattern, None),
+fn host_matches(pattern: &str, query: &Sent) -> bool {
+    let (name, port) = split(pattern);
+    let Some((host, asked)) = query.authority.as_deref().map(split) else { return false };
+    let ports = match asked {
+        Some(port) if port != query.own_port() => vec![port],
+        _ => vec![LISTENER, query.own_port()],
     };
-    query.host.is_some_and(|host| name_matches(name, host)) && (port.is_none() || port == query.port)
+    name_matches(name, host) && port.is_none_or(|port| ports.contains(&port))
+}
+
+fn split(authority: &str) -> (&str, Option<u16>) {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, if port.is_empty() { None } else { port.parse().ok() }),
+        _ => (authority, None),
+    }
 }
 
 fn name_matches(pattern: &str, name: &str) -> bool {
+    let address = |text: &str| text.trim_matches(['[', ']']).parse::<Ipv6Addr>().ok();
+    if let (Some(pattern), Some(name)) = (address(pattern), address(name)) {
+        return pattern == name;
+    }
+    let (pattern, name) = (pattern.to_lowercase(), name.trim_end_matches('.').to_lowercase());
     match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
         (Some(suffix), _) => name.ends_with(suffix),
         (_, Some(prefix)) => name.starts_with(prefix),
@@ -125,8 +175,42 @@ fn name_matches(pattern: &str, name: &str) -> bool {
 }
 
 const METHODS: [&str; 3] = ["GET", "POST", "PUT"];
-const HOSTS: [&str; 9] =
-    ["a.com", "b.com", "x.a.com", "*.a.com", "*.com", "a.*", "x.a.*", "a.com:8000", "*.a.com:8443"];
+const HOSTS: [&str; 14] = [
+    "a.com",
+    "B.com",
+    "x.A.com",
+    "*.a.com",
+    "*.Com",
+    "a.*",
+    "X.a.*",
+    "a.com:8000",
+    "*.a.com:8443",
+    "a.com:80",
+    "[0::1]",
+    "[::1]:8000",
+    "127.0.0.1",
+    "A.com:443",
+];
+const ASKED: [&str; 18] = [
+    "a.com",
+    "A.COM",
+    "a.com.",
+    "b.com",
+    "x.a.com",
+    "X.A.com.",
+    "y.x.a.com",
+    "a.org",
+    "a.com:8000",
+    "A.com.:08000",
+    "a.com:80",
+    "a.com:",
+    "a.com:443",
+    "x.a.com:8443",
+    "[::1]",
+    "[0:0::1]:8000",
+    "127.0.0.1.",
+    "c.org:1",
+];
 const PATHS: [&str; 13] = [
     "/",
     "/a",
@@ -144,7 +228,7 @@ const PATHS: [&str; 13] = [
 ];
 const HEADERS: [&str; 3] = ["x-a", "x-b", "x-c"];
 const VALUES: [&str; 4] = ["1", "Two", "~*^t[a-z]o", "~*[0-9]"];
-const SNIS: [&str; 3] = ["a.com", "*.a.com", "a.*"];
+const SNIS: [&str; 3] = ["a.com", "*.A.com", "a.*"];
 const SENT_PATHS: [&str; 11] =
     ["/", "/a", "/api", "/api/", "/api/v1", "/api/v1/users", "/api/v22/x", "/apix/v1", "/ap", "/b/c/d", "/z/users"];
 
@@ -179,11 +263,10 @@ proptest! {
         requests in vec((
             select(&METHODS[..]),
             any::<bool>(),
-            prop_oneof![Just(None), select(&["a.com", "b.com", "x.a.com", "y.x.a.com", "a.org", "A.com"][..]).prop_map(Some)],
-            select(&[None, Some(80), Some(8000), Some(8443)][..]),
+            proptest::option::of(select(&ASKED[..])),
             select(&SENT_PATHS[..]),
             vec((select(&HEADERS[..]), select(&["1", "two", "TWO", "x"][..])), 0..3),
-            prop_oneof![Just(None), select(&["a.com", "x.a.com", "b.com"][..]).prop_map(Some)],
+            proptest::option::of(select(&["a.com", "X.a.com", "b.com"][..])),
         ), 1..40),
     ) {
         let criteria = |route: &RouteSpec| {
@@ -192,57 +275,54 @@ proptest! {
         };
         let routes: Vec<RouteSpec> = routes.into_iter().filter(criteria).collect();
         let router = Router::compile(routes.iter().map(|route| (route.clone(), route.id))).unwrap();
-        for (method, https, host, port, path, sent, sni) in requests {
+        for (method, https, authority, path, sent, sni) in requests {
             let mut headers = HeaderMap::new();
             for (name, value) in sent {
                 headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
             }
-            let query = Query { method, https, host, port, path, headers: &headers, sni };
-            let found = router.find(&query).map(|found| (*found.value, found.path));
-            prop_assert_eq!(found, reference(&routes, &query), "{:?}", query);
+            let (authority, sni) = (authority.map(String::from), sni.map(String::from));
+            let sent = Sent { method, https, authority, path: path.to_owned(), headers, sni };
+            prop_assert_eq!(sent.find(&router), reference(&routes, &sent), "{:?}", sent);
         }
     }
-}
 
-/// A piece of a regular expression, and how often it may occur.
-fn any_piece() -> impl Strategy<Value = String> {
-    const ATOMS: [&str; 14] =
-        ["a", "v", "/", "ab", "(?:va)", "(a|v)", "[av]", ".", r"\w", "(?i:A)", "(?<n>v/)", r"\b", "(?:|a)", "é"];
-    const TIMES: [&str; 12] = ["", "", "", "*", "+", "?", "+*", "*?", "{0}", "{0,2}", "{2}", "??"];
-    (select(&ATOMS[..]), select(&TIMES[..])).prop_map(|(atom, times)| format!("{atom}{times}"))
-}
-
-/// Regular expressions that hide where they begin.
-fn any_regex() -> impl Strategy<Value = String> {
-    let pieces = || vec(any_piece(), 0..5).prop_map(|pieces| pieces.concat());
-    let flags = select(&["", "", "(?i)", "(?m)", "(?s)", "(?x)", "(?U)"][..]);
-    let whole = (flags, pieces(), prop::option::of(pieces())).prop_map(|(flags, first, other)| {
-        let other = other.map(|other| format!("|/{other}")).unwrap_or_default();
-        format!("~/{flags}{first}{other}")
-    });
-    whole.prop_filter("it compiles", |path| Regex::new(&format!("^{}", &path[1..])).is_ok())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-    /// More routes on one host than are tried one by one, so that they are filed under their beginnings.
     #[test]
-    fn regexes_are_found_wherever_they_are_filed(
-        regexes in vec(any_regex(), 5..12),
-        requests in vec("/[av/bAé]{0,6}", 1..20),
+    fn the_router_agrees_with_the_rules_on_any_regular_expression(
+        paths in vec(prop_oneof![3 => any_pattern(), 1 => "/[abv/]{0,3}"], 5..16),
+        asked in vec("/[abv/]{0,5}", 16..64),
     ) {
-        let of_path = |(id, path): (usize, &String)| route(id as u128 + 1, |route| route.paths = vec![path.clone()]);
-        let mut routes: Vec<RouteSpec> = regexes.iter().enumerate().map(of_path).collect();
-        routes.push(route(999, |route| route.paths = vec!["/".into()]));
+        let with_id = |(id, path): (usize, &String)| route(id as u128 + 1, |route| route.paths = vec![path.clone()]);
+        let mut routes: Vec<RouteSpec> = paths.iter().enumerate().map(with_id).collect();
+        routes.push(route(0, |route| route.paths = vec!["/".into()]));
         let router = Router::compile(routes.iter().map(|route| (route.clone(), route.id))).unwrap();
-        let headers = HeaderMap::new();
-        for path in &requests {
-            let query =
-                Query { method: "GET", https: false, host: Some("a.com"), port: None, path, headers: &headers, sni: None };
-            let found = router.find(&query).map(|found| (*found.value, found.path));
-            prop_assert_eq!(found, reference(&routes, &query), "{:?}", regexes);
+        for path in asked {
+            let sent = Sent { method: "GET", https: false, authority: None, path, headers: HeaderMap::new(), sni: None };
+            prop_assert_eq!(sent.find(&router), reference(&routes, &sent), "{:?} of {:?}", sent.path, paths);
         }
     }
+}
+
+/// Patterns whose beginnings are optional, repeated, alternatives, or of either case.
+fn any_pattern() -> impl Strategy<Value = String> {
+    let leaf = select(&["a", "b", "v", "/", "[ab]", "[^a]", ".", "$", "^", "", r"\b", r"\x61", r"\/"][..]);
+    let times = select(&["*", "+", "?", "{0,}", "{0,2}", "{2}", "{0}", "*?", "+*", "+?", "??"][..]);
+    let expression = leaf.prop_map(String::from).prop_recursive(4, 16, 3, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 2..4).prop_map(|parts| parts.concat()),
+            (inner.clone(), times.clone()).prop_map(|(part, times)| format!("(?:{part}){times}")),
+            (inner.clone(), select(&["(", "(?:", "(?i:", "(?s-u:", "(?<n>", "(?U:"][..]))
+                .prop_map(|(part, open)| format!("{open}{part})")),
+            (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("{one}|{other}")),
+            (select(&["a", "v", "/"][..]), times.clone()).prop_map(|(part, times)| format!("{part}{times}")),
+            inner.prop_map(|part| format!("(?i){part}")),
+        ]
+    });
+    let repeated = select(&["", "", "*", "?", "+", "+*", "+?", "+{0,}", "??", "{2}", "{0,1}+", "+{2}*"][..]);
+    let word = vec((select(&["a", "b", "v", "/", "av"][..]), repeated), 1..4)
+        .prop_map(|parts| parts.into_iter().map(|(part, times)| format!("{part}{times}")).collect::<String>());
+    prop_oneof![expression, word]
+        .prop_map(|expression| format!("~/{expression}"))
+        .prop_filter("no pattern", |path| Regex::new(&path.replacen('~', "^", 1)).is_ok())
 }
 
 fn route(id: u128, change: impl FnOnce(&mut RouteSpec)) -> RouteSpec {
@@ -253,10 +333,8 @@ fn route(id: u128, change: impl FnOnce(&mut RouteSpec)) -> RouteSpec {
 
 fn found(routes: Vec<RouteSpec>, host: &str, path: &str) -> Option<(u128, MatchedPath)> {
     let router = Router::compile(routes.into_iter().map(|route| (route.clone(), route.id.as_u128()))).unwrap();
-    let headers = HeaderMap::new();
-    let query =
-        Query { method: "GET", https: false, host: Some(host), port: Some(80), path, headers: &headers, sni: None };
-    router.find(&query).map(|found| (*found.value, found.path))
+    let (authority, headers) = (Some(host.to_owned()), HeaderMap::new());
+    Sent { method: "GET", https: false, authority, path: path.to_owned(), headers, sni: None }.find(&router)
 }
 
 #[test]
@@ -283,6 +361,17 @@ fn each_step_of_the_order_decides_before_the_next() {
     assert_eq!(found(rivals, "a.com", "/api"), Some((1, MatchedPath::Prefix(4))));
     let rivals = vec![route(2, paths("/api")), route(1, paths("/api"))];
     assert_eq!(found(rivals, "a.com", "/api"), Some((2, MatchedPath::Prefix(4))));
+}
+
+#[test]
+fn a_repetition_that_may_be_empty_protects_what_it_matches() {
+    let paths = |path: &'static str| move |route: &mut RouteSpec| route.paths = vec![path.into()];
+    let others = ["/", "/b", "/c", "/d", "/e"].into_iter().zip(1..).map(|(path, id)| route(id, paths(path)));
+    for pattern in ["~/admin/v+*", "~/admin/v??", "~/admin/(v|)", "~/(?i)ADMIN/", "~/x|/admin/", "~/x?admin/"] {
+        let protected = route(9, paths(pattern));
+        let found = found(others.clone().chain([protected]).collect(), "a.com", "/admin/users");
+        assert_eq!(found.map(|(id, _)| id), Some(9), "{pattern}");
+    }
 }
 
 #[test]

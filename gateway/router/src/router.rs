@@ -8,7 +8,7 @@ use regex::Regex;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::criteria::{Criteria, MatchedPath, Matcher, PathCriterion, Query, without_final_dot};
+use crate::criteria::{Criteria, MatchedPath, Matcher, PathCriterion, Query};
 use crate::header::HeaderCriterion;
 use crate::host::{HostPattern, NamePattern};
 use crate::index::{FiledPrefix, Index, IndexBuilder, Rank, literal_prefix};
@@ -198,7 +198,7 @@ fn criteria(spec: &RouteSpec, faults: &mut Vec<CompileError>) -> Option<Criteria
         methods: spec.methods.iter().map(|method| method.as_str().into()).collect(),
         hosts: spec.hosts.iter().map(|host| HostPattern::new(host)).collect(),
         headers: headers.collect(),
-        snis: spec.snis.iter().map(|sni| NamePattern::new(without_final_dot(sni))).collect(),
+        snis: spec.snis.iter().map(|sni| NamePattern::new(sni)).collect(),
     };
     (!criteria.is_empty()).then_some(criteria)
 }
@@ -208,7 +208,7 @@ fn path_criterion(route: Uuid, group: &PathGroup<'_>) -> Result<(PathCriterion, 
     Ok(match group {
         PathGroup::Absent => anywhere(),
         PathGroup::Prefixes(prefixes) => {
-            let filed = prefixes.iter().map(|prefix| FiledPrefix::new(prefix)).collect();
+            let filed = prefixes.iter().map(|prefix| FiledPrefix::new(prefix.as_bytes())).collect();
             let criterion = match prefixes.as_slice() {
                 [prefix] => PathCriterion::Prefix(prefix.as_bytes().into()),
                 prefixes => PathCriterion::Prefixes(prefixes.iter().map(|prefix| (*prefix).into()).collect()),
@@ -216,14 +216,15 @@ fn path_criterion(route: Uuid, group: &PathGroup<'_>) -> Result<(PathCriterion, 
             (criterion, filed)
         }
         PathGroup::Regexes(patterns) => {
+            let anchored = |pattern: &str| format!("^{pattern}");
             let regexes = patterns.iter().map(|pattern| {
-                Regex::new(&format!("^{pattern}")).map_err(|source| CompileError::Path {
+                Regex::new(&anchored(pattern)).map_err(|source| CompileError::Path {
                     route,
                     pattern: (*pattern).to_owned(),
                     source,
                 })
             });
-            let filed = patterns.iter().map(|pattern| FiledPrefix::new(&literal_prefix(pattern))).collect();
+            let filed = patterns.iter().map(|pattern| FiledPrefix::new(&literal_prefix(&anchored(pattern)))).collect();
             (PathCriterion::Regexes(regexes.collect::<Result<_, _>>()?), filed)
         }
     })
@@ -231,7 +232,7 @@ fn path_criterion(route: Uuid, group: &PathGroup<'_>) -> Result<(PathCriterion, 
 
 /// No path criterion, filed where every path finds it.
 fn anywhere() -> (PathCriterion, Box<[FiledPrefix]>) {
-    (PathCriterion::Absent, [FiledPrefix::new("")].into())
+    (PathCriterion::Absent, [FiledPrefix::new(b"")].into())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::criteria::without_final_dot;
+use tollgate_core::host::Host;
 
 /// Certificates, or whatever stands for them, by server name, with one for all other names.
 ///
@@ -22,15 +22,13 @@ impl<T> CertificateNames<T> {
 
     /// Adds a name: exact, `*.domain`, `name.*` or `*`.
     pub fn insert(&mut self, name: &str, value: T) {
-        self.by_name.insert(without_final_dot(name).to_ascii_lowercase().into(), value);
+        self.by_name.insert(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into(), value);
     }
 
     /// The certificate for a client that asked for this name: exact, then `*.domain`, then
     /// `name.*`, then `*`, then the default (contract gateway.md §6).
-    pub fn find(&self, sni: Option<&str>) -> &T {
-        sni.and_then(|sni| self.find_named(&without_final_dot(sni).to_ascii_lowercase()))
-            .or_else(|| self.by_name.get("*"))
-            .unwrap_or(&self.default)
+    pub fn find(&self, sni: Option<&Host<'_>>) -> &T {
+        sni.and_then(|sni| self.find_named(sni.as_str())).or_else(|| self.by_name.get("*")).unwrap_or(&self.default)
     }
 
     fn find_named(&self, sni: &str) -> Option<&T> {
@@ -48,7 +46,7 @@ mod tests {
     fn names_are_tried_from_the_most_to_the_least_exact() {
         let mut names = CertificateNames::new("default");
         for name in ["a.com", "*.a.com", "x.b.*", "x.a.*"] {
-            names.insert(name, name);
+            names.insert(&name.to_ascii_uppercase(), name);
         }
         let rows = [
             (Some("a.com"), "a.com"),
@@ -61,10 +59,11 @@ mod tests {
             (None, "default"),
         ];
         for (sni, expected) in rows {
-            assert_eq!(*names.find(sni), expected, "{sni:?}");
+            let sni = sni.map(|sni| Host::parse(sni).unwrap());
+            assert_eq!(*names.find(sni.as_ref()), expected, "{sni:?}");
         }
         names.insert("*", "*");
-        assert_eq!(*names.find(Some("other")), "*");
+        assert_eq!(*names.find(Some(&Host::parse("other").unwrap())), "*");
         assert_eq!(*names.find(None), "*");
     }
 }

@@ -20,7 +20,7 @@ pub struct RouteSpec {
     /// Methods, upper-case.
     #[serde(deserialize_with = "null_is_empty")]
     pub methods: Vec<String>,
-    /// Host names, with at most one `*` as the first or last label, and perhaps a port.
+    /// Host names as they were written, with at most one `*` as the first or last label, and perhaps a port.
     #[serde(deserialize_with = "null_is_empty")]
     pub hosts: Vec<String>,
     /// Path prefixes (`/…`) and regexes (`~/…`).

@@ -30,6 +30,7 @@ use crate::certificate;
 use crate::cli::SettingsArgs;
 use crate::config::{self, Config, Layers, LogFormat, UpstreamVerification};
 use crate::configuration::Configuration;
+use crate::descriptors::{self, Descriptors};
 use crate::log;
 use crate::node::{self, ThisNode};
 use crate::plugins;
@@ -89,6 +90,9 @@ pub enum StartError {
     /// A metric is registered twice.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
+    /// File descriptors cannot be watched.
+    #[error("file descriptors cannot be watched")]
+    Descriptors(#[from] descriptors::Error),
     /// A plugin cannot start.
     #[error("plugin {name} cannot start")]
     Plugin {
@@ -155,6 +159,7 @@ fn list(versions: &[MigrationId]) -> String {
 /// Runs the gateway until it is told to stop.
 pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
     let log = log::init(config.log_level, config.log_format);
+    let open_files = descriptors::raise_limit();
     try_addresses(config)?;
     std::fs::create_dir_all(&config.data_directory).map_err(StartError::DataDirectory)?;
     let tls = match config.proxy.https_listen {
@@ -181,6 +186,7 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
         metrics: Arc::clone(&control.metrics),
         access_log: access_log.clone(),
         upstream_uses: Uses::new(config.proxy.upstream.keepalive_requests),
+        descriptors: Arc::new(Descriptors::new(open_files, &control.registry)?),
     };
     let listeners = proxy::Listeners { http: config.proxy.http_listen, https: config.proxy.https_listen.zip(tls) };
     let shutdown =
@@ -191,7 +197,7 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
     let listening = move || {
         readiness.set_started();
         let build_info::BuildInfo { version, pingora } = build_info::THIS;
-        tracing::info!(version, %pingora, ?http, ?https, %admin, %status, "tollgate is ready");
+        tracing::info!(version, %pingora, ?http, ?https, %admin, %status, open_files, "tollgate is ready");
     };
     server.add_service(proxy::service(&server.configuration, gateway, listeners, listening));
     server.run(RunArgs { shutdown_signal: Box::new(shutdown) });
@@ -203,6 +209,7 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
 struct Control {
     configuration: Arc<Configuration>,
     metrics: Arc<Metrics>,
+    registry: prometheus::Registry,
 }
 
 impl Control {
@@ -246,10 +253,10 @@ impl Control {
             Limits::default(),
         ));
         serve("admin.listen", config.admin_listen, tollgate_admin::router(Arc::clone(&admin))).await?;
-        let status = Status { readiness, store, metrics: registry };
+        let status = Status { readiness, store, metrics: registry.clone() };
         let shown = status::router(status).merge(tollgate_admin::status_router(admin));
         serve("status.listen", config.status_listen, shown).await?;
-        Ok(Self { configuration, metrics })
+        Ok(Self { configuration, metrics, registry })
     }
 }
 

@@ -10,6 +10,7 @@ pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod configuration;
+pub mod descriptors;
 pub mod log;
 mod mirror;
 pub mod node;

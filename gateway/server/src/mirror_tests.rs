@@ -1,6 +1,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
-use tollgate_router::Query;
+use tollgate_core::host::Host;
+use tollgate_router::{Ports, Query};
 
 use super::*;
 
@@ -34,7 +35,9 @@ fn found(snapshot: &Snapshot, path: &str) -> Option<Arc<RouteEntry>> {
 }
 
 fn found_with(snapshot: &Snapshot, path: &str, headers: &HeaderMap) -> Option<Arc<RouteEntry>> {
-    let query = Query { method: "GET", https: false, host: Some("x"), port: None, path, headers, sni: None };
+    let host = Host::parse("x").unwrap();
+    let ports = Ports::new(None, 80, 80);
+    let query = Query { method: "GET", https: false, host: Some(&host), ports, path, headers, sni: None };
     snapshot.router.find(&query).map(|found| Arc::clone(found.value))
 }
 

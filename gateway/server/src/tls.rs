@@ -13,6 +13,7 @@ use pingora_core::listeners::TlsAccept;
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ssl::{NameType, SslFiletype, SslVersion};
+use tollgate_core::host::Host;
 
 use crate::config::CertificateFiles;
 use crate::proxy::ServerName;
@@ -47,9 +48,8 @@ struct NameKeeper;
 #[async_trait]
 impl TlsAccept for NameKeeper {
     async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
-        // Names are compared without regard to case (RFC 6066 section 3).
-        let name = ssl.servername(NameType::HOST_NAME)?.to_ascii_lowercase();
-        Some(Arc::new(ServerName(name)))
+        let name = Host::parse(ssl.servername(NameType::HOST_NAME)?).ok()?;
+        Some(Arc::new(ServerName(name.into_owned())))
     }
 }
 

@@ -10,7 +10,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, header};
-use tollgate_router::{Query, RouteSpec, Router, path};
+use tollgate_core::host::Host;
+use tollgate_router::{Ports, Query, RouteSpec, Router, path};
 use uuid::Uuid;
 
 struct Sent {
@@ -65,11 +66,12 @@ fn find(criterion: &mut Criterion) {
             criterion.bench_function(&format!("find/{name}/{size}"), |bencher| {
                 bencher.iter(|| {
                     let sent = requests.next().expect("a cycle has no end");
+                    let host = Host::parse(black_box(&sent.host)).expect("a host");
                     let query = Query {
                         method: sent.method,
                         https: false,
-                        host: Some(&sent.host),
-                        port: Some(80),
+                        host: Some(&host),
+                        ports: Ports::new(None, 80, 80),
                         path: &sent.path,
                         headers: &headers,
                         sni: None,

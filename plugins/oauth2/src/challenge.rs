@@ -7,6 +7,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tollgate_core::reply::{Body, Reply};
 
 const MISSING: &[u8] = br#"{"error":"invalid_request","error_description":"The access token is missing"}"#;
+const SEVERAL: &[u8] = br#"{"error":"invalid_request","error_description":"The access token must be presented once"}"#;
+const SEVERAL_PARAMETERS: &str =
+    r#"error="invalid_request", error_description="The access token must be presented once""#;
 const INVALID: &[u8] = br#"{"error":"invalid_token","error_description":"The access token is invalid or has expired"}"#;
 const GLOBAL: &[u8] = br#"{"error":"invalid_token","error_description":"The access token is global, but the current plugin is configured without 'global_credentials'"}"#;
 const INVALID_PARAMETERS: &str =
@@ -20,6 +23,8 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub enum Refusal {
     /// None was presented.
     Missing,
+    /// More than one was presented (RFC 6750 §3.1).
+    Several,
     /// It was made up: its checksum is not ours.
     Forged,
     /// The store does not know it.
@@ -37,6 +42,7 @@ impl Refusal {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Missing => "token_missing",
+            Self::Several => "repeated_credentials",
             Self::Forged => "token_forged",
             Self::Unknown => "token_unknown",
             Self::Global => "token_global",
@@ -50,6 +56,7 @@ impl Refusal {
 #[derive(Debug, Clone)]
 pub struct Challenges {
     missing: HeaderValue,
+    several: HeaderValue,
     invalid: HeaderValue,
 }
 
@@ -57,13 +64,12 @@ impl Challenges {
     /// For a realm, if there is one. `None`: the realm cannot stand in a header.
     pub fn new(realm: Option<&str>) -> Option<Self> {
         let missing = realm.map_or_else(|| "Bearer".to_owned(), |realm| format!("Bearer realm=\"{realm}\""));
-        let invalid = match realm {
-            Some(_) => format!("{missing}, {INVALID_PARAMETERS}"),
-            None => format!("{missing} {INVALID_PARAMETERS}"),
-        };
+        let separator = if realm.is_some() { ", " } else { " " };
+        let with = |parameters| HeaderValue::from_bytes(format!("{missing}{separator}{parameters}").as_bytes()).ok();
         Some(Self {
             missing: HeaderValue::from_bytes(missing.as_bytes()).ok()?,
-            invalid: HeaderValue::from_bytes(invalid.as_bytes()).ok()?,
+            several: with(SEVERAL_PARAMETERS)?,
+            invalid: with(INVALID_PARAMETERS)?,
         })
     }
 
@@ -71,11 +77,12 @@ impl Challenges {
     pub fn reply(&self, refusal: Refusal) -> Reply {
         let (body, challenge) = match refusal {
             Refusal::Missing => (MISSING, &self.missing),
+            Refusal::Several => (SEVERAL, &self.several),
             Refusal::Global => (GLOBAL, &self.invalid),
             Refusal::Forged | Refusal::Unknown | Refusal::OtherService | Refusal::Expired => (INVALID, &self.invalid),
         };
         Reply {
-            status: StatusCode::UNAUTHORIZED,
+            status: if refusal == Refusal::Several { StatusCode::BAD_REQUEST } else { StatusCode::UNAUTHORIZED },
             headers: vec![(WWW_AUTHENTICATE, challenge.clone())],
             body: Body::Json(Bytes::from_static(body)),
             reason: refusal.reason(),

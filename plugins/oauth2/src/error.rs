@@ -36,6 +36,8 @@ pub enum Refusal {
     ProvisionKey,
     /// Nobody is logged in.
     MissingUserid,
+    /// The header for them holds several credentials (RFC 6749 §5.2).
+    SeveralCredentials,
     /// Who is logged in cannot be told to the upstream: no header carries control characters.
     UnprintableUserid,
     /// Who is logged in would be somebody else to the upstream: readers of headers take white space
@@ -107,6 +109,9 @@ impl Refusal {
             Self::TooLarge => ("invalid_request", "The request is too large".into(), "request_too_large"),
             Self::Repeated(name) => {
                 ("invalid_request", format!("{name} must not be repeated").into(), "parameter_repeated")
+            }
+            Self::SeveralCredentials => {
+                ("invalid_request", "The client must present its credentials once".into(), "repeated_credentials")
             }
             Self::NotText(name) => ("invalid_request", format!("{name} is not a string").into(), "parameter_not_text"),
             Self::ProvisionKey => ("invalid_provision_key", "Invalid provision_key".into(), "provision_key_invalid"),
@@ -245,6 +250,7 @@ mod tests {
             (Refusal::PlainHttp, 400, "access_denied", "You must use HTTPS"),
             (Refusal::SeveralForwardedProtos, 400, "access_denied", "Only one X-Forwarded-Proto header allowed"),
             (Refusal::TooLarge, 413, "invalid_request", "The request is too large"),
+            (Refusal::SeveralCredentials, 400, "invalid_request", "The client must present its credentials once"),
             (Refusal::Repeated("client_id"), 400, "invalid_request", "client_id must not be repeated"),
             (Refusal::NotText("state"), 400, "invalid_request", "state is not a string"),
             (Refusal::ProvisionKey, 400, "invalid_provision_key", "Invalid provision_key"),

@@ -120,6 +120,8 @@ impl Guard {
         let need_body = || Step::Done(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false });
         let found = presented::find(self.rules.header.as_ref(), request);
         let token = match &found {
+            // Told even where requests may be anonymous: the upstream might believe one of them.
+            Found::Several => return Step::Done(Verdict::Reply(self.reply(Refusal::Several, request))),
             Found::NeedBody => return need_body(),
             Found::Missing if self.rules.anonymous.is_none() => return self.refuse(Refusal::Missing, request),
             Found::Missing | Found::Unreadable => None,

@@ -34,6 +34,8 @@ pub enum Found<'r> {
     Token(Cow<'r, str>),
     /// Something that cannot be a token, such as bytes that are not UTF-8.
     Unreadable,
+    /// More than one, so that another reader may find another one.
+    Several,
     /// There is none.
     Missing,
     /// The body has to be read to tell.
@@ -51,6 +53,17 @@ pub enum Hiding {
     TooLarge,
     /// The body is encoded or broken, so that it cannot be searched.
     Unsearchable,
+}
+
+/// What a request has under the name of a header that carries a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presented<'r> {
+    /// Nothing.
+    Nothing,
+    /// One value, perhaps empty.
+    One(&'r [u8]),
+    /// Several, in several headers or in a list: whoever is behind us may believe another one than we.
+    Several,
 }
 
 /// The header a plugin instance looks into. Dashes and underscores are the same in it.
@@ -77,6 +90,22 @@ impl TokenHeader {
         request.headers.iter().find(|(name, _)| self.is(name)).map(|(_, value)| value.as_bytes())
     }
 
+    /// What a request has under this name.
+    pub fn presented<'r>(&self, request: &Request<'r>) -> Presented<'r> {
+        let (first, second) = if self.folds {
+            let mut values = request.headers.iter().filter(|(name, _)| self.is(name)).map(|(_, value)| value);
+            (values.next(), values.next())
+        } else {
+            let mut values = request.headers.get_all(&self.name).iter();
+            (values.next(), values.next())
+        };
+        match (first.map(http::HeaderValue::as_bytes), second) {
+            (None, _) => Presented::Nothing,
+            (Some(value), None) if !is_list_of_credentials(value) => Presented::One(value),
+            (Some(_), _) => Presented::Several,
+        }
+    }
+
     fn is(&self, name: &HeaderName) -> bool {
         let folded = |byte: u8| if byte == b'_' { b'-' } else { byte };
         name.as_str().bytes().map(folded).eq(self.name.as_str().bytes().map(folded))
@@ -96,8 +125,10 @@ impl TokenHeader {
 
 /// Looks for the token.
 pub fn find<'r>(header: Option<&TokenHeader>, request: &Request<'r>) -> Found<'r> {
-    if let Some(value) = header.and_then(|header| header.value(request)) {
-        return from_header(value);
+    match header.map(|header| header.presented(request)) {
+        Some(Presented::One(value)) => return from_header(value),
+        Some(Presented::Several) => return Found::Several,
+        Some(Presented::Nothing) | None => {}
     }
     let in_body = match (&request.body, body_kind(request)) {
         (_, None) | (RequestBody::TooLarge, _) => Argument::Absent,
@@ -206,6 +237,17 @@ fn multipart_without_token(
 
 fn names_token(pairs: &[u8]) -> bool {
     arguments::parse(pairs).any(|argument| *argument.key == *ACCESS_TOKEN.as_bytes())
+}
+
+/// Whether a value is several in one, as intermediaries join headers of one name (RFC 9110 §5.3). A
+/// token or a secret of ours has no comma; parameters of other schemes may be separated by some.
+fn is_list_of_credentials(value: &[u8]) -> bool {
+    const SCHEMES: [&[u8]; 3] = [b"bearer", b"token", b"basic"];
+    let has_scheme = |part: &[u8]| {
+        let mut words = part.trim_ascii().split(u8::is_ascii_whitespace);
+        words.next().is_some_and(|word| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme)))
+    };
+    value.contains(&b',') && value.split(|byte| *byte == b',').any(has_scheme)
 }
 
 fn from_header<'r>(value: &'r [u8]) -> Found<'r> {

@@ -1,8 +1,13 @@
 //! Host names as services, routes and SNIs have them (contract gateway.md §5).
+//!
+//! They are kept as they were written and compared in their normal form ([`crate::host`]), so a name
+//! that no request can have is refused here.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
+
+use crate::host::is_numeric;
 
 /// What a host text turned out to be, and whether a port followed it.
 struct Host {
@@ -77,9 +82,9 @@ fn parse(text: &str) -> Option<Host> {
         None => (text, Port::None),
         Some((name, digits)) => (name, port(digits)),
     };
-    let looks_like_ip = name.split('.').count() == 4 && name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let fits = if looks_like_ip { name.parse::<Ipv4Addr>().is_ok() } else { is_name(name) };
-    fits.then_some(Host { is_ip: looks_like_ip, port })
+    let is_ip = is_numeric(name);
+    let fits = if is_ip { name.parse::<Ipv4Addr>().is_ok() } else { is_name(name) };
+    fits.then_some(Host { is_ip, port })
 }
 
 fn port(digits: &str) -> Port {
@@ -106,7 +111,7 @@ mod tests {
         for with_port in ["example.com:80", "127.0.0.1:8080", "[::1]:80", "a:x", "a:99999"] {
             assert_eq!(host(&json!(with_port)), Err("must not have a port".to_owned()), "{with_port}");
         }
-        for bad in ["a b", "a..b", "-a-.com", "256.0.0.1", "a/b", "[::1", "é.com"] {
+        for bad in ["a b", "a..b", "-a-.com", "256.0.0.1", "127.1", "0x7f.0.0.1", "a/b", "[::1", "é.com", "a%2eb"] {
             assert_eq!(host(&json!(bad)), Err(format!("invalid value: {bad}")), "{bad}");
         }
     }

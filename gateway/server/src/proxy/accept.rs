@@ -3,18 +3,19 @@
 //! Invariant: behind this, the path is normalised, there is one way to read the message's length,
 //! and no header that could carry an identity is the client's.
 
-use http::header::{ALLOW, HOST};
-use http::{HeaderValue, StatusCode};
-use pingora::http::RequestHeader;
+use http::header::{ALLOW, AUTHORIZATION, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
+use smallvec::SmallVec;
+use tollgate_core::host::{Authority, Host};
 use tollgate_core::reply::Reply;
 use tollgate_router::path::normalise;
 
 use super::client::{self, Origin};
 use super::framing::{self, Refusal};
 use super::reply::Answer;
-use super::{Settings, http2, identity_headers};
+use super::{Settings, authority, http2, identity_headers, lookalike};
 
 /// What a resource may be asked for; which of them it answers is for its upstream to say.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -23,14 +24,40 @@ const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 pub(crate) struct Accepted {
     /// The path, normalised; or [`framing::WHOLE_SERVER`].
     pub(crate) path: String,
-    /// The host asked for, without port, as it was sent.
-    pub(crate) host: Option<String>,
-    /// The port in the host header.
+    /// The host asked for.
+    pub(crate) host: Option<Host<'static>>,
+    /// The port named beside it.
     pub(crate) host_port: Option<u16>,
     /// Where it is from.
     pub(crate) origin: Origin,
     /// The TLS server name.
-    pub(crate) server_name: Option<String>,
+    pub(crate) server_name: Option<Host<'static>>,
+    /// Whether names of its headers can be taken for others.
+    pub(crate) names: Names,
+}
+
+/// Whether a head has names with punctuation other than `-`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// None can be taken for another.
+    Plain,
+    /// Some fold to others ([`lookalike`]).
+    Folding,
+}
+
+/// What a head was found to say.
+struct Checked {
+    path: String,
+    authority: Option<Authority<'static>>,
+    fields: Fields,
+}
+
+/// What its fields were found to be.
+#[derive(Debug, PartialEq, Eq)]
+struct Fields {
+    /// Those that are not the client's to send.
+    foreign: SmallVec<[HeaderName; 2]>,
+    names: Names,
 }
 
 /// Sets the connection's bounds, checks the head, and removes what is ours to say.
@@ -43,18 +70,20 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
         // What follows on the connection may not be a request.
         session.set_keepalive(None);
     }
-    let path = match checked {
-        Ok(path) => path,
+    let Checked { path, authority, fields } = match checked {
+        Ok(checked) => checked,
         Err(refusal) => return Ok(Err(answer(refusal))),
     };
     let Some(origin) = Origin::of(session, &settings.trusted_ips) else {
         return Err(Error::explain(ErrorType::ConnectionClosed, "no peer address").into_down());
     };
-    strip(session.req_header_mut());
+    for name in &fields.foreign {
+        session.req_header_mut().remove_header(name);
+    }
     http2::join_cookies(session.req_header_mut());
     let server_name = client::server_name(session);
-    let (host, host_port) = host_of(session.req_header());
-    Ok(Ok(Accepted { path, host, host_port, origin, server_name }))
+    let (host, host_port) = authority.map_or((None, None), |authority| (Some(authority.host), authority.port));
+    Ok(Ok(Accepted { path, host, host_port, origin, server_name, names: fields.names }))
 }
 
 fn bound(session: &mut Session, settings: &Settings) {
@@ -69,43 +98,46 @@ fn bound(session: &mut Session, settings: &Settings) {
     session.set_write_timeout(Some(settings.write_timeout));
 }
 
-fn check(session: &Session) -> std::result::Result<String, Refusal> {
+fn check(session: &Session) -> std::result::Result<Checked, Refusal> {
     let head = session.req_header();
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+    // Methods are case-sensitive (RFC 9110 §9.1), and `get` matches no route for `GET`: it would pass
+    // by the plugins of one on its way to an upstream that is not as strict.
+    if head.method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(Refusal::MethodCase);
+    }
     framing::check(head, raw.as_deref())?;
+    let authority = authority::asked(head)?.map(Authority::into_owned);
+    let fields = check_fields(&head.headers)?;
     if !head.raw_path_is_utf8() {
         return Err(Refusal::Path);
     }
-    if framing::asks_for_the_server(head) {
-        return Ok(framing::WHOLE_SERVER.to_owned());
-    }
-    normalise(head.uri.path()).map(std::borrow::Cow::into_owned).map_err(|_| Refusal::Path)
+    let path = if framing::asks_for_the_server(head) {
+        framing::WHOLE_SERVER.to_owned()
+    } else {
+        normalise(head.uri.path()).map_err(|_| Refusal::Path)?.into_owned()
+    };
+    Ok(Checked { path, authority, fields })
 }
 
-fn strip(head: &mut RequestHeader) {
-    let foreign: Vec<_> = head
-        .headers
-        .keys()
-        .filter(|name| identity_headers::is_identity(name.as_str()) || framing::is_framing_lookalike(name.as_str()))
-        .cloned()
-        .collect();
-    for name in foreign {
-        head.remove_header(&name);
+fn check_fields(headers: &HeaderMap) -> std::result::Result<Fields, Refusal> {
+    let mut fields = Fields { foreign: SmallVec::new(), names: Names::Plain };
+    let (mut authorizations, mut proxy_authorizations) = (0, 0);
+    for (name, _) in headers {
+        authorizations += usize::from(*name == AUTHORIZATION);
+        let text = name.as_str();
+        proxy_authorizations += usize::from(lookalike::is_same(text.as_bytes(), PROXY_AUTHORIZATION.as_str()));
+        if identity_headers::is_identity(text) {
+            fields.foreign.push(name.clone());
+        } else if lookalike::folds(text) {
+            fields.names = Names::Folding;
+            if lookalike::is_of_ours(text) {
+                fields.foreign.push(name.clone());
+            }
+        }
     }
-}
-
-/// The host and port asked for.
-fn host_of(head: &RequestHeader) -> (Option<String>, Option<u16>) {
-    let host = head.headers.get(HOST).and_then(|value| value.to_str().ok());
-    let Some(host) = host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)) else {
-        return (None, None);
-    };
-    let (name, port) = match host.rsplit_once(':') {
-        // The last colon of a bare `[::1]` is inside of the address.
-        Some((name, port)) if !port.contains(']') => (name, port.parse().ok()),
-        _ => (host, None),
-    };
-    (Some(name.to_owned()).filter(|name| !name.is_empty()), port)
+    // The gateway would judge one of them, and the upstream perhaps another.
+    if authorizations > 1 || proxy_authorizations > 1 { Err(Refusal::Credentials) } else { Ok(fields) }
 }
 
 fn answer(refusal: Refusal) -> Answer {
@@ -120,6 +152,8 @@ fn answer(refusal: Refusal) -> Answer {
         }
         Refusal::Target => (bad, "bad_target"),
         Refusal::Path => (bad, "bad_path"),
+        Refusal::MethodCase => (bad, "bad_method"),
+        Refusal::Credentials => (bad, "repeated_credentials"),
         Refusal::Method => ((StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"), "method_not_allowed"),
         Refusal::TargetTooLong => ((StatusCode::URI_TOO_LONG, "URI too long"), "target_too_long"),
         Refusal::HeadTooLong => ((StatusCode::BAD_REQUEST, "Request header or cookie too large"), "head_too_long"),
@@ -135,20 +169,44 @@ fn answer(refusal: Refusal) -> Answer {
 mod tests {
     use super::*;
 
+    fn headers(names: &[&'static str]) -> HeaderMap {
+        names.iter().map(|name| (HeaderName::from_static(name), http::HeaderValue::from_static("x"))).collect()
+    }
+
     #[test]
-    fn hosts_are_split_from_their_ports() {
-        let rows = [
-            ("a.test", (Some("a.test"), None)),
-            ("a.test:8000", (Some("a.test"), Some(8000))),
-            ("A.test:", (Some("A.test"), None)),
-            ("[::1]:8000", (Some("[::1]"), Some(8000))),
-            ("[::1]", (Some("[::1]"), None)),
-            ("", (None, None)),
+    fn a_credential_is_there_once() {
+        let rows: [(&[&'static str], bool); 9] = [
+            (&["authorization"], true),
+            (&["authorization", "proxy-authorization"], true),
+            (&["proxy_authorization", "authorization"], true),
+            (&["cookie", "cookie", "authorization"], true),
+            (&["authorization", "host", "authorization"], false),
+            (&["proxy-authorization", "proxy-authorization"], false),
+            (&["proxy-authorization", "proxy_authorization"], false),
+            (&["proxy_authorization", "proxy.authorization"], false),
+            (&["authorization", "authorization", "authorization"], false),
         ];
-        for (given, (host, port)) in rows {
-            let mut head = RequestHeader::build("GET", b"/", None).unwrap();
-            head.insert_header("host", given).unwrap();
-            assert_eq!(host_of(&head), (host.map(str::to_owned), port), "{given}");
+        for (names, once) in rows {
+            let mut all = HeaderMap::new();
+            for name in names {
+                all.append(HeaderName::from_static(name), http::HeaderValue::from_static("x"));
+            }
+            assert_eq!(check_fields(&all).is_ok(), once, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn fields_that_are_ours_are_found_in_every_spelling() {
+        let rows: [(&[&'static str], &[&str], Names); 4] = [
+            (&["host", "x-forwarded-for", "x-tier"], &[], Names::Plain),
+            (&["x-consumer-id", "accept"], &["x-consumer-id"], Names::Plain),
+            (&["x_tier"], &[], Names::Folding),
+            (&["x_forwarded_for", "x_consumer-id"], &["x_forwarded_for", "x_consumer-id"], Names::Folding),
+        ];
+        for (names, foreign, kind) in rows {
+            let fields = check_fields(&headers(names)).unwrap();
+            let found: Vec<_> = fields.foreign.iter().map(HeaderName::as_str).collect();
+            assert_eq!((found.as_slice(), fields.names), (foreign, kind), "{names:?}");
         }
     }
 }

@@ -3,16 +3,18 @@
 
 use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tollgate_core::host::Host;
 use tollgate_core::reply::{Body, Reply};
 
+use super::forwarded::Scheme;
 use crate::snapshot::{Protocols, RouteEntry};
 
 /// What admission looks at.
 pub(crate) struct Arrival<'r> {
-    /// `https` or `http`, as a trusted peer or the connection says.
-    pub(crate) scheme: &'r str,
-    /// The host as a trusted peer or the client says, without port.
-    pub(crate) host: &'r str,
+    /// As a trusted peer or the connection says.
+    pub(crate) scheme: Scheme,
+    /// As a trusted peer or the client says.
+    pub(crate) host: Option<Host<'r>>,
     /// Path and query as received.
     pub(crate) target: &'r str,
     /// Whether it came over HTTP/2.
@@ -30,7 +32,7 @@ pub(crate) fn refuse<'r>(route: &RouteEntry, arrival: impl FnOnce() -> Arrival<'
     let arrival = &arrival();
     match route.protocols {
         Protocols::Http => None,
-        Protocols::HttpsOnly if arrival.scheme == "https" => None,
+        Protocols::HttpsOnly if arrival.scheme == Scheme::Https => None,
         Protocols::HttpsOnly => Some(to_https(route.https_redirect, arrival)),
         Protocols::Grpc | Protocols::GrpcsOnly => refuse_grpc(route.protocols, arrival),
         Protocols::Stream => Some(protocol_not_supported()),
@@ -49,14 +51,13 @@ fn to_https(status: StatusCode, arrival: &Arrival<'_>) -> Reply {
             .with_header(CONNECTION, HeaderValue::from_static("Upgrade"))
             .with_header(UPGRADE, HeaderValue::from_static("TLS/1.2, HTTP/1.1"))
     };
-    if !status.is_redirection() {
-        return upgrade();
-    }
-    match HeaderValue::try_from(format!("https://{}{}", arrival.host.to_ascii_lowercase(), arrival.target)) {
-        Ok(location) => {
+    let host = arrival.host.as_ref().filter(|_| status.is_redirection());
+    let location = host.and_then(|host| HeaderValue::try_from(format!("https://{host}{}", arrival.target)).ok());
+    match location {
+        Some(location) => {
             Reply { status, headers: vec![(LOCATION, location)], body: Body::Empty, reason: "https_required" }
         }
-        Err(_) => upgrade(),
+        None => upgrade(),
     }
 }
 
@@ -72,7 +73,7 @@ fn refuse_grpc(protocols: Protocols, arrival: &Arrival<'_>) -> Option<Reply> {
             .with_header(UPGRADE, HeaderValue::from_static("HTTP/2"));
         return Some(reply);
     }
-    (protocols == Protocols::GrpcsOnly && arrival.scheme != "https").then(grpcs_required)
+    (protocols == Protocols::GrpcsOnly && arrival.scheme != Scheme::Https).then(grpcs_required)
 }
 
 /// A gRPC client reads `grpc-status`, not the HTTP status.
@@ -113,26 +114,38 @@ mod tests {
         RouteEntry::new(&fields, None, Chain::Ready(Plugins::default()), Arc::clone(&metrics.route(labels)))
     }
 
-    fn arrive(route: &RouteEntry, scheme: &str, http2: bool, content_type: Option<&'static str>) -> Option<Reply> {
+    const HTTP: Scheme = Scheme::Http;
+    const HTTPS: Scheme = Scheme::Https;
+
+    fn arrive(route: &RouteEntry, scheme: Scheme, http2: bool, content_type: Option<&'static str>) -> Option<Reply> {
         let mut headers = HeaderMap::new();
         headers.extend(content_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value))));
-        refuse(route, || Arrival { scheme, host: "A.test", target: "/x?y=1", http2, headers: &headers })
+        refuse(route, || Arrival {
+            scheme,
+            host: Host::parse("A.test").ok(),
+            target: "/x?y=1",
+            http2,
+            headers: &headers,
+        })
     }
 
     #[test]
     fn https_routes_upgrade_or_redirect_plain_requests() {
-        assert_eq!(arrive(&route(&["http", "https"], 426), "http", false, None), None);
-        assert_eq!(arrive(&route(&["http"], 426), "https", false, None), None);
-        assert_eq!(arrive(&route(&["https"], 426), "https", false, None), None);
-        let upgrade = arrive(&route(&["https"], 426), "http", false, None).unwrap();
+        assert_eq!(arrive(&route(&["http", "https"], 426), HTTP, false, None), None);
+        assert_eq!(arrive(&route(&["http"], 426), HTTPS, false, None), None);
+        assert_eq!(arrive(&route(&["https"], 426), HTTPS, false, None), None);
+        let upgrade = arrive(&route(&["https"], 426), HTTP, false, None).unwrap();
         assert_eq!(upgrade.status, StatusCode::UPGRADE_REQUIRED);
         assert_eq!(upgrade.body, Body::Message("Please use HTTPS protocol".to_owned()));
         assert_eq!(upgrade.headers[1].1, "TLS/1.2, HTTP/1.1");
         for status in [301, 302, 307, 308] {
-            let redirect = arrive(&route(&["https"], status), "http", false, None).unwrap();
+            let redirect = arrive(&route(&["https"], status), HTTP, false, None).unwrap();
             assert_eq!(redirect.status, status);
             assert_eq!(redirect.headers, [(LOCATION, HeaderValue::from_static("https://a.test/x?y=1"))]);
             assert_eq!(redirect.body, Body::Empty);
+            let headers = HeaderMap::new();
+            let arrival = || Arrival { scheme: HTTP, host: None, target: "/x", http2: false, headers: &headers };
+            assert_eq!(refuse(&route(&["https"], status), arrival).unwrap().status, StatusCode::UPGRADE_REQUIRED);
         }
     }
 
@@ -140,19 +153,19 @@ mod tests {
     fn grpc_routes_answer_by_the_table() {
         let grpc = route(&["grpc", "grpcs"], 426);
         let reason = |reply: Option<Reply>| reply.map(|reply| reply.reason);
-        assert_eq!(reason(arrive(&grpc, "http", false, Some("text/plain"))), Some("not_grpc"));
-        assert_eq!(reason(arrive(&grpc, "http", false, None)), Some("not_grpc"));
-        assert_eq!(reason(arrive(&grpc, "http", true, None)), Some("not_grpc"));
-        assert_eq!(reason(arrive(&grpc, "http", false, Some("application/grpc"))), Some("http2_required"));
-        assert_eq!(reason(arrive(&grpc, "http", true, Some("application/grpc+proto"))), None);
+        assert_eq!(reason(arrive(&grpc, HTTP, false, Some("text/plain"))), Some("not_grpc"));
+        assert_eq!(reason(arrive(&grpc, HTTP, false, None)), Some("not_grpc"));
+        assert_eq!(reason(arrive(&grpc, HTTP, true, None)), Some("not_grpc"));
+        assert_eq!(reason(arrive(&grpc, HTTP, false, Some("application/grpc"))), Some("http2_required"));
+        assert_eq!(reason(arrive(&grpc, HTTP, true, Some("application/grpc+proto"))), None);
         let secure = route(&["grpcs"], 426);
-        assert_eq!(reason(arrive(&secure, "http", true, Some("application/grpc"))), Some("grpcs_required"));
-        assert_eq!(reason(arrive(&secure, "https", true, Some("application/grpc"))), None);
+        assert_eq!(reason(arrive(&secure, HTTP, true, Some("application/grpc"))), Some("grpcs_required"));
+        assert_eq!(reason(arrive(&secure, HTTPS, true, Some("application/grpc"))), None);
     }
 
     #[test]
     fn stream_routes_are_not_supported_yet() {
-        let reply = arrive(&route(&["tcp"], 426), "http", false, None).unwrap();
+        let reply = arrive(&route(&["tcp"], 426), HTTP, false, None).unwrap();
         assert_eq!((reply.status, reply.reason), (StatusCode::SERVICE_UNAVAILABLE, "protocol_not_supported"));
     }
 }

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use pingora_proxy::Session;
+use tollgate_core::host::Host;
 
 use super::forwarded::{self, Peer, Scheme, TrustedIps};
 
 /// The server name of a client's TLS handshake. The listener's certificate callback returns one
 /// (in an `Arc`) from `handshake_complete_callback`, and routing by SNI finds it there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerName(pub String);
+pub struct ServerName(pub Host<'static>);
 
 /// The connection a request came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Origin {
 }
 
 /// The server name the client asked for.
-pub(crate) fn server_name(session: &Session) -> Option<String> {
+pub(crate) fn server_name(session: &Session) -> Option<Host<'static>> {
     let tls = session.digest()?.ssl_digest.as_ref()?;
     tls.extension.get::<ServerName>().map(|name| name.0.clone())
 }

@@ -1,6 +1,7 @@
 //! Breakage as an answer: which status a failed request gets (contract gateway.md §7.3).
 
-use http::StatusCode;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
 use pingora_core::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 use tollgate_core::reply::Reply;
@@ -10,6 +11,10 @@ use super::client::Origin;
 use super::context::Context;
 use super::reply::{self, Answer};
 use super::upstream_peer::NAME_RESOLUTION;
+use crate::descriptors::are_exhausted;
+
+/// The error of a request for whose upstream no file descriptor is left.
+pub(super) const NO_DESCRIPTOR: ErrorType = ErrorType::Custom("NoDescriptor");
 
 /// Answers a failed request, where there still is someone to answer. One whose head could not be
 /// read comes here first of all.
@@ -23,7 +28,9 @@ pub(super) async fn fail_to_proxy(
     let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
     // Pingora will close the connection whatever we say, so it must not be announced as kept.
     session.set_keepalive(None);
-    let answer = if begun { None } else { answer(error.esource(), error.etype()) };
+    let io_error = error.root_cause().downcast_ref::<std::io::Error>();
+    let kind = if io_error.is_some_and(are_exhausted) { &NO_DESCRIPTOR } else { error.etype() };
+    let answer = if begun { None } else { answer(error.esource(), kind) };
     let Some(answer) = answer else {
         context.answered_for(if begun { "answer_cut_short" } else { "client_gone" });
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -51,6 +58,11 @@ fn answer(source: &ErrorSource, kind: &ErrorType) -> Option<Answer> {
     if *kind == NAME_RESOLUTION {
         let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "name_resolution", "name resolution failed");
         return Some(Answer::gateway(reply));
+    }
+    if *kind == NO_DESCRIPTOR {
+        let text = "The upstream server is currently unavailable";
+        let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "out_of_descriptors", text);
+        return Some(Answer::gateway(reply.with_header(RETRY_AFTER, HeaderValue::from_static("1"))));
     }
     match source {
         ErrorSource::Upstream => Some(of_upstream(kind)),
@@ -134,6 +146,7 @@ mod tests {
             (ErrorSource::Upstream, ErrorType::ConnectTimedout, Some(504)),
             (ErrorSource::Upstream, ErrorType::ReadTimedout, Some(504)),
             (ErrorSource::Unset, NAME_RESOLUTION, Some(503)),
+            (ErrorSource::Internal, NO_DESCRIPTOR, Some(503)),
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, Some(400)),
             (ErrorSource::Downstream, ErrorType::ReadTimedout, Some(408)),
             (ErrorSource::Downstream, ErrorType::HTTPStatus(414), Some(414)),

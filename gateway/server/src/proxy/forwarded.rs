@@ -3,7 +3,8 @@
 //! 1. [`client`]: the client's address; a trusted peer may name it in `X-Real-IP`.
 //! 2. [`Hop::apply`]: `X-Forwarded-*`, `X-Real-IP` and `Via` of the upstream request. What the peer
 //!    claims about earlier hops is kept from a trusted peer and replaced otherwise.
-//! 3. [`host_value`]: the `Host` a service is addressed by.
+//! 3. [`scheme`], [`host`]: what the client spoke and asked for before a trusted peer, for the answers to it.
+//! 4. [`host_value`]: the `Host` a service is addressed by.
 //!
 //! Pure: which header map is edited, and when, is the caller's business.
 
@@ -11,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
+use tollgate_core::host::{Authority, Host};
 use tollgate_router::path::escape;
 
 use super::head::{Field, Head};
@@ -23,6 +25,21 @@ const X_FORWARDED_PORT: Field = Field::new("x-forwarded-port", "X-Forwarded-Port
 const X_FORWARDED_PATH: Field = Field::new("x-forwarded-path", "X-Forwarded-Path");
 const X_FORWARDED_PREFIX: Field = Field::new("x-forwarded-prefix", "X-Forwarded-Prefix");
 const VIA: Field = Field::new("via", "Via");
+/// The request's id.
+pub(crate) const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request-Id");
+
+/// Everything that the upstream hears of the request from us, on any route.
+pub(crate) static FIELDS: [Field; 9] = [
+    X_REAL_IP,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PORT,
+    X_FORWARDED_PATH,
+    X_FORWARDED_PREFIX,
+    VIA,
+    X_KONG_REQUEST_ID,
+];
 
 /// Our entry in `Via` for a message that came over HTTP/1.
 pub(crate) const VIA_HTTP1: &str = "1.1 kong/3.10.0";
@@ -102,12 +119,33 @@ impl Scheme {
         }
     }
 
-    fn default_port(self) -> u16 {
+    /// Its own port.
+    pub(crate) fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
         }
     }
+}
+
+/// What the client speaks: to us, or to a trusted peer, which says so in `X-Forwarded-Proto`. Of several
+/// values nobody knows whose counts, so they are not `https`.
+pub(crate) fn scheme(ours: Scheme, standing: Peer, headers: &HeaderMap) -> Scheme {
+    if standing == Peer::Untrusted {
+        return ours;
+    }
+    let mut told = headers.get_all(&X_FORWARDED_PROTO.name).iter();
+    match (told.next(), told.next()) {
+        (None, _) => ours,
+        (Some(one), None) if one.as_bytes().trim_ascii().eq_ignore_ascii_case(b"https") => Scheme::Https,
+        _ => Scheme::Http,
+    }
+}
+
+/// The host that a trusted peer says the client asked for.
+pub(crate) fn host(standing: Peer, headers: &HeaderMap) -> Option<Host<'_>> {
+    let told = headers.get(&X_FORWARDED_HOST.name).filter(|_| standing == Peer::Trusted)?;
+    Authority::parse(told.to_str().ok()?).ok().map(|authority| authority.host)
 }
 
 /// The hop from the client, or the proxy before us, to us.
@@ -123,8 +161,8 @@ pub(crate) struct Hop<'r> {
     pub(crate) scheme: Scheme,
     /// Our entry in `Via`: [`VIA_HTTP1`] or [`VIA_HTTP2`].
     pub(crate) via: &'static str,
-    /// The host asked for, with or without a port.
-    pub(crate) host: Option<&'r str>,
+    /// The host asked for.
+    pub(crate) host: Option<&'r Host<'r>>,
     /// The port that the connection came to.
     pub(crate) listener_port: u16,
     /// The request's path as it came, without its query.
@@ -148,7 +186,7 @@ impl Hop<'_> {
         head.set(&X_REAL_IP, self.client.as_bytes());
         set_via(head, self.via);
         self.claim(head, &X_FORWARDED_PROTO, Some(self.scheme.as_str().as_bytes()));
-        self.claim_host(head);
+        self.claim(head, &X_FORWARDED_HOST, self.host.map(|host| host.as_str().as_bytes()));
         self.claim(head, &X_FORWARDED_PORT, Some(itoa::Buffer::new().format(self.listener_port).as_bytes()));
         self.claim(head, &X_FORWARDED_PATH, Some(self.path.as_bytes()));
         let stripped = self.stripped.filter(|prefix| !matches!(*prefix, "" | "/")).map(escape);
@@ -163,14 +201,6 @@ impl Hop<'_> {
         match value {
             Some(value) => head.set(field, value),
             None => head.remove(&field.name),
-        }
-    }
-
-    fn claim_host(&self, head: &mut impl Head) {
-        let name = self.host.map(without_port);
-        match name.filter(|name| name.bytes().any(|byte| byte.is_ascii_uppercase())) {
-            Some(name) => self.claim(head, &X_FORWARDED_HOST, Some(name.to_ascii_lowercase().as_bytes())),
-            None => self.claim(head, &X_FORWARDED_HOST, name.map(str::as_bytes)),
         }
     }
 }
@@ -195,19 +225,6 @@ fn joined(head: &impl Head, field: &Field, last: &[u8]) -> Option<Vec<u8>> {
     }
     value.extend_from_slice(last);
     Some(value)
-}
-
-/// A host header without its port; an IPv6 address keeps its brackets.
-pub(crate) fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !is_bare_ipv6(name) => name,
-        _ => host,
-    }
-}
-
-/// Whether what stands before the last colon is still inside of an IPv6 address.
-fn is_bare_ipv6(name: &str) -> bool {
-    name.contains(':') && !name.ends_with(']')
 }
 
 /// The `Host` that addresses a service or target: with its port unless that is the scheme's own.
@@ -278,7 +295,7 @@ mod tests {
             standing: client.peer,
             scheme: Scheme::Https,
             via: VIA_HTTP2,
-            host: Some("Shop.Example:8443"),
+            host: Some(&Host::parse("Shop.Example.").unwrap()),
             listener_port: 8443,
             path: "/api/x",
             stripped: Some("/api"),
@@ -377,18 +394,41 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_taken_off_hosts() {
-        let rows = [
-            ("a.com", "a.com"),
-            ("a.com:80", "a.com"),
-            ("[::1]:80", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("::1", "::1"),
-            ("a.com:", "a.com"),
-            ("a.com:x", "a.com:x"),
+    fn only_a_trusted_peer_tells_what_the_client_speaks() {
+        use Peer::{Trusted, Untrusted};
+        use Scheme::{Http, Https};
+        let rows: [(Scheme, Peer, &[&'static str], Scheme); 13] = [
+            (Http, Untrusted, &[], Http),
+            (Http, Untrusted, &["https"], Http),
+            (Https, Untrusted, &["http"], Https),
+            (Http, Trusted, &[], Http),
+            (Https, Trusted, &[], Https),
+            (Http, Trusted, &["https"], Https),
+            (Http, Trusted, &["HTTPS"], Https),
+            (Http, Trusted, &[" Https "], Https),
+            (Https, Trusted, &["http"], Http),
+            (Http, Trusted, &["https, http"], Http),
+            (Https, Trusted, &["https,https"], Http),
+            (Https, Trusted, &["https", "https"], Http),
+            (Http, Trusted, &["wss"], Http),
         ];
-        for (host, expected) in rows {
-            assert_eq!(without_port(host), expected);
+        for (ours, standing, told, expected) in rows {
+            let told: Vec<_> = told.iter().map(|value| ("x-forwarded-proto", *value)).collect();
+            assert_eq!(scheme(ours, standing, &headers(&told)), expected, "{ours:?} {standing:?} {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_peer_tells_the_host_in_any_spelling() {
+        let rows = [
+            (Peer::Trusted, "Shop.Example.:8443", Some("shop.example")),
+            (Peer::Trusted, "[0::1]:8443", Some("[::1]")),
+            (Peer::Trusted, "a.test, b.test", None),
+            (Peer::Untrusted, "shop.example", None),
+        ];
+        for (standing, told, expected) in rows {
+            let sent = headers(&[("x-forwarded-host", told)]);
+            assert_eq!(host(standing, &sent).map(|host| host.to_string()).as_deref(), expected, "{told}");
         }
     }
 

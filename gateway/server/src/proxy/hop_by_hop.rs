@@ -27,7 +27,8 @@ const PROTECTED: [&str; 12] = [
 const PROTECTED_PREFIXES: [&str; 6] =
     ["x-forwarded-", "x-real-ip", "x-consumer-", "x-credential-", "x-authenticated-", "x-anonymous-"];
 
-const ALWAYS: [HeaderName; 4] = [
+/// Names that always end here.
+pub(super) static ALWAYS: [HeaderName; 4] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy"),
     HeaderName::from_static("proxy-connection"),

@@ -1,8 +1,10 @@
 //! The headers that tell an upstream who a request is from.
 //!
 //! Upstreams believe them, so they come from us or not at all: whatever a client sends under one
-//! of these names is removed before the plugins run, on every route. Many servers fold `_` and `-`
-//! (CGI's rule for variables), so a name counts in every such spelling.
+//! of these names is removed before the plugins run, on every route, in every spelling that folds to
+//! it (see [`lookalike`](super::lookalike)).
+
+use super::lookalike::is_same;
 
 /// Names with a fixed meaning, lower-case.
 const NAMES: [&str; 8] = [
@@ -20,21 +22,15 @@ const NAMES: [&str; 8] = [
 /// claim that token introspection forwards, custom ones among them.
 const CREDENTIAL: &str = "x-credential-";
 
-/// Whether a header of this name, in any case and with `_` for any `-`, is an identity header.
+/// Whether a header of this name, in any case and with any punctuation for `-`, is an identity header.
 pub(crate) fn is_identity(name: &str) -> bool {
     let name = name.as_bytes();
     // Nearly every header leaves here.
-    if !matches!(name, [b'x' | b'X', b'-' | b'_', b'a' | b'A' | b'c' | b'C', ..]) {
+    if !matches!(name, [b'x' | b'X', mark, b'a' | b'A' | b'c' | b'C', ..] if !mark.is_ascii_alphanumeric()) {
         return false;
     }
     let is_credential = name.get(..CREDENTIAL.len()).is_some_and(|start| is_same(start, CREDENTIAL));
     is_credential || NAMES.iter().any(|known| is_same(name, known))
-}
-
-/// Compares a name with one that is lower-case and has no underscores.
-fn is_same(name: &[u8], known: &str) -> bool {
-    let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    name.len() == known.len() && name.iter().map(fold).eq(known.bytes())
 }
 
 #[cfg(test)]
@@ -58,8 +54,14 @@ mod tests {
         ];
         for name in names {
             let one_folded = name.replacen('-', "_", 1);
-            let spellings =
-                [name.to_owned(), name.to_lowercase(), name.to_uppercase(), name.replace('-', "_"), one_folded];
+            let spellings = [
+                name.to_owned(),
+                name.to_lowercase(),
+                name.to_uppercase(),
+                name.replace('-', "_"),
+                name.replace('-', "."),
+                one_folded,
+            ];
             for spelling in spellings {
                 assert!(is_identity(&spelling), "{spelling}");
             }

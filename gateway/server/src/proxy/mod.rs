@@ -11,6 +11,7 @@
 
 mod accept;
 mod admission;
+mod authority;
 mod body;
 mod client;
 mod connections;
@@ -24,6 +25,7 @@ mod http2;
 mod identity_headers;
 mod lines;
 mod logging;
+mod lookalike;
 mod negotiation;
 mod pipeline;
 mod reply;
@@ -57,6 +59,7 @@ pub use context::Context;
 pub use forwarded::TrustedIps;
 pub use service::{Listeners, ProxyService, prepare, service};
 
+use crate::descriptors::Descriptors;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -113,6 +116,8 @@ pub struct Gateway {
     pub access_log: AccessLog,
     /// How often each upstream connection was used.
     pub upstream_uses: Uses,
+    /// Which of the process's descriptors connections may have.
+    pub descriptors: Arc<Descriptors>,
 }
 
 #[async_trait]
@@ -160,6 +165,10 @@ impl ProxyHttp for Gateway {
         _digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
+        if !reused && self.descriptors.is_reserved(descriptor) {
+            // Not the upstream's doing, so that it is not tried again.
+            return Err(Error::explain(failure::NO_DESCRIPTOR, "a new connection to an upstream").into_in());
+        }
         context.connected_to_upstream(self.upstream_uses.count(descriptor, reused.into()));
         Ok(())
     }

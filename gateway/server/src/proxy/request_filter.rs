@@ -10,14 +10,15 @@ use pingora_proxy::Session;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Edits;
 use tollgate_router::path::{Strip, as_sent, upstream_path};
-use tollgate_router::{MatchedPath, Query};
+use tollgate_router::{MatchedPath, Ports, Query};
 
-use super::accept::{self, Accepted};
+use super::accept::{self, Accepted, Names};
 use super::admission::{self, Arrival};
 use super::client::Origin;
 use super::context::{Context, Course, Expectation, Outbound, Proxied};
-use super::forwarded::{Scheme, without_port};
+use super::forwarded::{self, Scheme};
 use super::framing;
+use super::lookalike;
 use super::pipeline::{self, Outcome};
 use super::reply::{self, Answer};
 use super::{Gateway, http2};
@@ -76,11 +77,11 @@ fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Opti
     let query = Query {
         method: head.method.as_str(),
         https: accepted.origin.scheme == Scheme::Https,
-        host: accepted.host.as_deref(),
-        port: accepted.host_port.or(Some(accepted.origin.port)),
+        host: accepted.host.as_ref(),
+        ports: Ports::new(accepted.host_port, scheme(&head.headers, accepted).default_port(), accepted.origin.port),
         path: &accepted.path,
         headers: &head.headers,
-        sni: accepted.server_name.as_deref(),
+        sni: accepted.server_name.as_ref(),
     };
     let found = snapshot.router.find(&query)?;
     Some((Arc::clone(found.value), found.path))
@@ -88,18 +89,18 @@ fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Opti
 
 fn arrival<'r>(session: &'r Session, accepted: &'r Accepted) -> Arrival<'r> {
     let head = session.req_header();
-    let told = |name: &str| accepted.origin.is_trusted().then(|| header(&head.headers, name)).flatten();
+    let told = forwarded::host(accepted.origin.client.peer, &head.headers);
     Arrival {
-        scheme: told("x-forwarded-proto").unwrap_or(accepted.origin.scheme.as_str()),
-        host: told("x-forwarded-host").map_or(accepted.host.as_deref().unwrap_or_default(), without_port),
+        scheme: scheme(&head.headers, accepted),
+        host: told.or_else(|| accepted.host.clone()),
         target: head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
         http2: head.version == Version::HTTP_2,
         headers: &head.headers,
     }
 }
 
-fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok()
+fn scheme(headers: &HeaderMap, accepted: &Accepted) -> Scheme {
+    forwarded::scheme(accepted.origin.scheme, accepted.origin.client.peer, headers)
 }
 
 /// No plugin answered: the request goes to the route's service, if that can be reached at all.
@@ -119,10 +120,14 @@ fn pass(
     if service.transport == Transport::NotProxied {
         return Ok(Some(Answer::gateway(admission::protocol_not_supported())));
     }
+    let head = session.req_header();
     let outbound = Outbound {
-        uri: upstream_uri(route, service, &accepted.path, matched, edits.query.as_deref(), &session.req_header().uri)?,
+        uri: upstream_uri(route, service, &accepted.path, matched, edits.query.as_deref(), &head.uri)?,
         stripped_prefix: stripped_prefix(route, &accepted.path, matched),
-        headers: edits.headers,
+        headers: match accepted.names {
+            Names::Plain => edits.headers,
+            Names::Folding => lookalike::with_removals(&head.headers, edits.headers),
+        },
         body: edits.body,
         expectation,
     };

@@ -85,9 +85,11 @@ pub fn service(
 ) -> ProxyService {
     let options = server_options(&gateway.settings);
     let metrics = Arc::clone(&gateway.metrics);
+    let descriptors = Arc::clone(&gateway.descriptors);
     let mut proxy = http_proxy(conf, gateway);
     proxy.server_options = Some(options);
     let mut service = listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics));
+    service.set_connection_filter(descriptors);
     let mut addresses = Vec::new();
     if let Some(address) = listeners.http {
         addresses.push(address.to_string());

@@ -11,17 +11,16 @@ use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
+use super::authority;
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
-use super::forwarded::{self, Hop, VIA_HTTP1, VIA_HTTP2};
+use super::forwarded::{self, Hop, VIA_HTTP1, VIA_HTTP2, X_KONG_REQUEST_ID};
 use super::head::{Edited, Field, Head};
 use super::hop_by_hop::{self, Trailers};
 use super::request_id::RequestId;
 use super::response_phase;
 use crate::snapshot::UpstreamHost;
 use crate::upstream::uses::Use;
-
-const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request-Id");
 
 /// Bytes that our lines mostly fit into.
 const ROOM: usize = 768;
@@ -81,13 +80,15 @@ struct Attempt<'r> {
 impl Attempt<'_> {
     fn write(&self, head: &mut Edited<'_, RequestHeader>) {
         remove_hop_by_hop(self.client, head);
+        // It was read before, so it can be read.
+        let asked = authority::asked(self.client).ok().flatten();
         let hop = Hop {
             peer: self.peer,
             client: self.address,
             standing: self.origin.client.peer,
             scheme: self.origin.scheme,
             via: if self.client.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 },
-            host: host(self.client),
+            host: asked.as_ref().map(|authority| &authority.host),
             listener_port: self.origin.port,
             path: self.client.uri.path(),
             stripped: self.outbound.stripped_prefix.as_deref(),
@@ -112,7 +113,7 @@ impl Attempt<'_> {
     }
 }
 
-/// The host asked for: of the header, or of the target (HTTP/2).
+/// The host asked for as the client wrote it: of the header, or of the target (HTTP/2).
 pub(super) fn host(client: &RequestHeader) -> Option<&str> {
     let header = client.headers.get(HOST).and_then(|value| value.to_str().ok());
     header.or_else(|| client.uri.authority().map(http::uri::Authority::as_str))

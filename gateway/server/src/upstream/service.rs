@@ -14,10 +14,11 @@ use http::HeaderValue;
 use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamRequestPolicy, PeerOptions};
 use serde::{Deserialize, Deserializer};
 use smallvec::SmallVec;
+use tollgate_core::host::Authority;
 use uuid::Uuid;
 
 use super::addresses::{self, Addresses};
-use crate::proxy::forwarded::{Scheme, host_value, without_port};
+use crate::proxy::forwarded::{Scheme, host_value};
 
 /// Whether the upstream's certificate and name are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +169,8 @@ impl ServiceEntry {
     /// The name to ask for and to verify: that of the `Host` that is sent.
     fn server_name(&self, preserved: Option<&str>) -> String {
         let verified = self.transport == Transport::Https(Verification::On);
-        let name = preserved.map(|host| name_of(without_port(host)));
+        let asked = preserved.and_then(|host| Authority::parse(host).ok());
+        let name = asked.map(|authority| name_of(authority.host.as_str()));
         let usable = |name: &String| !name.is_empty() && (verified || name.parse::<IpAddr>().is_err());
         match (self.transport, name) {
             (Transport::Https(_), Some(name)) if usable(&name) => name,

@@ -15,6 +15,7 @@ use pingora_core::server::configuration::ServerConf;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use tollgate::chain::{Chain, ChainEntry, Plugins};
+use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
 use tollgate::proxy::TrustedIps;
 use tollgate::proxy::{self, Listeners, Settings, UpstreamSettings};
@@ -163,6 +164,7 @@ impl Gateway {
             metrics,
             access_log: access_log.clone(),
             upstream_uses: Uses::new(UpstreamSettings::default().keepalive_requests),
+            descriptors: Arc::new(Descriptors::new(1 << 20, &registry).unwrap()),
         };
         std::thread::spawn(move || serve(gateway, address));
         wait_for(address);

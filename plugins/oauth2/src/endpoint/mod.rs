@@ -20,6 +20,7 @@ use crate::client::Credentials;
 use crate::client_secret::SecretVerifier;
 use crate::config::Config;
 use crate::error::Refusal;
+use crate::presented::Presented;
 use crate::store::Tokens;
 use crate::token::Minter;
 
@@ -143,7 +144,9 @@ fn begin(config: &Config, request: &Request<'_>) -> (Parameters, State, Result<(
         Ok(state) => (state, Ok(())),
         Err(refusal) => (State::default(), Err(refusal)),
     };
+    let presented = config.auth_header.as_ref().map(|header| header.presented(request));
     let verdict = https::require(config, request).and_then(|()| match (&request.body, parameters.repeated()) {
+        _ if presented == Some(Presented::Several) => Err(Refusal::SeveralCredentials),
         (RequestBody::TooLarge, _) => Err(Refusal::TooLarge),
         (_, Some(name)) => Err(Refusal::Repeated(name)),
         (_, None) => state_verdict,

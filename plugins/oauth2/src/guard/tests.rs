@@ -271,7 +271,7 @@ async fn the_token_is_found_where_the_table_says() {
             false,
         ),
         ("empty masks the query", call().header("authorization", "").query(&format!("access_token={t}")), false),
-        ("first of two", call().header("authorization", &t).header("authorization", "x"), true),
+        ("two", call().header("authorization", &t).header("authorization", "x"), false),
         ("query", call().query(&format!("a=b&access_token={t}")), true),
         ("repeated in the query", call().query(&format!("access_token={t}&access_token={t}")), false),
         ("form", call().body(form, &format!("access_token={t}")), true),
@@ -329,6 +329,47 @@ async fn another_header_name_is_found_with_dashes_and_underscores() {
         assert!(world.call().header(name, &t).at(&guard).await.passed(), "{name}");
     }
     assert!(!world.bearer(&t).at(&guard).await.passed());
+}
+
+#[tokio::test]
+async fn a_token_is_presented_once_rfc6750_3_1() {
+    let world = World::new();
+    world.consumers.put(Uuid::from_u128(9), json!({"username": "anyone"}));
+    let t = world.token(|_| {});
+    let bearer = format!("Bearer {t}");
+    let rows: [(&str, &[(&'static str, String)], bool); 11] = [
+        ("authorization", &[("authorization", bearer.clone())], true),
+        ("authorization", &[("authorization", bearer.clone()), ("authorization", bearer.clone())], false),
+        ("authorization", &[("authorization", bearer.clone()), ("authorization", String::new())], false),
+        ("authorization", &[("authorization", format!("{bearer}, {bearer}"))], false),
+        ("authorization", &[("authorization", format!("{t},Bearer x"))], false),
+        ("authorization", &[("authorization", format!("Basic eDp5, {bearer}"))], false),
+        ("x-my-auth", &[("x-my-auth", t.clone()), ("x_my-auth", t.clone())], false),
+        ("x-my-auth", &[("x-my-auth", t.clone()), ("x-my-auth", "x".to_owned())], false),
+        ("x-my-auth", &[("x-my-auth", t.clone()), ("x-other", t.clone())], true),
+        ("apikey", &[("apikey", t.clone()), ("apikey", t.clone())], false),
+        ("apikey", &[("apikey", t.clone()), ("authorization", t.clone())], true),
+    ];
+    for anonymous in [None, Some("anyone".to_owned())] {
+        for (name, sent, passes) in &rows {
+            let guard = world.guard(|rules| {
+                (rules.header, rules.anonymous) = (TokenHeader::parse(name), anonymous.clone());
+            });
+            let call = sent.iter().fold(world.call(), |call, (name, value)| call.header(name, value));
+            let result = call.at(&guard).await;
+            assert_eq!(result.passed(), *passes, "{name} {sent:?}");
+            if !passes {
+                let text = "The access token must be presented once";
+                let body = format!("invalid_request {text}");
+                let challenge = format!(r#"Bearer error="invalid_request", error_description="{text}""#);
+                assert_eq!(result.refusal(), (400, body, challenge), "{name} {sent:?}");
+                assert_eq!(result.reason(), "repeated_credentials");
+            }
+        }
+    }
+    // Parameters of a scheme that is not ours are no list of credentials.
+    let digest = world.call().header("authorization", r#"Digest username="bearer", realm="x""#);
+    assert_eq!(digest.at(&world.guard(|_| {})).await.reason(), "token_forged");
 }
 
 #[tokio::test]

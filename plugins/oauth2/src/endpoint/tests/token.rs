@@ -26,6 +26,27 @@ fn with_refresh(refresh_token: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_client_presents_its_credentials_once_rfc6749_5_2() {
+    let world = World::new();
+    let basic = format!("Basic {}", BASE64_STANDARD.encode("shoe:fly"));
+    let several = (400, "invalid_request", "The client must present its credentials once");
+    for values in
+        [vec![basic.clone(), basic.clone()], vec![format!("{basic}, {basic}")], vec![basic.clone(), "x".into()]]
+    {
+        for (config, names) in [
+            (config(&json!({})), ["authorization", "authorization"]),
+            (config(&json!({"auth_header_name": "x-client-auth"})), ["x-client-auth", "x_client_auth"]),
+        ] {
+            let mut post = Post::json("/oauth2/token", &json!({"grant_type": "client_credentials"}));
+            for (name, value) in names.into_iter().zip(&values) {
+                post.headers.append(name, value.parse().unwrap());
+            }
+            assert_eq!(world.send(&config, &post).await.error(), several, "{values:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn of_several_faults_the_last_is_reported() {
     let world = World::new();
     let all = config(&json!({}));

@@ -1,0 +1,94 @@
+//! Headers that an upstream may take for others.
+//!
+//! CGI and its descendants make variables of headers' names (RFC 3875 §4.1.18), in which `_` and `-`,
+//! and for some servers every other punctuation mark, are the same: `X_Forwarded_Host` is what such
+//! an upstream reads instead of, or beside, the `X-Forwarded-Host` that we set. Whatever is spelled
+//! differently and folds to a name that we say something under does not go upstream.
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName};
+use smallvec::SmallVec;
+use tollgate_core::request::HeaderEdit;
+
+use super::{forwarded, hop_by_hop};
+
+/// Whether a name has other punctuation than `-`: only then can it be taken for another one.
+pub(super) fn folds(name: &str) -> bool {
+    name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric())
+}
+
+/// Whether the name is another spelling of one that is ours to set or to remove, or that frames the
+/// message. Identity headers have rules of their own.
+pub(super) fn is_of_ours(name: &str) -> bool {
+    let framing = [CONTENT_LENGTH, TRANSFER_ENCODING];
+    let set = forwarded::FIELDS.iter().map(|field| &field.name);
+    folds(name) && set.chain(&hop_by_hop::ALWAYS).chain(&framing).any(|ours| is_same(name.as_bytes(), ours.as_str()))
+}
+
+/// Whether a name folds to one that is lower-case and has no punctuation but `-`.
+pub(super) fn is_same(name: &[u8], known: &str) -> bool {
+    name.len() == known.len() && name.iter().map(|byte| fold(*byte)).eq(known.bytes())
+}
+
+fn fold(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+}
+
+/// Plugins' edits, and before them the removal of what the client sent under other spellings of the
+/// names that they edit.
+pub(super) fn with_removals(client: &HeaderMap, edits: SmallVec<[HeaderEdit; 8]>) -> SmallVec<[HeaderEdit; 8]> {
+    let edited = |name: &HeaderName| {
+        let is_other =
+            |ours: &HeaderName| ours != name && ours.as_str().bytes().map(fold).eq(name.as_str().bytes().map(fold));
+        edits.iter().any(|edit| match edit {
+            HeaderEdit::Set(ours, _) | HeaderEdit::Append(ours, _) | HeaderEdit::Remove(ours) => is_other(ours),
+            HeaderEdit::Apply(block) => block.names().any(is_other),
+        })
+    };
+    let lookalikes = client.keys().filter(|name| edited(name)).cloned().map(HeaderEdit::Remove);
+    let mut all: SmallVec<[HeaderEdit; 8]> = lookalikes.collect();
+    all.extend(edits);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_name_of_ours_is_recognised_and_the_name_itself_is_not() {
+        let ours = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip"];
+        let more =
+            ["x-forwarded-path", "x-forwarded-prefix", "x-kong-request-id", "content-length", "proxy-connection"];
+        for name in ours.into_iter().chain(more) {
+            assert!(!is_of_ours(name), "{name}");
+            let (whole, first, dots) = (name.replace('-', "_"), name.replacen('-', "_", 1), name.replace('-', "."));
+            let last = name.rsplit_once('-').map(|(start, end)| format!("{start}_{end}")).unwrap();
+            for spelling in [whole.to_uppercase(), whole, first, last, dots] {
+                assert!(is_of_ours(&spelling), "{spelling}");
+            }
+        }
+        for other in ["x_content", "x_forwarded", "x-forwarded_", "_", "x_request_id", "user_agent"] {
+            assert!(!is_of_ours(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_plugins_edit_goes_in_every_spelling() {
+        let name = HeaderName::from_static;
+        let client: HeaderMap = ["x_tier", "x-tier", "x.tier", "x_other", "x_gone"]
+            .map(|sent| (name(sent), HeaderValue::from_static("client's")))
+            .into_iter()
+            .collect();
+        let set = HeaderEdit::Set(name("x-tier"), HeaderValue::from_static("gold"));
+        let remove = HeaderEdit::Remove(name("x-gone"));
+        let all = with_removals(&client, SmallVec::from_iter([set.clone(), remove.clone()]));
+        let (removed, edits) = all.split_at(all.len() - 2);
+        let mut removed: Vec<_> = removed.iter().map(|edit| format!("{edit:?}")).collect();
+        removed.sort();
+        assert_eq!(removed, ["Remove(\"x.tier\")", "Remove(\"x_gone\")", "Remove(\"x_tier\")"]);
+        assert_eq!(edits, [set, remove]);
+    }
+}
