@@ -454,6 +454,7 @@ async fn malformed_requests_end_as_the_compatibility_page_says() {
     let requests = upstream.requests();
     let targets: Vec<_> =
         requests.iter().map(|request| request.line()).filter(|line| !line.contains("/open/")).collect();
-    let expected = ["GET /open"; 4].into_iter().chain(["GET /open?q={`|^\\}", "GET /open"]).collect::<Vec<_>>();
+    let characters = ["GET /open?a=\"b\"", "GET /open?q=<b>", "GET /open?q={`|^\\}"];
+    let expected = ["GET /open"; 4].into_iter().chain(characters).chain(["GET /open"]).collect::<Vec<_>>();
     findings.compare("what reached the upstream", &expected, &targets);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 use tollgate_tests::http2::{self, Frames, kind};
 use tollgate_tests::postgres::Database;
 use tollgate_tests::scenario::{Api, Application};
-use tollgate_tests::{Findings, Forwarder, Gateway, Node, Reply, Store, Upstream};
+use tollgate_tests::{Findings, Forwarder, Gateway, Node, Reply, Store, Upstream, program};
 use url::Url;
 
 /// How long the end may take once nothing is under way: far below the drain timeout of the tests.
@@ -46,6 +47,29 @@ async fn a_bad_configuration_is_told_whole_with_its_places() {
     findings.compare("run refuses it in the same words", &ended, &run);
     fs::write(node.directory().join("good.yaml"), "log: {level: warn}\n").unwrap();
     findings.compare("a good one", &Some(0), &node.run(&["check", "--config", "good.yaml"]).await.code);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn version_log_and_metrics_name_the_same_pingora() {
+    let said = Command::new(program("tollgate")).arg("--version").output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let pingora = said.trim_end().split_once(" (Pingora ").and_then(|(_, rest)| rest.strip_suffix(')'));
+    let pingora = pingora.unwrap_or_else(|| panic!("{said}"));
+    let gateway = Gateway::on_sqlite().await;
+    let output = gateway.output();
+    let line = output.lines().find(|line| line.contains("tollgate is ready")).unwrap_or_default();
+    assert!(line.contains(pingora), "{pingora}: {output}");
+    let (version, series) = pingora.split_once(' ').unwrap();
+    let patched = series.strip_prefix("with ").and_then(|rest| rest.split_once(" patches, series "));
+    let (patches, digest) = patched.unwrap_or(("0", ""));
+    let labels = [
+        format!("pingora=\"{version}\""),
+        format!("pingora_patches=\"{patches}\""),
+        format!("pingora_series=\"{digest}\""),
+    ];
+    let page = gateway.metrics().await;
+    let line = page.lines().find(|line| line.starts_with("tollgate_build_info{")).unwrap_or_default();
+    assert!(labels.iter().all(|label| line.contains(label)) && line.ends_with(" 1"), "{labels:?}: {page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

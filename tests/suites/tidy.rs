@@ -18,7 +18,7 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 }
 
 fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-    const OTHERS: [&str; 5] = ["target", ".git", ".quickstart", "node_modules", "__pycache__"];
+    const OTHERS: [&str; 6] = ["target", ".git", ".pingora", ".quickstart", "node_modules", "__pycache__"];
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
@@ -153,6 +153,24 @@ fn every_statement_is_used_and_says_why() {
 }
 
 #[test]
+fn every_patch_to_pingora_has_its_number_and_says_whether_it_is_offered() {
+    let mut patches = files("gateway/pingora", ".patch");
+    patches.sort();
+    let mut findings = Findings::new();
+    for (nth, patch) in patches.iter().enumerate() {
+        let (row, text) = (patch.display().to_string(), read(patch));
+        let (head, changes) = text.split_once("\ndiff --git ").unwrap_or((text.as_str(), ""));
+        let name = patch.file_name().unwrap().to_string_lossy();
+        findings.compare(&row, &format!("{:04}", nth + 1).as_str(), &name.split('-').next().unwrap_or_default());
+        let says = |start: &str| head.lines().any(|line| line.starts_with(start));
+        findings.compare(&row, &(true, true), &(says("Subject: [PATCH] "), says("Upstream: ")));
+        // It is for anyone's Pingora.
+        let ours = changes.lines().find(|line| line.starts_with('+') && line.to_lowercase().contains("tollgate"));
+        findings.compare(&row, &None, &ours);
+    }
+}
+
+#[test]
 fn commands_in_the_readme_exist() {
     let readme = read(Path::new("README.md"));
     let script = read(Path::new("dev"));
@@ -180,7 +198,7 @@ fn commands_in_the_readme_exist() {
 #[test]
 fn text_files_end_in_one_line_break_and_no_line_in_a_blank() {
     let mut findings = Findings::new();
-    for ending in [".rs", ".toml", ".md", ".sql", ".yaml", ".css", ".py", "dev", "ci/run"] {
+    for ending in [".rs", ".toml", ".md", ".sql", ".yaml", ".css", ".py", "dev", "ci/run", "pingora/lay"] {
         for file in files("", ending) {
             let text = read(&file);
             let row = file.display().to_string();

@@ -25,6 +25,7 @@ use tollgate_core::registry::Registry;
 use tollgate_plugin::Host;
 use tollgate_store::{MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
+use crate::build_info;
 use crate::certificate;
 use crate::cli::SettingsArgs;
 use crate::config::{self, Config, Layers, LogFormat, UpstreamVerification};
@@ -195,7 +196,8 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
     let (admin, status) = (config.admin_listen, config.status_listen);
     let listening = move || {
         readiness.set_started();
-        tracing::info!(?http, ?https, %admin, %status, open_files, "tollgate is ready");
+        let build_info::BuildInfo { version, pingora } = build_info::THIS;
+        tracing::info!(version, %pingora, ?http, ?https, %admin, %status, open_files, "tollgate is ready");
     };
     server.add_service(proxy::service(&server.configuration, gateway, listeners, listening));
     server.run(RunArgs { shutdown_signal: Box::new(shutdown) });

@@ -1,12 +1,18 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::build_info;
+
+/// What `tollgate --version` says behind the name.
+static VERSION: LazyLock<String> = LazyLock::new(|| build_info::THIS.to_string());
+
 /// An OAuth2 edge gateway: authorization server and token guard in front of your APIs.
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", version, about, max_term_width = 100)]
+#[command(name = "tollgate", version = VERSION.as_str(), about, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

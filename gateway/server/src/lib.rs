@@ -4,6 +4,7 @@
 //! changes and requests obey, compiled into a [`snapshot`].
 
 pub mod app;
+pub mod build_info;
 pub mod certificate;
 pub mod chain;
 pub mod cli;

@@ -7,8 +7,9 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pingora::http::{HeaderLines, LineName, RequestHeader, ResponseHeader};
 use tollgate_core::request::HeaderBlock;
+
+use super::lines::{LineName, Lines};
 
 /// A header field of ours: its name, and how we spell it.
 #[derive(Debug, Clone)]
@@ -75,44 +76,6 @@ pub trait Head {
     fn remove(&mut self, name: &HeaderName);
 }
 
-/// What [`Edited`] needs of Pingora's two kinds of heads.
-pub trait Lines {
-    /// Its map of headers.
-    fn headers(&self) -> &HeaderMap;
-    /// The lines behind the map.
-    fn lines(&mut self) -> &mut HeaderLines;
-    /// Replaces all values of a name in the map.
-    fn insert(&mut self, name: &HeaderName, value: &HeaderValue);
-    /// Removes all values of a name from the map.
-    fn remove(&mut self, name: &HeaderName);
-}
-
-macro_rules! lines {
-    ($head:ty) => {
-        impl Lines for $head {
-            fn headers(&self) -> &HeaderMap {
-                &self.headers
-            }
-
-            fn lines(&mut self) -> &mut HeaderLines {
-                self.lines_mut()
-            }
-
-            fn insert(&mut self, name: &HeaderName, value: &HeaderValue) {
-                // Fails only for a map of more than 32,768 names, which no checked head has.
-                let _ = self.insert_header(name, value.clone());
-            }
-
-            fn remove(&mut self, name: &HeaderName) {
-                self.remove_header(name);
-            }
-        }
-    };
-}
-
-lines!(RequestHeader);
-lines!(ResponseHeader);
-
 /// A head of Pingora's that is edited.
 pub struct Edited<'h, H> {
     head: &'h mut H,
@@ -126,7 +89,7 @@ impl<'h, H: Lines> Edited<'h, H> {
     /// `room`: for so many bytes of lines.
     pub fn new(head: &'h mut H, room: usize) -> Self {
         let sent = Names::of(head.headers());
-        head.lines().reserve(room);
+        head.reserve_lines(room);
         Self { head, sent, added: Names::default() }
     }
 
@@ -140,7 +103,7 @@ impl<'h, H: Lines> Edited<'h, H> {
             self.head.remove(name);
         }
         if self.added.may_have(bit) {
-            self.head.lines().remove(name);
+            self.head.remove_lines(name);
         }
     }
 }
@@ -162,27 +125,27 @@ impl<H: Lines> Head for Edited<'_, H> {
     fn set(&mut self, field: &Field, value: &[u8]) {
         self.remove_bit(&field.name, field.bit);
         self.added.add(field.bit);
-        let _ = self.head.lines().push(field.spelled, value);
+        self.head.push_line(field.spelled, value);
     }
 
     fn set_header(&mut self, name: &HeaderName, value: &HeaderValue) {
         let bit = bit_of(name);
         if is_read_by_pingora(name) {
             if self.added.may_have(bit) {
-                self.head.lines().remove(name);
+                self.head.remove_lines(name);
             }
             self.head.insert(name, value);
             self.sent.add(bit);
         } else {
             self.remove_bit(name, bit);
             self.added.add(bit);
-            self.head.lines().push_header(name, value);
+            self.head.push_header(name, value);
         }
     }
 
     fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
         self.added.add(bit_of(name));
-        self.head.lines().push_header(name, value);
+        self.head.push_header(name, value);
     }
 
     fn apply(&mut self, block: &HeaderBlock) {
@@ -191,7 +154,7 @@ impl<H: Lines> Head for Edited<'_, H> {
             self.remove_bit(name, bit);
             self.added.add(bit);
         }
-        self.head.lines().push_lines(block.lines());
+        self.head.push_lines(block.lines());
     }
 
     fn remove(&mut self, name: &HeaderName) {
@@ -201,6 +164,7 @@ impl<H: Lines> Head for Edited<'_, H> {
 
 #[cfg(test)]
 mod tests {
+    use pingora::http::RequestHeader;
     use tollgate_core::request::BlockName;
 
     use super::*;

@@ -23,6 +23,7 @@ pub mod head;
 mod hop_by_hop;
 mod http2;
 mod identity_headers;
+mod lines;
 mod logging;
 mod lookalike;
 mod negotiation;

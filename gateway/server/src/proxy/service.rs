@@ -109,6 +109,10 @@ fn server_options(settings: &Settings) -> HttpServerOptions {
     options.allow_connect_method_proxying = true;
     options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
     options.h2_idle_timeout = Some(settings.keepalive_timeout);
-    options.h1_header_timeout = Some(settings.head_timeout);
+    // Pingora as published has no such deadline.
+    #[cfg(pingora_patched)]
+    {
+        options.h1_header_timeout = Some(settings.head_timeout);
+    }
     options
 }

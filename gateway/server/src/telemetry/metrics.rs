@@ -11,6 +11,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::route_metrics::{Labels, Observation, RouteMetrics, Routes};
+use crate::build_info::{self, BuildInfo};
 
 /// The data plane's metrics. Made once, shared by everything that counts.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ impl Metrics {
         registry.register(Box::new(datastore_reachable.clone()))?;
         registry.register(Box::new(access_log_dropped.clone()))?;
         node.with_label_values(&[node_id, version]).set(1);
+        registry.register(Box::new(build_info(build_info::THIS)?))?;
         let requests = requests.with_label_values(&[node_id, "http"]);
         let connections = ConnectionStates::new(node_id, requests.clone())?;
         let accepted = connections.state("accepted");
@@ -161,6 +163,15 @@ impl Metrics {
     }
 }
 
+/// 1, with what the binary was built from as labels; Pingora as published has no series.
+fn build_info(build: BuildInfo) -> Result<IntGaugeVec, prometheus::Error> {
+    let about = Opts::new("tollgate_build_info", "What this binary was built from.");
+    let gauge = IntGaugeVec::new(about, &["version", "pingora", "pingora_patches", "pingora_series"])?;
+    let (patches, series) = build.pingora.series.map_or(("0", ""), |series| (series.patches, series.digest));
+    gauge.with_label_values(&[build.version, build.pingora.version, patches, series]).set(1);
+    Ok(gauge)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -204,6 +215,24 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_build_is_told_with_its_pingora() {
+        use crate::build_info::{Pingora, Series};
+
+        let told = |series| {
+            let registry = Registry::new();
+            let build = BuildInfo { version: "1.2.3", pingora: Pingora { version: "0.9.1", series } };
+            registry.register(Box::new(build_info(build).unwrap())).unwrap();
+            text(&registry).lines().last().unwrap_or_default().to_owned()
+        };
+        let published =
+            r#"tollgate_build_info{pingora="0.9.1",pingora_patches="0",pingora_series="",version="1.2.3"} 1"#;
+        assert_eq!(told(None), published);
+        let series = Series { patches: "14", digest: "0123456789ab" };
+        let patched = published.replace(r#""0""#, r#""14""#).replace(r#"series="""#, r#"series="0123456789ab""#);
+        assert_eq!(told(Some(series)), patched);
     }
 
     #[test]
