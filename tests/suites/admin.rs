@@ -1,4 +1,4 @@
-//! The Admin API (contract gateway.md §1–§4): transport, verbs, lists, error objects.
+//! The Admin API (gateway.md §1–§4): transport, verbs, lists, error objects.
 
 use base64::Engine;
 use http::Method;
@@ -70,7 +70,7 @@ on_both_stores! {
         let key = plugin["config"].as_object_mut().unwrap().remove("provision_key").unwrap();
         let shape = key.as_str().is_some_and(|key| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         findings.compare("provision_key", &true, &shape);
-        // Fields of later profiles may follow; those of the contract are these.
+        // Fields of later profiles may follow; those of the reference are these.
         let config = plugin.as_object_mut().unwrap().remove("config").unwrap();
         for (field, expected) in [
             ("scopes", Value::Null), ("mandatory_scope", json!(false)), ("token_expiration", json!(7200)),

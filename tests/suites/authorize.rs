@@ -1,4 +1,4 @@
-//! `…/oauth2/authorize` (contract oauth2.md §3.1–§3.5, §3.7, §3.8): every refusal, and the answers
+//! `…/oauth2/authorize` (oauth2.md §3.1–§3.5, §3.7, §3.8): every refusal, and the answers
 //! letter by letter.
 
 use http::Method;

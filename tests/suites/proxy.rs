@@ -1,4 +1,4 @@
-//! Routing and proxying (contract gateway.md §6, §7): upstream paths, error bodies in every type,
+//! Routing and proxying (gateway.md §6, §7): upstream paths, error bodies in every type,
 //! forwarded headers, priorities.
 
 use http::Method;
@@ -11,7 +11,7 @@ use tollgate_tests::{Findings, Gateway, Store, Upstream, raw, tls};
 async fn the_upstream_path_is_made_as_written_down() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
-    // service.path, route path, request, stripped, not stripped: contract gateway.md §6.
+    // service.path, route path, request, stripped, not stripped: gateway.md §6.
     let rows = [
         (None, "/api", "/api", "/", "/api"),
         (Some("/"), "/api", "/api", "/", "/api"),

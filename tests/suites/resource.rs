@@ -1,4 +1,4 @@
-//! Access to a protected API (contract oauth2.md §4): where the token may be, the verdicts, the
+//! Access to a protected API (oauth2.md §4): where the token may be, the verdicts, the
 //! identity the upstream sees, and what is hidden from it.
 
 use http::Method;

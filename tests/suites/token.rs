@@ -1,4 +1,4 @@
-//! `…/oauth2/token` (contract oauth2.md §3.6–§3.8): every refusal, who authenticates how, and what
+//! `…/oauth2/token` (oauth2.md §3.6–§3.8): every refusal, who authenticates how, and what
 //! is answered.
 
 use std::sync::Arc;

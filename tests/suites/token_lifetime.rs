@@ -1,4 +1,4 @@
-//! What a token may do, and until when (contract oauth2.md §3.9, §4.2): refresh, revocation,
+//! What a token may do, and until when (oauth2.md §3.9, §4.2): refresh, revocation,
 //! expiry, and what is at rest.
 
 use http::Method;

@@ -1,4 +1,4 @@
-//! Answers, and the one exhaustive mapping of failures to them (contract gateway.md §1, §4).
+//! Answers, and the one exhaustive mapping of failures to them (gateway.md §1, §4).
 
 use axum::body::Body;
 use axum::response::Response;
@@ -172,7 +172,7 @@ impl From<Failure> for Answer {
     }
 }
 
-/// This one refusal is plain text under the JSON content type (contract §1).
+/// This one refusal is plain text under the JSON content type (gateway.md §1).
 fn several_content_types() -> Answer {
     Answer { body: b"Multiple Content-Type headers not allowed".to_vec(), ..Answer::empty(StatusCode::BAD_REQUEST) }
 }

@@ -1,4 +1,4 @@
-//! `/cache` and `/cache/{key}`: what the plugins remember (contract oauth2.md §5).
+//! `/cache` and `/cache/{key}`: what the plugins remember (oauth2.md §5).
 
 use http::StatusCode;
 use serde_json::{Value, json};

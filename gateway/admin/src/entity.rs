@@ -1,4 +1,4 @@
-//! The verbs on entities, for every kind alike (contract gateway.md §2.2).
+//! The verbs on entities, for every kind alike (gateway.md §2.2).
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -48,7 +48,7 @@ pub(crate) async fn act(
         Method::PUT => put(state, entities, &key, input, None).await,
         Method::PATCH => patch(state, entities, &key, input).await,
         Method::DELETE => {
-            // Deleting what is not there succeeds (contract §2.2).
+            // Deleting what is not there succeeds (gateway.md §2.2).
             entities.delete(&key).await?;
             Ok(Answer::empty(StatusCode::NO_CONTENT))
         }

@@ -1,5 +1,5 @@
 //! Paths that end in a foreign field, such as `/routes/{r}/service`: the verbs act on the entity
-//! that is referred to (contract gateway.md §2.2).
+//! that is referred to (gateway.md §2.2).
 
 use std::sync::OnceLock;
 

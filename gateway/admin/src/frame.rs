@@ -1,5 +1,5 @@
 //! The frame around every request: bounds, CORS, `OPTIONS`, `HEAD`, latency, and the one place
-//! where a failure becomes an answer (contract gateway.md §1).
+//! where a failure becomes an answer (gateway.md §1).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The body of a POST, PUT or PATCH, by its content type (contract gateway.md §1, §1.1).
+//! The body of a POST, PUT or PATCH, by its content type (gateway.md §1, §1.1).
 //!
 //! JSON is taken as it is. Forms stay pairs until the schema is known that gives them types.
 

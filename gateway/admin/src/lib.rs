@@ -1,4 +1,4 @@
-//! The Admin REST API (contract gateway.md §1–§4).
+//! The Admin REST API (gateway.md §1–§4).
 //!
 //! One set of handlers serves every kind of entity: what a path may name, which fields refer to
 //! which kinds and what a document must look like all come from the [`tollgate_core::registry`].

@@ -1,4 +1,4 @@
-//! Lists: size, offset, tags and the address of the next page (contract gateway.md §3).
+//! Lists: size, offset, tags and the address of the next page (gateway.md §3).
 
 use serde_json::{Value, json};
 use tollgate_core::collection::{Filter, Page, PageQuery};

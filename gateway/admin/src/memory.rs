@@ -1,4 +1,4 @@
-//! Memory figures of `/status` and the units they are shown in (contract gateway.md §2.5).
+//! Memory figures of `/status` and the units they are shown in (gateway.md §2.5).
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! What only the running gateway knows, and the endpoints that show it (contract gateway.md §2.5).
+//! What only the running gateway knows, and the endpoints that show it (gateway.md §2.5).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The `offset` of lists: base64 without padding of a JSON array (contract gateway.md §3). To
+//! The `offset` of lists: base64 without padding of a JSON array (gateway.md §3). To
 //! clients it is opaque.
 
 use base64::Engine;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::answer::Failure;
 
-/// How many arguments a query or a form may have (contract gateway.md §1).
+/// How many arguments a query or a form may have (gateway.md §1).
 pub(crate) const MAX_ARGUMENTS: usize = 1000;
 
 /// Names and values of `name=value&…`, decoded; broken percent escapes are taken as they are.

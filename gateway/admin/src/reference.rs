@@ -1,5 +1,5 @@
 //! References in bodies: `{"id": …}` or any unique field of the entity that is meant, resolved
-//! before validation (contract gateway.md §2.2).
+//! before validation (gateway.md §2.2).
 
 use serde_json::{Value, json};
 use tollgate_core::collection::{Document, Key};

@@ -1,4 +1,4 @@
-//! `/schemas/…`: the schemas as documents, and validation without a write (contract gateway.md §2.5).
+//! `/schemas/…`: the schemas as documents, and validation without a write (gateway.md §2.5).
 
 use serde_json::json;
 use tollgate_core::entity::Kind;

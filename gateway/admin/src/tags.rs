@@ -1,4 +1,4 @@
-//! `/tags` and `/tags/{tag}` (contract gateway.md §2.5).
+//! `/tags` and `/tags/{tag}` (gateway.md §2.5).
 
 use http::Method;
 use serde_json::{Value, json};

@@ -132,7 +132,7 @@ pub struct TagPage {
     pub next: Option<TagPosition>,
 }
 
-/// Tags across all kinds (contract gateway.md §2.5, `/tags`).
+/// Tags across all kinds (gateway.md §2.5, `/tags`).
 #[async_trait]
 pub trait TagIndex: Send + Sync + 'static {
     /// One page of every tag of every entity, or of the entities that carry `tag`.

@@ -39,7 +39,7 @@ pub enum StoreError {
     },
 }
 
-/// Why a read or write of an entity was not done (contract gateway.md §4).
+/// Why a read or write of an entity was not done (gateway.md §4).
 #[derive(Debug, thiserror::Error)]
 pub enum DaoError {
     /// Code 1: the path names no UUID, and the kind has no second key.
@@ -95,7 +95,7 @@ pub enum DaoError {
     /// Code 9: the list's `size` is out of bounds.
     #[error("invalid size")]
     InvalidSize {
-        /// The sentence of the contract.
+        /// The text that clients see (gateway.md §4).
         why: &'static str,
     },
     /// Code 10: a unique field's value in the path breaks the field's rule.
@@ -146,7 +146,7 @@ impl StoreError {
 }
 
 impl DaoError {
-    /// The number of the error (contract gateway.md §4).
+    /// The number of the error (gateway.md §4).
     pub fn code(&self) -> u8 {
         match self {
             Self::InvalidPrimaryKey => 1,

@@ -4,7 +4,7 @@ const ID: Uuid = Uuid::from_u128(0x6f96_19ff_8b86_d011_b42d_00cf_4fc9_64ff);
 const TEXT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 
 #[test]
-fn each_error_has_the_contracts_status_and_body() {
+fn each_error_has_its_status_and_body() {
     let unique = |field, value: &str| Key::Unique { field, value: value.to_owned() };
     let plugin = vec![
         ("name", json!("oauth2")),

@@ -1,5 +1,5 @@
 //! The one normal form of a request path, which routes are written in and requests are matched in
-//! (contract gateway.md §6, RFC 3986 §6.2.2).
+//! (gateway.md §6, RFC 3986 §6.2.2).
 //!
 //! 1. Reserved characters (`!*'();:@&=+$,/?%#[]`) keep their escapes, in upper case: they mean
 //!    something to an upstream. All other escapes are decoded.

@@ -111,7 +111,7 @@ pub trait Plugin: Send + Sync + 'static {
     /// The schema of the `config` record.
     fn config_schema(&self) -> Schema;
 
-    /// Whether an instance may be bound to a consumer (contract gateway.md §9).
+    /// Whether an instance may be bound to a consumer (gateway.md §9).
     fn consumer_scoped(&self) -> bool;
 
     /// The kinds of entity the plugin keeps, with their stores.
@@ -126,7 +126,7 @@ pub trait Plugin: Send + Sync + 'static {
     }
 
     /// What the plugin's caches hold under a key of the Admin API's `/cache/{key}`
-    /// (contract oauth2.md §5), without secrets.
+    /// (oauth2.md §5), without secrets.
     fn cached(&self, _key: &str) -> Option<Value> {
         None
     }

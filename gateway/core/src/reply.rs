@@ -33,10 +33,10 @@ pub struct Response<'r> {
 pub enum Body {
     /// No body at all.
     Empty,
-    /// A JSON document, sent as it is with `application/json; charset=utf-8` (contract §7.3 a).
+    /// A JSON document, sent as it is with `application/json; charset=utf-8` (gateway.md §7.3a).
     Json(Bytes),
     /// A message that the server renders in the negotiated type, with the request id
-    /// (contract §7.3 b).
+    /// (gateway.md §7.3b).
     Message(String),
 }
 

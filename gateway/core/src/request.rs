@@ -156,7 +156,7 @@ pub struct Request<'r> {
 }
 
 impl Request<'_> {
-    /// A gRPC call: HTTP/2 with `application/grpc` (contract oauth2.md §4.2).
+    /// A gRPC call: HTTP/2 with `application/grpc` (oauth2.md §4.2).
     pub fn is_grpc(&self) -> bool {
         let content_type = self.headers.get(http::header::CONTENT_TYPE);
         self.http2 && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))

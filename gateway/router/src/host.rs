@@ -63,7 +63,7 @@ impl Ports {
     /// Of a request that names this port, or none, to a listener's.
     ///
     /// Naming no port and naming the scheme's own is the same (RFC 9110 §4.2.3). Such a request is
-    /// for the listener's port (contract gateway.md §6) and for the scheme's, which a client that
+    /// for the listener's port (gateway.md §6) and for the scheme's, which a client that
     /// reaches the listener by another one means.
     pub fn new(named: Option<u16>, of_scheme: u16, listener: u16) -> Self {
         match named.filter(|port| *port != of_scheme) {

@@ -2,7 +2,7 @@
 //!
 //! 1. [`path::normalise`] brings the request's path into the one form everything else works on.
 //! 2. [`Router::find`] picks the route: of those whose criteria all hold, the first in priority
-//!    order (contract gateway.md §6).
+//!    order (gateway.md §6).
 //! 3. [`path::upstream_path`] joins the service's path and what is left of the request's.
 //!
 //! [`CertificateNames`] picks a certificate for a server name by similar rules, before any of that.

@@ -1,4 +1,4 @@
-//! The order in which routes are tried (contract gateway.md §6).
+//! The order in which routes are tried (gateway.md §6).
 
 use uuid::Uuid;
 

@@ -13,7 +13,7 @@ use regex::Regex;
 use tollgate_core::host::{Authority, Host};
 use uuid::Uuid;
 
-/// Contract gateway.md §6 as one 64-bit number, then the id.
+/// See gateway.md §6 as one 64-bit number, then the id.
 type Key = (u64, Uuid);
 
 /// A request, its hosts as a client spells them.

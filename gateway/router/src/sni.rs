@@ -26,7 +26,7 @@ impl<T> CertificateNames<T> {
     }
 
     /// The certificate for a client that asked for this name: exact, then `*.domain`, then
-    /// `name.*`, then `*`, then the default (contract gateway.md §6).
+    /// `name.*`, then `*`, then the default (gateway.md §6).
     pub fn find(&self, sni: Option<&Host<'_>>) -> &T {
         sni.and_then(|sni| self.find_named(sni.as_str())).or_else(|| self.by_name.get("*")).unwrap_or(&self.default)
     }

@@ -1,4 +1,4 @@
-//! The plugins of a route, in the order in which they run (contract gateway.md §9).
+//! The plugins of a route, in the order in which they run (gateway.md §9).
 //!
 //! Most routes have one plugin, which needs nothing but the head of the request: then a chain is that
 //! plugin and nothing else. What costs more (a body that is read, responses that are looked at,

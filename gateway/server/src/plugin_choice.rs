@@ -1,4 +1,4 @@
-//! Which plugin instances run on a route, and in which order (contract gateway.md §9).
+//! Which plugin instances run on a route, and in which order (gateway.md §9).
 //!
 //! Of each plugin one instance runs, the most specific that is enabled. Instances bound to a
 //! consumer depend on who the request is from; they are kept apart ([`PluginChoice::of_consumers`]).

@@ -1,12 +1,12 @@
-//! Query and form arguments as the contract's source writes them back: sorted by key, every byte
-//! but `[A-Za-z0-9_]` as `%` and lower-case hex (contract oauth2.md §3.5).
+//! Query and form arguments written back: sorted by key, every byte
+//! but `[A-Za-z0-9_]` as `%` and lower-case hex (oauth2.md §3.5).
 //!
 //! Arguments without `=` are kept apart from empty ones, because they are written differently.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Arguments that are looked at for what they mean here, as the contract has it (§3.2). What is
+/// Arguments that are looked at for what they mean here (oauth2.md §3.2). What is
 /// written back has all of them.
 pub const LOOKED_AT: usize = 100;
 

@@ -342,7 +342,7 @@ impl TokenCache {
     }
 }
 
-/// A token whose age equals `expires_in` is still valid (contract oauth2.md §3.9), and a row is
+/// A token whose age equals `expires_in` is still valid (oauth2.md §3.9), and a row is
 /// there until its `ttl` has passed.
 fn valid_until(token: &Token) -> i64 {
     let expiry = if token.expires_in <= 0 { i64::MAX } else { token.created_at.saturating_add(token.expires_in) };

@@ -1,4 +1,4 @@
-//! How the guard refuses: statuses, texts and challenges of contract oauth2.md §4.2, rendered once
+//! How the guard refuses: statuses, texts and challenges of oauth2.md §4.2, rendered once
 //! for each plugin instance.
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! Client authentication at the token endpoint (RFC 6749 §2.3, contract oauth2.md §3.6).
+//! Client authentication at the token endpoint (RFC 6749 §2.3, oauth2.md §3.6).
 //!
 //! 1. Where the client's name and secret stand, the first match winning: parameters `client_id`
 //!    and `client_secret` together; the header, with Basic credentials; parameter `client_id` alone.

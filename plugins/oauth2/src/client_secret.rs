@@ -1,7 +1,7 @@
 //! Client secrets: kept as given, or as a PBKDF2 hash when `hash_secret` is set.
 //!
 //! A hash is a PHC string, `$pbkdf2-sha512$i=10000,l=32$<salt>$<hash>`, salt and hash in standard
-//! base64 without padding (contract oauth2.md §5). New hashes have these parameters; hashes that
+//! base64 without padding (oauth2.md §5). New hashes have these parameters; hashes that
 //! were made elsewhere are verified with their own, within bounds.
 //!
 //! A refused secret costs one key derivation, whether the client is unknown, keeps its secret in

@@ -1,5 +1,5 @@
 //! The plugin's configuration: its schema as data, and the checked form that requests see
-//! (contract oauth2.md §1).
+//! (oauth2.md §1).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Why the authorization server does not do what it is asked to, and what the client is told
-//! (contract oauth2.md §6). One match, [`Refusal::terms`], decides on status, code and text.
+//! (oauth2.md §6). One match, [`Refusal::terms`], decides on status, code and text.
 
 use std::borrow::Cow;
 

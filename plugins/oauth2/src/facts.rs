@@ -110,7 +110,7 @@ static IDENTITY: [BlockName; 5] = [
 ];
 
 /// The headers that tell of a consumer, and of the credential by which it is known or else that it
-/// is anonymous (contract oauth2.md §4.3).
+/// is anonymous (oauth2.md §4.3).
 fn headers(consumer: Uuid, names: &Names, client_id: Option<&HeaderValue>) -> HeaderBlock {
     let id = render(&consumer.to_string());
     let username = names.username.as_deref().and_then(render);
@@ -197,7 +197,7 @@ impl Directory {
         self.inner.trust.is_current().then_some(known)
     }
 
-    /// The consumer a plugin names as anonymous: by id, then by username (contract oauth2.md §4.4).
+    /// The consumer a plugin names as anonymous: by id, then by username (oauth2.md §4.4).
     pub async fn anonymous(&self, name: &str) -> Result<Option<Arc<ConsumerFacts>>, StoreError> {
         if let Some(known) = self.known_anonymous(name) {
             return Ok(Some(known));

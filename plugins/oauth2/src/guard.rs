@@ -6,7 +6,7 @@
 //! 1. An earlier plugin may have done the work, if this instance may be passed anonymously.
 //! 2. Find the token; made up ones end here.
 //! 3. What is it? The cache knows, or the store is asked.
-//! 4. Verdict, in the order of contract oauth2.md §4.2.
+//! 4. Verdict, in the order of oauth2.md §4.2.
 //!
 //! Scope is not enforced here, and neither is HTTPS.
 
@@ -180,7 +180,7 @@ impl Guard {
 
     fn judge(&self, facts: &Facts, request: &mut Request<'_>) -> Step {
         match facts.service_id() {
-            // Told even where requests may be anonymous (contract oauth2.md §4.2).
+            // Told even where requests may be anonymous (oauth2.md §4.2).
             None if self.rules.reach == Reach::Service => {
                 return Step::Done(Verdict::Reply(self.reply(Refusal::Global, request)));
             }

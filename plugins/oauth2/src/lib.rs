@@ -1,7 +1,7 @@
 //! OAuth2 for Tollgate: authorization server and bearer token guard.
 //!
 //! A protected route answers `…/oauth2/authorize` and `…/oauth2/token` itself and lets every other
-//! request through only with a token (contract oauth2.md §3.1).
+//! request through only with a token (oauth2.md §3.1).
 //!
 //! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] knows what it is,
 //!   [`facts`] who it belongs to, [`challenge`] how to refuse it. What is kept counts by its

@@ -1,4 +1,4 @@
-//! Proof key for code exchange (RFC 7636), S256 only (contract oauth2.md §3.7).
+//! Proof key for code exchange (RFC 7636), S256 only (oauth2.md §3.7).
 //!
 //! 1. §4.3: the authorization request brings a challenge, the hash of a verifier that only the
 //!    client knows: [`challenge`].

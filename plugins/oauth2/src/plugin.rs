@@ -1,5 +1,5 @@
 //! The plugin as the gateway sees it: what it is made of, and what a configured instance does with
-//! a request (contract oauth2.md §3.1): answer at the two endpoints, guard everything else.
+//! a request (oauth2.md §3.1): answer at the two endpoints, guard everything else.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,7 +36,7 @@ use crate::token_collection::TokenCollection;
 /// The plugin's name.
 pub const NAME: &str = "oauth2";
 
-/// Its place among others (contract gateway.md §9).
+/// Its place among others (gateway.md §9).
 const PRIORITY: i32 = 1400;
 
 /// How often the cache's size is measured.
@@ -249,7 +249,7 @@ impl Plugin for OAuth2 {
     }
 }
 
-/// What a cache key is of: `oauth2_credentials:<name>:::::<workspace>` (contract oauth2.md §5).
+/// What a cache key is of: `oauth2_credentials:<name>:::::<workspace>` (oauth2.md §5).
 fn named<'k>(key: &'k str, prefix: &str) -> Option<&'k str> {
     let rest = key.strip_prefix(prefix)?;
     rest.rfind(":::::").and_then(|end| rest.get(..end))

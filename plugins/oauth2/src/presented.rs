@@ -1,5 +1,5 @@
-//! Where a request carries its token (contract oauth2.md §4.1), and taking it out again
-//! before the request goes upstream (§4.6).
+//! Where a request carries its token (oauth2.md §4.1), and taking it out again
+//! before the request goes upstream (oauth2.md §4.6).
 //!
 //! The header wins whenever it is there, even empty; then query and body merged, the body winning.
 //!
@@ -310,7 +310,7 @@ fn body_kind(request: &Request<'_>) -> Option<BodyKind> {
 }
 
 /// More requests than those whose form is searched for a token: whatever a form may be called and
-/// however it is sent, the upstream is not to find the token in it (contract oauth2.md §4.6).
+/// however it is sent, the upstream is not to find the token in it (oauth2.md §4.6).
 fn has_form(request: &Request<'_>) -> bool {
     request.headers.get_all(CONTENT_TYPE).iter().any(|content_type| {
         let mut kinds = content_type.as_bytes().windows(FORM.len());

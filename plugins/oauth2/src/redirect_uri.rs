@@ -1,7 +1,7 @@
 //! Redirect URIs: which may be registered, which is meant, and what is added to them.
 //!
 //! Everything before the query is kept byte for byte: nothing is normalised, so what the client
-//! registered is what the browser is sent to (contract oauth2.md §2.1, §3.5). Native apps' URIs
+//! registered is what the browser is sent to (oauth2.md §2.1, §3.5). Native apps' URIs
 //! (`myapp://cb`) are as good as any.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Scope: the words a client asks for and the words it gets (RFC 6749 §3.3, contract oauth2.md §3.8).
+//! Scope: the words a client asks for and the words it gets (RFC 6749 §3.3, oauth2.md §3.8).
 
 use crate::config::Config;
 use crate::endpoint::parameters::Parameter;

@@ -1,4 +1,4 @@
-//! The tokens as the Admin API reads and writes them (contract oauth2.md §2.3).
+//! The tokens as the Admin API reads and writes them (oauth2.md §2.3).
 //!
 //! The store knows digests only. So a clear value is shown to who sent it in this very request, or
 //! once in the answer to the write that made it; everybody else sees null and the `token_hint`. A

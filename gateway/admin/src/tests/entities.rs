@@ -1,4 +1,4 @@
-//! Contract gateway.md §2.2 and §4.
+//! See gateway.md §2.2 and §4.
 
 use super::*;
 

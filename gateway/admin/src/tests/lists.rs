@@ -1,4 +1,4 @@
-//! Contract gateway.md §3.
+//! See gateway.md §3.
 
 use super::*;
 

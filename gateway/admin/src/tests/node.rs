@@ -1,4 +1,4 @@
-//! Contract gateway.md §2.5.
+//! See gateway.md §2.5.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Contract gateway.md §1.
+//! See gateway.md §1.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

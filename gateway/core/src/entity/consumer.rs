@@ -1,4 +1,4 @@
-//! Consumers: whom credentials belong to (contract gateway.md §5).
+//! Consumers: whom credentials belong to (gateway.md §5).
 
 use crate::entity::{Kind, Nature, field};
 use crate::schema::{EntityCheck, Field, Rule, Schema};

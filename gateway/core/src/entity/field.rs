@@ -1,4 +1,4 @@
-//! Fields that many kinds have: identity, times, tags, names (contract gateway.md §5).
+//! Fields that many kinds have: identity, times, tags, names (gateway.md §5).
 
 use serde_json::Value;
 

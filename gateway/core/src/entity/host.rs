@@ -1,4 +1,4 @@
-//! Host names as services, routes and SNIs have them (contract gateway.md §5).
+//! Host names as services, routes and SNIs have them (gateway.md §5).
 //!
 //! They are kept as they were written and compared in their normal form ([`crate::host`]), so a name
 //! that no request can have is refused here.

@@ -1,4 +1,4 @@
-//! Paths as services and routes have them (contract gateway.md §5).
+//! Paths as services and routes have them (gateway.md §5).
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
 //! Plugins: instances of what plugin crates bring, bound to routes, services and consumers
-//! (contract gateway.md §5, §9).
+//! (gateway.md §5, §9).
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Routes: which requests go to which service (contract gateway.md §5, §6).
+//! Routes: which requests go to which service (gateway.md §5, §6).
 
 use std::collections::BTreeMap;
 

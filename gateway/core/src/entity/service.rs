@@ -1,4 +1,4 @@
-//! Services: where requests are proxied to (contract gateway.md §5).
+//! Services: where requests are proxied to (gateway.md §5).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Rules about several fields of a record, as data: what they say and what `/schemas` shows of
-//! them comes from the same description (contract gateway.md §4.1).
+//! them comes from the same description (gateway.md §4.1).
 
 use serde_json::{Map, Value, json};
 

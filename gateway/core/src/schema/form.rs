@@ -1,4 +1,4 @@
-//! Form input becomes a document by the types of its schema (contract gateway.md §1.1).
+//! Form input becomes a document by the types of its schema (gateway.md §1.1).
 //!
 //! Names address nested values with dots and brackets: `service.id`, `headers.location[]`,
 //! `config[pkce]`. Text is converted to the type of its field; what cannot be converted stays

@@ -1,4 +1,4 @@
-//! Values as Lua table text, which error messages quote (contract gateway.md §4).
+//! Values as Lua table text, which error messages quote (gateway.md §4).
 //!
 //! Lua tables have holes where JSON has null in a list, so an element behind a hole is written
 //! with its index. Keys are sorted, those of a list start at 1.

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::random::Random;
 use crate::schema::Auto;
 
-/// How long an automatic string is (contract oauth2.md §2).
+/// How long an automatic string is (oauth2.md §2).
 const RANDOM_STRING_LENGTH: usize = 32;
 
 /// Time and randomness for the values that are made when none are given.

@@ -2,7 +2,7 @@
 //!
 //! A [`Schema`] lists the fields of a record with their types, defaults and rules. Everything that
 //! is said about an entity comes from it: validation and its texts, defaults, the conversion of
-//! form input, and the document that `/schemas/…` publishes (contract gateway.md §1.1, §2.5, §4).
+//! form input, and the document that `/schemas/…` publishes (gateway.md §1.1, §2.5, §4).
 //!
 //! This module holds the vocabulary. What is done with it stands in a file each: `process` (what
 //! a write stores), `defaults`, `validate`, `form` and `publish`. Nothing in here knows a
@@ -29,7 +29,7 @@ pub use violations::Violations;
 /// What deleting the referenced entity does to the one that refers to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDelete {
-    /// The deletion is refused (contract §4, code 4).
+    /// The deletion is refused (gateway.md §4, code 4).
     Restrict,
     /// The referring entity is deleted as well.
     Cascade,
@@ -108,7 +108,7 @@ pub struct Field {
     pub rules: Vec<Rule>,
     /// What `/schemas` says that it is for.
     pub description: Option<&'static str>,
-    /// Whether `/schemas` says in so many words that it may be null, as the contract's source does
+    /// Whether `/schemas` says in so many words that it may be null, as published schemas do
     /// for some fields and not for others.
     pub said_optional: bool,
 }

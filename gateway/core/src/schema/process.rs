@@ -1,4 +1,4 @@
-//! From what a client sent to what is stored (contract gateway.md §2.2): shorthands are expanded,
+//! From what a client sent to what is stored (gateway.md §2.2): shorthands are expanded,
 //! the record is completed, judged, and its secrets rewritten, in this order.
 //!
 //! Nothing here touches a store: references by unique name are resolved before, uniqueness and

@@ -1,4 +1,4 @@
-//! The document that `/schemas/…` publishes (contract gateway.md §2.5). decK reads defaults,
+//! The document that `/schemas/…` publishes (gateway.md §2.5). decK reads defaults,
 //! types and elements from it.
 
 use serde_json::{Map, Value, json};

@@ -1,4 +1,4 @@
-//! Rules about one value beyond its type, with the texts of contract gateway.md §4.1.
+//! Rules about one value beyond its type, with the texts of gateway.md §4.1.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! What a document breaks of its schema, and the text that says so (contract gateway.md §4, code 2).
+//! What a document breaks of its schema, and the text that says so (gateway.md §4, code 2).
 
 use serde_json::{Map, Value};
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_follow_the_contract() {
+    fn messages_are_those_of_the_reference() {
         let table = [
             (json!({"host": "required field missing"}), "schema violation (host: required field missing)"),
             (

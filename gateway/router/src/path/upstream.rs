@@ -1,4 +1,4 @@
-//! The path the upstream sees (contract gateway.md §6, path_handling v0).
+//! The path the upstream sees (gateway.md §6, path_handling v0).
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! What a matched route asks of a request before its plugins run (contract gateway.md §6, "After a
+//! What a matched route asks of a request before its plugins run (gateway.md §6, "After a
 //! match").
 
 use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, UPGRADE};

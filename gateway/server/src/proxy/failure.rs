@@ -1,4 +1,4 @@
-//! Breakage as an answer: which status a failed request gets (contract gateway.md §7.3).
+//! Breakage as an answer: which status a failed request gets (gateway.md §7.3).
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};

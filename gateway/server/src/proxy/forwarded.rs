@@ -1,4 +1,4 @@
-//! Who a request is from and what the upstream hears of the hop to us (contract gateway.md §7.1).
+//! Who a request is from and what the upstream hears of the hop to us (gateway.md §7.1).
 //!
 //! 1. [`client`]: the client's address; a trusted peer may name it in `X-Real-IP`.
 //! 2. [`Hop::apply`]: `X-Forwarded-*`, `X-Real-IP` and `Via` of the upstream request. What the peer

@@ -1,4 +1,4 @@
-//! Headers that end at this hop (RFC 9110 §7.6.1, contract gateway.md §7.1 and §7.2).
+//! Headers that end at this hop (RFC 9110 §7.6.1, gateway.md §7.1 and §7.2).
 //!
 //! Invariant: a header that carries identity or frames the message is never hop-by-hop, whatever
 //! `Connection` says. Plugins' headers are set after this has run.

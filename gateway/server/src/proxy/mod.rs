@@ -98,7 +98,7 @@ pub struct UpstreamSettings {
 }
 
 impl Default for UpstreamSettings {
-    /// Contract gateway.md §7.4.
+    /// See gateway.md §7.4.
     fn default() -> Self {
         Self { keepalive_timeout: Duration::from_secs(60), keepalive_pool_size: 512, keepalive_requests: 10_000 }
     }

@@ -1,5 +1,5 @@
 //! The media type of a message the gateway sends, and how it looks in each
-//! (contract gateway.md §7.3 b).
+//! (gateway.md §7.3b).
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};

@@ -1,4 +1,4 @@
-//! Our own answers (contract gateway.md §7.2, §7.3).
+//! Our own answers (gateway.md §7.2, §7.3).
 
 use std::time::Instant;
 

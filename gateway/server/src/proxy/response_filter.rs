@@ -1,4 +1,4 @@
-//! The head of the upstream's answer on its way to the client (contract gateway.md §7.2).
+//! The head of the upstream's answer on its way to the client (gateway.md §7.2).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Which failed attempts are tried again (contract gateway.md §7.4).
+//! Which failed attempts are tried again (gateway.md §7.4).
 
 use http::Method;
 

@@ -1,4 +1,4 @@
-//! The head that goes upstream (contract gateway.md §7.1).
+//! The head that goes upstream (gateway.md §7.1).
 //!
 //! Order matters: hop-by-hop headers go first, then the headers about this hop are set, and the
 //! plugins' last, so that nothing a client sends can remove or replace what we say of it.

@@ -1,5 +1,5 @@
 //! The data plane's metric families, under Tollgate's names and under the `kong_*` names of
-//! contract gateway.md §11.
+//! gateway.md §11.
 //!
 //! Invariant: the series of routes that are gone are removed ([`Metrics::prune`]), so the number
 //! of series follows the configuration and not its history. No token, user or client is a label.

@@ -1,5 +1,5 @@
 //! The metrics of routes: counted in one [`Tally`] a route, told under Tollgate's names and under
-//! the `kong_*` names of contract gateway.md §11.
+//! the `kong_*` names of gateway.md §11.
 //!
 //! Invariant: no label is looked up and no string made for a request. Tallies are kept from one
 //! snapshot to the next, and routes that nobody has called are not told.

@@ -124,7 +124,7 @@ async fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((name, port)));
     let answer = lookup.await.map_err(|_| Error::Timeout(name.to_owned()))?;
     let found: Vec<_> = answer.map_err(|source| Error::Lookup { host: name.to_owned(), source })?.collect();
-    // Like the contract's source: A records before AAAA, so that a host with an unreachable IPv6
+    // A records before AAAA, so that a host with an unreachable IPv6
     // address does not cost an attempt of every other request.
     let four: Vec<_> = found.iter().copied().filter(SocketAddr::is_ipv4).collect();
     let chosen = if four.is_empty() { found } else { four };

@@ -1,4 +1,4 @@
-//! The answers of both endpoints: JSON that nobody may store (RFC 6749 §5.1, contract oauth2.md
+//! The answers of both endpoints: JSON that nobody may store (RFC 6749 §5.1, oauth2.md
 //! §3.4).
 
 use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
@@ -108,7 +108,7 @@ pub fn failed(error: &Error, state: &State) -> Reply {
     }
 }
 
-/// The answer to a method other than POST (contract oauth2.md §3.1): no frame, a Bearer challenge.
+/// The answer to a method other than POST (oauth2.md §3.1): no frame, a Bearer challenge.
 pub fn invalid_method(endpoint: Endpoint, method: &http::Method, realm: Option<&str>) -> Reply {
     let text = printable(&format!("The HTTP method {method} is invalid for the {endpoint} endpoint"));
     let realm = realm.map(|realm| format!("realm=\"{realm}\", ")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The authorization endpoint (RFC 6749 §3.1, contract oauth2.md §3.5). The login page calls it
+//! The authorization endpoint (RFC 6749 §3.1, oauth2.md §3.5). The login page calls it
 //! behind the scenes, once the resource owner has agreed, and sends the browser where it is told.
 //!
 //! 1. HTTPS, and no parameter twice.

@@ -1,5 +1,5 @@
 //! Whether a request came over HTTPS, as far as we or a trusted peer can tell
-//! (contract oauth2.md §3.3).
+//! (oauth2.md §3.3).
 
 use tollgate_core::request::Request;
 

@@ -1,5 +1,5 @@
 //! The authorization server's two endpoints, which every protected route answers itself
-//! (contract oauth2.md §3).
+//! (oauth2.md §3).
 //!
 //! Recognising the path, refusing other methods and reading the body happen here; what is asked
 //! for is decided in [`token`] and [`authorize`].
@@ -46,7 +46,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint at a path, which is normalised; any prefix will do (contract oauth2.md §3.1).
+    /// The endpoint at a path, which is normalised; any prefix will do (oauth2.md §3.1).
     pub fn of_path(path: &str) -> Option<Self> {
         let path = path.strip_suffix('/').unwrap_or(path);
         if path.ends_with("/oauth2/token") {

@@ -1,5 +1,5 @@
 //! The parameters of a request to an endpoint: query and body merged, the body winning
-//! (contract oauth2.md §3.2).
+//! (oauth2.md §3.2).
 //!
 //! Bodies are read as their content type says: form, JSON object, multipart. Any other body, and
 //! one that cannot be read, is ignored. A parameter that is there twice is refused later

@@ -1,4 +1,4 @@
-//! The token endpoint (RFC 6749 §3.2, contract oauth2.md §3.6b).
+//! The token endpoint (RFC 6749 §3.2, oauth2.md §3.6b).
 //!
 //! 1. HTTPS, and no parameter twice; a failure ends it here.
 //! 2. Is there such a grant, and is it enabled?

@@ -1,4 +1,4 @@
-//! The `oauth2_authorization_codes` kind (contract oauth2.md §2.2). The Admin API has no paths for
+//! The `oauth2_authorization_codes` kind (oauth2.md §2.2). The Admin API has no paths for
 //! it, since codes come into being and end at the plugin's endpoints; it shows the schema.
 
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! The `oauth2_credentials` kind (contract oauth2.md §2.1), and a credential as requests need it.
+//! The `oauth2_credentials` kind (oauth2.md §2.1), and a credential as requests need it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The `oauth2_tokens` kind (contract oauth2.md §2.3), plus `token_hint`.
+//! The `oauth2_tokens` kind (oauth2.md §2.3), plus `token_hint`.
 //!
 //! `access_token` has no automatic value here: the collection mints it, because a token of ours
 //! carries a checksum.

@@ -1,5 +1,5 @@
 //! The grants (RFC 6749 §4, §6), one a file, and what they share: whom a token is for, what it is
-//! bound to and how long it lives (contract oauth2.md §3.9).
+//! bound to and how long it lives (oauth2.md §3.9).
 
 use std::time::Duration;
 

@@ -85,7 +85,7 @@ pub struct Code {
     pub ttl: i64,
 }
 
-/// How a refresh changes the stored row (contract oauth2.md §3.9).
+/// How a refresh changes the stored row (oauth2.md §3.9).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
     /// `reuse_refresh_token = false`: a new row replaces the old one, which ends both old tokens.

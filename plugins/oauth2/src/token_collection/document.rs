@@ -22,7 +22,7 @@ pub(super) struct Clear {
 
 impl Clear {
     /// Puts the value that the client sent into the error that it is taken: the store knows only
-    /// digests (contract gateway.md §4, code 5).
+    /// digests (gateway.md §4, code 5).
     pub(super) fn name_taken(&self, error: DaoError) -> DaoError {
         let DaoError::Unique { fields } = error else { return error };
         let sent = |(field, stored): (&'static str, Value)| match field {
