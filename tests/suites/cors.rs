@@ -91,8 +91,9 @@ async fn each_field_does_what_it_says() {
     let origin = ("origin", ORIGIN);
     let asks = ("access-control-request-method", "GET");
     let private = ("access-control-request-private-network", "true");
-    type Headers = &'static [(&'static str, &'static str)];
-    let rows: Vec<(Value, Method, Vec<(&str, &str)>, Headers)> = vec![
+    type Headers = Vec<(&'static str, &'static str)>;
+    type Row = (Value, Method, Headers, &'static [(&'static str, &'static str)]);
+    let rows: Vec<Row> = vec![
         (json!({}), Method::GET, vec![origin], &[(ALLOW_ORIGIN, "*")]),
         (json!({}), Method::GET, vec![], &[(ALLOW_ORIGIN, "*")]),
         (json!({"allow_origin_absent": false}), Method::GET, vec![], &[]),

@@ -297,7 +297,8 @@ async fn credentials_are_there_once() {
     let token = api.tokens(&gateway, &client).await["access_token"].as_str().unwrap().to_owned();
     let bearer = format!("Bearer {token}");
     let mut findings = Findings::new();
-    let rows: [(&str, &str, Vec<(&str, &str)>, u16); 13] = [
+    type Row<'r> = (&'r str, &'r str, Vec<(&'r str, &'r str)>, u16);
+    let rows: [Row<'_>; 13] = [
         ("GET", "/api/x", vec![("Authorization", &bearer)], 200),
         ("GET", "/api/x", vec![("Authorization", &bearer), ("Authorization", &bearer)], 400),
         ("GET", "/api/x", vec![("Authorization", &bearer), ("authorization", "Bearer other")], 400),

@@ -337,7 +337,8 @@ async fn a_token_is_presented_once_rfc6750_3_1() {
     world.consumers.put(Uuid::from_u128(9), json!({"username": "anyone"}));
     let t = world.token(|_| {});
     let bearer = format!("Bearer {t}");
-    let rows: [(&str, &[(&'static str, String)], bool); 11] = [
+    type Row<'r> = (&'r str, &'r [(&'static str, String)], bool);
+    let rows: [Row<'_>; 11] = [
         ("authorization", &[("authorization", bearer.clone())], true),
         ("authorization", &[("authorization", bearer.clone()), ("authorization", bearer.clone())], false),
         ("authorization", &[("authorization", bearer.clone()), ("authorization", String::new())], false),
