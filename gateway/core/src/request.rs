@@ -158,9 +158,15 @@ pub struct Request<'r> {
 impl Request<'_> {
     /// A gRPC call: HTTP/2 with `application/grpc` (oauth2.md §4.2).
     pub fn is_grpc(&self) -> bool {
-        let content_type = self.headers.get(http::header::CONTENT_TYPE);
-        self.http2 && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        self.http2 && has_grpc_type(self.headers)
     }
+}
+
+/// Whether the content type is one of gRPC's. Letter case does not count in it (RFC 9110 §8.3.1).
+pub fn has_grpc_type(headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let content_type = headers.get(http::header::CONTENT_TYPE).map(|value| value.as_bytes().trim_ascii());
+    content_type.and_then(|value| value.get(..GRPC.len())).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tollgate_core::host::Host;
 use tollgate_core::reply::{Body, Reply};
+use tollgate_core::request::has_grpc_type;
 
 use super::forwarded::Scheme;
 use crate::snapshot::{Protocols, RouteEntry};
@@ -62,8 +63,7 @@ fn to_https(status: StatusCode, arrival: &Arrival<'_>) -> Reply {
 }
 
 fn refuse_grpc(protocols: Protocols, arrival: &Arrival<'_>) -> Option<Reply> {
-    let content_type = arrival.headers.get(CONTENT_TYPE);
-    if !content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+    if !has_grpc_type(arrival.headers) {
         let message = "Non-gRPC request matched gRPC route";
         return Some(Reply::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_grpc", message));
     }
@@ -158,6 +158,7 @@ mod tests {
         assert_eq!(reason(arrive(&grpc, HTTP, true, None)), Some("not_grpc"));
         assert_eq!(reason(arrive(&grpc, HTTP, false, Some("application/grpc"))), Some("http2_required"));
         assert_eq!(reason(arrive(&grpc, HTTP, true, Some("application/grpc+proto"))), None);
+        assert_eq!(reason(arrive(&grpc, HTTP, true, Some("Application/gRPC"))), None);
         let secure = route(&["grpcs"], 426);
         assert_eq!(reason(arrive(&secure, HTTP, true, Some("application/grpc"))), Some("grpcs_required"));
         assert_eq!(reason(arrive(&secure, HTTPS, true, Some("application/grpc"))), None);
