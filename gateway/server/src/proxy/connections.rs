@@ -50,6 +50,8 @@ impl ServerApp for Connections {
         self.proxy.process_new(stream, shutdown).await
     }
 
+    // Pingora as published ends these without asking.
+    #[cfg(pingora_patched)]
     async fn process_plaintext_on_tls(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) {
         let _open = Open::new(&self.metrics);
         self.proxy.process_plaintext_on_tls(stream, shutdown).await;
