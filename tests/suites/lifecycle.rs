@@ -13,6 +13,7 @@ use http::Method;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
+use tollgate_tests::http2::{self, Frames, kind};
 use tollgate_tests::postgres::Database;
 use tollgate_tests::scenario::{Api, Application};
 use tollgate_tests::{Findings, Forwarder, Gateway, Node, Reply, Store, Upstream, program};
@@ -168,6 +169,23 @@ async fn an_idle_gateway_ends_at_once() {
     gateway.send(gateway.request(Method::GET, "/")).await.expect(404);
     gateway.send(gateway.client.get(gateway.plain_url("/"))).await.expect(404);
     gateway.ask_to_end();
+    assert_eq!(gateway.ended_within(SOON).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_client_is_told_to_go_away_when_the_process_drains() {
+    let mut gateway = Gateway::on_sqlite().await;
+    let mut frames = Frames::open(gateway.https).await;
+    let get = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")];
+    frames.headers(1, &get, true).await;
+    assert_eq!(http2::outcome(&frames.until_end(1).await), "404 DATA");
+    gateway.ask_to_end();
+    let mut last = Vec::new();
+    while let Some(frame) = frames.next().await {
+        last.extend(Some(frame).filter(|frame| frame.kind == kind::GOAWAY));
+    }
+    // NO_ERROR: what was asked is answered, and nothing more is taken (RFC 9113 §6.8).
+    assert!(!last.is_empty() && last.iter().all(|frame| frame.payload[4..8] == [0; 4]), "{last:?}");
     assert_eq!(gateway.ended_within(SOON).await.code(), Some(0));
 }
 

@@ -80,6 +80,13 @@ impl DerivationQueue {
         };
         tokio::time::timeout(self.longest_wait, waiting).await.ok()?.ok()
     }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        let state = lock(&self.state);
+        state.claimed.len() + state.refused.len()
+    }
 }
 
 impl Drop for Turn {
