@@ -58,7 +58,8 @@ impl<'a> Authority<'a> {
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         let after_address = if text.starts_with('[') { text.find(']').ok_or(Malformed::Address)? } else { 0 };
         let rest = text.get(after_address..).unwrap_or_default();
-        match rest.find(':') {
+        // Hosts are short: a search that prepares for long texts costs more.
+        match rest.bytes().position(|byte| byte == b':') {
             None => Ok(Self { host: Host::parse(text)?, port: None }),
             Some(at) => {
                 let (host, port) = text.split_at(after_address + at);
@@ -155,14 +156,12 @@ fn name(text: &str) -> Result<Cow<'_, str>, Malformed> {
 
 /// Whether every label is a number, so that some would read an IPv4 address.
 pub(crate) fn is_numeric(name: &str) -> bool {
-    let is_number = |label: &str| {
-        let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
-        match hexadecimal {
-            Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            None => label.bytes().all(|byte| byte.is_ascii_digit()),
-        }
+    let is_number = |label: &[u8]| match label {
+        [b'0', b'x' | b'X', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
+        digits => digits.iter().all(u8::is_ascii_digit),
     };
-    name.starts_with(|first: char| first.is_ascii_digit()) && name.split('.').all(is_number)
+    let name = name.as_bytes();
+    name.first().is_some_and(u8::is_ascii_digit) && name.split(|byte| *byte == b'.').all(is_number)
 }
 
 fn parse_port(digits: &str) -> Result<Option<u16>, Malformed> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use smallvec::SmallVec;
+use tollgate_core::host::Host;
 use tollgate_core::request::HeaderEdit;
 use uuid::Uuid;
 
@@ -79,6 +80,8 @@ pub(super) struct Outbound {
     pub(super) body: Option<Bytes>,
     /// What became of `Expect`.
     pub(super) expectation: Expectation,
+    /// The host that the client asked for.
+    pub(super) host: Option<Host<'static>>,
 }
 
 /// A request on its way to its upstream and back.

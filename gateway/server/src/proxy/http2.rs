@@ -13,8 +13,7 @@ use pingora_proxy::Session;
 
 /// Makes one field of several cookies (RFC 9113 §8.2.3).
 pub(super) fn join_cookies(head: &mut RequestHeader) {
-    let mut cookies = head.headers.get_all(COOKIE).iter();
-    if head.version != Version::HTTP_2 || cookies.next().is_none() || cookies.next().is_none() {
+    if head.version != Version::HTTP_2 || head.headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }
     let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
@@ -38,8 +37,8 @@ pub(super) async fn confirm_end(session: &mut Session) -> Result<()> {
 }
 
 fn declares_no_body(head: &RequestHeader) -> bool {
-    let length = head.headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
-    head.version == Version::HTTP_2 && length.is_some_and(|digits| digits.iter().all(|digit| *digit == b'0'))
+    let length = || head.headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    head.version == Version::HTTP_2 && length().is_some_and(|digits| digits.iter().all(|digit| *digit == b'0'))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     context.response = judged.response;
     match judged.outcome {
         Outcome::Answer(reply) => Ok(Some(Answer::gateway(reply))),
-        Outcome::Pass(edits, expectation) => pass(session, context, &route, &accepted, matched, edits, expectation),
+        Outcome::Pass(edits, expectation) => pass(session, context, &route, accepted, matched, edits, expectation),
     }
 }
 
@@ -108,7 +108,7 @@ fn pass(
     session: &Session,
     context: &mut Context,
     route: &RouteEntry,
-    accepted: &Accepted,
+    accepted: Accepted,
     matched: MatchedPath,
     edits: Edits,
     expectation: Expectation,
@@ -130,6 +130,7 @@ fn pass(
         },
         body: edits.body,
         expectation,
+        host: accepted.host,
     };
     context.course = Course::Proxied(Box::new(Proxied::new(Arc::clone(service), outbound)));
     Ok(None)

@@ -11,7 +11,6 @@ use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
-use super::authority;
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
 use super::forwarded::{self, Hop, VIA_HTTP1, VIA_HTTP2, X_KONG_REQUEST_ID};
@@ -80,15 +79,13 @@ struct Attempt<'r> {
 impl Attempt<'_> {
     fn write(&self, head: &mut Edited<'_, RequestHeader>) {
         remove_hop_by_hop(self.client, head);
-        // It was read before, so it can be read.
-        let asked = authority::asked(self.client).ok().flatten();
         let hop = Hop {
             peer: self.peer,
             client: self.address,
             standing: self.origin.client.peer,
             scheme: self.origin.scheme,
             via: if self.client.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 },
-            host: asked.as_ref().map(|authority| &authority.host),
+            host: self.outbound.host.as_ref(),
             listener_port: self.origin.port,
             path: self.client.uri.path(),
             stripped: self.outbound.stripped_prefix.as_deref(),
