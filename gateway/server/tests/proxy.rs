@@ -412,6 +412,32 @@ fn a_body_too_long_to_be_replayed_is_refused_once_it_was_read() {
 }
 
 #[test]
+fn close_counts_in_any_connection_field() {
+    let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
+    for fields in ["keep-alive\r\nConnection: close", "x\r\nConnection: y, Close"] {
+        let answer = gateway.send(&format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: {fields}\r\n\r\n"));
+        assert_eq!(header_of(&answer, "connection"), Some("close"), "{answer}");
+    }
+}
+
+#[test]
+fn an_answer_that_came_and_cannot_be_read_is_not_asked_for_again() {
+    let (unreadable, connections) = gateway::unreadable();
+    let route = Route::to("/", &unreadable).edit(|service| service.retries = 5);
+    let gateway = Gateway::start(vec![route]);
+    for method in ["GET", "PUT", "DELETE"] {
+        let before = connections.load(std::sync::atomic::Ordering::SeqCst);
+        let answer = gateway.send(&format!("{method} /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        assert_eq!(answered(&answer), 502, "{answer}");
+        assert_eq!(
+            connections.load(std::sync::atomic::Ordering::SeqCst),
+            before + 1,
+            "{method}: the upstream has acted on it"
+        );
+    }
+}
+
+#[test]
 fn an_idle_upstream_connection_is_used_again() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -3,7 +3,7 @@
 //! Invariant: behind this, the path is normalised, there is one way to read the message's length,
 //! and no header that could carry an identity is the client's.
 
-use http::header::{ALLOW, AUTHORIZATION, PROXY_AUTHORIZATION};
+use http::header::{ALLOW, AUTHORIZATION, CONNECTION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -58,6 +58,16 @@ struct Fields {
     /// Those that are not the client's to send.
     foreign: SmallVec<[HeaderName; 2]>,
     names: Names,
+    connection: After,
+}
+
+/// What becomes of the connection behind the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// What Pingora has read of the client's wish.
+    AsRead,
+    /// It ends.
+    Closed,
 }
 
 /// Sets the connection's bounds, checks the head, and removes what is ours to say.
@@ -77,6 +87,9 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
     let Some(origin) = Origin::of(session, &settings.trusted_ips) else {
         return Err(Error::explain(ErrorType::ConnectionClosed, "no peer address").into_down());
     };
+    if fields.connection == After::Closed {
+        session.set_keepalive(None);
+    }
     for name in &fields.foreign {
         session.req_header_mut().remove_header(name);
     }
@@ -121,10 +134,11 @@ fn check(session: &Session) -> std::result::Result<Checked, Refusal> {
 }
 
 fn check_fields(headers: &HeaderMap) -> std::result::Result<Fields, Refusal> {
-    let mut fields = Fields { foreign: SmallVec::new(), names: Names::Plain };
-    let (mut authorizations, mut proxy_authorizations) = (0, 0);
+    let mut fields = Fields { foreign: SmallVec::new(), names: Names::Plain, connection: After::AsRead };
+    let (mut authorizations, mut proxy_authorizations, mut connections) = (0, 0, 0);
     for (name, _) in headers {
         authorizations += usize::from(*name == AUTHORIZATION);
+        connections += usize::from(*name == CONNECTION);
         let text = name.as_str();
         proxy_authorizations += usize::from(lookalike::is_same(text.as_bytes(), PROXY_AUTHORIZATION.as_str()));
         if identity_headers::is_identity(text) {
@@ -136,8 +150,17 @@ fn check_fields(headers: &HeaderMap) -> std::result::Result<Fields, Refusal> {
             }
         }
     }
+    // Pingora reads the first of several.
+    if connections > 1 && headers.get_all(CONNECTION).iter().any(says_close) {
+        fields.connection = After::Closed;
+    }
     // The gateway would judge one of them, and the upstream perhaps another.
     if authorizations > 1 || proxy_authorizations > 1 { Err(Refusal::Credentials) } else { Ok(fields) }
+}
+
+/// Whether a `Connection` field has the option `close` (RFC 9110 §7.6.1).
+fn says_close(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 fn answer(refusal: Refusal) -> Answer {

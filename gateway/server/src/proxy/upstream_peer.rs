@@ -49,9 +49,22 @@ pub(super) fn fail_to_connect(session: &Session, context: &mut Context, mut erro
 /// There was one, and it failed. Pingora demands that the retry be decided here.
 pub(super) fn error_while_proxy(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
     let upstream = *error.esource() == ErrorSource::Upstream;
-    let again = upstream && is_another(session, context);
+    let again = upstream && broke_off(error.etype()) && is_another(session, context);
     error.set_retry(again);
     error
+}
+
+/// Whether the connection ended or was silent before there was a response. One that came and cannot be
+/// read says that the upstream has acted on the request (gateway.md §7.4).
+fn broke_off(kind: &ErrorType) -> bool {
+    matches!(
+        kind,
+        ErrorType::ConnectionClosed
+            | ErrorType::ReadError
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteError
+            | ErrorType::WriteTimedout
+    )
 }
 
 fn is_another(session: &Session, context: &mut Context) -> bool {

@@ -428,6 +428,18 @@ pub(crate) fn breaking() -> (String, Arc<AtomicUsize>) {
     (address, connections)
 }
 
+/// Answers what can be read in two ways; counts connections.
+pub(crate) fn unreadable() -> (String, Arc<AtomicUsize>) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&connections);
+    let address = serve_each(move |mut stream| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 29\r\n\r\nabc");
+    });
+    (address, connections)
+}
+
 /// HTTPS with a certificate nobody has signed, for `localhost` and `127.0.0.1`.
 pub(crate) fn https_upstream() -> String {
     let (certificate, key) = self_signed();
