@@ -182,7 +182,12 @@ fn body_without_token(place: Place, token: Option<&str>, request: &Request<'_>) 
     }
     let kind = body_kind(request).filter(|_| place == Place::Argument || is_announced_as_small(request));
     let (kind, body) = match (kind, &request.body) {
-        (None, _) | (_, RequestBody::TooLarge) => return Ok(None),
+        (None, _) => return Ok(None),
+        // A token that came in the query may stand in the body as well.
+        (Some(_), RequestBody::TooLarge) if place == Place::Argument && token.is_some() => {
+            return Err(Hiding::TooLarge);
+        }
+        (Some(_), RequestBody::TooLarge) => return Ok(None),
         (Some(_), RequestBody::Unread) => return Err(Hiding::NeedBody),
         (Some(kind), RequestBody::Read(body)) => (kind, body),
     };
@@ -190,7 +195,11 @@ fn body_without_token(place: Place, token: Option<&str>, request: &Request<'_>) 
     let is_hidden = |value: Option<&str>| place == Place::Argument || (value.is_some() && value == token);
     match kind {
         BodyKind::Form => Ok(None),
-        BodyKind::Json => Ok(json_without_token(body, is_hidden)),
+        BodyKind::Json => match json_object::members(body) {
+            Some(members) => Ok(json_without_token(&members, is_hidden)),
+            None if place == Place::Argument && token.is_some() && !body.is_empty() => Err(Hiding::Unsearchable),
+            None => Ok(None),
+        },
         BodyKind::Multipart => {
             multipart_without_token(place, body, content_type(request).unwrap_or_default(), is_hidden)
         }
@@ -210,8 +219,10 @@ fn form_without_token(request: &Request<'_>) -> Result<Option<Vec<u8>>, Hiding> 
     Ok(names_token(body).then(|| arguments::without(body, ACCESS_TOKEN.as_bytes()).into_bytes()))
 }
 
-fn json_without_token(body: &[u8], is_hidden: impl Fn(Option<&str>) -> bool) -> Option<Vec<u8>> {
-    let members = json_object::members(body)?;
+fn json_without_token(
+    members: &[json_object::Member<'_>],
+    is_hidden: impl Fn(Option<&str>) -> bool,
+) -> Option<Vec<u8>> {
     let is_token = |member: &json_object::Member<'_>| member.name == ACCESS_TOKEN && is_hidden(member.value.as_str());
     if !members.iter().any(is_token) {
         return None;

@@ -594,6 +594,15 @@ async fn a_form_that_cannot_be_searched_is_refused_where_credentials_are_hidden(
     assert_eq!(second.at(&guard).await.body.as_deref(), Some(&b""[..]));
     let large = Call { body: RequestBody::TooLarge, ..world.bearer(&t).body("application/json", "") };
     assert!(large.at(&guard).await.passed(), "what is the application's may be large");
+    // A token in the query may stand in the body as well.
+    let in_query = |body: &str| world.call().query(&format!("access_token={t}")).body("application/json", body);
+    let large = Call { body: RequestBody::TooLarge, ..in_query("") }.at(&guard).await;
+    assert_eq!(large.reply().status.as_u16(), 413);
+    let copy = format!("{{\"access_token\":\"{t}\"");
+    for body in [copy.clone(), format!("\u{feff}{copy}}}"), format!("[{copy}}}]")] {
+        assert_eq!(in_query(&body).at(&guard).await.reply().status.as_u16(), 415, "{body}");
+    }
+    assert!(in_query("").at(&guard).await.passed());
     let shown = world.guard(|_| {});
     let large = Call { body: RequestBody::TooLarge, ..world.bearer(&t).body(FORM, "") };
     assert!(large.at(&shown).await.passed());
