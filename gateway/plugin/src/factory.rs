@@ -42,7 +42,9 @@ pub trait Factory: Send + Sync + 'static {
     }
 
     /// Headers by which it tells an upstream who a request is from, in lower case; one that ends in `-`
-    /// stands for all that begin so. Clients cannot send them, on any route, in any spelling.
+    /// stands for all that begin so. Clients cannot send them, on any route, in any spelling: a new name is
+    /// added to the proxy's list (`gateway/server/src/proxy/identity_headers.rs`), and a test refuses a
+    /// plugin whose names are not in it.
     fn identity_headers(&self) -> &'static [&'static str] {
         &[]
     }

@@ -319,6 +319,39 @@ mod tests {
         assert!(place < 6, "{place}: {ended:?}");
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_wrong_secret_of_a_client_that_exists_waits_among_the_refused_as_well() {
+        let verifier = std::sync::Arc::new(SecretVerifier {
+            queue: DerivationQueue::new(1, Duration::from_secs(60)),
+            ..SecretVerifier::default()
+        });
+        let (held, kept) = (verifier.turn(Class::Claimed, asker()).await.unwrap(), ClientSecret::hashed(TOFU));
+        let wrong = {
+            let verifier = std::sync::Arc::clone(&verifier);
+            let known = Asker::new(std::net::IpAddr::from([192, 0, 2, 1]), Some(uuid::Uuid::nil()));
+            tokio::spawn(async move { verifier.verify(known, Some(&kept), &secret("y")).await.unwrap() })
+        };
+        while verifier.queue.waiting() < 1 {
+            tokio::task::yield_now().await;
+        }
+        let behind = {
+            let verifier = std::sync::Arc::clone(&verifier);
+            tokio::spawn(async move { verifier.turn(Class::Claimed, asker()).await.unwrap() })
+        };
+        while verifier.queue.waiting() < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        // The first turn of the wrong secret is over, and this one is kept from it.
+        let turn = behind.await.unwrap();
+        while verifier.queue.waiting() < 1 {
+            assert!(!wrong.is_finished(), "a wrong secret was told after one turn");
+            tokio::task::yield_now().await;
+        }
+        drop(turn);
+        assert_eq!(wrong.await.unwrap(), Proof::Wrong);
+    }
+
     #[test]
     fn hashes_with_other_parameters_are_verified_with_their_own() {
         let mut derived = [0; 64];

@@ -69,6 +69,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_plugin_says_of_identity_no_client_can_say() {
+        for plugin in crate::plugins::all() {
+            for name in plugin.identity_headers() {
+                // One that ends in a dash stands for all that begin so.
+                let name = if name.ends_with('-') { format!("{name}any") } else { (*name).to_owned() };
+                assert!(is_identity(&name) && is_identity(&name.replace('-', "_")), "{}: {name}", plugin.name());
+            }
+        }
+    }
+
+    #[test]
     fn other_headers_are_not_identity_headers() {
         let names = [
             "",
