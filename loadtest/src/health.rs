@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::failure::Failure;
 use crate::outcome::{Generator, Machine, Summary};
 
@@ -51,13 +53,11 @@ impl Watch {
     }
 }
 
-/// Processor time of this process so far (user and system).
+/// Processor time of this process so far (user and system), to the nanosecond: /proc counts in ticks of 10 ms, and a
+/// tick that falls into a short stretch would make it look busy.
 fn used() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in brackets may hold spaces; fields 14 and 15 of the whole are 11 and 12 behind it.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64)
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// The machine this runs on.
