@@ -106,7 +106,12 @@ impl Edits {
 
     /// Sets and removes several headers of the upstream request.
     pub fn apply(&mut self, block: &HeaderBlock) {
-        self.headers.push(HeaderEdit::Apply(block.clone()));
+        self.apply_owned(block.clone());
+    }
+
+    /// The same, for a block that is the caller's own.
+    pub fn apply_owned(&mut self, block: HeaderBlock) {
+        self.headers.push(HeaderEdit::Apply(block));
     }
 
     /// Removes a header of the upstream request.

@@ -49,6 +49,11 @@ pub trait Factory: Send + Sync + 'static {
         &[]
     }
 
+    /// What the names of its metrics begin with, behind `tollgate_`: by default its name, with `_` for `-`.
+    fn metric_prefixes(&self) -> Vec<String> {
+        vec![self.name().replace('-', "_")]
+    }
+
     /// Starts it. Called once, in the runtime that drives the store.
     ///
     /// # Errors

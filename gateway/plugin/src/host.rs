@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use tollgate_core::clock::Clock;
-use tollgate_core::collection::Collection;
 use tollgate_core::entity;
 use tollgate_core::random::Random;
 use tollgate_core::setting::SettingValues;
 use tollgate_store::Store;
+
+use crate::cache::Trust;
+use crate::consumers::Consumers;
+use crate::factory::Factory;
+use crate::metrics::Metrics;
 
 /// The gateway, as a plugin sees it. Cheap to clone.
 #[derive(Clone)]
@@ -18,16 +22,62 @@ pub struct Host {
     pub random: Arc<dyn Random>,
     /// Entities, tables of the plugin's own, the change feed, secrets that all nodes share.
     pub store: Store,
-    /// Where metrics are registered: named `tollgate_…`, with the plugin's word behind it.
-    pub metrics: prometheus::Registry,
+    /// Consumers, as all authentication plugins share them.
+    pub consumers: Consumers,
+    /// Metrics under the plugin's own names.
+    pub metrics: Metrics,
     /// The values of plugins' settings.
     pub settings: SettingValues,
 }
 
+/// What the gateway makes once, for all plugins.
+pub struct Hosts {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// The store.
+    pub store: Store,
+    /// Where metrics are registered.
+    pub registry: prometheus::Registry,
+    /// The values of plugins' settings.
+    pub settings: SettingValues,
+    consumers: Consumers,
+}
+
+impl Hosts {
+    /// Over this store, whose changes consumers follow from now on.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        store: Store,
+        registry: prometheus::Registry,
+        settings: SettingValues,
+    ) -> Self {
+        let collection = store.documents(Arc::new(entity::consumer::kind()));
+        let consumers = Consumers::new(collection, Arc::new(store.feed().clone()));
+        store.feed().subscribe(Arc::new(consumers.clone()));
+        Self { clock, random, store, registry, settings, consumers }
+    }
+
+    /// What one plugin is handed.
+    pub fn of(&self, factory: &dyn Factory) -> Host {
+        let Self { clock, random, store, registry, settings, consumers } = self;
+        Host {
+            clock: Arc::clone(clock),
+            random: Arc::clone(random),
+            store: store.clone(),
+            consumers: consumers.clone(),
+            metrics: Metrics::new(registry.clone(), factory.metric_prefixes()),
+            settings: settings.clone(),
+        }
+    }
+}
+
 impl Host {
-    /// The `consumers` kind.
-    pub fn consumers(&self) -> Arc<dyn Collection> {
-        self.store.documents(Arc::new(entity::consumer::kind()))
+    /// Whether what is cached may be used: whether this node still hears of every change.
+    pub fn trust(&self) -> Arc<dyn Trust> {
+        Arc::new(self.store.feed().clone())
     }
 
     /// Runs a background task for as long as the process lives. To be called in [`start`].

@@ -78,11 +78,21 @@
 //!
 //! It becomes part of the gateway by a line in `gateway/server/src/plugins.rs`.
 
+pub mod authentication;
+pub mod cache;
+mod consumers;
+mod credentials;
+mod digest;
 mod factory;
 mod host;
+mod metrics;
 
+pub use consumers::{ConsumerFacts, Consumers, header_value};
+pub use credentials::{CredentialFacts, Credentials};
+pub use digest::Digest;
 pub use factory::{Factory, StartError};
-pub use host::Host;
+pub use host::{Host, Hosts};
+pub use metrics::Metrics;
 
 pub use tollgate_core::clock::Clock;
 pub use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};

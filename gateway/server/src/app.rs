@@ -22,7 +22,7 @@ use tollgate_core::clock::SystemClock;
 use tollgate_core::entity;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
-use tollgate_plugin::Host;
+use tollgate_plugin::Hosts;
 use tollgate_store::{MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
 use crate::build_info;
@@ -223,14 +223,14 @@ impl Control {
         let node_id = node::id(&config.data_directory).map_err(StartError::DataDirectory)?;
         let metrics = Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
         let store = Store::open(store_options(config, migration, &registry)).await?;
-        let host = Host {
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-            store: store.clone(),
-            metrics: registry.clone(),
-            settings: config.plugins.clone(),
-        };
-        let entities = entities(&host).await?;
+        let hosts = Hosts::new(
+            Arc::new(SystemClock),
+            Arc::new(SystemRandom),
+            store.clone(),
+            registry.clone(),
+            config.plugins.clone(),
+        );
+        let entities = entities(&hosts).await?;
 
         let verification = match config.proxy.upstream_verification {
             UpstreamVerification::Verify => Verification::On,
@@ -261,13 +261,13 @@ impl Control {
 }
 
 /// The kinds and plugins of this gateway.
-async fn entities(host: &Host) -> Result<Registry, StartError> {
+async fn entities(hosts: &Hosts) -> Result<Registry, StartError> {
     let mut registry = Registry::new();
     for kind in [entity::service::kind(), entity::route::kind(), entity::consumer::kind(), entity::plugin::kind()] {
-        registry.add_collection(host.store.documents(Arc::new(kind)));
+        registry.add_collection(hosts.store.documents(Arc::new(kind)));
     }
     for factory in plugins::all() {
-        let started = factory.start(host).await;
+        let started = factory.start(&hosts.of(factory.as_ref())).await;
         registry.add_plugin(started.map_err(|source| StartError::Plugin { name: factory.name(), source })?);
     }
     Ok(registry)

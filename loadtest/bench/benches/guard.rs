@@ -18,13 +18,15 @@ use tollgate_core::collection::Collection;
 use tollgate_core::plugin::{Access, Verdict};
 use tollgate_core::random::SystemRandom;
 use tollgate_core::request::{Edits, Request, RequestBody, Target};
-use tollgate_oauth2::cache::{Bounds, TokenCache, Trust};
+use tollgate_oauth2::cache::{TokenCache, TokenSource};
 use tollgate_oauth2::challenge::Challenges;
-use tollgate_oauth2::facts::Directory;
-use tollgate_oauth2::guard::{Credentials, Guard, Post, Reach, Rules};
-use tollgate_oauth2::metrics::Metrics;
+use tollgate_oauth2::guard::{Absence, Credentials, Guard, Reach, Rules, Shared};
+use tollgate_oauth2::metrics::{Metrics, PREFIXES};
 use tollgate_oauth2::presented::TokenHeader;
 use tollgate_oauth2::token::{Digest, Minter};
+use tollgate_plugin::authentication::AuthenticationHandler;
+use tollgate_plugin::cache::{Bounds, Trust};
+use tollgate_plugin::{Consumers, Credentials as KnownCredentials};
 use uuid::Uuid;
 
 #[path = "token_cache/made_up.rs"]
@@ -43,28 +45,31 @@ impl Trust for UpToDate {
     }
 }
 
-fn post() -> Arc<Post> {
-    let people: Arc<dyn Collection> = Arc::new(made_up::People::new());
-    let directory = Directory::new(Arc::clone(&people), people, Arc::new(UpToDate));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let metrics = Metrics::register(&prometheus::Registry::new()).expect("the names are free");
-    let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
-    let rows = Arc::new(made_up::Rows);
-    let cache =
-        TokenCache::new(bounds, rows, directory.clone(), Arc::new(UpToDate), Arc::clone(&clock), metrics.clone());
-    let minter = Arc::new(Minter::new([7; 32], Vec::new(), Arc::new(SystemRandom)));
-    Arc::new(Post { cache, directory, minter, foreign_tokens: Arc::default(), clock, metrics })
+fn people() -> Arc<dyn Collection> {
+    Arc::new(made_up::People::new())
 }
 
-fn guard(post: &Arc<Post>) -> Guard {
+fn shared(consumers: &Consumers) -> Arc<Shared> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = tollgate_plugin::Metrics::new(prometheus::Registry::new(), PREFIXES);
+    let metrics = Metrics::register(&metrics).expect("the names are free");
+    let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
+    let credentials = KnownCredentials::new(people(), "client_id", consumers.clone());
+    let source = TokenSource::new(Arc::new(made_up::Rows), credentials, Arc::clone(&clock));
+    let cache = TokenCache::new(bounds, source, Arc::new(UpToDate), Arc::clone(&clock), metrics.cache.clone());
+    let minter = Arc::new(Minter::new([7; 32], Vec::new(), Arc::new(SystemRandom)));
+    Arc::new(Shared { cache, minter, foreign_tokens: Arc::default(), clock, metrics })
+}
+
+fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<Guard> {
     let rules = Rules {
         header: TokenHeader::parse("authorization"),
         challenges: Box::new(Challenges::new(None).expect("no realm is a realm")),
-        anonymous: None,
+        absence: Absence::Refused,
         reach: Reach::Service,
         credentials: Credentials::Forward,
     };
-    Guard::new(rules, Arc::clone(post))
+    AuthenticationHandler::new(Guard::new(rules, Arc::clone(shared)), None, consumers)
 }
 
 fn headers(token: &str) -> HeaderMap {
@@ -91,17 +96,18 @@ fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let post = post();
-    let guard = guard(&post);
-    let token = post.minter.mint();
+    let consumers = Consumers::new(people(), Arc::new(UpToDate));
+    let shared = shared(&consumers);
+    let guard = guard(&shared, &consumers);
+    let token = shared.minter.mint();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
     let digest = Digest::of(token.expose());
-    runtime.block_on(post.cache.load(digest)).expect("the store answers").expect("the token exists");
+    runtime.block_on(shared.cache.load(digest, ())).expect("the store answers").expect("the token exists");
     let target = Target { route_id: Uuid::nil(), service_id: Some(Uuid::from_u128(1)) };
     let (good, forged) = (headers(token.expose()), headers("0123456789abcdefghijklmnopqrstuv"));
 
     let mut group = criterion.benchmark_group("guard");
-    group.bench_function("checksum", |bencher| bencher.iter(|| post.minter.is_ours(black_box(token.expose()))));
+    group.bench_function("checksum", |bencher| bencher.iter(|| shared.minter.is_ours(black_box(token.expose()))));
     group.bench_function("digest", |bencher| bencher.iter(|| Digest::of(black_box(token.expose()))));
     group.bench_function("forged", |bencher| {
         bencher.iter(|| {

@@ -24,10 +24,12 @@ use std::time::Instant;
 use moka::sync::Cache;
 use tollgate_core::clock::{Clock, SystemClock};
 use tollgate_core::collection::Collection;
-use tollgate_oauth2::cache::{Bounds, ENTRY_BYTES, HeadHasher, Known, TokenCache, Trust};
-use tollgate_oauth2::facts::Directory;
-use tollgate_oauth2::metrics::Metrics;
+use tollgate_oauth2::cache::{TokenCache, TokenSource};
+use tollgate_oauth2::metrics::{Metrics, PREFIXES};
 use tollgate_oauth2::token::Digest;
+use tollgate_oauth2::token_facts::ENTRY_BYTES;
+use tollgate_plugin::cache::{Bounds, HeadHasher, Known, Trust};
+use tollgate_plugin::{Consumers, Credentials};
 
 #[path = "token_cache/made_up.rs"]
 mod made_up;
@@ -139,11 +141,13 @@ impl Tollgate {
         let weight = u64::from(ENTRY_BYTES) + made_up::userid(0).len() as u64;
         let bounds = Bounds { bytes: weight * TOKENS as u64, negative_millis: 5_000 };
         let people: Arc<dyn Collection> = Arc::new(made_up::People::new());
-        let directory = Directory::new(Arc::clone(&people), people, Arc::new(UpToDate));
+        let consumers = Consumers::new(Arc::clone(&people), Arc::new(UpToDate));
+        let credentials = Credentials::new(people, "client_id", consumers);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let metrics = Metrics::register(&prometheus::Registry::new()).expect("the names are free");
-        let cache =
-            TokenCache::new(bounds, Arc::new(made_up::Rows), directory, Arc::new(UpToDate), clock, metrics.clone());
+        let metrics = tollgate_plugin::Metrics::new(prometheus::Registry::new(), PREFIXES);
+        let metrics = Metrics::register(&metrics).expect("the names are free");
+        let source = TokenSource::new(Arc::new(made_up::Rows), credentials, Arc::clone(&clock));
+        let cache = TokenCache::new(bounds, source, Arc::new(UpToDate), clock, metrics.cache.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
         Self { cache, metrics, runtime }
     }
@@ -153,21 +157,22 @@ impl Subject for Tollgate {
     fn fill(&self, tokens: &[Digest]) {
         self.runtime.block_on(async {
             for token in tokens {
-                self.cache.load(*token).await.expect("the store answers").expect("the token exists");
+                self.cache.load(*token, ()).await.expect("the store answers").expect("the token exists");
             }
         });
     }
 
     fn present(&self, token: &Digest) {
         match self.cache.get(token) {
-            Some(Known::Token(facts)) => drop(black_box(facts.userid())),
+            Some(Known::Fact(facts)) => drop(black_box(facts.userid())),
             _ => unreachable!("every token is cached"),
         }
     }
 
     fn count(&self) -> (usize, u64) {
         self.cache.measure();
-        (usize::try_from(self.metrics.cache_entries.get()).unwrap_or_default(), self.metrics.evictions.get())
+        let metrics = &self.metrics.cache;
+        (usize::try_from(metrics.entries.get()).unwrap_or_default(), metrics.evictions.get())
     }
 }
 

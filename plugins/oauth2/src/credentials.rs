@@ -1,7 +1,7 @@
 //! Credentials by `client_id`, for the token and authorization endpoints: kept in memory, exact
 //! after a change of the credential or of its name.
 //!
-//! One structure: what is kept bears the generation of its credential ([`crate::generation`]), so a
+//! One structure: what is kept bears the generation of its credential ([`Generations`]), so a
 //! change, which tells only the credential's id, need not find it. It lies under its old name until
 //! somebody asks for that or others take its room, and counts for nothing.
 //!
@@ -14,13 +14,12 @@ use moka::sync::Cache;
 use serde_json::{Value, json};
 use tollgate_core::collection::{Collection, Key};
 use tollgate_core::error::StoreError;
+use tollgate_plugin::cache::model::{self, Map};
+use tollgate_plugin::cache::{Counter, Generation, Generations, Stamped, Trust, head};
 use uuid::Uuid;
 
-use crate::cache::Trust;
 use crate::client::Credentials;
 use crate::entity::credential::{self, Credential};
-use crate::generation::{Counter, Generation, Generations, Stamped, head};
-use crate::sync::{self, Map};
 
 /// Clients that asked for tokens recently; a few hundred bytes each.
 const ENTRIES: u64 = 100_000;
@@ -46,7 +45,7 @@ impl CachedCredentials {
         Self {
             collection,
             trust,
-            by_client_id: sync::map(Cache::new(entries)),
+            by_client_id: model::map(Cache::new(entries)),
             generations: Generations::new(),
             changes: Counter::new(),
         }

@@ -3,9 +3,8 @@
 //! A protected route answers `…/oauth2/authorize` and `…/oauth2/token` itself and lets every other
 //! request through only with a token (oauth2.md §3.1).
 //!
-//! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] knows what it is,
-//!   [`facts`] who it belongs to, [`challenge`] how to refuse it. What is kept counts by its
-//!   [`generation`].
+//! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] knows what it is
+//!   ([`token_facts`]), [`challenge`] how to refuse it.
 //! - [`endpoint`]: the authorization server. [`client`] tells who asks, [`grant`] what they get, by the
 //!   rules of [`pkce`], [`scope`] and [`redirect_uri`]; [`error`] how they are refused.
 //! - [`arguments`], [`json_object`], [`multipart`]: what requests carry their parameters in.
@@ -24,17 +23,12 @@ pub mod derivation_queue;
 pub mod endpoint;
 pub mod entity;
 pub mod error;
-pub mod facts;
-pub mod flight;
-pub mod generation;
 pub mod grant;
 pub mod guard;
-mod in_use;
 pub mod json_object;
 pub mod listener;
 pub mod metrics;
 pub mod multipart;
-mod near;
 pub mod pkce;
 pub mod plugin;
 pub mod presented;
@@ -42,7 +36,6 @@ pub mod profile;
 pub mod redirect_uri;
 pub mod scope;
 pub mod store;
-mod sync;
 pub mod token;
 pub mod token_collection;
 pub mod token_facts;

@@ -6,19 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::error::StoreError;
-use tollgate_store::Feed;
 
-use crate::cache::Trust;
 use crate::credentials::CachedCredentials;
 use crate::entity::{credential, token};
-use crate::guard::Post;
+use crate::guard::Shared;
 use crate::store::Tokens;
 use crate::token::Digest;
 
 /// The plugin's ear on the change feed.
 pub struct Listener {
-    /// Tokens, consumers and credentials of the guard.
-    pub post: Arc<Post>,
+    /// State shared by the guards.
+    pub shared: Arc<Shared>,
     /// Credentials of the endpoints.
     pub credentials: Arc<CachedCredentials>,
     /// Asked whether tokens exist that were not minted here.
@@ -29,34 +27,22 @@ pub struct Listener {
 
 impl Listener {
     fn hear(&self, change: &Change) {
-        let post = &self.post;
+        let cache = &self.shared.cache;
         match (change.kind.as_str(), change.operation) {
             (token::NAME, _) => match Digest::read(&change.key) {
-                Some(digest) => post.cache.forget(&digest),
-                None => post.cache.forget_all(),
+                Some(digest) => cache.forget(&digest),
+                None => cache.forget_all(),
             },
-            (credential::NAME, operation) => {
-                self.may_have_ended_tokens(operation);
-                post.directory.credential_changed(change.id);
-                self.credentials.forget(change.id);
-            }
-            ("consumers", operation) => {
-                self.may_have_ended_tokens(operation);
-                post.directory.consumer_changed(change.id);
-            }
+            (credential::NAME, _) => self.credentials.forget(change.id),
             ("services", operation) => {
-                self.may_have_ended_tokens(operation);
-                post.directory.service_deleted(change.id);
+                // Of an entity that was deleted and made again under its id, the feed tells an update: tokens may
+                // have gone with it. So also the tokens of a service that was merely changed are looked up again.
+                if operation != Operation::Created {
+                    cache.facts_ended();
+                }
+                cache.source().service_changed(change.id);
             }
             _ => {}
-        }
-    }
-
-    /// Of an entity that was deleted and made again under its id, the feed tells an update: tokens may
-    /// have gone with it. So also the tokens of a service that was merely changed are looked up again.
-    fn may_have_ended_tokens(&self, operation: Operation) {
-        if operation != Operation::Created {
-            self.post.cache.tokens_deleted();
         }
     }
 
@@ -82,18 +68,9 @@ impl ChangeListener for Listener {
     }
 
     async fn reset(&self) -> Result<(), StoreError> {
-        self.post.cache.forget_all();
-        self.post.directory.reset();
+        self.shared.cache.forget_all();
+        self.shared.cache.source().services_changed();
         self.credentials.forget_all();
         self.learn_of_foreign_tokens().await
-    }
-}
-
-/// The store's feed tells whether this node still hears of every change.
-pub struct FeedTrust(pub Feed);
-
-impl Trust for FeedTrust {
-    fn is_current(&self) -> bool {
-        self.0.is_current()
     }
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -14,21 +13,22 @@ use tollgate_core::plugin::{Access, Handler, Instance, Plugin, PluginError, Verd
 use tollgate_core::random::Random;
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
-use tollgate_plugin::{Factory, Host, Migration, Setting, StartError, setting};
+use tollgate_plugin::authentication::AuthenticationHandler;
+use tollgate_plugin::cache::Bounds;
+use tollgate_plugin::{Consumers, Credentials, Factory, Host, Migration, Setting, StartError, setting};
 use tollgate_store::{Store, migration};
 use uuid::Uuid;
 
-use crate::cache::{Bounds, TokenCache, Trust};
+use crate::cache::{TokenCache, TokenSource};
 use crate::challenge::Challenges;
 use crate::client_secret::SecretVerifier;
 use crate::config::{self, Config};
 use crate::credentials::CachedCredentials;
 use crate::endpoint::{AuthorizationServer, Endpoint};
 use crate::entity::{authorization_code, credential};
-use crate::facts::Directory;
-use crate::guard::{self, Guard, Post, Reach, Rules};
-use crate::listener::{FeedTrust, Listener};
-use crate::metrics::Metrics;
+use crate::guard::{self, Absence, Guard, Reach, Rules, Shared};
+use crate::listener::Listener;
+use crate::metrics::{self, Metrics};
 use crate::store::{self, Tokens};
 use crate::token::{ChecksumKey, Minter};
 use crate::token_collection::TokenCollection;
@@ -38,9 +38,6 @@ pub const NAME: &str = "oauth2";
 
 /// Its place among others (gateway.md §9).
 const PRIORITY: i32 = 1400;
-
-/// How often the cache's size is measured.
-const MEASURE: Duration = Duration::from_secs(5);
 
 /// What `/cache/{key}` calls a credential, by its `client_id` or id.
 const CREDENTIAL_KEY: &str = "oauth2_credentials:";
@@ -90,6 +87,10 @@ impl Factory for OAuth2Factory {
         ]
     }
 
+    fn metric_prefixes(&self) -> Vec<String> {
+        metrics::PREFIXES.map(str::to_owned).to_vec()
+    }
+
     async fn start(&self, host: &Host) -> Result<Arc<dyn Plugin>, StartError> {
         Ok(Arc::new(OAuth2::start(host).await?))
     }
@@ -98,7 +99,8 @@ impl Factory for OAuth2Factory {
 /// The OAuth2 plugin.
 pub struct OAuth2 {
     server: Arc<AuthorizationServer>,
-    post: Arc<Post>,
+    shared: Arc<Shared>,
+    consumers: Consumers,
     credentials: Arc<CachedCredentials>,
     collections: Vec<Arc<dyn Collection>>,
 }
@@ -119,28 +121,21 @@ impl OAuth2 {
         let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
 
         let stored_credentials = store.documents(Arc::new(credential::kind()));
-        let trust: Arc<dyn Trust> = Arc::new(FeedTrust(store.feed().clone()));
-        let directory = Directory::new(Arc::clone(&stored_credentials), host.consumers(), Arc::clone(&trust));
-        let cache = TokenCache::new(
-            bounds,
-            Arc::clone(&tokens),
-            directory.clone(),
-            Arc::clone(&trust),
-            Arc::clone(&clock),
-            metrics.clone(),
-        );
-        host.spawn(measure(cache.clone()));
-        let post = Arc::new(Post {
+        let known = Credentials::new(Arc::clone(&stored_credentials), "client_id", host.consumers.clone());
+        store.feed().subscribe(Arc::new(known.clone()));
+        let source = TokenSource::new(Arc::clone(&tokens), known, Arc::clone(&clock));
+        let cache = TokenCache::new(bounds, source, host.trust(), Arc::clone(&clock), metrics.cache.clone());
+        host.spawn(cache.clone().keep_measuring());
+        let shared = Arc::new(Shared {
             cache,
-            directory,
             minter: Arc::clone(&minter),
             foreign_tokens: Arc::clone(&foreign_tokens),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
         });
-        let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials), trust));
+        let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials), host.trust()));
         let listener = Listener {
-            post: Arc::clone(&post),
+            shared: Arc::clone(&shared),
             credentials: Arc::clone(&credentials),
             tokens: Arc::clone(&tokens),
             foreign_tokens: Arc::clone(&foreign_tokens),
@@ -160,7 +155,15 @@ impl OAuth2 {
             random,
             issued: metrics.issued,
         });
-        Ok(Self { server, post, credentials, collections: vec![stored_credentials, Arc::new(token_collection)] })
+        let consumers = host.consumers.clone();
+        let collections: Vec<Arc<dyn Collection>> = vec![stored_credentials, Arc::new(token_collection)];
+        Ok(Self { server, shared, consumers, credentials, collections })
+    }
+}
+
+impl OAuth2 {
+    fn known_credentials(&self) -> &Credentials {
+        self.shared.cache.source().credentials()
     }
 }
 
@@ -174,14 +177,6 @@ async fn checksum_key(store: &Store, random: &dyn Random) -> Result<ChecksumKey,
     let kept = store.secret("token_checksum_key", make).await?;
     let unreadable = |_| StoreError::Corrupt { kind: "token checksum key", what: "it has not 32 bytes" };
     ChecksumKey::try_from(kept).map_err(unreadable)
-}
-
-async fn measure(cache: TokenCache) {
-    let mut ticks = tokio::time::interval(MEASURE);
-    loop {
-        ticks.tick().await;
-        cache.measure();
-    }
 }
 
 impl Plugin for OAuth2 {
@@ -210,12 +205,11 @@ impl Plugin for OAuth2 {
     }
 
     fn cached(&self, key: &str) -> Option<Value> {
-        let directory = &self.post.directory;
         if let Some(consumer) = named(key, CONSUMER_KEY) {
-            return directory.shown_consumer(Uuid::parse_str(consumer).ok()?);
+            return self.consumers.shown(Uuid::parse_str(consumer).ok()?);
         }
         let credential = named(key, CREDENTIAL_KEY)?;
-        let of_requests = || directory.shown_credential(Uuid::parse_str(credential).ok()?);
+        let of_requests = || self.known_credentials().shown(Uuid::parse_str(credential).ok()?);
         self.credentials.shown(credential).or_else(of_requests)
     }
 
@@ -225,10 +219,13 @@ impl Plugin for OAuth2 {
             self.credentials.forget_all();
         }
         if key.is_none_or(|key| key.starts_with("oauth2_tokens:")) {
-            self.post.cache.forget_all();
+            self.shared.cache.forget_all();
         }
-        if key.is_none_or(|key| key.starts_with(CONSUMER_KEY) || key.starts_with(CREDENTIAL_KEY)) {
-            self.post.directory.reset();
+        if key.is_none_or(|key| key.starts_with(CONSUMER_KEY)) {
+            self.consumers.forget_all();
+        }
+        if key.is_none_or(|key| key.starts_with(CREDENTIAL_KEY)) {
+            self.known_credentials().forget_all();
         }
     }
 
@@ -240,12 +237,14 @@ impl Plugin for OAuth2 {
         let rules = Rules {
             header: config.auth_header.clone(),
             challenges: Box::new(challenges),
-            anonymous: config.anonymous.clone(),
+            absence: if config.anonymous.is_some() { Absence::Tolerated } else { Absence::Refused },
             reach: if config.global_credentials { Reach::Global } else { Reach::Service },
             credentials: if config.hide_credentials { guard::Credentials::Hide } else { guard::Credentials::Forward },
         };
+        let guard = Guard::new(rules, Arc::clone(&self.shared));
+        let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.consumers);
         let endpoints = Endpoints { instance: instance.id, config, server: Arc::clone(&self.server) };
-        Ok(Arc::new(Protection { guard: Guard::new(rules, Arc::clone(&self.post)), endpoints: Box::new(endpoints) }))
+        Ok(Arc::new(Protection { guard, endpoints: Box::new(endpoints) }))
     }
 }
 
@@ -262,7 +261,7 @@ struct InvalidRealm;
 
 /// One configured instance. Most requests need the guard alone, which is two cache lines.
 struct Protection {
-    guard: Guard,
+    guard: AuthenticationHandler<Guard>,
     endpoints: Box<Endpoints>,
 }
 

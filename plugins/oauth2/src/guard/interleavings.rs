@@ -1,8 +1,8 @@
 //! Requests and changes in all orders: the guard with its caches, the listener that hears of changes,
 //! and the endpoints' credentials, under a scheduler that decides after each step which thread goes on.
 //!
-//! The code is the one that runs: shared cache, threads' own caches, loads and who joins them,
-//! directory, generations and marks. Atomics, locks and the store's reads are steps (`sync.rs`). moka's
+//! The code is the one that runs: the kit's shared cache, threads' own caches, look-ups and who joins them,
+//! shared facts and generations. Atomics, locks and the store's reads are steps ([`model`]). moka's
 //! maps are themselves, each operation a step: that those are atomic is moka's promise and not looked
 //! at here.
 //!
@@ -17,6 +17,7 @@ use shuttle::future::block_on;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner, thread};
 use tollgate_core::change::{Change, ChangeListener, Operation};
+use tollgate_plugin::cache::model;
 use uuid::Uuid;
 
 use super::tests::{Call, Outcome, World};
@@ -42,15 +43,17 @@ impl Node {
         let world = World::new();
         let credentials = Arc::new(CachedCredentials::new(world.credentials.clone(), world.feed.clone()));
         let listener = Listener {
-            post: Arc::clone(&world.post),
+            shared: Arc::clone(&world.shared),
             credentials,
             tokens: world.tokens.clone(),
-            foreign_tokens: Arc::clone(&world.post.foreign_tokens),
+            foreign_tokens: Arc::clone(&world.shared.foreign_tokens),
         };
         Arc::new(Self { world, listener, answered: AtomicUsize::new(0) })
     }
 
     fn hear(&self, changes: &[Change]) {
+        // As the feed's listeners subscribe: consumers before plugins.
+        block_on(self.world.hear(changes));
         block_on(self.listener.apply(changes)).unwrap();
     }
 
@@ -102,6 +105,13 @@ fn version(outcome: &Outcome, header: &str, gone: usize) -> usize {
 
 /// Tries schedules: any, and such in which few, well chosen interruptions matter.
 fn in_all_orders(test: impl Fn() + Send + Sync + 'static) {
+    model::install(model::Scheduler {
+        thread: || shuttle::current::try_get_current_task().map(usize::from),
+        step: || {
+            shuttle::sync::atomic::AtomicBool::new(false).load(Ordering::SeqCst);
+        },
+        blocked: shuttle::thread::yield_now,
+    });
     let test = Arc::new(test);
     let mut config = Config::new();
     config.stack_size = 1 << 18;
@@ -179,7 +189,7 @@ fn a_changed_token_is_what_it_has_become_whatever_is_evicted() {
                 node.put_token(digest, version);
                 node.hear(&[of_token(Operation::Updated, digest)]);
                 node.answer(version);
-                node.world.post.cache.evict(&digest);
+                node.world.shared.cache.evict(&digest);
             }
         });
     });
@@ -189,7 +199,7 @@ fn a_changed_token_is_what_it_has_become_whatever_is_evicted() {
 fn a_token_that_was_unknown_is_known_once_it_is_created() {
     in_all_orders(|| {
         let node = Node::new();
-        let clear = node.world.post.minter.mint().expose().to_owned();
+        let clear = node.world.shared.minter.mint().expose().to_owned();
         let (row, call) = (node.world.row(&clear), node.world.bearer(&clear));
         let guard = node.world.guard(|_| {});
         let read = move |_: &Node| usize::from(block_on(call.at(&guard)).passed());
@@ -209,6 +219,7 @@ fn nothing_counts_that_was_learnt_before_everything_is_forgotten() {
         let (_, call) = node.token();
         readers_and_writer(&node, 2, requests(&node, call, SCOPE, 1), |node| {
             node.world.tokens.rows.lock().unwrap().clear();
+            block_on(node.world.reset());
             block_on(node.listener.reset()).unwrap();
             node.answer(1);
         });
@@ -252,7 +263,7 @@ fn an_anonymous_consumer_is_what_it_has_become() {
     in_all_orders(|| {
         let node = Node::new();
         node.put_consumer(0);
-        let (guard, call) = (node.world.guard(|rules| rules.anonymous = Some("bob".to_owned())), node.world.call());
+        let (guard, call) = (node.world.guard_or("bob", |_| {}), node.world.call());
         let read = move |_: &Node| version(&block_on(call.at(&guard)), "x-consumer-custom-id", 0);
         readers_and_writer(&node, 2, read, |node| {
             for version in 1..3 {

@@ -5,14 +5,19 @@ use futures::future::join_all;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
+use tollgate_core::plugin::Access;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::reply::Body;
-use tollgate_core::request::{HeaderEdit, RequestBody, Target};
+use tollgate_core::request::{HeaderEdit, Identity, RequestBody, Target};
+use tollgate_plugin::authentication::AuthenticationHandler;
+use tollgate_plugin::cache::{Bounds, Trust};
+use tollgate_plugin::{Consumers, Credentials as KnownCredentials};
 use uuid::Uuid;
 
 use super::*;
-use crate::cache::{Bounds, Trust};
+use crate::cache::TokenSource;
 use crate::store::Token;
 use crate::store::memory::{MemoryCollection, MemoryTokens};
 
@@ -32,7 +37,8 @@ pub(super) struct World {
     pub(super) consumers: Arc<MemoryCollection>,
     pub(super) feed: Arc<Feed>,
     pub(super) clock: Arc<ManualClock>,
-    pub(super) post: Arc<Post>,
+    pub(super) known_consumers: Consumers,
+    pub(super) shared: Arc<Shared>,
     pub(super) service: Uuid,
     pub(super) consumer: Uuid,
     pub(super) credential: Uuid,
@@ -44,15 +50,17 @@ impl World {
         let (credentials, consumers) =
             (MemoryCollection::new("oauth2_credentials"), MemoryCollection::new("consumers"));
         let feed = Arc::new(Feed(AtomicBool::new(true)));
-        let directory = Directory::new(credentials.clone(), consumers.clone(), feed.clone());
+        let known_consumers = Consumers::new(consumers.clone(), feed.clone());
+        let known_credentials = KnownCredentials::new(credentials.clone(), "client_id", known_consumers.clone());
         let clock = Arc::new(ManualClock::at(NOW));
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let names = crate::metrics::PREFIXES;
+        let metrics = tollgate_plugin::Metrics::new(prometheus::Registry::new(), names);
+        let metrics = Metrics::register(&metrics).unwrap();
         let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
-        let cache =
-            TokenCache::new(bounds, tokens.clone(), directory.clone(), feed.clone(), clock.clone(), metrics.clone());
-        let post = Arc::new(Post {
+        let source = TokenSource::new(tokens.clone(), known_credentials, clock.clone());
+        let cache = TokenCache::new(bounds, source, feed.clone(), clock.clone(), metrics.cache.clone());
+        let shared = Arc::new(Shared {
             cache,
-            directory,
             minter: Arc::new(Minter::new([1; 32], Vec::new(), Arc::new(SystemRandom))),
             foreign_tokens: Arc::default(),
             clock: clock.clone(),
@@ -61,7 +69,7 @@ impl World {
         let (service, consumer, credential) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
         consumers.put(consumer, json!({"username": "bob", "custom_id": "b-1"}));
         credentials.put(credential, json!({"client_id": "client", "consumer": {"id": consumer}}));
-        Self { tokens, credentials, consumers, feed, clock, post, service, consumer, credential }
+        Self { tokens, credentials, consumers, feed, clock, known_consumers, shared, service, consumer, credential }
     }
 
     pub(super) fn row(&self, clear: &str) -> Token {
@@ -83,23 +91,61 @@ impl World {
 
     /// A valid token of the service, changed as the test wants it.
     pub(super) fn token(&self, change: impl FnOnce(&mut Token)) -> String {
-        let clear = self.post.minter.mint().expose().to_owned();
+        let clear = self.shared.minter.mint().expose().to_owned();
         let mut row = self.row(&clear);
         change(&mut row);
         self.tokens.rows.lock().unwrap().insert(row.access_token, row);
         clear
     }
 
-    pub(super) fn guard(&self, change: impl FnOnce(&mut Rules)) -> Guard {
+    pub(super) fn guard(&self, change: impl FnOnce(&mut Rules)) -> AuthenticationHandler<Guard> {
+        AuthenticationHandler::new(self.authenticator(change), None, &self.known_consumers)
+    }
+
+    /// One that lets requests fall through to this consumer.
+    pub(super) fn guard_or(&self, anonymous: &str, change: impl FnOnce(&mut Rules)) -> AuthenticationHandler<Guard> {
+        let tolerant = |rules: &mut Rules| {
+            rules.absence = Absence::Tolerated;
+            change(rules);
+        };
+        AuthenticationHandler::new(self.authenticator(tolerant), Some(anonymous), &self.known_consumers)
+    }
+
+    fn authenticator(&self, change: impl FnOnce(&mut Rules)) -> Guard {
         let mut rules = Rules {
             header: TokenHeader::parse("authorization"),
             challenges: Box::new(Challenges::new(None).unwrap()),
-            anonymous: None,
+            absence: Absence::Refused,
             reach: Reach::Service,
             credentials: Credentials::Forward,
         };
         change(&mut rules);
-        Guard::new(rules, self.post.clone())
+        Guard::new(rules, self.shared.clone())
+    }
+
+    /// What the shared facts hear.
+    pub(super) async fn hear(&self, changes: &[Change]) {
+        self.known_consumers.apply(changes).await.unwrap();
+        self.shared.cache.source().credentials().apply(changes).await.unwrap();
+    }
+
+    pub(super) async fn reset(&self) {
+        self.known_consumers.reset().await.unwrap();
+        self.shared.cache.source().credentials().reset().await.unwrap();
+    }
+
+    pub(super) async fn credential_changed(&self) {
+        self.hear(&[change("oauth2_credentials", self.credential)]).await;
+    }
+
+    pub(super) async fn consumer_changed(&self, id: Uuid) {
+        self.hear(&[change("consumers", id)]).await;
+    }
+
+    /// As when it may have been deleted.
+    pub(super) fn service_changed(&self) {
+        self.shared.cache.facts_ended();
+        self.shared.cache.source().service_changed(self.service);
     }
 
     pub(super) fn call(&self) -> Call {
@@ -117,6 +163,10 @@ impl World {
     pub(super) fn bearer(&self, token: &str) -> Call {
         self.call().header("authorization", &format!("Bearer {token}"))
     }
+}
+
+fn change(kind: &str, id: Uuid) -> Change {
+    Change { kind: kind.to_owned(), operation: Operation::Updated, id, key: Vec::new(), document: None }
 }
 
 #[derive(Clone)]
@@ -157,7 +207,7 @@ impl Call {
         self.header("content-type", content_type)
     }
 
-    pub(super) async fn at(&self, guard: &Guard) -> Outcome {
+    pub(super) async fn at(&self, guard: &AuthenticationHandler<Guard>) -> Outcome {
         let mut request = Request {
             method: &self.method,
             path: "/",
@@ -351,11 +401,13 @@ async fn a_token_is_presented_once_rfc6750_3_1() {
         ("apikey", &[("apikey", t.clone()), ("apikey", t.clone())], false),
         ("apikey", &[("apikey", t.clone()), ("authorization", t.clone())], true),
     ];
-    for anonymous in [None, Some("anyone".to_owned())] {
+    for anonymous in [None, Some("anyone")] {
         for (name, sent, passes) in &rows {
-            let guard = world.guard(|rules| {
-                (rules.header, rules.anonymous) = (TokenHeader::parse(name), anonymous.clone());
-            });
+            let change = |rules: &mut Rules| rules.header = TokenHeader::parse(name);
+            let guard = match anonymous {
+                None => world.guard(change),
+                Some(anonymous) => world.guard_or(anonymous, change),
+            };
             let call = sent.iter().fold(world.call(), |call, (name, value)| call.header(name, value));
             let result = call.at(&guard).await;
             assert_eq!(result.passed(), *passes, "{name} {sent:?}");
@@ -384,7 +436,7 @@ async fn every_refusal_has_its_text_and_challenge() {
     for (reason, call, text) in [
         ("token_missing", world.call(), "invalid_request The access token is missing"),
         ("token_forged", bearer("made-up"), invalid),
-        ("token_unknown", bearer(world.post.minter.mint().expose()), invalid),
+        ("token_unknown", bearer(world.shared.minter.mint().expose()), invalid),
         ("token_global", bearer(&world.token(|row| row.service_id = None)), global),
         ("token_of_other_service", bearer(&world.token(|row| row.service_id = Some(Uuid::max()))), invalid),
         ("token_expired", bearer(&world.token(|row| row.created_at = NOW - 7201)), invalid),
@@ -411,7 +463,7 @@ async fn a_forged_token_touches_neither_cache_nor_store() {
     assert_eq!(result.reason(), "token_forged");
     assert!(result.ready);
     assert_eq!(world.tokens.asked(), 0);
-    assert_eq!(world.post.metrics.forged.get(), 1);
+    assert_eq!(world.shared.metrics.forged.get(), 1);
 }
 
 #[tokio::test]
@@ -421,7 +473,7 @@ async fn an_imported_token_is_looked_up_while_any_exist() {
     world.tokens.rows.lock().unwrap().insert(row.access_token, row);
     let guard = world.guard(|_| {});
     assert_eq!(world.bearer("imported").at(&guard).await.reason(), "token_forged");
-    world.post.foreign_tokens.store(true, Ordering::SeqCst);
+    world.shared.foreign_tokens.store(true, Ordering::SeqCst);
     assert!(world.bearer("imported").at(&guard).await.passed());
 }
 
@@ -460,8 +512,8 @@ async fn any_failure_but_a_global_token_falls_through_to_the_anonymous_consumer(
     let anonymous = Uuid::from_u128(9);
     world.consumers.put(anonymous, json!({"username": "nobody"}));
     for name in [anonymous.to_string(), "nobody".to_owned()] {
-        let guard = world.guard(|rules| rules.anonymous = Some(name.clone()));
-        for call in [world.call(), world.bearer("x"), world.bearer(world.post.minter.mint().expose())] {
+        let guard = world.guard_or(&name, |_| {});
+        for call in [world.call(), world.bearer("x"), world.bearer(world.shared.minter.mint().expose())] {
             let result = call.at(&guard).await;
             assert!(result.passed());
             assert_eq!(result.upstream("x-consumer-id"), Some(Some(anonymous.to_string().as_str())));
@@ -478,7 +530,7 @@ async fn any_failure_but_a_global_token_falls_through_to_the_anonymous_consumer(
 #[tokio::test]
 async fn a_missing_anonymous_consumer_is_our_fault() {
     let world = World::new();
-    let guard = world.guard(|rules| rules.anonymous = Some("ghost".to_owned()));
+    let guard = world.guard_or("ghost", |_| {});
     let result = world.call().at(&guard).await;
     let message = Body::Message("anonymous consumer ghost is configured but doesn't exist".to_owned());
     assert_eq!((result.reply().status.as_u16(), &result.reply().body), (500, &message));
@@ -489,7 +541,7 @@ async fn an_identity_of_an_earlier_plugin_counts_only_where_anonymous_is_set() {
     let world = World::new();
     let mut call = world.call();
     call.identity = Some(Identity { consumer: Uuid::nil(), credential: Some(Uuid::nil()) });
-    let alternative = call.at(&world.guard(|rules| rules.anonymous = Some("ghost".to_owned()))).await;
+    let alternative = call.at(&world.guard_or("ghost", |_| {})).await;
     assert!(alternative.passed());
     assert_eq!(alternative.upstream("x-authenticated-userid"), Some(None));
     assert_eq!(alternative.upstream("x-consumer-id"), None);
@@ -613,10 +665,7 @@ async fn credentials_of_an_anonymous_request_are_hidden_as_well() {
     let world = World::new();
     let anonymous = Uuid::from_u128(9);
     world.consumers.put(anonymous, json!({"username": "nobody"}));
-    let guard = world.guard(|rules| {
-        rules.credentials = Credentials::Hide;
-        rules.anonymous = Some("nobody".to_owned());
-    });
+    let guard = world.guard_or("nobody", |rules| rules.credentials = Credentials::Hide);
     let result = world.call().header("authorization", "").query("a=1&access_token=z").at(&guard).await;
     assert_eq!((result.upstream("authorization"), result.query.as_deref()), (Some(None), Some("a=1")));
     let result = world.call().query("access_token=y&a=1&access_token=z").at(&guard).await;
@@ -641,18 +690,18 @@ async fn a_store_that_cannot_tell_is_503_and_is_not_remembered() {
 async fn an_unknown_token_is_remembered_until_it_is_created_or_time_is_up() {
     let world = World::new();
     let guard = world.guard(|_| {});
-    let clear = world.post.minter.mint().expose().to_owned();
+    let clear = world.shared.minter.mint().expose().to_owned();
     let call = world.bearer(&clear);
     for _ in 0..3 {
         assert_eq!(call.at(&guard).await.reason(), "token_unknown");
     }
-    assert_eq!((world.tokens.asked(), world.post.metrics.negative.get()), (1, 2));
+    assert_eq!((world.tokens.asked(), world.shared.metrics.cache.negative.get()), (1, 2));
     world.clock.advance(5);
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
     assert_eq!(world.tokens.asked(), 2);
     let row = world.row(&clear);
     world.tokens.rows.lock().unwrap().insert(row.access_token, row);
-    world.post.cache.forget(&Digest::of(&clear));
+    world.shared.cache.forget(&Digest::of(&clear));
     assert!(call.at(&guard).await.passed());
 }
 
@@ -667,7 +716,7 @@ async fn concurrent_misses_for_one_token_are_one_lookup() {
     let results = calls.await;
     assert!(results.iter().all(Outcome::passed));
     assert_eq!(world.tokens.asked(), 1);
-    assert_eq!((world.post.metrics.miss.get(), world.post.metrics.coalesced.get()), (1, 49));
+    assert_eq!((world.shared.metrics.cache.miss.get(), world.shared.metrics.cache.coalesced.get()), (1, 49));
 }
 
 /// Starts a look-up that has read its row, runs `change`, and lets the look-up answer.
@@ -691,7 +740,7 @@ async fn a_lookup_that_began_before_a_revocation_is_neither_joined_nor_kept() {
     let digest = Digest::of(&token);
     let passed = change_during_lookup(&world, &token, || {
         world.tokens.rows.lock().unwrap().remove(&digest);
-        world.post.cache.forget(&digest);
+        world.shared.cache.forget(&digest);
     });
     let passed = passed.await;
     assert_eq!(passed[1..], [false, false]);
@@ -703,8 +752,7 @@ async fn a_lookup_that_began_before_its_service_was_deleted_is_not_kept() {
     let token = world.token(|_| {});
     let passed = change_during_lookup(&world, &token, || {
         world.tokens.rows.lock().unwrap().clear();
-        world.post.cache.tokens_deleted();
-        world.post.directory.service_deleted(world.service);
+        world.service_changed();
     });
     assert_eq!(passed.await[1..], [false, false]);
 }
@@ -715,22 +763,21 @@ async fn changes_of_credential_and_consumer_are_seen_at_once() {
     let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
     assert!(call.at(&guard).await.passed());
     world.credentials.put(world.credential, json!({"client_id": "renamed", "consumer": {"id": world.consumer}}));
-    world.post.directory.credential_changed(world.credential);
+    world.credential_changed().await;
     assert_eq!(call.at(&guard).await.upstream("x-credential-identifier"), Some(Some("renamed")));
     world.consumers.put(world.consumer, json!({"username": "robert"}));
-    world.post.directory.consumer_changed(world.consumer);
+    world.consumer_changed(world.consumer).await;
     let result = call.at(&guard).await;
     assert_eq!(result.upstream("x-consumer-username"), Some(Some("robert")));
     assert_eq!(result.upstream("x-consumer-custom-id"), Some(None));
     assert!(call.at(&guard).await.ready);
     world.credentials.documents.lock().unwrap().clear();
-    world.post.cache.tokens_deleted();
-    world.post.directory.credential_changed(world.credential);
+    world.credential_changed().await;
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
 }
 
 /// The way through all levels: looked up, found in the shared cache, found by the thread itself.
-async fn warm(call: &Call, guard: &Guard) {
+async fn warm(call: &Call, guard: &AuthenticationHandler<Guard>) {
     for _ in 0..5 {
         assert!(call.at(guard).await.passed());
     }
@@ -744,17 +791,17 @@ async fn a_change_is_seen_at_once_where_the_thread_has_just_seen_the_token() {
 
     warm(&call, &guard).await;
     world.tokens.rows.lock().unwrap().get_mut(&digest).unwrap().scope = Some("email".to_owned());
-    world.post.cache.forget(&digest);
+    world.shared.cache.forget(&digest);
     assert_eq!(call.at(&guard).await.upstream("x-authenticated-scope"), Some(Some("email")));
 
     warm(&call, &guard).await;
     world.consumers.put(world.consumer, json!({"username": "robert"}));
-    world.post.directory.consumer_changed(world.consumer);
+    world.consumer_changed(world.consumer).await;
     assert_eq!(call.at(&guard).await.upstream("x-consumer-username"), Some(Some("robert")));
 
     warm(&call, &guard).await;
     world.credentials.put(world.credential, json!({"client_id": "renamed", "consumer": {"id": world.consumer}}));
-    world.post.directory.credential_changed(world.credential);
+    world.credential_changed().await;
     assert_eq!(call.at(&guard).await.upstream("x-credential-identifier"), Some(Some("renamed")));
 
     warm(&call, &guard).await;
@@ -774,7 +821,7 @@ async fn a_change_is_seen_at_once_where_the_thread_has_just_seen_the_token() {
 
     warm(&call, &guard).await;
     world.tokens.rows.lock().unwrap().clear();
-    world.post.cache.forget(&digest);
+    world.shared.cache.forget(&digest);
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
 }
 
@@ -784,7 +831,7 @@ async fn everything_is_forgotten_where_the_thread_has_just_seen_the_token() {
     let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
     warm(&call, &guard).await;
     world.tokens.rows.lock().unwrap().clear();
-    world.post.cache.forget_all();
+    world.shared.cache.forget_all();
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
 }
 
@@ -794,15 +841,14 @@ async fn tokens_of_a_deleted_service_are_looked_up_again() {
     let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
     assert!(call.at(&guard).await.passed());
     world.tokens.rows.lock().unwrap().clear();
-    world.post.cache.tokens_deleted();
-    world.post.directory.service_deleted(world.service);
+    world.service_changed();
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
 }
 
 #[tokio::test]
 async fn without_the_change_feed_no_credential_or_consumer_that_is_known_is_used() {
     let world = World::new();
-    let (guard, call) = (world.guard(|rules| rules.anonymous = Some("bob".to_owned())), world.call());
+    let (guard, call) = (world.guard_or("bob", |_| {}), world.call());
     let token = world.bearer(&world.token(|_| {}));
     warm(&token, &guard).await;
     warm(&call, &guard).await;
@@ -825,13 +871,13 @@ async fn an_anonymous_consumer_is_named_by_id_before_username() {
     let world = World::new();
     let id = Uuid::from_u128(77);
     world.consumers.put(world.consumer, json!({"username": id.to_string()}));
-    let (guard, call) = (world.guard(|rules| rules.anonymous = Some(id.to_string())), world.call());
+    let (guard, call) = (world.guard_or(&id.to_string(), |_| {}), world.call());
     for _ in 0..2 {
         let consumer = world.consumer.to_string();
         assert_eq!(call.at(&guard).await.upstream("x-consumer-id"), Some(Some(consumer.as_str())));
     }
     world.consumers.put(id, json!({"username": "another"}));
-    world.post.directory.consumer_changed(id);
+    world.consumer_changed(id).await;
     assert_eq!(call.at(&guard).await.upstream("x-consumer-username"), Some(Some("another")));
 }
 
@@ -842,10 +888,10 @@ async fn a_revoked_token_is_unknown_to_the_cache_also_when_its_entry_could_not_b
     let (guard, call, digest) = (world.guard(|_| {}), world.bearer(&token), Digest::of(&token));
     // A load that has read the token, and keeps it when it is revoked already.
     world.tokens.gate.forget_permits(Semaphore::MAX_PERMITS);
-    let mut load = Box::pin(world.post.cache.load(digest));
+    let mut load = Box::pin(world.shared.cache.load(digest, ()));
     assert!(futures::poll!(&mut load).is_pending());
     world.tokens.rows.lock().unwrap().remove(&digest);
-    world.post.cache.forget(&digest);
+    world.shared.cache.forget(&digest);
     world.tokens.gate.add_permits(100);
     assert!(load.await.unwrap().is_some(), "who asked before the revocation may be told");
     for asked in [2, 2, 2] {

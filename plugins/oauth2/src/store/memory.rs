@@ -11,10 +11,10 @@ use tollgate_core::collection::{Collection, Document, Filter, Key, Merge, Page, 
 use tollgate_core::entity::{Kind, Nature};
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::schema::Schema;
+use tollgate_plugin::cache::model::step;
 use uuid::Uuid;
 
 use super::{Code, Outcome, Rotation, Token, Tokens};
-use crate::sync::step;
 use crate::token::Digest;
 
 /// Tokens in memory; codes are not kept.

@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
-use crate::sync::AtomicU64;
+use super::model::AtomicU64;
 
-const STRIPES: usize = if cfg!(test) { 16 } else { 1024 };
+const STRIPES: usize = 1024;
 
 /// How often something that a key depends on has changed, as far as this node has heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Generation(u64);
 
 impl Generation {
     /// That of a thing that has not changed yet.
-    pub(crate) const FIRST: Self = Self(0);
+    pub const FIRST: Self = Self(0);
 
     /// The one after it.
     pub(crate) fn next(self) -> Self {
@@ -135,7 +135,7 @@ impl<V> Stamped<V> {
 }
 
 /// A hash of an id. Ids may be chosen by clients of the Admin API, so both halves count.
-pub(crate) fn head(id: Uuid) -> u64 {
+pub fn head(id: Uuid) -> u64 {
     let (high, low) = id.as_u64_pair();
     (high ^ low.rotate_left(17)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 7
 }

@@ -1,0 +1,196 @@
+//! Authentication: what a plugin finds in a request, and what follows from it where several plugins
+//! authenticate (oauth2.md §4.4). A plugin says what it found; that AND and OR hold is seen to here.
+//!
+//! - Without `anonymous` (AND) a request that this plugin does not accept ends, whatever others found.
+//! - With it (OR) the plugin does nothing where an earlier one accepted a credential, and where it accepts none
+//!   itself the request goes on as that of the anonymous consumer.
+
+use std::sync::Arc;
+
+use http::{HeaderName, StatusCode};
+use tollgate_core::plugin::{Access, Handler, Needs, PluginError, Verdict};
+use tollgate_core::reply::Reply;
+use tollgate_core::request::{HeaderBlock, Identity, Request};
+
+use crate::consumers::{ConsumerFacts, Consumers};
+use crate::credentials::CredentialFacts;
+
+/// What a plugin found in a request. `R` is the plugin's way to say why it accepts nothing.
+#[derive(Debug)]
+pub enum Authentication<R> {
+    /// No credential of the plugin's kind.
+    Absent(R),
+    /// A credential that is not valid.
+    Invalid(R),
+    /// A valid one.
+    Valid(Authenticated),
+}
+
+/// Whom a valid credential belongs to, and what the upstream hears of it.
+#[derive(Debug, Clone)]
+pub struct Authenticated {
+    identity: Identity,
+    headers: HeaderBlock,
+}
+
+impl From<&CredentialFacts> for Authenticated {
+    fn from(credential: &CredentialFacts) -> Self {
+        let identity = Identity { consumer: credential.consumer.id, credential: Some(credential.id) };
+        Self { identity, headers: credential.headers.clone() }
+    }
+}
+
+/// What a plugin says of a request: what it found, or a verdict that stands whatever others say, such as that
+/// the body is needed, that the store cannot be asked, or that the request could be understood in two ways.
+pub type Found<R> = Result<Authentication<R>, Verdict>;
+
+/// What looking at a request without waiting came to.
+pub enum Look<R, Q> {
+    /// It is decided.
+    Found(Found<R>),
+    /// The store has to be asked this.
+    Ask(Q),
+}
+
+/// The part of an authentication plugin that knows its credentials.
+pub trait Authenticator: Send + Sync + 'static {
+    /// Why nothing is accepted.
+    type Refusal: Send;
+    /// What may have to be asked of the store.
+    type Question: Send;
+
+    /// Looks at a request without waiting: the hot path. May take the credential out of it
+    /// (`hide_credentials`).
+    fn look(&self, request: &mut Request<'_>) -> Look<Self::Refusal, Self::Question>;
+
+    /// Asks the store.
+    fn ask(
+        &self,
+        question: Self::Question,
+        request: &mut Request<'_>,
+    ) -> impl Future<Output = Found<Self::Refusal>> + Send;
+
+    /// The response to a request that is not accepted.
+    fn refuse(&self, refusal: Self::Refusal, request: &Request<'_>) -> Reply;
+
+    /// What it needs beside the head of a request.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// Headers that this plugin alone sets for a credential: the upstream does not get them where another
+    /// plugin, or nobody, has authenticated the request.
+    fn own_headers(&self) -> &'static [HeaderName] {
+        &[]
+    }
+}
+
+/// An instance of an authentication plugin.
+pub struct AuthenticationHandler<A> {
+    authenticator: A,
+    anonymous: Option<Anonymous>,
+}
+
+/// The consumer that requests fall through to.
+struct Anonymous {
+    /// Its id or username.
+    name: Box<str>,
+    consumers: Consumers,
+}
+
+impl<A: Authenticator> AuthenticationHandler<A> {
+    /// `anonymous`: the configured consumer, by id or username, that requests fall through to.
+    pub fn new(authenticator: A, anonymous: Option<&str>, consumers: &Consumers) -> Self {
+        let anonymous = anonymous.map(|name| Anonymous { name: name.into(), consumers: consumers.clone() });
+        Self { authenticator, anonymous }
+    }
+
+    /// Decides about a request.
+    pub fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
+        if self.anonymous.is_some() && is_authenticated(request) {
+            self.remove_own_headers(request);
+            return Access::Ready(Ok(Verdict::Continue));
+        }
+        let found = match self.authenticator.look(request) {
+            Look::Found(found) => found,
+            Look::Ask(question) => return Access::Pending(Box::pin(self.ask(question, request))),
+        };
+        match self.conclude(found, request) {
+            Ok(verdict) => Access::Ready(Ok(verdict)),
+            Err(anonymous) => Access::Pending(Box::pin(self.fall_through(anonymous, request))),
+        }
+    }
+
+    async fn ask(&self, question: A::Question, request: &mut Request<'_>) -> Result<Verdict, PluginError> {
+        let found = self.authenticator.ask(question, request).await;
+        match self.conclude(found, request) {
+            Ok(verdict) => Ok(verdict),
+            Err(anonymous) => self.fall_through(anonymous, request).await,
+        }
+    }
+
+    /// What follows; the error is the anonymous consumer, who has to be looked up first.
+    fn conclude(&self, found: Found<A::Refusal>, request: &mut Request<'_>) -> Result<Verdict, &Anonymous> {
+        let refusal = match found {
+            Ok(Authentication::Valid(Authenticated { identity, headers })) => {
+                request.edits.apply_owned(headers);
+                request.identity = Some(identity);
+                return Ok(Verdict::Continue);
+            }
+            Ok(Authentication::Absent(refusal) | Authentication::Invalid(refusal)) => refusal,
+            Err(verdict) => return Ok(verdict),
+        };
+        let Some(anonymous) = &self.anonymous else {
+            return Ok(Verdict::Reply(self.authenticator.refuse(refusal, request)));
+        };
+        let consumer = anonymous.consumers.known_anonymous(&anonymous.name).ok_or(anonymous)?;
+        self.identify_anonymous(&consumer, request);
+        Ok(Verdict::Continue)
+    }
+
+    async fn fall_through(&self, anonymous: &Anonymous, request: &mut Request<'_>) -> Result<Verdict, PluginError> {
+        let name = &*anonymous.name;
+        Ok(match anonymous.consumers.anonymous(name).await {
+            Ok(Some(consumer)) => {
+                self.identify_anonymous(&consumer, request);
+                Verdict::Continue
+            }
+            Ok(None) => {
+                tracing::error!(anonymous = name, "anonymous consumer does not exist; request refused");
+                let message = format!("anonymous consumer {name} is configured but doesn't exist");
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                Verdict::Reply(Reply::message(status, "anonymous_consumer_missing", message))
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, anonymous = name, "cannot look up anonymous consumer");
+                Verdict::Reply(Reply::unavailable("consumer_store_unavailable"))
+            }
+        })
+    }
+
+    fn identify_anonymous(&self, consumer: &Arc<ConsumerFacts>, request: &mut Request<'_>) {
+        request.edits.apply(&consumer.anonymous_headers);
+        self.remove_own_headers(request);
+        request.identity = Some(Identity { consumer: consumer.id, credential: None });
+    }
+
+    fn remove_own_headers(&self, request: &mut Request<'_>) {
+        self.authenticator.own_headers().iter().for_each(|name| request.edits.remove(name.clone()));
+    }
+}
+
+impl<A: Authenticator> Handler for AuthenticationHandler<A> {
+    fn needs(&self) -> Needs {
+        self.authenticator.needs()
+    }
+
+    fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
+        self.access(request)
+    }
+}
+
+/// Whether an earlier plugin has accepted a credential.
+fn is_authenticated(request: &Request<'_>) -> bool {
+    request.identity.as_ref().is_some_and(|identity| identity.credential.is_some())
+}

@@ -1,0 +1,350 @@
+//! A cache of facts by key, in front of the store.
+//!
+//! Invariants:
+//! - After [`FactCache::forget`] returns, or after a shared fact that others refer to is invalidated, nobody is
+//!   given what was true before: everything that is kept bears the generation that its key had before the
+//!   store was asked, here and in the threads' own caches, and counts in no other. A look-up of an older
+//!   generation is not joined.
+//! - Unknown keys are remembered for a short while and in bounded number; a failure of the store is never
+//!   remembered.
+//! - A node that has lost the change feed trusts nothing in here.
+
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::notification::RemovalCause;
+use moka::sync::Cache;
+use tollgate_core::clock::Clock;
+
+use super::Trust;
+use super::generation::{Counter, Generation, Generations, Stamped};
+use super::metrics::CacheMetrics;
+use super::model::{self, Map};
+use super::single_flight::{Loaded, Role, SingleFlight};
+use super::thread_cache::{self, CacheId, ThreadCached};
+
+/// Unknown keys that are remembered at most, at about 400 bytes each.
+const NEGATIVE_ENTRIES: u64 = 20_000;
+
+/// How often a look-up starts over because what it read changed under it.
+const ATTEMPTS: usize = 4;
+
+/// How often the gauges are brought up to date.
+const MEASURE: Duration = Duration::from_secs(5);
+
+/// What a fact is found by. If clients choose it, it is a digest of what they sent.
+pub trait CacheKey: Copy + Eq + Hash + Send + Sync + 'static {
+    /// A hash of the key, by which shards and places are chosen.
+    fn head(&self) -> u64;
+}
+
+/// Something that the store says of a key. Cheap to clone.
+pub trait Fact: Clone + Send + Sync + 'static {
+    /// What it is found by.
+    type Key: CacheKey;
+
+    /// Whether the shared facts that it refers to are still what the store says.
+    fn is_current(&self) -> bool;
+
+    /// The memory that it takes in the cache, in bytes, without what it shares with others.
+    fn weight(&self) -> u32;
+}
+
+/// Where facts are read.
+pub trait Source<F: Fact>: Send + Sync + 'static {
+    /// What it takes to ask the store, beside the key: the clear value of which the key is a digest.
+    type Question: Clone + Send + 'static;
+
+    /// Reads the store. `None`: the key is unknown.
+    fn read(&self, key: F::Key, question: Self::Question) -> impl Future<Output = Loaded<Option<F>>> + Send;
+
+    /// Moves with every change that may end facts without telling their keys: before the shared facts that
+    /// they refer to are invalidated. What is being read meanwhile is not kept.
+    fn endings(&self) -> Generation {
+        Generation::FIRST
+    }
+
+    /// Moves with every change that may add a fact without telling its key. Unknown keys are asked for again.
+    fn additions(&self) -> Generation {
+        Generation::FIRST
+    }
+}
+
+/// What the cache knows of a key without asking.
+#[derive(Debug, Clone)]
+pub enum Known<F> {
+    /// What it is.
+    Fact(F),
+    /// The store did not know it a moment ago.
+    Unknown,
+}
+
+/// Bounds of the cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The most that all facts together may weigh.
+    pub bytes: u64,
+    /// How long an unknown key is remembered, in milliseconds.
+    pub negative_millis: i64,
+}
+
+/// Keys are hashed by their [head](CacheKey::head): a digest is a hash already.
+#[derive(Default)]
+pub struct HeadHasher(u64);
+
+impl Hasher for HeadHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, head: u64) {
+        self.0 = head;
+    }
+}
+
+type ByKey<K, V> = Map<K, Stamped<V>, BuildHasherDefault<HeadHasher>>;
+
+/// What may change while a look-up is under way, as it was before the store was asked.
+#[derive(Clone, Copy)]
+struct Before {
+    key: Generation,
+    endings: Generation,
+    additions: Generation,
+}
+
+impl Before {
+    /// That of everything: look-ups that began with the same may share one read.
+    fn all(self) -> Generation {
+        self.key.and(self.endings).and(self.additions)
+    }
+}
+
+/// A cache in front of a source. Cheap to clone.
+pub struct FactCache<F: ThreadCached, S> {
+    inner: Arc<Inner<F, S>>,
+}
+
+impl<F: ThreadCached, S> Clone for FactCache<F, S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+struct Inner<F: ThreadCached, S> {
+    id: CacheId,
+    facts: ByKey<F::Key, F>,
+    /// When the entry ends, in milliseconds.
+    negatives: ByKey<F::Key, i64>,
+    single_flight: SingleFlight<F::Key, Option<F>>,
+    /// Of keys.
+    generations: Generations,
+    /// Moves with [`FactCache::facts_ended`].
+    endings: Counter,
+    source: S,
+    trust: Arc<dyn Trust>,
+    clock: Arc<dyn Clock>,
+    metrics: CacheMetrics,
+    negative_millis: i64,
+}
+
+impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
+    /// An empty cache.
+    pub fn new(bounds: Bounds, source: S, trust: Arc<dyn Trust>, clock: Arc<dyn Clock>, metrics: CacheMetrics) -> Self {
+        let evictions = metrics.evictions.clone();
+        let facts = Cache::builder()
+            .max_capacity(bounds.bytes)
+            .weigher(|_, fact: &Stamped<F>| fact.unchecked().weight())
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    evictions.inc();
+                }
+            })
+            .build_with_hasher(BuildHasherDefault::default());
+        let negatives = Cache::builder().max_capacity(NEGATIVE_ENTRIES);
+        let inner = Inner {
+            id: CacheId::new(),
+            facts: model::map(facts),
+            negatives: model::map(negatives.build_with_hasher(BuildHasherDefault::default())),
+            single_flight: SingleFlight::new(),
+            generations: Generations::new(),
+            endings: Counter::new(),
+            source,
+            trust,
+            clock,
+            metrics,
+            negative_millis: bounds.negative_millis,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Where it reads.
+    pub fn source(&self) -> &S {
+        &self.inner.source
+    }
+
+    /// Calls `then` with the fact of a key that this thread has just seen, if it still counts. Touches nothing
+    /// that other threads write but the generation. `None`: ask [`Self::get`].
+    pub fn of_this_thread<T>(&self, key: &F::Key, then: impl FnOnce(&F) -> T) -> Option<T> {
+        let inner = &*self.inner;
+        if !inner.trust.is_current() {
+            return None;
+        }
+        let then = |fact: &F| fact.is_current().then(|| then(fact));
+        let found = thread_cache::find(inner.id, key, self.generation(key), then).flatten();
+        if found.is_some() {
+            inner.metrics.hit.inc();
+        }
+        found
+    }
+
+    /// What is known without asking the store; `None` when it has to be asked. Takes no lock and allocates
+    /// nothing.
+    pub fn get(&self, key: &F::Key) -> Option<Known<F>> {
+        let inner = &*self.inner;
+        if !inner.trust.is_current() {
+            return None;
+        }
+        let started = (key.head().trailing_zeros() >= 6).then(Instant::now);
+        let generation = self.generation(key);
+        let known = self.fact(key, generation).or_else(|| self.negative(key, generation));
+        match &known {
+            Some(Known::Fact(_)) => inner.metrics.hit.inc(),
+            Some(Known::Unknown) => inner.metrics.negative.inc(),
+            None => {}
+        }
+        if let (Some(started), Some(_)) = (started, &known) {
+            inner.metrics.cache_seconds.observe(started.elapsed().as_secs_f64());
+        }
+        known
+    }
+
+    /// Asks the store, together with whoever asks for the same key. `None`: it is unknown.
+    ///
+    /// # Errors
+    /// The store failed, for all who waited.
+    pub async fn load(&self, key: F::Key, question: S::Question) -> Loaded<Option<F>> {
+        for _ in 1..ATTEMPTS {
+            let before = self.before(&key);
+            let (cache, asked) = (self.clone(), question.clone());
+            let load = move || async move { cache.ask(key, asked, before).await };
+            let (role, lookup) = self.inner.single_flight.join(key, key.head(), before.all(), load);
+            match role {
+                Role::Leader => self.inner.metrics.miss.inc(),
+                Role::Follower => self.inner.metrics.coalesced.inc(),
+            }
+            let loaded = lookup.await?;
+            if loaded.as_ref().is_none_or(Fact::is_current) {
+                return Ok(loaded);
+            }
+        }
+        // Its surroundings change without pause. Each part of what one own look finds has been true since this
+        // request came, which is good enough for it; it is not kept.
+        self.inner.metrics.miss.inc();
+        self.inner.source.read(key, question).await
+    }
+
+    /// What the store says of the key changed: nothing learnt of it before counts any more.
+    pub fn forget(&self, key: &F::Key) {
+        self.inner.generations.advance(key.head());
+        // What this misses takes room, and nothing else.
+        self.inner.facts.invalidate(key);
+        self.inner.negatives.invalidate(key);
+    }
+
+    /// Facts may have ended without their keys being told: what is being read is not kept. To be called before
+    /// the shared facts are invalidated that those in the cache refer to; what is being read may come to refer
+    /// to one of the same id that was made since.
+    pub fn facts_ended(&self) {
+        self.inner.endings.advance();
+    }
+
+    /// Nothing learnt before counts any more, but for shared facts, which their owner invalidates.
+    pub fn forget_all(&self) {
+        self.inner.generations.advance_all();
+        self.inner.facts.invalidate_all();
+        self.inner.negatives.invalidate_all();
+    }
+
+    /// As if the fact had given way to others, for tests.
+    #[doc(hidden)]
+    pub fn evict(&self, key: &F::Key) {
+        self.inner.facts.invalidate(key);
+    }
+
+    /// Brings the gauges up to date.
+    pub fn measure(&self) {
+        let entries = i64::try_from(self.inner.facts.entry_count()).unwrap_or(i64::MAX);
+        let weight = i64::try_from(self.inner.facts.weighted_size()).unwrap_or(i64::MAX);
+        self.inner.metrics.entries.set(entries);
+        self.inner.metrics.weight.set(weight);
+    }
+
+    /// Keeps the gauges up to date, for as long as it is polled: a task for the plugin to
+    /// [spawn](crate::Host::spawn).
+    pub async fn keep_measuring(self) {
+        let mut ticks = tokio::time::interval(MEASURE);
+        loop {
+            ticks.tick().await;
+            self.measure();
+        }
+    }
+
+    fn fact(&self, key: &F::Key, generation: Generation) -> Option<Known<F>> {
+        let kept = self.inner.facts.get(key)?;
+        let fact = kept.at(generation).filter(|fact| fact.is_current())?.clone();
+        thread_cache::keep(self.inner.id, *key, kept);
+        Some(Known::Fact(fact))
+    }
+
+    fn negative(&self, key: &F::Key, generation: Generation) -> Option<Known<F>> {
+        let kept = self.inner.negatives.get(key)?;
+        let until = kept.at(generation.and(self.inner.source.additions()))?;
+        (self.inner.clock.now_millis() < *until).then_some(Known::Unknown)
+    }
+
+    fn generation(&self, key: &F::Key) -> Generation {
+        self.inner.generations.current(key.head())
+    }
+
+    fn endings(&self) -> Generation {
+        self.inner.endings.current().and(self.inner.source.endings())
+    }
+
+    fn before(&self, key: &F::Key) -> Before {
+        Before { key: self.generation(key), endings: self.endings(), additions: self.inner.source.additions() }
+    }
+
+    async fn ask(&self, key: F::Key, question: S::Question, before: Before) -> Loaded<Option<F>> {
+        let started = Instant::now();
+        let read = self.inner.source.read(key, question).await;
+        self.inner.metrics.store_seconds.observe(started.elapsed().as_secs_f64());
+        if let Ok(found) = &read {
+            self.keep(key, before, found.as_ref());
+        }
+        read
+    }
+
+    /// Keeps what a look-up found. What has changed meanwhile would not count and could take the place of what
+    /// does.
+    fn keep(&self, key: F::Key, before: Before, found: Option<&F>) {
+        // By now the fact refers to what a deletion invalidates. One that was heard of before it did is counted
+        // here.
+        if self.endings() != before.endings || self.generation(&key) != before.key {
+            return;
+        }
+        match found {
+            Some(fact) => self.inner.facts.insert(key, Stamped::new(before.key, fact.clone())),
+            None => {
+                let until = self.inner.clock.now_millis().saturating_add(self.inner.negative_millis);
+                self.inner.negatives.insert(key, Stamped::new(before.key.and(before.additions), until));
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Credentials as requests need them: whose they are, and what the upstream hears of both. Shared by all
+//! that was issued for them, exact like [`Consumers`].
+//!
+//! No secrets in here.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tollgate_core::change::{Change, ChangeListener, Operation};
+use tollgate_core::collection::{Collection, Document, Key};
+use tollgate_core::error::StoreError;
+use tollgate_core::request::HeaderBlock;
+use uuid::Uuid;
+
+use crate::cache::{
+    Counter, Generation, Invalidation, Loaded, OnConflict, SharedFact, SharedFacts, SingleFlight, Ticket, head,
+};
+use crate::consumers::{ConsumerFacts, Consumers, header_value};
+
+/// A credential with its consumer.
+#[derive(Debug)]
+pub struct CredentialFacts {
+    /// The credential.
+    pub id: Uuid,
+    /// Whose credential it is.
+    pub consumer: Arc<ConsumerFacts>,
+    /// What the upstream hears of both.
+    pub headers: HeaderBlock,
+    invalidation: Invalidation,
+}
+
+impl CredentialFacts {
+    /// A credential of this consumer. `identifier` is the `X-Credential-Identifier`; `None` when it cannot be
+    /// a header's value.
+    pub fn new(id: Uuid, identifier: &str, consumer: Arc<ConsumerFacts>) -> Option<Self> {
+        let headers = consumer.headers(&header_value(identifier)?);
+        Some(Self { id, consumer, headers, invalidation: Invalidation::new() })
+    }
+}
+
+impl SharedFact for CredentialFacts {
+    fn invalidation(&self) -> &Invalidation {
+        &self.invalidation
+    }
+
+    fn is_current(&self) -> bool {
+        !self.invalidation.is_set() && self.consumer.is_current()
+    }
+}
+
+/// Loads and shares the credentials of one kind. Cheap to clone.
+#[derive(Clone)]
+pub struct Credentials {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    collection: Arc<dyn Collection>,
+    /// The field that the upstream hears as `X-Credential-Identifier`.
+    identifier: &'static str,
+    consumers: Consumers,
+    known: SharedFacts<CredentialFacts>,
+    single_flight: SingleFlight<Uuid, Option<Arc<CredentialFacts>>>,
+    endings: Counter,
+    changes: Counter,
+}
+
+impl Credentials {
+    /// Over the store of a kind with a foreign field `consumer`. What it knows is exact as long as it hears of
+    /// changes ([`ChangeListener`]).
+    pub fn new(collection: Arc<dyn Collection>, identifier: &'static str, consumers: Consumers) -> Self {
+        let inner = Inner {
+            collection,
+            identifier,
+            consumers,
+            known: SharedFacts::new(),
+            single_flight: SingleFlight::new(),
+            endings: Counter::new(),
+            changes: Counter::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The entities themselves.
+    pub fn collection(&self) -> &Arc<dyn Collection> {
+        &self.inner.collection
+    }
+
+    /// The credential with its consumer; `None` when there is none. It may have ended by now.
+    ///
+    /// # Errors
+    /// The store failed, for all who waited.
+    pub async fn load(&self, id: Uuid) -> Loaded<Option<Arc<CredentialFacts>>> {
+        let on_conflict = self.inner.consumers.on_conflict();
+        if on_conflict == OnConflict::Share
+            && let Some(known) = self.inner.known.get(id)
+        {
+            return Ok(Some(known));
+        }
+        let ticket = self.inner.known.ticket(id, on_conflict);
+        let credentials = self.clone();
+        let load = move || async move { credentials.read(id, ticket).await.map_err(Arc::new) };
+        let (_, lookup) = self.inner.single_flight.join(id, head(id), ticket.generation(), load);
+        lookup.await
+    }
+
+    async fn read(&self, id: Uuid, ticket: Ticket) -> Result<Option<Arc<CredentialFacts>>, StoreError> {
+        let Some(document) = self.inner.collection.find(&Key::Id(id)).await? else { return Ok(None) };
+        let consumer = self.consumer_of(&document)?;
+        let Some(consumer) = self.inner.consumers.load_for(consumer, ticket.on_conflict()).await? else {
+            return Ok(None);
+        };
+        let identifier = document.get(self.inner.identifier).and_then(Value::as_str).unwrap_or_default();
+        let facts = CredentialFacts::new(id, identifier, consumer);
+        let facts = facts.ok_or(StoreError::Corrupt { kind: self.kind(), what: self.inner.identifier })?;
+        Ok(Some(self.inner.known.add(id, ticket, facts)))
+    }
+
+    fn consumer_of(&self, document: &Document) -> Result<Uuid, StoreError> {
+        let id = document.get("consumer").and_then(|reference| reference.get("id")).and_then(Value::as_str);
+        let id = id.and_then(|id| Uuid::parse_str(id).ok());
+        id.ok_or(StoreError::Corrupt { kind: self.kind(), what: "consumer" })
+    }
+
+    fn kind(&self) -> &'static str {
+        self.inner.collection.kind().name
+    }
+
+    /// Moves with every change that may have ended what was issued for a credential, of it or of its consumer,
+    /// before the facts are invalidated.
+    pub fn endings(&self) -> Generation {
+        self.inner.endings.current().and(self.inner.consumers.endings())
+    }
+
+    /// Moves with every change of a credential.
+    pub fn changes(&self) -> Generation {
+        self.inner.changes.current()
+    }
+
+    /// What is known of a credential at the moment, for the Admin API.
+    pub fn shown(&self, id: Uuid) -> Option<Value> {
+        let known = self.inner.known.get(id)?;
+        Some(json!({"id": id, "consumer": {"id": known.consumer.id}}))
+    }
+
+    /// Nothing that was learnt counts any more.
+    pub fn forget_all(&self) {
+        self.inner.endings.advance();
+        self.inner.changes.advance();
+        self.inner.known.invalidate_all();
+    }
+}
+
+#[async_trait]
+impl ChangeListener for Credentials {
+    async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
+        for change in changes.iter().filter(|change| change.kind == self.kind()) {
+            // Of an entity that was deleted and made again under its id, the feed tells an update.
+            if change.operation != Operation::Created {
+                self.inner.endings.advance();
+            }
+            self.inner.changes.advance();
+            self.inner.known.invalidate(change.id);
+        }
+        Ok(())
+    }
+
+    async fn reset(&self) -> Result<(), StoreError> {
+        self.forget_all();
+        Ok(())
+    }
+}
