@@ -28,14 +28,14 @@ use tollgate_store::{MigrationId, MigrationPolicy, MigrationSet, Migrations, Opt
 use crate::build_info;
 use crate::certificate;
 use crate::cli::SettingsArgs;
-use crate::config::{self, Config, Layers, LogFormat, UpstreamVerification};
-use crate::configuration::Configuration;
 use crate::descriptors::{self, Descriptors};
 use crate::log;
 use crate::node::{self, ThisNode};
 use crate::plugins;
 use crate::proxy::{self, forwarded::TrustedIps};
+use crate::settings::{self, Config, Layers, LogFormat, UpstreamVerification};
 use crate::shutdown::Shutdown;
+use crate::snapshot::configuration::Configuration;
 use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::metrics::Metrics;
@@ -275,9 +275,9 @@ async fn entities(host: &Host) -> Result<Registry, StartError> {
 
 fn open_access_log(config: &Config, metrics: &Metrics) -> std::io::Result<AccessLog> {
     let destination: Box<dyn Write + Send> = match &config.access_log {
-        config::AccessLog::Off => return Ok(AccessLog::off()),
-        config::AccessLog::StandardOutput => Box::new(std::io::stdout()),
-        config::AccessLog::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+        settings::AccessLog::Off => return Ok(AccessLog::off()),
+        settings::AccessLog::StandardOutput => Box::new(std::io::stdout()),
+        settings::AccessLog::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
     };
     let format = match config.log_format {
         LogFormat::Human => LineFormat::Human,

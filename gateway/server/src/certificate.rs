@@ -16,7 +16,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 
-use crate::config::CertificateFiles;
+use crate::settings::CertificateFiles;
 
 /// The certificate could not be made, kept or read.
 #[derive(Debug, thiserror::Error)]

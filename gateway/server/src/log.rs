@@ -6,7 +6,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-use crate::config::LogFormat;
+use crate::settings::LogFormat;
 
 /// Changes the level of a running log.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tollgate::app;
 use tollgate::cli::{Cli, Command, MigrateStep, SettingsArgs};
-use tollgate::config::{Config, SETTINGS};
+use tollgate::settings::{Config, SETTINGS};
 
 // Measured against the system allocator on the proxy path: see docs/performance.md.
 #[global_allocator]

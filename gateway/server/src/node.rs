@@ -14,8 +14,8 @@ use tollgate_core::random::{Random as _, SystemRandom};
 use tollgate_store::Store;
 use uuid::Uuid;
 
-use crate::config::Config;
 use crate::log;
+use crate::settings::Config;
 use crate::status::export;
 use crate::telemetry::metrics::Metrics;
 

@@ -15,8 +15,8 @@ use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ssl::{NameType, SslFiletype, SslVersion};
 use tollgate_core::host::Host;
 
-use crate::config::CertificateFiles;
 use crate::proxy::ServerName;
+use crate::settings::CertificateFiles;
 
 /// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]

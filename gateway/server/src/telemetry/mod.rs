@@ -5,5 +5,6 @@
 
 pub mod access_log;
 pub mod metrics;
+
+mod route_counters;
 pub mod route_metrics;
-mod tally;

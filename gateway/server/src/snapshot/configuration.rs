@@ -17,8 +17,8 @@ use tollgate_core::error::StoreError;
 use tollgate_core::registry::Registry;
 use uuid::Uuid;
 
-use crate::mirror::{Compiler, Mirror, Mirrored, SnapshotError};
-use crate::snapshot::Snapshot;
+use super::Snapshot;
+use super::mirror::{Compiler, Mirror, Mirrored, SnapshotError};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::service::Verification;
 

@@ -22,9 +22,9 @@ use tollgate_core::registry::Registry;
 use tollgate_router::{CompileError, CompiledRoute, RouteSpec};
 use uuid::Uuid;
 
+use super::{RouteEntry, RouteFields, Snapshot};
 use crate::chain::{Chain, ChainEntry, ConsumerPlugins, Plugins};
 use crate::plugin_choice::{PluginChoice, Rank, reference};
-use crate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};

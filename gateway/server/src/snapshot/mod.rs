@@ -4,6 +4,9 @@
 //! is a new snapshot. Nothing in here is looked up by name while a request is served: plugins,
 //! peers and metric handles were resolved when the snapshot was made.
 
+pub mod configuration;
+mod mirror;
+
 use std::sync::Arc;
 
 use http::StatusCode;
