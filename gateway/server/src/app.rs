@@ -32,7 +32,7 @@ use crate::descriptors::{self, Descriptors};
 use crate::log;
 use crate::node::{self, ThisNode};
 use crate::plugins;
-use crate::proxy::{self, forwarded::TrustedIps};
+use crate::proxy::{self, TrustedIps};
 use crate::settings::{self, Config, Layers, LogFormat, UpstreamVerification};
 use crate::shutdown::Shutdown;
 use crate::snapshot::configuration::Configuration;

@@ -17,9 +17,9 @@ mod client;
 mod connections;
 mod context;
 mod failure;
-pub(crate) mod forwarded;
 mod framing;
 pub mod head;
+mod hop;
 mod hop_by_hop;
 mod http2;
 mod identity_headers;
@@ -36,7 +36,9 @@ mod request_id;
 mod response_filter;
 mod response_phase;
 mod retry;
+pub(crate) mod scheme;
 mod trailers;
+mod trusted_peer;
 mod upstream_peer;
 mod upstream_request_filter;
 
@@ -56,8 +58,8 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use client::ServerName;
 pub use context::Context;
-pub use forwarded::TrustedIps;
 pub use listeners::{Listeners, ProxyService, prepare, service};
+pub use trusted_peer::TrustedIps;
 
 use crate::descriptors::Descriptors;
 use crate::snapshot::Snapshot;

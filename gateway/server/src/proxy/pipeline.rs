@@ -18,7 +18,7 @@ use tollgate_core::request::{Edits, HeaderEdit, Identity, Request, RequestBody};
 use super::accept::Accepted;
 use super::body::{self, Forwardable, Purpose};
 use super::context::Expectation;
-use super::forwarded::Scheme;
+use super::scheme::Scheme;
 use crate::chain::{self, Chain, ChainEntry, Effective, Plugins};
 use crate::snapshot::RouteEntry;
 

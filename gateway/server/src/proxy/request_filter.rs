@@ -16,11 +16,12 @@ use super::accept::{self, Accepted, Names};
 use super::admission::{self, Arrival};
 use super::client::Origin;
 use super::context::{Context, Course, Expectation, Outbound, Proxied};
-use super::forwarded::{self, Scheme};
 use super::framing;
 use super::lookalike;
 use super::pipeline::{self, Outcome};
 use super::reply::{self, Answer};
+use super::scheme::Scheme;
+use super::trusted_peer;
 use super::{Gateway, http2};
 use crate::snapshot::RouteEntry;
 use crate::upstream::service::{ServiceEntry, Transport};
@@ -89,7 +90,7 @@ fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Opti
 
 fn arrival<'r>(session: &'r Session, accepted: &'r Accepted) -> Arrival<'r> {
     let head = session.req_header();
-    let told = forwarded::host(accepted.origin.client.peer, &head.headers);
+    let told = trusted_peer::host(accepted.origin.client.peer, &head.headers);
     Arrival {
         scheme: scheme(&head.headers, accepted),
         host: told.or_else(|| accepted.host.clone()),
@@ -100,7 +101,7 @@ fn arrival<'r>(session: &'r Session, accepted: &'r Accepted) -> Arrival<'r> {
 }
 
 fn scheme(headers: &HeaderMap, accepted: &Accepted) -> Scheme {
-    forwarded::scheme(accepted.origin.scheme, accepted.origin.client.peer, headers)
+    trusted_peer::scheme(accepted.origin.scheme, accepted.origin.client.peer, headers)
 }
 
 /// No plugin answered: the request goes to the route's service, if that can be reached at all.

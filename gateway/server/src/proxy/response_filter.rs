@@ -10,8 +10,8 @@ use pingora_proxy::Session;
 use tollgate_core::reply::Source;
 
 use super::context::Context;
-use super::forwarded::{VIA_HTTP1, set_via};
 use super::head::{Edited, Field, Head};
+use super::hop::{VIA_HTTP1, set_via};
 use super::hop_by_hop::{self, Trailers};
 use super::response_phase;
 use super::retry::Reached;

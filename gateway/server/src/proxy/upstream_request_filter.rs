@@ -13,8 +13,8 @@ use pingora_proxy::Session;
 
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
-use super::forwarded::{self, Hop, VIA_HTTP1, VIA_HTTP2, X_KONG_REQUEST_ID};
 use super::head::{Edited, Field, Head};
+use super::hop::{self, Hop, VIA_HTTP1, VIA_HTTP2, X_KONG_REQUEST_ID};
 use super::hop_by_hop::{self, Trailers};
 use super::request_id::RequestId;
 use super::response_phase;
@@ -35,7 +35,7 @@ pub(super) fn upstream_request_filter(
     let (Some(origin), Some(upstream_host)) = (context.origin, upstream_host) else {
         return Error::e_explain(ErrorType::InternalError, "a proxied request has an origin and a route");
     };
-    let peer = context.peer.take().or_else(|| forwarded::text(origin.peer));
+    let peer = context.peer.take().or_else(|| hop::address_value(origin.peer));
     let (Some(peer), Some(proxied)) = (peer, context.proxied()) else {
         return Error::e_explain(ErrorType::InternalError, "a proxied request has a peer and an upstream");
     };
@@ -43,7 +43,7 @@ pub(super) fn upstream_request_filter(
         return Error::e_explain(ErrorType::InternalError, "a service has a host that can be sent");
     };
     let is_peer = origin.client.address == origin.peer.to_canonical();
-    let address = if is_peer { None } else { forwarded::text(origin.client.address) };
+    let address = if is_peer { None } else { hop::address_value(origin.client.address) };
     let attempt = Attempt {
         client: session.req_header(),
         origin,
