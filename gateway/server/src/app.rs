@@ -102,6 +102,9 @@ pub enum StartError {
         #[source]
         source: tollgate_plugin::StartError,
     },
+    /// A plugin's identity header.
+    #[error(transparent)]
+    IdentityHeader(#[from] proxy::InvalidName),
     /// The access log's file.
     #[error("access_log cannot be written")]
     AccessLog(#[source] std::io::Error),
@@ -160,6 +163,7 @@ fn list(versions: &[MigrationId]) -> String {
 pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
     let log = log::init(config.log_level, config.log_format);
     let open_files = descriptors::raise_limit();
+    let identity_headers = plugins::identity_headers()?;
     try_addresses(config)?;
     std::fs::create_dir_all(&config.data_directory).map_err(StartError::DataDirectory)?;
     let tls = match config.proxy.https_listen {
@@ -175,6 +179,8 @@ pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
     server.bootstrap();
     let gateway = proxy::Gateway {
         settings: proxy::Settings {
+            product: config.proxy.product,
+            identity_headers,
             trusted_ips: TrustedIps::new(config.trusted_ips.iter().copied()),
             keepalive_timeout: config.proxy.keepalive_timeout,
             head_timeout: config.proxy.head_timeout,

@@ -15,9 +15,12 @@ use std::time::Duration;
 use gateway::{Gateway, Route, answered, body_of, guard, header_of, refused, replying, upstream};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
+use tollgate::proxy::{IdentityHeaders, Settings};
 use tollgate_core::plugin::Verdict;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::RequestBody;
+
+const SERVER: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
@@ -41,12 +44,12 @@ fn a_request_reaches_its_service_with_the_headers_of_the_hop() {
     assert_eq!(seen["headers"]["x-forwarded-prefix"], "/api");
     assert_eq!(seen["headers"]["x-forwarded-proto"], "http");
     assert_eq!(seen["headers"]["x-real-ip"], "127.0.0.1");
-    assert_eq!(seen["headers"]["via"], "1.1 kong/3.10.0");
+    assert_eq!(seen["headers"]["via"], "1.1 tollgate");
     assert_eq!(seen["headers"]["connection"], "keep-alive");
     assert_eq!(seen["headers"]["host"], gateway.upstream_host());
     assert_eq!(seen["headers"]["x-kong-request-id"].as_str(), header_of(&answer, "x-kong-request-id"));
-    assert_eq!(header_of(&answer, "via"), Some("1.1 kong/3.10.0"));
-    assert_eq!(header_of(&answer, "server"), Some("kong/3.10.0"));
+    assert_eq!(header_of(&answer, "via"), Some("1.1 tollgate"));
+    assert_eq!(header_of(&answer, "server"), Some(SERVER));
     assert!(header_of(&answer, "x-kong-upstream-latency").is_some());
     assert!(header_of(&answer, "x-kong-proxy-latency").is_some());
     assert_eq!(header_of(&answer, "x-kong-response-latency"), None);
@@ -70,7 +73,7 @@ fn the_spelling_of_header_names_is_kept() {
         "X-Real-IP: 127.0.0.1",
         "X-Forwarded-For: 127.0.0.1",
         "X-Forwarded-Host: a.test",
-        "Via: 1.0 a, 1.1 kong/3.10.0",
+        "Via: 1.0 a, 1.1 tollgate",
         "Connection: keep-alive",
     ] {
         assert!(head.contains(&line), "{line}: {answer}");
@@ -91,7 +94,7 @@ fn an_unmatched_request_gets_the_404_of_the_gateway() {
     let expected = format!("{{\n  \"message\":\"no Route matched with those values\",\n  \"request_id\":\"{id}\"\n}}");
     assert_eq!(body_of(&answer), expected);
     assert_eq!(header_of(&answer, "content-type"), Some("application/json; charset=utf-8"));
-    assert_eq!(header_of(&answer, "server"), Some("kong/3.10.0"));
+    assert_eq!(header_of(&answer, "server"), Some(SERVER));
     assert!(header_of(&answer, "x-kong-response-latency").is_some());
     let log = gateway.log();
     assert!(log.contains("\"reason\":\"no_route\""), "{log}");
@@ -130,6 +133,20 @@ fn identity_headers_of_a_client_never_arrive() {
     for name in ["x-dropped", "transfer_encoding", "content_length", "x-credential-identifier"] {
         assert_eq!(seen["headers"].get(name), None, "{name}");
     }
+}
+
+#[test]
+fn identity_headers_that_a_plugin_names_never_arrive_from_a_client() {
+    let identity_headers = IdentityHeaders::with_plugins([("test", &["x-subject", "jwt-claim-"][..])]).unwrap();
+    let settings = Settings { identity_headers, ..gateway::settings() };
+    let gateway = Gateway::start_with(settings, vec![Route::to("/", &upstream())]);
+    let answer = gateway.send(
+        "GET /x HTTP/1.1\r\nHost: a\r\nX-Subject: evil\r\nx_subject: evil\r\nJWT.Claim-Iss: evil\r\n\
+         X-Consumer-ID: evil\r\nX-Subjects: kept\r\nJwt-Claim: kept\r\nConnection: close\r\n\r\n",
+    );
+    let seen = seen(&answer);
+    assert!(!answer.contains("evil"), "{answer}");
+    assert_eq!((&seen["headers"]["x-subjects"], &seen["headers"]["jwt-claim"]), (&json!("kept"), &json!("kept")));
 }
 
 #[test]
@@ -312,7 +329,7 @@ fn hop_by_hop_headers_of_an_answer_end_here() {
     let answer = gateway.send(&get("/x"));
     assert_eq!(body_of(&answer), "ok");
     assert_eq!(header_of(&answer, "server"), Some("theirs"));
-    assert_eq!(header_of(&answer, "via"), Some("1.0 fred, 1.1 kong/3.10.0"));
+    assert_eq!(header_of(&answer, "via"), Some("1.0 fred, 1.1 tollgate"));
     assert_eq!(header_of(&answer, "content-length"), Some("2"));
     for name in ["x-private", "keep-alive", "trailer"] {
         assert_eq!(header_of(&answer, name), None, "{name}");

@@ -14,8 +14,9 @@ use tollgate_router::path::normalise;
 
 use super::client::{self, Origin};
 use super::framing::{self, Refusal};
+use super::identity_headers::IdentityHeaders;
 use super::reply::Answer;
-use super::{Settings, authority, http2, identity_headers, lookalike};
+use super::{Settings, authority, http2, lookalike};
 
 /// What a resource may be asked for; which of them it answers is for its upstream to say.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -75,7 +76,7 @@ enum After {
 /// The outer error: the connection cannot be used at all.
 pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, Answer>> {
     bound(session, settings);
-    let checked = check(session);
+    let checked = check(session, &settings.identity_headers);
     if checked.is_err() {
         // What follows on the connection may not be a request.
         session.set_keepalive(None);
@@ -111,7 +112,7 @@ fn bound(session: &mut Session, settings: &Settings) {
     session.set_write_timeout(Some(settings.write_timeout));
 }
 
-fn check(session: &Session) -> std::result::Result<Checked, Refusal> {
+fn check(session: &Session, identity: &IdentityHeaders) -> std::result::Result<Checked, Refusal> {
     let head = session.req_header();
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
     // Methods are case-sensitive (RFC 9110 §9.1), and `get` matches no route for `GET`: it would pass
@@ -121,7 +122,7 @@ fn check(session: &Session) -> std::result::Result<Checked, Refusal> {
     }
     framing::check(head, raw.as_deref())?;
     let authority = authority::asked(head)?.map(Authority::into_owned);
-    let fields = check_fields(&head.headers)?;
+    let fields = check_fields(&head.headers, identity)?;
     if !head.raw_path_is_utf8() {
         return Err(Refusal::Path);
     }
@@ -133,7 +134,7 @@ fn check(session: &Session) -> std::result::Result<Checked, Refusal> {
     Ok(Checked { path, authority, fields })
 }
 
-fn check_fields(headers: &HeaderMap) -> std::result::Result<Fields, Refusal> {
+fn check_fields(headers: &HeaderMap, identity: &IdentityHeaders) -> std::result::Result<Fields, Refusal> {
     let mut fields = Fields { foreign: SmallVec::new(), names: Names::Plain, connection: After::AsRead };
     let (mut authorizations, mut proxy_authorizations, mut connections) = (0, 0, 0);
     for (name, _) in headers {
@@ -141,7 +142,7 @@ fn check_fields(headers: &HeaderMap) -> std::result::Result<Fields, Refusal> {
         connections += usize::from(*name == CONNECTION);
         let text = name.as_str();
         proxy_authorizations += usize::from(lookalike::is_same(text.as_bytes(), PROXY_AUTHORIZATION.as_str()));
-        if identity_headers::is_identity(text) {
+        if identity.contains(text) {
             fields.foreign.push(name.clone());
         } else if lookalike::folds(text) {
             fields.names = Names::Folding;
@@ -214,7 +215,7 @@ mod tests {
             for name in names {
                 all.append(HeaderName::from_static(name), http::HeaderValue::from_static("x"));
             }
-            assert_eq!(check_fields(&all).is_ok(), once, "{names:?}");
+            assert_eq!(check_fields(&all, &IdentityHeaders::default()).is_ok(), once, "{names:?}");
         }
     }
 
@@ -227,7 +228,7 @@ mod tests {
             (&["x_forwarded_for", "x_consumer-id"], &["x_forwarded_for", "x_consumer-id"], Names::Folding),
         ];
         for (names, foreign, kind) in rows {
-            let fields = check_fields(&headers(names)).unwrap();
+            let fields = check_fields(&headers(names), &IdentityHeaders::default()).unwrap();
             let found: Vec<_> = fields.foreign.iter().map(HeaderName::as_str).collect();
             assert_eq!((found.as_slice(), fields.names), (foreign, kind), "{names:?}");
         }

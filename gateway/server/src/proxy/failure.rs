@@ -38,7 +38,7 @@ pub(super) async fn fail_to_proxy(
     let status = answer.reply.status;
     log(error, &answer.reply, context);
     // The client may be gone by now; the log says what it would have got.
-    let _ = reply::send(session, context, answer).await;
+    let _ = reply::send(gateway.settings.product, session, context, answer).await;
     FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
 }
 

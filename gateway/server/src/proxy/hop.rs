@@ -36,11 +36,6 @@ pub(crate) static FIELDS: [Field; 9] = [
     X_KONG_REQUEST_ID,
 ];
 
-/// Our entry in `Via` for a message that came over HTTP/1.
-pub(crate) const VIA_HTTP1: &str = "1.1 kong/3.10.0";
-/// Our entry in `Via` for a message that came over HTTP/2.
-pub(crate) const VIA_HTTP2: &str = "2 kong/3.10.0";
-
 /// The hop from the client, or the proxy before us, to us.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hop<'r> {
@@ -52,8 +47,8 @@ pub(crate) struct Hop<'r> {
     pub(crate) standing: Peer,
     /// What the connection speaks.
     pub(crate) scheme: Scheme,
-    /// Our entry in `Via`: [`VIA_HTTP1`] or [`VIA_HTTP2`].
-    pub(crate) via: &'static str,
+    /// Our entry in `Via`.
+    pub(crate) via: &'static [u8],
     /// The host asked for.
     pub(crate) host: Option<&'r Host<'r>>,
     /// The port that the connection came to.
@@ -98,11 +93,11 @@ impl Hop<'_> {
     }
 }
 
-/// Sets `Via` with our entry behind those that are there; for requests and for answers.
-pub(crate) fn set_via(head: &mut impl Head, ours: &'static str) {
-    match joined(head, &VIA, ours.as_bytes()) {
+/// Sets `Via` with our entry behind those that are there; for requests and for responses.
+pub(crate) fn set_via(head: &mut impl Head, ours: &'static [u8]) {
+    match joined(head, &VIA, ours) {
         Some(joined) => head.set(&VIA, &joined),
-        None => head.set(&VIA, ours.as_bytes()),
+        None => head.set(&VIA, ours),
     }
 }
 
@@ -156,7 +151,7 @@ mod tests {
             client: &address_value(client.address).unwrap(),
             standing: client.peer,
             scheme: Scheme::Https,
-            via: VIA_HTTP2,
+            via: b"2 tollgate",
             host: Some(&Host::parse("Shop.Example.").unwrap()),
             listener_port: 8443,
             path: "/api/x",
@@ -196,7 +191,7 @@ mod tests {
             ("x-forwarded-port", "8443"),
             ("x-forwarded-path", "/api/x"),
             ("x-forwarded-prefix", "/api"),
-            ("via", "2 kong/3.10.0"),
+            ("via", "2 tollgate"),
         ]);
         assert_eq!(upstream("1.2.3.4", &[]), expected);
     }
@@ -211,7 +206,7 @@ mod tests {
             ("x-forwarded-port", "8443"),
             ("x-forwarded-path", "/api/x"),
             ("x-forwarded-prefix", "/api"),
-            ("via", "1.1 before, 2 kong/3.10.0"),
+            ("via", "1.1 before, 2 tollgate"),
         ]);
         assert_eq!(upstream("1.2.3.4", &CLAIMS), expected);
     }
@@ -220,7 +215,7 @@ mod tests {
     fn the_claims_of_a_trusted_peer_are_kept() {
         let mut expected = headers(&CLAIMS);
         expected.insert("x-forwarded-for", HeaderValue::from_static("5.6.7.8, 10.0.0.9"));
-        expected.insert("via", HeaderValue::from_static("1.1 before, 2 kong/3.10.0"));
+        expected.insert("via", HeaderValue::from_static("1.1 before, 2 tollgate"));
         assert_eq!(upstream(PEER, &CLAIMS), expected);
     }
 
@@ -242,7 +237,7 @@ mod tests {
                 client: &address_value(client.address).unwrap(),
                 standing: client.peer,
                 scheme: Scheme::Http,
-                via: VIA_HTTP1,
+                via: b"1.1 tollgate",
                 host: None,
                 listener_port: 9000,
                 path: "/",

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 /// Names that `Connection` may not remove: they frame the message, route it, or say who it is from.
-const PROTECTED: [&str; 12] = [
+pub(super) const PROTECTED: [&str; 12] = [
     "authorization",
     "cache-control",
     "content-encoding",

@@ -29,6 +29,7 @@ mod logging;
 mod lookalike;
 mod negotiation;
 mod pipeline;
+mod product;
 mod reply;
 mod request_body_filter;
 mod request_filter;
@@ -58,7 +59,9 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use client::ServerName;
 pub use context::Context;
+pub use identity_headers::{IdentityHeaders, InvalidName};
 pub use listeners::{Listeners, ProxyService, prepare, service};
+pub use product::Product;
 pub use trusted_peer::TrustedIps;
 
 use crate::descriptors::Descriptors;
@@ -67,13 +70,13 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::uses::Uses;
 
-/// What the gateway calls itself in `Server` and `Via`: clients and tools look for this name and
-/// version.
-pub const SERVER: &str = "kong/3.10.0";
-
 /// The data plane's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What the proxy calls itself.
+    pub product: Product,
+    /// What no client may send.
+    pub identity_headers: IdentityHeaders,
     /// Peers whose forwarded headers are believed.
     pub trusted_ips: TrustedIps,
     /// Idle client connections; at least a second.
@@ -202,7 +205,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        upstream_request_filter::upstream_request_filter(session, request, context)
+        upstream_request_filter::upstream_request_filter(self.settings.product, session, request, context)
     }
 
     async fn request_body_filter(
@@ -222,7 +225,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        response_filter::response_filter(session, response, context)
+        response_filter::response_filter(self.settings.product, session, response, context)
     }
 
     async fn response_trailer_filter(

@@ -13,6 +13,7 @@ use tollgate_core::reply::{Body, Reply};
 use super::body::{self, Rest};
 use super::context::Context;
 use super::negotiation::{MediaType, Origin};
+use super::product::Product;
 use super::response_filter;
 
 /// An answer of ours, and who made it.
@@ -41,7 +42,7 @@ impl Answer {
 
 /// Sends the answer. The connection is kept where the rest of the request is small enough to be
 /// read.
-pub(super) async fn send(session: &mut Session, context: &mut Context, answer: Answer) -> Result<()> {
+pub(super) async fn send(product: Product, session: &mut Session, context: &mut Context, answer: Answer) -> Result<()> {
     context.answered_for(answer.reply.reason);
     let head = session.req_header();
     let (method, version) = (head.method.clone(), head.version);
@@ -62,7 +63,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, answer: A
     if has_content {
         response.insert_header(CONTENT_LENGTH, HeaderValue::from(content.len()))?;
     }
-    response.insert_header(SERVER, HeaderValue::from_static(super::SERVER))?;
+    response.insert_header(SERVER, HeaderValue::from_static(product.server()))?;
     response_filter::set_ours(&mut response, context);
     let bodiless = method == Method::HEAD || !has_content || content.is_empty();
     session.write_response_header(Box::new(response), bodiless).await?;

@@ -41,7 +41,7 @@ pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, con
         }
     };
     let Some(answer) = answer else { return Ok(false) };
-    reply::send(session, context, answer).await?;
+    reply::send(gateway.settings.product, session, context, answer).await?;
     Ok(true)
 }
 

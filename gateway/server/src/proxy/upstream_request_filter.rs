@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
+use http::HeaderValue;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -14,8 +14,9 @@ use pingora_proxy::Session;
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
 use super::head::{Edited, Field, Head};
-use super::hop::{self, Hop, VIA_HTTP1, VIA_HTTP2, X_KONG_REQUEST_ID};
+use super::hop::{self, Hop, X_KONG_REQUEST_ID};
 use super::hop_by_hop::{self, Trailers};
+use super::product::Product;
 use super::request_id::RequestId;
 use super::response_phase;
 use crate::snapshot::UpstreamHost;
@@ -26,6 +27,7 @@ const ROOM: usize = 768;
 
 /// Writes the head of one attempt; `request` is a copy of the client's.
 pub(super) fn upstream_request_filter(
+    product: Product,
     session: &Session,
     request: &mut RequestHeader,
     context: &mut Context,
@@ -45,6 +47,7 @@ pub(super) fn upstream_request_filter(
     let is_peer = origin.client.address == origin.peer.to_canonical();
     let address = if is_peer { None } else { hop::address_value(origin.client.address) };
     let attempt = Attempt {
+        product,
         client: session.req_header(),
         origin,
         peer: &peer,
@@ -65,6 +68,7 @@ pub(super) fn upstream_request_filter(
 
 /// What the head of an attempt is made of.
 struct Attempt<'r> {
+    product: Product,
     client: &'r RequestHeader,
     origin: Origin,
     peer: &'r HeaderValue,
@@ -84,7 +88,7 @@ impl Attempt<'_> {
             client: self.address,
             standing: self.origin.client.peer,
             scheme: self.origin.scheme,
-            via: if self.client.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 },
+            via: self.product.via(self.client.version),
             host: self.outbound.host.as_ref(),
             listener_port: self.origin.port,
             path: self.client.uri.path(),

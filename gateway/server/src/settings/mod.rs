@@ -15,7 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tollgate_core::setting::{SettingValues, duration, number};
 
-use crate::proxy::UpstreamSettings;
+use crate::proxy::{Product, UpstreamSettings};
 
 pub use layers::{Layers, Problem, Source};
 pub use locate::Place;
@@ -66,6 +66,8 @@ pub struct Proxy {
     pub http_listen: Option<SocketAddr>,
     /// TLS.
     pub https_listen: Option<SocketAddr>,
+    /// What it calls itself.
+    pub product: Product,
     /// Worker threads, at least one.
     pub threads: usize,
     /// Idle client connections.
@@ -181,6 +183,11 @@ impl Config {
 fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
     let http_listen = layers.read("proxy.http_listen", listener);
     let https_listen = layers.read("proxy.https_listen", listener);
+    let product = layers.read("proxy.identify_as", |text| match text {
+        "tollgate" => Ok(Product::Tollgate),
+        "kong" => Ok(Product::Kong),
+        _ => Err("expected tollgate or kong".to_owned()),
+    });
     let threads = layers.read("proxy.threads", number);
     let keepalive_timeout = layers.read("proxy.keepalive_timeout", duration);
     let head_timeout = layers.read("proxy.head_timeout", duration);
@@ -200,6 +207,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
     Some(Proxy {
         http_listen: http_listen?,
         https_listen: https_listen?,
+        product: product?,
         threads,
         keepalive_timeout: keepalive_timeout?,
         head_timeout: head_timeout?,

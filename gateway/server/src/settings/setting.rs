@@ -30,6 +30,11 @@ const GATEWAY: &[Setting] = &[
         "0.0.0.0:8443",
         "Where clients are served over TLS (HTTP/1.1 and HTTP/2); `off` for nowhere.",
     ),
+    setting(
+        "proxy.identify_as",
+        "tollgate",
+        "What the proxy calls itself in Server and Via: `tollgate`, or `kong` for clients and dashboards that look for it.",
+    ),
     setting("proxy.threads", "0", "Threads that serve clients; 0 is one for each processor."),
     setting("proxy.keepalive_timeout", "60s", "How long an idle client connection is kept."),
     setting(

@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
-use tollgate::proxy::TrustedIps;
-use tollgate::proxy::{self, Listeners, Settings, UpstreamSettings};
+use tollgate::proxy::{self, IdentityHeaders, Listeners, Product, Settings, TrustedIps, UpstreamSettings};
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
@@ -130,6 +129,20 @@ impl Write for Sink {
     }
 }
 
+/// With short timeouts.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        product: Product::Tollgate,
+        identity_headers: IdentityHeaders::default(),
+        trusted_ips: TrustedIps::default(),
+        keepalive_timeout: Duration::from_secs(5),
+        head_timeout: Duration::from_secs(2),
+        read_timeout: Duration::from_secs(2),
+        write_timeout: Duration::from_secs(5),
+        upstream: UpstreamSettings::default(),
+    }
+}
+
 /// A running gateway; its thread ends with the process.
 pub(crate) struct Gateway {
     address: SocketAddr,
@@ -142,6 +155,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with these routes and waits until it accepts.
     pub(crate) fn start(routes: Vec<Route>) -> Self {
+        Self::start_with(settings(), routes)
+    }
+
+    /// The same, with other settings.
+    pub(crate) fn start_with(settings: Settings, routes: Vec<Route>) -> Self {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::register(&registry, "node", "3.10.0").unwrap());
         let first = routes.iter().find_map(|route| route.service.as_ref());
@@ -152,14 +170,7 @@ impl Gateway {
         let access_log = AccessLog::to_writer(Box::new(sink.clone()), LineFormat::Json, dropped).unwrap();
         let address = free_address();
         let gateway = proxy::Gateway {
-            settings: Settings {
-                trusted_ips: TrustedIps::default(),
-                keepalive_timeout: Duration::from_secs(5),
-                head_timeout: Duration::from_secs(2),
-                read_timeout: Duration::from_secs(2),
-                write_timeout: Duration::from_secs(5),
-                upstream: UpstreamSettings::default(),
-            },
+            settings,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             metrics,
             access_log: access_log.clone(),

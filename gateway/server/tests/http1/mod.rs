@@ -252,7 +252,7 @@ fn a_request_that_cannot_be_read_is_answered_counted_and_logged_as_any_other() {
         let answer = gateway.send(request);
         let id = header_of(&answer, "x-kong-request-id").unwrap_or_else(|| panic!("{shown}: {answer}"));
         let got = (answered(&answer), header_of(&answer, "server"), header_of(&answer, "connection"));
-        assert_eq!(got, (status, Some("kong/3.10.0"), Some("close")), "{shown}: {answer}");
+        assert_eq!(got, (status, Some(crate::SERVER), Some("close")), "{shown}: {answer}");
         assert!(body_of(&answer).ends_with(&format!("\nrequest_id: {id}\n")), "{shown}: {answer}");
         let lines = gateway.log_lines(index + 1);
         let line = &lines[index];
