@@ -30,7 +30,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A file holds no certificate or key.
-    #[error("{path} holds no readable PEM {what}: {source}")]
+    #[error("{path}: invalid PEM {what}: {source}")]
     Pem {
         /// The file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum Error {
         source: ErrorStack,
     },
     /// The key is not the certificate's.
-    #[error("{key} is not the key of {certificate}")]
+    #[error("{key}: private key does not match the certificate in {certificate}")]
     Mismatch {
         /// The certificate's file.
         certificate: PathBuf,
@@ -48,7 +48,7 @@ pub enum Error {
         key: PathBuf,
     },
     /// Making the self-signed certificate failed.
-    #[error("a self-signed certificate could not be made: {0}")]
+    #[error("cannot make a self-signed certificate: {0}")]
     Make(#[from] ErrorStack),
 }
 

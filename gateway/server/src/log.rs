@@ -16,7 +16,7 @@ impl Handle {
     /// Logs from now on what is at least this severe.
     pub fn set_level(&self, level: Level) {
         if let Err(error) = self.0.reload(filter(level)) {
-            tracing::warn!(%error, "the log level could not be changed");
+            tracing::warn!(%error, "cannot change the log level");
         }
     }
 }

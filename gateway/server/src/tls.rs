@@ -22,7 +22,7 @@ use crate::settings::CertificateFiles;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Pingora does not make an acceptor.
-    #[error("no acceptor: {0}")]
+    #[error("cannot create TLS acceptor: {0}")]
     Acceptor(Box<pingora_core::Error>),
     /// OpenSSL does not take the certificate, its key, or the versions.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! A raw head becomes a checked request: everything hostile dies here.
+//! A raw head becomes a checked request: everything hostile is refused here.
 //!
 //! Invariant: behind this, the path is normalised, there is one way to read the message's length,
 //! and no header that could carry an identity is the client's.
@@ -15,10 +15,10 @@ use tollgate_router::path::normalise;
 use super::client::{self, Origin};
 use super::framing::{self, Refusal};
 use super::identity_headers::IdentityHeaders;
-use super::reply::Answer;
+use super::reply::OwnResponse;
 use super::{Settings, authority, http2, lookalike};
 
-/// What a resource may be asked for; which of them it answers is for its upstream to say.
+/// The methods that are proxied; which of them a resource supports is for its upstream to say.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// A checked request.
@@ -74,7 +74,7 @@ enum After {
 /// Sets the connection's bounds, checks the head, and removes what is ours to say.
 ///
 /// The outer error: the connection cannot be used at all.
-pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, Answer>> {
+pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, OwnResponse>> {
     bound(session, settings);
     let checked = check(session, &settings.identity_headers);
     if checked.is_err() {
@@ -83,10 +83,10 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
     }
     let Checked { path, authority, fields } = match checked {
         Ok(checked) => checked,
-        Err(refusal) => return Ok(Err(answer(refusal))),
+        Err(refusal) => return Ok(Err(response_to(refusal))),
     };
     let Some(origin) = Origin::of(session, &settings.trusted_ips) else {
-        return Err(Error::explain(ErrorType::ConnectionClosed, "no peer address").into_down());
+        return Err(Error::explain(ErrorType::ConnectionClosed, "client connection has no peer address").into_down());
     };
     if fields.connection == After::Closed {
         session.set_keepalive(None);
@@ -101,8 +101,8 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
 }
 
 fn bound(session: &mut Session, settings: &Settings) {
-    // Pingora's default is to keep an idle connection for ever. `None` means that it is to be
-    // closed after this request, which must stay so.
+    // By default Pingora keeps an idle connection for ever. `None` means that it is closed after this
+    // request, which must stay so.
     if session.get_keepalive().is_some() {
         session.set_keepalive(Some(settings.keepalive_timeout.as_secs().max(1)));
     }
@@ -164,7 +164,7 @@ fn says_close(value: &HeaderValue) -> bool {
     value.as_bytes().split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
-fn answer(refusal: Refusal) -> Answer {
+fn response_to(refusal: Refusal) -> OwnResponse {
     let bad = (StatusCode::BAD_REQUEST, "Bad request");
     let ((status, message), reason) = match refusal {
         Refusal::Version => (bad, "bad_version"),
@@ -183,7 +183,7 @@ fn answer(refusal: Refusal) -> Answer {
         Refusal::HeadTooLong => ((StatusCode::BAD_REQUEST, "Request header or cookie too large"), "head_too_long"),
     };
     let reply = Reply::message(status, reason, message);
-    Answer::engine(match refusal {
+    OwnResponse::engine(match refusal {
         Refusal::Method => reply.with_header(ALLOW, HeaderValue::from_static(ALLOWED)),
         _ => reply,
     })

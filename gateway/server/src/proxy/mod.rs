@@ -1,12 +1,12 @@
 //! The data plane on Pingora: each hook is one call into the file named after it.
 //!
 //! 1. [`accept`]: a raw head becomes a checked request, or is refused.
-//! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); answers here, or goes on.
+//! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); replies here, or goes on.
 //! 3. [`upstream_peer`], [`upstream_request_filter`], [`request_body_filter`]: out to the upstream.
 //! 4. [`response_filter`], [`trailers`]: back to the client.
 //! 5. [`logging`]: counted and logged, however it ended, and whether or not its head could be read.
 //!
-//! Answers of our own leave by [`reply`], breakage by [`failure`]: nothing else chooses a status.
+//! Our own responses leave by [`reply`], failures by [`failure`]: nothing else chooses a status.
 //! No part of this knows a plugin by name or reads the store.
 
 mod accept;
@@ -172,7 +172,9 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         if !reused && self.descriptors.is_reserved(descriptor) {
             // Not the upstream's doing, so that it is not tried again.
-            return Err(Error::explain(failure::NO_DESCRIPTOR, "a new connection to an upstream").into_in());
+            return Err(
+                Error::explain(failure::NO_DESCRIPTOR, "no file descriptor left for an upstream connection").into_in()
+            );
         }
         context.connected_to_upstream(self.upstream_uses.count(descriptor, reused.into()));
         Ok(())
@@ -252,7 +254,7 @@ impl ProxyHttp for Gateway {
         format!("{} {}, request_id: {}", head.method, head.uri.path(), context.request_id.as_str())
     }
 
-    /// Failures are logged where they become an answer.
+    /// Failures are logged where they become a response.
     fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
         true
     }

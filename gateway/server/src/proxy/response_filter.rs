@@ -1,4 +1,4 @@
-//! The head of the upstream's answer on its way to the client (gateway.md §7.2).
+//! The head of the upstream's response on its way to the client (gateway.md §7.2).
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request
 /// Bytes that our lines mostly fit into.
 const ROOM: usize = 192;
 
-/// Edits the head of an answer.
+/// Edits the head of a response.
 pub(super) fn response_filter(
     product: Product,
     session: &mut Session,
@@ -35,8 +35,8 @@ pub(super) fn response_filter(
 ) -> Result<()> {
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
-        // Behind it, the upstream's bytes would pass as another answer on the same connection.
-        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that was not asked for").into_up());
+        // Behind it, the upstream's bytes would pass as another response on the same connection.
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "unsolicited 101 response").into_up());
     }
     // The version is the sender's own (RFC 9110 §2.5), and the sender is us.
     response.set_version(Version::HTTP_11);
@@ -75,7 +75,7 @@ pub(super) fn let_go_when_draining(session: &mut Session) {
     }
 }
 
-/// The headers of an answer of our own that tell about the request, and what plugins want of it.
+/// What our own responses say of the request, and what plugins want of them.
 pub(super) fn set_ours(response: &mut ResponseHeader, context: &Context) {
     let status = response.status;
     let mut head = Edited::new(response, ROOM);
@@ -100,8 +100,8 @@ fn remove_hop_by_hop(session: &Session, head: &mut Edited<'_, ResponseHeader>) {
 fn set_latencies(head: &mut impl Head, context: &mut Context) {
     let (now, started) = (Instant::now(), context.started);
     let Some(proxied) = context.proxied() else { return };
-    proxied.answered = Some(now);
-    proxied.reached = Reached::Answered;
+    proxied.responded_at = Some(now);
+    proxied.reached = Reached::Responded;
     let sent = proxied.sent.unwrap_or(now);
     set_millis(head, &X_KONG_UPSTREAM_LATENCY, now.duration_since(sent));
     set_millis(head, &X_KONG_PROXY_LATENCY, sent.duration_since(started));

@@ -35,14 +35,14 @@ pub(super) fn upstream_request_filter(
     let request_id = context.request_id;
     let upstream_host = context.route.as_ref().map(|route| route.upstream_host);
     let (Some(origin), Some(upstream_host)) = (context.origin, upstream_host) else {
-        return Error::e_explain(ErrorType::InternalError, "a proxied request has an origin and a route");
+        return Error::e_explain(ErrorType::InternalError, "proxied request has no origin or no route");
     };
     let peer = context.peer.take().or_else(|| hop::address_value(origin.peer));
     let (Some(peer), Some(proxied)) = (peer, context.proxied()) else {
-        return Error::e_explain(ErrorType::InternalError, "a proxied request has a peer and an upstream");
+        return Error::e_explain(ErrorType::InternalError, "proxied request has no peer address or no upstream");
     };
     let Some(service_host) = proxied.service.host_header() else {
-        return Error::e_explain(ErrorType::InternalError, "a service has a host that can be sent");
+        return Error::e_explain(ErrorType::InternalError, "upstream host cannot stand in a Host header");
     };
     let is_peer = origin.client.address == origin.peer.to_canonical();
     let address = if is_peer { None } else { hop::address_value(origin.client.address) };
@@ -61,7 +61,7 @@ pub(super) fn upstream_request_filter(
     attempt.write(&mut Edited::new(request, ROOM));
     request.set_uri(proxied.outbound.uri.clone());
     proxied.sent = Some(Instant::now());
-    proxied.answered = None;
+    proxied.responded_at = None;
     context.peer = Some(peer);
     Ok(())
 }

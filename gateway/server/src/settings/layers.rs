@@ -13,7 +13,7 @@ use crate::plugins;
 /// Where a value comes from, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody said anything.
+    /// Nowhere else.
     Default,
     /// The file, at this place.
     File(String, Option<Place>),
@@ -35,7 +35,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Something wrong with the configuration.
+/// A problem with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where.
@@ -76,10 +76,14 @@ impl Layers {
         match serde_yaml::from_str::<Value>(text) {
             Ok(Value::Null) => {}
             Ok(Value::Mapping(mapping)) => self.mapping(name, text, "", &mapping),
-            Ok(_) => self.problem(Source::File(name.to_owned(), None), "", "expected settings, such as `proxy:`"),
+            Ok(_) => self.problem(
+                Source::File(name.to_owned(), None),
+                "",
+                "expected a mapping of settings, such as `proxy:`",
+            ),
             Err(error) => {
                 let source = Source::File(name.to_owned(), Place::of(&error));
-                self.problem(source, "", &format!("not readable as YAML: {error}"));
+                self.problem(source, "", &format!("invalid YAML: {error}"));
             }
         }
     }
@@ -87,7 +91,7 @@ impl Layers {
     fn mapping(&mut self, name: &str, text: &str, above: &str, mapping: &serde_yaml::Mapping) {
         for (key, value) in mapping {
             let Some(key) = key.as_str() else {
-                self.problem(Source::File(name.to_owned(), None), above, "keys are names");
+                self.problem(Source::File(name.to_owned(), None), above, "keys must be strings");
                 continue;
             };
             let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
@@ -96,11 +100,11 @@ impl Layers {
             match (find(&path), value) {
                 (Some(setting), value) => match scalar(value) {
                     Some(text) => self.put(setting, text, source),
-                    None => self.problem(source, &path, "expected one value or a list of values"),
+                    None => self.problem(source, &path, "expected a value or a list of values"),
                 },
                 (None, Value::Mapping(inner)) if is_section => self.mapping(name, text, &path, inner),
                 (None, Value::Null) if is_section => {}
-                (None, _) if is_section => self.problem(source, &path, "expected settings below this name"),
+                (None, _) if is_section => self.problem(source, &path, "expected a mapping of settings"),
                 (None, _) => self.problem(source, &path, &unknown(&path)),
             }
         }
@@ -116,11 +120,7 @@ impl Layers {
                 Some(setting) => self.put(setting, value, Source::Environment(name)),
                 // Kept free for the tests' own variables and the `--config` flag.
                 None if name.starts_with("TOLLGATE_TEST_") || name == "TOLLGATE_CONFIG" => {}
-                None => self.problem(
-                    Source::Environment(name),
-                    "",
-                    "no setting has this name; `tollgate settings` lists them",
-                ),
+                None => self.problem(Source::Environment(name), "", "unknown setting; `tollgate settings` lists all"),
             }
         }
     }
@@ -169,7 +169,7 @@ impl Layers {
         checked.collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// Whether anybody said something about the setting.
+    /// Whether the setting is given anywhere.
     #[cfg(test)]
     pub(super) fn is_given(&self, path: &str) -> bool {
         self.values.get(path).is_some_and(|(_, source)| *source != Source::Default)

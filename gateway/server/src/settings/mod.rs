@@ -1,7 +1,7 @@
-//! The gateway's own configuration (not that of routes and plugins, which the Admin API holds).
+//! The node's settings (the configuration of routes and plugins is the Admin API's).
 //!
 //! Flag over environment over file over default. Unknown names are errors, and all problems are
-//! reported at once, those of the file with line and column. A [`Config`] is checked: nothing in it
+//! reported at once, those of the file with line and column. [`Settings`] are checked: nothing in them
 //! is left to be defaulted.
 
 mod layers;
@@ -112,9 +112,9 @@ impl Database {
     }
 }
 
-/// The whole configuration, checked.
+/// All settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub struct Settings {
     /// What the gateway makes for itself.
     pub data_directory: PathBuf,
     /// The data plane.
@@ -139,12 +139,12 @@ pub struct Config {
     pub plugins: SettingValues,
 }
 
-impl Config {
+impl Settings {
     /// Checks the layered values; all problems at once.
     pub fn from_layers(mut layers: Layers) -> Result<Self, Vec<Problem>> {
-        let config = Self::read(&mut layers);
-        match config {
-            Some(config) if layers.problems.is_empty() => Ok(config),
+        let settings = Self::read(&mut layers);
+        match settings {
+            Some(settings) if layers.problems.is_empty() => Ok(settings),
             _ => Err(layers.problems),
         }
     }
@@ -241,7 +241,7 @@ fn read_certificate(layers: &mut Layers) -> Option<Option<CertificateFiles>> {
     layers.read("tls.key", |text| match (certificate, optional_path(text)) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => Ok(Some(CertificateFiles { certificate, key })),
-        _ => Err("tls.certificate and tls.key are given together".to_owned()),
+        _ => Err("tls.certificate and tls.key must be set together".to_owned()),
     })
 }
 
@@ -295,7 +295,9 @@ fn networks(text: &str) -> Result<Vec<IpNet>, String> {
 
 fn network(entry: &str) -> Result<IpNet, String> {
     let single = entry.parse::<std::net::IpAddr>().map(IpNet::from);
-    single.or_else(|_| entry.parse()).map_err(|_| format!("{entry:?} is no address and no CIDR such as 10.0.0.0/8"))
+    single
+        .or_else(|_| entry.parse())
+        .map_err(|_| format!("{entry:?} is neither an IP address nor a CIDR block such as 10.0.0.0/8"))
 }
 
 fn access_log(text: &str) -> AccessLog {
@@ -318,12 +320,12 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
 mod tests {
     use super::*;
 
-    fn config(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Config, Vec<String>> {
+    fn settings(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Settings, Vec<String>> {
         let mut layers = Layers::defaults();
         layers.file("test.yaml", file);
         layers.environment(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         layers.flags(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
-        Config::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+        Settings::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -343,24 +345,24 @@ mod tests {
     fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
         let file = "admin:\n  listen: 127.0.0.1:1\n";
         let environment = [("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:2")];
-        let listen = |result: Result<Config, Vec<String>>| result.map(|config| config.admin_listen.port());
-        assert_eq!(listen(config("", &[], &[])), Ok(8001));
-        assert_eq!(listen(config(file, &[], &[])), Ok(1));
-        assert_eq!(listen(config(file, &environment, &[])), Ok(2));
-        assert_eq!(listen(config(file, &environment, &["admin.listen=127.0.0.1:3"])), Ok(3));
+        let listen = |result: Result<Settings, Vec<String>>| result.map(|settings| settings.admin_listen.port());
+        assert_eq!(listen(settings("", &[], &[])), Ok(8001));
+        assert_eq!(listen(settings(file, &[], &[])), Ok(1));
+        assert_eq!(listen(settings(file, &environment, &[])), Ok(2));
+        assert_eq!(listen(settings(file, &environment, &["admin.listen=127.0.0.1:3"])), Ok(3));
     }
 
     #[test]
     fn all_problems_are_reported_with_line_and_column() {
         let file =
             "proxy:\n  http_listen: nowhere\n  keepalive: 5s\nlisten: x\ndatabase:\n  url: mysql://root:secret@x\n";
-        let problems = config(file, &[("TOLLGATE_TYPO", "1")], &["log.level=loud"]).expect_err("problems");
+        let problems = settings(file, &[("TOLLGATE_TYPO", "1")], &["log.level=loud"]).expect_err("problems");
         assert_eq!(
             problems,
             [
                 "test.yaml:3:3: proxy.keepalive: unknown setting; `tollgate settings` lists all",
                 "test.yaml:4:1: listen: unknown setting; did you mean admin.listen?",
-                "environment TOLLGATE_TYPO: no setting has this name; `tollgate settings` lists them",
+                "environment TOLLGATE_TYPO: unknown setting; `tollgate settings` lists all",
                 "test.yaml:2:3: proxy.http_listen: expected address:port, such as 127.0.0.1:8001 or [::1]:8001",
                 "test.yaml:6:3: database.url: expected sqlite:PATH or postgres://user:password@host:port/database",
                 "--set: log.level: expected error, warn, info, debug or trace",
@@ -370,7 +372,7 @@ mod tests {
 
     #[test]
     fn upstream_connections_are_kept_as_the_settings_say() {
-        let upstream = |flags: &[&str]| config("", &[], flags).map(|config| config.proxy.upstream);
+        let upstream = |flags: &[&str]| settings("", &[], flags).map(|settings| settings.proxy.upstream);
         assert_eq!(upstream(&[]), Ok(UpstreamSettings::default()));
         let flags = [
             "proxy.upstream_keepalive_timeout=500ms",
@@ -401,13 +403,13 @@ mod tests {
 
     #[test]
     fn the_embedded_database_lives_in_the_data_directory() {
-        let url = config("data_directory: /var/lib/tollgate\n", &[], &[]).map(|config| config.database.url);
+        let url = settings("data_directory: /var/lib/tollgate\n", &[], &[]).map(|settings| settings.database.url);
         assert_eq!(url, Ok("sqlite:/var/lib/tollgate/tollgate.db".to_owned()));
     }
 
     #[test]
     fn the_database_url_is_not_shown() {
-        let config = config("", &[], &["database.url=postgres://u:hunter2@h/d"]).expect("valid");
-        assert!(!format!("{config:?}").contains("hunter2"));
+        let settings = settings("", &[], &["database.url=postgres://u:hunter2@h/d"]).expect("valid");
+        assert!(!format!("{settings:?}").contains("hunter2"));
     }
 }

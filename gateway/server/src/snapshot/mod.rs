@@ -82,7 +82,7 @@ pub struct RouteEntry {
     pub target: Target,
     /// What requests it is for.
     pub protocols: Protocols,
-    /// The answer to plain requests of an HTTPS-only route.
+    /// The status of the reply to plain requests of an HTTPS-only route.
     pub https_redirect: StatusCode,
     /// What the upstream sees of the path.
     pub strip: Strip,

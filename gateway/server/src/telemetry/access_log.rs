@@ -47,7 +47,7 @@ pub struct Line<'a> {
     pub path: &'a str,
     /// The status sent; 0 when the client was gone before one could be sent.
     pub status: u16,
-    /// Why the gateway answered instead of the upstream; a stable code.
+    /// Why the gateway responded instead of the upstream; a stable code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
     /// The matched route's id.
@@ -63,7 +63,7 @@ pub struct Line<'a> {
     pub bytes_in: usize,
     /// Body bytes to the client.
     pub bytes_out: usize,
-    /// From the head to the end of the answer.
+    /// From the request's head to the end of the response.
     pub total_ms: u64,
     /// Until the request went upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -306,7 +306,7 @@ fn write_lines(buffer: &Buffer, mut destination: Box<dyn Write + Send>) {
             state.hurry = false;
         }
         if let Err(error) = destination.write_all(&batch).and_then(|()| destination.flush()) {
-            tracing::warn!(%error, "the access log cannot be written");
+            tracing::warn!(%error, "cannot write the access log; lines are lost");
         }
         batch.clear();
         buffer.lock().writing = false;

@@ -1,4 +1,4 @@
-//! What is counted of one route, in one piece of memory.
+//! The counters of one route, in one piece of memory.
 //!
 //! A request touches a few neighbouring cache lines here, however many families of metrics are made
 //! of it when somebody asks: times are sorted into the bounds of all families together, once.
@@ -63,7 +63,7 @@ impl Distribution {
     }
 }
 
-/// The counts of a route.
+/// The counters of a route.
 ///
 /// What most requests change is two cache lines: from the sums to the least of the gateway's own
 /// times, and the least of the other times.
@@ -165,13 +165,13 @@ impl RouteCounters {
         [self.ingress.load(Relaxed), self.egress.load(Relaxed)]
     }
 
-    /// From the head to the end of the answer: the gateway's own time, and the upstream's.
+    /// From the request's head to the end of the response: the gateway's own time, and the upstream's.
     pub(super) fn total(&self) -> Distribution {
         let nanos = self.own_nanos.load(Relaxed).saturating_add(self.upstream_nanos.load(Relaxed));
         Distribution::read(&WHOLE, self.whole.0.iter().map(|times| &times.total), nanos)
     }
 
-    /// Spent waiting for the upstream; only requests that had an answer from it.
+    /// Spent waiting for the upstream; only requests that had a response from it.
     pub(super) fn upstream(&self) -> Distribution {
         let counts = self.whole.0.iter().map(|times| &times.upstream);
         Distribution::read(&WHOLE, counts, self.upstream_nanos.load(Relaxed))

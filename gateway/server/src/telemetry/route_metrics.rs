@@ -1,8 +1,8 @@
-//! The metrics of routes: counted in one [`RouteCounters`] a route, told under Tollgate's names and under
+//! The metrics of routes: counted in one [`RouteCounters`] a route, exported under Tollgate's names and under
 //! the `kong_*` names of gateway.md §11.
 //!
 //! Invariant: no label is looked up and no string made for a request. Counters are kept from one
-//! snapshot to the next, and routes that nobody has called are not told.
+//! snapshot to the next, and routes that nobody has called are not exported.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ const UPSTREAM_LATENCY: [f64; 13] =
 pub enum Source {
     /// The upstream.
     Service,
-    /// The gateway: a plugin's answer, or an error.
+    /// The gateway: a plugin's reply, or an error.
     Gateway,
 }
 
@@ -45,7 +45,7 @@ pub struct Observation {
     pub status: StatusCode,
     /// Who chose it.
     pub source: Source,
-    /// From the head to the end of the answer.
+    /// From the request's head to the end of the response.
     pub total: Duration,
     /// The part spent waiting for the upstream's head.
     pub upstream: Option<Duration>,
@@ -148,7 +148,7 @@ fn merge(into: &mut HashMap<String, Distribution>, service: &str, upstream: Dist
     }
 }
 
-/// The families that are told.
+/// The families that are exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Family {
     Requests,
@@ -189,8 +189,8 @@ impl Family {
     fn help(self) -> &'static str {
         match self {
             Self::Requests => "Requests by service, route and status.",
-            Self::Duration => "From the request's head to the end of the answer.",
-            Self::UpstreamDuration => "From sending the request upstream to the head of its answer.",
+            Self::Duration => "From the request's head to the end of the response.",
+            Self::UpstreamDuration => "From sending the request upstream to the head of its response.",
             Self::KongRequests => "Requests by service, route, status and who chose it.",
             Self::KongBandwidth => "Body bytes by direction.",
             Self::KongLatency => "Time spent in the gateway.",
@@ -199,7 +199,7 @@ impl Family {
         }
     }
 
-    /// In alphabetical order, as they are told.
+    /// In alphabetical order, as they are exported.
     fn labels(self) -> &'static [&'static str] {
         match self {
             Self::Requests => &["code", "route", "service"],
@@ -276,26 +276,26 @@ impl Collector for Routes {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             (state.routes.values().cloned().collect::<Vec<_>>(), state.gone.clone())
         };
-        let mut told = Told::default();
+        let mut samples = Samples::default();
         for route in routes.iter().filter(|route| route.counters.is_used()) {
-            told.route(&route.labels, &route.counters);
+            samples.route(&route.labels, &route.counters);
             merge(&mut services, &route.labels.service, route.counters.upstream());
         }
         if self.unmatched.counters.is_used() {
-            told.requests(&self.unmatched.labels, &self.unmatched.counters);
+            samples.requests(&self.unmatched.labels, &self.unmatched.counters);
         }
         for (service, upstream) in services.iter().filter(|(_, upstream)| upstream.count() > 0) {
-            told.add(Family::UpstreamDuration, Family::UpstreamDuration.histogram(&[service], upstream));
+            samples.add(Family::UpstreamDuration, Family::UpstreamDuration.histogram(&[service], upstream));
         }
-        told.families()
+        samples.families()
     }
 }
 
 /// Samples by family.
 #[derive(Default)]
-struct Told(BTreeMap<Family, Vec<Metric>>);
+struct Samples(BTreeMap<Family, Vec<Metric>>);
 
-impl Told {
+impl Samples {
     fn add(&mut self, family: Family, metric: Metric) {
         self.0.entry(family).or_default().push(metric);
     }
@@ -334,14 +334,14 @@ impl Told {
     }
 
     fn families(self) -> Vec<MetricFamily> {
-        let told = self.0.into_iter().map(|(family, metrics)| {
-            let mut told = MetricFamily::default();
-            told.set_name(family.name().to_owned());
-            told.set_help(family.help().to_owned());
-            told.set_field_type(family.kind());
-            told.set_metric(metrics);
-            told
+        let families = self.0.into_iter().map(|(family, metrics)| {
+            let mut exported = MetricFamily::default();
+            exported.set_name(family.name().to_owned());
+            exported.set_help(family.help().to_owned());
+            exported.set_field_type(family.kind());
+            exported.set_metric(metrics);
+            exported
         });
-        told.collect()
+        families.collect()
     }
 }
