@@ -146,7 +146,7 @@ pub fn migrate_status(settings: &Settings) -> Result<String, StartError> {
     let options = store_options(settings, Migration::Embedded, &prometheus::Registry::new());
     let status = control_runtime()?.block_on(Migrations::new(&options).status())?;
     let pending = match status.pending.as_slice() {
-        [] => "none pending".to_owned(),
+        [] => "pending: none".to_owned(),
         versions => format!("pending: {}; `tollgate migrate up` applies them", list(versions)),
     };
     Ok(format!("Applied: {}; {pending}.", list(&status.applied)))

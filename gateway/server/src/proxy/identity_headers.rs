@@ -88,12 +88,12 @@ impl IdentityHeaders {
     #[inline]
     pub(crate) fn contains(&self, name: &str) -> bool {
         let may_be = |bits: u32, byte: u8| bits >> (byte & 31) & 1 == 1;
-        match name.as_bytes() {
-            // Nearly every header leaves here.
-            [first, ..] if !may_be(self.first, *first) => false,
-            [_, _, third, ..] if may_be(self.third, *third) => self.is_one_of(name.as_bytes()),
-            _ => false,
+        let [first, _, third, ..] = name.as_bytes() else { return false };
+        // Nearly every header leaves here.
+        if !may_be(self.first, *first) || !may_be(self.third, *third) {
+            return false;
         }
+        self.is_one_of(name.as_bytes())
     }
 
     fn is_one_of(&self, name: &[u8]) -> bool {
