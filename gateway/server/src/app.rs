@@ -159,7 +159,7 @@ fn list(versions: &[MigrationId]) -> String {
     }
 }
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is asked to stop.
 pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> {
     let log = log::init(settings.log_level, settings.log_format);
     let open_files = descriptors::raise_limit();

@@ -52,7 +52,7 @@ pub enum Error {
     Make(#[from] ErrorStack),
 }
 
-/// The files to serve: the operator's after a look at them, or the kept self-signed ones.
+/// The files to serve, checked: the operator's, or the kept self-signed ones.
 pub fn files(given: Option<&CertificateFiles>, data_directory: &Path) -> Result<CertificateFiles, Error> {
     let files = match given {
         Some(files) => files.clone(),

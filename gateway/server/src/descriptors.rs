@@ -9,7 +9,7 @@
 //!    respond while the proxy has no descriptors left.
 //!
 //! A new descriptor has the lowest number that is free (POSIX `dup`, `socket`, `accept`), so its number
-//! tells that at least as many are open, and nothing has to be counted.
+//! shows that at least as many are open, and nothing has to be counted.
 
 use std::fs::{self, File};
 use std::io;
@@ -61,7 +61,7 @@ pub struct Descriptors {
     limit: u64,
     /// Known once the first client comes: the threads that serve it have descriptors of their own.
     bounds: OnceLock<Bounds>,
-    /// To be duplicated, which tells the lowest number that is free.
+    /// Duplicated to find the lowest number that is free.
     probe: File,
     clients: Shortage,
     upstreams: Shortage,
@@ -188,15 +188,15 @@ fn lowest_free(probe: &File) -> Option<u64> {
     u64::try_from(duplicate.as_raw_fd()).ok()
 }
 
-/// `None` where the system does not tell.
+/// `None` where the system does not say.
 fn open_files() -> Option<u64> {
     let entries = fs::read_dir("/proc/self/fd").ok()?;
     // One is that of the directory itself.
     u64::try_from(entries.count().saturating_sub(1)).ok()
 }
 
-/// `process_open_fds` and `process_max_fds`, as Prometheus' clients name them; counted when somebody
-/// asks.
+/// `process_open_fds` and `process_max_fds`, as Prometheus' clients name them; counted on
+/// export.
 struct OpenFiles {
     open: IntGauge,
     limit: IntGauge,

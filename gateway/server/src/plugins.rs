@@ -13,7 +13,7 @@ pub fn all() -> Vec<Box<dyn Factory>> {
     ]
 }
 
-/// The headers by which they tell an upstream who a request is from, and those of the compatible gateway.
+/// The identity headers that they name, and those of the compatible gateway.
 ///
 /// # Errors
 /// A plugin names one that cannot be an identity header.

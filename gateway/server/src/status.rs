@@ -43,7 +43,7 @@ impl Readiness {
     }
 }
 
-/// What the status listener tells about.
+/// What the status listener reports.
 #[derive(Clone)]
 pub struct Status {
     /// Readiness of this node.

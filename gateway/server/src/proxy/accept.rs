@@ -71,7 +71,7 @@ enum After {
     Closed,
 }
 
-/// Sets the connection's bounds, checks the head, and removes what is ours to say.
+/// Sets the connection's limits, checks the head, and removes the headers that no client may send.
 ///
 /// The outer error: the connection cannot be used at all.
 pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, OwnResponse>> {

@@ -108,7 +108,7 @@ const AWAITED: Duration = Duration::from_secs(5);
 pub(crate) enum Rest {
     /// The whole request was read.
     Nothing,
-    /// The client waits to be told to go on. The response comes first; what it then sends is read
+    /// The client waits for `100 Continue`. The response comes first; what it then sends is read
     /// ([`take`]), as the connection goes on behind that (RFC 9110 §10.1.1).
     Awaited,
     /// The client is still sending; the connection is closed after the response.

@@ -72,7 +72,7 @@ pub(super) enum Expectation {
 pub(super) struct Outbound {
     /// Path and query.
     pub(super) uri: Uri,
-    /// The prefix that `strip_path` took away, if it is to be told.
+    /// The prefix that `strip_path` took away, for `X-Forwarded-Prefix`.
     pub(super) stripped_prefix: Option<String>,
     /// The plugins' headers.
     pub(super) headers: SmallVec<[HeaderEdit; 8]>,

@@ -65,7 +65,7 @@ pub(crate) fn address_value(address: IpAddr) -> Option<HeaderValue> {
 }
 
 impl Hop<'_> {
-    /// Writes the headers that tell of this hop, into a head that is otherwise the request's own.
+    /// Writes the headers about this hop into a head that is otherwise the request's own.
     pub(crate) fn apply(&self, head: &mut impl Head) {
         match joined(head, &X_FORWARDED_FOR, self.peer.as_bytes()) {
             Some(joined) => head.set(&X_FORWARDED_FOR, &joined),

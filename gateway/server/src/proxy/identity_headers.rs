@@ -1,4 +1,4 @@
-//! The headers that tell an upstream who a request is from.
+//! The headers from which an upstream learns who a request is from.
 //!
 //! Upstreams believe them, so they come from us or not at all: whatever a client sends under one
 //! of these names is removed before the plugins run, on every route, in every spelling that folds to
@@ -24,7 +24,7 @@ const COMPATIBLE: [&str; 9] = [
     "x-anonymous-consumer",
 ];
 
-/// Shorter names could not be told apart by their first and third letter, longer ones are a mistake.
+/// Shorter names have no third letter to be recognised by; longer ones are a mistake.
 const LENGTHS: std::ops::RangeInclusive<usize> = 3..=64;
 
 /// The names of identity headers.

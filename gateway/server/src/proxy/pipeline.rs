@@ -219,7 +219,7 @@ fn broken(link: &ChainEntry, route: &RouteEntry, error: &PluginError) -> Reply {
     unexpected()
 }
 
-/// The reply to a request that met a fault of ours (gateway.md §9).
+/// The reply to a request that met an internal error (gateway.md §9).
 pub(crate) fn unexpected() -> Reply {
     let body = json!({"message": "An unexpected error occurred"});
     Reply::json(StatusCode::INTERNAL_SERVER_ERROR, "plugin_error", &body)

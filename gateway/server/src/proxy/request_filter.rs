@@ -90,10 +90,10 @@ fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Opti
 
 fn arrival<'r>(session: &'r Session, accepted: &'r Accepted) -> Arrival<'r> {
     let head = session.req_header();
-    let told = trusted_peer::host(accepted.origin.client.peer, &head.headers);
+    let claimed = trusted_peer::host(accepted.origin.client.peer, &head.headers);
     Arrival {
         scheme: scheme(&head.headers, accepted),
-        host: told.or_else(|| accepted.host.clone()),
+        host: claimed.or_else(|| accepted.host.clone()),
         target: head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
         http2: head.version == Version::HTTP_2,
         headers: &head.headers,

@@ -68,13 +68,13 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// What the client speaks: to us, or to a trusted peer, which says so in `X-Forwarded-Proto`. Of several
-/// values nobody knows whose counts, so they are not `https`.
+/// values it is unknown which counts, so they are not `https`.
 pub(crate) fn scheme(ours: Scheme, standing: Peer, headers: &HeaderMap) -> Scheme {
     if standing == Peer::Untrusted {
         return ours;
     }
-    let mut told = headers.get_all(&X_FORWARDED_PROTO.name).iter();
-    match (told.next(), told.next()) {
+    let mut claimed = headers.get_all(&X_FORWARDED_PROTO.name).iter();
+    match (claimed.next(), claimed.next()) {
         (None, _) => ours,
         (Some(one), None) if one.as_bytes().trim_ascii().eq_ignore_ascii_case(b"https") => Scheme::Https,
         _ => Scheme::Http,
@@ -83,8 +83,8 @@ pub(crate) fn scheme(ours: Scheme, standing: Peer, headers: &HeaderMap) -> Schem
 
 /// The host that a trusted peer says the client asked for.
 pub(crate) fn host(standing: Peer, headers: &HeaderMap) -> Option<Host<'_>> {
-    let told = headers.get(&X_FORWARDED_HOST.name).filter(|_| standing == Peer::Trusted)?;
-    Authority::parse(told.to_str().ok()?).ok().map(|authority| authority.host)
+    let claimed = headers.get(&X_FORWARDED_HOST.name).filter(|_| standing == Peer::Trusted)?;
+    Authority::parse(claimed.to_str().ok()?).ok().map(|authority| authority.host)
 }
 
 #[cfg(test)]
@@ -152,9 +152,9 @@ mod tests {
             (Https, Trusted, &["https", "https"], Http),
             (Http, Trusted, &["wss"], Http),
         ];
-        for (ours, standing, told, expected) in rows {
-            let told: Vec<_> = told.iter().map(|value| ("x-forwarded-proto", *value)).collect();
-            assert_eq!(scheme(ours, standing, &headers(&told)), expected, "{ours:?} {standing:?} {told:?}");
+        for (ours, standing, claimed, expected) in rows {
+            let claimed: Vec<_> = claimed.iter().map(|value| ("x-forwarded-proto", *value)).collect();
+            assert_eq!(scheme(ours, standing, &headers(&claimed)), expected, "{ours:?} {standing:?} {claimed:?}");
         }
     }
 
@@ -166,9 +166,9 @@ mod tests {
             (Peer::Trusted, "a.test, b.test", None),
             (Peer::Untrusted, "shop.example", None),
         ];
-        for (standing, told, expected) in rows {
-            let sent = headers(&[("x-forwarded-host", told)]);
-            assert_eq!(host(standing, &sent).map(|host| host.to_string()).as_deref(), expected, "{told}");
+        for (standing, claimed, expected) in rows {
+            let sent = headers(&[("x-forwarded-host", claimed)]);
+            assert_eq!(host(standing, &sent).map(|host| host.to_string()).as_deref(), expected, "{claimed}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde_yaml::Value;
 use tollgate_core::setting::{Setting, SettingValues};
 
-use super::locate::Place;
+use super::position::Position;
 use super::setting::SETTINGS;
 use crate::plugins;
 
@@ -15,8 +15,8 @@ use crate::plugins;
 pub enum Source {
     /// Nowhere else.
     Default,
-    /// The file, at this place.
-    File(String, Option<Place>),
+    /// The file, at this position.
+    File(String, Option<Position>),
     /// An environment variable.
     Environment(String),
     /// `--set`.
@@ -27,7 +27,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File(name, Some(place)) => write!(f, "{name}:{place}"),
+            Self::File(name, Some(position)) => write!(f, "{name}:{position}"),
             Self::File(name, None) => f.write_str(name),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag => f.write_str("--set"),
@@ -82,7 +82,7 @@ impl Layers {
                 "expected a mapping of settings, such as `proxy:`",
             ),
             Err(error) => {
-                let source = Source::File(name.to_owned(), Place::of(&error));
+                let source = Source::File(name.to_owned(), Position::of(&error));
                 self.problem(source, "", &format!("invalid YAML: {error}"));
             }
         }
@@ -95,7 +95,7 @@ impl Layers {
                 continue;
             };
             let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
-            let source = Source::File(name.to_owned(), Place::find(text, &path));
+            let source = Source::File(name.to_owned(), Position::find(text, &path));
             let is_section = SETTINGS.iter().any(|setting| section(setting.path) == Some(path.as_str()));
             match (find(&path), value) {
                 (Some(setting), value) => match scalar(value) {

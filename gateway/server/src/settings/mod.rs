@@ -5,7 +5,7 @@
 //! is left to be defaulted.
 
 mod layers;
-mod locate;
+mod position;
 mod setting;
 
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tollgate_core::setting::{SettingValues, duration, number};
 use crate::proxy::{Product, UpstreamSettings};
 
 pub use layers::{Layers, Problem, Source};
-pub use locate::Place;
+pub use position::Position;
 pub use setting::SETTINGS;
 
 /// Where the access log goes.
@@ -368,6 +368,20 @@ mod tests {
                 "--set: log.level: expected error, warn, info, debug or trace",
             ]
         );
+    }
+
+    #[test]
+    fn keys_and_values_of_the_wrong_kind_are_named() {
+        let rows = [
+            ("1: x\n", "test.yaml: keys must be strings"),
+            ("- x\n", "test.yaml: expected a mapping of settings, such as `proxy:`"),
+            ("proxy: 1\n", "test.yaml:1:1: proxy: expected a mapping of settings"),
+            ("access_log: {}\n", "test.yaml:1:1: access_log: expected a value or a list of values"),
+            ("proxy:\n  identify_as: nginx\n", "test.yaml:2:3: proxy.identify_as: expected tollgate or kong"),
+        ];
+        for (file, expected) in rows {
+            assert_eq!(settings(file, &[], &[]), Err(vec![expected.to_owned()]), "{file}");
+        }
     }
 
     #[test]

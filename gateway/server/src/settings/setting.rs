@@ -1,6 +1,6 @@
 //! Every setting of the gateway: path, default, and what it is for. The configuration file, the
-//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all speak of these and of those
-//! that plugins add.
+//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all list these and those that
+//! plugins add.
 
 use std::sync::LazyLock;
 

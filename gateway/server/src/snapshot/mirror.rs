@@ -6,8 +6,8 @@
 //!
 //! Writes refuse routes that do not compile, so a stored one is damaged. It keeps its place, matches
 //! whatever it could have matched, and responds 503: no lesser route may serve its requests, and no
-//! other change has to wait. Of one that cannot even be read nobody knows what it protected: until
-//! it is mended or deleted, nothing new comes into force.
+//! other change has to wait. Of one that cannot even be read it is unknown what it protected: until
+//! it is corrected or deleted, nothing new comes into force.
 //!
 //! While a service is disabled its routes are not there: requests go to the next route, or get 404.
 

@@ -26,7 +26,7 @@ pub struct Metrics {
 }
 
 /// `kong_nginx_connections_total`. Of its states three are counted; the others follow from them, and are
-/// worked out when somebody asks.
+/// derived on export.
 struct ConnectionStates {
     node_id: String,
     states: IntGaugeVec,
@@ -157,7 +157,7 @@ impl Metrics {
         &self.datastore_reachable
     }
 
-    /// Lines the access log lost.
+    /// Dropped lines of the access log.
     pub fn access_log_dropped(&self) -> IntCounter {
         self.access_log_dropped.clone()
     }
@@ -221,7 +221,7 @@ mod tests {
     fn the_build_is_exported_with_its_pingora() {
         use crate::build_info::{Pingora, Series};
 
-        let told = |series| {
+        let exported = |series| {
             let registry = Registry::new();
             let build = BuildInfo { version: "1.2.3", pingora: Pingora { version: "0.9.1", series } };
             registry.register(Box::new(build_info(build).unwrap())).unwrap();
@@ -229,10 +229,10 @@ mod tests {
         };
         let published =
             r#"tollgate_build_info{pingora="0.9.1",pingora_patches="0",pingora_series="",version="1.2.3"} 1"#;
-        assert_eq!(told(None), published);
+        assert_eq!(exported(None), published);
         let series = Series { patches: "14", digest: "0123456789ab" };
         let patched = published.replace(r#""0""#, r#""14""#).replace(r#"series="""#, r#"series="0123456789ab""#);
-        assert_eq!(told(Some(series)), patched);
+        assert_eq!(exported(Some(series)), patched);
     }
 
     #[test]

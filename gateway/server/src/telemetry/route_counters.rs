@@ -1,7 +1,7 @@
 //! The counters of one route, in one piece of memory.
 //!
 //! A request touches a few neighbouring cache lines here, however many families of metrics are made
-//! of it when somebody asks: times are sorted into the bounds of all families together, once.
+//! of it on export: times are sorted into the bounds of all families together, once.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -55,7 +55,7 @@ pub struct Observation {
     pub bytes_out: u64,
 }
 
-/// The `service` and `route` label of a route; both empty: requests that matched none.
+/// The `service` and `route` labels of a route; both empty: requests that matched none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Labels {
     /// The service's name, or else its host.
