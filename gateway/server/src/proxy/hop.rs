@@ -117,30 +117,13 @@ fn joined(head: &impl Head, field: &Field, last: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderName};
+    use http::HeaderMap;
     use pingora::http::RequestHeader;
 
     use super::*;
     use crate::proxy::head::Edited;
-    use crate::proxy::trusted_peer::{Client, TrustedIps, client};
-
-    const PEER: &str = "10.0.0.9";
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        headers
-    }
-
-    fn trusted() -> TrustedIps {
-        TrustedIps::new(["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()])
-    }
+    use crate::proxy::trusted_peer::tests::{PEER, headers, ip, trusted};
+    use crate::proxy::trusted_peer::{Client, client};
 
     /// The headers upstream of a request to `https://Shop.Example:8443/api/x`, `/api` stripped.
     fn upstream(peer: &str, sent: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -88,18 +88,18 @@ pub(crate) fn host(standing: Peer, headers: &HeaderMap) -> Option<Host<'_>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use http::{HeaderName, HeaderValue};
 
     use super::*;
 
-    const PEER: &str = "10.0.0.9";
+    pub(in crate::proxy) const PEER: &str = "10.0.0.9";
 
-    fn ip(text: &str) -> IpAddr {
+    pub(in crate::proxy) fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    pub(in crate::proxy) fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -107,7 +107,7 @@ mod tests {
         headers
     }
 
-    fn trusted() -> TrustedIps {
+    pub(in crate::proxy) fn trusted() -> TrustedIps {
         TrustedIps::new(["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()])
     }
 
