@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tollgate_quickstart::process::Process;
+
+use crate::process::Process;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -10,11 +10,10 @@ use http::Method;
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
-use tollgate_quickstart::certificate;
-use tollgate_quickstart::process::Process;
 
 use crate::lost_answer::LostAnswers;
 use crate::postgres::Database;
+use crate::process::Process;
 use crate::program;
 use crate::reply::Reply;
 use crate::secrets::Secrets;
@@ -273,7 +272,6 @@ impl Running {
         open_files: Option<u32>,
     ) -> Option<Self> {
         let [http, https, admin, status] = free_ports();
-        let certificate = certificate::keep_in(directory.path()).expect("a certificate");
         let output = File::create(output_of(directory)).expect("a file");
         let mut command = match open_files {
             None => Command::new(program("tollgate")),
@@ -298,21 +296,21 @@ impl Running {
             .env("TOLLGATE_STATUS_LISTEN", status.to_string())
             .env("TOLLGATE_DATABASE_URL", database_url)
             .env("TOLLGATE_ACCESS_LOG", "-")
-            .env("TOLLGATE_TLS_CERTIFICATE", &certificate.certificate_file)
-            .env("TOLLGATE_TLS_KEY", &certificate.key_file)
             .envs(settings.iter().copied())
             .stdout(output.try_clone().expect("a file"))
             .stderr(output);
         let mut process = Process::start(&mut command).expect("a program that starts");
-        let addresses = tollgate_quickstart::Gateway::on(https, admin, status, certificate.certificate).unwrap();
-        let client = addresses.client().expect("a client");
+        let client = Client::builder().no_proxy().build().expect("a client");
         let deadline = Instant::now() + READY_WITHIN;
         while Instant::now() < deadline {
             if process.ended().expect("a child").is_some() {
                 return None;
             }
-            let answer = client.get(addresses.status.join("/status/ready").unwrap()).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            let response = client.get(format!("http://{status}/status/ready")).send().await;
+            if response.is_ok_and(|response| response.status().is_success()) {
+                // The one that it has made for itself.
+                let certificate = fs::read(directory.path().join("self-signed.crt")).expect("a certificate");
+                let addresses = tollgate_quickstart::Gateway::on(https, admin, status, certificate).unwrap();
                 return Some(Self { addresses, http, https, process });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -20,6 +20,7 @@ pub mod keep_alive;
 pub mod lost_answer;
 pub mod node;
 pub mod postgres;
+pub mod process;
 pub mod raw;
 pub mod recorder;
 pub mod reply;
@@ -35,12 +36,16 @@ pub use gateway::{Gateway, Store};
 pub use keep_alive::KeepAlive;
 pub use lost_answer::LostAnswers;
 pub use node::Node;
+pub use process::Process;
 pub use recorder::Recorder;
 pub use reply::Reply;
 pub use secrets::Secrets;
 pub use upstream::Upstream;
 
 use std::path::PathBuf;
+
+/// What the proxy of this version calls itself in `Server`.
+pub const SERVER: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 
 /// The repository's root.
 pub fn repository() -> PathBuf {

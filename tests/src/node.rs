@@ -8,9 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tollgate_quickstart::process::Process;
 
 use crate::gateway::free_ports;
+use crate::process::Process;
 use crate::program;
 
 /// How long a command, or a start, may take.

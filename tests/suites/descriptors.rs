@@ -51,7 +51,7 @@ async fn clients_wait_for_descriptors_while_admin_and_status_answer() {
     .await;
     let mut findings = Findings::new();
     check_control(&gateway, &mut findings).await;
-    let told = gateway.output().contains("no file descriptor is left for clients");
+    let told = gateway.output().contains("no file descriptor left for clients");
     findings.check("the log", if told { Ok(()) } else { Err(gateway.output()) });
     findings.compare("the limit", &160.0, &gateway.metric("process_max_fds", &[]).await);
     let open = gateway.metric("process_open_fds", &[]).await;

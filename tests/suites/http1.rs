@@ -39,7 +39,7 @@ async fn plain_http_on_the_tls_port_and_tls_on_the_plain_port_are_refused_in_wor
         let told = (reply.status, reply.header("content-type"), reply.header("server"), reply.body.clone());
         let plain = Some("text/plain; charset=utf-8".to_owned());
         let body = format!("{message}\nrequest_id: {id}\n");
-        assert_eq!(told, (400, plain, Some("kong/3.10.0".to_owned()), body));
+        assert_eq!(told, (400, plain, Some(tollgate_tests::SERVER.to_owned()), body));
         let line = logged(&gateway, &id).await;
         assert!(line.contains(begin) && line.contains(reason) && line.contains("client=127.0.0.1"), "{line}");
     }

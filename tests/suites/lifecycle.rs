@@ -114,7 +114,7 @@ async fn a_database_is_migrated_when_the_operator_says_so() {
     let node = Node::on_database(database.url());
     let status = node.run(&["migrate", "status"]).await;
     assert_eq!(status.code, Some(0), "{}", status.output);
-    assert!(status.output.starts_with("Applied: none; missing: gateway 1, gateway 2, oauth2 1"), "{}", status.output);
+    assert!(status.output.starts_with("Applied: none; pending: gateway 1, gateway 2, oauth2 1"), "{}", status.output);
     assert!(status.output.contains("`tollgate migrate up` applies them"), "{}", status.output);
 
     let refused = node.run(&["run"]).await;
@@ -130,7 +130,7 @@ async fn a_database_is_migrated_when_the_operator_says_so() {
     let again = node.run(&["migrate", "up"]).await;
     assert_eq!((again.code, again.output.as_str()), (Some(0), "The database is up to date.\n"));
     let status = node.run(&["migrate", "status"]).await;
-    assert!(status.output.ends_with("; nothing is missing.\n"), "{}", status.output);
+    assert!(status.output.ends_with("; pending: none.\n"), "{}", status.output);
     assert_eq!(node.start(&["run"]).await.stop().unwrap().code(), Some(0));
 }
 

@@ -5,7 +5,7 @@ use http::Method;
 use openssl::ssl::SslVersion;
 use serde_json::{Value, json};
 use tollgate_tests::scenario::Api;
-use tollgate_tests::{Findings, Gateway, Store, Upstream, raw, tls};
+use tollgate_tests::{Findings, Gateway, Reply, SERVER, Store, Upstream, raw, tls};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_upstream_path_is_made_as_written_down() {
@@ -46,6 +46,38 @@ async fn the_upstream_path_is_made_as_written_down() {
             let row = format!("service {service_path:?}, route {path}, request {request}, strip_path={strip}");
             findings.compare(&row, &(200, json!(expected)), &(reply.status, reply.content()["uri"].clone()));
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_names_itself_or_the_compatible_gateway_and_the_admin_api_always_the_latter() {
+    let mut findings = Findings::new();
+    let upstream = Upstream::start().await;
+    let ours = (SERVER, "1.1 tollgate", "2 tollgate");
+    let compatible = ("kong/3.10.0", "1.1 kong/3.10.0", "2 kong/3.10.0");
+    let settings: [(&[(&str, &str)], _); 3] = [
+        (&[], ours),
+        (&[("TOLLGATE_PROXY_IDENTIFY_AS", "tollgate")], ours),
+        (&[("TOLLGATE_PROXY_IDENTIFY_AS", "kong")], compatible),
+    ];
+    for (settings, (server, http1, http2)) in settings {
+        let gateway = Gateway::on(Store::Sqlite, settings).await;
+        Api::open(&gateway, "open", &upstream).await;
+        let expected = |told| (Some(server.to_owned()), Some(http1.to_owned()), json!([told]));
+        let plain = raw::get(&gateway.http.to_string(), "/open", &[]).await.expect(200);
+        let seen =
+            |reply: &Reply| (reply.header("server"), reply.header("via"), reply.json()["headers"]["via"].clone());
+        findings.compare(&format!("{settings:?}, HTTP/1.1"), &expected(http1), &seen(&plain));
+        let request = gateway.request(Method::GET, "/open").version(http::Version::HTTP_2);
+        let second = gateway.send(request).await.expect(200);
+        findings.compare(&format!("{settings:?}, HTTP/2"), &expected(http2), &seen(&second));
+        let own = gateway.send(gateway.request(Method::GET, "/none").version(http::Version::HTTP_2)).await.expect(404);
+        let own = (own.header("server"), own.header("via"));
+        findings.compare(&format!("{settings:?}, the gateway's own"), &(Some(server.to_owned()), None), &own);
+        let admin = gateway.admin(Method::GET, "/", json!(null)).await.expect(200);
+        let told = (admin.header("server"), admin.json()["version"].clone());
+        let expected = (Some("kong/3.10.0".to_owned()), json!("3.10.0"));
+        findings.compare(&format!("{settings:?}, Admin API"), &expected, &told);
     }
 }
 

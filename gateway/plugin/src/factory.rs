@@ -42,9 +42,9 @@ pub trait Factory: Send + Sync + 'static {
     }
 
     /// Headers by which it tells an upstream who a request is from, in lower case; one that ends in `-`
-    /// stands for all that begin so. Clients cannot send them, on any route, in any spelling: a new name is
-    /// added to the proxy's list (`gateway/server/src/proxy/identity_headers.rs`), and a test refuses a
-    /// plugin whose names are not in it.
+    /// stands for all that begin so. The proxy removes them from clients' requests, on every route and in
+    /// every spelling that folds to one. A name has 3 to 64 lower-case letters, digits and dashes, begins
+    /// with a letter, and is none that requests need; with another one the gateway does not start.
     fn identity_headers(&self) -> &'static [&'static str] {
         &[]
     }

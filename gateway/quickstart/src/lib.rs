@@ -22,7 +22,6 @@
 pub mod certificate;
 pub mod gateway;
 pub mod operator;
-pub mod process;
 pub mod setup;
 pub mod shoe_store;
 pub mod step_on;

@@ -1,22 +1,26 @@
 //! `tollgate-quickstart`: a gateway, the tutorial's two sites, and everything set up between them.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tollgate_quickstart::certificate::{self, KeptCertificate};
 use tollgate_quickstart::operator::Call;
-use tollgate_quickstart::process::Process;
 use tollgate_quickstart::tutorial::{Addresses, Tutorial};
 use tollgate_quickstart::{Gateway, gateway};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long the gateway may take to end by itself.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Starts a gateway and the Step On tutorial around it, and ends both at Ctrl-C.
 #[derive(Debug, Parser)]
@@ -66,18 +70,35 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    // Caught from now on: one that comes while the gateway starts must end that, too.
+    let asked_to_end = asked_to_end()?;
     std::fs::create_dir_all(&arguments.data)?;
     let certificate = certificate::keep_in(&arguments.data)?;
     let mut process = start(&arguments, &certificate)?;
+    let outcome = tokio::select! {
+        outcome = show(&arguments, certificate, &mut process) => outcome.map(|never| match never {}),
+        () = asked_to_end => {
+            say(&mut std::io::stdout(), "Ending.");
+            Ok(())
+        }
+    };
+    end(process).await?;
+    outcome
+}
+
+/// Sets the tutorial up around the gateway, and keeps it up.
+async fn show(
+    arguments: &Arguments,
+    certificate: KeptCertificate,
+    process: &mut Child,
+) -> Result<Infallible, Box<dyn Error>> {
     let gateway = Gateway::on(
         loopback(arguments.proxy_https),
         loopback(arguments.admin),
         loopback(arguments.status),
         certificate.certificate,
     )?;
-    wait_for(&gateway, &mut process).await?;
+    wait_for(&gateway, process).await?;
 
     let mut out = std::io::stdout();
     say(&mut out, "The gateway is up. Setting it up through its Admin API:\n");
@@ -85,28 +106,42 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let mut narrate = |call: &Call| say(&mut out, &call.to_string());
     let log = Arc::new(|line: &str| say(&mut std::io::stdout(), line));
     let tutorial = Tutorial::start(&gateway, addresses, &mut narrate, log).await?;
+    let step_on = tutorial.step_on.address();
     let mut out = std::io::stdout();
-    say(&mut out, &format!("Step On's API and authorization page: https://{}/", tutorial.step_on.address()));
+    say(&mut out, &format!("Step On's API and authorization page: https://{step_on}/"));
     say(&mut out, "(It signs its own certificate: your browser will ask once.)");
     say(&mut out, &format!("Shoe Fly Shoe: {}", tutorial.shoe_store.url()));
     say(&mut out, "\nOpen the store, connect Step On, and see the discount. Each request that reaches Step On's API");
-    say(
-        &mut out,
-        &format!("is shown here and at https://{}/requests. Ctrl-C ends everything.", tutorial.step_on.address()),
-    );
-
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    say(&mut out, "Ending.");
-    drop(tutorial);
-    process.stop()?;
-    Ok(())
+    say(&mut out, &format!("is shown here and at https://{step_on}/requests. Ctrl-C ends everything."));
+    std::future::pending().await
 }
 
-/// The gateway on the embedded store, its output in a file beside the store.
-fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Result<Process, Box<dyn Error>> {
+/// Done at Ctrl-C, or at SIGTERM.
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Asks the gateway to end (SIGTERM), and ends it (SIGKILL) when it does not.
+async fn end(mut process: Child) -> std::io::Result<()> {
+    if let Some(id) = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+        kill_process(id, Signal::TERM)?;
+    }
+    match tokio::time::timeout(GRACE, process.wait()).await {
+        Ok(ended) => ended.map(drop),
+        Err(_) => process.kill().await,
+    }
+}
+
+/// The gateway on the embedded store, its output in a file beside the store. It has a process group of its
+/// own: a Ctrl-C in the terminal reaches this program alone, which then ends it in order.
+fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Result<Child, Box<dyn Error>> {
     let binary = match &arguments.gateway {
         Some(binary) => binary.clone(),
         None => std::env::current_exe()?.with_file_name("tollgate"),
@@ -116,6 +151,8 @@ fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Result<Process
     let mut command = Command::new(&binary);
     command
         .args(["run", "--migrate"])
+        .process_group(0)
+        .kill_on_drop(true)
         .env("TOLLGATE_DATA_DIRECTORY", std::path::absolute(&arguments.data)?)
         .env("TOLLGATE_PROXY_HTTP_LISTEN", loopback(arguments.proxy_http).to_string())
         .env("TOLLGATE_PROXY_HTTPS_LISTEN", loopback(arguments.proxy_https).to_string())
@@ -126,11 +163,11 @@ fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Result<Process
         .env("TOLLGATE_TLS_KEY", std::path::absolute(&certificate.key_file)?)
         .stdout(log.try_clone()?)
         .stderr(log);
-    Process::start(&mut command).map_err(|error| format!("cannot start {}: {error}", binary.display()).into())
+    command.spawn().map_err(|error| format!("cannot start {}: {error}", binary.display()).into())
 }
 
 /// Ready, or the reason why it will never be.
-async fn wait_for(gateway: &Gateway, process: &mut Process) -> Result<(), Box<dyn Error>> {
+async fn wait_for(gateway: &Gateway, process: &mut Child) -> Result<(), Box<dyn Error>> {
     let ready = gateway.ready_within(READY_WITHIN);
     tokio::pin!(ready);
     loop {
@@ -138,13 +175,13 @@ async fn wait_for(gateway: &Gateway, process: &mut Process) -> Result<(), Box<dy
             outcome = &mut ready => {
                 outcome.map_err(|error: gateway::Error| format!("{error}; see gateway.log in the data folder"))?;
                 // Another gateway may have answered on these ports while ours gave up.
-                return match process.ended()? {
+                return match process.try_wait()? {
                     None => Ok(()),
                     Some(status) => Err(format!("the gateway ended ({status}); see gateway.log in the data folder").into()),
                 };
             }
             () = tokio::time::sleep(Duration::from_millis(100)) => {
-                if let Some(status) = process.ended()? {
+                if let Some(status) = process.try_wait()? {
                     return Err(format!("the gateway ended ({status}); see gateway.log in the data folder").into());
                 }
             }

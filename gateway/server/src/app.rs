@@ -1,7 +1,7 @@
 //! The composition root: everything is made here, once, and handed to whoever needs it.
 //!
-//! 1. Settings, log, certificate; the listeners' addresses are tried, so that a taken port is said
-//!    plainly before anything else happens.
+//! 1. Settings, log, certificate; the listeners' addresses are tried, so that a taken port is reported
+//!    by its setting before anything else happens.
 //! 2. On the control runtime: store, plugins, configuration, Admin API, status listener.
 //! 3. The proxy, on Pingora's own threads, with the compiled configuration already in place: the
 //!    first request it sees is judged by the whole configuration.
@@ -28,14 +28,14 @@ use tollgate_store::{MigrationId, MigrationPolicy, MigrationSet, Migrations, Opt
 use crate::build_info;
 use crate::certificate;
 use crate::cli::SettingsArgs;
-use crate::config::{self, Config, Layers, LogFormat, UpstreamVerification};
-use crate::configuration::Configuration;
 use crate::descriptors::{self, Descriptors};
 use crate::log;
 use crate::node::{self, ThisNode};
 use crate::plugins;
-use crate::proxy::{self, forwarded::TrustedIps};
+use crate::proxy::{self, TrustedIps};
+use crate::settings::{self, Layers, LogFormat, Settings, UpstreamVerification};
 use crate::shutdown::Shutdown;
+use crate::snapshot::configuration::Configuration;
 use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::metrics::Metrics;
@@ -59,7 +59,7 @@ pub enum Migration {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The control plane's threads cannot be made.
-    #[error("the control runtime cannot be started")]
+    #[error("cannot start the control runtime")]
     Runtime(#[source] std::io::Error),
     /// An address cannot be listened on.
     #[error("{setting}: cannot listen on {address}")]
@@ -73,28 +73,28 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The certificate.
-    #[error("no certificate for proxy.https_listen")]
+    #[error("proxy.https_listen: no usable certificate")]
     Certificate(#[from] certificate::Error),
     /// The data directory.
-    #[error("data_directory cannot be used")]
+    #[error("data_directory: cannot read or write")]
     DataDirectory(#[source] std::io::Error),
     /// The store cannot be opened.
-    #[error("the database cannot be used")]
+    #[error("cannot open the database")]
     Open(#[from] tollgate_store::OpenError),
     /// The database cannot be migrated.
-    #[error("the database cannot be migrated")]
+    #[error("cannot migrate the database")]
     Migration(#[from] tollgate_store::MigrationError),
     /// The store failed while the configuration was loaded.
-    #[error("the configuration cannot be loaded")]
+    #[error("cannot load the configuration from the database")]
     Load(#[from] tollgate_core::error::StoreError),
     /// A metric is registered twice.
-    #[error("metrics cannot be registered")]
+    #[error("cannot register metrics")]
     Metrics(#[from] prometheus::Error),
-    /// File descriptors cannot be watched.
-    #[error("file descriptors cannot be watched")]
+    /// File descriptors cannot be counted.
+    #[error("cannot count file descriptors")]
     Descriptors(#[from] descriptors::Error),
     /// A plugin cannot start.
-    #[error("plugin {name} cannot start")]
+    #[error("cannot start plugin {name}")]
     Plugin {
         /// Which.
         name: &'static str,
@@ -102,35 +102,38 @@ pub enum StartError {
         #[source]
         source: tollgate_plugin::StartError,
     },
+    /// A plugin's identity header.
+    #[error(transparent)]
+    IdentityHeader(#[from] proxy::InvalidName),
     /// The access log's file.
-    #[error("access_log cannot be written")]
+    #[error("access_log: cannot write")]
     AccessLog(#[source] std::io::Error),
-    /// The signals that end the process cannot be watched.
-    #[error("signals cannot be watched")]
+    /// The signals that end the process.
+    #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
     /// The TLS listener.
-    #[error("TLS cannot be set up for proxy.https_listen")]
+    #[error("proxy.https_listen: cannot set up TLS")]
     Tls(#[from] tls::Error),
 }
 
 /// Reads the settings: `--set` over environment over file over default. All problems at once.
-pub fn load_config(arguments: &SettingsArgs) -> Result<Config, Vec<String>> {
+pub fn load_settings(arguments: &SettingsArgs) -> Result<Settings, Vec<String>> {
     let mut layers = Layers::defaults();
     if let Some(path) = &arguments.config {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| vec![format!("{}: cannot be read: {error}", path.display())])?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| vec![format!("{}: cannot read: {error}", path.display())])?;
         layers.file(&path.display().to_string(), &text);
     }
     layers.environment(
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
     );
     layers.flags(&arguments.set);
-    Config::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    Settings::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
 /// Applies the missing migrations.
-pub fn migrate_up(config: &Config) -> Result<String, StartError> {
-    let options = store_options(config, Migration::First, &prometheus::Registry::new());
+pub fn migrate_up(settings: &Settings) -> Result<String, StartError> {
+    let options = store_options(settings, Migration::First, &prometheus::Registry::new());
     let applied = control_runtime()?.block_on(Migrations::new(&options).up())?;
     Ok(match applied.as_slice() {
         [] => "The database is up to date.".to_owned(),
@@ -139,12 +142,12 @@ pub fn migrate_up(config: &Config) -> Result<String, StartError> {
 }
 
 /// Tells which migrations are applied and which are missing.
-pub fn migrate_status(config: &Config) -> Result<String, StartError> {
-    let options = store_options(config, Migration::Embedded, &prometheus::Registry::new());
+pub fn migrate_status(settings: &Settings) -> Result<String, StartError> {
+    let options = store_options(settings, Migration::Embedded, &prometheus::Registry::new());
     let status = control_runtime()?.block_on(Migrations::new(&options).status())?;
     let pending = match status.pending.as_slice() {
-        [] => "nothing is missing".to_owned(),
-        versions => format!("missing: {}; `tollgate migrate up` applies them", list(versions)),
+        [] => "pending: none".to_owned(),
+        versions => format!("pending: {}; `tollgate migrate up` applies them", list(versions)),
     };
     Ok(format!("Applied: {}; {pending}.", list(&status.applied)))
 }
@@ -156,44 +159,47 @@ fn list(versions: &[MigrationId]) -> String {
     }
 }
 
-/// Runs the gateway until it is told to stop.
-pub fn run(config: &Config, migration: Migration) -> Result<(), StartError> {
-    let log = log::init(config.log_level, config.log_format);
+/// Runs the gateway until it is asked to stop.
+pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> {
+    let log = log::init(settings.log_level, settings.log_format);
     let open_files = descriptors::raise_limit();
-    try_addresses(config)?;
-    std::fs::create_dir_all(&config.data_directory).map_err(StartError::DataDirectory)?;
-    let tls = match config.proxy.https_listen {
-        Some(_) => Some(tls::settings(&certificate::files(config.certificate.as_ref(), &config.data_directory)?)?),
+    let identity_headers = plugins::identity_headers()?;
+    try_addresses(settings)?;
+    std::fs::create_dir_all(&settings.data_directory).map_err(StartError::DataDirectory)?;
+    let tls = match settings.proxy.https_listen {
+        Some(_) => Some(tls::settings(&certificate::files(settings.certificate.as_ref(), &settings.data_directory)?)?),
         None => None,
     };
     let runtime = control_runtime()?;
     let readiness = Arc::new(Readiness::default());
-    let control = runtime.block_on(Control::start(config, migration, log, Arc::clone(&readiness)))?;
-    let access_log = open_access_log(config, &control.metrics).map_err(StartError::AccessLog)?;
+    let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness)))?;
+    let access_log = open_access_log(settings, &control.metrics).map_err(StartError::AccessLog)?;
 
-    let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(settings));
     server.bootstrap();
     let gateway = proxy::Gateway {
         settings: proxy::Settings {
-            trusted_ips: TrustedIps::new(config.trusted_ips.iter().copied()),
-            keepalive_timeout: config.proxy.keepalive_timeout,
-            head_timeout: config.proxy.head_timeout,
-            read_timeout: config.proxy.read_timeout,
-            write_timeout: config.proxy.write_timeout,
-            upstream: config.proxy.upstream,
+            product: settings.proxy.product,
+            identity_headers,
+            trusted_ips: TrustedIps::new(settings.trusted_ips.iter().copied()),
+            keepalive_timeout: settings.proxy.keepalive_timeout,
+            head_timeout: settings.proxy.head_timeout,
+            read_timeout: settings.proxy.read_timeout,
+            write_timeout: settings.proxy.write_timeout,
+            upstream: settings.proxy.upstream,
         },
         snapshot: control.configuration.snapshot(),
         metrics: Arc::clone(&control.metrics),
         access_log: access_log.clone(),
-        upstream_uses: Uses::new(config.proxy.upstream.keepalive_requests),
+        upstream_uses: Uses::new(settings.proxy.upstream.keepalive_requests),
         descriptors: Arc::new(Descriptors::new(open_files, &control.registry)?),
     };
-    let listeners = proxy::Listeners { http: config.proxy.http_listen, https: config.proxy.https_listen.zip(tls) };
+    let listeners = proxy::Listeners { http: settings.proxy.http_listen, https: settings.proxy.https_listen.zip(tls) };
     let shutdown =
         Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), access_log)
             .map_err(StartError::Signals)?;
-    let (http, https) = (config.proxy.http_listen, config.proxy.https_listen);
-    let (admin, status) = (config.admin_listen, config.status_listen);
+    let (http, https) = (settings.proxy.http_listen, settings.proxy.https_listen);
+    let (admin, status) = (settings.admin_listen, settings.status_listen);
     let listening = move || {
         readiness.set_started();
         let build_info::BuildInfo { version, pingora } = build_info::THIS;
@@ -214,25 +220,25 @@ struct Control {
 
 impl Control {
     async fn start(
-        config: &Config,
+        settings: &Settings,
         migration: Migration,
         log: log::Handle,
         readiness: Arc<Readiness>,
     ) -> Result<Self, StartError> {
         let registry = prometheus::Registry::new();
-        let node_id = node::id(&config.data_directory).map_err(StartError::DataDirectory)?;
+        let node_id = node::id(&settings.data_directory).map_err(StartError::DataDirectory)?;
         let metrics = Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
-        let store = Store::open(store_options(config, migration, &registry)).await?;
+        let store = Store::open(store_options(settings, migration, &registry)).await?;
         let hosts = Hosts::new(
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
             store.clone(),
             registry.clone(),
-            config.plugins.clone(),
+            settings.plugins.clone(),
         );
         let entities = entities(&hosts).await?;
 
-        let verification = match config.proxy.upstream_verification {
+        let verification = match settings.proxy.upstream_verification {
             UpstreamVerification::Verify => Verification::On,
             UpstreamVerification::Skip => Verification::Off,
         };
@@ -243,7 +249,7 @@ impl Control {
         tokio::spawn(retry_configuration(Arc::clone(&configuration)));
         tokio::spawn(watch_store(store.clone(), Arc::clone(&metrics)));
 
-        let node = ThisNode::new(node_id, config, store.clone(), registry.clone(), Arc::clone(&metrics), log);
+        let node = ThisNode::new(node_id, settings, store.clone(), registry.clone(), Arc::clone(&metrics), log);
         let admin = Arc::new(AdminState::new(
             entities,
             Arc::new(store.clone()),
@@ -252,10 +258,10 @@ impl Control {
             Arc::new(SystemRandom),
             Limits::default(),
         ));
-        serve("admin.listen", config.admin_listen, tollgate_admin::router(Arc::clone(&admin))).await?;
+        serve("admin.listen", settings.admin_listen, tollgate_admin::router(Arc::clone(&admin))).await?;
         let status = Status { readiness, store, metrics: registry.clone() };
         let shown = status::router(status).merge(tollgate_admin::status_router(admin));
-        serve("status.listen", config.status_listen, shown).await?;
+        serve("status.listen", settings.status_listen, shown).await?;
         Ok(Self { configuration, metrics, registry })
     }
 }
@@ -273,13 +279,13 @@ async fn entities(hosts: &Hosts) -> Result<Registry, StartError> {
     Ok(registry)
 }
 
-fn open_access_log(config: &Config, metrics: &Metrics) -> std::io::Result<AccessLog> {
-    let destination: Box<dyn Write + Send> = match &config.access_log {
-        config::AccessLog::Off => return Ok(AccessLog::off()),
-        config::AccessLog::StandardOutput => Box::new(std::io::stdout()),
-        config::AccessLog::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+fn open_access_log(settings: &Settings, metrics: &Metrics) -> std::io::Result<AccessLog> {
+    let destination: Box<dyn Write + Send> = match &settings.access_log {
+        settings::AccessLog::Off => return Ok(AccessLog::off()),
+        settings::AccessLog::StandardOutput => Box::new(std::io::stdout()),
+        settings::AccessLog::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
     };
-    let format = match config.log_format {
+    let format = match settings.log_format {
         LogFormat::Human => LineFormat::Human,
         LogFormat::Json => LineFormat::Json,
     };
@@ -310,23 +316,23 @@ async fn serve(setting: &'static str, address: SocketAddr, router: axum::Router)
     })?;
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, setting, "stopped listening");
+            tracing::error!(%error, setting, "listener failed");
         }
     });
     Ok(())
 }
 
-fn store_options(config: &Config, migration: Migration, metrics: &prometheus::Registry) -> Options {
-    let mut options = Options::new(config.database.url.clone());
-    options.max_connections = config.database.max_connections;
-    options.acquire_timeout = config.database.acquire_timeout;
-    options.statement_timeout = config.database.statement_timeout;
+fn store_options(settings: &Settings, migration: Migration, metrics: &prometheus::Registry) -> Options {
+    let mut options = Options::new(settings.database.url.clone());
+    options.max_connections = settings.database.max_connections;
+    options.acquire_timeout = settings.database.acquire_timeout;
+    options.statement_timeout = settings.database.statement_timeout;
     options.metrics = metrics.clone();
     let of_plugins = plugins::all().into_iter().map(|plugin| (plugin.name(), plugin.migrations()));
     options.migrations.extend(of_plugins.map(|(owner, migrations)| MigrationSet { owner, migrations }));
     options.migration = match migration {
         Migration::First => MigrationPolicy::Migrate,
-        Migration::Embedded if config.database.is_embedded() => MigrationPolicy::Migrate,
+        Migration::Embedded if settings.database.is_embedded() => MigrationPolicy::Migrate,
         Migration::Embedded => MigrationPolicy::Refuse,
     };
     options
@@ -342,8 +348,9 @@ fn control_runtime() -> Result<Runtime, StartError> {
 }
 
 /// Pingora ends the process when it cannot bind; here the setting at fault is named first.
-fn try_addresses(config: &Config) -> Result<(), StartError> {
-    let proxy = [("proxy.http_listen", config.proxy.http_listen), ("proxy.https_listen", config.proxy.https_listen)];
+fn try_addresses(settings: &Settings) -> Result<(), StartError> {
+    let proxy =
+        [("proxy.http_listen", settings.proxy.http_listen), ("proxy.https_listen", settings.proxy.https_listen)];
     for (setting, address) in proxy {
         if let Some(address) = address {
             TcpListener::bind(address).map_err(|source| StartError::Listen { setting, address, source })?;
@@ -352,16 +359,16 @@ fn try_addresses(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-fn server_conf(config: &Config) -> ServerConf {
+fn server_conf(settings: &Settings) -> ServerConf {
     let mut conf = ServerConf {
-        threads: config.proxy.threads,
+        threads: settings.proxy.threads,
         // Measured: see docs/performance.md.
         work_stealing: false,
         // An idle process does not wait for this long: see `shutdown`.
-        grace_period_seconds: Some(config.proxy.drain_timeout.as_secs().max(1)),
+        grace_period_seconds: Some(settings.proxy.drain_timeout.as_secs().max(1)),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     };
-    proxy::prepare(&mut conf, &config.proxy.upstream);
+    proxy::prepare(&mut conf, &settings.proxy.upstream);
     conf
 }

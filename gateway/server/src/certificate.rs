@@ -16,7 +16,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 
-use crate::config::CertificateFiles;
+use crate::settings::CertificateFiles;
 
 /// The certificate could not be made, kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A file holds no certificate or key.
-    #[error("{path} holds no readable PEM {what}: {source}")]
+    #[error("{path}: invalid PEM {what}: {source}")]
     Pem {
         /// The file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum Error {
         source: ErrorStack,
     },
     /// The key is not the certificate's.
-    #[error("{key} is not the key of {certificate}")]
+    #[error("{key}: private key does not match the certificate in {certificate}")]
     Mismatch {
         /// The certificate's file.
         certificate: PathBuf,
@@ -48,11 +48,11 @@ pub enum Error {
         key: PathBuf,
     },
     /// Making the self-signed certificate failed.
-    #[error("a self-signed certificate could not be made: {0}")]
+    #[error("cannot make a self-signed certificate: {0}")]
     Make(#[from] ErrorStack),
 }
 
-/// The files to serve: the operator's after a look at them, or the kept self-signed ones.
+/// The files to serve, checked: the operator's, or the kept self-signed ones.
 pub fn files(given: Option<&CertificateFiles>, data_directory: &Path) -> Result<CertificateFiles, Error> {
     let files = match given {
         Some(files) => files.clone(),

@@ -27,17 +27,17 @@ pub enum Command {
         /// Where the settings come from.
         #[command(flatten)]
         settings: SettingsArgs,
-        /// Bring the database up to this version first. An embedded database always is.
+        /// Migrate the database first. An embedded one always is.
         #[arg(long)]
         migrate: bool,
     },
-    /// Report every problem of the configuration, with its place; exit 1 if there is one.
+    /// Check the settings and report every problem with its place; exit 1 if there is one.
     Check {
         /// Where the settings come from.
         #[command(flatten)]
         settings: SettingsArgs,
     },
-    /// Prepare the database for this version.
+    /// Migrate the database.
     Migrate {
         /// Which step.
         #[command(subcommand)]
@@ -50,13 +50,13 @@ pub enum Command {
 /// Steps of a migration.
 #[derive(Debug, Subcommand)]
 pub enum MigrateStep {
-    /// Apply what is missing.
+    /// Apply pending migrations.
     Up {
         /// Where the settings come from.
         #[command(flatten)]
         settings: SettingsArgs,
     },
-    /// Show what is applied and what is missing.
+    /// Show applied and pending migrations.
     Status {
         /// Where the settings come from.
         #[command(flatten)]
@@ -67,7 +67,7 @@ pub enum MigrateStep {
 /// Where settings come from: `--set` over environment over file over default.
 #[derive(Debug, Clone, Args)]
 pub struct SettingsArgs {
-    /// The configuration file.
+    /// The settings file.
     #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
     pub config: Option<PathBuf>,
     /// One setting, such as `--set proxy.http_listen=0.0.0.0:80`; may be repeated.

@@ -4,12 +4,12 @@
 //! 2. Client connections are accepted up to a bound below it ([`Descriptors`] as a filter of
 //!    connections); behind it they wait in the listener's queue until others are closed.
 //! 3. Connections to upstreams may take some more; those beyond are closed, and their requests are
-//!    answered 503.
+//!    refused with 503.
 //! 4. The rest is for the Admin API, the status listener, the store and the logs, which therefore
-//!    answer while the proxy has no descriptors left.
+//!    respond while the proxy has no descriptors left.
 //!
 //! A new descriptor has the lowest number that is free (POSIX `dup`, `socket`, `accept`), so its number
-//! tells that at least as many are open, and nothing has to be counted.
+//! shows that at least as many are open, and nothing has to be counted.
 
 use std::fs::{self, File};
 use std::io;
@@ -29,9 +29,9 @@ const MOST_RESERVED: u64 = 256;
 /// Fewer than this many for connections are worth a warning at start.
 const FEW: u64 = 512;
 /// Between two looks whether a descriptor is free.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 /// Between two lines in the log.
-const QUIET: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Raises the limit of open files to the most that this process may have; the limit then in force.
 pub fn raise_limit() -> u64 {
@@ -43,7 +43,7 @@ pub fn raise_limit() -> u64 {
         Ok(()) => maximum.unwrap_or(u64::MAX),
         Err(error) => {
             let error = io::Error::from(error);
-            tracing::warn!(?current, ?maximum, %error, "cannot raise the limit of open files");
+            tracing::warn!(?current, ?maximum, %error, "cannot raise the limit of open files (RLIMIT_NOFILE)");
             current.unwrap_or(u64::MAX)
         }
     }
@@ -61,7 +61,7 @@ pub struct Descriptors {
     limit: u64,
     /// Known once the first client comes: the threads that serve it have descriptors of their own.
     bounds: OnceLock<Bounds>,
-    /// To be duplicated, which tells the lowest number that is free.
+    /// Duplicated to find the lowest number that is free.
     probe: File,
     clients: Shortage,
     upstreams: Shortage,
@@ -100,7 +100,7 @@ impl Shortage {
         self.counter.inc();
         let now = Instant::now();
         let Ok(mut logged) = self.logged.lock() else { return false };
-        let due = logged.is_none_or(|before| now.duration_since(before) >= QUIET);
+        let due = logged.is_none_or(|before| now.duration_since(before) >= LOG_INTERVAL);
         if due {
             *logged = Some(now);
         }
@@ -108,14 +108,14 @@ impl Shortage {
     }
 }
 
-/// Why descriptors cannot be watched.
+/// Why file descriptors cannot be counted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// None can be opened even now.
-    #[error("/dev/null")]
+    #[error("cannot open /dev/null")]
     Probe(#[from] io::Error),
     /// A metric is registered twice.
-    #[error("metrics cannot be registered")]
+    #[error("cannot register metrics")]
     Metrics(#[from] prometheus::Error),
 }
 
@@ -124,7 +124,7 @@ impl Descriptors {
     pub fn new(limit: u64, registry: &Registry) -> Result<Self, Error> {
         let probe = File::open("/dev/null")?;
         let about = "Times that no file descriptor was left: for a client's connection, which waited, or for one to an \
-                     upstream, whose request was answered 503.";
+                     upstream, whose request was refused with 503.";
         let shortages = IntCounterVec::new(Opts::new("tollgate_descriptors_exhausted_total", about), &["connection"])?;
         let shortage = |connection| Shortage::new(shortages.with_label_values(&[connection]));
         let (clients, upstreams) = (shortage("client"), shortage("upstream"));
@@ -133,11 +133,7 @@ impl Descriptors {
         let this = Self { limit, bounds: OnceLock::new(), probe, clients, upstreams };
         let open = this.open();
         if limit.saturating_sub(open) < FEW {
-            tracing::warn!(
-                limit,
-                open,
-                "there are few file descriptors for connections: raise the limit of open files"
-            );
+            tracing::warn!(limit, open, "few file descriptors for connections: raise the limit of open files");
         }
         Ok(this)
     }
@@ -154,7 +150,9 @@ impl Descriptors {
     pub(crate) fn is_reserved(&self, descriptor: RawFd) -> bool {
         let reserved = u64::try_from(descriptor).is_ok_and(|number| number >= self.bounds().upstreams);
         if reserved && self.upstreams.count() {
-            tracing::warn!("no file descriptor is left for an upstream: raise the limit of open files");
+            tracing::warn!(
+                "no file descriptor left for an upstream connection; request refused: raise the limit of open files"
+            );
         }
         reserved
     }
@@ -174,12 +172,11 @@ impl ConnectionFilter for Descriptors {
         }
         if self.clients.count() {
             tracing::warn!(
-                "no file descriptor is left for clients: connections wait until others are closed; raise the limit \
-                 of open files"
+                "no file descriptor left for clients; connections wait until others close: raise the limit of open files"
             );
         }
         while !self.has_one_for_a_client() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
         }
         true
     }
@@ -191,15 +188,15 @@ fn lowest_free(probe: &File) -> Option<u64> {
     u64::try_from(duplicate.as_raw_fd()).ok()
 }
 
-/// `None` where the system does not tell.
+/// `None` where the system does not say.
 fn open_files() -> Option<u64> {
     let entries = fs::read_dir("/proc/self/fd").ok()?;
     // One is that of the directory itself.
     u64::try_from(entries.count().saturating_sub(1)).ok()
 }
 
-/// `process_open_fds` and `process_max_fds`, as Prometheus' clients name them; counted when somebody
-/// asks.
+/// `process_open_fds` and `process_max_fds`, as Prometheus' clients name them; counted on
+/// export.
 struct OpenFiles {
     open: IntGauge,
     limit: IntGauge,
@@ -254,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_is_told_to_prometheus() {
+    fn open_files_are_exported() {
         let registry = Registry::new();
         let descriptors = Descriptors::new(1000, &registry).unwrap();
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();

@@ -6,7 +6,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-use crate::config::LogFormat;
+use crate::settings::LogFormat;
 
 /// Changes the level of a running log.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ impl Handle {
     /// Logs from now on what is at least this severe.
     pub fn set_level(&self, level: Level) {
         if let Err(error) = self.0.reload(filter(level)) {
-            tracing::warn!(%error, "the log level could not be changed");
+            tracing::warn!(%error, "cannot change the log level");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tollgate::app;
 use tollgate::cli::{Cli, Command, MigrateStep, SettingsArgs};
-use tollgate::config::{Config, SETTINGS};
+use tollgate::settings::{SETTINGS, Settings};
 
 // Measured against the system allocator on the proxy path: see docs/performance.md.
 #[global_allocator]
@@ -14,24 +14,24 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { settings, migrate } => with_config(&settings, |config| {
+        Command::Run { settings, migrate } => with_settings(&settings, |settings| {
             let policy = if migrate { app::Migration::First } else { app::Migration::Embedded };
-            finish(app::run(&config, policy))
+            finish(app::run(&settings, policy))
         }),
-        Command::Check { settings } => with_config(&settings, |_| say("The configuration is valid.")),
+        Command::Check { settings } => with_settings(&settings, |_| say("The settings are valid.")),
         Command::Migrate { step: MigrateStep::Up { settings } } => {
-            with_config(&settings, |config| answer(app::migrate_up(&config)))
+            with_settings(&settings, |settings| report(app::migrate_up(&settings)))
         }
         Command::Migrate { step: MigrateStep::Status { settings } } => {
-            with_config(&settings, |config| answer(app::migrate_status(&config)))
+            with_settings(&settings, |settings| report(app::migrate_status(&settings)))
         }
         Command::Settings => say(&list_settings()),
     }
 }
 
-fn with_config(settings: &SettingsArgs, run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
-    match app::load_config(settings) {
-        Ok(config) => run(config),
+fn with_settings(arguments: &SettingsArgs, run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    match app::load_settings(arguments) {
+        Ok(settings) => run(settings),
         Err(problems) => {
             for problem in &problems {
                 complain(problem);
@@ -41,7 +41,7 @@ fn with_config(settings: &SettingsArgs, run: impl FnOnce(Config) -> ExitCode) ->
     }
 }
 
-fn answer(result: Result<String, app::StartError>) -> ExitCode {
+fn report(result: Result<String, app::StartError>) -> ExitCode {
     match result {
         Ok(text) => say(&text),
         Err(error) => finish(Err(error)),

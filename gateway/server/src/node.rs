@@ -14,8 +14,8 @@ use tollgate_core::random::{Random as _, SystemRandom};
 use tollgate_store::Store;
 use uuid::Uuid;
 
-use crate::config::Config;
 use crate::log;
+use crate::settings::Settings;
 use crate::status::export;
 use crate::telemetry::metrics::Metrics;
 
@@ -31,39 +31,39 @@ pub struct ThisNode {
 }
 
 impl ThisNode {
-    /// Describes the node that runs with this configuration.
+    /// Describes the node that runs with these settings.
     pub fn new(
         id: Uuid,
-        config: &Config,
+        settings: &Settings,
         store: Store,
         registry: prometheus::Registry,
         metrics: Arc<Metrics>,
         log: log::Handle,
     ) -> Self {
-        let level = match config.log_level {
+        let level = match settings.log_level {
             tracing::Level::ERROR => LogLevel::Error,
             tracing::Level::WARN => LogLevel::Warn,
             tracing::Level::INFO => LogLevel::Info,
             _ => LogLevel::Debug,
         };
-        let configuration = published(config);
+        let configuration = published(settings);
         Self { id, configuration, store, registry, metrics, log, level: Mutex::new(level) }
     }
 }
 
 /// Nothing secret is listed: the database's address stays out as a whole, since it may hold a
 /// password.
-fn published(config: &Config) -> Map<String, Value> {
-    let database = if config.database.is_embedded() { "sqlite" } else { "postgres" };
+fn published(settings: &Settings) -> Map<String, Value> {
+    let database = if settings.database.is_embedded() { "sqlite" } else { "postgres" };
     let listen = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
-    let trusted: Vec<String> = config.trusted_ips.iter().map(ToString::to_string).collect();
+    let trusted: Vec<String> = settings.trusted_ips.iter().map(ToString::to_string).collect();
     let value = json!({
         "database": database,
         "database_url": "******",
         "router_flavor": "traditional_compatible",
-        "proxy_listen": [listen(config.proxy.http_listen), listen(config.proxy.https_listen)],
-        "admin_listen": [config.admin_listen.to_string()],
-        "status_listen": [config.status_listen.to_string()],
+        "proxy_listen": [listen(settings.proxy.http_listen), listen(settings.proxy.https_listen)],
+        "admin_listen": [settings.admin_listen.to_string()],
+        "status_listen": [settings.status_listen.to_string()],
         "trusted_ips": trusted,
         "role": "traditional",
     });

@@ -2,7 +2,7 @@
 //!
 //! SIGTERM: readiness fails, listeners close, requests under way go on. Pingora then waits for the
 //! whole drain timeout, even when nothing is under way; a watcher beside it ends the process as
-//! soon as the last request is answered. SIGINT ends at once. SIGQUIT is treated like
+//! soon as the last request has its response. SIGINT ends at once. SIGQUIT is treated like
 //! SIGTERM: the framework's hand-over of listeners to a new process is not offered yet.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 const CLOSE: Duration = Duration::from_secs(2);
 
 /// Between two looks at the requests under way.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 
 /// Waits for the signal that ends the process.
 pub struct Shutdown {
@@ -59,18 +59,18 @@ impl Shutdown {
             // Connections that were accepted just before the listeners closed get their request in.
             tokio::time::sleep(Duration::from_millis(100)).await;
             while metrics.traffic().under_way > 0 {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL).await;
             }
             // An HTTP/2 connection writes what its requests have ended with, then closes; a client that
             // does not take it is not waited for.
             let closed = async {
                 while metrics.traffic().open > 0 {
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(POLL).await;
                 }
             };
             let _ = tokio::time::timeout(CLOSE, closed).await;
             access_log.flush(FLUSH);
-            tracing::info!("drained");
+            tracing::info!("drained; exiting");
             std::process::exit(0);
         });
     }
@@ -88,12 +88,12 @@ impl ShutdownSignalWatch for Shutdown {
                 _ = interrupt.recv() => {
                     self.access_log.flush(FLUSH);
                     // Not through the framework, which joins its threads first: at once is at
-                    // once. What was answered is committed. 128 + SIGINT, as a shell has it.
+                    // once. What was confirmed is committed. 128 + SIGINT, as a shell has it.
                     std::process::exit(130);
                 }
             }
         }
-        tracing::info!("draining");
+        tracing::info!("draining: finishing requests, accepting no connections");
         self.readiness.set_draining();
         self.end_when_idle();
         ShutdownSignal::GracefulTerminate

@@ -43,12 +43,12 @@ impl Readiness {
     }
 }
 
-/// What the status listener tells about.
+/// What the status listener reports.
 #[derive(Clone)]
 pub struct Status {
     /// Readiness of this node.
     pub readiness: Arc<Readiness>,
-    /// Asked whether it answers.
+    /// Asked whether it responds.
     pub store: Store,
     /// What is exported.
     pub metrics: Registry,
@@ -98,7 +98,7 @@ async fn metrics(State(status): State<Status>) -> Response {
 pub fn export(metrics: &Registry) -> Vec<u8> {
     let mut body = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&metrics.gather(), &mut body) {
-        tracing::error!(%error, "metrics could not be written");
+        tracing::error!(%error, "cannot export metrics");
     }
     body
 }

@@ -15,14 +15,14 @@ use pingora_core::protocols::tls::TlsRef;
 use pingora_core::tls::ssl::{NameType, SslFiletype, SslVersion};
 use tollgate_core::host::Host;
 
-use crate::config::CertificateFiles;
 use crate::proxy::ServerName;
+use crate::settings::CertificateFiles;
 
 /// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Pingora does not make an acceptor.
-    #[error("no acceptor: {0}")]
+    #[error("cannot create TLS acceptor: {0}")]
     Acceptor(Box<pingora_core::Error>),
     /// OpenSSL does not take the certificate, its key, or the versions.
     #[error(transparent)]

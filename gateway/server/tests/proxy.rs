@@ -12,28 +12,31 @@ mod http1;
 
 use std::time::Duration;
 
-use gateway::{Gateway, Route, answered, body_of, guard, header_of, refused, replying, upstream};
+use gateway::{Gateway, Route, body_of, guard, header_of, refused, replying, status_of, upstream};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
+use tollgate::proxy::{IdentityHeaders, Settings};
 use tollgate_core::plugin::Verdict;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::RequestBody;
+
+const SERVER: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
 }
 
-fn seen(answer: &str) -> Value {
-    serde_json::from_str(body_of(answer)).unwrap_or_else(|error| panic!("{error}: {answer}"))
+fn seen(response: &str) -> Value {
+    serde_json::from_str(body_of(response)).unwrap_or_else(|error| panic!("{error}: {response}"))
 }
 
 #[test]
 fn a_request_reaches_its_service_with_the_headers_of_the_hop() {
     let gateway = Gateway::start(vec![Route::to("/api", &upstream())]);
-    let answer =
+    let response =
         gateway.send("GET /api/x%20y?q=1 HTTP/1.1\r\nHost: A.test\r\nUser-Agent: t\r\nConnection: close\r\n\r\n");
-    assert_eq!(answered(&answer), 200, "{answer}");
-    let seen = seen(&answer);
+    assert_eq!(status_of(&response), 200, "{response}");
+    let seen = seen(&response);
     assert_eq!(seen["target"], "/x%20y?q=1");
     assert_eq!(seen["headers"]["x-forwarded-for"], "127.0.0.1");
     assert_eq!(seen["headers"]["x-forwarded-host"], "a.test");
@@ -41,26 +44,26 @@ fn a_request_reaches_its_service_with_the_headers_of_the_hop() {
     assert_eq!(seen["headers"]["x-forwarded-prefix"], "/api");
     assert_eq!(seen["headers"]["x-forwarded-proto"], "http");
     assert_eq!(seen["headers"]["x-real-ip"], "127.0.0.1");
-    assert_eq!(seen["headers"]["via"], "1.1 kong/3.10.0");
+    assert_eq!(seen["headers"]["via"], "1.1 tollgate");
     assert_eq!(seen["headers"]["connection"], "keep-alive");
     assert_eq!(seen["headers"]["host"], gateway.upstream_host());
-    assert_eq!(seen["headers"]["x-kong-request-id"].as_str(), header_of(&answer, "x-kong-request-id"));
-    assert_eq!(header_of(&answer, "via"), Some("1.1 kong/3.10.0"));
-    assert_eq!(header_of(&answer, "server"), Some("kong/3.10.0"));
-    assert!(header_of(&answer, "x-kong-upstream-latency").is_some());
-    assert!(header_of(&answer, "x-kong-proxy-latency").is_some());
-    assert_eq!(header_of(&answer, "x-kong-response-latency"), None);
+    assert_eq!(seen["headers"]["x-kong-request-id"].as_str(), header_of(&response, "x-kong-request-id"));
+    assert_eq!(header_of(&response, "via"), Some("1.1 tollgate"));
+    assert_eq!(header_of(&response, "server"), Some(SERVER));
+    assert!(header_of(&response, "x-kong-upstream-latency").is_some());
+    assert!(header_of(&response, "x-kong-proxy-latency").is_some());
+    assert_eq!(header_of(&response, "x-kong-response-latency"), None);
 }
 
 #[test]
 fn the_spelling_of_header_names_is_kept() {
     let gateway = Gateway::start(vec![Route::to("/", &gateway::mirror())]);
-    let answer = gateway.send(
+    let response = gateway.send(
         "GET /x?y HTTP/1.1\r\nhOst: a.test\r\nSOAPAction: x\r\nx-plain: y\r\nTE: trailers\r\nvia: 1.0 a\r\n\
          X-Kong-Request-Id: theirs\r\nConnection: close\r\n\r\n",
     );
-    let head: Vec<&str> = body_of(&answer).lines().collect();
-    assert_eq!(head.first(), Some(&"GET /x?y HTTP/1.1"), "{answer}");
+    let head: Vec<&str> = body_of(&response).lines().collect();
+    assert_eq!(head.first(), Some(&"GET /x?y HTTP/1.1"), "{response}");
     let host = format!("Host: {}", gateway.upstream_host());
     for line in [
         host.as_str(),
@@ -70,29 +73,29 @@ fn the_spelling_of_header_names_is_kept() {
         "X-Real-IP: 127.0.0.1",
         "X-Forwarded-For: 127.0.0.1",
         "X-Forwarded-Host: a.test",
-        "Via: 1.0 a, 1.1 kong/3.10.0",
+        "Via: 1.0 a, 1.1 tollgate",
         "Connection: keep-alive",
     ] {
-        assert!(head.contains(&line), "{line}: {answer}");
+        assert!(head.contains(&line), "{line}: {response}");
     }
     let mut names: Vec<_> = head.iter().filter_map(|line| Some(line.split_once(':')?.0.to_lowercase())).collect();
     names.sort_unstable();
     let count = names.len();
     names.dedup();
-    assert_eq!(names.len(), count, "each name once: {answer}");
+    assert_eq!(names.len(), count, "each name once: {response}");
 }
 
 #[test]
 fn an_unmatched_request_gets_the_404_of_the_gateway() {
     let gateway = Gateway::start(vec![Route::to("/api", &upstream())]);
-    let answer = gateway.send(&get("/other?access_token=hunter2"));
-    assert_eq!(answered(&answer), 404);
-    let id = header_of(&answer, "x-kong-request-id").unwrap();
+    let response = gateway.send(&get("/other?access_token=hunter2"));
+    assert_eq!(status_of(&response), 404);
+    let id = header_of(&response, "x-kong-request-id").unwrap();
     let expected = format!("{{\n  \"message\":\"no Route matched with those values\",\n  \"request_id\":\"{id}\"\n}}");
-    assert_eq!(body_of(&answer), expected);
-    assert_eq!(header_of(&answer, "content-type"), Some("application/json; charset=utf-8"));
-    assert_eq!(header_of(&answer, "server"), Some("kong/3.10.0"));
-    assert!(header_of(&answer, "x-kong-response-latency").is_some());
+    assert_eq!(body_of(&response), expected);
+    assert_eq!(header_of(&response, "content-type"), Some("application/json; charset=utf-8"));
+    assert_eq!(header_of(&response, "server"), Some(SERVER));
+    assert!(header_of(&response, "x-kong-response-latency").is_some());
     let log = gateway.log();
     assert!(log.contains("\"reason\":\"no_route\""), "{log}");
     assert!(log.contains("\"path\":\"/other\""), "{log}");
@@ -100,12 +103,12 @@ fn an_unmatched_request_gets_the_404_of_the_gateway() {
 }
 
 #[test]
-fn head_answers_have_a_length_and_no_body() {
+fn responses_to_head_have_a_length_and_no_body() {
     let gateway = Gateway::start(vec![]);
-    let answer = gateway.send("HEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    assert_eq!(answered(&answer), 404);
-    assert_eq!(body_of(&answer), "");
-    assert_ne!(header_of(&answer, "content-length"), Some("0"));
+    let response = gateway.send("HEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(status_of(&response), 404);
+    assert_eq!(body_of(&response), "");
+    assert_ne!(header_of(&response, "content-length"), Some("0"));
 }
 
 #[test]
@@ -116,14 +119,14 @@ fn identity_headers_of_a_client_never_arrive() {
         Verdict::Continue
     });
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(set)]);
-    let answer = gateway.send(
+    let response = gateway.send(
         "GET /x HTTP/1.1\r\nHost: a\r\nX-Consumer-ID: evil\r\nx_consumer_id: evil\r\nX-CONSUMER-ID: evil\r\n\
          X-Credential-Identifier: evil\r\nX_Authenticated-UserId: evil\r\nX-Kept: yes\r\nX-Dropped: 1\r\n\
          Transfer_Encoding: chunked\r\nContent_Length: 3\r\n\
          Connection: close, X-Consumer-Id, X-Dropped, X-Forwarded-For, Host\r\n\r\n",
     );
-    let seen = seen(&answer);
-    assert!(!answer.contains("evil"), "{answer}");
+    let seen = seen(&response);
+    assert!(!response.contains("evil"), "{response}");
     assert_eq!(seen["headers"]["x-consumer-id"], "ours");
     assert_eq!(seen["headers"]["x-kept"], "yes");
     assert_eq!(seen["headers"]["x-forwarded-for"], "127.0.0.1");
@@ -133,14 +136,28 @@ fn identity_headers_of_a_client_never_arrive() {
 }
 
 #[test]
+fn identity_headers_that_a_plugin_names_never_arrive_from_a_client() {
+    let identity_headers = IdentityHeaders::with_plugins([("test", &["x-subject", "jwt-claim-"][..])]).unwrap();
+    let settings = Settings { identity_headers, ..gateway::settings() };
+    let gateway = Gateway::start_with(settings, vec![Route::to("/", &upstream())]);
+    let response = gateway.send(
+        "GET /x HTTP/1.1\r\nHost: a\r\nX-Subject: evil\r\nx_subject: evil\r\nJWT.Claim-Iss: evil\r\n\
+         X-Consumer-ID: evil\r\nX-Subjects: kept\r\nJwt-Claim: kept\r\nConnection: close\r\n\r\n",
+    );
+    let seen = seen(&response);
+    assert!(!response.contains("evil"), "{response}");
+    assert_eq!((&seen["headers"]["x-subjects"], &seen["headers"]["jwt-claim"]), (&json!("kept"), &json!("kept")));
+}
+
+#[test]
 fn large_bodies_pass_unread() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let body = "x".repeat(1 << 20);
-    let answer = gateway.send(&format!(
+    let response = gateway.send(&format!(
         "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     ));
-    assert_eq!(seen(&answer)["body_length"], 1 << 20);
+    assert_eq!(seen(&response)["body_length"], 1 << 20);
 }
 
 #[test]
@@ -162,12 +179,12 @@ fn a_body_that_a_plugin_read_still_reaches_the_upstream() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader())]);
     for (length, read) in [(0, "0"), (5, "5"), (60_000, "60000"), (65_536, "65536"), (65_537, "too large")] {
         let body = "x".repeat(length);
-        let answer = gateway.send(&format!(
+        let response = gateway.send(&format!(
             "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         ));
-        assert_eq!(answered(&answer), 200, "{length}: {answer}");
-        assert_eq!(seen(&answer)["body_length"], length);
-        assert_eq!(seen(&answer)["headers"]["x-read"], read);
+        assert_eq!(status_of(&response), 200, "{length}: {response}");
+        assert_eq!(seen(&response)["body_length"], length);
+        assert_eq!(seen(&response)["headers"]["x-read"], read);
     }
     let chunked = gateway.send(
         "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
@@ -183,15 +200,15 @@ fn a_client_that_expects_continue_is_told_to_go_on() {
         _ => Verdict::Continue,
     });
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader)]);
-    let answer = gateway.converse(&[
+    let response = gateway.converse(&[
         (
             "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
             "100",
         ),
         ("hello", "\"hello\""),
     ]);
-    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"), "{answer}");
-    assert!(!answer.contains("\"expect\""), "{answer}");
+    assert!(response.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"), "{response}");
+    assert!(!response.contains("\"expect\""), "{response}");
 }
 
 #[test]
@@ -206,10 +223,10 @@ fn a_plugin_can_replace_query_and_body() {
     });
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(editor)]);
     for framing in ["Content-Length: 9\r\n\r\nabcdefghi", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"] {
-        let answer =
+        let response =
             gateway.send(&format!("POST /x?access_token=t HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}"));
-        assert_eq!(seen(&answer)["target"], "/x", "{answer}");
-        assert_eq!(seen(&answer)["body"], "shorter");
+        assert_eq!(seen(&response)["target"], "/x", "{response}");
+        assert_eq!(seen(&response)["body"], "shorter");
     }
 }
 
@@ -218,19 +235,20 @@ fn a_plugins_reply_is_sent_as_it_is_and_the_connection_kept() {
     let reply = replying(|| Reply::json(StatusCode::UNAUTHORIZED, "no_token", &json!({"error": "x"})));
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reply)]);
     let request = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
-    let answer = gateway.converse(&[(request, "{\"error\":\"x\"}"), (request, "{\"error\":\"x\"}")]);
-    assert_eq!(answer.matches("HTTP/1.1 401").count(), 2, "{answer}");
-    assert_eq!(answer.matches("application/json; charset=utf-8").count(), 2, "{answer}");
+    let response = gateway.converse(&[(request, "{\"error\":\"x\"}"), (request, "{\"error\":\"x\"}")]);
+    assert_eq!(response.matches("HTTP/1.1 401").count(), 2, "{response}");
+    assert_eq!(response.matches("application/json; charset=utf-8").count(), 2, "{response}");
     assert!(gateway.log().contains("\"reason\":\"no_token\""));
 }
 
 #[test]
-fn a_large_body_nobody_wants_does_not_hide_the_answer() {
+fn a_large_body_nobody_wants_does_not_hide_the_response() {
     let gateway = Gateway::start(vec![]);
     let body = "x".repeat(3_000_000);
-    let answer = gateway.send(&format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
-    assert_eq!(answered(&answer), 404, "{answer}");
-    assert_eq!(header_of(&answer, "connection"), Some("close"));
+    let response =
+        gateway.send(&format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    assert_eq!(status_of(&response), 404, "{response}");
+    assert_eq!(header_of(&response, "connection"), Some("close"));
 }
 
 #[test]
@@ -238,31 +256,31 @@ fn a_panic_in_a_plugin_is_a_500_and_ends_nothing_else() {
     let panics = guard(|_| panic!("no good"));
     let gateway = Gateway::start(vec![Route::to("/bad", &upstream()).plugin(panics), Route::to("/good", &upstream())]);
     for _ in 0..3 {
-        let answer = gateway.send(&get("/bad"));
-        assert_eq!(answered(&answer), 500);
-        assert_eq!(body_of(&answer), "{\"message\":\"An unexpected error occurred\"}");
+        let response = gateway.send(&get("/bad"));
+        assert_eq!(status_of(&response), 500);
+        assert_eq!(body_of(&response), "{\"message\":\"An unexpected error occurred\"}");
     }
-    assert_eq!(answered(&gateway.send(&get("/good"))), 200);
+    assert_eq!(status_of(&gateway.send(&get("/good"))), 200);
 }
 
 #[test]
 fn a_chain_that_cannot_run_refuses() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).uncompilable()]);
-    let answer = gateway.send(&get("/x"));
-    assert_eq!(answered(&answer), 503);
-    assert_eq!(header_of(&answer, "retry-after"), Some("1"));
+    let response = gateway.send(&get("/x"));
+    assert_eq!(status_of(&response), 503);
+    assert_eq!(header_of(&response, "retry-after"), Some("1"));
 }
 
 #[test]
-fn a_route_without_service_answers_503_unless_a_plugin_does() {
+fn a_route_without_service_responds_503_unless_a_plugin_replies() {
     let gateway = Gateway::start(vec![
         Route::without_service("/bare"),
         Route::without_service("/plugin").plugin(replying(|| Reply::message(StatusCode::OK, "ok", "hi"))),
     ]);
-    let answer = gateway.send(&get("/bare"));
-    assert_eq!(answered(&answer), 503);
-    assert!(body_of(&answer).contains("no Service found with those values"));
-    assert_eq!(answered(&gateway.send(&get("/plugin"))), 200);
+    let response = gateway.send(&get("/bare"));
+    assert_eq!(status_of(&response), 503);
+    assert!(body_of(&response).contains("no Service found with those values"));
+    assert_eq!(status_of(&gateway.send(&get("/plugin"))), 200);
 }
 
 #[test]
@@ -273,15 +291,15 @@ fn an_upstream_that_refuses_is_502_and_one_that_stalls_504() {
         Route::to("/named", "no.such.host.invalid:80"),
     ]);
     let refused = gateway.send(&get("/refused"));
-    assert_eq!(answered(&refused), 502);
+    assert_eq!(status_of(&refused), 502);
     let text = "An invalid response was received from the upstream server\nrequest_id: ";
     assert!(body_of(&refused).starts_with(text), "{refused}");
     assert_eq!(header_of(&refused, "content-type"), Some("text/plain; charset=utf-8"));
     let slow = gateway.send(&get("/slow/sleep"));
-    assert_eq!(answered(&slow), 504, "{slow}");
+    assert_eq!(status_of(&slow), 504, "{slow}");
     assert!(body_of(&slow).starts_with("The upstream server is timing out"));
     let named = gateway.send(&get("/named"));
-    assert_eq!(answered(&named), 503);
+    assert_eq!(status_of(&named), 503);
     assert!(body_of(&named).contains("name resolution failed"));
 }
 
@@ -290,10 +308,10 @@ fn failed_attempts_are_repeated_but_a_sent_post_is_not() {
     let (breaking, connections) = gateway::breaking();
     let route = Route::to("/", &breaking).edit(|service| service.retries = 3);
     let gateway = Gateway::start(vec![route]);
-    assert_eq!(answered(&gateway.send(&get("/x"))), 502);
+    assert_eq!(status_of(&gateway.send(&get("/x"))), 502);
     assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 4);
     let post = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
-    assert_eq!(answered(&post), 502);
+    assert_eq!(status_of(&post), 502);
     assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 5);
 }
 
@@ -301,21 +319,21 @@ fn failed_attempts_are_repeated_but_a_sent_post_is_not() {
 fn a_101_that_was_not_asked_for_is_refused() {
     let switching = gateway::saying("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
     let gateway = Gateway::start(vec![Route::to("/", &switching)]);
-    assert_eq!(answered(&gateway.send(&get("/x"))), 502);
+    assert_eq!(status_of(&gateway.send(&get("/x"))), 502);
 }
 
 #[test]
-fn hop_by_hop_headers_of_an_answer_end_here() {
+fn hop_by_hop_headers_of_a_response_end_here() {
     let saying = "HTTP/1.1 200 OK\r\nServer: theirs\r\nVia: 1.0 fred\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\n\
                   Connection: X-Private, keep-alive, Content-Length\r\nContent-Length: 2\r\nTrailer: x\r\n\r\nok";
     let gateway = Gateway::start(vec![Route::to("/", &gateway::saying(saying))]);
-    let answer = gateway.send(&get("/x"));
-    assert_eq!(body_of(&answer), "ok");
-    assert_eq!(header_of(&answer, "server"), Some("theirs"));
-    assert_eq!(header_of(&answer, "via"), Some("1.0 fred, 1.1 kong/3.10.0"));
-    assert_eq!(header_of(&answer, "content-length"), Some("2"));
+    let response = gateway.send(&get("/x"));
+    assert_eq!(body_of(&response), "ok");
+    assert_eq!(header_of(&response, "server"), Some("theirs"));
+    assert_eq!(header_of(&response, "via"), Some("1.0 fred, 1.1 tollgate"));
+    assert_eq!(header_of(&response, "content-length"), Some("2"));
     for name in ["x-private", "keep-alive", "trailer"] {
-        assert_eq!(header_of(&answer, name), None, "{name}");
+        assert_eq!(header_of(&response, name), None, "{name}");
     }
 }
 
@@ -336,11 +354,11 @@ fn hostile_heads_are_refused() {
         ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
     ];
     for (request, expected) in rows {
-        let answer = gateway.send(request);
-        assert_eq!(answered(&answer), expected, "{request}: {answer}");
+        let response = gateway.send(request);
+        assert_eq!(status_of(&response), expected, "{request}: {response}");
     }
     let long = gateway.send(&get(&format!("/{}", "a".repeat(9000))));
-    assert_eq!(answered(&long), 414);
+    assert_eq!(status_of(&long), 414);
     let trace = gateway.send("TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(body_of(&trace).starts_with("Method not allowed\nrequest_id: "), "{trace}");
 }
@@ -358,10 +376,10 @@ fn https_upstreams_are_verified_unless_the_service_says_otherwise() {
             .edit(|service| service.protocol = "https".to_owned()),
     ]);
     for path in ["/verified", "/named"] {
-        let answer = gateway.send(&get(path));
-        assert_eq!(answered(&answer), 502, "{answer}");
+        let response = gateway.send(&get(path));
+        assert_eq!(status_of(&response), 502, "{response}");
     }
-    assert_eq!(answered(&gateway.send(&get("/trusting"))), 200);
+    assert_eq!(status_of(&gateway.send(&get("/trusting"))), 200);
     assert!(gateway.log().contains("\"reason\":\"upstream_tls\""), "{}", gateway.log());
 }
 
@@ -379,8 +397,8 @@ fn requests_are_counted_by_route_and_status() {
 fn a_stalled_client_is_let_go() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let started = std::time::Instant::now();
-    let answer = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhi");
-    assert_eq!(answered(&answer), 408, "{answer}");
+    let response = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhi");
+    assert_eq!(status_of(&response), 408, "{response}");
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
@@ -392,9 +410,9 @@ fn a_body_that_stalls_or_breaks_while_a_plugin_waits_for_it_is_the_clients_fault
     });
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader)]);
     let stalled = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhi");
-    assert_eq!(answered(&stalled), 408, "{stalled}");
+    assert_eq!(status_of(&stalled), 408, "{stalled}");
     let broken = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n0\r\n\r\n");
-    assert_eq!(answered(&broken), 400, "{broken}");
+    assert_eq!(status_of(&broken), 400, "{broken}");
 }
 
 #[test]
@@ -406,8 +424,8 @@ fn a_body_too_long_to_be_replayed_is_refused_once_it_was_read() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader)]);
     let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
     let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
-    let answer = gateway.send(&format!("{head}{}0\r\n\r\n", chunk.repeat(4)));
-    assert_eq!(answered(&answer), 413, "{answer}");
+    let response = gateway.send(&format!("{head}{}0\r\n\r\n", chunk.repeat(4)));
+    assert_eq!(status_of(&response), 413, "{response}");
     assert!(gateway.log().contains("\"reason\":\"body_too_large\""));
 }
 
@@ -415,20 +433,20 @@ fn a_body_too_long_to_be_replayed_is_refused_once_it_was_read() {
 fn close_counts_in_any_connection_field() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     for fields in ["keep-alive\r\nConnection: close", "x\r\nConnection: y, Close"] {
-        let answer = gateway.send(&format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: {fields}\r\n\r\n"));
-        assert_eq!(header_of(&answer, "connection"), Some("close"), "{answer}");
+        let response = gateway.send(&format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: {fields}\r\n\r\n"));
+        assert_eq!(header_of(&response, "connection"), Some("close"), "{response}");
     }
 }
 
 #[test]
-fn an_answer_that_came_and_cannot_be_read_is_not_asked_for_again() {
+fn a_response_that_came_and_cannot_be_read_is_not_asked_for_again() {
     let (unreadable, connections) = gateway::unreadable();
     let route = Route::to("/", &unreadable).edit(|service| service.retries = 5);
     let gateway = Gateway::start(vec![route]);
     for method in ["GET", "PUT", "DELETE"] {
         let before = connections.load(std::sync::atomic::Ordering::SeqCst);
-        let answer = gateway.send(&format!("{method} /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
-        assert_eq!(answered(&answer), 502, "{answer}");
+        let response = gateway.send(&format!("{method} /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        assert_eq!(status_of(&response), 502, "{response}");
         assert_eq!(
             connections.load(std::sync::atomic::Ordering::SeqCst),
             before + 1,
@@ -441,6 +459,6 @@ fn an_answer_that_came_and_cannot_be_read_is_not_asked_for_again() {
 fn an_idle_upstream_connection_is_used_again() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
-    let answer = gateway.converse(&[(request, "\"target\":\"/x\"}"), (request, "\"target\":\"/x\"}")]);
-    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+    let response = gateway.converse(&[(request, "\"target\":\"/x\"}"), (request, "\"target\":\"/x\"}")]);
+    assert_eq!(response.matches("HTTP/1.1 200").count(), 2, "{response}");
 }

@@ -26,7 +26,7 @@ const OF_THE_HOP: [(Field, &str, &str); 9] = [
     (Field::new("x-forwarded-port", "X-Forwarded-Port"), "x-forwarded-port", "443"),
     (Field::new("x-forwarded-path", "X-Forwarded-Path"), "x-forwarded-path", "/orders/17"),
     (Field::new("x-real-ip", "X-Real-IP"), "x-real-ip", "192.0.2.17"),
-    (Field::new("via", "Via"), "via", "1.1 kong/3.10.0"),
+    (Field::new("via", "Via"), "via", "1.1 tollgate"),
     (Field::new("x-kong-request-id", "X-Kong-Request-Id"), "x-kong-request-id", "00112233445566778899aabbccddeeff"),
     (Field::new("connection", "Connection"), "connection", "keep-alive"),
 ];

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
-use tollgate_quickstart::process::Process;
+use tollgate_tests::process::Process;
 
 use crate::account;
 use crate::database::psql;

@@ -1,4 +1,4 @@
-//! A raw head becomes a checked request: everything hostile dies here.
+//! A raw head becomes a checked request: everything hostile is refused here.
 //!
 //! Invariant: behind this, the path is normalised, there is one way to read the message's length,
 //! and no header that could carry an identity is the client's.
@@ -14,10 +14,11 @@ use tollgate_router::path::normalise;
 
 use super::client::{self, Origin};
 use super::framing::{self, Refusal};
-use super::reply::Answer;
-use super::{Settings, authority, http2, identity_headers, lookalike};
+use super::identity_headers::IdentityHeaders;
+use super::reply::OwnResponse;
+use super::{Settings, authority, http2, lookalike};
 
-/// What a resource may be asked for; which of them it answers is for its upstream to say.
+/// The methods that are proxied; which of them a resource supports is for its upstream to say.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// A checked request.
@@ -70,22 +71,22 @@ enum After {
     Closed,
 }
 
-/// Sets the connection's bounds, checks the head, and removes what is ours to say.
+/// Sets the connection's limits, checks the head, and removes the headers that no client may send.
 ///
 /// The outer error: the connection cannot be used at all.
-pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, Answer>> {
+pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, OwnResponse>> {
     bound(session, settings);
-    let checked = check(session);
+    let checked = check(session, &settings.identity_headers);
     if checked.is_err() {
         // What follows on the connection may not be a request.
         session.set_keepalive(None);
     }
     let Checked { path, authority, fields } = match checked {
         Ok(checked) => checked,
-        Err(refusal) => return Ok(Err(answer(refusal))),
+        Err(refusal) => return Ok(Err(response_to(refusal))),
     };
     let Some(origin) = Origin::of(session, &settings.trusted_ips) else {
-        return Err(Error::explain(ErrorType::ConnectionClosed, "no peer address").into_down());
+        return Err(Error::explain(ErrorType::ConnectionClosed, "client connection has no peer address").into_down());
     };
     if fields.connection == After::Closed {
         session.set_keepalive(None);
@@ -100,8 +101,8 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
 }
 
 fn bound(session: &mut Session, settings: &Settings) {
-    // Pingora's default is to keep an idle connection for ever. `None` means that it is to be
-    // closed after this request, which must stay so.
+    // By default Pingora keeps an idle connection for ever. `None` means that it is closed after this
+    // request, which must stay so.
     if session.get_keepalive().is_some() {
         session.set_keepalive(Some(settings.keepalive_timeout.as_secs().max(1)));
     }
@@ -111,7 +112,7 @@ fn bound(session: &mut Session, settings: &Settings) {
     session.set_write_timeout(Some(settings.write_timeout));
 }
 
-fn check(session: &Session) -> std::result::Result<Checked, Refusal> {
+fn check(session: &Session, identity: &IdentityHeaders) -> std::result::Result<Checked, Refusal> {
     let head = session.req_header();
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
     // Methods are case-sensitive (RFC 9110 §9.1), and `get` matches no route for `GET`: it would pass
@@ -121,7 +122,7 @@ fn check(session: &Session) -> std::result::Result<Checked, Refusal> {
     }
     framing::check(head, raw.as_deref())?;
     let authority = authority::asked(head)?.map(Authority::into_owned);
-    let fields = check_fields(&head.headers)?;
+    let fields = check_fields(&head.headers, identity)?;
     if !head.raw_path_is_utf8() {
         return Err(Refusal::Path);
     }
@@ -133,7 +134,7 @@ fn check(session: &Session) -> std::result::Result<Checked, Refusal> {
     Ok(Checked { path, authority, fields })
 }
 
-fn check_fields(headers: &HeaderMap) -> std::result::Result<Fields, Refusal> {
+fn check_fields(headers: &HeaderMap, identity: &IdentityHeaders) -> std::result::Result<Fields, Refusal> {
     let mut fields = Fields { foreign: SmallVec::new(), names: Names::Plain, connection: After::AsRead };
     let (mut authorizations, mut proxy_authorizations, mut connections) = (0, 0, 0);
     for (name, _) in headers {
@@ -141,7 +142,7 @@ fn check_fields(headers: &HeaderMap) -> std::result::Result<Fields, Refusal> {
         connections += usize::from(*name == CONNECTION);
         let text = name.as_str();
         proxy_authorizations += usize::from(lookalike::is_same(text.as_bytes(), PROXY_AUTHORIZATION.as_str()));
-        if identity_headers::is_identity(text) {
+        if identity.contains(text) {
             fields.foreign.push(name.clone());
         } else if lookalike::folds(text) {
             fields.names = Names::Folding;
@@ -163,7 +164,7 @@ fn says_close(value: &HeaderValue) -> bool {
     value.as_bytes().split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
-fn answer(refusal: Refusal) -> Answer {
+fn response_to(refusal: Refusal) -> OwnResponse {
     let bad = (StatusCode::BAD_REQUEST, "Bad request");
     let ((status, message), reason) = match refusal {
         Refusal::Version => (bad, "bad_version"),
@@ -182,7 +183,7 @@ fn answer(refusal: Refusal) -> Answer {
         Refusal::HeadTooLong => ((StatusCode::BAD_REQUEST, "Request header or cookie too large"), "head_too_long"),
     };
     let reply = Reply::message(status, reason, message);
-    Answer::engine(match refusal {
+    OwnResponse::engine(match refusal {
         Refusal::Method => reply.with_header(ALLOW, HeaderValue::from_static(ALLOWED)),
         _ => reply,
     })
@@ -214,7 +215,7 @@ mod tests {
             for name in names {
                 all.append(HeaderName::from_static(name), http::HeaderValue::from_static("x"));
             }
-            assert_eq!(check_fields(&all).is_ok(), once, "{names:?}");
+            assert_eq!(check_fields(&all, &IdentityHeaders::default()).is_ok(), once, "{names:?}");
         }
     }
 
@@ -227,7 +228,7 @@ mod tests {
             (&["x_forwarded_for", "x_consumer-id"], &["x_forwarded_for", "x_consumer-id"], Names::Folding),
         ];
         for (names, foreign, kind) in rows {
-            let fields = check_fields(&headers(names)).unwrap();
+            let fields = check_fields(&headers(names), &IdentityHeaders::default()).unwrap();
             let found: Vec<_> = fields.foreign.iter().map(HeaderName::as_str).collect();
             assert_eq!((found.as_slice(), fields.names), (foreign, kind), "{names:?}");
         }

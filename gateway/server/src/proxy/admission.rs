@@ -7,7 +7,7 @@ use tollgate_core::host::Host;
 use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::has_grpc_type;
 
-use super::forwarded::Scheme;
+use super::scheme::Scheme;
 use crate::snapshot::{Protocols, RouteEntry};
 
 /// What admission looks at.
@@ -24,7 +24,7 @@ pub(crate) struct Arrival<'r> {
     pub(crate) headers: &'r HeaderMap,
 }
 
-/// The answer to a request that the route is not for; `None`: it may pass.
+/// The reply to a request that the route is not for; `None`: it may pass.
 pub(crate) fn refuse<'r>(route: &RouteEntry, arrival: impl FnOnce() -> Arrival<'r>) -> Option<Reply> {
     // Most routes are for every request: then nothing is looked up.
     if route.protocols == Protocols::Http {
@@ -40,7 +40,7 @@ pub(crate) fn refuse<'r>(route: &RouteEntry, arrival: impl FnOnce() -> Arrival<'
     }
 }
 
-/// The answer where a protocol is configured that is not proxied yet.
+/// The reply where a protocol is configured that is not proxied yet.
 pub(crate) fn protocol_not_supported() -> Reply {
     let message = "The upstream server is currently unavailable";
     Reply::message(StatusCode::SERVICE_UNAVAILABLE, "protocol_not_supported", message)
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn grpc_routes_answer_by_the_table() {
+    fn grpc_routes_refuse_by_the_table() {
         let grpc = route(&["grpc", "grpcs"], 426);
         let reason = |reply: Option<Reply>| reply.map(|reply| reply.reason);
         assert_eq!(reason(arrive(&grpc, HTTP, false, Some("text/plain"))), Some("not_grpc"));

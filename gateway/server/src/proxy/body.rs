@@ -1,7 +1,7 @@
 //! Reading a request's body for a plugin.
 //!
 //! Pingora keeps up to 64 KiB of what was read and sends it on to the upstream; past that the
-//! request could only be answered here. So a body that is to be forwarded is read only as far as
+//! request could only be replied to here. So a body that is to be forwarded is read only as far as
 //! it can be replayed, and one that announces to be longer is not touched.
 
 use std::time::Duration;
@@ -27,12 +27,12 @@ pub(crate) enum Forwardable {
     No,
 }
 
-/// Whether the request is answered by the gateway in any case.
+/// What the body is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// It is: nothing needs to be kept.
-    Answer,
-    /// It may go on to the upstream.
+    /// The gateway replies in any case: nothing needs to be kept.
+    Reply,
+    /// The request may go on to the upstream.
     Forward,
 }
 
@@ -60,7 +60,7 @@ pub(crate) async fn read(session: &mut Session, limit: usize, purpose: Purpose) 
     }
     match tokio::time::timeout(DEADLINE, collect(session, limit)).await {
         Ok(body) => body.map(|body| reading(session, body, purpose)),
-        Err(_) => Error::e_explain(ErrorType::ReadTimedout, "the request's body"),
+        Err(_) => Error::e_explain(ErrorType::ReadTimedout, "request body not received in time"),
     }
 }
 
@@ -93,14 +93,14 @@ pub(crate) fn expects_continue(session: &Session) -> bool {
     head.version == Version::HTTP_11 && expected.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Bytes that are read and thrown away to keep a connection.
+/// Bytes that are read and discarded to keep a connection.
 const DISCARDED: usize = 64 * 1024;
-/// Bytes that are read and thrown away behind an answer.
+/// Bytes that are read and discarded after a response.
 const LINGERING: usize = 4 * 1024 * 1024;
 /// For so long.
 const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
 
-/// How long a client that has its answer may take to send what it announced.
+/// How long a client that has its response may take to send what it announced.
 const AWAITED: Duration = Duration::from_secs(5);
 
 /// What [`discard`] left.
@@ -108,21 +108,21 @@ const AWAITED: Duration = Duration::from_secs(5);
 pub(crate) enum Rest {
     /// The whole request was read.
     Nothing,
-    /// The client waits to be told to go on. The answer comes first; what it then sends is read
+    /// The client waits for `100 Continue`. The response comes first; what it then sends is read
     /// ([`take`]), as the connection goes on behind that (RFC 9110 §10.1.1).
     Awaited,
-    /// The client is still sending; the connection is closed after the answer.
+    /// The client is still sending; the connection is closed after the response.
     Unread,
 }
 
-/// Before an answer: reads what is left of the body, if that is little, so that the connection can
+/// Before a response: reads what is left of the body, if that is little, so that the connection can
 /// be used again.
 pub(crate) async fn discard(session: &mut Session) -> Rest {
     if session.is_body_empty() || session.is_body_done() {
         return Rest::Nothing;
     }
     if session.as_http1().is_some() && session.get_keepalive().is_none() {
-        // Nothing follows, so nothing is to be cleared away before the answer.
+        // Nothing follows, so nothing needs to be cleared away before the response.
         return Rest::Unread;
     }
     let length = declared_length(session);
@@ -138,10 +138,10 @@ pub(crate) async fn discard(session: &mut Session) -> Rest {
     Rest::Unread
 }
 
-/// Behind an answer to a client that was waiting: reads the body that it announced and now sends,
+/// After a response to a client that was waiting: reads the body that it announced and now sends,
 /// or the connection is closed.
 ///
-/// A client that has its answer may leave the body out and send another request; a proxy in front
+/// A client that has its response may leave the body out and send another request; a proxy in front
 /// of it may send the body all the same. What looks like a request could be either, so it is taken
 /// for neither.
 pub(crate) async fn take(session: &mut Session) {
@@ -167,8 +167,8 @@ fn looks_like_request(bytes: &[u8]) -> bool {
     method > 0 && bytes.get(method).is_none_or(|byte| *byte == b' ')
 }
 
-/// Behind an answer: a connection that is closed, or a stream that is reset, while the client
-/// sends can take the answer with it. So what it sends is read for a while.
+/// After a response: a connection that is closed, or a stream that is reset, while the client still
+/// sends can take the response with it. So what it sends is read for a while.
 pub(crate) async fn linger(session: &mut Session) {
     read_rest(session, LINGERING).await;
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use pingora_proxy::Session;
 use tollgate_core::host::Host;
 
-use super::forwarded::{self, Peer, Scheme, TrustedIps};
+use super::scheme::Scheme;
+use super::trusted_peer::{self, Peer, TrustedIps};
 
 /// The server name of a client's TLS handshake. The listener's certificate callback returns one
 /// (in an `Arc`) from `handshake_complete_callback`, and routing by SNI finds it there.
@@ -18,7 +19,7 @@ pub(crate) struct Origin {
     /// The TCP peer.
     pub(crate) peer: IpAddr,
     /// The client behind it, and whether the peer is believed.
-    pub(crate) client: forwarded::Client,
+    pub(crate) client: trusted_peer::Client,
     /// Whether it is TLS.
     pub(crate) scheme: Scheme,
     /// The port it was accepted on.
@@ -32,7 +33,7 @@ impl Origin {
         let peer = session.client_addr()?.as_inet()?.ip();
         let port = session.server_addr()?.as_inet()?.port();
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let client = forwarded::client(peer, &session.req_header().headers, trusted);
+        let client = trusted_peer::client(peer, &session.req_header().headers, trusted);
         Some(Self { peer, client, scheme: if tls { Scheme::Https } else { Scheme::Http }, port })
     }
 

@@ -42,19 +42,19 @@ pub struct Context {
     pub(super) consumer: Option<Uuid>,
     /// What the plugins want of the response.
     pub(super) response: ResponsePlan,
-    /// Who answers it.
+    /// Who responds to it.
     pub(super) course: Course,
-    /// When it was answered, where the gateway still read what the client sent behind it.
-    pub(super) answered: Option<Instant>,
+    /// When the gateway replied, where it still read what the client sent behind the request.
+    pub(super) replied_at: Option<Instant>,
     _in_progress: InProgress,
 }
 
-/// Who answers.
+/// Who responds.
 pub(super) enum Course {
     /// Not decided.
     Undecided,
     /// The gateway, for this reason.
-    Answered(&'static str),
+    Replied(&'static str),
     /// The upstream.
     Proxied(Box<Proxied>),
 }
@@ -62,7 +62,7 @@ pub(super) enum Course {
 /// What became of the client's `Expect: 100-continue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expectation {
-    /// The upstream is to answer it.
+    /// The upstream is to decide on it.
     Forwarded,
     /// The gateway has, or has read the body anyway.
     Met,
@@ -72,7 +72,7 @@ pub(super) enum Expectation {
 pub(super) struct Outbound {
     /// Path and query.
     pub(super) uri: Uri,
-    /// The prefix that `strip_path` took away, if it is to be told.
+    /// The prefix that `strip_path` took away, for `X-Forwarded-Prefix`.
     pub(super) stripped_prefix: Option<String>,
     /// The plugins' headers.
     pub(super) headers: SmallVec<[HeaderEdit; 8]>,
@@ -96,9 +96,9 @@ pub(super) struct Proxied {
     pub(super) connection: Use,
     /// When the current attempt's request was sent.
     pub(super) sent: Option<Instant>,
-    /// When the head of the answer came.
-    pub(super) answered: Option<Instant>,
-    /// Why the gateway had to answer after all.
+    /// When the head of the response came.
+    pub(super) responded_at: Option<Instant>,
+    /// Why the gateway had to reply after all.
     pub(super) failed: Option<&'static str>,
 }
 
@@ -107,7 +107,7 @@ impl Proxied {
     pub(super) fn new(service: Arc<ServiceEntry>, outbound: Outbound) -> Self {
         let reached = Reached::NoConnection;
         let connection = Use::OneOfMany;
-        Self { service, outbound, attempts: 0, reached, connection, sent: None, answered: None, failed: None }
+        Self { service, outbound, attempts: 0, reached, connection, sent: None, responded_at: None, failed: None }
     }
 }
 
@@ -123,7 +123,7 @@ impl Context {
             consumer: None,
             response: ResponsePlan::default(),
             course: Course::Undecided,
-            answered: None,
+            replied_at: None,
             _in_progress: InProgress(Arc::clone(metrics)),
         }
     }
@@ -132,23 +132,23 @@ impl Context {
     pub(super) fn proxied(&mut self) -> Option<&mut Proxied> {
         match &mut self.course {
             Course::Proxied(proxied) => Some(proxied),
-            Course::Undecided | Course::Answered(_) => None,
+            Course::Undecided | Course::Replied(_) => None,
         }
     }
 
-    /// The gateway answers, for a reason.
-    pub(super) fn answered_for(&mut self, reason: &'static str) {
+    /// The gateway replies, for this reason.
+    pub(super) fn replied(&mut self, reason: &'static str) {
         match &mut self.course {
             Course::Proxied(proxied) => proxied.failed = Some(reason),
-            course => *course = Course::Answered(reason),
+            course => *course = Course::Replied(reason),
         }
     }
 
-    /// Why the gateway answered, if it did.
+    /// Why the gateway replied, if it did.
     pub(super) fn reason(&self) -> Option<&'static str> {
         match &self.course {
             Course::Undecided => None,
-            Course::Answered(reason) => Some(reason),
+            Course::Replied(reason) => Some(reason),
             Course::Proxied(proxied) => proxied.failed,
         }
     }

@@ -1,4 +1,4 @@
-//! Breakage as an answer: which status a failed request gets (gateway.md §7.3).
+//! Failures as responses: which status a failed request gets (gateway.md §7.3).
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
@@ -9,15 +9,15 @@ use tollgate_core::reply::Reply;
 use super::Gateway;
 use super::client::Origin;
 use super::context::Context;
-use super::reply::{self, Answer};
+use super::reply::{self, OwnResponse};
 use super::upstream_peer::NAME_RESOLUTION;
 use crate::descriptors::are_exhausted;
 
 /// The error of a request for whose upstream no file descriptor is left.
 pub(super) const NO_DESCRIPTOR: ErrorType = ErrorType::Custom("NoDescriptor");
 
-/// Answers a failed request, where there still is someone to answer. One whose head could not be
-/// read comes here first of all.
+/// Responds to a failed request, where the client is still there. One whose head could not be read comes
+/// here first of all.
 pub(super) async fn fail_to_proxy(
     gateway: &Gateway,
     session: &mut Session,
@@ -30,15 +30,15 @@ pub(super) async fn fail_to_proxy(
     session.set_keepalive(None);
     let io_error = error.root_cause().downcast_ref::<std::io::Error>();
     let kind = if io_error.is_some_and(are_exhausted) { &NO_DESCRIPTOR } else { error.etype() };
-    let answer = if begun { None } else { answer(error.esource(), kind) };
-    let Some(answer) = answer else {
-        context.answered_for(if begun { "answer_cut_short" } else { "client_gone" });
+    let response = if begun { None } else { response_to(error.esource(), kind) };
+    let Some(response) = response else {
+        context.replied(if begun { "answer_cut_short" } else { "client_gone" });
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
     };
-    let status = answer.reply.status;
-    log(error, &answer.reply, context);
+    let status = response.reply.status;
+    log(error, &response.reply, context);
     // The client may be gone by now; the log says what it would have got.
-    let _ = reply::send(session, context, answer).await;
+    let _ = reply::send(gateway.settings.product, session, context, response).await;
     FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
 }
 
@@ -48,21 +48,21 @@ fn log(error: &Error, reply: &Reply, context: &mut Context) {
     let service = context.proxied().map(|proxied| proxied.service.id);
     let (error, status) = (error.root_etype().as_str(), reply.status.as_u16());
     match reply.status.is_server_error() {
-        true => tracing::warn!(request_id, ?service, error, status, reason = reply.reason, "a request failed"),
-        false => tracing::debug!(request_id, error, status, reason = reply.reason, "a request was refused"),
+        true => tracing::warn!(request_id, ?service, error, status, reason = reply.reason, "request failed"),
+        false => tracing::debug!(request_id, error, status, reason = reply.reason, "request refused"),
     }
 }
 
 /// `None`: the client is gone.
-fn answer(source: &ErrorSource, kind: &ErrorType) -> Option<Answer> {
+fn response_to(source: &ErrorSource, kind: &ErrorType) -> Option<OwnResponse> {
     if *kind == NAME_RESOLUTION {
         let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "name_resolution", "name resolution failed");
-        return Some(Answer::gateway(reply));
+        return Some(OwnResponse::gateway(reply));
     }
     if *kind == NO_DESCRIPTOR {
         let text = "The upstream server is currently unavailable";
         let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "out_of_descriptors", text);
-        return Some(Answer::gateway(reply.with_header(RETRY_AFTER, HeaderValue::from_static("1"))));
+        return Some(OwnResponse::gateway(reply.with_header(RETRY_AFTER, HeaderValue::from_static("1"))));
     }
     match source {
         ErrorSource::Upstream => Some(of_upstream(kind)),
@@ -71,7 +71,7 @@ fn answer(source: &ErrorSource, kind: &ErrorType) -> Option<Answer> {
     }
 }
 
-fn of_upstream(kind: &ErrorType) -> Answer {
+fn of_upstream(kind: &ErrorType) -> OwnResponse {
     match kind {
         ErrorType::ConnectTimedout
         | ErrorType::TLSHandshakeTimedout
@@ -87,7 +87,7 @@ fn of_upstream(kind: &ErrorType) -> Answer {
     }
 }
 
-fn invalid_response(reason: &'static str) -> Answer {
+fn invalid_response(reason: &'static str) -> OwnResponse {
     engine(StatusCode::BAD_GATEWAY, reason, "An invalid response was received from the upstream server")
 }
 
@@ -95,7 +95,7 @@ fn invalid_response(reason: &'static str) -> Answer {
 /// have it.
 const PLAINTEXT_ON_TLS: &str = "PlaintextOnTLS";
 
-fn of_client(kind: &ErrorType) -> Option<Answer> {
+fn of_client(kind: &ErrorType) -> Option<OwnResponse> {
     match kind {
         ErrorType::HTTPStatus(414) => Some(engine(StatusCode::URI_TOO_LONG, "target_too_long", "URI too long")),
         ErrorType::HTTPStatus(431) => {
@@ -108,10 +108,10 @@ fn of_client(kind: &ErrorType) -> Option<Answer> {
         }
         kind if kind.as_str() == PLAINTEXT_ON_TLS => {
             let message = "The plain HTTP request was sent to HTTPS port";
-            Some(Answer::plain(Reply::message(StatusCode::BAD_REQUEST, "plain_http_on_https", message)))
+            Some(OwnResponse::plain(Reply::message(StatusCode::BAD_REQUEST, "plain_http_on_https", message)))
         }
         ErrorType::ReadTimedout => Some(engine(StatusCode::REQUEST_TIMEOUT, "client_timeout", "Request timeout")),
-        // HTTP/2 errors are those of its stream: it was reset, and takes no answer.
+        // HTTP/2 errors are those of its stream: it was reset, and takes no response.
         ErrorType::ReadError
         | ErrorType::WriteError
         | ErrorType::WriteTimedout
@@ -121,15 +121,15 @@ fn of_client(kind: &ErrorType) -> Option<Answer> {
     }
 }
 
-fn internal(kind: &ErrorType) -> Answer {
+fn internal(kind: &ErrorType) -> OwnResponse {
     match kind {
         ErrorType::InvalidHTTPHeader => engine(StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
         _ => engine(StatusCode::INTERNAL_SERVER_ERROR, "internal", "An unexpected error occurred"),
     }
 }
 
-fn engine(status: StatusCode, reason: &'static str, message: &str) -> Answer {
-    Answer::engine(Reply::message(status, reason, message))
+fn engine(status: StatusCode, reason: &'static str, message: &str) -> OwnResponse {
+    OwnResponse::engine(Reply::message(status, reason, message))
 }
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
             (ErrorSource::Internal, ErrorType::InternalError, Some(500)),
         ];
         for (source, kind, expected) in rows {
-            let status = answer(&source, &kind).map(|answer| answer.reply.status.as_u16());
+            let status = response_to(&source, &kind).map(|response| response.reply.status.as_u16());
             assert_eq!(status, expected, "{source:?} {kind:?}");
         }
     }

@@ -110,7 +110,7 @@ fn check_body_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// What only the text tells: Pingora accepts bare line feeds, and removes a `Content-Length` that
+/// What only the raw text shows: Pingora accepts bare line feeds, and removes a `Content-Length` that
 /// stands beside a `Transfer-Encoding`.
 fn check_lines(raw: &[u8], headers: &HeaderMap) -> Result<(), Refusal> {
     let is_bare = |end: usize| end.checked_sub(1).and_then(|before| raw.get(before)) != Some(&b'\r');

@@ -2,7 +2,7 @@
 //!
 //! What we add is not put into Pingora's map of headers but written as lines behind it, which costs
 //! a copy each and neither a hash nor an allocation. For a line to replace what the sender says
-//! under that name, the map must not have the name: nearly always a look at one word tells that it
+//! under that name, the map must not have the name: nearly always one word shows that it
 //! has not ([`Names`]).
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -11,7 +11,7 @@ use tollgate_core::request::HeaderBlock;
 
 use super::lines::{LineName, Lines};
 
-/// A header field of ours: its name, and how we spell it.
+/// A header field that the gateway sets: its name and its spelling.
 #[derive(Debug, Clone)]
 pub struct Field {
     pub(crate) name: HeaderName,

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 /// Names that `Connection` may not remove: they frame the message, route it, or say who it is from.
-const PROTECTED: [&str; 12] = [
+pub(super) const PROTECTED: [&str; 12] = [
     "authorization",
     "cache-control",
     "content-encoding",
@@ -23,7 +23,7 @@ const PROTECTED: [&str; 12] = [
     "via",
 ];
 
-/// Prefixes of such names: ours, and those that tell about the client.
+/// Prefixes of such names: identity headers, and headers about the client.
 const PROTECTED_PREFIXES: [&str; 6] =
     ["x-forwarded-", "x-real-ip", "x-consumer-", "x-credential-", "x-authenticated-", "x-anonymous-"];
 

@@ -1,41 +1,137 @@
-//! The headers that tell an upstream who a request is from.
+//! The headers from which an upstream learns who a request is from.
 //!
 //! Upstreams believe them, so they come from us or not at all: whatever a client sends under one
 //! of these names is removed before the plugins run, on every route, in every spelling that folds to
 //! it (see [`lookalike`](super::lookalike)).
+//!
+//! There are those of the compatible gateway, also of its plugins that Tollgate does not have, and those
+//! that the plugins of this gateway name.
 
+use super::hop_by_hop;
 use super::lookalike::is_same;
 
-/// Names with a fixed meaning, lower-case.
-const NAMES: [&str; 8] = [
+/// Those of the compatible gateway, lower-case. What ends in `-` stands for all that begin so:
+/// `X-Credential-Identifier`, and one for each claim that token introspection forwards.
+const COMPATIBLE: [&str; 9] = [
     "x-consumer-id",
     "x-consumer-custom-id",
     "x-consumer-username",
     "x-consumer-groups",
+    "x-credential-",
     "x-authenticated-scope",
     "x-authenticated-userid",
     "x-authenticated-groups",
     "x-anonymous-consumer",
 ];
 
-/// What the names of credentials' facts begin with: `X-Credential-Identifier`, and one for each
-/// claim that token introspection forwards, custom ones among them.
-const CREDENTIAL: &str = "x-credential-";
+/// Shorter names have no third letter to be recognised by; longer ones are a mistake.
+const LENGTHS: std::ops::RangeInclusive<usize> = 3..=64;
 
-/// Whether a header of this name, in any case and with any punctuation for `-`, is an identity header.
-pub(crate) fn is_identity(name: &str) -> bool {
-    let name = name.as_bytes();
-    // Nearly every header leaves here.
-    if !matches!(name, [b'x' | b'X', mark, b'a' | b'A' | b'c' | b'C', ..] if !mark.is_ascii_alphanumeric()) {
-        return false;
+/// The names of identity headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityHeaders {
+    /// Bits of the bytes with which the names begin: see [`bits`].
+    first: u32,
+    /// The same of their third bytes.
+    third: u32,
+    names: Box<[&'static str]>,
+    prefixes: Box<[&'static str]>,
+}
+
+/// A plugin names an identity header that cannot be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "identity header {name:?} of plugin {plugin}: expected 3 to 64 lower-case letters, digits and dashes, a letter \
+     first, and no header that requests need"
+)]
+pub struct InvalidName {
+    /// The plugin.
+    pub plugin: &'static str,
+    /// The name.
+    pub name: &'static str,
+}
+
+impl Default for IdentityHeaders {
+    /// Those of the compatible gateway alone.
+    fn default() -> Self {
+        Self::of(COMPATIBLE.to_vec())
     }
-    let is_credential = name.get(..CREDENTIAL.len()).is_some_and(|start| is_same(start, CREDENTIAL));
-    is_credential || NAMES.iter().any(|known| is_same(name, known))
+}
+
+impl IdentityHeaders {
+    /// Those of the compatible gateway and those of these plugins, each with its name.
+    ///
+    /// # Errors
+    /// A plugin names one that cannot be an identity header.
+    pub fn with_plugins(
+        plugins: impl IntoIterator<Item = (&'static str, &'static [&'static str])>,
+    ) -> Result<Self, InvalidName> {
+        let mut names = COMPATIBLE.to_vec();
+        for (plugin, of_plugin) in plugins {
+            if let Some(name) = of_plugin.iter().find(|name| !is_valid(name)) {
+                return Err(InvalidName { plugin, name });
+            }
+            names.extend_from_slice(of_plugin);
+        }
+        Ok(Self::of(names))
+    }
+
+    fn of(mut names: Vec<&'static str>) -> Self {
+        names.sort_unstable();
+        names.dedup();
+        let (first, third) = (bits(&names, 0), bits(&names, 2));
+        let (prefixes, names) = names.into_iter().partition::<Vec<_>, _>(|name| name.ends_with('-'));
+        Self { first, third, names: names.into(), prefixes: prefixes.into() }
+    }
+
+    /// Whether a header of this name, in any case and with any punctuation for `-`, is one of them.
+    #[inline]
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        let may_be = |bits: u32, byte: u8| bits >> (byte & 31) & 1 == 1;
+        let [first, _, third, ..] = name.as_bytes() else { return false };
+        // Nearly every header leaves here.
+        if !may_be(self.first, *first) || !may_be(self.third, *third) {
+            return false;
+        }
+        self.is_one_of(name.as_bytes())
+    }
+
+    fn is_one_of(&self, name: &[u8]) -> bool {
+        let begins = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| is_same(start, prefix));
+        self.names.iter().any(|known| is_same(name, known)) || self.prefixes.iter().any(begins)
+    }
+}
+
+/// A bit for each byte that names have at this place, by its lower five bits: they are the same in a
+/// letter's two cases, and every letter has its own. All of them for a dash, which folds.
+fn bits(names: &[&str], place: usize) -> u32 {
+    let bytes = names.iter().filter_map(|name| name.as_bytes().get(place));
+    bytes.fold(0, |bits, byte| if *byte == b'-' { u32::MAX } else { bits | 1 << (byte & 31) })
+}
+
+fn is_valid(name: &str) -> bool {
+    let covers = |needed: &&str| name == *needed || name.ends_with('-') && needed.starts_with(name);
+    LENGTHS.contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !hop_by_hop::PROTECTED.iter().any(covers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In other cases, and with other punctuation in one place or in all.
+    fn spellings(name: &str) -> [String; 6] {
+        [
+            name.to_owned(),
+            name.to_lowercase(),
+            name.to_uppercase(),
+            name.replace('-', "_"),
+            name.replace('-', "."),
+            name.replacen('-', "_", 1),
+        ]
+    }
 
     #[test]
     fn identity_headers_are_known_in_every_spelling() {
@@ -52,31 +148,25 @@ mod tests {
             "X-Authenticated-Groups",
             "X-Anonymous-Consumer",
         ];
-        for name in names {
-            let one_folded = name.replacen('-', "_", 1);
-            let spellings = [
-                name.to_owned(),
-                name.to_lowercase(),
-                name.to_uppercase(),
-                name.replace('-', "_"),
-                name.replace('-', "."),
-                one_folded,
-            ];
-            for spelling in spellings {
-                assert!(is_identity(&spelling), "{spelling}");
-            }
+        let identity = IdentityHeaders::default();
+        for spelling in names.iter().flat_map(|name| spellings(name)) {
+            assert!(identity.contains(&spelling), "{spelling}");
         }
     }
 
     #[test]
-    fn what_a_plugin_says_of_identity_no_client_can_say() {
-        for plugin in crate::plugins::all() {
-            for name in plugin.identity_headers() {
-                // One that ends in a dash stands for all that begin so.
-                let name = if name.ends_with('-') { format!("{name}any") } else { (*name).to_owned() };
-                assert!(is_identity(&name) && is_identity(&name.replace('-', "_")), "{}: {name}", plugin.name());
+    fn what_a_plugin_names_is_known_in_every_spelling() {
+        const NAMES: [&str; 4] = ["x-subject", "jwt-claim-", "id-card", "a9b"];
+        let identity = IdentityHeaders::with_plugins([("test", &NAMES[..])]).unwrap();
+        for name in ["X-Subject", "JWT-Claim-Iss", "jwt-claim-", "Id-Card", "A9B", "X-Consumer-ID"] {
+            for spelling in spellings(name) {
+                assert!(identity.contains(&spelling), "{spelling}");
             }
         }
+        for other in ["x-subjects", "jwt-claim", "jwt-claims-x", "idcard", "a9", "a9bc", "x-s"] {
+            assert!(!identity.contains(other), "{other}");
+        }
+        assert!(!IdentityHeaders::default().contains("x-subject"));
     }
 
     #[test]
@@ -94,8 +184,30 @@ mod tests {
             "x-credential",
             "xconsumer-id",
         ];
+        let identity = IdentityHeaders::default();
         for name in names {
-            assert!(!is_identity(name), "{name}");
+            assert!(!identity.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_an_identity_header_is_refused() {
+        const LONG: &str = "x-a123456789012345678901234567890123456789012345678901234567890123";
+        for name in ["", "x-", "X-Subject", "x_subject", "x-sub ject", "-x-subject", "9-lives", LONG, "host", "proxy-"]
+        {
+            let names: &'static [&'static str] = Box::leak(Box::new([name]));
+            let refused = IdentityHeaders::with_plugins([("test", names)]);
+            assert_eq!(refused, Err(InvalidName { plugin: "test", name }));
+        }
+        assert!(COMPATIBLE.iter().all(|name| is_valid(name)));
+    }
+
+    #[test]
+    fn the_plugins_of_this_gateway_name_headers_that_can_be_identity_headers() {
+        let plugins = crate::plugins::all();
+        let identity = crate::plugins::identity_headers().unwrap();
+        for name in plugins.iter().flat_map(|plugin| plugin.identity_headers()) {
+            assert!(identity.contains(name), "{name}");
         }
     }
 }

@@ -13,14 +13,14 @@ use crate::telemetry::route_metrics::{Observation, Source};
 
 /// Counts and logs a request that is over.
 pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Context) {
-    let total = context.answered.unwrap_or_else(Instant::now).duration_since(context.started);
+    let total = context.replied_at.unwrap_or_else(Instant::now).duration_since(context.started);
     let status = session.response_written().map(|response| response.status).filter(is_final);
     let proxied = match &context.course {
         Course::Proxied(proxied) => Some(&**proxied),
-        Course::Undecided | Course::Answered(_) => None,
+        Course::Undecided | Course::Replied(_) => None,
     };
-    let upstream = proxied.and_then(|proxied| Some(proxied.answered?.duration_since(proxied.sent?)));
-    let by_service = proxied.is_some_and(|proxied| proxied.answered.is_some());
+    let upstream = proxied.and_then(|proxied| Some(proxied.responded_at?.duration_since(proxied.sent?)));
+    let by_service = proxied.is_some_and(|proxied| proxied.responded_at.is_some());
     let seen = Observation {
         status: status.unwrap_or(StatusCode::BAD_REQUEST),
         source: if by_service { Source::Service } else { Source::Gateway },
@@ -38,7 +38,7 @@ pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Contex
     }
 }
 
-/// `100 Continue` answers nothing, `101 Switching Protocols` does (RFC 9110 §15.2).
+/// `100 Continue` ends nothing, `101 Switching Protocols` does (RFC 9110 §15.2).
 fn is_final(status: &StatusCode) -> bool {
     !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 use tollgate_core::request::HeaderEdit;
 
-use super::{forwarded, hop_by_hop};
+use super::{hop, hop_by_hop};
 
 /// Whether a name has other punctuation than `-`: only then can it be taken for another one.
 pub(super) fn folds(name: &str) -> bool {
@@ -21,7 +21,7 @@ pub(super) fn folds(name: &str) -> bool {
 /// message. Identity headers have rules of their own.
 pub(super) fn is_of_ours(name: &str) -> bool {
     let framing = [CONTENT_LENGTH, TRANSFER_ENCODING];
-    let set = forwarded::FIELDS.iter().map(|field| &field.name);
+    let set = hop::FIELDS.iter().map(|field| &field.name);
     folds(name) && set.chain(&hop_by_hop::ALWAYS).chain(&framing).any(|ours| is_same(name.as_bytes(), ours.as_str()))
 }
 

@@ -1,12 +1,12 @@
 //! The data plane on Pingora: each hook is one call into the file named after it.
 //!
 //! 1. [`accept`]: a raw head becomes a checked request, or is refused.
-//! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); answers here, or goes on.
+//! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); replies here, or goes on.
 //! 3. [`upstream_peer`], [`upstream_request_filter`], [`request_body_filter`]: out to the upstream.
 //! 4. [`response_filter`], [`trailers`]: back to the client.
 //! 5. [`logging`]: counted and logged, however it ended, and whether or not its head could be read.
 //!
-//! Answers of our own leave by [`reply`], breakage by [`failure`]: nothing else chooses a status.
+//! Our own responses leave by [`reply`], failures by [`failure`]: nothing else chooses a status.
 //! No part of this knows a plugin by name or reads the store.
 
 mod accept;
@@ -17,17 +17,19 @@ mod client;
 mod connections;
 mod context;
 mod failure;
-pub(crate) mod forwarded;
 mod framing;
 pub mod head;
+mod hop;
 mod hop_by_hop;
 mod http2;
 mod identity_headers;
 mod lines;
+mod listeners;
 mod logging;
 mod lookalike;
 mod negotiation;
 mod pipeline;
+mod product;
 mod reply;
 mod request_body_filter;
 mod request_filter;
@@ -35,8 +37,9 @@ mod request_id;
 mod response_filter;
 mod response_phase;
 mod retry;
-mod service;
+pub(crate) mod scheme;
 mod trailers;
+mod trusted_peer;
 mod upstream_peer;
 mod upstream_request_filter;
 
@@ -56,8 +59,10 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use client::ServerName;
 pub use context::Context;
-pub use forwarded::TrustedIps;
-pub use service::{Listeners, ProxyService, prepare, service};
+pub use identity_headers::{IdentityHeaders, InvalidName};
+pub use listeners::{Listeners, ProxyService, prepare, service};
+pub use product::Product;
+pub use trusted_peer::TrustedIps;
 
 use crate::descriptors::Descriptors;
 use crate::snapshot::Snapshot;
@@ -65,13 +70,13 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::uses::Uses;
 
-/// What the gateway calls itself in `Server` and `Via`: clients and tools look for this name and
-/// version.
-pub const SERVER: &str = "kong/3.10.0";
-
 /// The data plane's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What the proxy calls itself.
+    pub product: Product,
+    /// What no client may send.
+    pub identity_headers: IdentityHeaders,
     /// Peers whose forwarded headers are believed.
     pub trusted_ips: TrustedIps,
     /// Idle client connections; at least a second.
@@ -167,7 +172,9 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         if !reused && self.descriptors.is_reserved(descriptor) {
             // Not the upstream's doing, so that it is not tried again.
-            return Err(Error::explain(failure::NO_DESCRIPTOR, "a new connection to an upstream").into_in());
+            return Err(
+                Error::explain(failure::NO_DESCRIPTOR, "no file descriptor left for an upstream connection").into_in()
+            );
         }
         context.connected_to_upstream(self.upstream_uses.count(descriptor, reused.into()));
         Ok(())
@@ -200,7 +207,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        upstream_request_filter::upstream_request_filter(session, request, context)
+        upstream_request_filter::upstream_request_filter(self.settings.product, session, request, context)
     }
 
     async fn request_body_filter(
@@ -220,7 +227,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        response_filter::response_filter(session, response, context)
+        response_filter::response_filter(self.settings.product, session, response, context)
     }
 
     async fn response_trailer_filter(
@@ -247,7 +254,7 @@ impl ProxyHttp for Gateway {
         format!("{} {}, request_id: {}", head.method, head.uri.path(), context.request_id.as_str())
     }
 
-    /// Failures are logged where they become an answer.
+    /// Failures are logged where they become a response.
     fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
         true
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
-/// Who made an answer; it decides the type when the client does not name one.
+/// Who made a response; it decides the type when the client does not name one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The gateway's rules or a plugin: JSON unless `Accept` says otherwise.
@@ -27,7 +27,7 @@ pub(crate) enum MediaType {
 }
 
 impl MediaType {
-    /// The type an answer to this request has.
+    /// The type of a response to this request.
     pub(crate) fn negotiate(headers: &HeaderMap, origin: Origin) -> Self {
         let mut accepted = headers.get_all(ACCEPT).iter().peekable();
         if accepted.peek().is_some() && origin != Origin::Listener {

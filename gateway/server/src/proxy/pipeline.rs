@@ -3,7 +3,7 @@
 //! Once plugins know who the request is from, instances of that consumer take their places among
 //! those that have not run yet.
 //!
-//! The common way, every verdict at once and `Continue`, allocates nothing.
+//! The common case, every verdict at once and `Continue`, allocates nothing.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use tollgate_core::request::{Edits, HeaderEdit, Identity, Request, RequestBody};
 use super::accept::Accepted;
 use super::body::{self, Forwardable, Purpose};
 use super::context::Expectation;
-use super::forwarded::Scheme;
+use super::scheme::Scheme;
 use crate::chain::{self, Chain, ChainEntry, Effective, Plugins};
 use crate::snapshot::RouteEntry;
 
-/// What the plugins said. Not boxed: it is moved once, and the common way allocates nothing.
+/// The plugins' verdict. Not boxed: it is moved once, and the common case allocates nothing.
 #[expect(clippy::large_enum_variant, reason = "short-lived, and boxing would cost each request an allocation")]
 pub(crate) enum Outcome {
-    /// The client is answered.
-    Answer(Reply),
+    /// The gateway replies.
+    Reply(Reply),
     /// The request goes on, edited.
     Pass(Edits, Expectation),
 }
@@ -49,7 +49,7 @@ struct Progress {
     forwardable: Forwardable,
 }
 
-/// What came of the plugins.
+/// The result of the plugins.
 pub(crate) struct Judged {
     pub(crate) outcome: Outcome,
     /// Who the request is from.
@@ -78,10 +78,10 @@ pub(crate) async fn run(session: &mut Session, route: &RouteEntry, accepted: &Ac
     };
     let response = ResponsePlan { edits: progress.response, handlers: plugins.response_phase(&effective) };
     let outcome = match reply {
-        Some(reply) => Outcome::Answer(reply),
+        Some(reply) => Outcome::Reply(reply),
         None if progress.forwardable == Forwardable::No => {
             let text = "Payload too large";
-            Outcome::Answer(Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", text))
+            Outcome::Reply(Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", text))
         }
         None => {
             let met = progress.body != RequestBody::Unread && session.is_body_done();
@@ -93,7 +93,7 @@ pub(crate) async fn run(session: &mut Session, route: &RouteEntry, accepted: &Ac
 
 /// A plugin that the request needs cannot run.
 fn unable(reason: &'static str) -> Judged {
-    let outcome = Outcome::Answer(Reply::unavailable(reason));
+    let outcome = Outcome::Reply(Reply::unavailable(reason));
     Judged { outcome, identity: None, response: ResponsePlan::default() }
 }
 
@@ -153,7 +153,7 @@ async fn run_one(
         Ok(Verdict::Reply(reply)) => return Ok(Some(reply)),
         Ok(Verdict::NeedBody { limit, terminal }) => {
             if progress.body == RequestBody::Unread {
-                let purpose = if terminal { Purpose::Answer } else { Purpose::Forward };
+                let purpose = if terminal { Purpose::Reply } else { Purpose::Forward };
                 let limit = plugins.body_limit(limit);
                 // Whatever goes wrong in reading is the client's doing.
                 let reading = body::read(session, limit, purpose).await.map_err(|error| error.into_down())?;
@@ -167,7 +167,7 @@ async fn run_one(
         Ok(Verdict::Continue) => Ok(None),
         Ok(Verdict::Reply(reply)) => Ok(Some(reply)),
         Ok(Verdict::NeedBody { .. }) => {
-            tracing::error!(plugin = link.name(), route = %route.target.route_id, "the plugin asked for the body twice");
+            tracing::error!(plugin = link.name(), route = %route.target.route_id, "plugin asked for the body twice; request refused");
             Ok(Some(unexpected()))
         }
         Err(error) => Ok(Some(broken(link, route, &error))),
@@ -207,7 +207,7 @@ async fn ask(
     verdict
 }
 
-/// Logged here, where it becomes an answer; the client learns nothing of it.
+/// Logged here, where it becomes a response; the client learns nothing of it.
 fn broken(link: &ChainEntry, route: &RouteEntry, error: &PluginError) -> Reply {
     let mut causes = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -215,11 +215,11 @@ fn broken(link: &ChainEntry, route: &RouteEntry, error: &PluginError) -> Reply {
         causes = format!("{causes}: {cause}");
         source = cause.source();
     }
-    tracing::error!(plugin = link.name(), route = %route.target.route_id, error = causes, "a plugin failed");
+    tracing::error!(plugin = link.name(), route = %route.target.route_id, error = causes, "plugin failed; request refused");
     unexpected()
 }
 
-/// The answer to a request that met a fault of ours (gateway.md §9).
+/// The reply to a request that met an internal error (gateway.md §9).
 pub(crate) fn unexpected() -> Reply {
     let body = json!({"message": "An unexpected error occurred"});
     Reply::json(StatusCode::INTERNAL_SERVER_ERROR, "plugin_error", &body)

@@ -1,4 +1,4 @@
-//! Our own answers (gateway.md §7.2, §7.3).
+//! The gateway's own responses (gateway.md §7.2, §7.3).
 
 use std::time::Instant;
 
@@ -13,16 +13,17 @@ use tollgate_core::reply::{Body, Reply};
 use super::body::{self, Rest};
 use super::context::Context;
 use super::negotiation::{MediaType, Origin};
+use super::product::Product;
 use super::response_filter;
 
-/// An answer of ours, and who made it.
+/// A response of the gateway's own, and who made it.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct OwnResponse {
     pub(crate) reply: Reply,
     pub(crate) origin: Origin,
 }
 
-impl Answer {
+impl OwnResponse {
     /// Of the gateway's rules, or of a plugin.
     pub(crate) fn gateway(reply: Reply) -> Self {
         Self { reply, origin: Origin::Gateway }
@@ -39,21 +40,26 @@ impl Answer {
     }
 }
 
-/// Sends the answer. The connection is kept where the rest of the request is small enough to be
+/// Sends the response. The connection is kept where the rest of the request is small enough to be
 /// read.
-pub(super) async fn send(session: &mut Session, context: &mut Context, answer: Answer) -> Result<()> {
-    context.answered_for(answer.reply.reason);
+pub(super) async fn send(
+    product: Product,
+    session: &mut Session,
+    context: &mut Context,
+    own: OwnResponse,
+) -> Result<()> {
+    context.replied(own.reply.reason);
     let head = session.req_header();
     let (method, version) = (head.method.clone(), head.version);
-    let (content_type, content) = render(&answer, &head.headers, context.request_id.as_str());
+    let (content_type, content) = render(&own, &head.headers, context.request_id.as_str());
     response_filter::let_go_when_draining(session);
     let rest = body::discard(session).await;
-    let has_content = may_have_content(answer.reply.status);
-    let mut response = ResponseHeader::build(answer.reply.status, Some(answer.reply.headers.len() + 6))?;
+    let has_content = may_have_content(own.reply.status);
+    let mut response = ResponseHeader::build(own.reply.status, Some(own.reply.headers.len() + 6))?;
     if let Some(content_type) = content_type.filter(|_| has_content) {
         response.insert_header(CONTENT_TYPE, content_type)?;
     }
-    for (name, value) in answer.reply.headers {
+    for (name, value) in own.reply.headers {
         // HTTP/2 has no such header (RFC 9113 §8.2.2).
         if version != Version::HTTP_2 || name != http::header::CONNECTION && name != http::header::UPGRADE {
             response.append_header(name, value)?;
@@ -62,7 +68,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, answer: A
     if has_content {
         response.insert_header(CONTENT_LENGTH, HeaderValue::from(content.len()))?;
     }
-    response.insert_header(SERVER, HeaderValue::from_static(super::SERVER))?;
+    response.insert_header(SERVER, HeaderValue::from_static(product.server()))?;
     response_filter::set_ours(&mut response, context);
     let bodiless = method == Method::HEAD || !has_content || content.is_empty();
     session.write_response_header(Box::new(response), bodiless).await?;
@@ -70,7 +76,7 @@ pub(super) async fn send(session: &mut Session, context: &mut Context, answer: A
         session.write_response_body(Some(content), true).await?;
     }
     if rest != Rest::Nothing {
-        context.answered = Some(Instant::now());
+        context.replied_at = Some(Instant::now());
     }
     match rest {
         Rest::Nothing => {}
@@ -86,12 +92,12 @@ fn may_have_content(status: StatusCode) -> bool {
 }
 
 /// The type and the content.
-fn render(answer: &Answer, headers: &HeaderMap, request_id: &str) -> (Option<HeaderValue>, Bytes) {
-    match &answer.reply.body {
+fn render(own: &OwnResponse, headers: &HeaderMap, request_id: &str) -> (Option<HeaderValue>, Bytes) {
+    match &own.reply.body {
         Body::Empty => (None, Bytes::new()),
         Body::Json(document) => (Some(MediaType::Json.header()), document.clone()),
         Body::Message(message) => {
-            let media_type = MediaType::negotiate(headers, answer.origin);
+            let media_type = MediaType::negotiate(headers, own.origin);
             (Some(media_type.header()), media_type.render(message, request_id))
         }
     }
@@ -105,11 +111,11 @@ mod tests {
     fn json_documents_are_sent_as_they_are_and_messages_negotiated() {
         let headers = HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static("text/plain"))]);
         let document = Reply::json(StatusCode::UNAUTHORIZED, "r", &serde_json::json!({"error": "x"}));
-        let (content_type, content) = render(&Answer::gateway(document), &headers, "id");
+        let (content_type, content) = render(&OwnResponse::gateway(document), &headers, "id");
         assert_eq!(content_type.unwrap(), "application/json; charset=utf-8");
         assert_eq!(content, "{\"error\":\"x\"}");
         let message = Reply::message(StatusCode::NOT_FOUND, "r", "no Route matched with those values");
-        let (content_type, content) = render(&Answer::gateway(message), &headers, "id");
+        let (content_type, content) = render(&OwnResponse::gateway(message), &headers, "id");
         assert_eq!(content_type.unwrap(), "text/plain; charset=utf-8");
         assert_eq!(content, "no Route matched with those values\nrequest_id: id\n");
     }

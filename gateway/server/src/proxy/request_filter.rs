@@ -1,4 +1,4 @@
-//! From a checked request to a decision: route, admission, plugins; answer or proxy.
+//! From a checked request to a decision: route, admission, plugins; reply or proxy.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,41 +16,42 @@ use super::accept::{self, Accepted, Names};
 use super::admission::{self, Arrival};
 use super::client::Origin;
 use super::context::{Context, Course, Expectation, Outbound, Proxied};
-use super::forwarded::{self, Scheme};
 use super::framing;
 use super::lookalike;
 use super::pipeline::{self, Outcome};
-use super::reply::{self, Answer};
+use super::reply::{self, OwnResponse};
+use super::scheme::Scheme;
+use super::trusted_peer;
 use super::{Gateway, http2};
 use crate::snapshot::RouteEntry;
 use crate::upstream::service::{ServiceEntry, Transport};
 
-/// `Ok(true)`: answered.
+/// `Ok(true)`: the gateway has replied.
 ///
-/// A panic behind this would leave the client without an answer and the request out of the log:
+/// A panic behind this would leave the client without a response and the request out of the log:
 /// it becomes a 500 and ends nothing else.
 pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<bool> {
     let decided = AssertUnwindSafe(decide(gateway, session, context)).catch_unwind().await;
-    let answer = match decided {
+    let response = match decided {
         Ok(decided) => decided?,
         Err(_) => {
-            tracing::error!(request_id = context.request_id.as_str(), "a request ended in a panic");
+            tracing::error!(request_id = context.request_id.as_str(), "request handler panicked; request refused");
             session.set_keepalive(None);
-            Some(Answer::gateway(pipeline::unexpected()))
+            Some(OwnResponse::gateway(pipeline::unexpected()))
         }
     };
-    let Some(answer) = answer else { return Ok(false) };
-    reply::send(session, context, answer).await?;
+    let Some(response) = response else { return Ok(false) };
+    reply::send(gateway.settings.product, session, context, response).await?;
     Ok(true)
 }
 
-/// The answer, or `None` when the request is to be proxied.
-async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<Option<Answer>> {
+/// The gateway's own response; `None`: the request is to be proxied.
+async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<Option<OwnResponse>> {
     let accepted = match accept::accept(session, &gateway.settings)? {
         Ok(accepted) => accepted,
-        Err(answer) => {
+        Err(response) => {
             context.origin = Origin::of(session, &gateway.settings.trusted_ips);
-            return Ok(Some(answer));
+            return Ok(Some(response));
         }
     };
     context.origin = Some(accepted.origin);
@@ -60,13 +61,13 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     };
     context.route = Some(Arc::clone(&route));
     if let Some(reply) = admission::refuse(&route, || arrival(session, &accepted)) {
-        return Ok(Some(Answer::gateway(reply)));
+        return Ok(Some(OwnResponse::gateway(reply)));
     }
     let judged = pipeline::run(session, &route, &accepted).await?;
     context.consumer = judged.identity.map(|identity| identity.consumer);
     context.response = judged.response;
     match judged.outcome {
-        Outcome::Answer(reply) => Ok(Some(Answer::gateway(reply))),
+        Outcome::Reply(reply) => Ok(Some(OwnResponse::gateway(reply))),
         Outcome::Pass(edits, expectation) => pass(session, context, &route, accepted, matched, edits, expectation),
     }
 }
@@ -89,10 +90,10 @@ fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Opti
 
 fn arrival<'r>(session: &'r Session, accepted: &'r Accepted) -> Arrival<'r> {
     let head = session.req_header();
-    let told = forwarded::host(accepted.origin.client.peer, &head.headers);
+    let claimed = trusted_peer::host(accepted.origin.client.peer, &head.headers);
     Arrival {
         scheme: scheme(&head.headers, accepted),
-        host: told.or_else(|| accepted.host.clone()),
+        host: claimed.or_else(|| accepted.host.clone()),
         target: head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
         http2: head.version == Version::HTTP_2,
         headers: &head.headers,
@@ -100,10 +101,10 @@ fn arrival<'r>(session: &'r Session, accepted: &'r Accepted) -> Arrival<'r> {
 }
 
 fn scheme(headers: &HeaderMap, accepted: &Accepted) -> Scheme {
-    forwarded::scheme(accepted.origin.scheme, accepted.origin.client.peer, headers)
+    trusted_peer::scheme(accepted.origin.scheme, accepted.origin.client.peer, headers)
 }
 
-/// No plugin answered: the request goes to the route's service, if that can be reached at all.
+/// No plugin replied: the request goes to the route's service, if that can be reached at all.
 fn pass(
     session: &Session,
     context: &mut Context,
@@ -112,13 +113,13 @@ fn pass(
     matched: MatchedPath,
     edits: Edits,
     expectation: Expectation,
-) -> Result<Option<Answer>> {
+) -> Result<Option<OwnResponse>> {
     let Some(service) = &route.service else {
         let text = "no Service found with those values";
         return Ok(Some(message(StatusCode::SERVICE_UNAVAILABLE, "no_service", text)));
     };
     if service.transport == Transport::NotProxied {
-        return Ok(Some(Answer::gateway(admission::protocol_not_supported())));
+        return Ok(Some(OwnResponse::gateway(admission::protocol_not_supported())));
     }
     let head = session.req_header();
     let outbound = Outbound {
@@ -165,7 +166,7 @@ fn upstream_uri(
         None => path.into_owned(),
     };
     let parsed = Uri::try_from(target);
-    parsed.map_err(|error| Error::because(ErrorType::InternalError, "the upstream's request target", error))
+    parsed.map_err(|error| Error::because(ErrorType::InternalError, "invalid upstream request target", error))
 }
 
 fn stripped_prefix(route: &RouteEntry, path: &str, matched: MatchedPath) -> Option<String> {
@@ -177,6 +178,6 @@ fn stripped_prefix(route: &RouteEntry, path: &str, matched: MatchedPath) -> Opti
     stripped.map(str::to_owned)
 }
 
-fn message(status: StatusCode, reason: &'static str, text: &str) -> Answer {
-    Answer::gateway(Reply::message(status, reason, text))
+fn message(status: StatusCode, reason: &'static str, text: &str) -> OwnResponse {
+    OwnResponse::gateway(Reply::message(status, reason, text))
 }

@@ -1,4 +1,4 @@
-//! The head of the upstream's answer on its way to the client (gateway.md §7.2).
+//! The head of the upstream's response on its way to the client (gateway.md §7.2).
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,14 @@ use pingora_proxy::Session;
 use tollgate_core::reply::Source;
 
 use super::context::Context;
-use super::forwarded::{VIA_HTTP1, set_via};
 use super::head::{Edited, Field, Head};
+use super::hop::set_via;
 use super::hop_by_hop::{self, Trailers};
+use super::product::Product;
 use super::response_phase;
 use super::retry::Reached;
 
-const OUR_SERVER: Field = Field::new("server", "Server");
+const SERVER: Field = Field::new("server", "Server");
 const X_KONG_UPSTREAM_LATENCY: Field = Field::new("x-kong-upstream-latency", "X-Kong-Upstream-Latency");
 const X_KONG_PROXY_LATENCY: Field = Field::new("x-kong-proxy-latency", "X-Kong-Proxy-Latency");
 const X_KONG_RESPONSE_LATENCY: Field = Field::new("x-kong-response-latency", "X-Kong-Response-Latency");
@@ -25,16 +26,17 @@ const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request
 /// Bytes that our lines mostly fit into.
 const ROOM: usize = 192;
 
-/// Edits the head of an answer.
+/// Edits the head of a response.
 pub(super) fn response_filter(
+    product: Product,
     session: &mut Session,
     response: &mut ResponseHeader,
     context: &mut Context,
 ) -> Result<()> {
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
-        // Behind it, the upstream's bytes would pass as another answer on the same connection.
-        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that was not asked for").into_up());
+        // Behind it, the upstream's bytes would pass as another response on the same connection.
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "unsolicited 101 response").into_up());
     }
     // The version is the sender's own (RFC 9110 §2.5), and the sender is us.
     response.set_version(Version::HTTP_11);
@@ -50,14 +52,20 @@ pub(super) fn response_filter(
     } else {
         head.remove(&UPGRADE);
     }
-    if !head.has(&OUR_SERVER) {
-        head.set(&OUR_SERVER, super::SERVER.as_bytes());
-    }
-    set_via(&mut head, VIA_HTTP1);
+    set_names(&mut head, product);
     set_latencies(&mut head, context);
     head.set(&X_KONG_REQUEST_ID, context.request_id.as_str().as_bytes());
     response_phase::apply(&context.response, &mut head, status, Source::Upstream);
     Ok(())
+}
+
+/// What the upstream is, unless it says so itself, and who passed its response on.
+fn set_names(head: &mut impl Head, product: Product) {
+    if !head.has(&SERVER) {
+        head.set(&SERVER, product.server().as_bytes());
+    }
+    // Requests are sent to upstreams over HTTP/1, and so come their responses.
+    set_via(head, product.via(Version::HTTP_11));
 }
 
 /// A process that is about to end serves no further request on a connection, and says so.
@@ -67,7 +75,7 @@ pub(super) fn let_go_when_draining(session: &mut Session) {
     }
 }
 
-/// The headers of an answer of our own that tell about the request, and what plugins want of it.
+/// What our own responses say of the request, and what plugins want of them.
 pub(super) fn set_ours(response: &mut ResponseHeader, context: &Context) {
     let status = response.status;
     let mut head = Edited::new(response, ROOM);
@@ -92,8 +100,8 @@ fn remove_hop_by_hop(session: &Session, head: &mut Edited<'_, ResponseHeader>) {
 fn set_latencies(head: &mut impl Head, context: &mut Context) {
     let (now, started) = (Instant::now(), context.started);
     let Some(proxied) = context.proxied() else { return };
-    proxied.answered = Some(now);
-    proxied.reached = Reached::Answered;
+    proxied.responded_at = Some(now);
+    proxied.reached = Reached::Responded;
     let sent = proxied.sent.unwrap_or(now);
     set_millis(head, &X_KONG_UPSTREAM_LATENCY, now.duration_since(sent));
     set_millis(head, &X_KONG_PROXY_LATENCY, sent.duration_since(started));
@@ -103,4 +111,39 @@ fn set_latencies(head: &mut impl Head, context: &mut Context) {
 fn set_millis(head: &mut impl Head, field: &Field, duration: Duration) {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     head.set(field, itoa::Buffer::new().format(millis).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(product: Product, upstream: &[(&'static str, &'static str)]) -> (String, u64) {
+        let mut response = ResponseHeader::build(StatusCode::OK, None).unwrap();
+        for (name, value) in upstream {
+            response.append_header(*name, *value).unwrap();
+        }
+        let mut head = Edited::new(&mut response, ROOM);
+        let allocated = allocation_counter::measure(|| set_names(&mut head, product)).count_total;
+        let mut text = Vec::new();
+        response.header_to_h1_wire(&mut text);
+        (String::from_utf8(text).unwrap(), allocated)
+    }
+
+    #[test]
+    fn an_upstreams_own_name_is_kept_and_ours_is_added_to_via() {
+        let ours = format!("Server: tollgate/{}\r\nVia: 1.1 tollgate\r\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(named(Product::Tollgate, &[]).0, ours);
+        assert_eq!(named(Product::Kong, &[]).0, "Server: kong/3.10.0\r\nVia: 1.1 kong/3.10.0\r\n");
+        let theirs = [("Server", "theirs"), ("Via", "1.0 fred")];
+        assert_eq!(named(Product::Tollgate, &theirs).0, "Server: theirs\r\nVia: 1.0 fred, 1.1 tollgate\r\n");
+    }
+
+    /// Without the patches, what is set joins Pingora's map, which grows.
+    #[cfg(pingora_patched)]
+    #[test]
+    fn naming_ourselves_allocates_nothing() {
+        for product in [Product::Tollgate, Product::Kong] {
+            assert_eq!(named(product, &[("Date", "today")]).1, 0);
+        }
+    }
 }

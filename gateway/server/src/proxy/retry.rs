@@ -9,8 +9,8 @@ pub(crate) enum Reached {
     NoConnection,
     /// The request was, at least in part, sent.
     Sent,
-    /// The head of an answer went to the client.
-    Answered,
+    /// The head of a response went to the client.
+    Responded,
 }
 
 /// Whether the request's body can be sent again.
@@ -28,7 +28,7 @@ pub(crate) fn again(made: u32, allowed: u32, method: &Method, reached: Reached, 
         Reached::NoConnection => true,
         // The upstream may have acted on it.
         Reached::Sent => !matches!(method.as_str(), "POST" | "PATCH" | "LOCK"),
-        Reached::Answered => false,
+        Reached::Responded => false,
     };
     made < allowed && harmless && replay == Replay::Possible
 }
@@ -49,7 +49,7 @@ mod tests {
             ("PATCH", Reached::Sent, Replay::Possible, false),
             ("LOCK", Reached::Sent, Replay::Possible, false),
             ("PUT", Reached::Sent, Replay::Impossible, false),
-            ("GET", Reached::Answered, Replay::Possible, false),
+            ("GET", Reached::Responded, Replay::Possible, false),
         ];
         for (method, reached, replay, expected) in rows {
             let method = Method::from_bytes(method.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! Trailers of an answer on their way to the client (RFC 9110 §6.5).
+//! Trailers of a response on their way to the client (RFC 9110 §6.5).
 //!
 //! Invariant: what frames the message, or decides how it is handled, never comes behind it.
 

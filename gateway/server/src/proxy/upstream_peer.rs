@@ -10,7 +10,7 @@ use super::retry::{self, Reached, Replay};
 use super::upstream_request_filter::host;
 use crate::snapshot::UpstreamHost;
 
-/// The error of a service whose name has no address.
+/// The error of a service whose host cannot be resolved.
 pub(super) const NAME_RESOLUTION: ErrorType = ErrorType::Custom("NameResolution");
 
 /// The peer of the next attempt.
@@ -22,15 +22,15 @@ pub(super) async fn upstream_peer(
     let preserves = context.route.as_ref().is_some_and(|route| route.upstream_host == UpstreamHost::Client);
     let preserved = preserves.then(|| host(session.req_header())).flatten();
     let Some(proxied) = context.proxied() else {
-        return Error::e_explain(ErrorType::InternalError, "a request that is not proxied has no peer");
+        return Error::e_explain(ErrorType::InternalError, "no upstream peer: request is not proxied");
     };
     proxied.attempts += 1;
     proxied.reached = Reached::NoConnection;
     match proxied.service.peer(preserved, settings.keepalive_timeout).await {
         Ok(peer) => Ok(Box::new(peer)),
         Err(error) => {
-            tracing::warn!(service = %proxied.service.id, error = describe(&error), "a service's name has no address");
-            Error::e_because(NAME_RESOLUTION, "a service's name", error)
+            tracing::warn!(service = %proxied.service.id, error = describe(&error), "cannot resolve upstream host");
+            Error::e_because(NAME_RESOLUTION, "cannot resolve upstream host", error)
         }
     }
 }
@@ -68,13 +68,13 @@ fn broke_off(kind: &ErrorType) -> bool {
 }
 
 fn is_another(session: &Session, context: &mut Context) -> bool {
-    let answered = session.response_written().is_some_and(|response| !response.status.is_informational());
+    let responded = session.response_written().is_some_and(|response| !response.status.is_informational());
     let replay = if session.as_ref().retry_buffer_truncated() { Replay::Impossible } else { Replay::Possible };
     let Some(proxied) = context.proxied() else { return false };
-    let reached = if answered { Reached::Answered } else { proxied.reached };
+    let reached = if responded { Reached::Responded } else { proxied.reached };
     let again = retry::again(proxied.attempts, proxied.service.attempts, &session.req_header().method, reached, replay);
     if again {
-        tracing::debug!(service = %proxied.service.id, attempt = proxied.attempts, "an attempt failed");
+        tracing::debug!(service = %proxied.service.id, attempt = proxied.attempts, "upstream attempt failed; trying again");
     }
     again
 }

@@ -5,17 +5,18 @@
 
 use std::time::Instant;
 
+use http::HeaderValue;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
-use super::forwarded::{self, Hop, VIA_HTTP1, VIA_HTTP2, X_KONG_REQUEST_ID};
 use super::head::{Edited, Field, Head};
+use super::hop::{self, Hop, X_KONG_REQUEST_ID};
 use super::hop_by_hop::{self, Trailers};
+use super::product::Product;
 use super::request_id::RequestId;
 use super::response_phase;
 use crate::snapshot::UpstreamHost;
@@ -26,6 +27,7 @@ const ROOM: usize = 768;
 
 /// Writes the head of one attempt; `request` is a copy of the client's.
 pub(super) fn upstream_request_filter(
+    product: Product,
     session: &Session,
     request: &mut RequestHeader,
     context: &mut Context,
@@ -33,18 +35,19 @@ pub(super) fn upstream_request_filter(
     let request_id = context.request_id;
     let upstream_host = context.route.as_ref().map(|route| route.upstream_host);
     let (Some(origin), Some(upstream_host)) = (context.origin, upstream_host) else {
-        return Error::e_explain(ErrorType::InternalError, "a proxied request has an origin and a route");
+        return Error::e_explain(ErrorType::InternalError, "proxied request has no origin or no route");
     };
-    let peer = context.peer.take().or_else(|| forwarded::text(origin.peer));
+    let peer = context.peer.take().or_else(|| hop::address_value(origin.peer));
     let (Some(peer), Some(proxied)) = (peer, context.proxied()) else {
-        return Error::e_explain(ErrorType::InternalError, "a proxied request has a peer and an upstream");
+        return Error::e_explain(ErrorType::InternalError, "proxied request has no peer address or no upstream");
     };
     let Some(service_host) = proxied.service.host_header() else {
-        return Error::e_explain(ErrorType::InternalError, "a service has a host that can be sent");
+        return Error::e_explain(ErrorType::InternalError, "upstream host cannot stand in a Host header");
     };
     let is_peer = origin.client.address == origin.peer.to_canonical();
-    let address = if is_peer { None } else { forwarded::text(origin.client.address) };
+    let address = if is_peer { None } else { hop::address_value(origin.client.address) };
     let attempt = Attempt {
+        product,
         client: session.req_header(),
         origin,
         peer: &peer,
@@ -58,13 +61,14 @@ pub(super) fn upstream_request_filter(
     attempt.write(&mut Edited::new(request, ROOM));
     request.set_uri(proxied.outbound.uri.clone());
     proxied.sent = Some(Instant::now());
-    proxied.answered = None;
+    proxied.responded_at = None;
     context.peer = Some(peer);
     Ok(())
 }
 
 /// What the head of an attempt is made of.
 struct Attempt<'r> {
+    product: Product,
     client: &'r RequestHeader,
     origin: Origin,
     peer: &'r HeaderValue,
@@ -84,7 +88,7 @@ impl Attempt<'_> {
             client: self.address,
             standing: self.origin.client.peer,
             scheme: self.origin.scheme,
-            via: if self.client.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 },
+            via: self.product.via(self.client.version),
             host: self.outbound.host.as_ref(),
             listener_port: self.origin.port,
             path: self.client.uri.path(),

@@ -32,7 +32,7 @@ pub enum LineFormat {
     Json,
 }
 
-/// What is told of a request.
+/// A request, as it is logged.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
     /// When it ended, RFC 3339 in UTC.
@@ -47,7 +47,7 @@ pub struct Line<'a> {
     pub path: &'a str,
     /// The status sent; 0 when the client was gone before one could be sent.
     pub status: u16,
-    /// Why the gateway answered instead of the upstream; a stable code.
+    /// Why the gateway responded instead of the upstream; a stable code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
     /// The matched route's id.
@@ -63,7 +63,7 @@ pub struct Line<'a> {
     pub bytes_in: usize,
     /// Body bytes to the client.
     pub bytes_out: usize,
-    /// From the head to the end of the answer.
+    /// From the request's head to the end of the response.
     pub total_ms: u64,
     /// Until the request went upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,7 +112,7 @@ fn pair(out: &mut Vec<u8>, name: &str, value: Option<impl Part>) {
     }
 }
 
-/// What a line for humans is made of. Put there one by one: `std::fmt` takes several times as long.
+/// A part of a line for humans. They are put one by one: `std::fmt` takes several times as long.
 trait Part {
     fn put(&self, out: &mut Vec<u8>);
 }
@@ -167,25 +167,25 @@ fn put_escaped(path: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The way into the log. Cheap to clone; the last clone's end is the writer's.
+/// A handle to the log. Cheap to clone; the writer ends with the last clone.
 #[derive(Debug, Clone)]
-pub struct AccessLog(Option<Arc<Entrance>>);
+pub struct AccessLog(Option<Arc<Inner>>);
 
 #[derive(Debug)]
-struct Entrance {
+struct Inner {
     buffer: Arc<Buffer>,
     format: LineFormat,
     dropped: IntCounter,
 }
 
-impl Drop for Entrance {
+impl Drop for Inner {
     fn drop(&mut self) {
         self.buffer.lock().closed = true;
         self.buffer.changed.notify_all();
     }
 }
 
-/// What is between requests and the writer.
+/// The buffer between requests and the writer.
 #[derive(Debug, Default)]
 struct Buffer {
     state: Mutex<State>,
@@ -197,18 +197,18 @@ struct State {
     lines: Vec<u8>,
     /// Whether the writer holds lines that it has taken and not written yet.
     writing: bool,
-    /// Somebody waits for everything to be written.
-    hurry: bool,
+    /// A flush waits for everything to be written.
+    flushing: bool,
     closed: bool,
 }
 
-/// Where a line went.
+/// What became of a line.
 enum Added {
     /// The buffer was empty: the writer may be asleep.
     First,
-    Behind,
+    Following,
     /// The buffer is full.
-    Nothing,
+    Dropped,
 }
 
 thread_local! {
@@ -220,9 +220,9 @@ impl Buffer {
     fn add(&self, line: &[u8]) -> Added {
         let mut state = self.lock();
         if state.lines.len() + line.len() > BUFFER {
-            return Added::Nothing;
+            return Added::Dropped;
         }
-        let added = if state.lines.is_empty() { Added::First } else { Added::Behind };
+        let added = if state.lines.is_empty() { Added::First } else { Added::Following };
         state.lines.extend_from_slice(line);
         added
     }
@@ -247,7 +247,7 @@ impl AccessLog {
         let buffer = Arc::new(Buffer::default());
         let filled = Arc::clone(&buffer);
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_lines(&filled, destination))?;
-        Ok(Self(Some(Arc::new(Entrance { buffer, format, dropped }))))
+        Ok(Self(Some(Arc::new(Inner { buffer, format, dropped }))))
     }
 
     /// Whether lines are wanted at all.
@@ -257,29 +257,29 @@ impl AccessLog {
 
     /// Adds a line, or drops it.
     pub fn write(&self, line: &Line<'_>) {
-        let Some(entrance) = &self.0 else { return };
+        let Some(inner) = &self.0 else { return };
         let added = RENDERED.with_borrow_mut(|rendered| {
             rendered.clear();
-            line.render(entrance.format, rendered);
-            entrance.buffer.add(rendered)
+            line.render(inner.format, rendered);
+            inner.buffer.add(rendered)
         });
         match added {
-            Added::First => entrance.buffer.changed.notify_all(),
-            Added::Behind => {}
-            Added::Nothing => entrance.dropped.inc(),
+            Added::First => inner.buffer.changed.notify_all(),
+            Added::Following => {}
+            Added::Dropped => inner.dropped.inc(),
         }
     }
 
     /// Waits, for a bounded time, until what was written before has left. For shutting down.
     pub fn flush(&self, bound: Duration) {
-        let Some(entrance) = &self.0 else { return };
+        let Some(inner) = &self.0 else { return };
         let deadline = Instant::now() + bound;
-        let mut state = entrance.buffer.lock();
+        let mut state = inner.buffer.lock();
         // Too slow: shutting down goes on all the same.
         while (state.writing || !state.lines.is_empty()) && Instant::now() < deadline {
-            state.hurry = true;
-            entrance.buffer.changed.notify_all();
-            let waiting = entrance.buffer.changed.wait_timeout(state, GATHER);
+            state.flushing = true;
+            inner.buffer.changed.notify_all();
+            let waiting = inner.buffer.changed.wait_timeout(state, GATHER);
             state = waiting.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -293,8 +293,9 @@ fn write_lines(buffer: &Buffer, mut destination: Box<dyn Write + Send>) {
             while state.lines.is_empty() && !state.closed {
                 state = buffer.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            if !(state.hurry || state.closed) {
-                let gathering = buffer.changed.wait_timeout_while(state, GATHER, |state| !state.hurry && !state.closed);
+            if !(state.flushing || state.closed) {
+                let gathering =
+                    buffer.changed.wait_timeout_while(state, GATHER, |state| !state.flushing && !state.closed);
                 state = gathering.unwrap_or_else(PoisonError::into_inner).0;
             }
             if state.lines.is_empty() {
@@ -303,10 +304,10 @@ fn write_lines(buffer: &Buffer, mut destination: Box<dyn Write + Send>) {
             // The two buffers change places: neither is allocated again.
             std::mem::swap(&mut state.lines, &mut batch);
             state.writing = true;
-            state.hurry = false;
+            state.flushing = false;
         }
         if let Err(error) = destination.write_all(&batch).and_then(|()| destination.flush()) {
-            tracing::warn!(%error, "the access log cannot be written");
+            tracing::warn!(%error, "cannot write the access log; lines are lost");
         }
         batch.clear();
         buffer.lock().writing = false;

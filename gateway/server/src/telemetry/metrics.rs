@@ -26,7 +26,7 @@ pub struct Metrics {
 }
 
 /// `kong_nginx_connections_total`. Of its states three are counted; the others follow from them, and are
-/// worked out when somebody asks.
+/// derived on export.
 struct ConnectionStates {
     node_id: String,
     states: IntGaugeVec,
@@ -70,7 +70,7 @@ pub struct Traffic {
     pub accepted: u64,
     /// Client connections that are open.
     pub open: u64,
-    /// Requests that are not answered yet.
+    /// Requests that have no response yet.
     pub under_way: u64,
     /// Requests.
     pub requests: u64,
@@ -84,7 +84,7 @@ impl Metrics {
         let requests =
             IntGaugeVec::new(Opts::new("kong_nginx_requests_total", "Requests received."), &["node_id", "subsystem"])?;
         let node = IntGaugeVec::new(Opts::new("kong_node_info", "This node."), &["node_id", "version"])?;
-        let datastore_reachable = IntGauge::new("kong_datastore_reachable", "Whether the store answers: 1 or 0.")?;
+        let datastore_reachable = IntGauge::new("kong_datastore_reachable", "Whether the store responds: 1 or 0.")?;
         let access_log_dropped = IntCounter::new(
             "tollgate_access_log_dropped_total",
             "Access log lines dropped because their buffer was full.",
@@ -152,12 +152,12 @@ impl Metrics {
         self.under_way.dec();
     }
 
-    /// 1 while the store answers, else 0.
+    /// 1 while the store responds, else 0.
     pub fn datastore_reachable(&self) -> &IntGauge {
         &self.datastore_reachable
     }
 
-    /// Lines the access log lost.
+    /// Dropped lines of the access log.
     pub fn access_log_dropped(&self) -> IntCounter {
         self.access_log_dropped.clone()
     }
@@ -218,10 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn the_build_is_told_with_its_pingora() {
+    fn the_build_is_exported_with_its_pingora() {
         use crate::build_info::{Pingora, Series};
 
-        let told = |series| {
+        let exported = |series| {
             let registry = Registry::new();
             let build = BuildInfo { version: "1.2.3", pingora: Pingora { version: "0.9.1", series } };
             registry.register(Box::new(build_info(build).unwrap())).unwrap();
@@ -229,14 +229,14 @@ mod tests {
         };
         let published =
             r#"tollgate_build_info{pingora="0.9.1",pingora_patches="0",pingora_series="",version="1.2.3"} 1"#;
-        assert_eq!(told(None), published);
+        assert_eq!(exported(None), published);
         let series = Series { patches: "14", digest: "0123456789ab" };
         let patched = published.replace(r#""0""#, r#""14""#).replace(r#"series="""#, r#"series="0123456789ab""#);
-        assert_eq!(told(Some(series)), patched);
+        assert_eq!(exported(Some(series)), patched);
     }
 
     #[test]
-    fn connections_are_told_in_every_state() {
+    fn connections_are_exported_in_every_state() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
         (0..3).for_each(|_| metrics.connection_opened());
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn histograms_are_told_in_the_units_and_bounds_of_each_family() {
+    fn histograms_are_exported_in_the_units_and_bounds_of_each_family() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
         metrics.route(labels("r")).observe(&observation());

@@ -1,9 +1,10 @@
-//! What the data plane tells about itself: metrics and the access log.
+//! What the data plane reports: metrics and the access log.
 //!
-//! Both are fed once per request, after the answer. Neither may hold a request up: metric handles
+//! Both are fed once per request, after the response. Neither may delay a request: metric handles
 //! are resolved beforehand, and a log line that finds its queue full is dropped and counted.
 
 pub mod access_log;
 pub mod metrics;
+
+mod route_counters;
 pub mod route_metrics;
-mod tally;

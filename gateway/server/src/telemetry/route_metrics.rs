@@ -1,8 +1,8 @@
-//! The metrics of routes: counted in one [`Tally`] a route, told under Tollgate's names and under
+//! The metrics of routes: counted in one [`RouteCounters`] a route, exported under Tollgate's names and under
 //! the `kong_*` names of gateway.md §11.
 //!
-//! Invariant: no label is looked up and no string made for a request. Tallies are kept from one
-//! snapshot to the next, and routes that nobody has called are not told.
+//! Invariant: no label is looked up and no string made for a request. Counters are kept from one
+//! snapshot to the next, and routes that nobody has called are not exported.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use http::StatusCode;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::tally::{Distribution, Tally};
+use super::route_counters::{Distribution, RouteCounters};
 
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 const KONG_LATENCY: [f64; 17] =
@@ -25,7 +25,7 @@ const UPSTREAM_LATENCY: [f64; 13] =
 pub enum Source {
     /// The upstream.
     Service,
-    /// The gateway: a plugin's answer, or an error.
+    /// The gateway: a plugin's reply, or an error.
     Gateway,
 }
 
@@ -45,7 +45,7 @@ pub struct Observation {
     pub status: StatusCode,
     /// Who chose it.
     pub source: Source,
-    /// From the head to the end of the answer.
+    /// From the request's head to the end of the response.
     pub total: Duration,
     /// The part spent waiting for the upstream's head.
     pub upstream: Option<Duration>,
@@ -55,7 +55,7 @@ pub struct Observation {
     pub bytes_out: u64,
 }
 
-/// The `service` and `route` label of a route; both empty: requests that matched none.
+/// The `service` and `route` labels of a route; both empty: requests that matched none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Labels {
     /// The service's name, or else its host.
@@ -68,17 +68,17 @@ pub struct Labels {
 #[derive(Debug)]
 pub struct RouteMetrics {
     labels: Labels,
-    tally: Tally,
+    counters: RouteCounters,
 }
 
 impl RouteMetrics {
     fn new(labels: Labels) -> Self {
-        Self { labels, tally: Tally::new() }
+        Self { labels, counters: RouteCounters::new() }
     }
 
     /// Counts a finished request.
     pub fn observe(&self, seen: &Observation) {
-        self.tally.add(seen);
+        self.counters.add(seen);
     }
 }
 
@@ -130,7 +130,7 @@ impl Routes {
         routes.retain(|_, route| {
             let used = Arc::strong_count(route) > 1;
             if !used {
-                merge(gone, &route.labels.service, route.tally.upstream());
+                merge(gone, &route.labels.service, route.counters.upstream());
             }
             used
         });
@@ -148,7 +148,7 @@ fn merge(into: &mut HashMap<String, Distribution>, service: &str, upstream: Dist
     }
 }
 
-/// The families that are told.
+/// The families that are exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Family {
     Requests,
@@ -189,8 +189,8 @@ impl Family {
     fn help(self) -> &'static str {
         match self {
             Self::Requests => "Requests by service, route and status.",
-            Self::Duration => "From the request's head to the end of the answer.",
-            Self::UpstreamDuration => "From sending the request upstream to the head of its answer.",
+            Self::Duration => "From the request's head to the end of the response.",
+            Self::UpstreamDuration => "From sending the request upstream to the head of its response.",
             Self::KongRequests => "Requests by service, route, status and who chose it.",
             Self::KongBandwidth => "Body bytes by direction.",
             Self::KongLatency => "Time spent in the gateway.",
@@ -199,7 +199,7 @@ impl Family {
         }
     }
 
-    /// In alphabetical order, as they are told.
+    /// In alphabetical order, as they are exported.
     fn labels(self) -> &'static [&'static str] {
         match self {
             Self::Requests => &["code", "route", "service"],
@@ -276,72 +276,72 @@ impl Collector for Routes {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             (state.routes.values().cloned().collect::<Vec<_>>(), state.gone.clone())
         };
-        let mut told = Told::default();
-        for route in routes.iter().filter(|route| route.tally.is_used()) {
-            told.route(&route.labels, &route.tally);
-            merge(&mut services, &route.labels.service, route.tally.upstream());
+        let mut samples = Samples::default();
+        for route in routes.iter().filter(|route| route.counters.is_used()) {
+            samples.route(&route.labels, &route.counters);
+            merge(&mut services, &route.labels.service, route.counters.upstream());
         }
-        if self.unmatched.tally.is_used() {
-            told.requests(&self.unmatched.labels, &self.unmatched.tally);
+        if self.unmatched.counters.is_used() {
+            samples.requests(&self.unmatched.labels, &self.unmatched.counters);
         }
         for (service, upstream) in services.iter().filter(|(_, upstream)| upstream.count() > 0) {
-            told.add(Family::UpstreamDuration, Family::UpstreamDuration.histogram(&[service], upstream));
+            samples.add(Family::UpstreamDuration, Family::UpstreamDuration.histogram(&[service], upstream));
         }
-        told.families()
+        samples.families()
     }
 }
 
 /// Samples by family.
 #[derive(Default)]
-struct Told(BTreeMap<Family, Vec<Metric>>);
+struct Samples(BTreeMap<Family, Vec<Metric>>);
 
-impl Told {
+impl Samples {
     fn add(&mut self, family: Family, metric: Metric) {
         self.0.entry(family).or_default().push(metric);
     }
 
-    fn route(&mut self, labels: &Labels, tally: &Tally) {
+    fn route(&mut self, labels: &Labels, counters: &RouteCounters) {
         let (service, route) = (labels.service.as_str(), labels.route.as_str());
-        self.requests(labels, tally);
-        for ((status, source), count) in tally.statuses() {
+        self.requests(labels, counters);
+        for ((status, source), count) in counters.statuses() {
             let code = status.to_string();
             let values = [&code, "", route, service, source.label(), "default"];
             self.add(Family::KongRequests, Family::KongRequests.counter(&values, count));
         }
-        for (direction, bytes) in ["ingress", "egress"].into_iter().zip(tally.bytes()) {
+        for (direction, bytes) in ["ingress", "egress"].into_iter().zip(counters.bytes()) {
             let values = ["", direction, route, service, "default"];
             self.add(Family::KongBandwidth, Family::KongBandwidth.counter(&values, bytes));
         }
         for (family, times) in [
-            (Family::KongLatency, tally.own()),
-            (Family::KongUpstreamLatency, tally.upstream()),
-            (Family::KongRequestLatency, tally.total()),
+            (Family::KongLatency, counters.own()),
+            (Family::KongUpstreamLatency, counters.upstream()),
+            (Family::KongRequestLatency, counters.total()),
         ] {
             self.add(family, family.histogram(&[route, service, "default"], &times));
         }
     }
 
-    fn requests(&mut self, labels: &Labels, tally: &Tally) {
+    fn requests(&mut self, labels: &Labels, counters: &RouteCounters) {
         let (service, route) = (labels.service.as_str(), labels.route.as_str());
         let mut statuses = BTreeMap::<u16, u64>::new();
-        for ((status, _), count) in tally.statuses() {
+        for ((status, _), count) in counters.statuses() {
             *statuses.entry(status).or_default() += count;
         }
         for (status, count) in statuses {
             self.add(Family::Requests, Family::Requests.counter(&[&status.to_string(), route, service], count));
         }
-        self.add(Family::Duration, Family::Duration.histogram(&[route, service], &tally.total()));
+        self.add(Family::Duration, Family::Duration.histogram(&[route, service], &counters.total()));
     }
 
     fn families(self) -> Vec<MetricFamily> {
-        let told = self.0.into_iter().map(|(family, metrics)| {
-            let mut told = MetricFamily::default();
-            told.set_name(family.name().to_owned());
-            told.set_help(family.help().to_owned());
-            told.set_field_type(family.kind());
-            told.set_metric(metrics);
-            told
+        let families = self.0.into_iter().map(|(family, metrics)| {
+            let mut exported = MetricFamily::default();
+            exported.set_name(family.name().to_owned());
+            exported.set_help(family.help().to_owned());
+            exported.set_field_type(family.kind());
+            exported.set_metric(metrics);
+            exported
         });
-        told.collect()
+        families.collect()
     }
 }

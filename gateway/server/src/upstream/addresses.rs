@@ -1,8 +1,8 @@
 //! The addresses behind a service's host, in turn.
 //!
 //! Names are resolved here and never by Pingora, whose resolver blocks a worker and panics on an
-//! unknown name. Each service keeps its own last answer, so that there is one short-lived entry a
-//! service, no table to bound and no lock on the hot path; an expired answer is renewed by one
+//! unknown name. Each service keeps its own last resolution, so that there is one short-lived entry
+//! for each service, no table to bound and no lock on the hot path; an expired one is renewed by one
 //! request while the others wait for it, and is still used while the resolver fails.
 //!
 //! Not here: SRV records and health checks.
@@ -23,7 +23,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The resolver says so.
-    #[error("the name {host} cannot be resolved")]
+    #[error("cannot resolve {host}")]
     Lookup {
         /// The name.
         host: String,
@@ -31,11 +31,11 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The resolver does not answer.
-    #[error("the name {0} was not resolved in time")]
+    /// The resolver does not respond.
+    #[error("cannot resolve {0}: no response from the resolver within 5 seconds")]
     Timeout(String),
     /// The name has no address.
-    #[error("the name {0} has no address")]
+    #[error("cannot resolve {0}: no A or AAAA record")]
     NoAddress(String),
 }
 
@@ -122,8 +122,8 @@ impl Name {
 
 async fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((name, port)));
-    let answer = lookup.await.map_err(|_| Error::Timeout(name.to_owned()))?;
-    let found: Vec<_> = answer.map_err(|source| Error::Lookup { host: name.to_owned(), source })?.collect();
+    let resolved = lookup.await.map_err(|_| Error::Timeout(name.to_owned()))?;
+    let found: Vec<_> = resolved.map_err(|source| Error::Lookup { host: name.to_owned(), source })?.collect();
     // A records before AAAA, so that a host with an unreachable IPv6
     // address does not cost an attempt of every other request.
     let four: Vec<_> = found.iter().copied().filter(SocketAddr::is_ipv4).collect();

@@ -18,7 +18,7 @@ use tollgate_core::host::Authority;
 use uuid::Uuid;
 
 use super::addresses::{self, Addresses};
-use crate::proxy::forwarded::{Scheme, host_value};
+use crate::proxy::scheme::{Scheme, host_value};
 
 /// Whether the upstream's certificate and name are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
 
 /// The host cannot stand in a `Host` header.
 #[derive(Debug, thiserror::Error)]
-#[error("service {0}: the host cannot be sent in a Host header")]
+#[error("service {0}: host cannot stand in a Host header")]
 pub struct InvalidHost(pub Uuid);
 
 /// A compiled service; with its counts of references, three cache lines.
@@ -186,7 +186,7 @@ impl ServiceEntry {
         options.total_connection_timeout = Some(self.connect_timeout.duration());
         options.read_timeout = Some(self.read_timeout.duration());
         options.write_timeout = Some(self.write_timeout.duration());
-        // Hop-by-hop headers are ours to remove (`proxy::hop_by_hop`): Pingora would answer 400 to
+        // Hop-by-hop headers are ours to remove (`proxy::hop_by_hop`): Pingora would respond 400 to
         // a nominated `X-Forwarded-For` and would drop `Proxy-Authorization`, which may be a
         // bearer token the operator wants to reach the upstream.
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy {

@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
-use tollgate::proxy::TrustedIps;
-use tollgate::proxy::{self, Listeners, Settings, UpstreamSettings};
+use tollgate::proxy::{self, IdentityHeaders, Listeners, Product, Settings, TrustedIps, UpstreamSettings};
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
@@ -48,7 +47,7 @@ pub(crate) fn guard(decide: impl Fn(&mut Request<'_>) -> Verdict + Send + Sync +
     Arc::new(Guard(decide))
 }
 
-/// A plugin that always answers.
+/// A plugin that always replies.
 pub(crate) fn replying(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Arc<dyn Handler> {
     guard(move |_| Verdict::Reply(reply()))
 }
@@ -130,6 +129,20 @@ impl Write for Sink {
     }
 }
 
+/// With short timeouts.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        product: Product::Tollgate,
+        identity_headers: IdentityHeaders::default(),
+        trusted_ips: TrustedIps::default(),
+        keepalive_timeout: Duration::from_secs(5),
+        head_timeout: Duration::from_secs(2),
+        read_timeout: Duration::from_secs(2),
+        write_timeout: Duration::from_secs(5),
+        upstream: UpstreamSettings::default(),
+    }
+}
+
 /// A running gateway; its thread ends with the process.
 pub(crate) struct Gateway {
     address: SocketAddr,
@@ -142,6 +155,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with these routes and waits until it accepts.
     pub(crate) fn start(routes: Vec<Route>) -> Self {
+        Self::start_with(settings(), routes)
+    }
+
+    /// The same, with other settings.
+    pub(crate) fn start_with(settings: Settings, routes: Vec<Route>) -> Self {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::register(&registry, "node", "3.10.0").unwrap());
         let first = routes.iter().find_map(|route| route.service.as_ref());
@@ -152,14 +170,7 @@ impl Gateway {
         let access_log = AccessLog::to_writer(Box::new(sink.clone()), LineFormat::Json, dropped).unwrap();
         let address = free_address();
         let gateway = proxy::Gateway {
-            settings: Settings {
-                trusted_ips: TrustedIps::default(),
-                keepalive_timeout: Duration::from_secs(5),
-                head_timeout: Duration::from_secs(2),
-                read_timeout: Duration::from_secs(2),
-                write_timeout: Duration::from_secs(5),
-                upstream: UpstreamSettings::default(),
-            },
+            settings,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             metrics,
             access_log: access_log.clone(),
@@ -179,11 +190,11 @@ impl Gateway {
     /// Sends raw bytes and reads until the connection is closed.
     pub(crate) fn send(&self, request: &str) -> String {
         let mut stream = connect(self.address);
-        // An answer may come, and the connection be closed, before everything is written.
+        // A response may come, and the connection be closed, before everything is written.
         let _ = stream.write_all(request.as_bytes());
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        let mut response = Vec::new();
+        let _ = stream.read_to_end(&mut response);
+        String::from_utf8_lossy(&response).into_owned()
     }
 
     /// Sends each part and reads until its mark has come, on one connection.
@@ -226,7 +237,7 @@ impl Gateway {
         loop {
             self.access_log.flush(PATIENCE);
             let text = String::from_utf8(self.sink.0.lock().unwrap().clone()).unwrap();
-            // A line is written after the answer, so the client may be here first.
+            // A line is written after the response, so the client may be here first.
             if !text.is_empty() || Instant::now() > deadline {
                 return text;
             }
@@ -248,7 +259,7 @@ impl Gateway {
     }
 }
 
-/// A connection on which requests are written and answers read one by one.
+/// A connection on which requests are written and responses read one by one.
 pub(crate) struct Client {
     stream: TcpStream,
     read: Vec<u8>,
@@ -260,10 +271,10 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// The next answer, whole; `None` when the connection ends instead.
-    pub(crate) fn answer(&mut self) -> Option<String> {
+    /// The next response, whole; `None` when the connection ends instead.
+    pub(crate) fn response(&mut self) -> Option<String> {
         loop {
-            if let Some(length) = whole_answer(&self.read) {
+            if let Some(length) = whole_response(&self.read) {
                 let rest = self.read.split_off(length);
                 return String::from_utf8(std::mem::replace(&mut self.read, rest)).ok();
             }
@@ -279,12 +290,12 @@ impl Client {
         }
     }
 
-    /// The next answer if it comes within the client's patience.
-    pub(crate) fn answer_by_now(&mut self) -> Option<String> {
+    /// The next response if it comes within the client's patience.
+    pub(crate) fn response_by_now(&mut self) -> Option<String> {
         let mut buffer = [0; 4096];
         if let Ok(length) = self.stream.read(&mut buffer) {
             self.read.extend_from_slice(&buffer[..length]);
-            return self.answer();
+            return self.response();
         }
         None
     }
@@ -307,15 +318,15 @@ impl Client {
 
     /// Whether the connection is over and nothing more came on it.
     pub(crate) fn is_over(&mut self) -> bool {
-        self.answer().is_none()
+        self.response().is_none()
     }
 }
 
-/// How long the answer at the beginning is, if it is all there.
-fn whole_answer(bytes: &[u8]) -> Option<usize> {
+/// How long the response at the beginning is, if it is all there.
+fn whole_response(bytes: &[u8]) -> Option<usize> {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n")?;
-    let length = if answered(head) < 200 {
+    let length = if status_of(head) < 200 {
         0
     } else if header_of(&text, "transfer-encoding").is_some() {
         body.find("0\r\n\r\n")? + 5
@@ -325,7 +336,7 @@ fn whole_answer(bytes: &[u8]) -> Option<usize> {
     (body.len() >= length).then_some(head.len() + 4 + length)
 }
 
-/// Hands each request's head to the test, with the connection to answer it on.
+/// Hands each request's head to the test, with the connection to respond on.
 pub(crate) fn held() -> (String, mpsc::Receiver<(String, TcpStream)>) {
     let (sender, receiver) = mpsc::channel();
     let address = serve_each(move |mut stream| {
@@ -401,10 +412,10 @@ pub(crate) fn refused() -> String {
 }
 
 /// Says the same to everyone, once a request's head has come.
-pub(crate) fn saying(answer: &'static str) -> String {
+pub(crate) fn saying(response: &'static str) -> String {
     serve_each(move |mut stream| {
         read_head(&mut stream);
-        let _ = stream.write_all(answer.as_bytes());
+        let _ = stream.write_all(response.as_bytes());
     })
 }
 
@@ -495,20 +506,20 @@ fn read_head(stream: &mut impl Read) -> Vec<u8> {
     head
 }
 
-/// The status of an answer.
-pub(crate) fn answered(answer: &str) -> u16 {
-    let status = answer.split_whitespace().nth(1).and_then(|status| status.parse().ok());
-    status.unwrap_or_else(|| panic!("no status in {answer:?}"))
+/// The status of a response.
+pub(crate) fn status_of(response: &str) -> u16 {
+    let status = response.split_whitespace().nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("no status in {response:?}"))
 }
 
-/// A header of an answer.
-pub(crate) fn header_of<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    let (head, _) = answer.split_once("\r\n\r\n")?;
+/// A header of a response.
+pub(crate) fn header_of<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    let (head, _) = response.split_once("\r\n\r\n")?;
     let lines = head.lines().filter_map(|line| line.split_once(':'));
     lines.filter(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
 }
 
-/// The body of an answer, without its chunks' sizes.
-pub(crate) fn body_of(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+/// The body of a response, without its chunks' sizes.
+pub(crate) fn body_of(response: &str) -> &str {
+    response.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }

@@ -10,7 +10,7 @@ use tollgate_core::reply::{Reply, Response, Source};
 use tollgate_core::request::{HeaderEdit, Identity, Request, RequestBody};
 use uuid::Uuid;
 
-use super::{Gateway, Route, answered, body_of, guard, header_of, refused, replying, saying, upstream};
+use super::{Gateway, Route, body_of, guard, header_of, refused, replying, saying, status_of, upstream};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -63,7 +63,7 @@ fn what_a_plugin_wants_of_the_response_is_on_every_response() {
     let with_vary = saying("HTTP/1.1 200 OK\r\nVary: Accept\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     let gateway = Gateway::start(vec![
         route("/good", &with_vary, vec![]),
-        // A plugin that answers does not keep those behind it from seeing the response.
+        // A plugin that replies does not keep those behind it from seeing the response.
         route("/refused", &upstream(), vec![entry("refuse", 1000, refusing())]),
         route("/broken", &refused(), vec![]),
     ]);
@@ -72,14 +72,14 @@ fn what_a_plugin_wants_of_the_response_is_on_every_response() {
         ("/refused", 401, "401 by the gateway"),
         ("/broken", 502, "502 by the gateway"),
     ] {
-        let answer = gateway.send(&GET.replace("/x", path));
-        assert_eq!(answered(&answer), status, "{answer}");
-        assert_eq!(header_of(&answer, "x-label"), Some("said early"), "{answer}");
-        assert_eq!(header_of(&answer, "x-seen"), Some(seen), "{answer}");
-        assert!(answer.to_ascii_lowercase().contains("\r\nvary: origin\r\n"), "{answer}");
+        let response = gateway.send(&GET.replace("/x", path));
+        assert_eq!(status_of(&response), status, "{response}");
+        assert_eq!(header_of(&response, "x-label"), Some("said early"), "{response}");
+        assert_eq!(header_of(&response, "x-seen"), Some(seen), "{response}");
+        assert!(response.to_ascii_lowercase().contains("\r\nvary: origin\r\n"), "{response}");
     }
-    let answer = gateway.send(&GET.replace("/x", "/good")).to_ascii_lowercase();
-    assert!(answer.contains("\r\nvary: accept\r\n"), "what the upstream says stays: {answer}");
+    let response = gateway.send(&GET.replace("/x", "/good")).to_ascii_lowercase();
+    assert!(response.contains("\r\nvary: accept\r\n"), "what the upstream says stays: {response}");
 }
 
 #[test]
@@ -103,9 +103,9 @@ fn a_plugin_that_needs_more_of_the_body_gets_it_whoever_asks_first() {
     let both = [entry("small", 2, Arc::new(Reading(10))), entry("large", 1, Arc::new(Reading(60_000)))];
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugins(Plugins::new(both, None))]);
     let head = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\nConnection: close\r\n\r\n";
-    let answer = gateway.send(&format!("{head}{}", "x".repeat(5000)));
-    assert_eq!(answered(&answer), 200, "{answer}");
-    assert!(body_of(&answer).contains("\"body_length\":5000"), "{answer}");
+    let response = gateway.send(&format!("{head}{}", "x".repeat(5000)));
+    assert_eq!(status_of(&response), 200, "{response}");
+    assert!(body_of(&response).contains("\"body_length\":5000"), "{response}");
 }
 
 #[test]

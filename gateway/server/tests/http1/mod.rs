@@ -10,7 +10,7 @@ use tollgate_core::plugin::Verdict;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::RequestBody;
 
-use crate::gateway::{Gateway, Route, answered, body_of, guard, header_of, held, mirror, replying, upstream};
+use crate::gateway::{Gateway, Route, body_of, guard, header_of, held, mirror, replying, status_of, upstream};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -23,17 +23,17 @@ fn refusing() -> Route {
     Route::to("/", &upstream()).plugin(replying(reply))
 }
 
-fn targets(answers: impl Iterator<Item = String>) -> Vec<String> {
-    answers
-        .map(|answer| {
-            let told: serde_json::Value = serde_json::from_str(body_of(&answer)).unwrap();
+fn targets(responses: impl Iterator<Item = String>) -> Vec<String> {
+    responses
+        .map(|response| {
+            let told: serde_json::Value = serde_json::from_str(body_of(&response)).unwrap();
             format!("{} {}", told["target"].as_str().unwrap(), told["body"].as_str().unwrap())
         })
         .collect()
 }
 
 #[test]
-fn pipelined_requests_are_answered_each_and_in_order() {
+fn pipelined_requests_get_a_response_each_and_in_order() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let mut client = gateway.client();
     client.send(
@@ -44,8 +44,8 @@ fn pipelined_requests_are_answered_each_and_in_order() {
          HEAD /5 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n\
          GET /6 HTTP/1.1\r\nHost: a\r\n\r\n",
     );
-    let answers: Vec<_> = (0..4).map(|_| client.answer().unwrap()).collect();
-    assert_eq!(targets(answers.into_iter()), ["/1 ", "/2 abc", "/3 ", "/4 abc"]);
+    let responses: Vec<_> = (0..4).map(|_| client.response().unwrap()).collect();
+    assert_eq!(targets(responses.into_iter()), ["/1 ", "/2 abc", "/3 ", "/4 abc"]);
     let mut rest = String::new();
     client.rest(&mut rest);
     // Nothing is served behind a request that is to be the last.
@@ -67,9 +67,9 @@ fn any_number_of_requests_may_come_at_once() {
             .collect();
         client.send(all);
         for n in 0..100 {
-            let answer = client.answer().unwrap();
-            let right = answer.contains(&format!("\"target\":\"/{n}\"")) || answered(&answer) == 401;
-            assert!(right, "{n}: {answer}");
+            let response = client.response().unwrap();
+            let right = response.contains(&format!("\"target\":\"/{n}\"")) || status_of(&response) == 401;
+            assert!(right, "{n}: {response}");
         }
         assert_eq!(gateway.log_lines(100).len(), 100);
     }
@@ -87,13 +87,13 @@ fn what_comes_while_the_upstream_works_is_the_next_request() {
         let mut body = [0; 3];
         first.read_exact(&mut body).unwrap();
         first.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").unwrap();
-        let answer = client.answer().unwrap();
-        assert_eq!((answered(&answer), header_of(&answer, "connection")), (200, Some("keep-alive")), "{answer}");
+        let response = client.response().unwrap();
+        assert_eq!((status_of(&response), header_of(&response, "connection")), (200, Some("keep-alive")), "{response}");
         client.send(get("/next").strip_prefix(behind.trim_start()).unwrap());
         let (head, mut second) = requests.recv().unwrap();
         assert!(head.starts_with("GET /next HTTP/1.1\r\n"), "{behind:?}: {head}");
         second.write_all(OK).unwrap();
-        assert_eq!(answered(&client.answer().unwrap()), 200);
+        assert_eq!(status_of(&client.response().unwrap()), 200);
     }
 }
 
@@ -131,9 +131,9 @@ fn a_second_request_is_checked_as_the_first_and_nothing_follows_a_refused_one() 
     ] {
         let mut client = gateway.client();
         client.send(format!("{}{bad}{}", get("/1"), get("/3")));
-        assert_eq!(answered(&client.answer().unwrap()), 200);
-        let refused = client.answer().unwrap();
-        assert_eq!((answered(&refused), header_of(&refused, "connection")), (400, Some("close")), "{bad}: {refused}");
+        assert_eq!(status_of(&client.response().unwrap()), 200);
+        let refused = client.response().unwrap();
+        assert_eq!((status_of(&refused), header_of(&refused, "connection")), (400, Some("close")), "{bad}: {refused}");
         assert!(client.is_over(), "{bad}");
     }
 }
@@ -153,7 +153,7 @@ fn bytes_behind_a_handshake_belong_to_what_was_agreed() {
         stream
             .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
             .unwrap();
-        assert_eq!(answered(&client.answer().unwrap()), 101);
+        assert_eq!(status_of(&client.response().unwrap()), 101);
         let mut tunnelled = vec![0; get("/next").len()];
         stream.read_exact(&mut tunnelled).unwrap();
         assert_eq!(String::from_utf8(tunnelled).unwrap(), get("/next"));
@@ -162,15 +162,15 @@ fn bytes_behind_a_handshake_belong_to_what_was_agreed() {
     client.send(format!("{handshake}{}", get("/next")));
     let (_, mut stream) = requests.recv().unwrap();
     stream.write_all(b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap();
-    assert_eq!(answered(&client.answer().unwrap()), 403);
+    assert_eq!(status_of(&client.response().unwrap()), 403);
     let (head, mut stream) = requests.recv().unwrap();
     assert!(head.starts_with("GET /next"), "{head}");
     stream.write_all(OK).unwrap();
-    assert_eq!(answered(&client.answer().unwrap()), 200);
+    assert_eq!(status_of(&client.response().unwrap()), 200);
 }
 
 #[test]
-fn answers_are_never_swapped_between_clients_and_requests() {
+fn responses_are_never_swapped_between_clients_and_requests() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     std::thread::scope(|scope| {
         for number in 0..8 {
@@ -196,9 +196,9 @@ fn answers_are_never_swapped_between_clients_and_requests() {
                     }
                     client.send(second);
                     for n in 0..12 {
-                        let answer = client.answer().unwrap();
-                        assert!(answer.contains(&format!("\"target\":\"/{}\"", name(n))), "{n}: {answer}");
-                        assert!(n % 3 != 1 || answer.contains(&format!("\"body\":\"{}\"", name(n))), "{answer}");
+                        let response = client.response().unwrap();
+                        assert!(response.contains(&format!("\"target\":\"/{}\"", name(n))), "{n}: {response}");
+                        assert!(n % 3 != 1 || response.contains(&format!("\"body\":\"{}\"", name(n))), "{response}");
                     }
                 }
             });
@@ -216,14 +216,14 @@ fn visible_characters_of_a_target_are_forwarded_as_sent() {
         ("/api/%7Cx|%3C", "/%7Cx%7C%3C"),
         ("/api/x?a=%22%3C&b=\"<", "/x?a=%22%3C&b=\"<"),
     ] {
-        let answer = gateway.send(&format!("GET {asked} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
-        let line = body_of(&answer).lines().next().unwrap_or_default();
-        assert_eq!(line, format!("GET {sent} HTTP/1.1"), "{asked}: {answer}");
+        let response = gateway.send(&format!("GET {asked} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        let line = body_of(&response).lines().next().unwrap_or_default();
+        assert_eq!(line, format!("GET {sent} HTTP/1.1"), "{asked}: {response}");
     }
 }
 
 #[test]
-fn a_request_that_cannot_be_read_is_answered_counted_and_logged_as_any_other() {
+fn a_request_that_cannot_be_read_is_refused_counted_and_logged_as_any_other() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let many = format!("GET /many HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(300));
     let long = format!("GET /long HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1_100_000));
@@ -249,18 +249,18 @@ fn a_request_that_cannot_be_read_is_answered_counted_and_logged_as_any_other() {
     ];
     for (index, (request, status, reason, path)) in rows.into_iter().enumerate() {
         let shown = request.chars().take(60).collect::<String>();
-        let answer = gateway.send(request);
-        let id = header_of(&answer, "x-kong-request-id").unwrap_or_else(|| panic!("{shown}: {answer}"));
-        let got = (answered(&answer), header_of(&answer, "server"), header_of(&answer, "connection"));
-        assert_eq!(got, (status, Some("kong/3.10.0"), Some("close")), "{shown}: {answer}");
-        assert!(body_of(&answer).ends_with(&format!("\nrequest_id: {id}\n")), "{shown}: {answer}");
+        let response = gateway.send(request);
+        let id = header_of(&response, "x-kong-request-id").unwrap_or_else(|| panic!("{shown}: {response}"));
+        let got = (status_of(&response), header_of(&response, "server"), header_of(&response, "connection"));
+        assert_eq!(got, (status, Some(crate::SERVER), Some("close")), "{shown}: {response}");
+        assert!(body_of(&response).ends_with(&format!("\nrequest_id: {id}\n")), "{shown}: {response}");
         let lines = gateway.log_lines(index + 1);
         let line = &lines[index];
         let told = (&line["request_id"], &line["status"], &line["reason"], &line["path"], &line["client"]);
         let expected = (&json!(id), &json!(status), &json!(reason), &json!(path), &json!("127.0.0.1"));
         assert_eq!(told, expected, "{shown}");
     }
-    assert_eq!(answered(&gateway.send(&far)), 414);
+    assert_eq!(status_of(&gateway.send(&far)), 414);
     gateway.metrics_with(r#"tollgate_requests_total{code="431",route="",service=""} 2"#);
     gateway.metrics_with(r#"tollgate_requests_total{code="505",route="",service=""} 2"#);
 }
@@ -271,23 +271,23 @@ fn a_head_that_drips_is_ended_and_idle_connections_are_closed_in_silence() {
     let started = Instant::now();
     let mut client = gateway.client();
     client.send(get("/1"));
-    assert_eq!(answered(&client.answer().unwrap()), 200);
+    assert_eq!(status_of(&client.response().unwrap()), 200);
     let head = format!("GET /drip HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(200));
     let mut bytes = head.bytes();
     client.set_patience(Duration::from_millis(100));
-    let answer = loop {
+    let response = loop {
         client.send([bytes.next().expect("an end before the head has come")]);
-        if let Some(answer) = client.answer_by_now() {
-            break answer;
+        if let Some(response) = client.response_by_now() {
+            break response;
         }
     };
-    assert_eq!(answered(&answer), 408, "{answer}");
+    assert_eq!(status_of(&response), 408, "{response}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(gateway.log_lines(2)[1]["reason"], "client_timeout");
     // Idle, with an empty line behind the last request.
     let mut client = gateway.client();
     client.send(format!("{}\r\n", get("/2")));
-    assert_eq!(answered(&client.answer().unwrap()), 200);
+    assert_eq!(status_of(&client.response().unwrap()), 200);
     assert!(client.is_over());
     assert_eq!(gateway.log_lines(3).len(), 3);
 }
@@ -308,8 +308,8 @@ fn chunks_that_could_be_read_in_two_ways_reach_no_upstream() {
         "3\r\nabcd\r\n0\r\n\r\n",
         "3\nabc\r\n0\r\n\r\n",
     ] {
-        let answer = gateway.send(&format!("{head}{body}"));
-        assert_eq!(answered(&answer), 400, "{body:?}: {answer}");
+        let response = gateway.send(&format!("{head}{body}"));
+        assert_eq!(status_of(&response), 400, "{body:?}: {response}");
         assert!(requests.try_recv().is_err(), "{body:?}");
     }
     // What comes later is refused all the same.
@@ -317,7 +317,7 @@ fn chunks_that_could_be_read_in_two_ways_reach_no_upstream() {
     client.send(head);
     let (_, mut stream) = requests.recv().unwrap();
     client.send("3\r\nabc\r\n0\r\njunk\r\n\r\n");
-    assert_eq!(answered(&client.answer().unwrap()), 400);
+    assert_eq!(status_of(&client.response().unwrap()), 400);
     let mut told = Vec::new();
     let _ = stream.read_to_end(&mut told);
     assert!(!String::from_utf8(told).unwrap().contains("0\r\n\r\n"), "the upstream saw an end");
@@ -331,15 +331,15 @@ fn a_slow_upload_does_not_run_the_upstreams_clock() {
     client.set_patience(Duration::from_millis(700));
     client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
     for byte in ["a", "b", "c"] {
-        assert_eq!(client.answer_by_now(), None);
+        assert_eq!(client.response_by_now(), None);
         client.send(byte);
     }
     client.set_patience(Duration::from_secs(20));
-    let answer = client.answer().unwrap();
-    assert_eq!(answered(&answer), 200, "{answer}");
+    let response = client.response().unwrap();
+    assert_eq!(status_of(&response), 200, "{response}");
     // Once it has the request, it has the time of a read.
     client.send(get("/sleep"));
-    assert_eq!(answered(&client.answer().unwrap()), 504);
+    assert_eq!(status_of(&client.response().unwrap()), 504);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn an_upstream_that_should_tell_a_client_to_go_on_has_the_time_of_a_read() {
     let mut client = gateway.client();
     client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
     let held = requests.recv().unwrap();
-    assert_eq!(answered(&client.answer().unwrap()), 504);
+    assert_eq!(status_of(&client.response().unwrap()), 504);
     drop(held);
 }
 
@@ -357,9 +357,9 @@ fn an_upstream_that_should_tell_a_client_to_go_on_has_the_time_of_a_read() {
 fn a_405_tells_what_is_allowed() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     for request in ["TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"] {
-        let answer = gateway.send(request);
-        let got = (answered(&answer), header_of(&answer, "allow"));
-        assert_eq!(got, (405, Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")), "{answer}");
+        let response = gateway.send(request);
+        let got = (status_of(&response), header_of(&response, "allow"));
+        assert_eq!(got, (405, Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")), "{response}");
     }
 }
 
@@ -377,11 +377,11 @@ fn the_host_of_an_absolute_target_counts() {
         ("GET http:///x HTTP/1.1\r\nHost: b.test", 400, None),
         ("GET ftp://b.test/x HTTP/1.1\r\nHost: b.test", 400, None),
     ] {
-        let answer = gateway.send(&format!("{request}\r\nConnection: close\r\n\r\n"));
-        assert_eq!(answered(&answer), status, "{request}: {answer}");
-        let sent = body_of(&answer).lines().find_map(|line| line.strip_prefix("X-Forwarded-Host: "));
-        assert_eq!(sent, forwarded, "{request}: {answer}");
-        assert!(status != 200 || body_of(&answer).starts_with("GET /x"), "{answer}");
+        let response = gateway.send(&format!("{request}\r\nConnection: close\r\n\r\n"));
+        assert_eq!(status_of(&response), status, "{request}: {response}");
+        let sent = body_of(&response).lines().find_map(|line| line.strip_prefix("X-Forwarded-Host: "));
+        assert_eq!(sent, forwarded, "{request}: {response}");
+        assert!(status != 200 || body_of(&response).starts_with("GET /x"), "{response}");
     }
 }
 
@@ -389,31 +389,31 @@ fn the_host_of_an_absolute_target_counts() {
 fn options_on_the_server_itself_go_to_a_route_for_any_path() {
     let gateway = Gateway::start(vec![Route::to("", &mirror()), Route::to("/", &upstream())]);
     for target in ["*", "http://a.test"] {
-        let answer = gateway.send(&format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
-        assert!(body_of(&answer).starts_with("OPTIONS * HTTP/1.1\r\n"), "{answer}");
+        let response = gateway.send(&format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        assert!(body_of(&response).starts_with("OPTIONS * HTTP/1.1\r\n"), "{response}");
     }
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
-    let answer = gateway.send("OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    assert_eq!(answered(&answer), 404, "{answer}");
+    let response = gateway.send("OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(status_of(&response), 404, "{response}");
 }
 
 #[test]
-fn a_connection_goes_on_behind_the_answer_to_a_client_that_waited() {
+fn a_connection_goes_on_behind_the_response_to_a_client_that_waited() {
     let gateway = Gateway::start(vec![refusing()]);
     let expecting = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
     let mut client = gateway.client();
     client.send(expecting);
-    let answer = client.answer().unwrap();
-    assert_eq!((answered(&answer), header_of(&answer, "connection")), (401, Some("keep-alive")), "{answer}");
+    let response = client.response().unwrap();
+    assert_eq!((status_of(&response), header_of(&response, "connection")), (401, Some("keep-alive")), "{response}");
     // The message has a body, so it is sent, and thrown away (RFC 9110 §10.1.1).
     client.send(format!("hello{}", get("/next")));
-    assert_eq!(answered(&client.answer().unwrap()), 401);
+    assert_eq!(status_of(&client.response().unwrap()), 401);
     // A client that does not wait.
     client.send(format!("{expecting}hello{}", get("/next")));
-    assert_eq!([answered(&client.answer().unwrap()), answered(&client.answer().unwrap())], [401, 401]);
+    assert_eq!([status_of(&client.response().unwrap()), status_of(&client.response().unwrap())], [401, 401]);
     // What could be the body or another request is neither.
     client.send(expecting);
-    assert_eq!(answered(&client.answer().unwrap()), 401);
+    assert_eq!(status_of(&client.response().unwrap()), 401);
     client.send(get("/smuggled"));
     assert!(client.is_over());
     assert_eq!(gateway.log_lines(5).len(), 5);
@@ -421,8 +421,8 @@ fn a_connection_goes_on_behind_the_answer_to_a_client_that_waited() {
     // One that is too long to be thrown away.
     let mut client = gateway.client();
     client.send(expecting.replace(" 5\r\n", " 5000000\r\n"));
-    let answer = client.answer().unwrap();
-    assert_eq!((answered(&answer), header_of(&answer, "connection")), (401, Some("close")), "{answer}");
+    let response = client.response().unwrap();
+    assert_eq!((status_of(&response), header_of(&response, "connection")), (401, Some("close")), "{response}");
 }
 
 #[test]
@@ -434,7 +434,7 @@ fn an_upload_that_was_told_to_go_on_and_ended_is_not_counted_as_100() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reader)]);
     let mut client = gateway.client();
     client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
-    assert_eq!(answered(&client.answer().unwrap()), 100);
+    assert_eq!(status_of(&client.response().unwrap()), 100);
     client.send("he");
     client.leave(Shutdown::Both);
     let lines = gateway.log_lines(1);
@@ -442,10 +442,10 @@ fn an_upload_that_was_told_to_go_on_and_ended_is_not_counted_as_100() {
 }
 
 #[test]
-fn an_answer_is_not_lost_behind_bytes_that_nobody_reads() {
+fn a_response_is_not_lost_behind_bytes_that_nobody_reads() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let last = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    let answer = gateway.send(&format!("{last}{}", get("/behind").repeat(1000)));
-    assert!(answer.contains("\"target\":\"/last\"}"), "{answer}");
-    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    let response = gateway.send(&format!("{last}{}", get("/behind").repeat(1000)));
+    assert!(response.contains("\"target\":\"/last\"}"), "{response}");
+    assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{response}");
 }

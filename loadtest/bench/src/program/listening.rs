@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tollgate_quickstart::process::Process;
+use tollgate_tests::process::Process;
 
 use crate::error::{Error, Result};
 

@@ -10,7 +10,7 @@ mod tollgate;
 
 use std::net::SocketAddr;
 
-use tollgate_quickstart::process::Process;
+use tollgate_tests::process::Process;
 
 pub use haproxy::haproxy;
 pub use listening::{Listening, free_addresses};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tollgate_quickstart::certificate::KeptCertificate;
-use tollgate_quickstart::process::Process;
+use tollgate_tests::process::Process;
 
 use super::{Listening, Proxy, free_addresses};
 use crate::error::{Error, Result};

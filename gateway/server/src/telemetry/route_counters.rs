@@ -1,7 +1,7 @@
-//! What is counted of one route, in one piece of memory.
+//! The counters of one route, in one piece of memory.
 //!
 //! A request touches a few neighbouring cache lines here, however many families of metrics are made
-//! of it when somebody asks: times are sorted into the bounds of all families together, once.
+//! of it on export: times are sorted into the bounds of all families together, once.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -63,13 +63,13 @@ impl Distribution {
     }
 }
 
-/// The counts of a route.
+/// The counters of a route.
 ///
 /// What most requests change is two cache lines: from the sums to the least of the gateway's own
 /// times, and the least of the other times.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(super) struct Tally {
+pub(super) struct RouteCounters {
     upstream_nanos: AtomicU64,
     own_nanos: AtomicU64,
     ingress: AtomicU64,
@@ -98,7 +98,7 @@ struct BySource {
     gateway: AtomicU64,
 }
 
-impl Tally {
+impl RouteCounters {
     pub(super) fn new() -> Self {
         Self {
             upstream_nanos: AtomicU64::default(),
@@ -165,13 +165,13 @@ impl Tally {
         [self.ingress.load(Relaxed), self.egress.load(Relaxed)]
     }
 
-    /// From the head to the end of the answer: the gateway's own time, and the upstream's.
+    /// From the request's head to the end of the response: the gateway's own time, and the upstream's.
     pub(super) fn total(&self) -> Distribution {
         let nanos = self.own_nanos.load(Relaxed).saturating_add(self.upstream_nanos.load(Relaxed));
         Distribution::read(&WHOLE, self.whole.0.iter().map(|times| &times.total), nanos)
     }
 
-    /// Spent waiting for the upstream; only requests that had an answer from it.
+    /// Spent waiting for the upstream; only requests that had a response from it.
     pub(super) fn upstream(&self) -> Distribution {
         let counts = self.whole.0.iter().map(|times| &times.upstream);
         Distribution::read(&WHOLE, counts, self.upstream_nanos.load(Relaxed))
@@ -228,11 +228,11 @@ mod tests {
 
     #[test]
     fn a_time_counts_up_to_the_first_bound_that_it_does_not_exceed() {
-        let tally = Tally::new();
+        let counters = RouteCounters::new();
         for nanos in [1, 500_000, 500_001, 80_000_000_000] {
-            tally.add(&seen(200, Duration::from_nanos(nanos), None));
+            counters.add(&seen(200, Duration::from_nanos(nanos), None));
         }
-        let total = tally.total();
+        let total = counters.total();
         let up_to = |micros| total.up_to(Duration::from_micros(micros));
         assert_eq!((up_to(500), up_to(1_000), up_to(60_000_000), total.count()), (2, 3, 3, 4));
         assert_eq!(total.sum, Duration::from_nanos(80_001_000_002));
@@ -240,23 +240,29 @@ mod tests {
 
     #[test]
     fn the_gateways_own_time_is_what_the_upstream_did_not_take() {
-        let tally = Tally::new();
-        tally.add(&seen(200, Duration::from_millis(30), Some(Duration::from_millis(20))));
-        assert_eq!((tally.own().sum, tally.upstream().sum), (Duration::from_millis(10), Duration::from_millis(20)));
-        assert_eq!((tally.own().up_to(Duration::from_millis(7)), tally.own().up_to(Duration::from_millis(10))), (0, 1));
-        tally.add(&seen(401, Duration::from_millis(1), None));
-        assert_eq!((tally.upstream().count(), tally.own().count(), tally.bytes()), (1, 2, [0, 14]));
+        let counters = RouteCounters::new();
+        counters.add(&seen(200, Duration::from_millis(30), Some(Duration::from_millis(20))));
+        assert_eq!(
+            (counters.own().sum, counters.upstream().sum),
+            (Duration::from_millis(10), Duration::from_millis(20))
+        );
+        assert_eq!(
+            (counters.own().up_to(Duration::from_millis(7)), counters.own().up_to(Duration::from_millis(10))),
+            (0, 1)
+        );
+        counters.add(&seen(401, Duration::from_millis(1), None));
+        assert_eq!((counters.upstream().count(), counters.own().count(), counters.bytes()), (1, 2, [0, 14]));
     }
 
     #[test]
     fn every_status_is_counted_by_who_chose_it() {
-        let tally = Tally::new();
+        let counters = RouteCounters::new();
         let time = Duration::from_millis(1);
         for status in [200, 200, 418, 504] {
-            tally.add(&seen(status, time, Some(time)));
+            counters.add(&seen(status, time, Some(time)));
         }
-        tally.add(&seen(200, time, None));
-        tally.add(&seen(599, time, None));
+        counters.add(&seen(200, time, None));
+        counters.add(&seen(599, time, None));
         let expected = [
             ((200, Source::Service), 2),
             ((200, Source::Gateway), 1),
@@ -264,19 +270,22 @@ mod tests {
             ((504, Source::Service), 1),
             ((599, Source::Gateway), 1),
         ];
-        assert_eq!(tally.statuses(), BTreeMap::from(expected));
+        assert_eq!(counters.statuses(), BTreeMap::from(expected));
     }
 
     #[test]
     fn what_most_requests_change_is_two_cache_lines() {
         let line = |offset: usize| offset / 64;
-        assert_eq!((line(offset_of!(Tally, upstream_nanos)), line(offset_of!(Tally, own) + size_of::<u64>())), (0, 0));
-        assert_eq!((offset_of!(Tally, whole) % 64, 4 * size_of::<Times>()), (0, 64));
+        assert_eq!(
+            (line(offset_of!(RouteCounters, upstream_nanos)), line(offset_of!(RouteCounters, own) + size_of::<u64>())),
+            (0, 0)
+        );
+        assert_eq!((offset_of!(RouteCounters, whole) % 64, 4 * size_of::<Times>()), (0, 64));
     }
 
     #[test]
     fn distributions_add_up() {
-        let (one, other) = (Tally::new(), Tally::new());
+        let (one, other) = (RouteCounters::new(), RouteCounters::new());
         one.add(&seen(200, Duration::from_millis(1), None));
         other.add(&seen(200, Duration::from_secs(90), None));
         let mut both = one.total();

@@ -1,32 +1,32 @@
-//! Where in a YAML text a setting stands: the parser tells places only with errors, so a second
-//! pass fails on purpose at the place that is asked for.
+//! The position of a setting in a YAML text. The parser gives positions only with errors, so a second
+//! pass fails on purpose at the key that is looked for.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-/// A place in a text, counted from 1.
+/// A position in a text, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Position {
     /// The line.
     pub line: usize,
     /// The column.
     pub column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }
 }
 
-impl Place {
-    /// The place an error of the parser names.
+impl Position {
+    /// The position that the parser's error names.
     pub fn of(error: &serde_yaml::Error) -> Option<Self> {
         error.location().map(|location| Self { line: location.line(), column: location.column() })
     }
 
-    /// The place of the key at `path` (dotted), if it is there.
+    /// The position of the key at `path` (dotted), if it is there.
     pub fn find(text: &str, path: &str) -> Option<Self> {
         let path: Vec<&str> = path.split('.').collect();
         let error = Walk(&path).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
@@ -102,13 +102,13 @@ mod tests {
     #[test]
     fn a_nested_key_is_found_at_its_line_and_column() {
         let text = "proxy:\n  threads: 2\n  http_listen: x\nadmin:\n  listen: y\n";
-        assert_eq!(Place::find(text, "proxy.http_listen"), Some(Place { line: 3, column: 3 }));
-        assert_eq!(Place::find(text, "admin.listen"), Some(Place { line: 5, column: 3 }));
-        assert_eq!(Place::find(text, "admin"), Some(Place { line: 4, column: 1 }));
+        assert_eq!(Position::find(text, "proxy.http_listen"), Some(Position { line: 3, column: 3 }));
+        assert_eq!(Position::find(text, "admin.listen"), Some(Position { line: 5, column: 3 }));
+        assert_eq!(Position::find(text, "admin"), Some(Position { line: 4, column: 1 }));
     }
 
     #[test]
-    fn a_missing_key_has_no_place() {
-        assert_eq!(Place::find("a: 1\n", "b.c"), None);
+    fn a_missing_key_has_no_position() {
+        assert_eq!(Position::find("a: 1\n", "b.c"), None);
     }
 }

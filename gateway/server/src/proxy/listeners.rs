@@ -21,7 +21,7 @@ const REQUESTS_PER_CONNECTION: u32 = 10_000;
 const MAX_ATTEMPTS: usize = 32_768;
 
 /// Between two looks whether the sockets are bound.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL: Duration = Duration::from_millis(1);
 
 /// Where the proxy listens.
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Service for ProxyService {
             // Pingora adds each socket to this table when it is bound; there is no call for it.
             let is_bound = |address: &String| sockets.as_ref().is_some_and(|fds| fds.lock().get(address).is_some());
             while !addresses.iter().all(is_bound) {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL).await;
             }
             if let Some(listening) = listening {
                 listening();
@@ -105,7 +105,7 @@ pub fn service(
 
 fn server_options(settings: &Settings) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
-    // CONNECT is refused by us, like TRACE, with the body and headers of our answers.
+    // CONNECT is refused by us, like TRACE, with the body and headers of our own responses.
     options.allow_connect_method_proxying = true;
     options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
     options.h2_idle_timeout = Some(settings.keepalive_timeout);

@@ -5,9 +5,9 @@
 //! arranges them. So a write costs what it changes, and sorting.
 //!
 //! Writes refuse routes that do not compile, so a stored one is damaged. It keeps its place, matches
-//! whatever it could have matched, and answers 503: no lesser route may serve its requests, and no
-//! other change has to wait. Of one that cannot even be read nobody knows what it protected: until
-//! it is mended or deleted, nothing new comes into force.
+//! whatever it could have matched, and responds 503: no lesser route may serve its requests, and no
+//! other change has to wait. Of one that cannot even be read it is unknown what it protected: until
+//! it is corrected or deleted, nothing new comes into force.
 //!
 //! While a service is disabled its routes are not there: requests go to the next route, or get 404.
 
@@ -22,9 +22,9 @@ use tollgate_core::registry::Registry;
 use tollgate_router::{CompileError, CompiledRoute, RouteSpec};
 use uuid::Uuid;
 
+use super::{RouteEntry, RouteFields, Snapshot};
 use crate::chain::{Chain, ChainEntry, ConsumerPlugins, Plugins};
 use crate::plugin_choice::{PluginChoice, Rank, reference};
-use crate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
@@ -135,7 +135,7 @@ enum Condition {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
     /// A stored route is not one.
-    #[error("the stored route {0} cannot be read; correct or delete it through the Admin API or in the database")]
+    #[error("cannot read stored route {0}; correct or delete it through the Admin API or in the database")]
     Unreadable(Uuid),
     /// There are too many routes.
     #[error(transparent)]
@@ -226,7 +226,7 @@ impl Compiler {
             match ServiceEntry::new(&spec, self.verification) {
                 Ok(entry) => Some(Arc::new(entry)),
                 Err(error) => {
-                    tracing::error!(service = %spec.id, %error, "service cannot be proxied to");
+                    tracing::error!(service = %spec.id, %error, "invalid upstream host; requests to the service are refused");
                     None
                 }
             }
@@ -242,7 +242,7 @@ impl Compiler {
     fn chain_link(&self, document: &Document) -> Option<ChainLink> {
         let name = document.get("name")?.as_str()?;
         let Some(plugin) = self.registry.plugin(name) else {
-            tracing::error!(plugin = name, "no such plugin; its routes are refused");
+            tracing::error!(plugin = name, "unknown plugin; requests to its routes are refused");
             return None;
         };
         let instance = Instance {
@@ -255,7 +255,7 @@ impl Compiler {
             Ok(handler) => Some(ChainLink { name: plugin.name(), priority: plugin.priority(), handler }),
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
-                tracing::error!(plugin = name, id = %instance.id, error = cause, "plugin cannot run; its routes are refused");
+                tracing::error!(plugin = name, id = %instance.id, error = cause, "cannot compile plugin; requests to its routes are refused");
                 None
             }
         }
@@ -268,7 +268,7 @@ impl Compiler {
         let matcher = Arc::new(CompiledRoute::covering(&spec, &mut faults));
         for fault in &faults {
             let cause = fault as &dyn std::error::Error;
-            tracing::error!(route = %spec.id, error = cause, "route does not compile; its requests are refused");
+            tracing::error!(route = %spec.id, error = cause, "cannot compile route; its requests are refused");
         }
         let condition = if faults.is_empty() { Condition::Sound } else { Condition::Damaged };
         Some(Route { matcher, condition, fields, service: reference(document, "service"), entry: None })
@@ -333,7 +333,7 @@ fn read<T: DeserializeOwned>(kind: &'static str, document: &Document) -> Option<
         Ok(value) => Some(value),
         Err(error) => {
             let id = document.get("id").and_then(Value::as_str).unwrap_or_default();
-            tracing::error!(kind, id, %error, "a stored entity cannot be read");
+            tracing::error!(kind, id, %error, "cannot read stored entity");
             None
         }
     }

@@ -17,8 +17,8 @@ use tollgate_core::error::StoreError;
 use tollgate_core::registry::Registry;
 use uuid::Uuid;
 
-use crate::mirror::{Compiler, Mirror, Mirrored, SnapshotError};
-use crate::snapshot::Snapshot;
+use super::Snapshot;
+use super::mirror::{Compiler, Mirror, Mirrored, SnapshotError};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::service::Verification;
 
@@ -62,7 +62,10 @@ impl Configuration {
         if !self.lock_waiting().is_empty()
             && let Err(error) = self.catch_up().await
         {
-            tracing::error!(error = &error as &dyn std::error::Error, "configuration changes are not in force yet");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "configuration changes not in force yet; trying again"
+            );
         }
         self.compiler.metrics.prune();
     }
@@ -130,7 +133,7 @@ impl ChangeListener for Configuration {
 }
 
 fn not_in_force(error: SnapshotError) -> StoreError {
-    tracing::error!(%error, "the configuration cannot come into force");
+    tracing::error!(%error, "cannot compile the configuration; the previous one stays in force");
     let what = match error {
         SnapshotError::Unreadable(_) => "a field has another type than its schema says",
         SnapshotError::Router(_) => "there are too many",

@@ -4,6 +4,9 @@
 //! is a new snapshot. Nothing in here is looked up by name while a request is served: plugins,
 //! peers and metric handles were resolved when the snapshot was made.
 
+pub mod configuration;
+mod mirror;
+
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -79,7 +82,7 @@ pub struct RouteEntry {
     pub target: Target,
     /// What requests it is for.
     pub protocols: Protocols,
-    /// The answer to plain requests of an HTTPS-only route.
+    /// The status of the reply to plain requests of an HTTPS-only route.
     pub https_redirect: StatusCode,
     /// What the upstream sees of the path.
     pub strip: Strip,

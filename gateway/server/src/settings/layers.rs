@@ -6,17 +6,17 @@ use std::fmt;
 use serde_yaml::Value;
 use tollgate_core::setting::{Setting, SettingValues};
 
-use super::locate::Place;
+use super::position::Position;
 use super::setting::SETTINGS;
 use crate::plugins;
 
 /// Where a value comes from, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody said anything.
+    /// Nowhere else.
     Default,
-    /// The file, at this place.
-    File(String, Option<Place>),
+    /// The file, at this position.
+    File(String, Option<Position>),
     /// An environment variable.
     Environment(String),
     /// `--set`.
@@ -27,7 +27,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File(name, Some(place)) => write!(f, "{name}:{place}"),
+            Self::File(name, Some(position)) => write!(f, "{name}:{position}"),
             Self::File(name, None) => f.write_str(name),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag => f.write_str("--set"),
@@ -35,7 +35,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Something wrong with the configuration.
+/// A problem with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where.
@@ -76,10 +76,14 @@ impl Layers {
         match serde_yaml::from_str::<Value>(text) {
             Ok(Value::Null) => {}
             Ok(Value::Mapping(mapping)) => self.mapping(name, text, "", &mapping),
-            Ok(_) => self.problem(Source::File(name.to_owned(), None), "", "expected settings, such as `proxy:`"),
+            Ok(_) => self.problem(
+                Source::File(name.to_owned(), None),
+                "",
+                "expected a mapping of settings, such as `proxy:`",
+            ),
             Err(error) => {
-                let source = Source::File(name.to_owned(), Place::of(&error));
-                self.problem(source, "", &format!("not readable as YAML: {error}"));
+                let source = Source::File(name.to_owned(), Position::of(&error));
+                self.problem(source, "", &format!("invalid YAML: {error}"));
             }
         }
     }
@@ -87,20 +91,20 @@ impl Layers {
     fn mapping(&mut self, name: &str, text: &str, above: &str, mapping: &serde_yaml::Mapping) {
         for (key, value) in mapping {
             let Some(key) = key.as_str() else {
-                self.problem(Source::File(name.to_owned(), None), above, "keys are names");
+                self.problem(Source::File(name.to_owned(), None), above, "keys must be strings");
                 continue;
             };
             let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
-            let source = Source::File(name.to_owned(), Place::find(text, &path));
+            let source = Source::File(name.to_owned(), Position::find(text, &path));
             let is_section = SETTINGS.iter().any(|setting| section(setting.path) == Some(path.as_str()));
             match (find(&path), value) {
                 (Some(setting), value) => match scalar(value) {
                     Some(text) => self.put(setting, text, source),
-                    None => self.problem(source, &path, "expected one value or a list of values"),
+                    None => self.problem(source, &path, "expected a value or a list of values"),
                 },
                 (None, Value::Mapping(inner)) if is_section => self.mapping(name, text, &path, inner),
                 (None, Value::Null) if is_section => {}
-                (None, _) if is_section => self.problem(source, &path, "expected settings below this name"),
+                (None, _) if is_section => self.problem(source, &path, "expected a mapping of settings"),
                 (None, _) => self.problem(source, &path, &unknown(&path)),
             }
         }
@@ -116,11 +120,7 @@ impl Layers {
                 Some(setting) => self.put(setting, value, Source::Environment(name)),
                 // Kept free for the tests' own variables and the `--config` flag.
                 None if name.starts_with("TOLLGATE_TEST_") || name == "TOLLGATE_CONFIG" => {}
-                None => self.problem(
-                    Source::Environment(name),
-                    "",
-                    "no setting has this name; `tollgate settings` lists them",
-                ),
+                None => self.problem(Source::Environment(name), "", "unknown setting; `tollgate settings` lists all"),
             }
         }
     }
@@ -169,7 +169,7 @@ impl Layers {
         checked.collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// Whether anybody said something about the setting.
+    /// Whether the setting is given anywhere.
     #[cfg(test)]
     pub(super) fn is_given(&self, path: &str) -> bool {
         self.values.get(path).is_some_and(|(_, source)| *source != Source::Default)

@@ -1,6 +1,6 @@
 //! Every setting of the gateway: path, default, and what it is for. The configuration file, the
-//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all speak of these and of those
-//! that plugins add.
+//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all list these and those that
+//! plugins add.
 
 use std::sync::LazyLock;
 
@@ -22,15 +22,16 @@ const GATEWAY: &[Setting] = &[
     setting(
         "data_directory",
         "data",
-        "Where what the gateway makes for itself is kept: the embedded database and the self-signed certificate.",
+        "Directory of what the gateway makes for itself: the embedded database, the self-signed certificate, the node id.",
     ),
-    setting("proxy.http_listen", "0.0.0.0:8000", "Where clients are served over plain HTTP/1.1; `off` for nowhere."),
+    setting("proxy.http_listen", "0.0.0.0:8000", "Address of the plain HTTP/1.1 listener; `off`: none."),
+    setting("proxy.https_listen", "0.0.0.0:8443", "Address of the TLS listener (HTTP/1.1 and HTTP/2); `off`: none."),
     setting(
-        "proxy.https_listen",
-        "0.0.0.0:8443",
-        "Where clients are served over TLS (HTTP/1.1 and HTTP/2); `off` for nowhere.",
+        "proxy.identify_as",
+        "tollgate",
+        "What the proxy calls itself in Server and Via: `tollgate`, or `kong` for clients and dashboards that look for it.",
     ),
-    setting("proxy.threads", "0", "Threads that serve clients; 0 is one for each processor."),
+    setting("proxy.threads", "0", "Threads that serve clients; 0: one for each processor."),
     setting("proxy.keepalive_timeout", "60s", "How long an idle client connection is kept."),
     setting(
         "proxy.head_timeout",
@@ -49,12 +50,12 @@ const GATEWAY: &[Setting] = &[
     setting(
         "proxy.upstream_keepalive_pool_size",
         "512",
-        "How many idle connections to upstreams are kept, for each thread; 0 is none.",
+        "How many idle connections to upstreams are kept, for each thread; 0: none.",
     ),
     setting(
         "proxy.upstream_keepalive_requests",
         "10000",
-        "How many requests go over one connection to an upstream; 1 is a connection for each.",
+        "How many requests go over one connection to an upstream; 1: a connection for each.",
     ),
     setting(
         "tls.certificate",
@@ -65,12 +66,12 @@ const GATEWAY: &[Setting] = &[
     setting(
         "admin.listen",
         "127.0.0.1:8001",
-        "Where the Admin API listens. It has no login of its own: keep it on a trusted address.",
+        "Address of the Admin API. It has no login of its own: keep it on a trusted address.",
     ),
     setting(
         "status.listen",
         "127.0.0.1:8007",
-        "Where liveness (/status), readiness (/status/ready) and metrics (/metrics) are served.",
+        "Address of liveness (/status), readiness (/status/ready) and metrics (/metrics).",
     ),
     setting(
         "database.url",
@@ -85,7 +86,7 @@ const GATEWAY: &[Setting] = &[
         "",
         "Addresses (CIDR) of proxies in front, whose X-Forwarded-* and X-Real-IP headers are believed.",
     ),
-    setting("access_log", "-", "Where the access log goes: `-` is standard output, `off` is nowhere, else a file."),
-    setting("log.level", "info", "error, warn, info, debug or trace."),
+    setting("access_log", "-", "Destination of the access log: `-` is standard output, `off` is none, else a file."),
+    setting("log.level", "info", "Least severe level that is logged: error, warn, info, debug or trace."),
     setting("log.format", "human", "`human` or `json`, for log and access log."),
 ];

@@ -1,0 +1,246 @@
+//! The node's settings (the configuration of routes and plugins is the Admin API's).
+//!
+//! Flag over environment over file over default. Unknown names are errors, and all problems are
+//! reported at once, those of the file with line and column. [`Settings`] are checked: nothing in them
+//! is left to be defaulted.
+
+mod layers;
+mod position;
+mod read;
+mod setting;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tollgate_core::setting::SettingValues;
+
+use crate::proxy::{Product, UpstreamSettings};
+
+pub use layers::{Layers, Problem, Source};
+pub use position::Position;
+pub use setting::SETTINGS;
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    StandardOutput,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Whether HTTPS upstreams are verified where their service does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamVerification {
+    /// Certificate and name are checked.
+    Verify,
+    /// Anything is accepted.
+    Skip,
+}
+
+/// A certificate given by the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM, leaf first.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+/// The settings of the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Plain HTTP.
+    pub http_listen: Option<SocketAddr>,
+    /// TLS.
+    pub https_listen: Option<SocketAddr>,
+    /// What it calls itself.
+    pub product: Product,
+    /// Worker threads, at least one.
+    pub threads: usize,
+    /// Idle client connections.
+    pub keepalive_timeout: Duration,
+    /// For the whole head of an HTTP/1.1 request.
+    pub head_timeout: Duration,
+    /// Between two reads from a client.
+    pub read_timeout: Duration,
+    /// Between two writes to a client.
+    pub write_timeout: Duration,
+    /// After SIGTERM.
+    pub drain_timeout: Duration,
+    /// Where a service does not say.
+    pub upstream_verification: UpstreamVerification,
+    /// Connections to upstreams.
+    pub upstream: UpstreamSettings,
+}
+
+/// The settings of the store.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Database {
+    /// `sqlite:PATH` or `postgres://…`; holds the password.
+    pub url: String,
+    /// Hard cap of this process.
+    pub max_connections: usize,
+    /// Bounded wait for a connection.
+    pub acquire_timeout: Duration,
+    /// Bounded run of a statement.
+    pub statement_timeout: Duration,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Whether it is the embedded store.
+    pub fn is_embedded(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+}
+
+/// All settings, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What the gateway makes for itself.
+    pub data_directory: PathBuf,
+    /// The data plane.
+    pub proxy: Proxy,
+    /// The operator's certificate; `None`: a self-signed one.
+    pub certificate: Option<CertificateFiles>,
+    /// The Admin API.
+    pub admin_listen: SocketAddr,
+    /// Liveness, readiness, metrics.
+    pub status_listen: SocketAddr,
+    /// The store.
+    pub database: Database,
+    /// Proxies in front that are believed.
+    pub trusted_ips: Vec<IpNet>,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// Least severe level that is logged.
+    pub log_level: tracing::Level,
+    /// Look of log lines.
+    pub log_format: LogFormat,
+    /// The settings of plugins, which read them.
+    pub plugins: SettingValues,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Settings, Vec<String>> {
+        let mut layers = Layers::defaults();
+        layers.file("test.yaml", file);
+        layers.environment(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        layers.flags(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
+        Settings::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_shipped_file_names_every_setting_with_its_default() {
+        let shipped = include_str!("../../../../conf/tollgate.yaml");
+        let mut layers = Layers::defaults();
+        layers.file("conf/tollgate.yaml", shipped);
+        assert_eq!(layers.problems, []);
+        for setting in SETTINGS.iter() {
+            assert!(layers.is_given(setting.path), "{} is missing", setting.path);
+            let text = layers.read(setting.path, |text| Ok(text.to_owned()));
+            assert_eq!(text.as_deref(), Some(setting.default), "{}", setting.path);
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+        let file = "admin:\n  listen: 127.0.0.1:1\n";
+        let environment = [("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:2")];
+        let listen = |result: Result<Settings, Vec<String>>| result.map(|settings| settings.admin_listen.port());
+        assert_eq!(listen(settings("", &[], &[])), Ok(8001));
+        assert_eq!(listen(settings(file, &[], &[])), Ok(1));
+        assert_eq!(listen(settings(file, &environment, &[])), Ok(2));
+        assert_eq!(listen(settings(file, &environment, &["admin.listen=127.0.0.1:3"])), Ok(3));
+    }
+
+    #[test]
+    fn all_problems_are_reported_with_line_and_column() {
+        let file =
+            "proxy:\n  http_listen: nowhere\n  keepalive: 5s\nlisten: x\ndatabase:\n  url: mysql://root:secret@x\n";
+        let problems = settings(file, &[("TOLLGATE_TYPO", "1")], &["log.level=loud"]).expect_err("problems");
+        assert_eq!(
+            problems,
+            [
+                "test.yaml:3:3: proxy.keepalive: unknown setting; `tollgate settings` lists all",
+                "test.yaml:4:1: listen: unknown setting; did you mean admin.listen?",
+                "environment TOLLGATE_TYPO: unknown setting; `tollgate settings` lists all",
+                "test.yaml:2:3: proxy.http_listen: expected address:port, such as 127.0.0.1:8001 or [::1]:8001",
+                "test.yaml:6:3: database.url: expected sqlite:PATH or postgres://user:password@host:port/database",
+                "--set: log.level: expected error, warn, info, debug or trace",
+            ]
+        );
+    }
+
+    #[test]
+    fn keys_and_values_of_the_wrong_kind_are_named() {
+        let rows = [
+            ("1: x\n", "test.yaml: keys must be strings"),
+            ("- x\n", "test.yaml: expected a mapping of settings, such as `proxy:`"),
+            ("proxy: 1\n", "test.yaml:1:1: proxy: expected a mapping of settings"),
+            ("access_log: {}\n", "test.yaml:1:1: access_log: expected a value or a list of values"),
+            ("proxy:\n  identify_as: nginx\n", "test.yaml:2:3: proxy.identify_as: expected tollgate or kong"),
+        ];
+        for (file, expected) in rows {
+            assert_eq!(settings(file, &[], &[]), Err(vec![expected.to_owned()]), "{file}");
+        }
+    }
+
+    #[test]
+    fn upstream_connections_are_kept_as_the_settings_say() {
+        let upstream = |flags: &[&str]| settings("", &[], flags).map(|settings| settings.proxy.upstream);
+        assert_eq!(upstream(&[]), Ok(UpstreamSettings::default()));
+        let flags = [
+            "proxy.upstream_keepalive_timeout=500ms",
+            "proxy.upstream_keepalive_pool_size=0",
+            "proxy.upstream_keepalive_requests=1",
+        ];
+        let expected = UpstreamSettings {
+            keepalive_timeout: Duration::from_millis(500),
+            keepalive_pool_size: 0,
+            keepalive_requests: 1,
+        };
+        assert_eq!(upstream(&flags), Ok(expected));
+        assert_eq!(
+            upstream(&["proxy.upstream_keepalive_pool_size=65537", "proxy.upstream_keepalive_requests=0"]),
+            Err(vec![
+                "--set: proxy.upstream_keepalive_pool_size: expected a number from 0 to 65536".to_owned(),
+                "--set: proxy.upstream_keepalive_requests: expected a number of at least 1".to_owned(),
+            ])
+        );
+    }
+
+    #[test]
+    fn the_embedded_database_lives_in_the_data_directory() {
+        let url = settings("data_directory: /var/lib/tollgate\n", &[], &[]).map(|settings| settings.database.url);
+        assert_eq!(url, Ok("sqlite:/var/lib/tollgate/tollgate.db".to_owned()));
+    }
+
+    #[test]
+    fn the_database_url_is_not_shown() {
+        let settings = settings("", &[], &["database.url=postgres://u:hunter2@h/d"]).expect("valid");
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,199 @@
+//! Reads checked settings from layered values.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use tollgate_core::setting::{duration, number};
+
+use super::{AccessLog, CertificateFiles, Database, Layers, LogFormat, Problem, Proxy, Settings, UpstreamVerification};
+use crate::proxy::{Product, UpstreamSettings};
+
+impl Settings {
+    /// Checks the layered values; all problems at once.
+    pub fn from_layers(mut layers: Layers) -> Result<Self, Vec<Problem>> {
+        let settings = Self::read(&mut layers);
+        match settings {
+            Some(settings) if layers.problems.is_empty() => Ok(settings),
+            _ => Err(layers.problems),
+        }
+    }
+
+    fn read(layers: &mut Layers) -> Option<Self> {
+        // Every value is read before any missing one ends the reading, so that all are reported.
+        let data_directory = layers.read("data_directory", path);
+        let proxy = read_proxy(layers);
+        let certificate = read_certificate(layers);
+        let admin_listen = layers.read("admin.listen", address);
+        let status_listen = layers.read("status.listen", address);
+        let database = read_database(layers, data_directory.as_ref());
+        let trusted_ips = layers.read("trusted_ips", networks);
+        let access_log = layers.read("access_log", |text| Ok(access_log(text)));
+        let log_level = layers.read("log.level", |text| {
+            text.parse().map_err(|_| "expected error, warn, info, debug or trace".to_owned())
+        });
+        let log_format = layers.read("log.format", log_format);
+        let plugins = layers.read_plugins();
+        Some(Self {
+            data_directory: data_directory?,
+            proxy: proxy?,
+            certificate: certificate?,
+            admin_listen: admin_listen?,
+            status_listen: status_listen?,
+            database: database?,
+            trusted_ips: trusted_ips?,
+            access_log: access_log?,
+            log_level: log_level?,
+            log_format: log_format?,
+            plugins: plugins?,
+        })
+    }
+}
+
+fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
+    let http_listen = layers.read("proxy.http_listen", listener);
+    let https_listen = layers.read("proxy.https_listen", listener);
+    let product = layers.read("proxy.identify_as", |text| match text {
+        "tollgate" => Ok(Product::Tollgate),
+        "kong" => Ok(Product::Kong),
+        _ => Err("expected tollgate or kong".to_owned()),
+    });
+    let threads = layers.read("proxy.threads", number);
+    let keepalive_timeout = layers.read("proxy.keepalive_timeout", duration);
+    let head_timeout = layers.read("proxy.head_timeout", duration);
+    let read_timeout = layers.read("proxy.read_timeout", duration);
+    let write_timeout = layers.read("proxy.write_timeout", duration);
+    let drain_timeout = layers.read("proxy.drain_timeout", duration);
+    let upstream_verification = layers.read("proxy.upstream_tls_verify", |text| match text {
+        "true" => Ok(UpstreamVerification::Verify),
+        "false" => Ok(UpstreamVerification::Skip),
+        _ => Err("expected true or false".to_owned()),
+    });
+    let upstream = read_upstream(layers);
+    let threads = match threads? {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        some => usize::try_from(some).ok()?,
+    };
+    Some(Proxy {
+        http_listen: http_listen?,
+        https_listen: https_listen?,
+        product: product?,
+        threads,
+        keepalive_timeout: keepalive_timeout?,
+        head_timeout: head_timeout?,
+        read_timeout: read_timeout?,
+        write_timeout: write_timeout?,
+        drain_timeout: drain_timeout?,
+        upstream_verification: upstream_verification?,
+        upstream: upstream?,
+    })
+}
+
+fn read_upstream(layers: &mut Layers) -> Option<UpstreamSettings> {
+    let keepalive_timeout = layers.read("proxy.upstream_keepalive_timeout", duration);
+    let keepalive_pool_size = layers.read("proxy.upstream_keepalive_pool_size", |text| match number(text)? {
+        connections @ 0..=65_536 => usize::try_from(connections).map_err(|error| error.to_string()),
+        _ => Err("expected a number from 0 to 65536".to_owned()),
+    });
+    let keepalive_requests = layers.read("proxy.upstream_keepalive_requests", |text| match number(text)? {
+        0 => Err("expected a number of at least 1".to_owned()),
+        requests => u32::try_from(requests).map_err(|_| format!("expected at most {}", u32::MAX)),
+    });
+    Some(UpstreamSettings {
+        keepalive_timeout: keepalive_timeout?,
+        keepalive_pool_size: keepalive_pool_size?,
+        keepalive_requests: keepalive_requests?,
+    })
+}
+
+fn read_certificate(layers: &mut Layers) -> Option<Option<CertificateFiles>> {
+    let certificate = layers.read("tls.certificate", |text| Ok(optional_path(text)))?;
+    layers.read("tls.key", |text| match (certificate, optional_path(text)) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(CertificateFiles { certificate, key })),
+        _ => Err("tls.certificate and tls.key must be set together".to_owned()),
+    })
+}
+
+fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Option<Database> {
+    let url = layers.read("database.url", |text| {
+        let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+        match (text, data_directory) {
+            ("", Some(directory)) => Ok(format!("sqlite:{}", directory.join("tollgate.db").display())),
+            (text, _) if known => Ok(text.to_owned()),
+            // The value may hold a password: it is not repeated.
+            _ => Err("expected sqlite:PATH or postgres://user:password@host:port/database".to_owned()),
+        }
+    });
+    let max_connections = layers.read("database.max_connections", |text| match number(text)? {
+        connections @ 1..=1000 => usize::try_from(connections).map_err(|error| error.to_string()),
+        _ => Err("expected a number from 1 to 1000".to_owned()),
+    });
+    let acquire_timeout = layers.read("database.acquire_timeout", duration);
+    let statement_timeout = layers.read("database.statement_timeout", duration);
+    Some(Database {
+        url: url?,
+        max_connections: max_connections?,
+        acquire_timeout: acquire_timeout?,
+        statement_timeout: statement_timeout?,
+    })
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    optional_path(text).ok_or_else(|| "expected a path".to_owned())
+}
+
+fn optional_path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected address:port, such as 127.0.0.1:8001 or [::1]:8001".to_owned())
+}
+
+fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
+    match text {
+        "off" | "false" => Ok(None),
+        _ => address(text).map(Some),
+    }
+}
+
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries.map(network).collect()
+}
+
+fn network(entry: &str) -> Result<IpNet, String> {
+    let single = entry.parse::<std::net::IpAddr>().map(IpNet::from);
+    single
+        .or_else(|_| entry.parse())
+        .map_err(|_| format!("{entry:?} is neither an IP address nor a CIDR block such as 10.0.0.0/8"))
+}
+
+fn access_log(text: &str) -> AccessLog {
+    match text {
+        "off" | "false" | "" => AccessLog::Off,
+        "-" => AccessLog::StandardOutput,
+        file => AccessLog::File(PathBuf::from(file)),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("expected human or json".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusted_ips_are_addresses_or_networks() {
+        assert_eq!(networks("10.0.0.0/8, 127.0.0.1").map(|list| list.len()), Ok(2));
+        assert_eq!(networks(""), Ok(Vec::new()));
+        assert!(networks("10.0.0.0/33").is_err());
+    }
+}
