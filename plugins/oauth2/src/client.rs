@@ -21,9 +21,9 @@ use tollgate_core::secret::Secret;
 use crate::client_secret::{Proof, SecretVerifier};
 use crate::config::Config;
 use crate::derivation_queue::Asker;
-use crate::endpoint::parameters::{Parameter, Parameters};
 use crate::entity::credential::{ClientType, Credential};
 use crate::error::{Error, Mode, Refusal};
+use crate::parameters::{Parameter, Parameters};
 use crate::profile::Permission;
 
 /// Longer names are not looked up: no client has them, and caches should not keep them.

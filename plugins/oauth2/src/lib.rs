@@ -29,6 +29,7 @@ pub mod json_object;
 pub mod listener;
 pub mod metrics;
 pub mod multipart;
+pub mod parameters;
 pub mod pkce;
 pub mod plugin;
 pub mod presented;

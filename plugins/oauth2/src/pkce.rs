@@ -13,9 +13,9 @@ use openssl::sha::sha256;
 use subtle::ConstantTimeEq;
 
 use crate::config::{Config, Pkce};
-use crate::endpoint::parameters::{Parameter, Parameters};
 use crate::entity::credential::{ClientType, Credential};
 use crate::error::Refusal;
+use crate::parameters::{Parameter, Parameters};
 use crate::profile::Permission;
 use crate::store::Code;
 

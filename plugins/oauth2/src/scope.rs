@@ -1,8 +1,8 @@
 //! Scope: the words a client asks for and the words it gets (RFC 6749 §3.3, oauth2.md §3.8).
 
 use crate::config::Config;
-use crate::endpoint::parameters::Parameter;
 use crate::error::Refusal;
+use crate::parameters::Parameter;
 
 /// The scope that a request is granted, its words joined by single spaces; `None` is no scope.
 /// A blank scope asks for nothing, which is granted even where asking is mandatory.

@@ -23,12 +23,12 @@ use uuid::Uuid;
 
 use crate::client;
 use crate::config::Config;
-use crate::endpoint::answer::{self, Issued, State};
-use crate::endpoint::parameters::{Parameter, Parameters};
+use crate::endpoint::response::{self, Issued, State};
 use crate::endpoint::{AuthorizationServer, Outcome, begin};
 use crate::entity::credential::Credential;
 use crate::error::{Error, Refusal};
 use crate::grant::{Authorization, Grantor, authorization_code, implicit, userid};
+use crate::parameters::{Parameter, Parameters};
 use crate::pkce;
 use crate::profile::BadRedirect;
 use crate::redirect_uri;
@@ -75,8 +75,8 @@ pub(super) async fn answer(
     match (result, target) {
         (Ok(granted), Some(target)) => accepted(config, &target, &granted, &state),
         (Err(Error::Refused(refusal)), Some(target)) => refused(config, &target, &refusal, &state),
-        (Ok(_), None) => answer::refused(&unknown_client(), &state),
-        (Err(error), _) => answer::failed(&error, &state),
+        (Ok(_), None) => response::refused(&unknown_client(), &state),
+        (Err(error), _) => response::failed(&error, &state),
     }
 }
 
@@ -176,17 +176,17 @@ fn accepted(config: &Config, target: &Target, granted: &Granted, state: &State) 
             redirect_uri::with_fragment(&target.redirect_uri, &with_context(config, parameters, state))
         }
     };
-    answer::redirect(StatusCode::OK, "authorized", uri)
+    response::redirect(StatusCode::OK, "authorized", uri)
 }
 
 fn refused(config: &Config, target: &Target, refusal: &Refusal, state: &State) -> Reply {
     if *refusal == Refusal::RedirectUri && config.profile.bad_redirect == BadRedirect::Plain {
-        return answer::refused(refusal, state);
+        return response::refused(refusal, state);
     }
     let terms = refusal.terms();
     let parameters = vec![("error", terms.error.to_owned()), ("error_description", terms.description.into_owned())];
     let uri = redirect_uri::with_query(&target.redirect_uri, &with_context(config, parameters, state));
-    answer::redirect(StatusCode::BAD_REQUEST, terms.reason, uri)
+    response::redirect(StatusCode::BAD_REQUEST, terms.reason, uri)
 }
 
 /// Adds what every answer through a redirect carries.

@@ -20,18 +20,17 @@ use crate::client::Credentials;
 use crate::client_secret::SecretVerifier;
 use crate::config::Config;
 use crate::error::Refusal;
+use crate::parameters::Parameters;
 use crate::presented::Presented;
 use crate::store::Tokens;
 use crate::token::Minter;
 
-pub mod answer;
 mod authorize;
 mod https;
-pub mod parameters;
+pub mod response;
 mod token;
 
-use answer::State;
-use parameters::Parameters;
+use response::State;
 
 /// The most of a body that is read. Honest requests have a few hundred bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -91,7 +90,7 @@ impl AuthorizationServer {
     /// Answers a request at an endpoint of the plugin instance `plugin_id`. Never lets it through.
     pub async fn answer(&self, plugin_id: Uuid, config: &Config, endpoint: Endpoint, request: &Request<'_>) -> Verdict {
         if request.method != Method::POST {
-            return Verdict::Reply(answer::invalid_method(endpoint, request.method, config.realm.as_deref()));
+            return Verdict::Reply(response::invalid_method(endpoint, request.method, config.realm.as_deref()));
         }
         if request.body == RequestBody::Unread {
             return Verdict::NeedBody { limit: BODY_LIMIT, terminal: true };

@@ -17,11 +17,11 @@ use uuid::Uuid;
 
 use crate::client::{self, AuthenticatedClient, Identification};
 use crate::config::Config;
-use crate::endpoint::answer::{self, Issued};
-use crate::endpoint::parameters::{Parameter, Parameters};
+use crate::endpoint::response::{self, Issued};
 use crate::endpoint::{AuthorizationServer, Outcome, begin};
 use crate::error::{Error, Refusal};
 use crate::grant::{Grantor, authorization_code, client_credentials, password, refresh_token};
+use crate::parameters::{Parameter, Parameters};
 use crate::redirect_uri;
 
 /// A grant of the token endpoint.
@@ -81,8 +81,8 @@ pub(super) async fn answer(
         result.as_ref().err().map_or(Outcome::Issued, Outcome::from),
     );
     match result {
-        Ok(issued) => answer::issued(&issued, &state),
-        Err(error) => answer::failed(&error, &state),
+        Ok(issued) => response::issued(&issued, &state),
+        Err(error) => response::failed(&error, &state),
     }
 }
 

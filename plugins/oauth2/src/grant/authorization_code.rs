@@ -9,10 +9,10 @@
 use tollgate_core::secret::Secret;
 
 use crate::client::AuthenticatedClient;
-use crate::endpoint::answer::Issued;
-use crate::endpoint::parameters::Parameters;
+use crate::endpoint::response::Issued;
 use crate::error::{Error, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, stored};
+use crate::parameters::Parameters;
 use crate::pkce;
 use crate::profile::RedirectBinding;
 use crate::store::{Code, Outcome};

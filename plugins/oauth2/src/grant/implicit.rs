@@ -1,7 +1,7 @@
 //! Implicit grant (RFC 6749 §4.2): the token goes straight into the redirect, and no refresh token
 //! with it (§4.2.2).
 
-use crate::endpoint::answer::Issued;
+use crate::endpoint::response::Issued;
 use crate::error::Error;
 use crate::grant::{Authorization, Grantor, Refresh};
 

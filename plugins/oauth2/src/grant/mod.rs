@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::endpoint::AuthorizationServer;
-use crate::endpoint::answer::Issued;
-use crate::endpoint::parameters::{Parameter, Parameters};
+use crate::endpoint::response::Issued;
 use crate::error::{Error, Mode, Refusal};
+use crate::parameters::{Parameter, Parameters};
 use crate::profile::ScopeInAnswer;
 use crate::store::{Outcome, Token};
 use crate::token::Digest;

@@ -9,10 +9,10 @@
 use tollgate_core::secret::Secret;
 
 use crate::client::AuthenticatedClient;
-use crate::endpoint::answer::Issued;
-use crate::endpoint::parameters::Parameters;
+use crate::endpoint::response::Issued;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh};
+use crate::parameters::Parameters;
 use crate::scope;
 use crate::store::{Outcome, Rotation, Token};
 use crate::token::Digest;

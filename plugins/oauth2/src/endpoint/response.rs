@@ -8,8 +8,8 @@ use tollgate_core::reply::Reply;
 use tollgate_core::secret::Secret;
 
 use crate::endpoint::Endpoint;
-use crate::endpoint::parameters::{Parameter, Parameters};
 use crate::error::{Error, Refusal, printable};
+use crate::parameters::{Parameter, Parameters};
 
 /// The `state` of a request, which its answer repeats.
 #[derive(Debug, Clone, Default)]
