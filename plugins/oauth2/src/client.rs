@@ -97,11 +97,6 @@ impl Claims {
             (None, _, None) => Self { mode: Mode::Parameters, readings: Vec::new() },
         }
     }
-
-    /// How a failure is answered.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
 }
 
 /// The readings of `Basic <base64 of id:secret>`; none when the header says something else.

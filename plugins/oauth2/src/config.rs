@@ -101,9 +101,9 @@ pub struct Config {
     pub provision_key: Secret,
     /// How long an access token is valid, in whole seconds; `None` is for ever.
     pub token_expiration: Option<Duration>,
-    /// Whether `response_type=code` is answered.
+    /// Whether `response_type=code` is accepted.
     pub enable_authorization_code: bool,
-    /// Whether `response_type=token` is answered.
+    /// Whether `response_type=token` is accepted.
     pub enable_implicit_grant: bool,
     /// Whether clients get tokens for themselves.
     pub enable_client_credentials: bool,
@@ -128,13 +128,13 @@ pub struct Config {
     pub pkce: Pkce,
     /// The realm of challenges.
     pub realm: Option<String>,
-    /// What is permitted beyond the current recommendations.
+    /// What is permitted beyond the current recommendations; no field of the record chooses it yet.
     pub profile: Profile,
 }
 
 /// A configuration that its schema should have refused.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration of an oauth2 plugin cannot be read")]
+#[error("cannot read the configuration of an oauth2 plugin")]
 pub struct Unreadable(#[from] serde_json::Error);
 
 /// The record as it is stored.
@@ -183,7 +183,7 @@ impl TryFrom<&Value> for Config {
             reuse_refresh_token: stored.reuse_refresh_token,
             pkce: stored.pkce.unwrap_or_default(),
             realm: stored.realm,
-            profile: Profile::kong(),
+            profile: Profile::compat(),
         })
     }
 }
@@ -234,7 +234,7 @@ pub(crate) mod tests {
         assert_eq!(config.token_expiration, Some(Duration::from_secs(7200)));
         assert_eq!(config.refresh_token_ttl, Some(Duration::from_secs(1_209_600)));
         assert_eq!(config.pkce, Pkce::Lax);
-        assert_eq!(config.profile, Profile::kong());
+        assert_eq!(config.profile, Profile::compat());
         stored["extra"] = json!(1);
         assert!(Config::try_from(&stored).is_err());
     }

@@ -101,11 +101,6 @@ impl Minter {
         Secret::new(clear)
     }
 
-    /// The part of a token that may be shown; see [`hint`].
-    pub fn hint(&self, clear: &str) -> String {
-        hint(clear)
-    }
-
     /// Looks at the checksum alone. Allocates nothing; takes the same time for every token of the
     /// right length.
     pub fn is_ours(&self, presented: &str) -> Shape {

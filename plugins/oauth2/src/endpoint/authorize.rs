@@ -23,11 +23,12 @@ use uuid::Uuid;
 
 use crate::client;
 use crate::config::Config;
-use crate::endpoint::response::{self, Issued, State};
+use crate::endpoint::response::{self, State};
 use crate::endpoint::{AuthorizationServer, Outcome, begin};
 use crate::entity::credential::Credential;
-use crate::error::{Error, Refusal};
-use crate::grant::{Authorization, Grantor, authorization_code, implicit, userid};
+use crate::error::{Error, Mode, Refusal};
+use crate::grant::{Authorization, Grantor, authorization_code, implicit, require_provision_key, userid};
+use crate::issuer::Issued;
 use crate::parameters::{Parameter, Parameters};
 use crate::pkce;
 use crate::profile::BadRedirect;
@@ -53,7 +54,7 @@ enum Granted {
     Token(Issued),
 }
 
-pub(super) async fn answer(
+pub(super) async fn respond(
     server: &AuthorizationServer,
     plugin_id: Uuid,
     config: &Config,
@@ -82,7 +83,7 @@ pub(super) async fn answer(
 
 /// Checks 2 and 3.
 fn provisioned(config: &Config, parameters: &Parameters) -> Result<(), Refusal> {
-    crate::grant::require_provision_key(config, parameters)?;
+    require_provision_key(config, parameters)?;
     userid(parameters).map(drop)
 }
 
@@ -123,7 +124,7 @@ async fn authorize(
         let client = target.as_ref().ok_or_else(unknown_client)?;
         let authorization =
             Authorization { credential_id: client.client.id, authenticated_userid: Some(userid(parameters)?), scope };
-        let grantor = Grantor::new(server, plugin_id, config, request.target.service_id);
+        let grantor = Grantor::new(&server.issuer, plugin_id, config, request.target.service_id);
         match response_type {
             ResponseType::Token => implicit::issue(&grantor, authorization).await.map(Granted::Token),
             ResponseType::Code => {
@@ -138,7 +139,7 @@ async fn authorize(
 
 fn unknown_client() -> Refusal {
     // Nothing is proved here, so nothing is challenged.
-    Refusal::InvalidClient(crate::error::Mode::Parameters)
+    Refusal::InvalidClient(Mode::Parameters)
 }
 
 /// Checks 6 and 7: the client's redirect URI that is meant, or the first where none is.
@@ -189,7 +190,7 @@ fn refused(config: &Config, target: &Target, refusal: &Refusal, state: &State) -
     response::redirect(StatusCode::BAD_REQUEST, terms.reason, uri)
 }
 
-/// Adds what every answer through a redirect carries.
+/// Adds what every response through a redirect carries.
 fn with_context(
     config: &Config,
     mut parameters: Vec<(&'static str, String)>,

@@ -17,10 +17,11 @@ use uuid::Uuid;
 
 use crate::client::{self, AuthenticatedClient, Identification};
 use crate::config::Config;
-use crate::endpoint::response::{self, Issued};
+use crate::endpoint::response::{self};
 use crate::endpoint::{AuthorizationServer, Outcome, begin};
 use crate::error::{Error, Refusal};
 use crate::grant::{Grantor, authorization_code, client_credentials, password, refresh_token};
+use crate::issuer::Issued;
 use crate::parameters::{Parameter, Parameters};
 use crate::redirect_uri;
 
@@ -64,7 +65,7 @@ impl GrantType {
     }
 }
 
-pub(super) async fn answer(
+pub(super) async fn respond(
     server: &AuthorizationServer,
     plugin_id: Uuid,
     config: &Config,
@@ -106,7 +107,7 @@ async fn exchange(
     redirect?;
     let enabled = enabled?;
 
-    let grantor = Grantor::new(server, plugin_id, config, request.target.service_id);
+    let grantor = Grantor::new(&server.issuer, plugin_id, config, request.target.service_id);
     let known = |client: Option<AuthenticatedClient>| client.ok_or(Refusal::InvalidClient(mode));
     match enabled {
         GrantType::ClientCredentials => client_credentials::exchange(&grantor, client, parameters).await,

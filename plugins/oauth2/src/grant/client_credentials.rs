@@ -6,10 +6,10 @@
 //! 4. §4.4.3: the token has no refresh token, and its row goes when it is over.
 
 use crate::client::AuthenticatedClient;
-use crate::endpoint::response::Issued;
 use crate::entity::credential::ClientType;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, require_provision_key, userid};
+use crate::issuer::Issued;
 use crate::parameters::Parameters;
 use crate::profile::Permission;
 use crate::scope;

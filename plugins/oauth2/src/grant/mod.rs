@@ -3,17 +3,15 @@
 
 use std::time::Duration;
 
-use tollgate_core::secret::Secret;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::endpoint::AuthorizationServer;
-use crate::endpoint::response::Issued;
 use crate::error::{Error, Mode, Refusal};
+use crate::issuer::{Issued, Issuer};
 use crate::parameters::{Parameter, Parameters};
-use crate::profile::ScopeInAnswer;
+use crate::profile::ScopeInResponse;
 use crate::store::{Outcome, Token};
-use crate::token::Digest;
+use crate::token::{Digest, hint};
 
 pub mod authorization_code;
 pub mod client_credentials;
@@ -63,8 +61,8 @@ pub enum Refresh {
 
 /// Makes tokens for one request.
 pub struct Grantor<'a> {
-    /// Stores and makers.
-    pub server: &'a AuthorizationServer,
+    /// Makes and stores tokens.
+    pub issuer: &'a Issuer,
     /// The plugin instance.
     pub plugin_id: Uuid,
     /// Its configuration.
@@ -85,8 +83,8 @@ pub struct Draft {
 
 impl<'a> Grantor<'a> {
     /// For a request that came by a route of this service.
-    pub fn new(server: &'a AuthorizationServer, plugin_id: Uuid, config: &'a Config, service_id: Option<Uuid>) -> Self {
-        Self { server, plugin_id, config, service_id, now: server.clock.now() }
+    pub fn new(issuer: &'a Issuer, plugin_id: Uuid, config: &'a Config, service_id: Option<Uuid>) -> Self {
+        Self { issuer, plugin_id, config, service_id, now: issuer.clock.now() }
     }
 
     /// Whether something that is bound to this service may be used here. A global instance takes
@@ -97,15 +95,15 @@ impl<'a> Grantor<'a> {
 
     /// A new token, not stored yet. `family`: what it descends from.
     pub fn draft(&self, authorization: Authorization, refresh: Refresh, family: Option<Uuid>) -> Result<Draft, Error> {
-        let access_token = self.server.minter.mint();
+        let access_token = self.issuer.minter.mint();
         let lifetime = self.config.token_expiration;
         let wanted = refresh == Refresh::With && lifetime.is_some();
-        let refresh_token = wanted.then(|| self.server.minter.mint());
+        let refresh_token = wanted.then(|| self.issuer.minter.mint());
         let row = Token {
-            id: self.server.random.uuid(),
+            id: self.issuer.random.uuid(),
             access_token: Digest::of(access_token.expose()),
             refresh_token: refresh_token.as_ref().map(|token| Digest::of(token.expose())),
-            token_hint: self.server.minter.hint(access_token.expose()),
+            token_hint: hint(access_token.expose()),
             credential_id: authorization.credential_id,
             service_id: self.binding()?,
             expires_in: lifetime.map_or(0, whole_seconds),
@@ -121,22 +119,16 @@ impl<'a> Grantor<'a> {
 
     /// Stores a new token that replaces nothing.
     pub async fn insert(&self, draft: Draft) -> Result<Issued, Error> {
-        stored(self.server.tokens.insert_token(draft.row).await?)?;
+        stored(self.issuer.tokens.insert_token(draft.row).await?)?;
         Ok(draft.issued)
     }
 
-    /// The digest and the clear value of a new code.
-    pub fn code(&self) -> (Digest, Secret) {
-        let code = self.server.minter.mint();
-        (Digest::of(code.expose()), code)
-    }
-
-    /// The scope to name in the answer, where it differs from what was asked for.
+    /// The scope to name in the response, where it differs from the one that was asked for.
     pub fn scope_to_name(&self, asked: Option<&Parameter>, granted: Option<&str>) -> Option<String> {
         let asked = asked.and_then(Parameter::text);
-        match self.config.profile.scope_in_answer {
-            ScopeInAnswer::WhenDifferent if asked != granted => Some(granted.unwrap_or_default().to_owned()),
-            ScopeInAnswer::WhenDifferent | ScopeInAnswer::Absent => None,
+        match self.config.profile.scope_in_response {
+            ScopeInResponse::WhenDifferent if asked != granted => Some(granted.unwrap_or_default().to_owned()),
+            ScopeInResponse::WhenDifferent | ScopeInResponse::Absent => None,
         }
     }
 
@@ -167,7 +159,7 @@ fn stored(outcome: Outcome) -> Result<(), Refusal> {
     }
 }
 
-/// A lifetime as rows and answers have it.
+/// A lifetime as rows and responses have it.
 pub fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

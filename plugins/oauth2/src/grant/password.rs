@@ -4,9 +4,9 @@
 //! says who is logged in. Then as any grant: the scope, and a token with a refresh token.
 
 use crate::client::AuthenticatedClient;
-use crate::endpoint::response::Issued;
 use crate::error::Error;
 use crate::grant::{Authorization, Grantor, Refresh, require_provision_key, userid};
+use crate::issuer::Issued;
 use crate::parameters::Parameters;
 use crate::scope;
 

@@ -9,9 +9,9 @@
 use tollgate_core::secret::Secret;
 
 use crate::client::AuthenticatedClient;
-use crate::endpoint::response::Issued;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh};
+use crate::issuer::Issued;
 use crate::parameters::Parameters;
 use crate::scope;
 use crate::store::{Outcome, Rotation, Token};
@@ -26,7 +26,7 @@ pub async fn exchange(
     let invalid = || Refusal::InvalidRefreshToken(grantor.config.profile.unknown_grant);
     let presented = parameters.text("refresh_token").ok_or_else(invalid)?;
     let digest = Digest::of(presented);
-    let tokens = grantor.server.tokens.as_ref();
+    let tokens = grantor.issuer.tokens.as_ref();
     let stored = tokens.find_by_refresh_token(digest, grantor.now).await?.ok_or_else(invalid)?;
     if !grantor.accepts(stored.service_id) {
         return Err(invalid().into());
