@@ -14,7 +14,7 @@ pub enum Permission {
 /// Whether a code can be redeemed without naming the redirect URI it was sent to (RFC 6749 §4.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedirectBinding {
-    /// Any registered URI will do, and none.
+    /// Any registered URI is accepted, and none.
     Free,
     /// The token request repeats the URI of the authorization request.
     Bound,
@@ -41,9 +41,9 @@ pub enum BadRedirect {
 /// Which ports of a loopback redirect URI are registered (RFC 8252 §7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoopbackPort {
-    /// The one that is written there.
+    /// Only the registered one.
     Exact,
-    /// All.
+    /// Any.
     Any,
 }
 
@@ -60,7 +60,7 @@ pub enum ScopeInResponse {
 /// `hide_credentials`, the enabled grants) are not repeated here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// Codes and the redirect URI they were sent to.
+    /// Redirect URIs of the exchange of a code.
     pub redirect_binding: RedirectBinding,
     /// Client credentials grant for public clients.
     pub public_client_credentials: Permission,

@@ -1,17 +1,18 @@
 //! The authorization endpoint (RFC 6749 §3.1, oauth2.md §3.5). The login page calls it
-//! behind the scenes, once the resource owner has agreed, and sends the browser where it is told.
+//! from its back end, once the resource owner has agreed, and sends the browser to the address in the
+//! response.
 //!
 //! 1. HTTPS, and no parameter twice.
-//! 2. The login page proves itself with the provision key.
-//! 3. Somebody is logged in.
-//! 4. The response type is one that is enabled.
+//! 2. The login page authenticates with the provision key.
+//! 3. A user is logged in.
+//! 4. The response type is enabled.
 //! 5. The scope can be granted.
 //! 6. The client is known and has redirect URIs.
 //! 7. The redirect URI is registered (§3.1.2.3).
-//! 8. PKCE, where it is needed (RFC 7636 §4.4.1).
+//! 8. PKCE, where it is required (RFC 7636 §4.4.1).
 //!
-//! 1 to 3 end it; of 4 to 8 the last that fails is reported, through the redirect once there is a
-//! client. The status is never a redirect itself.
+//! A failure of 1 to 3 ends it; of 4 to 8 the last failure is reported, through the redirect once there
+//! is a client. The status is never a redirect itself.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ use crate::profile::BadRedirect;
 use crate::redirect_uri;
 use crate::scope;
 
-/// What is asked for.
+/// The requested response type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ResponseType {
     Code,
@@ -48,7 +49,7 @@ struct Target {
     redirect_uri: String,
 }
 
-/// What the browser brings back.
+/// What the browser takes back to the client.
 enum Granted {
     Code(Secret),
     Token(Issued),
@@ -96,7 +97,7 @@ fn response_type(config: &Config, parameters: &Parameters) -> Result<ResponseTyp
     }
 }
 
-/// Checks 4 to 8, and what is asked for.
+/// Checks 4 to 8, then the grant.
 async fn authorize(
     server: &AuthorizationServer,
     plugin_id: Uuid,
@@ -117,7 +118,7 @@ async fn authorize(
     let (target, redirect) = target(config, known.clone(), parameters);
     let challenge = pkce::challenge(config, known.as_deref(), parameters);
     let result = async {
-        // The last check first: it is the one that is reported.
+        // The last check first, since its failure is the one to report.
         let challenge = challenge?;
         redirect?;
         let (scope, response_type) = (scope?, response_type?);
@@ -138,11 +139,11 @@ async fn authorize(
 }
 
 fn unknown_client() -> Refusal {
-    // Nothing is proved here, so nothing is challenged.
+    // No client authenticates here, so there is no challenge.
     Refusal::InvalidClient(Mode::Parameters)
 }
 
-/// Checks 6 and 7: the client's redirect URI that is meant, or the first where none is.
+/// Checks 6 and 7: the requested redirect URI, or the client's first where none is requested.
 fn target(
     config: &Config,
     client: Option<Arc<Credential>>,
@@ -184,10 +185,10 @@ fn refused(config: &Config, target: &Target, refusal: &Refusal, state: &State) -
     if *refusal == Refusal::RedirectUri && config.profile.bad_redirect == BadRedirect::Plain {
         return response::refused(refusal, state);
     }
-    let terms = refusal.terms();
-    let parameters = vec![("error", terms.error.to_owned()), ("error_description", terms.description.into_owned())];
+    let error = refusal.response();
+    let parameters = vec![("error", error.error.to_owned()), ("error_description", error.description.into_owned())];
     let uri = redirect_uri::with_query(&target.redirect_uri, &with_context(config, parameters, state));
-    response::redirect(StatusCode::BAD_REQUEST, terms.reason, uri)
+    response::redirect(StatusCode::BAD_REQUEST, error.reason, uri)
 }
 
 /// Adds what every response through a redirect carries.

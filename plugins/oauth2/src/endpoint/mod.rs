@@ -27,7 +27,7 @@ mod token;
 
 use response::State;
 
-/// The most of a body that is read. Honest requests have a few hundred bytes.
+/// The largest body that is accepted. Legitimate requests have a few hundred bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
 
 /// One of the endpoints.
@@ -40,7 +40,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint at a path, which is normalised; any prefix will do (oauth2.md §3.1).
+    /// The endpoint at a normalised path, with any prefix (oauth2.md §3.1).
     pub fn of_path(path: &str) -> Option<Self> {
         let path = path.strip_suffix('/').unwrap_or(path);
         if path.ends_with("/oauth2/token") {
@@ -67,9 +67,9 @@ impl fmt::Display for Endpoint {
 pub struct AuthorizationServer {
     /// Issues tokens and codes.
     pub issuer: Issuer,
-    /// Clients.
+    /// The clients' credentials.
     pub credentials: Arc<dyn Credentials>,
-    /// Verifies clients' secrets.
+    /// Verifies client secrets.
     pub verifier: SecretVerifier,
     /// Counts requests by `grant` and `outcome`, refused ones included.
     pub issued: IntCounterVec,

@@ -1,4 +1,4 @@
-//! The responses of both endpoints: JSON that nobody may store (RFC 6749 §5.1, oauth2.md
+//! The responses of both endpoints: JSON that must not be stored (RFC 6749 §5.1, oauth2.md
 //! §3.4).
 
 use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
@@ -16,7 +16,7 @@ use crate::parameters::{Parameter, Parameters};
 pub(super) struct State(Option<Value>);
 
 impl State {
-    /// Texts, numbers and truth values are repeated; anything else is refused.
+    /// Strings, numbers and booleans are repeated; anything else is refused.
     pub(super) fn of(parameters: &Parameters) -> Result<Self, Refusal> {
         match parameters.get("state") {
             None | Some(Parameter::Other(Value::Null)) => Ok(Self(None)),
@@ -64,13 +64,13 @@ pub(super) fn redirect(status: StatusCode, reason: &'static str, uri: String) ->
 
 /// A refusal without redirect (RFC 6749 §5.2).
 pub(super) fn refused(refusal: &Refusal, state: &State) -> Reply {
-    let terms = refusal.terms();
+    let error = refusal.response();
     let mut body = Map::new();
-    body.insert("error".to_owned(), terms.error.into());
-    body.insert("error_description".to_owned(), terms.description.into_owned().into());
+    body.insert("error".to_owned(), error.error.into());
+    body.insert("error_description".to_owned(), error.description.into_owned().into());
     state.add_to(&mut body);
-    let reply = framed(terms.status, terms.reason, body);
-    match terms.challenge {
+    let reply = framed(error.status, error.reason, body);
+    match error.challenge {
         Some(challenge) => reply.with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge)),
         None => reply,
     }

@@ -1,13 +1,13 @@
 //! The token endpoint (RFC 6749 §3.2, oauth2.md §3.6b).
 //!
 //! 1. HTTPS, and no parameter twice; a failure ends it here.
-//! 2. Is there such a grant, and is it enabled?
-//! 3. Is the client known, with a registered redirect URI? (Not for the client credentials grant.)
-//! 4. Is it that client?
-//! 5. What the grant itself asks.
+//! 2. The grant is known and enabled.
+//! 3. The client is known, with a registered redirect URI (not for the client credentials grant).
+//! 4. The client is authenticated.
+//! 5. The checks of the grant itself.
 //!
-//! Of 2 to 4 the last that fails is reported. The client is looked up and its secret verified
-//! before anything is reported, so that every refusal takes the same work.
+//! Of 2 to 4 the last failure is reported. The client is looked up and its secret verified before
+//! anything is reported, so that every refusal takes the same work.
 
 use std::str::FromStr;
 
@@ -55,7 +55,7 @@ impl GrantType {
         }
     }
 
-    /// Codes and refresh tokens are exchanged as long as they live, whatever is enabled by now.
+    /// Codes and refresh tokens are exchanged until they expire, whatever is enabled by now.
     fn is_enabled(self, config: &Config) -> bool {
         match self {
             Self::AuthorizationCode | Self::RefreshToken => true,

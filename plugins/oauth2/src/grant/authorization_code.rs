@@ -1,10 +1,10 @@
 //! Authorization code grant (RFC 6749 §4.1) with PKCE (RFC 7636).
 //!
 //! 1. §4.1.2: a code is issued at the authorization endpoint: [`issue`].
-//! 2. §4.1.3: the client exchanges it. It must be alive, of this service and this client; its
-//!    verifier must be right; a global code must be of this plugin instance: [`exchange`].
-//! 3. §4.1.4: one statement takes the code and adds the token, so that a code is used once. An
-//!    exchange that fails before leaves the code as it was.
+//! 2. §4.1.3: the client exchanges it. It must not have expired, and must be of this service and this
+//!    client; its verifier must match; a global code must be of this plugin instance: [`exchange`].
+//! 3. §4.1.4: one statement redeems the code and adds the token, so that a code is used once. An
+//!    exchange that fails before does not use up the code.
 
 use tollgate_core::secret::Secret;
 

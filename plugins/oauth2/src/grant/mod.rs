@@ -1,5 +1,5 @@
-//! The grants (RFC 6749 §4, §6), one a file, and what they share: whom a token is for, what it is
-//! bound to and how long it lives (oauth2.md §3.9).
+//! The grants (RFC 6749 §4, §6), one a file, and what they share: who a token is for, what it is bound
+//! to and how long it lives (oauth2.md §3.9).
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ pub mod implicit;
 pub mod password;
 pub mod refresh_token;
 
-/// Refuses a caller that does not know the instance's provision key.
+/// Refuses a caller without the instance's provision key.
 pub fn require_provision_key(config: &Config, parameters: &Parameters) -> Result<(), Refusal> {
     let right = parameters.text("provision_key").is_some_and(|key| config.provision_key.matches(key));
     if right { Ok(()) } else { Err(Refusal::ProvisionKey) }
 }
 
-/// Who is logged in, as the caller says it. It goes into a header of every request that the token
-/// authorizes, so what no header carries is refused here and not by the guard.
+/// The logged-in user, as the caller names it. It goes into a header of every request that the token
+/// authorizes, so a value that no header can carry is refused here, not by the guard.
 pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
     let userid = parameters.text("authenticated_userid").filter(|userid| !userid.trim().is_empty());
     let userid = userid.ok_or(Refusal::MissingUserid)?;
@@ -39,27 +39,27 @@ pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
     Ok(userid.to_owned())
 }
 
-/// What somebody agreed to.
+/// What a resource owner, or the client for itself, agreed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorization {
-    /// The client it is for.
+    /// The credential of the client.
     pub credential_id: Uuid,
-    /// Who agreed; `None` is the client itself.
+    /// The resource owner; `None` is the client itself.
     pub authenticated_userid: Option<String>,
-    /// To what.
+    /// The granted scope.
     pub scope: Option<String>,
 }
 
 /// Whether a token comes with a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {
-    /// It does, unless it lives for ever.
+    /// It does, unless the access token never expires.
     With,
-    /// It does not; nothing is kept of it once it is over.
+    /// It does not; its row goes when it expires.
     Without,
 }
 
-/// Makes tokens for one request.
+/// Makes the tokens of one request.
 pub struct Grantor<'a> {
     /// Makes and stores tokens.
     pub issuer: &'a Issuer,
@@ -67,7 +67,7 @@ pub struct Grantor<'a> {
     pub plugin_id: Uuid,
     /// Its configuration.
     pub config: &'a Config,
-    /// The service of the route that was asked.
+    /// The service of the matched route.
     pub service_id: Option<Uuid>,
     /// The time of the request, in Unix seconds.
     pub now: i64,
@@ -77,7 +77,7 @@ pub struct Grantor<'a> {
 pub struct Draft {
     /// The row.
     pub row: Token,
-    /// What the client gets.
+    /// The token response.
     pub issued: Issued,
 }
 
@@ -87,13 +87,12 @@ impl<'a> Grantor<'a> {
         Self { issuer, plugin_id, config, service_id, now: issuer.clock.now() }
     }
 
-    /// Whether something that is bound to this service may be used here. A global instance takes
-    /// what was bound to any.
+    /// Whether a code or token bound to this service may be used here. A global instance accepts any.
     pub fn accepts(&self, bound_to: Option<Uuid>) -> bool {
         self.config.global_credentials || bound_to == self.service_id
     }
 
-    /// A new token, not stored yet. `family`: what it descends from.
+    /// A new token, not stored yet. `family`: the code or token it descends from.
     pub fn draft(&self, authorization: Authorization, refresh: Refresh, family: Option<Uuid>) -> Result<Draft, Error> {
         let access_token = self.issuer.minter.mint();
         let lifetime = self.config.token_expiration;
@@ -151,7 +150,7 @@ impl<'a> Grantor<'a> {
     }
 }
 
-/// What is not stored was for a client, a service or a plugin that went away just now.
+/// A row is not stored when its client, service or plugin was deleted just now.
 fn stored(outcome: Outcome) -> Result<(), Refusal> {
     match outcome {
         Outcome::Won(()) => Ok(()),
