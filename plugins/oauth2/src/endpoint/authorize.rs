@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::client;
 use crate::config::Config;
 use crate::endpoint::response::{self, State};
-use crate::endpoint::{AuthorizationServer, Outcome, begin};
+use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::entity::credential::Credential;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, authorization_code, implicit, require_provision_key, userid};
@@ -78,7 +78,7 @@ pub(super) async fn respond(
         (Ok(granted), Some(target)) => accepted(config, &target, &granted, &state),
         (Err(Error::Refused(refusal)), Some(target)) => refused(config, &target, &refusal, &state),
         (Ok(_), None) => response::refused(&unknown_client(), &state),
-        (Err(error), _) => response::failed(&error, &state),
+        (Err(error), _) => response::failed(Endpoint::Authorize, &error, &state),
     }
 }
 

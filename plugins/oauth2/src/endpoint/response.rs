@@ -76,20 +76,20 @@ pub(super) fn refused(refusal: &Refusal, state: &State) -> Reply {
     }
 }
 
-/// The response to any error. A failure of ours is logged here, once.
-pub(super) fn failed(error: &Error, state: &State) -> Reply {
+/// The response to any error. What an operator has to look at is logged here, once.
+pub(super) fn failed(endpoint: Endpoint, error: &Error, state: &State) -> Reply {
     match error {
         Error::Refused(refusal) => refused(refusal, state),
         Error::NoService => {
             tracing::error!(
-                "token request failed: route has no service to bind the token to; \
+                "{endpoint} request failed: route has no service to bind the token to; \
                  give the route a service or set global_credentials"
             );
             let body = json!({"message": "An unexpected error occurred"});
             Reply::json(StatusCode::INTERNAL_SERVER_ERROR, "route_without_service", &body)
         }
         Error::Store(source) => {
-            tracing::warn!(error = source as &dyn std::error::Error, "token request failed: store unavailable");
+            tracing::warn!(error = source as &dyn std::error::Error, "{endpoint} request failed: store unavailable");
             Reply::unavailable("token_store_unavailable")
         }
         Error::Overloaded(_) => Reply::unavailable("secret_verification_overloaded"),
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_store_that_cannot_tell_is_503_with_retry_after() {
         let busy = tollgate_core::error::StoreError::Busy(std::time::Duration::from_secs(1));
-        let reply = failed(&Error::Store(busy), &State::default());
+        let reply = failed(Endpoint::Token, &Error::Store(busy), &State::default());
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(header(&reply, &http::header::RETRY_AFTER).is_some());
     }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::client::{self, AuthenticatedClient, Identification};
 use crate::config::Config;
 use crate::endpoint::response::{self};
-use crate::endpoint::{AuthorizationServer, Outcome, begin};
+use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::error::{Error, Refusal};
 use crate::grant::{Grantor, authorization_code, client_credentials, password, refresh_token};
 use crate::issuer::Issued;
@@ -83,7 +83,7 @@ pub(super) async fn respond(
     );
     match result {
         Ok(issued) => response::issued(&issued, &state),
-        Err(error) => response::failed(&error, &state),
+        Err(error) => response::failed(Endpoint::Token, &error, &state),
     }
 }
 
