@@ -8,6 +8,7 @@ use std::process::Command;
 use tollgate_tests::{Findings, program, repository};
 
 mod documents;
+mod layers;
 
 /// Every file of the repository below `folder` whose name ends so, as a path from the root.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {

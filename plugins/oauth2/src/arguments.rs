@@ -1,14 +1,14 @@
-//! Query and form arguments written back: sorted by key, every byte
-//! but `[A-Za-z0-9_]` as `%` and lower-case hex (oauth2.md §3.5).
+//! Query and form arguments: reading them, and writing them back sorted by key, every byte but
+//! `[A-Za-z0-9_]` as `%` and lower-case hex (oauth2.md §3.5).
 //!
-//! Arguments without `=` are kept apart from empty ones, because they are written differently.
+//! Arguments without `=` are distinct from empty ones, because they are written differently.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Arguments that are looked at for what they mean here (oauth2.md §3.2). What is
-/// written back has all of them.
-pub const LOOKED_AT: usize = 100;
+/// How many arguments are searched for parameters and tokens (oauth2.md §3.2). All of them are
+/// written back.
+pub const MAX_READ: usize = 100;
 
 /// One argument, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Argument<'a> {
     pub value: Option<Cow<'a, [u8]>>,
 }
 
-/// Reads `key=value&…`. Broken percent escapes are taken as they are.
+/// Reads `key=value&…`. Invalid percent-encoding is taken literally.
 pub fn parse(encoded: &[u8]) -> impl Iterator<Item = Argument<'_>> {
     encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut parts = pair.splitn(2, |&byte| byte == b'=');
@@ -28,10 +28,10 @@ pub fn parse(encoded: &[u8]) -> impl Iterator<Item = Argument<'_>> {
     })
 }
 
-/// Writes the arguments back without those of `key`.
+/// The arguments without those named `key`.
 pub fn without(encoded: &[u8], key: &[u8]) -> String {
     let mut arguments: Vec<_> = parse(encoded).filter(|argument| *argument.key != *key).collect();
-    // Stable: values of one key stay in the order in which they came.
+    // A stable sort: values of one key stay in order.
     arguments.sort_by(|one, other| one.key.cmp(&other.key));
     write(arguments.iter().map(|argument| (argument.key.as_ref(), argument.value.as_deref())))
 }

@@ -1,5 +1,5 @@
-//! How the guard refuses: statuses, texts and challenges of oauth2.md §4.2, rendered once
-//! for each plugin instance.
+//! The guard's refusals: statuses, bodies and challenges of oauth2.md §4.2, rendered once for each
+//! plugin instance.
 
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
@@ -18,14 +18,14 @@ const INVALID_PARAMETERS: &str =
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// Why a token does not open the way. The names are what the access log shows.
+/// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// None was presented.
     Missing,
     /// More than one was presented (RFC 6750 §3.1).
     Several,
-    /// It was made up: its checksum is not ours.
+    /// It is forged: its checksum is not ours.
     Forged,
     /// The store does not know it.
     Unknown,
@@ -33,7 +33,7 @@ pub enum Refusal {
     Global,
     /// It is bound to another service.
     OtherService,
-    /// Its time is over.
+    /// It has expired.
     Expired,
 }
 
@@ -61,7 +61,7 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// For a realm, if there is one. `None`: the realm cannot stand in a header.
+    /// For a realm, if there is one; `None` when no header can hold the realm.
     pub fn new(realm: Option<&str>) -> Option<Self> {
         let missing = realm.map_or_else(|| "Bearer".to_owned(), |realm| format!("Bearer realm=\"{realm}\""));
         let separator = if realm.is_some() { ", " } else { " " };
@@ -73,7 +73,7 @@ impl Challenges {
         })
     }
 
-    /// The answer to a request that is no gRPC call.
+    /// The response to a request that is not a gRPC call.
     pub fn reply(&self, refusal: Refusal) -> Reply {
         let (body, challenge) = match refusal {
             Refusal::Missing => (MISSING, &self.missing),
@@ -89,7 +89,7 @@ impl Challenges {
         }
     }
 
-    /// The answer to a gRPC call.
+    /// The response to a gRPC call.
     pub fn grpc_reply(&self, refusal: Refusal) -> Reply {
         let mut reply = self.reply(refusal);
         reply.body = Body::Empty;

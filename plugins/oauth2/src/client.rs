@@ -1,12 +1,12 @@
 //! Client authentication at the token endpoint (RFC 6749 §2.3, oauth2.md §3.6).
 //!
-//! 1. Where the client's name and secret stand, the first match winning: parameters `client_id`
-//!    and `client_secret` together; the header, with Basic credentials; parameter `client_id` alone.
-//! 2. Who that is: [`Credentials`].
-//! 3. Whether it is them: a confidential client has the secret, a public one has none.
+//! 1. The client's id and secret are read, the first match winning: parameters `client_id` and
+//!    `client_secret` together; the header, with Basic credentials; parameter `client_id` alone.
+//! 2. The client is looked up: [`Credentials`].
+//! 3. It is authenticated: a confidential client has the secret, a public one has none.
 //!
-//! A grant asks for an [`AuthenticatedClient`], and only step 3 makes one. A client that is not
-//! known costs the same work as one whose secret is wrong.
+//! A grant requires an [`AuthenticatedClient`], and only step 3 makes one. An unknown client costs the
+//! same work as one whose secret is wrong.
 
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ use tollgate_core::secret::Secret;
 
 use crate::client_secret::{Proof, SecretVerifier};
 use crate::config::Config;
-use crate::derivation_queue::Asker;
-use crate::endpoint::parameters::{Parameter, Parameters};
+use crate::derivation_queue::Requester;
 use crate::entity::credential::{ClientType, Credential};
 use crate::error::{Error, Mode, Refusal};
+use crate::parameters::{Parameter, Parameters};
 use crate::profile::Permission;
 
-/// Longer names are not looked up: no client has them, and caches should not keep them.
-const LONGEST_CLIENT_ID: usize = 1024;
+/// Longer ids are not looked up: no client has them, and caches should not keep them.
+const MAX_CLIENT_ID_LENGTH: usize = 1024;
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -36,39 +36,39 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Clients' credentials. Implementations may keep what they read, and forget it on changes.
+/// Clients' credentials. Implementations may cache what they read, and forget it on changes.
 #[async_trait]
 pub trait Credentials: Send + Sync + 'static {
-    /// The credential of this client, if there is one.
+    /// The credential of this client, if it is known.
     async fn by_client_id(&self, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError>;
 }
 
-/// The credential of a client named by a request.
+/// The credential of a client that a request names.
 pub async fn find(credentials: &dyn Credentials, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError> {
-    if client_id.is_empty() || client_id.len() > LONGEST_CLIENT_ID {
+    if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID_LENGTH {
         return Ok(None);
     }
     credentials.by_client_id(client_id).await
 }
 
-/// What stands in the place of a secret.
+/// What a request has as the client's secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Given {
     Nothing,
     Text(Secret),
-    /// A number, say: not blank, and nobody's secret.
+    /// Another value, such as a number: not blank, and no client's secret.
     NoText,
 }
 
-/// A client's name and secret as one reading of the request has them.
+/// A client's id and secret in one reading of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim {
     client_id: String,
     secret: Given,
 }
 
-/// Step 1: whom the client claims to be. Several readings: Basic credentials are tried as they
-/// are, then form-decoded (RFC 6749 §2.3.1), because clients do either.
+/// Step 1: who the client claims to be. There are several readings of Basic credentials: they are
+/// tried as they are, then form-decoded (RFC 6749 §2.3.1), because clients do either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     mode: Mode,
@@ -97,14 +97,9 @@ impl Claims {
             (None, _, None) => Self { mode: Mode::Parameters, readings: Vec::new() },
         }
     }
-
-    /// How a failure is answered.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
 }
 
-/// The readings of `Basic <base64 of id:secret>`; none when the header says something else.
+/// The readings of `Basic <base64 of id:secret>`; none for any other header.
 fn basic(header: &[u8]) -> Vec<Claim> {
     let scheme = header.windows(5).position(|window| window.eq_ignore_ascii_case(b"basic"));
     let encoded = scheme.and_then(|start| header.get(start + 5..)).unwrap_or_default().trim_ascii();
@@ -131,7 +126,7 @@ fn form_decoded(claim: &Claim) -> Option<Claim> {
     Some(Claim { client_id: decode(&claim.client_id)?, secret })
 }
 
-/// A client whose claim was found right. Grants are made to nothing else.
+/// A client whose claim was verified. Grants accept nothing else.
 #[derive(Debug, Clone)]
 pub struct AuthenticatedClient(Arc<Credential>);
 
@@ -142,7 +137,7 @@ impl AuthenticatedClient {
     }
 }
 
-/// Steps 2 and 3 done; the endpoint reports a failure when it is its turn.
+/// The outcome of steps 2 and 3, which the endpoint reports in its order of checks.
 #[derive(Debug)]
 pub struct Identification {
     mode: Mode,
@@ -150,17 +145,17 @@ pub struct Identification {
 }
 
 impl Identification {
-    /// The claimed credential, right or not.
+    /// The claimed credential, verified or not.
     pub fn credential(&self) -> Option<&Credential> {
         self.found.as_ref().map(|(credential, _)| credential.as_ref())
     }
 
-    /// How a failure is answered.
+    /// How a failure is reported.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The client; `None` when it is not known, an error when it is not them.
+    /// The client; `None` when it is unknown, an error when the claim is wrong.
     pub fn authenticated(self) -> Result<Option<AuthenticatedClient>, Refusal> {
         match self.found {
             None => Ok(None),
@@ -170,7 +165,7 @@ impl Identification {
     }
 }
 
-/// Steps 2 and 3: the first reading that is right, else the first that names somebody.
+/// Steps 2 and 3: the first reading that is verified, else the first that names a known client.
 pub async fn identify(
     config: &Config,
     parameters: &Parameters,
@@ -185,8 +180,8 @@ pub async fn identify(
     let mut identification = Identification { mode: claims.mode, found: None };
     for claim in &claims.readings {
         let credential = find(credentials, &claim.client_id).await?;
-        let asker = Asker::new(request.peer, credential.as_ref().map(|credential| credential.id));
-        let verdict = judge(asker, credential.as_deref(), &claim.secret, claims.mode, verifier).await?;
+        let requester = Requester::new(request.peer, credential.as_ref().map(|credential| credential.id));
+        let verdict = judge(requester, credential.as_deref(), &claim.secret, claims.mode, verifier).await?;
         let Some(credential) = credential else { continue };
         if verdict.is_ok() || identification.found.is_none() {
             let done = verdict.is_ok();
@@ -200,7 +195,7 @@ pub async fn identify(
 }
 
 async fn judge(
-    asker: Asker,
+    requester: Requester,
     credential: Option<&Credential>,
     given: &Given,
     mode: Mode,
@@ -216,7 +211,7 @@ async fn judge(
     }
     let right = match given {
         Given::Text(secret) => {
-            verifier.verify(asker, credential.map(|credential| &credential.secret), secret).await? == Proof::Right
+            verifier.verify(requester, credential.map(|credential| &credential.secret), secret).await? == Proof::Right
         }
         Given::Nothing | Given::NoText => false,
     };

@@ -1,13 +1,13 @@
-//! Client secrets: kept as given, or as a PBKDF2 hash when `hash_secret` is set.
+//! Client secrets: stored as given, or as a PBKDF2 hash when `hash_secret` is set.
 //!
 //! A hash is a PHC string, `$pbkdf2-sha512$i=10000,l=32$<salt>$<hash>`, salt and hash in standard
 //! base64 without padding (oauth2.md §5). New hashes have these parameters; hashes that
 //! were made elsewhere are verified with their own, within bounds.
 //!
-//! A refused secret costs one key derivation, whether the client is unknown, keeps its secret in
-//! clear or hashed, and waits for its turn among what is refused: time does not tell which clients
+//! A refused secret costs one key derivation, whether the client is unknown or has a clear or a
+//! hashed secret, and waits in the queue of refused requests: timing does not reveal which clients
 //! exist. Derivations run off the I/O threads, a few at a time, and a client whose secret may be
-//! right does not wait behind those that are refused ([`derivation_queue`](crate::derivation_queue)).
+//! right does not wait behind refused ones ([`derivation_queue`](crate::derivation_queue)).
 
 use std::fmt;
 use std::time::Duration;
@@ -21,36 +21,36 @@ use subtle::ConstantTimeEq;
 use tollgate_core::random::{Random, SystemRandom};
 use tollgate_core::secret::Secret;
 
-use crate::derivation_queue::{Asker, Class, DerivationQueue, Turn};
+use crate::derivation_queue::{Class, DerivationQueue, Permit, Requester};
 
 const ITERATIONS: u32 = 10_000;
-const MOST_ITERATIONS: u32 = 1_000_000;
+const MAX_ITERATIONS: u32 = 1_000_000;
 const HASH_LENGTH: usize = 32;
-/// Shorter hashes could be guessed, longer ones are more than SHA-512 has to give.
+/// Shorter hashes could be guessed, longer ones exceed what SHA-512 yields.
 const HASH_LENGTHS: std::ops::RangeInclusive<usize> = 16..=64;
 const SALT_LENGTH: usize = 16;
-const MOST_SALT: usize = 128;
+const MAX_SALT_LENGTH: usize = 128;
 
-/// Secrets that were found right are remembered for this long …
+/// How long a verified secret is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// … and so many of them (about 1 MiB).
-const MOST_REMEMBERED: u64 = 10_000;
-/// How long a verification may wait for its derivation.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How many verified secrets are remembered (about 1 MiB).
+const MAX_REMEMBERED: u64 = 10_000;
+/// How long a verification may wait for its key derivation.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A client's secret as its credential keeps it.
+/// A client's secret as its credential stores it.
 #[derive(Debug, Clone)]
 pub enum ClientSecret {
     /// In clear.
     Plain(Secret),
     /// As a hash.
     Hashed(SecretHash),
-    /// Nothing that any secret matches: none was set, or what should be a hash is not.
+    /// Matches no secret: none was set, or the stored hash is not valid.
     Unmatchable,
 }
 
@@ -81,20 +81,20 @@ impl SecretHash {
         let iterations: u32 = iterations.parse().ok()?;
         let length: usize = length.parse().ok()?;
         let (salt, hash) = (BASE64.decode(salt).ok()?, BASE64.decode(hash).ok()?);
-        let bounded = (1..=MOST_ITERATIONS).contains(&iterations)
+        let bounded = (1..=MAX_ITERATIONS).contains(&iterations)
             && HASH_LENGTHS.contains(&length)
-            && (1..=MOST_SALT).contains(&salt.len());
+            && (1..=MAX_SALT_LENGTH).contains(&salt.len());
         (bounded && hash.len() == length).then_some(Self { iterations, salt, hash })
     }
 
-    /// Derives the hash of a presented secret and compares. Takes milliseconds: not for I/O threads.
+    /// Derives the hash of a presented secret and compares. Takes milliseconds; not for I/O threads.
     fn matches(&self, presented: &Secret) -> bool {
         let mut derived = vec![0; self.hash.len()];
         derive(presented.expose(), &self.salt, self.iterations, &mut derived)
             && bool::from(derived.as_slice().ct_eq(&self.hash))
     }
 
-    /// A hash that no secret matches, as costly to find that out as any new one.
+    /// A hash that no secret matches, and that costs as much to verify as any new one.
     fn of_nobody() -> Self {
         Self { iterations: ITERATIONS, salt: vec![0; SALT_LENGTH], hash: vec![0; HASH_LENGTH] }
     }
@@ -116,7 +116,7 @@ pub fn hash(clear: &str) -> String {
 fn hash_with_salt(clear: &str, salt: &[u8]) -> String {
     let mut hash = [0; HASH_LENGTH];
     if !derive(clear, salt, ITERATIONS, &mut hash) {
-        // Without a hash nothing may match; the clear secret must not be stored in its place.
+        // Without a hash nothing may match; the clear secret must not be stored instead.
         return "$pbkdf2-sha512$".to_owned();
     }
     format!("$pbkdf2-sha512$i={ITERATIONS},l={HASH_LENGTH}${}${}", BASE64.encode(salt), BASE64.encode(hash))
@@ -129,7 +129,7 @@ fn derive(clear: &str, salt: &[u8], iterations: u32, into: &mut [u8]) -> bool {
 
 /// Too many secrets wait to be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many client secrets wait to be verified")]
+#[error("too many client secrets are waiting to be verified")]
 pub struct Overloaded;
 
 /// Whether a presented secret is the client's.
@@ -141,7 +141,7 @@ pub enum Proof {
     Wrong,
 }
 
-/// Verifies secrets, one for each node.
+/// Verifies client secrets; a node has one.
 pub struct SecretVerifier {
     /// By a keyed hash of stored hash and presented secret; no secret can be read from it.
     verified: moka::sync::Cache<[u8; 32], ()>,
@@ -157,60 +157,64 @@ impl Default for SecretVerifier {
 }
 
 impl SecretVerifier {
-    /// Remembers nothing yet. A quarter of the processors may derive keys at once, so that refused
-    /// clients cannot take the others' time.
+    /// With nothing remembered. A quarter of the CPUs may derive keys at once, so that refused clients
+    /// cannot starve the others.
     pub fn new(random: &dyn Random) -> Self {
         let mut key = [0; 32];
         random.fill(&mut key);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            verified: moka::sync::Cache::builder().max_capacity(MOST_REMEMBERED).time_to_live(REMEMBERED).build(),
+            verified: moka::sync::Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build(),
             key,
-            queue: DerivationQueue::new(processors.div_ceil(4), LONGEST_WAIT),
+            queue: DerivationQueue::new(processors.div_ceil(4), MAX_WAIT),
             nobody: SecretHash::of_nobody(),
         }
     }
 
-    /// Looks whether the secret that `asker` presents is the one that is kept; `None` is an unknown
-    /// client.
+    /// Whether the secret that `requester` presents is the stored one; `None` is an unknown client.
     pub async fn verify(
         &self,
-        asker: Asker,
+        requester: Requester,
         kept: Option<&ClientSecret>,
         presented: &Secret,
     ) -> Result<Proof, Overloaded> {
         match kept {
             Some(ClientSecret::Plain(secret)) if secret.matches(presented.expose()) => Ok(Proof::Right),
-            Some(ClientSecret::Hashed(hash)) => self.verify_hash(asker, hash, presented).await,
+            Some(ClientSecret::Hashed(hash)) => self.verify_hash(requester, hash, presented).await,
             Some(ClientSecret::Plain(_) | ClientSecret::Unmatchable) | None => {
-                let turn = self.turn(Class::Refused, asker).await?;
-                derive_during(turn, &self.nobody, presented).await?;
+                let permit = self.acquire(Class::Refused, requester).await?;
+                derive_during(permit, &self.nobody, presented).await?;
                 Ok(Proof::Wrong)
             }
         }
     }
 
-    async fn verify_hash(&self, asker: Asker, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
+    async fn verify_hash(
+        &self,
+        requester: Requester,
+        hash: &SecretHash,
+        presented: &Secret,
+    ) -> Result<Proof, Overloaded> {
         let known = self.fingerprint(hash, presented);
         if self.verified.contains_key(&known) {
             return Ok(Proof::Right);
         }
-        let turn = self.turn(Class::Claimed, asker).await?;
+        let permit = self.acquire(Class::Claimed, requester).await?;
         if self.verified.contains_key(&known) {
-            // Another request of the same client was first.
+            // Another request of the same client was faster.
             return Ok(Proof::Right);
         }
-        let proof = derive_during(turn, hash, presented).await?;
+        let proof = derive_during(permit, hash, presented).await?;
         match proof {
             Proof::Right => self.verified.insert(known, ()),
-            // An unknown client would have waited here; this one waits as long.
-            Proof::Wrong => drop(self.turn(Class::Refused, asker).await?),
+            // An unknown client would have waited in this queue, so this one does too.
+            Proof::Wrong => drop(self.acquire(Class::Refused, requester).await?),
         }
         Ok(proof)
     }
 
-    async fn turn(&self, class: Class, asker: Asker) -> Result<Turn, Overloaded> {
-        self.queue.turn(class, asker).await.ok_or(Overloaded)
+    async fn acquire(&self, class: Class, requester: Requester) -> Result<Permit, Overloaded> {
+        self.queue.acquire(class, requester).await.ok_or(Overloaded)
     }
 
     fn fingerprint(&self, hash: &SecretHash, presented: &Secret) -> [u8; 32] {
@@ -225,11 +229,11 @@ impl SecretVerifier {
     }
 }
 
-async fn derive_during(turn: Turn, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
+async fn derive_during(permit: Permit, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
     let (hash, presented) = (hash.clone(), presented.clone());
     let derivation = tokio::task::spawn_blocking(move || {
-        // Held by the derivation itself: it goes on when the client no longer waits for it.
-        let _turn = turn;
+        // Held by the derivation itself, which goes on when the client has gone away.
+        let _permit = permit;
         hash.matches(&presented)
     });
     match derivation.await {
@@ -258,8 +262,8 @@ mod tests {
         Secret::new(text)
     }
 
-    fn asker() -> Asker {
-        Asker::new(std::net::IpAddr::from([192, 0, 2, 1]), None)
+    fn requester() -> Requester {
+        Requester::new(std::net::IpAddr::from([192, 0, 2, 1]), None)
     }
 
     #[test]
@@ -272,16 +276,16 @@ mod tests {
         let verifier = SecretVerifier::default();
         let kept = ClientSecret::hashed(TOFU);
         for _ in 0..2 {
-            assert_eq!(verifier.verify(asker(), Some(&kept), &secret("tofu")).await?, Proof::Right);
-            assert_eq!(verifier.verify(asker(), Some(&kept), &secret("tofu ")).await?, Proof::Wrong);
+            assert_eq!(verifier.verify(requester(), Some(&kept), &secret("tofu")).await?, Proof::Right);
+            assert_eq!(verifier.verify(requester(), Some(&kept), &secret("tofu ")).await?, Proof::Wrong);
         }
         verifier.verified.run_pending_tasks();
         assert_eq!(verifier.verified.entry_count(), 1, "only what was right is remembered");
-        assert_eq!(verifier.verify(asker(), None, &secret("tofu")).await?, Proof::Wrong);
-        assert_eq!(verifier.verify(asker(), Some(&ClientSecret::Unmatchable), &secret("")).await?, Proof::Wrong);
+        assert_eq!(verifier.verify(requester(), None, &secret("tofu")).await?, Proof::Wrong);
+        assert_eq!(verifier.verify(requester(), Some(&ClientSecret::Unmatchable), &secret("")).await?, Proof::Wrong);
         let plain = ClientSecret::Plain(secret("tofu"));
-        assert_eq!(verifier.verify(asker(), Some(&plain), &secret("tofu")).await?, Proof::Right);
-        assert_eq!(verifier.verify(asker(), Some(&plain), &secret("Tofu")).await?, Proof::Wrong);
+        assert_eq!(verifier.verify(requester(), Some(&plain), &secret("tofu")).await?, Proof::Right);
+        assert_eq!(verifier.verify(requester(), Some(&plain), &secret("Tofu")).await?, Proof::Wrong);
         Ok(())
     }
 
@@ -291,29 +295,29 @@ mod tests {
             queue: DerivationQueue::new(1, Duration::from_secs(60)),
             ..SecretVerifier::default()
         });
-        let (held, kept) = (verifier.turn(Class::Refused, asker()).await.unwrap(), ClientSecret::hashed(TOFU));
+        let (held, kept) = (verifier.acquire(Class::Refused, requester()).await.unwrap(), ClientSecret::hashed(TOFU));
         let ended: std::sync::Arc<std::sync::Mutex<Vec<String>>> = std::sync::Arc::default();
-        let spawn = |kept: Option<ClientSecret>, text: &str, asker: Asker| {
+        let spawn = |kept: Option<ClientSecret>, text: &str, requester: Requester| {
             let (verifier, ended) = (std::sync::Arc::clone(&verifier), std::sync::Arc::clone(&ended));
             let text = text.to_owned();
             tokio::spawn(async move {
-                let proof = verifier.verify(asker, kept.as_ref(), &secret(&text)).await.unwrap();
+                let proof = verifier.verify(requester, kept.as_ref(), &secret(&text)).await.unwrap();
                 ended.lock().unwrap().push(text);
                 proof
             })
         };
-        let refused: Vec<_> = (0..40).map(|_| spawn(None, "x", asker())).collect();
-        let known = Asker::new(std::net::IpAddr::from([192, 0, 2, 1]), Some(uuid::Uuid::nil()));
+        let refused: Vec<_> = (0..40).map(|_| spawn(None, "x", requester())).collect();
+        let known = Requester::new(std::net::IpAddr::from([192, 0, 2, 1]), Some(uuid::Uuid::nil()));
         let wrong = spawn(Some(kept.clone()), "y", known);
         let right = spawn(Some(kept), "tofu", known);
-        // Nobody has a turn before it is given back, so that they wait together.
+        // The only permit is held until all of them wait.
         while verifier.queue.waiting() < 42 {
             tokio::task::yield_now().await;
         }
         drop(held);
         assert_eq!((right.await.unwrap(), wrong.await.unwrap()), (Proof::Right, Proof::Wrong));
         futures::future::join_all(refused).await;
-        // One turn for a class, one for the other: at most two of the refused before either of the client's.
+        // The classes take turns: at most two refused requests before either of the client's.
         let ended = ended.lock().unwrap();
         let place = ended.iter().position(|text| text == "tofu").unwrap();
         assert!(place < 6, "{place}: {ended:?}");
@@ -325,10 +329,10 @@ mod tests {
             queue: DerivationQueue::new(1, Duration::from_secs(60)),
             ..SecretVerifier::default()
         });
-        let (held, kept) = (verifier.turn(Class::Claimed, asker()).await.unwrap(), ClientSecret::hashed(TOFU));
+        let (held, kept) = (verifier.acquire(Class::Claimed, requester()).await.unwrap(), ClientSecret::hashed(TOFU));
         let wrong = {
             let verifier = std::sync::Arc::clone(&verifier);
-            let known = Asker::new(std::net::IpAddr::from([192, 0, 2, 1]), Some(uuid::Uuid::nil()));
+            let known = Requester::new(std::net::IpAddr::from([192, 0, 2, 1]), Some(uuid::Uuid::nil()));
             tokio::spawn(async move { verifier.verify(known, Some(&kept), &secret("y")).await.unwrap() })
         };
         while verifier.queue.waiting() < 1 {
@@ -336,19 +340,19 @@ mod tests {
         }
         let behind = {
             let verifier = std::sync::Arc::clone(&verifier);
-            tokio::spawn(async move { verifier.turn(Class::Claimed, asker()).await.unwrap() })
+            tokio::spawn(async move { verifier.acquire(Class::Claimed, requester()).await.unwrap() })
         };
         while verifier.queue.waiting() < 2 {
             tokio::task::yield_now().await;
         }
         drop(held);
-        // The first turn of the wrong secret is over, and this one is kept from it.
-        let turn = behind.await.unwrap();
+        // The wrong secret has used its first permit, and cannot have this one.
+        let permit = behind.await.unwrap();
         while verifier.queue.waiting() < 1 {
-            assert!(!wrong.is_finished(), "a wrong secret was told after one turn");
+            assert!(!wrong.is_finished(), "a wrong secret was refused after one permit");
             tokio::task::yield_now().await;
         }
-        drop(turn);
+        drop(permit);
         assert_eq!(wrong.await.unwrap(), Proof::Wrong);
     }
 

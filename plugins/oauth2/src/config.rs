@@ -49,17 +49,17 @@ pub fn schema() -> Schema {
 
 /// What `/schemas/plugins/oauth2` says of each field.
 const DESCRIPTIONS: [(&str, &str); 17] = [
-    ("scopes", "The scopes that clients may ask for. Needed when `mandatory_scope` is true."),
-    ("mandatory_scope", "Whether a client has to ask for a scope."),
-    ("provision_key", "What the login page proves itself with; made when none is given."),
+    ("scopes", "The scopes that clients may request. Required when `mandatory_scope` is true."),
+    ("mandatory_scope", "Whether a client has to request a scope."),
+    ("provision_key", "The key with which the login page authenticates; generated when not given."),
     ("token_expiration", "For how many seconds an access token is valid; 0 is for ever."),
     ("enable_authorization_code", "Whether codes are issued (RFC 6749 section 4.1)."),
     ("enable_implicit_grant", "Whether tokens are issued at the authorization endpoint (RFC 6749 section 4.2)."),
     ("enable_client_credentials", "Whether clients get tokens for themselves (RFC 6749 section 4.4)."),
     ("enable_password_grant", "Whether clients get tokens for users they have authenticated (RFC 6749 section 4.3)."),
-    ("hide_credentials", "Whether the access token is taken out of the request that goes upstream."),
+    ("hide_credentials", "Whether the access token is removed from the request that goes upstream."),
     ("accept_http_if_already_terminated", "Whether a trusted peer's `X-Forwarded-Proto: https` counts as HTTPS."),
-    ("anonymous", "The consumer, by id or username, that stands for requests without a valid token."),
+    ("anonymous", "The consumer, by id or username, of requests without a valid token."),
     ("global_credentials", "Whether tokens are valid for every service whose plugin has this set as well."),
     ("auth_header_name", "The header that carries the access token, and a client's Basic credentials."),
     ("refresh_token_ttl", "For how many seconds a refresh token can be used; 0 is for ever."),
@@ -93,32 +93,32 @@ pub enum Pkce {
 /// The configuration of one plugin instance.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The scopes that may be asked for; `None`: asked scopes are dropped.
+    /// The scopes that may be requested; `None`: requested scopes are dropped.
     pub scopes: Option<Vec<String>>,
-    /// Whether a scope must be asked for.
+    /// Whether a scope must be requested.
     pub mandatory_scope: bool,
-    /// What the login page proves itself with.
+    /// The key with which the login page authenticates.
     pub provision_key: Secret,
     /// How long an access token is valid, in whole seconds; `None` is for ever.
     pub token_expiration: Option<Duration>,
-    /// Whether `response_type=code` is answered.
+    /// Whether `response_type=code` is accepted.
     pub enable_authorization_code: bool,
-    /// Whether `response_type=token` is answered.
+    /// Whether `response_type=token` is accepted.
     pub enable_implicit_grant: bool,
     /// Whether clients get tokens for themselves.
     pub enable_client_credentials: bool,
-    /// Whether clients that know the provision key get tokens for their users.
+    /// Whether clients with the provision key get tokens for their users.
     pub enable_password_grant: bool,
-    /// Whether the token is taken out of what goes upstream.
+    /// Whether the token is removed from the request that goes upstream.
     pub hide_credentials: bool,
-    /// Whether a trusted peer's word for HTTPS is taken.
+    /// Whether `X-Forwarded-Proto: https` from a trusted peer counts as HTTPS.
     pub accept_http_if_already_terminated: bool,
     /// The consumer that stands for unauthenticated requests, by id or username.
     pub anonymous: Option<String>,
     /// Whether tokens are bound to no service.
     pub global_credentials: bool,
-    /// The header of tokens and of Basic credentials; `None` when the configured name cannot be
-    /// a header's.
+    /// The header of tokens and of Basic credentials; `None` when the configured name is not a valid
+    /// header name.
     pub auth_header: Option<TokenHeader>,
     /// How long a token's row is kept, in whole seconds; `None` is for ever.
     pub refresh_token_ttl: Option<Duration>,
@@ -128,13 +128,13 @@ pub struct Config {
     pub pkce: Pkce,
     /// The realm of challenges.
     pub realm: Option<String>,
-    /// What is permitted beyond the current recommendations.
+    /// What is permitted beyond the current recommendations; no field of the record chooses it yet.
     pub profile: Profile,
 }
 
-/// A configuration that its schema should have refused.
+/// A stored configuration that does not match its schema.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration of an oauth2 plugin cannot be read")]
+#[error("cannot read the configuration of an oauth2 plugin")]
 pub struct Unreadable(#[from] serde_json::Error);
 
 /// The record as it is stored.
@@ -183,18 +183,18 @@ impl TryFrom<&Value> for Config {
             reuse_refresh_token: stored.reuse_refresh_token,
             pkce: stored.pkce.unwrap_or_default(),
             realm: stored.realm,
-            profile: Profile::kong(),
+            profile: Profile::compat(),
         })
     }
 }
 
 /// The most that a stored `expires_in` holds.
-const MOST_SECONDS: f64 = 2_147_483_647.0;
+const MAX_SECONDS: f64 = 2_147_483_647.0;
 
-/// Whole seconds; `None` for none or fewer. Fractions are rounded up: a token that is to live for
-/// half a second must not live for ever.
+/// Whole seconds; `None` for zero or less. Fractions are rounded up: a token valid for half a second
+/// must not be valid for ever.
 fn seconds(number: &Number) -> Option<Duration> {
-    let seconds = number.as_f64().unwrap_or_default().ceil().min(MOST_SECONDS);
+    let seconds = number.as_f64().unwrap_or_default().ceil().min(MAX_SECONDS);
     (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
 }
 
@@ -234,7 +234,7 @@ pub(crate) mod tests {
         assert_eq!(config.token_expiration, Some(Duration::from_secs(7200)));
         assert_eq!(config.refresh_token_ttl, Some(Duration::from_secs(1_209_600)));
         assert_eq!(config.pkce, Pkce::Lax);
-        assert_eq!(config.profile, Profile::kong());
+        assert_eq!(config.profile, Profile::compat());
         stored["extra"] = json!(1);
         assert!(Config::try_from(&stored).is_err());
     }
@@ -254,7 +254,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn faults_are_told_in_the_documented_words() {
+    fn faults_are_reported_in_the_documented_words() {
         use tollgate_core::clock::ManualClock;
         use tollgate_core::random::SystemRandom;
         use tollgate_core::schema::Makers;

@@ -1,12 +1,12 @@
-//! Whose turn it is to have a key derived.
+//! A fair queue for key derivations.
 //!
-//! A derivation is milliseconds of a processor, and anybody can ask for one. So a few run at once,
-//! and turns are dealt out evenly: between requests of known clients and the rest, then between
-//! addresses, then between clients. Who asks for much waits for his own requests, not others for
-//! them.
+//! A derivation takes milliseconds of CPU time, and anybody can ask for one. So only a few run at
+//! once, and permits are shared out evenly: between requests of known clients and the rest, then
+//! between addresses, then between clients. A requester that floods the queue delays itself, not
+//! others.
 //!
-//! What waits is bounded in number and time. When there is no place left, the one who has most
-//! waiting gives one up.
+//! The queue is bounded in length and in time. When it is full, the address with most requests
+//! waiting loses one.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,13 +16,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// Requests of a class that may wait.
-const MOST_WAITING: usize = 1024;
+/// The most requests of a class that may wait.
+const MAX_WAITING: usize = 1024;
 
 /// The part of an IPv6 address that names its network.
 const NETWORK: u128 = u128::MAX << 64;
 
-/// What is known of a request before anything is derived.
+/// What is known of a request before any derivation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// It names a client, and may have its secret.
@@ -31,16 +31,16 @@ pub enum Class {
     Refused,
 }
 
-/// Who asks.
+/// Who sent the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asker {
+pub struct Requester {
     address: IpAddr,
     client: Option<Uuid>,
 }
 
-impl Asker {
-    /// Somebody at this address who claims to be the client of this credential, or one that is not
-    /// known. An IPv6 address counts with its network: whoever has one has all of it.
+impl Requester {
+    /// A requester at this address that claims to be the client of this credential; `None` is an
+    /// unknown client. An IPv6 address counts as its /64 network: whoever has one address has all.
     pub fn new(address: IpAddr, client: Option<Uuid>) -> Self {
         let address = match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & NETWORK)),
@@ -50,38 +50,38 @@ impl Asker {
     }
 }
 
-/// Deals out turns.
+/// Hands out permits to derive a key.
 pub struct DerivationQueue {
     state: Arc<Mutex<State>>,
-    longest_wait: Duration,
+    max_wait: Duration,
 }
 
-/// Permission to derive one key; the next one's turn comes when it is dropped.
-pub struct Turn(Arc<Mutex<State>>);
+/// Permission to derive one key; dropping it hands it to the next waiter.
+pub struct Permit(Arc<Mutex<State>>);
 
 impl DerivationQueue {
-    /// So many turns at once, for which nobody waits longer than that.
-    pub fn new(turns: usize, longest_wait: Duration) -> Self {
+    /// A queue of `permits` at once, for which a request waits `max_wait` at most.
+    pub fn new(permits: usize, max_wait: Duration) -> Self {
         let state =
-            State { free: turns, next: Class::Claimed, claimed: Waiting::default(), refused: Waiting::default() };
-        Self { state: Arc::new(Mutex::new(state)), longest_wait }
+            State { free: permits, next: Class::Claimed, claimed: Waiting::default(), refused: Waiting::default() };
+        Self { state: Arc::new(Mutex::new(state)), max_wait }
     }
 
-    /// Waits for a turn; `None` when there is no place or no time left to wait.
-    pub async fn turn(&self, class: Class, asker: Asker) -> Option<Turn> {
+    /// Waits for a permit; `None` when the queue is full or the wait takes too long.
+    pub async fn acquire(&self, class: Class, requester: Requester) -> Option<Permit> {
         let waiting = {
             let mut state = lock(&self.state);
             if state.free > 0 {
-                // Turns are only free while nobody waits.
+                // Permits are only free while nobody waits.
                 state.free -= 1;
-                return Some(Turn(Arc::clone(&self.state)));
+                return Some(Permit(Arc::clone(&self.state)));
             }
-            state.class(class).push(asker)?
+            state.class(class).push(requester)?
         };
-        tokio::time::timeout(self.longest_wait, waiting).await.ok()?.ok()
+        tokio::time::timeout(self.max_wait, waiting).await.ok()?.ok()
     }
 
-    /// How many wait.
+    /// How many requests wait.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         let state = lock(&self.state);
@@ -89,7 +89,7 @@ impl DerivationQueue {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         let next = {
             let mut state = lock(&self.0);
@@ -100,7 +100,7 @@ impl Drop for Turn {
             next
         };
         if let Some(next) = next {
-            // One that has just stopped waiting gives its turn back by dropping it.
+            // A waiter that has just given up returns the permit by dropping it.
             drop(next.send(Self(Arc::clone(&self.0))));
         }
     }
@@ -112,7 +112,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 struct State {
     free: usize,
-    /// The class whose turn it is.
+    /// The class that is served next.
     next: Class,
     claimed: Waiting,
     refused: Waiting,
@@ -126,23 +126,23 @@ impl State {
         }
     }
 
-    fn pop(&mut self) -> Option<Place> {
+    fn pop(&mut self) -> Option<Waiter> {
         let (first, second) = match self.next {
             Class::Claimed => (Class::Claimed, Class::Refused),
             Class::Refused => (Class::Refused, Class::Claimed),
         };
-        if let Some(place) = self.class(first).pop() {
+        if let Some(waiter) = self.class(first).pop() {
             self.next = second;
-            return Some(place);
+            return Some(waiter);
         }
         self.class(second).pop()
     }
 }
 
-/// One that waits.
-type Place = oneshot::Sender<Turn>;
+/// A request that waits.
+type Waiter = oneshot::Sender<Permit>;
 
-/// Those of a class that wait: by address, then by client; the front of each has the next turn.
+/// The waiters of a class: by address, then by client; the front of each is served next.
 #[derive(Default)]
 struct Waiting {
     addresses: VecDeque<Address>,
@@ -155,30 +155,30 @@ struct Address {
 
 struct Client {
     client: Option<Uuid>,
-    places: VecDeque<Place>,
+    waiters: VecDeque<Waiter>,
 }
 
 impl Waiting {
-    fn push(&mut self, asker: Asker) -> Option<oneshot::Receiver<Turn>> {
-        if self.len() >= MOST_WAITING {
-            self.forget_gone();
+    fn push(&mut self, requester: Requester) -> Option<oneshot::Receiver<Permit>> {
+        if self.len() >= MAX_WAITING {
+            self.drop_cancelled();
         }
-        if self.len() >= MOST_WAITING && !self.make_place(asker.address) {
+        if self.len() >= MAX_WAITING && !self.evict_for(requester.address) {
             return None;
         }
-        let (place, waiting) = oneshot::channel();
-        self.add(asker, place);
+        let (waiter, waiting) = oneshot::channel();
+        self.add(requester, waiter);
         Some(waiting)
     }
 
-    fn pop(&mut self) -> Option<Place> {
+    fn pop(&mut self) -> Option<Waiter> {
         while let Some(mut address) = self.addresses.pop_front() {
-            let place = address.pop();
+            let waiter = address.pop();
             if !address.clients.is_empty() {
                 self.addresses.push_back(address);
             }
-            if place.is_some() {
-                return place;
+            if waiter.is_some() {
+                return waiter;
             }
         }
         None
@@ -188,62 +188,62 @@ impl Waiting {
         self.addresses.iter().map(Address::len).sum()
     }
 
-    /// Drops the places of those who no longer wait.
-    fn forget_gone(&mut self) {
+    /// Drops the waiters that have given up.
+    fn drop_cancelled(&mut self) {
         for address in &mut self.addresses {
             for client in &mut address.clients {
-                client.places.retain(|place| !place.is_closed());
+                client.waiters.retain(|waiter| !waiter.is_closed());
             }
-            address.clients.retain(|client| !client.places.is_empty());
+            address.clients.retain(|client| !client.waiters.is_empty());
         }
         self.addresses.retain(|address| !address.clients.is_empty());
     }
 
-    /// Takes a place from the address that has most, unless that is the one that asks for another.
-    fn make_place(&mut self, address: IpAddr) -> bool {
-        let Some(greediest) = self.addresses.iter_mut().max_by_key(|known| known.len()) else { return false };
-        if greediest.address == address {
+    /// Drops a waiter of the address that has most, unless that is the address that needs the room.
+    fn evict_for(&mut self, address: IpAddr) -> bool {
+        let Some(largest) = self.addresses.iter_mut().max_by_key(|known| known.len()) else { return false };
+        if largest.address == address {
             return false;
         }
-        let Some(client) = greediest.clients.iter_mut().max_by_key(|client| client.places.len()) else { return false };
-        // The last one to come has waited for the shortest time.
-        client.places.pop_back().is_some()
+        let Some(client) = largest.clients.iter_mut().max_by_key(|client| client.waiters.len()) else { return false };
+        // The newest has waited for the shortest time.
+        client.waiters.pop_back().is_some()
     }
 
-    fn add(&mut self, asker: Asker, place: Place) {
-        if let Some(known) = self.addresses.iter_mut().find(|known| known.address == asker.address) {
-            return known.add(asker.client, place);
+    fn add(&mut self, requester: Requester, waiter: Waiter) {
+        if let Some(known) = self.addresses.iter_mut().find(|known| known.address == requester.address) {
+            return known.add(requester.client, waiter);
         }
-        let mut new = Address { address: asker.address, clients: VecDeque::new() };
-        new.add(asker.client, place);
+        let mut new = Address { address: requester.address, clients: VecDeque::new() };
+        new.add(requester.client, waiter);
         self.addresses.push_back(new);
     }
 }
 
 impl Address {
-    fn add(&mut self, client: Option<Uuid>, place: Place) {
+    fn add(&mut self, client: Option<Uuid>, waiter: Waiter) {
         match self.clients.iter_mut().find(|known| known.client == client) {
-            Some(known) => known.places.push_back(place),
-            None => self.clients.push_back(Client { client, places: VecDeque::from([place]) }),
+            Some(known) => known.waiters.push_back(waiter),
+            None => self.clients.push_back(Client { client, waiters: VecDeque::from([waiter]) }),
         }
     }
 
-    /// The next one that still waits.
-    fn pop(&mut self) -> Option<Place> {
+    /// The next waiter that has not given up.
+    fn pop(&mut self) -> Option<Waiter> {
         while let Some(mut client) = self.clients.pop_front() {
-            let place = std::iter::from_fn(|| client.places.pop_front()).find(|place| !place.is_closed());
-            if !client.places.is_empty() {
+            let waiter = std::iter::from_fn(|| client.waiters.pop_front()).find(|waiter| !waiter.is_closed());
+            if !client.waiters.is_empty() {
                 self.clients.push_back(client);
             }
-            if place.is_some() {
-                return place;
+            if waiter.is_some() {
+                return waiter;
             }
         }
         None
     }
 
     fn len(&self) -> usize {
-        self.clients.iter().map(|client| client.places.len()).sum()
+        self.clients.iter().map(|client| client.waiters.len()).sum()
     }
 }
 
@@ -258,26 +258,26 @@ mod tests {
         DerivationQueue::new(1, Duration::from_secs(60))
     }
 
-    fn asker(address: &str, client: Option<u128>) -> Asker {
-        Asker::new(address.parse().unwrap(), client.map(Uuid::from_u128))
+    fn requester(address: &str, client: Option<u128>) -> Requester {
+        Requester::new(address.parse().unwrap(), client.map(Uuid::from_u128))
     }
 
-    type Pending<'q> = (&'static str, BoxFuture<'q, Option<Turn>>);
+    type Pending<'q> = (&'static str, BoxFuture<'q, Option<Permit>>);
 
-    fn wait<'q>(queue: &'q DerivationQueue, name: &'static str, class: Class, asker: Asker) -> Pending<'q> {
-        let mut turn = queue.turn(class, asker).boxed();
-        assert!((&mut turn).now_or_never().is_none(), "{name} need not wait");
-        (name, turn)
+    fn wait<'q>(queue: &'q DerivationQueue, name: &'static str, class: Class, requester: Requester) -> Pending<'q> {
+        let mut permit = queue.acquire(class, requester).boxed();
+        assert!((&mut permit).now_or_never().is_none(), "{name} need not wait");
+        (name, permit)
     }
 
-    /// The names in the order in which their turns come.
-    fn order(turn: Turn, mut pending: Vec<Pending<'_>>) -> Vec<&'static str> {
-        let (mut order, mut turn) = (Vec::new(), Some(turn));
+    /// The names in the order in which they get their permits.
+    fn order(permit: Permit, mut pending: Vec<Pending<'_>>) -> Vec<&'static str> {
+        let (mut order, mut permit) = (Vec::new(), Some(permit));
         while !pending.is_empty() {
-            drop(turn.take());
+            drop(permit.take());
             let at = pending.iter_mut().enumerate().find_map(|(at, (_, waiting))| {
-                turn = (&mut *waiting).now_or_never().flatten();
-                turn.is_some().then_some(at)
+                permit = (&mut *waiting).now_or_never().flatten();
+                permit.is_some().then_some(at)
             });
             order.push(pending.remove(at.unwrap()).0);
         }
@@ -285,54 +285,54 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn turns_go_round_classes_then_addresses_then_clients() {
+    async fn permits_go_round_classes_then_addresses_then_clients() {
         let queue = queue();
-        let one = asker("192.0.2.1", None);
-        let turn = queue.turn(Class::Refused, one).await.unwrap();
+        let one = requester("192.0.2.1", None);
+        let permit = queue.acquire(Class::Refused, one).await.unwrap();
         let mut pending: Vec<_> = (0..4).map(|_| wait(&queue, "unknown", Class::Refused, one)).collect();
-        pending.push(wait(&queue, "elsewhere", Class::Refused, asker("192.0.2.2", None)));
-        pending.extend((0..3).map(|_| wait(&queue, "shoe", Class::Claimed, asker("192.0.2.1", Some(1)))));
-        pending.push(wait(&queue, "app", Class::Claimed, asker("192.0.2.1", Some(2))));
+        pending.push(wait(&queue, "elsewhere", Class::Refused, requester("192.0.2.2", None)));
+        pending.extend((0..3).map(|_| wait(&queue, "shoe", Class::Claimed, requester("192.0.2.1", Some(1)))));
+        pending.push(wait(&queue, "app", Class::Claimed, requester("192.0.2.1", Some(2))));
         let expected = ["shoe", "unknown", "app", "elsewhere", "shoe", "unknown", "shoe", "unknown", "unknown"];
-        assert_eq!(order(turn, pending), expected);
+        assert_eq!(order(permit, pending), expected);
     }
 
     #[tokio::test]
     async fn addresses_of_a_network_are_one() {
         let queue = queue();
-        let turn = queue.turn(Class::Refused, asker("2001:db8::1", None)).await.unwrap();
+        let permit = queue.acquire(Class::Refused, requester("2001:db8::1", None)).await.unwrap();
         let mut pending: Vec<_> = ["2001:db8::2", "2001:db8::3", "2001:db8::4"]
-            .map(|address| wait(&queue, "network", Class::Refused, asker(address, None)))
+            .map(|address| wait(&queue, "network", Class::Refused, requester(address, None)))
             .into();
-        pending.push(wait(&queue, "mapped", Class::Refused, asker("::ffff:192.0.2.1", None)));
-        pending.push(wait(&queue, "mapped", Class::Refused, asker("192.0.2.1", None)));
-        assert_eq!(order(turn, pending), ["network", "mapped", "network", "mapped", "network"]);
+        pending.push(wait(&queue, "mapped", Class::Refused, requester("::ffff:192.0.2.1", None)));
+        pending.push(wait(&queue, "mapped", Class::Refused, requester("192.0.2.1", None)));
+        assert_eq!(order(permit, pending), ["network", "mapped", "network", "mapped", "network"]);
     }
 
     #[tokio::test]
-    async fn who_has_most_waiting_gives_a_place_up() {
+    async fn of_a_full_queue_the_address_with_most_waiting_loses_one() {
         let queue = queue();
-        let greedy = asker("192.0.2.1", None);
-        let turn = queue.turn(Class::Refused, greedy).await.unwrap();
-        let mut pending: Vec<_> = (0..MOST_WAITING).map(|_| wait(&queue, "greedy", Class::Refused, greedy)).collect();
-        assert!(queue.turn(Class::Refused, greedy).await.is_none(), "there is no place left");
-        let modest = wait(&queue, "modest", Class::Refused, asker("192.0.2.2", None));
+        let greedy = requester("192.0.2.1", None);
+        let permit = queue.acquire(Class::Refused, greedy).await.unwrap();
+        let mut pending: Vec<_> = (0..MAX_WAITING).map(|_| wait(&queue, "greedy", Class::Refused, greedy)).collect();
+        assert!(queue.acquire(Class::Refused, greedy).await.is_none(), "the queue is full");
+        let modest = wait(&queue, "modest", Class::Refused, requester("192.0.2.2", None));
         assert!(pending.pop().unwrap().1.await.is_none(), "the last of the many gave way");
-        // Whoever is gone needs no place.
+        // Waiters that gave up take no room.
         pending.truncate(2);
         pending.push(modest);
         pending.push(wait(&queue, "late", Class::Refused, greedy));
-        assert_eq!(order(turn, pending), ["greedy", "modest", "greedy", "late"]);
+        assert_eq!(order(permit, pending), ["greedy", "modest", "greedy", "late"]);
         assert_eq!(lock(&queue.state).free, 1);
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_ever() {
+    async fn no_request_waits_for_ever() {
         let queue = DerivationQueue::new(1, Duration::from_millis(1));
-        let asker = asker("192.0.2.1", Some(1));
-        let turn = queue.turn(Class::Claimed, asker).await.unwrap();
-        assert!(queue.turn(Class::Claimed, asker).await.is_none());
-        drop(turn);
-        assert!(queue.turn(Class::Claimed, asker).await.is_some());
+        let requester = requester("192.0.2.1", Some(1));
+        let permit = queue.acquire(Class::Claimed, requester).await.unwrap();
+        assert!(queue.acquire(Class::Claimed, requester).await.is_none());
+        drop(permit);
+        assert!(queue.acquire(Class::Claimed, requester).await.is_some());
     }
 }

@@ -1,5 +1,5 @@
-//! Why the authorization server does not do what it is asked to, and what the client is told
-//! (oauth2.md §6). One match, [`Refusal::terms`], decides on status, code and text.
+//! Why the authorization server refuses a request or fails, and the error response for it
+//! (oauth2.md §6). One match, [`Refusal::response`], decides on status, code and text.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::client_secret::Overloaded;
 use crate::entity::credential::ClientType;
 use crate::profile::UnknownGrant;
 
-/// How a client was to prove itself, which decides how a failure is answered (RFC 6749 §5.2).
+/// How a client tried to authenticate, which decides how a failure is reported (RFC 6749 §5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// By parameters: 400.
@@ -24,40 +24,40 @@ pub enum Mode {
 pub enum Refusal {
     /// The connection is not HTTPS.
     PlainHttp,
-    /// A trusted peer says several things about the connection.
+    /// A trusted peer sent several `X-Forwarded-Proto` values.
     SeveralForwardedProtos,
-    /// There is more to read than any honest request has.
+    /// The body is too large.
     TooLarge,
-    /// A parameter is there more than once.
+    /// A parameter is repeated.
     Repeated(&'static str),
-    /// A parameter is no text.
+    /// A parameter is not a string.
     NotText(&'static str),
-    /// The login page does not prove itself.
+    /// The provision key is missing or wrong.
     ProvisionKey,
-    /// Nobody is logged in.
+    /// No user is logged in.
     MissingUserid,
-    /// The header for them holds several credentials (RFC 6749 §5.2).
+    /// The header holds several credentials (RFC 6749 §5.2).
     SeveralCredentials,
-    /// Who is logged in cannot be told to the upstream: no header carries control characters.
+    /// The user id has control characters, which no header can carry to the upstream.
     UnprintableUserid,
-    /// Who is logged in would be somebody else to the upstream: readers of headers take white space
-    /// off both ends.
+    /// The user id begins or ends with white space. Header parsers trim it, so the upstream would see
+    /// another user.
     PaddedUserid,
-    /// No such authorization, or not enabled.
+    /// The response type is unknown or not enabled.
     ResponseType,
-    /// The scope is no text.
+    /// The scope is not a string.
     ScopeNotText,
-    /// A word of the scope is not configured.
+    /// A word of the scope is not a configured one.
     UnknownScope(String),
-    /// A scope must be asked for.
+    /// A scope is mandatory.
     MissingScope,
     /// A refresh token's scope is no longer configured.
     ScopeMismatch,
-    /// Unknown client, or a wrong secret.
+    /// The client is unknown, or its secret is wrong.
     InvalidClient(Mode),
     /// The client may not use this grant.
     UnauthorizedClient,
-    /// A client that cannot keep a secret gave one.
+    /// A public client sent a secret.
     SecretOfPublicClient,
     /// The redirect URI is not registered.
     RedirectUri,
@@ -67,26 +67,26 @@ pub enum Refusal {
     ChallengeMethod,
     /// The client must use PKCE.
     MissingChallenge(ClientType),
-    /// No such grant, or not enabled.
+    /// The grant type is unknown or not enabled.
     GrantType,
-    /// The code is unknown, used, expired or somebody else's.
+    /// The code is unknown, used, expired or another client's.
     InvalidCode(UnknownGrant),
     /// The refresh token is unknown, used, expired or another service's.
     InvalidRefreshToken(UnknownGrant),
     /// The PKCE verifier is missing.
     MissingVerifier,
-    /// The PKCE verifier is no text.
+    /// The PKCE verifier is not a string.
     VerifierNotText,
     /// The PKCE verifier is too short or too long.
     VerifierLength,
-    /// The PKCE verifier is not that of the challenge.
+    /// The PKCE verifier does not match the challenge.
     VerifierMismatch,
 }
 
-/// What the client is told.
+/// An error response (RFC 6749 §5.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
-    /// The status, unless the answer goes through a redirect.
+pub struct ErrorResponse {
+    /// The status, unless the response goes through a redirect.
     pub status: StatusCode,
     /// `error`.
     pub error: &'static str,
@@ -100,7 +100,7 @@ pub struct Terms {
 
 impl Refusal {
     /// What the client is told.
-    pub fn terms(&self) -> Terms {
+    pub fn response(&self) -> ErrorResponse {
         let (error, description, reason): (_, Cow<'static, str>, _) = match self {
             Self::PlainHttp => ("access_denied", "You must use HTTPS".into(), "https_required"),
             Self::SeveralForwardedProtos => {
@@ -167,9 +167,9 @@ impl Refusal {
                 "code_challenge_missing",
             ),
             Self::GrantType => ("unsupported_grant_type", "Invalid grant_type".into(), "grant_type_unsupported"),
-            Self::InvalidCode(answer) => (unknown_grant(*answer), "Invalid code".into(), "code_invalid"),
-            Self::InvalidRefreshToken(answer) => {
-                (unknown_grant(*answer), "Invalid refresh_token".into(), "refresh_token_invalid")
+            Self::InvalidCode(unknown) => (unknown_grant(*unknown), "Invalid code".into(), "code_invalid"),
+            Self::InvalidRefreshToken(unknown) => {
+                (unknown_grant(*unknown), "Invalid refresh_token".into(), "refresh_token_invalid")
             }
             Self::MissingVerifier => (
                 "invalid_request",
@@ -191,19 +191,19 @@ impl Refusal {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
             _ => (StatusCode::BAD_REQUEST, None),
         };
-        Terms { status, error, description, challenge, reason }
+        ErrorResponse { status, error, description, challenge, reason }
     }
 }
 
-fn unknown_grant(answer: UnknownGrant) -> &'static str {
-    match answer {
+fn unknown_grant(unknown: UnknownGrant) -> &'static str {
+    match unknown {
         UnknownGrant::InvalidRequest => "invalid_request",
         UnknownGrant::InvalidGrant => "invalid_grant",
     }
 }
 
-/// The text in the characters that `error_description` may have (RFC 6749 §5.2): printable ASCII
-/// without `"` and `\`. A quote becomes `'`, anything else `?`.
+/// The text in the characters that `error_description` allows (RFC 6749 §5.2): printable ASCII without
+/// `"` and `\`. A quote becomes `'`, anything else `?`.
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|character| match character {
@@ -215,19 +215,19 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
-/// A request that is not answered with what it asked for.
+/// Why a request is refused or fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The client is told that it may not.
+    /// The request is refused.
     #[error("refused")]
     Refused(Refusal),
     /// The tokens of this plugin instance are bound to a service, and the route has none.
-    #[error("the route has no service to which a token could be bound")]
+    #[error("route has no service to bind the token to")]
     NoService,
-    /// The store cannot tell.
+    /// The store is unavailable.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Too many secrets wait to be verified.
+    /// Too many secrets are waiting to be verified.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
 }
@@ -317,10 +317,10 @@ mod tests {
             (Refusal::VerifierLength, 400, "invalid_request", "code_verifier must be between 43 and 128 characters"),
             (Refusal::VerifierMismatch, 400, "invalid_grant", "Invalid code"),
         ] {
-            let terms = refusal.terms();
-            assert_eq!((terms.status.as_u16(), terms.error), (status, error), "{refusal:?}");
-            assert_eq!(terms.description, description);
-            assert_eq!(terms.challenge, (status == 401).then_some("Basic realm=\"OAuth2.0\""), "{refusal:?}");
+            let response = refusal.response();
+            assert_eq!((response.status.as_u16(), response.error), (status, error), "{refusal:?}");
+            assert_eq!(response.description, description);
+            assert_eq!(response.challenge, (status == 401).then_some("Basic realm=\"OAuth2.0\""), "{refusal:?}");
         }
     }
 }

@@ -1,8 +1,7 @@
-//! Bodies that are a JSON object: their members as they stand there, one that is there twice
-//! included, and what is left when one is taken out.
+//! Bodies that are a JSON object: reading their members, duplicates included, and removing some.
 //!
-//! Maps keep one of two members of a name, and which one is a matter of the parser. Where a member
-//! decides about access, the gateway and what is behind it must not read two things.
+//! Maps keep one of two members with the same name, and which one depends on the parser. Where a
+//! member decides about access, the gateway and the upstream must not read different ones.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,7 +17,7 @@ pub struct Member<'b> {
     text: &'b [u8],
 }
 
-/// The members in order; `None` when the body is no JSON object.
+/// The members in order; `None` when the body is not a JSON object.
 pub fn members(body: &[u8]) -> Option<Vec<Member<'_>>> {
     let mut rest = Rest { body, at: 0 };
     let mut members = Vec::new();
@@ -52,7 +51,7 @@ pub fn write<'m>(members: impl Iterator<Item = &'m Member<'m>>) -> Vec<u8> {
     [b"{", texts.join(&b',').as_slice(), b"}"].concat()
 }
 
-/// What is not read yet.
+/// The part of the body that is not read yet.
 struct Rest<'b> {
     body: &'b [u8],
     at: usize,
@@ -65,7 +64,7 @@ impl Rest<'_> {
         }
     }
 
-    /// Whether the next character is this one, which then is read.
+    /// Reads the next character if it is `wanted`, and says whether it was.
     fn take(&mut self, wanted: u8) -> bool {
         self.skip_white_space();
         let found = self.body.get(self.at) == Some(&wanted);
@@ -94,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_come_in_order_and_twice_where_they_are_there_twice() {
+    fn members_come_in_order_with_duplicates() {
         let body = br#" {"a" : 1.50, "b":{"c":[]} ,"\u0061":"x"} "#;
         let members = members(body).unwrap();
         let seen: Vec<(&str, &Value)> = members.iter().map(|member| (member.name.as_str(), &member.value)).collect();
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_has_no_members() {
+    fn a_body_that_is_not_an_object_has_no_members() {
         for body in [
             "",
             "[]",

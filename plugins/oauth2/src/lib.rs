@@ -5,9 +5,11 @@
 //!
 //! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] knows what it is
 //!   ([`token_facts`]), [`challenge`] how to refuse it.
-//! - [`endpoint`]: the authorization server. [`client`] tells who asks, [`grant`] what they get, by the
-//!   rules of [`pkce`], [`scope`] and [`redirect_uri`]; [`error`] how they are refused.
-//! - [`arguments`], [`json_object`], [`multipart`]: what requests carry their parameters in.
+//! - [`endpoint`]: the authorization server. [`client`] authenticates the client, [`grant`] decides what
+//!   it gets, by the rules of [`pkce`], [`scope`] and [`redirect_uri`], and has the [`issuer`] make it;
+//!   [`error`] says how a request is refused.
+//! - [`parameters`]: the parameters of a request, in whatever [`arguments`], [`json_object`] or
+//!   [`multipart`] body they come.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
 //! - [`token`]: the shape of tokens and their digests.
 //! - [`store`]: the port to the database and its two adapters.
@@ -25,10 +27,12 @@ pub mod entity;
 pub mod error;
 pub mod grant;
 pub mod guard;
+pub mod issuer;
 pub mod json_object;
 pub mod listener;
 pub mod metrics;
 pub mod multipart;
+pub mod parameters;
 pub mod pkce;
 pub mod plugin;
 pub mod presented;

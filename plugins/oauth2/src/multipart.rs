@@ -1,59 +1,58 @@
-//! Bodies of type `multipart/form-data` (RFC 7578): their parts, and what is left when some are
-//! taken out.
+//! Bodies of type `multipart/form-data` (RFC 7578): reading their parts and removing some.
 
 use bytes::Bytes;
 use futures::FutureExt;
 
-/// A part that has a name.
+/// A part of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Its name; `None` when it has none that is text.
+    /// Its name; `None` when it has none, or one that is not text.
     pub name: Option<String>,
     /// Its content.
     pub value: Bytes,
 }
 
-/// How far a body could be read.
+/// Whether a body could be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// To its end.
     Whole,
-    /// Not to its end: it is broken there, or it says no boundary.
-    Part,
+    /// Not to its end: it is malformed, or its type has no boundary.
+    Partial,
 }
 
-/// The parts up to the end of the body, or up to where it is broken.
+/// The parts up to the end of the body, or up to where it is malformed.
 pub fn read(content_type: &str, body: &Bytes) -> (Vec<Part>, Extent) {
     let mut read = Vec::new();
-    let Ok(boundary) = multer::parse_boundary(content_type) else { return (read, Extent::Part) };
+    let Ok(boundary) = multer::parse_boundary(content_type) else { return (read, Extent::Partial) };
     let whole = futures::stream::iter([Ok::<_, std::convert::Infallible>(body.clone())]);
     let reading = async {
         let mut parts = multer::Multipart::new(whole, boundary);
         loop {
             match parts.next_field().await {
                 Ok(None) => return Extent::Whole,
-                Err(_) => return Extent::Part,
+                Err(_) => return Extent::Partial,
                 Ok(Some(part)) => {
                     let name = part.name().map(str::to_owned);
-                    let Ok(value) = part.bytes().await else { return Extent::Part };
+                    let Ok(value) = part.bytes().await else { return Extent::Partial };
                     read.push(Part { name, value });
                 }
             }
         }
     };
-    // The whole body is there, so nothing in it has to be waited for.
-    let extent = reading.now_or_never().unwrap_or(Extent::Part);
+    // The whole body is in memory, so reading never waits.
+    let extent = reading.now_or_never().unwrap_or(Extent::Partial);
     (read, extent)
 }
 
-/// The body without the parts for which `remove` says so, the rest byte for byte; `None` when it is
-/// not certain which bytes are which part's.
+/// The body without the parts that `remove` selects, the rest byte for byte; `None` when it is not
+/// certain where the parts begin and end.
 pub fn without(content_type: &str, body: &Bytes, remove: impl Fn(&Part) -> bool) -> Option<Vec<u8>> {
     let boundary = multer::parse_boundary(content_type).ok()?;
     let (parts, Extent::Whole) = read(content_type, body) else { return None };
     let delimiters = delimiters(body, format!("--{boundary}").as_bytes());
     let (Some(first), Some(last)) = (delimiters.first(), delimiters.last()) else { return None };
-    // Each part is followed by a delimiter, and the first one preceded.
+    // One delimiter before the first part, and one after each.
     if delimiters.len() != parts.len() + 1 {
         return None;
     }
@@ -67,7 +66,7 @@ pub fn without(content_type: &str, body: &Bytes, remove: impl Fn(&Part) -> bool)
     Some(left)
 }
 
-/// Where lines begin with the delimiter.
+/// The positions of lines that begin with the delimiter.
 fn delimiters(body: &[u8], delimiter: &[u8]) -> Vec<usize> {
     let begins_line = |at: usize| at == 0 || body.get(..at).is_some_and(|before| before.ends_with(b"\r\n"));
     let found = body.windows(delimiter.len()).enumerate().filter(|(_, window)| *window == delimiter);
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_whose_parts_are_not_certain_is_left_alone() {
+    fn a_body_whose_parts_are_not_certain_is_not_changed() {
         let t = part("t", "secret");
         for body in ["", "--b", &t, &format!("{t}--b\r\nx"), &format!("{}--b--", part("a", "\r\n--bc\r\n") + &t)] {
             assert_eq!(left(body), None, "{body}");

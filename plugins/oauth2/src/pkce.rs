@@ -1,9 +1,9 @@
 //! Proof key for code exchange (RFC 7636), S256 only (oauth2.md §3.7).
 //!
-//! 1. §4.3: the authorization request brings a challenge, the hash of a verifier that only the
+//! 1. §4.3: the authorization request carries a challenge, the hash of a verifier that only the
 //!    client knows: [`challenge`].
-//! 2. §4.5: the token request brings the verifier.
-//! 3. §4.6: its hash must be the challenge: [`verify`].
+//! 2. §4.5: the token request carries the verifier.
+//! 3. §4.6: its hash must equal the challenge: [`verify`].
 
 use base64::Engine;
 use base64::alphabet;
@@ -13,9 +13,9 @@ use openssl::sha::sha256;
 use subtle::ConstantTimeEq;
 
 use crate::config::{Config, Pkce};
-use crate::endpoint::parameters::{Parameter, Parameters};
 use crate::entity::credential::{ClientType, Credential};
 use crate::error::Refusal;
+use crate::parameters::{Parameter, Parameters};
 use crate::profile::Permission;
 use crate::store::Code;
 
@@ -24,7 +24,7 @@ pub const S256: &str = "S256";
 
 const VERIFIER_LENGTHS: std::ops::RangeInclusive<usize> = 43..=128;
 
-/// Clients write challenges in any base64 and are not held to zero trailing bits.
+/// Clients send challenges in any base64 alphabet, some with non-zero trailing bits.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -32,8 +32,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Step 1: the challenge of an authorization request, as it is kept; `None` when there is none and
-/// none is needed. An unknown client (`None`) needs none.
+/// Step 1: the challenge of an authorization request, as it is stored; `None` when there is none and
+/// none is required. An unknown client (`None`) needs none.
 pub fn challenge(
     config: &Config,
     client: Option<&Credential>,
@@ -58,7 +58,7 @@ pub fn challenge(
     }
 }
 
-/// Steps 2 and 3: whether the verifier is that of the code.
+/// Steps 2 and 3: whether the verifier matches the code's challenge.
 pub fn verify(config: &Config, client: &Credential, code: &Code, verifier: Option<&Parameter>) -> Result<(), Refusal> {
     if code.challenge_method.is_none() && !is_required(config, client) {
         let surplus = verifier.is_some() && config.profile.verifier_without_challenge == Permission::Refused;
@@ -81,7 +81,7 @@ fn is_required(config: &Config, client: &Credential) -> bool {
     }
 }
 
-/// Any base64 as base64url without padding; what is no base64 stays as it is, and matches nothing.
+/// Any base64 as base64url without padding; anything else is left as it is, and matches nothing.
 fn normalised(challenge: &str) -> String {
     let url_safe = challenge.replace('+', "-").replace('/', "_");
     match LENIENT.decode(url_safe) {

@@ -27,6 +27,7 @@ use crate::credentials::CachedCredentials;
 use crate::endpoint::{AuthorizationServer, Endpoint};
 use crate::entity::{authorization_code, credential};
 use crate::guard::{self, Absence, Guard, Reach, Rules, Shared};
+use crate::issuer::Issuer;
 use crate::listener::Listener;
 use crate::metrics::{self, Metrics};
 use crate::store::{self, Tokens};
@@ -147,12 +148,9 @@ impl OAuth2 {
         let token_collection =
             TokenCollection::new(rows, Arc::clone(&minter), Arc::clone(&clock), Arc::clone(&random), foreign_tokens);
         let server = Arc::new(AuthorizationServer {
-            tokens,
             credentials: Arc::clone(&credentials) as _,
             verifier: SecretVerifier::new(random.as_ref()),
-            minter,
-            clock,
-            random,
+            issuer: Issuer { tokens, minter, clock, random },
             issued: metrics.issued,
         });
         let consumers = host.consumers.clone();
@@ -274,7 +272,7 @@ struct Endpoints {
 
 impl Endpoints {
     async fn answer(&self, endpoint: Endpoint, request: &Request<'_>) -> Verdict {
-        self.server.answer(self.instance, &self.config, endpoint, request).await
+        self.server.respond(self.instance, &self.config, endpoint, request).await
     }
 }
 

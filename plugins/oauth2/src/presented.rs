@@ -1,13 +1,12 @@
-//! Where a request carries its token (oauth2.md §4.1), and taking it out again
-//! before the request goes upstream (oauth2.md §4.6).
+//! Finding the token of a request (oauth2.md §4.1), and removing it before the request goes upstream
+//! (oauth2.md §4.6).
 //!
-//! The header wins whenever it is there, even empty; then query and body merged, the body winning.
+//! The header wins whenever it is present, even empty; then query and body merged, the body winning.
 //!
-//! A token that is to be hidden is hidden wherever this module would look for one: the header in
-//! every spelling, `access_token` in query and form, and a body's JSON member or multipart part. A
-//! form that cannot be searched is refused. Beside a token in the header, JSON and multipart bodies
-//! are the application's: of those, what is small enough to be searched loses copies of that very
-//! token, and nothing else.
+//! A token is hidden wherever this module would look for one: the header in every spelling,
+//! `access_token` in query and form, and a body's JSON member or multipart part. A form that cannot
+//! be searched is refused. When the token is in the header, JSON and multipart bodies are the
+//! application's: those small enough to be searched lose copies of that very token, and nothing else.
 
 use std::borrow::Cow;
 
@@ -24,34 +23,34 @@ const ACCESS_TOKEN: &str = "access_token";
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The most of a body that is read to look for a token.
+/// The longest body that is searched for a token.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// The outcome of looking for a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'r> {
-    /// Here it is. Bytes, because a client may send anything.
+    /// It was found.
     Token(Cow<'r, str>),
-    /// Something that cannot be a token, such as bytes that are not UTF-8.
+    /// There is something that cannot be a token, such as bytes that are not UTF-8.
     Unreadable,
-    /// More than one, so that another reader may find another one.
+    /// There is more than one, so that another reader may take another one.
     Several,
     /// There is none.
     Missing,
-    /// The body has to be read to tell.
+    /// The body has to be read first.
     NeedBody,
 }
 
-/// What became of hiding a token.
+/// The outcome of hiding a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hiding {
     /// The upstream will not see it.
     Done,
     /// The body has to be read first; nothing is hidden yet.
     NeedBody,
-    /// The form is too large to be searched.
+    /// The body is too large to be searched.
     TooLarge,
-    /// The body is encoded or broken, so that it cannot be searched.
+    /// The body is encoded or malformed, so that it cannot be searched.
     Unsearchable,
 }
 
@@ -62,20 +61,20 @@ pub enum Presented<'r> {
     Nothing,
     /// One value, perhaps empty.
     One(&'r [u8]),
-    /// Several, in several headers or in a list: whoever is behind us may believe another one than we.
+    /// Several, in several headers or in a list: the upstream may take another one than we.
     Several,
 }
 
-/// The header a plugin instance looks into. Dashes and underscores are the same in it.
+/// The header that carries a token. Dashes and underscores are the same in its name.
 #[derive(Debug, Clone)]
 pub struct TokenHeader {
     name: HeaderName,
-    /// Whether other spellings of the name exist that have to be searched for.
+    /// Whether the name has other spellings, which have to be searched for.
     folds: bool,
 }
 
 impl TokenHeader {
-    /// The header of this configured name; `None` when no header can be called that.
+    /// The header with this configured name; `None` when it is not a valid header name.
     pub fn parse(configured: &str) -> Option<Self> {
         let name = HeaderName::from_bytes(configured.as_bytes()).ok()?;
         let folds = name.as_str().contains(['-', '_']);
@@ -111,7 +110,7 @@ impl TokenHeader {
         name.as_str().bytes().map(folded).eq(self.name.as_str().bytes().map(folded))
     }
 
-    /// Keeps the header, in every spelling, from the upstream.
+    /// Hides the header, in every spelling, from the upstream.
     pub fn hide(&self, request: &mut Request<'_>) {
         if !self.folds {
             request.edits.remove(self.name.clone());
@@ -145,8 +144,8 @@ pub fn find<'r>(header: Option<&TokenHeader>, request: &Request<'r>) -> Found<'r
     }
 }
 
-/// Takes the token out of what goes upstream. `token` is what was found, if it can be read. What is
-/// not [`Hiding::Done`] has changed nothing.
+/// Removes the token from what goes upstream. `token` is what was found, if it can be read. Any other
+/// outcome than [`Hiding::Done`] has changed nothing.
 pub fn hide(header: Option<&TokenHeader>, token: Option<&str>, request: &mut Request<'_>) -> Hiding {
     let in_header = header.filter(|header| header.value(request).is_some());
     let place = if in_header.is_some() { Place::Header } else { Place::Argument };
@@ -169,13 +168,13 @@ pub fn hide(header: Option<&TokenHeader>, token: Option<&str>, request: &mut Req
 /// Where the token was looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// In the header, which ends the search.
+    /// In the header, where the search ends.
     Header,
     /// In query and body.
     Argument,
 }
 
-/// The body to send instead of the one that came, if it has the token in it.
+/// The body to send upstream instead, if the token is in it.
 fn body_without_token(place: Place, token: Option<&str>, request: &Request<'_>) -> Result<Option<Vec<u8>>, Hiding> {
     if has_form(request) {
         return form_without_token(request);
@@ -183,7 +182,7 @@ fn body_without_token(place: Place, token: Option<&str>, request: &Request<'_>) 
     let kind = body_kind(request).filter(|_| place == Place::Argument || is_announced_as_small(request));
     let (kind, body) = match (kind, &request.body) {
         (None, _) => return Ok(None),
-        // A token that came in the query may stand in the body as well.
+        // A token in the query may be in the body as well.
         (Some(_), RequestBody::TooLarge) if place == Place::Argument && token.is_some() => {
             return Err(Hiding::TooLarge);
         }
@@ -191,7 +190,7 @@ fn body_without_token(place: Place, token: Option<&str>, request: &Request<'_>) 
         (Some(_), RequestBody::Unread) => return Err(Hiding::NeedBody),
         (Some(kind), RequestBody::Read(body)) => (kind, body),
     };
-    // Where the token is in the header, other values are not ours to take away.
+    // Where the token is in the header, other values are the application's.
     let is_hidden = |value: Option<&str>| place == Place::Argument || (value.is_some() && value == token);
     match kind {
         BodyKind::Form => Ok(None),
@@ -250,8 +249,8 @@ fn names_token(pairs: &[u8]) -> bool {
     arguments::parse(pairs).any(|argument| *argument.key == *ACCESS_TOKEN.as_bytes())
 }
 
-/// Whether a value is several in one, as intermediaries join headers of one name (RFC 9110 §5.3). A
-/// token or a secret of ours has no comma; parameters of other schemes may be separated by some.
+/// Whether a value is a list, as intermediaries join headers of one name (RFC 9110 §5.3). A token or a
+/// secret of ours has no comma; parameters of other schemes may be separated by some.
 fn is_list_of_credentials(value: &[u8]) -> bool {
     const SCHEMES: [&[u8]; 3] = [b"bearer", b"token", b"basic"];
     let has_scheme = |part: &[u8]| {
@@ -320,8 +319,8 @@ fn body_kind(request: &Request<'_>) -> Option<BodyKind> {
     }
 }
 
-/// More requests than those whose form is searched for a token: whatever a form may be called and
-/// however it is sent, the upstream is not to find the token in it (oauth2.md §4.6).
+/// Covers more requests than those whose form is searched for a token: however a form is labelled and
+/// sent, the upstream must not find the token in it (oauth2.md §4.6).
 fn has_form(request: &Request<'_>) -> bool {
     request.headers.get_all(CONTENT_TYPE).iter().any(|content_type| {
         let mut kinds = content_type.as_bytes().windows(FORM.len());
@@ -329,7 +328,7 @@ fn has_form(request: &Request<'_>) -> bool {
     })
 }
 
-/// Whether the body is so small, by its own word, that it can be read and sent on in any case.
+/// Whether the body, by its `Content-Length`, is small enough to be read and sent on in any case.
 fn is_announced_as_small(request: &Request<'_>) -> bool {
     let length = request.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     length.is_some_and(|length| length <= BODY_LIMIT)
@@ -358,12 +357,12 @@ fn from_json(body: &[u8]) -> Argument<'static> {
 }
 
 fn from_pairs(pairs: &[u8]) -> Argument<'_> {
-    let arguments = arguments::parse(pairs).take(arguments::LOOKED_AT);
+    let arguments = arguments::parse(pairs).take(arguments::MAX_READ);
     let mut tokens = arguments.filter(|argument| *argument.key == *ACCESS_TOKEN.as_bytes());
     match (tokens.next().map(|argument| argument.value), tokens.next()) {
         (None, _) => Argument::Absent,
         (Some(Some(value)), None) => readable(value),
-        // Without `=` it is the value `true`, which is not a string; repeated, it is a list.
+        // Without `=` the value is `true`, which is not a string; repeated, it is a list.
         _ => Argument::Unusable,
     }
 }

@@ -1,8 +1,8 @@
-//! Redirect URIs: which may be registered, which is meant, and what is added to them.
+//! Redirect URIs: which may be registered, which is requested, and adding parameters to them.
 //!
-//! Everything before the query is kept byte for byte: nothing is normalised, so what the client
-//! registered is what the browser is sent to (oauth2.md §2.1, §3.5). Native apps' URIs
-//! (`myapp://cb`) are as good as any.
+//! Everything before the query is kept byte for byte: nothing is normalised, so the browser is sent to
+//! exactly what the client registered (oauth2.md §2.1, §3.5). Native apps' URIs (`myapp://cb`) are
+//! allowed.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use url::{Host, Url};
 use crate::arguments;
 use crate::profile::LoopbackPort;
 
-/// The schema's rule about one registered URI.
+/// The schema's rule for a registered URI.
 pub fn check(value: &Value) -> Result<(), String> {
     let uri = value.as_str().unwrap_or_default();
     let parts = Parts::of(uri);
@@ -25,8 +25,8 @@ pub fn check(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the requested URI is a registered one (RFC 6749 §3.1.2.3): the same text, or for
-/// loopback addresses the same but for the port where that is allowed (RFC 8252 §7.3).
+/// Whether the requested URI is registered (RFC 6749 §3.1.2.3): the same text, or, where `loopback`
+/// allows it, a loopback address that differs in the port alone (RFC 8252 §7.3).
 pub fn is_registered(registered: &[String], requested: &str, loopback: LoopbackPort) -> bool {
     registered.iter().any(|uri| uri == requested)
         || (loopback == LoopbackPort::Any && registered.iter().any(|uri| differ_in_port_alone(uri, requested)))
@@ -45,8 +45,8 @@ fn differ_in_port_alone(registered: &str, requested: &str) -> bool {
     matches!((without_port(registered), without_port(requested)), (Some(one), Some(other)) if one == other)
 }
 
-/// The URI with these parameters in its query. Parameters already there are kept unless they are
-/// named again; all are sorted.
+/// The URI with these parameters in its query. Parameters of the same name are replaced, others kept;
+/// all are sorted.
 pub fn with_query(uri: &str, parameters: &[(&str, String)]) -> String {
     let parts = Parts::of(uri);
     let query = merged(parts.query.unwrap_or_default(), parameters);
@@ -54,7 +54,7 @@ pub fn with_query(uri: &str, parameters: &[(&str, String)]) -> String {
     format!("{}?{query}{fragment}", parts.before_query)
 }
 
-/// The URI with these parameters as its fragment; the query stays as it is.
+/// The URI with these parameters as its fragment; the query is not changed.
 pub fn with_fragment(uri: &str, parameters: &[(&str, String)]) -> String {
     let bare = uri.split_once('#').map_or(uri, |(bare, _)| bare);
     format!("{bare}#{}", merged("", parameters))
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn implicit_answers_go_into_the_fragment_and_keep_the_query() {
+    fn implicit_responses_go_into_the_fragment_and_keep_the_query() {
         let parameters = [("token_type", "bearer".to_owned()), ("access_token", "t".to_owned())];
         assert_eq!(
             with_fragment("http://a.test/cb?z=1&a=2", &parameters),

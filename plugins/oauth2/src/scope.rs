@@ -1,11 +1,11 @@
-//! Scope: the words a client asks for and the words it gets (RFC 6749 §3.3, oauth2.md §3.8).
+//! Scope: what a client asks for and what it is granted (RFC 6749 §3.3, oauth2.md §3.8).
 
 use crate::config::Config;
-use crate::endpoint::parameters::Parameter;
 use crate::error::Refusal;
+use crate::parameters::Parameter;
 
-/// The scope that a request is granted, its words joined by single spaces; `None` is no scope.
-/// A blank scope asks for nothing, which is granted even where asking is mandatory.
+/// The granted scope, its words joined by single spaces; `None` is no scope. A blank scope is granted
+/// as none, even where `mandatory_scope` is set.
 pub fn granted(config: &Config, asked: Option<&Parameter>) -> Result<Option<String>, Refusal> {
     let (Some(scopes), Some(asked)) = (&config.scopes, asked) else {
         let missing = config.mandatory_scope && asked.is_none();
@@ -19,7 +19,7 @@ pub fn granted(config: &Config, asked: Option<&Parameter>) -> Result<Option<Stri
     Ok((!words.is_empty()).then(|| words.join(" ")))
 }
 
-/// Whether every word of a scope granted earlier may still be granted.
+/// Whether every word of a scope granted earlier is still configured.
 pub fn still_granted(config: &Config, stored: Option<&str>) -> Result<(), Refusal> {
     let scopes = config.scopes.as_deref().unwrap_or_default();
     let kept = words(stored.unwrap_or_default()).all(|word| has(scopes, word));

@@ -1,12 +1,12 @@
 //! Tokens, codes and their digests.
 //!
-//! A clear value exists in the answer that issues it and in the request that presents it; what is
-//! stored and cached is its BLAKE3 [`Digest`].
+//! A clear value exists in the response that issues it and in the request that presents it; only its
+//! BLAKE3 [`Digest`] is stored and cached.
 //!
 //! A token of ours is 32 characters `[0-9A-Za-z]`: 22 random ones (131 bits) and 10 that are a
-//! keyed checksum of them (59 bits). The checksum proves nothing about validity; it only lets a
-//! token that was made up be refused without asking cache or store. Who knows the key can save
-//! himself the refusal, not get in.
+//! keyed checksum of them (59 bits). The checksum proves nothing about validity; it only lets a forged
+//! token be refused without a look-up in cache or store. An attacker who knows the key gains a look-up,
+//! not access.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -23,11 +23,11 @@ const RANDOM_LENGTH: usize = 22;
 const CHECKSUM_LENGTH: usize = TOKEN_LENGTH - RANDOM_LENGTH;
 const HINT_LENGTH: usize = 4;
 
-/// The BLAKE3 digest of a token or code: what the store and the caches know it by.
+/// The BLAKE3 digest of a token or code: its key in the store and the caches.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
 
-/// Only the head is hashed: it is random already.
+/// Only the head is hashed: it is random.
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.head());
@@ -40,7 +40,7 @@ impl Digest {
         Self(*blake3::hash(clear.as_bytes()).as_bytes())
     }
 
-    /// The digest as a row or a change holds it; `None` when it has another length.
+    /// The digest as a row or a change stores it; `None` when the length is wrong.
     pub fn read(stored: &[u8]) -> Option<Self> {
         stored.try_into().ok().map(Self)
     }
@@ -58,8 +58,8 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The last four characters of a token, by which an operator can tell tokens apart. A given token
-/// too short to spare them shows none.
+/// The last four characters of a token, by which an operator can tell tokens apart; empty for a token
+/// too short to reveal them.
 pub fn hint(clear: &str) -> String {
     if clear.chars().count() < 4 * HINT_LENGTH {
         return String::new();
@@ -68,12 +68,12 @@ pub fn hint(clear: &str) -> String {
     clear.get(start..).unwrap_or_default().to_owned()
 }
 
-/// Whether a presented token carries a checksum of ours.
+/// Whether a presented token carries our checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// It was minted with one of our keys.
     Genuine,
-    /// It was not: forged, mistyped, or imported.
+    /// It was not: it is forged, mistyped or imported.
     Foreign,
 }
 
@@ -83,13 +83,13 @@ pub type ChecksumKey = [u8; 32];
 /// Makes tokens and recognises those it made.
 pub struct Minter {
     newest: ChecksumKey,
-    /// Keys of before a rotation; their tokens are still recognised.
+    /// Keys from before a rotation; their tokens are still recognised.
     older: Vec<ChecksumKey>,
     random: Arc<dyn Random>,
 }
 
 impl Minter {
-    /// Mints with `newest` and recognises that key and the `older` ones.
+    /// Mints with `newest`, and recognises tokens of that key and of the `older` ones.
     pub fn new(newest: ChecksumKey, older: Vec<ChecksumKey>, random: Arc<dyn Random>) -> Self {
         Self { newest, older, random }
     }
@@ -101,13 +101,8 @@ impl Minter {
         Secret::new(clear)
     }
 
-    /// The part of a token that may be shown; see [`hint`].
-    pub fn hint(&self, clear: &str) -> String {
-        hint(clear)
-    }
-
-    /// Looks at the checksum alone. Allocates nothing; takes the same time for every token of the
-    /// right length.
+    /// Checks the checksum alone. Allocates nothing; takes the same time for every token of the right
+    /// length.
     pub fn is_ours(&self, presented: &str) -> Shape {
         let presented = presented.as_bytes();
         if presented.len() != TOKEN_LENGTH {
@@ -132,7 +127,7 @@ impl fmt::Debug for Minter {
 fn checksum(key: &ChecksumKey, random: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     let hash = blake3::keyed_hash(key, random);
     let mut value = hash.as_bytes().iter().take(8).fold(0_u64, |value, &byte| (value << 8) | u64::from(byte));
-    // 62^10 is a twentieth of 2^64: the bias of the remainder is far below what forging could use.
+    // 62^10 is a twentieth of 2^64: the bias of the remainder is far too small to help a forger.
     let mut text = [0; CHECKSUM_LENGTH];
     for place in &mut text {
         *place = alphanumeric((value % 62) as u8);
@@ -177,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_before_a_key_rotation_stay_ours() {
+    fn tokens_from_before_a_key_rotation_stay_ours() {
         let old = minter(1, &[]).mint();
         assert_eq!(minter(2, &[1]).is_ours(old.expose()), Shape::Genuine);
         assert_eq!(minter(3, &[2]).is_ours(old.expose()), Shape::Foreign);

@@ -1,11 +1,11 @@
 //! The tokens as the Admin API reads and writes them (oauth2.md §2.3).
 //!
-//! The store knows digests only. So a clear value is shown to who sent it in this very request, or
-//! once in the answer to the write that made it; everybody else sees null and the `token_hint`. A
-//! write that shows null, as a client does that sends back what it has read, changes no token.
+//! The store has digests only. So a clear value is shown to whoever sent it in this very request, or
+//! once in the response to the write that made it; everybody else sees null and the `token_hint`. A
+//! write with null, such as from a client that sends back what it has read, changes no token.
 //!
-//! What is written, forgotten and announced together is decided by the store port; here is no
-//! cache.
+//! What is written, forgotten and announced together is decided by the store port; there is no cache
+//! here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ mod document;
 #[cfg(test)]
 mod tests;
 
-/// How often a write is tried again when another writer was faster. Each time one has succeeded.
+/// How often a write is tried when other writers are faster. Each time, one of them has succeeded.
 const ATTEMPTS: usize = 8;
 
 /// The collection of the kind `oauth2_tokens`.
@@ -68,7 +68,7 @@ impl TokenCollection {
         }
     }
 
-    /// Where the access token comes from, the guard being told first.
+    /// Where the access token comes from. The guard is told before the token is stored.
     fn provenance(&self, access_token: &Secret) -> Provenance {
         match self.minter.is_ours(access_token.expose()) {
             Shape::Genuine => Provenance::Minted,
@@ -93,7 +93,7 @@ impl TokenCollection {
         Ok(document)
     }
 
-    /// Writes `new` over `old`, if that still is there. `None`: it is not.
+    /// Replaces `old` by `new`; `None` when `old` is no longer there.
     async fn write_over(&self, old: &Token, new: Token, clear: &Clear, now: i64) -> Result<Option<Document>, DaoError> {
         let changed = clear.access_token.as_ref().filter(|_| old.access_token != new.access_token);
         let provenance = changed.map_or(Provenance::Minted, |clear| self.provenance(clear));
@@ -136,24 +136,24 @@ impl TokenCollection {
         self.write_over(&old, new, &clear, now).await
     }
 
-    /// Passes on the answer of a write that changed nothing, once this node knows of what was
-    /// written in its place.
-    async fn unchanged<T>(&self, answer: Result<T, DaoError>) -> Result<T, DaoError> {
+    /// Returns the result of a write that changed nothing, once this node has acted on the write that
+    /// forestalled it.
+    async fn unchanged<T>(&self, result: Result<T, DaoError>) -> Result<T, DaoError> {
         self.tokens.catch_up().await?;
-        answer
+        result
     }
 
-    /// Passes on the answer of a write; see [`TokenCollection::unchanged`].
-    async fn answer<T>(&self, answer: Result<T, DaoError>) -> Result<T, DaoError> {
-        match answer {
+    /// Returns the result of a write; see [`TokenCollection::unchanged`].
+    async fn settled<T>(&self, result: Result<T, DaoError>) -> Result<T, DaoError> {
+        match result {
             Err(DaoError::PrimaryKey { .. } | DaoError::Unique { .. } | DaoError::ForeignMissing { .. }) => {
-                self.unchanged(answer).await
+                self.unchanged(result).await
             }
-            answer => answer,
+            result => result,
         }
     }
 
-    /// Whether a token could not be added because, by now, there is one with the key.
+    /// Whether a token could not be added because another writer has just added one with the key.
     async fn raced(&self, key: &Key, error: &DaoError, now: i64) -> Result<bool, StoreError> {
         let taken = matches!(error, DaoError::PrimaryKey { .. } | DaoError::Unique { .. });
         Ok(taken && self.row(key, now).await?.is_some())
@@ -198,7 +198,7 @@ impl Collection for TokenCollection {
     async fn insert(&self, document: Document) -> Result<Document, DaoError> {
         let draft = Draft::read(&document)?;
         let id = draft.id.unwrap_or_else(|| self.random.uuid());
-        self.answer(self.add(id, &draft, self.clock.now()).await).await
+        self.settled(self.add(id, &draft, self.clock.now()).await).await
     }
 
     async fn upsert(&self, key: &Key, mut document: Document) -> Result<Document, DaoError> {
@@ -207,7 +207,7 @@ impl Collection for TokenCollection {
         }
         let draft = Draft::read(&document)?;
         for _ in 0..ATTEMPTS {
-            if let Some(document) = self.answer(self.put(key, &draft, self.clock.now()).await).await? {
+            if let Some(document) = self.settled(self.put(key, &draft, self.clock.now()).await).await? {
                 return Ok(document);
             }
         }
@@ -218,7 +218,7 @@ impl Collection for TokenCollection {
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
             let Some(old) = self.row(key, now).await? else { return self.unchanged(Ok(None)).await };
-            if let Some(document) = self.answer(self.change(&old, key, merge, now).await).await? {
+            if let Some(document) = self.settled(self.change(&old, key, merge, now).await).await? {
                 return Ok(Some(document));
             }
         }
@@ -241,7 +241,7 @@ impl Collection for TokenCollection {
     }
 }
 
-/// What the caller shows to know by asking with this key.
+/// The clear values that the caller presents with this key.
 fn presented(key: &Key) -> Clear {
     match key {
         Key::Unique { field: ACCESS_TOKEN, value } => {
@@ -254,7 +254,7 @@ fn presented(key: &Key) -> Clear {
     }
 }
 
-/// What is said when others are in the way again and again.
+/// Every attempt has lost against another writer.
 fn contended() -> StoreError {
-    StoreError::Unavailable("too many writers want the same token".into())
+    StoreError::Unavailable("too many concurrent writes to one token".into())
 }

@@ -1,17 +1,18 @@
 //! The authorization endpoint (RFC 6749 §3.1, oauth2.md §3.5). The login page calls it
-//! behind the scenes, once the resource owner has agreed, and sends the browser where it is told.
+//! from its back end, once the resource owner has agreed, and sends the browser to the address in the
+//! response.
 //!
 //! 1. HTTPS, and no parameter twice.
-//! 2. The login page proves itself with the provision key.
-//! 3. Somebody is logged in.
-//! 4. The response type is one that is enabled.
+//! 2. The login page authenticates with the provision key.
+//! 3. A user is logged in.
+//! 4. The response type is enabled.
 //! 5. The scope can be granted.
 //! 6. The client is known and has redirect URIs.
 //! 7. The redirect URI is registered (§3.1.2.3).
-//! 8. PKCE, where it is needed (RFC 7636 §4.4.1).
+//! 8. PKCE, where it is required (RFC 7636 §4.4.1).
 //!
-//! 1 to 3 end it; of 4 to 8 the last that fails is reported, through the redirect once there is a
-//! client. The status is never a redirect itself.
+//! A failure of 1 to 3 ends it; of 4 to 8 the last failure is reported, through the redirect once there
+//! is a client. The status is never a redirect itself.
 
 use std::sync::Arc;
 
@@ -23,18 +24,19 @@ use uuid::Uuid;
 
 use crate::client;
 use crate::config::Config;
-use crate::endpoint::answer::{self, Issued, State};
-use crate::endpoint::parameters::{Parameter, Parameters};
-use crate::endpoint::{AuthorizationServer, Outcome, begin};
+use crate::endpoint::response::{self, State};
+use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::entity::credential::Credential;
-use crate::error::{Error, Refusal};
-use crate::grant::{Authorization, Grantor, authorization_code, implicit, userid};
+use crate::error::{Error, Mode, Refusal};
+use crate::grant::{Authorization, Grantor, authorization_code, implicit, require_provision_key, userid};
+use crate::issuer::Issued;
+use crate::parameters::{Parameter, Parameters};
 use crate::pkce;
 use crate::profile::BadRedirect;
 use crate::redirect_uri;
 use crate::scope;
 
-/// What is asked for.
+/// The requested response type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ResponseType {
     Code,
@@ -47,13 +49,13 @@ struct Target {
     redirect_uri: String,
 }
 
-/// What the browser brings back.
+/// What the browser takes back to the client.
 enum Granted {
     Code(Secret),
     Token(Issued),
 }
 
-pub(super) async fn answer(
+pub(super) async fn respond(
     server: &AuthorizationServer,
     plugin_id: Uuid,
     config: &Config,
@@ -75,14 +77,14 @@ pub(super) async fn answer(
     match (result, target) {
         (Ok(granted), Some(target)) => accepted(config, &target, &granted, &state),
         (Err(Error::Refused(refusal)), Some(target)) => refused(config, &target, &refusal, &state),
-        (Ok(_), None) => answer::refused(&unknown_client(), &state),
-        (Err(error), _) => answer::failed(&error, &state),
+        (Ok(_), None) => response::refused(&unknown_client(), &state),
+        (Err(error), _) => response::failed(Endpoint::Authorize, &error, &state),
     }
 }
 
 /// Checks 2 and 3.
 fn provisioned(config: &Config, parameters: &Parameters) -> Result<(), Refusal> {
-    crate::grant::require_provision_key(config, parameters)?;
+    require_provision_key(config, parameters)?;
     userid(parameters).map(drop)
 }
 
@@ -95,7 +97,7 @@ fn response_type(config: &Config, parameters: &Parameters) -> Result<ResponseTyp
     }
 }
 
-/// Checks 4 to 8, and what is asked for.
+/// Checks 4 to 8, then the grant.
 async fn authorize(
     server: &AuthorizationServer,
     plugin_id: Uuid,
@@ -116,14 +118,14 @@ async fn authorize(
     let (target, redirect) = target(config, known.clone(), parameters);
     let challenge = pkce::challenge(config, known.as_deref(), parameters);
     let result = async {
-        // The last check first: it is the one that is reported.
+        // The last check first, since its failure is the one to report.
         let challenge = challenge?;
         redirect?;
         let (scope, response_type) = (scope?, response_type?);
         let client = target.as_ref().ok_or_else(unknown_client)?;
         let authorization =
             Authorization { credential_id: client.client.id, authenticated_userid: Some(userid(parameters)?), scope };
-        let grantor = Grantor::new(server, plugin_id, config, request.target.service_id);
+        let grantor = Grantor::new(&server.issuer, plugin_id, config, request.target.service_id);
         match response_type {
             ResponseType::Token => implicit::issue(&grantor, authorization).await.map(Granted::Token),
             ResponseType::Code => {
@@ -137,11 +139,11 @@ async fn authorize(
 }
 
 fn unknown_client() -> Refusal {
-    // Nothing is proved here, so nothing is challenged.
-    Refusal::InvalidClient(crate::error::Mode::Parameters)
+    // No client authenticates here, so there is no challenge.
+    Refusal::InvalidClient(Mode::Parameters)
 }
 
-/// Checks 6 and 7: the client's redirect URI that is meant, or the first where none is.
+/// Checks 6 and 7: the requested redirect URI, or the client's first where none is requested.
 fn target(
     config: &Config,
     client: Option<Arc<Credential>>,
@@ -176,20 +178,20 @@ fn accepted(config: &Config, target: &Target, granted: &Granted, state: &State) 
             redirect_uri::with_fragment(&target.redirect_uri, &with_context(config, parameters, state))
         }
     };
-    answer::redirect(StatusCode::OK, "authorized", uri)
+    response::redirect(StatusCode::OK, "authorized", uri)
 }
 
 fn refused(config: &Config, target: &Target, refusal: &Refusal, state: &State) -> Reply {
     if *refusal == Refusal::RedirectUri && config.profile.bad_redirect == BadRedirect::Plain {
-        return answer::refused(refusal, state);
+        return response::refused(refusal, state);
     }
-    let terms = refusal.terms();
-    let parameters = vec![("error", terms.error.to_owned()), ("error_description", terms.description.into_owned())];
+    let error = refusal.response();
+    let parameters = vec![("error", error.error.to_owned()), ("error_description", error.description.into_owned())];
     let uri = redirect_uri::with_query(&target.redirect_uri, &with_context(config, parameters, state));
-    answer::redirect(StatusCode::BAD_REQUEST, terms.reason, uri)
+    response::redirect(StatusCode::BAD_REQUEST, error.reason, uri)
 }
 
-/// Adds what every answer through a redirect carries.
+/// Adds what every response through a redirect carries.
 fn with_context(
     config: &Config,
     mut parameters: Vec<(&'static str, String)>,

@@ -1,5 +1,4 @@
-//! Whether a request came over HTTPS, as far as we or a trusted peer can tell
-//! (oauth2.md §3.3).
+//! Whether a request came over HTTPS, to us or to a trusted peer (oauth2.md §3.3).
 
 use tollgate_core::request::Request;
 
@@ -8,7 +7,8 @@ use crate::error::Refusal;
 
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// Refuses plain HTTP. A peer's word counts only when the peer is trusted and the instance takes it.
+/// Refuses plain HTTP. `X-Forwarded-Proto` counts only from a trusted peer, and where the instance
+/// accepts it.
 pub(super) fn require(config: &Config, request: &Request<'_>) -> Result<(), Refusal> {
     if request.tls {
         return Ok(());

@@ -1,39 +1,33 @@
-//! The authorization server's two endpoints, which every protected route answers itself
-//! (oauth2.md §3).
+//! The authorization server's two endpoints, present on every protected route (oauth2.md §3).
 //!
-//! Recognising the path, refusing other methods and reading the body happen here; what is asked
-//! for is decided in [`token`] and [`authorize`].
+//! Recognising the path, refusing other methods and reading the body happen here; the request
+//! itself is decided in [`token`] and [`authorize`].
 
 use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
 use prometheus::IntCounterVec;
-use tollgate_core::clock::Clock;
 use tollgate_core::plugin::Verdict;
-use tollgate_core::random::Random;
-use tollgate_core::reply::Reply;
 use tollgate_core::request::{Request, RequestBody};
 use uuid::Uuid;
 
 use crate::client::Credentials;
 use crate::client_secret::SecretVerifier;
 use crate::config::Config;
-use crate::error::Refusal;
+use crate::error::{Error, Refusal};
+use crate::issuer::Issuer;
+use crate::parameters::Parameters;
 use crate::presented::Presented;
-use crate::store::Tokens;
-use crate::token::Minter;
 
-pub mod answer;
 mod authorize;
 mod https;
-pub mod parameters;
+mod response;
 mod token;
 
-use answer::State;
-use parameters::Parameters;
+use response::State;
 
-/// The most of a body that is read. Honest requests have a few hundred bytes.
+/// The largest body that is accepted. Legitimate requests have a few hundred bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
 
 /// One of the endpoints.
@@ -46,7 +40,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint at a path, which is normalised; any prefix will do (oauth2.md §3.1).
+    /// The endpoint at a normalised path, with any prefix (oauth2.md §3.1).
     pub fn of_path(path: &str) -> Option<Self> {
         let path = path.strip_suffix('/').unwrap_or(path);
         if path.ends_with("/oauth2/token") {
@@ -69,47 +63,37 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What all plugin instances of a node share to issue tokens.
+/// The authorization server of a node, shared by all plugin instances.
 pub struct AuthorizationServer {
-    /// Tokens and codes. The implementation makes this node's cache forget what ends.
-    pub tokens: Arc<dyn Tokens>,
-    /// Clients.
+    /// Issues tokens and codes.
+    pub issuer: Issuer,
+    /// The clients' credentials.
     pub credentials: Arc<dyn Credentials>,
-    /// Verifies clients' secrets.
+    /// Verifies client secrets.
     pub verifier: SecretVerifier,
-    /// Makes tokens and codes.
-    pub minter: Arc<Minter>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness for ids.
-    pub random: Arc<dyn Random>,
-    /// Counts requests by `grant` and `outcome`.
+    /// Counts requests by `grant` and `outcome`, refused ones included.
     pub issued: IntCounterVec,
 }
 
 impl AuthorizationServer {
-    /// Answers a request at an endpoint of the plugin instance `plugin_id`. Never lets it through.
-    pub async fn answer(&self, plugin_id: Uuid, config: &Config, endpoint: Endpoint, request: &Request<'_>) -> Verdict {
+    /// Responds to a request at an endpoint of the plugin instance `plugin_id`. Never lets it through.
+    pub async fn respond(
+        &self,
+        plugin_id: Uuid,
+        config: &Config,
+        endpoint: Endpoint,
+        request: &Request<'_>,
+    ) -> Verdict {
         if request.method != Method::POST {
-            return Verdict::Reply(answer::invalid_method(endpoint, request.method, config.realm.as_deref()));
+            return Verdict::Reply(response::invalid_method(endpoint, request.method, config.realm.as_deref()));
         }
         if request.body == RequestBody::Unread {
             return Verdict::NeedBody { limit: BODY_LIMIT, terminal: true };
         }
         Verdict::Reply(match endpoint {
-            Endpoint::Token => self.token(plugin_id, config, request).await,
-            Endpoint::Authorize => self.authorize(plugin_id, config, request).await,
+            Endpoint::Token => token::respond(self, plugin_id, config, request).await,
+            Endpoint::Authorize => authorize::respond(self, plugin_id, config, request).await,
         })
-    }
-
-    /// The token endpoint: a POST whose body is read.
-    pub async fn token(&self, plugin_id: Uuid, config: &Config, request: &Request<'_>) -> Reply {
-        token::answer(self, plugin_id, config, request).await
-    }
-
-    /// The authorization endpoint: a POST whose body is read.
-    pub async fn authorize(&self, plugin_id: Uuid, config: &Config, request: &Request<'_>) -> Reply {
-        authorize::answer(self, plugin_id, config, request).await
     }
 
     fn count(&self, grant: &str, outcome: Outcome) {
@@ -130,14 +114,14 @@ enum Outcome {
     Failed,
 }
 
-impl From<&crate::error::Error> for Outcome {
-    fn from(error: &crate::error::Error) -> Self {
-        if matches!(error, crate::error::Error::Refused(_)) { Self::Refused } else { Self::Failed }
+impl From<&Error> for Outcome {
+    fn from(error: &Error) -> Self {
+        if matches!(error, Error::Refused(_)) { Self::Refused } else { Self::Failed }
     }
 }
 
-/// What both endpoints begin with: parameters and state, and whether the request is one to look
-/// at any further.
+/// What both endpoints begin with: parameters and state, and whether the request is refused for its
+/// form alone.
 fn begin(config: &Config, request: &Request<'_>) -> (Parameters, State, Result<(), Refusal>) {
     let parameters = Parameters::read(request);
     let (state, state_verdict) = match State::of(&parameters) {

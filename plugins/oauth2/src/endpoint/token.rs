@@ -1,13 +1,13 @@
 //! The token endpoint (RFC 6749 §3.2, oauth2.md §3.6b).
 //!
 //! 1. HTTPS, and no parameter twice; a failure ends it here.
-//! 2. Is there such a grant, and is it enabled?
-//! 3. Is the client known, with a registered redirect URI? (Not for the client credentials grant.)
-//! 4. Is it that client?
-//! 5. What the grant itself asks.
+//! 2. The grant is known and enabled.
+//! 3. The client is known, with a registered redirect URI (not for the client credentials grant).
+//! 4. The client is authenticated.
+//! 5. The checks of the grant itself.
 //!
-//! Of 2 to 4 the last that fails is reported. The client is looked up and its secret verified
-//! before anything is reported, so that every refusal takes the same work.
+//! Of 2 to 4 the last failure is reported. The client is looked up and its secret verified before
+//! anything is reported, so that every refusal takes the same work.
 
 use std::str::FromStr;
 
@@ -17,11 +17,12 @@ use uuid::Uuid;
 
 use crate::client::{self, AuthenticatedClient, Identification};
 use crate::config::Config;
-use crate::endpoint::answer::{self, Issued};
-use crate::endpoint::parameters::{Parameter, Parameters};
-use crate::endpoint::{AuthorizationServer, Outcome, begin};
+use crate::endpoint::response::{self};
+use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::error::{Error, Refusal};
 use crate::grant::{Grantor, authorization_code, client_credentials, password, refresh_token};
+use crate::issuer::Issued;
+use crate::parameters::{Parameter, Parameters};
 use crate::redirect_uri;
 
 /// A grant of the token endpoint.
@@ -54,7 +55,7 @@ impl GrantType {
         }
     }
 
-    /// Codes and refresh tokens are exchanged as long as they live, whatever is enabled by now.
+    /// Codes and refresh tokens are exchanged until they expire, whatever is enabled by now.
     fn is_enabled(self, config: &Config) -> bool {
         match self {
             Self::AuthorizationCode | Self::RefreshToken => true,
@@ -64,7 +65,7 @@ impl GrantType {
     }
 }
 
-pub(super) async fn answer(
+pub(super) async fn respond(
     server: &AuthorizationServer,
     plugin_id: Uuid,
     config: &Config,
@@ -81,8 +82,8 @@ pub(super) async fn answer(
         result.as_ref().err().map_or(Outcome::Issued, Outcome::from),
     );
     match result {
-        Ok(issued) => answer::issued(&issued, &state),
-        Err(error) => answer::failed(&error, &state),
+        Ok(issued) => response::issued(&issued, &state),
+        Err(error) => response::failed(Endpoint::Token, &error, &state),
     }
 }
 
@@ -106,7 +107,7 @@ async fn exchange(
     redirect?;
     let enabled = enabled?;
 
-    let grantor = Grantor::new(server, plugin_id, config, request.target.service_id);
+    let grantor = Grantor::new(&server.issuer, plugin_id, config, request.target.service_id);
     let known = |client: Option<AuthenticatedClient>| client.ok_or(Refusal::InvalidClient(mode));
     match enabled {
         GrantType::ClientCredentials => client_credentials::exchange(&grantor, client, parameters).await,

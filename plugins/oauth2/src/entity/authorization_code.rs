@@ -1,5 +1,5 @@
 //! The `oauth2_authorization_codes` kind (oauth2.md §2.2). The Admin API has no paths for
-//! it, since codes come into being and end at the plugin's endpoints; it shows the schema.
+//! it, since codes are issued and redeemed at the plugin's endpoints; it shows the schema.
 
 use serde_json::Value;
 use tollgate_core::entity::{Kind, Nature, field};
@@ -37,13 +37,13 @@ fn schema() -> Schema {
         Field::foreign("plugin", "plugins", OnDelete::Cascade).default(Value::Null),
     ])
     .describe(&[
-        ("service", "The service whose tokens the code leads to; null for a global one."),
+        ("service", "The service that the code's tokens are valid for; null for a global one."),
         ("credential", "The client that it was issued to."),
         ("code", "The code itself."),
-        ("authenticated_userid", "Who agreed."),
-        ("scope", "To what, as words separated by spaces."),
+        ("authenticated_userid", "The user who agreed."),
+        ("scope", "The granted scope, as words separated by spaces."),
         ("challenge", "The PKCE challenge, if the client sent one (RFC 7636)."),
-        ("challenge_method", "How the challenge is made from the verifier."),
+        ("challenge_method", "How the challenge is derived from the verifier."),
         ("plugin", "The plugin instance that issued it."),
     ])
 }

@@ -54,11 +54,11 @@ fn schema() -> Schema {
 
 /// What `/schemas/oauth2_credentials` says of the fields that are a credential's own.
 const DESCRIPTIONS: [(&str, &str); 7] = [
-    ("consumer", "The consumer that requests of this client count as."),
-    ("name", "What the application is called."),
-    ("client_id", "The client's public name; made when none is given."),
-    ("client_secret", "What the client proves itself with; made when none is given."),
-    ("hash_secret", "Whether only a hash of the secret is kept."),
+    ("consumer", "The consumer that this client acts as."),
+    ("name", "The name of the application."),
+    ("client_id", "The client's public id; generated when not given."),
+    ("client_secret", "The secret with which the client authenticates; generated when not given."),
+    ("hash_secret", "Whether only a hash of the secret is stored."),
     ("redirect_uris", "Where the authorization endpoint may send the browser; the first is the default."),
     ("client_type", "Whether the client can keep a secret."),
 ];
@@ -86,23 +86,23 @@ impl fmt::Display for ClientType {
 pub struct Credential {
     /// Its id.
     pub id: Uuid,
-    /// The client's public name.
+    /// The client's public id.
     pub client_id: String,
     /// Its secret.
     pub secret: ClientSecret,
-    /// Whether it can keep one.
+    /// Whether it can keep a secret.
     pub client_type: ClientType,
-    /// Where the resource owner may be sent back to; the first is the default.
+    /// Where the browser may be sent back to; the first is the default.
     pub redirect_uris: Vec<String>,
-    /// Whose credential it is.
+    /// The consumer it belongs to.
     pub consumer_id: Uuid,
-    /// What it is called.
+    /// The name of the application.
     pub name: String,
 }
 
-/// A stored credential is not what its schema says.
+/// A stored credential that does not match its schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("field {field} of a stored credential cannot be read")]
+#[error("cannot read field {field} of a stored credential")]
 pub struct Unreadable {
     /// The field.
     pub field: &'static str,
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_in_the_documented_words() {
+    fn faults_are_reported_in_the_documented_words() {
         use tollgate_core::clock::ManualClock;
         use tollgate_core::random::SystemRandom;
         use tollgate_core::schema::Makers;

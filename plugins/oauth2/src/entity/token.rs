@@ -38,7 +38,7 @@ fn schema() -> Schema {
         // Both go into headers of the requests that the token authorizes.
         Field::string("authenticated_userid").optional().rule(Rule::HeaderText),
         Field::string("scope").rule(Rule::HeaderText),
-        // Written by the gateway only; a value that a client sends is not taken.
+        // Written by the gateway only; a value that a client sends is ignored.
         Field::string("token_hint").empty_allowed(),
     ])
     .describe(&[
@@ -46,10 +46,10 @@ fn schema() -> Schema {
         ("credential", "The client that it was issued to."),
         ("token_type", "How it is presented (RFC 6750)."),
         ("expires_in", "For how many seconds from `created_at` it is valid; 0 is for ever."),
-        ("access_token", "The token itself; made when none is given, and shown to who presents it."),
-        ("refresh_token", "What a new access token is given for."),
+        ("access_token", "The token itself; generated when not given, and shown only to who presents it."),
+        ("refresh_token", "The token that is exchanged for a new access token."),
         ("authenticated_userid", "The user it stands for; null for the client itself."),
-        ("scope", "What it may be used for, as words separated by spaces."),
+        ("scope", "The granted scope, as words separated by spaces."),
         ("token_hint", "The last characters of the access token, by which tokens can be told apart."),
     ])
 }

@@ -1,18 +1,18 @@
 //! Authorization code grant (RFC 6749 §4.1) with PKCE (RFC 7636).
 //!
 //! 1. §4.1.2: a code is issued at the authorization endpoint: [`issue`].
-//! 2. §4.1.3: the client exchanges it. It must be alive, of this service and this client; its
-//!    verifier must be right; a global code must be of this plugin instance: [`exchange`].
-//! 3. §4.1.4: one statement takes the code and adds the token, so that a code is used once. An
-//!    exchange that fails before leaves the code as it was.
+//! 2. §4.1.3: the client exchanges it. It must not have expired, and must be of this service and this
+//!    client; its verifier must match; a global code must be of this plugin instance: [`exchange`].
+//! 3. §4.1.4: one statement redeems the code and adds the token, so that a code is used once. An
+//!    exchange that fails before does not use up the code.
 
 use tollgate_core::secret::Secret;
 
 use crate::client::AuthenticatedClient;
-use crate::endpoint::answer::Issued;
-use crate::endpoint::parameters::Parameters;
 use crate::error::{Error, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, stored};
+use crate::issuer::Issued;
+use crate::parameters::Parameters;
 use crate::pkce;
 use crate::profile::RedirectBinding;
 use crate::store::{Code, Outcome};
@@ -28,9 +28,9 @@ pub async fn issue(
     challenge: Option<String>,
     redirect_uri: Option<String>,
 ) -> Result<Secret, Error> {
-    let (digest, code) = grantor.code();
+    let (digest, code) = grantor.issuer.code();
     let row = Code {
-        id: grantor.server.random.uuid(),
+        id: grantor.issuer.random.uuid(),
         code: digest,
         credential_id: authorization.credential_id,
         service_id: grantor.service_id.filter(|_| !grantor.config.global_credentials),
@@ -43,7 +43,7 @@ pub async fn issue(
         created_at: grantor.now,
         ttl: grantor.now + LIFETIME,
     };
-    stored(grantor.server.tokens.insert_code(row).await?)?;
+    stored(grantor.issuer.tokens.insert_code(row).await?)?;
     Ok(code)
 }
 
@@ -55,7 +55,7 @@ pub async fn exchange(
 ) -> Result<Issued, Error> {
     let invalid = || Refusal::InvalidCode(grantor.config.profile.unknown_grant);
     let digest = Digest::of(parameters.text("code").ok_or_else(invalid)?);
-    let code = grantor.server.tokens.find_code(digest, grantor.now).await?.ok_or_else(invalid)?;
+    let code = grantor.issuer.tokens.find_code(digest, grantor.now).await?.ok_or_else(invalid)?;
     if !grantor.accepts(code.service_id) || code.credential_id != client.credential().id {
         return Err(invalid().into());
     }
@@ -74,7 +74,7 @@ pub async fn exchange(
     let authorization =
         Authorization { credential_id, authenticated_userid: code.authenticated_userid, scope: code.scope };
     let draft = grantor.draft(authorization, Refresh::With, Some(code.id))?;
-    match grantor.server.tokens.redeem_code(digest, credential_id, draft.row, grantor.now).await? {
+    match grantor.issuer.tokens.redeem_code(digest, credential_id, draft.row, grantor.now).await? {
         Outcome::Won(()) => Ok(draft.issued),
         Outcome::Lost => Err(invalid().into()),
     }

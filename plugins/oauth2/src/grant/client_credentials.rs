@@ -1,20 +1,20 @@
 //! Client credentials grant (RFC 6749 §4.4).
 //!
-//! 1. §4.4.2: the client may name a user it acts for, if it knows the provision key.
+//! 1. §4.4.2: the client may name a user it acts for, if it has the provision key.
 //! 2. The client is known.
 //! 3. The scope can be granted.
-//! 4. §4.4.3: the token has no refresh token, and its row goes when it is over.
+//! 4. §4.4.3: the token has no refresh token, and its row goes when it expires.
 
 use crate::client::AuthenticatedClient;
-use crate::endpoint::answer::Issued;
-use crate::endpoint::parameters::Parameters;
 use crate::entity::credential::ClientType;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, require_provision_key, userid};
+use crate::issuer::Issued;
+use crate::parameters::Parameters;
 use crate::profile::Permission;
 use crate::scope;
 
-/// All steps. An unknown client is never challenged here, however it presented itself.
+/// All steps. An unknown client is never challenged here, however it tried to authenticate.
 pub async fn exchange(
     grantor: &Grantor<'_>,
     client: Option<AuthenticatedClient>,

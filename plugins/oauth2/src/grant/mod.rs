@@ -1,19 +1,17 @@
-//! The grants (RFC 6749 §4, §6), one a file, and what they share: whom a token is for, what it is
-//! bound to and how long it lives (oauth2.md §3.9).
+//! The grants (RFC 6749 §4, §6), one a file, and what they share: who a token is for, what it is bound
+//! to and how long it lives (oauth2.md §3.9).
 
 use std::time::Duration;
 
-use tollgate_core::secret::Secret;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::endpoint::AuthorizationServer;
-use crate::endpoint::answer::Issued;
-use crate::endpoint::parameters::{Parameter, Parameters};
 use crate::error::{Error, Mode, Refusal};
-use crate::profile::ScopeInAnswer;
+use crate::issuer::{Issued, Issuer};
+use crate::parameters::{Parameter, Parameters};
+use crate::profile::ScopeInResponse;
 use crate::store::{Outcome, Token};
-use crate::token::Digest;
+use crate::token::{Digest, hint};
 
 pub mod authorization_code;
 pub mod client_credentials;
@@ -21,14 +19,14 @@ pub mod implicit;
 pub mod password;
 pub mod refresh_token;
 
-/// Refuses a caller that does not know the instance's provision key.
+/// Refuses a caller without the instance's provision key.
 pub fn require_provision_key(config: &Config, parameters: &Parameters) -> Result<(), Refusal> {
     let right = parameters.text("provision_key").is_some_and(|key| config.provision_key.matches(key));
     if right { Ok(()) } else { Err(Refusal::ProvisionKey) }
 }
 
-/// Who is logged in, as the caller says it. It goes into a header of every request that the token
-/// authorizes, so what no header carries is refused here and not by the guard.
+/// The logged-in user, as the caller names it. It goes into a header of every request that the token
+/// authorizes, so a value that no header can carry is refused here, not by the guard.
 pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
     let userid = parameters.text("authenticated_userid").filter(|userid| !userid.trim().is_empty());
     let userid = userid.ok_or(Refusal::MissingUserid)?;
@@ -41,35 +39,35 @@ pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
     Ok(userid.to_owned())
 }
 
-/// What somebody agreed to.
+/// What a resource owner, or the client for itself, agreed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorization {
-    /// The client it is for.
+    /// The credential of the client.
     pub credential_id: Uuid,
-    /// Who agreed; `None` is the client itself.
+    /// The resource owner; `None` is the client itself.
     pub authenticated_userid: Option<String>,
-    /// To what.
+    /// The granted scope.
     pub scope: Option<String>,
 }
 
 /// Whether a token comes with a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {
-    /// It does, unless it lives for ever.
+    /// It does, unless the access token never expires.
     With,
-    /// It does not; nothing is kept of it once it is over.
+    /// It does not; its row goes when it expires.
     Without,
 }
 
-/// Makes tokens for one request.
+/// Makes the tokens of one request.
 pub struct Grantor<'a> {
-    /// Stores and makers.
-    pub server: &'a AuthorizationServer,
+    /// Makes and stores tokens.
+    pub issuer: &'a Issuer,
     /// The plugin instance.
     pub plugin_id: Uuid,
     /// Its configuration.
     pub config: &'a Config,
-    /// The service of the route that was asked.
+    /// The service of the matched route.
     pub service_id: Option<Uuid>,
     /// The time of the request, in Unix seconds.
     pub now: i64,
@@ -79,33 +77,32 @@ pub struct Grantor<'a> {
 pub struct Draft {
     /// The row.
     pub row: Token,
-    /// What the client gets.
+    /// The token response.
     pub issued: Issued,
 }
 
 impl<'a> Grantor<'a> {
     /// For a request that came by a route of this service.
-    pub fn new(server: &'a AuthorizationServer, plugin_id: Uuid, config: &'a Config, service_id: Option<Uuid>) -> Self {
-        Self { server, plugin_id, config, service_id, now: server.clock.now() }
+    pub fn new(issuer: &'a Issuer, plugin_id: Uuid, config: &'a Config, service_id: Option<Uuid>) -> Self {
+        Self { issuer, plugin_id, config, service_id, now: issuer.clock.now() }
     }
 
-    /// Whether something that is bound to this service may be used here. A global instance takes
-    /// what was bound to any.
+    /// Whether a code or token bound to this service may be used here. A global instance accepts any.
     pub fn accepts(&self, bound_to: Option<Uuid>) -> bool {
         self.config.global_credentials || bound_to == self.service_id
     }
 
-    /// A new token, not stored yet. `family`: what it descends from.
+    /// A new token, not stored yet. `family`: the code or token it descends from.
     pub fn draft(&self, authorization: Authorization, refresh: Refresh, family: Option<Uuid>) -> Result<Draft, Error> {
-        let access_token = self.server.minter.mint();
+        let access_token = self.issuer.minter.mint();
         let lifetime = self.config.token_expiration;
         let wanted = refresh == Refresh::With && lifetime.is_some();
-        let refresh_token = wanted.then(|| self.server.minter.mint());
+        let refresh_token = wanted.then(|| self.issuer.minter.mint());
         let row = Token {
-            id: self.server.random.uuid(),
+            id: self.issuer.random.uuid(),
             access_token: Digest::of(access_token.expose()),
             refresh_token: refresh_token.as_ref().map(|token| Digest::of(token.expose())),
-            token_hint: self.server.minter.hint(access_token.expose()),
+            token_hint: hint(access_token.expose()),
             credential_id: authorization.credential_id,
             service_id: self.binding()?,
             expires_in: lifetime.map_or(0, whole_seconds),
@@ -121,22 +118,16 @@ impl<'a> Grantor<'a> {
 
     /// Stores a new token that replaces nothing.
     pub async fn insert(&self, draft: Draft) -> Result<Issued, Error> {
-        stored(self.server.tokens.insert_token(draft.row).await?)?;
+        stored(self.issuer.tokens.insert_token(draft.row).await?)?;
         Ok(draft.issued)
     }
 
-    /// The digest and the clear value of a new code.
-    pub fn code(&self) -> (Digest, Secret) {
-        let code = self.server.minter.mint();
-        (Digest::of(code.expose()), code)
-    }
-
-    /// The scope to name in the answer, where it differs from what was asked for.
+    /// The scope to name in the response, where it differs from the one that was asked for.
     pub fn scope_to_name(&self, asked: Option<&Parameter>, granted: Option<&str>) -> Option<String> {
         let asked = asked.and_then(Parameter::text);
-        match self.config.profile.scope_in_answer {
-            ScopeInAnswer::WhenDifferent if asked != granted => Some(granted.unwrap_or_default().to_owned()),
-            ScopeInAnswer::WhenDifferent | ScopeInAnswer::Absent => None,
+        match self.config.profile.scope_in_response {
+            ScopeInResponse::WhenDifferent if asked != granted => Some(granted.unwrap_or_default().to_owned()),
+            ScopeInResponse::WhenDifferent | ScopeInResponse::Absent => None,
         }
     }
 
@@ -159,7 +150,7 @@ impl<'a> Grantor<'a> {
     }
 }
 
-/// What is not stored was for a client, a service or a plugin that went away just now.
+/// A row is not stored when its client, service or plugin was deleted just now.
 fn stored(outcome: Outcome) -> Result<(), Refusal> {
     match outcome {
         Outcome::Won(()) => Ok(()),
@@ -167,7 +158,7 @@ fn stored(outcome: Outcome) -> Result<(), Refusal> {
     }
 }
 
-/// A lifetime as rows and answers have it.
+/// A lifetime as rows and responses have it.
 pub fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

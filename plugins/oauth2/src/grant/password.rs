@@ -1,13 +1,13 @@
 //! Resource owner password credentials grant (RFC 6749 §4.3).
 //!
-//! No password is seen here: the caller has verified it, proves itself with the provision key and
-//! says who is logged in. Then as any grant: the scope, and a token with a refresh token.
+//! No password is seen here: the caller has verified it, authenticates with the provision key and names
+//! the user. Then as in any grant: the scope, and a token with a refresh token.
 
 use crate::client::AuthenticatedClient;
-use crate::endpoint::answer::Issued;
-use crate::endpoint::parameters::Parameters;
 use crate::error::Error;
 use crate::grant::{Authorization, Grantor, Refresh, require_provision_key, userid};
+use crate::issuer::Issued;
+use crate::parameters::Parameters;
 use crate::scope;
 
 /// The whole grant.

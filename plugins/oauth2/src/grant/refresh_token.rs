@@ -1,18 +1,18 @@
 //! Refreshing an access token (RFC 6749 §6).
 //!
-//! 1. The refresh token is alive and of this service.
-//! 2. It is this client's (a wrong one is told so without a challenge).
-//! 3. Its scope is still configured; the scope of the request is not looked at.
-//! 4. One statement takes it: either a new row replaces the old one, or (`reuse_refresh_token`)
-//!    the row gets a new access token. Of two at once one wins.
+//! 1. The refresh token has not expired and is of this service.
+//! 2. It is this client's (another client is refused without a challenge).
+//! 3. Its scope is still configured; the scope of the request is ignored.
+//! 4. One statement rotates it: either a new row replaces the old one, or (`reuse_refresh_token`) the
+//!    row gets a new access token. Of two concurrent requests one wins.
 
 use tollgate_core::secret::Secret;
 
 use crate::client::AuthenticatedClient;
-use crate::endpoint::answer::Issued;
-use crate::endpoint::parameters::Parameters;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh};
+use crate::issuer::Issued;
+use crate::parameters::Parameters;
 use crate::scope;
 use crate::store::{Outcome, Rotation, Token};
 use crate::token::Digest;
@@ -26,7 +26,7 @@ pub async fn exchange(
     let invalid = || Refusal::InvalidRefreshToken(grantor.config.profile.unknown_grant);
     let presented = parameters.text("refresh_token").ok_or_else(invalid)?;
     let digest = Digest::of(presented);
-    let tokens = grantor.server.tokens.as_ref();
+    let tokens = grantor.issuer.tokens.as_ref();
     let stored = tokens.find_by_refresh_token(digest, grantor.now).await?.ok_or_else(invalid)?;
     if !grantor.accepts(stored.service_id) {
         return Err(invalid().into());
@@ -43,7 +43,7 @@ pub async fn exchange(
     }
 }
 
-/// Step 4, decided but not done.
+/// Step 4, decided but not written.
 fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Rotation, Issued), Error> {
     let authorization = Authorization {
         credential_id: stored.credential_id,

@@ -13,7 +13,7 @@ use crate::token::{Digest, hint};
 pub(super) const ACCESS_TOKEN: &str = "access_token";
 pub(super) const REFRESH_TOKEN: &str = "refresh_token";
 
-/// The clear values that may be shown in an answer.
+/// The clear values that may be shown in a response.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clear {
     pub(super) access_token: Option<Secret>,
@@ -21,8 +21,8 @@ pub(super) struct Clear {
 }
 
 impl Clear {
-    /// Puts the value that the client sent into the error that it is taken: the store knows only
-    /// digests (gateway.md §4, code 5).
+    /// Puts the value that the client sent into a uniqueness error: the store has only digests
+    /// (gateway.md §4, code 5).
     pub(super) fn name_taken(&self, error: DaoError) -> DaoError {
         let DaoError::Unique { fields } = error else { return error };
         let sent = |(field, stored): (&'static str, Value)| match field {
@@ -47,7 +47,7 @@ pub(super) fn show(token: &Token, clear: &Clear, now: i64) -> Document {
         (REFRESH_TOKEN, text(clear.refresh_token.as_ref())),
         ("authenticated_userid", json!(token.authenticated_userid)),
         ("scope", json!(token.scope)),
-        // A token too short to spare characters has none.
+        // Null for a token too short to reveal characters.
         ("token_hint", json!(Some(&token.token_hint).filter(|hint| !hint.is_empty()))),
         ("ttl", json!(token.ttl.map(|end| end.saturating_sub(now).max(0)))),
     ];
@@ -58,8 +58,8 @@ fn text(clear: Option<&Secret>) -> Value {
     clear.map_or(Value::Null, |clear| Value::from(clear.expose()))
 }
 
-/// What a document says of a token. Values that only the gateway decides (the hint, the family)
-/// are not in it.
+/// The fields of a token that a document can set. Those that only the gateway decides (the hint, the
+/// family) are not in it.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) id: Option<Uuid>,
@@ -96,7 +96,7 @@ impl Draft {
         })
     }
 
-    /// A row that owes nothing to an earlier one. Without a `ttl` it stays.
+    /// A new row. Without a `ttl` it does not expire.
     pub(super) fn to_token(&self, id: Uuid, access_token: &Secret, now: i64) -> Token {
         let created_at = self.created_at.unwrap_or(now);
         Token {
@@ -115,7 +115,7 @@ impl Draft {
         }
     }
 
-    /// The row with what is said here; where nothing is said of a token or the `ttl`, it stays.
+    /// The old row with these fields; a token or a `ttl` that is not set here is kept.
     pub(super) fn over(&self, old: &Token, now: i64) -> Token {
         let access_token = self.clear.access_token.as_ref().map(|clear| (Digest::of(clear.expose()), clear));
         let changed = access_token.filter(|(digest, _)| *digest != old.access_token);
@@ -137,7 +137,7 @@ impl Draft {
     }
 }
 
-/// The last second of a row that has `seconds` from `begin`; 0 is for ever.
+/// The last second of a row that lives `seconds` from `begin`; 0 is for ever.
 fn end(begin: i64, seconds: i64) -> Option<i64> {
     (seconds != 0).then(|| begin.saturating_add(seconds))
 }

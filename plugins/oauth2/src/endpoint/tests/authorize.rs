@@ -3,9 +3,9 @@
 use super::*;
 use crate::profile::{BadRedirect, LoopbackPort};
 
-/// The answer's redirect URI, without the random code or token.
-fn redirect(answer: &Answer) -> String {
-    let uri = answer.text("redirect_uri");
+/// The response's redirect URI, without the random code or token.
+fn redirect(response: &Response) -> String {
+    let uri = response.text("redirect_uri");
     let random = |part: &&str| part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let Some(part) = uri.split(['=', '&']).find(random) else { return uri };
     uri.replace(part, "…")
@@ -26,8 +26,8 @@ async fn a_code_goes_into_the_query_of_the_registered_uri_rfc6749_4_1_2() {
     ] {
         let mut members = json!({"client_id": "shoe", "response_type": "code"});
         merge(&mut members, more);
-        let answer = world.authorize(&config, members).await;
-        assert_eq!((answer.status, redirect(&answer).as_str()), (200, expected));
+        let response = world.authorize(&config, members).await;
+        assert_eq!((response.status, redirect(&response).as_str()), (200, expected));
     }
     let code = world.ledger.codes.lock().unwrap()[0].clone();
     assert_eq!((code.created_at, code.ttl), (NOW, NOW + 300));
@@ -39,18 +39,18 @@ async fn a_code_goes_into_the_query_of_the_registered_uri_rfc6749_4_1_2() {
 async fn an_implicit_token_goes_into_the_fragment_rfc6749_4_2_2() {
     let world = World::new();
     let members = json!({"client_id": "shoe", "response_type": "token", "state": "x"});
-    let answer = world.authorize(&config(&json!({})), members.clone()).await;
+    let response = world.authorize(&config(&json!({})), members.clone()).await;
     let expected = "http://google.test/kong?foo=bar&code=123#access_token=…&expires_in=7200&state=x&token_type=bearer";
-    assert_eq!((answer.status, redirect(&answer).as_str()), (200, expected));
-    let answer = world.authorize(&config(&json!({"token_expiration": 0})), members).await;
-    assert!(!answer.text("redirect_uri").contains("expires_in"));
+    assert_eq!((response.status, redirect(&response).as_str()), (200, expected));
+    let response = world.authorize(&config(&json!({"token_expiration": 0})), members).await;
+    assert!(!response.text("redirect_uri").contains("expires_in"));
     let rows = world.ledger.tokens.lock().unwrap();
     assert_eq!((rows[0].ttl, rows[0].expires_in, rows[0].refresh_token), (Some(NOW + 7200), 7200, None));
     assert_eq!((rows[1].ttl, rows[1].expires_in, rows[1].refresh_token), (None, 0, None));
 }
 
 #[tokio::test]
-async fn what_stops_the_request_is_answered_plainly() {
+async fn a_failure_of_the_first_checks_is_reported_without_a_redirect() {
     let world = World::new();
     let provision = (400, "invalid_provision_key", "Invalid provision_key");
     let userid = (400, "invalid_authenticated_userid", "Missing authenticated_userid parameter");
@@ -74,10 +74,10 @@ async fn what_stops_the_request_is_answered_plainly() {
     ] {
         let mut members = json!({"response_type": "code", "state": "s"});
         merge(&mut members, more);
-        let answer = world.authorize(&config(&json!({})), members.clone()).await;
-        assert_eq!(answer.error(), expected, "{members}");
-        assert_eq!(answer.body["state"], "s");
-        assert_eq!(answer.challenge, None);
+        let response = world.authorize(&config(&json!({})), members.clone()).await;
+        assert_eq!(response.error(), expected, "{members}");
+        assert_eq!(response.body["state"], "s");
+        assert_eq!(response.challenge, None);
     }
 }
 
@@ -111,8 +111,8 @@ async fn of_several_faults_the_last_is_reported_at_the_redirect() {
     ] {
         let mut members = json!({"client_id": "shoe", "response_type": "code"});
         merge(&mut members, more);
-        let answer = world.authorize(&config, members).await;
-        assert_eq!((answer.status, answer.text("redirect_uri")), (400, format!("{first}{expected}")));
+        let response = world.authorize(&config, members).await;
+        assert_eq!((response.status, response.text("redirect_uri")), (400, format!("{first}{expected}")));
     }
     assert!(world.ledger.codes.lock().unwrap().is_empty());
 }
@@ -122,9 +122,9 @@ async fn a_redirect_uri_that_is_not_registered_is_never_redirected_to() {
     let world = World::new();
     let mut config = config(&json!({}));
     let members = json!({"client_id": "shoe", "response_type": "code", "redirect_uri": "http://evil.test"});
-    let answer = world.authorize(&config, members.clone()).await;
-    assert_eq!(answer.status, 400);
-    assert!(answer.text("redirect_uri").starts_with("http://google.test/kong?code=123&error=invalid_request&"));
+    let response = world.authorize(&config, members.clone()).await;
+    assert_eq!(response.status, 400);
+    assert!(response.text("redirect_uri").starts_with("http://google.test/kong?code=123&error=invalid_request&"));
     config.profile.bad_redirect = BadRedirect::Plain;
     config.profile.loopback_port = LoopbackPort::Any;
     assert_eq!(world.authorize(&config, members).await.error(), (400, "invalid_request", MISMATCH));
@@ -134,9 +134,9 @@ async fn a_redirect_uri_that_is_not_registered_is_never_redirected_to() {
 async fn repeated_parameters_are_refused_rfc6749_3_1() {
     let world = World::new();
     let post = Post::new("/oauth2/authorize", "state=s&client_id=a&client_id=b&provision_key=wrong");
-    let answer = world.send(&config(&json!({})), &post).await;
-    assert_eq!(answer.error(), (400, "invalid_request", "client_id must not be repeated"));
-    assert_eq!(answer.reason, "parameter_repeated");
+    let response = world.send(&config(&json!({})), &post).await;
+    assert_eq!(response.error(), (400, "invalid_request", "client_id must not be repeated"));
+    assert_eq!(response.reason, "parameter_repeated");
 }
 
 #[tokio::test]
@@ -145,6 +145,6 @@ async fn an_issuer_is_named_where_the_profile_has_one_rfc9207() {
     let mut config = config(&json!({}));
     config.profile.issuer = Some("https://gate.test".to_owned());
     let members = json!({"client_id": "shoe", "response_type": "code", "redirect_uri": "myapp://cb"});
-    let answer = world.authorize(&config, members).await;
-    assert_eq!(redirect(&answer), "myapp://cb?code=…&iss=https%3a%2f%2fgate%2etest");
+    let response = world.authorize(&config, members).await;
+    assert_eq!(redirect(&response), "myapp://cb?code=…&iss=https%3a%2f%2fgate%2etest");
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::error::StoreError;
 use tollgate_core::random::SystemRandom;
-use tollgate_core::reply::Body;
+use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::{Edits, Target};
 use tollgate_core::secret::Secret;
 
@@ -20,7 +20,7 @@ use super::*;
 use crate::client_secret::{self, ClientSecret};
 use crate::config::tests::config;
 use crate::entity::credential::{ClientType, Credential};
-use crate::token::Digest;
+use crate::token::{Digest, Minter};
 use ledger::Ledger;
 
 mod authorize;
@@ -106,31 +106,34 @@ impl World {
         let clock = Arc::new(ManualClock::at(NOW));
         let random = Arc::new(SystemRandom);
         let labels = &["grant", "outcome"];
-        let server = AuthorizationServer {
+        let issuer = Issuer {
             tokens: Arc::<Ledger>::clone(&ledger),
-            credentials: Arc::new(clients()),
-            verifier: SecretVerifier::default(),
             minter: Arc::new(Minter::new([1; 32], Vec::new(), random)),
             clock: Arc::<ManualClock>::clone(&clock),
             random: Arc::new(SystemRandom),
+        };
+        let server = AuthorizationServer {
+            issuer,
+            credentials: Arc::new(clients()),
+            verifier: SecretVerifier::default(),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
         };
         Self { server, ledger, clock, plugin_id: Uuid::from_u128(7) }
     }
 
-    async fn send(&self, config: &Config, post: &Post) -> Answer {
+    async fn send(&self, config: &Config, post: &Post) -> Response {
         let endpoint = Endpoint::of_path(&post.path).unwrap();
-        match self.server.answer(self.plugin_id, config, endpoint, &post.request()).await {
-            Verdict::Reply(reply) => Answer::of(&reply),
-            other => panic!("no answer: {other:?}"),
+        match self.server.respond(self.plugin_id, config, endpoint, &post.request()).await {
+            Verdict::Reply(reply) => Response::of(&reply),
+            other => panic!("no response: {other:?}"),
         }
     }
 
-    async fn token(&self, config: &Config, members: Value) -> Answer {
+    async fn token(&self, config: &Config, members: Value) -> Response {
         self.send(config, &Post::json("/oauth2/token", &members)).await
     }
 
-    async fn authorize(&self, config: &Config, members: Value) -> Answer {
+    async fn authorize(&self, config: &Config, members: Value) -> Response {
         let mut all = json!({"provision_key": "provision123", "authenticated_userid": "clark"});
         merge(&mut all, members);
         self.send(config, &Post::json("/stepon/oauth2/authorize", &all)).await
@@ -140,8 +143,8 @@ impl World {
     async fn code(&self, config: &Config, more: Value) -> String {
         let mut members = json!({"client_id": "shoe", "response_type": "code"});
         merge(&mut members, more);
-        let answer = self.authorize(config, members).await;
-        let uri = answer.body["redirect_uri"].as_str().unwrap().to_owned();
+        let response = self.authorize(config, members).await;
+        let uri = response.body["redirect_uri"].as_str().unwrap().to_owned();
         uri.split_once("code=").unwrap().1.split('&').next().unwrap().to_owned()
     }
 }
@@ -181,14 +184,14 @@ fn merge(into: &mut Value, more: Value) {
 
 /// A reply as the client sees it.
 #[derive(Debug)]
-struct Answer {
+struct Response {
     status: u16,
     body: Value,
     challenge: Option<String>,
     reason: &'static str,
 }
 
-impl Answer {
+impl Response {
     fn of(reply: &Reply) -> Self {
         let challenge = reply.headers.iter().find(|(name, _)| name == http::header::WWW_AUTHENTICATE);
         Self {
@@ -237,11 +240,11 @@ async fn other_methods_are_refused_before_anything_else() {
     let mut post = Post::new("/oauth2/token", "");
     for method in [Method::GET, Method::OPTIONS, Method::PUT] {
         post.method = method.clone();
-        let answer = world.send(&config(&json!({"realm": "R"})), &post).await;
+        let response = world.send(&config(&json!({"realm": "R"})), &post).await;
         let text = format!("The HTTP method {method} is invalid for the token endpoint");
-        assert_eq!(answer.error(), (405, "invalid_method", text.as_str()));
+        assert_eq!(response.error(), (405, "invalid_method", text.as_str()));
         let challenge = format!("Bearer realm=\"R\", error=\"invalid_method\", error_description=\"{text}\"");
-        assert_eq!(answer.challenge, Some(challenge));
+        assert_eq!(response.challenge, Some(challenge));
     }
 }
 
@@ -250,7 +253,7 @@ async fn a_body_is_asked_for_and_a_huge_one_refused() {
     let world = World::new();
     let mut post = Post::new("/oauth2/token", "");
     post.body = RequestBody::Unread;
-    let verdict = world.server.answer(world.plugin_id, &config(&json!({})), Endpoint::Token, &post.request()).await;
+    let verdict = world.server.respond(world.plugin_id, &config(&json!({})), Endpoint::Token, &post.request()).await;
     assert!(matches!(verdict, Verdict::NeedBody { limit: BODY_LIMIT, terminal: true }));
     post.body = RequestBody::TooLarge;
     assert_eq!(world.send(&config(&json!({})), &post).await.status, 413);
@@ -277,14 +280,14 @@ async fn nothing_clear_is_stored() {
     let config = config(&json!({}));
     let code = world.code(&config, json!({})).await;
     assert_eq!(world.ledger.codes.lock().unwrap()[0].code, Digest::of(&code));
-    let answer = world
+    let response = world
         .token(
             &config,
             json!({"client_id": "shoe", "client_secret": "fly", "grant_type": "authorization_code", "code": code}),
         )
         .await;
     let row = world.ledger.tokens.lock().unwrap()[0].clone();
-    assert_eq!(row.access_token, Digest::of(&answer.text("access_token")));
-    assert_eq!(row.refresh_token, Some(Digest::of(&answer.text("refresh_token"))));
-    assert!(answer.text("access_token").ends_with(&row.token_hint));
+    assert_eq!(row.access_token, Digest::of(&response.text("access_token")));
+    assert_eq!(row.refresh_token, Some(Digest::of(&response.text("refresh_token"))));
+    assert!(response.text("access_token").ends_with(&row.token_hint));
 }

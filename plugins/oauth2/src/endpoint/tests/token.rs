@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::*;
-use crate::profile::{Permission, RedirectBinding, ScopeInAnswer, UnknownGrant};
+use crate::profile::{Permission, RedirectBinding, ScopeInResponse, UnknownGrant};
 
 const CLIENT: (u16, &str, &str) = (400, "invalid_client", "Invalid client authentication");
 const CODE: (u16, &str, &str) = (400, "invalid_request", "Invalid code");
@@ -79,9 +79,9 @@ async fn of_several_faults_the_last_is_reported() {
         (&all, shoe(json!({"grant_type": "refresh_token"})), REFRESH),
         (&all, shoe(json!({"grant_type": "refresh_token", "refresh_token": ["a"]})), REFRESH),
     ] {
-        let answer = world.token(config, members.clone()).await;
-        assert_eq!(answer.error(), expected, "{members}");
-        assert_eq!(answer.challenge, None);
+        let response = world.token(config, members.clone()).await;
+        assert_eq!(response.error(), expected, "{members}");
+        assert_eq!(response.challenge, None);
     }
 }
 
@@ -103,9 +103,9 @@ async fn a_client_that_presents_itself_by_header_is_challenged_rfc6749_5_2() {
     ] {
         let mut post = Post::json("/oauth2/token", &members);
         post.headers.insert("authorization", authorization.parse().unwrap());
-        let answer = world.send(&config(&json!({})), &post).await;
-        assert_eq!(answer.status, status, "{authorization} {members}: {answer:?}");
-        assert_eq!(answer.challenge.as_deref(), (status == 401).then_some("Basic realm=\"OAuth2.0\""));
+        let response = world.send(&config(&json!({})), &post).await;
+        assert_eq!(response.status, status, "{authorization} {members}: {response:?}");
+        assert_eq!(response.challenge.as_deref(), (status == 401).then_some("Basic realm=\"OAuth2.0\""));
     }
 }
 
@@ -118,13 +118,13 @@ async fn a_code_is_redeemed_once_and_a_failed_exchange_leaves_it() {
         "client_id": "other", "client_secret": "other", "grant_type": "authorization_code", "code": code,
     });
     assert_eq!(world.token(&config, stranger).await.error(), CODE);
-    let answer =
+    let response =
         world.token(&config, shoe(json!({"grant_type": "authorization_code", "code": code, "state": "s"}))).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.body["token_type"], "bearer");
-    assert_eq!(answer.body["expires_in"], 7200);
-    assert_eq!(answer.body["state"], "s");
-    assert_eq!(answer.body.as_object().unwrap().len(), 5);
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(response.body["token_type"], "bearer");
+    assert_eq!(response.body["expires_in"], 7200);
+    assert_eq!(response.body["state"], "s");
+    assert_eq!(response.body.as_object().unwrap().len(), 5);
     assert_eq!(world.token(&config, with_code(&code)).await.error(), CODE);
     let row = world.ledger.tokens.lock().unwrap()[0].clone();
     assert_eq!((row.authenticated_userid.as_deref(), row.scope.as_deref()), (Some("clark"), Some("email")));
@@ -173,10 +173,10 @@ async fn codes_and_tokens_are_bound_to_service_or_plugin() {
     foreign.plugin_id = Uuid::from_u128(8);
     foreign.ledger.codes.lock().unwrap().extend(world.ledger.codes.lock().unwrap().iter().cloned());
     assert_eq!(foreign.token(&global, with_code(&global_code)).await.error(), CODE);
-    let answer = world.token(&global, with_code(&global_code)).await;
+    let response = world.token(&global, with_code(&global_code)).await;
     assert_eq!(world.ledger.tokens.lock().unwrap()[0].service_id, None);
 
-    let refresh_token = answer.text("refresh_token");
+    let refresh_token = response.text("refresh_token");
     assert_eq!(world.token(&bound, with_refresh(&refresh_token)).await.error(), REFRESH);
     let mut post = Post::json("/oauth2/token", &with_refresh(&refresh_token));
     post.target = elsewhere;
@@ -184,8 +184,8 @@ async fn codes_and_tokens_are_bound_to_service_or_plugin() {
 
     let mut post = Post::json("/oauth2/token", &shoe(json!({"grant_type": "client_credentials"})));
     post.target = nowhere;
-    let answer = world.send(&bound, &post).await;
-    assert_eq!((answer.status, &answer.body), (500, &json!({"message": "An unexpected error occurred"})));
+    let response = world.send(&bound, &post).await;
+    assert_eq!((response.status, &response.body), (500, &json!({"message": "An unexpected error occurred"})));
     assert_eq!(world.send(&global, &post).await.status, 200);
 }
 
@@ -205,8 +205,8 @@ async fn client_credentials_give_a_token_that_goes_when_it_is_over() {
     let wot = (400, "invalid_scope", "'wot' is an invalid scope");
     assert_eq!(world.token(&defaults, grant(json!({"scope": "wot"}))).await.error(), wot);
     let acting = grant(json!({"authenticated_userid": "x", "provision_key": "provision123", "scope": "email"}));
-    let answer = world.token(&defaults, acting).await;
-    assert_eq!((answer.status, answer.body.get("refresh_token")), (200, None));
+    let response = world.token(&defaults, acting).await;
+    assert_eq!((response.status, response.body.get("refresh_token")), (200, None));
     let bare = json!({"grant_type": "client_credentials", "client_id": "bare", "client_secret": "bare"});
     assert_eq!(world.token(&config(&json!({"refresh_token_ttl": 60})), bare).await.status, 200);
     assert_eq!(
@@ -242,8 +242,8 @@ async fn the_password_grant_trusts_whoever_knows_the_provision_key() {
         assert_eq!(world.token(&config, grant(more)).await.error(), expected);
     }
     let whole = json!({"provision_key": "provision123", "authenticated_userid": "clark", "scope": "email"});
-    let answer = world.token(&config, grant(whole)).await;
-    assert_eq!(answer.text("refresh_token").len(), 32);
+    let response = world.token(&config, grant(whole)).await;
+    assert_eq!(response.text("refresh_token").len(), 32);
 }
 
 #[tokio::test]
@@ -307,8 +307,8 @@ async fn tokens_without_expiry_have_no_refresh_token() {
     let world = World::new();
     for expiration in [json!(0), json!(-1)] {
         let config = config(&json!({"token_expiration": expiration}));
-        let answer = world.token(&config, with_code(&world.code(&config, json!({})).await)).await;
-        assert_eq!(answer.body.as_object().unwrap().keys().collect::<Vec<_>>(), ["access_token", "token_type"]);
+        let response = world.token(&config, with_code(&world.code(&config, json!({})).await)).await;
+        assert_eq!(response.body.as_object().unwrap().keys().collect::<Vec<_>>(), ["access_token", "token_type"]);
     }
     let config = config(&json!({"refresh_token_ttl": 0}));
     world.token(&config, with_code(&world.code(&config, json!({})).await)).await;
@@ -342,7 +342,7 @@ async fn stricter_profiles_refuse_what_the_recommendations_refuse() {
     strict.profile.client_secret_in_query = Permission::Refused;
     strict.profile.verifier_without_challenge = Permission::Refused;
     strict.profile.unknown_grant = UnknownGrant::InvalidGrant;
-    strict.profile.scope_in_answer = ScopeInAnswer::WhenDifferent;
+    strict.profile.scope_in_response = ScopeInResponse::WhenDifferent;
     let invalid = (400, "invalid_grant", "Invalid code");
 
     let code = world.code(&strict, json!({"redirect_uri": "http://google.test/kong?foo=bar&code=123"})).await;
@@ -360,8 +360,8 @@ async fn stricter_profiles_refuse_what_the_recommendations_refuse() {
     assert_eq!(world.token(&strict, public).await.error().1, "unauthorized_client");
     let query = "grant_type=client_credentials&client_id=shoe&client_secret=fly";
     assert_eq!(world.send(&strict, &Post::new("/oauth2/token", query)).await.error(), CLIENT);
-    let answer = world.token(&strict, shoe(json!({"grant_type": "client_credentials", "scope": "a  b"}))).await;
-    assert_eq!(answer.body["scope"], "a b");
+    let response = world.token(&strict, shoe(json!({"grant_type": "client_credentials", "scope": "a  b"}))).await;
+    assert_eq!(response.body["scope"], "a b");
 }
 
 #[tokio::test]

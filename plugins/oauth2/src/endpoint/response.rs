@@ -1,23 +1,23 @@
-//! The answers of both endpoints: JSON that nobody may store (RFC 6749 §5.1, oauth2.md
+//! The responses of both endpoints: JSON that must not be stored (RFC 6749 §5.1, oauth2.md
 //! §3.4).
 
 use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use tollgate_core::reply::Reply;
-use tollgate_core::secret::Secret;
 
 use crate::endpoint::Endpoint;
-use crate::endpoint::parameters::{Parameter, Parameters};
 use crate::error::{Error, Refusal, printable};
+use crate::issuer::Issued;
+use crate::parameters::{Parameter, Parameters};
 
-/// The `state` of a request, which its answer repeats.
+/// The `state` of a request, which its response repeats.
 #[derive(Debug, Clone, Default)]
-pub struct State(Option<Value>);
+pub(super) struct State(Option<Value>);
 
 impl State {
-    /// Texts, numbers and truth values are repeated; anything else is refused.
-    pub fn of(parameters: &Parameters) -> Result<Self, Refusal> {
+    /// Strings, numbers and booleans are repeated; anything else is refused.
+    pub(super) fn of(parameters: &Parameters) -> Result<Self, Refusal> {
         match parameters.get("state") {
             None | Some(Parameter::Other(Value::Null)) => Ok(Self(None)),
             Some(Parameter::Text(text)) => Ok(Self(Some(Value::String(text.clone())))),
@@ -27,7 +27,7 @@ impl State {
     }
 
     /// The state as a redirect parameter.
-    pub fn text(&self) -> Option<String> {
+    pub(super) fn text(&self) -> Option<String> {
         self.0.as_ref().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
@@ -38,21 +38,8 @@ impl State {
     }
 }
 
-/// What a client gets: shown once, here.
-#[derive(Debug, Clone)]
-pub struct Issued {
-    /// The access token.
-    pub access_token: Secret,
-    /// For how many seconds it is valid; `None` is for ever.
-    pub expires_in: Option<i64>,
-    /// The refresh token, where the grant has one.
-    pub refresh_token: Option<Secret>,
-    /// The scope, where the answer is to name it.
-    pub scope: Option<String>,
-}
-
-/// The answer that carries a token (RFC 6749 §5.1).
-pub fn issued(issued: &Issued, state: &State) -> Reply {
+/// The response that carries a token (RFC 6749 §5.1).
+pub(super) fn issued(issued: &Issued, state: &State) -> Reply {
     let mut body = Map::new();
     let mut add = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
     add("access_token", issued.access_token.expose().into());
@@ -70,46 +57,47 @@ pub fn issued(issued: &Issued, state: &State) -> Reply {
     framed(StatusCode::OK, "token_issued", body)
 }
 
-/// The answer that tells the login page where to send the browser.
-pub fn redirect(status: StatusCode, reason: &'static str, uri: String) -> Reply {
+/// The response that tells the login page where to send the browser.
+pub(super) fn redirect(status: StatusCode, reason: &'static str, uri: String) -> Reply {
     framed(status, reason, Map::from_iter([("redirect_uri".to_owned(), Value::String(uri))]))
 }
 
 /// A refusal without redirect (RFC 6749 §5.2).
-pub fn refused(refusal: &Refusal, state: &State) -> Reply {
-    let terms = refusal.terms();
+pub(super) fn refused(refusal: &Refusal, state: &State) -> Reply {
+    let error = refusal.response();
     let mut body = Map::new();
-    body.insert("error".to_owned(), terms.error.into());
-    body.insert("error_description".to_owned(), terms.description.into_owned().into());
+    body.insert("error".to_owned(), error.error.into());
+    body.insert("error_description".to_owned(), error.description.into_owned().into());
     state.add_to(&mut body);
-    let reply = framed(terms.status, terms.reason, body);
-    match terms.challenge {
+    let reply = framed(error.status, error.reason, body);
+    match error.challenge {
         Some(challenge) => reply.with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge)),
         None => reply,
     }
 }
 
-/// The answer to any error. Breakage is logged here, once.
-pub fn failed(error: &Error, state: &State) -> Reply {
+/// The response to any error. What an operator has to look at is logged here, once.
+pub(super) fn failed(endpoint: Endpoint, error: &Error, state: &State) -> Reply {
     match error {
         Error::Refused(refusal) => refused(refusal, state),
         Error::NoService => {
             tracing::error!(
-                "a token cannot be bound: the route of an oauth2 plugin without global_credentials has no service"
+                "{endpoint} request failed: route has no service to bind the token to; \
+                 give the route a service or set global_credentials"
             );
             let body = json!({"message": "An unexpected error occurred"});
             Reply::json(StatusCode::INTERNAL_SERVER_ERROR, "route_without_service", &body)
         }
         Error::Store(source) => {
-            tracing::warn!(error = source as &dyn std::error::Error, "the authorization server has no answer");
+            tracing::warn!(error = source as &dyn std::error::Error, "{endpoint} request failed: store unavailable");
             Reply::unavailable("token_store_unavailable")
         }
         Error::Overloaded(_) => Reply::unavailable("secret_verification_overloaded"),
     }
 }
 
-/// The answer to a method other than POST (oauth2.md §3.1): no frame, a Bearer challenge.
-pub fn invalid_method(endpoint: Endpoint, method: &http::Method, realm: Option<&str>) -> Reply {
+/// The response to a method other than POST (oauth2.md §3.1): no frame, a Bearer challenge.
+pub(super) fn invalid_method(endpoint: Endpoint, method: &http::Method, realm: Option<&str>) -> Reply {
     let text = printable(&format!("The HTTP method {method} is invalid for the {endpoint} endpoint"));
     let realm = realm.map(|realm| format!("realm=\"{realm}\", ")).unwrap_or_default();
     let challenge = format!("Bearer {realm}error=\"invalid_method\", error_description=\"{text}\"");
@@ -132,6 +120,7 @@ fn framed(status: StatusCode, reason: &'static str, body: Map<String, Value>) ->
 mod tests {
     use http::Method;
     use tollgate_core::reply::Body;
+    use tollgate_core::secret::Secret;
 
     use super::*;
     use crate::error::Mode;
@@ -139,7 +128,7 @@ mod tests {
     fn body(reply: &Reply) -> Value {
         match &reply.body {
             Body::Json(bytes) => serde_json::from_slice(bytes).unwrap(),
-            other => panic!("no JSON: {other:?}"),
+            other => panic!("not JSON: {other:?}"),
         }
     }
 
@@ -206,7 +195,7 @@ mod tests {
     #[test]
     fn a_store_that_cannot_tell_is_503_with_retry_after() {
         let busy = tollgate_core::error::StoreError::Busy(std::time::Duration::from_secs(1));
-        let reply = failed(&Error::Store(busy), &State::default());
+        let reply = failed(Endpoint::Token, &Error::Store(busy), &State::default());
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(header(&reply, &http::header::RETRY_AFTER).is_some());
     }

@@ -1,9 +1,9 @@
 //! The parameters of a request to an endpoint: query and body merged, the body winning
 //! (oauth2.md §3.2).
 //!
-//! Bodies are read as their content type says: form, JSON object, multipart. Any other body, and
-//! one that cannot be read, is ignored. A parameter that is there twice is refused later
-//! (RFC 6749 §3.1, §3.2), by the endpoint, which knows in which order to complain.
+//! Bodies are read by content type: form, JSON object, multipart. Any other body, and one that cannot
+//! be read, is ignored. A repeated parameter is refused later (RFC 6749 §3.1, §3.2), by the endpoint,
+//! which decides which fault is reported.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use tollgate_core::request::{Request, RequestBody};
 
 use crate::{arguments, json_object, multipart};
 
-/// The parameters that mean something here; others are not kept.
+/// The known parameters; others are dropped.
 const NAMES: [&str; 14] = [
     "authenticated_userid",
     "client_id",
@@ -35,18 +35,18 @@ const NAMES: [&str; 14] = [
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Parameter {
-    /// Text, without NUL.
+    /// A text without NUL.
     Text(String),
     /// Another JSON value; `true` also where the query has no `=`.
     Other(Value),
-    /// Bytes that are no UTF-8, or text with NUL.
+    /// Bytes that are not UTF-8, or text with NUL.
     Unreadable,
-    /// There are several.
+    /// It is repeated.
     Repeated,
 }
 
 impl Parameter {
-    /// The text, if it is one.
+    /// The text; `None` for any other value.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -96,17 +96,17 @@ impl Parameters {
         self.by_name.get(name)
     }
 
-    /// One parameter's text; `None` also for what is no text.
+    /// One parameter's text; `None` also for any other value.
     pub fn text(&self, name: &'static str) -> Option<&str> {
         self.get(name).and_then(Parameter::text)
     }
 
-    /// The first parameter that is there more than once.
+    /// The first repeated parameter, by name.
     pub fn repeated(&self) -> Option<&'static str> {
         self.by_name.iter().find(|(_, value)| **value == Parameter::Repeated).map(|(name, _)| *name)
     }
 
-    /// Whether the client's secret stands where logs and histories keep it.
+    /// Whether the client secret is in the query, which logs and histories keep.
     pub fn has_secret_in_query(&self) -> bool {
         self.secret_in_query
     }
@@ -127,7 +127,7 @@ impl Parameters {
     }
 
     fn add_pairs(&mut self, pairs: &[u8]) {
-        for argument in arguments::parse(pairs).take(arguments::LOOKED_AT) {
+        for argument in arguments::parse(pairs).take(arguments::MAX_READ) {
             let value = argument.value.map_or(Parameter::Other(Value::Bool(true)), Parameter::of_bytes);
             self.add(&argument.key, value);
         }
@@ -135,7 +135,7 @@ impl Parameters {
 
     fn add_parts(&mut self, content_type: &str, body: &Bytes) {
         let (parts, _) = multipart::read(content_type, body);
-        for part in parts.into_iter().take(arguments::LOOKED_AT) {
+        for part in parts.into_iter().take(arguments::MAX_READ) {
             let Some(name) = part.name else { continue };
             self.add(name.as_bytes(), Parameter::of_bytes(Cow::Borrowed(&part.value)));
         }
@@ -158,7 +158,7 @@ impl Parameters {
 }
 
 impl std::fmt::Debug for Parameters {
-    /// Names alone: the values are codes, tokens and secrets.
+    /// Only names: the values are codes, tokens and secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.by_name.keys()).finish()
     }
@@ -184,7 +184,7 @@ mod tests {
     const MULTIPART: &str = "--b\r\nContent-Disposition: form-data; name=\"scope\"\r\n\r\nemail profile\r\n--b--\r\n";
 
     #[test]
-    fn a_body_is_read_as_its_type_says() {
+    fn a_body_is_read_by_its_content_type() {
         for (content_type, text) in [
             ("application/x-www-form-urlencoded", "scope=email+profile"),
             ("Application/X-WWW-Form-Urlencoded; charset=utf-8", "scope=email%20profile"),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_parameter_is_told_apart_rfc6749_3_2() {
+    fn a_repeated_parameter_is_detected_rfc6749_3_2() {
         assert_eq!(query("code=a&state=b&code=a").repeated(), Some("code"));
         assert_eq!(query("code=a&other=b&other=c").repeated(), None);
         assert_eq!(body("multipart/form-data; boundary=b", &MULTIPART.repeat(2)).repeated(), None);
