@@ -85,13 +85,15 @@ mod credentials;
 mod digest;
 mod factory;
 mod host;
+mod hosts;
 mod metrics;
 
 pub use consumers::{ConsumerFacts, Consumers, header_value};
 pub use credentials::{CredentialFacts, Credentials};
 pub use digest::Digest;
 pub use factory::{Factory, StartError};
-pub use host::{Host, Hosts};
+pub use host::Host;
+pub use hosts::Hosts;
 pub use metrics::Metrics;
 
 pub use tollgate_core::clock::Clock;

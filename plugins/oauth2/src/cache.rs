@@ -7,33 +7,19 @@ use moka::sync::Cache;
 use tollgate_core::clock::Clock;
 use tollgate_core::error::StoreError;
 use tollgate_plugin::cache::model::{self, Map};
-use tollgate_plugin::cache::{FactCache, Generation, Invalidation, Loaded, SharedFact, SharedFacts, Source};
+use tollgate_plugin::cache::{FactCache, Generation, Loaded, SharedFacts, Source};
 use tollgate_plugin::{CredentialFacts, Credentials, header_value};
 use uuid::Uuid;
 
 use crate::store::{Token, Tokens};
 use crate::token::Digest;
-use crate::token_facts::{Facts, Terms};
+use crate::token_facts::{Facts, Service, Terms};
 
 /// Distinct scopes that are shared at most.
 const SCOPES: u64 = 10_000;
 
 /// What tokens are, by the digest of the access token.
 pub type TokenCache = FactCache<Facts, TokenSource>;
-
-/// A service that tokens are bound to.
-#[derive(Debug)]
-pub struct Service {
-    /// Its id.
-    pub id: Uuid,
-    invalidation: Invalidation,
-}
-
-impl SharedFact for Service {
-    fn invalidation(&self) -> &Invalidation {
-        &self.invalidation
-    }
-}
 
 /// Tokens in the store, with what they refer to.
 pub struct TokenSource {
@@ -83,8 +69,7 @@ impl TokenSource {
         if userid.is_some_and(|userid| header_value(userid).is_none()) {
             return Err(corrupt("authenticated_userid"));
         }
-        let service = |id| self.services.get_or_add(id, || Service { id, invalidation: Invalidation::new() });
-        let service = token.service_id.map(service);
+        let service = token.service_id.map(|id| self.services.get_or_add(id, || Service::new(id)));
         Ok(Facts::new(Terms { credential, service, valid_until: valid_until(token), scope }, userid))
     }
 

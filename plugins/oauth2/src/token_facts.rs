@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use tollgate_plugin::cache::{CacheKey, Fact, SharedFact};
+use tollgate_plugin::cache::{CacheKey, Fact, Invalidation, SharedFact};
 use tollgate_plugin::{CredentialFacts, thread_cache};
 use triomphe::ThinArc;
 use uuid::Uuid;
 
-use crate::cache::Service;
 use crate::token::Digest;
 
 /// Bytes of an entry without its user id: resident memory of a million tokens with user ids of 12
@@ -35,6 +34,27 @@ pub struct Terms {
     pub valid_until: i64,
     /// `X-Authenticated-Scope`, shared by all tokens of that scope.
     pub scope: Option<Arc<HeaderValue>>,
+}
+
+/// A service that tokens are bound to.
+#[derive(Debug)]
+pub struct Service {
+    /// Its id.
+    pub id: Uuid,
+    invalidation: Invalidation,
+}
+
+impl Service {
+    /// The service with this id.
+    pub fn new(id: Uuid) -> Self {
+        Self { id, invalidation: Invalidation::new() }
+    }
+}
+
+impl SharedFact for Service {
+    fn invalidation(&self) -> &Invalidation {
+        &self.invalidation
+    }
 }
 
 /// In front of a user id, so that an empty one is not none.

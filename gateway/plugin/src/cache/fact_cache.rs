@@ -9,7 +9,7 @@
 //!   remembered.
 //! - A node that has lost the change feed trusts nothing in here.
 
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use moka::sync::Cache;
 use tollgate_core::clock::Clock;
 
 use super::Trust;
+use super::fact::{CacheKey, Fact};
 use super::generation::{Counter, Generation, Generations, Stamped};
 use super::metrics::CacheMetrics;
 use super::model::{self, Map};
@@ -32,24 +33,6 @@ const ATTEMPTS: usize = 4;
 
 /// How often the gauges are brought up to date.
 const MEASURE: Duration = Duration::from_secs(5);
-
-/// What a fact is found by. If clients choose it, it is a digest of what they sent.
-pub trait CacheKey: Copy + Eq + Hash + Send + Sync + 'static {
-    /// A hash of the key, by which shards and places are chosen.
-    fn head(&self) -> u64;
-}
-
-/// Something that the store says of a key. Cheap to clone.
-pub trait Fact: Clone + Send + Sync + 'static {
-    /// What it is found by.
-    type Key: CacheKey;
-
-    /// Whether the shared facts that it refers to are still what the store says.
-    fn is_current(&self) -> bool;
-
-    /// The memory that it takes in the cache, in bytes, without what it shares with others.
-    fn weight(&self) -> u32;
-}
 
 /// Where facts are read.
 pub trait Source<F: Fact>: Send + Sync + 'static {

@@ -11,6 +11,7 @@
 //! write was committed, whatever other threads do meanwhile. Without the change feed nothing that is cached
 //! counts ([`Trust`]).
 
+mod fact;
 mod fact_cache;
 mod generation;
 mod metrics;
@@ -21,7 +22,8 @@ mod thread_cache;
 
 use tollgate_store::Feed;
 
-pub use fact_cache::{Bounds, CacheKey, Fact, FactCache, HeadHasher, Known, Source};
+pub use fact::{CacheKey, Fact};
+pub use fact_cache::{Bounds, FactCache, HeadHasher, Known, Source};
 pub use generation::{Counter, Generation, Generations, Stamped, head};
 pub use metrics::CacheMetrics;
 pub use shared_facts::{Invalidation, OnConflict, SharedFact, SharedFacts, Ticket};

@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::LocalKey;
 
-use super::fact_cache::{CacheKey, Fact};
+use super::fact::{CacheKey, Fact};
 use super::generation::{Generation, Stamped};
 
 /// A power of two; of 64 bytes each where the key has 32 bytes and the fact is a pointer, so that a thread's

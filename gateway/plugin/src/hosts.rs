@@ -1,0 +1,58 @@
+//! Where the gateway makes what it hands to plugins.
+
+use std::sync::Arc;
+
+use tollgate_core::clock::Clock;
+use tollgate_core::entity;
+use tollgate_core::random::Random;
+use tollgate_core::setting::SettingValues;
+use tollgate_store::Store;
+
+use crate::consumers::Consumers;
+use crate::factory::Factory;
+use crate::host::Host;
+use crate::metrics::Metrics;
+
+/// What the gateway makes once, for all plugins.
+pub struct Hosts {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// The store.
+    pub store: Store,
+    /// Where metrics are registered.
+    pub registry: prometheus::Registry,
+    /// The values of plugins' settings.
+    pub settings: SettingValues,
+    consumers: Consumers,
+}
+
+impl Hosts {
+    /// Over this store, whose changes consumers follow from now on.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        store: Store,
+        registry: prometheus::Registry,
+        settings: SettingValues,
+    ) -> Self {
+        let collection = store.documents(Arc::new(entity::consumer::kind()));
+        let consumers = Consumers::new(collection, Arc::new(store.feed().clone()));
+        store.feed().subscribe(Arc::new(consumers.clone()));
+        Self { clock, random, store, registry, settings, consumers }
+    }
+
+    /// What one plugin is handed.
+    pub fn of(&self, factory: &dyn Factory) -> Host {
+        let Self { clock, random, store, registry, settings, consumers } = self;
+        Host {
+            clock: Arc::clone(clock),
+            random: Arc::clone(random),
+            store: store.clone(),
+            consumers: consumers.clone(),
+            metrics: Metrics::new(registry.clone(), factory.metric_prefixes()),
+            settings: settings.clone(),
+        }
+    }
+}
