@@ -182,13 +182,13 @@ async fn check_protocols(state: &AdminState, kind: &Kind, document: &Document) -
     let Some(routes) = state.registry.collection("routes").filter(|_| is_plugins(kind)) else {
         return Ok(());
     };
-    if let Some(route) = reference::id_in(document, "route") {
+    if let Some(route) = document.reference("route") {
         return match routes.find(&Key::Id(route)).await? {
             Some(route) => plugin::check_protocols(document, Some(&route), []).map_err(DaoError::Schema),
             None => Ok(()),
         };
     }
-    let Some(service) = reference::id_in(document, "service") else { return Ok(()) };
+    let Some(service) = document.reference("service") else { return Ok(()) };
     let mut query = PageQuery { filter: Filter::Child { field: "service", parent: service }, after: None, size: 1000 };
     loop {
         let page = routes.page(&query).await?;

@@ -32,7 +32,7 @@ pub(crate) async fn create_child(
 async fn insert(state: &AdminState, entities: &Entities, input: Input, given: Given<'_>) -> Result<Answer, Failure> {
     let document = draft::of_insert(state, entities, input, given).await?;
     let stored = entities.insert(document).await?;
-    Ok(Answer::json(StatusCode::CREATED, &Value::Object(stored)))
+    Ok(Answer::json(StatusCode::CREATED, &Value::from(stored)))
 }
 
 /// `GET`, `PUT`, `PATCH` and `DELETE` of an entity.
@@ -72,12 +72,12 @@ pub(crate) async fn act_on_child(
         // A PUT assigns the child to this parent, whoever it belonged to.
         return put(state, children, &key, input, Some((nested.field, parent))).await;
     }
-    let child = children.find(&key).await?.filter(|child| reference::id_in(child, nested.field) == Some(parent));
+    let child = children.find(&key).await?.filter(|child| child.reference(nested.field) == Some(parent));
     let child = child.ok_or(Failure::NotFound)?;
     match *method {
         Method::PATCH => patch(state, children, &key, input).await,
         Method::DELETE => {
-            let id = reference::own_id(&child).ok_or_else(|| reference::without_id(children.kind()))?;
+            let id = child.id().ok_or_else(|| reference::without_id(children.kind()))?;
             if children.delete(&Key::Id(id)).await? {
                 Ok(Answer::empty(StatusCode::NO_CONTENT))
             } else {
@@ -103,7 +103,7 @@ pub(crate) async fn put(
     given.extend(parent.map(|(field, id)| (field, reference::to(id))));
     let document = draft::of_insert(state, entities, input, &given).await?;
     let stored = entities.upsert(key, document).await?;
-    Ok(Answer::ok(&Value::Object(stored)))
+    Ok(Answer::ok(&Value::from(stored)))
 }
 
 /// Changes the entity at `key`.
@@ -113,7 +113,7 @@ pub(crate) async fn patch(state: &AdminState, entities: &Entities, key: &Key, in
     };
     let updated = entities.update(key, &|stored| patch.apply(stored)).await?;
     match updated {
-        Some(document) => Ok(Answer::ok(&Value::Object(document))),
+        Some(document) => Ok(Answer::ok(&Value::from(document))),
         // Plugins are looked up before they are changed, which words this differently.
         None if draft::is_plugins(entities.kind()) => Err(Failure::NotFound),
         None => Err(DaoError::NotFound { key: key.clone() }.into()),
@@ -122,12 +122,12 @@ pub(crate) async fn patch(state: &AdminState, entities: &Entities, key: &Key, in
 
 /// 200 with the entity, or 404.
 pub(crate) fn show(found: Option<Document>) -> Result<Answer, Failure> {
-    found.map(|document| Answer::ok(&Value::Object(document))).ok_or(Failure::NotFound)
+    found.map(|document| Answer::ok(&Value::from(document))).ok_or(Failure::NotFound)
 }
 
 /// The id of the entity above in the path.
 pub(crate) async fn find_parent(nested: &Nested<'_>, segment: &str) -> Result<Uuid, Failure> {
     let kind = nested.parents.kind();
     let found = nested.parents.find(&reference::key(kind, segment)?).await?.ok_or(Failure::NotFound)?;
-    Ok(reference::own_id(&found).ok_or_else(|| reference::without_id(kind))?)
+    Ok(found.id().ok_or_else(|| reference::without_id(kind))?)
 }

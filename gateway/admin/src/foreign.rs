@@ -28,7 +28,7 @@ pub(crate) async fn act(
 ) -> Result<Answer, Failure> {
     let owner_key = reference::key(foreign.owners.kind(), segment)?;
     let owner = foreign.owners.find(&owner_key).await?.ok_or(Failure::NotFound)?;
-    let target = reference::id_in(&owner, foreign.field).map(Key::Id);
+    let target = owner.reference(foreign.field).map(Key::Id);
     match (method, target) {
         (&Method::PUT, Some(target)) => entity::put(state, foreign.targets, &target, input, None).await,
         (&Method::PUT, None) => create_and_link(state, foreign, &owner_key, input).await,
@@ -79,7 +79,7 @@ enum Link {
 
 async fn linked(foreign: &ForeignField<'_>, owner: &Key, patch: &Patch<'_>) -> Result<Link, Failure> {
     let taken = OnceLock::new();
-    let merge = |stored: &Document| match reference::id_in(stored, foreign.field) {
+    let merge = |stored: &Document| match stored.reference(foreign.field) {
         None => patch.apply(stored),
         Some(other) => {
             // Only the first one counts, and there is no second: the update ends here.

@@ -145,10 +145,7 @@ async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T,
 }
 
 fn json(bytes: &[u8]) -> Result<Input, Failure> {
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(document)) => Ok(Input::Json(document)),
-        _ => Err(Failure::BadJson),
-    }
+    serde_json::from_slice(bytes).map(Input::Json).map_err(|_| Failure::BadJson)
 }
 
 fn form(bytes: &[u8]) -> Result<Input, Failure> {

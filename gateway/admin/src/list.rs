@@ -52,7 +52,7 @@ pub(crate) async fn children(nested: &Nested<'_>, parent: &str, path: &str, quer
 }
 
 fn answer(page: Page, path: &str, rest: &str) -> Answer {
-    let data: Vec<Value> = page.documents.into_iter().map(Value::Object).collect();
+    let data: Vec<Value> = page.documents.into_iter().map(Value::from).collect();
     publish(data, page.next.map(offset::after_entity), path, rest)
 }
 

@@ -7,8 +7,8 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::collection::Document;
 use crate::error::StoreError;
+use crate::schema::Document;
 
 /// What happened to an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

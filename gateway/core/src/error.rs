@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::collection::Key;
-use crate::schema::{Violations, lua_text};
+use crate::schema::{Key, Violations, lua_text};
 
 /// The store could not do its work. Never "not found": that is a result.
 #[derive(Debug, thiserror::Error)]

@@ -38,12 +38,12 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::random::SystemRandom;
-    use crate::schema::{Makers, Violations};
+    use crate::schema::{Document, Makers, Violations};
     use serde_json::{Value, json};
 
     fn message(input: &Value) -> Option<String> {
         let makers = Makers { clock: &ManualClock::at(1000), random: &SystemRandom };
-        let input = input.as_object().cloned().unwrap_or_default();
+        let input = Document::try_from(input.clone()).unwrap();
         kind().schema.process_insert(input, &makers).err().as_ref().map(Violations::message)
     }
 

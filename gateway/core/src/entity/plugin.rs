@@ -3,10 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::collection::Document;
 use crate::entity::{Kind, Nature, field};
 use crate::plugin::Plugin;
-use crate::schema::{Field, OnDelete, Rule, Schema, Violations};
+use crate::schema::{Document, Field, OnDelete, Rule, Schema, Violations};
 
 const NAME: &str = "plugins";
 const PROTOCOLS: [&str; 4] = ["grpc", "grpcs", "http", "https"];
@@ -89,10 +88,8 @@ const DESCRIPTIONS: [(&str, &str); 8] = [
 ];
 
 fn has_common_protocol(plugin: &Document, route: &Document) -> bool {
-    let protocols =
-        |document: &Document| document.get("protocols").and_then(Value::as_array).cloned().unwrap_or_default();
-    let of_route = protocols(route);
-    protocols(plugin).iter().any(|protocol| of_route.contains(protocol))
+    let of_route: Vec<&str> = route.texts("protocols").collect();
+    plugin.texts("protocols").any(|protocol| of_route.contains(&protocol))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Plugin for Guard {
 }
 
 fn document(value: &Value) -> Document {
-    value.as_object().cloned().unwrap_or_default()
+    Document::try_from(value.clone()).unwrap()
 }
 
 fn insert(input: &Value) -> Result<Document, Violations> {
@@ -72,7 +72,7 @@ const ID: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 #[test]
 fn an_instance_gets_the_defaults_of_its_plugin() {
     assert_eq!(
-        insert(&json!({"id": ID, "name": "guard", "config": {"on": true}})).map(Value::Object),
+        insert(&json!({"id": ID, "name": "guard", "config": {"on": true}})).map(Value::from),
         Ok(json!({
             "id": ID, "created_at": 1000, "updated_at": 1000, "name": "guard", "instance_name": null, "route": null,
             "service": null, "consumer": null, "config": {"mandatory_scope": false, "scopes": null, "on": true},

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::collection::Document;
 use crate::entity::view::{View, text};
 use crate::entity::{Kind, Nature, Protocol, ReadError, field, host, path_rule, protocol};
-use crate::schema::{Branch, EntityCheck, Field, Forbidden, OnDelete, Rule, Schema, Violations};
+use crate::schema::{Branch, Document, EntityCheck, Field, Forbidden, OnDelete, Rule, Schema, Violations};
 
 const NAME: &str = "routes";
 const GRPC: &[&str] = &["grpc", "grpcs"];

@@ -5,10 +5,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::collection::Document;
 use crate::entity::view::{View, text};
 use crate::entity::{Kind, Nature, Protocol, ReadError, field, host, path_rule, protocol};
-use crate::schema::{EntityCheck, Field, OnDelete, Rule, Schema, Shorthand};
+use crate::schema::{Document, EntityCheck, Field, OnDelete, Rule, Schema, Shorthand};
 
 const NAME: &str = "services";
 const DEFAULT_PORT: u16 = 80;

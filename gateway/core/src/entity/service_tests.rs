@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 fn process(input: &Value) -> Result<Value, Value> {
     let makers = Makers { clock: &ManualClock::at(1000), random: &SystemRandom };
-    let input = input.as_object().cloned().unwrap_or_default();
-    kind().schema.process_insert(input, &makers).map(Value::Object).map_err(|found| Value::Object(found.fields))
+    let input = Document::try_from(input.clone()).unwrap();
+    kind().schema.process_insert(input, &makers).map(Value::from).map_err(|found| Value::Object(found.fields))
 }
 
 fn faults(input: &Value) -> Value {
@@ -101,7 +101,7 @@ fn each_fault_of_a_service_has_its_text() {
 #[test]
 fn a_stored_service_is_read_into_types() {
     let stored = process(&json!({"url": "https://example.com/v1", "read_timeout": 10, "tls_verify": false}));
-    let stored = stored.unwrap_or_default().as_object().cloned().unwrap_or_default();
+    let stored = Document::try_from(stored.unwrap()).unwrap();
     let service = Service::try_from(&stored);
     assert!(service.as_ref().is_ok_and(|service| service.protocol == Protocol::Https
         && service.read_timeout == Duration::from_millis(10)

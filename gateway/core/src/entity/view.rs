@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::collection::Document;
+use crate::schema::Document;
 
 /// A stored document lacks what its schema promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -6,10 +6,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::collection::Document;
 use crate::schema::entity_check::{all_or_none, is_set};
 use crate::schema::validate::Phase;
-use crate::schema::{Auto, Makers, Schema, Transformation, Type, Violations};
+use crate::schema::{Auto, Document, Makers, Schema, Transformation, Type, Violations};
 
 impl Schema {
     /// The document of a POST or PUT: every field present, absent ones null.
@@ -39,7 +38,7 @@ impl Schema {
         makers: &Makers<'_>,
     ) -> Result<Document, Violations> {
         let patch = self.expand(patch);
-        let mut document = self.merged(stored, &patch);
+        let mut document = Document::from(self.merged(stored, &patch));
         for field in &self.fields {
             match field.auto {
                 Some(Auto::UpdatedAt) => drop(document.remove(field.name)),
@@ -168,20 +167,20 @@ mod tests {
     use serde_json::json;
 
     fn document(value: Value) -> Document {
-        value.as_object().cloned().unwrap_or_default()
+        Document::try_from(value).unwrap()
     }
 
     fn insert(schema: &Schema, input: Value) -> Result<Value, Value> {
         let clock = ManualClock::at(1000);
         let makers = Makers { clock: &clock, random: &SystemRandom };
-        schema.process_insert(document(input), &makers).map(Value::Object).map_err(|found| Value::Object(found.fields))
+        schema.process_insert(document(input), &makers).map(Value::from).map_err(|found| Value::Object(found.fields))
     }
 
     fn update(schema: &Schema, stored: &Value, patch: Value) -> Result<Value, Value> {
         let clock = ManualClock::at(2000);
         let makers = Makers { clock: &clock, random: &SystemRandom };
         let updated = schema.process_update(&document(stored.clone()), document(patch), &makers);
-        updated.map(Value::Object).map_err(|found| Value::Object(found.fields))
+        updated.map(Value::from).map_err(|found| Value::Object(found.fields))
     }
 
     fn credential() -> Schema {

@@ -3,9 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::collection::Document;
 use crate::schema::rule::parse_uuid;
-use crate::schema::{Field, Rule, Schema, Type, Violations};
+use crate::schema::{Document, Field, Rule, Schema, Type, Violations};
 
 /// Which write a document is for; an update words some messages differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -77,14 +77,14 @@ fn kind(name: &'static str, unique_together: &'static [&'static str], fields: Ve
 
 /// A document with a new id and these values.
 pub(super) fn document(values: Value) -> Document {
-    let mut document = json!({"id": SystemRandom.uuid(), "created_at": 1_700_000_000, "tags": null});
-    let Value::Object(values) = values else { panic!("values are an object") };
-    document.as_object_mut().unwrap().extend(values);
-    document.as_object().unwrap().clone()
+    let identity = json!({"id": SystemRandom.uuid(), "created_at": 1_700_000_000, "tags": null});
+    let mut document = Document::try_from(identity).unwrap();
+    document.extend(Document::try_from(values).unwrap());
+    document
 }
 
 pub(super) fn id(document: &Document) -> Uuid {
-    document["id"].as_str().unwrap().parse().unwrap()
+    document.id().unwrap()
 }
 
 /// A foreign field's value.

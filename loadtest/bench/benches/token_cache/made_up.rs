@@ -1,7 +1,7 @@
 //! A store without rows: what it is asked for is worked out from the question.
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::json;
 use tollgate_core::collection::{Collection, Document, Key, Merge, Page, PageQuery};
 use tollgate_core::entity::{Kind, Nature};
 use tollgate_core::error::{DaoError, StoreError};
@@ -130,10 +130,7 @@ impl Collection for People {
             "consumer": {"id": id},
             "username": format!("consumer-{}", id.as_u128()),
         });
-        match document {
-            Value::Object(document) => Ok(Some(document)),
-            _ => unreachable!("it is an object"),
-        }
+        Ok(Document::try_from(document).ok())
     }
 
     async fn page(&self, _: &PageQuery) -> Result<Page, StoreError> {

@@ -120,8 +120,7 @@ impl MemoryCollection {
 
     pub(crate) fn put(&self, id: Uuid, mut document: Value) {
         document["id"] = json!(id);
-        let Value::Object(document) = document else { unreachable!() };
-        self.documents.lock().unwrap().insert(id, document);
+        self.documents.lock().unwrap().insert(id, Document::try_from(document).unwrap());
     }
 }
 
