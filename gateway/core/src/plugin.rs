@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::collection::Collection;
-use crate::entity::Kind;
+use crate::entity::{self, Kind};
 use crate::reply::{Reply, Response};
 use crate::request::Request;
 use crate::schema::Schema;
@@ -136,4 +136,9 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// Makes the handler of one instance.
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError>;
+}
+
+/// The schema of `plugins` entities that configure this plugin.
+pub fn instance_schema(plugin: &dyn Plugin) -> Schema {
+    entity::plugin::schema(plugin.config_schema(), plugin.consumer_scoped())
 }

@@ -5,8 +5,6 @@
 //!    order (gateway.md §6).
 //! 3. [`path::upstream_path`] joins the service's path and what is left of the request's.
 //!
-//! [`CertificateNames`] picks a certificate for a server name by similar rules, before any of that.
-//!
 //! Invariant: a lookup does not allocate, and its cost depends on how many routes share the
 //! request's host and path prefix, not on how many there are. Nothing in here does I/O or knows
 //! what a route leads to: the router is generic over that.
@@ -22,11 +20,9 @@ mod priority;
 #[cfg(test)]
 mod reference;
 mod router;
-mod sni;
 mod spec;
 
 pub use criteria::{MatchedPath, Query};
 pub use host::Ports;
 pub use router::{CompileError, CompiledRoute, Match, Router};
-pub use sni::CertificateNames;
 pub use spec::RouteSpec;

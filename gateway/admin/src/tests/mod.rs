@@ -3,6 +3,7 @@
 mod entities;
 mod lists;
 mod memory_collection;
+mod nested;
 mod node;
 mod transport;
 
@@ -17,7 +18,7 @@ use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::collection::Collection;
-use tollgate_core::entity::{Kind, Nature, consumer, field, plugin, route, service};
+use tollgate_core::entity::{Kind, consumer, field, plugin, route, service};
 use tollgate_core::plugin::{Handler, Instance, Plugin, PluginError};
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
@@ -77,22 +78,19 @@ impl Plugin for Guard {
 }
 
 fn credential_kind() -> Kind {
-    Kind {
-        name: "guard_credentials",
-        segment: "guards",
-        nested_segment: "guard",
-        second_key: Some("client_id"),
-        unique_together: &[],
-        nature: Nature::Identity,
-        ttl: true,
-        admin: true,
-        schema: Schema::new(vec![
+    Kind::new(
+        "guard_credentials",
+        Schema::new(vec![
             field::id(),
             field::created_at(),
             Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
             Field::string("client_id").unique().auto(Auto::RandomString),
         ]),
-    }
+    )
+    .segment("guards")
+    .nested_segment("guard")
+    .second_key("client_id")
+    .ttl()
 }
 
 struct Standing {
@@ -186,9 +184,17 @@ impl Admin {
     }
 
     fn beside(database: Database, limits: Limits) -> Self {
+        Self::of(database, limits, Vec::new())
+    }
+
+    fn with_kinds(kinds: Vec<Kind>) -> Self {
+        Self::of(Database::Answers, Limits::default(), kinds)
+    }
+
+    fn of(database: Database, limits: Limits, kinds: Vec<Kind>) -> Self {
         let store = MemoryStore::default();
         let mut registry = Registry::new();
-        for kind in [service::kind(), route::kind(), consumer::kind(), plugin::kind()] {
+        for kind in [service::kind(), route::kind(), consumer::kind(), plugin::kind()].into_iter().chain(kinds) {
             registry.add_collection(store.collection(kind));
         }
         let credentials = store.collection(credential_kind());

@@ -1,6 +1,6 @@
 //! Consumers: whom credentials belong to (gateway.md §5).
 
-use crate::entity::{Kind, Nature, field};
+use crate::entity::{Kind, field};
 use crate::schema::{EntityCheck, Field, Rule, Schema};
 
 const NAME: &str = "consumers";
@@ -15,17 +15,8 @@ pub fn kind() -> Kind {
         identity("custom_id").describe("Your own unique id for the consumer, such as that of a user database."),
         field::tags(),
     ];
-    Kind {
-        name: NAME,
-        segment: NAME,
-        nested_segment: NAME,
-        second_key: Some("username"),
-        unique_together: &[],
-        nature: Nature::Identity,
-        ttl: false,
-        admin: true,
-        schema: Schema::new(fields).entity_check(EntityCheck::AtLeastOneOf(&["custom_id", "username"])),
-    }
+    Kind::new(NAME, Schema::new(fields).entity_check(EntityCheck::AtLeastOneOf(&["custom_id", "username"])))
+        .second_key("username")
 }
 
 /// What the upstream is told of a consumer: it must be one name for the upstream and for us.

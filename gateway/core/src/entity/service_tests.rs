@@ -1,7 +1,7 @@
 use super::*;
 use crate::clock::ManualClock;
 use crate::random::SystemRandom;
-use crate::schema::Makers;
+use crate::schema::{Document, Makers};
 use proptest::prelude::*;
 
 fn process(input: &Value) -> Result<Value, Value> {
@@ -96,18 +96,6 @@ fn each_fault_of_a_service_has_its_text() {
     for (input, wanted) in table {
         assert_eq!(faults(&input), wanted, "{input}");
     }
-}
-
-#[test]
-fn a_stored_service_is_read_into_types() {
-    let stored = process(&json!({"url": "https://example.com/v1", "read_timeout": 10, "tls_verify": false}));
-    let stored = Document::try_from(stored.unwrap()).unwrap();
-    let service = Service::try_from(&stored);
-    assert!(service.as_ref().is_ok_and(|service| service.protocol == Protocol::Https
-        && service.read_timeout == Duration::from_millis(10)
-        && service.port == 443
-        && service.tls_verify == Some(false)));
-    assert_eq!(Service::try_from(&Document::new()), Err(ReadError { kind: "services", field: "id" }));
 }
 
 proptest! {

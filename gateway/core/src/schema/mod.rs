@@ -17,6 +17,7 @@ mod form;
 mod key;
 pub mod lua_text;
 mod makers;
+mod phase;
 mod process;
 mod publish;
 mod rule;

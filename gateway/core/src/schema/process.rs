@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::schema::entity_check::{all_or_none, is_set};
-use crate::schema::validate::Phase;
+use crate::schema::phase::Phase;
 use crate::schema::{Auto, Document, Makers, Schema, Transformation, Type, Violations};
 
 impl Schema {

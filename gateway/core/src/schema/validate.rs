@@ -3,27 +3,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::schema::phase::Phase;
 use crate::schema::rule::parse_uuid;
 use crate::schema::{Document, Field, Rule, Schema, Type, Violations};
-
-/// Which write a document is for; an update words some messages differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// A whole document.
-    Insert,
-    /// A change of a stored document.
-    Update,
-}
-
-impl Phase {
-    /// What comes before a message about missing values.
-    pub(super) fn prefix(self) -> &'static str {
-        match self {
-            Self::Insert => "",
-            Self::Update => "when updating, ",
-        }
-    }
-}
 
 impl Schema {
     /// Whether the document, defaults filled in, keeps the schema. Absent fields count as null.

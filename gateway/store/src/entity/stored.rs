@@ -168,27 +168,21 @@ fn tags(document: &Document) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tollgate_core::entity::Nature;
     use tollgate_core::schema::{Field, Schema};
 
     use super::*;
 
     fn kind() -> Kind {
-        Kind {
-            name: "plugins",
-            segment: "plugins",
-            nested_segment: "plugins",
-            second_key: Some("label"),
-            unique_together: &["name", "service"],
-            nature: Nature::Configuration,
-            ttl: false,
-            admin: true,
-            schema: Schema::new(vec![
+        Kind::new(
+            "plugins",
+            Schema::new(vec![
                 Field::string("label").unique(),
                 Field::string("name"),
                 Field::foreign("service", "services", OnDelete::Cascade),
             ]),
-        }
+        )
+        .second_key("label")
+        .unique_together(&["name", "service"])
     }
 
     fn stored(document: &Value) -> Stored {

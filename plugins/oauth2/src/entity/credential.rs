@@ -3,7 +3,7 @@
 use std::fmt;
 
 use tollgate_core::collection::Document;
-use tollgate_core::entity::{Kind, Nature, field};
+use tollgate_core::entity::{Kind, field};
 use tollgate_core::schema::{Auto, Field, OnDelete, Rule, Schema, Transformation};
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
@@ -16,17 +16,7 @@ pub const NAME: &str = "oauth2_credentials";
 
 /// The kind as data.
 pub fn kind() -> Kind {
-    Kind {
-        name: NAME,
-        segment: "oauth2",
-        nested_segment: "oauth2",
-        second_key: Some("client_id"),
-        unique_together: &[],
-        nature: Nature::Identity,
-        ttl: false,
-        admin: true,
-        schema: schema(),
-    }
+    Kind::new(NAME, schema()).segment("oauth2").second_key("client_id")
 }
 
 fn schema() -> Schema {
