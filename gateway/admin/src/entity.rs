@@ -7,6 +7,7 @@ use tollgate_core::error::DaoError;
 use uuid::Uuid;
 
 use crate::answer::{Answer, Failure};
+use crate::child::{self, Named};
 use crate::draft::{self, Given, Patch};
 use crate::input::Input;
 use crate::reference;
@@ -45,7 +46,7 @@ pub(crate) async fn act(
 ) -> Result<Answer, Failure> {
     let key = reference::key(entities.kind(), segment)?;
     match *method {
-        Method::PUT => put(state, entities, &key, input, None).await,
+        Method::PUT => put(state, entities, &key, input, Vec::new()).await,
         Method::PATCH => patch(state, entities, &key, input).await,
         Method::DELETE => {
             // Deleting what is not there succeeds (gateway.md §2.2).
@@ -67,10 +68,11 @@ pub(crate) async fn act_on_child(
 ) -> Result<Answer, Failure> {
     let parent = find_parent(nested, parent).await?;
     let children = nested.children;
-    let key = reference::key(children.kind(), segment)?;
+    let Named { key, mut given } = child::named(state, nested, parent, segment).await?;
     if method == Method::PUT {
         // A PUT assigns the child to this parent, whoever it belonged to.
-        return put(state, children, &key, input, Some((nested.field, parent))).await;
+        given.push((nested.field, reference::to(parent)));
+        return put(state, children, &key, input, given).await;
     }
     let child = children.find(&key).await?.filter(|child| child.reference(nested.field) == Some(parent));
     let child = child.ok_or(Failure::NotFound)?;
@@ -88,19 +90,18 @@ pub(crate) async fn act_on_child(
     }
 }
 
-/// Adds or replaces the entity at `key`.
+/// Adds or replaces the entity at `key`, with the values that the rest of the path decides.
 pub(crate) async fn put(
     state: &AdminState,
     entities: &Entities,
     key: &Key,
     input: Input,
-    parent: Option<(&'static str, Uuid)>,
+    mut given: Vec<(&'static str, Value)>,
 ) -> Result<Answer, Failure> {
-    let mut given = vec![match key {
+    given.push(match key {
         Key::Id(id) => ("id", Value::from(id.to_string())),
         Key::Unique { field, value } => (*field, Value::from(value.as_str())),
-    }];
-    given.extend(parent.map(|(field, id)| (field, reference::to(id))));
+    });
     let document = draft::of_insert(state, entities, input, &given).await?;
     let stored = entities.upsert(key, document).await?;
     Ok(Answer::ok(&Value::from(stored)))

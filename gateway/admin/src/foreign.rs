@@ -30,7 +30,7 @@ pub(crate) async fn act(
     let owner = foreign.owners.find(&owner_key).await?.ok_or(Failure::NotFound)?;
     let target = owner.reference(foreign.field).map(Key::Id);
     match (method, target) {
-        (&Method::PUT, Some(target)) => entity::put(state, foreign.targets, &target, input, None).await,
+        (&Method::PUT, Some(target)) => entity::put(state, foreign.targets, &target, input, Vec::new()).await,
         (&Method::PUT, None) => create_and_link(state, foreign, &owner_key, input).await,
         (_, None) => Err(Failure::NotFound),
         (&Method::PATCH, Some(target)) => entity::patch(state, foreign.targets, &target, input).await,
@@ -54,12 +54,12 @@ async fn create_and_link(
     let link: [(&str, Value); 1] = [(foreign.field, reference::to(id))];
     let nothing = Input::Json(Document::new());
     let patch = Patch::read(state, foreign.owners, owner, nothing, &link).await?.ok_or(Failure::NotFound)?;
-    let answer = entity::put(state, foreign.targets, &Key::Id(id), input.clone(), None).await?;
+    let answer = entity::put(state, foreign.targets, &Key::Id(id), input.clone(), Vec::new()).await?;
     match linked(foreign, owner, &patch).await {
         Ok(Link::Made) => Ok(answer),
         Ok(Link::Taken(other)) => {
             foreign.targets.delete(&Key::Id(id)).await?;
-            entity::put(state, foreign.targets, &Key::Id(other), input, None).await
+            entity::put(state, foreign.targets, &Key::Id(other), input, Vec::new()).await
         }
         Err(unknown @ Failure::Dao(DaoError::Store(_))) => Err(unknown),
         Err(failure) => {

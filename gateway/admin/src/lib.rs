@@ -17,6 +17,7 @@
 mod answer;
 mod cache;
 mod catalogue;
+mod child;
 mod draft;
 mod entity;
 mod foreign;

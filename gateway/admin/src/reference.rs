@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use tollgate_core::collection::{Document, Key};
 use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
+use tollgate_core::schema::Field;
 use uuid::Uuid;
 
 use crate::resource::Entities;
@@ -26,10 +27,14 @@ pub(crate) fn key(kind: &Kind, segment: &str) -> Result<Key, DaoError> {
         return Ok(Key::Id(id));
     }
     let field = kind.second_key.and_then(|name| kind.schema.field(name)).ok_or(DaoError::InvalidPrimaryKey)?;
-    match field.validate_key(&Value::from(segment)) {
-        Ok(()) => Ok(Key::Unique { field: field.name, value: segment.to_owned() }),
-        Err(why) => Err(DaoError::InvalidUnique { field: field.name, why }),
-    }
+    validate_key(field, segment)?;
+    Ok(Key::Unique { field: field.name, value: segment.to_owned() })
+}
+
+/// Whether the field may have the value that a path segment names.
+pub(crate) fn validate_key(field: &Field, segment: &str) -> Result<(), DaoError> {
+    let validated = field.validate_key(&Value::from(segment));
+    validated.map_err(|why| DaoError::InvalidUnique { field: field.name, why })
 }
 
 /// Replaces references by unique name with ids. What is no reference at all is left for

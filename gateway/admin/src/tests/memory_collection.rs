@@ -93,6 +93,16 @@ impl MemoryCollection {
                 return Err(DaoError::Unique { fields: vec![(field.name, Value::from(value.as_str()))] });
             }
         }
+        self.check_unique_together(rows, document, id)
+    }
+
+    fn check_unique_together(&self, rows: &Rows, document: &Document, id: Uuid) -> Result<(), DaoError> {
+        let fields: Vec<_> = self.kind.unique_together.iter().map(|field| (*field, document[*field].clone())).collect();
+        let same = |row: &Document| fields.iter().all(|(field, value)| row[*field] == *value);
+        let mut others = rows.get(self.kind.name).into_iter().flatten().filter(|(other, _)| **other != id);
+        if !fields.is_empty() && others.any(|(_, row)| same(row)) {
+            return Err(DaoError::Unique { fields });
+        }
         Ok(())
     }
 
