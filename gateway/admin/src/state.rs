@@ -64,7 +64,7 @@ impl AdminState {
         self.plugin_schemas.get(name)
     }
 
-    /// The makers of ids, times and random strings.
+    /// The sources of ids, times and random strings.
     pub(crate) fn makers(&self) -> Makers<'_> {
         Makers { clock: self.clock.as_ref(), random: self.random.as_ref() }
     }

@@ -1,6 +1,6 @@
 //! Which route a request matches, and what path its upstream sees.
 //!
-//! 1. [`path::normalise`] brings the request's path into the one form everything else works on.
+//! 1. [`path::normalise`] normalises the request's path.
 //! 2. [`Router::find`] picks the route: of those whose criteria all hold, the first in priority
 //!    order (gateway.md §6).
 //! 3. [`path::upstream_path`] joins the service's path and what is left of the request's.

@@ -1,4 +1,4 @@
-//! The Admin API from request to answer, on a store in memory.
+//! The Admin API from request to response, on a store in memory.
 
 mod entities;
 mod lists;
@@ -95,13 +95,13 @@ fn credential_kind() -> Kind {
 
 struct Standing {
     level: Mutex<LogLevel>,
-    /// Whether the database says anything at all.
+    /// Whether the database responds.
     database: Database,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Database {
-    Answers,
+    Up,
     Silent,
 }
 
@@ -154,7 +154,7 @@ impl Node for Standing {
 /// A whole Admin API.
 struct Admin(Arc<AdminState>);
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
 struct Seen {
     status: StatusCode,
@@ -164,7 +164,7 @@ struct Seen {
 
 impl Seen {
     /// Status and JSON body at once; null when the body is empty.
-    fn answer(&self) -> (u16, Value) {
+    fn status_and_body(&self) -> (u16, Value) {
         let body = if self.text.is_empty() { Value::Null } else { serde_json::from_str(&self.text).unwrap() };
         (self.status.as_u16(), body)
     }
@@ -180,7 +180,7 @@ impl Admin {
     }
 
     fn with_limits(limits: Limits) -> Self {
-        Self::beside(Database::Answers, limits)
+        Self::beside(Database::Up, limits)
     }
 
     fn beside(database: Database, limits: Limits) -> Self {
@@ -188,7 +188,7 @@ impl Admin {
     }
 
     fn with_kinds(kinds: Vec<Kind>) -> Self {
-        Self::of(Database::Answers, Limits::default(), kinds)
+        Self::of(Database::Up, Limits::default(), kinds)
     }
 
     fn of(database: Database, limits: Limits, kinds: Vec<Kind>) -> Self {
@@ -231,19 +231,19 @@ impl Admin {
     }
 
     async fn form(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        self.typed(method, path, "application/x-www-form-urlencoded", body).await.answer()
+        self.typed(method, path, "application/x-www-form-urlencoded", body).await.status_and_body()
     }
 
     async fn json(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        self.typed(method, path, "application/json", &body.to_string()).await.answer()
+        self.typed(method, path, "application/json", &body.to_string()).await.status_and_body()
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
-        self.bare("GET", path).await.answer()
+        self.bare("GET", path).await.status_and_body()
     }
 
     async fn delete(&self, path: &str) -> (u16, Value) {
-        self.bare("DELETE", path).await.answer()
+        self.bare("DELETE", path).await.status_and_body()
     }
 
     /// Creates an entity and returns its id.

@@ -19,7 +19,7 @@ pub fn kind() -> Kind {
         .second_key("username")
 }
 
-/// What the upstream is told of a consumer: it must be one name for the upstream and for us.
+/// A name that goes upstream in a header: it must be the same text for the upstream and for us.
 fn identity(name: &'static str) -> Field {
     Field::string(name).unique().rule(Rule::HeaderText)
 }

@@ -17,7 +17,7 @@ pub fn kind() -> Kind {
         .unique_together(&["name", "route", "service", "consumer"])
 }
 
-/// What is said when no plugin has that name: `available` are the names that exist.
+/// The error for a name that no plugin has; `available` are the names that exist.
 pub fn not_enabled<'n>(name: &str, available: impl IntoIterator<Item = &'n str>) -> Violations {
     let available = available.into_iter().collect::<Vec<_>>().join(", ");
     Violations::of_field("name", format!("plugin '{name}' not enabled; the plugins that exist here are: {available}"))

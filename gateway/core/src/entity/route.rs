@@ -92,7 +92,7 @@ fn fields() -> Vec<Field> {
     ]
 }
 
-/// Which criteria a route needs hangs on what it carries.
+/// Which criteria a route needs depends on its protocols.
 fn criteria() -> EntityCheck {
     let branch = |contains, fields, message| Branch { contains, fields, message };
     EntityCheck::ConditionalAtLeastOneOf {

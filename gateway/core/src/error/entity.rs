@@ -1,4 +1,4 @@
-//! Why an entity was not read or written, and what the Admin client is told of it (gateway.md §4).
+//! Why an entity was not read or written, and the Admin API's error for it (gateway.md §4).
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -48,7 +48,7 @@ pub enum DaoError {
     /// Code 6: there is no such entity.
     #[error("not found")]
     NotFound {
-        /// How it was asked for.
+        /// The key that was asked for.
         key: Key,
     },
     /// Code 7: the list's `offset` cannot be read.
@@ -102,7 +102,7 @@ pub enum DaoError {
     Store(#[from] StoreError),
 }
 
-/// What a client is told when the gateway itself is at fault.
+/// The message for a fault of the gateway itself.
 const UNEXPECTED: &str = "An unexpected error occurred";
 
 impl DaoError {
@@ -133,7 +133,7 @@ impl DaoError {
         }
     }
 
-    /// What the client is told.
+    /// The message that the client sees.
     pub fn message(&self) -> String {
         let text = |fields: &Value| lua_text::compact(fields);
         match self {

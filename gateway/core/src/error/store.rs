@@ -6,25 +6,25 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, or the connection broke.
-    #[error("the store is unavailable")]
+    #[error("store unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No connection became free in time: too much waits for the store.
-    #[error("no store connection became free within {0:?}")]
+    /// No connection became free in time: too many requests wait for the store.
+    #[error("no store connection available within {0:?}")]
     Busy(Duration),
-    /// The statement ran for longer than its bound.
-    #[error("the store did not respond within {0:?}")]
+    /// The statement ran into its timeout.
+    #[error("store timed out after {0:?}")]
     Timeout(Duration),
     /// A statement failed in a way that no input should cause.
-    #[error("the store refused statement {statement}")]
+    #[error("store statement {statement} failed")]
     Statement {
         /// The file in `sql/`.
         statement: &'static str,
-        /// What the driver said.
+        /// The driver's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A row does not have the shape that this version writes.
-    #[error("a stored {kind} cannot be read: {what}")]
+    #[error("stored {kind} entity cannot be read: {what}")]
     Corrupt {
         /// The kind of entity.
         kind: &'static str,

@@ -1,7 +1,7 @@
 //! Schemas as data.
 //!
 //! A [`Document`] is an entity's values, a [`Key`] names one entity. A [`Schema`] lists the fields of a record with their types, defaults and rules. Everything that
-//! is said about an entity comes from it: validation and its texts, defaults, the conversion of
+//! is known about an entity comes from it: validation and its texts, defaults, the conversion of
 //! form input, and the document that `/schemas/…` publishes (gateway.md §1.1, §2.5, §4).
 //!
 //! This module holds the vocabulary. What is done with it stands in a file each: `process` (what

@@ -1,5 +1,5 @@
 //! From what a client sent to what is stored (gateway.md §2.2): shorthands are expanded,
-//! the record is completed, judged, and its secrets rewritten, in this order.
+//! the record is completed and validated, and its secrets are rewritten, in this order.
 //!
 //! Nothing here touches a store: references by unique name are resolved before, uniqueness and
 //! the existence of references are decided after.
@@ -49,8 +49,8 @@ impl Schema {
             }
         }
         self.complete(&mut document, makers);
-        // What is stored and stays is not the client's to answer for: an older version may have
-        // stored it, or the gateway itself.
+        // A stored value that stays is not validated again: an older version may have stored it, or the
+        // gateway itself.
         let judged = |name: &str| patch.contains_key(name) || document.get(name) != stored.get(name);
         let mut found = self.faults_where(&document, Phase::Update, judged);
         let rewrites: Vec<Rewrite> = self
@@ -73,8 +73,9 @@ impl Schema {
         Ok(document)
     }
 
-    /// Replaces shorthands by what they stand for, which wins over fields that are given beside
-    /// them; an optional field of which a shorthand says nothing is left to them. A shorthand of the wrong type stays, so that its fault is reported.
+    /// Replaces shorthands by their fields, which override fields that are given beside them; an optional
+    /// field that a shorthand leaves null keeps the given value. A shorthand of the wrong type stays, so
+    /// that its fault is reported.
     fn expand(&self, mut input: Document) -> Document {
         for shorthand in &self.shorthands {
             match input.remove(shorthand.field.name) {

@@ -1,4 +1,4 @@
-//! Judges a complete record by its schema. All faults are collected; texts as in
+//! Validates a complete record. All faults are collected; texts as in
 //! gateway.md §4.1.
 
 use serde_json::{Map, Value};
