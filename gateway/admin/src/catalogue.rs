@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::answer::Answer;
+use crate::response::Response;
 use crate::state::AdminState;
 
 const FIXED: [&str; 18] = [
@@ -29,8 +29,8 @@ const FIXED: [&str; 18] = [
 ];
 
 /// `GET /endpoints`.
-pub(crate) fn show(state: &AdminState) -> Answer {
-    Answer::ok(&json!({ "data": paths(state) }))
+pub(crate) fn show(state: &AdminState) -> Response {
+    Response::ok(&json!({ "data": paths(state) }))
 }
 
 fn paths(state: &AdminState) -> BTreeSet<String> {

@@ -17,7 +17,7 @@ use crate::state::AdminState;
 const PLUGINS: &str = "plugins";
 const TTL: &str = "ttl";
 
-/// Values that the path decides, whatever the body says.
+/// Values given by the path, which override the body.
 pub(crate) type Given<'g> = &'g [(&'g str, Value)];
 
 /// Whether the kind's schema depends on a name in the document.
@@ -45,8 +45,8 @@ pub(crate) async fn of_insert(
     Ok(document)
 }
 
-/// Whether the input could be inserted, as far as that can be told without the store.
-pub(crate) fn judge(state: &AdminState, kind: &Kind, input: Input) -> Result<(), DaoError> {
+/// Validates the input for an insertion, without the store.
+pub(crate) fn validate(state: &AdminState, kind: &Kind, input: Input) -> Result<(), DaoError> {
     let schema = schema_of(state, kind, input.peek("name")).map_err(DaoError::Schema)?;
     let mut document = input.into_document(schema);
     refuse_nul(&document)?;
@@ -104,7 +104,7 @@ impl<'s> Patch<'s> {
         let schema = schema_of(self.state, self.kind, name)?;
         let mut changes = self.changes.clone();
         if is_plugins(self.kind) && name != stored.get("name") {
-            // What was right for the one plugin has to be right for the other.
+            // What is stored must be valid for the new plugin as well.
             for field in ["config", "consumer", "protocols"] {
                 if let Some(kept) = stored.get(field) {
                     changes.entry(field).or_insert_with(|| kept.clone());
@@ -112,7 +112,7 @@ impl<'s> Patch<'s> {
             }
         }
         let mut merged = schema.process_update(stored, changes, &self.state.makers())?;
-        // What is stored is the seconds that were left when it was read: only a new value is written.
+        // The stored document has the seconds left at the time of reading: only a new value is written.
         merged.remove(TTL);
         merged.extend(self.ttl.clone().map(|ttl| (TTL.to_owned(), ttl)));
         Ok(merged)
@@ -176,24 +176,24 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// A plugin must share a protocol with its route, or with a route of its service. A reference
-/// that leads nowhere is for the store to refuse.
+/// A plugin must share a protocol with its route, or with a route of its service. A dangling reference
+/// is refused by the store.
 async fn check_protocols(state: &AdminState, kind: &Kind, document: &Document) -> Result<(), DaoError> {
     let Some(routes) = state.registry.collection("routes").filter(|_| is_plugins(kind)) else {
         return Ok(());
     };
-    if let Some(route) = reference::id_in(document, "route") {
+    if let Some(route) = document.reference("route") {
         return match routes.find(&Key::Id(route)).await? {
             Some(route) => plugin::check_protocols(document, Some(&route), []).map_err(DaoError::Schema),
             None => Ok(()),
         };
     }
-    let Some(service) = reference::id_in(document, "service") else { return Ok(()) };
+    let Some(service) = document.reference("service") else { return Ok(()) };
     let mut query = PageQuery { filter: Filter::Child { field: "service", parent: service }, after: None, size: 1000 };
     loop {
         let page = routes.page(&query).await?;
         let checked = plugin::check_protocols(document, None, &page.documents);
-        // One route that fits is enough; only the last page can say that none does.
+        // One matching route is enough; only after the last page is it certain that there is none.
         match (checked, page.next) {
             (Ok(()), _) => return Ok(()),
             (Err(_), Some(next)) => query.after = Some(next),

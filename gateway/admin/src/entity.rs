@@ -6,33 +6,34 @@ use tollgate_core::collection::{Document, Key};
 use tollgate_core::error::DaoError;
 use uuid::Uuid;
 
-use crate::answer::{Answer, Failure};
+use crate::child::{self, Named};
 use crate::draft::{self, Given, Patch};
 use crate::input::Input;
 use crate::reference;
 use crate::resource::{Entities, Nested};
+use crate::response::{Failure, Response};
 use crate::state::AdminState;
 
 /// `POST` on a collection.
-pub(crate) async fn create(state: &AdminState, entities: &Entities, input: Input) -> Result<Answer, Failure> {
+pub(crate) async fn create(state: &AdminState, entities: &Entities, input: Input) -> Result<Response, Failure> {
     insert(state, entities, input, &[]).await
 }
 
-/// `POST` below a parent, which wins over what the body says about it.
+/// `POST` below a parent, which overrides the one in the body.
 pub(crate) async fn create_child(
     state: &AdminState,
     nested: &Nested<'_>,
     parent: &str,
     input: Input,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     let parent = find_parent(nested, parent).await?;
     insert(state, nested.children, input, &[(nested.field, reference::to(parent))]).await
 }
 
-async fn insert(state: &AdminState, entities: &Entities, input: Input, given: Given<'_>) -> Result<Answer, Failure> {
+async fn insert(state: &AdminState, entities: &Entities, input: Input, given: Given<'_>) -> Result<Response, Failure> {
     let document = draft::of_insert(state, entities, input, given).await?;
     let stored = entities.insert(document).await?;
-    Ok(Answer::json(StatusCode::CREATED, &Value::Object(stored)))
+    Ok(Response::json(StatusCode::CREATED, &Value::from(stored)))
 }
 
 /// `GET`, `PUT`, `PATCH` and `DELETE` of an entity.
@@ -42,15 +43,15 @@ pub(crate) async fn act(
     entities: &Entities,
     segment: &str,
     input: Input,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     let key = reference::key(entities.kind(), segment)?;
     match *method {
-        Method::PUT => put(state, entities, &key, input, None).await,
+        Method::PUT => put(state, entities, &key, input, Vec::new()).await,
         Method::PATCH => patch(state, entities, &key, input).await,
         Method::DELETE => {
             // Deleting what is not there succeeds (gateway.md §2.2).
             entities.delete(&key).await?;
-            Ok(Answer::empty(StatusCode::NO_CONTENT))
+            Ok(Response::empty(StatusCode::NO_CONTENT))
         }
         _ => show(entities.find(&key).await?),
     }
@@ -64,22 +65,23 @@ pub(crate) async fn act_on_child(
     parent: &str,
     segment: &str,
     input: Input,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     let parent = find_parent(nested, parent).await?;
     let children = nested.children;
-    let key = reference::key(children.kind(), segment)?;
+    let Named { key, mut given } = child::named(state, nested, parent, segment).await?;
     if method == Method::PUT {
-        // A PUT assigns the child to this parent, whoever it belonged to.
-        return put(state, children, &key, input, Some((nested.field, parent))).await;
+        // A PUT assigns the child to this parent, even if it has another.
+        given.push((nested.field, reference::to(parent)));
+        return put(state, children, &key, input, given).await;
     }
-    let child = children.find(&key).await?.filter(|child| reference::id_in(child, nested.field) == Some(parent));
+    let child = children.find(&key).await?.filter(|child| child.reference(nested.field) == Some(parent));
     let child = child.ok_or(Failure::NotFound)?;
     match *method {
         Method::PATCH => patch(state, children, &key, input).await,
         Method::DELETE => {
-            let id = reference::own_id(&child).ok_or_else(|| reference::without_id(children.kind()))?;
+            let id = child.id().ok_or_else(|| reference::without_id(children.kind()))?;
             if children.delete(&Key::Id(id)).await? {
-                Ok(Answer::empty(StatusCode::NO_CONTENT))
+                Ok(Response::empty(StatusCode::NO_CONTENT))
             } else {
                 Err(Failure::NotFound)
             }
@@ -88,46 +90,50 @@ pub(crate) async fn act_on_child(
     }
 }
 
-/// Adds or replaces the entity at `key`.
+/// Adds or replaces the entity at `key`, with the values that the rest of the path decides.
 pub(crate) async fn put(
     state: &AdminState,
     entities: &Entities,
     key: &Key,
     input: Input,
-    parent: Option<(&'static str, Uuid)>,
-) -> Result<Answer, Failure> {
-    let mut given = vec![match key {
+    mut given: Vec<(&'static str, Value)>,
+) -> Result<Response, Failure> {
+    given.push(match key {
         Key::Id(id) => ("id", Value::from(id.to_string())),
         Key::Unique { field, value } => (*field, Value::from(value.as_str())),
-    }];
-    given.extend(parent.map(|(field, id)| (field, reference::to(id))));
+    });
     let document = draft::of_insert(state, entities, input, &given).await?;
     let stored = entities.upsert(key, document).await?;
-    Ok(Answer::ok(&Value::Object(stored)))
+    Ok(Response::ok(&Value::from(stored)))
 }
 
 /// Changes the entity at `key`.
-pub(crate) async fn patch(state: &AdminState, entities: &Entities, key: &Key, input: Input) -> Result<Answer, Failure> {
+pub(crate) async fn patch(
+    state: &AdminState,
+    entities: &Entities,
+    key: &Key,
+    input: Input,
+) -> Result<Response, Failure> {
     let Some(patch) = Patch::read(state, entities, key, input, &[]).await? else {
         return Err(Failure::NotFound);
     };
     let updated = entities.update(key, &|stored| patch.apply(stored)).await?;
     match updated {
-        Some(document) => Ok(Answer::ok(&Value::Object(document))),
-        // Plugins are looked up before they are changed, which words this differently.
+        Some(document) => Ok(Response::ok(&Value::from(document))),
+        // Plugins are looked up before they are changed, so their error differs.
         None if draft::is_plugins(entities.kind()) => Err(Failure::NotFound),
         None => Err(DaoError::NotFound { key: key.clone() }.into()),
     }
 }
 
 /// 200 with the entity, or 404.
-pub(crate) fn show(found: Option<Document>) -> Result<Answer, Failure> {
-    found.map(|document| Answer::ok(&Value::Object(document))).ok_or(Failure::NotFound)
+pub(crate) fn show(found: Option<Document>) -> Result<Response, Failure> {
+    found.map(|document| Response::ok(&Value::from(document))).ok_or(Failure::NotFound)
 }
 
 /// The id of the entity above in the path.
 pub(crate) async fn find_parent(nested: &Nested<'_>, segment: &str) -> Result<Uuid, Failure> {
     let kind = nested.parents.kind();
     let found = nested.parents.find(&reference::key(kind, segment)?).await?.ok_or(Failure::NotFound)?;
-    Ok(reference::own_id(&found).ok_or_else(|| reference::without_id(kind))?)
+    Ok(found.id().ok_or_else(|| reference::without_id(kind))?)
 }

@@ -10,12 +10,12 @@ use tollgate_core::error::DaoError;
 use tollgate_core::schema::Violations;
 use uuid::Uuid;
 
-use crate::answer::{Answer, Failure};
 use crate::draft::Patch;
 use crate::entity;
 use crate::input::Input;
 use crate::reference;
 use crate::resource::ForeignField;
+use crate::response::{Failure, Response};
 use crate::state::AdminState;
 
 /// `GET`, `PUT`, `PATCH` and `DELETE`.
@@ -25,12 +25,12 @@ pub(crate) async fn act(
     foreign: &ForeignField<'_>,
     segment: &str,
     input: Input,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     let owner_key = reference::key(foreign.owners.kind(), segment)?;
     let owner = foreign.owners.find(&owner_key).await?.ok_or(Failure::NotFound)?;
-    let target = reference::id_in(&owner, foreign.field).map(Key::Id);
+    let target = owner.reference(foreign.field).map(Key::Id);
     match (method, target) {
-        (&Method::PUT, Some(target)) => entity::put(state, foreign.targets, &target, input, None).await,
+        (&Method::PUT, Some(target)) => entity::put(state, foreign.targets, &target, input, Vec::new()).await,
         (&Method::PUT, None) => create_and_link(state, foreign, &owner_key, input).await,
         (_, None) => Err(Failure::NotFound),
         (&Method::PATCH, Some(target)) => entity::patch(state, foreign.targets, &target, input).await,
@@ -40,26 +40,26 @@ pub(crate) async fn act(
     }
 }
 
-/// Adds the entity and makes the owner refer to it. What speaks against the reference is known
-/// before anything is written; when it is refused all the same, the entity goes again. When the
-/// store cannot say what became of the reference, the entity stays: it may be referred to, and
-/// deleting it could take its owner along.
+/// Adds the entity and makes the owner refer to it. The reference is validated before anything is
+/// written; if it is refused nevertheless, the entity is deleted again. If the outcome of writing the
+/// reference is unknown, the entity stays: the owner may refer to it, and deleting it could cascade to
+/// the owner.
 async fn create_and_link(
     state: &AdminState,
     foreign: &ForeignField<'_>,
     owner: &Key,
     input: Input,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     let id = state.random.uuid();
     let link: [(&str, Value); 1] = [(foreign.field, reference::to(id))];
     let nothing = Input::Json(Document::new());
     let patch = Patch::read(state, foreign.owners, owner, nothing, &link).await?.ok_or(Failure::NotFound)?;
-    let answer = entity::put(state, foreign.targets, &Key::Id(id), input.clone(), None).await?;
+    let response = entity::put(state, foreign.targets, &Key::Id(id), input.clone(), Vec::new()).await?;
     match linked(foreign, owner, &patch).await {
-        Ok(Link::Made) => Ok(answer),
+        Ok(Link::Made) => Ok(response),
         Ok(Link::Taken(other)) => {
             foreign.targets.delete(&Key::Id(id)).await?;
-            entity::put(state, foreign.targets, &Key::Id(other), input, None).await
+            entity::put(state, foreign.targets, &Key::Id(other), input, Vec::new()).await
         }
         Err(unknown @ Failure::Dao(DaoError::Store(_))) => Err(unknown),
         Err(failure) => {
@@ -69,17 +69,17 @@ async fn create_and_link(
     }
 }
 
-/// What became of a reference that was to be made.
+/// The outcome of making a reference.
 enum Link {
     /// The owner has it.
     Made,
-    /// Somebody was faster: the owner refers to another entity.
+    /// Another request was faster: the owner refers to another entity.
     Taken(Uuid),
 }
 
 async fn linked(foreign: &ForeignField<'_>, owner: &Key, patch: &Patch<'_>) -> Result<Link, Failure> {
     let taken = OnceLock::new();
-    let merge = |stored: &Document| match reference::id_in(stored, foreign.field) {
+    let merge = |stored: &Document| match stored.reference(foreign.field) {
         None => patch.apply(stored),
         Some(other) => {
             // Only the first one counts, and there is no second: the update ends here.

@@ -1,5 +1,5 @@
 //! The frame around every request: bounds, CORS, `OPTIONS`, `HEAD`, latency, and the one place
-//! where a failure becomes an answer (gateway.md §1).
+//! where a failure becomes a response (gateway.md §1).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::response::Response;
+use axum::response::Response as HttpResponse;
 use axum::routing::get;
 use futures::FutureExt;
 use http::header::{
@@ -17,42 +17,42 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
-use crate::answer::{Answer, Failure, Head};
 use crate::input::Input;
 use crate::query::Query;
 use crate::resource::Resource;
+use crate::response::{Failure, Head, Response};
 use crate::state::AdminState;
-use crate::{SERVER, cache, catalogue, entity, foreign, list, node, path, schemas, tags};
+use crate::{SERVER, cache, catalogue, entity, foreign, information, list, path, schemas, tags};
 
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 
-/// The Admin API as a service. The listener's own bounds (header size, header time, connections)
-/// are for whoever binds it.
+/// The Admin API as a service. Limits of the listener (header size and time, connections) are set where
+/// it is bound.
 pub fn router(state: Arc<AdminState>) -> Router {
     Router::new().fallback(serve).with_state(state)
 }
 
-/// `/status` alone, for a listener that probes ask: not counted among the requests that the API
-/// handles at once, so that a busy API does not look like a dead gateway, and not for other origins.
+/// `/status` alone, for the listener of health probes: not counted among concurrent API requests, so
+/// that a busy API does not look like a dead gateway, and without CORS.
 pub fn status_router(state: Arc<AdminState>) -> Router {
     Router::new().route("/status", get(serve_status)).with_state(state)
 }
 
-pub(crate) async fn serve_status(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> Response {
+pub(crate) async fn serve_status(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> HttpResponse {
     let shown = match Query::parse(query.as_deref()) {
-        Ok(query) => node::status(&state, &query).await,
+        Ok(query) => information::status(&state, &query).await,
         Err(failure) => Err(failure),
     };
-    shown.unwrap_or_else(Answer::from).into_response(Head::AndBody)
+    shown.unwrap_or_else(Response::from).into_response(Head::AndBody)
 }
 
-pub(crate) async fn serve(State(state): State<Arc<AdminState>>, request: Request<Body>) -> Response {
+pub(crate) async fn serve(State(state): State<Arc<AdminState>>, request: Request<Body>) -> HttpResponse {
     let begin = Instant::now();
     let head = if request.method() == Method::HEAD { Head::Only } else { Head::AndBody };
     let origin = request.headers().get(ORIGIN).cloned().unwrap_or(HeaderValue::from_static("*"));
     let mut response = match state.slots.try_acquire() {
-        Ok(_slot) => answer(&state, request).await,
-        Err(_) => Answer::from(Failure::Overloaded).into_response(head),
+        Ok(_slot) => respond(&state, request).await,
+        Err(_) => Response::from(Failure::Overloaded).into_response(head),
     };
     let headers = response.headers_mut();
     headers.insert(http::header::SERVER, HeaderValue::from_static(SERVER));
@@ -62,21 +62,21 @@ pub(crate) async fn serve(State(state): State<Arc<AdminState>>, request: Request
     response
 }
 
-async fn answer(state: &AdminState, request: Request<Body>) -> Response {
+async fn respond(state: &AdminState, request: Request<Body>) -> HttpResponse {
     let (parts, body) = request.into_parts();
     let head = if parts.method == Method::HEAD { Head::Only } else { Head::AndBody };
     let segments = path::segments(parts.uri.path());
     let Some(resource) = segments.as_ref().and_then(|segments| Resource::of(state, segments)) else {
-        return Answer::from(Failure::NotFound).into_response(head);
+        return Response::from(Failure::NotFound).into_response(head);
     };
     if parts.method == Method::OPTIONS {
         return preflight(&resource, &parts.headers);
     }
-    // A panic in one request must not take its connection's others with it, nor leave the client
-    // without an answer.
+    // A panic in one request must not end others on its connection, nor leave the client
+    // without a response.
     let work = AssertUnwindSafe(handle(state, &parts, &resource, body)).catch_unwind();
     let outcome = work.await.unwrap_or(Err(Failure::Panicked));
-    let mut response = outcome.unwrap_or_else(Answer::from).into_response(head);
+    let mut response = outcome.unwrap_or_else(Response::from).into_response(head);
     if response.status() == StatusCode::METHOD_NOT_ALLOWED
         && let Ok(allow) = HeaderValue::try_from(resource.allow_without(&parts.method))
     {
@@ -91,12 +91,12 @@ async fn handle(
     parts: &http::request::Parts,
     resource: &Resource<'_>,
     body: Body,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     if !resource.allows(&parts.method) {
         return Err(Failure::MethodNotAllowed);
     }
     if matches!(resource, Resource::Configuration) {
-        // Whatever the body is, there is a database.
+        // There always is a database.
         return Err(Failure::NeedsNoDatabase);
     }
     let query = Query::parse(parts.uri.query())?;
@@ -110,7 +110,7 @@ async fn dispatch(
     resource: &Resource<'_>,
     query: &Query,
     input: Input,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     let method = &parts.method;
     let post = method == Method::POST;
     match resource {
@@ -121,12 +121,12 @@ async fn dispatch(
         Resource::Children(nested, parent) => list::children(nested, parent, parts.uri.path(), query).await,
         Resource::Child(nested, parent, key) => entity::act_on_child(state, method, nested, parent, key, input).await,
         Resource::Foreign(field, owner) => foreign::act(state, method, field, owner, input).await,
-        Resource::Information => node::information(state).await,
-        Resource::Status => node::status(state, query).await,
-        Resource::Metrics => Ok(Answer::metrics(state.node.metrics())),
-        Resource::Timers => Ok(node::timers()),
+        Resource::Information => information::show(state).await,
+        Resource::Status => information::status(state, query).await,
+        Resource::Metrics => Ok(Response::metrics(state.node.metrics())),
+        Resource::Timers => Ok(information::timers()),
         Resource::Endpoints => Ok(catalogue::show(state)),
-        Resource::EnabledPlugins => Ok(node::enabled_plugins(state)),
+        Resource::EnabledPlugins => Ok(information::enabled_plugins(state)),
         Resource::Schema(name) => schemas::entity(state, name),
         Resource::PluginSchema(name) => schemas::plugin(state, name),
         Resource::SchemaValidation(name) => schemas::validate(state, name, input),
@@ -137,14 +137,14 @@ async fn dispatch(
         Resource::CacheKey(key) if method == Method::DELETE => Ok(cache::forget(state, Some(key))),
         Resource::CacheKey(key) => cache::show(state, key),
         Resource::Configuration => Err(Failure::NeedsNoDatabase),
-        Resource::LogLevel => Ok(node::log_level(state)),
-        Resource::NewLogLevel(level) => node::set_log_level(state, level),
+        Resource::LogLevel => Ok(information::log_level(state)),
+        Resource::NewLogLevel(level) => information::set_log_level(state, level),
     }
 }
 
-/// The answer to `OPTIONS`.
-fn preflight(resource: &Resource<'_>, asked: &HeaderMap) -> Response {
-    let mut response = Answer::empty(StatusCode::NO_CONTENT).into_response(Head::AndBody);
+/// The response to `OPTIONS`.
+fn preflight(resource: &Resource<'_>, asked: &HeaderMap) -> HttpResponse {
+    let mut response = Response::empty(StatusCode::NO_CONTENT).into_response(Head::AndBody);
     let headers = response.headers_mut();
     if let Ok(allow) = HeaderValue::try_from(resource.allow()) {
         headers.insert(ALLOW, allow.clone());

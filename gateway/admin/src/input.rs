@@ -1,6 +1,6 @@
 //! The body of a POST, PUT or PATCH, by its content type (gateway.md §1, §1.1).
 //!
-//! JSON is taken as it is. Forms stay pairs until the schema is known that gives them types.
+//! JSON is used as it is. Forms stay pairs until the schema that gives them types is known.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use serde_json::Value;
 use tollgate_core::collection::Document;
 use tollgate_core::schema::Schema;
 
-use crate::answer::Failure;
 use crate::query::{self, MAX_ARGUMENTS};
+use crate::response::Failure;
 use crate::state::Limits;
 
-/// How many times the bound of a body is read of one that is refused.
+/// How much of a refused body is read, in multiples of the body limit.
 const DISCARDED: usize = 4;
 
 /// What a client sent.
@@ -47,7 +47,7 @@ impl Input {
         }
     }
 
-    /// Reads a body. Methods that take none get an empty document, whatever was sent.
+    /// Reads a body. Methods without a body get an empty document.
     pub(crate) async fn read(
         method: &Method,
         headers: &HeaderMap,
@@ -119,14 +119,13 @@ async fn collect(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Byt
             discard(body, limits).await;
             Err(Failure::BodyTooLarge)
         }
-        // The client went away: nobody reads this answer.
+        // The client is gone: this response is not read.
         Err(_) => Err(Failure::BodyTimeout),
     }
 }
 
-/// Reads what is left of a body that is refused, and keeps none of it: a client that is still
-/// sending when the connection closes sees that instead of the answer. Within bounds, since it
-/// serves nobody else.
+/// Reads and drops the rest of a refused body: a client that is still sending when the connection closes
+/// sees a reset instead of the response. Bounded in size and time.
 async fn discard(mut body: Body, limits: &Limits) {
     let mut left = limits.body_bytes.saturating_mul(DISCARDED);
     let reading = async {
@@ -145,10 +144,7 @@ async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T,
 }
 
 fn json(bytes: &[u8]) -> Result<Input, Failure> {
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(document)) => Ok(Input::Json(document)),
-        _ => Err(Failure::BadJson),
-    }
+    serde_json::from_slice(bytes).map(Input::Json).map_err(|_| Failure::BadJson)
 }
 
 fn form(bytes: &[u8]) -> Result<Input, Failure> {

@@ -4,23 +4,24 @@
 //! which kinds and what a document must look like all come from the [`tollgate_core::registry`].
 //! Adding a kind changes nothing here.
 //!
-//! 1. `frame`: limits, CORS, `OPTIONS`, `HEAD`, and the one place that turns a failure into an answer.
+//! 1. `frame`: limits, CORS, `OPTIONS`, `HEAD`, and the one place that turns a failure into a response.
 //! 2. `path` and `resource`: the path's segments → what they name.
 //! 3. `input`: the body by its content type → JSON or form pairs.
 //! 4. `draft`: input → a document that has passed its schema, references resolved.
 //! 5. `entity`, `list`, `foreign`: the verbs on entities; `node`, `schemas`, `tags`, `cache`: the rest.
 //!
-//! The API knows no users. Whoever reaches its listener may change everything, so it belongs on
-//! loopback or behind something that authenticates; a browser on the same machine can reach
-//! loopback too, which the operator's guide says how to prevent.
+//! The API has no users. Anyone who reaches its listener may change everything, so it belongs on
+//! loopback or behind an authenticating proxy; a browser on the same machine can reach
+//! loopback too; the operator's guide shows how to prevent that.
 
-mod answer;
 mod cache;
 mod catalogue;
+mod child;
 mod draft;
 mod entity;
 mod foreign;
 mod frame;
+mod information;
 mod input;
 mod list;
 mod memory;
@@ -30,6 +31,7 @@ mod path;
 mod query;
 mod reference;
 mod resource;
+mod response;
 mod schemas;
 mod state;
 mod tags;
@@ -41,8 +43,8 @@ pub use memory::{Memory, MemoryRegion, MemoryWorker};
 pub use node::{Connections, LogLevel, Node};
 pub use state::{AdminState, Limits};
 
-/// The version that clients of the Admin API are told, here and in `Server: kong/…`: tools parse
-/// it to choose which API they speak. It names the API that is served, not this program's release.
+/// The version of the API that is served, not of this program: tools parse it, here and in
+/// `Server: kong/…`, to choose which API to use.
 pub const API_VERSION: &str = "3.10.0";
 
 /// What [`API_VERSION`] looks like in the `Server` header.

@@ -5,11 +5,11 @@ use tollgate_core::collection::{Filter, Page, PageQuery};
 use tollgate_core::error::DaoError;
 use uuid::Uuid;
 
-use crate::answer::{Answer, Failure};
 use crate::entity;
 use crate::offset;
 use crate::query::{Query, Unstorable, escape};
 use crate::resource::{Entities, Nested};
+use crate::response::{Failure, Response};
 
 const DEFAULT_SIZE: usize = 100;
 const MAX_SIZE: usize = 1000;
@@ -19,7 +19,7 @@ const MAX_TAGS: usize = 5;
 const UNIQUE_FILTERS: [(&str, &str); 1] = [("consumers", "custom_id")];
 
 /// `GET` of a collection.
-pub(crate) async fn collection(entities: &Entities, query: &Query) -> Result<Answer, Failure> {
+pub(crate) async fn collection(entities: &Entities, query: &Query) -> Result<Response, Failure> {
     if let Some((field, value)) = unique_filter(entities, query)? {
         let documents = match value {
             Ok(value) => {
@@ -28,7 +28,7 @@ pub(crate) async fn collection(entities: &Entities, query: &Query) -> Result<Ans
             }
             Err(Unstorable) => Vec::new(),
         };
-        return Ok(Answer::ok(&json!({ "data": documents, "next": null })));
+        return Ok(Response::ok(&json!({ "data": documents, "next": null })));
     }
     let size = size(query)?;
     let has_tags = entities.kind().schema.field("tags").is_some();
@@ -38,27 +38,32 @@ pub(crate) async fn collection(entities: &Entities, query: &Query) -> Result<Ans
         Some(value) => format!("&{name}={}", escape(&value)),
         None => String::new(),
     });
-    Ok(answer(page, entities.kind().segment, &rest.concat()))
+    Ok(respond(page, entities.kind().segment, &rest.concat()))
 }
 
 /// `GET` of a kind below a parent. The next page is at the path by which this one was asked for,
 /// so that a client's own prefix of it still holds. Tags are not looked at.
-pub(crate) async fn children(nested: &Nested<'_>, parent: &str, path: &str, query: &Query) -> Result<Answer, Failure> {
+pub(crate) async fn children(
+    nested: &Nested<'_>,
+    parent: &str,
+    path: &str,
+    query: &Query,
+) -> Result<Response, Failure> {
     let size = size(query)?;
     let after = after(query)?;
     let filter = Filter::Child { field: nested.field, parent: entity::find_parent(nested, parent).await? };
     let page = nested.children.page(&PageQuery { filter, after, size }).await?;
-    Ok(answer(page, path.trim_matches('/'), ""))
+    Ok(respond(page, path.trim_matches('/'), ""))
 }
 
-fn answer(page: Page, path: &str, rest: &str) -> Answer {
-    let data: Vec<Value> = page.documents.into_iter().map(Value::Object).collect();
+fn respond(page: Page, path: &str, rest: &str) -> Response {
+    let data: Vec<Value> = page.documents.into_iter().map(Value::from).collect();
     publish(data, page.next.map(offset::after_entity), path, rest)
 }
 
-/// A page as it is shown: `offset` and `next` only tell of a page that follows.
-pub(crate) fn publish(data: Vec<Value>, offset: Option<String>, path: &str, rest: &str) -> Answer {
-    Answer::ok(&match offset {
+/// The response with a page: `offset` and `next` are set only if another page follows.
+pub(crate) fn publish(data: Vec<Value>, offset: Option<String>, path: &str, rest: &str) -> Response {
+    Response::ok(&match offset {
         Some(offset) => {
             let next = format!("/{path}?offset={}{rest}", escape(&offset));
             json!({ "data": data, "next": next, "offset": offset })
@@ -83,7 +88,7 @@ fn after(query: &Query) -> Result<Option<Uuid>, DaoError> {
     query.get("offset").as_deref().map(offset::entity).transpose()
 }
 
-/// The page size that is asked for.
+/// The requested page size.
 pub(crate) fn size(query: &Query) -> Result<usize, DaoError> {
     let Some(given) = query.get("size") else { return Ok(DEFAULT_SIZE) };
     let bad = |why| DaoError::InvalidSize { why };

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::answer::Failure;
 use crate::query::Query;
+use crate::response::Failure;
 
 /// What the node's memory is used for, in bytes.
 #[derive(Debug, Clone, Default)]
@@ -51,19 +51,19 @@ impl Memory {
 #[derive(Debug, Clone, Copy)]
 enum Unit {
     Bytes,
-    /// The divisor and what is written behind the number.
+    /// The divisor and the suffix.
     Binary(f64, &'static str),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Format {
     unit: Unit,
-    /// Digits behind the point.
+    /// Digits after the decimal point.
     scale: usize,
 }
 
 impl Format {
-    /// More digits than this say nothing about bytes.
+    /// More digits than this have no meaning for bytes.
     const MAX_SCALE: f64 = 20.0;
 
     fn parse(query: &Query) -> Result<Self, Failure> {

@@ -17,7 +17,7 @@ const CODEC: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The offset behind the entity `last`.
+/// The offset after the entity `last`.
 pub(crate) fn after_entity(last: Uuid) -> String {
     encode(&[last.to_string()])
 }
@@ -30,7 +30,7 @@ pub(crate) fn entity(offset: &str) -> Result<Uuid, DaoError> {
     }
 }
 
-/// The offset behind a tag of an entity.
+/// The offset after a tag of an entity.
 pub(crate) fn after_tag(last: &TagPosition) -> String {
     encode(&[last.entity_id.to_string(), last.tag.clone()])
 }
@@ -38,7 +38,7 @@ pub(crate) fn after_tag(last: &TagPosition) -> String {
 /// Reads what [`after_tag`] wrote.
 pub(crate) fn tag(offset: &str) -> Result<TagPosition, DaoError> {
     match decode(offset)?.as_slice() {
-        // No stored text has a NUL, and not every database may be asked for one.
+        // No stored text has a NUL, and PostgreSQL accepts none in a parameter.
         [Value::String(id), Value::String(tag)] if !tag.contains('\0') => {
             let entity_id = Uuid::parse_str(id).map_err(|_| bad(offset, "bad json encoding"))?;
             Ok(TagPosition { entity_id, tag: tag.clone() })

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::answer::Failure;
+use crate::response::Failure;
 
 /// How many arguments a query or a form may have (gateway.md §1).
 pub(crate) const MAX_ARGUMENTS: usize = 1000;

@@ -1,24 +1,15 @@
 //! References in bodies: `{"id": …}` or any unique field of the entity that is meant, resolved
 //! before validation (gateway.md §2.2).
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tollgate_core::collection::{Document, Key};
 use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
+use tollgate_core::schema::Field;
 use uuid::Uuid;
 
 use crate::resource::Entities;
 use crate::state::AdminState;
-
-/// The id that a foreign field of a stored document holds.
-pub(crate) fn id_in(document: &Document, field: &str) -> Option<Uuid> {
-    Uuid::parse_str(document.get(field)?.get("id")?.as_str()?).ok()
-}
-
-/// A document's own id.
-pub(crate) fn own_id(document: &Document) -> Option<Uuid> {
-    Uuid::parse_str(document.get("id")?.as_str()?).ok()
-}
 
 /// What a foreign field holds.
 pub(crate) fn to(id: Uuid) -> Value {
@@ -36,10 +27,14 @@ pub(crate) fn key(kind: &Kind, segment: &str) -> Result<Key, DaoError> {
         return Ok(Key::Id(id));
     }
     let field = kind.second_key.and_then(|name| kind.schema.field(name)).ok_or(DaoError::InvalidPrimaryKey)?;
-    match field.validate_key(&Value::from(segment)) {
-        Ok(()) => Ok(Key::Unique { field: field.name, value: segment.to_owned() }),
-        Err(why) => Err(DaoError::InvalidUnique { field: field.name, why }),
-    }
+    validate_key(field, segment)?;
+    Ok(Key::Unique { field: field.name, value: segment.to_owned() })
+}
+
+/// Whether the field may have the value that a path segment names.
+pub(crate) fn validate_key(field: &Field, segment: &str) -> Result<(), DaoError> {
+    let validated = field.validate_key(&Value::from(segment));
+    validated.map_err(|why| DaoError::InvalidUnique { field: field.name, why })
 }
 
 /// Replaces references by unique name with ids. What is no reference at all is left for
@@ -64,14 +59,18 @@ pub(crate) async fn resolve(state: &AdminState, kind: &Kind, document: &mut Docu
 }
 
 /// The id of the entity that has the first unique field which is given.
-async fn by_unique_field(targets: &Entities, given: &Document, field: &'static str) -> Result<Option<Uuid>, DaoError> {
+async fn by_unique_field(
+    targets: &Entities,
+    given: &Map<String, Value>,
+    field: &'static str,
+) -> Result<Option<Uuid>, DaoError> {
     for unique in targets.kind().unique_fields() {
         let Some(Value::String(value)) = given.get(unique.name) else { continue };
         let found = match unique.validate_key(&Value::from(value.as_str())) {
             Ok(()) => targets.find(&Key::Unique { field: unique.name, value: value.clone() }).await?,
             Err(_) => None,
         };
-        let id = found.as_ref().and_then(own_id);
+        let id = found.as_ref().and_then(Document::id);
         return id.map(Some).ok_or_else(|| DaoError::ForeignUnresolved {
             field,
             target: targets.kind().name,

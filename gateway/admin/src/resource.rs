@@ -31,7 +31,7 @@ pub(crate) struct ForeignField<'r> {
     pub(crate) targets: &'r Entities,
 }
 
-/// What a path names. Strings are the decoded segments that stand for `{…}`.
+/// What a path names. Strings are the decoded segments in the place of `{…}`.
 pub(crate) enum Resource<'r> {
     Collection(&'r Entities),
     Entity(&'r Entities, &'r str),
@@ -136,7 +136,7 @@ impl<'r> Resource<'r> {
         self.allow_names(None)
     }
 
-    /// The same where this method was refused, which may hang on what is stored.
+    /// The same without a method that was refused, which may depend on what is stored.
     pub(crate) fn allow_without(&self, method: &Method) -> String {
         self.allow_names(Some(method.as_str()))
     }

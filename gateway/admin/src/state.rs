@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tollgate_core::clock::Clock;
 use tollgate_core::collection::{Collection, TagIndex};
-use tollgate_core::entity::plugin::schema_for;
+use tollgate_core::plugin::instance_schema;
 use tollgate_core::random::Random;
 use tollgate_core::registry::Registry;
 use tollgate_core::schema::{Makers, Schema};
@@ -53,7 +53,8 @@ impl AdminState {
         random: Arc<dyn Random>,
         limits: Limits,
     ) -> Self {
-        let plugin_schemas = registry.plugins().map(|plugin| (plugin.name(), schema_for(plugin.as_ref()))).collect();
+        let plugin_schemas =
+            registry.plugins().map(|plugin| (plugin.name(), instance_schema(plugin.as_ref()))).collect();
         let slots = Semaphore::new(limits.concurrent_requests);
         Self { registry, tags, node, clock, random, limits, slots, plugin_schemas }
     }
@@ -63,7 +64,7 @@ impl AdminState {
         self.plugin_schemas.get(name)
     }
 
-    /// The makers of ids, times and random strings.
+    /// The sources of ids, times and random strings.
     pub(crate) fn makers(&self) -> Makers<'_> {
         Makers { clock: self.clock.as_ref(), random: self.random.as_ref() }
     }

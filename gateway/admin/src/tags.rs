@@ -6,8 +6,8 @@ use tollgate_core::entity::field;
 use tollgate_core::error::DaoError;
 use tollgate_core::schema::Violations;
 
-use crate::answer::{Answer, Failure};
 use crate::query::{Query, escape};
+use crate::response::{Failure, Response};
 use crate::state::AdminState;
 use crate::{list, offset};
 
@@ -17,7 +17,7 @@ pub(crate) async fn act(
     method: &Method,
     tag: Option<&str>,
     query: &Query,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     if ![Method::GET, Method::HEAD].contains(method) {
         let text = "does not support insert/upsert/update/delete operations";
         return Err(DaoError::Schema(Violations::of_field("tags", text)).into());

@@ -1,14 +1,14 @@
 //! What the store announces after a commit.
 //!
-//! Listeners run before the write is answered, so a write is in force on this node when its 2xx
-//! is sent; other nodes hear the same changes through the store's feed. Applying a change twice
-//! must be harmless: a node may hear its own changes again from the feed.
+//! Listeners run before the response to a write, so a write is in force on this node when its 2xx is
+//! sent; other nodes read the same changes from the store's change feed. Applying a change twice must
+//! be harmless: a node may read its own changes from the feed again.
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::collection::Document;
 use crate::error::StoreError;
+use crate::schema::Document;
 
 /// What happened to an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,20 +48,20 @@ pub struct Change {
     pub id: Uuid,
     /// What else identifies it to a cache (a token's digest); empty where the id is enough.
     pub key: Vec<u8>,
-    /// The entity as it is now; `None` when deleted, and when only the feed told of the change
-    /// (then the listener reads it from the store).
+    /// The entity as it is now; `None` when it is deleted, and when the change was read from
+    /// the feed (then the listener reads the entity from the store).
     pub document: Option<Document>,
 }
 
-/// Someone who must act on changes before they count as done.
+/// Acts on changes before they count as done.
 #[async_trait]
 pub trait ChangeListener: Send + Sync + 'static {
     /// Acts on committed changes, in order. An error means that this node may be stale: the
-    /// feed keeps the changes and offers them again, and the node stops trusting its caches
-    /// when that goes on for longer than its bound.
+    /// feed keeps the changes and delivers them again, and the node stops trusting its caches
+    /// when that takes longer than its limit.
     async fn apply(&self, changes: &[Change]) -> Result<(), StoreError>;
 
-    /// Forgets everything that was learnt from the store: the feed was interrupted for longer
-    /// than it can replay.
+    /// Drops everything that was read from the store: the feed was interrupted for longer than it can
+    /// replay.
     async fn reset(&self) -> Result<(), StoreError>;
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Tells the time. One clock is made in the composition root and handed to whoever needs it.
+/// A source of time, made in the composition root and passed to what needs it.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_millis(&self) -> i64;
@@ -25,7 +25,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to. For tests.
+/// A clock that is moved by hand, for tests.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 

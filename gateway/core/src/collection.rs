@@ -5,29 +5,12 @@
 //! writes commits, announces the change to the listeners, and then returns.
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::entity::Kind;
 use crate::error::{DaoError, StoreError};
 use crate::schema::Violations;
-
-/// An entity as the Admin API shows it: every schema field present, absent ones null.
-pub type Document = Map<String, Value>;
-
-/// How one entity is named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Key {
-    /// By primary key.
-    Id(Uuid),
-    /// By a unique string field, such as a service's `name`.
-    Unique {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: String,
-    },
-}
+pub use crate::schema::{Document, Key};
 
 /// Which entities a list is about.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! 2. An IPv6 address is written as RFC 5952 §4 has it, in brackets.
 //! 3. The port is parsed apart; `:0443` is 443, and `:` is none.
 //!
-//! Whatever could be another spelling of something is refused instead: percent-encoding, characters
+//! What could be another spelling of a host is refused instead: percent-encoding, characters
 //! beyond ASCII (IDNA has A-labels for them), zones of IPv6 addresses, and addresses in the forms
 //! that `inet_aton` knows beside four decimal numbers (`127.1`, `0x7f000001`).
 //!
@@ -20,20 +20,20 @@ use thiserror::Error;
 /// The longest name of the domain name system (RFC 1035 §2.3.4).
 const LONGEST: usize = 255;
 
-/// A text that names no host, or could name one in two ways.
+/// A text that is no host, or is ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Malformed {
-    /// There is no name, or none between two dots, or it is too long.
-    #[error("the host is no name: it is empty, has an empty label, or is longer than 255 bytes")]
+    /// The name or one of its labels is empty, or the name is too long.
+    #[error("invalid host name: empty, with an empty label, or longer than 255 bytes")]
     Name,
-    /// It holds a character that names do not have.
-    #[error("the host holds a character other than letters, digits, `-`, `.`, `_` and `~`")]
+    /// It contains a character that host names do not have.
+    #[error("invalid character in the host: only letters, digits, `-`, `.`, `_` and `~` are allowed")]
     Character,
-    /// It is no address, or one in a form that not everybody reads alike.
-    #[error("the host is an address that is not written as four decimal numbers, or as IPv6 in brackets")]
+    /// It is no address, or one in a form that parsers read differently.
+    #[error("invalid address in the host: expected four decimal numbers, or IPv6 in brackets")]
     Address,
     /// What follows the colon is no port.
-    #[error("the port is no number up to 65535")]
+    #[error("invalid port: expected a number up to 65535")]
     Port,
 }
 

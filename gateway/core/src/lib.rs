@@ -1,4 +1,4 @@
-//! Tollgate's vocabulary: what the gateway, the stores and the plugins say to each other.
+//! Tollgate's vocabulary: the types that the gateway, the stores and the plugins share.
 //!
 //! Nothing in here names Pingora, a database driver or a particular plugin; those crates depend
 //! on this one and meet only through it.
@@ -7,7 +7,7 @@
 //!   schemas all come from that one description.
 //! - [`collection`], [`change`]: the store port and what it announces.
 //! - [`path`], [`host`]: the normal forms of paths and hosts, shared by validation and matching.
-//! - [`plugin`], [`request`], [`reply`]: a request and its answer as a plugin sees them.
+//! - [`plugin`], [`request`], [`reply`]: a request and its response as a plugin sees them.
 //! - [`setting`]: settings of the node, the gateway's and those that plugins add.
 //! - [`secret`], [`clock`], [`random`]: values that must not leak, and time and randomness as
 //!   parameters.

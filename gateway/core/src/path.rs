@@ -13,17 +13,17 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-/// A path that no request should have.
+/// A path that is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Malformed {
     /// It does not begin with `/`.
-    #[error("the path does not begin with a slash")]
+    #[error("the path must begin with a slash")]
     NotAbsolute,
     /// A `%` is not followed by two hexadecimal digits.
-    #[error("the path has a percent sign without two hexadecimal digits behind it")]
+    #[error("invalid percent-encoding in the path")]
     Escape,
-    /// It holds a control character, or an encoded NUL.
-    #[error("the path holds a control character")]
+    /// It contains a control character, or an encoded NUL.
+    #[error("the path contains a control character")]
     Control,
 }
 

@@ -8,30 +8,30 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::collection::Collection;
-use crate::entity::Kind;
+use crate::entity::{self, Kind};
 use crate::reply::{Reply, Response};
 use crate::request::Request;
 use crate::schema::Schema;
 
-/// What a handler says about a request.
+/// A handler's decision about a request.
 #[derive(Debug)]
 pub enum Verdict {
     /// Let the next plugin look at it.
     Continue,
-    /// Answer the client now; later plugins do not run.
+    /// Respond to the client now; later plugins do not run.
     Reply(Reply),
     /// Run this handler again once the body is read, up to `limit` bytes, or to what another handler
     /// of the route declares in its [`Needs`], whichever is more.
     NeedBody {
         /// The most bytes to read.
         limit: usize,
-        /// Whether the request is answered here in any case, so that the body need not be
+        /// Whether the plugin responds in any case, so that the body need not be
         /// replayed to an upstream and may be larger than the replay buffer.
         terminal: bool,
     },
 }
 
-/// Breakage inside a plugin: the request is refused (architecture, invariant 1).
+/// A fault inside a plugin: the request is refused (architecture, invariant 1).
 #[derive(Debug, thiserror::Error)]
 #[error("plugin {plugin} failed")]
 pub struct PluginError {
@@ -53,7 +53,7 @@ pub enum Access<'a> {
 /// Whether a handler looks at responses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ResponsePhase {
-    /// It does not. What it wants on the response it has said while it judged the request
+    /// It does not. Its changes to the response are made while it handles the request
     /// ([`Request::response`]).
     #[default]
     Skipped,
@@ -83,7 +83,7 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Looks at the head of a response, the upstream's or the gateway's own, on its way to the client:
     /// only when [`Needs::response`] says so. Handlers run in the order of the request, also those
-    /// behind one that has answered.
+    /// behind one that has responded.
     fn response(&self, _response: &mut Response<'_>) {}
 }
 
@@ -136,4 +136,9 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// Makes the handler of one instance.
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError>;
+}
+
+/// The schema of `plugins` entities that configure this plugin.
+pub fn instance_schema(plugin: &dyn Plugin) -> Schema {
+    entity::plugin::schema(plugin.config_schema(), plugin.consumer_scoped())
 }

@@ -1,4 +1,4 @@
-//! An answer that a plugin gives instead of the upstream.
+//! The response that a plugin gives instead of the upstream.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -11,7 +11,7 @@ use crate::request::HeaderEdit;
 pub enum Source {
     /// The upstream.
     Upstream,
-    /// The gateway: a plugin's refusal or answer, or a failure.
+    /// The gateway: a plugin's reply, or a failure.
     Gateway,
 }
 
@@ -28,7 +28,7 @@ pub struct Response<'r> {
     pub edits: Vec<HeaderEdit>,
 }
 
-/// The body of an answer.
+/// The body of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// No body at all.
@@ -40,12 +40,12 @@ pub enum Body {
     Message(String),
 }
 
-/// An answer that ends the request at the gateway.
+/// A response that ends the request at the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The status.
     pub status: StatusCode,
-    /// Headers beside those that every answer gets.
+    /// Headers beside those that every response gets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Body,
@@ -54,12 +54,12 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A JSON answer.
+    /// A JSON response.
     pub fn json(status: StatusCode, reason: &'static str, body: &Value) -> Self {
         Self { status, headers: Vec::new(), body: Body::Json(Bytes::from(body.to_string())), reason }
     }
 
-    /// An answer whose message is rendered as the client accepts it.
+    /// A response whose message is rendered as the client accepts it.
     pub fn message(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         Self { status, headers: Vec::new(), body: Body::Message(message.into()), reason }
     }
@@ -71,7 +71,7 @@ impl Reply {
         self
     }
 
-    /// "Cannot tell": the store or another authority did not answer (architecture, invariant 1).
+    /// "Cannot tell": the store or another authority did not respond (architecture, invariant 1).
     pub fn unavailable(reason: &'static str) -> Self {
         Self::message(StatusCode::SERVICE_UNAVAILABLE, reason, "The authorization state is currently unavailable")
             .with_header(http::header::RETRY_AFTER, HeaderValue::from_static("1"))

@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// The request's body as far as the gateway has read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestBody {
-    /// Not read. Answer [`crate::plugin::Verdict::NeedBody`] to have it read.
+    /// Not read. Return [`crate::plugin::Verdict::NeedBody`] to have it read.
     Unread,
     /// The whole body.
     Read(Bytes),
@@ -154,7 +154,7 @@ pub struct Request<'r> {
     pub body: RequestBody,
     /// What goes upstream differently from how it came.
     pub edits: Edits,
-    /// What the response is to have, whoever makes it: the upstream, or the gateway that refuses.
+    /// Changes to the response, from the upstream or of the gateway.
     pub response: Vec<HeaderEdit>,
     /// Set by the authentication plugins, read by those behind them.
     pub identity: Option<Identity>,

@@ -1,7 +1,7 @@
 //! Settings of the node: what one is, and how common values are written.
 //!
 //! The configuration file, the environment, the `--set` flag, `conf/tollgate.yaml` and
-//! `tollgate settings` all speak of the same list: the gateway's own settings and those that plugins add.
+//! `tollgate settings` all have the same list: the gateway's own settings and those that plugins add.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,11 +12,11 @@ use std::time::Duration;
 pub struct Setting {
     /// Its path in the file, such as `proxy.http_listen`.
     pub path: &'static str,
-    /// Its value when nothing else is said; empty is "not set".
+    /// Its default; empty is "not set".
     pub default: &'static str,
     /// What it does, in one sentence.
     pub about: &'static str,
-    /// What is wrong with a value; nothing where its reader finds out.
+    /// Checks a value, where its reader does not.
     pub check: fn(&str) -> Result<(), String>,
 }
 

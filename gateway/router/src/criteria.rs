@@ -103,7 +103,7 @@ impl Criteria {
             || query.host.is_some_and(|host| self.hosts.iter().any(|pattern| pattern.matches(host, query.ports)))
     }
 
-    /// Server names say nothing about a request without TLS, so they do not hold it back.
+    /// Server names do not apply to a request without TLS.
     fn sni(&self, query: &Query<'_>) -> bool {
         self.snis.is_empty()
             || !query.https

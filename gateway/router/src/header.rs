@@ -38,7 +38,7 @@ impl HeaderCriterion {
     /// Whether any value of the header is one of the criterion's, in any case.
     pub(crate) fn matches(&self, headers: &HeaderMap) -> bool {
         headers.iter().any(|(name, value)| {
-            // HTTP/1 drops the white space around a value, and so does whoever gets it from HTTP/2.
+            // HTTP/1 drops the white space around a value, and so do receivers over HTTP/2.
             let value = || value.as_bytes().trim_ascii();
             is_same_name(name.as_str(), &self.name)
                 && self.values.iter().any(|pattern| match pattern {

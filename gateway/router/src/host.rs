@@ -82,7 +82,7 @@ impl Ports {
 pub(crate) struct HostPattern {
     /// The name.
     pub(crate) name: NamePattern,
-    /// The port the request must have come to, if the route says one.
+    /// The port that the request must have come to, if the route names one.
     port: Option<u16>,
 }
 

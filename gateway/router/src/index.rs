@@ -231,7 +231,7 @@ impl PathIndex {
 /// What every path begins with that a regex matches, as the router compiles it; empty when in doubt.
 ///
 /// Patterns are anchored by a `^` in front, which binds closer than `|`: then other alternatives may
-/// match anywhere in a path, and nothing is known of its beginning.
+/// match anywhere in a path, so it has no literal prefix.
 pub(crate) fn literal_prefix(anchored: &str) -> Vec<u8> {
     let Ok(hir) = regex_syntax::parse(anchored) else { return Vec::new() };
     if !hir.properties().look_set_prefix().contains(Look::Start) {

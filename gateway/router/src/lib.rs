@@ -1,11 +1,9 @@
 //! Which route a request matches, and what path its upstream sees.
 //!
-//! 1. [`path::normalise`] brings the request's path into the one form everything else works on.
+//! 1. [`path::normalise`] normalises the request's path.
 //! 2. [`Router::find`] picks the route: of those whose criteria all hold, the first in priority
 //!    order (gateway.md §6).
 //! 3. [`path::upstream_path`] joins the service's path and what is left of the request's.
-//!
-//! [`CertificateNames`] picks a certificate for a server name by similar rules, before any of that.
 //!
 //! Invariant: a lookup does not allocate, and its cost depends on how many routes share the
 //! request's host and path prefix, not on how many there are. Nothing in here does I/O or knows
@@ -22,11 +20,9 @@ mod priority;
 #[cfg(test)]
 mod reference;
 mod router;
-mod sni;
 mod spec;
 
 pub use criteria::{MatchedPath, Query};
 pub use host::Ports;
 pub use router::{CompileError, CompiledRoute, Match, Router};
-pub use sni::CertificateNames;
 pub use spec::RouteSpec;

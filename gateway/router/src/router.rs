@@ -40,8 +40,8 @@ pub enum CompileError {
         /// What is wrong with it.
         source: regex::Error,
     },
-    /// There are more routes than can be told apart.
-    #[error("more than {} routes", Rank::MAX)]
+    /// There are more routes than ranks.
+    #[error("too many routes: at most {} are supported", Rank::MAX)]
     TooMany,
 }
 

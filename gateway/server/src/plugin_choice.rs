@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::Value;
 use tollgate_core::collection::Document;
 use uuid::Uuid;
 
@@ -63,7 +62,7 @@ impl Binding {
     }
 
     fn of(instance: &Document) -> Self {
-        let bound = |field| reference(instance, field);
+        let bound = |field| instance.reference(field);
         Self { route: bound("route"), service: bound("service"), consumer: bound("consumer") }
     }
 }
@@ -80,8 +79,8 @@ impl PluginChoice {
     pub fn new<'d>(instances: impl IntoIterator<Item = &'d Arc<Document>>) -> Self {
         let mut choice = Self::default();
         for instance in instances {
-            let enabled = instance.get("enabled").and_then(Value::as_bool).unwrap_or(true);
-            let (true, Some(name)) = (enabled, instance.get("name").and_then(Value::as_str)) else { continue };
+            let enabled = instance.flag("enabled").unwrap_or(true);
+            let (true, Some(name)) = (enabled, instance.text("name")) else { continue };
             let binding = Binding::of(instance);
             if binding.consumer.is_some() {
                 choice.of_consumers.push((binding, Arc::clone(instance)));
@@ -114,14 +113,9 @@ impl PluginChoice {
     }
 }
 
-/// The id a foreign field refers to.
-pub fn reference(document: &Document, field: &str) -> Option<Uuid> {
-    document.get(field)?.get("id")?.as_str()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -134,14 +128,14 @@ mod tests {
             "name": "oauth2", "label": label, "enabled": enabled,
             "route": foreign(route), "service": foreign(service), "consumer": null,
         });
-        Arc::new(document.as_object().cloned().unwrap_or_default())
+        Arc::new(Document::try_from(document).unwrap())
     }
 
     fn chosen(instances: &[Arc<Document>], service: Option<Uuid>) -> Option<String> {
         let choice = PluginChoice::new(instances);
         let all = choice.for_route(ROUTE, service);
         assert!(all.len() <= 1);
-        all.first().and_then(|(_, document)| document.get("label")).and_then(Value::as_str).map(str::to_owned)
+        all.first().and_then(|(_, document)| document.text("label")).map(str::to_owned)
     }
 
     #[test]

@@ -257,7 +257,7 @@ pub(crate) mod tests {
     fn faults_are_reported_in_the_documented_words() {
         use tollgate_core::clock::ManualClock;
         use tollgate_core::random::SystemRandom;
-        use tollgate_core::schema::Makers;
+        use tollgate_core::schema::{Document, Makers};
 
         let plugin = Schema::new(vec![Field::record("config", schema()).required()]);
         let makers = Makers { clock: &ManualClock::at(0), random: &SystemRandom };
@@ -277,11 +277,11 @@ pub(crate) mod tests {
             (json!({"wot": 1}), json!({"wot": "unknown field"})),
         ] {
             let document = json!({"config": config});
-            let found = plugin.process_insert(document.as_object().cloned().unwrap(), &makers).unwrap_err();
+            let found = plugin.process_insert(Document::try_from(document).unwrap(), &makers).unwrap_err();
             assert_eq!(found.fields["config"], fault, "{config}");
         }
         let document = json!({"config": {"enable_password_grant": true, "token_expiration": -0.5}});
-        let accepted = plugin.process_insert(document.as_object().cloned().unwrap(), &makers).unwrap();
+        let accepted = plugin.process_insert(Document::try_from(document).unwrap(), &makers).unwrap();
         let config = Config::try_from(&accepted["config"]).unwrap();
         assert_eq!((config.provision_key.expose().len(), config.token_expiration), (32, None));
     }

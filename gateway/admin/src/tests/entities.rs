@@ -120,7 +120,7 @@ async fn a_foreign_sub_path_acts_on_what_is_referred_to() {
     let admin = Admin::new();
     admin.made("/routes", json!({ "name": "r", "paths": ["/"] })).await;
     for method in ["GET", "DELETE"] {
-        assert_eq!(admin.bare(method, "/routes/r/service").await.answer(), not_found(), "{method}");
+        assert_eq!(admin.bare(method, "/routes/r/service").await.status_and_body(), not_found(), "{method}");
     }
     assert_eq!(admin.json("PATCH", "/routes/r/service", json!({ "host": "h" })).await, not_found());
     assert_eq!(admin.json("PUT", "/routes/zz/service", json!({ "host": "h" })).await, not_found());
@@ -171,7 +171,7 @@ async fn a_plugin_shares_a_protocol_with_its_route_or_service() {
     let plugin = json!({ "name": "guard", "protocols": ["grpc"] });
     let on_empty = admin.made("/services/s/plugins", plugin.clone()).await;
     admin.made("/services/s/routes", json!({ "name": "r", "paths": ["/"] })).await;
-    let fields = |answer: (u16, Value)| (answer.0, answer.1["fields"]["protocols"].clone());
+    let fields = |response: (u16, Value)| (response.0, response.1["fields"]["protocols"].clone());
     let of_route = (400, json!("must match the associated route's protocols"));
     let of_service = (400, json!("must match the protocols of at least one route pointing to this Plugin's service"));
     assert_eq!(fields(admin.json("POST", "/routes/r/plugins", plugin.clone()).await), of_route);
@@ -243,8 +243,8 @@ async fn names_that_headers_carry_are_unpadded_when_written_and_found_however_th
         ("POST", "/consumers", json!({ "username": "bob\u{a0}" })),
         ("PUT", "/consumers/bob%20", json!({})),
     ] {
-        let (status, answer) = admin.json(method, path, body.clone()).await;
-        assert_eq!((status, &answer["fields"]["username"]), (400, &json!(padded)), "{method} {path} {body}");
+        let (status, response) = admin.json(method, path, body.clone()).await;
+        assert_eq!((status, &response["fields"]["username"]), (400, &json!(padded)), "{method} {path} {body}");
     }
     assert_eq!(admin.get("/consumers/bob%20").await, not_found());
     assert_eq!(admin.json("POST", "/consumers", json!({ "username": "b o b" })).await.0, 201);

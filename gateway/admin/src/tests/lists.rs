@@ -119,7 +119,7 @@ async fn tags_are_listed_across_kinds() {
     let (status, bad) = admin.get("/tags/a,b").await;
     assert_eq!((status, &bad["code"], &bad["name"]), (400, &json!(10), &json!("invalid unique tag")));
     for (method, path) in [("POST", "/tags"), ("PUT", "/tags/x"), ("PATCH", "/tags/x"), ("DELETE", "/tags/x")] {
-        let (status, body) = admin.bare(method, path).await.answer();
+        let (status, body) = admin.bare(method, path).await.status_and_body();
         let text = json!({ "tags": "does not support insert/upsert/update/delete operations" });
         assert_eq!((status, &body["fields"]), (400, &text), "{method}");
     }

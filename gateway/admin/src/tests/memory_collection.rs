@@ -36,8 +36,7 @@ impl TagIndex for MemoryStore {
         let mut entries = Vec::new();
         for (kind, rows) in rows.iter() {
             for (id, row) in rows {
-                let tags = row.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-                entries.extend(tags.map(|tag| TaggedEntity {
+                entries.extend(row.texts("tags").map(|tag| TaggedEntity {
                     entity_name: (*kind).to_owned(),
                     entity_id: *id,
                     tag: tag.to_owned(),
@@ -68,21 +67,20 @@ impl MemoryCollection {
         match key {
             Key::Id(id) => rows.contains_key(id).then_some(*id),
             Key::Unique { field, value } => {
-                rows.iter().find(|(_, row)| row.get(*field).and_then(Value::as_str) == Some(value)).map(|(id, _)| *id)
+                rows.iter().find(|(_, row)| row.text(field) == Some(value)).map(|(id, _)| *id)
             }
         }
     }
 
     fn check(&self, rows: &Rows, document: &Document, id: Uuid) -> Result<(), DaoError> {
         for (field, target) in self.kind.foreign_fields() {
-            let Some(parent) = crate::reference::id_in(document, field.name) else { continue };
+            let Some(parent) = document.reference(field.name) else { continue };
             if !rows.get(target).is_some_and(|rows| rows.contains_key(&parent)) {
                 return Err(DaoError::ForeignMissing { field: field.name, target, id: parent });
             }
         }
         for (field, target) in self.kind.schema.fields.iter().filter_map(|field| Some((field.name, field.ids_of?))) {
-            let ids = document.get(field).and_then(Value::as_array).into_iter().flatten();
-            for id in ids.filter_map(|id| Uuid::parse_str(id.as_str()?).ok()) {
+            for id in document.texts(field).filter_map(|id| Uuid::parse_str(id).ok()) {
                 if !rows.get(target).is_some_and(|rows| rows.contains_key(&id)) {
                     return Err(DaoError::ForeignMissing { field, target, id });
                 }
@@ -94,6 +92,16 @@ impl MemoryCollection {
             if holder.is_some_and(|holder| holder != id) {
                 return Err(DaoError::Unique { fields: vec![(field.name, Value::from(value.as_str()))] });
             }
+        }
+        self.check_unique_together(rows, document, id)
+    }
+
+    fn check_unique_together(&self, rows: &Rows, document: &Document, id: Uuid) -> Result<(), DaoError> {
+        let fields: Vec<_> = self.kind.unique_together.iter().map(|field| (*field, document[*field].clone())).collect();
+        let same = |row: &Document| fields.iter().all(|(field, value)| row[*field] == *value);
+        let mut others = rows.get(self.kind.name).into_iter().flatten().filter(|(other, _)| **other != id);
+        if !fields.is_empty() && others.any(|(_, row)| same(row)) {
+            return Err(DaoError::Unique { fields });
         }
         Ok(())
     }
@@ -119,15 +127,13 @@ impl Collection for MemoryCollection {
 
     async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
         let rows = self.store.rows.lock().unwrap();
-        let has_tag = |row: &Document, tag: &String| {
-            row.get("tags").and_then(Value::as_array).is_some_and(|tags| tags.contains(&Value::from(tag.as_str())))
-        };
+        let has_tag = |row: &Document, tag: &String| row.texts("tags").any(|known| known == tag);
         let wanted = |row: &Document| match &query.filter {
             Filter::All => true,
             Filter::AllTags(tags) => tags.iter().all(|tag| has_tag(row, tag)),
             Filter::AnyTag(tags) => tags.iter().any(|tag| has_tag(row, tag)),
-            Filter::Child { field, parent } => crate::reference::id_in(row, field) == Some(*parent),
-            Filter::Unique { field, value } => row.get(*field).and_then(Value::as_str) == Some(value),
+            Filter::Child { field, parent } => row.reference(field) == Some(*parent),
+            Filter::Unique { field, value } => row.text(field) == Some(value),
         };
         let of_kind = rows.get(self.kind.name).into_iter().flatten();
         let mut found: Vec<(Uuid, Document)> = of_kind
@@ -142,7 +148,7 @@ impl Collection for MemoryCollection {
 
     async fn insert(&self, document: Document) -> Result<Document, DaoError> {
         let mut rows = self.store.rows.lock().unwrap();
-        let id = crate::reference::own_id(&document).unwrap();
+        let id = document.id().unwrap();
         if rows.get(self.kind.name).is_some_and(|rows| rows.contains_key(&id)) {
             return Err(DaoError::PrimaryKey { id });
         }
@@ -151,7 +157,7 @@ impl Collection for MemoryCollection {
 
     async fn upsert(&self, key: &Key, document: Document) -> Result<Document, DaoError> {
         let mut rows = self.store.rows.lock().unwrap();
-        let id = self.locate(&rows, key).or_else(|| crate::reference::own_id(&document)).unwrap();
+        let id = self.locate(&rows, key).or_else(|| document.id()).unwrap();
         self.write(&mut rows, id, document)
     }
 
@@ -168,7 +174,7 @@ impl Collection for MemoryCollection {
         for kind in self.store.kinds.lock().unwrap().iter() {
             let refers = kind.foreign_fields().filter(|(_, target)| *target == self.kind.name);
             for (field, _) in refers {
-                let referring = |row: &Document| crate::reference::id_in(row, field.name) == Some(id);
+                let referring = |row: &Document| row.reference(field.name) == Some(id);
                 if kind.name == "routes" && rows.get("routes").is_some_and(|rows| rows.values().any(referring)) {
                     return Err(DaoError::Referenced { by: kind.name, target: self.kind.name });
                 }

@@ -1,8 +1,9 @@
-//! The Admin API from request to answer, on a store in memory.
+//! The Admin API from request to response, on a store in memory.
 
 mod entities;
 mod lists;
 mod memory_collection;
+mod nested;
 mod node;
 mod transport;
 
@@ -17,7 +18,7 @@ use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::collection::Collection;
-use tollgate_core::entity::{Kind, Nature, consumer, field, plugin, route, service};
+use tollgate_core::entity::{Kind, consumer, field, plugin, route, service};
 use tollgate_core::plugin::{Handler, Instance, Plugin, PluginError};
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
@@ -77,33 +78,30 @@ impl Plugin for Guard {
 }
 
 fn credential_kind() -> Kind {
-    Kind {
-        name: "guard_credentials",
-        segment: "guards",
-        nested_segment: "guard",
-        second_key: Some("client_id"),
-        unique_together: &[],
-        nature: Nature::Identity,
-        ttl: true,
-        admin: true,
-        schema: Schema::new(vec![
+    Kind::new(
+        "guard_credentials",
+        Schema::new(vec![
             field::id(),
             field::created_at(),
             Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
             Field::string("client_id").unique().auto(Auto::RandomString),
         ]),
-    }
+    )
+    .segment("guards")
+    .nested_segment("guard")
+    .second_key("client_id")
+    .ttl()
 }
 
 struct Standing {
     level: Mutex<LogLevel>,
-    /// Whether the database says anything at all.
+    /// Whether the database responds.
     database: Database,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Database {
-    Answers,
+    Up,
     Silent,
 }
 
@@ -156,7 +154,7 @@ impl Node for Standing {
 /// A whole Admin API.
 struct Admin(Arc<AdminState>);
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
 struct Seen {
     status: StatusCode,
@@ -166,7 +164,7 @@ struct Seen {
 
 impl Seen {
     /// Status and JSON body at once; null when the body is empty.
-    fn answer(&self) -> (u16, Value) {
+    fn status_and_body(&self) -> (u16, Value) {
         let body = if self.text.is_empty() { Value::Null } else { serde_json::from_str(&self.text).unwrap() };
         (self.status.as_u16(), body)
     }
@@ -182,13 +180,21 @@ impl Admin {
     }
 
     fn with_limits(limits: Limits) -> Self {
-        Self::beside(Database::Answers, limits)
+        Self::beside(Database::Up, limits)
     }
 
     fn beside(database: Database, limits: Limits) -> Self {
+        Self::of(database, limits, Vec::new())
+    }
+
+    fn with_kinds(kinds: Vec<Kind>) -> Self {
+        Self::of(Database::Up, Limits::default(), kinds)
+    }
+
+    fn of(database: Database, limits: Limits, kinds: Vec<Kind>) -> Self {
         let store = MemoryStore::default();
         let mut registry = Registry::new();
-        for kind in [service::kind(), route::kind(), consumer::kind(), plugin::kind()] {
+        for kind in [service::kind(), route::kind(), consumer::kind(), plugin::kind()].into_iter().chain(kinds) {
             registry.add_collection(store.collection(kind));
         }
         let credentials = store.collection(credential_kind());
@@ -225,19 +231,19 @@ impl Admin {
     }
 
     async fn form(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        self.typed(method, path, "application/x-www-form-urlencoded", body).await.answer()
+        self.typed(method, path, "application/x-www-form-urlencoded", body).await.status_and_body()
     }
 
     async fn json(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        self.typed(method, path, "application/json", &body.to_string()).await.answer()
+        self.typed(method, path, "application/json", &body.to_string()).await.status_and_body()
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
-        self.bare("GET", path).await.answer()
+        self.bare("GET", path).await.status_and_body()
     }
 
     async fn delete(&self, path: &str) -> (u16, Value) {
-        self.bare("DELETE", path).await.answer()
+        self.bare("DELETE", path).await.status_and_body()
     }
 
     /// Creates an entity and returns its id.

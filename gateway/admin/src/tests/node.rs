@@ -24,7 +24,7 @@ async fn the_root_tells_about_the_node() {
 }
 
 #[tokio::test]
-async fn status_tells_connections_and_whether_the_database_answers() {
+async fn status_tells_connections_and_whether_the_database_responds() {
     let admin = Admin::new();
     let (status, body) = admin.get("/status").await;
     assert_eq!((status, &body["database"]), (200, &json!({ "reachable": true })));
@@ -34,13 +34,13 @@ async fn status_tells_connections_and_whether_the_database_answers() {
 }
 
 #[tokio::test]
-async fn a_probe_is_answered_whatever_becomes_of_the_api_and_of_the_database() {
+async fn a_probe_gets_a_response_whatever_becomes_of_the_api_and_of_the_database() {
     let admin = Admin::beside(Database::Silent, Limits { concurrent_requests: 0, ..Limits::default() });
     assert_eq!(admin.get("/status").await.0, 503);
     let begin = Instant::now();
     let told = admin.probe().await;
     assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
-    let (status, body) = told.answer();
+    let (status, body) = told.status_and_body();
     assert_eq!((status, &body["database"]), (200, &json!({ "reachable": false })));
     assert_eq!(told.header("access-control-allow-origin"), "");
 }
@@ -110,12 +110,12 @@ async fn the_cache_is_shown_and_forgotten() {
 }
 
 #[tokio::test]
-async fn the_small_endpoints_answer() {
+async fn the_small_endpoints_respond() {
     let admin = Admin::new();
     assert_eq!(admin.get("/plugins/enabled").await, (200, json!({ "enabled_plugins": ["guard"] })));
     let text = "this endpoint is only available when Kong is configured to not use a database";
     for method in ["GET", "POST"] {
-        assert_eq!(admin.bare(method, "/config").await.answer(), (400, json!({ "message": text })));
+        assert_eq!(admin.bare(method, "/config").await.status_and_body(), (400, json!({ "message": text })));
     }
     let metrics = admin.bare("GET", "/metrics").await;
     assert_eq!((metrics.text.as_str(), metrics.header("content-type")), ("up 1\n", "text/plain; charset=UTF-8"));
@@ -127,7 +127,7 @@ async fn the_log_level_is_shown_and_set() {
     let admin = Admin::new();
     let message = |text: &str| json!({ "message": text });
     assert_eq!(admin.get("/debug/node/log-level").await, (200, message("log level: info")));
-    let put = async |level: &str| admin.bare("PUT", &format!("/debug/node/log-level/{level}")).await.answer();
+    let put = async |level: &str| admin.bare("PUT", &format!("/debug/node/log-level/{level}")).await.status_and_body();
     assert_eq!(put("info").await, (200, message("log level is already info")));
     assert_eq!(put("debug").await, (200, message("log level changed")));
     assert_eq!(put("loud").await, (400, message("unknown log level: loud")));

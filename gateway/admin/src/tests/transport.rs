@@ -25,23 +25,23 @@ async fn the_router_keeps_lengths_and_bodies_apart_on_a_connection() {
         .unwrap();
     let mut text = String::new();
     client.read_to_string(&mut text).await.unwrap();
-    let answers: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
-    let starts: Vec<&str> = answers.iter().map(|answer| &answer[..3]).collect();
+    let responses: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
+    let starts: Vec<&str> = responses.iter().map(|response| &response[..3]).collect();
     assert_eq!(starts, ["200", "204", "204", "415", "200"], "{text}");
-    let length = |answer: &str| {
-        let found = answer.lines().find_map(|line| line.strip_prefix("content-length: ").map(str::to_owned));
+    let length = |response: &str| {
+        let found = response.lines().find_map(|line| line.strip_prefix("content-length: ").map(str::to_owned));
         found.unwrap_or_default()
     };
-    let lengths: Vec<String> = answers.iter().map(|answer| length(answer)).collect();
+    let lengths: Vec<String> = responses.iter().map(|response| length(response)).collect();
     assert_eq!(lengths, ["23", "", "", "0", "23"], "{text}");
-    let typed: Vec<bool> = answers.iter().map(|answer| answer.contains("content-type: ")).collect();
+    let typed: Vec<bool> = responses.iter().map(|response| response.contains("content-type: ")).collect();
     assert_eq!(typed, [true, false, false, true, true], "{text}");
-    assert!(answers[0].ends_with("\r\n\r\n"), "{text}");
-    assert!(answers[4].ends_with(r#"{"data":[],"next":null}"#), "{text}");
+    assert!(responses[0].ends_with("\r\n\r\n"), "{text}");
+    assert!(responses[4].ends_with(r#"{"data":[],"next":null}"#), "{text}");
 }
 
 #[tokio::test]
-async fn every_answer_carries_the_frame() {
+async fn every_response_carries_the_frame() {
     let admin = Admin::new();
     for (method, path) in [("GET", "/services"), ("GET", "/nothing"), ("TRACE", "/services"), ("HEAD", "/")] {
         let seen = admin.bare(method, path).await;
@@ -60,7 +60,7 @@ async fn every_answer_carries_the_frame() {
 async fn unknown_paths_are_404_and_unserved_methods_405() {
     let admin = Admin::new();
     for method in ["GET", "POST", "OPTIONS", "NONSENSE"] {
-        assert_eq!(admin.bare(method, "/nothing").await.answer(), not_found(), "{method}");
+        assert_eq!(admin.bare(method, "/nothing").await.status_and_body(), not_found(), "{method}");
     }
     for path in ["/upstreams", "/certificates", "/snis", "/ca_certificates", "/vaults", "/services/a/b/c/d", "/a//b"] {
         assert_eq!(admin.get(path).await, not_found(), "{path}");
@@ -77,7 +77,7 @@ async fn unknown_paths_are_404_and_unserved_methods_405() {
         let seen = admin.bare(method, path).await;
         assert_eq!((seen.status.as_u16(), seen.header("allow")), (405, allow), "{method} {path}");
         if method != "HEAD" {
-            assert_eq!(seen.answer(), not_allowed(), "{method} {path}");
+            assert_eq!(seen.status_and_body(), not_allowed(), "{method} {path}");
         }
     }
 }
@@ -119,7 +119,11 @@ async fn bodies_are_read_by_their_content_type() {
     let admin = Admin::new();
     let parse_error = (400, json!({ "message": "Cannot parse JSON body" }));
     for body in ["", "{", "[]", "1", "null", "{\"a\":1"] {
-        assert_eq!(admin.typed("POST", "/services", "application/json", body).await.answer(), parse_error, "{body}");
+        assert_eq!(
+            admin.typed("POST", "/services", "application/json", body).await.status_and_body(),
+            parse_error,
+            "{body}"
+        );
     }
     for content_type in ["text/plain", "application/yaml", "application/jsonp", ""] {
         for method in ["POST", "PUT", "PATCH"] {
@@ -130,7 +134,7 @@ async fn bodies_are_read_by_their_content_type() {
     }
     let untyped = Request::builder().method("POST").uri("/services").body(Body::from("{}")).unwrap();
     assert_eq!(admin.send(untyped).await.status, 415);
-    let (status, body) = admin.bare("POST", "/services").await.answer();
+    let (status, body) = admin.bare("POST", "/services").await.status_and_body();
     assert_eq!((status, &body["fields"]), (400, &json!({ "host": "required field missing" })));
     assert_eq!(admin.typed("GET", "/services", "application/json", "{").await.status, 200);
     assert_eq!(admin.typed("DELETE", "/services/x", "text/plain", "{").await.status, 204);
@@ -159,7 +163,7 @@ async fn more_than_a_thousand_arguments_are_refused() {
 async fn a_body_over_the_bound_is_413() {
     let admin = Admin::with_limits(Limits { body_bytes: 16, ..Limits::default() });
     let seen = admin.typed("POST", "/services", "application/json", "{\"host\":\"longer.than.that\"}").await;
-    assert_eq!(seen.answer(), (413, json!({ "message": "Payload too large" })));
+    assert_eq!(seen.status_and_body(), (413, json!({ "message": "Payload too large" })));
 }
 
 #[tokio::test]
@@ -208,7 +212,8 @@ async fn forms_and_multipart_are_typed_by_the_schema() {
     let body = "--b\r\nContent-Disposition: form-data; name=\"host\"\r\n\r\nm.test\r\n\
                 --b\r\nContent-Disposition: form-data; name=\"tags\"\r\nContent-Type: application/json\r\n\r\n[\"t\"]\r\n\
                 --b\r\nContent-Disposition: form-data; name=\"port\"; filename=\"f\"\r\n\r\n8080\r\n--b--\r\n";
-    let (status, service) = admin.typed("POST", "/services", "multipart/form-data; boundary=b", body).await.answer();
+    let (status, service) =
+        admin.typed("POST", "/services", "multipart/form-data; boundary=b", body).await.status_and_body();
     assert_eq!(status, 201, "{service}");
     assert_eq!((&service["host"], &service["tags"], &service["port"]), (&json!("m.test"), &json!(["t"]), &json!(8080)));
     let broken = admin.typed("POST", "/services", "multipart/form-data", "x").await;
@@ -251,7 +256,7 @@ async fn forms_are_utf8_or_refused() {
         ("application/json", b"{\"username\":\"\xff\"}".to_vec(), &json),
     ] {
         let request = Request::post("/consumers").header("content-type", content_type).body(Body::from(body.clone()));
-        assert_eq!(admin.send(request.unwrap()).await.answer(), *expected, "{}", body.escape_ascii());
+        assert_eq!(admin.send(request.unwrap()).await.status_and_body(), *expected, "{}", body.escape_ascii());
     }
     assert_eq!(admin.get("/consumers").await.1["data"], json!([]));
     assert_eq!(admin.form("POST", "/consumers", "username=%EF%BF%BD%C3%A9+%zz").await.1["username"], "\u{FFFD}é %zz");

@@ -1,6 +1,6 @@
 //! Consumers: whom credentials belong to (gateway.md §5).
 
-use crate::entity::{Kind, Nature, field};
+use crate::entity::{Kind, field};
 use crate::schema::{EntityCheck, Field, Rule, Schema};
 
 const NAME: &str = "consumers";
@@ -15,20 +15,11 @@ pub fn kind() -> Kind {
         identity("custom_id").describe("Your own unique id for the consumer, such as that of a user database."),
         field::tags(),
     ];
-    Kind {
-        name: NAME,
-        segment: NAME,
-        nested_segment: NAME,
-        second_key: Some("username"),
-        unique_together: &[],
-        nature: Nature::Identity,
-        ttl: false,
-        admin: true,
-        schema: Schema::new(fields).entity_check(EntityCheck::AtLeastOneOf(&["custom_id", "username"])),
-    }
+    Kind::new(NAME, Schema::new(fields).entity_check(EntityCheck::AtLeastOneOf(&["custom_id", "username"])))
+        .second_key("username")
 }
 
-/// What the upstream is told of a consumer: it must be one name for the upstream and for us.
+/// A name that goes upstream in a header: it must be the same text for the upstream and for us.
 fn identity(name: &'static str) -> Field {
     Field::string(name).unique().rule(Rule::HeaderText)
 }
@@ -38,12 +29,12 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::random::SystemRandom;
-    use crate::schema::{Makers, Violations};
+    use crate::schema::{Document, Makers, Violations};
     use serde_json::{Value, json};
 
     fn message(input: &Value) -> Option<String> {
         let makers = Makers { clock: &ManualClock::at(1000), random: &SystemRandom };
-        let input = input.as_object().cloned().unwrap_or_default();
+        let input = Document::try_from(input.clone()).unwrap();
         kind().schema.process_insert(input, &makers).err().as_ref().map(Violations::message)
     }
 

@@ -3,35 +3,21 @@
 
 use serde_json::{Value, json};
 
-use crate::collection::Document;
-use crate::entity::{Kind, Nature, field};
-use crate::plugin::Plugin;
-use crate::schema::{Field, OnDelete, Rule, Schema, Violations};
+use crate::entity::{Kind, field};
+use crate::schema::{Document, Field, OnDelete, Rule, Schema, Violations};
 
 const NAME: &str = "plugins";
 const PROTOCOLS: [&str; 4] = ["grpc", "grpcs", "http", "https"];
 
-/// The kind `plugins`. What is in `config` is told by [`schema_for`], which writes go through.
+/// The kind `plugins`. Writes go through [`crate::plugin::instance_schema`], which knows what is in
+/// `config`.
 pub fn kind() -> Kind {
-    Kind {
-        name: NAME,
-        segment: NAME,
-        nested_segment: NAME,
-        second_key: Some("instance_name"),
-        unique_together: &["name", "route", "service", "consumer"],
-        nature: Nature::Configuration,
-        ttl: false,
-        admin: true,
-        schema: schema(Schema::default(), true),
-    }
+    Kind::new(NAME, schema(Schema::default(), true))
+        .second_key("instance_name")
+        .unique_together(&["name", "route", "service", "consumer"])
 }
 
-/// The schema of instances of one plugin.
-pub fn schema_for(registry_plugin: &dyn Plugin) -> Schema {
-    schema(registry_plugin.config_schema(), registry_plugin.consumer_scoped())
-}
-
-/// What is said when no plugin has that name: `available` are the names that exist.
+/// The error for a name that no plugin has; `available` are the names that exist.
 pub fn not_enabled<'n>(name: &str, available: impl IntoIterator<Item = &'n str>) -> Violations {
     let available = available.into_iter().collect::<Vec<_>>().join(", ");
     Violations::of_field("name", format!("plugin '{name}' not enabled; the plugins that exist here are: {available}"))
@@ -56,7 +42,8 @@ pub fn check_protocols<'r>(
     if fits { Ok(()) } else { refused(text) }
 }
 
-fn schema(config: Schema, consumer_scoped: bool) -> Schema {
+/// The schema of instances whose `config` has this schema.
+pub(crate) fn schema(config: Schema, consumer_scoped: bool) -> Schema {
     let bound = |name, target| Field::foreign(name, target, OnDelete::Cascade).default(Value::Null);
     let no_consumer = Field::foreign("consumer", "consumers", OnDelete::Restrict).rule(Rule::Null);
     let fields = vec![
@@ -89,10 +76,8 @@ const DESCRIPTIONS: [(&str, &str); 8] = [
 ];
 
 fn has_common_protocol(plugin: &Document, route: &Document) -> bool {
-    let protocols =
-        |document: &Document| document.get("protocols").and_then(Value::as_array).cloned().unwrap_or_default();
-    let of_route = protocols(route);
-    protocols(plugin).iter().any(|protocol| of_route.contains(protocol))
+    let of_route: Vec<&str> = route.texts("protocols").collect();
+    plugin.texts("protocols").any(|protocol| of_route.contains(&protocol))
 }
 
 #[cfg(test)]

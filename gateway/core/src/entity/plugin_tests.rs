@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::ManualClock;
 use crate::collection::Collection;
-use crate::plugin::{Handler, Instance, PluginError};
+use crate::plugin::{Handler, Instance, Plugin, PluginError, instance_schema};
 use crate::random::SystemRandom;
 use crate::schema::{EntityCheck, Makers};
 
@@ -59,12 +59,12 @@ impl Plugin for Guard {
 }
 
 fn document(value: &Value) -> Document {
-    value.as_object().cloned().unwrap_or_default()
+    Document::try_from(value.clone()).unwrap()
 }
 
 fn insert(input: &Value) -> Result<Document, Violations> {
     let makers = Makers { clock: &ManualClock::at(1000), random: &SystemRandom };
-    schema_for(&Guard { consumer_scoped: false }).process_insert(document(input), &makers)
+    instance_schema(&Guard { consumer_scoped: false }).process_insert(document(input), &makers)
 }
 
 const ID: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
@@ -72,7 +72,7 @@ const ID: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 #[test]
 fn an_instance_gets_the_defaults_of_its_plugin() {
     assert_eq!(
-        insert(&json!({"id": ID, "name": "guard", "config": {"on": true}})).map(Value::Object),
+        insert(&json!({"id": ID, "name": "guard", "config": {"on": true}})).map(Value::from),
         Ok(json!({
             "id": ID, "created_at": 1000, "updated_at": 1000, "name": "guard", "instance_name": null, "route": null,
             "service": null, "consumer": null, "config": {"mandatory_scope": false, "scopes": null, "on": true},
@@ -114,7 +114,7 @@ fn the_configuration_is_judged_by_the_plugins_rules() {
 fn a_patch_is_judged_with_what_is_stored() {
     let stored = insert(&json!({"name": "guard", "config": {"on": true, "scopes": ["a"]}})).unwrap_or_default();
     let makers = Makers { clock: &ManualClock::at(2000), random: &SystemRandom };
-    let schema = schema_for(&Guard { consumer_scoped: false });
+    let schema = instance_schema(&Guard { consumer_scoped: false });
     let patch = |patch: Value| schema.process_update(&stored, document(&patch), &makers);
     let updated = patch(json!({"config": {"mandatory_scope": true}})).unwrap_or_default();
     assert_eq!(updated["config"], json!({"mandatory_scope": true, "scopes": ["a"], "on": true}));

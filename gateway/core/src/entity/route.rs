@@ -1,13 +1,8 @@
 //! Routes: which requests go to which service (gateway.md §5, §6).
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
-use crate::collection::Document;
-use crate::entity::view::{View, text};
-use crate::entity::{Kind, Nature, Protocol, ReadError, field, host, path_rule, protocol};
+use crate::entity::{Kind, field, host, path_rule, protocol};
 use crate::schema::{Branch, EntityCheck, Field, Forbidden, OnDelete, Rule, Schema, Violations};
 
 const NAME: &str = "routes";
@@ -18,17 +13,7 @@ const DEFAULT_REDIRECT_STATUS: u16 = 426;
 
 /// The kind `routes`.
 pub fn kind() -> Kind {
-    Kind {
-        name: NAME,
-        segment: NAME,
-        nested_segment: NAME,
-        second_key: Some("name"),
-        unique_together: &[],
-        nature: Nature::Configuration,
-        ttl: false,
-        admin: true,
-        schema: schema(),
-    }
+    Kind::new(NAME, schema()).second_key("name")
 }
 
 fn schema() -> Schema {
@@ -107,7 +92,7 @@ fn fields() -> Vec<Field> {
     ]
 }
 
-/// Which criteria a route needs hangs on what it carries.
+/// Which criteria a route needs depends on its protocols.
 fn criteria() -> EntityCheck {
     let branch = |contains, fields, message| Branch { contains, fields, message };
     EntityCheck::ConditionalAtLeastOneOf {
@@ -209,116 +194,6 @@ fn header_name(value: &Value) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("bad header name '{text}', allowed characters are A-Z, a-z, 0-9, '_', and '-'"))
-}
-
-/// How a route's path joins its service's; both mean the same here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PathHandling {
-    /// Joined by one slash.
-    V0,
-    /// Accepted for old files.
-    V1,
-}
-
-/// An end of a stream: address range, port, or both.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamEnd {
-    /// Address or address range.
-    pub ip: Option<String>,
-    /// Port.
-    pub port: Option<u16>,
-}
-
-/// A route as the router and the proxy use it. Absent criteria are empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Its id.
-    pub id: Uuid,
-    /// Its unique name.
-    pub name: Option<String>,
-    /// Where its requests go.
-    pub service_id: Option<Uuid>,
-    /// What it carries.
-    pub protocols: Vec<Protocol>,
-    /// Methods, upper case.
-    pub methods: Vec<String>,
-    /// Hosts, possibly with a wildcard or a port.
-    pub hosts: Vec<String>,
-    /// Prefixes `/…` and regular expressions `~/…`.
-    pub paths: Vec<String>,
-    /// Header names with the values of which one must be there.
-    pub headers: BTreeMap<String, Vec<String>>,
-    /// Server names of the TLS handshake.
-    pub snis: Vec<String>,
-    /// Where streams come from.
-    pub sources: Vec<StreamEnd>,
-    /// Where streams go to.
-    pub destinations: Vec<StreamEnd>,
-    /// How plaintext requests for a TLS route are answered.
-    pub https_redirect_status_code: u16,
-    /// Order among regular expressions.
-    pub regex_priority: i64,
-    /// Whether the matched path is taken off.
-    pub strip_path: bool,
-    /// How paths are joined.
-    pub path_handling: PathHandling,
-    /// Whether the client's `Host` goes upstream.
-    pub preserve_host: bool,
-    /// Whether a request's body is read before it goes upstream.
-    pub request_buffering: bool,
-    /// Whether a response's body is read before it goes to the client.
-    pub response_buffering: bool,
-}
-
-impl TryFrom<&Document> for Route {
-    type Error = ReadError;
-
-    fn try_from(document: &Document) -> Result<Self, ReadError> {
-        let view = View { kind: NAME, document };
-        let flag = |field| view.required(field, Value::as_bool);
-        let status = view.optional("https_redirect_status_code", |value| u16::try_from(value.as_u64()?).ok())?;
-        let handling = view.optional("path_handling", |value| match value.as_str()? {
-            "v0" => Some(PathHandling::V0),
-            "v1" => Some(PathHandling::V1),
-            _ => None,
-        })?;
-        Ok(Self {
-            id: view.id()?,
-            name: view.text("name")?,
-            service_id: view.reference("service")?,
-            protocols: view.list("protocols", |value| Protocol::parse(value.as_str()?))?,
-            methods: view.list("methods", text)?,
-            hosts: view.list("hosts", text)?,
-            paths: view.list("paths", text)?,
-            headers: view.optional("headers", headers)?.unwrap_or_default(),
-            snis: view.list("snis", text)?,
-            sources: view.list("sources", stream_end)?,
-            destinations: view.list("destinations", stream_end)?,
-            https_redirect_status_code: status.unwrap_or(DEFAULT_REDIRECT_STATUS),
-            regex_priority: view.optional("regex_priority", Value::as_i64)?.unwrap_or(0),
-            strip_path: flag("strip_path")?,
-            path_handling: handling.unwrap_or(PathHandling::V0),
-            preserve_host: flag("preserve_host")?,
-            request_buffering: flag("request_buffering")?,
-            response_buffering: flag("response_buffering")?,
-        })
-    }
-}
-
-fn headers(value: &Value) -> Option<BTreeMap<String, Vec<String>>> {
-    let entries = value.as_object()?.iter();
-    entries
-        .map(|(name, values)| Some((name.clone(), values.as_array()?.iter().map(text).collect::<Option<_>>()?)))
-        .collect()
-}
-
-fn stream_end(value: &Value) -> Option<StreamEnd> {
-    let end = value.as_object()?;
-    let port = match end.get("port") {
-        None | Some(Value::Null) => None,
-        Some(port) => Some(u16::try_from(port.as_u64()?).ok()?),
-    };
-    Some(StreamEnd { ip: end.get("ip").and_then(text), port })
 }
 
 #[cfg(test)]

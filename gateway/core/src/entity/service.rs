@@ -1,13 +1,8 @@
 //! Services: where requests are proxied to (gateway.md §5).
 
-use std::time::Duration;
-
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
-use crate::collection::Document;
-use crate::entity::view::{View, text};
-use crate::entity::{Kind, Nature, Protocol, ReadError, field, host, path_rule, protocol};
+use crate::entity::{Kind, field, host, path_rule, protocol};
 use crate::schema::{EntityCheck, Field, OnDelete, Rule, Schema, Shorthand};
 
 const NAME: &str = "services";
@@ -16,17 +11,7 @@ const DEFAULT_RETRIES: u16 = 5;
 
 /// The kind `services`.
 pub fn kind() -> Kind {
-    Kind {
-        name: NAME,
-        segment: NAME,
-        nested_segment: NAME,
-        second_key: Some("name"),
-        unique_together: &[],
-        nature: Nature::Configuration,
-        ttl: false,
-        admin: true,
-        schema: schema(),
-    }
+    Kind::new(NAME, schema()).second_key("name")
 }
 
 /// What `/schemas/services` says of the fields that are a service's own.
@@ -129,67 +114,6 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
         Some((host, "")) => (host, None),
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),
-    }
-}
-
-/// A service as the proxy uses it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// Its id.
-    pub id: Uuid,
-    /// Its unique name.
-    pub name: Option<String>,
-    /// How the upstream is spoken to.
-    pub protocol: Protocol,
-    /// Host name or address; an IPv6 address may stand in brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Put before the request's path.
-    pub path: Option<String>,
-    /// How often another attempt is made after the first.
-    pub retries: u16,
-    /// Bound of the connection's opening.
-    pub connect_timeout: Duration,
-    /// Bound between two writes.
-    pub write_timeout: Duration,
-    /// Bound between two reads.
-    pub read_timeout: Duration,
-    /// Whether requests are proxied to it.
-    pub enabled: bool,
-    /// The certificate that is shown to the upstream.
-    pub client_certificate: Option<Uuid>,
-    /// Whether the upstream's certificate is verified; `None` leaves it to the gateway.
-    pub tls_verify: Option<bool>,
-    /// How long the upstream's chain may be.
-    pub tls_verify_depth: Option<u8>,
-    /// Whom the upstream's certificate may be from; empty leaves it to the gateway.
-    pub ca_certificates: Vec<Uuid>,
-}
-
-impl TryFrom<&Document> for Service {
-    type Error = ReadError;
-
-    fn try_from(document: &Document) -> Result<Self, ReadError> {
-        let view = View { kind: NAME, document };
-        let small = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
-        Ok(Self {
-            id: view.id()?,
-            name: view.text("name")?,
-            protocol: view.required("protocol", |value| Protocol::parse(value.as_str()?))?,
-            host: view.required("host", text)?,
-            port: view.required("port", small)?,
-            path: view.text("path")?,
-            retries: view.optional("retries", small)?.unwrap_or(DEFAULT_RETRIES),
-            connect_timeout: view.timeout("connect_timeout")?,
-            write_timeout: view.timeout("write_timeout")?,
-            read_timeout: view.timeout("read_timeout")?,
-            enabled: view.required("enabled", Value::as_bool)?,
-            client_certificate: view.reference("client_certificate")?,
-            tls_verify: view.optional("tls_verify", Value::as_bool)?,
-            tls_verify_depth: view.optional("tls_verify_depth", |value| u8::try_from(value.as_u64()?).ok())?,
-            ca_certificates: view.list("ca_certificates", |value| Uuid::try_parse(value.as_str()?).ok())?,
-        })
     }
 }
 

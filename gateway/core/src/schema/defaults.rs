@@ -1,7 +1,7 @@
 //! Completes a record: every field present, defaults and automatic values filled in, and values
 //! brought into the one form in which they are stored.
 //!
-//! It judges nothing: what it cannot make sense of it leaves as it is, for `validate` to refuse.
+//! It validates nothing: what it does not understand it leaves as it is, for `validate` to refuse.
 //! Completing a complete record changes nothing.
 
 use std::collections::HashSet;

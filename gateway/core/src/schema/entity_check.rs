@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::schema::validate::Phase;
+use crate::schema::phase::Phase;
 use crate::schema::{Rule, Violations};
 
 /// A rule that only code can tell. It sees the record with all defaults filled in, every field of

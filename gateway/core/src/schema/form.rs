@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::collection::Document;
-use crate::schema::{Field, Schema, Type};
+use crate::schema::{Document, Field, Schema, Type};
 
 /// Names nest no deeper than this; what lies behind is taken as part of the last name.
 const MAX_DEPTH: usize = 16;
@@ -193,7 +192,7 @@ mod tests {
     fn decode(form: &str) -> Value {
         let pairs = form_urlencoded::parse(form.as_bytes());
         let pairs = pairs.map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())));
-        Value::Object(schema().decode_form(pairs.collect()))
+        Value::from(schema().decode_form(pairs.collect()))
     }
 
     #[test]
@@ -232,14 +231,14 @@ mod tests {
     #[test]
     fn json_parts_are_taken_as_they_are() {
         let pairs = vec![("config".to_owned(), json!({"key_names": ["a"]})), ("name".to_owned(), json!("n"))];
-        let decoded = Value::Object(schema().decode_form(pairs));
+        let decoded = Value::from(schema().decode_form(pairs));
         assert_eq!(decoded, json!({"config": {"key_names": ["a"]}, "name": "n"}));
     }
 
     #[test]
     fn names_nest_to_a_bound() {
         let pairs = vec![("a.".repeat(100_000), json!("x"))];
-        let decoded = Value::Object(schema().decode_form(pairs));
+        let decoded = Value::from(schema().decode_form(pairs));
         let mut depth = 0;
         let mut value = &decoded;
         while let Some((_, inner)) = value.as_object().and_then(|entries| entries.iter().next()) {

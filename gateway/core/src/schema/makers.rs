@@ -1,4 +1,4 @@
-//! Where the values come from that the gateway makes itself: ids, times and random strings.
+//! The sources of values that the gateway makes itself: ids, times and random strings.
 
 use serde_json::Value;
 

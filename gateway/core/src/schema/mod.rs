@@ -1,7 +1,7 @@
 //! Schemas as data.
 //!
-//! A [`Schema`] lists the fields of a record with their types, defaults and rules. Everything that
-//! is said about an entity comes from it: validation and its texts, defaults, the conversion of
+//! A [`Document`] is an entity's values, a [`Key`] names one entity. A [`Schema`] lists the fields of a record with their types, defaults and rules. Everything that
+//! is known about an entity comes from it: validation and its texts, defaults, the conversion of
 //! form input, and the document that `/schemas/…` publishes (gateway.md §1.1, §2.5, §4).
 //!
 //! This module holds the vocabulary. What is done with it stands in a file each: `process` (what
@@ -11,17 +11,22 @@
 use serde_json::{Map, Value};
 
 mod defaults;
+mod document;
 mod entity_check;
 mod form;
+mod key;
 pub mod lua_text;
 mod makers;
+mod phase;
 mod process;
 mod publish;
 mod rule;
 mod validate;
 mod violations;
 
+pub use document::{Document, NotAnObject};
 pub use entity_check::{Branch, EntityCheck, Forbidden, RecordCheck};
+pub use key::Key;
 pub use makers::Makers;
 pub use rule::{Check, Rule};
 pub use violations::Violations;

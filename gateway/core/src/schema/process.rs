@@ -1,15 +1,14 @@
 //! From what a client sent to what is stored (gateway.md §2.2): shorthands are expanded,
-//! the record is completed, judged, and its secrets rewritten, in this order.
+//! the record is completed and validated, and its secrets are rewritten, in this order.
 //!
 //! Nothing here touches a store: references by unique name are resolved before, uniqueness and
 //! the existence of references are decided after.
 
 use serde_json::{Map, Value};
 
-use crate::collection::Document;
 use crate::schema::entity_check::{all_or_none, is_set};
-use crate::schema::validate::Phase;
-use crate::schema::{Auto, Makers, Schema, Transformation, Type, Violations};
+use crate::schema::phase::Phase;
+use crate::schema::{Auto, Document, Makers, Schema, Transformation, Type, Violations};
 
 impl Schema {
     /// The document of a POST or PUT: every field present, absent ones null.
@@ -39,7 +38,7 @@ impl Schema {
         makers: &Makers<'_>,
     ) -> Result<Document, Violations> {
         let patch = self.expand(patch);
-        let mut document = self.merged(stored, &patch);
+        let mut document = Document::from(self.merged(stored, &patch));
         for field in &self.fields {
             match field.auto {
                 Some(Auto::UpdatedAt) => drop(document.remove(field.name)),
@@ -50,8 +49,8 @@ impl Schema {
             }
         }
         self.complete(&mut document, makers);
-        // What is stored and stays is not the client's to answer for: an older version may have
-        // stored it, or the gateway itself.
+        // A stored value that stays is not validated again: an older version may have stored it, or the
+        // gateway itself.
         let judged = |name: &str| patch.contains_key(name) || document.get(name) != stored.get(name);
         let mut found = self.faults_where(&document, Phase::Update, judged);
         let rewrites: Vec<Rewrite> = self
@@ -74,8 +73,9 @@ impl Schema {
         Ok(document)
     }
 
-    /// Replaces shorthands by what they stand for, which wins over fields that are given beside
-    /// them; an optional field of which a shorthand says nothing is left to them. A shorthand of the wrong type stays, so that its fault is reported.
+    /// Replaces shorthands by their fields, which override fields that are given beside them; an optional
+    /// field that a shorthand leaves null keeps the given value. A shorthand of the wrong type stays, so
+    /// that its fault is reported.
     fn expand(&self, mut input: Document) -> Document {
         for shorthand in &self.shorthands {
             match input.remove(shorthand.field.name) {
@@ -168,20 +168,20 @@ mod tests {
     use serde_json::json;
 
     fn document(value: Value) -> Document {
-        value.as_object().cloned().unwrap_or_default()
+        Document::try_from(value).unwrap()
     }
 
     fn insert(schema: &Schema, input: Value) -> Result<Value, Value> {
         let clock = ManualClock::at(1000);
         let makers = Makers { clock: &clock, random: &SystemRandom };
-        schema.process_insert(document(input), &makers).map(Value::Object).map_err(|found| Value::Object(found.fields))
+        schema.process_insert(document(input), &makers).map(Value::from).map_err(|found| Value::Object(found.fields))
     }
 
     fn update(schema: &Schema, stored: &Value, patch: Value) -> Result<Value, Value> {
         let clock = ManualClock::at(2000);
         let makers = Makers { clock: &clock, random: &SystemRandom };
         let updated = schema.process_update(&document(stored.clone()), document(patch), &makers);
-        updated.map(Value::Object).map_err(|found| Value::Object(found.fields))
+        updated.map(Value::from).map_err(|found| Value::Object(found.fields))
     }
 
     fn credential() -> Schema {

@@ -76,7 +76,7 @@ impl Field {
         Value::Object(shown)
     }
 
-    /// A record whose fields hang on something else, such as a plugin's `config` on its name.
+    /// A record whose fields depend on another field, such as a plugin's `config` on its name.
     fn is_abstract(&self) -> bool {
         matches!(&self.ty, Type::Record(schema) if schema.fields.is_empty())
     }

@@ -1,30 +1,11 @@
-//! Judges a complete record by its schema. All faults are collected; texts as in
+//! Validates a complete record. All faults are collected; texts as in
 //! gateway.md §4.1.
 
 use serde_json::{Map, Value};
 
-use crate::collection::Document;
+use crate::schema::phase::Phase;
 use crate::schema::rule::parse_uuid;
-use crate::schema::{Field, Rule, Schema, Type, Violations};
-
-/// Which write a document is for; an update words some messages differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// A whole document.
-    Insert,
-    /// A change of a stored document.
-    Update,
-}
-
-impl Phase {
-    /// What comes before a message about missing values.
-    pub(super) fn prefix(self) -> &'static str {
-        match self {
-            Self::Insert => "",
-            Self::Update => "when updating, ",
-        }
-    }
-}
+use crate::schema::{Document, Field, Rule, Schema, Type, Violations};
 
 impl Schema {
     /// Whether the document, defaults filled in, keeps the schema. Absent fields count as null.

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use serde_json::Value;
 use tollgate_core::change::{Change, ChangeListener};
 use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
 use tollgate_core::error::StoreError;
@@ -147,8 +146,7 @@ async fn load(collection: &dyn Collection) -> Result<Vec<(Uuid, Document)>, Stor
     loop {
         let page = collection.page(&query).await?;
         for document in page.documents {
-            let id = document.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
-            let id = id.ok_or(StoreError::Corrupt { kind: collection.kind().name, what: "no id" })?;
+            let id = document.id().ok_or(StoreError::Corrupt { kind: collection.kind().name, what: "no id" })?;
             documents.push((id, document));
         }
         match page.next {

@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tollgate_core::collection::Document;
 use tollgate_core::plugin::{Handler, Instance};
 use tollgate_core::registry::Registry;
@@ -24,7 +23,7 @@ use uuid::Uuid;
 
 use super::{RouteEntry, RouteFields, Snapshot};
 use crate::chain::{Chain, ChainEntry, ConsumerPlugins, Plugins};
-use crate::plugin_choice::{PluginChoice, Rank, reference};
+use crate::plugin_choice::{PluginChoice, Rank};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
@@ -219,9 +218,8 @@ impl Mirror {
 
 impl Compiler {
     fn service(&self, document: &Document) -> Service {
-        let text = |field: &str| document.get(field).and_then(Value::as_str);
-        let label = text("name").or_else(|| text("host")).unwrap_or_default().to_owned();
-        let enabled = document.get("enabled") != Some(&Value::Bool(false));
+        let label = document.text("name").or_else(|| document.text("host")).unwrap_or_default().to_owned();
+        let enabled = document.flag("enabled") != Some(false);
         let entry = read::<ServiceSpec>("services", document).and_then(|spec| {
             match ServiceEntry::new(&spec, self.verification) {
                 Ok(entry) => Some(Arc::new(entry)),
@@ -240,15 +238,15 @@ impl Compiler {
     }
 
     fn chain_link(&self, document: &Document) -> Option<ChainLink> {
-        let name = document.get("name")?.as_str()?;
+        let name = document.text("name")?;
         let Some(plugin) = self.registry.plugin(name) else {
             tracing::error!(plugin = name, "unknown plugin; requests to its routes are refused");
             return None;
         };
         let instance = Instance {
-            id: document.get("id")?.as_str()?.parse().ok()?,
-            service_id: reference(document, "service"),
-            route_id: reference(document, "route"),
+            id: document.id()?,
+            service_id: document.reference("service"),
+            route_id: document.reference("route"),
             config: document.get("config")?,
         };
         match plugin.compile(&instance) {
@@ -271,7 +269,7 @@ impl Compiler {
             tracing::error!(route = %spec.id, error = cause, "cannot compile route; its requests are refused");
         }
         let condition = if faults.is_empty() { Condition::Sound } else { Condition::Damaged };
-        Some(Route { matcher, condition, fields, service: reference(document, "service"), entry: None })
+        Some(Route { matcher, condition, fields, service: document.reference("service"), entry: None })
     }
 }
 
@@ -306,7 +304,7 @@ fn chain(
 fn consumers(choice: &PluginChoice, plugins: &BTreeMap<Uuid, Plugin>) -> Option<Arc<ConsumerPlugins>> {
     let mut consumers = ConsumerPlugins::default();
     for (binding, instance) in choice.of_consumers() {
-        let name = instance.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = instance.text("name").unwrap_or_default();
         if let Some(consumer) = binding.consumer {
             let entry = link(plugins, instance).map(|link| link.entry(binding.rank()));
             consumers.add(consumer, name, *binding, entry);
@@ -317,8 +315,7 @@ fn consumers(choice: &PluginChoice, plugins: &BTreeMap<Uuid, Plugin>) -> Option<
 
 /// `None`: the instance does not compile.
 fn link<'p>(plugins: &'p BTreeMap<Uuid, Plugin>, instance: &Document) -> Option<&'p ChainLink> {
-    let id = instance.get("id").and_then(Value::as_str).and_then(|id| id.parse::<Uuid>().ok());
-    plugins.get(&id?)?.link.as_ref()
+    plugins.get(&instance.id()?)?.link.as_ref()
 }
 
 fn put<T>(map: &mut BTreeMap<Uuid, T>, id: Uuid, value: Option<T>) {
@@ -329,10 +326,10 @@ fn put<T>(map: &mut BTreeMap<Uuid, T>, id: Uuid, value: Option<T>) {
 }
 
 fn read<T: DeserializeOwned>(kind: &'static str, document: &Document) -> Option<T> {
-    match serde_json::from_value(Value::Object(document.clone())) {
+    match document.read() {
         Ok(value) => Some(value),
         Err(error) => {
-            let id = document.get("id").and_then(Value::as_str).unwrap_or_default();
+            let id = document.text("id").unwrap_or_default();
             tracing::error!(kind, id, %error, "cannot read stored entity");
             None
         }

@@ -1,5 +1,5 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::json;
+use serde_json::{Value, json};
 use tollgate_core::host::Host;
 use tollgate_router::{Ports, Query};
 
@@ -13,7 +13,7 @@ fn compiler() -> Compiler {
 }
 
 fn document(value: Value) -> Option<Document> {
-    value.as_object().cloned()
+    Document::try_from(value).ok()
 }
 
 fn route(id: u128, path: &str) -> Option<Document> {

@@ -1,6 +1,5 @@
 //! Reading entities.
 
-use serde_json::Value;
 use tollgate_core::collection::{Document, Filter, Key, Page, PageQuery};
 use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
@@ -48,8 +47,8 @@ pub(crate) fn first(kind: &Kind, rows: Result<Vec<Row>, Failure>) -> Result<Opti
 fn found(kind: &Kind, mut row: Row) -> Result<Found, StoreError> {
     let (id, body) = (row.uuid(0)?, row.text(1)?);
     match serde_json::from_str(&body) {
-        Ok(Value::Object(document)) => Ok(Found { id, body, document }),
-        _ => Err(StoreError::Corrupt { kind: kind.name, what: "its document is not a JSON object" }),
+        Ok(document) => Ok(Found { id, body, document }),
+        Err(_) => Err(StoreError::Corrupt { kind: kind.name, what: "its document is not a JSON object" }),
     }
 }
 

@@ -72,7 +72,7 @@ impl Stored {
     pub(crate) fn from_document(kind: &Kind, document: &Document) -> Result<Self, StoreError> {
         Ok(Self {
             id: id_of(kind, document)?,
-            body: Value::Object(document.clone()).to_string(),
+            body: document.to_string(),
             created_at: created_at(document),
             keys: unique_keys(kind, document),
             references: references(kind, document),
@@ -83,16 +83,14 @@ impl Stored {
 
 /// The document's primary key.
 pub(crate) fn id_of(kind: &Kind, document: &Document) -> Result<Uuid, StoreError> {
-    let id = document.get("id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
-    id.ok_or(StoreError::Corrupt { kind: kind.name, what: "its id is not a UUID" })
+    document.id().ok_or(StoreError::Corrupt { kind: kind.name, what: "its id is not a UUID" })
 }
 
 /// Whole seconds, also of targets, whose time has a fraction.
 fn created_at(document: &Document) -> i64 {
-    let value = document.get("created_at");
-    let whole = value.and_then(Value::as_i64);
+    let fraction = || document.get("created_at").and_then(Value::as_f64);
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds are wanted; `as` saturates")]
-    whole.or_else(|| value.and_then(Value::as_f64).map(|seconds| seconds as i64)).unwrap_or(0)
+    document.integer("created_at").or_else(|| fraction().map(|seconds| seconds as i64)).unwrap_or(0)
 }
 
 fn unique_keys(kind: &Kind, document: &Document) -> Vec<UniqueKey> {
@@ -142,19 +140,21 @@ fn foreign_id(value: &Value) -> Option<&Value> {
 }
 
 fn references(kind: &Kind, document: &Document) -> Vec<Reference> {
-    let id = |value: &Value| Uuid::parse_str(value.as_str()?).ok();
     let mut references = Vec::new();
     for field in &kind.schema.fields {
-        let value = document.get(field.name);
         if let Type::Foreign { target, on_delete } = field.ty {
-            let id = value.and_then(foreign_id).and_then(id);
-            references.extend(id.map(|id| Reference { field: field.name, position: None, target, id, on_delete }));
+            references.extend(document.reference(field.name).map(|id| Reference {
+                field: field.name,
+                position: None,
+                target,
+                id,
+                on_delete,
+            }));
         }
         if let Some(target) = field.ids_of {
-            let ids = value.and_then(Value::as_array).into_iter().flatten().enumerate();
-            references.extend(ids.filter_map(|(position, value)| {
+            references.extend(document.texts(field.name).enumerate().filter_map(|(position, id)| {
                 let (position, on_delete) = (Some(position + 1), OnDelete::Restrict);
-                Some(Reference { field: field.name, position, target, id: id(value)?, on_delete })
+                Some(Reference { field: field.name, position, target, id: Uuid::parse_str(id).ok()?, on_delete })
             }));
         }
     }
@@ -162,38 +162,31 @@ fn references(kind: &Kind, document: &Document) -> Vec<Reference> {
 }
 
 fn tags(document: &Document) -> Vec<String> {
-    let tags = document.get("tags").and_then(Value::as_array).into_iter().flatten();
-    tags.filter_map(Value::as_str).map(canonical_text).collect()
+    document.texts("tags").map(canonical_text).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tollgate_core::entity::Nature;
     use tollgate_core::schema::{Field, Schema};
 
     use super::*;
 
     fn kind() -> Kind {
-        Kind {
-            name: "plugins",
-            segment: "plugins",
-            nested_segment: "plugins",
-            second_key: Some("label"),
-            unique_together: &["name", "service"],
-            nature: Nature::Configuration,
-            ttl: false,
-            admin: true,
-            schema: Schema::new(vec![
+        Kind::new(
+            "plugins",
+            Schema::new(vec![
                 Field::string("label").unique(),
                 Field::string("name"),
                 Field::foreign("service", "services", OnDelete::Cascade),
             ]),
-        }
+        )
+        .second_key("label")
+        .unique_together(&["name", "service"])
     }
 
     fn stored(document: &Value) -> Stored {
-        Stored::from_document(&kind(), document.as_object().unwrap()).unwrap()
+        Stored::from_document(&kind(), &Document::try_from(document.clone()).unwrap()).unwrap()
     }
 
     #[test]
@@ -219,8 +212,8 @@ mod tests {
     fn each_id_of_a_list_is_a_reference() {
         let ids = [Uuid::from_u128(7), Uuid::from_u128(8)];
         let kind = Kind { schema: Schema::new(vec![Field::ids_of("authorities", "certificates")]), ..kind() };
-        let document = json!({"id": Uuid::nil(), "authorities": ids});
-        let stored = Stored::from_document(&kind, document.as_object().unwrap()).unwrap();
+        let document = Document::try_from(json!({"id": Uuid::nil(), "authorities": ids})).unwrap();
+        let stored = Stored::from_document(&kind, &document).unwrap();
         let rows: Vec<_> = stored.references.iter().map(|row| (row.column(), row.target, row.id)).collect();
         let expected = ids.iter().zip(["authorities.1", "authorities.2"]);
         assert_eq!(rows, expected.map(|(id, column)| (column.into(), "certificates", *id)).collect::<Vec<_>>());

@@ -204,7 +204,7 @@ async fn lock(session: &mut dyn Session, kind: &Kind, key: &Key) -> Result<Optio
     let parameters = [Parameter::Text(kind.name), Parameter::Text(field), Parameter::Text(&canonical)];
     let Some(found) = read::first(kind, session.rows(&FIND_UNIQUE, &parameters).await)? else { return Ok(None) };
     match lock_by_id(session, kind, found.id).await? {
-        Some(locked) if locked.document.get(*field).and_then(|value| value.as_str()) == Some(value) => Ok(Some(locked)),
+        Some(locked) if locked.document.text(field) == Some(value) => Ok(Some(locked)),
         _ => Err(Abort::Again(contended())),
     }
 }

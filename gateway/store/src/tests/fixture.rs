@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener};
 use tollgate_core::collection::{Collection, Document};
-use tollgate_core::entity::{Kind, Nature};
+use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
 use tollgate_core::random::{Random, SystemRandom};
 use tollgate_core::schema::{Field, OnDelete, Schema};
@@ -62,29 +62,19 @@ pub(super) fn kinds() -> [Kind; 4] {
 }
 
 fn kind(name: &'static str, unique_together: &'static [&'static str], fields: Vec<Field>) -> Kind {
-    Kind {
-        name,
-        segment: name,
-        nested_segment: name,
-        second_key: Some("name"),
-        unique_together,
-        nature: Nature::Configuration,
-        ttl: false,
-        admin: true,
-        schema: Schema::new(fields),
-    }
+    Kind::new(name, Schema::new(fields)).second_key("name").unique_together(unique_together)
 }
 
 /// A document with a new id and these values.
 pub(super) fn document(values: Value) -> Document {
-    let mut document = json!({"id": SystemRandom.uuid(), "created_at": 1_700_000_000, "tags": null});
-    let Value::Object(values) = values else { panic!("values are an object") };
-    document.as_object_mut().unwrap().extend(values);
-    document.as_object().unwrap().clone()
+    let identity = json!({"id": SystemRandom.uuid(), "created_at": 1_700_000_000, "tags": null});
+    let mut document = Document::try_from(identity).unwrap();
+    document.extend(Document::try_from(values).unwrap());
+    document
 }
 
 pub(super) fn id(document: &Document) -> Uuid {
-    document["id"].as_str().unwrap().parse().unwrap()
+    document.id().unwrap()
 }
 
 /// A foreign field's value.

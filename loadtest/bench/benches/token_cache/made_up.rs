@@ -1,9 +1,9 @@
 //! A store without rows: what it is asked for is worked out from the question.
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::json;
 use tollgate_core::collection::{Collection, Document, Key, Merge, Page, PageQuery};
-use tollgate_core::entity::{Kind, Nature};
+use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::schema::Schema;
 use tollgate_oauth2::store::{Code, Outcome, Rotation, Token, Tokens};
@@ -102,17 +102,7 @@ pub(crate) struct People(Kind);
 
 impl People {
     pub(crate) fn new() -> Self {
-        Self(Kind {
-            name: "people",
-            segment: "people",
-            nested_segment: "people",
-            second_key: None,
-            unique_together: &[],
-            nature: Nature::Identity,
-            ttl: false,
-            admin: false,
-            schema: Schema::default(),
-        })
+        Self(Kind::new("people", Schema::default()).internal())
     }
 }
 
@@ -130,10 +120,7 @@ impl Collection for People {
             "consumer": {"id": id},
             "username": format!("consumer-{}", id.as_u128()),
         });
-        match document {
-            Value::Object(document) => Ok(Some(document)),
-            _ => unreachable!("it is an object"),
-        }
+        Ok(Document::try_from(document).ok())
     }
 
     async fn page(&self, _: &PageQuery) -> Result<Page, StoreError> {

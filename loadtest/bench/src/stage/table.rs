@@ -139,7 +139,7 @@ impl Seed {
 
 /// The document as the Admin API would store it.
 fn completed(schema: &Schema, fields: Value) -> Result<Document> {
-    let fields = fields.as_object().cloned().unwrap_or_default();
+    let fields = document(fields)?;
     schema.process_insert(fields, &MAKERS).map_err(|faults| Error::Usage(format!("a bad entity: {faults:?}")))
 }
 
@@ -152,7 +152,11 @@ fn of_plugin(service: Uuid) -> Result<Document> {
         "instance_name": null, "route": null, "service": {"id": service}, "consumer": null, "config": config,
         "protocols": ["grpc", "grpcs", "http", "https"], "enabled": true, "tags": null,
     });
-    Ok(fields.as_object().cloned().unwrap_or_default())
+    document(fields)
+}
+
+fn document(fields: Value) -> Result<Document> {
+    Document::try_from(fields).map_err(|error| Error::Usage(format!("a bad entity: {error}")))
 }
 
 /// Adds all, and returns their ids in the same order.
@@ -162,8 +166,7 @@ async fn add_all(
 ) -> Result<Vec<Uuid>> {
     let add = |document: Result<Document>| async {
         let stored = collection.insert(document?).await.map_err(Error::store)?;
-        let id = stored.get("id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
-        id.ok_or_else(|| Error::Usage("an entity has no id".to_owned()))
+        stored.id().ok_or_else(|| Error::Usage("an entity has no id".to_owned()))
     };
     stream::iter(documents).map(add).buffered(TOGETHER).try_collect().await
 }

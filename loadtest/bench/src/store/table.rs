@@ -159,7 +159,7 @@ async fn add(store: &Store, kind: Kind, mut fields: Value) -> Result<Uuid> {
     if let Some(fields) = fields.as_object_mut() {
         fields.insert("id".to_owned(), json!(id));
         fields.insert("created_at".to_owned(), json!(SystemClock.now()));
-        store.documents(Arc::new(kind)).insert(fields.clone()).await.map_err(Error::store)?;
+        store.documents(Arc::new(kind)).insert(fields.clone().into()).await.map_err(Error::store)?;
     }
     Ok(id)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use tollgate_core::collection::Document;
-use tollgate_core::entity::{Kind, Nature, field};
+use tollgate_core::entity::{Kind, field};
 use tollgate_core::schema::{Auto, Field, OnDelete, Rule, Schema, Transformation};
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
@@ -16,17 +16,7 @@ pub const NAME: &str = "oauth2_credentials";
 
 /// The kind as data.
 pub fn kind() -> Kind {
-    Kind {
-        name: NAME,
-        segment: "oauth2",
-        nested_segment: "oauth2",
-        second_key: Some("client_id"),
-        unique_together: &[],
-        nature: Nature::Identity,
-        ttl: false,
-        admin: true,
-        schema: schema(),
-    }
+    Kind::new(NAME, schema()).segment("oauth2").second_key("client_id")
 }
 
 fn schema() -> Schema {
@@ -112,14 +102,12 @@ impl TryFrom<&Document> for Credential {
     type Error = Unreadable;
 
     fn try_from(document: &Document) -> Result<Self, Unreadable> {
-        let text = |field| document.get(field).and_then(|value| value.as_str());
-        let needed = |field| text(field).ok_or(Unreadable { field });
-        let consumer = document.get("consumer").and_then(|consumer| consumer.get("id")?.as_str());
-        let hashed = document.get("hash_secret").and_then(|value| value.as_bool()).unwrap_or(false);
+        let needed = |field| document.text(field).ok_or(Unreadable { field });
+        let hashed = document.flag("hash_secret").unwrap_or(false);
         Ok(Self {
-            id: uuid(text("id"), "id")?,
+            id: document.id().ok_or(Unreadable { field: "id" })?,
             client_id: needed("client_id")?.to_owned(),
-            secret: match text("client_secret") {
+            secret: match document.text("client_secret") {
                 Some(phc) if hashed => ClientSecret::hashed(phc),
                 Some(clear) => ClientSecret::Plain(Secret::new(clear)),
                 None => ClientSecret::Unmatchable,
@@ -130,14 +118,10 @@ impl TryFrom<&Document> for Credential {
                 _ => return Err(Unreadable { field: "client_type" }),
             },
             redirect_uris: redirect_uris(document)?,
-            consumer_id: uuid(consumer, "consumer")?,
+            consumer_id: document.reference("consumer").ok_or(Unreadable { field: "consumer" })?,
             name: needed("name")?.to_owned(),
         })
     }
-}
-
-fn uuid(text: Option<&str>, field: &'static str) -> Result<Uuid, Unreadable> {
-    text.and_then(|text| Uuid::parse_str(text).ok()).ok_or(Unreadable { field })
 }
 
 fn redirect_uris(document: &Document) -> Result<Vec<String>, Unreadable> {
@@ -161,7 +145,7 @@ mod tests {
         for (field, value) in patch.as_object().into_iter().flatten() {
             stored[field] = value.clone();
         }
-        Credential::try_from(stored.as_object().unwrap())
+        Credential::try_from(&Document::try_from(stored).unwrap())
     }
 
     #[test]
@@ -209,7 +193,7 @@ mod tests {
             for (field, value) in patch.as_object().into_iter().flatten() {
                 document[field] = value.clone();
             }
-            kind().schema.process_insert(document.as_object().cloned().unwrap(), &makers)
+            kind().schema.process_insert(Document::try_from(document).unwrap(), &makers)
         };
         for (patch, field, fault) in [
             (json!({"client_type": "x"}), "client_type", json!("expected one of: confidential, public")),

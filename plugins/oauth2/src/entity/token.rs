@@ -4,7 +4,7 @@
 //! carries a checksum.
 
 use serde_json::Value;
-use tollgate_core::entity::{Kind, Nature, field};
+use tollgate_core::entity::{Kind, field};
 use tollgate_core::schema::{Field, OnDelete, Rule, Schema};
 
 /// The kind's name.
@@ -12,17 +12,7 @@ pub const NAME: &str = "oauth2_tokens";
 
 /// The kind as data.
 pub fn kind() -> Kind {
-    Kind {
-        name: NAME,
-        segment: NAME,
-        nested_segment: NAME,
-        second_key: Some("access_token"),
-        unique_together: &[],
-        nature: Nature::Identity,
-        ttl: true,
-        admin: true,
-        schema: schema(),
-    }
+    Kind::new(NAME, schema()).second_key("access_token").ttl()
 }
 
 fn schema() -> Schema {

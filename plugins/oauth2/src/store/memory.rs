@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tollgate_core::collection::{Collection, Document, Filter, Key, Merge, Page, PageQuery};
-use tollgate_core::entity::{Kind, Nature};
+use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::schema::Schema;
 use tollgate_plugin::cache::model::step;
@@ -104,24 +104,13 @@ pub(crate) struct MemoryCollection {
 
 impl MemoryCollection {
     pub(crate) fn new(name: &'static str) -> Arc<Self> {
-        let kind = Kind {
-            name,
-            segment: name,
-            nested_segment: name,
-            second_key: None,
-            unique_together: &[],
-            nature: Nature::Identity,
-            ttl: false,
-            admin: true,
-            schema: Schema::default(),
-        };
+        let kind = Kind::new(name, Schema::default());
         Arc::new(Self { kind, documents: Mutex::default(), down: AtomicBool::new(false) })
     }
 
     pub(crate) fn put(&self, id: Uuid, mut document: Value) {
         document["id"] = json!(id);
-        let Value::Object(document) = document else { unreachable!() };
-        self.documents.lock().unwrap().insert(id, document);
+        self.documents.lock().unwrap().insert(id, Document::try_from(document).unwrap());
     }
 }
 

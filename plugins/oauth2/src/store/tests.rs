@@ -123,8 +123,7 @@ async fn put(collection: &Arc<dyn Collection>, mut document: serde_json::Value) 
     let id = SystemRandom.uuid();
     document["id"] = json!(id);
     document["created_at"] = json!(NOW);
-    let document: Document = document.as_object().unwrap().clone();
-    collection.insert(document).await.unwrap();
+    collection.insert(Document::try_from(document).unwrap()).await.unwrap();
     id
 }
 

@@ -76,21 +76,18 @@ pub(super) struct Draft {
 impl Draft {
     /// Reads a document that has passed its schema.
     pub(super) fn read(document: &Document) -> Result<Self, DaoError> {
-        let text = |name| document.get(name).and_then(Value::as_str).map(str::to_owned);
-        let integer = |name| document.get(name).and_then(Value::as_i64);
-        let id = |value: Option<&Value>| Uuid::parse_str(value?.as_str()?).ok();
-        let reference = |name| id(document.get(name).and_then(|reference| reference.get("id")));
+        let text = |field| document.text(field).map(str::to_owned);
         Ok(Self {
-            id: id(document.get("id")),
+            id: document.id(),
             clear: Clear {
                 access_token: text(ACCESS_TOKEN).map(Secret::new),
                 refresh_token: text(REFRESH_TOKEN).map(Secret::new),
             },
-            created_at: integer("created_at"),
-            credential_id: reference("credential").ok_or_else(|| missing("credential"))?,
-            service_id: reference("service"),
-            expires_in: integer("expires_in").ok_or_else(|| missing("expires_in"))?,
-            ttl: integer("ttl"),
+            created_at: document.integer("created_at"),
+            credential_id: document.reference("credential").ok_or_else(|| missing("credential"))?,
+            service_id: document.reference("service"),
+            expires_in: document.integer("expires_in").ok_or_else(|| missing("expires_in"))?,
+            ttl: document.integer("ttl"),
             authenticated_userid: text("authenticated_userid"),
             scope: text("scope"),
         })

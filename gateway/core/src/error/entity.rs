@@ -1,43 +1,10 @@
-//! What can go wrong with the store, and what an Admin client is told about its write.
-
-use std::time::Duration;
+//! Why an entity was not read or written, and the Admin API's error for it (gateway.md §4).
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::collection::Key;
-use crate::schema::{Violations, lua_text};
-
-/// The store could not do its work. Never "not found": that is a result.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The database cannot be reached, or the connection broke.
-    #[error("the store is unavailable")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No connection became free in time: too much waits for the store.
-    #[error("no store connection became free within {0:?}")]
-    Busy(Duration),
-    /// The statement ran for longer than its bound.
-    #[error("the store did not answer within {0:?}")]
-    Timeout(Duration),
-    /// A statement failed in a way that no input should cause.
-    #[error("the store refused statement {statement}")]
-    Statement {
-        /// The file in `sql/`.
-        statement: &'static str,
-        /// What the driver said.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A row does not have the shape that this version writes.
-    #[error("a stored {kind} cannot be read: {what}")]
-    Corrupt {
-        /// The kind of entity.
-        kind: &'static str,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
+use crate::error::StoreError;
+use crate::schema::{Key, Violations, lua_text};
 
 /// Why a read or write of an entity was not done (gateway.md §4).
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +48,7 @@ pub enum DaoError {
     /// Code 6: there is no such entity.
     #[error("not found")]
     NotFound {
-        /// How it was asked for.
+        /// The key that was asked for.
         key: Key,
     },
     /// Code 7: the list's `offset` cannot be read.
@@ -135,15 +102,8 @@ pub enum DaoError {
     Store(#[from] StoreError),
 }
 
-/// What a client is told when the gateway itself is at fault.
+/// The message for a fault of the gateway itself.
 const UNEXPECTED: &str = "An unexpected error occurred";
-
-impl StoreError {
-    /// Whether trying again later may help.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::Timeout(_))
-    }
-}
 
 impl DaoError {
     /// The number of the error (gateway.md §4).
@@ -173,7 +133,7 @@ impl DaoError {
         }
     }
 
-    /// What the client is told.
+    /// The message that the client sees.
     pub fn message(&self) -> String {
         let text = |fields: &Value| lua_text::compact(fields);
         match self {
@@ -240,7 +200,7 @@ impl DaoError {
         }
     }
 
-    /// The HTTP status. A store that may answer later is 503, one that cannot is 500.
+    /// The HTTP status: 503 for a store that may respond later, 500 for one that cannot.
     pub fn status(&self) -> u16 {
         match self {
             Self::NotFound { .. } => 404,
@@ -252,7 +212,7 @@ impl DaoError {
         }
     }
 
-    /// The body of the answer. Nothing of a store failure's inner text is in it.
+    /// The body of the response. Nothing of a store failure's inner text is in it.
     pub fn to_json(&self) -> Value {
         let fields = match self {
             Self::Store(_) => return json!({"message": UNEXPECTED}),
@@ -286,5 +246,5 @@ fn options_message(options: &[(&'static str, String)]) -> String {
 }
 
 #[cfg(test)]
-#[path = "error_tests.rs"]
+#[path = "entity_tests.rs"]
 mod tests;

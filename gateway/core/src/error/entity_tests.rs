@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 const ID: Uuid = Uuid::from_u128(0x6f96_19ff_8b86_d011_b42d_00cf_4fc9_64ff);

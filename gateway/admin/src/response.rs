@@ -1,7 +1,7 @@
-//! Answers, and the one exhaustive mapping of failures to them (gateway.md §1, §4).
+//! Responses, and the one exhaustive mapping of failures to them (gateway.md §1, §4).
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::Response as HttpResponse;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -10,23 +10,23 @@ use tollgate_core::error::{DaoError, StoreError};
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 
-/// What is sent back, before the headers that every answer carries.
+/// A response before the headers that every response has.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     content_type: HeaderValue,
     body: Vec<u8>,
     retry: Retry,
 }
 
-/// Whether the client is told to come back.
+/// Whether the client is asked to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Retry {
     Never,
     Soon,
 }
 
-impl Answer {
+impl Response {
     /// A JSON body.
     pub(crate) fn json(status: StatusCode, body: &Value) -> Self {
         Self { status, content_type: JSON, body: body.to_string().into_bytes(), retry: Retry::Never }
@@ -53,13 +53,13 @@ impl Answer {
     }
 
     /// The response; without its body for `HEAD`, whose headers are those of `GET`.
-    pub(crate) fn into_response(self, head: Head) -> Response {
+    pub(crate) fn into_response(self, head: Head) -> HttpResponse {
         let length = HeaderValue::from(self.body.len());
         let body = match head {
             Head::Only => Body::empty(),
             Head::AndBody => Body::from(self.body),
         };
-        let mut response = Response::new(body);
+        let mut response = HttpResponse::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         // A 204 has no content that could have a type, and must not carry a length (RFC 9110 §8.6).
@@ -87,7 +87,7 @@ pub(crate) enum Head {
     AndBody,
 }
 
-/// Why a request was not carried out.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("not found")]
@@ -98,21 +98,21 @@ pub(crate) enum Failure {
     NoPluginNamed(String),
     #[error("method not allowed")]
     MethodNotAllowed,
-    #[error("the content type is not read here")]
+    #[error("unsupported content type")]
     UnsupportedMediaType,
-    #[error("several Content-Type headers")]
+    #[error("multiple Content-Type headers")]
     SeveralContentTypes,
     #[error("the body is not a JSON object")]
     BadJson,
-    #[error("the body is not a readable form")]
+    #[error("the body is not a valid form")]
     BadForm,
-    #[error("the form's names or values are not UTF-8")]
+    #[error("form names or values are not UTF-8")]
     FormNotUtf8,
     #[error("too many arguments")]
     TooManyArguments,
     #[error("the body is too large")]
     BodyTooLarge,
-    #[error("the body did not arrive in time")]
+    #[error("timed out reading the body")]
     BodyTimeout,
     #[error("too many requests at once")]
     Overloaded,
@@ -124,7 +124,7 @@ pub(crate) enum Failure {
     InvalidScale,
     #[error("unknown log level")]
     UnknownLogLevel(String),
-    #[error("only served without a database")]
+    #[error("available only without a database")]
     NeedsNoDatabase,
     #[error(transparent)]
     Dao(#[from] DaoError),
@@ -138,7 +138,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<Failure> for Answer {
+impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
         let bad = |message: &str| Self::message(StatusCode::BAD_REQUEST, message);
         match failure {
@@ -172,29 +172,29 @@ impl From<Failure> for Answer {
     }
 }
 
-/// This one refusal is plain text under the JSON content type (gateway.md §1).
-fn several_content_types() -> Answer {
-    Answer { body: b"Multiple Content-Type headers not allowed".to_vec(), ..Answer::empty(StatusCode::BAD_REQUEST) }
+/// The only error sent as plain text under the JSON content type (gateway.md §1).
+fn several_content_types() -> Response {
+    Response { body: b"Multiple Content-Type headers not allowed".to_vec(), ..Response::empty(StatusCode::BAD_REQUEST) }
 }
 
-fn unexpected() -> Answer {
-    Answer::message(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred")
+fn unexpected() -> Response {
+    Response::message(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred")
 }
 
-fn unavailable(message: &str) -> Answer {
-    Answer::message(StatusCode::SERVICE_UNAVAILABLE, message).retry_soon()
+fn unavailable(message: &str) -> Response {
+    Response::message(StatusCode::SERVICE_UNAVAILABLE, message).retry_soon()
 }
 
-/// The store's own words stay in the log: they may quote what was written.
-fn store_failed(error: &StoreError) -> Answer {
+/// Details from the database are logged, not sent: they may contain stored values.
+fn store_failed(error: &StoreError) -> Response {
     let causes = causes(error);
     match error {
         StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Timeout(_) => {
-            tracing::warn!(error = %error, causes, "the store could not answer an Admin request");
+            tracing::warn!(error = %error, causes, "Admin request failed: store unavailable");
             unavailable("The store is not available")
         }
         StoreError::Statement { .. } | StoreError::Corrupt { .. } => {
-            tracing::error!(error = %error, causes, "the store failed an Admin request");
+            tracing::error!(error = %error, causes, "Admin request failed: store error");
             unexpected()
         }
     }

@@ -1,0 +1,101 @@
+//! A kind of entity as data.
+
+use crate::schema::{Field, Schema, Type};
+
+/// A kind of entity, such as `services`.
+#[derive(Debug, Clone)]
+pub struct Kind {
+    /// Its name in references, errors and the database, such as `oauth2_credentials`.
+    pub name: &'static str,
+    /// Its path segment in the Admin API, such as `oauth2`.
+    pub segment: &'static str,
+    /// Its path segment below a parent, such as `key-auth` for the collection `key-auths`.
+    pub nested_segment: &'static str,
+    /// The unique field that may stand for the id in paths and references.
+    pub second_key: Option<&'static str>,
+    /// Fields that are unique together.
+    pub unique_together: &'static [&'static str],
+    /// Whether rows may expire: `ttl` is accepted on writes and shown as the seconds left.
+    pub ttl: bool,
+    /// Whether the Admin API serves it.
+    pub admin: bool,
+    /// Its fields.
+    pub schema: Schema,
+}
+
+impl Kind {
+    /// A kind that the Admin API serves under its name, by id, and whose rows do not expire.
+    pub fn new(name: &'static str, schema: Schema) -> Self {
+        Self {
+            name,
+            segment: name,
+            nested_segment: name,
+            second_key: None,
+            unique_together: &[],
+            ttl: false,
+            admin: true,
+            schema,
+        }
+    }
+
+    /// Sets the path segment, and the one below a parent unless that differs.
+    #[must_use]
+    pub fn segment(self, segment: &'static str) -> Self {
+        let nested_segment = if self.nested_segment == self.segment { segment } else { self.nested_segment };
+        Self { segment, nested_segment, ..self }
+    }
+
+    /// Sets the path segment below a parent, where it differs.
+    #[must_use]
+    pub fn nested_segment(self, nested_segment: &'static str) -> Self {
+        Self { nested_segment, ..self }
+    }
+
+    /// Lets a unique field stand for the id in paths and references.
+    #[must_use]
+    pub fn second_key(self, field: &'static str) -> Self {
+        Self { second_key: Some(field), ..self }
+    }
+
+    /// Refuses a combination of values that another entity has. If there are two fields and one of them
+    /// is a reference, the other stands for the id below the entity that is referred to
+    /// ([`Kind::key_below`]).
+    #[must_use]
+    pub fn unique_together(self, fields: &'static [&'static str]) -> Self {
+        Self { unique_together: fields, ..self }
+    }
+
+    /// Lets rows expire.
+    #[must_use]
+    pub fn ttl(self) -> Self {
+        Self { ttl: true, ..self }
+    }
+
+    /// Gives it no paths in the Admin API: only its schema is shown.
+    #[must_use]
+    pub fn internal(self) -> Self {
+        Self { admin: false, ..self }
+    }
+
+    /// The field that identifies an entity among those whose `foreign` field refers to the same one,
+    /// such as the `group` of a consumer's `acls`; `None` where no pair of fields is unique together.
+    pub fn key_below(&self, foreign: &str) -> Option<&Field> {
+        match *self.unique_together {
+            [parent, key] | [key, parent] if parent == foreign => self.schema.field(key),
+            _ => None,
+        }
+    }
+
+    /// The foreign fields with the kinds they refer to.
+    pub fn foreign_fields(&self) -> impl Iterator<Item = (&Field, &'static str)> {
+        self.schema.fields.iter().filter_map(|field| match field.ty {
+            Type::Foreign { target, .. } => Some((field, target)),
+            _ => None,
+        })
+    }
+
+    /// The unique fields.
+    pub fn unique_fields(&self) -> impl Iterator<Item = &Field> {
+        self.schema.fields.iter().filter(|field| field.unique)
+    }
+}

@@ -1,0 +1,41 @@
+//! What can go wrong with the store.
+
+use std::time::Duration;
+
+/// The store cannot do its work. "Not found" is a result, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, or the connection broke.
+    #[error("store unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No connection became free in time: too many requests wait for the store.
+    #[error("no store connection available within {0:?}")]
+    Busy(Duration),
+    /// The statement ran into its timeout.
+    #[error("store timed out after {0:?}")]
+    Timeout(Duration),
+    /// A statement failed in a way that no input should cause.
+    #[error("store statement {statement} failed")]
+    Statement {
+        /// The file in `sql/`.
+        statement: &'static str,
+        /// The driver's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A row does not have the shape that this version writes.
+    #[error("stored {kind} entity cannot be read: {what}")]
+    Corrupt {
+        /// The kind of entity.
+        kind: &'static str,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+impl StoreError {
+    /// Whether trying again later may help.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::Timeout(_))
+    }
+}

@@ -1,0 +1,17 @@
+//! How requests name an entity.
+
+use uuid::Uuid;
+
+/// How one entity is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// By primary key.
+    Id(Uuid),
+    /// By a unique string field, such as a service's `name`.
+    Unique {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+    },
+}

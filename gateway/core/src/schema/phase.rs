@@ -1,0 +1,20 @@
+//! Which write is validated.
+
+/// Which write a document is for; an update words some messages differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// A whole document.
+    Insert,
+    /// A change of a stored document.
+    Update,
+}
+
+impl Phase {
+    /// What comes before a message about missing values.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::Insert => "",
+            Self::Update => "when updating, ",
+        }
+    }
+}
