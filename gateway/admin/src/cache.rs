@@ -8,7 +8,7 @@ use crate::state::AdminState;
 
 /// `GET /cache/{key}`: the first plugin that has the key responds.
 pub(crate) fn show(state: &AdminState, key: &str) -> Result<Response, Failure> {
-    match state.registry.plugins().find_map(|plugin| plugin.cached(key)) {
+    match state.registry.plugins().find_map(|registered| registered.plugin.cached(key)) {
         Some(object @ Value::Object(_)) => Ok(Response::ok(&object)),
         Some(scalar) => Ok(Response::ok(&json!({ "message": scalar }))),
         None => Err(Failure::NotFound),
@@ -17,8 +17,8 @@ pub(crate) fn show(state: &AdminState, key: &str) -> Result<Response, Failure> {
 
 /// `DELETE /cache/{key}`, or `DELETE /cache` without a key.
 pub(crate) fn forget(state: &AdminState, key: Option<&str>) -> Response {
-    for plugin in state.registry.plugins() {
-        plugin.forget_cached(key);
+    for registered in state.registry.plugins() {
+        registered.plugin.forget_cached(key);
     }
     Response::empty(StatusCode::NO_CONTENT)
 }

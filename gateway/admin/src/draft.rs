@@ -132,7 +132,7 @@ pub(crate) fn schema_of<'s>(
         None | Some(Value::Null) => Err(Violations::of_field("name", "required field missing")),
         Some(Value::String(name)) if name.is_empty() => Err(Violations::of_field("name", "required field missing")),
         Some(Value::String(name)) => {
-            let available = || state.registry.plugins().map(|plugin| plugin.name());
+            let available = || state.registry.plugins().map(|plugin| plugin.definition.name);
             state.plugin_schema(name).ok_or_else(|| plugin::not_enabled(name, available()))
         }
         Some(_) => Err(Violations::of_field("name", "expected a string")),

@@ -21,7 +21,8 @@ pub(crate) async fn show(state: &AdminState) -> Result<Response, Failure> {
     let available: Map<String, Value> = state
         .registry
         .plugins()
-        .map(|plugin| (plugin.name().to_owned(), json!({ "version": API_VERSION, "priority": plugin.priority() })))
+        .map(|registered| &registered.definition)
+        .map(|plugin| (plugin.name.to_owned(), json!({ "version": API_VERSION, "priority": plugin.priority })))
         .collect();
     Ok(Response::ok(&json!({
         "tagline": "Welcome to kong",
@@ -85,7 +86,7 @@ pub(crate) fn timers() -> Response {
 
 /// `GET /plugins/enabled`.
 pub(crate) fn enabled_plugins(state: &AdminState) -> Response {
-    let names: Vec<&str> = state.registry.plugins().map(|plugin| plugin.name()).collect();
+    let names: Vec<&str> = state.registry.plugins().map(|plugin| plugin.definition.name).collect();
     Response::ok(&json!({ "enabled_plugins": names }))
 }
 

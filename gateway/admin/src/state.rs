@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tollgate_core::clock::Clock;
 use tollgate_core::collection::{Collection, TagIndex};
-use tollgate_core::plugin::instance_schema;
 use tollgate_core::random::Random;
 use tollgate_core::registry::Registry;
 use tollgate_core::schema::{Makers, Schema};
@@ -53,8 +52,8 @@ impl AdminState {
         random: Arc<dyn Random>,
         limits: Limits,
     ) -> Self {
-        let plugin_schemas =
-            registry.plugins().map(|plugin| (plugin.name(), instance_schema(plugin.as_ref()))).collect();
+        let definitions = registry.plugins().map(|plugin| &plugin.definition);
+        let plugin_schemas = definitions.map(|plugin| (plugin.name, plugin.instance_schema())).collect();
         let slots = Semaphore::new(limits.concurrent_requests);
         Self { registry, tags, node, clock, random, limits, slots, plugin_schemas }
     }

@@ -100,20 +100,28 @@ pub struct Instance<'a> {
     pub config: &'a Value,
 }
 
-/// What a plugin brings to the gateway.
-pub trait Plugin: Send + Sync + 'static {
+/// What a plugin is, known before it is started.
+#[derive(Debug, Clone)]
+pub struct Definition {
     /// Its name, as in the `plugins` entity.
-    fn name(&self) -> &'static str;
-
+    pub name: &'static str,
     /// Handlers run in descending priority.
-    fn priority(&self) -> i32;
-
+    pub priority: i32,
     /// The schema of the `config` record.
-    fn config_schema(&self) -> Schema;
-
+    pub config_schema: Schema,
     /// Whether an instance may be bound to a consumer (gateway.md §9).
-    fn consumer_scoped(&self) -> bool;
+    pub consumer_scoped: bool,
+}
 
+impl Definition {
+    /// The schema of `plugins` entities that configure this plugin.
+    pub fn instance_schema(&self) -> Schema {
+        entity::plugin::schema(self.config_schema.clone(), self.consumer_scoped)
+    }
+}
+
+/// A plugin that runs.
+pub trait Plugin: Send + Sync + 'static {
     /// The kinds of entity the plugin keeps, with their stores.
     fn collections(&self) -> Vec<Arc<dyn Collection>> {
         Vec::new()
@@ -136,9 +144,4 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// Makes the handler of one instance.
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError>;
-}
-
-/// The schema of `plugins` entities that configure this plugin.
-pub fn instance_schema(plugin: &dyn Plugin) -> Schema {
-    entity::plugin::schema(plugin.config_schema(), plugin.consumer_scoped())
 }

@@ -5,14 +5,23 @@ use std::sync::Arc;
 
 use crate::collection::Collection;
 use crate::entity::Kind;
-use crate::plugin::Plugin;
+use crate::plugin::{Definition, Plugin};
+
+/// A plugin that runs, with what it is.
+#[derive(Clone)]
+pub struct Registered {
+    /// What it is.
+    pub definition: Definition,
+    /// The plugin itself.
+    pub plugin: Arc<dyn Plugin>,
+}
 
 /// Kinds and plugins by name. Built once in the composition root.
 #[derive(Clone, Default)]
 pub struct Registry {
     collections: BTreeMap<&'static str, Arc<dyn Collection>>,
     internal_kinds: BTreeMap<&'static str, Kind>,
-    plugins: BTreeMap<&'static str, Arc<dyn Plugin>>,
+    plugins: BTreeMap<&'static str, Registered>,
 }
 
 impl Registry {
@@ -27,12 +36,12 @@ impl Registry {
     }
 
     /// Registers a plugin with the kinds it brings.
-    pub fn add_plugin(&mut self, plugin: Arc<dyn Plugin>) {
+    pub fn add_plugin(&mut self, definition: Definition, plugin: Arc<dyn Plugin>) {
         for collection in plugin.collections() {
             self.add_collection(collection);
         }
         self.internal_kinds.extend(plugin.internal_kinds().into_iter().map(|kind| (kind.name, kind)));
-        self.plugins.insert(plugin.name(), plugin);
+        self.plugins.insert(definition.name, Registered { definition, plugin });
     }
 
     /// The store of a kind, by its name such as `routes`.
@@ -52,12 +61,12 @@ impl Registry {
     }
 
     /// A plugin by name.
-    pub fn plugin(&self, name: &str) -> Option<&Arc<dyn Plugin>> {
+    pub fn plugin(&self, name: &str) -> Option<&Registered> {
         self.plugins.get(name)
     }
 
     /// All plugins, in order of name.
-    pub fn plugins(&self) -> impl Iterator<Item = &Arc<dyn Plugin>> {
+    pub fn plugins(&self) -> impl Iterator<Item = &Registered> {
         self.plugins.values()
     }
 }

@@ -155,7 +155,7 @@ impl Consumers {
         }
         let ticket = self.inner.known.ticket(id, on_conflict);
         let Some(document) = self.inner.collection.find(&Key::Id(id)).await? else { return Ok(None) };
-        let text = |field| document.get(field).and_then(Value::as_str).map(str::to_owned);
+        let text = |field| document.text(field).map(str::to_owned);
         let facts = ConsumerFacts::new(id, text("username"), text("custom_id"));
         Ok(Some(self.inner.known.add(id, ticket, facts)))
     }
@@ -200,8 +200,9 @@ impl Consumers {
     async fn by_username(&self, name: &str, on_conflict: OnConflict) -> Result<Option<Arc<ConsumerFacts>>, StoreError> {
         let key = Key::Unique { field: "username", value: name.to_owned() };
         let Some(document) = self.inner.collection.find(&key).await? else { return Ok(None) };
+        let id = document.id().ok_or(StoreError::Corrupt { kind: KIND, what: "id" })?;
         // Read again by id, so that a rename meanwhile is noticed.
-        let consumer = self.load_for(id(&document)?, on_conflict).await?;
+        let consumer = self.load_for(id, on_conflict).await?;
         Ok(consumer.filter(|consumer| consumer.username() == Some(name)))
     }
 
@@ -237,9 +238,4 @@ impl ChangeListener for Consumers {
         self.forget_all();
         Ok(())
     }
-}
-
-fn id(document: &tollgate_core::collection::Document) -> Result<Uuid, StoreError> {
-    let id = document.get("id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
-    id.ok_or(StoreError::Corrupt { kind: KIND, what: "id" })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
-use tollgate_core::collection::{Collection, Document, Key};
+use tollgate_core::collection::{Collection, Key};
 use tollgate_core::error::StoreError;
 use tollgate_core::request::HeaderBlock;
 use uuid::Uuid;
@@ -107,20 +107,15 @@ impl Credentials {
 
     async fn read(&self, id: Uuid, ticket: Ticket) -> Result<Option<Arc<CredentialFacts>>, StoreError> {
         let Some(document) = self.inner.collection.find(&Key::Id(id)).await? else { return Ok(None) };
-        let consumer = self.consumer_of(&document)?;
+        let consumer = document.reference("consumer");
+        let consumer = consumer.ok_or(StoreError::Corrupt { kind: self.kind(), what: "consumer" })?;
         let Some(consumer) = self.inner.consumers.load_for(consumer, ticket.on_conflict()).await? else {
             return Ok(None);
         };
-        let identifier = document.get(self.inner.identifier).and_then(Value::as_str).unwrap_or_default();
+        let identifier = document.text(self.inner.identifier).unwrap_or_default();
         let facts = CredentialFacts::new(id, identifier, consumer);
         let facts = facts.ok_or(StoreError::Corrupt { kind: self.kind(), what: self.inner.identifier })?;
         Ok(Some(self.inner.known.add(id, ticket, facts)))
-    }
-
-    fn consumer_of(&self, document: &Document) -> Result<Uuid, StoreError> {
-        let id = document.get("consumer").and_then(|reference| reference.get("id")).and_then(Value::as_str);
-        let id = id.and_then(|id| Uuid::parse_str(id).ok());
-        id.ok_or(StoreError::Corrupt { kind: self.kind(), what: "consumer" })
     }
 
     fn kind(&self) -> &'static str {

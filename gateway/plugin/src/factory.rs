@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tollgate_core::error::StoreError;
-use tollgate_core::plugin::Plugin;
+use tollgate_core::plugin::{Definition, Plugin};
+use tollgate_core::schema::Schema;
 use tollgate_core::setting::{Setting, SettingError};
 use tollgate_store::Migration;
 
@@ -30,6 +31,28 @@ pub enum StartError {
 pub trait Factory: Send + Sync + 'static {
     /// The plugin's name, as in the `plugins` entity and in `sql/<store>/<name>`.
     fn name(&self) -> &'static str;
+
+    /// Plugins run in descending priority (gateway.md §9).
+    fn priority(&self) -> i32;
+
+    /// The schema of the `config` record.
+    fn config_schema(&self) -> Schema;
+
+    /// Whether an instance may be bound to a consumer. An authentication plugin's may not: it runs before the
+    /// consumer is known.
+    fn consumer_scoped(&self) -> bool {
+        false
+    }
+
+    /// All that together.
+    fn definition(&self) -> Definition {
+        Definition {
+            name: self.name(),
+            priority: self.priority(),
+            config_schema: self.config_schema(),
+            consumer_scoped: self.consumer_scoped(),
+        }
+    }
 
     /// Settings of the node that it adds.
     fn settings(&self) -> &'static [Setting] {

@@ -23,19 +23,6 @@
 //!         "ticket"
 //!     }
 //!
-//!     async fn start(&self, _host: &Host) -> Result<Arc<dyn Plugin>, StartError> {
-//!         Ok(Arc::new(TicketPlugin))
-//!     }
-//! }
-//!
-//! /// Running: it compiles instances.
-//! struct TicketPlugin;
-//!
-//! impl Plugin for TicketPlugin {
-//!     fn name(&self) -> &'static str {
-//!         "ticket"
-//!     }
-//!
 //!     fn priority(&self) -> i32 {
 //!         500
 //!     }
@@ -48,6 +35,15 @@
 //!         true
 //!     }
 //!
+//!     async fn start(&self, _host: &Host) -> Result<Arc<dyn Plugin>, StartError> {
+//!         Ok(Arc::new(TicketPlugin))
+//!     }
+//! }
+//!
+//! /// Running: it compiles instances.
+//! struct TicketPlugin;
+//!
+//! impl Plugin for TicketPlugin {
 //!     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
 //!         let name = instance.config.get("header").and_then(Value::as_str).unwrap_or_default();
 //!         let header = HeaderName::try_from(name);

@@ -274,7 +274,8 @@ async fn entities(hosts: &Hosts) -> Result<Registry, StartError> {
     }
     for factory in plugins::all() {
         let started = factory.start(&hosts.of(factory.as_ref())).await;
-        registry.add_plugin(started.map_err(|source| StartError::Plugin { name: factory.name(), source })?);
+        let started = started.map_err(|source| StartError::Plugin { name: factory.name(), source })?;
+        registry.add_plugin(factory.definition(), started);
     }
     Ok(registry)
 }

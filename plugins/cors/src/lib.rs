@@ -32,6 +32,14 @@ impl Factory for CorsFactory {
         NAME
     }
 
+    fn priority(&self) -> i32 {
+        PRIORITY
+    }
+
+    fn config_schema(&self) -> Schema {
+        config::schema()
+    }
+
     async fn start(&self, _: &Host) -> Result<Arc<dyn Plugin>, StartError> {
         Ok(Arc::new(Cors))
     }
@@ -41,22 +49,6 @@ impl Factory for CorsFactory {
 struct Cors;
 
 impl Plugin for Cors {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn priority(&self) -> i32 {
-        PRIORITY
-    }
-
-    fn config_schema(&self) -> Schema {
-        config::schema()
-    }
-
-    fn consumer_scoped(&self) -> bool {
-        false
-    }
-
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
         let config = config::Config::try_from(instance.config);
         let config = config.map_err(|error| PluginError { plugin: NAME, source: Box::new(error) })?;

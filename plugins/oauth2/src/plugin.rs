@@ -68,6 +68,14 @@ impl Factory for OAuth2Factory {
         NAME
     }
 
+    fn priority(&self) -> i32 {
+        PRIORITY
+    }
+
+    fn config_schema(&self) -> Schema {
+        config::schema()
+    }
+
     fn settings(&self) -> &'static [Setting] {
         SETTINGS
     }
@@ -178,22 +186,6 @@ async fn checksum_key(store: &Store, random: &dyn Random) -> Result<ChecksumKey,
 }
 
 impl Plugin for OAuth2 {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn priority(&self) -> i32 {
-        PRIORITY
-    }
-
-    fn config_schema(&self) -> Schema {
-        config::schema()
-    }
-
-    fn consumer_scoped(&self) -> bool {
-        false
-    }
-
     fn collections(&self) -> Vec<Arc<dyn Collection>> {
         self.collections.clone()
     }

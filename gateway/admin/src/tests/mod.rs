@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::collection::Collection;
 use tollgate_core::entity::{Kind, consumer, field, plugin, route, service};
-use tollgate_core::plugin::{Handler, Instance, Plugin, PluginError};
+use tollgate_core::plugin::{Definition, Handler, Instance, Plugin, PluginError};
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
 use tollgate_core::schema::{Auto, Field, OnDelete, Schema};
@@ -34,27 +34,16 @@ struct Guard {
     cached: Mutex<Option<Value>>,
 }
 
+fn guard() -> Definition {
+    let config_schema = Schema::new(vec![
+        Field::strings("key_names").default(json!(["apikey"])).required(),
+        Field::boolean("hide", false),
+        Field::integer("ttl_bound").default(5).required(),
+    ]);
+    Definition { name: "guard", priority: 1400, config_schema, consumer_scoped: false }
+}
+
 impl Plugin for Guard {
-    fn name(&self) -> &'static str {
-        "guard"
-    }
-
-    fn priority(&self) -> i32 {
-        1400
-    }
-
-    fn config_schema(&self) -> Schema {
-        Schema::new(vec![
-            Field::strings("key_names").default(json!(["apikey"])).required(),
-            Field::boolean("hide", false),
-            Field::integer("ttl_bound").default(5).required(),
-        ])
-    }
-
-    fn consumer_scoped(&self) -> bool {
-        false
-    }
-
     fn collections(&self) -> Vec<Arc<dyn Collection>> {
         vec![self.credentials.clone()]
     }
@@ -198,7 +187,7 @@ impl Admin {
             registry.add_collection(store.collection(kind));
         }
         let credentials = store.collection(credential_kind());
-        registry.add_plugin(Arc::new(Guard { credentials, cached: Mutex::new(Some(json!({ "id": 1 }))) }));
+        registry.add_plugin(guard(), Arc::new(Guard { credentials, cached: Mutex::new(Some(json!({ "id": 1 }))) }));
         let node = Arc::new(Standing { level: Mutex::new(LogLevel::Info), database });
         let clock = Arc::new(ManualClock::at(1_700_000_000));
         Self(Arc::new(AdminState::new(registry, Arc::new(store), node, clock, Arc::new(SystemRandom), limits)))

@@ -9,7 +9,7 @@ use crate::schema::{Document, Field, OnDelete, Rule, Schema, Violations};
 const NAME: &str = "plugins";
 const PROTOCOLS: [&str; 4] = ["grpc", "grpcs", "http", "https"];
 
-/// The kind `plugins`. Writes go through [`crate::plugin::instance_schema`], which knows what is in
+/// The kind `plugins`. Writes go through [`Definition::instance_schema`](crate::plugin::Definition::instance_schema), which knows what is in
 /// `config`.
 pub fn kind() -> Kind {
     Kind::new(NAME, schema(Schema::default(), true))

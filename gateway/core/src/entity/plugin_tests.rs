@@ -1,31 +1,15 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::clock::ManualClock;
-use crate::collection::Collection;
-use crate::plugin::{Handler, Instance, Plugin, PluginError, instance_schema};
+use crate::plugin::Definition;
 use crate::random::SystemRandom;
 use crate::schema::{EntityCheck, Makers};
 
-struct Guard {
-    consumer_scoped: bool,
+fn guard(consumer_scoped: bool) -> Definition {
+    Definition { name: "guard", priority: 1, config_schema: config_schema(), consumer_scoped }
 }
 
-impl Plugin for Guard {
-    fn name(&self) -> &'static str {
-        "guard"
-    }
-
-    fn priority(&self) -> i32 {
-        1
-    }
-
-    fn config_schema(&self) -> Schema {
-        Schema::new(vec![
-            Field::boolean("mandatory_scope", false),
-            Field::strings("scopes"),
-            Field::boolean("on", false),
-        ])
+fn config_schema() -> Schema {
+    Schema::new(vec![Field::boolean("mandatory_scope", false), Field::strings("scopes"), Field::boolean("on", false)])
         .entity_check(EntityCheck::Conditional {
             if_field: "mandatory_scope",
             if_match: Rule::Equals(json!(true)),
@@ -37,25 +21,6 @@ impl Plugin for Guard {
             Some(Value::Bool(true)) => Ok(()),
             _ => Err("at least one of these fields must be true: on".to_owned()),
         })
-    }
-
-    fn consumer_scoped(&self) -> bool {
-        self.consumer_scoped
-    }
-
-    fn collections(&self) -> Vec<Arc<dyn Collection>> {
-        Vec::new()
-    }
-
-    fn cached(&self, _key: &str) -> Option<Value> {
-        None
-    }
-
-    fn forget_cached(&self, _key: Option<&str>) {}
-
-    fn compile(&self, _instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
-        Err(PluginError { plugin: "guard", source: "not compiled in this test".into() })
-    }
 }
 
 fn document(value: &Value) -> Document {
@@ -64,7 +29,7 @@ fn document(value: &Value) -> Document {
 
 fn insert(input: &Value) -> Result<Document, Violations> {
     let makers = Makers { clock: &ManualClock::at(1000), random: &SystemRandom };
-    instance_schema(&Guard { consumer_scoped: false }).process_insert(document(input), &makers)
+    guard(false).instance_schema().process_insert(document(input), &makers)
 }
 
 const ID: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
@@ -114,7 +79,7 @@ fn the_configuration_is_judged_by_the_plugins_rules() {
 fn a_patch_is_judged_with_what_is_stored() {
     let stored = insert(&json!({"name": "guard", "config": {"on": true, "scopes": ["a"]}})).unwrap_or_default();
     let makers = Makers { clock: &ManualClock::at(2000), random: &SystemRandom };
-    let schema = instance_schema(&Guard { consumer_scoped: false });
+    let schema = guard(false).instance_schema();
     let patch = |patch: Value| schema.process_update(&stored, document(&patch), &makers);
     let updated = patch(json!({"config": {"mandatory_scope": true}})).unwrap_or_default();
     assert_eq!(updated["config"], json!({"mandatory_scope": true, "scopes": ["a"], "on": true}));

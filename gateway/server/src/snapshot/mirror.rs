@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use tollgate_core::collection::Document;
 use tollgate_core::plugin::{Handler, Instance};
-use tollgate_core::registry::Registry;
+use tollgate_core::registry::{Registered, Registry};
 use tollgate_router::{CompileError, CompiledRoute, RouteSpec};
 use uuid::Uuid;
 
@@ -239,7 +239,7 @@ impl Compiler {
 
     fn chain_link(&self, document: &Document) -> Option<ChainLink> {
         let name = document.text("name")?;
-        let Some(plugin) = self.registry.plugin(name) else {
+        let Some(Registered { definition, plugin }) = self.registry.plugin(name) else {
             tracing::error!(plugin = name, "unknown plugin; requests to its routes are refused");
             return None;
         };
@@ -250,7 +250,7 @@ impl Compiler {
             config: document.get("config")?,
         };
         match plugin.compile(&instance) {
-            Ok(handler) => Some(ChainLink { name: plugin.name(), priority: plugin.priority(), handler }),
+            Ok(handler) => Some(ChainLink { name: definition.name, priority: definition.priority, handler }),
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
                 tracing::error!(plugin = name, id = %instance.id, error = cause, "cannot compile plugin; requests to its routes are refused");
