@@ -60,10 +60,8 @@ fn tls(profile: &Profile, request: &Outgoing) -> Result<Option<Tls>, Error> {
         (Scheme::Http, _) => Ok(None),
         (Scheme::Https, Some(tls)) => Ok(Some(tls.clone())),
         (Scheme::Https, None) => {
-            let failed = |error: crate::TlsError| Error::Tls {
-                place: Place::clone(&request.place),
-                reason: error.to_string(),
-            };
+            let failed =
+                |error: crate::TlsError| Error::Tls { place: Place::clone(&request.place), reason: error.to_string() };
             Tls::system().map(Some).map_err(failed)
         }
     }

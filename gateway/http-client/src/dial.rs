@@ -98,9 +98,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_hangs_does_not_keep_the_next_from_being_tried() {
-        let connect = |address| async move {
-            if last(address) < 3 { std::future::pending().await } else { Ok(last(address)) }
-        };
+        let connect =
+            |address| async move { if last(address) < 3 { std::future::pending().await } else { Ok(last(address)) } };
         let began = tokio::time::Instant::now();
         assert_eq!(first_of(addresses(3), connect).await.unwrap(), 3);
         assert_eq!(began.elapsed(), 2 * ATTEMPT_DELAY);

@@ -177,12 +177,9 @@ mod tests {
         assert_eq!(message.uri(), "/a?b");
         let sent: Vec<_> = message.headers().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         let agent = format!("tollgate/{}", env!("CARGO_PKG_VERSION"));
-        for (name, value) in [
-            ("host", "issuer.test:8443"),
-            ("user-agent", &agent),
-            ("accept-encoding", "identity"),
-            ("x-kept", "yes"),
-        ] {
+        for (name, value) in
+            [("host", "issuer.test:8443"), ("user-agent", &agent), ("accept-encoding", "identity"), ("x-kept", "yes")]
+        {
             assert!(sent.contains(&(name, HeaderValue::from_str(value).unwrap())), "{name}: {sent:?}");
         }
         assert_eq!(sent.len(), 4, "{sent:?}");

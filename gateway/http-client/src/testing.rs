@@ -60,9 +60,8 @@ impl Authority {
         let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
         acceptor.set_certificate(&builder.build()).unwrap();
         acceptor.set_private_key(&key).unwrap();
-        acceptor.set_alpn_select_callback(move |_, offered| {
-            select_next_proto(protocols, offered).ok_or(AlpnError::NOACK)
-        });
+        acceptor
+            .set_alpn_select_callback(move |_, offered| select_next_proto(protocols, offered).ok_or(AlpnError::NOACK));
         acceptor.build()
     }
 }
