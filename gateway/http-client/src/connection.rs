@@ -137,11 +137,10 @@ impl Opened {
             Sender::Http1(sender) => sender.is_closed(),
             Sender::Http2(sender) => sender.is_closed(),
         };
-        let idle = self.state.calls.load(Ordering::Acquire) == 0;
-        !closed
-            && !self.state.retired.load(Ordering::Acquire)
-            && self.state.opened.elapsed() < limits.max_age
-            && !(idle && self.state.unused_for() >= limits.idle_timeout)
+        let retired = self.state.retired.load(Ordering::Acquire);
+        let old = self.state.opened.elapsed() >= limits.max_age;
+        let unused = self.state.calls.load(Ordering::Acquire) == 0 && self.state.unused_for() >= limits.idle_timeout;
+        !(closed || retired || old || unused)
     }
 
     /// The same connection for one more call, if several can share it and the server takes another.

@@ -15,6 +15,8 @@ use crate::tls::Tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer waits are cut to this; beyond what a clock can tell they would be none.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// As many as fit any document of OAuth and OpenID, key sets included.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -54,14 +56,14 @@ impl Profile {
     /// How long name, TCP and TLS may take together, for each connection; otherwise 2 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = timeout.min(LONGEST);
         self
     }
 
     /// How long a call may take in all, from [`Profile::send`] to the end of the response; otherwise 10 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST);
         self
     }
 
