@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tollgate_core::clock::Clock;
 use tollgate_core::random::Random;
 use tollgate_core::setting::SettingValues;
+use tollgate_http_client::Client;
 use tollgate_store::Store;
 
 use crate::cache::Trust;
@@ -20,6 +21,8 @@ pub struct Host {
     pub random: Arc<dyn Random>,
     /// Entities, tables of the plugin's own, the change feed, secrets that all nodes share.
     pub store: Store,
+    /// Calls to other servers: one client for all plugins, each of which takes its profiles from it.
+    pub http_client: Client,
     /// Consumers, as all authentication plugins share them.
     pub consumers: Consumers,
     /// Metrics under the plugin's own names.

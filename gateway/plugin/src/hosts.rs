@@ -6,6 +6,7 @@ use tollgate_core::clock::Clock;
 use tollgate_core::entity;
 use tollgate_core::random::Random;
 use tollgate_core::setting::SettingValues;
+use tollgate_http_client::Client;
 use tollgate_store::Store;
 
 use crate::consumers::Consumers;
@@ -21,6 +22,8 @@ pub struct Hosts {
     pub random: Arc<dyn Random>,
     /// The store.
     pub store: Store,
+    /// Calls to other servers.
+    pub http_client: Client,
     /// Where metrics are registered.
     pub registry: prometheus::Registry,
     /// The values of plugins' settings.
@@ -34,22 +37,24 @@ impl Hosts {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         store: Store,
+        http_client: Client,
         registry: prometheus::Registry,
         settings: SettingValues,
     ) -> Self {
         let collection = store.documents(Arc::new(entity::consumer::kind()));
         let consumers = Consumers::new(collection, Arc::new(store.feed().clone()));
         store.feed().subscribe(Arc::new(consumers.clone()));
-        Self { clock, random, store, registry, settings, consumers }
+        Self { clock, random, store, http_client, registry, settings, consumers }
     }
 
     /// What one plugin is handed.
     pub fn of(&self, factory: &dyn Factory) -> Host {
-        let Self { clock, random, store, registry, settings, consumers } = self;
+        let Self { clock, random, store, http_client, registry, settings, consumers } = self;
         Host {
             clock: Arc::clone(clock),
             random: Arc::clone(random),
             store: store.clone(),
+            http_client: http_client.clone(),
             consumers: consumers.clone(),
             metrics: Metrics::new(registry.clone(), factory.metric_prefixes()),
             settings: settings.clone(),

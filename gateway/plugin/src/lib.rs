@@ -101,4 +101,5 @@ pub use tollgate_core::reply::{Body, Reply, Response, Source};
 pub use tollgate_core::request::{HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target};
 pub use tollgate_core::schema::{EntityCheck, Field, OnDelete, Rule, Schema};
 pub use tollgate_core::setting::{self, Setting};
+pub use tollgate_http_client as http_client;
 pub use tollgate_store::Migration;

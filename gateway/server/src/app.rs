@@ -22,7 +22,7 @@ use tollgate_core::clock::SystemClock;
 use tollgate_core::entity;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
-use tollgate_plugin::Hosts;
+use tollgate_plugin::{Hosts, http_client};
 use tollgate_store::{MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
 use crate::build_info;
@@ -233,6 +233,7 @@ impl Control {
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
             store.clone(),
+            http_client::Client::new(tokio::runtime::Handle::current(), &registry)?,
             registry.clone(),
             settings.plugins.clone(),
         );

@@ -1,0 +1,121 @@
+//! A server as calls name it, and what all calls to it share: the bound on calls, the addresses, the pools.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::limits::Limits;
+use crate::pool::Pool;
+use crate::resolver::{Lookup, Resolver};
+use crate::tls::Tls;
+
+/// What tells authorities apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    pub(crate) scheme: Scheme,
+    /// A name in lower case, or an address without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// With or without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// As a URL begins.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that a URL need not name.
+    pub(crate) fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl Origin {
+    /// Host and port as `Host` and `:authority` have them.
+    pub(crate) fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// See the module.
+pub(crate) struct Authority {
+    pub(crate) resolver: Resolver,
+    origin: Origin,
+    limits: Limits,
+    calls: Semaphore,
+    waiting: AtomicUsize,
+    pools: Mutex<Vec<Arc<Pool>>>,
+}
+
+impl Authority {
+    /// Without calls and connections.
+    pub(crate) fn new(origin: Origin, lookup: Lookup, limits: Limits) -> Self {
+        Self {
+            resolver: Resolver::new(&origin.host, origin.port, lookup),
+            origin,
+            limits,
+            calls: Semaphore::new(limits.calls),
+            waiting: AtomicUsize::new(0),
+            pools: Mutex::default(),
+        }
+    }
+
+    /// A place among the calls under way; waits for one, behind those that wait already. `None` if too many do.
+    pub(crate) async fn admit(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.calls.try_acquire() {
+            return Some(permit);
+        }
+        let _waiting = Waiting::enter(&self.waiting, self.limits.queue)?;
+        self.calls.acquire().await.ok()
+    }
+
+    /// The connections that calls with this profile share.
+    pub(crate) fn pool(&self, tls: Option<&Tls>) -> Arc<Pool> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.iter().find(|pool| pool.is_for(tls)) {
+            return Arc::clone(pool);
+        }
+        let pool = Arc::new(Pool::new(&self.origin.host, tls.cloned(), self.limits));
+        pools.push(Arc::clone(&pool));
+        pool
+    }
+
+    /// Closes idle and old connections. Whether there is anything left to keep.
+    pub(crate) fn sweep(&self) -> bool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        // A pool that a call holds is about to get a connection. Others get none: they are found here alone.
+        pools.retain(|pool| pool.sweep() || Arc::strong_count(pool) > 1);
+        !pools.is_empty()
+    }
+}
+
+/// One of those that wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(waiting: &'a AtomicUsize, limit: usize) -> Option<Self> {
+        let more = |now: usize| (now < limit).then(|| now.saturating_add(1));
+        waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| Self(waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

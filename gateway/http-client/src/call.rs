@@ -1,0 +1,188 @@
+//! One call: a place among the calls under way, a connection, the exchange, and once more where that is safe.
+
+use std::io;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::{Instant, timeout_at};
+
+use crate::authority::Scheme;
+use crate::connection::{Lease, Protocol};
+use crate::dial;
+use crate::error::{Error, Part, Phase, Place};
+use crate::limits::MAX_HEAD;
+use crate::pool::Pool;
+use crate::profile::Profile;
+use crate::request::Outgoing;
+use crate::tls::Tls;
+
+/// Why an attempt has no response, and whether there may be another.
+struct Failed {
+    error: Error,
+    again: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, again: false }
+    }
+}
+
+/// Runs a call to its end.
+pub(crate) async fn run(profile: Profile, request: Outgoing) -> Result<Response<Bytes>, Error> {
+    let deadline = Instant::now() + profile.timeout;
+    let place = || Place::clone(&request.place);
+    let limits = *profile.client.limits();
+    let authority = profile.client.authority(&request.origin);
+    let authority =
+        authority.ok_or_else(|| Error::TooManyAuthorities { place: place(), authorities: limits.authorities })?;
+    let admitted = timeout_at(deadline, authority.admit()).await;
+    let admitted = admitted.map_err(|_| Error::Timeout { place: place(), phase: Phase::Queue, after: profile.timeout });
+    let _admitted =
+        admitted?.ok_or_else(|| Error::Overloaded { place: place(), calls: limits.calls, waiting: limits.queue })?;
+    let tls = tls(&profile, &request)?;
+    let pool = authority.pool(tls.as_ref());
+    let call = Call { profile: &profile, request: &request, pool: &pool, deadline };
+    let lease = call.connected(pool.lease(&authority.resolver, &profile.metrics)).await?;
+    match call.attempt(lease).await {
+        Err(Failed { again: true, .. }) => {
+            let lease = call.connected(pool.lease_again(&authority.resolver, &profile.metrics)).await?;
+            call.attempt(lease).await.map_err(|failed| failed.error)
+        }
+        ended => ended.map_err(|failed| failed.error),
+    }
+}
+
+fn tls(profile: &Profile, request: &Outgoing) -> Result<Option<Tls>, Error> {
+    match (request.origin.scheme, &profile.tls) {
+        (Scheme::Http, _) => Ok(None),
+        (Scheme::Https, Some(tls)) => Ok(Some(tls.clone())),
+        (Scheme::Https, None) => {
+            let failed =
+                |error: crate::TlsError| Error::Tls { place: Place::clone(&request.place), reason: error.to_string() };
+            Tls::system().map(Some).map_err(failed)
+        }
+    }
+}
+
+/// What the attempts of a call share.
+struct Call<'a> {
+    profile: &'a Profile,
+    request: &'a Outgoing,
+    pool: &'a Pool,
+    deadline: Instant,
+}
+
+impl Call<'_> {
+    fn place(&self) -> Place {
+        Place::clone(&self.request.place)
+    }
+
+    async fn connected(&self, lease: impl Future<Output = Result<Lease, dial::Failure>>) -> Result<Lease, Error> {
+        let (by_connect, place) = (Instant::now() + self.profile.connect_timeout, self.place());
+        let after = if by_connect < self.deadline { self.profile.connect_timeout } else { self.profile.timeout };
+        match timeout_at(by_connect.min(self.deadline), lease).await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(dial::Failure::Resolve(source))) => Err(Error::Resolve { place, source }),
+            Ok(Err(dial::Failure::Connect(source))) => Err(Error::Connect { place, source }),
+            Ok(Err(dial::Failure::Tls(reason))) => Err(Error::Tls { place, reason }),
+            Err(_) => Err(Error::Timeout { place, phase: Phase::Connect, after }),
+        }
+    }
+
+    async fn attempt(&self, mut lease: Lease) -> Result<Response<Bytes>, Failed> {
+        let exchange = timeout_at(self.deadline, self.exchange(&mut lease)).await;
+        let Ok(result) = exchange else {
+            // Over HTTP/2 the next call would wait on it as well.
+            lease.retire();
+            let timeout = Error::Timeout { place: self.place(), phase: Phase::Response, after: self.profile.timeout };
+            return Err(timeout.into());
+        };
+        let response = result?;
+        self.pool.put_back(lease).await;
+        Ok(response)
+    }
+
+    async fn exchange(&self, lease: &mut Lease) -> Result<Response<Bytes>, Failed> {
+        let message = self.request.message(lease.protocol())?;
+        let response = match lease.send(message).await {
+            Ok(response) => response,
+            Err(failed) => {
+                let unsent = failed.message().is_some();
+                return Err(self.without_head(lease, failed.into_error(), unsent));
+            }
+        };
+        let (head, body) = response.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::Upgrade { place: self.place() }.into());
+        }
+        Ok(Response::from_parts(head, self.body(body).await?))
+    }
+
+    async fn body(&self, body: Incoming) -> Result<Bytes, Error> {
+        let limit = self.profile.max_body;
+        let too_large = || Error::TooLarge { place: self.place(), part: Part::Body, limit };
+        if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+            return Err(too_large());
+        }
+        match Limited::new(body, limit).collect().await {
+            Ok(whole) => Ok(whole.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+            Err(error) => Err(match error.downcast::<hyper::Error>() {
+                Ok(error) => self.broken(Part::Body, *error),
+                Err(_) => too_large(),
+            }),
+        }
+    }
+
+    /// What became of an attempt that ended before the head of the response.
+    fn without_head(&self, lease: &Lease, error: hyper::Error, unsent: bool) -> Failed {
+        let refused = h2_error(&error).is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        let stream_alone = h2_error(&error).is_some_and(h2::Error::is_reset);
+        if !stream_alone {
+            lease.retire();
+        }
+        let silent = match lease.protocol() {
+            Protocol::Http1 => lease.has_received_nothing(),
+            // Its head has not come, and what else came is not told by calls.
+            Protocol::Http2 => !stream_alone,
+        };
+        let repeatable = self.profile.repeatable || self.request.is_idempotent();
+        let error = self.broken(Part::Head, error);
+        let died = silent && matches!(error, Error::Lost { .. });
+        Failed { error, again: lease.is_reused() && (unsent || refused || (died && repeatable)) }
+    }
+
+    fn broken(&self, part: Part, source: hyper::Error) -> Error {
+        let place = self.place();
+        if source.is_parse_too_large() {
+            return Error::TooLarge { place, part, limit: MAX_HEAD };
+        }
+        let malformed_body = cause::<io::Error>(&source)
+            .is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
+        // A stream that is reset, or a peer that breaks the protocol; not one that goes away.
+        let malformed_h2 = h2_error(&source).is_some_and(|error| error.is_reset() || error.is_library());
+        if source.is_parse() || malformed_body || malformed_h2 {
+            return Error::InvalidResponse { place, part, source };
+        }
+        Error::Lost { place, part, source }
+    }
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    cause(error)
+}
+
+/// The cause of this type, however deep.
+fn cause<T: std::error::Error + 'static>(error: &hyper::Error) -> Option<&T> {
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        if let Some(found) = source.downcast_ref() {
+            return Some(found);
+        }
+        next = source.source();
+    }
+    None
+}

@@ -1,0 +1,273 @@
+//! One connection, whatever protocol it speaks.
+//!
+//! Hyper drives it in a task of its own, which ends when the connection does, or when nobody can send on it
+//! any more. What it receives is counted here, so that a response that has begun is told from one that has not.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::limits::{Limits, MAX_HEAD, MAX_HEADER_LINES};
+
+/// What a stream and a connection of HTTP/2 may hold unread, in bytes: bodies here are small.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// How an HTTP/2 connection whose peer has vanished is noticed before every call on it has timed out.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) type Message = Request<Full<Bytes>>;
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    /// As metrics name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+/// What is known of a connection, by all who hold it.
+struct State {
+    opened: Instant,
+    /// Milliseconds after `opened`.
+    last_used: AtomicU64,
+    received: AtomicU64,
+    calls: AtomicUsize,
+    /// Calls that the server takes at once over HTTP/2, as far as it has said.
+    max_calls: AtomicUsize,
+    retired: AtomicBool,
+}
+
+/// An open connection.
+pub(crate) struct Opened {
+    sender: Sender,
+    state: Arc<State>,
+}
+
+impl Opened {
+    /// Starts to speak on a stream. To be called on the runtime where the connection is to live.
+    pub(crate) async fn new(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        protocol: Protocol,
+    ) -> hyper::Result<Self> {
+        let state = Arc::new(State {
+            opened: Instant::now(),
+            last_used: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            calls: AtomicUsize::new(0),
+            max_calls: AtomicUsize::new(usize::MAX),
+            retired: AtomicBool::new(false),
+        });
+        let io = TokioIo::new(Counted { stream, state: Arc::clone(&state) });
+        // How a connection ends is told to the calls on it.
+        let sender = match protocol {
+            Protocol::Http1 => {
+                let (sender, connection) = http1::Builder::new()
+                    .max_buf_size(MAX_HEAD)
+                    .max_header_size(MAX_HEAD)
+                    .max_headers(MAX_HEADER_LINES)
+                    .handshake(io)
+                    .await?;
+                tokio::spawn(async move { drop(connection.await) });
+                Sender::Http1(sender)
+            }
+            Protocol::Http2 => {
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .keep_alive_interval(PING_INTERVAL)
+                    .keep_alive_timeout(PING_TIMEOUT)
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+                    .handshake(io)
+                    .await?;
+                let state = Arc::clone(&state);
+                tokio::spawn(async move {
+                    let mut connection = pin!(connection);
+                    let driven = std::future::poll_fn(|cx| {
+                        let polled = connection.as_mut().poll(cx);
+                        state.max_calls.store(connection.current_max_send_streams(), Ordering::Release);
+                        polled
+                    });
+                    drop(driven.await);
+                });
+                Sender::Http2(sender)
+            }
+        };
+        Ok(Self { sender, state })
+    }
+
+    /// What is spoken on it.
+    pub(crate) fn protocol(&self) -> Protocol {
+        match self.sender {
+            Sender::Http1(_) => Protocol::Http1,
+            Sender::Http2(_) => Protocol::Http2,
+        }
+    }
+
+    /// Whether it may take another call.
+    pub(crate) fn is_usable(&self, limits: &Limits) -> bool {
+        let closed = match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        };
+        let retired = self.state.retired.load(Ordering::Acquire);
+        let old = self.state.opened.elapsed() >= limits.max_age;
+        let unused = self.state.calls.load(Ordering::Acquire) == 0 && self.state.unused_for() >= limits.idle_timeout;
+        !(closed || retired || old || unused)
+    }
+
+    /// The same connection for one more call, if several can share it and the server takes another.
+    pub(crate) fn share(&self) -> Option<Self> {
+        let Sender::Http2(sender) = &self.sender else { return None };
+        let room = self.state.calls.load(Ordering::Acquire) < self.state.max_calls.load(Ordering::Acquire).max(1);
+        room.then(|| Self { sender: Sender::Http2(sender.clone()), state: Arc::clone(&self.state) })
+    }
+
+    /// For one call.
+    pub(crate) fn lease(self, usage: Usage) -> Lease {
+        self.state.calls.fetch_add(1, Ordering::AcqRel);
+        let received = self.state.received.load(Ordering::Acquire);
+        Lease { call: Counter(Arc::clone(&self.state)), opened: self, usage, received }
+    }
+}
+
+/// Whether a connection has served a call before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Usage {
+    First,
+    Again,
+}
+
+/// A connection while a call is on it.
+pub(crate) struct Lease {
+    opened: Opened,
+    usage: Usage,
+    received: u64,
+    call: Counter,
+}
+
+impl Lease {
+    /// What is spoken on it.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.opened.protocol()
+    }
+
+    /// Whether it has served a call before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.usage == Usage::Again
+    }
+
+    /// Whether nothing has come since the call began. Over HTTP/2 what comes may be for other calls.
+    pub(crate) fn has_received_nothing(&self) -> bool {
+        self.opened.state.received.load(Ordering::Acquire) == self.received
+    }
+
+    /// It takes no more calls. Those that are on it go on.
+    pub(crate) fn retire(&self) {
+        self.opened.state.retired.store(true, Ordering::Release);
+    }
+
+    /// Sends a request; the head of the response.
+    pub(crate) async fn send(&mut self, message: Message) -> Result<Response<Incoming>, TrySendError<Message>> {
+        match &mut self.opened.sender {
+            Sender::Http1(sender) => sender.try_send_request(message).await,
+            Sender::Http2(sender) => sender.try_send_request(message).await,
+        }
+    }
+
+    /// The connection, once it can take the next call; `None` if it takes none, or several already share it.
+    pub(crate) async fn settle(self, within: Duration) -> Option<Opened> {
+        let Self { mut opened, call, .. } = self;
+        let Sender::Http1(sender) = &mut opened.sender else { return None };
+        tokio::time::timeout(within, sender.ready()).await.ok()?.ok()?;
+        drop(call);
+        Some(opened)
+    }
+}
+
+/// Counts a call on a connection for as long as it lives.
+struct Counter(Arc<State>);
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last_used.store(now, Ordering::Release);
+        self.0.calls.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl State {
+    fn unused_for(&self) -> Duration {
+        let last_used = Duration::from_millis(self.last_used.load(Ordering::Acquire));
+        self.opened.elapsed().saturating_sub(last_used)
+    }
+}
+
+/// A stream that counts what is read from it.
+struct Counted<S> {
+    stream: S,
+    state: Arc<State>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = buffer.filled().len().saturating_sub(before);
+        self.state.received.fetch_add(u64::try_from(read).unwrap_or(u64::MAX), Ordering::AcqRel);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,119 @@
+//! The connections to one authority that were opened with one TLS profile.
+//!
+//! Over HTTP/1.1 a connection belongs to one call at a time, and the one that was used last is used next.
+//! Over HTTP/2 calls share one until the server takes no more streams. Until it is known which of them is
+//! spoken, and while it is HTTP/2, connections are opened one after the other, so that calls that begin
+//! together share the first.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::connection::{Lease, Opened, Protocol, Usage};
+use crate::dial::{Failure, dial};
+use crate::limits::Limits;
+use crate::metrics::PluginMetrics;
+use crate::resolver::Resolver;
+use crate::tls::Tls;
+
+/// See the module.
+pub(crate) struct Pool {
+    host: String,
+    tls: Option<Tls>,
+    limits: Limits,
+    /// Whether what was opened last speaks HTTP/1.1.
+    speaks_http1: AtomicBool,
+    turn: AsyncMutex<()>,
+    kept: Mutex<Vec<Opened>>,
+}
+
+impl Pool {
+    /// Without connections.
+    pub(crate) fn new(host: &str, tls: Option<Tls>, limits: Limits) -> Self {
+        Self {
+            host: host.to_owned(),
+            // Without TLS nothing is negotiated.
+            speaks_http1: AtomicBool::new(tls.is_none()),
+            tls,
+            limits,
+            turn: AsyncMutex::new(()),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Whether calls with this profile may use its connections.
+    pub(crate) fn is_for(&self, tls: Option<&Tls>) -> bool {
+        self.tls.as_ref() == tls
+    }
+
+    /// A connection for a call: a kept one, or a new one.
+    pub(crate) async fn lease(&self, resolver: &Resolver, metrics: &PluginMetrics) -> Result<Lease, Failure> {
+        if let Some(kept) = self.take() {
+            return Ok(kept);
+        }
+        if self.speaks_http1.load(Ordering::Acquire) {
+            return self.open(resolver, metrics).await;
+        }
+        let turn = self.turn.lock().await;
+        if let Some(kept) = self.take() {
+            return Ok(kept);
+        }
+        if self.speaks_http1.load(Ordering::Acquire) {
+            drop(turn);
+        }
+        self.open(resolver, metrics).await
+    }
+
+    /// A connection for the second attempt of a call. Over HTTP/1.1 it is new, since other kept ones may be as
+    /// dead as the first; over HTTP/2 all calls that lost theirs share one again.
+    pub(crate) async fn lease_again(&self, resolver: &Resolver, metrics: &PluginMetrics) -> Result<Lease, Failure> {
+        if self.speaks_http1.load(Ordering::Acquire) {
+            return self.open(resolver, metrics).await;
+        }
+        self.lease(resolver, metrics).await
+    }
+
+    /// Keeps a connection for the next call, if it is one call's at a time. Others are kept from the start.
+    pub(crate) async fn put_back(&self, lease: Lease) {
+        let Some(settled) = lease.settle(self.limits.settle).await else { return };
+        let mut kept = self.kept();
+        let idle = kept.iter().filter(|opened| opened.protocol() == Protocol::Http1).count();
+        if idle < self.limits.idle {
+            kept.push(settled);
+        }
+    }
+
+    /// Closes what is too old, or has been idle for too long. Whether connections are left.
+    pub(crate) fn sweep(&self) -> bool {
+        let mut kept = self.kept();
+        kept.retain(|opened| opened.is_usable(&self.limits));
+        !kept.is_empty()
+    }
+
+    fn take(&self) -> Option<Lease> {
+        let mut kept = self.kept();
+        kept.retain(|opened| opened.is_usable(&self.limits));
+        if let Some(shared) = kept.iter().find_map(Opened::share) {
+            return Some(shared.lease(Usage::Again));
+        }
+        let newest = kept.iter().rposition(|opened| opened.protocol() == Protocol::Http1)?;
+        Some(kept.remove(newest).lease(Usage::Again))
+    }
+
+    async fn open(&self, resolver: &Resolver, metrics: &PluginMetrics) -> Result<Lease, Failure> {
+        let opened = dial(resolver, &self.host, self.tls.as_ref()).await?;
+        let protocol = opened.protocol();
+        metrics.connected(protocol);
+        self.speaks_http1.store(protocol == Protocol::Http1, Ordering::Release);
+        let Some(shared) = opened.share() else { return Ok(opened.lease(Usage::First)) };
+        // Leased before it is kept, so that it does not count as idle.
+        let lease = shared.lease(Usage::First);
+        self.kept().push(opened);
+        Ok(lease)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Opened>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

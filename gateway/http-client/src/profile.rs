@@ -1,0 +1,119 @@
+//! What one plugin calls one thing with.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::task::JoinHandle;
+
+use crate::call;
+use crate::client::Client;
+use crate::error::{Error, Place};
+use crate::metrics::PluginMetrics;
+use crate::request::Outgoing;
+use crate::tls::Tls;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer waits are cut to this; beyond what a clock can tell they would be none.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// As many as fit any document of OAuth and OpenID, key sets included.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// What a plugin calls one thing with: made when an instance is compiled, used for each request. Cheap to
+/// clone. Profiles share connections where their [`Tls`] are equal.
+#[derive(Clone)]
+pub struct Profile {
+    pub(crate) client: Client,
+    pub(crate) metrics: PluginMetrics,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) max_body: usize,
+    pub(crate) repeatable: bool,
+}
+
+impl Profile {
+    pub(crate) fn new(client: Client, metrics: PluginMetrics) -> Self {
+        Self {
+            client,
+            metrics,
+            tls: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            timeout: TIMEOUT,
+            max_body: MAX_BODY,
+            repeatable: false,
+        }
+    }
+
+    /// Which certificates are accepted; otherwise [`Tls::system`]. Without effect on `http` URLs.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// How long name, TCP and TLS may take together, for each connection; otherwise 2 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout.min(LONGEST);
+        self
+    }
+
+    /// How long a call may take in all, from [`Profile::send`] to the end of the response; otherwise 10 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.min(LONGEST);
+        self
+    }
+
+    /// How many bytes the body of a response may have, as sent; otherwise 1 MiB.
+    #[must_use]
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self
+    }
+
+    /// Says that requests may be received twice, whatever their method: so they are sent again when a kept
+    /// connection dies under them. Introspection is such, although it is a POST. Without it that holds for the
+    /// methods that are idempotent.
+    #[must_use]
+    pub fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
+    }
+
+    /// Sends a request, whose URL is absolute, and receives the whole response, whatever its status. May be
+    /// awaited anywhere; a call that is no longer awaited ends.
+    ///
+    /// # Errors
+    /// There is no whole response; [`Error::class`] says what to do about it.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        let under_way = self.metrics.started();
+        let result = match Outgoing::new(request) {
+            Ok(request) => self.call(request).await,
+            Err(error) => Err(error),
+        };
+        under_way.ended(&result);
+        result
+    }
+
+    async fn call(&self, request: Outgoing) -> Result<Response<Bytes>, Error> {
+        let place = Place::clone(&request.place);
+        let mut running = Running(self.client.runtime().spawn(call::run(self.clone(), request)));
+        match (&mut running.0).await {
+            Ok(result) => result,
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            Err(_) => Err(Error::Stopped { place }),
+        }
+    }
+}
+
+/// A call, which ends when nobody waits for it.
+struct Running(JoinHandle<Result<Response<Bytes>, Error>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

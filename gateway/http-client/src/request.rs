@@ -1,0 +1,190 @@
+//! A request as it is sent: checked, and with the headers that are the client's to write.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::{Authority as UriAuthority, PathAndQuery};
+use http::{HeaderMap, Method, Request, Uri, Version};
+use http_body_util::Full;
+
+use crate::authority::{Origin, Scheme};
+use crate::connection::{Message, Protocol};
+use crate::error::{Error, Place};
+
+/// They say where a message goes and where it ends, or are for one connection: a caller that passes on
+/// somebody's headers must not decide that.
+const WRITTEN_HERE: [HeaderName; 10] = [
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// What is sent unless the caller names itself otherwise.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+
+/// A longer path is cut in errors.
+const MAX_SHOWN: usize = 200;
+
+/// A request that can be sent, also a second time.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) origin: Origin,
+    pub(crate) place: Place,
+    method: Method,
+    target: PathAndQuery,
+    authority: UriAuthority,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Outgoing {
+    /// Checks a request.
+    pub(crate) fn new(request: Request<Bytes>) -> Result<Self, Error> {
+        let invalid = |reason| Error::InvalidRequest { reason };
+        let (parts, body) = request.into_parts();
+        if parts.method == Method::CONNECT {
+            return Err(invalid("CONNECT makes no request; use another method"));
+        }
+        let origin = origin(&parts.uri).map_err(invalid)?;
+        let text = origin.authority();
+        let authority = text.parse::<UriAuthority>().map_err(|_| invalid("the host of the URL is not a host"))?;
+        let mut headers = parts.headers;
+        WRITTEN_HERE.iter().for_each(|name| drop(headers.remove(name)));
+        let host = HeaderValue::from_str(&text).map_err(|_| invalid("the host of the URL is not a host"))?;
+        headers.insert(header::HOST, host);
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let place = place(&origin, &text, target.path());
+        Ok(Self { origin, place, method: parts.method, target, authority, headers, body })
+    }
+
+    /// Whether it has the same effect however often it is received (RFC 9110 §9.2.2).
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+
+    /// As it is sent in a protocol: the target is a path in HTTP/1.1, and in HTTP/2 the whole URL.
+    pub(crate) fn message(&self, protocol: Protocol) -> Result<Message, Error> {
+        let mut message = Request::new(Full::new(self.body.clone()));
+        *message.method_mut() = self.method.clone();
+        *message.headers_mut() = self.headers.clone();
+        *message.uri_mut() = match protocol {
+            Protocol::Http1 => Uri::from(self.target.clone()),
+            Protocol::Http2 => {
+                *message.version_mut() = Version::HTTP_2;
+                // `:authority` says it (RFC 9113 §8.3.1).
+                message.headers_mut().remove(header::HOST);
+                Uri::builder()
+                    .scheme(self.origin.scheme.name())
+                    .authority(self.authority.clone())
+                    .path_and_query(self.target.clone())
+                    .build()
+                    .map_err(|_| Error::InvalidRequest { reason: "the URL cannot be written for HTTP/2" })?
+            }
+        };
+        Ok(message)
+    }
+}
+
+fn origin(uri: &Uri) -> Result<Origin, &'static str> {
+    let scheme = match uri.scheme_str() {
+        Some("http") => Scheme::Http,
+        Some("https") => Scheme::Https,
+        _ => return Err("the URL is not absolute, or neither http nor https; write https://HOST/PATH"),
+    };
+    let authority = uri.authority().ok_or("the URL has no host; write https://HOST/PATH")?;
+    if authority.as_str().contains('@') {
+        return Err("the URL has credentials; send them in Authorization");
+    }
+    let host = authority.host();
+    let named = authority.port_u16();
+    if named.is_none() && authority.as_str().len() != host.len() {
+        return Err("the port of the URL is not a port; write a number up to 65535");
+    }
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() {
+        return Err("the URL has no host; write https://HOST/PATH");
+    }
+    Ok(Origin { scheme, host: host.to_ascii_lowercase(), port: named.unwrap_or(scheme.default_port()) })
+}
+
+fn place(origin: &Origin, authority: &str, path: &str) -> Place {
+    let mut text = format!("{}://{authority}", origin.scheme.name());
+    let shown: String = path.chars().take(MAX_SHOWN).collect();
+    text.push_str(&shown);
+    if shown.len() < path.len() {
+        let _ = write!(text, "…");
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(uri: &str) -> Result<Outgoing, Error> {
+        Outgoing::new(Request::get(uri).body(Bytes::new()).unwrap())
+    }
+
+    #[test]
+    fn a_place_is_told_without_query_and_authorities_are_equal_in_any_spelling() {
+        for (uri, place, port) in [
+            ("https://issuer.test", "https://issuer.test/", 443),
+            ("HTTPS://Issuer.Test:443/a?token=secret", "https://issuer.test/a", 443),
+            ("http://issuer.test:8080/a/b", "http://issuer.test:8080/a/b", 8080),
+            ("http://[::1]/?q", "http://[::1]/", 80),
+            ("http://[::1]:81/", "http://[::1]:81/", 81),
+        ] {
+            let made = outgoing(uri).unwrap();
+            assert_eq!((&*made.place, made.origin.port), (place, port), "{uri}");
+        }
+        let long = format!("https://issuer.test/{}", "a".repeat(500));
+        assert_eq!(&*outgoing(&long).unwrap().place, format!("https://issuer.test/{}…", "a".repeat(199)));
+    }
+
+    #[test]
+    fn a_url_that_names_no_server_or_a_secret_is_refused() {
+        for uri in ["/path", "ftp://issuer.test/", "https://user:secret@issuer.test/", "https://issuer.test:99999/"] {
+            let refused = outgoing(uri).unwrap_err();
+            assert!(matches!(refused, Error::InvalidRequest { .. }), "{uri}: {refused}");
+            assert!(!refused.to_string().contains("secret"), "{refused}");
+        }
+        let connect = Request::connect("https://issuer.test/").body(Bytes::new()).unwrap();
+        assert!(matches!(Outgoing::new(connect), Err(Error::InvalidRequest { .. })));
+    }
+
+    #[test]
+    fn headers_that_frame_a_message_are_not_the_callers() {
+        let request = Request::post("https://issuer.test:8443/a?b")
+            .header("host", "elsewhere.test")
+            .header("content-length", "1")
+            .header("transfer-encoding", "chunked")
+            .header("connection", "upgrade")
+            .header("x-kept", "yes")
+            .body(Bytes::from("body"))
+            .unwrap();
+        let made = Outgoing::new(request).unwrap();
+        let message = made.message(Protocol::Http1).unwrap();
+        assert_eq!(message.uri(), "/a?b");
+        let sent: Vec<_> = message.headers().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let agent = format!("tollgate/{}", env!("CARGO_PKG_VERSION"));
+        for (name, value) in
+            [("host", "issuer.test:8443"), ("user-agent", &agent), ("accept-encoding", "identity"), ("x-kept", "yes")]
+        {
+            assert!(sent.contains(&(name, HeaderValue::from_str(value).unwrap())), "{name}: {sent:?}");
+        }
+        assert_eq!(sent.len(), 4, "{sent:?}");
+        let message = made.message(Protocol::Http2).unwrap();
+        assert_eq!(message.uri(), "https://issuer.test:8443/a?b");
+        assert!(!message.headers().contains_key("host"));
+    }
+}

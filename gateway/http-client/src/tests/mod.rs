@@ -1,0 +1,88 @@
+//! The client against real servers on real sockets.
+
+mod bounds;
+mod connections;
+mod malformed;
+mod repetition;
+mod tls;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{Method, Request};
+use prometheus::{Registry, TextEncoder};
+use tokio::io::AsyncWriteExt as _;
+use tokio::runtime::Handle;
+
+use crate::limits::Limits;
+use crate::testing::{Server, Stream, read_request};
+use crate::{Client, Profile, resolver};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A client of its own, with its metrics.
+struct Fixture {
+    client: Client,
+    registry: Registry,
+}
+
+impl Fixture {
+    fn new(limits: Limits) -> Self {
+        let registry = Registry::new();
+        let client = Client::with(Handle::current(), &registry, limits, resolver::system()).unwrap();
+        Self { client, registry }
+    }
+
+    fn profile(&self) -> Profile {
+        self.client.profile("test")
+    }
+
+    fn metrics(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_metric(&self, line: &str) {
+        let text = self.metrics();
+        assert!(text.lines().any(|each| each == line), "{line} is missing in\n{text}");
+    }
+}
+
+fn fixture() -> Fixture {
+    Fixture::new(Limits::default())
+}
+
+fn request(method: Method, url: &str) -> Request<Bytes> {
+    Request::builder().method(method).uri(url).body(Bytes::new()).unwrap()
+}
+
+fn get(url: &str) -> Request<Bytes> {
+    request(Method::GET, url)
+}
+
+/// Responds to every request on a connection, until the client closes it.
+async fn respond_to_all(mut stream: Box<dyn Stream>) {
+    while read_request(&mut stream).await.is_some() {
+        stream.write_all(OK).await.unwrap();
+    }
+}
+
+/// A server whose first response on each connection is these bytes, after which it closes.
+async fn server_that_says(bytes: impl Into<Vec<u8>>) -> (Server, Arc<AtomicUsize>) {
+    let (bytes, requests) = (bytes.into(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&requests);
+    let server = Server::start(None, move |_, mut stream| {
+        let (bytes, counted) = (bytes.clone(), Arc::clone(&counted));
+        async move {
+            if read_request(&mut stream).await.is_some() {
+                counted.fetch_add(1, Ordering::SeqCst);
+                // The client may have closed: it stops at what it does not like.
+                let _ = stream.write_all(&bytes).await;
+                let _ = stream.shutdown().await;
+            }
+        }
+    })
+    .await;
+    (server, requests)
+}

@@ -1,0 +1,85 @@
+//! Whose certificates are accepted.
+
+use http::StatusCode;
+
+use super::*;
+use crate::testing::Authority;
+use crate::{Class, Error, Tls};
+
+async fn server(authority: &Authority, names: &[&str]) -> Server {
+    Server::start(Some(authority.acceptor(names, b"\x08http/1.1")), |_, stream| respond_to_all(stream)).await
+}
+
+fn trusting(authority: &Authority) -> Tls {
+    Tls::authorities(&authority.pem()).unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_is_accepted_for_the_names_and_addresses_that_it_has() {
+    let authority = Authority::new();
+    let by_name = server(&authority, &["localhost"]).await;
+    let by_address = server(&authority, &["127.0.0.1"]).await;
+    let url = |host: &str, server: &Server| format!("https://{host}:{}/", server.address.port());
+    for (host, server, mismatch) in [
+        ("localhost", &by_name, None),
+        // The root's dot.
+        ("localhost.", &by_name, None),
+        ("127.0.0.1", &by_address, None),
+        ("127.0.0.1", &by_name, Some("IP address mismatch")),
+        ("localhost", &by_address, Some("hostname mismatch")),
+    ] {
+        let lookup: resolver::Lookup = Arc::new(|_, port| Ok(vec![([127, 0, 0, 1], port).into()]));
+        let client = Client::with(Handle::current(), &Registry::new(), Limits::default(), lookup).unwrap();
+        let result = client.profile("test").tls(trusting(&authority)).send(get(&url(host, server))).await;
+        match (mismatch, result) {
+            (None, Ok(response)) => assert_eq!(response.status(), StatusCode::OK),
+            (Some(expected), Err(Error::Tls { reason, .. })) => assert_eq!(reason, expected),
+            (_, other) => panic!("{host}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_authority_that_is_not_trusted_is_refused() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = server(&authority, &["127.0.0.1"]).await;
+    let url = server.url("https", "/token?secret");
+    for (profile, reason) in [
+        (fixture().profile(), "unable to get local issuer certificate"),
+        // It has the same name and another key.
+        (fixture().profile().tls(trusting(&other)), "certificate signature failure"),
+    ] {
+        let error = profile.send(get(&url)).await.unwrap_err();
+        assert_eq!(error.class(), Class::Unavailable);
+        let told = format!(
+            "{}: TLS handshake failed: {reason}; \
+             check the server's certificate and the trusted authorities",
+            server.url("https", "/token")
+        );
+        assert_eq!(error.to_string(), told);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_verifies_does_not_use_a_connection_that_was_not_verified() {
+    let (authority, fixture) = (Authority::new(), fixture());
+    let server = server(&authority, &["elsewhere.test"]).await;
+    let url = server.url("https", "/");
+    let unverified = fixture.profile().tls(Tls::unverified().unwrap());
+    assert_eq!(unverified.send(get(&url)).await.unwrap().status(), StatusCode::OK);
+    let refused = fixture.profile().tls(trusting(&authority)).send(get(&url)).await.unwrap_err();
+    assert!(matches!(refused, Error::Tls { .. }), "{refused}");
+    assert_eq!(unverified.send(get(&url)).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn profiles_that_trust_the_same_share_connections() {
+    let (authority, fixture) = (Authority::new(), fixture());
+    let server = server(&authority, &["127.0.0.1"]).await;
+    for _ in 0..2 {
+        let profile = fixture.profile().tls(trusting(&authority));
+        assert_eq!(profile.send(get(&server.url("https", "/"))).await.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(server.accepted(), 1);
+}

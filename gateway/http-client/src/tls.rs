@@ -1,0 +1,149 @@
+//! Who is believed to be an authority: the TLS side of a profile.
+//!
+//! Invariant: two of these are equal only if a connection opened with one may serve a call made with the
+//! other. A pool is keyed by that, so no verified call uses a connection that was not verified.
+
+use std::sync::{Arc, OnceLock};
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{Ssl, SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+
+/// HTTP/2 before HTTP/1.1, as ALPN writes it (RFC 7301 §3.1).
+const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
+
+/// TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The given authorities hold no certificate.
+    #[error("no certificate in the given authorities; give certificates in PEM")]
+    NoCertificate,
+    /// OpenSSL does not take what it was given.
+    #[error("cannot set up TLS; check that the given authorities are certificates in PEM")]
+    OpenSsl(#[from] ErrorStack),
+}
+
+/// Which certificates are accepted. Cheap to clone. TLS 1.2 or newer, always.
+#[derive(Clone)]
+pub struct Tls(Arc<Inner>);
+
+struct Inner {
+    trust: Trust,
+    connector: SslConnector,
+}
+
+#[derive(PartialEq, Eq)]
+enum Trust {
+    System,
+    /// In DER, in the order given.
+    Authorities(Vec<Vec<u8>>),
+    Anybody,
+}
+
+impl Tls {
+    /// Certificates of the system's authorities, for the host that is called. They are read once in the
+    /// life of the process.
+    ///
+    /// # Errors
+    /// OpenSSL cannot be set up.
+    pub fn system() -> Result<Self, TlsError> {
+        static SYSTEM: OnceLock<Tls> = OnceLock::new();
+        if let Some(tls) = SYSTEM.get() {
+            return Ok(tls.clone());
+        }
+        let made = Self::with(Trust::System)?;
+        Ok(SYSTEM.get_or_init(|| made).clone())
+    }
+
+    /// Certificates of these authorities (PEM, one or several) and of no others, for the host that is called.
+    ///
+    /// # Errors
+    /// There is no certificate, or it cannot be read.
+    pub fn authorities(pem: &[u8]) -> Result<Self, TlsError> {
+        let certificates = X509::stack_from_pem(pem)?;
+        if certificates.is_empty() {
+            return Err(TlsError::NoCertificate);
+        }
+        let encoded: Result<_, ErrorStack> = certificates.iter().map(|certificate| certificate.to_der()).collect();
+        Self::with(Trust::Authorities(encoded?))
+    }
+
+    /// Any certificate for any host: whoever is between here and the authority can read and change what is
+    /// said. Who asks for it logs a warning that names the setting or configuration it comes from.
+    ///
+    /// # Errors
+    /// OpenSSL cannot be set up.
+    pub fn unverified() -> Result<Self, TlsError> {
+        Self::with(Trust::Anybody)
+    }
+
+    fn with(trust: Trust) -> Result<Self, TlsError> {
+        // The builder verifies, against the system's authorities.
+        let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+        builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+        builder.set_alpn_protos(PROTOCOLS)?;
+        match &trust {
+            Trust::System => {}
+            Trust::Authorities(certificates) => {
+                let mut store = X509StoreBuilder::new()?;
+                for certificate in certificates {
+                    store.add_cert(X509::from_der(certificate)?)?;
+                }
+                builder.set_cert_store(store.build());
+            }
+            Trust::Anybody => builder.set_verify(SslVerifyMode::NONE),
+        }
+        Ok(Self(Arc::new(Inner { trust, connector: builder.build() })))
+    }
+
+    /// A handshake to come: the name is sent (unless it is an address) and looked for in the certificate.
+    pub(crate) fn session(&self, host: &str) -> Result<Ssl, ErrorStack> {
+        let mut settings = self.0.connector.configure()?;
+        settings.set_verify_hostname(self.0.trust != Trust::Anybody);
+        // The root's dot is DNS's, and in no certificate (RFC 6066 §3).
+        settings.into_ssl(host.strip_suffix('.').unwrap_or(host))
+    }
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.trust == other.0.trust
+    }
+}
+
+impl Eq for Tls {}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0.trust {
+            Trust::System => "Tls(system)",
+            Trust::Authorities(_) => "Tls(authorities)",
+            Trust::Anybody => "Tls(unverified)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Authority;
+
+    #[test]
+    fn profiles_are_equal_by_what_they_trust() {
+        let (one, other) = (Authority::new(), Authority::new());
+        let of = |pem: &[u8]| Tls::authorities(pem).unwrap();
+        assert_eq!(of(&one.pem()), of(&one.pem()));
+        assert_ne!(of(&one.pem()), of(&other.pem()));
+        assert_ne!(of(&one.pem()), Tls::system().unwrap());
+        assert_ne!(Tls::unverified().unwrap(), Tls::system().unwrap());
+        assert_eq!(Tls::unverified().unwrap(), Tls::unverified().unwrap());
+    }
+
+    #[test]
+    fn authorities_without_a_certificate_are_refused() {
+        assert!(matches!(Tls::authorities(b""), Err(TlsError::NoCertificate)));
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(Tls::authorities(broken), Err(TlsError::OpenSsl(_))));
+    }
+}
