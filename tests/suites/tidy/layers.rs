@@ -106,12 +106,17 @@ fn imports(folder: &str) -> Imports {
     imports
 }
 
+/// Whether this attribute leaves what follows to tests.
+fn is_for_tests(attribute: &str) -> bool {
+    attribute == "#[cfg(test)]" || attribute.starts_with("#[cfg(all(test, ")
+}
+
 /// The files or folders, without `.rs`, of the modules that a file declares for tests alone.
 fn test_modules(path: &str, text: &str) -> Vec<String> {
     let folder = path.trim_end_matches(".rs").trim_end_matches("/mod");
     let folder = if folder == "lib" { String::new() } else { format!("{folder}/") };
     let lines: Vec<&str> = text.lines().collect();
-    let declared = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]").filter_map(|pair| {
+    let declared = lines.windows(2).filter(|pair| is_for_tests(pair[0])).filter_map(|pair| {
         let (_, name) = pair[1].strip_suffix(';')?.split_once("mod ")?;
         Some(format!("{folder}{name}"))
     });
@@ -123,7 +128,7 @@ fn without_tests(text: &str) -> String {
     let mut code = String::new();
     let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     while let Some(line) = lines.next() {
-        if line.trim_start() != "#[cfg(test)]" {
+        if !is_for_tests(line.trim_start()) {
             code.extend([line, "\n"]);
             continue;
         }
