@@ -3,6 +3,18 @@
 //! A plugin is a crate with a [`Factory`]. The gateway asks it for settings and migrations, starts it with
 //! a [`Host`], and has it compile a [`Handler`] for every configured instance; requests meet handlers alone.
 //!
+//! What it finds here:
+//!
+//! | for | there is |
+//! |---|---|
+//! | what a plugin is, before it runs | [`Factory`]: name, priority, schema of `config`, settings, migrations, identity headers, metric names |
+//! | what the gateway hands it | [`Host`]: clock, randomness, store, consumers, outbound HTTP, metrics, background tasks |
+//! | requests and responses | [`Handler`], [`Needs`] (body, response phase), [`Request::edits`], [`Request::response`], [`Reply`] |
+//! | entities of its own | [`Kind`], [`Schema`]; [`Plugin::collections`] puts them into the Admin API |
+//! | authentication | [`authentication`]: what was found in a request; AND, OR and `anonymous` follow. [`Consumers`], [`Credentials`] |
+//! | what is looked up on every request | [`cache`]: exact after every change, bounded, one look-up for all who ask at once |
+//! | other servers | [`http_client`] |
+//!
 //! A complete plugin, which refuses requests without a header and says on every response that it looked:
 //!
 //! ```

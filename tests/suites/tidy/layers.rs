@@ -124,7 +124,7 @@ fn test_modules(path: &str, text: &str) -> Vec<String> {
 }
 
 /// The code of a file without comments and without what is compiled for tests alone.
-fn without_tests(text: &str) -> String {
+pub(super) fn without_tests(text: &str) -> String {
     let mut code = String::new();
     let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     while let Some(line) = lines.next() {

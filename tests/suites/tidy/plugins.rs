@@ -1,0 +1,63 @@
+//! What adding a plugin touches: its crate, its SQL, one line of the registry with the dependency that it
+//! names, one example, one row of the documentation. The rest of the house knows no plugin.
+
+use std::path::Path;
+
+use tollgate_tests::Findings;
+
+use super::layers::without_tests;
+use super::{files, read};
+
+/// The registry: one line for each plugin.
+const REGISTRY: &str = "gateway/server/src/plugins.rs";
+
+/// The plugins' names, which are those of their folders.
+fn plugins() -> Vec<String> {
+    let manifests = files("plugins", "Cargo.toml");
+    let folder = |manifest: &Path| manifest.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+    manifests.iter().map(|manifest| folder(manifest)).collect()
+}
+
+#[test]
+fn a_plugin_is_one_line_in_each_of_a_few_places() {
+    let mut findings = Findings::new();
+    for plugin in plugins() {
+        let (package, module) = (format!("tollgate-{plugin}"), format!("tollgate_{}", plugin.replace('-', "_")));
+        let row = format!("| `{plugin}` | ");
+        let places: [(&str, &dyn Fn(&str) -> bool); 5] = [
+            ("Cargo.toml", &|line| line.starts_with(&format!("{package} = "))),
+            ("gateway/server/Cargo.toml", &|line| line == format!("{package}.workspace = true")),
+            (REGISTRY, &|line| line.contains(&format!("{module}::"))),
+            ("docs/plugins.md", &|line| line.starts_with(&row)),
+            ("gateway/server/Cargo.toml", &|line| line.contains(&package)),
+        ];
+        for (place, is_its) in places {
+            let lines = read(Path::new(place)).lines().filter(|line| is_its(line)).count();
+            findings.compare(&format!("{plugin}: lines in {place}"), &1, &lines);
+        }
+        let examples = files("conf/plugins", &format!("/{plugin}.yaml")).len();
+        findings.compare(&format!("{plugin}: examples in conf/plugins"), &1, &examples);
+    }
+}
+
+#[test]
+fn the_gateway_names_no_plugin_but_in_the_registry() {
+    let plugins = plugins();
+    let mut findings = Findings::new();
+    // The tutorial of the quickstart is about one of them.
+    let sources = files("gateway", ".rs").into_iter().filter(|path| !path.starts_with("gateway/quickstart"));
+    for source in sources.filter(|path| path != Path::new(REGISTRY) && !is_test(path)) {
+        let code = without_tests(&read(&source));
+        for plugin in &plugins {
+            let names = [format!("\"{plugin}\""), format!("tollgate_{}::", plugin.replace('-', "_"))];
+            let named = names.iter().find(|name| code.contains(name.as_str()));
+            let row = format!("{}: {plugin}", source.display());
+            findings.check(&row, named.map_or(Ok(()), |name| Err(format!("it names {name}"))));
+        }
+    }
+}
+
+fn is_test(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    path.contains("/tests/") || path.ends_with("_tests.rs") || path.ends_with("/testing.rs")
+}
