@@ -90,15 +90,12 @@ impl Feed {
 
     /// The database's time, and when the oldest transaction began that runs there.
     async fn running(&self) -> Result<(i64, Option<i64>), StoreError> {
-        let work = self.inner.database.read(|session| {
-            Box::pin(async move {
-                let rows = session.rows(&RUNNING, &[]).await?;
-                let nothing = StoreError::Corrupt { kind: "transaction", what: "the database tells no time" };
-                let row = rows.first().ok_or(nothing)?;
-                let oldest = if row.is_null(1) { None } else { Some(row.integer(1)?) };
-                Ok((row.integer(0)?, oldest))
-            })
+        let read = self.inner.database.read((), async |(), session| {
+            let rows = session.rows(&RUNNING, &[]).await?;
+            let nothing = StoreError::Corrupt { kind: "transaction", what: "the database tells no time" };
+            let row = rows.first().ok_or(nothing)?;
+            Ok((row.get(0)?, row.get(1)?))
         });
-        work.await
+        read.await
     }
 }

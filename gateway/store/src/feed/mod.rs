@@ -30,7 +30,7 @@ use crate::kinds::Kinds;
 use crate::options::Options;
 use pending::Pending;
 use reading::Readings;
-pub use write::Write;
+pub(crate) use write::Write;
 
 mod doubt;
 mod pending;
@@ -186,7 +186,7 @@ impl Feed {
             let Some(kind) = self.inner.kinds.get(name) else { continue };
             let ids: Vec<Uuid> = ids.iter().copied().collect();
             let read =
-                self.inner.database.read(move |session| Box::pin(async move { find_many(session, &kind, &ids).await }));
+                self.inner.database.read((kind, ids), async |(kind, ids), session| find_many(session, kind, ids).await);
             documents.extend(read.await?.into_iter().map(|found| ((*name, found.id), found.document)));
         }
         let complete = |mut change: Change| {

@@ -25,7 +25,8 @@ use uuid::Uuid;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::postgres::{Link, Postgres, PostgresSession};
-use crate::session::{Parameter, Row, Session};
+use crate::row::Row;
+use crate::session::{Parameter, Session};
 use crate::statement::Statement;
 
 /// The two databases' statements differ in their parameters, so that neither has the other's.
@@ -116,7 +117,7 @@ async fn hear(
         tracing::warn!(error = &error as &dyn std::error::Error, "the database does not ring; it is polled instead");
     }
     loop {
-        let mut session = PostgresSession { postgres, link: Link::Client(&client) };
+        let mut session = PostgresSession { postgres, link: Link::Client { client: &client, write: None } };
         read_all(feed, &mut session, cursor).await?;
         metrics.is_up();
         tokio::select! {
@@ -167,9 +168,9 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
         }
         let full = i64::try_from(rows.len()).is_ok_and(|count| count == PAGE);
         let mut changes = Vec::new();
-        for mut row in rows {
-            reading.position = (transaction(&mut row, ROW)?, row.integer(ROW + 1)?);
-            changes.extend(unannounced(feed, &reading.announced, &mut row, ROW + 2)?);
+        for row in &rows {
+            reading.position = (transaction(row, ROW)?, row.get(ROW + 1)?);
+            changes.extend(unannounced(feed, &reading.announced, row, ROW + 2)?);
         }
         take_in(feed, &changes).await;
         if !full {
@@ -252,9 +253,9 @@ async fn page(
     ];
     let mut rows = session.rows(&READ, &parameters).await?;
     let nothing = StoreError::Corrupt { kind: "change", what: "the reading has no snapshot" };
-    let first = rows.first_mut().ok_or(nothing)?;
-    let head = Head { snapshot: first.text(0)?, time: first.integer(1)?, server: first.integer(2)? };
-    if first.integer(3)? != 0 {
+    let first = rows.first().ok_or(nothing)?;
+    let head = Head { snapshot: first.get(0)?, time: first.get(1)?, server: first.get(2)? };
+    if first.get::<i64>(3)? != 0 {
         // It does not know which of the primary's transactions are running.
         return Err(StoreError::Unavailable("the database is a standby, and not the primary".into()));
     }
@@ -279,19 +280,19 @@ pub(super) async fn take_in(feed: &Feed, changes: &[Change]) {
 pub(super) fn unannounced(
     feed: &Feed,
     announced: &HashSet<Uuid>,
-    row: &mut Row,
+    row: &Row,
     at: usize,
 ) -> Result<Option<Change>, StoreError> {
-    let write = row.uuid(at + 4)?;
+    let write = row.get(at + 4)?;
     if announced.contains(&write) || feed.is_announced(write) {
         return Ok(None);
     }
-    let (kind, word) = (row.text(at)?, row.text(at + 1)?);
-    let (id, key) = (row.uuid(at + 2)?, row.bytes(at + 3)?);
+    let (kind, word): (_, String) = (row.get(at)?, row.get(at + 1)?);
+    let (id, key) = (row.get(at + 2)?, row.get(at + 3)?);
     Ok(Operation::parse(&word).map(|operation| Change { kind, operation, id, key, document: None }))
 }
 
-fn transaction(row: &mut Row, index: usize) -> Result<u64, StoreError> {
-    let text = row.text(index)?;
+fn transaction(row: &Row, index: usize) -> Result<u64, StoreError> {
+    let text: String = row.get(index)?;
     text.parse().map_err(|_| StoreError::Corrupt { kind: "change", what: "its transaction is not a number" })
 }

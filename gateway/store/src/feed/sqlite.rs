@@ -10,7 +10,8 @@ use crate::database::Database;
 use crate::feed::Feed;
 use crate::feed::postgres::{take_in, unannounced};
 use crate::metrics::Metrics;
-use crate::session::{Parameter, Row};
+use crate::row::Row;
+use crate::session::Parameter;
 use crate::statement::Statement;
 
 const READ: Statement = Statement {
@@ -26,7 +27,7 @@ const PAGE: i64 = 1000;
 
 /// The last change that there was.
 pub(crate) async fn last(database: &Database) -> Result<i64, StoreError> {
-    page(database, i64::MAX, 0).await?.first().map_or(Ok(0), |row| row.integer(0))
+    page(database, i64::MAX, 0).await?.first().map_or(Ok(0), |row| row.get(0))
 }
 
 /// Hears for as long as the store is open.
@@ -51,17 +52,17 @@ async fn read_all(feed: &Feed, database: &Database, last: &mut i64) -> Result<()
     let (number, announced) = (feed.reading_begins(), feed.take_announced());
     loop {
         let mut rows = page(database, *last, PAGE).await?;
-        let newest = rows.first().map_or(Ok(*last), |row| row.integer(0))?;
+        let newest = rows.first().map_or(Ok(*last), |row| row.get(0))?;
         rows.retain(|row| !row.is_null(1));
-        let next = rows.first().map_or(Ok(newest + 1), |row| row.integer(1))?;
+        let next = rows.first().map_or(Ok(newest + 1), |row| row.get(1))?;
         if next > *last + 1 {
             // Rows were removed before they were read: this process was stopped for an hour.
             *last = next - 1;
             feed.reset().await?;
         }
         let mut changes = Vec::new();
-        for row in &mut rows {
-            *last = row.integer(1)?;
+        for row in &rows {
+            *last = row.get(1)?;
             changes.extend(unannounced(feed, &announced, row, 2)?);
         }
         take_in(feed, &changes).await;
@@ -74,6 +75,5 @@ async fn read_all(feed: &Feed, database: &Database, last: &mut i64) -> Result<()
 
 async fn page(database: &Database, after: i64, size: i64) -> Result<Vec<Row>, StoreError> {
     let parameters = [Parameter::Integer(after), Parameter::Integer(size)];
-    let rows = database.read(move |session| Box::pin(async move { Ok(session.rows(&READ, &parameters).await?) }));
-    rows.await
+    database.read(parameters, async |parameters, session| Ok(session.rows(&READ, parameters).await?)).await
 }

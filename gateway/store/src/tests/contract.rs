@@ -488,7 +488,7 @@ async fn old_changes_are_cleaned(f: Fixture) {
     let sweep = crate::cleaner::CHANGES;
     assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);
     clock.advance(3601);
-    if let crate::Database::Postgres(postgres) = store.database() {
+    if let crate::database::Database::Postgres(postgres) = store.database() {
         an_hour_passes(postgres).await;
         assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);
     }

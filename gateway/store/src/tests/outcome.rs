@@ -11,10 +11,12 @@ use uuid::Uuid;
 
 use super::feed::Nodes;
 use super::fixture::{Fixture, Recorder, document, eventually, id, postgres};
-use crate::entity::write::INSERT_CHANGE;
-use crate::session::Parameter;
+use crate::database::Database;
+use crate::feed::Write;
+use crate::postgres::Postgres;
 use crate::testing::Backend;
-use crate::{Database, Options, Postgres, Store, Write};
+use crate::transaction::{Begin, Scope};
+use crate::{Abort, Options, Store};
 
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
@@ -42,15 +44,15 @@ on_both!(
 
 /// Commits a change of this write.
 async fn commit_a_change(store: Store, write: Arc<Write>, id: Uuid) -> Result<(), StoreError> {
-    let origin = write.origin();
-    let work = store.database().commit(&write, move |session| {
-        Box::pin(async move {
-            let (kind, operation) = (Parameter::Text("tokens"), Parameter::Text("deleted"));
-            let values = [kind, operation, Parameter::Uuids(&[id]), Parameter::Uuid(origin), Parameter::Integer(0)];
-            Ok(session.execute(&INSERT_CHANGE, &values).await.map(drop)?)
-        })
-    });
-    work.await.map_err(crate::cleaner::store_error)
+    let begin = Begin { scope: Scope::Transaction, now: 0 };
+    let record =
+        store.database().write(&write, begin, id, async |id, tx| Ok::<_, Abort>(tx.record(change(*id)).await?));
+    record.await.map(drop)
+}
+
+fn change(id: Uuid) -> Change {
+    let operation = tollgate_core::change::Operation::Deleted;
+    Change { kind: "tokens".into(), operation, id, key: Vec::new(), document: None }
 }
 
 fn lost<T>() -> Result<T, StoreError> {
@@ -120,9 +122,7 @@ async fn a_listener_that_panics_has_everything_forgotten(backend: Backend) {
     let (store, changed) = (fixture.store.clone(), Uuid::from_u128(7));
     let work = move |write: Arc<Write>| async move {
         commit_a_change(store, write, changed).await?;
-        let operation = tollgate_core::change::Operation::Deleted;
-        let change = Change { kind: "tokens".into(), operation, id: changed, key: Vec::new(), document: None };
-        Ok::<_, StoreError>(((), vec![change]))
+        Ok::<_, StoreError>(((), vec![change(changed)]))
     };
     fixture.store.commit(work).await.unwrap_err();
     eventually("forgetting", || *recorder.resets.lock().unwrap() == 1).await;
@@ -215,7 +215,7 @@ async fn an_error_that_ends_the_connection_is_no_refusal() {
             let client = postgres.client().await?;
             write.is_sent();
             let error = client.batch_execute(sql).await.unwrap_err();
-            Postgres::note_refusal(Some(&write), &error);
+            Postgres::note_refusal(&write, &error);
             Err::<((), Vec<Change>), _>(postgres.error("test", error))
         }
     };
@@ -238,10 +238,12 @@ async fn jobs_whose_commit_fails_are_told_the_truth() {
     let work = move |write: Arc<Write>| async move {
         let Database::Sqlite(sqlite) = store.database() else { return lost() };
         let write_badly = "PRAGMA defer_foreign_keys = ON; INSERT INTO entity_tags VALUES ('k', zeroblob(16), 't')";
-        let job = |connection: &rusqlite::Connection| {
-            connection.execute_batch(write_badly).map_err(|error| crate::Sqlite::error("test", error))
+        let job = |connection: &mut rusqlite::Connection| {
+            connection.execute_batch(write_badly).map_err(|error| crate::sqlite::Sqlite::error("test", error))
         };
-        sqlite.commit(&write, job).await.map(|()| ((), Vec::<Change>::new()))
+        // It records changes.
+        write.origin();
+        sqlite.write(Some(&write), job).await.map(|()| ((), Vec::<Change>::new()))
     };
     let failed = fixture.store.commit(work).await.unwrap_err();
     assert!(matches!(failed, StoreError::Unavailable(_)), "{failed:?}");

@@ -1,0 +1,99 @@
+//! Tokens and codes as parameters and columns, in the order of the statements: that of the fields of
+//! [`Token`] and [`Code`].
+
+use tollgate_core::error::StoreError;
+use tollgate_store::{Column, FromColumn, Parameter, Row};
+
+use super::{Code, Token};
+use crate::token::Digest;
+
+impl<'a> From<&'a Digest> for Parameter<'a> {
+    fn from(digest: &'a Digest) -> Self {
+        Self::Bytes(&digest.0)
+    }
+}
+
+impl FromColumn for Digest {
+    const MISMATCH: &'static str = "a column is not a digest";
+
+    fn from_column(column: Column<'_>) -> Option<Self> {
+        FromColumn::from_column(column).map(Self)
+    }
+}
+
+/// A token: parameters 1 to 12.
+pub(super) fn token_parameters(token: &Token) -> Vec<Parameter<'_>> {
+    vec![
+        token.id.into(),
+        (&token.access_token).into(),
+        token.refresh_token.as_ref().into(),
+        (&token.token_hint).into(),
+        token.credential_id.into(),
+        token.service_id.into(),
+        token.expires_in.into(),
+        token.created_at.into(),
+        token.ttl.into(),
+        token.authenticated_userid.as_ref().into(),
+        token.scope.as_ref().into(),
+        token.family.into(),
+    ]
+}
+
+/// A code: parameters 1 to 12.
+pub(super) fn code_parameters(code: &Code) -> Vec<Parameter<'_>> {
+    vec![
+        code.id.into(),
+        (&code.code).into(),
+        code.credential_id.into(),
+        code.service_id.into(),
+        code.plugin_id.into(),
+        code.authenticated_userid.as_ref().into(),
+        code.scope.as_ref().into(),
+        code.challenge.as_ref().into(),
+        code.challenge_method.as_ref().into(),
+        code.redirect_uri.as_ref().into(),
+        code.created_at.into(),
+        code.ttl.into(),
+    ]
+}
+
+/// The token of a row.
+pub(super) fn token(row: &Row) -> Result<Token, StoreError> {
+    Ok(Token {
+        id: row.get(0)?,
+        access_token: row.get(1)?,
+        refresh_token: row.get(2)?,
+        token_hint: row.get(3)?,
+        credential_id: row.get(4)?,
+        service_id: row.get(5)?,
+        expires_in: row.get(6)?,
+        created_at: row.get(7)?,
+        ttl: row.get(8)?,
+        authenticated_userid: row.get(9)?,
+        scope: row.get(10)?,
+        family: row.get(11)?,
+    })
+}
+
+/// The tokens of many rows.
+pub(super) fn tokens(rows: &[Row]) -> Result<Vec<Token>, StoreError> {
+    rows.iter().map(token).collect()
+}
+
+/// The code of a row.
+pub(super) fn code(row: &Row) -> Result<Code, StoreError> {
+    Ok(Code {
+        id: row.get(0)?,
+        code: row.get(1)?,
+        credential_id: row.get(2)?,
+        service_id: row.get(3)?,
+        plugin_id: row.get(4)?,
+        authenticated_userid: row.get(5)?,
+        scope: row.get(6)?,
+        challenge: row.get(7)?,
+        challenge_method: row.get(8)?,
+        redirect_uri: row.get(9)?,
+        created_at: row.get(10)?,
+        ttl: row.get(11)?,
+    })
+}
