@@ -26,7 +26,7 @@ pub struct Sweep {
     pub interval: Duration,
 }
 
-/// Changes that every node has long heard.
+/// Changes that every node has long read.
 pub(crate) const CHANGES: Sweep =
     Sweep { table: "changes", statement: statement!("change/clean.sql"), interval: Duration::from_secs(60) };
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(writer: Writer, sweep: Sweep, metrics: Metrics) {
         tokio::time::sleep(sweep.interval).await;
         if let Err(error) = clean(&writer, &sweep, &metrics).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, table = sweep.table, "old rows could not be removed; the next sweep tries again");
+            tracing::warn!(error, table = sweep.table, "cannot delete expired rows; retrying at the next sweep");
         }
     }
 }

@@ -50,11 +50,11 @@ pub enum OpenError {
     /// The database is newer than this program, or a migration failed.
     #[error(transparent)]
     Migration(#[from] MigrationError),
-    /// The database does not answer.
+    /// The database does not respond.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The metrics could not be made.
-    #[error("the store's metrics cannot be registered")]
+    #[error("cannot register store metrics")]
     Metrics(#[from] prometheus::Error),
 }
 
@@ -111,7 +111,7 @@ impl Store {
         &self.inner.writer.feed
     }
 
-    /// Whether the database answers.
+    /// Whether the database responds.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let result = self.read((), async |(), session| Ok(session.rows(&PING, &[]).await.map(drop)?)).await;
         match result {
@@ -183,7 +183,7 @@ impl Store {
     }
 
     /// The same for a transaction of one statement, which saves two round trips to PostgreSQL: the
-    /// statement commits with its end. So it records itself what caches have to hear of; see
+    /// statement commits with its end. So it records itself what changes for caches; see
     /// [`Transaction::origin`].
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 -- Adds a token for the Admin API and says whether its client and its service exist; it is added when
--- they do. Caches hear of it because they may have been asked for a value that was chosen. ?13 is
+-- they do. The change is recorded because a cache may know a chosen value as unknown. ?13 is
 -- whether the value was chosen, ?14 now, ?15 this write.
 INSERT INTO oauth2_tokens (
     id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,

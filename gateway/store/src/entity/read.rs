@@ -41,7 +41,7 @@ pub(crate) async fn find(session: &mut dyn Session, kind: &Kind, key: &Key) -> R
     first(kind, rows)
 }
 
-/// The only row of an answer.
+/// The only row of a result.
 pub(crate) fn first(kind: &Kind, rows: Result<Vec<Row>, Failure>) -> Result<Option<Found>, StoreError> {
     rows?.first().map(|row| found(kind, row)).transpose()
 }

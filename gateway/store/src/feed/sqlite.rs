@@ -1,4 +1,4 @@
-//! Hearing of committed changes through the SQLite file: those of other processes, such as an import
+//! Reading committed changes from the SQLite file: those of other processes, such as an import
 //! that runs beside the gateway, and those of this one whose outcome it never learnt. Sequence
 //! numbers are in the order of commits there, so the last one is the cursor.
 
@@ -20,9 +20,9 @@ const READ: Statement = Statement {
     sqlite: include_str!("../../../../sql/sqlite/change/since.sql"),
 };
 
-/// How long a change of another process is unheard at most.
+/// How long a change of another process is unread at most.
 const POLL: Duration = Duration::from_millis(250);
-/// Rows of one answer.
+/// Rows of one page.
 const PAGE: i64 = 1000;
 
 /// The last change that there was.
@@ -30,7 +30,7 @@ pub(crate) async fn last(database: &Database) -> Result<i64, StoreError> {
     page(database, i64::MAX, 0).await?.first().map_or(Ok(0), |row| row.get(0))
 }
 
-/// Hears for as long as the store is open.
+/// Reads for as long as the store is open.
 pub(crate) async fn run(feed: Feed, database: Database, mut last: i64, metrics: Metrics) {
     loop {
         tokio::select! {
@@ -41,7 +41,7 @@ pub(crate) async fn run(feed: Feed, database: Database, mut last: i64, metrics: 
             Ok(()) => metrics.is_up(),
             Err(error) => {
                 metrics.is_down();
-                tracing::warn!(error = &error as &dyn std::error::Error, "the change feed is interrupted");
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot read the change feed; retrying");
             }
         }
     }
@@ -67,7 +67,7 @@ async fn read_all(feed: &Feed, database: &Database, last: &mut i64) -> Result<()
         }
         take_in(feed, &changes).await;
         if i64::try_from(rows.len()).is_ok_and(|count| count < PAGE) {
-            feed.heard(number);
+            feed.reading_ends(number);
             return Ok(());
         }
     }

@@ -103,8 +103,8 @@ impl Write {
                 announced.insert(self.id);
             }
         }
-        self.feed.inner.bell.notify_one();
-        let acted = self.feed.hear(changes).await;
+        self.feed.inner.written.notify_one();
+        let acted = self.feed.receive(changes).await;
         self.state.store(NOTHING, Ordering::Release);
         acted
     }

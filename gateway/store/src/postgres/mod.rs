@@ -1,7 +1,7 @@
 //! PostgreSQL: a pool with a hard cap, and bounds on every wait.
 //!
 //! Statements are prepared once a connection. The server ends a statement that runs too long
-//! (`statement_timeout`); a server that does not answer at all is noticed by [`Postgres::bounded`]
+//! (`statement_timeout`); a server that does not respond at all is noticed by [`Postgres::within`]
 //! and by TCP keepalives. There are no unbounded queues: who waits too long for a connection is
 //! refused.
 

@@ -53,7 +53,7 @@ pub(super) fn start(connections: Vec<Connection>, turns: &Turns<ReaderJob>) -> R
                 // A job that panics must not take the thread with it; its caller sees no result.
                 let run = AssertUnwindSafe(|| (job.run)(Ok(&mut connection)));
                 if turns.working(|| catch_unwind(run)).is_err() {
-                    tracing::error!("a database read panicked");
+                    tracing::error!("database read panicked");
                 }
             }
         };

@@ -146,7 +146,7 @@ fn run_in_savepoint(connection: &mut Connection, job: WriterJob) -> Result<Optio
         }
         Ok(Ran::Undo(reply)) => Some(reply),
         Err(_) => {
-            tracing::error!("a database write panicked");
+            tracing::error!("database write panicked");
             None
         }
     };

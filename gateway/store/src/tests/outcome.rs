@@ -1,4 +1,4 @@
-//! Writes whose answer is lost, and writes that find their work done.
+//! Writes whose response is lost, and writes that find their work done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +36,10 @@ macro_rules! on_both {
 }
 
 on_both!(
-    a_write_whose_answer_is_lost_is_in_force_before_that_is_said,
+    a_write_whose_response_is_lost_is_in_force_before_that_is_said,
     a_write_that_panics_behind_its_commit_is_heard,
     a_listener_that_panics_has_everything_forgotten,
-    a_write_that_finds_its_work_done_is_answered_when_that_is_heard,
+    a_write_that_finds_its_work_done_returns_when_that_is_read,
 );
 
 /// Commits a change of this write.
@@ -56,7 +56,7 @@ fn change(id: Uuid) -> Change {
 }
 
 fn lost<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unavailable("the answer is lost".into()))
+    Err(StoreError::Unavailable("the response is lost".into()))
 }
 
 async fn recorded(backend: Backend) -> (Fixture, Arc<Recorder>) {
@@ -70,7 +70,7 @@ fn ids(recorder: &Recorder) -> Vec<Uuid> {
     recorder.summary().into_iter().map(|(.., id)| id).collect()
 }
 
-async fn a_write_whose_answer_is_lost_is_in_force_before_that_is_said(backend: Backend) {
+async fn a_write_whose_response_is_lost_is_in_force_before_that_is_said(backend: Backend) {
     let (fixture, recorder) = recorded(backend).await;
     let (store, changed) = (fixture.store.clone(), Uuid::from_u128(7));
     let work = move |write| async move {
@@ -129,7 +129,7 @@ async fn a_listener_that_panics_has_everything_forgotten(backend: Backend) {
     eventually("trust", || fixture.store.feed().is_current()).await;
 }
 
-async fn a_write_that_finds_its_work_done_is_answered_when_that_is_heard(backend: Backend) {
+async fn a_write_that_finds_its_work_done_returns_when_that_is_read(backend: Backend) {
     let nodes = Nodes::new(backend).await;
     for number in 0..20 {
         let service = document(json!({"name": format!("s{number}")}));

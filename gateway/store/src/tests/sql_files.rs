@@ -75,7 +75,7 @@ fn both_databases_have_the_same_statements() {
     let only_one: Vec<String> = names("postgres").symmetric_difference(&names("sqlite")).cloned().collect();
     // One node needs no notification, a thread that has ended runs nothing, and SQLite's own lock serialises
     // migrations.
-    let expected = ["change/listen.sql", "change/ring.sql", "change/running.sql", "migration/lock.sql"];
+    let expected = ["change/listen.sql", "change/notify.sql", "change/running.sql", "migration/lock.sql"];
     assert_eq!(only_one, expected);
 }
 

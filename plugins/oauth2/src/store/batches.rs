@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tollgate_core::error::StoreError;
-use tollgate_store::{Abort, Batch, Parameter, Statement, Store, statement};
+use tollgate_plugin::store::{Abort, Batch, Parameter, Statement, Store, statement};
 use uuid::Uuid;
 
 use super::columns::{token_parameters, tokens};

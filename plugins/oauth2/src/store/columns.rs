@@ -2,7 +2,7 @@
 //! [`Token`] and [`Code`].
 
 use tollgate_core::error::StoreError;
-use tollgate_store::{Column, FromColumn, Parameter, Row};
+use tollgate_plugin::store::{Column, FromColumn, Parameter, Row};
 
 use super::{Code, Token};
 use crate::token::Digest;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tollgate_core::error::{DaoError, StoreError};
-use tollgate_store::{Store, Sweep, statement};
+use tollgate_plugin::store::{Store, Sweep, statement};
 use uuid::Uuid;
 
 use crate::token::Digest;

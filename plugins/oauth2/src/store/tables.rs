@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tollgate_core::change::{Change, Operation};
 use tollgate_core::error::{DaoError, StoreError};
-use tollgate_store::{Abort, Batcher, Committed, Failure, Parameter, Row, Statement, Store, Transaction, statement};
+use tollgate_plugin::store::{
+    Abort, Batcher, Committed, Failure, Parameter, Row, Statement, Store, Transaction, statement,
+};
 use uuid::Uuid;
 
 use super::batches::{Inserts, LookUps};
