@@ -14,7 +14,7 @@ use crate::postgres::{Link, Postgres, PostgresSession};
 use crate::session::Session;
 use crate::sqlite::{Sqlite, SqliteSession};
 use crate::transaction::{Begin, Scope, Transaction};
-use crate::work::Work;
+use crate::work::{ReadWork, Work, WriteWork};
 
 /// How often a transaction is begun again when another one was in its way.
 const ATTEMPTS: usize = 10;
@@ -34,10 +34,7 @@ impl Database {
     where
         I: Send + Sync + 'static,
         T: Send + 'static,
-        F: AsyncFn(&I, &mut dyn Session) -> Result<T, StoreError>
-            + for<'s> Work<'s, I, dyn Session + 's, Result<T, StoreError>>
-            + Send
-            + 'static,
+        F: ReadWork<I, T>,
     {
         async move {
             match self {
@@ -72,11 +69,7 @@ impl Database {
         I: Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: AsyncFn(&I, &mut Transaction<'_>) -> Result<T, Abort<E>>
-            + for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>>
-            + Send
-            + Sync
-            + 'static,
+        F: WriteWork<I, T, E>,
     {
         async move {
             let job = Arc::new((input, work));
@@ -117,7 +110,7 @@ where
     I: Sync,
     T: Send,
     E: From<StoreError> + Send,
-    F: for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>> + Sync,
+    F: WriteWork<I, T, E>,
 {
     let mut client = postgres.client().await?;
     let mut changes = Vec::new();
@@ -129,15 +122,13 @@ where
         }
         Scope::Transaction => {
             let whole = async {
-                let failed = |error| Abort::from(postgres.error("BEGIN/COMMIT", error));
+                let failed = |error| Abort::from(postgres.error("BEGIN", error));
                 let begun = client.transaction().await.map_err(failed)?;
                 let mut session = PostgresSession { postgres, link: Link::Transaction(&begun) };
                 let mut transaction = Transaction::new(begin, &mut session, write, &mut changes);
                 // Dropping what was begun rolls it back.
                 let value = work.run(input, &mut transaction).await?;
-                write.is_going_to_commit();
-                let committed = begun.commit().await;
-                committed.inspect_err(|error| Postgres::note_refusal(write, error)).map_err(failed)?;
+                commit(postgres, write, begun).await?;
                 Ok(value)
             };
             postgres.within(whole).await
@@ -150,6 +141,16 @@ where
             Err(stuck.into())
         }
     }
+}
+
+async fn commit(
+    postgres: &Postgres,
+    write: &Write,
+    begun: deadpool_postgres::Transaction<'_>,
+) -> Result<(), StoreError> {
+    write.is_going_to_commit();
+    let committed = begun.commit().await.inspect_err(|error| Postgres::note_refusal(write, error));
+    committed.map_err(|error| postgres.error("COMMIT", error))
 }
 
 /// A connection on which a statement did not end in time may still be running it: it is closed instead

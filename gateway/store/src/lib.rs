@@ -52,5 +52,5 @@ pub use sqlite::OpenFileError;
 pub use statement::Statement;
 pub use store::{OpenError, Store};
 pub use transaction::Transaction;
-pub use work::Work;
+pub use work::{ReadWork, Work, WriteWork};
 pub use writing::Committed;

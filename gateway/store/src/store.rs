@@ -13,19 +13,18 @@ use crate::cleaner::{self, CHANGES, Sweep};
 use crate::collection::Documents;
 use crate::database::Database;
 use crate::entity::tag;
-use crate::failure::Abort;
 use crate::feed::{self, Feed};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::migration::{Location, MigrationError, MigrationId, Migrations};
 use crate::options::{MigrationPolicy, Options};
 use crate::postgres::{Postgres, UrlError};
-use crate::session::{Parameter, Session};
+use crate::session::Parameter;
 use crate::sqlite::{OpenFileError, Sqlite};
 use crate::statement;
 use crate::statement::Statement;
-use crate::transaction::{Scope, Transaction};
-use crate::work::Work;
+use crate::transaction::Scope;
+use crate::work::{ReadWork, WriteWork};
 use crate::writing::{Committed, Writer};
 
 const SHARE: Statement = statement!("setting/share.sql");
@@ -142,24 +141,22 @@ impl Store {
         cleaner::clean(&self.inner.writer, sweep, &self.inner.metrics).await
     }
 
-    /// Reads: runs `work`, which must not write. Each statement sees what is committed when it begins.
+    /// Reads: runs `work`, which must not write, and awaits nothing but statements. Each of them sees what
+    /// is committed when it begins.
     pub fn read<I, T, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, StoreError>> + Send
     where
         I: Send + Sync + 'static,
         T: Send + 'static,
-        F: AsyncFn(&I, &mut dyn Session) -> Result<T, StoreError>
-            + for<'s> Work<'s, I, dyn Session + 's, Result<T, StoreError>>
-            + Send
-            + 'static,
+        F: ReadWork<I, T>,
     {
         self.inner.writer.database.read(input, work)
     }
 
     /// Writes: runs `work` in a transaction, which is committed when `work` returns `Ok`, and begun again
-    /// when another transaction was in its way (at most ten times).
+    /// when another transaction was in its way (at most ten times). `work` awaits nothing but statements.
     ///
     /// - The write runs to its end on the store's runtime, also when the caller is dropped.
-    /// - What `work` has recorded as changed ([`Transaction::record`]) is announced before this returns:
+    /// - What `work` has recorded as changed ([`Transaction::record`](crate::Transaction::record)) is announced before this returns:
     ///   every listener on this node has acted on it. Other nodes read it from the table.
     /// - When the outcome is unknown, because the database's response was lost, the error is returned only
     ///   when the node trusts nothing that it knows, and has had time to find out. A write that has recorded
@@ -172,11 +169,7 @@ impl Store {
         I: Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: AsyncFn(&I, &mut Transaction<'_>) -> Result<T, Abort<E>>
-            + for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>>
-            + Send
-            + Sync
-            + 'static,
+        F: WriteWork<I, T, E>,
     {
         let write = self.inner.writer.write(Scope::Transaction, input, work);
         async move { Ok(write.await?.in_force()?) }
@@ -184,7 +177,7 @@ impl Store {
 
     /// The same for a transaction of one statement, which saves two round trips to PostgreSQL: the
     /// statement commits with its end. So it records itself what changes for caches; see
-    /// [`Transaction::origin`].
+    /// [`Transaction::origin`](crate::Transaction::origin).
     ///
     /// # Errors
     /// As [`Store::transaction`].
@@ -193,11 +186,7 @@ impl Store {
         I: Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: AsyncFn(&I, &mut Transaction<'_>) -> Result<T, Abort<E>>
-            + for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>>
-            + Send
-            + Sync
-            + 'static,
+        F: WriteWork<I, T, E>,
     {
         let write = self.statement_committed(input, work);
         async move { Ok(write.await?.in_force()?) }
@@ -216,11 +205,7 @@ impl Store {
         I: Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: AsyncFn(&I, &mut Transaction<'_>) -> Result<T, Abort<E>>
-            + for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>>
-            + Send
-            + Sync
-            + 'static,
+        F: WriteWork<I, T, E>,
     {
         self.inner.writer.write(Scope::Statement, input, work)
     }

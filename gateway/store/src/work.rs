@@ -1,11 +1,56 @@
-//! What is done with a connection, as callers write it down.
+//! What is done with a connection, as callers write it down: an async closure
+//! `async |input, connection| { … }`.
+//!
+//! What a closure needs it takes from its input, not from around it: the input is lent to it, so that it
+//! can begin again after a deadlock without a copy of anything, and so that it may run on another thread.
 
-/// Something done with a connection `C`: an async closure `async |input, connection| { … }`.
+use tollgate_core::error::StoreError;
+
+use crate::failure::Abort;
+use crate::session::Session;
+use crate::transaction::Transaction;
+
+/// What [`Store::read`] does: `async |input, session| { … }`. Every such closure that captures nothing.
 ///
-/// What it needs it takes from the input, not from around it: the input is lent to it, so that it can
-/// begin again after a deadlock without a copy of anything, and so that it may run on another thread.
-/// Implemented by every such closure; the bound [`AsyncFn`], which says the same, cannot say that its
-/// future is `Send`.
+/// [`Store::read`]: crate::Store::read
+pub trait ReadWork<I, T>:
+    AsyncFn(&I, &mut dyn Session) -> Result<T, StoreError>
+    + for<'s> Work<'s, I, dyn Session + 's, Result<T, StoreError>>
+    + Send
+    + 'static
+{
+}
+
+impl<I, T, F> ReadWork<I, T> for F where
+    F: AsyncFn(&I, &mut dyn Session) -> Result<T, StoreError>
+        + for<'s> Work<'s, I, dyn Session + 's, Result<T, StoreError>>
+        + Send
+        + 'static
+{
+}
+
+/// What [`Store::transaction`] does: `async |input, tx| { … }`. Every such closure that captures nothing.
+///
+/// [`Store::transaction`]: crate::Store::transaction
+pub trait WriteWork<I, T, E>:
+    AsyncFn(&I, &mut Transaction<'_>) -> Result<T, Abort<E>>
+    + for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>>
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<I, T, E, F> WriteWork<I, T, E> for F where
+    F: AsyncFn(&I, &mut Transaction<'_>) -> Result<T, Abort<E>>
+        + for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>>
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// The part that [`AsyncFn`] cannot say: that the future is `Send`.
 pub trait Work<'s, I: 's, C: ?Sized + 's, R> {
     /// Its result.
     type Future: Future<Output = R> + Send + 's;

@@ -8,10 +8,9 @@ use tollgate_core::clock::Clock;
 use tollgate_core::error::StoreError;
 
 use crate::database::Database;
-use crate::failure::Abort;
 use crate::feed::{Feed, Write};
-use crate::transaction::{Begin, Scope, Transaction};
-use crate::work::Work;
+use crate::transaction::{Begin, Scope};
+use crate::work::WriteWork;
 
 /// A write that is committed.
 #[derive(Debug)]
@@ -45,11 +44,7 @@ impl Writer {
         I: Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: AsyncFn(&I, &mut Transaction<'_>) -> Result<T, Abort<E>>
-            + for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>>
-            + Send
-            + Sync
-            + 'static,
+        F: WriteWork<I, T, E>,
     {
         let (database, begin) = (self.database.clone(), Begin { scope, now: self.clock.now() });
         self.settled(move |write| async move { database.write(&write, begin, input, work).await })

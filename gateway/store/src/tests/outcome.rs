@@ -16,7 +16,7 @@ use crate::feed::Write;
 use crate::postgres::Postgres;
 use crate::testing::Backend;
 use crate::transaction::{Begin, Scope};
-use crate::{Abort, Options, Store};
+use crate::{Abort, Options, Statement, Store, Transaction};
 
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
@@ -226,6 +226,32 @@ async fn an_error_that_ends_the_connection_is_no_refusal() {
     fixture.store.commit(sent("SELECT 1 / 0")).await.unwrap_err();
     assert!(fixture.store.feed().is_current());
     fixture.store.commit(sent("SELECT pg_terminate_backend(pg_backend_pid())")).await.unwrap_err();
+    assert!(!fixture.store.feed().is_current());
+    transaction.rollback().await.unwrap();
+    eventually("trust", || fixture.store.feed().is_current()).await;
+}
+
+/// Ends the connection that it runs on.
+const LOSE: Statement =
+    Statement { name: "test", postgres: "SELECT pg_terminate_backend(pg_backend_pid())", sqlite: "" };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_write_that_records_no_change_leaves_no_doubt() {
+    let (fixture, _) = impatient().await;
+    // A doubt lasts for as long as this transaction.
+    let mut client = postgres(&fixture.store).client().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SELECT 1", &[]).await.unwrap();
+    let lose = async |records_changes: &bool, tx: &mut Transaction<'_>| {
+        if *records_changes {
+            tx.origin();
+        }
+        Ok::<_, Abort>(tx.rows(&LOSE, &[]).await.map(drop)?)
+    };
+    let lost = fixture.store.statement(false, lose).await.unwrap_err();
+    assert!(matches!(lost, StoreError::Unavailable(_)), "{lost:?}");
+    assert!(fixture.store.feed().is_current());
+    fixture.store.statement(true, lose).await.unwrap_err();
     assert!(!fixture.store.feed().is_current());
     transaction.rollback().await.unwrap();
     eventually("trust", || fixture.store.feed().is_current()).await;
