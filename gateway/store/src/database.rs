@@ -1,5 +1,5 @@
 //! The database behind the store, and the two ways to work with it: reading and writing. What is done
-//! is written once, against [`Session`].
+//! is written once, against [`Session`](crate::session::Session).
 
 use std::sync::Arc;
 
@@ -11,10 +11,9 @@ use tollgate_core::error::StoreError;
 use crate::failure::Abort;
 use crate::feed::Write;
 use crate::postgres::{Link, Postgres, PostgresSession};
-use crate::session::Session;
 use crate::sqlite::{Sqlite, SqliteSession};
 use crate::transaction::{Begin, Scope, Transaction};
-use crate::work::{ReadWork, Work, WriteWork};
+use crate::work::{ReadWork, WriteWork};
 
 /// How often a transaction is begun again when another one was in its way.
 const ATTEMPTS: usize = 10;

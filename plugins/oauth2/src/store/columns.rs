@@ -2,31 +2,22 @@
 //! [`Token`] and [`Code`].
 
 use tollgate_core::error::StoreError;
-use tollgate_plugin::store::{Column, FromColumn, Parameter, Row};
+use tollgate_plugin::store::{Parameter, Row};
 
 use super::{Code, Token};
 use crate::token::Digest;
 
-impl<'a> From<&'a Digest> for Parameter<'a> {
-    fn from(digest: &'a Digest) -> Self {
-        Self::Bytes(&digest.0)
-    }
-}
-
-impl FromColumn for Digest {
-    const MISMATCH: &'static str = "a column is not a digest";
-
-    fn from_column(column: Column<'_>) -> Option<Self> {
-        FromColumn::from_column(column).map(Self)
-    }
+/// A digest as a parameter.
+pub(super) fn digest(digest: &Digest) -> Parameter<'_> {
+    Parameter::Bytes(&digest.0)
 }
 
 /// A token: parameters 1 to 12.
 pub(super) fn token_parameters(token: &Token) -> Vec<Parameter<'_>> {
     vec![
         token.id.into(),
-        (&token.access_token).into(),
-        token.refresh_token.as_ref().into(),
+        digest(&token.access_token),
+        token.refresh_token.as_ref().map(digest).into(),
         (&token.token_hint).into(),
         token.credential_id.into(),
         token.service_id.into(),
@@ -43,7 +34,7 @@ pub(super) fn token_parameters(token: &Token) -> Vec<Parameter<'_>> {
 pub(super) fn code_parameters(code: &Code) -> Vec<Parameter<'_>> {
     vec![
         code.id.into(),
-        (&code.code).into(),
+        digest(&code.code),
         code.credential_id.into(),
         code.service_id.into(),
         code.plugin_id.into(),
@@ -61,8 +52,8 @@ pub(super) fn code_parameters(code: &Code) -> Vec<Parameter<'_>> {
 pub(super) fn token(row: &Row) -> Result<Token, StoreError> {
     Ok(Token {
         id: row.get(0)?,
-        access_token: row.get(1)?,
-        refresh_token: row.get(2)?,
+        access_token: Digest(row.get(1)?),
+        refresh_token: row.get::<Option<_>>(2)?.map(Digest),
         token_hint: row.get(3)?,
         credential_id: row.get(4)?,
         service_id: row.get(5)?,
@@ -84,7 +75,7 @@ pub(super) fn tokens(rows: &[Row]) -> Result<Vec<Token>, StoreError> {
 pub(super) fn code(row: &Row) -> Result<Code, StoreError> {
     Ok(Code {
         id: row.get(0)?,
-        code: row.get(1)?,
+        code: Digest(row.get(1)?),
         credential_id: row.get(2)?,
         service_id: row.get(3)?,
         plugin_id: row.get(4)?,

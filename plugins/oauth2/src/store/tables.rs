@@ -14,7 +14,7 @@ use tollgate_plugin::store::{
 use uuid::Uuid;
 
 use super::batches::{Inserts, LookUps};
-use super::columns::{self, code_parameters, token_parameters, tokens};
+use super::columns::{self, code_parameters, digest, token_parameters, tokens};
 use super::{Code, Outcome, Provenance, Rotation, Token, TokenFilter, TokenRows, Tokens};
 use crate::entity;
 use crate::token::Digest;
@@ -54,7 +54,7 @@ impl Tables {
     async fn forget_expired(&self, token: &Token, now: i64) -> Result<(), StoreError> {
         let taken = (token.id, token.access_token, token.refresh_token, now);
         let forget = self.store.statement(taken, async |(id, access_token, refresh_token, now), tx| {
-            let values = [(*id).into(), access_token.into(), refresh_token.as_ref().into(), (*now).into()];
+            let values = [(*id).into(), digest(access_token), refresh_token.as_ref().map(digest).into(), (*now).into()];
             Ok::<_, Abort>(tx.execute(&FORGET_EXPIRED, &values).await.map(drop)?)
         });
         forget.await
@@ -84,7 +84,7 @@ impl Tokens for Tables {
 
     async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError> {
         let find = self.store.read((refresh_token, now), async |(refresh_token, now), session| {
-            tokens(&session.rows(&FIND_REFRESH_TOKEN, &[refresh_token.into(), (*now).into()]).await?)
+            tokens(&session.rows(&FIND_REFRESH_TOKEN, &[digest(refresh_token), (*now).into()]).await?)
         });
         Ok(find.await?.pop())
     }
@@ -102,7 +102,7 @@ impl Tokens for Tables {
 
     async fn find_code(&self, code: Digest, now: i64) -> Result<Option<Code>, StoreError> {
         let find = self.store.read((code, now), async |(code, now), session| {
-            let rows = session.rows(&FIND_CODE, &[code.into(), (*now).into()]).await?;
+            let rows = session.rows(&FIND_CODE, &[digest(code), (*now).into()]).await?;
             rows.first().map(columns::code).transpose()
         });
         find.await
@@ -119,7 +119,7 @@ impl Tokens for Tables {
         let token = Token { credential_id, ..token };
         let redeem = self.store.statement((token, code, now), async |(token, code, now), tx| {
             let mut parameters = token_parameters(token);
-            parameters.extend([Parameter::from(code), (*now).into()]);
+            parameters.extend([digest(code), Parameter::Integer(*now)]);
             Ok::<_, Abort>(added(&tx.rows(&REDEEM_CODE, &parameters).await?))
         });
         redeem.await
@@ -142,7 +142,7 @@ impl Tokens for Tables {
             async |(refresh_token, credential_id, rotation, now), tx| {
                 let rows = rotate(tx, refresh_token, *credential_id, rotation, *now).await?;
                 let Some(ended) = rows.first() else { return Ok::<_, Abort>(Outcome::Lost) };
-                let (id, access_token) = (ended.get(0)?, ended.get(1)?);
+                let (id, access_token) = (ended.get(0)?, Digest(ended.get(1)?));
                 tx.announce(change(Operation::Deleted, id, access_token));
                 Ok(Outcome::Won(access_token))
             },
@@ -171,12 +171,12 @@ async fn rotate(
     match rotation {
         Rotation::Replace(successor) => {
             let mut parameters = token_parameters(successor);
-            parameters.extend([refresh_token.into(), now, origin]);
+            parameters.extend([digest(refresh_token), now, origin]);
             tx.rows(&REPLACE_REFRESH_TOKEN, &parameters).await
         }
         Rotation::Renew { replaces, access_token, token_hint, expires_in, created_at, ttl } => {
-            let taken = [refresh_token.into(), credential_id.into(), replaces.into()];
-            let new = [access_token.into(), token_hint.into(), (*expires_in).into(), (*created_at).into()];
+            let taken = [digest(refresh_token), credential_id.into(), digest(replaces)];
+            let new = [digest(access_token), token_hint.into(), (*expires_in).into(), (*created_at).into()];
             let parameters = [&taken[..], &new, &[(*ttl).into(), now, origin]].concat();
             tx.rows(&RENEW_REFRESH_TOKEN, &parameters).await
         }
