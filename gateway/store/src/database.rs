@@ -29,6 +29,7 @@ pub(crate) enum Database {
 
 impl Database {
     /// Runs `work`, which does not write.
+    #[expect(clippy::manual_async_fn, reason = "an async fn cannot say that its future is Send")]
     pub(crate) fn read<I, T, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, StoreError>> + Send
     where
         I: Send + Sync + 'static,
@@ -57,6 +58,7 @@ impl Database {
     /// Runs `work` in a transaction, again from its beginning when another transaction was in its way.
     /// Committed when it returns `Ok`; then with the changes that it has recorded. `write` is told while
     /// the outcome of a transaction that records changes is unknown.
+    #[expect(clippy::manual_async_fn, reason = "an async fn cannot say that its future is Send")]
     pub(crate) fn write<I, T, E, F>(
         &self,
         write: &Arc<Write>,
