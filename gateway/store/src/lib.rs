@@ -8,6 +8,24 @@
 //! - [`Feed`]: committed changes, on this node before a write returns, on others within moments.
 //! - [`Migrations`]: the schema.
 //!
+//! A plugin's adapter is statements and the mapping of rows, once for both databases:
+//!
+//! ```
+//! use tollgate_core::error::StoreError;
+//! use tollgate_store::{Abort, Statement, Store, statement};
+//!
+//! const SHARE: Statement = statement!("setting/share.sql");
+//!
+//! /// Keeps a value unless the name has one, and returns the one that is kept.
+//! async fn keep(store: &Store, name: String, value: Vec<u8>) -> Result<Option<Vec<u8>>, StoreError> {
+//!     let keep = store.statement((name, value), async |(name, value), tx| {
+//!         let rows = tx.rows(&SHARE, &[name.into(), value.as_slice().into()]).await?;
+//!         Ok::<_, Abort>(rows.first().map(|row| row.get(0)).transpose()?)
+//!     });
+//!     keep.await
+//! }
+//! ```
+//!
 //! Entities of every kind are documents in one family of tables, so that a new kind needs no SQL.
 //! What is done to them is written once (`entity`) against the sessions that both databases offer; the
 //! statements are files in `sql/postgres` and `sql/sqlite`. This crate knows no kind by name, and no

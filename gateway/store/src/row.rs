@@ -150,8 +150,10 @@ mod tests {
             row.get::<[u8; 32]>(3).unwrap_err(),
             row.get::<String>(4).unwrap_err(),
         ];
-        let wrong = wrong.map(|error| error.to_string());
         let what = ["not text", "not a whole number", "not bytes, or not as many", "not text"];
-        assert_eq!(wrong, what.map(|what| format!("a stored row cannot be read: a column is {what}")));
+        for (error, expected) in wrong.into_iter().zip(what) {
+            let StoreError::Corrupt { kind: "row", what } = error else { panic!("{error:?}") };
+            assert_eq!(what, format!("a column is {expected}"));
+        }
     }
 }
