@@ -114,20 +114,9 @@ fn pingora_and_the_drivers_are_named_where_they_may_be() {
             let wrong: Vec<_> = names.iter().filter(|name| name.starts_with("pingora")).collect();
             findings.compare(&format!("{folder}: pingora"), &Vec::<&&str>::new(), &wrong);
         }
-        if folder != "gateway/store" && !folder.starts_with("plugins/") {
+        if folder != "gateway/store" {
             let wrong: Vec<_> = names.iter().filter(|name| DRIVERS.contains(name)).collect();
             findings.compare(&format!("{folder}: drivers"), &Vec::<&&str>::new(), &wrong);
-        }
-    }
-    for source in files("plugins", ".rs") {
-        let path = source.to_string_lossy().into_owned();
-        if !path.contains("/src/store") && !path.contains("/tests/") {
-            let text = read(&source);
-            let wrong: Vec<_> = ["rusqlite::", "tokio_postgres::", "deadpool_postgres::"]
-                .into_iter()
-                .filter(|name| text.contains(name))
-                .collect();
-            findings.compare(&path, &Vec::<&str>::new(), &wrong);
         }
     }
 }

@@ -114,4 +114,4 @@ pub use tollgate_core::request::{HeaderBlock, HeaderEdit, Identity, Request, Req
 pub use tollgate_core::schema::{EntityCheck, Field, OnDelete, Rule, Schema};
 pub use tollgate_core::setting::{self, Setting};
 pub use tollgate_http_client as http_client;
-pub use tollgate_store::Migration;
+pub use tollgate_store::{self as store, Migration};

@@ -1,135 +1,167 @@
-//! The database behind the store, and the two ways in which the store itself works with it.
-//!
-//! Plugins take the variant and write their own statements for it. What the store does is written
-//! once against [`Session`]: see [`Database::read`] and [`Database::write`].
+//! The database behind the store, and the two ways to work with it: reading and writing. What is done
+//! is written once, against [`Session`](crate::session::Session).
+
+use std::sync::Arc;
 
 use deadpool_postgres::Object;
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use tollgate_core::error::{DaoError, StoreError};
+use tollgate_core::change::Change;
+use tollgate_core::error::StoreError;
 
+use crate::failure::Abort;
 use crate::feed::Write;
 use crate::postgres::{Link, Postgres, PostgresSession};
-use crate::session::{Abort, Session};
 use crate::sqlite::{Sqlite, SqliteSession};
+use crate::transaction::{Begin, Scope, Transaction};
+use crate::work::{ReadWork, WriteWork};
 
 /// How often a transaction is begun again when another one was in its way.
 const ATTEMPTS: usize = 10;
 
 /// One of the two databases. Cheap to clone.
 #[derive(Clone)]
-pub enum Database {
+pub(crate) enum Database {
     /// PostgreSQL, which several nodes may share.
     Postgres(Postgres),
     /// SQLite, for one node.
     Sqlite(Sqlite),
 }
 
-/// What is done with a session.
-pub(crate) type Work<'s, T, E> = BoxFuture<'s, Result<T, E>>;
-
 impl Database {
     /// Runs `work`, which does not write.
-    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    #[expect(clippy::manual_async_fn, reason = "an async fn cannot say that its future is Send")]
+    pub(crate) fn read<I, T, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, StoreError>> + Send
     where
+        I: Send + Sync + 'static,
         T: Send + 'static,
-        F: for<'s> FnOnce(&'s mut dyn Session) -> Work<'s, T, StoreError> + Send + 'static,
+        F: ReadWork<I, T>,
     {
-        match self {
-            Self::Postgres(postgres) => {
-                let client = postgres.client().await?;
-                let result =
-                    postgres.bounded(work(&mut PostgresSession { postgres, link: Link::Client(&client) })).await;
-                discard_if_stuck(client, result.as_ref().err());
-                result
-            }
-            Self::Sqlite(sqlite) => {
-                sqlite.read_mut(move |connection| at_once(work(&mut SqliteSession(connection)))).await
+        async move {
+            match self {
+                Self::Postgres(postgres) => {
+                    let client = postgres.client().await?;
+                    let link = Link::Client { client: &client, write: None };
+                    let result = postgres.within(work.run(&input, &mut PostgresSession { postgres, link })).await;
+                    result.unwrap_or_else(|stuck| {
+                        close(client);
+                        Err(stuck)
+                    })
+                }
+                Self::Sqlite(sqlite) => {
+                    let job = move |connection: &mut _| at_once(work.run(&input, &mut SqliteSession(connection)));
+                    sqlite.read(job).await
+                }
             }
         }
     }
 
-    /// Runs `work` in a transaction, again from its beginning when another transaction was in its
-    /// way. Committed when it returns `Ok`. For what no cache knows of; see [`Database::commit`].
-    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, DaoError>
+    /// Runs `work` in a transaction, again from its beginning when another transaction was in its way.
+    /// Committed when it returns `Ok`; then with the changes that it has recorded. `write` is told while
+    /// the outcome of a transaction that records changes is unknown.
+    #[expect(clippy::manual_async_fn, reason = "an async fn cannot say that its future is Send")]
+    pub(crate) fn write<I, T, E, F>(
+        &self,
+        write: &Arc<Write>,
+        begin: Begin,
+        input: I,
+        work: F,
+    ) -> impl Future<Output = Result<(T, Vec<Change>), E>> + Send
     where
+        I: Send + Sync + 'static,
         T: Send + 'static,
-        F: for<'s> Fn(&'s mut dyn Session) -> Work<'s, T, Abort> + Clone + Send + Sync + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: WriteWork<I, T, E>,
     {
-        self.run(None, work).await
-    }
-
-    /// The same for a write that is announced: it is told while its outcome is unknown.
-    pub(crate) async fn commit<T, F>(&self, write: &Write, work: F) -> Result<T, DaoError>
-    where
-        T: Send + 'static,
-        F: for<'s> Fn(&'s mut dyn Session) -> Work<'s, T, Abort> + Clone + Send + Sync + 'static,
-    {
-        self.run(Some(write), work).await
-    }
-
-    async fn run<T, F>(&self, write: Option<&Write>, work: F) -> Result<T, DaoError>
-    where
-        T: Send + 'static,
-        F: for<'s> Fn(&'s mut dyn Session) -> Work<'s, T, Abort> + Clone + Send + Sync + 'static,
-    {
-        let mut attempts = 1;
-        loop {
-            let result = match self {
-                Self::Postgres(postgres) => postgres_transaction(postgres, write, &work).await,
-                Self::Sqlite(sqlite) => {
-                    let work = work.clone();
-                    sqlite.write_mut(write, move |connection| at_once(work(&mut SqliteSession(connection)))).await
+        async move {
+            let job = Arc::new((input, work));
+            let mut attempts = 1;
+            loop {
+                let result = match self {
+                    Self::Postgres(postgres) => write_to_postgres(postgres, write, begin, &job.0, &job.1).await,
+                    Self::Sqlite(sqlite) => {
+                        let (job, author) = (Arc::clone(&job), Arc::clone(write));
+                        let job = move |connection: &mut _| {
+                            let (mut session, mut changes) = (SqliteSession(connection), Vec::new());
+                            let mut transaction = Transaction::new(begin, &mut session, &author, &mut changes);
+                            let value = at_once(job.1.run(&job.0, &mut transaction))?;
+                            Ok((value, changes))
+                        };
+                        sqlite.write(Some(write), job).await
+                    }
+                };
+                match result {
+                    Ok(value) => return Ok(value),
+                    Err(Abort::Refused(error)) => return Err(error),
+                    Err(Abort::Again(error)) if attempts == ATTEMPTS => return Err(error.into()),
+                    Err(Abort::Again(_)) => attempts += 1,
                 }
-            };
-            match result {
-                Ok(value) => return Ok(value),
-                Err(Abort::Refused(error)) => return Err(error),
-                Err(Abort::Again(error)) if attempts == ATTEMPTS => return Err(error.into()),
-                Err(Abort::Again(_)) => attempts += 1,
             }
         }
     }
 }
 
-async fn postgres_transaction<T, F>(postgres: &Postgres, write: Option<&Write>, work: &F) -> Result<T, Abort>
+async fn write_to_postgres<I, T, E, F>(
+    postgres: &Postgres,
+    write: &Write,
+    begin: Begin,
+    input: &I,
+    work: &F,
+) -> Result<(T, Vec<Change>), Abort<E>>
 where
-    F: for<'s> Fn(&'s mut dyn Session) -> Work<'s, T, Abort>,
+    I: Sync,
+    T: Send,
+    E: From<StoreError> + Send,
+    F: WriteWork<I, T, E>,
 {
     let mut client = postgres.client().await?;
-    let run = async {
-        let failed = |error| Abort::from(postgres.error("BEGIN/COMMIT", error));
-        let transaction = client.transaction().await.map_err(failed)?;
-        // Dropping the transaction rolls it back.
-        let value = work(&mut PostgresSession { postgres, link: Link::Transaction(&transaction) }).await?;
-        if let Some(write) = write {
-            write.is_sent();
+    let mut changes = Vec::new();
+    let result = match begin.scope {
+        Scope::Statement => {
+            let mut session = PostgresSession { postgres, link: Link::Client { client: &client, write: Some(write) } };
+            let mut transaction = Transaction::new(begin, &mut session, write, &mut changes);
+            postgres.within(work.run(input, &mut transaction)).await
         }
-        transaction.commit().await.map_err(|error| {
-            Postgres::note_refusal(write, &error);
-            failed(error)
-        })?;
-        Ok(value)
+        Scope::Transaction => {
+            let whole = async {
+                let failed = |error| Abort::from(postgres.error("BEGIN", error));
+                let begun = client.transaction().await.map_err(failed)?;
+                let mut session = PostgresSession { postgres, link: Link::Transaction(&begun) };
+                let mut transaction = Transaction::new(begin, &mut session, write, &mut changes);
+                // Dropping what was begun rolls it back.
+                let value = work.run(input, &mut transaction).await?;
+                commit(postgres, write, begun).await?;
+                Ok(value)
+            };
+            postgres.within(whole).await
+        }
     };
-    let result = postgres.bounded(run).await;
-    let failure = match &result {
-        Err(Abort::Refused(DaoError::Store(error)) | Abort::Again(error)) => Some(error),
-        _ => None,
-    };
-    discard_if_stuck(client, failure);
-    result
+    match result {
+        Ok(result) => Ok((result?, changes)),
+        Err(stuck) => {
+            close(client);
+            Err(stuck.into())
+        }
+    }
 }
 
-/// A connection on which a statement timed out may still be running it: it is closed instead of
-/// being given to the next caller.
-fn discard_if_stuck(client: Object, failure: Option<&StoreError>) {
-    if matches!(failure, Some(StoreError::Timeout(_))) {
-        drop(Object::take(client));
-    }
+async fn commit(
+    postgres: &Postgres,
+    write: &Write,
+    begun: deadpool_postgres::Transaction<'_>,
+) -> Result<(), StoreError> {
+    write.is_going_to_commit();
+    let committed = begun.commit().await.inspect_err(|error| Postgres::note_refusal(write, error));
+    committed.map_err(|error| postgres.error("COMMIT", error))
+}
+
+/// A connection on which a statement did not end in time may still be running it: it is closed instead
+/// of being given to the next caller.
+fn close(client: Object) {
+    drop(Object::take(client));
 }
 
 /// The result of work on SQLite: its session never waits, so the first poll is the last.
-fn at_once<T, E: From<StoreError>>(work: Work<'_, T, E>) -> Result<T, E> {
+fn at_once<T, E: From<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let stuck = || Err(StoreError::Corrupt { kind: "session", what: "work on SQLite waited" }.into());
     work.now_or_never().unwrap_or_else(stuck)
 }

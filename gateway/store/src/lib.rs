@@ -2,43 +2,73 @@
 //!
 //! - [`Store`]: opens a database and hands out collections of entities, the change feed, tags and
 //!   shared secrets.
-//! - [`Database`]: the driver itself, for plugins with tables of their own; they bring a
-//!   migration, their statements in `sql/`, and a [`Sweep`] for what expires.
-//! - [`Feed`]: committed changes, on this node before the write is answered, on others within
-//!   moments.
+//! - [`Store::read`], [`Store::transaction`], [`Store::statement`]: access to tables of a plugin's own, the
+//!   same for both databases. A plugin brings a migration, its statements in `sql/` ([`statement!`]) and a
+//!   [`Sweep`] for what expires; a [`Batcher`] makes one statement of many requests.
+//! - [`Feed`]: committed changes, on this node before a write returns, on others within moments.
 //! - [`Migrations`]: the schema.
 //!
+//! A plugin's adapter is statements and the mapping of rows, once for both databases:
+//!
+//! ```
+//! use tollgate_core::error::StoreError;
+//! use tollgate_store::{Abort, Statement, Store, statement};
+//!
+//! const SHARE: Statement = statement!("setting/share.sql");
+//!
+//! /// Keeps a value unless the name has one, and returns the one that is kept.
+//! async fn keep(store: &Store, name: String, value: Vec<u8>) -> Result<Option<Vec<u8>>, StoreError> {
+//!     let keep = store.statement((name, value), async |(name, value), tx| {
+//!         let rows = tx.rows(&SHARE, &[name.into(), value.as_slice().into()]).await?;
+//!         Ok::<_, Abort>(rows.first().map(|row| row.get(0)).transpose()?)
+//!     });
+//!     keep.await
+//! }
+//! ```
+//!
 //! Entities of every kind are documents in one family of tables, so that a new kind needs no SQL.
-//! What is done to them is written once (`entity`) against a small session that both databases
-//! offer; the statements are files in `sql/postgres` and `sql/sqlite`. This crate knows no kind
-//! by name, and no schema rule beyond what a database has to decide.
+//! What is done to them is written once (`entity`) against the sessions that both databases offer; the
+//! statements are files in `sql/postgres` and `sql/sqlite`. This crate knows no kind by name, and no
+//! schema rule beyond what a database has to decide.
 
+mod batch;
 mod cleaner;
 mod collection;
 mod database;
 mod entity;
+mod failure;
 mod feed;
 mod kinds;
 mod metrics;
 mod migration;
 mod options;
 mod postgres;
+mod row;
 mod session;
 mod sqlite;
 mod statement;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod transaction;
+mod work;
+mod writing;
 
 #[cfg(test)]
 mod tests;
 
+pub use batch::{Batch, Batcher};
 pub use cleaner::Sweep;
-pub use database::Database;
-pub use feed::{Feed, Write};
+pub use failure::{Abort, Failure};
+pub use feed::Feed;
 pub use migration::{GATEWAY, Migration, MigrationError, MigrationId, MigrationSet, Migrations, Status};
 pub use options::{MigrationPolicy, Options};
-pub use postgres::{Postgres, UrlError};
-pub use sqlite::{OpenFileError, Sqlite};
+pub use postgres::UrlError;
+pub use row::{Column, FromColumn, Row};
+pub use session::{Parameter, Session};
+pub use sqlite::OpenFileError;
 pub use statement::Statement;
 pub use store::{OpenError, Store};
+pub use transaction::Transaction;
+pub use work::{ReadWork, Work, WriteWork};
+pub use writing::Committed;

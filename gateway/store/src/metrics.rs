@@ -27,7 +27,7 @@ impl Metrics {
         let metrics = Self {
             registry: registry.clone(),
             wait_seconds: Histogram::with_opts(wait)?,
-            up: IntGauge::new("tollgate_store_up", "Whether the store answered when last asked (1) or not (0).")?,
+            up: IntGauge::new("tollgate_store_up", "Whether the store responded to the last query (1) or not (0).")?,
             rows_deleted: IntCounterVec::new(deleted, &["table"])?,
         };
         metrics.add(metrics.wait_seconds.clone());

@@ -33,7 +33,7 @@ pub struct Migration {
     pub sqlite: &'static str,
 }
 
-/// Takes a migration from its two files: `migration!(1, "oauth2", "oauth2/migrations/0001_oauth2.sql")`.
+/// Takes a migration from its two files: `migration!(1, "tickets", "tickets/migrations/0001_tickets.sql")`.
 /// For crates two folders below the root of the repository.
 #[macro_export]
 macro_rules! migration {
@@ -90,13 +90,13 @@ pub enum MigrationError {
     #[error(transparent)]
     File(#[from] OpenFileError),
     /// PostgreSQL cannot be reached, or refused.
-    #[error("the schema in PostgreSQL cannot be read or changed")]
+    #[error("cannot read or migrate the PostgreSQL schema")]
     Postgres(#[from] tokio_postgres::Error),
     /// SQLite refused.
-    #[error("the schema in SQLite cannot be read or changed")]
+    #[error("cannot read or migrate the SQLite schema")]
     Sqlite(#[from] rusqlite::Error),
     /// The thread that migrates ended early.
-    #[error("the migration was interrupted")]
+    #[error("migration interrupted")]
     Interrupted,
     /// The database was migrated by a later version of Tollgate.
     #[error(

@@ -29,7 +29,7 @@ pub struct Options {
     pub acquire_timeout: Duration,
     /// How long a statement may run.
     pub statement_timeout: Duration,
-    /// How long committed changes may go unheard before caches are not trusted any more.
+    /// How long committed changes may go unread before caches are not trusted any more.
     pub feed_bound: Duration,
     /// The tables that are kept: the gateway's first, then those of plugins.
     pub migrations: Vec<MigrationSet>,

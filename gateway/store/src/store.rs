@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
-use tollgate_core::change::Change;
-use tollgate_core::clock::Clock;
 use tollgate_core::collection::{Collection, TagIndex, TagPage, TagPosition};
 use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
@@ -15,7 +13,7 @@ use crate::cleaner::{self, CHANGES, Sweep};
 use crate::collection::Documents;
 use crate::database::Database;
 use crate::entity::tag;
-use crate::feed::{self, Feed, Write};
+use crate::feed::{self, Feed};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::migration::{Location, MigrationError, MigrationId, Migrations};
@@ -25,6 +23,9 @@ use crate::session::Parameter;
 use crate::sqlite::{OpenFileError, Sqlite};
 use crate::statement;
 use crate::statement::Statement;
+use crate::transaction::Scope;
+use crate::work::{ReadWork, WriteWork};
+use crate::writing::{Committed, Writer};
 
 const SHARE: Statement = statement!("setting/share.sql");
 const PING: Statement = statement!("setting/ping.sql");
@@ -48,11 +49,11 @@ pub enum OpenError {
     /// The database is newer than this program, or a migration failed.
     #[error(transparent)]
     Migration(#[from] MigrationError),
-    /// The database does not answer.
+    /// The database does not respond.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The metrics could not be made.
-    #[error("the store's metrics cannot be registered")]
+    #[error("cannot register store metrics")]
     Metrics(#[from] prometheus::Error),
 }
 
@@ -63,12 +64,9 @@ pub struct Store {
 }
 
 struct Inner {
-    database: Database,
-    feed: Feed,
+    writer: Writer,
     kinds: Kinds,
-    clock: Arc<dyn Clock>,
     metrics: Metrics,
-    runtime: Handle,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -92,15 +90,8 @@ impl Store {
         };
         let kinds = Kinds::default();
         let feed = Feed::new(database.clone(), kinds.clone(), &options);
-        let inner = Inner {
-            database,
-            feed,
-            kinds,
-            clock: options.clock,
-            metrics,
-            runtime: Handle::current(),
-            tasks: Mutex::default(),
-        };
+        let writer = Writer { database, feed, clock: options.clock, runtime: Handle::current() };
+        let inner = Inner { writer, kinds, metrics, tasks: Mutex::default() };
         let store = Self { inner: Arc::new(inner) };
         store.start_feed().await?;
         store.clean(CHANGES);
@@ -114,21 +105,14 @@ impl Store {
         Arc::new(Documents { kind, store: self.clone() })
     }
 
-    /// The database itself, for plugins with tables of their own.
-    pub fn database(&self) -> &Database {
-        &self.inner.database
-    }
-
     /// The change feed.
     pub fn feed(&self) -> &Feed {
-        &self.inner.feed
+        &self.inner.writer.feed
     }
 
-    /// Whether the database answers.
+    /// Whether the database responds.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let asked =
-            self.inner.database.read(|session| Box::pin(async move { Ok(session.rows(&PING, &[]).await.map(drop)?) }));
-        let result = asked.await;
+        let result = self.read((), async |(), session| Ok(session.rows(&PING, &[]).await.map(drop)?)).await;
         match result {
             Ok(()) => self.inner.metrics.is_up(),
             Err(_) => self.inner.metrics.is_down(),
@@ -139,89 +123,124 @@ impl Store {
     /// A value that all nodes share: the one that is kept under the name, or else what `make`
     /// makes. Of nodes that ask at the same time, all get the same value.
     pub async fn secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        let (name, value) = (name.to_owned(), make());
-        let shared = self.inner.database.write(move |session| {
-            let (name, value) = (name.clone(), value.clone());
-            Box::pin(async move {
-                let rows = session.rows(&SHARE, &[Parameter::Text(&name), Parameter::Bytes(&value)]).await?;
-                let missing = StoreError::Corrupt { kind: "setting", what: "it was not returned" };
-                let mut row = rows.into_iter().next().ok_or(missing)?;
-                Ok(row.bytes(0)?)
-            })
+        let share = self.statement((name.to_owned(), make()), async |(name, value), tx| {
+            let rows = tx.rows(&SHARE, &[Parameter::Text(name), Parameter::Bytes(value)]).await?;
+            let missing = StoreError::Corrupt { kind: "setting", what: "it was not returned" };
+            Ok(rows.first().ok_or(missing)?.get(0)?)
         });
-        shared.await.map_err(cleaner::store_error)
+        share.await
     }
 
     /// Sweeps a table for as long as the store is open.
     pub fn clean(&self, sweep: Sweep) {
-        let (database, clock) = (self.inner.database.clone(), self.inner.clock.clone());
-        self.spawn(cleaner::run(database, sweep, clock, self.inner.metrics.clone()));
+        self.spawn(cleaner::run(self.inner.writer.clone(), sweep, self.inner.metrics.clone()));
     }
 
     /// Sweeps a table once, now, and returns how many rows went.
     pub async fn clean_now(&self, sweep: &Sweep) -> Result<u64, StoreError> {
-        cleaner::clean(&self.inner.database, sweep, self.inner.clock.now(), &self.inner.metrics).await
+        cleaner::clean(&self.inner.writer, sweep, &self.inner.metrics).await
     }
 
-    /// Carries out a write of this node: runs `work`, which commits and returns what it has changed
-    /// with its value, and announces that before it returns. Runs to its end on the store's runtime,
-    /// even when the caller is dropped. When the outcome of a write is unknown (see [`Write`]), the
-    /// error is returned only when the node trusts nothing that it knows, and has had time to find out.
-    pub async fn commit<T, E, F>(&self, work: impl FnOnce(Arc<Write>) -> F + Send + 'static) -> Result<T, E>
+    /// Reads: runs `work`, which must not write, and awaits nothing but statements. Each of them sees what
+    /// is committed when it begins.
+    pub fn read<I, T, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, StoreError>> + Send
     where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        F: ReadWork<I, T>,
+    {
+        self.inner.writer.database.read(input, work)
+    }
+
+    /// Writes: runs `work` in a transaction, which is committed when `work` returns `Ok`, and begun again
+    /// when another transaction was in its way (at most ten times). `work` awaits nothing but statements.
+    ///
+    /// - The write runs to its end on the store's runtime, also when the caller is dropped.
+    /// - What `work` has recorded as changed ([`Transaction::record`](crate::Transaction::record)) is announced before this returns:
+    ///   every listener on this node has acted on it. Other nodes read it from the table.
+    /// - When the outcome is unknown, because the database's response was lost, the error is returned only
+    ///   when the node trusts nothing that it knows, and has had time to find out. A write that has recorded
+    ///   no change makes no cache wrong, so that its error is just returned.
+    ///
+    /// # Errors
+    /// What `work` refuses, or what became of the transaction.
+    pub fn transaction<I, T, E, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, E>> + Send
+    where
+        I: Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: Future<Output = Result<(T, Vec<Change>), E>> + Send + 'static,
+        F: WriteWork<I, T, E>,
     {
-        let (value, announced) = self.commit_first(work).await?;
-        announced?;
-        Ok(value)
+        let write = self.inner.writer.write(Scope::Transaction, input, work);
+        async move { Ok(write.await?.in_force()?) }
     }
 
-    /// The same for a write that counts as done although its announcement failed: the value, and
-    /// what became of the announcement.
-    pub async fn commit_first<T, E, F>(
+    /// The same for a transaction of one statement, which saves two round trips to PostgreSQL: the
+    /// statement commits with its end. So it records itself what changes for caches; see
+    /// [`Transaction::origin`](crate::Transaction::origin).
+    ///
+    /// # Errors
+    /// As [`Store::transaction`].
+    pub fn statement<I, T, E, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, E>> + Send
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: WriteWork<I, T, E>,
+    {
+        let write = self.statement_committed(input, work);
+        async move { Ok(write.await?.in_force()?) }
+    }
+
+    /// The same for what counts as done as soon as it is committed, whatever became of its announcement.
+    ///
+    /// # Errors
+    /// It was not committed, or that is unknown.
+    pub fn statement_committed<I, T, E, F>(
         &self,
-        work: impl FnOnce(Arc<Write>) -> F + Send + 'static,
-    ) -> Result<(T, Result<(), StoreError>), E>
+        input: I,
+        work: F,
+    ) -> impl Future<Output = Result<Committed<T>, E>> + Send
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: WriteWork<I, T, E>,
+    {
+        self.inner.writer.write(Scope::Statement, input, work)
+    }
+
+    /// Carries out a write by hand, which sees the write's state.
+    #[cfg(test)]
+    pub(crate) async fn commit<T, E, W>(&self, work: impl FnOnce(Arc<crate::feed::Write>) -> W) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: Future<Output = Result<(T, Vec<Change>), E>> + Send + 'static,
+        W: Future<Output = Result<(T, Vec<tollgate_core::change::Change>), E>> + Send + 'static,
     {
-        let write = Arc::new(self.inner.feed.begin());
-        let whole = async move {
-            match work(Arc::clone(&write)).await {
-                Ok((value, changes)) => Ok((value, write.announce(&changes).await)),
-                Err(error) => {
-                    write.find_out().await;
-                    Err(error)
-                }
-            }
-        };
-        let done = self.inner.runtime.spawn(whole).await;
-        done.unwrap_or_else(|error| Err(StoreError::Unavailable(Box::new(error)).into()))
+        Ok(self.inner.writer.settled(work).await?.in_force()?)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn database(&self) -> &Database {
+        &self.inner.writer.database
     }
 
     /// The runtime that drives the store, for work that outlives its caller.
     pub fn runtime(&self) -> &Handle {
-        &self.inner.runtime
+        &self.inner.writer.runtime
     }
 
     pub(crate) fn kinds(&self) -> &Kinds {
         &self.inner.kinds
     }
 
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        self.inner.clock.as_ref()
-    }
-
     async fn start_feed(&self) -> Result<(), StoreError> {
-        let (feed, metrics) = (self.inner.feed.clone(), self.inner.metrics.clone());
+        let (feed, metrics) = (self.inner.writer.feed.clone(), self.inner.metrics.clone());
         self.spawn(feed.clone().watch());
-        match self.inner.database.clone() {
+        match self.inner.writer.database.clone() {
             Database::Postgres(postgres) => {
-                let start = self.inner.database.read(|session| Box::pin(feed::postgres::Cursor::now(session)));
+                let start = self.read((), async |(), session| feed::postgres::Cursor::now(session).await);
                 self.spawn(feed::postgres::run(feed, postgres, start.await?, metrics));
             }
             database @ Database::Sqlite(_) => {
@@ -234,7 +253,7 @@ impl Store {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = self.inner.runtime.spawn(task).abort_handle();
+        let handle = self.inner.writer.runtime.spawn(task).abort_handle();
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
     }
 }
@@ -242,11 +261,10 @@ impl Store {
 #[async_trait]
 impl TagIndex for Store {
     async fn tags(&self, tag: Option<&str>, after: Option<TagPosition>, size: usize) -> Result<TagPage, StoreError> {
-        let tag = tag.map(str::to_owned);
-        let page = self.inner.database.read(move |session| {
-            Box::pin(async move { tag::page(session, tag.as_deref(), after.as_ref(), size).await })
+        let read = self.read((tag.map(str::to_owned), after, size), async |(tag, after, size), session| {
+            tag::page(session, tag.as_deref(), after.as_ref(), *size).await
         });
-        page.await
+        read.await
     }
 }
 

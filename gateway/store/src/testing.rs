@@ -148,7 +148,7 @@ fn server() -> String {
 
 async fn connect(url: &str) -> Client {
     let config: Config = url.parse().expect("the URL of the test server");
-    let (client, connection) = config.connect(NoTls).await.expect("the test server answers");
+    let (client, connection) = config.connect(NoTls).await.expect("the test server responds");
     tokio::spawn(connection);
     client
 }

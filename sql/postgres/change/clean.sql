@@ -1,8 +1,8 @@
--- Removes a few changes that every node has long heard: $1 is now, $2 how many. A node that was
+-- Removes a few changes that every node has long read: $1 is now, $2 how many. A node that was
 -- away for longer forgets what it knows instead of catching up. Nodes that clean at the same time
 -- take different rows.
 -- Written long ago is not enough: a transaction may have been open for long, and nobody can have
--- heard what it has only now committed. So a row goes when a snapshot that is an hour old sees it.
+-- read what it has only now committed. So a row goes when a snapshot that is an hour old sees it.
 -- Such snapshots are kept in a row of their own, which is renewed every hour by the database's
 -- clock. One from another cluster (a restored dump has it) tells nothing, and is replaced.
 WITH here AS (

@@ -1,2 +1,2 @@
--- Where the bell is heard; what there is to hear is in the table.
+-- Subscribes to notifications; what there is to read is in the table.
 LISTEN tollgate_changes

@@ -1,4 +1,4 @@
--- Whether a write may still be running whose answer was lost: the time, and when the oldest other
+-- Whether a write whose response was lost may still be running: the time, and when the oldest other
 -- transaction of this user began that runs in this database. It leaves this list after its commit
 -- has become visible.
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,

@@ -1,7 +1,7 @@
 -- Adds a token for the Admin API and says whether its client and its service exist; it is added
 -- when they do. They stay until this commits: who deletes one of them waits, and then deletes this
--- token too. Caches hear of it because they may have been asked for a value that was chosen. $13
--- is whether the value was chosen, $14 now, $15 this write.
+-- token too. The change is recorded because a cache may know a chosen value as unknown. $13 is
+-- whether the value was chosen, $14 now, $15 this write.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
 ), service AS MATERIALIZED (
@@ -14,7 +14,7 @@ WITH credential AS MATERIALIZED (
            $7::bigint, $8::bigint, $9::bigint, $10::text, $11::text, $12::uuid, $13::boolean
     WHERE EXISTS (SELECT FROM credential) AND ($6::uuid IS NULL OR EXISTS (SELECT FROM service))
     RETURNING id, access_token
-), heard AS (
+), recorded AS (
     INSERT INTO changes (kind, operation, id, key, origin, created_at)
     SELECT 'oauth2_tokens', 'created', id, access_token, $15, $14 FROM added
 )

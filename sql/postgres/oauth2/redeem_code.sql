@@ -1,7 +1,7 @@
 -- Takes the code and adds the token, both or neither. $1 to $12 are the token, $13 the code, $14
 -- now. Of two that want the same code one waits for the other and then finds it gone. The client
 -- is locked before the code, as its deletion does it, so that the two do not wait for each other.
--- The client is compared in a way that no index answers: one row is to be looked up by its digest,
+-- The client is compared in a way that no index serves: one row is to be looked up by its digest,
 -- not all of a client's, whatever the statistics say.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE

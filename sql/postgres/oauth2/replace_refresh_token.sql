@@ -2,7 +2,7 @@
 -- refresh token, $14 now, $15 this write. Of two that want the same refresh token one waits for the
 -- other and then finds it gone. The client is locked first, as its deletion does it, so that the
 -- two do not wait for each other.
--- The client is compared in a way that no index answers: one row is to be looked up by its digest,
+-- The client is compared in a way that no index serves: one row is to be looked up by its digest,
 -- not all of a client's, whatever the statistics say.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
@@ -13,7 +13,7 @@ WITH credential AS MATERIALIZED (
     WHERE refresh_token = $13 AND credential_id IS NOT DISTINCT FROM $5 AND (ttl IS NULL OR ttl >= $14)
       AND EXISTS (SELECT FROM credential) AND ($6::uuid IS NULL OR EXISTS (SELECT FROM service))
     RETURNING id, access_token
-), heard AS (
+), recorded AS (
     INSERT INTO changes (kind, operation, id, key, origin, created_at)
     SELECT 'oauth2_tokens', 'deleted', id, access_token, $15, $14 FROM ended
 ), successor AS (

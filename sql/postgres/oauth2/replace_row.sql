@@ -1,7 +1,7 @@
 -- Writes a token of the Admin API, if its row still is what the caller has read, and says whether
 -- its client and its service exist, and whether it was written. $1 to $12 are the new values, $13
--- whether a new access token was chosen, $14 to $24 the old ones, $25 is now, $26 this write. Caches
--- hear of both access tokens.
+-- whether a new access token was chosen, $14 to $24 the old ones, $25 is now, $26 this write. Changes
+-- of both access tokens are recorded.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
 ), service AS MATERIALIZED (
@@ -20,7 +20,7 @@ WITH credential AS MATERIALIZED (
            $22::text, $23::text, $24::uuid)
       AND EXISTS (SELECT FROM credential) AND ($6::uuid IS NULL OR EXISTS (SELECT FROM service))
     RETURNING id
-), heard AS (
+), recorded AS (
     INSERT INTO changes (kind, operation, id, key, origin, created_at)
     SELECT DISTINCT 'oauth2_tokens', 'updated', id, key, $26::uuid, $25::bigint
     FROM written, unnest(ARRAY[$14, $2]) AS key

@@ -1,2 +1,2 @@
--- Whether the database answers.
+-- Whether the database responds.
 SELECT CAST(1 AS bigint)

@@ -1,5 +1,8 @@
--- Gives a row a new access token, if the one that the caller has seen (?3) is still there. ?9 is now.
+-- Gives a row a new access token, if the one that the caller has seen (?3) is still there. ?1 is the
+-- refresh token, ?2 the client, ?9 now, ?10 this write.
 UPDATE oauth2_tokens
 SET access_token = ?4, token_hint = ?5, expires_in = ?6, created_at = ?7, ttl = ?8, imported = 0
 WHERE refresh_token = ?1 AND credential_id = ?2 AND access_token = ?3 AND (ttl IS NULL OR ttl >= ?9)
-RETURNING id, ?3
+RETURNING id, ?3;
+INSERT INTO changes (kind, operation, id, key, origin, created_at)
+SELECT 'oauth2_tokens', 'deleted', id, ?3, ?10, ?9 FROM oauth2_tokens WHERE refresh_token = ?1 AND changes() > 0

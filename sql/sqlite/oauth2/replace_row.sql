@@ -1,5 +1,7 @@
--- Writes a token of the Admin API, if its row still is what the caller has read. ?1 to ?12 are the
--- new values, ?13 whether a new access token was chosen, ?14 to ?24 the old ones, ?25 is now.
+-- Writes a token of the Admin API, if its row still is what the caller has read, and says whether its
+-- client and its service exist, and whether it was written. ?1 to ?12 are the new values, ?13 whether a
+-- new access token was chosen, ?14 to ?24 the old ones, ?25 is now, ?26 this write. Changes of both
+-- access tokens are recorded.
 UPDATE oauth2_tokens
 SET (access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
      authenticated_userid, scope, family, imported)
@@ -10,3 +12,10 @@ WHERE id = ?1 AND (ttl IS NULL OR ttl >= ?25)
   AND credential_id IS ?17 AND service_id IS ?18 AND expires_in IS ?19
   AND created_at IS ?20 AND ttl IS ?21 AND authenticated_userid IS ?22
   AND scope IS ?23 AND family IS ?24
+  AND EXISTS (SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = ?5)
+  AND (?6 IS NULL OR EXISTS (SELECT 1 FROM entities WHERE kind = 'services' AND id = ?6));
+INSERT INTO changes (kind, operation, id, key, origin, created_at)
+SELECT 'oauth2_tokens', 'updated', ?1, key, ?26, ?25 FROM (SELECT ?14 AS key UNION SELECT ?2) WHERE changes() > 0;
+SELECT EXISTS (SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = ?5),
+       ?6 IS NULL OR EXISTS (SELECT 1 FROM entities WHERE kind = 'services' AND id = ?6),
+       changes() > 0

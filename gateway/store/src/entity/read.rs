@@ -6,7 +6,9 @@ use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
 use crate::entity::stored::canonical_text;
-use crate::session::{Failure, Parameter, Row, Session};
+use crate::failure::Failure;
+use crate::row::Row;
+use crate::session::{Parameter, Session};
 use crate::statement;
 use crate::statement::Statement;
 
@@ -39,13 +41,13 @@ pub(crate) async fn find(session: &mut dyn Session, kind: &Kind, key: &Key) -> R
     first(kind, rows)
 }
 
-/// The only row of an answer.
+/// The only row of a result.
 pub(crate) fn first(kind: &Kind, rows: Result<Vec<Row>, Failure>) -> Result<Option<Found>, StoreError> {
-    rows?.into_iter().next().map(|row| found(kind, row)).transpose()
+    rows?.first().map(|row| found(kind, row)).transpose()
 }
 
-fn found(kind: &Kind, mut row: Row) -> Result<Found, StoreError> {
-    let (id, body) = (row.uuid(0)?, row.text(1)?);
+fn found(kind: &Kind, row: &Row) -> Result<Found, StoreError> {
+    let (id, body): (_, String) = (row.get(0)?, row.get(1)?);
     match serde_json::from_str(&body) {
         Ok(document) => Ok(Found { id, body, document }),
         Err(_) => Err(StoreError::Corrupt { kind: kind.name, what: "its document is not a JSON object" }),
@@ -55,7 +57,7 @@ fn found(kind: &Kind, mut row: Row) -> Result<Found, StoreError> {
 /// Those of the entities that exist, in no particular order.
 pub(crate) async fn find_many(session: &mut dyn Session, kind: &Kind, ids: &[Uuid]) -> Result<Vec<Found>, StoreError> {
     let rows = session.rows(&FIND_MANY, &[Parameter::Text(kind.name), Parameter::Uuids(ids)]).await?;
-    rows.into_iter().map(|row| found(kind, row)).collect()
+    rows.iter().map(|row| found(kind, row)).collect()
 }
 
 /// One page of a list. One row more than asked for is read, to know whether it is the last page.
@@ -87,12 +89,12 @@ pub(crate) async fn page(session: &mut dyn Session, kind: &Kind, query: &PageQue
             return Ok(Page { documents: found.map(|found| found.document).into_iter().collect(), next: None });
         }
     };
-    into_page(kind, rows, query.size)
+    to_page(kind, &rows, query.size)
 }
 
-fn into_page(kind: &Kind, rows: Vec<Row>, size: usize) -> Result<Page, StoreError> {
+fn to_page(kind: &Kind, rows: &[Row], size: usize) -> Result<Page, StoreError> {
     let more = rows.len() > size;
-    let found = rows.into_iter().take(size).map(|row| found(kind, row)).collect::<Result<Vec<_>, _>>()?;
+    let found = rows.iter().take(size).map(|row| found(kind, row)).collect::<Result<Vec<_>, _>>()?;
     let next = found.last().filter(|_| more).map(|last| last.id);
     Ok(Page { documents: found.into_iter().map(|found| found.document).collect(), next })
 }

@@ -37,9 +37,9 @@ pub(crate) async fn page(
     };
     let more = rows.len() > size;
     let entries = rows
-        .into_iter()
+        .iter()
         .take(size)
-        .map(|mut row| Ok(TaggedEntity { entity_name: row.text(0)?, entity_id: row.uuid(1)?, tag: row.text(2)? }));
+        .map(|row| Ok(TaggedEntity { entity_name: row.get(0)?, entity_id: row.get(1)?, tag: row.get(2)? }));
     let entries = entries.collect::<Result<Vec<_>, StoreError>>()?;
     let last = entries.last().filter(|_| more);
     let next = last.map(|last| TagPosition { entity_id: last.entity_id, tag: last.tag.clone() });

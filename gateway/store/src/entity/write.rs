@@ -14,10 +14,12 @@ use uuid::Uuid;
 
 use crate::entity::read::{self, FIND_UNIQUE, Found};
 use crate::entity::stored::{CASCADE, Stored, canonical_text};
+use crate::failure::{Abort, Failure};
 use crate::kinds::Kinds;
-use crate::session::{Abort, Failure, Parameter, Session};
+use crate::session::Parameter;
 use crate::statement;
 use crate::statement::Statement;
+use crate::transaction::Transaction;
 
 pub(crate) const LOCK: Statement = statement!("entity/lock.sql");
 pub(crate) const LOCK_MANY: Statement = statement!("entity/lock_many.sql");
@@ -31,65 +33,38 @@ pub(crate) const CLEAR_KEYS: Statement = statement!("entity/clear_keys.sql");
 pub(crate) const CLEAR_REFERENCES: Statement = statement!("entity/clear_references.sql");
 pub(crate) const CLEAR_TAGS: Statement = statement!("entity/clear_tags.sql");
 pub(crate) const REFERRERS: Statement = statement!("entity/referrers.sql");
-pub(crate) const INSERT_CHANGE: Statement = statement!("change/insert.sql");
-
-/// Who writes, and when: what every row of `changes` says.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Author {
-    pub(crate) origin: Uuid,
-    pub(crate) now: i64,
-}
-
-/// What a transaction did to one entity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Written {
-    pub(crate) kind: String,
-    pub(crate) operation: Operation,
-    pub(crate) id: Uuid,
-}
 
 /// Adds an entity.
-pub(crate) async fn insert(
-    session: &mut dyn Session,
-    kind: &Kind,
-    document: &Document,
-    author: Author,
-) -> Result<Written, Abort> {
+pub(crate) async fn insert(tx: &mut Transaction<'_>, kind: &Kind, document: &Document) -> Result<(), Abort<DaoError>> {
     let stored = Stored::from_document(kind, document)?;
     let (name, id) = (Parameter::Text(kind.name), Parameter::Uuid(stored.id));
     let values = [name, id, Parameter::Text(&stored.body), Parameter::Integer(stored.created_at)];
-    if session.execute(&INSERT, &values).await? == 0 {
+    if tx.execute(&INSERT, &values).await? == 0 {
         return Err(DaoError::PrimaryKey { id: stored.id }.into());
     }
-    attach(session, kind, &stored).await?;
-    announce(session, kind, Operation::Created, stored.id, author).await
+    attach(tx, kind, &stored).await?;
+    Ok(tx.record_all(kind.name, Operation::Created, &[stored.id]).await?)
 }
 
 /// Replaces an entity that is locked.
-async fn replace(
-    session: &mut dyn Session,
-    kind: &Kind,
-    document: &Document,
-    author: Author,
-) -> Result<Written, Abort> {
+async fn replace(tx: &mut Transaction<'_>, kind: &Kind, document: &Document) -> Result<(), Abort<DaoError>> {
     let stored = Stored::from_document(kind, document)?;
     let (name, id) = (Parameter::Text(kind.name), Parameter::Uuid(stored.id));
     let values = [name, id, Parameter::Text(&stored.body), Parameter::Integer(stored.created_at)];
-    session.execute(&REPLACE, &values).await?;
-    detach(session, kind.name, &[stored.id]).await?;
-    attach(session, kind, &stored).await?;
-    announce(session, kind, Operation::Updated, stored.id, author).await
+    tx.execute(&REPLACE, &values).await?;
+    detach(tx, kind.name, &[stored.id]).await?;
+    attach(tx, kind, &stored).await?;
+    Ok(tx.record_all(kind.name, Operation::Updated, &[stored.id]).await?)
 }
 
 /// Adds the entity or replaces the one that has the key. Returns the document with its final id.
 pub(crate) async fn upsert(
-    session: &mut dyn Session,
+    tx: &mut Transaction<'_>,
     kind: &Kind,
     key: &Key,
     mut document: Document,
-    author: Author,
-) -> Result<(Document, Written), Abort> {
-    let current = lock(session, kind, key).await?;
+) -> Result<Document, Abort<DaoError>> {
+    let current = lock(tx, kind, key).await?;
     match (key, &current) {
         (Key::Id(id), _) => drop(document.insert("id".into(), id.to_string().into())),
         (Key::Unique { field, value }, found) => {
@@ -99,15 +74,15 @@ pub(crate) async fn upsert(
             }
         }
     }
-    let written = match current {
-        Some(_) => replace(session, kind, &document, author).await?,
-        None => insert(session, kind, &document, author).await.map_err(|abort| raced(key, abort))?,
-    };
-    Ok((document, written))
+    match current {
+        Some(_) => replace(tx, kind, &document).await?,
+        None => insert(tx, kind, &document).await.map_err(|abort| raced(key, abort))?,
+    }
+    Ok(document)
 }
 
 /// The key was free when it was looked up and is taken now: look again.
-fn raced(key: &Key, abort: Abort) -> Abort {
+fn raced(key: &Key, abort: Abort<DaoError>) -> Abort<DaoError> {
     let again = match (&abort, key) {
         (Abort::Refused(DaoError::PrimaryKey { id }), Key::Id(wanted)) => id == wanted,
         (Abort::Refused(DaoError::Unique { fields }), Key::Unique { field, .. }) => {
@@ -118,62 +93,57 @@ fn raced(key: &Key, abort: Abort) -> Abort {
     if again { Abort::Again(contended()) } else { abort }
 }
 
-/// Replaces the entity if it still is what the caller has read. `None`: it is not, or is gone.
+/// Replaces the entity if it still is what the caller has read. `false`: it is not, or is gone.
 pub(crate) async fn replace_unchanged(
-    session: &mut dyn Session,
+    tx: &mut Transaction<'_>,
     kind: &Kind,
     read: &Found,
     document: &Document,
-    author: Author,
-) -> Result<Option<Written>, Abort> {
-    match lock_by_id(session, kind, read.id).await? {
-        Some(current) if current.body == read.body => replace(session, kind, document, author).await.map(Some),
-        _ => Ok(None),
+) -> Result<bool, Abort<DaoError>> {
+    match lock_by_id(tx, kind, read.id).await? {
+        Some(current) if current.body == read.body => replace(tx, kind, document).await.map(|()| true),
+        _ => Ok(false),
     }
 }
 
-/// Deletes the entity and what cascades from it. Empty: there was none. What refers to an entity
-/// comes before it.
+/// Deletes the entity and what cascades from it, what refers to an entity before the entity. `false`:
+/// there was none.
 pub(crate) async fn delete(
-    session: &mut dyn Session,
+    tx: &mut Transaction<'_>,
     kinds: &Kinds,
     kind: &Kind,
     key: &Key,
-    author: Author,
-) -> Result<Vec<Written>, Abort> {
-    let Some(found) = lock(session, kind, key).await? else { return Ok(Vec::new()) };
+) -> Result<bool, Abort<DaoError>> {
+    let Some(found) = lock(tx, kind, key).await? else { return Ok(false) };
     let mut doomed = BTreeSet::from([(kind.name.to_owned(), found.id)]);
     let mut levels = vec![BTreeMap::from([(kind.name.to_owned(), vec![found.id])])];
     while let Some(level) = levels.last() {
-        let next = referrers(session, kinds, level, &mut doomed).await?;
+        let next = referrers(tx, kinds, level, &mut doomed).await?;
         if next.is_empty() {
             break;
         }
         levels.push(next);
     }
-    let mut written = Vec::new();
     for (kind, ids) in levels.into_iter().rev().flatten() {
-        detach(session, &kind, &ids).await?;
-        session.execute(&DELETE, &[Parameter::Text(&kind), Parameter::Uuids(&ids)]).await?;
-        record(session, &kind, Operation::Deleted, &ids, author).await?;
-        let changes = ids.into_iter().map(|id| Written { kind: kind.clone(), operation: Operation::Deleted, id });
-        written.extend(changes);
+        detach(tx, &kind, &ids).await?;
+        tx.execute(&DELETE, &[Parameter::Text(&kind), Parameter::Uuids(&ids)]).await?;
+        tx.record_all(&kind, Operation::Deleted, &ids).await?;
     }
-    Ok(written)
+    Ok(true)
 }
 
 /// Locks what refers to the entities of a level, by kind; refuses when a reference forbids it.
 /// The level is locked, so no reference to it can be added after this was read.
 async fn referrers(
-    session: &mut dyn Session,
+    tx: &mut Transaction<'_>,
     kinds: &Kinds,
     level: &BTreeMap<String, Vec<Uuid>>,
     doomed: &mut BTreeSet<(String, Uuid)>,
-) -> Result<BTreeMap<String, Vec<Uuid>>, Abort> {
+) -> Result<BTreeMap<String, Vec<Uuid>>, Abort<DaoError>> {
     let mut next: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
     for (target, ids) in level {
-        for mut row in session.rows(&REFERRERS, &[Parameter::Text(target), Parameter::Uuids(ids)]).await? {
-            let (kind, id, on_delete) = (row.text(0)?, row.uuid(1)?, row.text(2)?);
+        for row in tx.rows(&REFERRERS, &[Parameter::Text(target), Parameter::Uuids(ids)]).await? {
+            let (kind, id, on_delete): (String, Uuid, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
             if doomed.contains(&(kind.clone(), id)) {
                 continue;
             }
@@ -186,8 +156,8 @@ async fn referrers(
         }
     }
     for (kind, ids) in &mut next {
-        let rows = session.rows(&LOCK_MANY, &[Parameter::Text(kind), Parameter::Uuids(ids)]).await?;
-        *ids = rows.iter().map(|row| row.uuid(0)).collect::<Result<_, _>>()?;
+        let rows = tx.rows(&LOCK_MANY, &[Parameter::Text(kind), Parameter::Uuids(ids)]).await?;
+        *ids = rows.iter().map(|row| row.get(0)).collect::<Result<_, StoreError>>()?;
     }
     next.retain(|_, ids| !ids.is_empty());
     Ok(next)
@@ -195,31 +165,31 @@ async fn referrers(
 
 /// Locks an entity. Behind a unique value, the lock is on the entity; whether it still has the
 /// value is checked once it is locked.
-async fn lock(session: &mut dyn Session, kind: &Kind, key: &Key) -> Result<Option<Found>, Abort> {
+async fn lock(tx: &mut Transaction<'_>, kind: &Kind, key: &Key) -> Result<Option<Found>, Abort<DaoError>> {
     let (field, value) = match key {
-        Key::Id(id) => return lock_by_id(session, kind, *id).await,
+        Key::Id(id) => return lock_by_id(tx, kind, *id).await,
         Key::Unique { field, value } => (field, value),
     };
     let canonical = canonical_text(value);
     let parameters = [Parameter::Text(kind.name), Parameter::Text(field), Parameter::Text(&canonical)];
-    let Some(found) = read::first(kind, session.rows(&FIND_UNIQUE, &parameters).await)? else { return Ok(None) };
-    match lock_by_id(session, kind, found.id).await? {
+    let Some(found) = read::first(kind, tx.rows(&FIND_UNIQUE, &parameters).await)? else { return Ok(None) };
+    match lock_by_id(tx, kind, found.id).await? {
         Some(locked) if locked.document.text(field) == Some(value) => Ok(Some(locked)),
         _ => Err(Abort::Again(contended())),
     }
 }
 
-async fn lock_by_id(session: &mut dyn Session, kind: &Kind, id: Uuid) -> Result<Option<Found>, Abort> {
-    let rows = session.rows(&LOCK, &[Parameter::Text(kind.name), Parameter::Uuid(id)]).await;
+async fn lock_by_id(tx: &mut Transaction<'_>, kind: &Kind, id: Uuid) -> Result<Option<Found>, Abort<DaoError>> {
+    let rows = tx.rows(&LOCK, &[Parameter::Text(kind.name), Parameter::Uuid(id)]).await;
     Ok(read::first(kind, rows)?)
 }
 
 /// Claims the unique values, connects and labels the entity.
-async fn attach(session: &mut dyn Session, kind: &Kind, stored: &Stored) -> Result<(), Abort> {
+async fn attach(tx: &mut Transaction<'_>, kind: &Kind, stored: &Stored) -> Result<(), Abort<DaoError>> {
     let (name, id) = (Parameter::Text(kind.name), Parameter::Uuid(stored.id));
     for key in &stored.keys {
         let values = [name, Parameter::Text(&key.field), Parameter::Text(&key.value), id];
-        if session.execute(&INSERT_KEY, &values).await? == 0 {
+        if tx.execute(&INSERT_KEY, &values).await? == 0 {
             return Err(DaoError::Unique { fields: key.fields.clone() }.into());
         }
     }
@@ -227,7 +197,7 @@ async fn attach(session: &mut dyn Session, kind: &Kind, stored: &Stored) -> Resu
         let column = reference.column();
         let (field, target) = (Parameter::Text(&column), Parameter::Text(reference.target));
         let values = [name, id, field, target, Parameter::Uuid(reference.id), Parameter::Text(reference.on_delete())];
-        session.execute(&INSERT_REFERENCE, &values).await.map_err(|failure| match failure {
+        tx.execute(&INSERT_REFERENCE, &values).await.map_err(|failure| match failure {
             Failure::ForeignKey(_) => {
                 let (field, target, id) = (reference.field, reference.target, reference.id);
                 DaoError::ForeignMissing { field, target, id }.into()
@@ -236,40 +206,17 @@ async fn attach(session: &mut dyn Session, kind: &Kind, stored: &Stored) -> Resu
         })?;
     }
     if !stored.tags.is_empty() {
-        session.execute(&INSERT_TAGS, &[name, id, Parameter::Texts(&stored.tags)]).await?;
+        tx.execute(&INSERT_TAGS, &[name, id, Parameter::Texts(&stored.tags)]).await?;
     }
     Ok(())
 }
 
 /// The opposite of [`attach`].
-async fn detach(session: &mut dyn Session, kind: &str, ids: &[Uuid]) -> Result<(), Abort> {
+async fn detach(tx: &mut Transaction<'_>, kind: &str, ids: &[Uuid]) -> Result<(), Abort<DaoError>> {
     for statement in [&CLEAR_KEYS, &CLEAR_REFERENCES, &CLEAR_TAGS] {
-        session.execute(statement, &[Parameter::Text(kind), Parameter::Uuids(ids)]).await?;
+        tx.execute(statement, &[Parameter::Text(kind), Parameter::Uuids(ids)]).await?;
     }
     Ok(())
-}
-
-async fn announce(
-    session: &mut dyn Session,
-    kind: &Kind,
-    operation: Operation,
-    id: Uuid,
-    author: Author,
-) -> Result<Written, Abort> {
-    record(session, kind.name, operation, &[id], author).await?;
-    Ok(Written { kind: kind.name.to_owned(), operation, id })
-}
-
-async fn record(
-    session: &mut dyn Session,
-    kind: &str,
-    operation: Operation,
-    ids: &[Uuid],
-    author: Author,
-) -> Result<(), Failure> {
-    let (kind, operation) = (Parameter::Text(kind), Parameter::Text(operation.as_str()));
-    let (origin, now) = (Parameter::Uuid(author.origin), Parameter::Integer(author.now));
-    session.execute(&INSERT_CHANGE, &[kind, operation, Parameter::Uuids(ids), origin, now]).await.map(drop)
 }
 
 /// What is said when others are in the way again and again.

@@ -1,4 +1,4 @@
-//! Finding out what became of a write whose answer was lost.
+//! Finding out what became of a write when the database's response to it was lost.
 //!
 //! 1. The node trusts nothing that it knows ([`Feed::is_current`]).
 //! 2. The write may still be running in the database, and commit later. So this waits until no
@@ -7,7 +7,7 @@
 //! 3. A reading of the feed that begins now has the write's rows if it was committed; it was never
 //!    announced, so they are acted on like another node's.
 //!
-//! A write that reaches the database even later, held up on its way, is heard as other nodes'
+//! A write that reaches the database even later, held up on its way, is read as other nodes'
 //! writes are.
 
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::database::Database;
 use crate::feed::{Feed, TICK};
 use crate::statement::Statement;
 
-/// SQLite has no use for it: one thread writes there, and when it gives no answer it has ended.
+/// SQLite has no use for it: one thread writes there, and when it gives no result it has ended.
 const RUNNING: Statement = Statement {
     name: "change/running.sql",
     postgres: include_str!("../../../../sql/postgres/change/running.sql"),
@@ -28,10 +28,10 @@ const RUNNING: Statement = Statement {
 impl Feed {
     /// The outcome of a write is unknown.
     pub(super) fn doubt(&self) {
-        tracing::warn!("the outcome of a write is unknown: caches are not trusted until it is known");
+        tracing::warn!("write outcome unknown; bypassing caches until it is known");
         self.inner.doubt.send_replace(Some(Instant::now()));
         self.judge();
-        self.inner.bell.notify_one();
+        self.inner.written.notify_one();
     }
 
     /// Waits until every outcome is known, within bounds.
@@ -81,7 +81,7 @@ impl Feed {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the outcome of a write is unknown yet");
+                    tracing::warn!(error = &error as &dyn std::error::Error, "write outcome still unknown; retrying");
                 }
             }
             tokio::time::sleep(TICK).await;
@@ -90,15 +90,12 @@ impl Feed {
 
     /// The database's time, and when the oldest transaction began that runs there.
     async fn running(&self) -> Result<(i64, Option<i64>), StoreError> {
-        let work = self.inner.database.read(|session| {
-            Box::pin(async move {
-                let rows = session.rows(&RUNNING, &[]).await?;
-                let nothing = StoreError::Corrupt { kind: "transaction", what: "the database tells no time" };
-                let row = rows.first().ok_or(nothing)?;
-                let oldest = if row.is_null(1) { None } else { Some(row.integer(1)?) };
-                Ok((row.integer(0)?, oldest))
-            })
+        let read = self.inner.database.read((), async |(), session| {
+            let rows = session.rows(&RUNNING, &[]).await?;
+            let nothing = StoreError::Corrupt { kind: "transaction", what: "the database tells no time" };
+            let row = rows.first().ok_or(nothing)?;
+            Ok((row.get(0)?, row.get(1)?))
         });
-        work.await
+        read.await
     }
 }

@@ -1,6 +1,6 @@
 //! The change feed: who must act on a committed change, on this node and on the others.
 //!
-//! A write of this node is announced after its commit and before its answer ([`Store::commit`]).
+//! A write of this node is announced after its commit and before it returns ([`Store::transaction`]).
 //! What is committed is also read from the table `changes` by a background task (`postgres`,
 //! `sqlite`): the writes of other nodes, and those of this node that it could not announce, because
 //! it never learnt whether they were committed. Each row names its write, so that what was announced
@@ -11,7 +11,7 @@
 //! act on is kept and offered again; and when that, or the silence of the feed, goes on for longer
 //! than the bound, or the outcome of a write is unknown, [`Feed::is_current`] says so.
 //!
-//! [`Store::commit`]: crate::Store::commit
+//! [`Store::transaction`]: crate::Store::transaction
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ use crate::kinds::Kinds;
 use crate::options::Options;
 use pending::Pending;
 use reading::Readings;
-pub use write::Write;
+pub(crate) use write::Write;
 
 mod doubt;
 mod pending;
@@ -39,7 +39,7 @@ mod reading;
 pub(crate) mod sqlite;
 mod write;
 
-/// How often failed changes are offered again and the age of what was heard is looked at.
+/// How often failed changes are offered again and the age of the last reading is looked at.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The change feed of a store. Cheap to clone.
@@ -60,21 +60,21 @@ struct Inner {
     pending: Mutex<Pending>,
     /// Held while listeners act on entities.
     turn: tokio::sync::Mutex<()>,
-    /// Rung when this node has written.
-    bell: Notify,
+    /// Notified when this node has written.
+    written: Notify,
     readings: Readings,
     /// Writes that were announced and whose rows have not been read yet.
     announced: Mutex<HashSet<Uuid>>,
     /// Since when the outcome of a write is unknown: of the last one, if there are several.
     doubt: watch::Sender<Option<Instant>>,
     /// When the other nodes' changes were last read; `None` where there are no other nodes.
-    heard: Mutex<Option<Instant>>,
+    last_read: Mutex<Option<Instant>>,
     current: AtomicBool,
 }
 
 impl Feed {
     pub(crate) fn new(database: Database, kinds: Kinds, options: &Options) -> Self {
-        let heard = match database {
+        let last_read = match database {
             Database::Postgres(_) => Some(Instant::now()),
             Database::Sqlite(_) => None,
         };
@@ -87,11 +87,11 @@ impl Feed {
             listeners: RwLock::default(),
             pending: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            bell: Notify::new(),
+            written: Notify::new(),
             readings: Readings::default(),
             announced: Mutex::default(),
             doubt: watch::Sender::new(None),
-            heard: Mutex::new(heard),
+            last_read: Mutex::new(last_read),
             current: AtomicBool::new(true),
         };
         Self { inner: Arc::new(inner) }
@@ -110,7 +110,7 @@ impl Feed {
     }
 
     /// Takes in changes, of this node or others.
-    pub(crate) async fn hear(&self, changes: &[Change]) -> Result<(), StoreError> {
+    pub(crate) async fn receive(&self, changes: &[Change]) -> Result<(), StoreError> {
         let entities = changes.iter().any(|change| self.inner.kinds.get(&change.kind).is_some());
         if entities {
             let ticket = self.pending().push(changes);
@@ -134,12 +134,12 @@ impl Feed {
 
     /// Returns when this node has acted on everything that was committed before the call. For a
     /// write that changes nothing because of what somebody else, or an attempt that seemed to
-    /// fail, has written: its answer makes that known, so it must be in force here. An error: that
+    /// fail, has written: its response makes that known, so it must be in force here. An error: that
     /// took too long.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
         let limit = self.inner.patience;
-        let heard = tokio::time::timeout(limit, self.inner.readings.next()).await;
-        heard.map_err(|_| StoreError::Timeout(limit))
+        let read = tokio::time::timeout(limit, self.inner.readings.next()).await;
+        read.map_err(|_| StoreError::Timeout(limit))
     }
 
     /// Acts on all pending changes unless somebody did so already. Whoever holds the turn takes
@@ -186,7 +186,7 @@ impl Feed {
             let Some(kind) = self.inner.kinds.get(name) else { continue };
             let ids: Vec<Uuid> = ids.iter().copied().collect();
             let read =
-                self.inner.database.read(move |session| Box::pin(async move { find_many(session, &kind, &ids).await }));
+                self.inner.database.read((kind, ids), async |(kind, ids), session| find_many(session, kind, ids).await);
             documents.extend(read.await?.into_iter().map(|found| ((*name, found.id), found.document)));
         }
         let complete = |mut change: Change| {
@@ -231,10 +231,10 @@ impl Feed {
 
     /// Notes that everything that was committed when this reading began was read and given to the
     /// listeners.
-    pub(crate) fn heard(&self, reading: u64) {
+    pub(crate) fn reading_ends(&self, reading: u64) {
         // Only where other nodes write: the silence of the feed tells nothing otherwise.
-        if let Some(heard) = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            *heard = Instant::now();
+        if let Some(last) = self.inner.last_read.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            *last = Instant::now();
         }
         // What a listener could not act on is read, but not in force.
         if self.pending().failing_since().is_none() {
@@ -250,21 +250,24 @@ impl Feed {
 
     /// Waits until this node has written something.
     pub(crate) async fn written_here(&self) {
-        self.inner.bell.notified().await;
+        self.inner.written.notified().await;
     }
 
     /// Decides whether the node is current. One at a time, so that the last one to decide knew most.
     fn judge(&self) {
         let late = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > self.inner.bound);
-        let heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_read = self.inner.last_read.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.inner.doubt.borrow().is_none();
-        let current = known && !late(*heard) && !late(self.pending().failing_since());
+        let current = known && !late(*last_read) && !late(self.pending().failing_since());
         if self.inner.current.swap(current, Ordering::Relaxed) != current {
-            tracing::warn!(current, "whether this node has heard all changes");
+            match current {
+                true => tracing::info!("change feed is current again"),
+                false => tracing::warn!("change feed is stale; bypassing caches"),
+            }
         }
     }
 
-    /// Offers failed changes again, watches the age of what was heard, and finds out what became of
+    /// Offers failed changes again, watches the age of the last reading, and finds out what became of
     /// writes, for as long as the store is open.
     pub(crate) async fn watch(self) {
         let mut tick = tokio::time::interval(TICK);
@@ -276,7 +279,7 @@ impl Feed {
                 if let Some(ticket) = waiting
                     && let Err(error) = self.settle(ticket).await
                 {
-                    tracing::warn!(%error, "changes could not be acted on; they will be offered again");
+                    tracing::warn!(%error, "cannot apply changes; retrying");
                 }
             }
         };

@@ -1,7 +1,7 @@
-//! Hearing of committed changes through PostgreSQL.
+//! Reading committed changes from PostgreSQL.
 //!
-//! `NOTIFY` only rings the bell; the rows are read from `changes`, and also without a bell every
-//! [`POLL`]. Rows become visible in the order of commits, which is not that of their sequence
+//! `NOTIFY` only says that there is something to read; the rows are read from `changes`, and also without
+//! a notification every [`POLL`]. Rows become visible in the order of commits, which is not that of their sequence
 //! numbers. So each reading takes a snapshot, and has what this one sees and the one before did
 //! not. All that is kept between readings is that snapshot: its length is bounded by the number of
 //! transactions that run at the same time, however long they run and whatever is written meanwhile.
@@ -25,7 +25,8 @@ use uuid::Uuid;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::postgres::{Link, Postgres, PostgresSession};
-use crate::session::{Parameter, Row, Session};
+use crate::row::Row;
+use crate::session::{Parameter, Session};
 use crate::statement::Statement;
 
 /// The two databases' statements differ in their parameters, so that neither has the other's.
@@ -35,13 +36,13 @@ const READ: Statement = Statement {
     sqlite: "",
 };
 const LISTEN: &str = include_str!("../../../../sql/postgres/change/listen.sql");
-const RING: &str = include_str!("../../../../sql/postgres/change/ring.sql");
+const NOTIFY: &str = include_str!("../../../../sql/postgres/change/notify.sql");
 
-/// How long a change is unheard at most when the bell did not ring.
+/// How long a change is unread at most without a notification.
 const POLL: Duration = Duration::from_millis(250);
 /// Waits between attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// Rows of one answer.
+/// Rows of one page.
 const PAGE: i64 = 1000;
 /// After so many seconds without a reading, rows may be gone (`change/clean.sql` keeps an hour).
 const KEPT: i64 = 3000;
@@ -88,60 +89,59 @@ impl Cursor {
 /// A snapshot that sees nothing.
 const NOTHING: &str = "1:1:";
 
-/// Hears for as long as the store is open.
+/// Reads for as long as the store is open.
 pub(crate) async fn run(feed: Feed, postgres: Postgres, mut cursor: Cursor, metrics: Metrics) {
     let mut backoff = BACKOFF.0;
     loop {
         let before = cursor.read_at;
-        let Err(error) = hear(&feed, &postgres, &mut cursor, &metrics).await;
+        let Err(error) = follow(&feed, &postgres, &mut cursor, &metrics).await;
         metrics.is_down();
-        tracing::warn!(error = &error as &dyn std::error::Error, "the change feed is interrupted");
+        tracing::warn!(error = &error as &dyn std::error::Error, "change feed interrupted; reconnecting");
         backoff = if cursor.read_at > before { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
         tokio::time::sleep(backoff).await;
     }
 }
 
-/// Hears until the connection breaks.
-async fn hear(
+/// Reads until the connection breaks.
+async fn follow(
     feed: &Feed,
     postgres: &Postgres,
     cursor: &mut Cursor,
     metrics: &Metrics,
 ) -> Result<std::convert::Infallible, StoreError> {
-    let rung = Arc::new(Notify::new());
-    let client = postgres.bounded(connect(postgres, rung.clone())).await?;
+    let notified = Arc::new(Notify::new());
+    let client = postgres.bounded(connect(postgres, notified.clone())).await?;
     let failed = |error| postgres.error("change/listen.sql", error);
-    // A database without LISTEN is polled.
     if let Err(error) = postgres.bounded(async { client.batch_execute(LISTEN).await.map_err(failed) }).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the database does not ring; it is polled instead");
+        tracing::warn!(error = &error as &dyn std::error::Error, "LISTEN unavailable; polling for changes");
     }
     loop {
-        let mut session = PostgresSession { postgres, link: Link::Client(&client) };
+        let mut session = PostgresSession { postgres, link: Link::Client { client: &client, write: None } };
         read_all(feed, &mut session, cursor).await?;
         metrics.is_up();
         tokio::select! {
-            () = rung.notified() => {}
+            () = notified.notified() => {}
             () = feed.reading_is_wanted() => {}
             () = tokio::time::sleep(POLL) => {}
             () = feed.written_here() => {
-                postgres.bounded(async { client.batch_execute(RING).await.map_err(failed) }).await?;
+                postgres.bounded(async { client.batch_execute(NOTIFY).await.map_err(failed) }).await?;
             }
         }
     }
 }
 
-async fn connect(postgres: &Postgres, rung: Arc<Notify>) -> Result<ClientWrapper, StoreError> {
+async fn connect(postgres: &Postgres, notified: Arc<Notify>) -> Result<ClientWrapper, StoreError> {
     let connector = postgres.connector();
     let connected = connector.feed().connect(connector.tls()).await;
     let (client, mut connection) = connected.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
     let drive = tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if matches!(message, AsyncMessage::Notification(_)) {
-                rung.notify_one();
+                notified.notify_one();
             }
         }
         // The next statement finds the connection closed: now, not at the next poll.
-        rung.notify_one();
+        notified.notify_one();
     });
     Ok(ClientWrapper::new(client, drive))
 }
@@ -167,9 +167,9 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
         }
         let full = i64::try_from(rows.len()).is_ok_and(|count| count == PAGE);
         let mut changes = Vec::new();
-        for mut row in rows {
-            reading.position = (transaction(&mut row, ROW)?, row.integer(ROW + 1)?);
-            changes.extend(unannounced(feed, &reading.announced, &mut row, ROW + 2)?);
+        for row in &rows {
+            reading.position = (transaction(row, ROW)?, row.get(ROW + 1)?);
+            changes.extend(unannounced(feed, &reading.announced, row, ROW + 2)?);
         }
         take_in(feed, &changes).await;
         if !full {
@@ -201,10 +201,10 @@ impl Cursor {
 
     /// Forgets everything, and stands behind what that server has committed.
     async fn start_over(&mut self, feed: &Feed, reading: Reading, head: Head) -> Result<(), StoreError> {
-        tracing::warn!("the database was started anew or is another one: everything that was cached is forgotten");
+        tracing::warn!("database server restarted or replaced; clearing all caches");
         *self = Self { snapshot: head.snapshot, reading: None, read_at: head.time, server: head.server };
         feed.reset().await?;
-        feed.heard(reading.number);
+        feed.reading_ends(reading.number);
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl Cursor {
         if gap > KEPT {
             feed.reset().await?;
         }
-        feed.heard(reading.number);
+        feed.reading_ends(reading.number);
         Ok(())
     }
 }
@@ -252,9 +252,9 @@ async fn page(
     ];
     let mut rows = session.rows(&READ, &parameters).await?;
     let nothing = StoreError::Corrupt { kind: "change", what: "the reading has no snapshot" };
-    let first = rows.first_mut().ok_or(nothing)?;
-    let head = Head { snapshot: first.text(0)?, time: first.integer(1)?, server: first.integer(2)? };
-    if first.integer(3)? != 0 {
+    let first = rows.first().ok_or(nothing)?;
+    let head = Head { snapshot: first.get(0)?, time: first.get(1)?, server: first.get(2)? };
+    if first.get::<i64>(3)? != 0 {
         // It does not know which of the primary's transactions are running.
         return Err(StoreError::Unavailable("the database is a standby, and not the primary".into()));
     }
@@ -268,8 +268,8 @@ pub(super) async fn take_in(feed: &Feed, changes: &[Change]) {
     if changes.is_empty() {
         return;
     }
-    if let Err(error) = feed.hear(changes).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "changes could not be acted on yet");
+    if let Err(error) = feed.receive(changes).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "cannot apply changes; retrying");
     }
 }
 
@@ -279,19 +279,19 @@ pub(super) async fn take_in(feed: &Feed, changes: &[Change]) {
 pub(super) fn unannounced(
     feed: &Feed,
     announced: &HashSet<Uuid>,
-    row: &mut Row,
+    row: &Row,
     at: usize,
 ) -> Result<Option<Change>, StoreError> {
-    let write = row.uuid(at + 4)?;
+    let write = row.get(at + 4)?;
     if announced.contains(&write) || feed.is_announced(write) {
         return Ok(None);
     }
-    let (kind, word) = (row.text(at)?, row.text(at + 1)?);
-    let (id, key) = (row.uuid(at + 2)?, row.bytes(at + 3)?);
+    let (kind, word): (_, String) = (row.get(at)?, row.get(at + 1)?);
+    let (id, key) = (row.get(at + 2)?, row.get(at + 3)?);
     Ok(Operation::parse(&word).map(|operation| Change { kind, operation, id, key, document: None }))
 }
 
-fn transaction(row: &mut Row, index: usize) -> Result<u64, StoreError> {
-    let text = row.text(index)?;
+fn transaction(row: &Row, index: usize) -> Result<u64, StoreError> {
+    let text: String = row.get(index)?;
     text.parse().map_err(|_| StoreError::Corrupt { kind: "change", what: "its transaction is not a number" })
 }

@@ -1,4 +1,4 @@
-//! Hearing of committed changes through the SQLite file: those of other processes, such as an import
+//! Reading committed changes from the SQLite file: those of other processes, such as an import
 //! that runs beside the gateway, and those of this one whose outcome it never learnt. Sequence
 //! numbers are in the order of commits there, so the last one is the cursor.
 
@@ -10,7 +10,8 @@ use crate::database::Database;
 use crate::feed::Feed;
 use crate::feed::postgres::{take_in, unannounced};
 use crate::metrics::Metrics;
-use crate::session::{Parameter, Row};
+use crate::row::Row;
+use crate::session::Parameter;
 use crate::statement::Statement;
 
 const READ: Statement = Statement {
@@ -19,17 +20,17 @@ const READ: Statement = Statement {
     sqlite: include_str!("../../../../sql/sqlite/change/since.sql"),
 };
 
-/// How long a change of another process is unheard at most.
+/// How long a change of another process is unread at most.
 const POLL: Duration = Duration::from_millis(250);
-/// Rows of one answer.
+/// Rows of one page.
 const PAGE: i64 = 1000;
 
 /// The last change that there was.
 pub(crate) async fn last(database: &Database) -> Result<i64, StoreError> {
-    page(database, i64::MAX, 0).await?.first().map_or(Ok(0), |row| row.integer(0))
+    page(database, i64::MAX, 0).await?.first().map_or(Ok(0), |row| row.get(0))
 }
 
-/// Hears for as long as the store is open.
+/// Reads for as long as the store is open.
 pub(crate) async fn run(feed: Feed, database: Database, mut last: i64, metrics: Metrics) {
     loop {
         tokio::select! {
@@ -40,7 +41,7 @@ pub(crate) async fn run(feed: Feed, database: Database, mut last: i64, metrics: 
             Ok(()) => metrics.is_up(),
             Err(error) => {
                 metrics.is_down();
-                tracing::warn!(error = &error as &dyn std::error::Error, "the change feed is interrupted");
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot read the change feed; retrying");
             }
         }
     }
@@ -51,22 +52,22 @@ async fn read_all(feed: &Feed, database: &Database, last: &mut i64) -> Result<()
     let (number, announced) = (feed.reading_begins(), feed.take_announced());
     loop {
         let mut rows = page(database, *last, PAGE).await?;
-        let newest = rows.first().map_or(Ok(*last), |row| row.integer(0))?;
+        let newest = rows.first().map_or(Ok(*last), |row| row.get(0))?;
         rows.retain(|row| !row.is_null(1));
-        let next = rows.first().map_or(Ok(newest + 1), |row| row.integer(1))?;
+        let next = rows.first().map_or(Ok(newest + 1), |row| row.get(1))?;
         if next > *last + 1 {
             // Rows were removed before they were read: this process was stopped for an hour.
             *last = next - 1;
             feed.reset().await?;
         }
         let mut changes = Vec::new();
-        for row in &mut rows {
-            *last = row.integer(1)?;
+        for row in &rows {
+            *last = row.get(1)?;
             changes.extend(unannounced(feed, &announced, row, 2)?);
         }
         take_in(feed, &changes).await;
         if i64::try_from(rows.len()).is_ok_and(|count| count < PAGE) {
-            feed.heard(number);
+            feed.reading_ends(number);
             return Ok(());
         }
     }
@@ -74,6 +75,5 @@ async fn read_all(feed: &Feed, database: &Database, last: &mut i64) -> Result<()
 
 async fn page(database: &Database, after: i64, size: i64) -> Result<Vec<Row>, StoreError> {
     let parameters = [Parameter::Integer(after), Parameter::Integer(size)];
-    let rows = database.read(move |session| Box::pin(async move { Ok(session.rows(&READ, &parameters).await?) }));
-    rows.await
+    database.read(parameters, async |parameters, session| Ok(session.rows(&READ, parameters).await?)).await
 }

@@ -1,12 +1,12 @@
 //! A write of this node, from its beginning until its outcome is known and announced.
 //!
-//! The outcome is unknown from the moment at which the database is told to commit until it answers:
+//! The outcome is unknown from the moment at which the database is told to commit until it responds:
 //! a connection that breaks in between leaves open whether the write took place. Whoever executes a
 //! write says when that time begins ([`Write::is_sent`]) and, when the database refuses, that it is
 //! over ([`Write::is_refused`]). A write that ends within it, whichever way it ends, puts the feed
-//! in doubt.
+//! in doubt. One that records no changes cannot make a cache wrong, whatever became of it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use tollgate_core::change::Change;
 use tollgate_core::error::StoreError;
@@ -27,16 +27,18 @@ const SENT: u8 = 1;
 const COMMITTED: u8 = 2;
 
 /// A write of this node.
-pub struct Write {
+pub(crate) struct Write {
     feed: Feed,
     id: Uuid,
+    records_changes: AtomicBool,
     state: AtomicU8,
 }
 
 impl Feed {
     /// Begins a write.
     pub(crate) fn begin(&self) -> Write {
-        Write { feed: self.clone(), id: SystemRandom.uuid(), state: AtomicU8::new(NOTHING) }
+        let (records_changes, state) = (AtomicBool::new(false), AtomicU8::new(NOTHING));
+        Write { feed: self.clone(), id: SystemRandom.uuid(), records_changes, state }
     }
 
     /// The writes announced so far. Their rows are in every reading that begins from now on, or
@@ -57,18 +59,31 @@ impl Feed {
 
 impl Write {
     /// What the write's rows in `changes` have in the column `origin`, by which the feed tells
-    /// whether they were announced.
-    pub fn origin(&self) -> Uuid {
+    /// whether they were announced. Who asks is going to record changes.
+    pub(crate) fn origin(&self) -> Uuid {
+        self.records_changes.store(true, Ordering::Release);
         self.id
     }
 
-    /// From now on the write may take place: what commits it is about to be sent.
-    pub fn is_sent(&self) {
+    /// Whether there may be rows of it in `changes`.
+    pub(crate) fn records_changes(&self) -> bool {
+        self.records_changes.load(Ordering::Acquire)
+    }
+
+    /// What commits it is about to be sent.
+    pub(crate) fn is_going_to_commit(&self) {
+        if self.records_changes() {
+            self.is_sent();
+        }
+    }
+
+    /// From now on the write may take place.
+    pub(crate) fn is_sent(&self) {
         self.state.store(SENT, Ordering::Release);
     }
 
-    /// The database has answered that the write did not take place.
-    pub fn is_refused(&self) {
+    /// The database has said that the write did not take place.
+    pub(crate) fn is_refused(&self) {
         self.state.store(NOTHING, Ordering::Release);
     }
 
@@ -88,8 +103,8 @@ impl Write {
                 announced.insert(self.id);
             }
         }
-        self.feed.inner.bell.notify_one();
-        let acted = self.feed.hear(changes).await;
+        self.feed.inner.written.notify_one();
+        let acted = self.feed.receive(changes).await;
         self.state.store(NOTHING, Ordering::Release);
         acted
     }

@@ -22,10 +22,10 @@ pub enum UrlError {
     #[error("the database URL's sslmode must be disable, prefer, require, verify-ca or verify-full")]
     SslMode,
     /// The driver cannot read it. The driver's message does not repeat the password.
-    #[error("the database URL cannot be read")]
+    #[error("invalid database URL")]
     Postgres(#[source] tokio_postgres::Error),
     /// A certificate or key file is missing or not PEM.
-    #[error("the certificate files of the database URL cannot be used")]
+    #[error("cannot load the certificate files in the database URL")]
     Tls(#[source] openssl::error::ErrorStack),
     /// Called outside a Tokio runtime.
     #[error("the store must be opened inside a Tokio runtime")]
@@ -100,7 +100,7 @@ impl Connector {
         let (client, connection) = self.unlimited.connect(self.tls()).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "the connection for migrations broke");
+                tracing::debug!(%error, "migration connection failed");
             }
         });
         Ok(client)

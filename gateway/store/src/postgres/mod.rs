@@ -1,7 +1,7 @@
 //! PostgreSQL: a pool with a hard cap, and bounds on every wait.
 //!
 //! Statements are prepared once a connection. The server ends a statement that runs too long
-//! (`statement_timeout`); a server that does not answer at all is noticed by [`Postgres::bounded`]
+//! (`statement_timeout`); a server that does not respond at all is noticed by [`Postgres::within`]
 //! and by TCP keepalives. There are no unbounded queues: who waits too long for a connection is
 //! refused.
 
@@ -18,14 +18,14 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 pub(crate) use connection::Connector;
 pub use connection::UrlError;
-pub(crate) use session::{Link, PostgresSession};
+pub(crate) use session::{Link, PostgresSession, column};
 
 mod connection;
 mod session;
 
 /// A pool of connections to PostgreSQL. Cheap to clone.
 #[derive(Clone)]
-pub struct Postgres {
+pub(crate) struct Postgres {
     inner: Arc<Inner>,
 }
 
@@ -64,7 +64,7 @@ impl Postgres {
     }
 
     /// A connection; it goes back to the pool when dropped. Waits at most the acquire timeout.
-    pub async fn client(&self) -> Result<Object, StoreError> {
+    pub(crate) async fn client(&self) -> Result<Object, StoreError> {
         let started = Instant::now();
         let client = self.inner.pool.get().await;
         self.inner.metrics.waited(started.elapsed());
@@ -77,7 +77,7 @@ impl Postgres {
     }
 
     /// What a driver's error means. `statement` is the file in `sql/`.
-    pub fn error(&self, statement: &'static str, error: tokio_postgres::Error) -> StoreError {
+    pub(crate) fn error(&self, statement: &'static str, error: tokio_postgres::Error) -> StoreError {
         match error.code() {
             Some(code) if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE => {
                 StoreError::Timeout(self.inner.statement_timeout)
@@ -92,24 +92,26 @@ impl Postgres {
     /// Tells a write that was sent, and has failed with this error, whether the server refused it. An
     /// error that ends the connection is no refusal: it may have come behind the commit, and a pooler
     /// sends one when it loses the server.
-    pub fn note_refusal(write: Option<&Write>, error: &tokio_postgres::Error) {
+    pub(crate) fn note_refusal(write: &Write, error: &tokio_postgres::Error) {
         let refused = error.as_db_error().is_some_and(|error| {
             error.parsed_severity() == Some(Severity::Error) && !error.code().code().starts_with("08")
         });
-        if let (Some(write), true) = (write, refused) {
+        if refused {
             write.is_refused();
         }
     }
 
-    /// Gives the statements in `work` twice the statement timeout; the server itself ends them
-    /// after one, unless it cannot be reached. A client that was in use then is to be dropped
-    /// together with `work`, in a transaction or detached, not used again.
-    pub async fn bounded<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E>
-    where
-        E: From<StoreError>,
-    {
+    /// Gives the statements in `work` twice the statement timeout; the server itself ends them after
+    /// one, unless it cannot be reached. An error: `work` did not end in time, and the client that it
+    /// used must not be used again.
+    pub(crate) async fn within<W: Future>(&self, work: W) -> Result<W::Output, StoreError> {
         let limit = self.inner.statement_timeout * 2;
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(StoreError::Timeout(limit).into()))
+        tokio::time::timeout(limit, work).await.map_err(|_| StoreError::Timeout(limit))
+    }
+
+    /// The same for work that can fail with the store.
+    pub(crate) async fn bounded<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.within(work).await?
     }
 
     /// How connections are made, for those outside the pool.

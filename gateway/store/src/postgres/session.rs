@@ -8,17 +8,19 @@ use tokio_postgres::Row as PostgresRow;
 use tokio_postgres::error::{Error as PostgresError, SqlState};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tollgate_core::error::StoreError;
 
+use crate::failure::Failure;
+use crate::feed::Write;
 use crate::postgres::Postgres;
-use crate::session::{Column, Failure, Parameter, Row, Session};
+use crate::row::{Column, Columns, Row};
+use crate::session::{Parameter, Session};
 use crate::statement::Statement;
 
 /// What statements are run on.
 #[derive(Clone, Copy)]
 pub(crate) enum Link<'c> {
-    /// Each statement for itself.
-    Client(&'c ClientWrapper),
+    /// Each statement for itself: it commits with its end, and then `write` is done.
+    Client { client: &'c ClientWrapper, write: Option<&'c Write> },
     /// All or nothing.
     Transaction(&'c Transaction<'c>),
 }
@@ -29,27 +31,54 @@ pub(crate) struct PostgresSession<'c> {
     pub(crate) link: Link<'c>,
 }
 
+/// Values by reference, as the driver takes them.
+type Values<'v> = [&'v (dyn ToSql + Sync)];
+
 impl Link<'_> {
-    async fn query(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<PostgresRow>, PostgresError> {
+    async fn query(&self, sql: &str, values: &Values<'_>) -> Result<Vec<PostgresRow>, PostgresError> {
         match self {
-            Self::Client(client) => client.query(&client.prepare_cached(sql).await?, values).await,
+            Self::Client { client, write } => {
+                let statement = client.prepare_cached(sql).await?;
+                committing(*write, client.query(&statement, values)).await
+            }
             Self::Transaction(client) => client.query(&client.prepare_cached(sql).await?, values).await,
         }
     }
 
-    async fn execute(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, PostgresError> {
+    async fn execute(&self, sql: &str, values: &Values<'_>) -> Result<u64, PostgresError> {
         match self {
-            Self::Client(client) => client.execute(&client.prepare_cached(sql).await?, values).await,
+            Self::Client { client, write } => {
+                let statement = client.prepare_cached(sql).await?;
+                committing(*write, client.execute(&statement, values)).await
+            }
             Self::Transaction(client) => client.execute(&client.prepare_cached(sql).await?, values).await,
         }
     }
 }
 
+/// Runs a statement that commits with its end.
+async fn committing<T>(
+    write: Option<&Write>,
+    statement: impl Future<Output = Result<T, PostgresError>>,
+) -> Result<T, PostgresError> {
+    let Some(write) = write else { return statement.await };
+    write.is_going_to_commit();
+    statement.await.inspect_err(|error| Postgres::note_refusal(write, error))
+}
+
 impl PostgresSession<'_> {
+    async fn query(&self, statement: &Statement, values: &Values<'_>) -> Result<Vec<Row>, Failure> {
+        let rows = self.link.query(statement.postgres, values).await;
+        let rows = rows.map_err(|error| self.failure(statement, error))?;
+        Ok(rows.into_iter().map(|row| Row(Columns::Postgres(row))).collect())
+    }
+
     fn failure(&self, statement: &Statement, error: PostgresError) -> Failure {
         let code = error.code().cloned();
+        let constraint = error.as_db_error().and_then(|error| error.constraint()).unwrap_or_default().to_owned();
         let error = self.postgres.error(statement.name, error);
         match code {
+            Some(SqlState::UNIQUE_VIOLATION) => Failure::Unique { constraint, error },
             Some(SqlState::FOREIGN_KEY_VIOLATION) => Failure::ForeignKey(error),
             Some(SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE) => Failure::Collision(error),
             _ => Failure::Store(error),
@@ -60,45 +89,54 @@ impl PostgresSession<'_> {
 #[async_trait]
 impl Session for PostgresSession<'_> {
     async fn rows(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
-        let rows = self.link.query(statement.postgres, &references(parameters)).await;
-        let rows = rows.map_err(|error| self.failure(statement, error))?;
-        rows.iter().map(|row| read(statement, row).map_err(Failure::Store)).collect()
+        self.query(statement, &references(parameters)).await
     }
 
     async fn execute(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
         let done = self.link.execute(statement.postgres, &references(parameters)).await;
         done.map_err(|error| self.failure(statement, error))
     }
+
+    async fn rows_for_each(
+        &mut self,
+        statement: &Statement,
+        lists: &[Vec<Parameter<'_>>],
+    ) -> Result<Vec<Row>, Failure> {
+        let Some(first) = lists.first() else { return Ok(Vec::new()) };
+        let array = |index| lists.iter().map(|list| list.get(index).copied().unwrap_or(Parameter::Null)).collect();
+        let arrays: Vec<Vec<Parameter<'_>>> = (0..first.len()).map(array).collect();
+        self.query(statement, &references(&arrays)).await
+    }
 }
 
-fn references<'a>(parameters: &'a [Parameter<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
-    parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect()
+fn references<T: ToSql + Sync>(values: &[T]) -> Vec<&(dyn ToSql + Sync)> {
+    values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
 }
 
-fn read(statement: &Statement, row: &PostgresRow) -> Result<Row, StoreError> {
-    let columns = row.columns().iter().enumerate().map(|(index, column)| {
-        let value = match *column.type_() {
-            Type::TEXT => row.try_get::<_, Option<String>>(index).map(|value| value.map(Column::Text)),
-            Type::INT8 => row.try_get::<_, Option<i64>>(index).map(|value| value.map(Column::Integer)),
-            Type::UUID => row.try_get::<_, Option<uuid::Uuid>>(index).map(|value| value.map(Column::Uuid)),
-            // Anything else but bytes is a fault of the statement, which the driver reports.
-            _ => row.try_get::<_, Option<Vec<u8>>>(index).map(|value| value.map(Column::Bytes)),
-        };
-        value.map(|value| value.unwrap_or(Column::Null))
-    });
-    let columns = columns.collect::<Result<_, _>>();
-    columns.map(Row).map_err(|error| StoreError::Statement { statement: statement.name, source: Box::new(error) })
+/// A column of a row. `None`: it is not there, or of a type that no statement returns.
+pub(crate) fn column(row: &PostgresRow, index: usize) -> Option<Column<'_>> {
+    let value = match *row.columns().get(index)?.type_() {
+        Type::TEXT => row.try_get::<_, Option<&str>>(index).ok()?.map(Column::Text),
+        Type::INT8 => row.try_get::<_, Option<i64>>(index).ok()?.map(Column::Integer),
+        Type::BOOL => row.try_get::<_, Option<bool>>(index).ok()?.map(Column::Boolean),
+        Type::UUID => row.try_get::<_, Option<uuid::Uuid>>(index).ok()?.map(Column::Uuid),
+        _ => row.try_get::<_, Option<&[u8]>>(index).ok()?.map(Column::Bytes),
+    };
+    Some(value.unwrap_or(Column::Null))
 }
 
 impl ToSql for Parameter<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
         match self {
+            Self::Null => Ok(IsNull::Yes),
             Self::Text(text) => text.to_sql_checked(ty, out),
             Self::Integer(number) => number.to_sql_checked(ty, out),
+            Self::Boolean(value) => value.to_sql_checked(ty, out),
             Self::Uuid(id) => id.to_sql_checked(ty, out),
             Self::Bytes(bytes) => bytes.to_sql_checked(ty, out),
             Self::Texts(texts) => texts.to_sql_checked(ty, out),
             Self::Uuids(ids) => ids.to_sql_checked(ty, out),
+            Self::ByteStrings(all) => all.to_sql_checked(ty, out),
         }
     }
 

@@ -21,13 +21,13 @@ const AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenFileError {
     /// The file cannot be created.
-    #[error("the database file cannot be created")]
+    #[error("cannot create the database file")]
     File(#[source] io::Error),
     /// It is not a database, or cannot be set up.
-    #[error("the database file cannot be opened")]
+    #[error("cannot open the database file")]
     Database(#[source] rusqlite::Error),
     /// No thread could be started.
-    #[error("a database thread cannot be started")]
+    #[error("cannot start a database thread")]
     Thread(#[source] io::Error),
 }
 
@@ -57,7 +57,7 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
 fn write_ahead(connection: &Connection) -> Result<(), rusqlite::Error> {
     let deadline = Instant::now() + BUSY;
     loop {
-        // Answers with the mode, so that it is no plain statement.
+        // Returns the mode, so that it is no plain statement.
         match connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < deadline => {
                 std::thread::sleep(AGAIN);

@@ -2,10 +2,10 @@
 //!
 //! Nothing here blocks the I/O threads: jobs go to threads through bounded queues, and a job that
 //! has waited longer than the acquire timeout is refused without being run. Writes are durable
-//! when they are answered (`synchronous = FULL`); jobs that wait together are committed together
+//! when they return (`synchronous = FULL`); jobs that wait together are committed together
 //! (see `writer`), each in a savepoint of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -20,8 +20,8 @@ pub use file::OpenFileError;
 pub(crate) use file::open;
 use queue::{Queue, queue};
 use reader::ReaderJob;
-pub(crate) use session::SqliteSession;
-use writer::{Answered, Outcome, WriterJob};
+pub(crate) use session::{SqliteSession, column};
+use writer::{Done, Outcome, WriterJob};
 
 mod file;
 mod queue;
@@ -34,10 +34,9 @@ const READERS: usize = 4;
 
 /// An embedded database. Cheap to clone; the threads end with the last clone.
 #[derive(Clone)]
-pub struct Sqlite {
+pub(crate) struct Sqlite {
     writer: Queue<WriterJob>,
     readers: Queue<ReaderJob>,
-    path: Arc<PathBuf>,
     statement_timeout: Duration,
 }
 
@@ -53,44 +52,13 @@ impl Sqlite {
         let connections = (0..readers).map(|_| open(&path)).collect::<Result<Vec<_>, _>>()?;
         let (readers, turns) = queue(options, &metrics, &load);
         reader::start(connections, &turns)?;
-        Ok(Self { writer, readers, path: Arc::new(path), statement_timeout: options.statement_timeout })
+        Ok(Self { writer, readers, statement_timeout: options.statement_timeout })
     }
 
-    /// Runs a job on the writer thread, in a transaction that commits when the job returns `Ok`
-    /// and leaves nothing behind when it returns `Err`. Answers after the commit. The job goes on
-    /// when the caller is dropped.
-    pub async fn write<T, E>(&self, job: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        self.write_mut(None, move |connection: &mut Connection| job(connection)).await
-    }
-
-    /// The same for a write that is announced: it is told while its outcome is unknown.
-    pub async fn commit<T, E>(
-        &self,
-        write: &Write,
-        job: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        self.write_mut(Some(write), move |connection: &mut Connection| job(connection)).await
-    }
-
-    /// Runs a job on a reader thread. It must not write. One statement sees one state of the
-    /// database; two statements may see two.
-    pub async fn read<T, E>(&self, job: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        self.read_mut(move |connection: &mut Connection| job(connection)).await
-    }
-
-    pub(crate) async fn write_mut<T, E>(
+    /// Runs a job on the writer thread, in a transaction that commits when the job returns `Ok` and leaves
+    /// nothing behind when it returns `Err`. Returns after the commit. The job goes on when the caller is
+    /// dropped. A `write` that records changes is told while its outcome is unknown.
+    pub(crate) async fn write<T, E>(
         &self,
         write: Option<&Write>,
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
@@ -99,21 +67,27 @@ impl Sqlite {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (job, answer) = WriterJob::new(job);
+        let (job, done) = WriterJob::new(job);
         self.writer.push(job).await?;
         if let Some(write) = write {
+            // Whether it records changes is known when it has run.
             write.is_sent();
         }
         // No bound here: the queue bounds the wait before the job runs, and once it runs it is
         // going to be committed, which the caller must learn.
-        let Ok(Answered { result, outcome }) = answer.await else { return Err(gone().into()) };
-        if let (Some(write), true, Outcome::Known) = (write, result.is_err(), outcome) {
+        let done = done.await;
+        let failed = matches!(&done, Ok(Done { result: Err(_), outcome: Outcome::Known }));
+        if let Some(write) = write
+            && (failed || !write.records_changes())
+        {
             write.is_refused();
         }
-        result
+        done.map_or_else(|_| Err(gone().into()), |done| done.result)
     }
 
-    pub(crate) async fn read_mut<T, E>(
+    /// Runs a job on a reader thread. It must not write. One statement sees one state of the
+    /// database; two statements may see two.
+    pub(crate) async fn read<T, E>(
         &self,
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
@@ -121,41 +95,32 @@ impl Sqlite {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (job, answer) = ReaderJob::new(job);
+        let (job, done) = ReaderJob::new(job);
         self.readers.push(job).await?;
         let limit = self.readers.acquire_timeout() + self.statement_timeout;
-        match tokio::time::timeout(limit, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(gone().into())),
+        match tokio::time::timeout(limit, done).await {
+            Ok(done) => done.unwrap_or_else(|_| Err(gone().into())),
             Err(_) => Err(StoreError::Timeout(limit).into()),
         }
     }
 
     /// What a driver's error means. `statement` is the file in `sql/`.
-    pub fn error(statement: &'static str, error: rusqlite::Error) -> StoreError {
-        store_error(statement, error)
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-pub(crate) fn store_error(statement: &'static str, error: rusqlite::Error) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(
-            ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::ReadOnly,
-        ) => StoreError::Unavailable(Box::new(error)),
-        _ => StoreError::Statement { statement, source: Box::new(error) },
+    pub(crate) fn error(statement: &'static str, error: rusqlite::Error) -> StoreError {
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly,
+            ) => StoreError::Unavailable(Box::new(error)),
+            _ => StoreError::Statement { statement, source: Box::new(error) },
+        }
     }
 }
 
-/// The thread ended, or the job panicked, before there was an answer.
+/// The thread ended, or the job panicked, before there was a result.
 fn gone() -> StoreError {
-    StoreError::Unavailable("a database thread gave no answer".into())
+    StoreError::Unavailable("a database thread ended without a result".into())
 }

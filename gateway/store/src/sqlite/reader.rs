@@ -9,7 +9,7 @@ use tollgate_core::error::StoreError;
 use crate::sqlite::file::OpenFileError;
 use crate::sqlite::queue::{Job, Turns};
 
-/// Something to read, which answers for itself.
+/// Something to read, which tells its caller the result itself.
 pub(super) struct ReaderJob {
     run: Box<Run>,
 }
@@ -18,7 +18,7 @@ pub(super) struct ReaderJob {
 type Run = dyn FnOnce(Result<&mut Connection, StoreError>) + Send;
 
 impl ReaderJob {
-    /// The job, and where its answer arrives.
+    /// The job, and where its result arrives.
     pub(super) fn new<T, E>(
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
     ) -> (Self, oneshot::Receiver<Result<T, E>>)
@@ -26,11 +26,11 @@ impl ReaderJob {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (answer, receiver) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let run = move |connection: Result<&mut Connection, StoreError>| {
-            // A caller that has given up needs no answer; one that is refused needs no work.
-            if !answer.is_closed() {
-                let _ = answer.send(connection.map_err(E::from).and_then(job));
+            // A caller that has given up needs no result; one that is refused needs no work.
+            if !sender.is_closed() {
+                let _ = sender.send(connection.map_err(E::from).and_then(job));
             }
         };
         (Self { run: Box::new(run) }, receiver)
@@ -50,10 +50,10 @@ pub(super) fn start(connections: Vec<Connection>, turns: &Turns<ReaderJob>) -> R
         let turns = turns.clone();
         let work = move || {
             while let Some(job) = turns.next() {
-                // A job that panics must not take the thread with it; its caller sees no answer.
+                // A job that panics must not take the thread with it; its caller sees no result.
                 let run = AssertUnwindSafe(|| (job.run)(Ok(&mut connection)));
                 if turns.working(|| catch_unwind(run)).is_err() {
-                    tracing::error!("a database read panicked");
+                    tracing::error!("database read panicked");
                 }
             }
         };

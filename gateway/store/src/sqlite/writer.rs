@@ -1,7 +1,7 @@
 //! The thread that writes, and its group commit.
 //!
 //! A commit waits for the disk; everything else does not. So jobs that wait together run in one
-//! transaction, each in a savepoint that is undone when the job fails, and are answered together
+//! transaction, each in a savepoint that is undone when the job fails, and return together
 //! after the commit. When the commit fails, all of them are told so.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,18 +11,18 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tollgate_core::error::StoreError;
 
+use crate::sqlite::Sqlite;
 use crate::sqlite::file::OpenFileError;
 use crate::sqlite::queue::{Job, Turns};
-use crate::sqlite::store_error;
 
 /// At most this many jobs share a commit, so that the first of them does not wait for long.
 const BATCH: usize = 256;
 
-/// Answers a job's caller once it is known whether the batch was committed.
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Tells a job's caller the result once it is known whether the batch was committed.
+type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// What a job's caller is told.
-pub(super) struct Answered<T, E> {
+pub(super) struct Done<T, E> {
     pub(super) result: Result<T, E>,
     pub(super) outcome: Outcome,
 }
@@ -39,9 +39,9 @@ pub(super) enum Outcome {
 /// What became of a job inside the transaction.
 enum Ran {
     /// Its writes are to be committed.
-    Keep(Answer),
+    Keep(Reply),
     /// It failed: its writes are to be undone.
-    Undo(Answer),
+    Undo(Reply),
 }
 
 /// Something to write.
@@ -51,40 +51,40 @@ pub(super) struct WriterJob {
 }
 
 impl WriterJob {
-    /// The job, and where its answer arrives.
+    /// The job, and where its result arrives.
     pub(super) fn new<T, E>(
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
-    ) -> (Self, oneshot::Receiver<Answered<T, E>>)
+    ) -> (Self, oneshot::Receiver<Done<T, E>>)
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (answer, receiver) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         // Either the job runs or it is refused; both need the channel.
-        let answer = Arc::new(std::sync::Mutex::new(Some(answer)));
-        let refusal = answer.clone();
+        let sender = Arc::new(std::sync::Mutex::new(Some(sender)));
+        let refusal = sender.clone();
         let run = move |connection: &mut Connection| {
             let result = job(connection);
             let keep = result.is_ok();
-            let reply: Answer = Box::new(move |committed| {
+            let reply: Reply = Box::new(move |committed| {
                 let outcome = if committed.is_ok() { Outcome::Known } else { Outcome::Unknown };
-                send(&answer, Answered { result: committed.map_err(E::from).and(result), outcome });
+                send(&sender, Done { result: committed.map_err(E::from).and(result), outcome });
             });
             if keep { Ran::Keep(reply) } else { Ran::Undo(reply) }
         };
-        let refused = |error| Answered { result: Err(E::from(error)), outcome: Outcome::Known };
+        let refused = |error| Done { result: Err(E::from(error)), outcome: Outcome::Known };
         let refuse = move |error| send(&refusal, refused(error));
         (Self { run: Box::new(run), refuse: Box::new(refuse) }, receiver)
     }
 }
 
-type Slot<T, E> = std::sync::Mutex<Option<oneshot::Sender<Answered<T, E>>>>;
+type Slot<T, E> = std::sync::Mutex<Option<oneshot::Sender<Done<T, E>>>>;
 
 /// Nobody listens any more when the caller was dropped; the write stands all the same.
-fn send<T, E>(slot: &Slot<T, E>, answered: Answered<T, E>) {
+fn send<T, E>(slot: &Slot<T, E>, done: Done<T, E>) {
     let sender = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     if let Some(sender) = sender {
-        let _ = sender.send(answered);
+        let _ = sender.send(done);
     }
 }
 
@@ -107,22 +107,22 @@ pub(super) fn start(mut connection: Connection, turns: Turns<WriterJob>) -> Resu
 
 fn commit_together(connection: &mut Connection, first: WriterJob, turns: &Turns<WriterJob>) {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-        first.refuse(store_error("BEGIN", error));
+        first.refuse(Sqlite::error("BEGIN", error));
         return;
     }
-    let mut answers = Vec::new();
+    let mut replies = Vec::new();
     let mut next = Some(first);
     let mut whole = Ok(());
     while let Some(job) = next {
         match run_in_savepoint(connection, job) {
-            Ok(answer) => answers.extend(answer),
+            Ok(reply) => replies.extend(reply),
             Err(error) => {
                 // The transaction is in an unknown state: nothing of it may be committed.
                 whole = Err(error);
                 break;
             }
         }
-        next = if answers.len() < BATCH { turns.next_ready() } else { None };
+        next = if replies.len() < BATCH { turns.next_ready() } else { None };
     }
     let end = if whole.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let outcome = whole.and(connection.execute_batch(end));
@@ -130,26 +130,26 @@ fn commit_together(connection: &mut Connection, first: WriterJob, turns: &Turns<
         let _ = connection.execute_batch("ROLLBACK");
     }
     let failure = outcome.err().map(Arc::new);
-    for answer in answers {
-        answer(failure.as_ref().map_or(Ok(()), |error| Err(StoreError::Unavailable(Box::new(error.clone())))));
+    for reply in replies {
+        reply(failure.as_ref().map_or(Ok(()), |error| Err(StoreError::Unavailable(Box::new(error.clone())))));
     }
 }
 
 /// Runs one job. The error is that of the transaction, not the job's.
-fn run_in_savepoint(connection: &mut Connection, job: WriterJob) -> Result<Option<Answer>, rusqlite::Error> {
+fn run_in_savepoint(connection: &mut Connection, job: WriterJob) -> Result<Option<Reply>, rusqlite::Error> {
     connection.execute_batch("SAVEPOINT job")?;
     let ran = catch_unwind(AssertUnwindSafe(|| (job.run)(connection)));
-    let answer = match ran {
-        Ok(Ran::Keep(answer)) => {
+    let reply = match ran {
+        Ok(Ran::Keep(reply)) => {
             connection.execute_batch("RELEASE job")?;
-            return Ok(Some(answer));
+            return Ok(Some(reply));
         }
-        Ok(Ran::Undo(answer)) => Some(answer),
+        Ok(Ran::Undo(reply)) => Some(reply),
         Err(_) => {
-            tracing::error!("a database write panicked");
+            tracing::error!("database write panicked");
             None
         }
     };
     connection.execute_batch("ROLLBACK TO job; RELEASE job")?;
-    Ok(answer)
+    Ok(reply)
 }

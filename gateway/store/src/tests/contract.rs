@@ -64,7 +64,7 @@ on_both!(
     of_concurrent_updates_none_is_lost,
     inserting_a_child_races_with_deleting_its_parent,
     names_can_be_swapped_under_contention,
-    a_write_is_announced_before_it_is_answered,
+    a_write_is_announced_before_it_returns,
     a_change_that_a_listener_failed_on_is_offered_again,
     a_secret_is_made_once,
     old_changes_are_cleaned,
@@ -437,7 +437,7 @@ async fn names_can_be_swapped_under_contention(f: Fixture) {
     }
 }
 
-async fn a_write_is_announced_before_it_is_answered(f: Fixture) {
+async fn a_write_is_announced_before_it_returns(f: Fixture) {
     let recorder = Arc::new(Recorder::default());
     f.store.feed().subscribe(recorder.clone());
     let service = add(&f.services, json!({"name": "a"})).await;
@@ -457,7 +457,7 @@ async fn a_change_that_a_listener_failed_on_is_offered_again(f: Fixture) {
     *recorder.failing.lock().unwrap() = true;
     let service = document(json!({"name": "a"}));
     let error = f.services.insert(service.clone()).await.unwrap_err();
-    assert!(matches!(error, DaoError::Store(_)), "not in force, so not answered with success: {error:?}");
+    assert!(matches!(error, DaoError::Store(_)), "not in force, so no success: {error:?}");
     super::fixture::eventually("distrust", || !f.store.feed().is_current()).await;
     *recorder.failing.lock().unwrap() = false;
     super::fixture::eventually("another offer", || !recorder.summary().is_empty()).await;
@@ -488,7 +488,7 @@ async fn old_changes_are_cleaned(f: Fixture) {
     let sweep = crate::cleaner::CHANGES;
     assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);
     clock.advance(3601);
-    if let crate::Database::Postgres(postgres) = store.database() {
+    if let crate::database::Database::Postgres(postgres) = store.database() {
         an_hour_passes(postgres).await;
         assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);
     }

@@ -9,6 +9,7 @@ use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
 use super::fixture::{Fixture, Recorder, document, eventually, id, postgres};
+use crate::database::Database;
 use crate::feed;
 use crate::testing::Backend;
 
@@ -164,7 +165,8 @@ async fn another_server_in_the_place_of_the_one_before_has_everything_forgotten(
     let recorder = Arc::new(Recorder::default());
     first.store.feed().subscribe(recorder.clone());
     let metrics = crate::metrics::Metrics::register(&prometheus::Registry::new()).unwrap();
-    let start = first.store.database().read(|session| Box::pin(feed::postgres::Cursor::now(session))).await.unwrap();
+    let start =
+        first.store.database().read((), async |(), session| feed::postgres::Cursor::now(session).await).await.unwrap();
     let reader = feed::postgres::run(
         first.store.feed().clone(),
         postgres(&first.store).clone(),
@@ -183,13 +185,13 @@ async fn changes_that_were_removed_unread_have_everything_forgotten() {
     let first = Fixture::new(Backend::Sqlite).await;
     let recorder = Arc::new(Recorder::default());
     first.store.feed().subscribe(recorder.clone());
-    let crate::Database::Sqlite(sqlite) = first.store.database() else { panic!("not SQLite") };
+    let Database::Sqlite(sqlite) = first.store.database() else { panic!("not SQLite") };
     let written_and_removed = "INSERT INTO changes (kind, operation, id, origin, created_at) \
          VALUES ('tokens', 'deleted', zeroblob(16), zeroblob(16), 0); DELETE FROM changes;";
-    let write = |connection: &rusqlite::Connection| {
-        connection.execute_batch(written_and_removed).map_err(|error| crate::Sqlite::error("test", error))
+    let write = |connection: &mut rusqlite::Connection| {
+        connection.execute_batch(written_and_removed).map_err(|error| crate::sqlite::Sqlite::error("test", error))
     };
-    sqlite.write(write).await.unwrap();
+    sqlite.write(None, write).await.unwrap();
     first.store.feed().catch_up().await.unwrap();
     assert_eq!(*recorder.resets.lock().unwrap(), 1);
     first.store.feed().catch_up().await.unwrap();

@@ -12,8 +12,10 @@ use tollgate_core::random::{Random, SystemRandom};
 use tollgate_core::schema::{Field, OnDelete, Schema};
 use uuid::Uuid;
 
+use crate::Store;
+use crate::database::Database;
+use crate::postgres::Postgres;
 use crate::testing::{Backend, TestDatabase};
-use crate::{Database, Postgres, Store};
 
 /// An open store with four kinds: routes forbid the deletion of their service, plugins go with
 /// theirs, and labels go with their plugin.

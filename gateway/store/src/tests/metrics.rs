@@ -8,8 +8,9 @@ use tollgate_core::clock::ManualClock;
 use tollgate_core::error::StoreError;
 
 use super::fixture::{Fixture, an_hour_passes, document, eventually};
+use crate::database::Database;
 use crate::testing::{Backend, TestDatabase};
-use crate::{Database, Options, Store};
+use crate::{Options, Store};
 
 fn value(registry: &prometheus::Registry, name: &str, label: Option<&str>) -> Option<f64> {
     let family = registry.gather().into_iter().find(|family| family.name() == name)?;

@@ -1,7 +1,8 @@
 //! Migrating, and refusing what is not migrated.
 
+use crate::database::Database;
 use crate::testing::{Backend, TestDatabase};
-use crate::{Database, GATEWAY, MigrationError, MigrationId, MigrationPolicy, Migrations, OpenError, Options, Store};
+use crate::{GATEWAY, MigrationError, MigrationId, MigrationPolicy, Migrations, OpenError, Options, Store};
 
 fn all() -> Vec<MigrationId> {
     let id = |version| MigrationId { owner: GATEWAY.owner, version };
@@ -63,11 +64,11 @@ async fn a_newer_database_is_refused() {
                 postgres.client().await.unwrap().execute(NEWER, &[]).await.unwrap();
             }
             Database::Sqlite(sqlite) => {
-                let insert = |connection: &rusqlite::Connection| {
+                let insert = |connection: &mut rusqlite::Connection| {
                     let done = connection.execute(NEWER, []);
-                    done.map_err(|error| crate::Sqlite::error("test", error))
+                    done.map_err(|error| crate::sqlite::Sqlite::error("test", error))
                 };
-                sqlite.write(insert).await.unwrap();
+                sqlite.write(None, insert).await.unwrap();
             }
         }
         let error = Store::open(database.options()).await.err().expect("the store refuses");
@@ -86,7 +87,7 @@ async fn a_server_that_is_not_there_is_an_error_and_not_a_wait() {
 /// The table as early versions made it, with what they wrote.
 const EARLY: &str = "CREATE TABLE schema_migrations
         (version bigint PRIMARY KEY, name text NOT NULL, applied_at bigint NOT NULL, checksum text NOT NULL);
-    INSERT INTO schema_migrations VALUES (1, 'entities', 7, 'CHECKSUM'), (2, 'oauth2', 8, 'of the plugin');";
+    INSERT INTO schema_migrations VALUES (1, 'entities', 7, 'CHECKSUM'), (2, 'tickets', 8, 'of the plugin');";
 
 #[tokio::test]
 async fn an_early_database_is_numbered_by_owner_and_migrated_from_there() {
@@ -104,14 +105,14 @@ async fn an_early_database_is_numbered_by_owner_and_migrated_from_there() {
         let after = Migrations::new(&options).status().await.unwrap();
         assert_eq!((after.applied, after.pending), (all(), vec![]));
         // What a plugin had applied is still its own.
-        let of_plugin = crate::MigrationSet { owner: "oauth2", migrations: &[PLUGIN] };
+        let of_plugin = crate::MigrationSet { owner: "tickets", migrations: &[PLUGIN] };
         let with_plugin = Options { migrations: vec![GATEWAY, of_plugin], ..database.options() };
         let altered = Migrations::new(&with_plugin).status().await.unwrap_err();
-        assert!(altered.to_string().starts_with("migration oauth2 1 (oauth2) differs"), "{altered}");
+        assert!(altered.to_string().starts_with("migration tickets 1 (tickets) differs"), "{altered}");
     }
 }
 
-const PLUGIN: crate::Migration = crate::Migration { version: 1, name: "oauth2", postgres: "", sqlite: "" };
+const PLUGIN: crate::Migration = crate::Migration { version: 1, name: "tickets", postgres: "", sqlite: "" };
 
 async fn execute(backend: Backend, database: &TestDatabase, statements: &[&str]) {
     match backend {

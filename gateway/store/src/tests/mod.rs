@@ -1,5 +1,7 @@
 //! The store's contract, run on both databases, and what only one of them has.
 
+mod access;
+mod batch;
 mod contract;
 mod feed;
 mod fixture;

@@ -1,4 +1,4 @@
-//! Writes whose answer is lost, and writes that find their work done.
+//! Writes whose response is lost, and writes that find their work done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,12 @@ use uuid::Uuid;
 
 use super::feed::Nodes;
 use super::fixture::{Fixture, Recorder, document, eventually, id, postgres};
-use crate::entity::write::INSERT_CHANGE;
-use crate::session::Parameter;
+use crate::database::Database;
+use crate::feed::Write;
+use crate::postgres::Postgres;
 use crate::testing::Backend;
-use crate::{Database, Options, Postgres, Store, Write};
+use crate::transaction::{Begin, Scope};
+use crate::{Abort, Options, Statement, Store, Transaction};
 
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
@@ -34,27 +36,27 @@ macro_rules! on_both {
 }
 
 on_both!(
-    a_write_whose_answer_is_lost_is_in_force_before_that_is_said,
+    a_write_whose_response_is_lost_is_in_force_before_that_is_said,
     a_write_that_panics_behind_its_commit_is_heard,
     a_listener_that_panics_has_everything_forgotten,
-    a_write_that_finds_its_work_done_is_answered_when_that_is_heard,
+    a_write_that_finds_its_work_done_returns_when_that_is_read,
 );
 
 /// Commits a change of this write.
 async fn commit_a_change(store: Store, write: Arc<Write>, id: Uuid) -> Result<(), StoreError> {
-    let origin = write.origin();
-    let work = store.database().commit(&write, move |session| {
-        Box::pin(async move {
-            let (kind, operation) = (Parameter::Text("tokens"), Parameter::Text("deleted"));
-            let values = [kind, operation, Parameter::Uuids(&[id]), Parameter::Uuid(origin), Parameter::Integer(0)];
-            Ok(session.execute(&INSERT_CHANGE, &values).await.map(drop)?)
-        })
-    });
-    work.await.map_err(crate::cleaner::store_error)
+    let begin = Begin { scope: Scope::Transaction, now: 0 };
+    let record =
+        store.database().write(&write, begin, id, async |id, tx| Ok::<_, Abort>(tx.record(change(*id)).await?));
+    record.await.map(drop)
+}
+
+fn change(id: Uuid) -> Change {
+    let operation = tollgate_core::change::Operation::Deleted;
+    Change { kind: "tokens".into(), operation, id, key: Vec::new(), document: None }
 }
 
 fn lost<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unavailable("the answer is lost".into()))
+    Err(StoreError::Unavailable("the response is lost".into()))
 }
 
 async fn recorded(backend: Backend) -> (Fixture, Arc<Recorder>) {
@@ -68,7 +70,7 @@ fn ids(recorder: &Recorder) -> Vec<Uuid> {
     recorder.summary().into_iter().map(|(.., id)| id).collect()
 }
 
-async fn a_write_whose_answer_is_lost_is_in_force_before_that_is_said(backend: Backend) {
+async fn a_write_whose_response_is_lost_is_in_force_before_that_is_said(backend: Backend) {
     let (fixture, recorder) = recorded(backend).await;
     let (store, changed) = (fixture.store.clone(), Uuid::from_u128(7));
     let work = move |write| async move {
@@ -120,16 +122,14 @@ async fn a_listener_that_panics_has_everything_forgotten(backend: Backend) {
     let (store, changed) = (fixture.store.clone(), Uuid::from_u128(7));
     let work = move |write: Arc<Write>| async move {
         commit_a_change(store, write, changed).await?;
-        let operation = tollgate_core::change::Operation::Deleted;
-        let change = Change { kind: "tokens".into(), operation, id: changed, key: Vec::new(), document: None };
-        Ok::<_, StoreError>(((), vec![change]))
+        Ok::<_, StoreError>(((), vec![change(changed)]))
     };
     fixture.store.commit(work).await.unwrap_err();
     eventually("forgetting", || *recorder.resets.lock().unwrap() == 1).await;
     eventually("trust", || fixture.store.feed().is_current()).await;
 }
 
-async fn a_write_that_finds_its_work_done_is_answered_when_that_is_heard(backend: Backend) {
+async fn a_write_that_finds_its_work_done_returns_when_that_is_read(backend: Backend) {
     let nodes = Nodes::new(backend).await;
     for number in 0..20 {
         let service = document(json!({"name": format!("s{number}")}));
@@ -215,7 +215,7 @@ async fn an_error_that_ends_the_connection_is_no_refusal() {
             let client = postgres.client().await?;
             write.is_sent();
             let error = client.batch_execute(sql).await.unwrap_err();
-            Postgres::note_refusal(Some(&write), &error);
+            Postgres::note_refusal(&write, &error);
             Err::<((), Vec<Change>), _>(postgres.error("test", error))
         }
     };
@@ -231,6 +231,32 @@ async fn an_error_that_ends_the_connection_is_no_refusal() {
     eventually("trust", || fixture.store.feed().is_current()).await;
 }
 
+/// Ends the connection that it runs on.
+const LOSE: Statement =
+    Statement { name: "test", postgres: "SELECT pg_terminate_backend(pg_backend_pid())", sqlite: "" };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_write_that_records_no_change_leaves_no_doubt() {
+    let (fixture, _) = impatient().await;
+    // A doubt lasts for as long as this transaction.
+    let mut client = postgres(&fixture.store).client().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SELECT 1", &[]).await.unwrap();
+    let lose = async |records_changes: &bool, tx: &mut Transaction<'_>| {
+        if *records_changes {
+            tx.origin();
+        }
+        Ok::<_, Abort>(tx.rows(&LOSE, &[]).await.map(drop)?)
+    };
+    let lost = fixture.store.statement(false, lose).await.unwrap_err();
+    assert!(matches!(lost, StoreError::Unavailable(_)), "{lost:?}");
+    assert!(fixture.store.feed().is_current());
+    fixture.store.statement(true, lose).await.unwrap_err();
+    assert!(!fixture.store.feed().is_current());
+    transaction.rollback().await.unwrap();
+    eventually("trust", || fixture.store.feed().is_current()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_whose_commit_fails_are_told_the_truth() {
     let (fixture, recorder) = recorded(Backend::Sqlite).await;
@@ -238,10 +264,12 @@ async fn jobs_whose_commit_fails_are_told_the_truth() {
     let work = move |write: Arc<Write>| async move {
         let Database::Sqlite(sqlite) = store.database() else { return lost() };
         let write_badly = "PRAGMA defer_foreign_keys = ON; INSERT INTO entity_tags VALUES ('k', zeroblob(16), 't')";
-        let job = |connection: &rusqlite::Connection| {
-            connection.execute_batch(write_badly).map_err(|error| crate::Sqlite::error("test", error))
+        let job = |connection: &mut rusqlite::Connection| {
+            connection.execute_batch(write_badly).map_err(|error| crate::sqlite::Sqlite::error("test", error))
         };
-        sqlite.commit(&write, job).await.map(|()| ((), Vec::<Change>::new()))
+        // It records changes.
+        write.origin();
+        sqlite.write(Some(&write), job).await.map(|()| ((), Vec::<Change>::new()))
     };
     let failed = fixture.store.commit(work).await.unwrap_err();
     assert!(matches!(failed, StoreError::Unavailable(_)), "{failed:?}");

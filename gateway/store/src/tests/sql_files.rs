@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use tollgate_core::error::StoreError;
 
+use crate::database::Database;
+use crate::sqlite::Sqlite;
+use crate::statement::parts;
 use crate::testing::{Backend, TestDatabase};
-use crate::{Database, Sqlite};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -71,18 +73,10 @@ fn every_statement_is_used() {
 fn both_databases_have_the_same_statements() {
     let names = |database| statements(database).into_iter().map(|(name, _)| name).collect::<BTreeSet<_>>();
     let only_one: Vec<String> = names("postgres").symmetric_difference(&names("sqlite")).cloned().collect();
-    // One node needs no bell, a thread that has ended runs nothing, and SQLite's own lock serialises
+    // One node needs no notification, a thread that has ended runs nothing, and SQLite's own lock serialises
     // migrations.
-    let expected = ["change/listen.sql", "change/ring.sql", "change/running.sql", "migration/lock.sql"];
-    let unexpected: Vec<&String> =
-        only_one.iter().filter(|name| !expected.contains(&name.as_str()) && !is_of_a_plugin(name)).collect();
-    assert!(unexpected.is_empty(), "{unexpected:?}");
-}
-
-/// A plugin that talks to the drivers directly may need other statements on either.
-fn is_of_a_plugin(name: &str) -> bool {
-    let folder = name.split('/').next().unwrap_or_default();
-    root().join("plugins").join(folder).exists()
+    let expected = ["change/listen.sql", "change/notify.sql", "change/running.sql", "migration/lock.sql"];
+    assert_eq!(only_one, expected);
 }
 
 #[tokio::test]
@@ -104,15 +98,17 @@ async fn every_sqlite_statement_prepares() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let store = database.open().await;
     let Database::Sqlite(sqlite) = store.database() else { panic!("not SQLite") };
-    let migrate = |connection: &Connection| -> Result<(), StoreError> {
+    let migrate = |connection: &mut Connection| -> Result<(), StoreError> {
         connection.execute_batch(&plugin_migrations("sqlite")).unwrap();
         Ok(())
     };
-    sqlite.write(migrate).await.unwrap();
-    let prepare = |connection: &Connection| -> Result<(), StoreError> {
+    sqlite.write(None, migrate).await.unwrap();
+    let prepare = |connection: &mut Connection| -> Result<(), StoreError> {
         for (name, sql) in statements("sqlite") {
-            if let Err(error) = connection.prepare(&sql) {
-                panic!("sql/sqlite/{name}: {error}");
+            for part in parts(&sql) {
+                if let Err(error) = connection.prepare(part) {
+                    panic!("sql/sqlite/{name}: {error}");
+                }
             }
         }
         Ok(())
@@ -201,7 +197,7 @@ async fn sqlite_looks_up_by_index() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let store = database.open().await;
     let Database::Sqlite(sqlite) = store.database() else { panic!("not SQLite") };
-    let explain = |connection: &Connection| -> Result<(), StoreError> {
+    let explain = |connection: &mut Connection| -> Result<(), StoreError> {
         let failed = |error| Sqlite::error("explain", error);
         for (name, _) in HOT {
             let sql = fs::read_to_string(root().join("sql/sqlite").join(name)).unwrap();

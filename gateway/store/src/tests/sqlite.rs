@@ -10,8 +10,10 @@ use rusqlite::Connection;
 use tollgate_core::error::StoreError;
 
 use super::fixture::eventually;
+use crate::database::Database;
+use crate::sqlite::Sqlite;
 use crate::testing::{Backend, TestDatabase};
-use crate::{Database, Options, Sqlite, Store};
+use crate::{Options, Store};
 
 async fn open(options: Options) -> Sqlite {
     match Store::open(options).await.unwrap().database() {
@@ -20,11 +22,11 @@ async fn open(options: Options) -> Sqlite {
     }
 }
 
-fn execute(sql: &'static str) -> impl FnOnce(&Connection) -> Result<usize, StoreError> + Send + 'static {
+fn execute(sql: &'static str) -> impl FnOnce(&mut Connection) -> Result<usize, StoreError> + Send + 'static {
     move |connection| connection.execute(sql, []).map_err(|error| Sqlite::error("test", error))
 }
 
-fn count(connection: &Connection) -> Result<i64, StoreError> {
+fn count(connection: &mut Connection) -> Result<i64, StoreError> {
     let count = connection.query_row("SELECT count(*) FROM settings", [], |row| row.get(0));
     count.map_err(|error| Sqlite::error("test", error))
 }
@@ -32,9 +34,9 @@ fn count(connection: &Connection) -> Result<i64, StoreError> {
 #[tokio::test]
 async fn the_file_is_readable_by_its_owner_alone() {
     let database = TestDatabase::create(Backend::Sqlite).await;
-    let sqlite = open(database.options()).await;
+    let _sqlite = open(database.options()).await;
     for suffix in ["", "-wal", "-shm"] {
-        let file = format!("{}{suffix}", sqlite.path().display());
+        let file = format!("{}{suffix}", database.url.trim_start_matches("sqlite:"));
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
@@ -45,7 +47,7 @@ async fn a_failed_write_does_not_undo_its_neighbours() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let sqlite = open(database.options()).await;
     let writes = (0..300_i64).map(|number| {
-        sqlite.write(move |connection| {
+        sqlite.write(None, move |connection| {
             let sql = "INSERT INTO settings (name, value) VALUES (?1, x'00')";
             connection.execute(sql, [number.to_string()]).map_err(|error| Sqlite::error("test", error))?;
             if number % 3 == 0 { Err(StoreError::Corrupt { kind: "test", what: "refused" }) } else { Ok(()) }
@@ -60,9 +62,9 @@ async fn a_failed_write_does_not_undo_its_neighbours() {
 async fn a_write_that_panics_hurts_nobody_else() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let sqlite = open(database.options()).await;
-    let panicking = sqlite.write(|_: &Connection| -> Result<(), StoreError> { panic!("in a job") });
+    let panicking = sqlite.write(None, |_: &mut Connection| -> Result<(), StoreError> { panic!("in a job") });
     assert!(matches!(panicking.await, Err(StoreError::Unavailable(_))));
-    sqlite.write(execute("INSERT INTO settings VALUES ('a', x'00')")).await.unwrap();
+    sqlite.write(None, execute("INSERT INTO settings VALUES ('a', x'00')")).await.unwrap();
     assert_eq!(sqlite.read(count).await.unwrap(), 1);
 }
 
@@ -82,15 +84,15 @@ async fn a_write_that_waits_too_long_is_refused() {
     let (start, started) = tokio::sync::oneshot::channel();
     let blocking = sqlite.clone();
     let blocked = tokio::spawn(async move {
-        let job = move |_: &Connection| -> Result<(), StoreError> {
+        let job = move |_: &mut Connection| -> Result<(), StoreError> {
             let _ = start.send(());
             let _ = released.recv();
             Ok(())
         };
-        blocking.write(job).await
+        blocking.write(None, job).await
     });
     started.await.unwrap();
-    let waiting = tokio::spawn(async move { sqlite.write(execute("DELETE FROM settings")).await });
+    let waiting = tokio::spawn(async move { sqlite.write(None, execute("DELETE FROM settings")).await });
     let queued = Instant::now();
     eventually("the end of its patience", || queued.elapsed() > acquire_timeout * 3).await;
     release.send(()).unwrap();

@@ -22,7 +22,7 @@ pub(crate) struct MemoryTokens {
     pub(crate) rows: Mutex<HashMap<Digest, Token>>,
     pub(crate) asked: AtomicUsize,
     pub(crate) down: AtomicBool,
-    /// Look-ups take a permit after they have read, before they answer.
+    /// Look-ups take a permit after they have read, before they return.
     pub(crate) gate: Semaphore,
 }
 

@@ -5,24 +5,23 @@
 //! result, not an error. Expired rows are invisible to every method.
 //!
 //! [`TokenRows`] is what the Admin API does to tokens. Both ports tell this node's caches, and
-//! through the change feed those of other nodes, what has ended before they answer.
+//! through the change feed those of other nodes, what has ended before they return.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tollgate_core::error::{DaoError, StoreError};
-use tollgate_store::{Database, Store, Sweep, statement};
+use tollgate_plugin::store::{Store, Sweep, statement};
 use uuid::Uuid;
 
 use crate::token::Digest;
 
-mod batch;
-mod column;
+mod batches;
+mod columns;
 #[cfg(test)]
 pub(crate) mod memory;
-mod postgres;
-mod sqlite;
+mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -232,26 +231,5 @@ pub const SWEEPS: [Sweep; 2] = [
 
 /// The tokens and codes of a store.
 pub fn open(store: &Store) -> Arc<dyn TokenRows> {
-    match store.database() {
-        Database::Postgres(database) => Arc::new(postgres::PostgresTokens::new(store, database)),
-        Database::Sqlite(database) => Arc::new(sqlite::SqliteTokens::new(store, database)),
-    }
-}
-
-/// Passes on what a rotation has won, which stands whatever became of its announcement: the feed
-/// offers the change again, and soon trusts no cache while it is not acted on.
-fn rotated((outcome, announced): (Outcome<Digest>, Result<(), StoreError>)) -> Outcome<Digest> {
-    if let Err(error) = announced {
-        let error = &error as &dyn std::error::Error;
-        tracing::warn!(error, "a refreshed access token could not be forgotten yet");
-    }
-    outcome
-}
-
-fn no_credential(token: &Token) -> DaoError {
-    DaoError::ForeignMissing { field: "credential", target: "oauth2_credentials", id: token.credential_id }
-}
-
-fn no_service(id: Uuid) -> DaoError {
-    DaoError::ForeignMissing { field: "service", target: "services", id }
+    Arc::new(tables::Tables::new(store))
 }

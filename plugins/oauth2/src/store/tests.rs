@@ -9,9 +9,8 @@ use tollgate_core::change::{Change, ChangeListener};
 use tollgate_core::collection::{Collection, Document, Key};
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::random::{Random, SystemRandom};
-use tollgate_store::MigrationSet;
-use tollgate_store::Store;
 use tollgate_store::testing::{Backend, TestDatabase};
+use tollgate_store::{MigrationSet, Parameter, Statement, Store};
 use uuid::Uuid;
 
 use super::{Code, Outcome, Provenance, Rotation, SWEEPS, Token, TokenFilter, TokenRows, open};
@@ -394,4 +393,20 @@ async fn concurrent_look_ups_find_their_own(fixture: Fixture) {
         }
     };
     join_all((0..500).map(look_up)).await;
+}
+
+#[tokio::test]
+async fn sqlite_finds_tokens_by_index() {
+    const PLAN: Statement = Statement {
+        name: "test",
+        postgres: "",
+        sqlite: concat!("EXPLAIN QUERY PLAN ", include_str!("../../../../sql/sqlite/oauth2/find_tokens.sql")),
+    };
+    let fixture = Fixture::new(Backend::Sqlite).await;
+    let plan = fixture.store.read((), async |(), session| {
+        let rows = session.rows(&PLAN, &[Parameter::ByteStrings(&[]), Parameter::Integer(NOW)]).await?;
+        rows.iter().map(|row| row.get(3)).collect::<Result<Vec<String>, _>>()
+    });
+    let plan = plan.await.unwrap().join("\n");
+    assert!(plan.contains("SEARCH oauth2_tokens USING INDEX") && plan.contains("(access_token=?)"), "{plan}");
 }

@@ -1,13 +1,18 @@
 //! What the batcher asks when the store is slow.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::future::{join, join_all};
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
+use tollgate_core::error::StoreError;
 
-use super::*;
+use crate::batch::{Batch, Batcher, QUEUE, WIDTH, Waiting};
 
-/// A store that answers when it is let.
+/// A store that responds when it is let.
 struct Slow {
     gate: Semaphore,
     widths: Mutex<Vec<usize>>,
@@ -17,13 +22,13 @@ struct Slow {
 }
 
 #[async_trait]
-impl Together for Arc<Slow> {
+impl Batch for Arc<Slow> {
     type Request = usize;
-    type Answer = usize;
+    type Response = usize;
 
-    const STATEMENTS: usize = 2;
+    const IN_FLIGHT: usize = 2;
 
-    async fn carry_out(&self, requests: Vec<usize>) -> Result<Vec<usize>, StoreError> {
+    async fn run(&self, requests: Vec<usize>) -> Result<Vec<usize>, StoreError> {
         self.widths.lock().unwrap().push(requests.len());
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
@@ -49,27 +54,27 @@ fn slow() -> (Arc<Slow>, Batcher<Arc<Slow>>) {
 
 /// Opens the gate once both statements wait at it.
 async fn release(slow: &Slow) {
-    while slow.running.load(Ordering::SeqCst) < Arc::<Slow>::STATEMENTS {
+    while slow.running.load(Ordering::SeqCst) < Arc::<Slow>::IN_FLIGHT {
         tokio::task::yield_now().await;
     }
     slow.gate.add_permits(Semaphore::MAX_PERMITS);
 }
 
 #[tokio::test]
-async fn waiting_requests_go_together_and_each_gets_its_own_answer() {
+async fn waiting_requests_go_together_and_each_gets_its_own_response() {
     let (slow, batcher) = slow();
     let all = join_all((0..200).map(|number| {
         let batcher = &batcher;
-        async move { batcher.ask(number).await }
+        async move { batcher.submit(number).await }
     }));
     let (found, ()) = join(all, release(&slow)).await;
-    let answers: Vec<usize> = found.into_iter().map(Result::unwrap).collect();
-    assert_eq!(answers, (0..200).collect::<Vec<_>>());
+    let responses: Vec<usize> = found.into_iter().map(Result::unwrap).collect();
+    assert_eq!(responses, (0..200).collect::<Vec<_>>());
     let widths = slow.widths.lock().unwrap().clone();
     assert_eq!(widths.iter().sum::<usize>(), 200);
     assert!(widths.len() <= 6 && widths.iter().all(|width| *width <= WIDTH), "{widths:?}");
-    assert_eq!(slow.most.load(Ordering::SeqCst), Arc::<Slow>::STATEMENTS);
-    assert_eq!(batcher.shared.lock().in_flight, 0);
+    assert_eq!(slow.most.load(Ordering::SeqCst), Arc::<Slow>::IN_FLIGHT);
+    assert_eq!(batcher.in_flight(), 0);
 }
 
 #[tokio::test]
@@ -78,7 +83,7 @@ async fn a_failure_is_told_to_everybody_as_what_it_is() {
     slow.down.store(true, Ordering::SeqCst);
     let all = join_all((0..200).map(|number| {
         let batcher = &batcher;
-        async move { batcher.ask(number).await }
+        async move { batcher.submit(number).await }
     }));
     let (found, ()) = join(all, release(&slow)).await;
     assert!(found.iter().all(|found| matches!(found, Err(StoreError::Timeout(_)))));
@@ -87,23 +92,23 @@ async fn a_failure_is_told_to_everybody_as_what_it_is() {
 #[tokio::test]
 async fn a_full_queue_refuses() {
     let (_slow, batcher) = slow();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for number in 0..QUEUE {
-        let (answer, receiver) = oneshot::channel();
-        batcher.push(Waiting { request: number, answer }).unwrap();
-        answers.push(receiver);
+        let (caller, response) = oneshot::channel();
+        batcher.push(Waiting { request: number, caller }).unwrap();
+        responses.push(response);
     }
-    assert!(matches!(batcher.ask(0).await, Err(StoreError::Busy(_))));
+    assert!(matches!(batcher.submit(0).await, Err(StoreError::Busy(_))));
 }
 
 #[tokio::test]
 async fn who_has_gone_away_is_not_asked_for() {
     let (slow, batcher) = slow();
     for number in 0..10 {
-        let (answer, _) = oneshot::channel();
-        batcher.push(Waiting { request: number, answer }).unwrap();
+        let (caller, _) = oneshot::channel();
+        batcher.push(Waiting { request: number, caller }).unwrap();
     }
     slow.gate.add_permits(1);
-    batcher.ask(10).await.unwrap();
+    batcher.submit(10).await.unwrap();
     assert_eq!(*slow.widths.lock().unwrap(), [1]);
 }

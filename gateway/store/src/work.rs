@@ -1,0 +1,74 @@
+//! What is done with a connection, as callers write it down: an async closure
+//! `async |input, connection| { … }`.
+//!
+//! What a closure needs it takes from its input, not from around it: the input is lent to it, so that it
+//! can begin again after a deadlock without a copy of anything, and so that it may run on another thread.
+
+use tollgate_core::error::StoreError;
+
+use crate::failure::Abort;
+use crate::session::Session;
+use crate::transaction::Transaction;
+
+/// What [`Store::read`] does: `async |input, session| { … }`. Every such closure that captures nothing.
+///
+/// [`Store::read`]: crate::Store::read
+pub trait ReadWork<I, T>:
+    AsyncFn(&I, &mut dyn Session) -> Result<T, StoreError>
+    + for<'s> Work<'s, I, dyn Session + 's, Result<T, StoreError>>
+    + Send
+    + 'static
+{
+}
+
+impl<I, T, F> ReadWork<I, T> for F where
+    F: AsyncFn(&I, &mut dyn Session) -> Result<T, StoreError>
+        + for<'s> Work<'s, I, dyn Session + 's, Result<T, StoreError>>
+        + Send
+        + 'static
+{
+}
+
+/// What [`Store::transaction`] does: `async |input, tx| { … }`. Every such closure that captures nothing.
+///
+/// [`Store::transaction`]: crate::Store::transaction
+pub trait WriteWork<I, T, E>:
+    AsyncFn(&I, &mut Transaction<'_>) -> Result<T, Abort<E>>
+    + for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>>
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<I, T, E, F> WriteWork<I, T, E> for F where
+    F: AsyncFn(&I, &mut Transaction<'_>) -> Result<T, Abort<E>>
+        + for<'s> Work<'s, I, Transaction<'s>, Result<T, Abort<E>>>
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// The part that [`AsyncFn`] cannot say: that the future is `Send`.
+pub trait Work<'s, I: 's, C: ?Sized + 's, R> {
+    /// Its result.
+    type Future: Future<Output = R> + Send + 's;
+
+    /// Does it.
+    fn run(&self, input: &'s I, connection: &'s mut C) -> Self::Future;
+}
+
+impl<'s, I, C, R, F, W> Work<'s, I, C, R> for W
+where
+    I: 's,
+    C: ?Sized + 's,
+    W: Fn(&'s I, &'s mut C) -> F,
+    F: Future<Output = R> + Send + 's,
+{
+    type Future = F;
+
+    fn run(&self, input: &'s I, connection: &'s mut C) -> F {
+        self(input, connection)
+    }
+}

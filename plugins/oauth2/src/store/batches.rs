@@ -1,0 +1,89 @@
+//! Look-ups and insertions of many callers at once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tollgate_core::error::StoreError;
+use tollgate_plugin::store::{Abort, Batch, Parameter, Statement, Store, statement};
+use uuid::Uuid;
+
+use super::columns::{token_parameters, tokens};
+use super::{Outcome, Token};
+use crate::token::Digest;
+
+const FIND_TOKENS: Statement = statement!("oauth2/find_tokens.sql");
+const INSERT_TOKENS: Statement = statement!("oauth2/insert_tokens.sql");
+
+/// Tokens by access token, of many callers in one statement.
+pub(super) struct LookUps(pub(super) Store);
+
+#[async_trait]
+impl Batch for LookUps {
+    /// Access tokens, and the time at which they are to be visible.
+    type Request = (Vec<Digest>, i64);
+    type Response = Vec<Token>;
+
+    const IN_FLIGHT: usize = 3;
+
+    async fn run(&self, requests: Vec<Self::Request>) -> Result<Vec<Vec<Token>>, StoreError> {
+        // The earliest now sees the most rows; each look-up then leaves out what is too old for it.
+        let earliest = requests.iter().map(|(_, now)| *now).min().unwrap_or(i64::MAX);
+        let mut digests: Vec<Digest> = requests.iter().flat_map(|(digests, _)| digests.iter().copied()).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let find = self.0.read((digests, earliest), async |(digests, earliest), session| {
+            let digests: Vec<&[u8]> = digests.iter().map(|digest| digest.0.as_slice()).collect();
+            let parameters = [Parameter::ByteStrings(&digests), Parameter::Integer(*earliest)];
+            tokens(&session.rows(&FIND_TOKENS, &parameters).await?)
+        });
+        let known: HashMap<Digest, Token> = find.await?.into_iter().map(|token| (token.access_token, token)).collect();
+        let own = |(digests, now): &Self::Request| {
+            let tokens = digests.iter().filter_map(|digest| known.get(digest));
+            tokens.filter(|token| token.ttl.is_none_or(|ttl| ttl >= *now)).cloned().collect()
+        };
+        Ok(requests.iter().map(own).collect())
+    }
+}
+
+/// New tokens, of many callers in one commit.
+pub(super) struct Inserts(pub(super) Store);
+
+#[async_trait]
+impl Batch for Inserts {
+    type Request = Token;
+    type Response = Result<Outcome, StoreError>;
+
+    // A third brings fewer tokens to a commit, and no more tokens.
+    const IN_FLIGHT: usize = 2;
+
+    async fn run(&self, tokens: Vec<Token>) -> Result<Vec<Self::Response>, StoreError> {
+        let tokens: Arc<[Token]> = tokens.into();
+        match self.insert(Arc::clone(&tokens)).await {
+            // The database refuses one of them (a value is taken, say), which has kept the others
+            // from being written: nobody's tokens hang on what somebody else sends.
+            Err(StoreError::Statement { .. }) if tokens.len() > 1 => {
+                let mut outcomes = Vec::new();
+                for token in tokens.iter() {
+                    let one = self.insert(Arc::new([token.clone()])).await;
+                    outcomes.push(one.map(|mut one| one.pop().unwrap_or(Outcome::Lost)));
+                }
+                Ok(outcomes)
+            }
+            inserted => Ok(inserted?.into_iter().map(Ok).collect()),
+        }
+    }
+}
+
+impl Inserts {
+    async fn insert(&self, tokens: Arc<[Token]>) -> Result<Vec<Outcome>, StoreError> {
+        let insert = self.0.statement(tokens, async |tokens, tx| {
+            let lists: Vec<_> = tokens.iter().map(token_parameters).collect();
+            let rows = tx.rows_for_each(&INSERT_TOKENS, &lists).await?;
+            let added: HashSet<Uuid> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
+            let outcome = |token: &Token| if added.contains(&token.id) { Outcome::Won(()) } else { Outcome::Lost };
+            Ok::<_, Abort>(tokens.iter().map(outcome).collect())
+        });
+        insert.await
+    }
+}

@@ -1,0 +1,318 @@
+//! Tokens and codes in the plugin's tables (`sql/*/oauth2`). Every method is one statement; those that
+//! take something once decide it in its WHERE.
+//!
+//! A statement locks the client and the service it adds a row for before anything else, and their
+//! deletion does it in the same order, so that the two do not deadlock.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tollgate_core::change::{Change, Operation};
+use tollgate_core::error::{DaoError, StoreError};
+use tollgate_plugin::store::{
+    Abort, Batcher, Committed, Failure, Parameter, Row, Statement, Store, Transaction, statement,
+};
+use uuid::Uuid;
+
+use super::batches::{Inserts, LookUps};
+use super::columns::{self, code_parameters, digest, token_parameters, tokens};
+use super::{Code, Outcome, Provenance, Rotation, Token, TokenFilter, TokenRows, Tokens};
+use crate::entity;
+use crate::token::Digest;
+
+const FIND_TOKEN_BY_ID: Statement = statement!("oauth2/find_token_by_id.sql");
+const FIND_REFRESH_TOKEN: Statement = statement!("oauth2/find_refresh_token.sql");
+const FIND_CODE: Statement = statement!("oauth2/find_code.sql");
+const ANY_IMPORTED: Statement = statement!("oauth2/any_imported.sql");
+const PAGE_TOKENS: Statement = statement!("oauth2/page_tokens.sql");
+const PAGE_CREDENTIAL_TOKENS: Statement = statement!("oauth2/page_credential_tokens.sql");
+const PAGE_SERVICE_TOKENS: Statement = statement!("oauth2/page_service_tokens.sql");
+const INSERT_CODE: Statement = statement!("oauth2/insert_code.sql");
+const REDEEM_CODE: Statement = statement!("oauth2/redeem_code.sql");
+const REPLACE_REFRESH_TOKEN: Statement = statement!("oauth2/replace_refresh_token.sql");
+const RENEW_REFRESH_TOKEN: Statement = statement!("oauth2/renew_refresh_token.sql");
+const FORGET_EXPIRED: Statement = statement!("oauth2/forget_expired.sql");
+const INSERT_ROW: Statement = statement!("oauth2/insert_row.sql");
+const REPLACE_ROW: Statement = statement!("oauth2/replace_row.sql");
+const DELETE_ROW: Statement = statement!("oauth2/delete_row.sql");
+
+/// Tokens and codes in a store.
+pub(super) struct Tables {
+    store: Store,
+    look_ups: Batcher<LookUps>,
+    inserts: Batcher<Inserts>,
+}
+
+impl Tables {
+    pub(super) fn new(store: &Store) -> Self {
+        let look_ups = Batcher::new(LookUps(store.clone()), store.runtime().clone());
+        let inserts = Batcher::new(Inserts(store.clone()), store.runtime().clone());
+        Self { store: store.clone(), look_ups, inserts }
+    }
+
+    /// An expired row must not keep its values from a new one. In a transaction of its own, whose locks
+    /// are gone before the next one takes others.
+    async fn forget_expired(&self, token: &Token, now: i64) -> Result<(), StoreError> {
+        let taken = (token.id, token.access_token, token.refresh_token, now);
+        let forget = self.store.statement(taken, async |(id, access_token, refresh_token, now), tx| {
+            let values = [(*id).into(), digest(access_token), refresh_token.as_ref().map(digest).into(), (*now).into()];
+            Ok::<_, Abort>(tx.execute(&FORGET_EXPIRED, &values).await.map(drop)?)
+        });
+        forget.await
+    }
+}
+
+/// What the feed says of a token: caches know it by its digest.
+fn change(operation: Operation, id: Uuid, access_token: Digest) -> Change {
+    Change { kind: entity::token::NAME.to_owned(), operation, id, key: access_token.0.to_vec(), document: None }
+}
+
+/// The smallest id of the page; `None`: there is no id behind the last one.
+fn successor(after: Option<Uuid>) -> Option<Uuid> {
+    after.map_or(Some(Uuid::nil()), |id| id.as_u128().checked_add(1).map(Uuid::from_u128))
+}
+
+/// Whether a statement that may add a row has added it.
+fn added(rows: &[Row]) -> Outcome {
+    if rows.is_empty() { Outcome::Lost } else { Outcome::Won(()) }
+}
+
+#[async_trait]
+impl Tokens for Tables {
+    async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
+        self.look_ups.submit((access_tokens.to_vec(), now)).await
+    }
+
+    async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError> {
+        let find = self.store.read((refresh_token, now), async |(refresh_token, now), session| {
+            tokens(&session.rows(&FIND_REFRESH_TOKEN, &[digest(refresh_token), (*now).into()]).await?)
+        });
+        Ok(find.await?.pop())
+    }
+
+    async fn insert_token(&self, token: Token) -> Result<Outcome, StoreError> {
+        self.inserts.submit(token).await?
+    }
+
+    async fn insert_code(&self, code: Code) -> Result<Outcome, StoreError> {
+        let insert = self.store.statement(code, async |code, tx| {
+            Ok::<_, Abort>(added(&tx.rows(&INSERT_CODE, &code_parameters(code)).await?))
+        });
+        insert.await
+    }
+
+    async fn find_code(&self, code: Digest, now: i64) -> Result<Option<Code>, StoreError> {
+        let find = self.store.read((code, now), async |(code, now), session| {
+            let rows = session.rows(&FIND_CODE, &[digest(code), (*now).into()]).await?;
+            rows.first().map(columns::code).transpose()
+        });
+        find.await
+    }
+
+    async fn redeem_code(
+        &self,
+        code: Digest,
+        credential_id: Uuid,
+        token: Token,
+        now: i64,
+    ) -> Result<Outcome, StoreError> {
+        // The statement takes the client from the token.
+        let token = Token { credential_id, ..token };
+        let redeem = self.store.statement((token, code, now), async |(token, code, now), tx| {
+            let mut parameters = token_parameters(token);
+            parameters.extend([digest(code), Parameter::Integer(*now)]);
+            Ok::<_, Abort>(added(&tx.rows(&REDEEM_CODE, &parameters).await?))
+        });
+        redeem.await
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        refresh_token: Digest,
+        credential_id: Uuid,
+        rotation: Rotation,
+        now: i64,
+    ) -> Result<Outcome<Digest>, StoreError> {
+        let rotation = match rotation {
+            // The statement takes the client from the successor.
+            Rotation::Replace(successor) => Rotation::Replace(Token { credential_id, ..successor }),
+            renewal @ Rotation::Renew { .. } => renewal,
+        };
+        let rotate = self.store.statement_committed(
+            (refresh_token, credential_id, rotation, now),
+            async |(refresh_token, credential_id, rotation, now), tx| {
+                let rows = rotate(tx, refresh_token, *credential_id, rotation, *now).await?;
+                let Some(ended) = rows.first() else { return Ok::<_, Abort>(Outcome::Lost) };
+                let (id, access_token) = (ended.get(0)?, Digest(ended.get(1)?));
+                tx.announce(change(Operation::Deleted, id, access_token));
+                Ok(Outcome::Won(access_token))
+            },
+        );
+        Ok(rotated(rotate.await?))
+    }
+
+    async fn any_imported(&self) -> Result<bool, StoreError> {
+        let any = self.store.read((), async |(), session| {
+            let rows = session.rows(&ANY_IMPORTED, &[]).await?;
+            rows.first().map_or(Ok(false), |row| row.get(0))
+        });
+        any.await
+    }
+}
+
+/// Does a rotation, and returns what has ended.
+async fn rotate(
+    tx: &mut Transaction<'_>,
+    refresh_token: &Digest,
+    credential_id: Uuid,
+    rotation: &Rotation,
+    now: i64,
+) -> Result<Vec<Row>, Failure> {
+    let (now, origin) = (Parameter::Integer(now), Parameter::Uuid(tx.origin()));
+    match rotation {
+        Rotation::Replace(successor) => {
+            let mut parameters = token_parameters(successor);
+            parameters.extend([digest(refresh_token), now, origin]);
+            tx.rows(&REPLACE_REFRESH_TOKEN, &parameters).await
+        }
+        Rotation::Renew { replaces, access_token, token_hint, expires_in, created_at, ttl } => {
+            let taken = [digest(refresh_token), credential_id.into(), digest(replaces)];
+            let new = [digest(access_token), token_hint.into(), (*expires_in).into(), (*created_at).into()];
+            let parameters = [&taken[..], &new, &[(*ttl).into(), now, origin]].concat();
+            tx.rows(&RENEW_REFRESH_TOKEN, &parameters).await
+        }
+    }
+}
+
+/// Passes on what a rotation has won, which stands whatever became of its announcement: the feed
+/// offers the change again, and soon trusts no cache while it is not acted on.
+fn rotated(Committed { value, announced }: Committed<Outcome<Digest>>) -> Outcome<Digest> {
+    if let Err(error) = announced {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "cannot evict a refreshed access token yet; retrying");
+    }
+    value
+}
+
+#[async_trait]
+impl TokenRows for Tables {
+    async fn find_token_by_id(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError> {
+        let find = self.store.read((id, now), async |(id, now), session| {
+            tokens(&session.rows(&FIND_TOKEN_BY_ID, &[(*id).into(), (*now).into()]).await?)
+        });
+        Ok(find.await?.pop())
+    }
+
+    async fn page_tokens(
+        &self,
+        filter: TokenFilter,
+        after: Option<Uuid>,
+        size: usize,
+        now: i64,
+    ) -> Result<Vec<Token>, StoreError> {
+        let Some(from) = successor(after) else { return Ok(Vec::new()) };
+        let limit = i64::try_from(size).unwrap_or(i64::MAX);
+        let page = self.store.read((filter, from, now, limit), async |(filter, from, now, limit), session| {
+            let (from, now, limit) = ((*from).into(), (*now).into(), (*limit).into());
+            let rows = match filter {
+                TokenFilter::All => session.rows(&PAGE_TOKENS, &[from, now, limit]).await,
+                TokenFilter::Credential(id) => {
+                    session.rows(&PAGE_CREDENTIAL_TOKENS, &[from, now, limit, (*id).into()]).await
+                }
+                TokenFilter::Service(id) => session.rows(&PAGE_SERVICE_TOKENS, &[from, now, limit, (*id).into()]).await,
+            };
+            tokens(&rows?)
+        });
+        page.await
+    }
+
+    async fn insert_row(&self, token: Token, provenance: Provenance, now: i64) -> Result<(), DaoError> {
+        self.forget_expired(&token, now).await?;
+        let insert = self.store.statement((token, provenance, now), async |(token, provenance, now), tx| {
+            let mut parameters = token_parameters(token);
+            parameters.extend([chosen(*provenance), (*now).into(), tx.origin().into()]);
+            let rows = tx.rows(&INSERT_ROW, &parameters).await.map_err(|failure| refusal(failure, token))?;
+            admitted(&rows, token)?;
+            tx.announce(change(Operation::Created, token.id, token.access_token));
+            Ok(())
+        });
+        insert.await
+    }
+
+    async fn replace_row(
+        &self,
+        old: &Token,
+        new: Token,
+        provenance: Provenance,
+        now: i64,
+    ) -> Result<Outcome, DaoError> {
+        self.forget_expired(&new, now).await?;
+        let input = (old.clone(), new, provenance, now);
+        let replace = self.store.statement(input, async |(old, new, provenance, now), tx| {
+            let mut parameters = token_parameters(new);
+            parameters.push(chosen(*provenance));
+            parameters.extend(token_parameters(old).into_iter().skip(1));
+            parameters.extend([Parameter::from(*now), tx.origin().into()]);
+            let rows = tx.rows(&REPLACE_ROW, &parameters).await.map_err(|failure| refusal(failure, new))?;
+            if !admitted(&rows, new)?.get(2)? {
+                return Ok(Outcome::Lost);
+            }
+            let mut digests = vec![old.access_token, new.access_token];
+            digests.dedup();
+            digests.into_iter().for_each(|digest| tx.announce(change(Operation::Updated, new.id, digest)));
+            Ok(Outcome::Won(()))
+        });
+        replace.await
+    }
+
+    async fn delete_row(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError> {
+        let delete = self.store.statement((id, now), async |(id, now), tx| {
+            let parameters = [(*id).into(), (*now).into(), tx.origin().into()];
+            let ended = tokens(&tx.rows(&DELETE_ROW, &parameters).await?)?.pop();
+            if let Some(token) = &ended {
+                tx.announce(change(Operation::Deleted, token.id, token.access_token));
+            }
+            Ok::<_, Abort>(ended)
+        });
+        delete.await
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        self.store.feed().catch_up().await
+    }
+}
+
+/// Whether an access token's value was chosen elsewhere.
+fn chosen(provenance: Provenance) -> Parameter<'static> {
+    Parameter::Boolean(provenance == Provenance::Given)
+}
+
+/// Refuses a token whose client or service does not exist, as the only row of a statement tells: first
+/// the client, then the service.
+fn admitted<'r>(rows: &'r [Row], token: &Token) -> Result<&'r Row, Abort<DaoError>> {
+    let nothing = StoreError::Corrupt { kind: "token", what: "the statement returned no row" };
+    let row = rows.first().ok_or(nothing)?;
+    if !row.get::<bool>(0)? {
+        let (field, target) = ("credential", entity::credential::NAME);
+        return Err(DaoError::ForeignMissing { field, target, id: token.credential_id }.into());
+    }
+    match token.service_id {
+        Some(id) if !row.get::<bool>(1)? => {
+            Err(DaoError::ForeignMissing { field: "service", target: "services", id }.into())
+        }
+        _ => Ok(row),
+    }
+}
+
+/// What the Admin API is told of a value that is taken.
+fn refusal(failure: Failure, token: &Token) -> Abort<DaoError> {
+    let (constraint, error) = match failure {
+        Failure::Unique { constraint, error } => (constraint, error),
+        other => return other.into(),
+    };
+    Abort::Refused(match constraint.as_str() {
+        "oauth2_tokens_id" => DaoError::PrimaryKey { id: token.id },
+        "oauth2_tokens_access_token" => DaoError::Unique { fields: vec![("access_token", Value::Null)] },
+        "oauth2_tokens_refresh_token" => DaoError::Unique { fields: vec![("refresh_token", Value::Null)] },
+        _ => DaoError::Store(error),
+    })
+}

@@ -1,4 +1,0 @@
--- The look-up of every guarded request that the cache cannot answer.
-SELECT id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
-       authenticated_userid, scope, family
-FROM oauth2_tokens WHERE access_token = ?1 AND (ttl IS NULL OR ttl >= ?2)

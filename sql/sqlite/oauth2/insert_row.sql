@@ -1,0 +1,13 @@
+-- Adds a token for the Admin API and says whether its client and its service exist; it is added when
+-- they do. The change is recorded because a cache may know a chosen value as unknown. ?13 is
+-- whether the value was chosen, ?14 now, ?15 this write.
+INSERT INTO oauth2_tokens (
+    id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
+    authenticated_userid, scope, family, imported)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+WHERE EXISTS (SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = ?5)
+  AND (?6 IS NULL OR EXISTS (SELECT 1 FROM entities WHERE kind = 'services' AND id = ?6));
+INSERT INTO changes (kind, operation, id, key, origin, created_at)
+SELECT 'oauth2_tokens', 'created', ?1, ?2, ?15, ?14 WHERE changes() > 0;
+SELECT EXISTS (SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = ?5),
+       ?6 IS NULL OR EXISTS (SELECT 1 FROM entities WHERE kind = 'services' AND id = ?6)

@@ -1,0 +1,15 @@
+-- Ends a token and adds its successor, both or neither. ?1 to ?12 are the successor, ?13 the refresh
+-- token, ?14 now, ?15 this write. The row that ends is copied to the changes first, because nothing but
+-- the result knows it when it is gone.
+INSERT INTO changes (kind, operation, id, key, origin, created_at)
+SELECT 'oauth2_tokens', 'deleted', id, access_token, ?15, ?14 FROM oauth2_tokens
+WHERE refresh_token = ?13 AND credential_id = ?5 AND (ttl IS NULL OR ttl >= ?14)
+  AND EXISTS (SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = ?5)
+  AND (?6 IS NULL OR EXISTS (SELECT 1 FROM entities WHERE kind = 'services' AND id = ?6));
+DELETE FROM oauth2_tokens WHERE refresh_token = ?13 AND changes() > 0
+RETURNING id, access_token;
+INSERT INTO oauth2_tokens (
+    id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
+    authenticated_userid, scope, family, imported)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0
+WHERE changes() > 0
