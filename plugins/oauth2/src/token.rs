@@ -9,12 +9,13 @@
 //! not access.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use subtle::{Choice, ConstantTimeEq};
 use tollgate_core::random::Random;
 use tollgate_core::secret::Secret;
+
+pub use tollgate_plugin::Digest;
 
 /// Characters of a token.
 pub const TOKEN_LENGTH: usize = 32;
@@ -22,41 +23,6 @@ pub const TOKEN_LENGTH: usize = 32;
 const RANDOM_LENGTH: usize = 22;
 const CHECKSUM_LENGTH: usize = TOKEN_LENGTH - RANDOM_LENGTH;
 const HINT_LENGTH: usize = 4;
-
-/// The BLAKE3 digest of a token or code: its key in the store and the caches.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Digest(pub [u8; 32]);
-
-/// Only the head is hashed: it is random.
-impl Hash for Digest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.head());
-    }
-}
-
-impl Digest {
-    /// The digest of a presented value.
-    pub fn of(clear: &str) -> Self {
-        Self(*blake3::hash(clear.as_bytes()).as_bytes())
-    }
-
-    /// The digest as a row or a change stores it; `None` when the length is wrong.
-    pub fn read(stored: &[u8]) -> Option<Self> {
-        stored.try_into().ok().map(Self)
-    }
-
-    /// Its first eight bytes: as random as a hash of it, and cheaper.
-    pub fn head(&self) -> u64 {
-        let (head, _) = self.0.split_at(8);
-        head.iter().fold(0, |value, &byte| (value << 8) | u64::from(byte))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Digest(…)")
-    }
-}
 
 /// The last four characters of a token, by which an operator can tell tokens apart; empty for a token
 /// too short to reveal them.

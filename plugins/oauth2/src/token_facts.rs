@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use tollgate_plugin::cache::{CacheKey, Fact, Invalidation, SharedFact};
+use tollgate_plugin::cache::{Fact, Invalidation, SharedFact};
 use tollgate_plugin::{CredentialFacts, thread_cache};
 use triomphe::ThinArc;
 use uuid::Uuid;
@@ -113,12 +113,6 @@ impl Fact for Facts {
     fn weight(&self) -> u32 {
         let userid = self.0.slice.len().saturating_sub(1);
         ENTRY_BYTES.saturating_add(u32::try_from(userid).unwrap_or(u32::MAX))
-    }
-}
-
-impl CacheKey for Digest {
-    fn head(&self) -> u64 {
-        self.head()
     }
 }
 
