@@ -30,6 +30,10 @@ pub struct Sweep {
 pub(crate) const CHANGES: Sweep =
     Sweep { table: "changes", statement: statement!("change/clean.sql"), interval: Duration::from_secs(60) };
 
+/// Entities whose `ttl` is over.
+pub(crate) const EXPIRED: Sweep =
+    Sweep { table: "entities", statement: statement!("entity/sweep.sql"), interval: Duration::from_secs(60) };
+
 /// Sweeps for as long as the store is open.
 pub(crate) async fn run(writer: Writer, sweep: Sweep, metrics: Metrics) {
     loop {

@@ -41,19 +41,20 @@ impl Documents {
     }
 
     async fn found(&self, key: &Key) -> Result<Option<Found>, StoreError> {
-        let (kind, key) = (Arc::clone(&self.kind), key.clone());
-        self.store.read((kind, key), async |(kind, key), session| read::find(session, kind, key).await).await
+        let input = (Arc::clone(&self.kind), key.clone(), self.store.now());
+        let found = self
+            .store
+            .read(input, async |(kind, key, now), session| read::find_current(session, kind, key, *now).await);
+        found.await
     }
 
     /// Writes `document` over what was read, if it still is there. `None`: it is not.
     async fn replace(&self, found: Found, document: Document) -> Result<Option<Document>, DaoError> {
-        let new = Arc::new(document);
-        let replace = self
-            .store
-            .transaction((Arc::clone(&self.kind), found, Arc::clone(&new)), async |(kind, found, new), tx| {
-                write::replace_unchanged(tx, kind, found, new).await
-            });
-        Ok(replace.await?.then(|| Arc::unwrap_or_clone(new)))
+        let input = (Arc::clone(&self.kind), found, document);
+        let replace = self.store.transaction(input, async |(kind, found, document), tx| {
+            write::replace_unchanged(tx, kind, found, document.clone()).await
+        });
+        replace.await
     }
 }
 
@@ -64,21 +65,22 @@ impl Collection for Documents {
     }
 
     async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
-        Ok(self.found(key).await?.map(|found| found.document))
+        let now = self.store.now();
+        Ok(self.found(key).await?.map(|found| found.shown(&self.kind, now)))
     }
 
     async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        let (kind, query) = (Arc::clone(&self.kind), query.clone());
-        self.store.read((kind, query), async |(kind, query), session| read::page(session, kind, query).await).await
+        let input = (Arc::clone(&self.kind), query.clone(), self.store.now());
+        let page =
+            self.store.read(input, async |(kind, query, now), session| read::page(session, kind, query, *now).await);
+        page.await
     }
 
     async fn insert(&self, document: Document) -> Result<Document, DaoError> {
-        let new = Arc::new(document);
-        let insert = self.store.transaction((Arc::clone(&self.kind), Arc::clone(&new)), async |(kind, new), tx| {
-            write::insert(tx, kind, new).await
+        let insert = self.store.transaction((Arc::clone(&self.kind), document), async |(kind, document), tx| {
+            write::insert(tx, kind, document.clone()).await
         });
-        self.written(insert.await).await?;
-        Ok(Arc::unwrap_or_clone(new))
+        self.written(insert.await).await
     }
 
     async fn upsert(&self, key: &Key, document: Document) -> Result<Document, DaoError> {

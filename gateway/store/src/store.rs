@@ -9,7 +9,7 @@ use tollgate_core::collection::{Collection, TagIndex, TagPage, TagPosition};
 use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
 
-use crate::cleaner::{self, CHANGES, Sweep};
+use crate::cleaner::{self, CHANGES, EXPIRED, Sweep};
 use crate::collection::Documents;
 use crate::database::Database;
 use crate::entity::tag;
@@ -95,6 +95,7 @@ impl Store {
         let store = Self { inner: Arc::new(inner) };
         store.start_feed().await?;
         store.clean(CHANGES);
+        store.clean(EXPIRED);
         Ok(store)
     }
 
@@ -229,6 +230,11 @@ impl Store {
     /// The runtime that drives the store, for work that outlives its caller.
     pub fn runtime(&self) -> &Handle {
         &self.inner.writer.runtime
+    }
+
+    /// The time by the store's clock, in Unix seconds.
+    pub(crate) fn now(&self) -> i64 {
+        self.inner.writer.clock.now()
     }
 
     pub(crate) fn kinds(&self) -> &Kinds {

@@ -55,6 +55,11 @@ impl<'s> Transaction<'s> {
         Self { begin, session, write, statements: 0, changes }
     }
 
+    /// The time at which it began, in Unix seconds.
+    pub fn now(&self) -> i64 {
+        self.begin.now
+    }
+
     /// Runs a statement and returns its rows.
     pub async fn rows(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         self.begin_statement()?;

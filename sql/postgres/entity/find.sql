@@ -1,2 +1,2 @@
 -- One entity by primary key.
-SELECT id, body::text FROM entities WHERE kind = $1 AND id = $2
+SELECT id, body::text, expires_at FROM entities WHERE kind = $1 AND id = $2

@@ -1,2 +1,2 @@
 -- What is announced to the listeners: the documents as they are now, not as a write left them.
-SELECT id, body::text FROM entities WHERE kind = $1 AND id = ANY ($2)
+SELECT id, body::text, expires_at FROM entities WHERE kind = $1 AND id = ANY ($2)

@@ -1,6 +1,6 @@
 -- A page of those that carry every tag: goes through the entities of the first tag ($2) in order
 -- of id and looks the other tags up.
-SELECT e.id, e.body::text
+SELECT e.id, e.body::text, e.expires_at
 FROM entity_tags t
 JOIN entities e ON e.kind = t.kind AND e.id = t.id
 WHERE t.kind = $1 AND t.tag = $2 AND t.id >= $4

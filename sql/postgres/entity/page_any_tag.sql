@@ -1,5 +1,5 @@
 -- A page of those that carry one of the tags. Of each tag no more is read than the page can hold.
-SELECT e.id, e.body::text
+SELECT e.id, e.body::text, e.expires_at
 FROM (
     SELECT DISTINCT found.id
     FROM unnest($2::text[]) AS wanted (tag)

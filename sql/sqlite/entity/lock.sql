@@ -1,2 +1,2 @@
 -- Reads the entity that is going to be written; the writer's transaction already excludes others.
-SELECT id, body FROM entities WHERE kind = ?1 AND id = ?2
+SELECT id, body, expires_at FROM entities WHERE kind = ?1 AND id = ?2

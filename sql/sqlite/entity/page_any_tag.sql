@@ -1,5 +1,5 @@
 -- A page of those that carry one of the tags.
-SELECT e.id, e.body
+SELECT e.id, e.body, e.expires_at
 FROM (
     SELECT DISTINCT t.id
     FROM json_each(?2) AS wanted

@@ -1,5 +1,5 @@
 -- A page of those that refer to one entity through one field.
-SELECT e.id, e.body
+SELECT e.id, e.body, e.expires_at
 FROM entity_references r
 JOIN entities e ON e.kind = r.kind AND e.id = r.id
 WHERE r.target_kind = ?1 AND r.target_id = ?2 AND r.kind = ?3 AND r.field = ?4 AND r.id >= ?5

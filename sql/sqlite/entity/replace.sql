@@ -1,2 +1,2 @@
 -- Gives an entity that this transaction has locked another document.
-UPDATE entities SET body = ?3, created_at = ?4 WHERE kind = ?1 AND id = ?2
+UPDATE entities SET body = ?3, created_at = ?4, expires_at = ?5 WHERE kind = ?1 AND id = ?2

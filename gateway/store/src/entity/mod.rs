@@ -1,5 +1,6 @@
 //! Entities of every kind in one family of tables (`sql/*/migrations/0001_entities.sql`).
 
+pub(crate) mod expiry;
 pub(crate) mod read;
 pub(crate) mod stored;
 pub(crate) mod tag;

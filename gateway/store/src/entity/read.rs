@@ -5,6 +5,7 @@ use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
+use crate::entity::expiry::{self, ExpiresAt};
 use crate::entity::stored::canonical_text;
 use crate::failure::Failure;
 use crate::row::Row;
@@ -26,10 +27,34 @@ pub(crate) struct Found {
     pub(crate) id: Uuid,
     pub(crate) body: String,
     pub(crate) document: Document,
+    pub(crate) expires_at: ExpiresAt,
 }
 
-/// One entity.
-pub(crate) async fn find(session: &mut dyn Session, kind: &Kind, key: &Key) -> Result<Option<Found>, StoreError> {
+impl Found {
+    /// Whether it is still there.
+    pub(crate) fn is_there(&self, now: i64) -> bool {
+        expiry::is_there(self.expires_at, now)
+    }
+
+    /// The document as it is shown.
+    pub(crate) fn shown(mut self, kind: &Kind, now: i64) -> Document {
+        expiry::show(kind, &mut self.document, self.expires_at, now);
+        self.document
+    }
+}
+
+/// One entity, if it is still there.
+pub(crate) async fn find_current(
+    session: &mut dyn Session,
+    kind: &Kind,
+    key: &Key,
+    now: i64,
+) -> Result<Option<Found>, StoreError> {
+    Ok(find(session, kind, key).await?.filter(|found| found.is_there(now)))
+}
+
+/// One entity, also one that has expired and was not swept yet.
+async fn find(session: &mut dyn Session, kind: &Kind, key: &Key) -> Result<Option<Found>, StoreError> {
     let rows = match key {
         Key::Id(id) => session.rows(&FIND, &[Parameter::Text(kind.name), Parameter::Uuid(*id)]).await,
         Key::Unique { field, value } => {
@@ -49,7 +74,7 @@ pub(crate) fn first(kind: &Kind, rows: Result<Vec<Row>, Failure>) -> Result<Opti
 fn found(kind: &Kind, row: &Row) -> Result<Found, StoreError> {
     let (id, body): (_, String) = (row.get(0)?, row.get(1)?);
     match serde_json::from_str(&body) {
-        Ok(document) => Ok(Found { id, body, document }),
+        Ok(document) => Ok(Found { id, body, document, expires_at: row.get(2)? }),
         Err(_) => Err(StoreError::Corrupt { kind: kind.name, what: "its document is not a JSON object" }),
     }
 }
@@ -61,7 +86,12 @@ pub(crate) async fn find_many(session: &mut dyn Session, kind: &Kind, ids: &[Uui
 }
 
 /// One page of a list. One row more than asked for is read, to know whether it is the last page.
-pub(crate) async fn page(session: &mut dyn Session, kind: &Kind, query: &PageQuery) -> Result<Page, StoreError> {
+pub(crate) async fn page(
+    session: &mut dyn Session,
+    kind: &Kind,
+    query: &PageQuery,
+    now: i64,
+) -> Result<Page, StoreError> {
     let Some(from) = successor(query.after) else { return Ok(Page::default()) };
     let limit = i64::try_from(query.size.saturating_add(1)).unwrap_or(i64::MAX);
     let (name, from, limit) = (Parameter::Text(kind.name), Parameter::Uuid(from), Parameter::Integer(limit));
@@ -85,18 +115,21 @@ pub(crate) async fn page(session: &mut dyn Session, kind: &Kind, query: &PageQue
         }
         Filter::Unique { field, value } => {
             let key = Key::Unique { field, value: value.clone() };
-            let found = find(session, kind, &key).await?.filter(|found| Some(found.id) > query.after);
-            return Ok(Page { documents: found.map(|found| found.document).into_iter().collect(), next: None });
+            let found = find_current(session, kind, &key, now).await?.filter(|found| Some(found.id) > query.after);
+            let documents = found.map(|found| found.shown(kind, now)).into_iter().collect();
+            return Ok(Page { documents, next: None });
         }
     };
-    to_page(kind, &rows, query.size)
+    to_page(kind, &rows, query.size, now)
 }
 
-fn to_page(kind: &Kind, rows: &[Row], size: usize) -> Result<Page, StoreError> {
+/// What has expired is left out: until it is swept, a page may hold less than it could.
+fn to_page(kind: &Kind, rows: &[Row], size: usize, now: i64) -> Result<Page, StoreError> {
     let more = rows.len() > size;
     let found = rows.iter().take(size).map(|row| found(kind, row)).collect::<Result<Vec<_>, _>>()?;
     let next = found.last().filter(|_| more).map(|last| last.id);
-    Ok(Page { documents: found.into_iter().map(|found| found.document).collect(), next })
+    let there = found.into_iter().filter(|found| found.is_there(now));
+    Ok(Page { documents: there.map(|found| found.shown(kind, now)).collect(), next })
 }
 
 /// The smallest id of the page; `None`: there is no id behind the last one.

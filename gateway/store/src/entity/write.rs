@@ -12,6 +12,7 @@ use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 use uuid::Uuid;
 
+use crate::entity::expiry::{self, ExpiresAt};
 use crate::entity::read::{self, FIND_UNIQUE, Found};
 use crate::entity::stored::{CASCADE, Stored, canonical_text};
 use crate::failure::{Abort, Failure};
@@ -34,27 +35,63 @@ pub(crate) const CLEAR_REFERENCES: Statement = statement!("entity/clear_referenc
 pub(crate) const CLEAR_TAGS: Statement = statement!("entity/clear_tags.sql");
 pub(crate) const REFERRERS: Statement = statement!("entity/referrers.sql");
 
-/// Adds an entity.
-pub(crate) async fn insert(tx: &mut Transaction<'_>, kind: &Kind, document: &Document) -> Result<(), Abort<DaoError>> {
-    let stored = Stored::from_document(kind, document)?;
-    let (name, id) = (Parameter::Text(kind.name), Parameter::Uuid(stored.id));
-    let values = [name, id, Parameter::Text(&stored.body), Parameter::Integer(stored.created_at)];
-    if tx.execute(&INSERT, &values).await? == 0 {
+/// Adds an entity. Returns the document as it is shown.
+pub(crate) async fn insert(
+    tx: &mut Transaction<'_>,
+    kind: &Kind,
+    mut document: Document,
+) -> Result<Document, Abort<DaoError>> {
+    let expires_at = expiry::take(kind, &mut document, tx.now(), None);
+    let stored = Stored::from_document(kind, &document)?;
+    if kind.ttl {
+        make_way(tx, kind, &stored).await?;
+    }
+    if tx.execute(&INSERT, &columns(kind, &stored, expires_at)).await? == 0 {
         return Err(DaoError::PrimaryKey { id: stored.id }.into());
     }
     attach(tx, kind, &stored).await?;
-    Ok(tx.record_all(kind.name, Operation::Created, &[stored.id]).await?)
+    tx.record_all(kind.name, Operation::Created, &[stored.id]).await?;
+    expiry::show(kind, &mut document, expires_at, tx.now());
+    Ok(document)
 }
 
-/// Replaces an entity that is locked.
-async fn replace(tx: &mut Transaction<'_>, kind: &Kind, document: &Document) -> Result<(), Abort<DaoError>> {
-    let stored = Stored::from_document(kind, document)?;
-    let (name, id) = (Parameter::Text(kind.name), Parameter::Uuid(stored.id));
-    let values = [name, id, Parameter::Text(&stored.body), Parameter::Integer(stored.created_at)];
-    tx.execute(&REPLACE, &values).await?;
+/// Replaces an entity that is locked. Without a `ttl` it ends when what was `kept` says. Returns the document as
+/// it is shown.
+async fn replace(
+    tx: &mut Transaction<'_>,
+    kind: &Kind,
+    mut document: Document,
+    kept: ExpiresAt,
+) -> Result<Document, Abort<DaoError>> {
+    let expires_at = expiry::take(kind, &mut document, tx.now(), kept);
+    let stored = Stored::from_document(kind, &document)?;
+    if kind.ttl {
+        make_way(tx, kind, &stored).await?;
+    }
+    tx.execute(&REPLACE, &columns(kind, &stored, expires_at)).await?;
     detach(tx, kind.name, &[stored.id]).await?;
     attach(tx, kind, &stored).await?;
-    Ok(tx.record_all(kind.name, Operation::Updated, &[stored.id]).await?)
+    tx.record_all(kind.name, Operation::Updated, &[stored.id]).await?;
+    expiry::show(kind, &mut document, expires_at, tx.now());
+    Ok(document)
+}
+
+fn columns<'s>(kind: &Kind, stored: &'s Stored, expires_at: ExpiresAt) -> [Parameter<'s>; 5] {
+    let expires_at = expires_at.map_or(Parameter::Null, Parameter::Integer);
+    let body = Parameter::Text(&stored.body);
+    [Parameter::Text(kind.name), Parameter::Uuid(stored.id), body, Parameter::Integer(stored.created_at), expires_at]
+}
+
+/// Removes what has expired and still has the id or a unique value of an entity that is going to be written.
+async fn make_way(tx: &mut Transaction<'_>, kind: &Kind, stored: &Stored) -> Result<(), Abort<DaoError>> {
+    lock_by_id(tx, kind, stored.id).await?;
+    for key in &stored.keys {
+        let parameters = [Parameter::Text(kind.name), Parameter::Text(&key.field), Parameter::Text(&key.value)];
+        if let Some(owner) = read::first(kind, tx.rows(&FIND_UNIQUE, &parameters).await)? {
+            lock_by_id(tx, kind, owner.id).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Adds the entity or replaces the one that has the key. Returns the document with its final id.
@@ -75,10 +112,9 @@ pub(crate) async fn upsert(
         }
     }
     match current {
-        Some(_) => replace(tx, kind, &document).await?,
-        None => insert(tx, kind, &document).await.map_err(|abort| raced(key, abort))?,
+        Some(_) => replace(tx, kind, document, None).await,
+        None => insert(tx, kind, document).await.map_err(|abort| raced(key, abort)),
     }
-    Ok(document)
 }
 
 /// The key was free when it was looked up and is taken now: look again.
@@ -93,16 +129,18 @@ fn raced(key: &Key, abort: Abort<DaoError>) -> Abort<DaoError> {
     if again { Abort::Again(contended()) } else { abort }
 }
 
-/// Replaces the entity if it still is what the caller has read. `false`: it is not, or is gone.
+/// Replaces the entity if it still is what the caller has read. `None`: it is not, or is gone.
 pub(crate) async fn replace_unchanged(
     tx: &mut Transaction<'_>,
     kind: &Kind,
     read: &Found,
-    document: &Document,
-) -> Result<bool, Abort<DaoError>> {
+    document: Document,
+) -> Result<Option<Document>, Abort<DaoError>> {
     match lock_by_id(tx, kind, read.id).await? {
-        Some(current) if current.body == read.body => replace(tx, kind, document).await.map(|()| true),
-        _ => Ok(false),
+        Some(current) if current.body == read.body && current.expires_at == read.expires_at => {
+            replace(tx, kind, document, current.expires_at).await.map(Some)
+        }
+        _ => Ok(None),
     }
 }
 
@@ -179,9 +217,17 @@ async fn lock(tx: &mut Transaction<'_>, kind: &Kind, key: &Key) -> Result<Option
     }
 }
 
+/// One that has expired is removed, and is not there.
 async fn lock_by_id(tx: &mut Transaction<'_>, kind: &Kind, id: Uuid) -> Result<Option<Found>, Abort<DaoError>> {
     let rows = tx.rows(&LOCK, &[Parameter::Text(kind.name), Parameter::Uuid(id)]).await;
-    Ok(read::first(kind, rows)?)
+    let Some(found) = read::first(kind, rows)? else { return Ok(None) };
+    if found.is_there(tx.now()) {
+        return Ok(Some(found));
+    }
+    detach(tx, kind.name, &[id]).await?;
+    tx.execute(&DELETE, &[Parameter::Text(kind.name), Parameter::Uuids(&[id])]).await?;
+    tx.record_all(kind.name, Operation::Deleted, &[id]).await?;
+    Ok(None)
 }
 
 /// Claims the unique values, connects and labels the entity.

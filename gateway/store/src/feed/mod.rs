@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tollgate_core::change::{Change, ChangeListener, Operation};
+use tollgate_core::clock::Clock;
 use tollgate_core::collection::Document;
 use tollgate_core::error::StoreError;
 use uuid::Uuid;
@@ -51,6 +52,7 @@ pub struct Feed {
 struct Inner {
     database: Database,
     kinds: Kinds,
+    clock: Arc<dyn Clock>,
     bound: Duration,
     /// How long somebody waits for a reading, or for the outcome of a write.
     patience: Duration,
@@ -81,6 +83,7 @@ impl Feed {
         let inner = Inner {
             database,
             kinds,
+            clock: Arc::clone(&options.clock),
             bound: options.feed_bound,
             patience: options.acquire_timeout + options.feed_bound,
             longest_statement: options.statement_timeout * 2,
@@ -185,9 +188,11 @@ impl Feed {
         for (name, ids) in &wanted {
             let Some(kind) = self.inner.kinds.get(name) else { continue };
             let ids: Vec<Uuid> = ids.iter().copied().collect();
+            let (shown, now) = (Arc::clone(&kind), self.inner.clock.now());
             let read =
                 self.inner.database.read((kind, ids), async |(kind, ids), session| find_many(session, kind, ids).await);
-            documents.extend(read.await?.into_iter().map(|found| ((*name, found.id), found.document)));
+            let there = read.await?.into_iter().filter(|found| found.is_there(now));
+            documents.extend(there.map(|found| ((*name, found.id), found.shown(&shown, now))));
         }
         let complete = |mut change: Change| {
             let Some(kind) = self.inner.kinds.get(&change.kind) else { return change };

@@ -7,8 +7,9 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tollgate_core::change::Operation;
 use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery, TagIndex};
+use tollgate_core::entity::Kind;
 use tollgate_core::error::DaoError;
-use tollgate_core::schema::Violations;
+use tollgate_core::schema::{Field, Schema, Violations};
 use uuid::Uuid;
 
 use super::fixture::{Fixture, Recorder, an_hour_passes, document, id, reference};
@@ -69,6 +70,10 @@ on_both!(
     a_secret_is_made_once,
     old_changes_are_cleaned,
     a_dropped_write_is_still_announced,
+    an_entity_ends_with_its_ttl,
+    what_has_expired_is_in_nobodys_way,
+    a_patch_keeps_the_ttl_and_a_put_does_not,
+    expired_entities_are_swept_with_their_rows,
 );
 
 async fn add(collection: &Arc<dyn Collection>, values: Value) -> Document {
@@ -515,4 +520,89 @@ async fn a_dropped_write_is_still_announced(f: Fixture) {
     };
     super::fixture::eventually("the announcements", || recorder.summary().len() >= begun).await;
     assert_eq!(f.services.find(&key(&service)).await.unwrap(), Some(service));
+}
+
+/// Keys that may have a `ttl`, by a clock that stands still.
+struct Keys {
+    clock: Arc<tollgate_core::clock::ManualClock>,
+    store: crate::Store,
+    keys: Arc<dyn Collection>,
+}
+
+impl Keys {
+    async fn new(f: &Fixture) -> Self {
+        let clock = Arc::new(tollgate_core::clock::ManualClock::at(1_700_000_000));
+        let store = crate::Store::open(crate::Options { clock: clock.clone(), ..f.database.options() }).await.unwrap();
+        let kind = Kind::new("keys", Schema::new(vec![Field::string("name").unique()])).second_key("name").ttl();
+        let keys = store.documents(Arc::new(kind));
+        Self { clock, store, keys }
+    }
+
+    /// What is left of a key; outer `None`: it is not there.
+    async fn left(&self, value: &str) -> Option<Option<i64>> {
+        Some(self.keys.find(&name(value)).await.unwrap()?.integer("ttl"))
+    }
+}
+
+async fn an_entity_ends_with_its_ttl(f: Fixture) {
+    let k = Keys::new(&f).await;
+    let short = add(&k.keys, json!({"name": "short", "ttl": 10, "tags": ["x"]})).await;
+    assert_eq!(short["ttl"], json!(10));
+    assert_eq!(add(&k.keys, json!({"name": "zero", "ttl": 0})).await["ttl"], Value::Null);
+    assert_eq!(add(&k.keys, json!({"name": "without"})).await["ttl"], Value::Null);
+    k.clock.advance(4);
+    assert_eq!(k.left("short").await, Some(Some(6)));
+    assert_eq!(k.keys.find(&key(&short)).await.unwrap().unwrap()["ttl"], json!(6));
+    k.clock.advance(6);
+    assert_eq!(k.left("short").await, Some(Some(0)), "its last second counts");
+    k.clock.advance(1);
+    assert_eq!((k.left("short").await, k.left("zero").await, k.left("without").await), (None, Some(None), Some(None)));
+    assert_eq!(k.keys.find(&key(&short)).await.unwrap(), None);
+    assert_eq!(ids(&k.keys, Filter::All).await.len(), 2);
+    assert!(ids(&k.keys, Filter::AnyTag(vec!["x".into()])).await.is_empty());
+    assert!(ids(&k.keys, Filter::Unique { field: "name", value: "short".into() }).await.is_empty());
+    assert_eq!(k.keys.update(&key(&short), &set("name", json!("b"))).await.unwrap(), None);
+    assert!(!k.keys.delete(&key(&short)).await.unwrap());
+}
+
+async fn what_has_expired_is_in_nobodys_way(f: Fixture) {
+    let k = Keys::new(&f).await;
+    let (one, two) = (add(&k.keys, json!({"name": "a", "ttl": 1})).await, add(&k.keys, json!({"name": "b"})).await);
+    let taken = k.keys.insert(document(json!({"name": "a"}))).await;
+    assert!(matches!(taken, Err(DaoError::Unique { .. })), "{taken:?}");
+    k.clock.advance(2);
+    let again = add(&k.keys, json!({"name": "a", "ttl": 1})).await;
+    assert_ne!(id(&again), id(&one));
+    k.clock.advance(2);
+    assert_eq!(k.keys.upsert(&key(&two), document(json!({"name": "a"}))).await.unwrap()["name"], json!("a"));
+    let mut same = document(json!({"name": "c", "ttl": 1}));
+    same.insert("id".into(), json!(id(&again)));
+    k.keys.insert(same.clone()).await.unwrap();
+    k.clock.advance(2);
+    k.keys.insert(same).await.unwrap();
+    assert_eq!(k.left("c").await, Some(Some(1)));
+}
+
+async fn a_patch_keeps_the_ttl_and_a_put_does_not(f: Fixture) {
+    let k = Keys::new(&f).await;
+    let added = add(&k.keys, json!({"name": "a", "ttl": 10})).await;
+    k.clock.advance(3);
+    let renamed = k.keys.update(&name("a"), &set("name", json!("b"))).await.unwrap().unwrap();
+    assert_eq!(renamed["ttl"], json!(7));
+    assert_eq!(k.keys.update(&name("b"), &set("ttl", json!(20))).await.unwrap().unwrap()["ttl"], json!(20));
+    assert_eq!(k.left("b").await, Some(Some(20)));
+    k.keys.upsert(&key(&added), document(json!({"name": "b"}))).await.unwrap();
+    assert_eq!(k.left("b").await, Some(None));
+}
+
+async fn expired_entities_are_swept_with_their_rows(f: Fixture) {
+    let k = Keys::new(&f).await;
+    add(&k.keys, json!({"name": "a", "ttl": 1, "tags": ["x"]})).await;
+    add(&k.keys, json!({"name": "b", "tags": ["x"]})).await;
+    let sweep = crate::cleaner::EXPIRED;
+    assert_eq!(k.store.clean_now(&sweep).await.unwrap(), 0);
+    k.clock.advance(2);
+    assert_eq!(k.store.clean_now(&sweep).await.unwrap(), 1);
+    assert_eq!(k.store.clean_now(&sweep).await.unwrap(), 0);
+    assert_eq!(ids(&k.keys, Filter::AnyTag(vec!["x".into()])).await.len(), 1);
 }

@@ -1,0 +1,7 @@
+-- Removes a few expired entities with their rows in other tables: ?1 is now, ?2 how many. What is referred
+-- to stays.
+DELETE FROM entities WHERE (kind, id) IN (
+    SELECT e.kind, e.id FROM entities e
+    WHERE e.expires_at < ?1
+      AND NOT EXISTS (SELECT 1 FROM entity_references r WHERE r.target_kind = e.kind AND r.target_id = e.id)
+    ORDER BY e.expires_at LIMIT ?2)
