@@ -52,7 +52,7 @@ on_both_stores! {
         heading(&browser, "Your steps, your discount").await;
 
         press(&browser, "#refresh").await;
-        assert_eq!(text(&browser, "[role=status]").await, "Your step counts are fresh.");
+        assert_eq!(text(&browser, "[role=status]").await, "Your step counts are up to date.");
         assert_eq!(text(&browser, "#total").await, "48000");
         browser.close().await;
     }

@@ -148,7 +148,7 @@ on_both_stores! {
             let page = visitor.get(&store).await.expect(200);
             let again = location(&visitor.press(&page, &refresh, &[]).await);
             let page = visitor.get(Url::parse(&store).unwrap().join(&again).unwrap().as_str()).await.expect(200);
-            assert!(page.body.contains("Your step counts are fresh.") && page.body.contains("48000"));
+            assert!(page.body.contains("Your step counts are up to date.") && page.body.contains("48000"));
         }
 
         // The answer is good once, and in this browser alone.
@@ -220,7 +220,7 @@ on_both_stores! {
             "GET /consumers/shoeflyshoe/oauth2",
             "POST /consumers/shoeflyshoe/oauth2",
         ]);
-        let config = &calls[3].answer["config"];
+        let config = &calls[3].response["config"];
         assert_eq!(config["scopes"], json!(["user_profile", "biometric", "step_counts"]));
         let (second, _) = start(&gateway).await;
         assert_eq!(first.configured.provision_key, second.configured.provision_key);
