@@ -118,7 +118,8 @@ impl<'a> Operator<'a> {
         if !status.is_success() {
             return Err(Error::Refused(Box::new(call)));
         }
-        serde_json::from_value(call.response.clone()).map_err(|source| Error::Unexpected { call: Box::new(call), source })
+        serde_json::from_value(call.response.clone())
+            .map_err(|source| Error::Unexpected { call: Box::new(call), source })
     }
 }
 

@@ -111,7 +111,11 @@ mod tests {
             }
         }
         assert_eq!(shortened("abcd"), "ab…");
-        assert_eq!(response(StatusCode::BAD_GATEWAY, secret), "502 Bad Gateway", "a body that is not JSON is not shown");
+        assert_eq!(
+            response(StatusCode::BAD_GATEWAY, secret),
+            "502 Bad Gateway",
+            "a body that is not JSON is not shown"
+        );
     }
 
     #[test]

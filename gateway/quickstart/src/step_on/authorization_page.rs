@@ -94,7 +94,11 @@ pub(super) async fn ask(
 }
 
 /// `POST /login`.
-pub(super) async fn log_in(State(context): State<Arc<Context>>, headers: HeaderMap, Form(form): Form<FormFields>) -> Response {
+pub(super) async fn log_in(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    Form(form): Form<FormFields>,
+) -> Response {
     let Some(session) = context.session_of(&headers, &form) else { return stale() };
     match USERS.iter().find(|(name, _)| *name == form.user) {
         Some(&(name, _)) => context.back_to_consent(&session, Some(name), &form.query),
@@ -103,7 +107,11 @@ pub(super) async fn log_in(State(context): State<Arc<Context>>, headers: HeaderM
 }
 
 /// `POST /logout`.
-pub(super) async fn log_out(State(context): State<Arc<Context>>, headers: HeaderMap, Form(form): Form<FormFields>) -> Response {
+pub(super) async fn log_out(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    Form(form): Form<FormFields>,
+) -> Response {
     match context.session_of(&headers, &form) {
         Some(session) => context.back_to_consent(&session, None, &form.query),
         None => stale(),
@@ -111,7 +119,11 @@ pub(super) async fn log_out(State(context): State<Arc<Context>>, headers: Header
 }
 
 /// `POST /authorize`: Allow or Deny.
-pub(super) async fn decide(State(context): State<Arc<Context>>, headers: HeaderMap, Form(form): Form<FormFields>) -> Response {
+pub(super) async fn decide(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    Form(form): Form<FormFields>,
+) -> Response {
     let Some(session) = context.session_of(&headers, &form) else { return stale() };
     let (Some(user), Some(request)) = (session.value, Request::parse(&form.query)) else { return stale() };
     let application = match context.check(&request).await {
