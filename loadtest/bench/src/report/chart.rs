@@ -1,4 +1,4 @@
-//! The rows as bars, each with a line from its smallest to its largest round.
+//! The rows as bars, each with a line from its minimum to its maximum round.
 
 use maud::html;
 
@@ -16,7 +16,7 @@ pub(super) fn draw(report: &Report) -> String {
     let scale = (WIDTH - LABELS - FIGURES) / most;
     let height = TOP + LINE * report.rows.len() as f64 + 16.0;
     let title =
-        format!("CPU time of the proxy for each request, µs ({}, {})", report.machine.date, report.machine.commit);
+        format!("CPU time of the proxy per request, µs ({}, {})", report.machine.date, report.machine.commit);
     let drawing = html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {WIDTH} {height}")) font-family="sans-serif"
             font-size="13" role="img" aria-label=(title) {
