@@ -34,7 +34,9 @@ pub async fn measure(stage: &mut Stage<'_>, parts: &[&'static str], amounts: Amo
     for part in parts {
         say(&format!("measuring {part}"));
         let figures = match *part {
-            _ if cfg!(debug_assertions) => Err(Error::Usage("the store runs in this process: build with --release".into())),
+            _ if cfg!(debug_assertions) => {
+                Err(Error::Usage("the store runs in this process: build with --release".into()))
+            }
             STORE => compared_with_pgbench(stage, amounts).await,
             _ => growth(stage, amounts).await,
         };

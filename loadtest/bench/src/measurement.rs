@@ -75,7 +75,8 @@ async fn check_all(stage: &Stage<'_>, rows: &[&'static Row]) -> Vec<(&'static st
 
 async fn check_one(stage: &Stage<'_>, row: &Row) -> Result<()> {
     let ready = stage.ready(row.subject).ok_or_else(|| Error::Usage("it is not running".to_owned()))?;
-    let requests = ready.requests(row.ask).ok_or_else(|| Error::Usage("it does not support this request".to_owned()))?;
+    let requests =
+        ready.requests(row.ask).ok_or_else(|| Error::Usage("it does not support this request".to_owned()))?;
     check(row, &ready.proxy, requests).await
 }
 

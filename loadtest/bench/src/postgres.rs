@@ -46,7 +46,8 @@ impl Cluster {
         let folder = folder.map_err(Error::system("cannot create a folder"))?;
         let ids = if account::is_root() { account::ids(ACCOUNT) } else { None };
         if let Some((user, group)) = ids {
-            chown(folder.path(), Some(user), Some(group)).map_err(Error::system("cannot change the owner of a folder"))?;
+            chown(folder.path(), Some(user), Some(group))
+                .map_err(Error::system("cannot change the owner of a folder"))?;
         }
         let data = folder.path().join("data");
         let as_postgres = |program: &str| {

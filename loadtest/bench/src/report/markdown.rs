@@ -19,8 +19,7 @@ pub(super) fn page(report: &Report, chart: &str) -> String {
         let _ = writeln!(page, "| {} | {} | {} | {} |", judged.what, measured(judged), judged.target, verdict(judged));
     }
     let _ = write!(page, "\n## Rows\n\n![CPU time per request]({chart})\n\n");
-    page +=
-        "CPU µs per request: median, minimum and maximum of the rounds; ratios: median of the ratios within each round.\n\n";
+    page += "CPU µs per request: median, minimum and maximum of the rounds; ratios: median of the ratios within each round.\n\n";
     page += "| row | | CPU µs | min–max | ÷ nginx | ÷ peer | responses/s |\n|---|---|---|---|---|---|---|\n";
     report.rows.iter().for_each(|row| page += &line(row));
     if report.rows.iter().any(|row| row.instructions.is_some()) {
@@ -47,7 +46,11 @@ pub(super) fn page(report: &Report, chart: &str) -> String {
 fn machine(report: &Report) -> String {
     let (machine, amounts) = (&report.machine, &report.amounts);
     let programs: Vec<_> = machine.programs.iter().map(|(name, version)| format!("{name} ({version})")).collect();
-    let counters = if machine.counters { "can be read" } else { "cannot be read on this machine, so there are no instruction counts" };
+    let counters = if machine.counters {
+        "can be read"
+    } else {
+        "cannot be read on this machine, so there are no instruction counts"
+    };
     format!(
         "- {} processors ({}), {} GiB, Linux {}; the processor's counters {counters}; {:.1} % of the time was stolen\n\
          - {}\n\
