@@ -1,10 +1,10 @@
-//! Stops a build with our patches: what the gateway is measured against is Pingora as published.
+//! Rejects a build with our patches: the gateway's baseline is published Pingora.
 
 use std::env;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // What a patched pingora-proxy tells those who depend on it: see gateway/pingora/lay.
+    // Metadata that a patched pingora-proxy passes to its dependents: see gateway/pingora/lay.
     if env::var_os("DEP_PINGORA_SERIES_DIGEST").is_some() {
         println!(
             "cargo::error=smallest-pingora would be built with our patches to Pingora, because cargo was called inside \

@@ -1,4 +1,4 @@
-//! The Admin REST API, as far as provisioning, cleaning up and revoking need it.
+//! Client of the Admin REST API for provisioning, cleanup and revocation.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::failure::Failure;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// No answer.
-    #[error("the Admin API at {authority} did not answer {method} {path}: {failure}")]
-    Unanswered {
+    /// No response.
+    #[error("no response from the Admin API at {authority} to {method} {path}: {failure}")]
+    NoResponse {
         /// Host and port.
         authority: String,
         /// The method.
         method: Method,
-        /// The path, without anything secret.
+        /// The path, without secrets.
         path: String,
         /// Why.
         failure: Failure,
     },
-    /// Another answer than was hoped for.
-    #[error("the Admin API answered {method} {path} with {status}: {message}")]
+    /// An unexpected response.
+    #[error("the Admin API responded to {method} {path} with {status}: {message}")]
     Refused {
         /// The method.
         method: Method,
@@ -38,12 +38,12 @@ pub enum AdminError {
         path: String,
         /// The status.
         status: u16,
-        /// What it says.
+        /// Its message.
         message: String,
     },
 }
 
-/// A client of the Admin API; one connection.
+/// A client of the Admin API with one connection.
 pub struct Admin {
     connection: Connection,
     authority: String,
@@ -56,10 +56,10 @@ impl Admin {
         Self { connection: Connection::new(Rc::new(endpoint.clone()), TIMEOUT), authority }
     }
 
-    /// Calls the API: the status, and the body as JSON (null when there is none).
+    /// Calls the API. Returns the status and the body as JSON (null if there is none).
     ///
     /// # Errors
-    /// When no answer comes; every status is an answer.
+    /// If there is no response; every status is a response.
     pub async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value), AdminError> {
         let json = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let request = Request {
@@ -69,28 +69,28 @@ impl Admin {
             body: body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string())),
             keep: Keep::Everything,
         };
-        let answer = self.connection.send(&request).await.map_err(|failure| AdminError::Unanswered {
+        let response = self.connection.send(&request).await.map_err(|failure| AdminError::NoResponse {
             authority: self.authority.clone(),
             method: request.method.clone(),
             path: shown(path),
             failure,
         })?;
-        Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null)))
+        Ok((response.status, serde_json::from_slice(&response.body).unwrap_or(Value::Null)))
     }
 
-    /// Makes an entity; its document.
+    /// Creates an entity and returns it.
     ///
     /// # Errors
-    /// When it is not made.
+    /// If it is not created.
     pub async fn create(&mut self, path: &str, body: &Value) -> Result<Value, AdminError> {
         let (status, document) = self.call(Method::POST, path, Some(body)).await?;
         if status == 201 { Ok(document) } else { Err(refused(Method::POST, path, status, &document)) }
     }
 
-    /// Deletes an entity; nothing happens when there is none.
+    /// Deletes an entity; does nothing if it does not exist.
     ///
     /// # Errors
-    /// When it is not deleted.
+    /// If it is not deleted.
     pub async fn delete(&mut self, path: &str) -> Result<(), AdminError> {
         let (status, document) = self.call(Method::DELETE, path, None).await?;
         if matches!(status, 204 | 404) { Ok(()) } else { Err(refused(Method::DELETE, path, status, &document)) }
@@ -98,11 +98,11 @@ impl Admin {
 }
 
 fn refused(method: Method, path: &str, status: u16, document: &Value) -> AdminError {
-    let message = document.get("message").and_then(Value::as_str).unwrap_or("without a message").to_owned();
+    let message = document.get("message").and_then(Value::as_str).unwrap_or("no message").to_owned();
     AdminError::Refused { method, path: shown(path), status, message }
 }
 
-/// A path without the token that it may end in.
+/// A path without the token that it may contain.
 fn shown(path: &str) -> String {
     match path.strip_prefix("/oauth2_tokens/") {
         Some(_) => "/oauth2_tokens/…".to_owned(),

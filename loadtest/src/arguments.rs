@@ -1,4 +1,4 @@
-//! What a run is told on the command line.
+//! Command line arguments of a run.
 
 use std::path::PathBuf;
 
@@ -7,71 +7,71 @@ use clap::Args;
 use crate::endpoint::Trust;
 use crate::span::Span;
 
-/// `tollgate-load run`. It cannot be shown: it may hold a token.
+/// `tollgate-load run`. It has no `Debug`: it may contain a token.
 #[derive(Args)]
 pub struct RunArgs {
-    /// A scenario's name or file.
+    /// Name or file of a scenario.
     pub scenario: String,
-    /// The gateway's proxy.
+    /// Address of the gateway's proxy.
     #[arg(long, default_value = "http://127.0.0.1:8000")]
     pub proxy: String,
-    /// Its Admin API; used by scenarios that revoke or empty the cache.
+    /// Address of the Admin API; used by scenarios that revoke tokens or clear the cache.
     #[arg(long, default_value = "http://127.0.0.1:8001")]
     pub admin: String,
-    /// Where its metrics are, for the cache's hit ratio, such as http://127.0.0.1:8007.
+    /// Address of the metrics, for the cache hit ratio, such as http://127.0.0.1:8007.
     #[arg(long)]
     pub metrics: Option<String>,
-    /// What `provision` wrote.
+    /// State file written by `provision`.
     #[arg(long, default_value = "tollgate-load.state")]
     pub state: PathBuf,
-    /// A single token, instead of a state file. Others on this machine can see it in the list of
-    /// processes; the environment is more private.
+    /// A single token, instead of a state file. Other users of this machine can see it in the process
+    /// list; the environment variable is more private.
     #[arg(long, env = "TOLLGATE_LOAD_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// The protected path for `--token`.
+    /// Protected path for `--token`.
     #[arg(long, default_value = "/", requires = "token")]
     pub path: String,
-    /// Writes the result as JSON.
+    /// Write the result as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
-    /// Writes the result as an HTML page.
+    /// Write the result as an HTML page.
     #[arg(long)]
     pub html: Option<PathBuf>,
-    /// Plain lines instead of the terminal view; also where there is no terminal.
+    /// Print plain lines instead of the terminal view (the default without a terminal).
     #[arg(long)]
     pub no_tui: bool,
-    /// Instead of the scenario's duration. Steps become shorter or longer in proportion, and a search
-    /// tries each rate for so long.
+    /// Override the scenario's duration. Steps are scaled in proportion; for a search, this is the duration
+    /// of each trial.
     #[arg(long)]
     pub duration: Option<Span>,
-    /// Instead of the scenario's warm-up.
+    /// Override the scenario's warm-up.
     #[arg(long)]
     pub warm_up: Option<Span>,
-    /// Requests a second, instead of the scenario's load.
+    /// Requests per second, instead of the scenario's load.
     #[arg(long)]
     pub rate: Option<f64>,
-    /// Multiplies the scenario's rates, those of steps and the bounds of a search among them.
+    /// Multiply the scenario's rates, including those of steps and the bounds of a search.
     #[arg(long, conflicts_with = "rate")]
     pub rate_factor: Option<f64>,
-    /// Instead of the scenario's connections.
+    /// Override the scenario's number of connections.
     #[arg(long)]
     pub connections: Option<usize>,
-    /// Instead of the scenario's threads.
+    /// Override the scenario's number of threads.
     #[arg(long)]
     pub threads: Option<usize>,
-    /// Requests under way on each connection of HTTP/2, instead of the scenario's.
+    /// Override the scenario's number of concurrent requests per HTTP/2 connection.
     #[arg(long)]
     pub streams: Option<usize>,
-    /// Speaks HTTP/2.
+    /// Use HTTP/2.
     #[arg(long)]
     pub http2: bool,
-    /// Whose certificates are believed.
+    /// Which certificates are trusted.
     #[command(flatten)]
     pub trust: TrustArgs,
 }
 
 impl RunArgs {
-    /// The options that change the scenario, as they were given.
+    /// The options that change the scenario, as given.
     pub fn changes(&self) -> Vec<String> {
         let span = |span: Option<Span>| span.map(|span| format!("{:?}", span.0));
         let count = |count: Option<usize>| count.map(|count| count.to_string());
@@ -89,19 +89,19 @@ impl RunArgs {
     }
 }
 
-/// Whose certificates are believed.
+/// Which certificates are trusted.
 #[derive(Debug, Clone, Args)]
 pub struct TrustArgs {
-    /// Believes any certificate.
+    /// Accept any certificate.
     #[arg(long, conflicts_with = "ca")]
     pub insecure: bool,
-    /// Believes the authorities of a PEM file, instead of the system's.
+    /// Trust the authorities in a PEM file, instead of the system's.
     #[arg(long)]
     pub ca: Option<PathBuf>,
 }
 
 impl TrustArgs {
-    /// As endpoints take it.
+    /// Converts to the endpoint's setting.
     pub fn trust(&self) -> Trust {
         match &self.ca {
             _ if self.insecure => Trust::Anybody,

@@ -1,4 +1,4 @@
-//! Compares results, and holds them against thresholds, for use in CI.
+//! Compares results, and checks them against thresholds for CI.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,42 +13,42 @@ use crate::span::Span;
 /// `tollgate-load compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Results of `run --json`; the first is what the others are compared with.
+    /// Results of `run --json`; the others are compared with the first.
     #[arg(required = true)]
     pub results: Vec<PathBuf>,
-    /// Fails when a median is longer, such as 1ms.
+    /// Fail if a median is longer, such as 1ms.
     #[arg(long)]
     pub max_p50: Option<Span>,
-    /// Fails when a 90th percentile is longer.
+    /// Fail if a 90th percentile is longer.
     #[arg(long)]
     pub max_p90: Option<Span>,
-    /// Fails when a 99th percentile is longer.
+    /// Fail if a 99th percentile is longer.
     #[arg(long)]
     pub max_p99: Option<Span>,
-    /// Fails when a 99.9th percentile is longer.
+    /// Fail if a 99.9th percentile is longer.
     #[arg(long)]
     pub max_p999: Option<Span>,
-    /// Fails when there were fewer answers a second.
+    /// Fail if there were fewer responses per second.
     #[arg(long)]
     pub min_rate: Option<f64>,
-    /// Fails when a larger share of requests (0 to 1) got no answer or a status of 500 or above.
+    /// Fail if a larger share of requests (0 to 1) got no response or a status of 500 or above.
     #[arg(long)]
     pub max_error_rate: Option<f64>,
 }
 
-/// What a comparison says.
+/// A comparison.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    /// A table for people.
+    /// A human-readable table.
     pub table: String,
-    /// What failed; empty: nothing did.
+    /// Missed thresholds; empty if there were none.
     pub failures: Vec<String>,
 }
 
 /// Reads the results and compares them.
 ///
 /// # Errors
-/// When a file is not there or is no result.
+/// If a file does not exist or is not a result.
 pub fn compare(args: &CompareArgs) -> Result<Comparison, ReportError> {
     let outcomes: Result<Vec<_>, _> =
         args.results.iter().map(|path| Ok((path.display().to_string(), report::read(path)?))).collect();
@@ -63,8 +63,8 @@ pub fn compare(args: &CompareArgs) -> Result<Comparison, ReportError> {
 fn judge(args: &CompareArgs, name: &str, outcome: &Outcome, failures: &mut Vec<String>) {
     if !outcome.is_valid() {
         failures.push(format!(
-            "{name}: the run failed ({} wrong answers of {})",
-            outcome.checks.wrong, outcome.total.answers
+            "{name}: the run failed ({} wrong responses of {})",
+            outcome.checks.wrong, outcome.total.responses
         ));
     }
     let latency = &outcome.total.latency;
@@ -81,11 +81,11 @@ fn judge(args: &CompareArgs, name: &str, outcome: &Outcome, failures: &mut Vec<S
         }
     }
     if let Some(least) = args.min_rate.filter(|least| outcome.total.rate < *least) {
-        failures.push(format!("{name}: {:.1} answers a second, below {least}", outcome.total.rate));
+        failures.push(format!("{name}: {:.1} responses per second, below {least}", outcome.total.rate));
     }
     let error_rate = outcome.total.error_rate();
     if let Some(most) = args.max_error_rate.filter(|most| error_rate > *most) {
-        failures.push(format!("{name}: an error rate of {error_rate:.4}, above {most}"));
+        failures.push(format!("{name}: error rate is {error_rate:.4}, above {most}"));
     }
 }
 
@@ -116,7 +116,7 @@ fn table(outcomes: &[(String, Outcome)]) -> String {
 
 type Row = (&'static str, String, String);
 
-/// The highest rate that kept the bound, if that was looked for.
+/// The highest rate that kept the bound, for a search.
 fn of_saturation(outcome: &Outcome, base: &Outcome) -> Vec<Row> {
     let Some(found) = &outcome.saturation else { return Vec::new() };
     let first = base.saturation.as_ref().and_then(|first| first.rate).unwrap_or_default();
@@ -127,7 +127,7 @@ fn of_saturation(outcome: &Outcome, base: &Outcome) -> Vec<Row> {
     vec![row]
 }
 
-/// How long revoked tokens were accepted, if some were revoked.
+/// How long revoked tokens were accepted, if any were revoked.
 fn of_revocation(outcome: &Outcome, base: &Outcome) -> Vec<Row> {
     let Some(found) = &outcome.revocation else { return Vec::new() };
     let first = base.revocation.as_ref().map(|first| first.accepted_for).unwrap_or_default();
@@ -150,7 +150,7 @@ mod tests {
     use crate::outcome::{Latency, Revocation, Saturation};
 
     #[test]
-    fn what_a_scenario_is_about_is_compared() {
+    fn results_specific_to_a_scenario_are_compared() {
         let of = |rate, p99| Outcome {
             saturation: Some(Saturation { rate, ..Saturation::default() }),
             revocation: Some(Revocation {

@@ -1,6 +1,6 @@
-//! A connection that carries one request at a time, and is made again when it is gone.
+//! A connection that carries one request at a time and is reopened when closed.
 //!
-//! HTTP/1.1 is [`crate::http1`]'s, HTTP/2 hyper's. No request is repeated: what fails is counted.
+//! HTTP/1.1 is [`crate::http1`], HTTP/2 is hyper. Requests are not retried: failures are counted.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,49 +16,49 @@ use crate::endpoint::{Endpoint, Protocol};
 use crate::failure::Failure;
 use crate::http1::{BODY, Http1};
 
-/// What is wanted of an answer beside its status.
+/// What to keep of a response besides its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Nothing: heads and bodies are read and forgotten.
+    /// Nothing: headers and body are read and discarded.
     Nothing,
     /// Headers and body.
     Everything,
 }
 
-/// A request. It cannot be shown: its headers or body hold a token or a secret.
+/// A request. It has no `Debug`: its headers or body contain a token or secret.
 #[derive(Clone)]
 pub struct Request {
     /// The method.
     pub method: Method,
     /// Path and query.
     pub target: String,
-    /// Headers beside `Host` and `Content-Length`.
+    /// Headers other than `Host` and `Content-Length`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Bytes,
-    /// What is wanted of the answer.
+    /// What to keep of the response.
     pub keep: Keep,
 }
 
-/// An answer. It cannot be shown: its body may hold a token.
+/// A response. It has no `Debug`: its body may contain a token.
 #[derive(Clone, Default)]
-pub struct Answer {
+pub struct Response {
     /// Its status.
     pub status: u16,
-    /// Its headers, in lower case, when they were wanted.
+    /// Its headers, with lower-case names, if kept.
     pub headers: Vec<(String, String)>,
-    /// Its body, when it was wanted.
+    /// Its body, if kept.
     pub body: Bytes,
 }
 
-impl Answer {
+impl Response {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// A connection to an endpoint, made on the first request.
+/// A connection to an endpoint, opened on the first request.
 pub struct Connection {
     endpoint: Rc<Endpoint>,
     timeout: Duration,
@@ -67,12 +67,12 @@ pub struct Connection {
 
 enum Wire {
     One(Option<Box<Http1>>),
-    /// Shared by those whose requests go over the same connection.
+    /// Shared by users of the same connection.
     Two(Rc<Mutex<Option<SendRequest<Full<Bytes>>>>>),
 }
 
 impl Connection {
-    /// One that carries a single request at a time, whose answer must come within `timeout`.
+    /// A connection that carries one request at a time, with a timeout for the response.
     pub fn new(endpoint: Rc<Endpoint>, timeout: Duration) -> Self {
         let wire = match endpoint.protocol {
             Protocol::Http1 => Wire::One(None),
@@ -81,7 +81,7 @@ impl Connection {
         Self { endpoint, timeout, wire }
     }
 
-    /// Another user of the same connection, where the protocol allows that; else a new connection.
+    /// Another user of the same connection if the protocol allows it, otherwise a new connection.
     pub fn share(&self) -> Self {
         let wire = match &self.wire {
             Wire::One(_) => Wire::One(None),
@@ -90,28 +90,28 @@ impl Connection {
         Self { endpoint: Rc::clone(&self.endpoint), timeout: self.timeout, wire }
     }
 
-    /// Sends a request and reads its answer.
-    pub async fn send(&mut self, request: &Request) -> Result<Answer, Failure> {
+    /// Sends a request and reads its response.
+    pub async fn send(&mut self, request: &Request) -> Result<Response, Failure> {
         let sent = tokio::time::timeout(self.timeout, Self::exchange(&self.endpoint, &mut self.wire, request)).await;
-        let answer = sent.unwrap_or(Err(Failure::Timeout));
-        if answer.is_err()
+        let response = sent.unwrap_or(Err(Failure::Timeout));
+        if response.is_err()
             && let Wire::One(http1) = &mut self.wire
         {
             *http1 = None;
         }
-        answer
+        response
     }
 
-    async fn exchange(endpoint: &Endpoint, wire: &mut Wire, request: &Request) -> Result<Answer, Failure> {
+    async fn exchange(endpoint: &Endpoint, wire: &mut Wire, request: &Request) -> Result<Response, Failure> {
         match wire {
             Wire::One(kept) => {
                 let mut http1 = match kept.take() {
                     Some(http1) => http1,
                     None => Box::new(Http1::new(endpoint.connect().await?)),
                 };
-                let (answer, reusable) = http1.exchange(endpoint, request).await?;
+                let (response, reusable) = http1.exchange(endpoint, request).await?;
                 *kept = reusable.then_some(http1);
-                Ok(answer)
+                Ok(response)
             }
             Wire::Two(shared) => {
                 let sender = sender(endpoint, shared).await?;
@@ -121,7 +121,7 @@ impl Connection {
     }
 }
 
-/// The connection's sender; connects where there is none that works.
+/// The connection's sender; reconnects if needed.
 async fn sender(
     endpoint: &Endpoint,
     shared: &Mutex<Option<SendRequest<Full<Bytes>>>>,
@@ -142,7 +142,7 @@ async fn exchange_http2(
     endpoint: &Endpoint,
     mut sender: SendRequest<Full<Bytes>>,
     request: &Request,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     let uri = format!("{}://{}{}", endpoint.scheme(), endpoint.authority, request.target);
     let mut message = http::Request::builder().method(request.method.clone()).uri(uri);
     for (name, value) in &request.headers {
@@ -152,13 +152,13 @@ async fn exchange_http2(
     sender.ready().await.map_err(|error| classify(&error))?;
     let (head, body) = sender.send_request(message).await.map_err(|error| classify(&error))?.into_parts();
     let body = Limited::new(body, BODY).collect().await.map_err(|_| Failure::Malformed)?.to_bytes();
-    let mut answer = Answer { status: head.status.as_u16(), ..Answer::default() };
+    let mut response = Response { status: head.status.as_u16(), ..Response::default() };
     if request.keep == Keep::Everything {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        answer.headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-        answer.body = body;
+        response.headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        response.body = body;
     }
-    Ok(answer)
+    Ok(response)
 }
 
 fn classify(error: &hyper::Error) -> Failure {

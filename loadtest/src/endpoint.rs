@@ -1,5 +1,5 @@
-//! An address that requests go to: resolved once, so that name resolution is no part of what is
-//! measured, and with the TLS settings that its connections share.
+//! A target address: resolved once, so that name resolution is not measured, and with the TLS settings that
+//! its connections share.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use url::Url;
 
 use crate::failure::Failure;
 
-/// The version of HTTP that is spoken.
+/// The HTTP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
     /// HTTP/1.1, one request at a time on a connection.
     #[default]
     Http1,
-    /// HTTP/2; in the clear with prior knowledge.
+    /// HTTP/2; without TLS, with prior knowledge.
     Http2,
 }
 
-/// Whose certificates are believed.
+/// Which certificates are trusted.
 #[derive(Debug, Clone, Default)]
 pub enum Trust {
     /// Those of the system's authorities.
@@ -31,31 +31,31 @@ pub enum Trust {
     System,
     /// Those of the authorities in a PEM file.
     File(PathBuf),
-    /// Anybody's.
+    /// Any.
     Anybody,
 }
 
 /// Why an address cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// It is no address.
+    /// It is not a valid address.
     #[error("{given}: {reason}; write it as http://HOST:PORT or https://HOST:PORT")]
     Invalid {
-        /// As it was given.
+        /// The given address.
         given: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// Its name has no address.
-    #[error("{host} has no address: {reason}; check the name, or write the IP address")]
+    /// The host cannot be resolved.
+    #[error("cannot resolve {host}: {reason}; check the name, or use the IP address")]
     Unknown {
-        /// The name.
+        /// The host name.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         reason: String,
     },
-    /// The authorities cannot be read.
-    #[error("the authorities in {path} cannot be read: {source}")]
+    /// The CA file cannot be read.
+    #[error("cannot read the authorities in {path}: {source}")]
     Authorities {
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum EndpointError {
         source: openssl::error::ErrorStack,
     },
     /// TLS cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("cannot set up TLS: {0}")]
     Tls(#[from] openssl::error::ErrorStack),
 }
 
@@ -72,9 +72,9 @@ pub enum EndpointError {
 pub struct Endpoint {
     address: SocketAddr,
     host: String,
-    /// Host and port as they stand in the `Host` header.
+    /// Host and port, as in the `Host` header.
     pub authority: String,
-    /// What is spoken.
+    /// The HTTP version.
     pub protocol: Protocol,
     tls: Option<SslConnector>,
 }
@@ -100,12 +100,12 @@ impl Endpoint {
             "https" => Some(connector(protocol, trust)?),
             _ => return Err(invalid("the scheme is neither http nor https")),
         };
-        let host = url.host_str().ok_or_else(|| invalid("there is no host"))?;
-        let port = url.port_or_known_default().ok_or_else(|| invalid("there is no port"))?;
+        let host = url.host_str().ok_or_else(|| invalid("the host is missing"))?;
+        let port = url.port_or_known_default().ok_or_else(|| invalid("the port is missing"))?;
         let name = host.trim_matches(['[', ']']);
         let unknown = |reason: String| EndpointError::Unknown { host: host.to_owned(), reason };
         let mut addresses = (name, port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
-        let address = addresses.next().ok_or_else(|| unknown("the resolver knows none".to_owned()))?;
+        let address = addresses.next().ok_or_else(|| unknown("the resolver returned no address".to_owned()))?;
         Ok(Self { address, host: name.to_owned(), authority: format!("{host}:{port}"), protocol, tls })
     }
 
@@ -114,7 +114,7 @@ impl Endpoint {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// A new connection, with TLS where that is spoken.
+    /// Opens a connection, with TLS for https.
     pub async fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
@@ -149,10 +149,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_cannot_be_used_say_why() {
+    fn errors_for_invalid_addresses_say_why() {
         let told = |given: &str| Endpoint::new(given, Protocol::Http1, &Trust::System).unwrap_err().to_string();
         assert!(told("localhost:80").contains("neither http nor https"), "{}", told("localhost:80"));
         assert!(told("http://").contains("http://HOST:PORT"), "{}", told("http://"));
-        assert!(told("http://nowhere.invalid").contains("nowhere.invalid has no address"));
+        assert!(told("http://nowhere.invalid").contains("cannot resolve nowhere.invalid"));
     }
 }

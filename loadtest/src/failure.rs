@@ -1,38 +1,40 @@
-//! Why a request got no answer.
+//! Why a request got no response.
 
 use std::io;
 
-/// Why a request got no answer, told so that the person who runs the test knows what to look at.
+/// Why a request got no response, with a hint what to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Failure {
-    /// Nobody listens there.
-    #[error("the connection is refused: nothing listens at this address; start the gateway, or correct the address")]
+    /// Nothing listens at the address.
+    #[error("connection refused: nothing listens at this address; start the gateway or correct the address")]
     Refused,
-    /// No way to the host.
-    #[error("the host cannot be reached: there is no route to it, or a firewall drops what is sent")]
+    /// No route to the host.
+    #[error("host unreachable: there is no route to it, or a firewall drops the packets")]
     Unreachable,
-    /// This machine has no local port left for another connection.
+    /// This machine has no free local port.
     #[error(
         "this machine has run out of local ports: use fewer connections, keep them open, or widen \
          net.ipv4.ip_local_port_range"
     )]
     NoPorts,
-    /// This process may open no more files.
+    /// This process has reached its limit of open files.
     #[error("too many open files: raise the limit (ulimit -n), or use fewer connections")]
     NoFiles,
     /// The other side closed the connection.
     #[error("the other side closed the connection")]
     Reset,
-    /// No answer in time.
-    #[error("there was no answer in time")]
+    /// No response in time.
+    #[error("no response in time")]
     Timeout,
-    /// No TLS with the other side.
-    #[error("TLS could not be established: is the certificate trusted (--ca, --insecure), and is it a TLS port?")]
+    /// The TLS handshake failed.
+    #[error(
+        "TLS handshake failed: check that the certificate is trusted (--ca, --insecure) and that the port speaks TLS"
+    )]
     Tls,
-    /// What came is no HTTP.
-    #[error("what came is no HTTP answer: is it the right port?")]
+    /// The response is not valid HTTP.
+    #[error("the response is not valid HTTP; check the port")]
     Malformed,
-    /// Something else of the operating system.
+    /// Any other error of the operating system.
     #[error("the connection failed")]
     Other,
 }
@@ -50,12 +52,12 @@ impl Failure {
         Self::Other,
     ];
 
-    /// The one of that name in results.
+    /// The failure with this name in results.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|failure| failure.name() == name)
     }
 
-    /// What it is called in results.
+    /// Its name in results.
     pub fn name(self) -> &'static str {
         match self {
             Self::Refused => "refused",
@@ -71,7 +73,7 @@ impl Failure {
     }
 }
 
-/// The number of `EMFILE`, for which `io::ErrorKind` has no name.
+/// `EMFILE`, for which `io::ErrorKind` has no name.
 const TOO_MANY_FILES: i32 = 24;
 
 impl From<io::Error> for Failure {
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_of_the_system_are_told_apart() {
+    fn system_errors_are_distinguished() {
         let rows =
             [(111, Failure::Refused), (113, Failure::Unreachable), (99, Failure::NoPorts), (24, Failure::NoFiles)];
         for (number, expected) in rows {

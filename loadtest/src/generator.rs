@@ -1,5 +1,4 @@
-//! The threads that send: each a runtime of its own with its connections, so that nothing is shared
-//! on the way of a request.
+//! The sending threads: each has its own runtime and connections, so that sending a request shares nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,77 +11,77 @@ use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
 
 use crate::connection::Connection;
+use crate::counters::{Counters, Endings, Finished};
 use crate::endpoint::{Endpoint, Protocol};
 use crate::outcome::Second;
-use crate::tally::{Endings, Finished, Tally};
 use crate::timing::{Alarm, Pace, Schedule};
 use crate::workload::{Supply, Workload, WorkloadError};
 
-/// How long a worker sleeps before it looks whether the run was ended.
+/// How long a worker sleeps before it checks whether the run was stopped.
 const TURN: Duration = Duration::from_millis(200);
 
 /// How requests are sent.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How fast.
+    /// When requests are sent.
     pub pace: Pace,
     /// Connections, over all threads.
     pub connections: usize,
-    /// Requests under way on each connection of HTTP/2.
+    /// Concurrent requests per HTTP/2 connection.
     pub streams: usize,
     /// Threads.
     pub threads: usize,
-    /// Sent and not counted.
+    /// Time before counting starts.
     pub warm_up: Duration,
-    /// Sent and counted.
+    /// Time during which requests are counted.
     pub duration: Duration,
-    /// The longest an answer may take.
+    /// How long a response may take.
     pub timeout: Duration,
 }
 
 /// Why requests could not be sent at all.
 #[derive(Debug, thiserror::Error)]
 pub enum GeneratorError {
-    /// What was provisioned does not suffice.
+    /// Too few tokens or credentials are provisioned.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
     /// The system refuses threads, timers or memory.
-    #[error("the load generator cannot start: {0}")]
+    #[error("cannot start the load generator: {0}")]
     System(#[from] std::io::Error),
-    /// A histogram cannot be made.
-    #[error("the load generator has no memory for its figures: {0}")]
+    /// A histogram cannot be created.
+    #[error("cannot allocate a histogram: {0}")]
     Figures(#[from] hdrhistogram::errors::CreationError),
 }
 
-/// What came of it.
+/// What was measured.
 #[derive(Debug)]
 pub struct Measured {
-    /// All of it.
-    pub tally: Tally,
-    /// When counting began.
+    /// The totals.
+    pub counters: Counters,
+    /// When counting started.
     pub start: Instant,
-    /// For how long was counted.
+    /// How long was counted.
     pub duration: Duration,
     /// One entry for each whole second.
     pub seconds: Vec<Second>,
-    /// How requests ended in each second that had any.
+    /// How requests ended, for each second that had any.
     pub endings: Vec<Endings>,
 }
 
-/// What a thread tells.
-struct Tick {
+/// A message from a thread.
+struct Message {
     thread: usize,
-    told: Told,
+    event: Event,
 }
 
-enum Told {
-    /// What it counted in a second; its last one may be a part of one.
-    Second(usize, Tally),
-    /// It sends no more.
+enum Event {
+    /// The counts of a second; the last second may be incomplete.
+    Second(usize, Counters),
+    /// The thread has finished.
     End,
 }
 
-/// Sends until the plan is done or `stop` is set; `each_second` hears of every whole second.
+/// Sends until the plan is done or `stop` is set; calls `each_second` for every whole second.
 ///
 /// # Errors
 /// When threads cannot start.
@@ -95,7 +94,7 @@ pub fn run(
 ) -> Result<Measured, GeneratorError> {
     let begin = Instant::now();
     let start = begin + plan.warm_up;
-    let (ticks, received) = channel();
+    let (messages, received) = channel();
     let mut threads = Vec::new();
     for number in 0..plan.threads {
         let thread = Thread {
@@ -106,79 +105,79 @@ pub fn run(
             stop: Arc::clone(stop),
             begin,
             start,
-            ticks: ticks.clone(),
+            messages: messages.clone(),
         };
         let named = std::thread::Builder::new().name(format!("load-{number}"));
         threads.push(named.spawn(move || thread.run())?);
     }
-    drop(ticks);
+    drop(messages);
     let collected = collect(&received, plan.threads, &mut each_second);
     let ended = Instant::now();
     for thread in threads {
-        thread.join().unwrap_or_else(|_| Err(std::io::Error::other("a thread that sends has panicked").into()))?;
+        thread.join().unwrap_or_else(|_| Err(std::io::Error::other("a sending thread panicked").into()))?;
     }
-    let Collected { total: tally, seconds, endings, .. } = collected?;
+    let Collected { total: counters, seconds, endings, .. } = collected?;
     let duration = ended.saturating_duration_since(start).min(plan.duration);
-    Ok(Measured { tally, start, duration, seconds, endings })
+    Ok(Measured { counters, start, duration, seconds, endings })
 }
 
 /// The threads' seconds, added up.
 struct Collected {
-    total: Tally,
+    total: Counters,
     seconds: Vec<Second>,
     endings: Vec<Endings>,
-    /// Seconds that not all threads have told. A second's histograms are given up once it is told:
-    /// a long run needs no more memory than a short one.
-    open: BTreeMap<usize, Tally>,
-    /// The first second that each thread has not told.
+    /// Seconds that not all threads have reported. A second's histograms are dropped once it is complete, so
+    /// that a long run needs no more memory than a short one.
+    open: BTreeMap<usize, Counters>,
+    /// The first second that each thread has not reported yet.
     next: Vec<usize>,
 }
 
 fn collect(
-    ticks: &Receiver<Tick>,
+    messages: &Receiver<Message>,
     threads: usize,
     each_second: &mut impl FnMut(&mut Second),
 ) -> Result<Collected, GeneratorError> {
     let mut collected = Collected {
-        total: Tally::default(),
+        total: Counters::default(),
         seconds: Vec::new(),
         endings: Vec::new(),
         open: BTreeMap::new(),
         next: vec![0; threads],
     };
-    for Tick { thread, told } in ticks {
-        let next = match told {
-            Told::Second(second, tally) => {
-                collected.total.merge(&tally);
-                collected.open.entry(second).or_default().merge(&tally);
+    for Message { thread, event } in messages {
+        let next = match event {
+            Event::Second(second, counters) => {
+                collected.total.merge(&counters);
+                collected.open.entry(second).or_default().merge(&counters);
                 second + 1
             }
-            Told::End => usize::MAX,
+            Event::End => usize::MAX,
         };
         if let Some(known) = collected.next.get_mut(thread) {
             *known = next;
         }
-        collected.tell(each_second)?;
+        collected.emit(each_second)?;
     }
     Ok(collected)
 }
 
 impl Collected {
-    /// Tells the seconds that all threads have told.
-    fn tell(&mut self, each_second: &mut impl FnMut(&mut Second)) -> Result<(), GeneratorError> {
+    /// Passes on the seconds that all threads have reported.
+    fn emit(&mut self, each_second: &mut impl FnMut(&mut Second)) -> Result<(), GeneratorError> {
         let second = Duration::from_secs(1);
         let whole = self.next.iter().copied().min().unwrap_or(usize::MAX);
         while let Some(entry) = self.open.first_entry().filter(|entry| *entry.key() < whole) {
-            let (number, tally) = entry.remove_entry();
-            let mut told = Second {
+            let (number, counters) = entry.remove_entry();
+            let mut complete = Second {
                 at: number as f64,
-                summary: tally.summary(second)?,
-                wrong: tally.checks().wrong,
+                summary: counters.summary(second)?,
+                wrong: counters.checks().wrong,
                 cache_hit_ratio: None,
             };
-            each_second(&mut told);
-            self.seconds.push(told);
-            self.endings.push(tally.endings());
+            each_second(&mut complete);
+            self.seconds.push(complete);
+            self.endings.push(counters.endings());
         }
         Ok(())
     }
@@ -192,23 +191,23 @@ struct Thread {
     stop: Arc<AtomicBool>,
     begin: Instant,
     start: Instant,
-    ticks: Sender<Tick>,
+    messages: Sender<Message>,
 }
 
-/// What a thread's workers share.
-struct Desk {
+/// State shared by a thread's workers.
+struct Shared {
     schedule: RefCell<Schedule>,
-    tally: RefCell<Tally>,
+    counters: RefCell<Counters>,
     stop: Arc<AtomicBool>,
     start: Instant,
     end: Instant,
 }
 
-impl Desk {
-    /// Whether that time has come; `false`: the run was ended before.
-    async fn is_time(&self, alarm: &Alarm, at: Instant) -> std::io::Result<bool> {
+impl Shared {
+    /// Waits until a time; `false` if the run was stopped first.
+    async fn wait_until(&self, alarm: &Alarm, at: Instant) -> std::io::Result<bool> {
         loop {
-            // In turns, so that nobody who ends the run waits for the next request.
+            // In short sleeps, so that stopping the run does not wait for the next request.
             alarm.until(at.min(Instant::now() + TURN)).await?;
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(false);
@@ -224,13 +223,13 @@ impl Thread {
     fn run(self) -> Result<(), GeneratorError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let sent = LocalSet::new().block_on(&runtime, self.send_all());
-        self.tell(Told::End);
+        self.report(Event::End);
         sent
     }
 
-    /// Nobody listens any more only where the run has failed already.
-    fn tell(&self, told: Told) {
-        let _ = self.ticks.send(Tick { thread: self.number, told });
+    /// Sending fails only if the run has failed already.
+    fn report(&self, event: Event) {
+        let _ = self.messages.send(Message { thread: self.number, event });
     }
 
     async fn send_all(&self) -> Result<(), GeneratorError> {
@@ -239,27 +238,28 @@ impl Thread {
         if let Pace::Open(steps) = &mut pace
             && let Some((_, first)) = steps.first_mut()
         {
-            // The warm-up is at the first rate.
+            // The warm-up uses the first rate.
             *first += self.plan.warm_up;
         }
         let part = 1.0 / self.plan.threads as f64;
-        // Threads take turns instead of sending at the same instants.
+        // Threads are offset so that they do not send at the same instants.
         let offset = match &pace {
             Pace::Open(steps) => steps.first().map_or(0.0, |(rate, _)| self.number as f64 / rate),
             Pace::Closed => 0.0,
         };
         let first = self.begin + Duration::from_secs_f64(offset);
-        let desk = Rc::new(Desk {
+        let shared = Rc::new(Shared {
             schedule: RefCell::new(Schedule::new(pace, part, first, end)),
-            tally: RefCell::default(),
+            counters: RefCell::default(),
             stop: Arc::clone(&self.stop),
             start: self.start,
             end,
         });
-        let ticker = tokio::task::spawn_local(tell_seconds(Rc::clone(&desk), self.number, self.ticks.clone(), end));
+        let ticker =
+            tokio::task::spawn_local(send_seconds(Rc::clone(&shared), self.number, self.messages.clone(), end));
         let mut workers = Vec::new();
         for worker in self.workers()? {
-            workers.push(tokio::task::spawn_local(work(Rc::clone(&desk), worker)));
+            workers.push(tokio::task::spawn_local(work(Rc::clone(&shared), worker)));
         }
         let mut outcome = Ok(());
         for worker in workers {
@@ -267,9 +267,9 @@ impl Thread {
         }
         ticker.abort();
         let second = self.start.elapsed().min(self.plan.duration).as_secs_f64().ceil() as usize;
-        let tally = desk.tally.take();
-        if tally.requests() > 0 {
-            self.tell(Told::Second(second.saturating_sub(1), tally));
+        let counters = shared.counters.take();
+        if counters.requests() > 0 {
+            self.report(Event::Second(second.saturating_sub(1), counters));
         }
         outcome
     }
@@ -290,49 +290,52 @@ impl Thread {
     }
 }
 
-/// Sends one request after the other.
-async fn work(desk: Rc<Desk>, (mut connection, mut workload): (Connection, Workload)) -> Result<(), GeneratorError> {
+/// Sends one request after another.
+async fn work(
+    shared: Rc<Shared>,
+    (mut connection, mut workload): (Connection, Workload),
+) -> Result<(), GeneratorError> {
     let alarm = Alarm::new()?;
     loop {
-        let next = desk.schedule.borrow_mut().advance();
+        let next = shared.schedule.borrow_mut().advance();
         let Some((intended, step)) = next else {
-            // The time after the last request counts as well, or the rate would be too high.
-            desk.is_time(&alarm, desk.end).await?;
+            // The time after the last request counts too, or the rate would be too high.
+            shared.wait_until(&alarm, shared.end).await?;
             return Ok(());
         };
-        if !desk.is_time(&alarm, intended).await? {
+        if !shared.wait_until(&alarm, intended).await? {
             return Ok(());
         }
-        let Some(shot) = workload.choose() else { return Ok(()) };
-        let Some(request) = workload.request(shot) else { return Ok(()) };
+        let Some(selection) = workload.choose() else { return Ok(()) };
+        let Some(request) = workload.request(selection) else { return Ok(()) };
         let sent = Instant::now();
-        let answered = connection.send(request).await;
-        let failed = answered.is_err();
-        let result = answered.map(|answer| {
-            let checked = workload.learn(shot, &answer);
-            (answer.status, checked)
+        let received = connection.send(request).await;
+        let failed = received.is_err();
+        let result = received.map(|response| {
+            let checked = workload.check(selection, &response);
+            (response.status, checked)
         });
-        if intended >= desk.start {
-            let finished = Finished { kind: workload.label(shot), step, intended, sent, result };
-            desk.tally.borrow_mut().add(finished, desk.start)?;
+        if intended >= shared.start {
+            let finished = Finished { kind: workload.label(selection), step, intended, sent, result };
+            shared.counters.borrow_mut().add(finished, shared.start)?;
         }
         if failed {
-            // A gateway that is down must not turn the generator into a busy loop.
+            // If the gateway is down, the generator must not spin.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
 
-/// Hands over what was counted at the end of each second.
-async fn tell_seconds(desk: Rc<Desk>, thread: usize, ticks: Sender<Tick>, end: Instant) {
+/// Sends the counts at the end of each second.
+async fn send_seconds(shared: Rc<Shared>, thread: usize, messages: Sender<Message>, end: Instant) {
     for second in 0_usize.. {
-        let at = desk.start + Duration::from_secs(second as u64 + 1);
+        let at = shared.start + Duration::from_secs(second as u64 + 1);
         if at >= end {
-            // The rest is told when everything is answered.
+            // The rest is sent when all requests have ended.
             return;
         }
         tokio::time::sleep_until(at.into()).await;
-        if ticks.send(Tick { thread, told: Told::Second(second, desk.tally.take()) }).is_err() {
+        if messages.send(Message { thread, event: Event::Second(second, shared.counters.take()) }).is_err() {
             return;
         }
     }

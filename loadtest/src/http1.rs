@@ -1,29 +1,29 @@
-//! HTTP/1.1, straight on the socket, because the generator shares the machine with what it measures:
-//! `httparse` reads heads, everything else is copied once.
+//! HTTP/1.1 directly on the socket, because the generator shares the machine with what it measures:
+//! `httparse` parses heads, everything else is copied once.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::connection::{Answer, Keep, Request};
+use crate::connection::{Keep, Request, Response};
 use crate::endpoint::{Endpoint, Stream};
 use crate::failure::Failure;
 
-/// The most headers an answer may have.
+/// Maximum number of headers of a response.
 const HEADERS: usize = 96;
-/// The most bytes of a head, or of the line before a chunk.
+/// Maximum size of a head, or of a chunk's size line.
 const HEAD: usize = 64 << 10;
-/// The most bytes of a body that are kept.
+/// Maximum number of body bytes to keep.
 pub(crate) const BODY: usize = 16 << 20;
 
-/// A connection that carries one request after the other.
+/// A connection that carries one request after another.
 pub(crate) struct Http1 {
     stream: Box<dyn Stream>,
     incoming: BytesMut,
     outgoing: Vec<u8>,
 }
 
-/// The parts of a head that reading its body takes.
+/// The parts of a head needed to read the body.
 #[derive(Debug, Default)]
 struct Head {
     status: u16,
@@ -34,18 +34,22 @@ struct Head {
 }
 
 impl Http1 {
-    /// Over a connection that stands.
+    /// Uses an open connection.
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
         Self { stream, incoming: BytesMut::with_capacity(16 << 10), outgoing: Vec::with_capacity(1 << 10) }
     }
 
-    /// The answer, and whether the connection can carry another request.
-    pub(crate) async fn exchange(&mut self, endpoint: &Endpoint, request: &Request) -> Result<(Answer, bool), Failure> {
+    /// The response, and whether the connection can carry another request.
+    pub(crate) async fn exchange(
+        &mut self,
+        endpoint: &Endpoint,
+        request: &Request,
+    ) -> Result<(Response, bool), Failure> {
         self.render(endpoint, request);
         self.stream.write_all(&self.outgoing).await?;
         let head = loop {
             let head = self.read_head(request.keep).await?;
-            // Whatever comes before the final answer is for others.
+            // Interim responses are ignored.
             if head.status >= 200 {
                 break head;
             }
@@ -53,7 +57,7 @@ impl Http1 {
         let bodiless = request.method == Method::HEAD || matches!(head.status, 204 | 304);
         let body = if bodiless { Bytes::new() } else { self.read_body(&head, request.keep).await? };
         let reusable = !head.close && (bodiless || head.chunked || head.length.is_some());
-        Ok((Answer { status: head.status, headers: head.headers, body }, reusable))
+        Ok((Response { status: head.status, headers: head.headers, body }, reusable))
     }
 
     fn render(&mut self, endpoint: &Endpoint, request: &Request) {
@@ -114,7 +118,7 @@ impl Http1 {
         }
     }
 
-    /// The size of the next chunk; its line is consumed. Trailers are not expected.
+    /// Reads the size line of the next chunk. Trailers are not expected.
     async fn read_chunk_size(&mut self) -> Result<usize, Failure> {
         loop {
             match httparse::parse_chunk_size(&self.incoming) {
@@ -146,7 +150,7 @@ impl Http1 {
         }
     }
 
-    /// Reads on in something that may take so many bytes.
+    /// Reads more of something with a maximum size.
     async fn read_more_of(&mut self, most: usize) -> Result<(), Failure> {
         if self.incoming.len() > most { Err(Failure::Malformed) } else { self.read_more().await }
     }
@@ -194,7 +198,7 @@ mod tests {
     use crate::endpoint::{Protocol, Trust};
 
     #[test]
-    fn a_head_is_read_once_it_is_whole() {
+    fn a_head_is_parsed_once_it_is_complete() {
         let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-A: b\r\n\r\nabc";
         for length in 0..whole.len() - 3 {
             assert!(parse(&whole[..length], Keep::Nothing).unwrap().is_none(), "{length}");
@@ -205,7 +209,7 @@ mod tests {
         assert_eq!(parse(b"SSH-2.0-x\r\n", Keep::Nothing).unwrap_err(), Failure::Malformed);
     }
 
-    /// What a server's bytes are taken for; it sends them again and again.
+    /// How a response is read if a server sends `start`, then `again` repeatedly.
     async fn taken(start: &'static [u8], again: &'static [u8], keep: Keep) -> Result<u16, Failure> {
         let (client, mut server) = tokio::io::duplex(4096);
         tokio::spawn(async move {
@@ -215,11 +219,11 @@ mod tests {
         let endpoint = Endpoint::new("http://127.0.0.1:1", Protocol::Http1, &Trust::System).unwrap();
         let request =
             Request { method: Method::GET, target: "/".to_owned(), headers: Vec::new(), body: Bytes::new(), keep };
-        Http1::new(Box::new(client)).exchange(&endpoint, &request).await.map(|(answer, _)| answer.status)
+        Http1::new(Box::new(client)).exchange(&endpoint, &request).await.map(|(response, _)| response.status)
     }
 
     #[tokio::test]
-    async fn an_answer_without_end_is_given_up() {
+    async fn an_endless_response_is_abandoned() {
         let head = b"HTTP/1.1 200 OK\r\n";
         assert_eq!(taken(head, b"x: y\r\n", Keep::Nothing).await, Err(Failure::Malformed));
         let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;";
@@ -230,12 +234,12 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_of_every_framing_are_read() {
-        for answer in [
+        for response in [
             &b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..],
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nok",
         ] {
-            assert_eq!(taken(answer, b"", Keep::Everything).await, Ok(200));
+            assert_eq!(taken(response, b"", Keep::Everything).await, Ok(200));
         }
     }
 }

@@ -1,18 +1,19 @@
 //! Load tester for gateways that check opaque OAuth2 tokens.
 //!
 //! 1. [`scenario`]: what is sent, how fast and for how long; YAML.
-//! 2. [`provision`] makes what that takes through the Admin API, and writes it down ([`state`]).
-//! 3. [`run`]: [`generator`] threads send what [`workload`] chooses when [`timing`] says, over
-//!    [`connection`]s; [`tally`] and [`recorder`] count it; [`revocation`] goes on beside it.
-//! 4. [`outage`] puts together what was answered when; [`live`] shows it, [`report`] writes it, [`compare`] judges it ([`outcome`] is the model).
+//! 2. [`provision`] creates what a scenario needs through the Admin API, and records it ([`state`]).
+//! 3. [`run`]: [`generator`] threads send what [`workload`] chooses at the times of [`timing`], over
+//!    [`connection`]s; [`counters`] and [`recorder`] count responses; [`revocation`] runs in parallel.
+//! 4. [`outage`] summarises responses over time; [`live`] shows results, [`report`] writes them, [`compare`]
+//!    compares them ([`outcome`] is the model).
 //!
-//! What is measured is also checked: every status, and a sample of who the gateway said requests
-//! were from.
+//! Responses are also checked: every status, and a sample of the identity headers that the upstream echoes.
 
 pub mod admin;
 pub mod arguments;
 pub mod compare;
 pub mod connection;
+pub mod counters;
 pub mod endpoint;
 pub mod failure;
 pub mod generator;
@@ -31,7 +32,6 @@ pub mod scenario;
 pub mod scrape;
 pub mod span;
 pub mod state;
-pub mod tally;
 pub mod timing;
 pub mod upstream;
 pub mod workload;

@@ -1,4 +1,4 @@
-//! What is shown while a run goes on: a terminal view, or plain lines.
+//! Live output of a run: a terminal view, or plain lines.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -17,45 +17,45 @@ use ratatui::{DefaultTerminal, Frame};
 
 use crate::outcome::{Outage, Second, Trouble};
 
-/// How often keys are looked at.
+/// How often keys are polled.
 const FRAME: Duration = Duration::from_millis(100);
 const WRONG: &str = "WRONG ANSWERS";
-/// Seconds in the picture of rates.
+/// Seconds in the rate chart.
 const HISTORY: usize = 240;
 
-/// Where a run is shown.
+/// Where a run is displayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// On the whole terminal.
+    /// Full-screen terminal view.
     Terminal,
-    /// A line a second.
+    /// One line per second.
     Plain,
-    /// Nowhere.
+    /// No output.
     Silent,
 }
 
-/// What there is to show.
+/// An update to display.
 #[derive(Debug, Clone)]
 pub enum Update {
-    /// The run begins.
+    /// The run starts.
     Started {
         /// The scenario's name.
         scenario: String,
-        /// Where requests go.
+        /// The target address.
         target: String,
-        /// How long it is to take, in seconds.
+        /// The planned duration, in seconds.
         seconds: u64,
     },
-    /// Another second of it.
+    /// A finished second.
     Second(Box<Second>),
-    /// Something about how it goes.
+    /// A progress note.
     Note(String),
 }
 
-/// Shows updates on a thread of its own until the other end is gone. `q` and Ctrl-C set `stop`.
+/// Displays updates on its own thread until the sender is dropped. `q` and Ctrl-C set `stop`.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// If the thread cannot be started.
 pub fn start(view: View, updates: Receiver<Update>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("live".to_owned()).spawn(move || match view {
         View::Silent => updates.iter().for_each(drop),
@@ -74,7 +74,7 @@ fn plain(updates: &Receiver<Update>, out: &mut impl Write) {
     for update in updates {
         let written = match update {
             Update::Started { scenario, target, seconds } => {
-                writeln!(out, "{scenario} against {target}, {seconds} s; Ctrl-C ends it and still reports")
+                writeln!(out, "{scenario} against {target}, {seconds} s; press Ctrl-C to stop and report")
             }
             Update::Second(second) => writeln!(out, "{}", line(&second)),
             Update::Note(note) => writeln!(out, "{note}"),
@@ -85,7 +85,7 @@ fn plain(updates: &Receiver<Update>, out: &mut impl Write) {
     }
 }
 
-/// A second in one line.
+/// Formats a second as one line.
 pub fn line(second: &Second) -> String {
     let summary = &second.summary;
     let statuses: Vec<String> = summary.statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
@@ -106,7 +106,7 @@ pub fn line(second: &Second) -> String {
     )
 }
 
-/// Microseconds in a unit that is easily read.
+/// Formats microseconds in a readable unit.
 pub fn duration(micros: f64) -> String {
     match micros {
         micros if micros < 1000.0 => format!("{micros:.0} µs"),
@@ -116,19 +116,16 @@ pub fn duration(micros: f64) -> String {
     }
 }
 
-/// When requests went unserved, in a sentence.
+/// Describes in a sentence when requests were not served.
 pub fn trouble(outage: &Outage) -> String {
     match outage.trouble {
-        None => {
-            "Nothing was refused for want of the store, and every request was answered: was the store stopped at all?"
-                .to_owned()
-        }
+        None => "No request got an error or 5xx status: was the store stopped at all?".to_owned(),
         Some(Trouble { from, to, recovered }) => format!(
-            "Requests went unserved from {from:.2} s to {to:.2} s; {}.",
+            "Requests were not served from {from:.2} s to {to:.2} s; {}.",
             if recovered {
-                "each kind of them was served again after that"
+                "every kind of request was served again afterwards"
             } else {
-                "not all kinds of them were served again"
+                "not every kind of request was served again"
             }
         ),
     }
@@ -140,10 +137,10 @@ struct Screen {
     seconds: u64,
     rates: VecDeque<u64>,
     last: Second,
-    /// Answers by status, and errors, since the beginning.
+    /// Responses by status, and errors, since the start.
     so_far: BTreeMap<String, u64>,
     notes: VecDeque<String>,
-    /// Whether the run was told to end.
+    /// Whether the run is stopping.
     ending: bool,
 }
 
@@ -160,7 +157,7 @@ fn whole_terminal(mut terminal: DefaultTerminal, updates: &Receiver<Update>, sto
                 let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
                 let is_stopped = stop.load(Ordering::Relaxed);
                 if interrupt && is_stopped {
-                    // Keys are not signals here, so that the second one has to be acted on.
+                    // In raw mode Ctrl-C is a key, not a signal, so the second one must be handled here.
                     ratatui::restore();
                     std::process::exit(130);
                 }
@@ -182,7 +179,7 @@ impl Screen {
                 self.seconds = seconds;
             }
             Update::Second(second) => {
-                self.rates.push_back(second.summary.answers);
+                self.rates.push_back(second.summary.responses);
                 for (what, count) in endings(&second) {
                     *self.so_far.entry(what).or_default() += count;
                 }
@@ -200,20 +197,20 @@ impl Screen {
 
     fn draw(&self, frame: &mut Frame<'_>) {
         let parts = [Constraint::Length(7), Constraint::Length(4), Constraint::Min(4), Constraint::Length(5)];
-        let [rates, percentiles, answers, notes] = Layout::vertical(parts).areas(frame.area());
+        let [rates, percentiles, responses, notes] = Layout::vertical(parts).areas(frame.area());
         let width = usize::from(rates.width.saturating_sub(2));
         let shown: Vec<u64> = self.rates.iter().skip(self.rates.len().saturating_sub(width)).copied().collect();
         let title = if self.rates.is_empty() {
             format!("{} warming up ", self.title)
         } else {
             let (now, rate) = (self.last.at + 1.0, self.last.summary.rate);
-            format!("{} {now:.0} / {} s, {rate:.0} a second ", self.title, self.seconds)
+            format!("{} {now:.0} / {} s, {rate:.0} per second ", self.title, self.seconds)
         };
         let keys =
-            if self.ending { " ending, with what is under way; Ctrl-C: at once " } else { " q: end and report " };
+            if self.ending { " finishing requests in progress; Ctrl-C: exit at once " } else { " q: stop and report " };
         frame.render_widget(Sparkline::default().data(shown).block(Block::bordered().title(title)), rates);
         frame.render_widget(self.percentiles(), percentiles);
-        frame.render_widget(self.answers(), answers);
+        frame.render_widget(self.responses(), responses);
         let notes_shown: Vec<Line<'_>> = self.notes.iter().map(|note| Line::from(note.as_str())).collect();
         frame.render_widget(Paragraph::new(notes_shown).block(Block::bordered().title(keys)), notes);
     }
@@ -224,10 +221,10 @@ impl Screen {
         let names = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
         Table::new([Row::new(values.map(duration))], [Constraint::Ratio(1, 6); 6])
             .header(Row::new(names))
-            .block(Block::bordered().title(" latency from the intended send time "))
+            .block(Block::bordered().title(" latency from the scheduled send time "))
     }
 
-    fn answers(&self) -> Table<'static> {
+    fn responses(&self) -> Table<'static> {
         let now: BTreeMap<String, u64> = endings(&self.last).collect();
         let row = |(what, all): (&String, &u64)| {
             let now = now.get(what).copied().unwrap_or_default();
@@ -239,11 +236,11 @@ impl Screen {
         let widths = [Constraint::Length(24), Constraint::Length(14), Constraint::Min(14)];
         Table::new(self.so_far.iter().map(row).chain(hits), widths)
             .header(Row::new(["", "last second", "so far"]))
-            .block(Block::bordered().title(" answers "))
+            .block(Block::bordered().title(" responses "))
     }
 }
 
-/// How requests of a second ended, and the wrong answers among them.
+/// How requests of a second ended, and the wrong responses among them.
 fn endings(second: &Second) -> impl Iterator<Item = (String, u64)> {
     let summary = &second.summary;
     let statuses = summary.statuses.iter().map(|(status, count)| (format!("status {status}"), *count));
@@ -266,12 +263,12 @@ mod tests {
         let latency = Latency { p50: 250.0, p99: 1500.0, p999: 2e6, ..Latency::default() };
         let statuses = [(200, 90), (401, 10)].into();
         let errors = [("reset".to_owned(), 2)].into();
-        let summary = Summary { answers: 100, rate: 100.0, latency, statuses, errors, late: 0 };
+        let summary = Summary { responses: 100, rate: 100.0, latency, statuses, errors, late: 0 };
         Box::new(Second { at: 4.0, summary, wrong: 3, cache_hit_ratio: Some(0.875) })
     }
 
     #[test]
-    fn plain_lines_say_what_the_second_was_like() {
+    fn a_plain_line_has_the_figures_of_its_second() {
         let (sender, updates) = channel();
         let started = Update::Started { scenario: "warm".into(), target: "http://a".into(), seconds: 9 };
         sender.send(started).unwrap();
@@ -313,7 +310,7 @@ mod tests {
         screen.take(Update::Second(second()));
         let lines = shown(&screen);
         for part in [
-            "warm → http://a 5 / 9 s, 100 a second",
+            "warm → http://a 5 / 9 s, 100 per second",
             "p50 p90 p99 p99.9 p99.99 max",
             "1.50 ms",
             "last second so far",
@@ -322,11 +319,11 @@ mod tests {
             "reset 2 4",
             "WRONG ANSWERS 3 6",
             "cache hits 87.5 %",
-            "q: end and report",
+            "q: stop and report",
         ] {
             assert!(lines.iter().any(|line| line.contains(part)), "{part}: {lines:#?}");
         }
         screen.ending = true;
-        assert!(shown(&screen).iter().any(|line| line.contains("ending, with what is under way")));
+        assert!(shown(&screen).iter().any(|line| line.contains("finishing requests in progress")));
     }
 }

@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 /// Load tester for gateways that check opaque OAuth2 tokens and speak Kong's Admin API.
 ///
-/// Exit codes: 0, all is well; 1, a run with wrong answers, or a threshold that was missed; 2, it
-/// could not be done.
+/// Exit codes: 0, success; 1, a run with wrong responses, or a missed threshold; 2, the command could
+/// not be carried out.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -32,51 +32,51 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Makes a service, route, plugin, consumers, credentials and tokens; goes on where it was interrupted.
+    /// Create a service, route, plugin, consumers, credentials and tokens; resumes if interrupted.
     Provision(ProvisionArgs),
-    /// Removes exactly what `provision` made.
+    /// Remove exactly what `provision` created.
     Cleanup(CleanupArgs),
-    /// Runs a scenario: one of warm, zipf, cold-start, flood, issue-storm, refresh-storm, revocation,
+    /// Run a scenario: one of warm, zipf, cold-start, flood, issue-storm, refresh-storm, revocation,
     /// mixed-day, outage, saturation, or a file.
     Run(Box<RunArgs>),
-    /// Compares results, and fails by thresholds.
+    /// Compare results; fail on missed thresholds.
     Compare(CompareArgs),
-    /// Makes the HTML page of a result in JSON.
+    /// Create the HTML page of a JSON result.
     Report(ReportArgs),
-    /// Serves an upstream that echoes identity headers.
+    /// Serve an upstream that echoes identity headers.
     Upstream(UpstreamArgs),
 }
 
 #[derive(Args)]
 struct ProvisionArgs {
-    /// The gateway's Admin API.
+    /// Address of the gateway's Admin API.
     #[arg(long, default_value = "http://127.0.0.1:8001")]
     admin: String,
-    /// Its proxy.
+    /// Address of the gateway's proxy.
     #[arg(long, default_value = "http://127.0.0.1:8000")]
     proxy: String,
-    /// The upstream of the service (`tollgate-load upstream` serves one).
+    /// Upstream of the service (`tollgate-load upstream` serves one).
     #[arg(long, default_value = "http://127.0.0.1:9000")]
     upstream: String,
-    /// What names begin with; the route's path is `/PREFIX`.
+    /// Prefix of names; the route's path is `/PREFIX`.
     #[arg(long, default_value = "tollgate-load")]
     prefix: String,
-    /// Consumers.
+    /// Number of consumers.
     #[arg(long, default_value_t = 100)]
     consumers: usize,
-    /// Credentials, spread over the consumers.
+    /// Number of credentials, spread over the consumers.
     #[arg(long, default_value_t = 100)]
     credentials: usize,
-    /// Tokens, spread over the credentials.
+    /// Number of tokens, spread over the credentials.
     #[arg(long, default_value_t = 1000)]
     tokens: usize,
-    /// Those of them that come with a refresh token.
+    /// How many of the tokens have a refresh token.
     #[arg(long, default_value_t = 0)]
     refresh_tokens: usize,
-    /// Calls under way at once.
+    /// Number of concurrent calls.
     #[arg(long, default_value_t = 16)]
     parallel: usize,
-    /// Where it is written down what was made.
+    /// State file that records what was created.
     #[arg(long, default_value = "tollgate-load.state")]
     state: PathBuf,
     #[command(flatten)]
@@ -85,13 +85,13 @@ struct ProvisionArgs {
 
 #[derive(Args)]
 struct CleanupArgs {
-    /// The gateway's Admin API.
+    /// Address of the gateway's Admin API.
     #[arg(long, default_value = "http://127.0.0.1:8001")]
     admin: String,
-    /// Where it is written down what was made.
+    /// State file that records what was created.
     #[arg(long, default_value = "tollgate-load.state")]
     state: PathBuf,
-    /// Calls under way at once.
+    /// Number of concurrent calls.
     #[arg(long, default_value_t = 16)]
     parallel: usize,
     #[command(flatten)]
@@ -100,16 +100,16 @@ struct CleanupArgs {
 
 #[derive(Args)]
 struct ReportArgs {
-    /// A result of `run --json`.
+    /// Result of `run --json`.
     result: PathBuf,
-    /// The page.
+    /// HTML page to write.
     #[arg(long)]
     html: PathBuf,
 }
 
 #[derive(Args)]
 struct UpstreamArgs {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
 }
@@ -134,7 +134,7 @@ fn carry_out(command: Command) -> Result<bool, Failed> {
             let admin = Endpoint::new(&args.admin, Protocol::Http1, &args.trust.trust())?;
             let order = provision::cleanup(&args.state, &admin, args.parallel, Progress::Shown)?;
             say(&format!(
-                "Removed: service, route and plugin {0}, {1} consumers with all that is theirs.",
+                "Removed: service, route and plugin {0}, and {1} consumers with their credentials and tokens.",
                 order.prefix, order.consumers
             ))?;
             Ok(true)
@@ -142,7 +142,7 @@ fn carry_out(command: Command) -> Result<bool, Failed> {
         Command::Run(args) => {
             let terminal = !args.no_tui && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
             let outcome = run::run(&args, if terminal { View::Terminal } else { View::Plain })?;
-            say(&told(&outcome))?;
+            say(&summary_text(&outcome))?;
             Ok(outcome.is_valid())
         }
         Command::Compare(args) => {
@@ -158,7 +158,7 @@ fn carry_out(command: Command) -> Result<bool, Failed> {
         }
         Command::Upstream(args) => {
             upstream::serve(args.listen, |address| {
-                let _ = say(&format!("An upstream that echoes identity headers is on {address}."));
+                let _ = say(&format!("Echo upstream listening on {address}"));
             })?;
             Ok(true)
         }
@@ -179,7 +179,7 @@ fn provision(args: ProvisionArgs) -> Result<bool, Failed> {
     let amount = Amount { tokens: args.tokens, refresh_tokens: args.refresh_tokens, parallel: args.parallel.max(1) };
     let state = provision::provision(&args.state, order, &amount, (&admin, &proxy), Progress::Shown)?;
     say(&format!(
-        "{} credentials and {} tokens are on {}; written down in {}.",
+        "Provisioned {} credentials and {} tokens on {}; recorded in {}.",
         state.credentials.len(),
         state.live().count(),
         state.route_path,
@@ -188,11 +188,11 @@ fn provision(args: ProvisionArgs) -> Result<bool, Failed> {
     Ok(true)
 }
 
-/// A result in a few lines.
-fn told(outcome: &Outcome) -> String {
+/// Summarises a result in a few lines.
+fn summary_text(outcome: &Outcome) -> String {
     let latency = &outcome.total.latency;
     let mut text = format!(
-        "{}: {:.0} answers a second over {:.0} s; p50 {}, p90 {}, p99 {}, p99.9 {}, p99.99 {}, max {}",
+        "{}: {:.0} responses per second over {:.0} s; p50 {}, p90 {}, p99 {}, p99.9 {}, p99.99 {}, max {}",
         outcome.scenario,
         outcome.total.rate,
         outcome.duration,
@@ -212,7 +212,7 @@ fn told(outcome: &Outcome) -> String {
     }
     for Step { name, rate, duration: seconds, summary } in &outcome.steps {
         text.push_str(&format!(
-            "\n  {name}, {seconds:.0} s: {:.0} a second of {rate:.0}; p50 {}, p99 {}, max {}",
+            "\n  {name}, {seconds:.0} s: {:.0} per second of {rate:.0}; p50 {}, p99 {}, max {}",
             summary.rate,
             duration(summary.latency.p50),
             duration(summary.latency.p99),
@@ -225,8 +225,8 @@ fn told(outcome: &Outcome) -> String {
     ));
     if let Some(outage) = &outcome.outage {
         text.push_str(&format!("\n  {}", trouble(outage)));
-        for Stretch { kind, answer, from, to, requests, .. } in &outage.stretches {
-            text.push_str(&format!("\n    {kind:<14} {answer:<8} {from:>8.2} s to {to:>8.2} s  {requests:>8}"));
+        for Stretch { kind, ending, from, to, requests, .. } in &outage.stretches {
+            text.push_str(&format!("\n    {kind:<14} {ending:<8} {from:>8.2} s to {to:>8.2} s  {requests:>8}"));
         }
     }
     if let Some(revocation) = &outcome.revocation {
@@ -243,12 +243,12 @@ fn told(outcome: &Outcome) -> String {
     if let Some(saturation) = &outcome.saturation {
         let bound = duration(saturation.bound);
         text.push_str(&match saturation.rate {
-            Some(rate) => format!("\n  {rate:.0} requests a second kept p99 under {bound}"),
-            None => format!("\n  not even the lowest rate kept p99 under {bound}"),
+            Some(rate) => format!("\n  {rate:.0} requests per second kept p99 under {bound}"),
+            None => format!("\n  even the lowest rate did not keep p99 under {bound}"),
         });
     }
     if !outcome.is_valid() {
-        text.push_str(&format!("\n  FAILED: {} wrong answers of {}", outcome.checks.wrong, outcome.total.answers));
+        text.push_str(&format!("\n  FAILED: {} wrong responses of {}", outcome.checks.wrong, outcome.total.responses));
         for example in &outcome.checks.examples {
             text.push_str(&format!(
                 "\n    {:.1} s: expected {}, found {}",
@@ -257,7 +257,7 @@ fn told(outcome: &Outcome) -> String {
         }
     }
     if let Some(limited) = &outcome.generator.limited {
-        text.push_str(&format!("\n  Not to be relied on: {limited}"));
+        text.push_str(&format!("\n  UNRELIABLE: {limited}"));
     }
     text
 }

@@ -1,4 +1,4 @@
-//! What a scenario sends: kinds of requests, their shares, and which tokens they take.
+//! What a scenario sends: kinds of requests, their shares, and which tokens they use.
 
 use serde::Deserialize;
 
@@ -6,22 +6,22 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
-    /// What it is called in results; absent: as its kind. Parts of one name are told together.
+    /// Its name in results (default: its kind). Parts with the same name are reported together.
     pub name: Option<String>,
     /// The kind.
     pub send: Kind,
-    /// Its part of all requests, in relation to the others'.
+    /// Its share of all requests, relative to the others.
     #[serde(default = "share")]
     pub share: u32,
-    /// Which token or credential each request takes.
+    /// Which token or credential each request uses.
     #[serde(default)]
     pub pick: Pick,
     /// The exponent of `pick: zipf`.
     #[serde(default = "exponent")]
     pub exponent: f64,
-    /// How many of the provisioned tokens are used; absent: all.
+    /// How many of the provisioned tokens are used (default: all).
     pub tokens: Option<usize>,
-    /// Statuses that are right; absent: 200, for `random_token` 401.
+    /// Expected statuses (default: 200; for `random_token` 401).
     pub expect: Option<Vec<u16>>,
 }
 
@@ -29,13 +29,13 @@ pub struct Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A request with a token that was provisioned.
+    /// A request with a provisioned token.
     Token,
-    /// A request with a token that was made up.
+    /// A request with a random token.
     RandomToken,
-    /// A token by client credentials.
+    /// A token request with client credentials.
     Issue,
-    /// A token by a refresh token, and so on with the one that comes.
+    /// A token request with a refresh token; the new one is used next.
     Refresh,
 }
 
@@ -56,32 +56,32 @@ impl Kind {
 }
 
 impl Part {
-    /// What it is called in results.
+    /// Its name in results.
     pub fn label(&self) -> &str {
         self.name.as_deref().unwrap_or(self.send.name())
     }
 
-    /// The statuses that are right.
+    /// The expected statuses.
     pub fn expected(&self) -> Vec<u16> {
         self.expect.clone().unwrap_or_else(|| vec![self.send.expected()])
     }
 }
 
-/// Which of the provisioned tokens a request takes.
+/// Which of the provisioned tokens a request uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pick {
     /// Always the first.
     One,
-    /// Any, all as likely.
+    /// Any, with equal probability.
     #[default]
     Uniform,
-    /// Few of them often and most of them rarely, by Zipf's law.
+    /// A few often and most rarely, by Zipf's law.
     Zipf,
-    /// One after another, each as rarely as can be.
+    /// One after another.
     InTurn,
-    /// Each no more than once in a run, and never those of other parts: none of them has been seen
-    /// by the gateway's cache, when it was told to forget what it knew.
+    /// Each at most once in a run, and never those of other parts: if the gateway's cache was cleared, none
+    /// of them is in it.
     Once,
 }
 

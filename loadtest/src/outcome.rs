@@ -1,15 +1,15 @@
-//! What a run found: the model that is written as JSON, and read again by reports and comparisons.
+//! The result of a run: the model that is written as JSON and read by reports and comparisons.
 //!
-//! Latencies are microseconds, durations seconds, rates requests per second.
-//! Readers ignore fields that they do not know, and fill those that are missing with nothing, so
-//! that results of other versions stay readable. This module measures and renders nothing.
+//! Latencies are microseconds, durations seconds, rates requests per second. Readers ignore unknown
+//! fields, use defaults for missing ones, and accept the names that version 1 used (`answers`, `answer`),
+//! so that results of other versions stay readable. This module neither measures nor renders.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the layout that this program writes.
-pub const SCHEMA_VERSION: u32 = 1;
+/// The version of the format that this program writes.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The result of one run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,37 +21,37 @@ pub struct Outcome {
     pub tool_version: String,
     /// The scenario's name.
     pub scenario: String,
-    /// The scenario file as it was read.
+    /// The text of the scenario file.
     pub scenario_text: String,
-    /// Options of the command line that changed the scenario.
+    /// Command line options that changed the scenario.
     pub options: Vec<String>,
-    /// The address that was loaded; it holds no secret.
+    /// The address under test; it contains no secret.
     pub target: String,
     /// The machine that generated the load.
     pub machine: Machine,
-    /// When the warm-up began, in seconds since 1970.
+    /// When the warm-up started, in seconds since 1970.
     pub started_at: u64,
-    /// How long was measured, without the warm-up, in seconds.
+    /// The measured time without the warm-up, in seconds.
     pub duration: f64,
-    /// Whether the run was ended before its time.
+    /// Whether the run was stopped early.
     pub interrupted: bool,
     /// One entry for each measured second.
     pub seconds: Vec<Second>,
-    /// Everything measured, together.
+    /// The totals.
     pub total: Summary,
-    /// Each rate of a stepped load, in order.
+    /// The steps of a stepped load, in order.
     pub steps: Vec<Step>,
-    /// The same for each kind of request.
+    /// The summary of each kind of request.
     pub phases: Vec<Phase>,
-    /// Answers that were not what they should have been.
+    /// Wrong responses.
     pub checks: Checks,
-    /// Whether the generator kept up.
+    /// The health of the generator.
     pub generator: Generator,
     /// How long revoked tokens were still accepted.
     pub revocation: Option<Revocation>,
-    /// What the search for the highest rate found.
+    /// The result of the search for the highest rate.
     pub saturation: Option<Saturation>,
-    /// What was answered while the store was away.
+    /// The responses during an outage of the store.
     pub outage: Option<Outage>,
 }
 
@@ -59,43 +59,44 @@ pub struct Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {
-    /// Its kernel's name and release.
+    /// Kernel name and release.
     pub kernel: String,
-    /// Its processor's name.
+    /// Processor name.
     pub processor: String,
-    /// How many of its processors this program may use.
+    /// Number of processors that this program may use.
     pub processors: usize,
 }
 
-/// One second of a run, also what the live view shows.
+/// One second of a run, also shown by the live view.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Second {
-    /// Seconds since the measurement began, that is its first instant.
+    /// Its start, in seconds since the measurement started.
     pub at: f64,
-    /// Answers in this second, and how long they took.
+    /// The summary of this second.
     pub summary: Summary,
-    /// Answers that were wrong.
+    /// Wrong responses.
     pub wrong: u64,
-    /// The share of look-ups that the gateway's token cache answered, 0 to 1, when it was told.
+    /// The hit ratio of the gateway's token cache, 0 to 1, if known.
     pub cache_hit_ratio: Option<f64>,
 }
 
-/// A number of answers and how long they took from their intended send times.
+/// A number of responses, and their latency from the scheduled send times.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Summary {
-    /// Answers.
-    pub answers: u64,
-    /// Answers per second.
+    /// Responses.
+    #[serde(alias = "answers")]
+    pub responses: u64,
+    /// Responses per second.
     pub rate: f64,
-    /// How long they took.
+    /// Their latency.
     pub latency: Latency,
-    /// Answers by status.
+    /// Responses by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// Requests without an answer, by [`crate::failure::Failure::name`].
+    /// Requests without a response, by [`crate::failure::Failure::name`].
     pub errors: BTreeMap<String, u64>,
-    /// Requests that were sent more than a millisecond after their intended time.
+    /// Requests sent more than a millisecond after their scheduled time.
     pub late: u64,
 }
 
@@ -125,13 +126,13 @@ pub struct Latency {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Step {
-    /// What it is called in the report.
+    /// Its name in the report.
     pub name: String,
-    /// The rate that was offered.
+    /// The offered rate.
     pub rate: f64,
     /// How long it lasted, in seconds.
     pub duration: f64,
-    /// What became of the requests that were to be sent in it.
+    /// The summary of the requests scheduled in it.
     pub summary: Summary,
 }
 
@@ -139,35 +140,35 @@ pub struct Step {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Phase {
-    /// What it is called in the report.
+    /// Its name in the report.
     pub name: String,
-    /// What was measured in it.
+    /// Its summary.
     pub summary: Summary,
 }
 
-/// Answers that were not what they should have been.
+/// Wrong responses.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Checks {
-    /// Answers whose status was checked: all of them.
+    /// Responses whose status was checked: all of them.
     pub statuses_checked: u64,
-    /// Answers whose echoed identity headers were checked.
+    /// Responses whose echoed identity headers were checked.
     pub identities_checked: u64,
-    /// Answers that were wrong. A run with any has failed.
+    /// Wrong responses. A run with any has failed.
     pub wrong: u64,
     /// The first few of them.
-    pub examples: Vec<WrongAnswer>,
+    pub examples: Vec<WrongResponse>,
 }
 
-/// One wrong answer. Tokens are never part of it.
+/// A wrong response. It never contains tokens.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct WrongAnswer {
-    /// Seconds since the measurement began.
+pub struct WrongResponse {
+    /// Seconds since the measurement started.
     pub at: f64,
     /// What was expected.
     pub expected: String,
-    /// What came.
+    /// What was received.
     pub found: String,
 }
 
@@ -175,27 +176,27 @@ pub struct WrongAnswer {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Generator {
-    /// Processor seconds it used in each second, in processors.
+    /// CPU seconds used per second.
     pub cpu: f64,
-    /// Its threads.
+    /// Number of threads.
     pub threads: usize,
-    /// Its connections.
+    /// Number of connections.
     pub connections: usize,
-    /// The share of requests that were sent late, 0 to 1.
+    /// The share of late requests, 0 to 1.
     pub late_share: f64,
-    /// Why the figures tell of the generator and not of the gateway, when they do.
+    /// Why the generator limited the results, if it did.
     pub limited: Option<String>,
 }
 
-/// How long revoked tokens were still accepted after the revocation was answered.
+/// How long revoked tokens were still accepted after the response to the revocation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Revocation {
     /// Tokens that were revoked.
     pub revoked: u64,
-    /// Those still accepted when the run ended or the wait was over.
+    /// Tokens still accepted when the run or the watch ended.
     pub never_refused: u64,
-    /// Microseconds from the revocation's answer to the send time of the last accepted request.
+    /// Microseconds from the response to the revocation to the send time of the last accepted request.
     pub accepted_for: Latency,
 }
 
@@ -205,87 +206,88 @@ pub struct Revocation {
 pub struct Saturation {
     /// The bound on p99, in microseconds.
     pub bound: f64,
-    /// The highest rate that kept it; none when not even the lowest did.
+    /// The highest rate that kept it; none if even the lowest did not.
     pub rate: Option<f64>,
-    /// Every rate that was tried, in order.
+    /// Every trial, in order.
     pub trials: Vec<Trial>,
 }
 
-/// One rate that was tried.
+/// One trial of a rate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Trial {
-    /// The rate that was offered.
+    /// The offered rate.
     pub rate: f64,
-    /// What came of it.
+    /// Its summary.
     pub summary: Summary,
-    /// Whether the bound held, and every request was answered.
+    /// Whether the bound held and every request got a response.
     pub held: bool,
 }
 
-/// What was answered when, while the store was away.
+/// The responses during an outage of the store, over time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outage {
-    /// When requests went unserved; none when all were served.
+    /// When requests were not served; none if all were.
     pub trouble: Option<Trouble>,
-    /// From when to when each kind of request ended in each way: by kind, then in order of time.
+    /// Periods of equal endings, by kind, then by time.
     pub stretches: Vec<Stretch>,
 }
 
-/// The time in which requests went unserved: they had no answer, or one of status 500 or above.
+/// The time during which requests were not served: they got no response, or one of status 500 or above.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Trouble {
-    /// The first such end of a request, in seconds since the measurement began.
+    /// When the first such request ended, in seconds since the measurement started.
     pub from: f64,
-    /// The last.
+    /// When the last one ended.
     pub to: f64,
-    /// Whether every kind of request that it met was served again after that.
+    /// Whether every affected kind of request was served again after that.
     pub recovered: bool,
 }
 
-/// A stretch in which requests of a kind kept ending in the same way, among others perhaps.
+/// A period in which requests of a kind kept ending in the same way, possibly among others.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stretch {
     /// The kind of request.
     pub kind: String,
     /// The status, or the error's name.
-    pub answer: String,
-    /// The first such end, in seconds since the measurement began.
+    #[serde(alias = "answer")]
+    pub ending: String,
+    /// When the first such request ended, in seconds since the measurement started.
     pub from: f64,
-    /// The last.
+    /// When the last one ended.
     pub to: f64,
-    /// How many there were.
+    /// Number of requests.
     pub requests: u64,
-    /// Whether they were served: answered with a status below 500.
+    /// Whether they were served: got a response with a status below 500.
     pub served: bool,
 }
 
 impl Summary {
-    /// Requests that got no answer.
+    /// Requests without a response.
     pub fn failures(&self) -> u64 {
         self.errors.values().sum()
     }
 
-    /// Requests that got no answer, or one of status 500 or above.
+    /// Requests without a response, or with one of status 500 or above.
     pub fn unserved(&self) -> u64 {
         let broken: u64 = self.statuses.iter().filter(|(status, _)| **status >= 500).map(|(_, count)| count).sum();
         broken + self.failures()
     }
 
-    /// The share of requests that got no answer, or one of status 500 or above, 0 to 1.
+    /// The share of requests without a response, or with one of status 500 or above, 0 to 1.
     pub fn error_rate(&self) -> f64 {
-        let requests = self.answers + self.failures();
+        let requests = self.responses + self.failures();
         if requests == 0 { 0.0 } else { self.unserved() as f64 / requests as f64 }
     }
 }
 
 impl Outcome {
-    /// Whether every answer was right, and there were any.
+    /// Whether there were responses, and all were correct.
     pub fn is_valid(&self) -> bool {
-        self.checks.wrong == 0 && self.total.answers > 0
+        self.checks.wrong == 0 && self.total.responses > 0
     }
 }
 
@@ -301,6 +303,13 @@ mod tests {
     }
 
     #[test]
+    fn field_names_of_version_1_are_readable() {
+        let written = r#"{"schema_version": 1, "total": {"answers": 7}, "outage": {"stretches": [{"answer": "503"}]}}"#;
+        let outcome: Outcome = serde_json::from_str(written).unwrap();
+        assert_eq!((outcome.total.responses, outcome.outage.unwrap().stretches[0].ending.as_str()), (7, "503"));
+    }
+
+    #[test]
     fn a_result_survives_being_written_and_read() {
         let mut outcome = Outcome { schema_version: SCHEMA_VERSION, ..Outcome::default() };
         let mut second = Second { at: 1.0, ..Second::default() };
@@ -313,7 +322,7 @@ mod tests {
     #[test]
     fn unanswered_requests_and_server_errors_are_the_error_rate() {
         let summary = Summary {
-            answers: 8,
+            responses: 8,
             statuses: BTreeMap::from([(200, 6), (401, 1), (503, 1)]),
             errors: BTreeMap::from([("reset".to_owned(), 2)]),
             ..Summary::default()

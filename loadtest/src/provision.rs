@@ -1,5 +1,5 @@
-//! Makes what runs need, through the Admin API and the token endpoint, as an operator and clients
-//! would; and removes it again.
+//! Creates what runs need, through the Admin API and the token endpoint, as operators and clients would; and
+//! removes it again.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -21,86 +21,86 @@ use crate::failure::Failure;
 use crate::state::{Entry, Journal, Order, State, StateError, Token};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Tokens live for a week, so that they outlive what is measured with them.
+/// Tokens are valid for a week, longer than any run.
 const EXPIRATION: u32 = 7 * 24 * 3600;
 
 /// The scope of every token.
 const SCOPE: &str = "load";
 
-/// How much is made.
+/// What to create.
 #[derive(Debug, Clone)]
 pub struct Amount {
-    /// Tokens, all told.
+    /// Total number of tokens.
     pub tokens: usize,
-    /// Those of them that come with a refresh token.
+    /// How many of them have a refresh token.
     pub refresh_tokens: usize,
-    /// Calls under way at once.
+    /// Number of concurrent calls.
     pub parallel: usize,
 }
 
-/// Why it was not made, or not removed.
+/// Why provisioning or cleanup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// The file.
+    /// The state file.
     #[error(transparent)]
     State(#[from] StateError),
     /// The Admin API.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// The token endpoint did not answer.
-    #[error("the gateway at {authority} did not issue a token: {failure}")]
-    Unanswered {
+    /// The token endpoint did not respond.
+    #[error("no response from the token endpoint at {authority}: {failure}")]
+    NoResponse {
         /// Host and port.
         authority: String,
         /// Why.
         failure: Failure,
     },
     /// The token endpoint refused.
-    #[error("the gateway refused a token with {status}: {message}{hint}")]
+    #[error("the token endpoint refused the request with {status}: {message}{hint}")]
     Refused {
         /// The status.
         status: u16,
-        /// What it says.
+        /// Its message.
         message: String,
         /// What to do.
         hint: &'static str,
     },
-    /// The file is of another order.
+    /// The state file belongs to another provisioning.
     #[error(
-        "the state file is of another provisioning ({0}): clean that up first (`tollgate-load cleanup`), or name \
+        "the state file belongs to another provisioning ({0}): clean that up first (`tollgate-load cleanup`), or name \
          another file with --state"
     )]
     OtherOrder(&'static str),
-    /// There is nothing in the file.
-    #[error("the state file says nothing about what was made; there is nothing to clean up")]
+    /// The state file is empty.
+    #[error("the state file is empty; there is nothing to clean up")]
     NothingMade,
-    /// The Admin API knows nothing of it.
+    /// The Admin API has none of it.
     #[error(
-        "the gateway at {0} has none of what the state file says was made: is it the right Admin API? If everything \
-         is gone already, remove the file"
+        "the gateway at {0} has nothing of what the state file lists: is it the right Admin API? If everything is \
+         removed already, delete the file"
     )]
     NothingThere(String),
-    /// The file could not be removed at last.
-    #[error("everything is removed but the state file itself: {0}")]
+    /// The state file could not be removed.
+    #[error("everything is removed except the state file: {0}")]
     File(std::io::Error),
     /// The runtime.
-    #[error("the program cannot start its work: {0}")]
+    #[error("cannot start the runtime: {0}")]
     System(#[from] std::io::Error),
 }
 
-/// Whether progress is drawn.
+/// Whether progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// On standard error, when that is a terminal.
+    /// On standard error, if that is a terminal.
     Shown,
-    /// Nowhere.
+    /// Not shown.
     Hidden,
 }
 
-/// Makes what is missing; what there is now.
+/// Creates what is missing, and returns the state.
 ///
 /// # Errors
-/// At the first thing that cannot be made; what was made is kept, and the next call goes on.
+/// At the first entity that cannot be created; what was created is kept, and the next call resumes.
 pub fn provision(
     path: &Path,
     order: Order,
@@ -128,10 +128,10 @@ pub fn provision(
     Ok(State::load(path)?)
 }
 
-/// Removes everything that follows from the file's order, and then the file.
+/// Removes everything that the state file describes, and then the file.
 ///
 /// # Errors
-/// At the first thing that cannot be removed; the file stays, and the next call goes on.
+/// At the first entity that cannot be removed; the file is kept, and the next call resumes.
 pub fn cleanup(path: &Path, admin: &Endpoint, parallel: usize, progress: Progress) -> Result<Order, ProvisionError> {
     let order = State::load(path)?.order.ok_or(ProvisionError::NothingMade)?;
     run(async {
@@ -139,7 +139,7 @@ pub fn cleanup(path: &Path, admin: &Endpoint, parallel: usize, progress: Progres
         if !is_there(&mut first, &order).await? {
             return Err(ProvisionError::NothingThere(admin.authority.clone()));
         }
-        // The plugin goes with its route, credentials and tokens with their consumers.
+        // The plugin is removed with its route, credentials and tokens with their consumers.
         first.delete(&format!("/routes/{}", order.id("route", 0))).await?;
         let bar = bar("removing consumers", order.consumers, progress);
         in_parallel(order.consumers, parallel, &bar, || {
@@ -147,14 +147,14 @@ pub fn cleanup(path: &Path, admin: &Endpoint, parallel: usize, progress: Progres
             async move |number: usize| Ok(admin.delete(&format!("/consumers/{}", order.id("consumer", number))).await?)
         })
         .await?;
-        // Last, so that it tells an interrupted clean-up from one that is done.
+        // Last, so that its existence shows an interrupted cleanup.
         Ok(first.delete(&format!("/services/{}", order.id("service", 0))).await?)
     })?;
     std::fs::remove_file(path).map_err(ProvisionError::File)?;
     Ok(order)
 }
 
-/// Whether the Admin API knows the service, which is made first and removed last.
+/// Whether the Admin API has the service, which is created first and removed last.
 async fn is_there(admin: &mut Admin, order: &Order) -> Result<bool, ProvisionError> {
     let path = format!("/services/{}", order.id("service", 0));
     match admin.call(Method::GET, &path, None).await? {
@@ -164,7 +164,7 @@ async fn is_there(admin: &mut Admin, order: &Order) -> Result<bool, ProvisionErr
     }
 }
 
-/// The order of the file, if it is what is asked for now.
+/// The order in the state file, if it equals the requested one.
 fn resumed(known: &Order, asked: &Order) -> Result<Order, ProvisionError> {
     let differs = [
         (known.prefix != asked.prefix, "its prefix differs"),
@@ -183,7 +183,7 @@ fn run(work: impl Future<Output = Result<(), ProvisionError>>) -> Result<(), Pro
     LocalSet::new().block_on(&runtime, work)
 }
 
-/// Everything but tokens. Each call says the id, so that repeating it changes nothing.
+/// Creates everything but tokens. Each call sets the id, so repeating it changes nothing.
 async fn make(order: &Order, admin: &Endpoint, parallel: usize, progress: Progress) -> Result<(), ProvisionError> {
     let mut first = Admin::new(admin);
     let (service, route) = (order.id("service", 0), order.id("route", 0));
@@ -239,7 +239,7 @@ async fn put(admin: &mut Admin, path: &str, body: Value) -> Result<(), Provision
 }
 
 fn refused_admin(method: Method, path: &str, status: u16, document: &Value) -> ProvisionError {
-    let message = document.get("message").and_then(Value::as_str).unwrap_or("without a message").to_owned();
+    let message = document.get("message").and_then(Value::as_str).unwrap_or("no message").to_owned();
     AdminError::Refused { method, path: path.to_owned(), status, message }.into()
 }
 
@@ -286,7 +286,7 @@ impl Client {
         form.append_pair("client_id", &credential.client_id).append_pair("client_secret", &credential.client_secret);
         form.append_pair("scope", SCOPE);
         if refreshable {
-            // Vouched for with the provision key; there is no password to be checked.
+            // Authorised by the provision key; there is no password.
             form.append_pair("grant_type", "password").append_pair("provision_key", &provision_key);
             form.append_pair("authenticated_userid", &userid);
         } else {
@@ -302,22 +302,22 @@ impl Client {
             body: Bytes::from(form.finish()),
             keep: Keep::Everything,
         };
-        let answer = self.connection.send(&request).await;
-        let unanswered = |failure| ProvisionError::Unanswered { authority: self.authority.clone(), failure };
-        let answer = answer.map_err(unanswered)?;
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+        let response = self.connection.send(&request).await;
+        let no_response = |failure| ProvisionError::NoResponse { authority: self.authority.clone(), failure };
+        let response = response.map_err(no_response)?;
+        let body: Value = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         match text("access_token") {
-            Some(access_token) if answer.status == 200 => {
+            Some(access_token) if response.status == 200 => {
                 Ok(Token { access_token, refresh_token: text("refresh_token"), credential: place })
             }
-            _ => Err(refused(answer.status, text("error_description").or_else(|| text("message")))),
+            _ => Err(refused(response.status, text("error_description").or_else(|| text("message")))),
         }
     }
 }
 
 fn refused(status: u16, message: Option<String>) -> ProvisionError {
-    let message = message.unwrap_or_else(|| "without a message".to_owned());
+    let message = message.unwrap_or_else(|| "no message".to_owned());
     let hint = if message.contains("HTTPS") {
         "; use the proxy's https:// address, or put this machine's address into the gateway's trusted_ips"
     } else {
@@ -326,7 +326,7 @@ fn refused(status: u16, message: Option<String>) -> ProvisionError {
     ProvisionError::Refused { status, message, hint }
 }
 
-/// Does `count` things, some at once; the first error ends it.
+/// Runs `count` tasks concurrently; the first error stops it.
 async fn in_parallel<W>(
     count: usize,
     parallel: usize,

@@ -1,5 +1,5 @@
-//! How long a revoked token is still accepted: tokens are used, revoked through the Admin API, and
-//! used on until they are refused.
+//! Measures how long a revoked token is still accepted: tokens are used, revoked through the Admin API, and used
+//! until they are refused.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ use crate::recorder::latency_of;
 use crate::scenario::Revoke;
 use crate::state::{Entry, Journal};
 
-/// What is revoked, and where.
+/// A revocation drill.
 pub struct Drill {
     /// Where tokens are used.
     pub proxy: Endpoint,
@@ -30,33 +30,33 @@ pub struct Drill {
     pub admin: Endpoint,
     /// The protected path.
     pub target: String,
-    /// The tokens with their places in the state, each revoked once.
+    /// The tokens with their indices in the state, each revoked once.
     pub tokens: Vec<(usize, String)>,
-    /// Where it is written down that they were.
+    /// Where revocations are recorded.
     pub journal: RefCell<Journal>,
-    /// How often, and how long they are watched.
+    /// How often tokens are revoked, and how long they are watched.
     pub revoke: Revoke,
     /// When the first is revoked.
     pub start: Instant,
-    /// When no more are.
+    /// When the last is revoked.
     pub end: Instant,
-    /// The longest an answer may take.
+    /// How long a response may take.
     pub timeout: Duration,
 }
 
-/// What became of the revocations.
+/// The results.
 #[derive(Debug, Default)]
 pub struct Found {
     /// The figures.
     pub revocation: Revocation,
-    /// What went wrong, if anything did.
+    /// Errors.
     pub wrong: Vec<String>,
 }
 
-/// Starts the drill on a thread of its own.
+/// Starts the drill on its own thread.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// If the thread cannot be started.
 pub fn start(drill: Drill, stop: Arc<AtomicBool>) -> std::io::Result<JoinHandle<Found>> {
     std::thread::Builder::new().name("revocation".to_owned()).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -66,11 +66,11 @@ pub fn start(drill: Drill, stop: Arc<AtomicBool>) -> std::io::Result<JoinHandle<
     })
 }
 
-/// What came of one token.
+/// The result for one token.
 enum Ended {
-    /// It was refused; the last request that it authorized was sent so long after the revocation.
+    /// It was refused; the last accepted request was sent this long after the revocation.
     Refused(Duration),
-    /// It was accepted as long as it was watched.
+    /// It was accepted for as long as it was watched.
     Never,
 }
 
@@ -94,7 +94,7 @@ impl Drill {
         for watch in watches {
             match watch.await {
                 Ok(Ok(Ended::Refused(after))) => {
-                    // It grows as it has to, so that nothing is out of range.
+                    // The histogram grows as needed, so no value is out of range.
                     let _ = accepted.record(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
                     found.revocation.revoked += 1;
                 }
@@ -122,7 +122,7 @@ impl Drill {
         let mut connection = Connection::new(Rc::new(self.proxy.clone()), self.timeout);
         let before = connection.send(&request).await.map_err(|failure| failure.to_string())?;
         if before.status != 200 {
-            return Err(format!("a token was answered {} before it was revoked", before.status));
+            return Err(format!("a token got {} before it was revoked", before.status));
         }
         self.journal.borrow_mut().append(&Entry::Revoked { place }).map_err(|error| error.to_string())?;
         let mut admin = Admin::new(&self.admin);
@@ -131,7 +131,7 @@ impl Drill {
             .await
             .map_err(|error| error.to_string())?;
         if status != 204 {
-            return Err(format!("a revocation was answered {status}"));
+            return Err(format!("a revocation got {status}"));
         }
         self.watch(&mut connection, &request).await
     }
@@ -141,10 +141,10 @@ impl Drill {
         let mut last = Duration::ZERO;
         while revoked.elapsed() < self.revoke.watch.0 {
             let sent = revoked.elapsed();
-            match connection.send(request).await.map(|answer| answer.status) {
+            match connection.send(request).await.map(|response| response.status) {
                 Ok(200) => last = sent,
                 Ok(401) => return Ok(Ended::Refused(last)),
-                Ok(status) => return Err(format!("a revoked token was answered {status}")),
+                Ok(status) => return Err(format!("a revoked token got {status}")),
                 Err(failure) => return Err(failure.to_string()),
             }
         }

@@ -16,19 +16,19 @@ use http::header::AUTHORIZATION;
 use crate::admin::{Admin, AdminError};
 use crate::arguments::RunArgs;
 use crate::connection::{Connection, Keep, Request};
+use crate::counters::Counters;
 use crate::endpoint::{Endpoint, EndpointError, Protocol};
 use crate::failure::Failure;
 use crate::generator::{self, GeneratorError, Measured, Plan};
 use crate::health::{self, Watch};
 use crate::live::{self, Update, View};
 use crate::outage;
-use crate::outcome::{Outcome, Phase, SCHEMA_VERSION, Saturation, Step, Trial, WrongAnswer};
+use crate::outcome::{Outcome, Phase, SCHEMA_VERSION, Saturation, Step, Trial, WrongResponse};
 use crate::report::{Files, ReportError};
 use crate::revocation::{self, Drill};
 use crate::scenario::{Load, Scenario, ScenarioError, Search};
 use crate::scrape::Scraper;
 use crate::state::{Entry, Journal, State, StateError, Token};
-use crate::tally::Tally;
 use crate::timing::Pace;
 use crate::workload::{Supply, WorkloadError};
 
@@ -41,7 +41,7 @@ pub enum RunError {
     /// The state file.
     #[error(transparent)]
     State(#[from] StateError),
-    /// What was provisioned does not suffice.
+    /// Too few tokens or credentials are provisioned.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
     /// An address.
@@ -50,32 +50,32 @@ pub enum RunError {
     /// The generator.
     #[error(transparent)]
     Generator(#[from] GeneratorError),
-    /// A file of results.
+    /// A result file.
     #[error(transparent)]
     Report(#[from] ReportError),
     /// The Admin API.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// The gateway does not answer at all.
-    #[error("the gateway at {authority} did not answer: {failure}")]
+    /// The gateway does not respond.
+    #[error("no response from the gateway at {authority}: {failure}")]
     Unreachable {
         /// Host and port.
         authority: String,
         /// Why.
         failure: Failure,
     },
-    /// The scenario revokes tokens, and earlier runs have left none.
+    /// The scenario revokes tokens, but none are left.
     #[error(
-        "the scenario revokes tokens and leaves one in use, and {0} that can be revoked is left: \
-         run `tollgate-load provision` again, which makes as many as --tokens says"
+        "the scenario revokes tokens and keeps one in use, but only {0} token(s) are left: run \
+         `tollgate-load provision` again, which replaces revoked ones up to --tokens"
     )]
     NothingToRevoke(usize),
     /// Threads or runtimes.
-    #[error("the program cannot start its work: {0}")]
+    #[error("cannot start threads: {0}")]
     System(#[from] std::io::Error),
 }
 
-/// Everything a run is made of, once it is known to be possible.
+/// Everything that a run needs, already checked.
 struct Run {
     scenario: Scenario,
     endpoint: Endpoint,
@@ -91,10 +91,10 @@ struct Run {
 /// Runs a scenario and writes its result.
 ///
 /// # Errors
-/// When it cannot be run at all, or its result cannot be written.
+/// If it cannot be run, or its result cannot be written.
 pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let (scenario, text) = Scenario::find(&args.scenario)?;
-    let scenario = overridden(scenario, args).checked("the scenario with the options of the command line")?;
+    let scenario = overridden(scenario, args).checked("the scenario with the command line options")?;
     let files = Files::open(args.json.as_deref(), args.html.as_deref())?;
     let trust = args.trust.trust();
     let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
@@ -122,17 +122,17 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     outcome.scenario_text = text;
     outcome.options = args.changes();
     let refreshed = run.supply.refreshed();
-    // The screen ends when nobody tells it anything any more.
+    // The display ends when the sender is dropped.
     drop(run);
     let _ = screen.join();
-    // Whatever becomes of one of them, the other is written.
+    // Both files are written even if one fails.
     let written = files.write(&outcome);
     keep(&args.state, refreshed)?;
     written?;
     Ok(outcome)
 }
 
-/// Writes down what took the place of tokens that were refreshed: the next run starts from there.
+/// Records the tokens that replaced refreshed ones, for the next run.
 fn keep(state: &Path, refreshed: BTreeMap<usize, Token>) -> Result<(), StateError> {
     if refreshed.is_empty() {
         return Ok(());
@@ -158,8 +158,7 @@ fn overridden(mut scenario: Scenario, args: &RunArgs) -> Scenario {
     scenario
 }
 
-/// Tokens that this run revokes, with their places, from the end of the list; at least one is left to
-/// be used.
+/// Tokens that this run revokes, with their indices, from the end of the list; at least one is kept in use.
 fn reserved(scenario: &Scenario, state: &State) -> Result<Vec<(usize, String)>, RunError> {
     let Some(revoke) = &scenario.revoke else { return Ok(Vec::new()) };
     let wanted = scenario.duration.0.as_secs_f64() / revoke.every.0.as_secs_f64().max(1e-3);
@@ -171,8 +170,8 @@ fn reserved(scenario: &Scenario, state: &State) -> Result<Vec<(usize, String)>, 
     Ok(lasting.iter().rev().take(count).map(|(place, token)| (*place, token.access_token.clone())).collect())
 }
 
-/// Whether the upstream echoes identity headers. One request, so that a gateway that is not there is
-/// told before anything else.
+/// Whether the upstream echoes identity headers. Sends one request, so that an unreachable gateway is reported
+/// first.
 fn preflight(endpoint: &Endpoint, state: &State, timeout: Duration) -> Result<bool, RunError> {
     let token = state.live().next().and_then(|(_, token)| format!("Bearer {}", token.access_token).try_into().ok());
     let request = Request {
@@ -182,17 +181,18 @@ fn preflight(endpoint: &Endpoint, state: &State, timeout: Duration) -> Result<bo
         body: Bytes::new(),
         keep: Keep::Everything,
     };
-    let answer = block_on(async { Connection::new(Rc::new(endpoint.clone()), timeout).send(&request).await })?;
-    let answer = answer.map_err(|failure| RunError::Unreachable { authority: endpoint.authority.clone(), failure })?;
-    // Whatever else was answered says nothing about the upstream.
-    Ok(answer.status != 200 || answer.header("x-consumer-id").is_some())
+    let response = block_on(async { Connection::new(Rc::new(endpoint.clone()), timeout).send(&request).await })?;
+    let response =
+        response.map_err(|failure| RunError::Unreachable { authority: endpoint.authority.clone(), failure })?;
+    // Any other status says nothing about the upstream.
+    Ok(response.status != 200 || response.header("x-consumer-id").is_some())
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
 }
 
-/// Ctrl-C ends the run, which then still reports; a second one ends the program.
+/// Ctrl-C stops the run, which still reports; a second one exits the program.
 fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
     let stop = Arc::clone(stop);
     std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
@@ -271,7 +271,7 @@ impl Run {
         if let Some(found) = drill.map(|drill| drill.join().unwrap_or_default()) {
             outcome.checks.wrong += found.wrong.len() as u64;
             let wrong =
-                |found| WrongAnswer { at: outcome.duration, expected: "a revocation that works".to_owned(), found };
+                |found| WrongResponse { at: outcome.duration, expected: "a successful revocation".to_owned(), found };
             outcome.checks.examples.extend(found.wrong.into_iter().take(10).map(wrong));
             outcome.revocation = Some(found.revocation);
         }
@@ -298,23 +298,22 @@ impl Run {
         Ok(Some(revocation::start(drill, Arc::clone(&self.stop))?))
     }
 
-    /// Doubles the rate until the bound breaks, then halves the interval until it is within a
-    /// twentieth.
+    /// Doubles the rate until the bound breaks, then bisects the interval down to a twentieth.
     fn search(&self, search: Search) -> Result<Outcome, RunError> {
         let bound = search.p99.0.as_secs_f64() * 1e6;
-        let (mut total, mut seconds, mut trials) = (Tally::default(), Vec::new(), Vec::new());
+        let (mut total, mut seconds, mut trials) = (Counters::default(), Vec::new(), Vec::new());
         let (mut kept, mut broken, mut rate) = (None, None, search.from);
         let mut spent = Duration::ZERO;
         while !self.stop.load(Ordering::Relaxed) {
             let measured = self.send(&self.plan(Pace::Open(vec![(rate, search.trial.0)]), search.trial.0))?;
-            let summary = measured.tally.summary(measured.duration).map_err(GeneratorError::from)?;
-            // What was offered must also be answered, and in time.
+            let summary = measured.counters.summary(measured.duration).map_err(GeneratorError::from)?;
+            // The offered requests must also get responses in time.
             let held = summary.latency.p99 <= bound && summary.failures() == 0 && summary.rate >= 0.95 * rate;
             let verdict = if held { "kept" } else { "broken" };
-            let told = format!("{rate:.0}/s: p99 {}, {verdict}", live::duration(summary.latency.p99));
-            let _ = self.updates.send(Update::Note(told));
+            let note = format!("{rate:.0}/s: p99 {}, {verdict}", live::duration(summary.latency.p99));
+            let _ = self.updates.send(Update::Note(note));
             spent += measured.duration;
-            total.merge(&measured.tally);
+            total.merge(&measured.counters);
             let offset = seconds.len() as f64;
             seconds.extend(measured.seconds.into_iter().map(|mut second| {
                 second.at += offset;
@@ -339,27 +338,27 @@ impl Run {
     }
 }
 
-fn summarized(tally: &Tally, duration: Duration) -> Result<Outcome, RunError> {
+fn summarized(counters: &Counters, duration: Duration) -> Result<Outcome, RunError> {
     Ok(Outcome {
         duration: duration.as_secs_f64(),
-        total: tally.summary(duration).map_err(GeneratorError::from)?,
-        phases: tally.kinds(duration).map(|(kind, summary)| Phase { name: kind.to_owned(), summary }).collect(),
-        checks: tally.checks().clone(),
+        total: counters.summary(duration).map_err(GeneratorError::from)?,
+        phases: counters.kinds(duration).map(|(kind, summary)| Phase { name: kind.to_owned(), summary }).collect(),
+        checks: counters.checks().clone(),
         ..Outcome::default()
     })
 }
 
 fn outcome(measured: Measured, scenario: &Scenario) -> Result<Outcome, RunError> {
-    let mut outcome = summarized(&measured.tally, measured.duration)?;
+    let mut outcome = summarized(&measured.counters, measured.duration)?;
     outcome.outage = scenario.timeline.then(|| outage::of(&measured.endings));
     outcome.seconds = measured.seconds;
     let mut left = measured.duration;
     for (number, step) in scenario.load.steps.iter().flatten().enumerate() {
-        // The last one that was begun may have been cut short.
+        // The last step may have been cut short.
         let took = step.duration.0.min(left);
         left -= took;
         let name = step.name.clone().unwrap_or_else(|| format!("step {}", number + 1));
-        let summary = measured.tally.step(number, took);
+        let summary = measured.counters.step(number, took);
         outcome.steps.push(Step { name, rate: step.rate, duration: took.as_secs_f64(), summary });
     }
     Ok(outcome)

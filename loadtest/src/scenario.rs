@@ -1,6 +1,6 @@
-//! Scenarios: what is sent, how fast, for how long, and what must come back; YAML files.
+//! Scenarios: what is sent, how fast, for how long, and the expected responses; YAML files.
 //!
-//! Every key is known: another one is an error with its line and column.
+//! An unknown key is an error with its line and column.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -11,67 +11,67 @@ use serde::Deserialize;
 use crate::mix::{Part, Pick};
 use crate::span::Span;
 
-/// Requests a second that can be asked for.
+/// Permitted rates, in requests per second.
 const RATES: RangeInclusive<f64> = 0.001..=1e7;
-/// Requests under way at most.
+/// Maximum number of concurrent requests.
 const REQUESTS: usize = 100_000;
 
-/// A scenario as its file has it.
+/// A scenario, as in its file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// What it is called in results.
+    /// Its name in results.
     pub name: String,
-    /// What it is for, in a sentence or two.
+    /// Its purpose, in a sentence or two.
     pub about: String,
-    /// How fast requests are sent; absent: closed loop, as fast as answers come.
+    /// How fast requests are sent (default: a closed loop, as fast as responses arrive).
     #[serde(default)]
     pub load: Load,
     /// Connections, over all threads.
     #[serde(default = "connections")]
     pub connections: usize,
-    /// Requests under way on each connection of HTTP/2.
+    /// Concurrent requests per HTTP/2 connection.
     #[serde(default = "one")]
     pub streams: usize,
-    /// Threads that send.
+    /// Sending threads.
     #[serde(default = "one")]
     pub threads: usize,
-    /// Sent and not counted.
+    /// Time before counting starts.
     #[serde(default = "warm_up")]
     pub warm_up: Span,
-    /// Sent and counted.
+    /// Time during which requests are counted.
     #[serde(default = "duration")]
     pub duration: Span,
-    /// The longest an answer may take.
+    /// How long a response may take.
     #[serde(default = "timeout")]
     pub timeout: Span,
-    /// Of how many answers to good tokens one has its identity headers checked; 0: none.
+    /// Identity headers are checked in one of this many responses to valid tokens; 0: none.
     #[serde(default = "identity_every")]
     pub identity_every: u64,
-    /// Whether the gateway is told to forget its cache first (`DELETE /cache`).
+    /// Whether the gateway's cache is cleared first (`DELETE /cache`).
     #[serde(default)]
     pub forget_cache: bool,
-    /// Whether the report tells what was answered when, as for an outage.
+    /// Whether the report shows responses over time, as for an outage.
     #[serde(default)]
     pub timeline: bool,
-    /// Whether a 503 must say when to try again (`Retry-After`).
+    /// Whether a 503 must have `Retry-After`.
     #[serde(default)]
     pub retry_after: bool,
     /// The kinds of requests.
     pub mix: Vec<Part>,
-    /// Tokens that are revoked meanwhile.
+    /// Tokens to revoke during the run.
     pub revoke: Option<Revoke>,
 }
 
-/// How fast requests are sent: one of the three, or none of them.
+/// How fast requests are sent: at most one of the three.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
-    /// So many a second, whether answers come or not.
+    /// Requests per second, whether responses arrive or not.
     pub rate: Option<f64>,
     /// One rate after another, instead of `rate` and `duration`.
     pub steps: Option<Vec<Step>>,
-    /// The highest rate that keeps a bound.
+    /// Search for the highest rate that keeps a bound.
     pub search: Option<Search>,
 }
 
@@ -79,11 +79,11 @@ pub struct Load {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// What it is called in results.
+    /// Its name in results.
     pub name: Option<String>,
-    /// Requests a second.
+    /// Requests per second.
     pub rate: f64,
-    /// For how long.
+    /// Its duration.
     pub duration: Span,
 }
 
@@ -93,21 +93,21 @@ pub struct Step {
 pub struct Search {
     /// The bound on the 99th percentile.
     pub p99: Span,
-    /// The lowest rate that is tried.
+    /// The lowest rate to try.
     pub from: f64,
-    /// The highest.
+    /// The highest rate to try.
     pub to: f64,
-    /// How long each rate is tried.
+    /// Duration of each trial.
     pub trial: Span,
 }
 
-/// Tokens that are revoked while requests go on.
+/// Revocation of tokens during a run.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revoke {
     /// The time between two revocations.
     pub every: Span,
-    /// How long a revoked token is watched at most.
+    /// Maximum time to watch a revoked token.
     pub watch: Span,
 }
 
@@ -138,21 +138,21 @@ fn identity_every() -> u64 {
 /// Why a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// Neither a file nor the name of one that is shipped.
-    #[error("there is no scenario `{given}`: name a file, or one of {}", shipped_names().join(", "))]
+    /// Neither a file nor a built-in scenario.
+    #[error("no scenario `{given}`: name a file, or one of {}", shipped_names().join(", "))]
     Unknown {
-        /// What was given.
+        /// The given name.
         given: String,
     },
     /// The file cannot be read.
-    #[error("{path} cannot be read: {source}")]
+    #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// It is not what a scenario looks like; the reason has line and column.
+    /// It is malformed.
     #[error("{origin}:{line}:{column}: {reason}")]
     Syntax {
         /// The file or the scenario's name.
@@ -164,17 +164,17 @@ pub enum ScenarioError {
         /// What is wrong.
         reason: String,
     },
-    /// Its parts do not go together.
+    /// Its parts contradict each other.
     #[error("{origin}: {reason}")]
     Contradiction {
         /// The file or the scenario's name.
         origin: String,
-        /// What does not.
+        /// The contradiction.
         reason: &'static str,
     },
 }
 
-/// The scenarios that come with the program, by name.
+/// The built-in scenarios, by name.
 pub const SHIPPED: [(&str, &str); 10] = [
     ("warm", include_str!("../scenarios/warm.yaml")),
     ("zipf", include_str!("../scenarios/zipf.yaml")),
@@ -213,14 +213,14 @@ impl Scenario {
             let place = error.location();
             let (line, column) = place.map_or((1, 1), |place| (place.line(), place.column()));
             let reason = error.to_string();
-            // The place stands in front already.
+            // The position is already in the message.
             let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
             ScenarioError::Syntax { origin: origin.to_owned(), line, column, reason }
         })?;
         scenario.checked(origin)
     }
 
-    /// How long is counted; for a search, each trial takes its own time.
+    /// The counted time; for a search, each trial has its own.
     pub fn counted(&self) -> Duration {
         match &self.load.steps {
             Some(steps) => steps.iter().map(|step| step.duration.0).sum(),
@@ -228,7 +228,7 @@ impl Scenario {
         }
     }
 
-    /// Takes so long: steps in proportion, and each trial of a search.
+    /// Sets the duration: steps are scaled in proportion; for a search, it is the duration of each trial.
     pub fn last(&mut self, duration: Duration) {
         let whole = self.counted().as_secs_f64();
         self.duration = Span(duration);
@@ -248,7 +248,7 @@ impl Scenario {
         rate.iter_mut().chain(steps).chain(bounds).for_each(|rate| *rate *= factor);
     }
 
-    /// Requests of an open loop, with those of the warm-up; 0 for others.
+    /// Number of requests of an open loop, including the warm-up; 0 for other loads.
     pub fn requests(&self) -> f64 {
         let Load { rate, steps, .. } = &self.load;
         let steps = steps.as_deref().unwrap_or_default();
@@ -258,7 +258,7 @@ impl Scenario {
         sent(first, self.warm_up) + rate.map_or(of_steps, |rate| sent(rate, self.duration))
     }
 
-    /// The scenario, if its parts go together; `origin` is named in the error.
+    /// Checks that its parts are consistent; `origin` is named in the error.
     pub fn checked(self, origin: &str) -> Result<Self, ScenarioError> {
         match self.contradiction() {
             Some(reason) => Err(ScenarioError::Contradiction { origin: origin.to_owned(), reason }),
@@ -272,22 +272,22 @@ impl Scenario {
         let sensible = |rate: f64| RATES.contains(&rate);
         let requests = self.connections.saturating_mul(self.streams);
         if ways > 1 {
-            Some("load: take one of rate, steps and search, or none for a closed loop")
+            Some("load: use one of rate, steps and search, or none for a closed loop")
         } else if rate.is_some_and(|rate| !sensible(rate)) {
-            Some("load.rate: must be from 0.001 to 10,000,000 a second")
+            Some("load.rate: must be from 0.001 to 10,000,000 per second")
         } else if steps.as_ref().is_some_and(|steps| steps.is_empty() || steps.iter().any(|step| !sensible(step.rate)))
         {
-            Some("load.steps: at least one, each with a rate from 0.001 to 10,000,000 a second")
+            Some("load.steps: needs at least one, each with a rate from 0.001 to 10,000,000 per second")
         } else if search
             .is_some_and(|search| !sensible(search.from) || !sensible(search.to) || search.to <= search.from)
         {
-            Some("load.search: from 0.001 to 10,000,000 a second, and `to` above `from`")
+            Some("load.search: must be from 0.001 to 10,000,000 per second, with `to` above `from`")
         } else if self.mix.is_empty() || self.mix.iter().all(|part| part.share == 0) {
-            Some("mix: at least one kind of request with a share above 0")
+            Some("mix: needs at least one kind of request with a share above 0")
         } else if self.mix.iter().any(|part| part.tokens == Some(0) || !(0.0..=10.0).contains(&part.exponent)) {
             Some("mix: `tokens` must be at least 1, and `exponent` from 0 to 10")
         } else if rate.is_none() && steps.is_none() && self.mix.iter().any(|part| part.pick == Pick::Once) {
-            Some("mix: `pick: once` needs a rate or steps, so that it is known how many tokens it takes")
+            Some("mix: `pick: once` needs a rate or steps, to determine the number of tokens")
         } else if self.threads == 0 || self.threads > self.connections || !(1..=REQUESTS).contains(&requests) {
             Some(
                 "connections, streams and threads: at least 1 each, no more threads than connections, and at most \
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shipped_scenario_can_be_read_and_says_what_it_is_for() {
+    fn every_built_in_scenario_is_valid_and_states_its_purpose() {
         for (name, _) in SHIPPED {
             let (scenario, _) = Scenario::find(name).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(scenario.name, name);
@@ -313,18 +313,18 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_place() {
+    fn errors_in_a_scenario_have_their_position() {
         let head = "name: x\nabout: y\n";
         let rows = [
             ("mix: [{send: token}]\nload:\n  rte: 5\n", "s.yaml:5:3: load: unknown field `rte`, expected one of"),
             ("mix: [{send: tokn}]\n", "s.yaml:3:14: mix[0].send: unknown variant `tokn`"),
-            ("mix: [{send: token}]\nduration: 5 parsecs\n", "s.yaml:4:11: duration: `5 parsecs` is no length of time"),
+            ("mix: [{send: token}]\nduration: 5 parsecs\n", "s.yaml:4:11: duration: `5 parsecs` is not a duration"),
             ("mix: [{send: token}]\nthreads: many\n", "s.yaml:4:10: threads: invalid type"),
-            ("mix: []\n", "s.yaml: mix: at least one"),
+            ("mix: []\n", "s.yaml: mix: needs at least one"),
             ("mix: [{send: token}]\nload: {rate: .nan}\n", "s.yaml: load.rate: must be from"),
             ("mix: [{send: token, tokens: 0}]\n", "s.yaml: mix: `tokens` must be"),
             ("mix: [{send: token}]\nconnections: 400\nstreams: 400\n", "s.yaml: connections, streams"),
-            ("mix: [{send: token}]\nload: {rate: 1, steps: []}\n", "s.yaml: load: take one of"),
+            ("mix: [{send: token}]\nload: {rate: 1, steps: []}\n", "s.yaml: load: use one of"),
             ("mix: [{send: token, pick: once}]\n", "s.yaml: mix: `pick: once` needs a rate"),
         ];
         for (text, expected) in rows {
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_keep_their_shape_when_they_are_scaled() {
+    fn steps_keep_their_proportions_when_scaled() {
         let (mut scenario, _) = Scenario::find("mixed-day").unwrap();
         scenario.last(Duration::from_secs(10));
         scenario.multiply_rates(0.1);

@@ -1,5 +1,4 @@
-//! The share of token look-ups that the gateway's cache answers, read from its metrics while a run
-//! goes on.
+//! The gateway's token cache hit ratio, read from its metrics during a run.
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,17 +14,17 @@ use crate::endpoint::Endpoint;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const FAMILY: &str = "tollgate_token_lookups_total";
 
-/// Asks once a second, on a thread of its own, until it is dropped.
+/// Scrapes once per second, on its own thread, until dropped.
 pub struct Scraper {
     latest: Arc<Mutex<Option<f64>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Scraper {
-    /// Starts asking `/metrics` of an address.
+    /// Starts scraping `/metrics` of an address.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// If the thread cannot be started.
     pub fn start(endpoint: Endpoint) -> std::io::Result<Self> {
         let (latest, stop) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
         let scraper = Self { latest: Arc::clone(&latest), stop: Arc::clone(&stop) };
@@ -36,7 +35,7 @@ impl Scraper {
         Ok(scraper)
     }
 
-    /// The share in the last second, 0 to 1; `None` when the gateway did not say.
+    /// The ratio in the last second, 0 to 1; `None` if unknown.
     pub fn hit_ratio(&self) -> Option<f64> {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,8 +58,8 @@ async fn ask(endpoint: Endpoint, latest: &Mutex<Option<f64>>, stop: &AtomicBool)
     };
     let mut before: Option<Lookups> = None;
     while !stop.load(Ordering::Relaxed) {
-        let answer = connection.send(&request).await.ok().filter(|answer| answer.status == 200);
-        let now = answer.map(|answer| Lookups::read(&String::from_utf8_lossy(&answer.body)));
+        let response = connection.send(&request).await.ok().filter(|response| response.status == 200);
+        let now = response.map(|response| Lookups::read(&String::from_utf8_lossy(&response.body)));
         let ratio = before.zip(now).and_then(|(before, now)| now.ratio_since(before));
         *latest.lock().unwrap_or_else(PoisonError::into_inner) = ratio;
         before = now;
@@ -80,7 +79,7 @@ impl Lookups {
         let mut lookups = Self::default();
         for line in metrics.lines().filter(|line| line.starts_with(FAMILY)) {
             let Some(value) = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()) else { continue };
-            // A forged token is refused before anything is looked up.
+            // Forged tokens are refused before the look-up.
             if line.contains("result=\"hit\"") || line.contains("result=\"negative\"") {
                 lookups.hits += value;
                 lookups.all += value;
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ratio_is_of_what_was_looked_up_meanwhile() {
+    fn the_ratio_covers_look_ups_since_the_last_scrape() {
         let text = |hit: u32, miss: u32, forged: u32| {
             format!(
                 "# TYPE {FAMILY} counter\n{FAMILY}{{result=\"hit\"}} {hit}\n{FAMILY}{{result=\"miss\"}} {miss}\n\

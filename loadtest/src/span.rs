@@ -1,4 +1,4 @@
-//! Lengths of time as people write them: `250ms`, `30s`, `5m`.
+//! Durations in human-readable form: `250ms`, `30s`, `5m`.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A length of time, such as `250ms`, `30s` or `5m`.
+/// A duration, such as `250ms`, `30s` or `5m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -22,23 +22,23 @@ impl std::str::FromStr for Span {
             "s" => 1.0,
             "m" => 60.0,
             "h" => 3600.0,
-            _ => return Err(format!("`{text}` is no length of time: write it as 250ms, 30s or 5m")),
+            _ => return Err(format!("`{text}` is not a duration; write it like 250ms, 30s or 5m")),
         };
-        let number: f64 = number.parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
+        let number: f64 = number.parse().map_err(|_| format!("`{text}` does not start with a number"))?;
         Duration::try_from_secs_f64(number * seconds).map(Self).map_err(|_| format!("`{text}` is too long"))
     }
 }
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// In a visitor, so that errors have their place.
+        /// A visitor, so that errors have their position.
         struct Text;
 
         impl Visitor<'_> for Text {
             type Value = Span;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a length of time, such as 30s")
+                f.write_str("a duration, such as 30s")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_time_are_read_in_any_unit() {
+    fn durations_are_parsed_in_any_unit() {
         for (text, micros) in [("250ms", 250_000), ("1.5s", 1_500_000), ("2m", 120_000_000), ("7us", 7)] {
             assert_eq!(text.parse(), Ok(Span(Duration::from_micros(micros))), "{text}");
         }

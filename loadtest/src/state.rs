@@ -1,11 +1,11 @@
-//! What `provision` makes, as a file of JSON lines.
+//! What `provision` created, as a file of JSON lines.
 //!
-//! The first line says what is to be made; ids, names and secrets of all of it follow from that line,
-//! so a run that was interrupted goes on where it was, and `cleanup` removes exactly what was made,
-//! even what was never heard of again. Each token is a line, appended when it was issued.
+//! The first line describes what to create; all ids, names and secrets derive from it. So an interrupted
+//! `provision` resumes, and `cleanup` removes exactly what was created, even if a response was lost. Each
+//! token is a line, appended when it is issued.
 //!
-//! The file holds tokens, and what client secrets are made from: it is readable by its owner alone,
-//! and `Debug` shows none of them.
+//! The file contains tokens and the seed of client secrets: only its owner can read it, and `Debug` shows
+//! none of them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,28 +17,28 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What is to be made.
+/// What to create.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Drawn at random; everything's id and secret follow from it.
+    /// Random seed; all ids and secrets derive from it.
     pub seed: Uuid,
-    /// What names begin with; the route's path, too.
+    /// Prefix of names and of the route's path.
     pub prefix: String,
-    /// Where the service is.
+    /// The service's upstream.
     pub upstream: String,
-    /// Consumers.
+    /// Number of consumers.
     pub consumers: usize,
-    /// Credentials, spread over the consumers.
+    /// Number of credentials, spread over the consumers.
     pub credentials: usize,
 }
 
 impl Order {
-    /// The id of a thing, such as the third consumer.
+    /// The id of an entity, such as the third consumer.
     pub fn id(&self, kind: &str, number: usize) -> Uuid {
         Uuid::new_v5(&self.seed, format!("{kind} {number}").as_bytes())
     }
 
-    /// What vouches for users at the token endpoint.
+    /// The plugin's provision key.
     pub fn provision_key(&self) -> String {
         self.id("provision key", 0).simple().to_string()
     }
@@ -64,27 +64,27 @@ impl fmt::Debug for Order {
     }
 }
 
-/// Everything that runs need to know.
+/// The state that runs need.
 #[derive(Clone, Default)]
 pub struct State {
-    /// What was ordered; `None`: nothing yet.
+    /// What to create; `None` if nothing is recorded yet.
     pub order: Option<Order>,
-    /// Whether all of it but the tokens has been made.
+    /// Whether everything except the tokens has been created.
     pub made: bool,
-    /// The route's path, without a slash at its end.
+    /// The route's path, without a trailing slash.
     pub route_path: String,
     /// Credentials.
     pub credentials: Vec<Credential>,
-    /// Tokens, those that were revoked included: a token's place is its name in this file.
+    /// Tokens, including revoked ones: the file refers to a token by its index.
     pub tokens: Vec<Token>,
-    /// The places of tokens that were revoked, or were about to be when the program ended.
+    /// Indices of tokens that were revoked, or about to be revoked when the program ended.
     pub revoked: BTreeSet<usize>,
 }
 
 /// A credential of a consumer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
-    /// Whose it is.
+    /// Its consumer's id.
     pub consumer_id: String,
     /// The client id.
     pub client_id: String,
@@ -100,7 +100,7 @@ pub struct Token {
     /// Its refresh token, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refresh_token: Option<String>,
-    /// The place of its credential in [`State::credentials`].
+    /// The index of its credential in [`State::credentials`].
     pub credential: usize,
 }
 
@@ -121,35 +121,35 @@ impl fmt::Debug for Token {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
-    /// What is to be made.
+    /// What to create.
     Order(Order),
-    /// All of it has been made.
+    /// Everything has been created.
     Made,
     /// A token was issued.
     Token(Token),
     /// A token was refreshed.
     Refreshed {
-        /// The place of the one that ended.
+        /// The index of the old token.
         place: usize,
-        /// The one that took it.
+        /// The new token.
         token: Token,
     },
-    /// A token is being revoked. Written before the gateway is asked: a run that is killed in between
-    /// leaves a good token unused, never a revoked one in use.
+    /// A token is being revoked. Recorded before the request is sent: a run killed in between leaves a valid
+    /// token unused, never a revoked one in use.
     Revoked {
-        /// Its place.
+        /// Its index.
         place: usize,
     },
 }
 
-/// Why the file cannot be used.
+/// Why the state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// It is not there.
-    #[error("{0} is not there: run `tollgate-load provision` first, or name another file with --state")]
+    /// It does not exist.
+    #[error("{0} does not exist: run `tollgate-load provision` first, or name another file with --state")]
     Missing(PathBuf),
     /// It cannot be read.
-    #[error("{path} cannot be read: {source}")]
+    #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -157,15 +157,15 @@ pub enum StateError {
         source: io::Error,
     },
     /// It cannot be written.
-    #[error("{path} cannot be written: {source}; make room or choose another file with --state, and run it again")]
+    #[error("cannot write {path}: {source}; free some space or choose another file with --state, and run again")]
     Write {
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// A line of it is something else.
-    #[error("{path}:{line}: {source}; this is no file of `tollgate-load provision`, or it was changed")]
+    /// A line is invalid.
+    #[error("{path}:{line}: {source}; this is not a state file of `tollgate-load provision`, or it was modified")]
     Line {
         /// The file.
         path: PathBuf,
@@ -177,10 +177,10 @@ pub enum StateError {
 }
 
 impl State {
-    /// Reads a file. Its last line may be torn: then what it was about is made again.
+    /// Reads a file. An incomplete last line is ignored: what it recorded is created again.
     ///
     /// # Errors
-    /// When it is not there or is something else.
+    /// If it does not exist or is not a state file.
     pub fn load(path: &Path) -> Result<Self, StateError> {
         let file = File::open(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => StateError::Missing(path.to_owned()),
@@ -201,28 +201,28 @@ impl State {
         Ok(state)
     }
 
-    /// A single token at a path, of nobody that is known.
+    /// A single token at a path, with unknown owner.
     pub fn of_token(access_token: String, route_path: &str) -> Self {
         let token = Token { access_token, refresh_token: None, credential: 0 };
         Self { route_path: route_path.trim_end_matches('/').to_owned(), tokens: vec![token], ..Self::default() }
     }
 
-    /// Tokens that were not revoked, with their places.
+    /// Tokens that were not revoked, with their indices.
     pub fn live(&self) -> impl Iterator<Item = (usize, &Token)> {
         self.tokens.iter().enumerate().filter(|(place, _)| !self.revoked.contains(place))
     }
 
-    /// Tokens that no refreshing ends, with their places.
+    /// Tokens that no refresh invalidates, with their indices.
     pub fn lasting(&self) -> impl Iterator<Item = (usize, &Token)> {
         self.live().filter(|(_, token)| token.refresh_token.is_none())
     }
 
-    /// Tokens that can be refreshed, with their places.
+    /// Tokens that can be refreshed, with their indices.
     pub fn refreshable(&self) -> impl Iterator<Item = (usize, &Token)> {
         self.live().filter(|(_, token)| token.refresh_token.is_some())
     }
 
-    /// Adds what a line says.
+    /// Applies a line.
     pub fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Order(order) => {
@@ -244,7 +244,7 @@ impl State {
     }
 }
 
-/// The file, to be appended to.
+/// The state file, opened for appending.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -252,15 +252,15 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens a file, or makes it, readable by its owner alone; removes a torn last line.
+    /// Opens or creates a file that only its owner can read; removes an incomplete last line.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let write = |source| StateError::Write { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(0o600).open(path).map_err(write)?;
-        // It may have been there before, with other permissions.
+        // It may have existed before with other permissions.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(write)?;
         let text = std::fs::read(path).map_err(write)?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
@@ -273,7 +273,7 @@ impl Journal {
     /// Appends a line.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn append(&mut self, entry: &Entry) -> Result<(), StateError> {
         let written = serde_json::to_vec(entry).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_line_is_forgotten_and_written_over() {
+    fn an_incomplete_last_line_is_ignored_and_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         std::fs::write(&path, "").unwrap();
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_token_keeps_its_place_and_is_used_no_more() {
+    fn a_revoked_token_keeps_its_index_and_is_not_used_again() {
         let token = |number: usize| Token { access_token: number.to_string(), refresh_token: None, credential: 0 };
         let mut state = State::default();
         (0..3).for_each(|number| state.add(Entry::Token(token(number))));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_follows_from_the_order() {
+    fn everything_derives_from_the_first_line() {
         let mut state = State::default();
         state.add(Entry::Order(order()));
         assert_eq!(state.route_path, "/load");
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_something_else_is_named() {
+    fn an_invalid_line_is_reported_with_its_number() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         std::fs::write(&path, "{}\n\"made\"\n").unwrap();

@@ -1,9 +1,8 @@
-//! When requests are to be sent.
+//! The schedule of requests.
 //!
-//! In an open loop each request has a time at which it is meant to be sent, whatever became of those
-//! before it; latency runs from that time, so that a stalled gateway cannot hide the requests that
-//! waited for it. tokio's timers count in milliseconds, which would be most of what is measured: an
-//! [`Alarm`] is a timer of the kernel.
+//! In an open loop each request has a scheduled send time, independent of earlier requests; latency is measured
+//! from that time, so that a stalled gateway cannot hide the requests that waited for it. tokio's timers have a
+//! resolution of a millisecond, which would dominate the measurement: an [`Alarm`] is a kernel timer.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -15,35 +14,34 @@ use tokio::io::unix::AsyncFd;
 /// How fast requests are sent.
 #[derive(Debug, Clone)]
 pub enum Pace {
-    /// Each worker sends as soon as it has its answer.
+    /// Closed loop: each worker sends as soon as it has its response.
     Closed,
-    /// At these rates (requests a second), one after the other.
+    /// Open loop: these rates (requests per second) and durations, one after another.
     Open(Vec<(f64, Duration)>),
 }
 
-/// The intended times of one thread's requests.
+/// The scheduled times of one thread's requests.
 #[derive(Debug)]
 pub struct Schedule {
     pace: Pace,
-    /// The thread's part of the rate.
+    /// The thread's share of the rate.
     part: f64,
-    /// The first intended time of the step that is under way.
+    /// The first scheduled time of the current step.
     start: Instant,
     step: usize,
-    /// Requests of that step so far.
+    /// Requests of the current step so far.
     sent: u64,
     end: Instant,
 }
 
 impl Schedule {
-    /// From `start` to `end`; `part` is the thread's part of the rates, 0 to 1. The last step lasts
+    /// A schedule from `start` to `end`; `part` is the thread's share of the rates, 0 to 1. The last step lasts
     /// until the end.
     pub fn new(pace: Pace, part: f64, start: Instant, end: Instant) -> Self {
         Self { pace, part, start, step: 0, sent: 0, end }
     }
 
-    /// When the next request is to be sent, and in which step, where there are several; `None`: no
-    /// more are.
+    /// The time of the next request, and its step if there are several; `None` if there are no more.
     pub fn advance(&mut self) -> Option<(Instant, Option<usize>)> {
         let at = match &self.pace {
             Pace::Closed => Instant::now(),
@@ -63,12 +61,12 @@ impl Schedule {
     }
 }
 
-/// Waits until a time, to within what the kernel takes to wake a process.
+/// Waits until a time, as precisely as the kernel wakes a process.
 #[derive(Debug)]
 pub struct Alarm(AsyncFd<OwnedFd>);
 
 impl Alarm {
-    /// A new one, of the current runtime.
+    /// A timer of the current runtime.
     pub fn new() -> std::io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
@@ -77,7 +75,7 @@ impl Alarm {
         Ok(Self(registered))
     }
 
-    /// Returns at that time, at once if it is past.
+    /// Returns at a time, or at once if it has passed.
     pub async fn until(&self, at: Instant) -> std::io::Result<()> {
         let left = at.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -100,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_follow_each_other_at_their_rates() {
+    fn steps_follow_one_another_at_their_rates() {
         let start = Instant::now();
         let pace = Pace::Open(vec![(10.0, Duration::from_secs(1)), (100.0, Duration::from_secs(1))]);
         let mut schedule = Schedule::new(pace, 0.5, start, start + Duration::from_secs(2));
@@ -111,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_alarm_does_not_come_early() {
+    async fn an_alarm_does_not_fire_early() {
         let alarm = Alarm::new().unwrap();
         for micros in [0, 150, 2500] {
             let at = Instant::now() + Duration::from_micros(micros);

@@ -1,5 +1,5 @@
-//! A small upstream to put behind the gateway: it answers with a fixed body, and with the identity
-//! headers that it was sent, so that a run can check who the gateway said a request was from.
+//! A small upstream for the gateway: it responds with a fixed body and echoes the identity headers, so that a run
+//! can check the identity that the gateway passes on.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// Headers that are sent back.
+/// Headers that are echoed.
 const ECHOED: [HeaderName; 4] = [
     HeaderName::from_static("x-consumer-id"),
     HeaderName::from_static("x-credential-identifier"),
@@ -25,24 +25,24 @@ const ECHOED: [HeaderName; 4] = [
 const BODY: &[u8] =
     b"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
 
-/// Serves until the process ends; `listening` hears of the address.
+/// Serves until the process ends; calls `listening` with the address.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// If it cannot listen on the address.
 pub fn serve(address: SocketAddr, listening: impl FnOnce(SocketAddr)) -> std::io::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::bind(address).await?;
         listening(listener.local_addr()?);
         loop {
-            // Out of files or the like: those that are connected go on.
+            // Out of file descriptors or similar: open connections continue.
             let Ok((stream, _)) = listener.accept().await else { continue };
             let _ = stream.set_nodelay(true);
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(respond)));
         }
     })
 }
 
-async fn answer(request: http::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(request: http::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = Response::new(Full::new(Bytes::from_static(BODY)));
     for name in ECHOED {
         if let Some(value) = request.headers().get(&name) {

@@ -1,4 +1,4 @@
-//! What each request is, and what must come back.
+//! Chooses each request, and checks its response.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,84 +12,84 @@ use rand::distr::Alphanumeric;
 use rand::rngs::StdRng;
 use rand_distr::Zipf;
 
-use crate::connection::{Answer, Keep, Request};
+use crate::connection::{Keep, Request, Response};
 use crate::mix::{Kind, Part, Pick};
 use crate::scenario::Scenario;
 use crate::state::{State, Token};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
-/// Characters of a made-up token; as many as one of the gateway's.
+/// Length of a random token; the same as that of the gateway's tokens.
 const TOKEN_LENGTH: usize = 32;
 
-/// Why a scenario cannot be run with what was provisioned.
+/// Why a scenario cannot be run with the provisioned state.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
-    /// There are too few of something.
+    /// Something the scenario needs is not provisioned.
     #[error("`send: {kind}` needs {what}: provision with {option}")]
     Missing {
         /// The kind of request.
         kind: &'static str,
-        /// What there is too little of.
+        /// What is missing.
         what: &'static str,
-        /// The option that makes them.
+        /// The option that provisions it.
         option: &'static str,
     },
-    /// There are too few tokens to present each but once.
+    /// There are too few tokens to use each only once.
     #[error(
         "`pick: once` takes about {wanted} tokens at this rate and duration, and {found} are there for it: provision \
          with --tokens {enough}, or take a lower --rate or a shorter --duration"
     )]
     TooFew {
-        /// How many are presented.
+        /// How many are needed.
         wanted: usize,
         /// How many there are.
         found: usize,
-        /// How many suffice for all parts of the scenario.
+        /// How many are needed for all parts of the scenario.
         enough: usize,
     },
-    /// A token that no header can carry.
-    #[error("a token in the state file has characters that no header can carry")]
+    /// A token contains characters that are invalid in a header.
+    #[error("a token in the state file contains characters that are invalid in a header")]
     Token,
-    /// Zipf's law does not know the exponent.
-    #[error("`exponent: {0}` is none that Zipf's law knows: take one from 0 to 10")]
+    /// The exponent is invalid for Zipf's law.
+    #[error("`exponent: {0}` is invalid for Zipf's law: use a value from 0 to 10")]
     Exponent(f64),
 }
 
-/// What all workers share: tokens as header values, and whose turn it is.
+/// State shared by all workers: tokens as header values, and positions in the list.
 pub struct Supply {
     state: State,
     tokens: Vec<Bearer>,
     in_turn: AtomicUsize,
-    /// Tokens for `pick: once`, which no other part presents.
+    /// Tokens for `pick: once`, which no other part uses.
     unseen: Vec<Bearer>,
     next_unseen: AtomicUsize,
     parts: Vec<Part>,
     identity_every: u64,
-    /// Whether a 503 must say when to try again.
+    /// Whether a 503 must have `Retry-After`.
     retry_after: bool,
     refreshable: Mutex<Refreshable>,
 }
 
-/// Tokens that can be refreshed, with their places in the state.
+/// Tokens that can be refreshed, with their indices in the state.
 #[derive(Default)]
 struct Refreshable {
-    /// Those that nobody is refreshing; the longest unused first.
+    /// Tokens that no worker is refreshing, least recently used first.
     idle: VecDeque<(usize, Token)>,
-    /// What took the place of those that were refreshed.
+    /// The tokens that replaced refreshed ones.
     refreshed: BTreeMap<usize, Token>,
 }
 
-/// A token that is presented.
+/// A bearer token.
 struct Bearer {
-    /// Its place in the state.
+    /// Its index in the state.
     place: usize,
     header: HeaderValue,
 }
 
 impl Supply {
-    /// Prepares what was provisioned, and checks that it suffices. The last `reserved` tokens are
-    /// left to be revoked, and those that can be refreshed to `refresh`, which ends them.
+    /// Prepares the provisioned state, and checks that it suffices. The last `reserved` tokens are kept for
+    /// revocation, and those with a refresh token for `refresh`, which invalidates them.
     pub fn new(scenario: &Scenario, state: State, reserved: usize) -> Result<Self, WorkloadError> {
         let bearers: Result<Vec<_>, _> = state
             .lasting()
@@ -111,7 +111,7 @@ impl Supply {
                 _ => {}
             }
         }
-        // `--tokens` counts those that can be refreshed as well.
+        // `--tokens` includes those that can be refreshed.
         let kept = reserved + state.refreshable().count();
         let unseen = unseen(scenario, &mut tokens, kept)?;
         let idle = state.refreshable().map(|(place, token)| (place, token.clone())).collect();
@@ -128,12 +128,12 @@ impl Supply {
         })
     }
 
-    /// What was provisioned.
+    /// The provisioned state.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// What took the place of tokens that were refreshed, by their places in the state.
+    /// The tokens that replaced refreshed ones, by their indices in the state.
     pub fn refreshed(&self) -> BTreeMap<usize, Token> {
         self.refreshable().refreshed.clone()
     }
@@ -142,14 +142,14 @@ impl Supply {
         self.refreshable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same without checks of identity headers, for upstreams that do not echo them.
+    /// Turns off identity checks, for upstreams that do not echo the headers.
     pub fn without_identities(mut self) -> Self {
         self.identity_every = 0;
         self
     }
 }
 
-/// Takes from the end of the tokens those for parts with `pick: once`; `kept` others are for something else.
+/// Takes the tokens for parts with `pick: once` from the end of the list; `kept` others have another use.
 fn unseen(scenario: &Scenario, tokens: &mut Vec<Bearer>, kept: usize) -> Result<Vec<Bearer>, WorkloadError> {
     let is_once = |part: &&Part| part.send == Kind::Token && part.pick == Pick::Once;
     let shares = |parts: &mut dyn Iterator<Item = &Part>| parts.map(|part| f64::from(part.share)).sum::<f64>();
@@ -158,7 +158,7 @@ fn unseen(scenario: &Scenario, tokens: &mut Vec<Bearer>, kept: usize) -> Result<
         return Ok(Vec::new());
     }
     let mean = scenario.requests() * once / shares(&mut scenario.mix.iter());
-    // Parts are drawn, so that it may be some more.
+    // Parts are drawn at random, so a few more may be needed.
     let wanted = (mean + 4.0 * mean.sqrt()).ceil() as usize;
     let others = scenario.mix.iter().filter(|part| part.send == Kind::Token && !is_once(part));
     let others = others.map(|part| part.tokens.unwrap_or(1)).max().unwrap_or(0);
@@ -169,31 +169,31 @@ fn unseen(scenario: &Scenario, tokens: &mut Vec<Bearer>, kept: usize) -> Result<
     Ok(tokens.split_off(tokens.len() - wanted))
 }
 
-/// One request that is to be sent.
+/// A chosen request.
 #[derive(Debug, Clone, Copy)]
-pub struct Shot {
+pub struct Selection {
     part: usize,
-    /// The token's place in the state.
+    /// The token's index in the state.
     token: Option<usize>,
-    /// Whether identity headers are looked at.
+    /// Whether identity headers are checked.
     identity: bool,
 }
 
-/// What is wrong with an answer.
+/// What is wrong with a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// What should have come.
+    /// What was expected.
     pub expected: String,
-    /// What came.
+    /// What was received.
     pub found: String,
 }
 
-/// What a check has looked at.
+/// What was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checked {
     /// The status.
     Status,
-    /// The status, and who the gateway says the request was from.
+    /// The status and the identity headers.
     Identity,
 }
 
@@ -202,11 +202,11 @@ pub struct Workload {
     supply: Arc<Supply>,
     random: StdRng,
     prepared: Vec<Prepared>,
-    /// Good tokens so far, from a number of this worker's own.
+    /// Valid tokens used so far, starting at an offset of this worker.
     good: u64,
-    /// The token that is being refreshed. Without an answer nobody knows whether it was: then it is
-    /// not used again.
-    in_hand: Option<(usize, Token)>,
+    /// The token being refreshed. Without a response it is unknown whether it was refreshed, so it is not
+    /// used again.
+    refreshing: Option<(usize, Token)>,
 }
 
 struct Prepared {
@@ -220,36 +220,36 @@ impl Workload {
     pub fn new(supply: Arc<Supply>, worker: usize, workers: usize) -> Result<Self, WorkloadError> {
         let prepared: Result<Vec<_>, _> = supply.parts.iter().map(|part| prepare(&supply, part)).collect();
         let random = rand::make_rng();
-        // Workers begin at different counts, so that together they check as often as is wanted.
+        // Workers start at different offsets, so that together they check at the requested rate.
         let good = supply.identity_every * worker as u64 / workers.max(1) as u64;
-        Ok(Self { prepared: prepared?, supply, random, good, in_hand: None })
+        Ok(Self { prepared: prepared?, supply, random, good, refreshing: None })
     }
 
-    /// Chooses the next request. `None`: there is nothing that could be sent.
-    pub fn choose(&mut self) -> Option<Shot> {
+    /// Chooses the next request; `None` if nothing can be sent.
+    pub fn choose(&mut self) -> Option<Selection> {
         let (mut part, mut kind) = self.draw(|_| true)?;
-        self.in_hand = if kind == Kind::Refresh { self.supply.refreshable().idle.pop_front() } else { None };
-        if kind == Kind::Refresh && self.in_hand.is_none() {
-            // Others are refreshing all there are.
+        self.refreshing = if kind == Kind::Refresh { self.supply.refreshable().idle.pop_front() } else { None };
+        if kind == Kind::Refresh && self.refreshing.is_none() {
+            // Other workers are refreshing all of them.
             (part, kind) = self.draw(|part| part.send != Kind::Refresh && part.pick != Pick::Once)?;
         }
-        let mut shot = Shot { part, token: None, identity: false };
+        let mut selection = Selection { part, token: None, identity: false };
         match kind {
             Kind::Token => {
-                if self.choose_token(&mut shot).is_none() {
-                    // There were a few more of them than could be expected.
-                    (shot.part, _) = self.draw(|part| part.send == Kind::Token && part.pick != Pick::Once)?;
-                    self.choose_token(&mut shot)?;
+                if self.choose_token(&mut selection).is_none() {
+                    // More of them were drawn than expected.
+                    (selection.part, _) = self.draw(|part| part.send == Kind::Token && part.pick != Pick::Once)?;
+                    self.choose_token(&mut selection)?;
                 }
             }
-            Kind::RandomToken => self.make_up_token(part)?,
+            Kind::RandomToken => self.generate_token(part)?,
             Kind::Issue => self.choose_client(part)?,
-            Kind::Refresh => self.refresh_token_in_hand(part)?,
+            Kind::Refresh => self.prepare_refresh(part)?,
         }
-        Some(shot)
+        Some(selection)
     }
 
-    /// A part by its share, among certain ones.
+    /// Draws a part by its share, among the selected ones.
     fn draw(&mut self, is_among: impl Fn(&Part) -> bool) -> Option<(usize, Kind)> {
         let among = || self.supply.parts.iter().enumerate().filter(|(_, part)| is_among(part));
         let shares: u64 = among().map(|(_, part)| u64::from(part.share)).sum();
@@ -263,39 +263,43 @@ impl Workload {
         None
     }
 
-    /// The request of a shot.
-    pub fn request(&self, shot: Shot) -> Option<&Request> {
-        self.prepared.get(shot.part).map(|prepared| &prepared.request)
+    /// The request of a selection.
+    pub fn request(&self, selection: Selection) -> Option<&Request> {
+        self.prepared.get(selection.part).map(|prepared| &prepared.request)
     }
 
-    /// What its part is called in results.
-    pub fn label(&self, shot: Shot) -> &str {
-        self.supply.parts.get(shot.part).map_or("", Part::label)
+    /// The name of its part in results.
+    pub fn label(&self, selection: Selection) -> &str {
+        self.supply.parts.get(selection.part).map_or("", Part::label)
     }
 
-    /// Takes in an answer: checks it, and keeps what later requests need.
-    pub fn learn(&mut self, shot: Shot, answer: &Answer) -> Result<Checked, Wrong> {
-        let expected = self.prepared.get(shot.part).map_or(&[][..], |prepared| &prepared.expected);
-        if !expected.contains(&answer.status) {
+    /// Checks a response, and keeps what later requests need.
+    pub fn check(&mut self, selection: Selection, response: &Response) -> Result<Checked, Wrong> {
+        let expected = self.prepared.get(selection.part).map_or(&[][..], |prepared| &prepared.expected);
+        if !expected.contains(&response.status) {
             let statuses: Vec<String> = expected.iter().map(u16::to_string).collect();
-            let expected = format!("{} for `{}`", statuses.join(" or "), self.label(shot));
-            return Err(Wrong { expected, found: format!("status {}", answer.status) });
+            let expected = format!("{} for `{}`", statuses.join(" or "), self.label(selection));
+            return Err(Wrong { expected, found: format!("status {}", response.status) });
         }
-        if self.supply.retry_after && answer.status == 503 && answer.header("retry-after").is_none() {
-            let expected = format!("503 with Retry-After for `{}`", self.label(shot));
+        if self.supply.retry_after && response.status == 503 && response.header("retry-after").is_none() {
+            let expected = format!("503 with Retry-After for `{}`", self.label(selection));
             return Err(Wrong { expected, found: "503 without it".to_owned() });
         }
-        let is_refresh = self.supply.parts.get(shot.part).is_some_and(|part| part.send == Kind::Refresh);
-        if is_refresh && answer.status == 200 {
-            self.keep_refresh_token(answer)?;
+        let is_refresh = self.supply.parts.get(selection.part).is_some_and(|part| part.send == Kind::Refresh);
+        if is_refresh && response.status == 200 {
+            self.keep_refresh_token(response)?;
         }
-        if shot.identity && answer.status == 200 { self.check_identity(shot, answer) } else { Ok(Checked::Status) }
+        if selection.identity && response.status == 200 {
+            self.check_identity(selection, response)
+        } else {
+            Ok(Checked::Status)
+        }
     }
 
-    fn choose_token(&mut self, shot: &mut Shot) -> Option<()> {
-        let part = self.supply.parts.get(shot.part)?;
+    fn choose_token(&mut self, selection: &mut Selection) -> Option<()> {
+        let part = self.supply.parts.get(selection.part)?;
         let tokens = part.tokens.unwrap_or(usize::MAX).min(self.supply.tokens.len());
-        let prepared = self.prepared.get_mut(shot.part)?;
+        let prepared = self.prepared.get_mut(selection.part)?;
         let place = match part.pick {
             Pick::One => 0,
             Pick::Uniform => self.random.random_range(0..tokens),
@@ -307,17 +311,18 @@ impl Workload {
             }
         };
         self.good += 1;
-        shot.identity = self.supply.identity_every > 0 && self.good.is_multiple_of(self.supply.identity_every);
+        selection.identity = self.supply.identity_every > 0 && self.good.is_multiple_of(self.supply.identity_every);
         let bearers = if part.pick == Pick::Once { &self.supply.unseen } else { &self.supply.tokens };
         let bearer = bearers.get(place)?;
-        shot.token = Some(bearer.place);
-        prepared.request.keep = if shot.identity || self.supply.retry_after { Keep::Everything } else { Keep::Nothing };
+        selection.token = Some(bearer.place);
+        prepared.request.keep =
+            if selection.identity || self.supply.retry_after { Keep::Everything } else { Keep::Nothing };
         prepared.request.headers.clear();
         prepared.request.headers.push((AUTHORIZATION, bearer.header.clone()));
         Some(())
     }
 
-    fn make_up_token(&mut self, part: usize) -> Option<()> {
+    fn generate_token(&mut self, part: usize) -> Option<()> {
         let made_up: String = (0..TOKEN_LENGTH).map(|_| char::from(self.random.sample(Alphanumeric))).collect();
         let headers = &mut self.prepared.get_mut(part)?.request.headers;
         headers.clear();
@@ -337,8 +342,8 @@ impl Workload {
         Some(())
     }
 
-    fn refresh_token_in_hand(&mut self, part: usize) -> Option<()> {
-        let (_, token) = self.in_hand.as_ref()?;
+    fn prepare_refresh(&mut self, part: usize) -> Option<()> {
+        let (_, token) = self.refreshing.as_ref()?;
         let client = self.supply.state.credentials.get(token.credential)?;
         let body = form(&[
             ("grant_type", "refresh_token"),
@@ -350,13 +355,13 @@ impl Workload {
         Some(())
     }
 
-    fn keep_refresh_token(&mut self, answer: &Answer) -> Result<(), Wrong> {
+    fn keep_refresh_token(&mut self, response: &Response) -> Result<(), Wrong> {
         let wrong = |found: &str| Wrong { expected: "a new refresh token".to_owned(), found: found.to_owned() };
         let body: BTreeMap<String, serde_json::Value> =
-            serde_json::from_slice(&answer.body).map_err(|_| wrong("a body that is no JSON object"))?;
+            serde_json::from_slice(&response.body).map_err(|_| wrong("a body that is not a JSON object"))?;
         let text = |name: &str| body.get(name).and_then(|token| token.as_str()).map(str::to_owned);
         let (access, refresh) = text("access_token").zip(text("refresh_token")).ok_or_else(|| wrong("none"))?;
-        if let Some((place, token)) = self.in_hand.take() {
+        if let Some((place, token)) = self.refreshing.take() {
             let token = Token { access_token: access, refresh_token: Some(refresh), ..token };
             let mut refreshable = self.supply.refreshable();
             refreshable.refreshed.insert(place, token.clone());
@@ -365,16 +370,16 @@ impl Workload {
         Ok(())
     }
 
-    /// The upstream says in its answer who the gateway told it the request was from.
-    fn check_identity(&self, shot: Shot, answer: &Answer) -> Result<Checked, Wrong> {
+    /// Compares the identity headers that the upstream echoes with the token's owner.
+    fn check_identity(&self, selection: Selection, response: &Response) -> Result<Checked, Wrong> {
         let state = &self.supply.state;
-        let token = shot.token.and_then(|place| state.tokens.get(place));
+        let token = selection.token.and_then(|place| state.tokens.get(place));
         let Some(holder) = token.and_then(|token| state.credentials.get(token.credential)) else {
             return Ok(Checked::Status);
         };
         let rows = [("x-consumer-id", &holder.consumer_id), ("x-credential-identifier", &holder.client_id)];
         for (name, expected) in rows {
-            let found = answer.header(name);
+            let found = response.header(name);
             if found != Some(expected) {
                 let found = found.unwrap_or("none");
                 return Err(Wrong { expected: format!("{name}: {expected}"), found: format!("{name}: {found}") });
@@ -398,7 +403,7 @@ fn prepare(supply: &Supply, part: &Part) -> Result<Prepared, WorkloadError> {
         Kind::Issue | Kind::Refresh => Request {
             method: Method::POST,
             target: format!("{path}/oauth2/token"),
-            // The token endpoint wants TLS, or a trusted proxy's word for it.
+            // The token endpoint requires TLS, or a trusted proxy that declares it.
             headers: vec![(CONTENT_TYPE, FORM), (X_FORWARDED_PROTO, HeaderValue::from_static("https"))],
             keep: if part.send == Kind::Refresh { Keep::Everything } else { get().keep },
             ..get()
@@ -441,28 +446,28 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_is_used_by_one_at_a_time_and_the_others_go_on() {
+    fn a_refresh_token_is_used_by_one_worker_at_a_time_while_others_continue() {
         let scenario = Scenario::parse("x", SCENARIO).unwrap();
         let supply = Arc::new(Supply::new(&scenario, state(), 0).unwrap());
-        let is_refresh = |shot: &Shot| shot.part == 0;
+        let is_refresh = |selection: &Selection| selection.part == 0;
         let mut one = Workload::new(Arc::clone(&supply), 0, 2).unwrap();
         let mut other = Workload::new(Arc::clone(&supply), 1, 2).unwrap();
-        let shot = std::iter::from_fn(|| one.choose()).find(is_refresh);
+        let selection = std::iter::from_fn(|| one.choose()).find(is_refresh);
         for _ in 0..100 {
-            let shot = other.choose().unwrap();
-            assert_eq!(other.label(shot), "random_token");
+            let selection = other.choose().unwrap();
+            assert_eq!(other.label(selection), "random_token");
         }
         let body = Bytes::from_static(br#"{"access_token": "access-2", "refresh_token": "second"}"#);
-        let answer = Answer { status: 200, body, ..Answer::default() };
-        assert_eq!(one.learn(shot.unwrap(), &answer), Ok(Checked::Status));
+        let response = Response { status: 200, body, ..Response::default() };
+        assert_eq!(one.check(selection.unwrap(), &response), Ok(Checked::Status));
         assert_eq!(supply.refreshed()[&1].access_token, "access-2");
-        let shot = std::iter::from_fn(|| other.choose()).find(is_refresh);
-        let sent = other.request(shot.unwrap()).unwrap().body.clone();
+        let selection = std::iter::from_fn(|| other.choose()).find(is_refresh);
+        let sent = other.request(selection.unwrap()).unwrap().body.clone();
         assert!(std::str::from_utf8(&sent).unwrap().ends_with("refresh_token=second"));
     }
 
     #[test]
-    fn tokens_for_once_are_presented_once_and_by_nobody_else() {
+    fn tokens_for_pick_once_are_used_only_once() {
         let scenario = |rate: u32| {
             let text = format!(
                 "name: x\nabout: y\nload: {{rate: {rate}}}\nwarm_up: 0s\nduration: 10s\nmix:\n  \
@@ -474,15 +479,15 @@ mod tests {
             let token = |number| Token { access_token: format!("{number}"), refresh_token: None, credential: 0 };
             State { tokens: (0..count).map(token).collect(), ..State::default() }
         };
-        // Ten a second for ten seconds, half of them new: fifty, and some.
+        // Ten per second for ten seconds, half of them new: fifty, plus a margin.
         let error = Supply::new(&scenario(10), tokens(60), 0).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains("about 79 tokens") && error.contains("--tokens 81"), "{error}");
         let mut workload = Workload::new(Arc::new(Supply::new(&scenario(10), tokens(81), 0).unwrap()), 0, 1).unwrap();
         let (mut seen, mut once) = (std::collections::BTreeSet::new(), Vec::new());
         for _ in 0..1000 {
-            let shot = workload.choose().unwrap();
-            let token = shot.token.unwrap();
-            if workload.label(shot) == "seen" {
+            let selection = workload.choose().unwrap();
+            let token = selection.token.unwrap();
+            if workload.label(selection) == "seen" {
                 seen.insert(token);
             } else {
                 once.push(token);
@@ -493,27 +498,27 @@ mod tests {
     }
 
     #[test]
-    fn a_503_without_retry_after_is_wrong_where_it_is_wanted() {
+    fn a_503_without_retry_after_is_wrong_if_it_is_required() {
         let text = "name: x\nabout: y\nretry_after: true\nmix: [{send: token, expect: [200, 503]}]\n";
         let supply = Supply::new(&Scenario::parse("x", text).unwrap(), state(), 0).unwrap();
         let mut workload = Workload::new(Arc::new(supply), 0, 1).unwrap();
-        let shot = workload.choose().unwrap();
-        assert_eq!(workload.request(shot).unwrap().keep, Keep::Everything);
-        let mut answer = Answer { status: 503, ..Answer::default() };
-        let wrong = workload.learn(shot, &answer).unwrap_err();
+        let selection = workload.choose().unwrap();
+        assert_eq!(workload.request(selection).unwrap().keep, Keep::Everything);
+        let mut response = Response { status: 503, ..Response::default() };
+        let wrong = workload.check(selection, &response).unwrap_err();
         assert_eq!(wrong.expected, "503 with Retry-After for `token`");
-        answer.headers.push(("retry-after".to_owned(), "1".to_owned()));
-        assert_eq!(workload.learn(shot, &answer), Ok(Checked::Status));
+        response.headers.push(("retry-after".to_owned(), "1".to_owned()));
+        assert_eq!(workload.check(selection, &response), Ok(Checked::Status));
     }
 
     #[test]
-    fn a_token_that_can_be_refreshed_is_not_presented() {
+    fn a_token_that_can_be_refreshed_is_not_used_as_bearer_token() {
         let scenario = Scenario::parse("x", "name: x\nabout: y\nmix: [{send: token, pick: in_turn}]\n").unwrap();
         let mut workload = Workload::new(Arc::new(Supply::new(&scenario, state(), 0).unwrap()), 0, 1).unwrap();
         for _ in 0..4 {
-            let shot = workload.choose().unwrap();
+            let selection = workload.choose().unwrap();
             assert_eq!(
-                workload.request(shot).unwrap().headers,
+                workload.request(selection).unwrap().headers,
                 [(AUTHORIZATION, HeaderValue::from_static("Bearer access-0"))]
             );
         }

@@ -1,4 +1,4 @@
-//! What the generator reports, against what is known to be true.
+//! The generator's figures, compared with known delays.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tollgate_load::outcome::{Latency, Outcome};
 use crate::stub::Stub;
 use crate::{alone, program};
 
-/// 5 to 55 ms, each as often, in an order that jumps.
+/// 5 to 55 ms, uniformly distributed, in a shuffled order.
 fn delays() -> Vec<Duration> {
     (0..500_u64).map(|number| Duration::from_micros(5000 + (number * 197 % 500) * 100)).collect()
 }
@@ -22,15 +22,15 @@ fn run(stub: &Stub, folder: &TempDir, load: &[&str]) -> Outcome {
     program::result(&folder.path().join("r.json"))
 }
 
-/// How far percentiles are from the truth at most, as a share of it.
+/// The largest relative error of the percentiles.
 fn worst(stub: &Stub, latency: &Latency) -> f64 {
     let rows = [(0.5, latency.p50), (0.9, latency.p90), (0.99, latency.p99)];
-    // The first answer is that of the look whether the gateway is there.
+    // The first response belongs to the check that the gateway is reachable.
     rows.map(|(quantile, found)| (found / stub.truth(quantile, 1) - 1.0).abs()).into_iter().fold(0.0, f64::max)
 }
 
-/// Where something else takes the processors, processes wait for them, and that is no fault of the
-/// generator: then it is measured again. A generator that is wrong is wrong every time.
+/// Other load on the processors distorts a measurement, so it is repeated. A generator that is wrong is wrong
+/// every time.
 fn assert_accurate(load: &[&str], check: impl Fn(&Outcome)) {
     let mut found = Vec::new();
     for _ in 0..5 {
@@ -42,22 +42,22 @@ fn assert_accurate(load: &[&str], check: impl Fn(&Outcome)) {
             return;
         }
     }
-    panic!("off by these shares of the truth: {found:?}");
+    panic!("relative errors of all attempts: {found:?}");
 }
 
 #[test]
-fn percentiles_of_a_closed_loop_are_within_two_percent_of_the_truth() {
+fn percentiles_of_a_closed_loop_are_within_two_percent_of_the_true_values() {
     let _turn = alone();
     assert_accurate(&["--connections", "16", "--duration", "4s"], |outcome| {
-        assert!(outcome.total.answers > 1000, "{:?}", outcome.total);
+        assert!(outcome.total.responses > 1000, "{:?}", outcome.total);
     });
 }
 
 #[test]
-fn percentiles_of_an_open_loop_are_within_two_percent_of_the_truth() {
+fn percentiles_of_an_open_loop_are_within_two_percent_of_the_true_values() {
     let _turn = alone();
     assert_accurate(&["--rate", "400", "--connections", "64", "--duration", "4s"], |outcome| {
-        assert_eq!(outcome.total.answers, 1600);
+        assert_eq!(outcome.total.responses, 1600);
         assert!((outcome.total.rate - 400.0).abs() < 1.0, "{}", outcome.total.rate);
     });
 }
@@ -76,9 +76,9 @@ fn a_stall_shows_in_the_percentiles_of_the_requests_that_waited_for_it() {
         stub.stall(false);
         measured.join().unwrap()
     });
-    // A fifth of all requests were meant to be sent while nothing was answered. A generator that
-    // only counts from when it sends would have seen four slow ones.
-    assert_eq!(outcome.total.answers, 500);
+    // A fifth of all requests were scheduled during the stall. A generator that measured from the actual send
+    // time would have seen four slow ones.
+    assert_eq!(outcome.total.responses, 500);
     let latency = &outcome.total.latency;
     assert!(latency.p90 > 300_000.0 && latency.p99 > 800_000.0 && latency.p50 < 100_000.0, "{latency:?}");
     assert!(outcome.total.late > 50 && outcome.generator.limited.is_some(), "{:?}", outcome.generator);

@@ -1,4 +1,4 @@
-//! What the program says and how it ends.
+//! Output and exit codes of the program.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,13 +10,13 @@ use crate::program::{Ended, call, command, result};
 use crate::stub::Stub;
 use crate::{alone, program};
 
-/// The words of a run of `warm` against a server, without warm-up.
+/// Arguments for a run of `warm` against a server, without warm-up.
 fn warm<'w>(url: &'w str, more: &[&'w str]) -> Vec<&'w str> {
     [&["run", "warm", "--proxy", url, "--token", "t0ken", "--warm-up", "0s"], more].concat()
 }
 
 #[test]
-fn a_mistake_in_a_scenario_is_told_with_its_place() {
+fn an_error_in_a_scenario_is_reported_with_its_position() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("s.yaml"), "name: x\nabout: y\nmix:\n  - send: token\n    pik: one\n").unwrap();
     let ended = call(folder.path(), &["run", "s.yaml", "--token", "t"]);
@@ -25,18 +25,21 @@ fn a_mistake_in_a_scenario_is_told_with_its_place() {
 }
 
 #[test]
-fn a_gateway_that_is_not_there_is_said_as_such() {
+fn an_unreachable_gateway_is_reported() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let ended = call(folder.path(), &["run", "warm", "--proxy", &format!("http://{address}"), "--token", "t"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains(&format!("{address} did not answer: the connection is refused")), "{ended:?}");
+    assert!(
+        ended.stderr.contains(&format!("no response from the gateway at {address}: connection refused")),
+        "{ended:?}"
+    );
     let ended = call(folder.path(), &["run", "warm"]);
-    assert!(ended.stderr.contains("tollgate-load.state is not there: run `tollgate-load provision`"), "{ended:?}");
+    assert!(ended.stderr.contains("tollgate-load.state does not exist: run `tollgate-load provision`"), "{ended:?}");
 }
 
 #[test]
-fn a_run_with_wrong_answers_fails_and_shows_them() {
+fn a_run_with_wrong_responses_fails_and_shows_them() {
     let _turn = alone();
     let stub = Stub::start(500, vec![Duration::from_millis(1)]);
     let folder = tempfile::tempdir().unwrap();
@@ -47,7 +50,7 @@ fn a_run_with_wrong_answers_fails_and_shows_them() {
         "{ended:?}"
     );
     let outcome = result(&folder.path().join("r"));
-    assert!(outcome.checks.wrong == outcome.total.answers && !outcome.is_valid());
+    assert!(outcome.checks.wrong == outcome.total.responses && !outcome.is_valid());
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn an_interrupted_run_still_reports() {
     let outcome = result(&folder.path().join("r.json"));
     assert!(outcome.interrupted && outcome.duration < 10.0 && outcome.seconds.len() >= 2, "{outcome:?}");
     let page = fs::read_to_string(folder.path().join("r.html")).unwrap();
-    for part in ["<svg", "p99.99", "ended before its time", "status or error", "The generator", "name: warm"] {
+    for part in ["<svg", "p99.99", "stopped early", "status or error", "The generator", "name: warm"] {
         assert!(page.contains(part), "{part}");
     }
     for foreign in ["<script", "src=", "href=", "@import", "url(", "t0ken"] {
@@ -76,7 +79,7 @@ fn an_interrupted_run_still_reports() {
 }
 
 #[test]
-fn ending_a_run_does_not_wait_for_its_next_request() {
+fn stopping_a_run_does_not_wait_for_its_next_request() {
     let _turn = alone();
     let stub = Stub::start(200, vec![Duration::from_millis(1)]);
     let folder = tempfile::tempdir().unwrap();
@@ -93,18 +96,18 @@ fn ending_a_run_does_not_wait_for_its_next_request() {
 }
 
 #[test]
-fn options_that_do_not_go_together_are_refused() {
+fn invalid_options_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for (option, value, told) in
+    for (option, value, error) in
         [("--rate", "0", "load.rate"), ("--rate", "NaN", "load.rate"), ("--connections", "0", "connections")]
     {
         let ended = call(folder.path(), &warm("http://127.0.0.1:1", &[option, value]));
-        assert!(ended.code == Some(2) && ended.stderr.contains(told), "{option} {value}: {ended:?}");
+        assert!(ended.code == Some(2) && ended.stderr.contains(error), "{option} {value}: {ended:?}");
     }
 }
 
 #[test]
-fn a_full_disk_is_said_as_such() {
+fn a_full_disk_is_reported() {
     let _turn = alone();
     let stub = Stub::start(200, vec![Duration::from_millis(2)]);
     let folder = tempfile::tempdir().unwrap();
@@ -112,17 +115,14 @@ fn a_full_disk_is_said_as_such() {
     let run = |file: &str| call(folder.path(), &warm(&url, &["--duration", "1s", "--json", file]));
     let full = run("/dev/full");
     assert_eq!(full.code, Some(2), "{full:?}");
-    assert!(full.stderr.contains("/dev/full cannot be written: the disk is full"), "{full:?}");
-    // Told before anything is measured.
+    assert!(full.stderr.contains("cannot write /dev/full: the disk is full"), "{full:?}");
+    // Reported before anything is measured.
     let nowhere = run("no/such/folder/r.json");
-    assert!(
-        nowhere.stderr.contains("no/such/folder/r.json cannot be written") && nowhere.stdout.is_empty(),
-        "{nowhere:?}"
-    );
+    assert!(nowhere.stderr.contains("cannot write no/such/folder/r.json") && nowhere.stdout.is_empty(), "{nowhere:?}");
 }
 
 #[test]
-fn comparisons_fail_by_thresholds() {
+fn comparisons_fail_on_missed_thresholds() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     for (name, delay) in [("fast.json", 1), ("slow.json", 20)] {

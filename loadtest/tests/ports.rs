@@ -1,4 +1,4 @@
-//! A machine that has run out of local ports: a network of its own with eight of them.
+//! A machine without free local ports: a network namespace with eight of them.
 
 use std::process::{Command, Stdio};
 
@@ -7,8 +7,7 @@ use rustix::process::geteuid;
 use crate::alone;
 use crate::program::{Ended, result};
 
-/// Widens nothing outside: the range is that of the new network alone. The upstream listens outside
-/// of the range.
+/// The port range applies only to the new namespace. The upstream listens outside of the range.
 const SCRIPT: &str = r#"set -eu
 ip link set lo up
 echo '40000 40007' > /proc/sys/net/ipv4/ip_local_port_range
@@ -20,14 +19,14 @@ until grep -q 127.0.0.1:9000 upstream.txt; do kill -0 $!; done
 "#;
 
 #[test]
-fn a_machine_without_a_local_port_left_is_said_as_such() {
+fn running_out_of_local_ports_is_reported() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
     if !geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    // Root's programs are not on everybody's path.
+    // `ip` may only be on root's PATH.
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     command.args(["--net", "sh", "-c", SCRIPT, "sh", env!("CARGO_BIN_EXE_tollgate-load")]);
     command.current_dir(folder.path()).env("PATH", path).stdin(Stdio::null());
@@ -35,17 +34,17 @@ fn a_machine_without_a_local_port_left_is_said_as_such() {
     let ended = Ended::from(output);
     assert!(
         folder.path().join("r.json").exists(),
-        "this needs network namespaces (root, or unprivileged user namespaces), `ip` from iproute2, and a \
-         /proc/sys that can be written: {ended:?}"
+        "this test needs network namespaces (root, or unprivileged user namespaces), `ip` from iproute2, and a \
+         writable /proc/sys: {ended:?}"
     );
 
-    // Those that got a port are answered, and none of the answers is wrong.
+    // Requests that got a port get responses, and none of them is wrong.
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let outcome = result(&folder.path().join("r.json"));
-    assert!(outcome.total.answers > 0 && outcome.total.errors["no_ports"] > 0, "{outcome:?}");
+    assert!(outcome.total.responses > 0 && outcome.total.errors["no_ports"] > 0, "{outcome:?}");
     assert_eq!(outcome.total.errors.keys().collect::<Vec<_>>(), ["no_ports"]);
-    let told = "this machine has run out of local ports";
-    assert!(outcome.generator.limited.is_some_and(|limited| limited.starts_with(told)), "{ended:?}");
-    assert!(ended.stdout.contains(&format!("Not to be relied on: {told}")), "{ended:?}");
+    let reason = "this machine has run out of local ports";
+    assert!(outcome.generator.limited.is_some_and(|limited| limited.starts_with(reason)), "{ended:?}");
+    assert!(ended.stdout.contains(&format!("UNRELIABLE: {reason}")), "{ended:?}");
     assert!(ended.stderr.contains("no_ports: "), "{ended:?}");
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use tollgate_load::outcome::Outcome;
 
-/// What a call came to.
+/// The result of a call.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -27,12 +27,12 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs it to completion.
 pub fn call(folder: &Path, arguments: &[&str]) -> Ended {
     command(folder, arguments).output().unwrap().into()
 }
 
-/// A result it wrote.
+/// Reads a result file.
 pub fn result(path: &Path) -> Outcome {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! A server that answers after delays that the test knows.
+//! A server that responds after delays chosen by the test.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,16 +9,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tollgate_load::timing::Alarm;
 
-/// It runs as long as the process.
+/// It runs until the process ends.
 pub struct Stub {
     pub address: SocketAddr,
-    /// How long each answer took, from the end of the request to the beginning of the answer.
+    /// How long each response took, from the end of the request to the start of the response.
     taken: Arc<Mutex<Vec<Duration>>>,
     stalled: Arc<AtomicBool>,
 }
 
 impl Stub {
-    /// Answers a status after each of the delays in turn, again and again.
+    /// Responds with a status, after each of the delays in turn, repeatedly.
     pub fn start(status: u16, delays: Vec<Duration>) -> Self {
         let taken = Arc::new(Mutex::new(Vec::new()));
         let stalled = Arc::new(AtomicBool::new(false));
@@ -44,12 +44,12 @@ impl Stub {
         format!("http://{}", self.address)
     }
 
-    /// Until it is let go, nothing is answered.
+    /// While stalled, it sends no responses.
     pub fn stall(&self, stalled: bool) {
         self.stalled.store(stalled, Ordering::SeqCst);
     }
 
-    /// A quantile of the answers so far, in microseconds; the first `skipped` are left out.
+    /// A quantile of the response times so far, in microseconds; the first `skipped` are left out.
     pub fn truth(&self, quantile: f64, skipped: usize) -> f64 {
         let mut taken: Vec<Duration> = self.taken.lock().unwrap().iter().skip(skipped).copied().collect();
         taken.sort_unstable();
@@ -70,7 +70,7 @@ impl Server {
     async fn serve(self: Arc<Self>, mut stream: TcpStream) {
         stream.set_nodelay(true).unwrap();
         let alarm = Alarm::new().unwrap();
-        let answer = format!("HTTP/1.1 {} Stub\r\ncontent-length: 2\r\n\r\nok", self.status);
+        let response = format!("HTTP/1.1 {} Stub\r\ncontent-length: 2\r\n\r\nok", self.status);
         let mut head = Vec::new();
         loop {
             let mut part = [0; 4096];
@@ -93,7 +93,7 @@ impl Server {
                 alarm.until(Instant::now() + Duration::from_millis(1)).await.unwrap();
             }
             self.taken.lock().unwrap().push(came.elapsed());
-            if stream.write_all(answer.as_bytes()).await.is_err() {
+            if stream.write_all(response.as_bytes()).await.is_err() {
                 return;
             }
         }

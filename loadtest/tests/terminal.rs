@@ -1,4 +1,4 @@
-//! The live view, on a terminal that `script` (of util-linux) makes.
+//! The live view, on a terminal that `script` (from util-linux) creates.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -9,11 +9,11 @@ use crate::alone;
 use crate::program::result;
 use crate::stub::Stub;
 
-/// The program on a terminal of its own.
+/// The program on its own terminal.
 struct Terminal {
     process: Child,
     keys: ChildStdin,
-    /// All that was written to the screen.
+    /// Everything written to the screen.
     screen: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -22,7 +22,7 @@ impl Terminal {
         let program = env!("CARGO_BIN_EXE_tollgate-load");
         let run = format!("{program} run warm --proxy {url} --token t --warm-up 0s --duration 120s --json r.json");
         let mut command = Command::new("script");
-        // The exit code is the program's; nothing is kept in a file.
+        // The exit code is the program's; the transcript is discarded.
         command.args(["--quiet", "--return", "--flush", "--command", &format!("stty cols 100 rows 30; {run}")]);
         command.arg("/dev/null").current_dir(folder).env("TERM", "xterm-256color").env("SHELL", "/bin/sh");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -46,7 +46,7 @@ impl Terminal {
     fn until_it_shows(&self, what: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.screen().contains(what) {
-            assert!(Instant::now() < deadline, "never: {what}\n{:?}", self.screen());
+            assert!(Instant::now() < deadline, "{what} never appeared\n{:?}", self.screen());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -56,14 +56,14 @@ impl Terminal {
         self.keys.flush().unwrap();
     }
 
-    /// The exit code, which must come soon.
+    /// Waits for the exit code.
     fn end(&mut self) -> Option<i32> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(Instant::now() < deadline, "it goes on: {:?}", self.screen());
+            assert!(Instant::now() < deadline, "it is still running: {:?}", self.screen());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -85,20 +85,20 @@ fn a_run_is_shown_on_the_terminal_and_ends_with_q() {
     let stub = Stub::start(200, vec![Duration::from_millis(2)]);
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(folder.path(), &stub.url());
-    // Words, since what lies between them on the screen need not be written.
+    // Single words, since unchanged text between them is not written again.
     for what in [ALTERNATE_SCREEN, "warm", "warming", "p99.99", "ms", "status", "200", "report"] {
         terminal.until_it_shows(what);
     }
     terminal.press(b"q");
     terminal.until_it_shows(ORDINARY_SCREEN);
     assert_eq!(terminal.end(), Some(0), "{:?}", terminal.screen());
-    // What is left in the terminal is the result.
+    // The result remains on the terminal.
     terminal.until_it_shows("status 200: ");
     assert!(result(&folder.path().join("r.json")).interrupted);
 }
 
 #[test]
-fn a_second_interrupt_does_not_wait_for_answers() {
+fn a_second_interrupt_does_not_wait_for_responses() {
     let _turn = alone();
     let stub = Stub::start(200, vec![Duration::from_millis(2)]);
     let folder = tempfile::tempdir().unwrap();
@@ -106,8 +106,8 @@ fn a_second_interrupt_does_not_wait_for_answers() {
     terminal.until_it_shows("status");
     stub.stall(true);
     terminal.press(b"\x03");
-    // Of "ending, with what is under way", which takes the place of other letters.
-    terminal.until_it_shows("under");
+    // A word of "finishing requests in progress", which overwrites other letters.
+    terminal.until_it_shows("progress");
     terminal.press(b"\x03");
     assert_eq!(terminal.end(), Some(130), "{:?}", terminal.screen());
     terminal.until_it_shows(ORDINARY_SCREEN);

@@ -1,4 +1,4 @@
-//! The real gateway with an upstream that echoes, and the program beside it.
+//! The real gateway with an echo upstream, and the program.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -12,7 +12,7 @@ use tollgate_tests::{Gateway, Store};
 
 use crate::program::{Ended, call, command, result};
 
-/// `tollgate-load upstream`, for as long as it lives.
+/// A running `tollgate-load upstream`.
 pub struct Upstream {
     process: Child,
     pub url: String,
@@ -23,7 +23,7 @@ impl Upstream {
         let mut process = command(folder, &["upstream", "--listen", "127.0.0.1:0"]).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().trim_end_matches('.').rsplit(' ').next().unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap();
         Self { url: format!("http://{address}"), process }
     }
 }
@@ -35,7 +35,7 @@ impl Drop for Upstream {
     }
 }
 
-/// A gateway, what is behind it, and the folder that the program works in.
+/// A gateway, its upstream, and the program's working folder.
 pub struct World {
     pub gateway: Gateway,
     upstream: Upstream,
@@ -47,7 +47,7 @@ impl World {
         Self::on(Store::Sqlite, &[]).await
     }
 
-    /// With settings of the gateway.
+    /// Starts with settings for the gateway.
     pub async fn on(store: Store, settings: &[(&str, &str)]) -> Self {
         let settings = [&[("TOLLGATE_TRUSTED_IPS", "127.0.0.0/8")], settings].concat();
         let gateway = Gateway::on(store, &settings).await;
@@ -82,7 +82,7 @@ impl World {
         ])
     }
 
-    /// A run, of two seconds unless it says otherwise, which must succeed with every request answered.
+    /// Runs a scenario, for two seconds by default. It must succeed, with a response to every request.
     pub fn run(&self, scenario: &str, more: &[&str]) -> (Ended, Outcome) {
         let (admin, proxy) = (self.gateway.addresses.admin.to_string(), format!("http://{}", self.gateway.http));
         let metrics = self.gateway.addresses.status.to_string();
@@ -120,7 +120,7 @@ impl World {
     }
 }
 
-/// The program while it runs. Its lines can be waited for, and it ends with this variable.
+/// The running program. Its lines can be awaited; it is killed on drop.
 pub struct Running {
     process: Child,
     lines: Receiver<String>,
@@ -130,24 +130,24 @@ impl Running {
     /// Starts it.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut process = command(folder, arguments).spawn().unwrap();
-        let told = BufReader::new(process.stderr.take().unwrap());
+        let output = BufReader::new(process.stderr.take().unwrap());
         let (sender, lines) = channel();
-        std::thread::spawn(move || told.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         Self { process, lines }
     }
 
-    /// Waits until it says so on standard error.
+    /// Waits for a line on standard error.
     pub fn until(&self, what: &str, is_it: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut said = Vec::new();
         while !said.last().is_some_and(|line: &String| is_it(line)) {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.lines.recv_timeout(left);
-            said.push(line.unwrap_or_else(|_| panic!("never: {what}\n{}", said.join("\n"))));
+            said.push(line.unwrap_or_else(|_| panic!("no line for {what}:\n{}", said.join("\n"))));
         }
     }
 
-    /// Waits for its end: the exit code, and what it wrote.
+    /// Waits for it to exit; returns exit code and output.
     pub fn end(mut self) -> Ended {
         let mut stdout = String::new();
         self.process.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();

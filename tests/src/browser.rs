@@ -1,6 +1,6 @@
-//! A headless Chromium behind its driver, which ends with its variable.
+//! A headless Chromium with its driver, stopped on drop.
 //!
-//! The few commands of WebDriver (W3C) that the suites need, over the HTTP client that they have anyway.
+//! The few WebDriver (W3C) commands that the suites need, over the existing HTTP client.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use crate::process::Process;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What WebDriver calls the member that holds an element's id.
+/// WebDriver's name of the member that holds an element's id.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// How an element is found.
@@ -26,7 +26,7 @@ pub enum Locator<'l> {
     XPath(&'l str),
 }
 
-/// A browser without a past.
+/// A browser with an empty profile.
 pub struct Browser {
     client: Client,
     /// The address of the session.
@@ -64,11 +64,11 @@ impl Browser {
         self.command("url", &json!({"url": url})).await.unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 
-    /// Presses what is found, once it is there.
+    /// Clicks an element, once it exists.
     pub async fn press(&self, what: Locator<'_>) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // The page may be replaced between the two.
+            // The page may be replaced in between.
             let element = self.find(what).await;
             match self.command(&format!("element/{element}/click"), &json!({})).await {
                 Ok(_) => return,
@@ -77,7 +77,7 @@ impl Browser {
         }
     }
 
-    /// The text of what is found, once it is there.
+    /// The text of an element, once it exists.
     pub async fn text(&self, what: Locator<'_>) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -89,7 +89,7 @@ impl Browser {
         }
     }
 
-    /// The id of an element, once it is there.
+    /// The id of an element, once it exists.
     pub async fn find(&self, what: Locator<'_>) -> String {
         let (using, value) = match what {
             Locator::Css(selector) => ("css selector", selector),
@@ -108,7 +108,7 @@ impl Browser {
         }
     }
 
-    /// Closes its window; the rest ends with the variable.
+    /// Closes its window; the processes are stopped on drop.
     pub async fn close(self) {
         self.client.delete(&self.session).send().await.expect("a browser that closes");
     }
@@ -127,16 +127,16 @@ async fn post(client: &Client, url: &str, body: &Value) -> Result<Value, String>
     value(client.post(url).json(body).send().await.map_err(|error| error.to_string())?).await
 }
 
-/// Every answer of a driver holds its result, or what went wrong, in `value`.
-async fn value(answer: reqwest::Response) -> Result<Value, String> {
-    let status = answer.status();
-    let mut document: Value = answer.json().await.map_err(|error| error.to_string())?;
+/// Every response of a driver has its result or error in `value`.
+async fn value(response: reqwest::Response) -> Result<Value, String> {
+    let status = response.status();
+    let mut document: Value = response.json().await.map_err(|error| error.to_string())?;
     let value = document["value"].take();
     if status.is_success() { Ok(value) } else { Err(value["message"].to_string()) }
 }
 
 fn capabilities(profile: &TempDir) -> Value {
-    // The sandbox needs privileges that containers lack. The certificates sign themselves.
+    // The sandbox needs privileges that containers lack. The certificates are self-signed.
     let arguments = [
         "--headless",
         "--no-sandbox",

@@ -1,8 +1,8 @@
-//! What a table-driven test found, row by row: all of it is told, not only the first.
+//! Findings of a table-driven test: all failing rows are reported, not only the first.
 
 use std::fmt::Debug;
 
-/// The rows of a table that did not behave as written down. Ends the test when dropped with any.
+/// The rows of a table that failed. Dropping it with any fails the test.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Findings {
@@ -11,7 +11,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Nothing found yet.
+    /// No findings yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -24,7 +24,7 @@ impl Findings {
         }
     }
 
-    /// Notes one row that must hold.
+    /// Checks one row.
     pub fn check(&mut self, row: &str, holds: Result<(), String>) {
         self.rows += 1;
         if let Err(why) = holds {

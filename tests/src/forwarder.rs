@@ -1,4 +1,4 @@
-//! A way to a server that can be cut, or blocked.
+//! A TCP forwarder that can be cut or blocked.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Forwards connections while it lives. With it go all of them, and new ones are refused.
+/// Forwards connections until dropped. Then all connections are closed, and new ones are refused.
 #[derive(Debug)]
 pub struct Forwarder {
     /// Where it listens.
@@ -24,18 +24,18 @@ enum Flow {
 }
 
 impl Forwarder {
-    /// A way to `HOST:PORT`, on a free port.
+    /// Forwards to `HOST:PORT`, from a free port.
     pub async fn to(target: String) -> Self {
         Self::listening(([127, 0, 0, 1], 0).into(), target).await
     }
 
-    /// The same way again, at the address where it was.
+    /// Forwards again from a given address.
     pub async fn listening(address: SocketAddr, target: String) -> Self {
         let listener = TcpListener::bind(address).await.expect("an address to listen on");
         let address = listener.local_addr().unwrap();
         let (flow, flowing) = watch::channel(Flow::Open);
         let task = tokio::spawn(async move {
-            // Ends its connections when it is dropped with this task.
+            // Dropping it with this task closes its connections.
             let mut connections = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
                 connections.spawn(connect(near, target.clone(), flowing.clone()));
@@ -44,19 +44,18 @@ impl Forwarder {
         Self { address, task, flow }
     }
 
-    /// Cuts it, and waits for that.
+    /// Closes all connections and the listener, and waits for that.
     pub async fn cut(mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
     }
 
-    /// From now on nothing arrives at either end, and nobody is told: connections stay, and new ones
-    /// are accepted.
+    /// Holds back all data silently: connections stay open, and new ones are accepted.
     pub fn block(&self) {
         self.flow.send_replace(Flow::Blocked);
     }
 
-    /// Everything that was held back goes on.
+    /// Forwards again, starting with the data held back.
     pub fn unblock(&self) {
         self.flow.send_replace(Flow::Open);
     }

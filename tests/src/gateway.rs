@@ -11,7 +11,7 @@ use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lost_answer::LostAnswers;
+use crate::lost_response::LostResponses;
 use crate::postgres::Database;
 use crate::process::Process;
 use crate::program;
@@ -29,12 +29,12 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub enum Store {
     /// The embedded one, in the test's folder.
     Sqlite,
-    /// A database of the test's own on the shared server.
+    /// The test's own database on the shared server.
     Postgres,
 }
 
-/// A gateway on free ports, which ends with this variable. Its output is then searched for every
-/// secret that the test used.
+/// A gateway on free ports, stopped on drop. Its output is then searched for every secret that the test
+/// used.
 pub struct Gateway {
     /// Where it listens, as its clients see it.
     pub addresses: tollgate_quickstart::Gateway,
@@ -42,7 +42,7 @@ pub struct Gateway {
     pub http: SocketAddr,
     /// Its TLS proxy listener.
     pub https: SocketAddr,
-    /// What must never be in its output.
+    /// Secrets that must never be in its output.
     pub secrets: Secrets,
     /// A client that trusts it, follows no redirects, and speaks HTTP/1.1 or 2.
     pub client: Client,
@@ -62,18 +62,18 @@ impl Gateway {
         Self::on(Store::Postgres, &[]).await
     }
 
-    /// On PostgreSQL, by a way that can lose the answer to a commit. Other nodes go straight there.
-    pub async fn on_postgres_with_lost_answers() -> (Self, LostAnswers) {
+    /// On PostgreSQL, through a forwarder that can lose the response to a commit. Other nodes connect directly.
+    pub async fn on_postgres_with_lost_responses() -> (Self, LostResponses) {
         let database = Database::create();
         let mut url = url::Url::parse(&database.url()).expect("a URL");
         let target = format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432));
-        let way = LostAnswers::to(target).await;
-        url.set_ip_host(way.address.ip()).expect("a URL with a host");
-        url.set_port(Some(way.address.port())).expect("a URL with a port");
-        (Self::running(folder(), Some(database), url.as_str(), &[], None).await, way)
+        let forwarder = LostResponses::to(target).await;
+        url.set_ip_host(forwarder.address.ip()).expect("a URL with a host");
+        url.set_port(Some(forwarder.address.port())).expect("a URL with a port");
+        (Self::running(folder(), Some(database), url.as_str(), &[], None).await, forwarder)
     }
 
-    /// With settings beyond the harness's, by their environment names.
+    /// With additional settings, by their environment names.
     pub async fn on(store: Store, settings: &[(&str, &str)]) -> Self {
         let directory = folder();
         let database = (store == Store::Postgres).then(Database::create);
@@ -84,7 +84,7 @@ impl Gateway {
         Self::running(directory, database, &url, settings, None).await
     }
 
-    /// On SQLite, in a process that may have so many files open.
+    /// On SQLite, in a process with a limit of open files.
     pub async fn with_open_files(limit: u32) -> Self {
         let directory = folder();
         let url = format!("sqlite:{}", directory.path().join("tollgate.db").display());
@@ -96,7 +96,7 @@ impl Gateway {
         self.another_node_with(&[]).await
     }
 
-    /// Such a node, with settings beyond the harness's.
+    /// Another node, with additional settings.
     pub async fn another_node_with(&self, settings: &[(&str, &str)]) -> Self {
         let database = self.database.as_ref().expect("nodes share a PostgreSQL");
         Self::running(folder(), None, &database.url(), settings, None).await
@@ -109,7 +109,7 @@ impl Gateway {
         settings: &[(&str, &str)],
         open_files: Option<u32>,
     ) -> Self {
-        // A port that was free a moment ago may be taken: then others are tried.
+        // A port that was free a moment ago may be taken: then it tries others.
         for _ in 0..3 {
             if let Some(running) = Running::start(&directory, url, settings, open_files).await {
                 let client = running.addresses.client().expect("a client");
@@ -136,7 +136,7 @@ impl Gateway {
         self.client.request(method, self.url(path))
     }
 
-    /// Sends a request, and remembers the secrets in it and in its answer.
+    /// Sends a request, and records the secrets in it and in its response.
     pub async fn send(&self, request: RequestBuilder) -> Reply {
         let request = request.build().expect("a request");
         if let Some(query) = request.url().query() {
@@ -148,8 +148,8 @@ impl Gateway {
                 Err(_) => self.secrets.add_from_form(&String::from_utf8_lossy(body)),
             }
         }
-        let answer = self.client.execute(request).await.expect("an answer");
-        let reply = Reply::read(answer).await;
+        let response = self.client.execute(request).await.expect("a response");
+        let reply = Reply::read(response).await;
         if let Ok(document) = serde_json::from_str(&reply.body) {
             self.secrets.add_from_json(&document);
         }
@@ -186,7 +186,7 @@ impl Gateway {
     /// The metrics page.
     pub async fn metrics(&self) -> String {
         let url = self.addresses.status.join("/metrics").unwrap();
-        Reply::read(self.client.get(url).send().await.expect("an answer")).await.expect(200).body
+        Reply::read(self.client.get(url).send().await.expect("a response")).await.expect(200).body
     }
 
     /// The sum of a metric's samples whose labels contain all of `labels` (`result="hit"`).
@@ -199,17 +199,17 @@ impl Gateway {
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Asks it to end, and does not wait for that.
+    /// Sends SIGTERM without waiting.
     pub fn ask_to_end(&self) {
         self.process.ask_to_end().expect("a process that can be signalled");
     }
 
-    /// Asks it to end at once, as Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) {
         self.process.interrupt().expect("a process that can be signalled");
     }
 
-    /// How it ended, which must be soon.
+    /// Waits for it to exit, within a limit.
     pub async fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
@@ -226,7 +226,7 @@ impl Gateway {
         fs::read_to_string(output_of(&self.directory)).unwrap_or_default()
     }
 
-    /// Everything in its store, as far as bytes tell: the SQLite files, or a dump.
+    /// The raw contents of its store: the SQLite files, or a dump.
     pub fn at_rest(&self) -> String {
         match &self.database {
             Some(database) => database.dump(),
@@ -320,7 +320,7 @@ impl Running {
 }
 
 pub(crate) fn free_ports() -> [SocketAddr; 4] {
-    // All four are held until the last is found, so that they differ.
+    // All four are bound at the same time, so that they differ.
     let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     held.map(|listener| listener.local_addr().unwrap())
 }

@@ -1,4 +1,4 @@
-//! HTTP/2 as no well-behaved client would speak it: streams piece by piece, and single frames.
+//! Low-level HTTP/2: streams piece by piece, and single frames.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,9 +13,9 @@ use tokio_openssl::SslStream;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the gateway does within twenty seconds, or the test has failed.
+/// Waits for a result; fails the test after twenty seconds.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("an answer in time")
+    tokio::time::timeout(PATIENCE, what).await.expect("a response in time")
 }
 
 async fn tls(address: SocketAddr) -> SslStream<TcpStream> {
@@ -31,7 +31,7 @@ async fn tls(address: SocketAddr) -> SslStream<TcpStream> {
     stream
 }
 
-/// A connection on which requests are made of the pieces that a test wants.
+/// A connection on which a test composes requests from pieces.
 pub struct Connection {
     requests: h2::client::SendRequest<Bytes>,
     task: tokio::task::JoinHandle<()>,
@@ -53,14 +53,14 @@ impl Connection {
         Self { requests, task }
     }
 
-    /// Begins a request: its header is sent.
+    /// Starts a request by sending its header.
     pub async fn begin(&self, request: Request<()>, end: bool) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
         let mut ready = soon(self.requests.clone().ready()).await.expect("room for a stream");
         ready.send_request(request, end).expect("a request that can be sent")
     }
 
-    /// A request whose body goes in these pieces, each in a DATA frame and a flight of its own; the
-    /// last one, or else the trailers, end it. Without pieces and trailers, its header does.
+    /// Sends a request whose body consists of these pieces, each in its own DATA frame and write. The last one ends
+    /// the stream, or the trailers do; without both, the header does.
     pub async fn send(
         &self,
         request: Request<()>,
@@ -105,7 +105,7 @@ pub struct Frame {
     pub flags: u8,
     /// Its stream.
     pub stream: u32,
-    /// What is in it.
+    /// Its payload.
     pub payload: Vec<u8>,
 }
 
@@ -125,7 +125,7 @@ pub mod kind {
 pub const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// A connection of frames.
+/// A connection for single frames.
 pub struct Frames(SslStream<TcpStream>);
 
 impl Frames {
@@ -148,7 +148,7 @@ impl Frames {
         self.0.write_all(&bytes).await.expect("a frame that is taken");
     }
 
-    /// Sends HEADERS with these fields, as they are.
+    /// Sends HEADERS with these fields unchanged.
     pub async fn headers(&mut self, stream: u32, fields: &[(&str, &str)], end: bool) {
         let mut payload = Vec::new();
         for (name, value) in fields {
@@ -178,7 +178,7 @@ impl Frames {
         soon(read).await
     }
 
-    /// The frames of this stream until it ends, and those that end the connection.
+    /// The frames of a stream until it ends, and those that close the connection.
     pub async fn until_end(&mut self, stream: u32) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
@@ -199,7 +199,7 @@ impl Frames {
     }
 }
 
-/// How a stream ended, in a word: `400`, `200 DATA`, `RST 1`, `GOAWAY 1`.
+/// How a stream ended, as text: `400`, `200 DATA`, `RST 1`, `GOAWAY 1`.
 pub fn outcome(frames: &[Frame]) -> String {
     let words = frames.iter().map(|frame| match frame.kind {
         kind::HEADERS => status(&frame.payload),
@@ -210,7 +210,7 @@ pub fn outcome(frames: &[Frame]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The status in a header block of a server that begins with it.
+/// The status in a header block that starts with it.
 fn status(block: &[u8]) -> String {
     // RFC 7541 appendix A; a size update of the table may come first.
     let block = block.iter().skip_while(|byte| **byte & 0xe0 == 0x20).copied().collect::<Vec<_>>();

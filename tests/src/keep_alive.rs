@@ -1,4 +1,4 @@
-//! A connection that is kept for many requests, of bytes as they are given.
+//! A keep-alive connection for requests given as raw bytes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// Connects when it is first used, and again when the other side has closed.
+    /// Connects on first use, and again after the other side has closed.
     pub fn to(address: SocketAddr) -> Self {
         Self { address, socket: None, received: Vec::new() }
     }
@@ -53,7 +53,7 @@ impl KeepAlive {
     }
 }
 
-/// The response, once all of it is there.
+/// The response, once it is complete.
 fn whole(received: &[u8]) -> Option<Reply> {
     let head = received.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let reply = parse(received)?;

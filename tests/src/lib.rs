@@ -1,14 +1,13 @@
-//! End-to-end tests: the real gateway, real stores, real sockets, foreign clients.
+//! End-to-end tests: the real gateway, real stores, real sockets, third-party clients.
 //!
-//! This is the harness; the suites are in `suites/`. A whole gateway is one local variable
-//! ([`Gateway`]) and ends with it, and so are its upstream ([`Upstream`]) and a browser
-//! ([`Browser`]). Everything secret that passes through the harness is remembered ([`Secrets`]), and
-//! a gateway whose output contains any of it fails its test when it ends.
+//! This is the harness; the suites are in `suites/`. A whole gateway ([`Gateway`]) is one local variable and
+//! stops on drop, and so do its upstream ([`Upstream`]) and a browser ([`Browser`]). Every secret that passes
+//! through the harness is recorded ([`Secrets`]); if a gateway's output contains one, its test fails.
 //!
-//! It needs what `./dev test` provides: the gateway built, `TOLLGATE_TEST_POSTGRES` set, `psql`,
-//! Chromium with its driver, and a Python with Authlib. What is missing fails loudly.
+//! The tests need what `./dev test` provides: built programs, `TOLLGATE_TEST_POSTGRES`, `psql`, Chromium with
+//! its driver, and a Python with Authlib. A missing prerequisite fails the test.
 
-// All of it is test code, where a panic is how a failure is told.
+// Test code reports failures by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
 pub mod browser;
@@ -17,7 +16,7 @@ pub mod forwarder;
 pub mod gateway;
 pub mod http2;
 pub mod keep_alive;
-pub mod lost_answer;
+pub mod lost_response;
 pub mod node;
 pub mod postgres;
 pub mod process;
@@ -34,7 +33,7 @@ pub use findings::Findings;
 pub use forwarder::Forwarder;
 pub use gateway::{Gateway, Store};
 pub use keep_alive::KeepAlive;
-pub use lost_answer::LostAnswers;
+pub use lost_response::LostResponses;
 pub use node::Node;
 pub use process::Process;
 pub use recorder::Recorder;
@@ -53,11 +52,11 @@ pub fn repository() -> PathBuf {
     tests.parent().expect("the package is in a folder of the repository").to_owned()
 }
 
-/// The program that the workspace builds under that name, beside the running test.
+/// A program of the workspace, next to the running test.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test is a file");
     let profile = test.ancestors().nth(2).expect("tests are built into target/PROFILE/deps");
     let program = profile.join(name);
-    assert!(program.exists(), "{} is not built; ./dev test builds it", program.display());
+    assert!(program.exists(), "{} is not built; run ./dev test, which builds it", program.display());
     program
 }

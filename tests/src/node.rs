@@ -1,5 +1,5 @@
-//! The program in a folder of its own, started and stopped at will: for tests of how it starts and
-//! ends. Tests of what it does have a [`Gateway`](crate::Gateway).
+//! The program in its own folder, started and stopped by the test: for tests of start-up and shutdown. Tests of
+//! its behaviour use a [`Gateway`](crate::Gateway).
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use crate::gateway::free_ports;
 use crate::process::Process;
 use crate::program;
 
-/// How long a command, or a start, may take.
+/// How long a command or a start may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Settings, and a folder for what it keeps.
+/// Settings, and a folder for its data.
 #[derive(Debug)]
 pub struct Node {
     /// Its listeners, by their environment names.
@@ -25,12 +25,12 @@ pub struct Node {
     database_url: Option<String>,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// The exit code; `None` when a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote, to standard output and standard error.
+    /// Its output, on standard output and standard error.
     pub output: String,
 }
 
@@ -64,7 +64,7 @@ impl Node {
         self.directory.path()
     }
 
-    /// Runs `tollgate ARGUMENTS` to its end.
+    /// Runs `tollgate ARGUMENTS` to completion.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
         let mut process = self.spawn(arguments);
         let deadline = Instant::now() + PATIENCE;
@@ -84,8 +84,8 @@ impl Node {
         let [.., (_, status)] = self.listeners;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let answer = client.get(format!("http://{status}/status/ready")).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            let response = client.get(format!("http://{status}/status/ready")).send().await;
+            if response.is_ok_and(|response| response.status().is_success()) {
                 return process;
             }
             let ended = process.ended().expect("a child");
@@ -95,7 +95,7 @@ impl Node {
         }
     }
 
-    /// What the last command has written so far.
+    /// The output of the last command so far.
     pub fn output(&self) -> String {
         fs::read_to_string(self.output_file()).unwrap_or_default()
     }

@@ -1,6 +1,6 @@
-//! A PostgreSQL database of its own for each test, on the server that `./dev test` starts.
+//! A separate PostgreSQL database for each test, on the server that `./dev test` starts.
 //!
-//! Through `psql`: only the gateway's store names a driver.
+//! It uses `psql`, since only the gateway's store depends on a driver.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 const HOW: &str = "TOLLGATE_TEST_POSTGRES is not set: run the tests with ./dev test, which starts a \
     private PostgreSQL, or set it to postgres://USER@HOST:PORT/DATABASE of a server whose databases may come and go";
 
-/// A database that is dropped with this.
+/// A database, removed on drop.
 #[derive(Debug)]
 pub struct Database {
     server: Url,
@@ -18,7 +18,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// An empty one.
+    /// Creates an empty database.
     pub fn create() -> Self {
         let server = std::env::var("TOLLGATE_TEST_POSTGRES").unwrap_or_else(|_| panic!("{HOW}"));
         let server = Url::parse(&server).expect("TOLLGATE_TEST_POSTGRES is a URL");
@@ -34,7 +34,7 @@ impl Database {
         url.into()
     }
 
-    /// Everything that is stored in it, as SQL.
+    /// Its contents, as SQL.
     pub fn dump(&self) -> String {
         let output = Command::new("pg_dump").args(["--inserts", "--dbname", &self.url()]).output();
         let output = output.expect("pg_dump, from PostgreSQL's client programs");
@@ -45,7 +45,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // FORCE: the gateway's connections may still be closing. A leftover is swept with the server.
+        // FORCE: the gateway's connections may still be closing. Leftovers are removed with the server.
         let _ = psql(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
     }
 }

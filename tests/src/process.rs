@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a process may take to end by itself.
+/// How long a process may take to exit after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A running process: asked to end (SIGTERM) when dropped, and ended (SIGKILL) when it does not.
+/// A running process. Dropping it sends SIGTERM, and SIGKILL if it does not exit in time.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
 }
 
 impl Process {
-    /// Starts it, in a process group of its own: a Ctrl-C in the terminal reaches its owner alone,
-    /// who then ends it in order.
+    /// Starts it in its own process group: Ctrl-C in the terminal reaches only its owner, which then
+    /// stops it.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         use std::os::unix::process::CommandExt;
         Ok(Self { child: command.process_group(0).spawn()? })
@@ -29,17 +29,17 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has exited.
     pub fn ended(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// Asks it to end (SIGTERM), and does not wait for that. It must not have ended yet.
+    /// Sends SIGTERM without waiting. The process must not have exited yet.
     pub fn ask_to_end(&self) -> io::Result<()> {
         self.signal(Signal::TERM)
     }
 
-    /// Asks it to end at once (SIGINT), as Ctrl-C does. It must not have ended yet.
+    /// Sends SIGINT, as Ctrl-C does. The process must not have exited yet.
     pub fn interrupt(&self) -> io::Result<()> {
         self.signal(Signal::INT)
     }
@@ -49,7 +49,7 @@ impl Process {
         Ok(kill_process(pid, signal)?)
     }
 
-    /// Ends it and waits for that; nothing happens when it has ended already.
+    /// Stops it and waits for it to exit; does nothing if it has exited already.
     pub fn stop(&mut self) -> io::Result<std::process::ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
@@ -69,7 +69,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // Drop cannot report an error.
         let _ = self.stop();
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that no well-behaved client would send: bytes on a socket.
+//! Requests as raw bytes on a socket.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use crate::reply::Reply;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sends these bytes and reads until the server closes: the request should say `Connection: close`.
-/// `None` when it closes without an answer.
+/// `None` if it closes without a response.
 pub async fn exchange(authority: &str, request: &[u8]) -> Option<Reply> {
     parse(bytes(authority, request).await.as_bytes())
 }
 
-/// The same, and the answer as it came.
+/// The same, and returns the raw response.
 pub async fn bytes(authority: &str, request: &[u8]) -> String {
     let talk = async {
         let mut socket = TcpStream::connect(authority).await.expect("a listening gateway");
         socket.write_all(request).await.expect("bytes that are taken");
-        let mut answer = Vec::new();
-        // A reset after the answer is as good as an end.
-        let _ = socket.read_to_end(&mut answer).await;
-        answer
+        let mut response = Vec::new();
+        // A reset after the response counts as its end.
+        let _ = socket.read_to_end(&mut response).await;
+        response
     };
-    let answer = tokio::time::timeout(PATIENCE, talk).await.expect("an answer that ends");
-    String::from_utf8_lossy(&answer).into_owned()
+    let response = tokio::time::timeout(PATIENCE, talk).await.expect("a response that ends");
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 /// A GET of this request target with these header lines.
@@ -40,11 +40,11 @@ pub async fn get(authority: &str, target: &str, headers: &[(&str, &str)]) -> Rep
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
-    exchange(authority, request.as_bytes()).await.expect("an answer")
+    exchange(authority, request.as_bytes()).await.expect("a response")
 }
 
-pub(crate) fn parse(answer: &[u8]) -> Option<Reply> {
-    let text = String::from_utf8_lossy(answer);
+pub(crate) fn parse(response: &[u8]) -> Option<Reply> {
+    let text = String::from_utf8_lossy(response);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;

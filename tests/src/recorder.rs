@@ -1,4 +1,4 @@
-//! An upstream made of bytes: it keeps what every connection brought, and answers by a function.
+//! A raw upstream: it records the bytes of every connection, and responds by a function.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,10 +7,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// One request as it came over the wire.
+/// A request as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// Which connection brought it, from 0.
+    /// The number of its connection, from 0.
     pub connection: usize,
     /// The request line and the header lines.
     pub head: String,
@@ -25,7 +25,7 @@ impl Received {
         line.trim_end_matches(" HTTP/1.1")
     }
 
-    /// All values of a header, in their order.
+    /// All values of a header, in order.
     pub fn header(&self, name: &str) -> Vec<String> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         let of_name = lines.filter(|(given, _)| given.eq_ignore_ascii_case(name));
@@ -33,22 +33,22 @@ impl Received {
     }
 }
 
-/// What the upstream does with a request.
+/// What the upstream sends for a request.
 #[derive(Debug, Clone, Default)]
-pub struct Answer {
+pub struct ScriptedResponse {
     /// Sent at once.
     pub bytes: Vec<u8>,
-    /// Whether the connection is closed then.
+    /// Whether the connection is closed afterwards.
     pub close: bool,
 }
 
-impl Answer {
-    /// These bytes, and the connection goes on.
+impl ScriptedResponse {
+    /// Sends these bytes and keeps the connection.
     pub fn keep(bytes: impl Into<Vec<u8>>) -> Self {
         Self { bytes: bytes.into(), close: false }
     }
 
-    /// These bytes, and the connection is closed.
+    /// Sends these bytes and closes the connection.
     pub fn close(bytes: impl Into<Vec<u8>>) -> Self {
         Self { bytes: bytes.into(), close: true }
     }
@@ -59,16 +59,16 @@ impl Answer {
     }
 }
 
-/// When a request is answered.
+/// When the upstream responds to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// Once it is complete.
     Complete,
-    /// As soon as its head is there.
+    /// As soon as its head has arrived.
     Head,
 }
 
-type Handler = dyn Fn(&Received) -> Answer + Send + Sync;
+type Handler = dyn Fn(&Received) -> ScriptedResponse + Send + Sync;
 
 #[derive(Default)]
 struct Log {
@@ -76,7 +76,7 @@ struct Log {
     requests: Vec<Received>,
 }
 
-/// The upstream; it ends with this variable.
+/// The upstream; it stops on drop.
 pub struct Recorder {
     address: SocketAddr,
     log: Arc<Mutex<Log>>,
@@ -84,9 +84,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts one on a free port. What does not begin with a request line is answered with 400 and
-    /// the connection kept, as some servers do.
-    pub async fn start(when: When, handler: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Self {
+    /// Starts one on a free port. Anything that does not start with a request line gets 400, and the
+    /// connection is kept, as with some servers.
+    pub async fn start(when: When, handler: impl Fn(&Received) -> ScriptedResponse + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().unwrap();
         let log: Arc<Mutex<Log>> = Arc::default();
@@ -104,7 +104,7 @@ impl Recorder {
         format!("http://{}", self.address)
     }
 
-    /// Everything that each connection brought.
+    /// The bytes of each connection.
     pub fn bytes(&self) -> Vec<String> {
         let log = self.log.lock().unwrap();
         log.bytes.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
@@ -138,7 +138,7 @@ async fn serve(
         if when == When::Head && !answered_head && find(&pending, b"\r\n\r\n").is_some() {
             answered_head = true;
             let (head, _) = split_head(&pending);
-            if !answer(&mut stream, &handler(&Received { connection, head, body: String::new() })).await {
+            if !respond(&mut stream, &handler(&Received { connection, head, body: String::new() })).await {
                 return;
             }
         }
@@ -147,12 +147,12 @@ async fn serve(
             log.lock().unwrap().requests.push(received.clone());
             let is_request = received.head.lines().next().is_some_and(|line| line.ends_with(" HTTP/1.1"));
             let reply = match (when, is_request) {
-                (_, false) => Answer::keep("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+                (_, false) => ScriptedResponse::keep("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
                 (When::Complete, true) => handler(&received),
-                (When::Head, true) => Answer::default(),
+                (When::Head, true) => ScriptedResponse::default(),
             };
             answered_head = false;
-            if !answer(&mut stream, &reply).await {
+            if !respond(&mut stream, &reply).await {
                 return;
             }
             continue;
@@ -168,12 +168,12 @@ async fn serve(
     }
 }
 
-async fn answer(stream: &mut (impl AsyncWrite + Unpin), answer: &Answer) -> bool {
-    let written = stream.write_all(&answer.bytes).await.is_ok() && stream.flush().await.is_ok();
-    if answer.close {
+async fn respond(stream: &mut (impl AsyncWrite + Unpin), response: &ScriptedResponse) -> bool {
+    let written = stream.write_all(&response.bytes).await.is_ok() && stream.flush().await.is_ok();
+    if response.close {
         let _ = stream.shutdown().await;
     }
-    written && !answer.close
+    written && !response.close
 }
 
 fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {

@@ -1,9 +1,9 @@
-//! A whole answer, as tests compare it.
+//! A whole response, for comparison in tests.
 
 use http::HeaderMap;
 use serde_json::Value;
 
-/// An answer that was read to its end.
+/// A response that was read completely.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// The status.
@@ -15,11 +15,11 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Reads an answer to its end.
-    pub async fn read(answer: reqwest::Response) -> Self {
-        let status = answer.status().as_u16();
-        let headers = answer.headers().clone();
-        Self { status, headers, body: answer.text().await.expect("a body that can be read") }
+    /// Reads a response completely.
+    pub async fn read(response: reqwest::Response) -> Self {
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        Self { status, headers, body: response.text().await.expect("a body that can be read") }
     }
 
     /// The body as JSON.
@@ -27,7 +27,7 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {} {}", self.status, self.body))
     }
 
-    /// The body as JSON, or as a string when it is none.
+    /// The body as JSON, or as a string if it is not JSON.
     pub fn content(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| Value::String(self.body.clone()))
     }
@@ -39,7 +39,7 @@ impl Reply {
         if values.is_empty() { None } else { Some(values.join(", ")) }
     }
 
-    /// This answer, once it is known to have this status.
+    /// Checks the status and returns the response.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.body);

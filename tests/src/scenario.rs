@@ -1,4 +1,4 @@
-//! What most tests begin with: a protected API, a client of it, a token.
+//! What most tests start with: a protected API, a client, a token.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use crate::gateway::Gateway;
 use crate::reply::Reply;
 use crate::upstream::Upstream;
 
-/// The redirect URI of clients that do not say otherwise.
+/// The default redirect URI of clients.
 pub const REDIRECT_URI: &str = "http://client.test/callback";
 
-/// An upstream behind a route `/{name}` with an oauth2 plugin on its service.
+/// An upstream with a route `/{name}` and an oauth2 plugin on its service.
 #[derive(Debug, Clone)]
 pub struct Api {
     /// Its name: the service's, the route's, and the first part of its path.
@@ -31,8 +31,8 @@ pub struct Application {
 }
 
 impl Api {
-    /// Makes one. `config` is laid over one with every grant enabled and the scopes `email`,
-    /// `profile` and `user`.
+    /// Creates one. `config` overrides a default with every grant enabled and the scopes `email`, `profile`
+    /// and `user`.
     pub async fn protected(gateway: &Gateway, name: &str, upstream: &Upstream, config: Value) -> Self {
         let (service, route) = Self::open(gateway, name, upstream).await;
         let plugin = json!({"name": "oauth2", "config": laid_over(every_grant(), config)});
@@ -98,7 +98,7 @@ impl Api {
         .await
     }
 
-    /// A token answer for a new code.
+    /// The token response for a new code.
     pub async fn tokens(&self, gateway: &Gateway, client: &Application) -> Value {
         let code = self.code(gateway, client).await;
         self.redeem(gateway, client, &code).await.expect(200).json()
@@ -126,7 +126,7 @@ impl Api {
 }
 
 impl Application {
-    /// Registers one, of a consumer of its own; `fields` are laid over a name and [`REDIRECT_URI`].
+    /// Registers one with its own consumer; `fields` override a name and [`REDIRECT_URI`].
     pub async fn register(gateway: &Gateway, consumer: &str, fields: Value) -> Self {
         let username = json!({"username": consumer, "custom_id": format!("{consumer}-custom")});
         gateway.admin(Method::PUT, &format!("/consumers/{consumer}"), username).await.expect(200);
@@ -146,7 +146,7 @@ impl Application {
     }
 }
 
-/// A plugin configuration with every grant.
+/// A plugin configuration with every grant enabled.
 pub fn every_grant() -> Value {
     json!({
         "scopes": ["email", "profile", "user"],

@@ -1,15 +1,15 @@
-//! Everything secret that a test used, and whether any of it was written where it must not be.
+//! The secrets that a test used, and the search for leaks of them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-/// Names under which secrets travel, in JSON, forms and queries.
+/// Names of secret fields in JSON, forms and queries.
 const NAMES: [&str; 8] =
     ["access_token", "refresh_token", "code", "client_secret", "provision_key", "code_verifier", "password", "token"];
 
-/// Shorter values are words of a test, such as `bogus`; they are everywhere.
+/// Shorter values are ordinary words in tests, such as `bogus`.
 const SHORTEST: usize = 16;
 
 /// The secrets of one test; clones share them.
@@ -19,14 +19,14 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Remembers one.
+    /// Records a secret.
     pub fn add(&self, secret: &str) {
         if secret.len() >= SHORTEST {
             self.known.lock().unwrap().insert(secret.to_owned());
         }
     }
 
-    /// Remembers what a JSON document has under secret names, and in addresses in it.
+    /// Records the secret fields of a JSON document, and those of addresses in it.
     pub fn add_from_json(&self, document: &Value) {
         match document {
             Value::Object(fields) => {
@@ -43,13 +43,13 @@ impl Secrets {
         }
     }
 
-    /// Remembers what an address has in its query and fragment.
+    /// Records the secrets in an address's query and fragment.
     pub fn add_from_url(&self, url: &str) {
         let parts = url.split_once(['?', '#']).map(|(_, parts)| parts).unwrap_or_default();
         self.add_from_form(parts);
     }
 
-    /// Remembers what a form has under secret names.
+    /// Records the secret fields of a form.
     pub fn add_from_form(&self, form: &str) {
         for part in form.split(['?', '#', '&']) {
             if let Some((name, value)) = part.split_once('=')
@@ -60,14 +60,14 @@ impl Secrets {
         }
     }
 
-    /// The secrets that `text` contains, by their first characters alone.
+    /// The secrets that `text` contains, shortened to their first characters.
     pub fn found_in(&self, text: &str) -> Vec<String> {
         let known = self.known.lock().unwrap();
         let leaked = known.iter().filter(|secret| text.contains(secret.as_str()));
         leaked.map(|secret| format!("{}… ({} characters)", &secret[..6], secret.len())).collect()
     }
 
-    /// How many there are.
+    /// The number of secrets.
     pub fn count(&self) -> usize {
         self.known.lock().unwrap().len()
     }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_taken_from_answers_and_found_again() {
+    fn secrets_are_recorded_from_responses_and_found_again() {
         let secrets = Secrets::default();
         secrets.add_from_json(&json!({
             "access_token": "aaaaaaaaaaaaaaaaaaaa",

@@ -1,4 +1,4 @@
-//! TLS handshakes whose details matter: the server name as it is written, and the version.
+//! TLS handshakes with a given server name and version.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -11,8 +11,8 @@ use crate::reply::Reply;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A GET over HTTP/1.1 with this server name (`None`: none is sent) and in this version alone. The
-/// certificate is not looked at. An error is what ended the handshake.
+/// A GET over HTTP/1.1 with this server name (`None`: none is sent) and only this TLS version. The certificate is
+/// not checked. The error is the reason why the handshake failed.
 pub async fn get(
     address: SocketAddr,
     server_name: Option<&str>,
@@ -33,8 +33,7 @@ fn exchange(
 ) -> Result<Reply, String> {
     let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
     connector.set_verify(SslVerifyMode::NONE);
-    // OpenSSL's default list has nothing for versions before 1.2: then it would be the client that
-    // refuses them.
+    // OpenSSL's default list has nothing for versions before 1.2, so the client would refuse them itself.
     connector.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
     connector.set_min_proto_version(Some(version)).unwrap();
     connector.set_max_proto_version(Some(version)).unwrap();
@@ -45,8 +44,8 @@ fn exchange(
     let stream = offer.connect(server_name.unwrap_or("unnamed.test"), socket);
     let mut stream = stream.map_err(|error| error.to_string())?;
     stream.write_all(request).map_err(|error| error.to_string())?;
-    let mut answer = Vec::new();
-    // A reset after the answer is as good as an end.
-    let _ = stream.read_to_end(&mut answer);
-    raw::parse(&answer).ok_or_else(|| "no answer".to_owned())
+    let mut response = Vec::new();
+    // A reset after the response counts as its end.
+    let _ = stream.read_to_end(&mut response);
+    raw::parse(&response).ok_or_else(|| "no response".to_owned())
 }

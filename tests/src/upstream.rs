@@ -1,4 +1,4 @@
-//! An upstream that tells what reached it.
+//! An upstream that echoes its requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// An echo server on a free port: it answers every request with that request, as JSON.
+/// An echo server on a free port: it responds to every request with that request, as JSON.
 ///
 /// `{"method", "uri", "headers": {name: [values]}, "body"}`
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Upstream {
         Self { address, requests, task }
     }
 
-    /// Starts one that answers with the request's head as it came, and costs next to nothing.
+    /// Starts one that responds with the raw request head, at almost no cost.
     pub async fn of_heads() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().unwrap();
@@ -44,7 +44,7 @@ impl Upstream {
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((connection, _)) = listener.accept().await {
-                connections.spawn(answer_heads(connection, Arc::clone(&counted)));
+                connections.spawn(respond_with_heads(connection, Arc::clone(&counted)));
             }
         });
         Self { address, requests, task }
@@ -72,7 +72,7 @@ impl Drop for Upstream {
     }
 }
 
-async fn answer_heads(mut connection: TcpStream, requests: Arc<AtomicUsize>) {
+async fn respond_with_heads(mut connection: TcpStream, requests: Arc<AtomicUsize>) {
     let mut received = Vec::new();
     while let Ok(1..) = connection.read_buf(&mut received).await {
         let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else { continue };

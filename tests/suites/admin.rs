@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 const NOBODY: &str = "3f4a1c2e-0000-4000-8000-000000000000";
 
-/// A request with these bytes as they are.
+/// Sends a request with an unchanged body.
 async fn send(gateway: &Gateway, method: &str, path: &str, content_type: Option<&str>, body: &str) -> Reply {
     let url = gateway.addresses.admin.join(path).unwrap();
     let mut request = gateway.client.request(Method::from_bytes(method.as_bytes()).unwrap(), url);
@@ -28,7 +28,7 @@ fn refused(code: u32, name: &str, message: &str, fields: Value) -> Value {
     json!({"code": code, "name": name, "message": message, "fields": fields})
 }
 
-/// The document without what differs from run to run; those fields must be there.
+/// The document without fields that differ between runs; these must be present.
 fn without(mut document: Value, fields: &[&str]) -> Value {
     for field in fields {
         let value = document.as_object_mut().unwrap().remove(*field);
@@ -38,7 +38,7 @@ fn without(mut document: Value, fields: &[&str]) -> Value {
 }
 
 on_both_stores! {
-    async fn entities_come_out_whole_with_their_defaults(gateway: Gateway) {
+    async fn entities_are_returned_complete_with_their_defaults(gateway: Gateway) {
         let mut findings = Findings::new();
         let stamps = ["id", "created_at", "updated_at"];
         let service = gateway.create("/services", json!({"host": "a.test"})).await;
@@ -70,7 +70,7 @@ on_both_stores! {
         let key = plugin["config"].as_object_mut().unwrap().remove("provision_key").unwrap();
         let shape = key.as_str().is_some_and(|key| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         findings.compare("provision_key", &true, &shape);
-        // Fields of later profiles may follow; those of the reference are these.
+        // Later profiles may add fields; these are the reference's.
         let config = plugin.as_object_mut().unwrap().remove("config").unwrap();
         for (field, expected) in [
             ("scopes", Value::Null), ("mandatory_scope", json!(false)), ("token_expiration", json!(7200)),
@@ -101,7 +101,7 @@ on_both_stores! {
         findings.compare("credential", &expected, &without(credential, &generated));
     }
 
-    async fn bodies_are_refused_as_written_down(gateway: Gateway) {
+    async fn invalid_bodies_get_the_documented_errors(gateway: Gateway) {
         let consumer = gateway.create("/consumers", json!({"username": "bob"})).await;
         let service = gateway.create("/services", json!({"name": "s", "host": "a.test"})).await;
         let route = gateway.create("/routes", json!({"name": "r", "paths": ["/"], "service": {"name": "s"}})).await;
@@ -198,7 +198,7 @@ on_both_stores! {
         findings.compare("nothing was lost", &json!(service_id), &gateway.admin_get("/services/s").await.json()["id"]);
     }
 
-    async fn verbs_mean_what_is_written_down(gateway: Gateway) {
+    async fn verbs_behave_as_documented(gateway: Gateway) {
         let mut findings = Findings::new();
         let put = gateway.admin(Method::PUT, "/services/s", json!({"host": "a.test"})).await;
         findings.compare("PUT creates by name", &(200, json!("s")), &(put.status, put.json()["name"].clone()));
@@ -247,7 +247,7 @@ on_both_stores! {
         findings.compare("its plugin went with it", &404, &gateway.admin_get(&path).await.status);
     }
 
-    async fn what_a_client_does_not_send_is_not_held_against_it(gateway: Gateway) {
+    async fn generated_values_are_not_validated_as_client_input(gateway: Gateway) {
         let mut findings = Findings::new();
         let client = Application::register(&gateway, "client", json!({})).await;
         let token = json!({"credential": {"id": client.credential["id"]}, "expires_in": 60, "access_token": "short"});
@@ -262,7 +262,7 @@ on_both_stores! {
         findings.compare("written back", &(200, read), &(written.status, written.content()));
     }
 
-    async fn a_url_wins_over_the_fields_that_it_stands_for(gateway: Gateway) {
+    async fn a_url_overrides_the_fields_that_it_stands_for(gateway: Gateway) {
         let mut findings = Findings::new();
         let target = |service: &Value| ["protocol", "host", "port", "path"].map(|field| service[field].clone());
         let all = json!({"url": "https://a.test:8443/x", "protocol": "grpc", "host": "b.test", "port": 1, "path": "/y"});
@@ -280,7 +280,7 @@ on_both_stores! {
         findings.compare("a form", &[json!("http"), json!("e.test"), json!(80), json!("/")], &target(&service.json()));
     }
 
-    async fn lists_page_through_everything_once(gateway: Gateway) {
+    async fn pages_contain_every_entity_once(gateway: Gateway) {
         let mut ids = Vec::new();
         for index in 0..7 {
             let tags = if index % 2 == 0 { json!(["even", "all"]) } else { json!(["odd", "all"]) };
@@ -324,7 +324,7 @@ on_both_stores! {
             let pick = |document: &Value| ["code", "name"].map(|field| document[field].clone());
             findings.compare(query, &(400, pick(&expected)), &(reply.status, pick(&got)));
             let text = got["message"].as_str().unwrap_or_default();
-            // The table words the last one without its frame.
+            // The table lists the last text without its prefix.
             let words = expected["message"].as_str().unwrap().trim_end_matches(')');
             let words = if query.ends_with(",f") { "tags: cannot query more than 5 tags" } else { words };
             findings.check(&format!("{query}: message"), if text.contains(words) { Ok(()) } else { Err(text.to_owned()) });
@@ -350,7 +350,7 @@ on_both_stores! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_transport_answers_as_written_down() {
+async fn transport_errors_are_as_documented() {
     let gateway = Gateway::on_sqlite().await;
     gateway.create("/services", json!({"name": "s", "host": "a.test"})).await;
     const JSON: Option<&str> = Some("application/json");
@@ -403,7 +403,7 @@ async fn the_transport_answers_as_written_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forms_are_read_by_the_types_of_the_fields() {
+async fn form_values_are_converted_to_the_types_of_the_fields() {
     let gateway = Gateway::on_sqlite().await;
     let service = gateway.create("/services", json!({"name": "s", "host": "a.test"})).await;
     let id = service["id"].as_str().unwrap();
@@ -441,7 +441,7 @@ async fn forms_are_read_by_the_types_of_the_fields() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_node_tells_about_itself() {
+async fn the_node_describes_itself() {
     let gateway = Gateway::on_sqlite().await;
     let mut findings = Findings::new();
     let root = gateway.admin_get("/").await.expect(200).json();
@@ -481,10 +481,10 @@ async fn the_node_tells_about_itself() {
     }
 }
 
-/// What would not compile, or not be read again, must not get into the store: it would hold back
-/// every later change.
+/// A route that does not compile, or cannot be read back, must not be stored: it would block every later
+/// change.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_write_keeps_later_ones_from_coming_into_force() {
+async fn no_write_blocks_later_ones() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let mut findings = Findings::new();
@@ -510,7 +510,7 @@ async fn no_write_keeps_later_ones_from_coming_into_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_of_many_writes_at_once_is_in_force_when_it_is_answered() {
+async fn each_of_many_concurrent_writes_is_in_force_with_its_response() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let service = gateway.create("/services", json!({"url": upstream.url()})).await;
@@ -533,7 +533,7 @@ async fn each_of_many_writes_at_once_is_in_force_when_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_sends_too_much_hears_so() {
+async fn a_body_that_is_too_large_gets_413() {
     let gateway = Gateway::on_sqlite().await;
     let body = json!({"username": "x".repeat(11_000_000)}).to_string();
     let reply = send(&gateway, "POST", "/consumers", Some("application/json"), &body).await;
@@ -572,7 +572,7 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn schemas_say_what_each_field_is_for_in_the_shape_that_tools_read() {
+async fn schemas_describe_each_field_in_the_format_that_tools_expect() {
     let gateway = Gateway::on_sqlite().await;
     let mut findings = Findings::new();
     let names = ["services", "routes", "consumers", "plugins", "oauth2_credentials", "oauth2_tokens"];

@@ -1,5 +1,4 @@
-//! `…/oauth2/authorize` (oauth2.md §3.1–§3.5, §3.7, §3.8): every refusal, and the answers
-//! letter by letter.
+//! `…/oauth2/authorize` (oauth2.md §3.1–§3.5, §3.7, §3.8): every refusal, and the exact responses.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ const BAD_REDIRECT_URI: &str =
     "Invalid redirect_uri that does not match with any redirect_uri created with the application";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
-/// As the redirect's parameters are written: every byte but `[A-Za-z0-9_]` in lower-case hex.
+/// Encodes like the redirect's parameters: every byte but `[A-Za-z0-9_]` in lower-case hex.
 fn escaped(text: &str) -> String {
     let one = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
@@ -29,7 +28,7 @@ fn plain(error: &str, description: &str) -> Value {
     json!({"error": error, "error_description": description})
 }
 
-/// What every answer of the endpoint is framed in.
+/// The headers that every response of the endpoint has.
 fn frame(reply: &Reply) -> [Option<String>; 3] {
     ["cache-control", "pragma", "content-type"].map(|name| reply.header(name))
 }
@@ -38,14 +37,14 @@ fn expected_frame() -> [Option<String>; 3] {
     ["no-store", "no-cache", "application/json; charset=utf-8"].map(|value| Some(value.to_owned()))
 }
 
-/// A form over one that would succeed; `None` leaves a field out.
+/// A valid form with changes; `None` omits a field.
 fn form<'a>(base: &[(&'a str, &'a str)], changes: &[(&'a str, Option<&'a str>)]) -> Vec<(&'a str, &'a str)> {
     let kept = base.iter().filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name)).copied();
     kept.chain(changes.iter().filter_map(|&(name, value)| Some((name, value?)))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_is_worded_and_ordered_as_written_down() {
+async fn refusals_have_the_documented_texts_and_order() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let scoped = Api::protected(&gateway, "scoped", &upstream, json!({"mandatory_scope": true})).await;
@@ -93,7 +92,7 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
             plain("invalid_authenticated_userid", "Missing authenticated_userid parameter"),
         ),
         (
-            "a user that no header can carry",
+            "a user id that is invalid in a header",
             &scoped,
             &confidential,
             &[("authenticated_userid", Some("kate\r\nx-role: admin"))],
@@ -149,7 +148,7 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
             redirected("invalid_scope", "You must specify a scope"),
         ),
         (
-            "the scope outdoes the response_type",
+            "a scope error replaces a response_type error",
             &scoped,
             &confidential,
             &[("scope", None), ("response_type", None)],
@@ -184,7 +183,7 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
             plain("invalid_client", "Invalid client authentication"),
         ),
         (
-            "the client outdoes the scope",
+            "a client error replaces a scope error",
             &scoped,
             &confidential,
             &[("client_id", Some("nobody")), ("scope", None)],
@@ -205,7 +204,7 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
             redirected("invalid_request", BAD_REDIRECT_URI),
         ),
         (
-            "the redirect_uri outdoes the scope",
+            "a redirect_uri error replaces a scope error",
             &scoped,
             &confidential,
             &[("redirect_uri", Some("http://evil.test/")), ("scope", None)],
@@ -240,7 +239,7 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
             redirected("invalid_request", "code_challenge is required for confidential clients"),
         ),
         (
-            "PKCE outdoes the unknown client",
+            "a PKCE error replaces a client error",
             &scoped,
             &confidential,
             &[("client_id", Some("nobody")), ("code_challenge_method", Some("S256"))],
@@ -269,7 +268,7 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scope_that_is_no_string_is_refused() {
+async fn a_scope_that_is_not_a_string_is_refused() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
@@ -281,7 +280,7 @@ async fn a_scope_that_is_no_string_is_refused() {
             "client_id": client.id(), "response_type": "code", "scope": scope,
         });
         let reply = gateway.send(gateway.request(Method::POST, "/api/oauth2/authorize").json(&body)).await;
-        // A JSON null is the same as nothing at all in some readers; both are worth a redirect.
+        // Some parsers treat a JSON null as absent; both lead to a redirect.
         findings.compare(
             &format!("scope {scope}"),
             &(400, redirected("invalid_scope", "scope must be a string")),
@@ -291,7 +290,7 @@ async fn a_scope_that_is_no_string_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_redirect_is_encoded_byte_by_byte_as_written_down() {
+async fn the_redirect_is_encoded_as_documented() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;

@@ -1,20 +1,20 @@
-//! The Step On tutorial in a real browser: what the pages' policies allow is what works.
+//! The Step On tutorial in a real browser, with the pages' security policies in force.
 
 use tollgate_tests::{Browser, Locator};
 
 use crate::tutorial;
 
-/// Presses what `css` finds.
+/// Clicks the element that `css` selects.
 async fn press(browser: &Browser, css: &str) {
     browser.press(Locator::Css(css)).await;
 }
 
-/// The text of what `css` finds, once it is there.
+/// The text of the element that `css` selects, once it exists.
 async fn text(browser: &Browser, css: &str) -> String {
     browser.text(Locator::Css(css)).await
 }
 
-/// Waits for the page with that heading.
+/// Waits for the page with a heading.
 async fn heading(browser: &Browser, expected: &str) {
     browser.find(Locator::XPath(&format!("//h1[normalize-space()='{expected}']"))).await;
 }
@@ -52,7 +52,7 @@ on_both_stores! {
         heading(&browser, "Your steps, your discount").await;
 
         press(&browser, "#refresh").await;
-        assert_eq!(text(&browser, "[role=status]").await, "Your step counts are fresh.");
+        assert_eq!(text(&browser, "[role=status]").await, "Your step counts are up to date.");
         assert_eq!(text(&browser, "#total").await, "48000");
         browser.close().await;
     }

@@ -8,7 +8,7 @@ use tollgate_tests::{Findings, Gateway, Reply, Upstream};
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 const ORIGIN: &str = "https://app.test";
 
-/// An API with oauth2, and with cors configured so.
+/// Creates an API with oauth2 and this cors configuration.
 async fn with(gateway: &Gateway, config: Value) {
     gateway.create("/services/api/plugins", json!({"name": "cors", "config": config})).await;
 }
@@ -41,7 +41,7 @@ fn expected(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 const ALL_METHODS: &str = "GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS,TRACE,CONNECT";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preflight_is_answered_before_authentication_and_a_refusal_can_be_read() {
+async fn a_preflight_needs_no_token_and_refusals_have_cors_headers() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     Api::protected(&gateway, "api", &upstream, json!({})).await;
@@ -59,7 +59,7 @@ async fn a_preflight_is_answered_before_authentication_and_a_refusal_can_be_read
     .await;
 
     let reply = ask(&gateway, Method::OPTIONS, preflight).await.expect(200);
-    let answer = [
+    let response = [
         (ALLOW_ORIGIN, ORIGIN),
         ("access-control-allow-credentials", "true"),
         ("access-control-allow-headers", "authorization"),
@@ -67,7 +67,7 @@ async fn a_preflight_is_answered_before_authentication_and_a_refusal_can_be_read
         ("access-control-max-age", "600"),
         ("vary", "Origin"),
     ];
-    assert_eq!((of_cors(&reply), reply.body.as_str()), (expected(&answer), ""));
+    assert_eq!((of_cors(&reply), reply.body.as_str()), (expected(&response), ""));
 
     let refused = ask(&gateway, Method::GET, &[("origin", ORIGIN)]).await.expect(401);
     let readable = [
@@ -79,12 +79,12 @@ async fn a_preflight_is_answered_before_authentication_and_a_refusal_can_be_read
     assert_eq!(of_cors(&refused), expected(&readable));
     let foreign = ask(&gateway, Method::GET, &[("origin", "https://evil.test")]).await.expect(401);
     assert_eq!(of_cors(&foreign), expected(&[("access-control-expose-headers", "x-a"), ("vary", "Origin")]));
-    // An OPTIONS that asks for nothing is no preflight.
+    // An OPTIONS without Access-Control-Request-Method is not a preflight.
     ask(&gateway, Method::OPTIONS, &[("origin", ORIGIN)]).await.expect(401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_field_does_what_it_says() {
+async fn each_field_works_as_documented() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let mut findings = Findings::new();
@@ -140,7 +140,7 @@ async fn each_field_does_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_configuration_is_refused() {
+async fn an_invalid_configuration_is_refused() {
     let gateway = Gateway::on_sqlite().await;
     for (config, field, text) in [
         (json!({"origins": ["https://("]}), "origins", json!(["'https://(' is not a valid regex"])),

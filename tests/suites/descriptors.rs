@@ -1,4 +1,4 @@
-//! What is left when file descriptors are not.
+//! Behaviour without free file descriptors.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tollgate_tests::{Findings, Gateway, Upstream, raw};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits until it holds.
+/// Waits until a condition holds.
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
@@ -20,14 +20,14 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// The Admin API and the status listener answer as ever.
+/// Checks that the Admin API and the status listener respond as usual.
 async fn check_control(gateway: &Gateway, findings: &mut Findings) {
     findings.compare("the Admin API", &200, &gateway.admin_get("/services").await.status);
     let ready = gateway.addresses.status.join("/status/ready").unwrap();
-    // Connections of their own, as probes have.
+    // Separate connections, like probes.
     for _ in 0..3 {
         let probe = reqwest::Client::builder().no_proxy().build().unwrap();
-        let status = probe.get(ready.clone()).send().await.map(|answer| answer.status().as_u16());
+        let status = probe.get(ready.clone()).send().await.map(|response| response.status().as_u16());
         findings.compare("the status listener", &Some(200), &status.ok());
     }
     let written = gateway.admin(Method::POST, "/services", json!({"host": "a.test"})).await;
@@ -35,13 +35,13 @@ async fn check_control(gateway: &Gateway, findings: &mut Findings) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_wait_for_descriptors_while_admin_and_status_answer() {
+async fn clients_wait_for_descriptors_while_admin_and_status_respond() {
     let gateway = Gateway::with_open_files(160).await;
     let upstream = Upstream::start().await;
     Api::open(&gateway, "open", &upstream).await;
     let mut clients = Vec::new();
     for _ in 0..300 {
-        // The kernel takes them, whether or not the gateway does.
+        // The kernel accepts them even if the gateway does not.
         clients.push(TcpStream::connect(gateway.http).await.unwrap());
     }
     let exhausted = r#"connection="client""#;
@@ -57,19 +57,19 @@ async fn clients_wait_for_descriptors_while_admin_and_status_answer() {
     let open = gateway.metric("process_open_fds", &[]).await;
     findings.check("some are left", if open < 160.0 { Ok(()) } else { Err(open.to_string()) });
 
-    // A connection that was let in is served.
+    // An accepted connection is served.
     let first = &mut clients[0];
     first.write_all(b"GET /open/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    tokio::time::timeout(PATIENCE, first.read_to_string(&mut answer)).await.unwrap().unwrap();
-    findings.check("a client that is in", if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(answer) });
+    let mut response = String::new();
+    tokio::time::timeout(PATIENCE, first.read_to_string(&mut response)).await.unwrap().unwrap();
+    findings.check("an accepted client", if response.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(response) });
     drop(clients);
     let after = raw::get(&gateway.http.to_string(), "/open/x", &[]).await;
-    findings.compare("when others are gone", &200, &after.status);
+    findings.compare("after others have closed", &200, &after.status);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_without_a_descriptor_for_their_upstream_are_answered_503() {
+async fn requests_without_a_descriptor_for_their_upstream_get_503() {
     let gateway = Gateway::with_open_files(160).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
@@ -82,7 +82,7 @@ async fn requests_without_a_descriptor_for_their_upstream_are_answered_503() {
             held.push(socket);
         }
     });
-    // All connect before any asks, so that upstreams find little left.
+    // All connect before any sends a request, so that few descriptors are left for upstreams.
     let mut clients = Vec::new();
     for _ in 0..150 {
         clients.push(TcpStream::connect(gateway.http).await.unwrap());
@@ -98,20 +98,20 @@ async fn requests_without_a_descriptor_for_their_upstream_are_answered_503() {
     let mut findings = Findings::new();
     check_control(&gateway, &mut findings).await;
     eventually("a refusal is logged", async || gateway.output().contains("out_of_descriptors")).await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for client in &mut clients {
         let mut head = [0; 4096];
         if let Ok(Ok(length)) = tokio::time::timeout(Duration::from_millis(20), client.read(&mut head)).await {
-            answers.push(String::from_utf8_lossy(&head[..length]).into_owned());
+            responses.push(String::from_utf8_lossy(&head[..length]).into_owned());
         }
     }
-    let refused = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 503")).count();
-    findings.compare("no answer but 503", &refused, &answers.len());
-    let complete = answers.first().is_some_and(|answer| {
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let refused = responses.iter().filter(|response| response.starts_with("HTTP/1.1 503")).count();
+    findings.compare("only 503 responses", &refused, &responses.len());
+    let complete = responses.first().is_some_and(|response| {
+        let (head, body) = response.split_once("\r\n\r\n").unwrap_or_default();
         let body: Value = serde_json::from_str(body).unwrap_or_default();
         head.to_lowercase().contains("retry-after: 1")
             && body["message"] == "The upstream server is currently unavailable"
     });
-    findings.check("it says so", if complete { Ok(()) } else { Err(format!("{:?}", answers.first())) });
+    findings.check("it says so", if complete { Ok(()) } else { Err(format!("{:?}", responses.first())) });
 }

@@ -1,4 +1,4 @@
-//! OAuth2 clients that others wrote: what they take for granted is what the gateway does.
+//! Third-party OAuth2 clients work with the gateway.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use tollgate_tests::scenario::{Api, Application, REDIRECT_URI};
 use tollgate_tests::{Gateway, Upstream, repository};
 use url::Url;
 
-/// Step On's part: the user allowed what this authorization request asks for.
+/// Acts as the authorization page: the user has allowed this authorization request.
 async fn allowed(gateway: &Gateway, api: &Api, authorization: &Url) -> Url {
     let asked: Vec<(String, String)> = authorization.query_pairs().into_owned().collect();
     let mut form: Vec<(&str, &str)> = asked.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -38,11 +38,11 @@ on_both_stores! {
             async move {
                 let (head, body) = request.into_parts();
                 let request = client.request(head.method, head.uri.to_string()).headers(head.headers).body(body);
-                let answer = request.send().await?;
+                let received = request.send().await?;
                 let mut response = HttpResponse::new(Vec::new());
-                *response.status_mut() = answer.status();
-                *response.headers_mut() = answer.headers().clone();
-                *response.body_mut() = answer.bytes().await?.to_vec();
+                *response.status_mut() = received.status();
+                *response.headers_mut() = received.headers().clone();
+                *response.body_mut() = received.bytes().await?.to_vec();
                 Ok::<_, reqwest::Error>(response)
             }
         };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use tollgate_tests::{Gateway, raw};
 
-/// The access log's line of this request, once it is there.
+/// The access log line of a request, once it is written.
 async fn logged(gateway: &Gateway, request_id: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -19,7 +19,7 @@ async fn logged(gateway: &Gateway, request_id: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_http_on_the_tls_port_and_tls_on_the_plain_port_are_refused_in_words() {
+async fn plain_http_on_the_tls_port_and_tls_on_the_plain_port_are_refused_with_a_response() {
     let gateway = Gateway::on_sqlite().await;
     let hello = b"\x16\x03\x01\x00\xc4\x01\x00\x00\xc0\x03\x03".as_slice();
     let rows = [
@@ -34,7 +34,7 @@ async fn plain_http_on_the_tls_port_and_tls_on_the_plain_port_are_refused_in_wor
         (gateway.http, hello, "Bad request", "400 - / ", "reason=bad_request"),
     ];
     for (address, request, message, begin, reason) in rows {
-        let reply = raw::exchange(&address.to_string(), request).await.expect("an answer");
+        let reply = raw::exchange(&address.to_string(), request).await.expect("a response");
         let id = reply.header("x-kong-request-id").unwrap();
         let told = (reply.status, reply.header("content-type"), reply.header("server"), reply.body.clone());
         let plain = Some("text/plain; charset=utf-8".to_owned());

@@ -1,12 +1,12 @@
 //! HTTP/2 from clients, as HTTP/1 upstreams and the clients themselves see it.
-//! docs/compatibility/http.md lists what is tried here.
+//! docs/compatibility/http.md lists the cases.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request};
 use serde_json::{Value, json};
 use tollgate_tests::http2::{Connection, Frames, outcome, soon};
-use tollgate_tests::recorder::{Answer, Received, When};
+use tollgate_tests::recorder::{Received, ScriptedResponse, When};
 use tollgate_tests::scenario::{Application, every_grant};
 use tollgate_tests::{Findings, Gateway, Recorder, Store};
 
@@ -18,11 +18,11 @@ fn get(gateway: &Gateway, path: &str) -> Request<()> {
     Request::builder().uri(gateway.url(path)).body(()).unwrap()
 }
 
-/// An upstream that answers every complete request with its line and body, and routes to it: `/open`,
-/// and `/guarded` with an oauth2 plugin.
+/// An upstream that responds to every complete request with its line and body, and routes to it: `/open`, and
+/// `/guarded` with an oauth2 plugin.
 async fn echo(gateway: &Gateway) -> Recorder {
     let upstream = Recorder::start(When::Complete, |request: &Received| {
-        Answer::ok(&format!("{} {}", request.line(), request.body))
+        ScriptedResponse::ok(&format!("{} {}", request.line(), request.body))
     })
     .await;
     for name in ["open", "guarded"] {
@@ -35,7 +35,7 @@ async fn echo(gateway: &Gateway) -> Recorder {
     upstream
 }
 
-/// All ways to cut a text into pieces, with and without an empty piece before and behind.
+/// All ways to cut a text into pieces, with and without an empty piece before and after.
 fn cuts(text: &'static str) -> Vec<Vec<&'static str>> {
     let mut all = Vec::new();
     for cut in 0..1_usize << (text.len() - 1) {
@@ -57,7 +57,7 @@ fn cuts(text: &'static str) -> Vec<Vec<&'static str>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_ends_once_whatever_frames_brought_it() {
+async fn a_body_ends_once_however_it_was_framed() {
     let gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_THREADS", "1")]).await;
     let upstream = echo(&gateway).await;
     let mut trailers = HeaderMap::new();
@@ -67,7 +67,7 @@ async fn a_body_ends_once_whatever_frames_brought_it() {
     let mut findings = Findings::new();
     let mut expected = Vec::new();
     for pieces in patterns {
-        // A connection each: the library takes a hundred empty frames on one for an attack.
+        // A new connection each: the library treats a hundred empty frames on one as an attack.
         let client = Connection::open(gateway.https).await;
         for length in [false, true] {
             for trailers in [None, Some(trailers.clone())] {
@@ -98,7 +98,7 @@ async fn the_bytes_of_an_upload_are_those_of_one_request() {
     let upstream = echo(&gateway).await;
     let client = Connection::open(gateway.https).await;
     for pieces in [&["hello", ""][..], &["", "hello", "", ""], &["hello"]] {
-        client.send(post(&gateway, "/open/upload"), pieces, None).await.expect("an answer");
+        client.send(post(&gateway, "/open/upload"), pieces, None).await.expect("a response");
     }
     let bytes = upstream.bytes().concat();
     let bodies: Vec<_> = bytes.split("POST /open/upload HTTP/1.1\r\n").skip(1).collect();
@@ -110,30 +110,30 @@ async fn the_bytes_of_an_upload_are_those_of_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unrelated_requests_behind_an_upload_get_their_own_answers() {
+async fn unrelated_requests_after_an_upload_get_their_own_responses() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = echo(&gateway).await;
     let client = Connection::open(gateway.https).await;
     let mut findings = Findings::new();
     for round in 0..5 {
-        let upload = client.send(post(&gateway, "/open/upload"), &["hello", ""], None).await.expect("an answer");
+        let upload = client.send(post(&gateway, "/open/upload"), &["hello", ""], None).await.expect("a response");
         findings.compare("upload", &"POST /open/upload hello".to_owned(), &upload.1);
         let others = (0..8).map(|nth| {
             let path = format!("/open/{round}-{nth}");
             let client = &client;
             let request = get(&gateway, &path);
-            async move { (path, client.send(request, &[], None).await.expect("an answer").1) }
+            async move { (path, client.send(request, &[], None).await.expect("a response").1) }
         });
         for (path, text) in futures::future::join_all(others).await {
             findings.compare("unrelated", &format!("GET {path} "), &text);
         }
     }
     let foreign: Vec<_> = upstream.requests().into_iter().filter(|request| !request.head.contains(" /open/")).collect();
-    findings.compare("what is no request of a client", &Vec::<Received>::new(), &foreign);
+    findings.compare("requests that no client sent", &Vec::<Received>::new(), &foreign);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_a_plugin_has_read_ends_once_too() {
+async fn a_body_that_a_plugin_has_read_ends_once() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = echo(&gateway).await;
     let application = Application::register(&gateway, "kate", json!({})).await;
@@ -152,31 +152,31 @@ async fn a_body_that_a_plugin_has_read_ends_once_too() {
         let mut request = post(&gateway, "/guarded/form");
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers_mut().insert("content-type", form);
-        let reply = client.send(request, pieces, None).await.expect("an answer");
+        let reply = client.send(request, pieces, None).await.expect("a response");
         assert_eq!(reply.1, format!("POST /guarded/form {body}"), "{pieces:?}");
-        let next = client.send(get(&gateway, "/open/next"), &[], None).await.expect("an answer");
+        let next = client.send(get(&gateway, "/open/next"), &[], None).await.expect("a response");
         assert_eq!(next.1, "GET /open/next ");
     }
     assert_eq!(upstream.requests().len(), 6);
-    // With the token elsewhere, nothing has been read when it goes upstream.
+    // With the token elsewhere, the body is unread when the request goes upstream.
     let mut request = post(&gateway, "/guarded/upload");
     request.headers_mut().insert("authorization", HeaderValue::try_from(format!("bearer {token}")).unwrap());
-    let reply = client.send(request, &["hello", ""], None).await.expect("an answer");
+    let reply = client.send(request, &["hello", ""], None).await.expect("a response");
     assert_eq!(reply.1, "POST /guarded/upload hello");
-    let next = client.send(get(&gateway, "/open/next"), &[], None).await.expect("an answer");
+    let next = client.send(get(&gateway, "/open/next"), &[], None).await.expect("a response");
     assert_eq!(next.1, "GET /open/next ");
     assert_eq!(upstream.requests().len(), 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_sent_again_ends_once_on_each_connection() {
+async fn a_resent_body_ends_once_on_each_connection() {
     let gateway = Gateway::on_sqlite().await;
-    // The first attempt of each request is dropped without an answer.
+    // The first attempt of each request gets no response.
     let upstream = Recorder::start(When::Complete, {
         let seen = std::sync::Mutex::new(std::collections::HashSet::new());
         move |request: &Received| match seen.lock().unwrap().insert(request.line().to_owned()) {
-            true => Answer::close(""),
-            false => Answer::ok(&request.body),
+            true => ScriptedResponse::close(""),
+            false => ScriptedResponse::ok(&request.body),
         }
     })
     .await;
@@ -186,7 +186,7 @@ async fn a_body_that_is_sent_again_ends_once_on_each_connection() {
     for (nth, pieces) in [&["hello"][..], &["hello", ""], &["he", "", "llo", ""]].into_iter().enumerate() {
         let mut request = post(&gateway, &format!("/{nth}"));
         *request.method_mut() = Method::PUT;
-        let reply = client.send(request, pieces, None).await.expect("an answer");
+        let reply = client.send(request, pieces, None).await.expect("a response");
         assert_eq!((reply.0.status.as_u16(), reply.1.as_str()), (200, "hello"), "{pieces:?}");
     }
     for bytes in upstream.bytes() {
@@ -199,7 +199,7 @@ async fn a_body_that_is_sent_again_ends_once_on_each_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_breaks_its_length_is_never_complete_for_the_upstream() {
+async fn a_request_with_a_wrong_length_is_never_complete_for_the_upstream() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = echo(&gateway).await;
     let client = Connection::open(gateway.https).await;
@@ -219,15 +219,15 @@ async fn a_request_that_breaks_its_length_is_never_complete_for_the_upstream() {
         let row = format!("{length} {pieces:?}");
         let failed = client.send(request, pieces, None).await.map(|reply| reply.0.status);
         findings.check(&row, if failed.is_err() { Ok(()) } else { Err(format!("{failed:?}")) });
-        let next = client.send(get(&gateway, "/open/next"), &[], None).await.expect("an answer");
+        let next = client.send(get(&gateway, "/open/next"), &[], None).await.expect("a response");
         findings.compare(&row, &"GET /open/next ".to_owned(), &next.1);
     }
     let uploads = upstream.requests().iter().filter(|request| request.line().starts_with("POST")).count();
     findings.compare("complete uploads", &0, &uploads);
-    // And one that keeps it, however late its end comes.
+    // A request with the right length is complete, however late its end comes.
     let mut request = post(&gateway, "/open/upload");
     request.headers_mut().insert("content-length", HeaderValue::from_static("0"));
-    let reply = client.send(request, &["", ""], None).await.expect("an answer");
+    let reply = client.send(request, &["", ""], None).await.expect("a response");
     findings.compare("no body", &"POST /open/upload ".to_owned(), &reply.1);
 }
 
@@ -240,16 +240,16 @@ async fn cookies_in_several_fields_are_one_line_upstream() {
     for cookie in ["a=1", "b=2", "c=3; d=4"] {
         request.headers_mut().append("cookie", HeaderValue::from_static(cookie));
     }
-    client.send(request, &[], None).await.expect("an answer");
+    client.send(request, &[], None).await.expect("a response");
     assert_eq!(upstream.requests()[0].header("cookie"), ["a=1; b=2; c=3; d=4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_without_a_body_end_with_their_header() {
+async fn responses_without_a_body_end_with_their_header() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Recorder::start(When::Complete, |request: &Received| match request.line().strip_prefix("HEAD") {
-        Some(_) => Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
-        None => Answer::ok("hello"),
+        Some(_) => ScriptedResponse::keep("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        None => ScriptedResponse::ok("hello"),
     })
     .await;
     gateway.create("/services", json!({"name": "open", "url": upstream.url()})).await;
@@ -265,7 +265,7 @@ async fn answers_without_a_body_end_with_their_header() {
     gateway.create("/services/grpc/plugins", json!({"name": "oauth2", "config": every_grant()})).await;
     let plain = Recorder::start(When::Complete, |request: &Received| {
         let status = request.line().rsplit('/').next().unwrap_or_default().to_owned();
-        Answer::keep(format!("HTTP/1.1 {status} X\r\n\r\n"))
+        ScriptedResponse::keep(format!("HTTP/1.1 {status} X\r\n\r\n"))
     })
     .await;
     gateway.create("/services", json!({"name": "plain", "url": plain.url()})).await;
@@ -295,7 +295,7 @@ async fn answers_without_a_body_end_with_their_header() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_resets_its_stream_is_logged_as_gone() {
     let gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_LOG_FORMAT", "json")]).await;
-    let upstream = Recorder::start(When::Complete, |_: &Received| Answer::default()).await;
+    let upstream = Recorder::start(When::Complete, |_: &Received| ScriptedResponse::default()).await;
     gateway.create("/services", json!({"name": "silent", "url": upstream.url()})).await;
     gateway.create("/services/silent/routes", json!({"paths": ["/silent"]})).await;
     let client = Connection::open(gateway.https).await;
@@ -327,21 +327,21 @@ async fn a_client_that_resets_its_stream_is_logged_as_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_stalls_is_let_go() {
+async fn a_stalled_upload_times_out() {
     let gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_READ_TIMEOUT", "300ms")]).await;
     let _upstream = echo(&gateway).await;
     let client = Connection::open(gateway.https).await;
     let (response, mut body) = client.begin(post(&gateway, "/open"), false).await;
     body.send_data("he".into(), false).unwrap();
-    assert_eq!(soon(response).await.expect("an answer").status(), 408);
+    assert_eq!(soon(response).await.expect("a response").status(), 408);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_of_an_answer_reach_the_client() {
+async fn response_trailers_reach_the_client() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Recorder::start(When::Complete, |_: &Received| {
         let trailers = "grpc-status: 0\r\nX-Two:  b \r\nContent-Length: 9\r\nSet-Cookie: a=1\r\n";
-        Answer::keep(format!(
+        ScriptedResponse::keep(format!(
             "HTTP/1.1 200 OK\r\nTrailer: grpc-status\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n{trailers}\r\n"
         ))
     })
@@ -349,7 +349,7 @@ async fn trailers_of_an_answer_reach_the_client() {
     gateway.create("/services", json!({"name": "open", "url": upstream.url()})).await;
     gateway.create("/services/open/routes", json!({"paths": ["/"]})).await;
     let client = Connection::open(gateway.https).await;
-    let (_, body, trailers) = client.send(get(&gateway, "/"), &[], None).await.expect("an answer");
+    let (_, body, trailers) = client.send(get(&gateway, "/"), &[], None).await.expect("a response");
     let trailers = trailers.expect("trailers");
     let fields: Vec<_> = trailers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
     assert_eq!((body.as_str(), fields), ("ok", vec![("grpc-status", "0"), ("x-two", "b")]));
@@ -357,8 +357,8 @@ async fn trailers_of_an_answer_reach_the_client() {
         [("TE: trailers\r\n", "2\r\nok\r\n0\r\ngrpc-status: 0\r\nx-two: b\r\n\r\n"), ("", "2\r\nok\r\n0\r\n\r\n")]
     {
         let request = format!("GET / HTTP/1.1\r\nHost: a.test\r\n{te}Connection: close\r\n\r\n");
-        let answer = tollgate_tests::raw::bytes(&gateway.http.to_string(), request.as_bytes()).await;
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let response = tollgate_tests::raw::bytes(&gateway.http.to_string(), request.as_bytes()).await;
+        let (_, body) = response.split_once("\r\n\r\n").expect("a head");
         assert_eq!(body, expected, "{te:?}");
     }
     assert_eq!(upstream.bytes().len(), 1, "the connection is used again");
@@ -372,7 +372,7 @@ async fn long_heads_are_refused() {
         let client = Connection::open(gateway.https).await;
         let mut request = get(&gateway, "/open");
         request.headers_mut().insert("x-long", HeaderValue::try_from("a".repeat(length)).unwrap());
-        let reply = client.send(request, &[], None).await.expect("an answer");
+        let reply = client.send(request, &[], None).await.expect("a response");
         assert_eq!(reply.0.status.as_u16(), expected, "{length}");
     }
 }
@@ -380,7 +380,7 @@ async fn long_heads_are_refused() {
 const GOOD: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/open")];
 
-/// The fields of a good request with others in place of, or behind, its own.
+/// The fields of a valid request, with others replaced or appended.
 fn with(fields: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     let mut all: Vec<_> = GOOD.to_vec();
     for field in fields {
@@ -393,13 +393,13 @@ fn with(fields: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_requests_end_as_the_compatibility_page_says() {
+async fn malformed_requests_end_as_documented() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = echo(&gateway).await;
     gateway.create("/services/open/routes", json!({"paths": ["/"], "strip_path": false})).await;
     let without = |name: &str| GOOD.into_iter().filter(|field| field.0 != name).collect::<Vec<_>>();
     let rows = [
-        ("as it should be", with(&[]), "200 DATA"),
+        ("valid", with(&[]), "200 DATA"),
         ("the same Host", with(&[("host", "a.test")]), "200 DATA"),
         ("another Host", with(&[("host", "b.test")]), "400 DATA"),
         ("Host in place of :authority", [without(":authority"), vec![("host", "a.test")]].concat(), "200 DATA"),
@@ -417,7 +417,7 @@ async fn malformed_requests_end_as_the_compatibility_page_says() {
         ("an empty name", with(&[("", "1")]), "GOAWAY 1"),
         ("a line feed in a value", with(&[("x-one", "a\nb")]), "GOAWAY 1"),
         ("a pseudo-header twice", [GOOD.to_vec(), vec![(":path", "/open")]].concat(), "RST 1"),
-        ("a pseudo-header behind a field", [vec![("x-one", "1")], GOOD.to_vec()].concat(), "RST 1"),
+        ("a pseudo-header after a field", [vec![("x-one", "1")], GOOD.to_vec()].concat(), "RST 1"),
         ("an unknown pseudo-header", with(&[(":unknown", "1")]), "GOAWAY 1"),
         (":status in a request", with(&[(":status", "200")]), "RST 1"),
         (":protocol", with(&[(":method", "CONNECT"), (":protocol", "websocket")]), "RST 1"),
@@ -433,10 +433,10 @@ async fn malformed_requests_end_as_the_compatibility_page_says() {
         ("content-length twice", with(&[("content-length", "0"), ("content-length", "0")]), "400 DATA"),
         ("content-lengths that differ", with(&[("content-length", "0"), ("content-length", "1")]), "RST 1"),
         ("content-length without DATA", with(&[("content-length", "1")]), "RST 1"),
-        ("a content-length that is none", with(&[("content-length", "+1")]), "RST 1"),
+        ("an invalid content-length", with(&[("content-length", "+1")]), "RST 1"),
         ("TRACE", with(&[(":method", "TRACE")]), "405 DATA"),
         ("CONNECT", vec![(":method", "CONNECT"), (":authority", "a.test:443")], "405 DATA"),
-        ("a method that is no token", with(&[(":method", "G T")]), "GOAWAY 1"),
+        ("a method that is not a token", with(&[(":method", "G T")]), "GOAWAY 1"),
         ("brace and quote in the path", with(&[(":path", "/open/{\"a\"}")]), "200 DATA"),
         ("angle bracket in the path", with(&[(":path", "/open/<a>")]), "200 DATA"),
         ("backtick in the path", with(&[(":path", "/open/`")]), "200 DATA"),

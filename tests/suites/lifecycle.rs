@@ -1,4 +1,4 @@
-//! How the gateway starts, what it does while its store is away, and how it ends.
+//! Start-up, loss of the store, and shutdown of the gateway.
 
 use std::fs;
 use std::net::TcpListener;
@@ -19,11 +19,11 @@ use tollgate_tests::scenario::{Api, Application};
 use tollgate_tests::{Findings, Forwarder, Gateway, Node, Reply, Store, Upstream, program};
 use url::Url;
 
-/// How long the end may take once nothing is under way: far below the drain timeout of the tests.
+/// How long an idle gateway may take to exit: far below the drain timeout of the tests.
 const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_configuration_is_told_whole_with_its_places() {
+async fn every_error_in_a_settings_file_is_reported_with_its_position() {
     let node = Node::on_sqlite();
     let file = "proxy:\n  keepalive_timeout: sixty\n  http_lisen: 0.0.0.0:80\n\
                 log: {level: loud}\ntrusted_ips: [ten]\nnonsense: 1\n";
@@ -88,7 +88,7 @@ async fn a_taken_port_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_self_signed_certificate_is_made_once() {
+async fn the_self_signed_certificate_is_created_once() {
     let node = Node::on_sqlite();
     let read = |name| fs::read(node.directory().join(name)).expect("a file");
     node.start(&["run"]).await.stop().unwrap();
@@ -97,19 +97,20 @@ async fn the_self_signed_certificate_is_made_once() {
     assert_eq!(mode & 0o777, 0o600);
 
     let running = node.start(&["run"]).await;
-    assert!(first == (read("self-signed.crt"), read("self-signed.key")), "the second start made another");
+    assert!(first == (read("self-signed.crt"), read("self-signed.key")), "the second start created another");
     let certificate = reqwest::Certificate::from_pem(&first.0).unwrap();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap();
     let [_, (_, https), ..] = node.listeners;
     for host in ["127.0.0.1", "localhost"] {
-        let answer = client.get(format!("https://{host}:{}/", https.port())).send().await.expect("a trusted answer");
-        assert_eq!(answer.status().as_u16(), 404);
+        let response =
+            client.get(format!("https://{host}:{}/", https.port())).send().await.expect("a trusted response");
+        assert_eq!(response.status().as_u16(), 404);
     }
     drop(running);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_is_migrated_when_the_operator_says_so() {
+async fn a_database_is_migrated_only_on_the_operators_command() {
     let database = Database::create();
     let node = Node::on_database(database.url());
     let status = node.run(&["migrate", "status"]).await;
@@ -142,16 +143,16 @@ async fn run_migrate_migrates_first() {
     assert_eq!(node.start(&["run"]).await.stop().unwrap().code(), Some(0));
 }
 
-/// A load balancer sends requests as soon as it is told that it may.
+/// Load balancers send requests as soon as a node is ready.
 #[tokio::test(flavor = "multi_thread")]
-async fn ready_means_that_the_proxy_takes_connections() {
+async fn a_ready_proxy_accepts_connections() {
     for _ in 0..8 {
         let node = Node::on_sqlite();
         let [(_, http), (_, https), _, (_, status)] = node.listeners;
         let ready = Url::parse(&format!("http://{status}/status/ready")).unwrap();
         let starting = async {
-            // Without a pause, so that it is asked the moment it changes.
-            while !reqwest::get(ready.clone()).await.is_ok_and(|answer| answer.status().is_success()) {}
+            // Without a pause, to see the change at once.
+            while !reqwest::get(ready.clone()).await.is_ok_and(|response| response.status().is_success()) {}
             for (name, address) in [("HTTP", http), ("HTTPS", https)] {
                 let connected = TcpStream::connect(address).await;
                 assert!(connected.is_ok(), "{name}: {connected:?}");
@@ -163,9 +164,9 @@ async fn ready_means_that_the_proxy_takes_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_gateway_ends_at_once() {
+async fn an_idle_gateway_exits_at_once() {
     let mut gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_DRAIN_TIMEOUT", "60s")]).await;
-    // Leaves idle connections behind: HTTP/2, and plain.
+    // Leaves idle connections open: HTTP/2 and plain.
     gateway.send(gateway.request(Method::GET, "/")).await.expect(404);
     gateway.send(gateway.client.get(gateway.plain_url("/"))).await.expect(404);
     gateway.ask_to_end();
@@ -173,7 +174,7 @@ async fn an_idle_gateway_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_http2_client_is_told_to_go_away_when_the_process_drains() {
+async fn an_http2_client_gets_goaway_when_the_process_drains() {
     let mut gateway = Gateway::on_sqlite().await;
     let mut frames = Frames::open(gateway.https).await;
     let get = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")];
@@ -184,13 +185,13 @@ async fn an_http2_client_is_told_to_go_away_when_the_process_drains() {
     while let Some(frame) = frames.next().await {
         last.extend(Some(frame).filter(|frame| frame.kind == kind::GOAWAY));
     }
-    // NO_ERROR: what was asked is answered, and nothing more is taken (RFC 9113 §6.8).
+    // NO_ERROR: requests in progress are completed, and no new ones are accepted (RFC 9113 §6.8).
     assert!(!last.is_empty() && last.iter().all(|frame| frame.payload[4..8] == [0; 4]), "{last:?}");
     assert_eq!(gateway.ended_within(SOON).await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_under_way_are_answered_before_the_end() {
+async fn requests_in_progress_are_completed_before_the_exit() {
     let slow = SlowUpstream::start().await;
     let mut gateway = slow.behind_gateway("60s").await;
     let plain = tokio::spawn(gateway.client.get(gateway.plain_url("/slow")).send());
@@ -203,25 +204,25 @@ async fn requests_under_way_are_answered_before_the_end() {
     })
     .await;
     let ready = gateway.client.get(gateway.addresses.status.join("/status/ready").unwrap()).send().await;
-    let ready = Reply::read(ready.expect("an answer while it drains")).await;
+    let ready = Reply::read(ready.expect("a response while it drains")).await;
     assert_eq!((ready.status, ready.json()), (503, json!({"message": "draining"})));
     assert!(!plain.is_finished() && !second.is_finished());
 
     slow.released.notify_waiters();
     for (name, under_way) in [("HTTP/1.1", plain), ("HTTP/2", second)] {
-        let answer = under_way.await.unwrap().unwrap_or_else(|error| panic!("{name}: {error:?}"));
-        assert_eq!(answer.status().as_u16(), 200, "{name}");
+        let response = under_way.await.unwrap().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert_eq!(response.status().as_u16(), 200, "{name}");
         // HTTP/2 says it with a GOAWAY.
         let closing = (name == "HTTP/1.1").then_some("close");
-        assert_eq!(answer.headers().get("connection").map(|value| value.to_str().unwrap()), closing, "{name}");
-        let body = answer.bytes().await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert_eq!(response.headers().get("connection").map(|value| value.to_str().unwrap()), closing, "{name}");
+        let body = response.bytes().await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         assert_eq!(body.len(), BODY, "{name}");
     }
     assert_eq!(gateway.ended_within(SOON).await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_drain_timeout_ends_what_does_not_end() {
+async fn the_drain_timeout_cuts_off_requests_that_do_not_end() {
     let slow = SlowUpstream::start().await;
     let mut gateway = slow.behind_gateway("1s").await;
     let stuck = tokio::spawn(gateway.client.get(gateway.plain_url("/slow")).send());
@@ -232,7 +233,7 @@ async fn the_drain_timeout_ends_what_does_not_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupt_ends_it_at_once_whatever_is_under_way() {
+async fn an_interrupt_ends_the_process_at_once() {
     let slow = SlowUpstream::start().await;
     let mut gateway = slow.behind_gateway("60s").await;
     let stuck = tokio::spawn(gateway.client.get(gateway.plain_url("/slow")).send());
@@ -243,7 +244,7 @@ async fn an_interrupt_ends_it_at_once_whatever_is_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_store_the_gateway_says_that_it_cannot_tell() {
+async fn without_its_store_the_gateway_returns_503() {
     let database = Database::create();
     let direct = Url::parse(&database.url()).unwrap();
     let target = format!("{}:{}", direct.host_str().unwrap(), direct.port().unwrap_or(5432));
@@ -259,14 +260,14 @@ async fn without_its_store_the_gateway_says_that_it_cannot_tell() {
     let tokens = api.tokens(&gateway, &client).await;
     let token = tokens["access_token"].as_str().unwrap();
     let health = async |path: &str| {
-        let answer = gateway.client.get(gateway.addresses.status.join(path).unwrap()).send().await;
-        answer.expect("an answer").status().as_u16()
+        let response = gateway.client.get(gateway.addresses.status.join(path).unwrap()).send().await;
+        response.expect("a response").status().as_u16()
     };
     assert_eq!((health("/status").await, health("/status/ready").await), (200, 200));
 
     way.cut().await;
     let mut findings = Findings::new();
-    // Minted by the gateway itself, so only the store can tell whether it still holds.
+    // Issued by the gateway itself, so only the store knows whether it is still valid.
     let reply = api.get(&gateway, token).await;
     let got = (reply.status, reply.header("retry-after").is_some(), reply.header("www-authenticate"));
     findings.compare("a token that is not cached", &(503, true, None), &got);
@@ -281,7 +282,7 @@ async fn without_its_store_the_gateway_says_that_it_cannot_tell() {
     findings.compare("the Admin API", &(503, true), &(reply.status, reply.header("retry-after").is_some()));
     findings.compare("alive", &200, &health("/status").await);
     findings.compare("not ready", &503, &health("/status/ready").await);
-    findings.compare("nothing got through", &0, &upstream.requests());
+    findings.compare("no request reached the upstream", &0, &upstream.requests());
 
     let _way = Forwarder::listening(address, target).await;
     until("the store's return is noticed", async || api.get(&gateway, token).await.status == 200).await;
@@ -289,7 +290,7 @@ async fn without_its_store_the_gateway_says_that_it_cannot_tell() {
     findings.compare("unknown again", &401, &api.get(&gateway, "nobodys-token-0123456789abcdef").await.status);
 }
 
-/// Polls.
+/// Polls until a condition holds.
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds().await {
@@ -298,15 +299,15 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     }
 }
 
-/// The length of a slow answer: more than fits into the sockets' buffers.
+/// The length of a slow response: more than the socket buffers hold.
 const BODY: usize = 8 << 20;
 
-/// Answers when it is told to.
+/// An upstream that responds when released.
 struct SlowUpstream {
     url: String,
     /// One permit for each request.
     reached: Arc<Semaphore>,
-    /// Lets those that wait go.
+    /// Releases waiting requests.
     released: Arc<Notify>,
 }
 
@@ -316,13 +317,13 @@ impl SlowUpstream {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (reach, release) = (Arc::clone(&reached), Arc::clone(&released));
-        let answer = async move || {
+        let response = async move || {
             let released = release.notified();
             reach.add_permits(1);
             released.await;
             vec![b'x'; BODY]
         };
-        let routes = Router::new().fallback(get(answer));
+        let routes = Router::new().fallback(get(response));
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { url, reached, released }
     }

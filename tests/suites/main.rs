@@ -33,7 +33,7 @@ mod foreign_clients;
 mod http1;
 mod http2;
 mod lifecycle;
-mod lost_answers;
+mod lost_responses;
 mod nodes;
 mod plugins;
 mod proxy;

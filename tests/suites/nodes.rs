@@ -1,5 +1,5 @@
-//! Several nodes on one database: what one is told, the others know within a second
-//! (architecture, invariant 2).
+//! Several nodes on one database: a change on one is in force on the others within a second (architecture,
+//! invariant 2).
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,16 @@ use tollgate_tests::{Gateway, Upstream};
 
 const BOUND: Duration = Duration::from_secs(1);
 
-/// Asks the node until it answers with this status, and fails when that takes longer than the bound.
+/// Sends requests until the node returns this status; fails if that takes longer than the bound.
 async fn within_a_second(api: &Api, node: &Gateway, token: &str, status: u16, what: &str) {
     let begun = Instant::now();
     loop {
-        let answer = api.get(node, token).await;
-        if answer.status == status {
+        let response = api.get(node, token).await;
+        if response.status == status {
             return;
         }
         let waited = begun.elapsed();
-        assert!(waited < BOUND, "{what}: still {} after {waited:?}", answer.status);
+        assert!(waited < BOUND, "{what}: still {} after {waited:?}", response.status);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -34,7 +34,7 @@ async fn a_write_on_one_node_is_in_force_on_the_other_within_a_second() {
     let token = tokens["access_token"].as_str().expect("a token");
 
     within_a_second(&api, &other, token, 200, "a new route, and a token of the other node").await;
-    // It is cached on both nodes now.
+    // It is now cached on both nodes.
     api.get(&one, token).await.expect(200);
     one.delete(&format!("/oauth2_tokens/{token}")).await;
     api.get(&one, token).await.expect(401);

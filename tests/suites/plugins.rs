@@ -1,4 +1,4 @@
-//! Every plugin that is built in has an example that the Admin API takes, and a row in the documentation.
+//! Every built-in plugin has an example that the Admin API accepts, and a row in the documentation.
 
 use http::Method;
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use tollgate_tests::scenario::Api;
 use tollgate_tests::{Findings, Gateway, Reply, SERVER, Store, Upstream, raw, tls};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_path_is_made_as_written_down() {
+async fn the_upstream_path_is_as_documented() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     // service.path, route path, request, stripped, not stripped: gateway.md §6.
@@ -82,7 +82,7 @@ async fn the_proxy_names_itself_or_the_compatible_gateway_and_the_admin_api_alwa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_are_worded_in_the_type_that_the_client_accepts() {
+async fn errors_have_the_content_type_that_the_client_accepts() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let (service, _) = Api::open(&gateway, "open", &upstream).await;
@@ -158,7 +158,7 @@ async fn errors_are_worded_in_the_type_that_the_client_accepts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_requests_are_sent_on_to_https_where_the_route_says() {
+async fn plain_requests_are_redirected_to_https_if_the_route_says_so() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let (service, _) = Api::open(&gateway, "open", &upstream).await;
@@ -177,7 +177,7 @@ async fn plain_requests_are_sent_on_to_https_where_the_route_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forwarded_headers_tell_the_upstream_where_it_came_from() {
+async fn forwarded_headers_describe_the_client_request() {
     let upstream = Upstream::start().await;
     let mut findings = Findings::new();
     for trusted in [false, true] {
@@ -222,11 +222,7 @@ async fn forwarded_headers_tell_the_upstream_where_it_came_from() {
         }
         let headers = &forwarded.content()["headers"];
         let id = json!([forwarded.header("x-kong-request-id")]);
-        findings.compare(
-            "the request id is the gateway's, and the client's answer has it",
-            &id,
-            &headers["x-kong-request-id"],
-        );
+        findings.compare("the request id is the gateway's and is in the response", &id, &headers["x-kong-request-id"]);
         findings.check(
             "it is not the client's",
             if headers["x-kong-request-id"] == json!(["mine"]) { Err("mine".to_owned()) } else { Ok(()) },
@@ -239,7 +235,7 @@ async fn forwarded_headers_tell_the_upstream_where_it_came_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hop_by_hop_headers_stay_behind() {
+async fn hop_by_hop_headers_are_removed() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     Api::open(&gateway, "open", &upstream).await;
@@ -248,7 +244,7 @@ async fn hop_by_hop_headers_stay_behind() {
          Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\nContent-Length: 2\r\n\r\nhi",
         gateway.http
     );
-    let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("an answer");
+    let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("a response");
     let seen = reply.content();
     let mut findings = Findings::new();
     for name in ["x-secret-hop", "keep-alive", "proxy-connection", "te"] {
@@ -259,7 +255,7 @@ async fn hop_by_hop_headers_stay_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_most_specific_route_wins() {
+async fn the_most_specific_route_matches() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let routes = [
@@ -300,7 +296,7 @@ async fn the_most_specific_route_wins() {
         }
         headers.iter().for_each(|(name, value)| request.push_str(&format!("{name}: {value}\r\n")));
         request.push_str("\r\n");
-        let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("an answer");
+        let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("a response");
         let uri = reply.content()["uri"].as_str().unwrap_or_default().to_owned();
         let got = if reply.status == 200 {
             uri.split('/').nth(1).unwrap_or_default().to_owned()
@@ -312,7 +308,7 @@ async fn the_most_specific_route_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_is_in_force_when_it_is_answered() {
+async fn a_write_is_in_force_with_its_response() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     for round in 0..20 {
@@ -329,7 +325,7 @@ async fn a_write_is_in_force_when_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn routes_of_a_disabled_service_are_not_there() {
+async fn routes_of_a_disabled_service_do_not_match() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     Api::protected(&gateway, "api", &upstream, json!({})).await;
@@ -353,16 +349,16 @@ async fn http2_and_http1_are_served_over_tls() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     Api::open(&gateway, "open", &upstream).await;
-    let answer = gateway.request(Method::GET, "/open/x").send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
+    let response = gateway.request(Method::GET, "/open/x").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
     let certificate = reqwest::Certificate::from_pem(&gateway.addresses.certificate).unwrap();
     let old = reqwest::Client::builder().no_proxy().http1_only().tls_certs_only([certificate]).build().unwrap();
-    let answer = old.get(gateway.url("/open/x")).send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_11));
+    let response = old.get(gateway.url("/open/x")).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_11));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_route_with_snis_is_for_that_server_name_alone() {
+async fn a_route_with_snis_matches_only_that_server_name() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     for (name, sni) in [("exact", "www.Shop.test"), ("wild", "*.SHOP.test")] {
@@ -389,7 +385,7 @@ async fn a_route_with_snis_is_for_that_server_name_alone() {
             findings.compare(&format!("{path} for {name:?}, {version:?}"), &Ok(expected), &status);
         }
     }
-    // Without TLS there is no server name to compare, and the route says that it wants TLS.
+    // Without TLS there is no server name to compare, and the route requires TLS.
     let plain = raw::get(&gateway.http.to_string(), "/exact", &[("Host", "www.shop.test")]).await;
     findings.compare("plain", &426, &plain.status);
 
@@ -397,8 +393,8 @@ async fn a_route_with_snis_is_for_that_server_name_alone() {
     let second = second.resolve("www.shop.test", gateway.https).build().unwrap();
     for _ in 0..2 {
         let url = format!("https://www.shop.test:{}/exact", gateway.https.port());
-        let answer = second.get(url).send().await.unwrap();
-        findings.compare("HTTP/2", &(200, http::Version::HTTP_2), &(answer.status().as_u16(), answer.version()));
+        let response = second.get(url).send().await.unwrap();
+        findings.compare("HTTP/2", &(200, http::Version::HTTP_2), &(response.status().as_u16(), response.version()));
     }
 }
 
@@ -418,7 +414,7 @@ async fn tls_before_1_2_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_without_a_host_leaves_the_service_its_own() {
+async fn without_a_host_from_the_client_the_service_host_is_sent() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let service = gateway.create("/services", json!({"url": upstream.url()})).await;
@@ -430,7 +426,7 @@ async fn a_client_without_a_host_leaves_the_service_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_routes_refuse_other_requests_by_their_type_first() {
+async fn grpc_routes_check_the_content_type_first() {
     let gateway = Gateway::on_sqlite().await;
     gateway.create("/routes", json!({"paths": ["/g"], "protocols": ["grpc", "grpcs"]})).await;
     let cases = [

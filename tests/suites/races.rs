@@ -1,4 +1,4 @@
-//! One-time things, wanted by many at once: exactly one gets them.
+//! One-time operations under concurrency: exactly one request succeeds.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -8,7 +8,7 @@ use tollgate_tests::scenario::{Api, Application};
 const CLIENTS: usize = 20;
 
 on_both_stores! {
-    async fn one_of_many_redeems_a_code(gateway: Gateway) {
+    async fn one_of_many_requests_redeems_a_code(gateway: Gateway) {
         let upstream = Upstream::start().await;
         let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
         let client = Application::register(&gateway, "client", json!({})).await;
@@ -23,7 +23,7 @@ on_both_stores! {
         assert_eq!(tokens["data"].as_array().unwrap().len(), 5);
     }
 
-    async fn one_of_many_rotates_a_refresh_token(gateway: Gateway) {
+    async fn one_of_many_requests_rotates_a_refresh_token(gateway: Gateway) {
         let upstream = Upstream::start().await;
         let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
         let client = Application::register(&gateway, "client", json!({})).await;
@@ -39,7 +39,7 @@ on_both_stores! {
         }
     }
 
-    async fn one_of_many_creates_a_unique_name(gateway: Gateway) {
+    async fn one_of_many_requests_creates_a_unique_name(gateway: Gateway) {
         let consumer = || gateway.admin(http::Method::POST, "/consumers", json!({"username": "bob"}));
         let replies = join_all((0..CLIENTS).map(|_| consumer())).await;
         let count = |status: u16| replies.iter().filter(|reply| reply.status == status).count();

@@ -1,5 +1,5 @@
-//! Access to a protected API (oauth2.md §4): where the token may be, the verdicts, the
-//! identity the upstream sees, and what is hidden from it.
+//! Access to a protected API (oauth2.md §4): where the token is read from, the verdicts, the identity headers, and
+//! what is hidden from the upstream.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ async fn token(gateway: &Gateway, api: &Api, client: &Application) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_found_where_and_in_the_order_written_down() {
+async fn a_token_is_found_in_the_documented_places_and_order() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
@@ -44,7 +44,7 @@ async fn a_token_is_found_where_and_in_the_order_written_down() {
     let absent = missing("Bearer");
     let wrong = invalid(&challenge);
 
-    // Header, query, form, and what is expected; `None` is the upstream's answer.
+    // Header, query, form, and the expected result; `None` is the upstream's response.
     type Row<'a> = (String, Option<&'a str>, Option<&'a str>, Option<Seen>);
     let rows: Vec<Row<'_>> = vec![
         (format!("Bearer {token}"), None, None, None),
@@ -129,7 +129,7 @@ async fn another_header_may_carry_the_token_and_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_sees_who_asks_and_never_who_the_client_says() {
+async fn the_upstream_gets_the_gateways_identity_headers_and_never_the_clients() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
@@ -151,7 +151,7 @@ async fn the_upstream_sees_who_asks_and_never_who_the_client_says() {
     let nobody = vec![Value::Null; NAMES.len()];
     let somebody: Vec<Value> = identity.into_iter().map(|value| json!([value])).chain([Value::Null]).collect();
 
-    // Everything that folds to an identity header: any case, underscores, twice, named in Connection.
+    // Every field that reads as an identity header: any case, underscores, repeated, named in Connection.
     let connection = format!("close, {}", NAMES.join(", "));
     let mut forged = vec![("Connection".to_owned(), connection)];
     for name in NAMES {
@@ -168,7 +168,7 @@ async fn the_upstream_sees_who_asks_and_never_who_the_client_says() {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("an answer");
+        let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("a response");
         let headers = reply.content()["headers"].clone();
         let got: Vec<_> = NAMES.iter().map(|name| headers[*name].clone()).collect();
         findings.compare(path, &(200, expected), &(reply.status, got));
@@ -178,7 +178,7 @@ async fn the_upstream_sees_who_asks_and_never_who_the_client_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anonymous_stands_in_for_whoever_fails() {
+async fn refused_requests_become_anonymous() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let stranger = gateway.create("/consumers", json!({"username": "stranger"})).await;
@@ -285,7 +285,7 @@ async fn hidden_credentials_do_not_reach_the_upstream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cache_keys_show_what_requests_have_left() {
+async fn cache_keys_show_what_requests_have_cached() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
@@ -330,7 +330,7 @@ async fn the_endpoints_are_recognised_by_the_end_of_the_path() {
     let upstream = Upstream::start().await;
     Api::protected(&gateway, "api", &upstream, json!({})).await;
     let mut findings = Findings::new();
-    // 400 is an endpoint's refusal, 401 the guard's.
+    // 400 comes from an endpoint, 401 from the guard.
     for (path, status) in [
         ("/api/oauth2/token", 400),
         ("/api/oauth2/token/", 400),
@@ -348,7 +348,7 @@ async fn the_endpoints_are_recognised_by_the_end_of_the_path() {
         ("/api/oauth2", 401),
     ] {
         let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-        let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("an answer");
+        let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.expect("a response");
         findings.compare(path, &status, &reply.status);
     }
 }

@@ -1,6 +1,6 @@
-//! What a write has ended is over when the write is answered (architecture, invariant 2), also for
-//! a token that every thread of the gateway is being asked for at that moment. On another node it is
-//! over within a second, and does not come back.
+//! A revocation is in force when the response to the write is sent (architecture, invariant 2), even for a token in
+//! use on every thread of the gateway at that moment. On another node it is in force within a second, and the
+//! token does not come back.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,29 +15,29 @@ use tokio::task::JoinSet;
 use tollgate_tests::scenario::{Api, Application};
 use tollgate_tests::{Gateway, KeepAlive, Reply, Store, Upstream};
 
-/// Connections that ask without pause, to all nodes together.
+/// Connections that send requests without pause, over all nodes.
 const READERS: usize = 12;
 
-/// Requests to each node that show a round to be under way, and its end to have come.
+/// Requests to each node that show that a round has started, and that it has ended.
 const ENOUGH: usize = 2 * READERS;
 
-/// How long another node may take to hear of a change.
+/// How long a change may take to reach another node.
 const BOUND: Duration = Duration::from_secs(1);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Threads that find tokens each for itself: more than there are processors, so that they are
-/// interrupted at every place. The token endpoint is asked over plain HTTP, as by a TLS terminator.
+/// Worker threads, each with its own cache: more than there are processors, so that they are interrupted
+/// everywhere. The token endpoint is called over plain HTTP, as by a TLS terminator.
 const SETTINGS: [(&str, &str); 3] =
     [("TOLLGATE_PROXY_THREADS", "4"), ("TOLLGATE_ACCESS_LOG", "off"), ("TOLLGATE_TRUSTED_IPS", "127.0.0.0/8")];
 
-/// What all readers ask until it has ended.
+/// One write, and the request that all readers repeat until it is in force.
 struct Round {
     request: String,
-    /// Whether a response is one of before the write.
+    /// Whether a response reflects the state before the write.
     of_before: fn(&Reply) -> bool,
-    /// When the write was answered.
-    answered: OnceLock<Instant>,
+    /// When the response to the write arrived.
+    responded: OnceLock<Instant>,
     /// For each node.
     progress: Vec<Progress>,
 }
@@ -45,30 +45,30 @@ struct Round {
 #[derive(Default)]
 struct Progress {
     before: AtomicUsize,
-    /// The write has begun.
+    /// The write has started.
     begun: AtomicBool,
-    /// A response of after the write was seen.
+    /// A response after the write was seen.
     heard: AtomicBool,
-    /// Requests that had to be answered by what is true after the write …
+    /// Requests that had to get the state after the write …
     after: AtomicUsize,
-    /// … and were not.
+    /// … but did not.
     outdated: AtomicUsize,
 }
 
 impl Round {
     fn new(nodes: usize, request: String, of_before: fn(&Reply) -> bool) -> Arc<Self> {
         let progress = (0..nodes).map(|_| Progress::default()).collect();
-        Arc::new(Self { request, of_before, answered: OnceLock::new(), progress })
+        Arc::new(Self { request, of_before, responded: OnceLock::new(), progress })
     }
 
-    /// Whether a request that is sent now must hear of the write.
+    /// Whether a request sent now must get the state after the write.
     fn is_over(&self, node: usize) -> bool {
         let bound = if node == 0 { Duration::ZERO } else { BOUND };
-        let since = self.answered.get().map(Instant::elapsed);
+        let since = self.responded.get().map(Instant::elapsed);
         self.progress[node].heard.load(Ordering::SeqCst) || since.is_some_and(|since| since >= bound)
     }
 
-    /// Whether this node has been asked enough.
+    /// Whether this node has handled enough requests.
     fn is_done(&self, node: usize) -> bool {
         self.progress[node].after.load(Ordering::SeqCst) >= ENOUGH
     }
@@ -112,7 +112,7 @@ async fn read(node: usize, address: SocketAddr, mut rounds: watch::Receiver<Opti
     }
 }
 
-/// What is written, and how often in a test.
+/// The changes, and how often each is made in a test.
 const PLAN: [(Change, usize); 11] = [
     (Change::TokenDeleted, 80),
     (Change::TokenRefreshed, 40),
@@ -142,9 +142,9 @@ enum Change {
     PluginCreated,
 }
 
-/// The nodes, the first of which is written to.
+/// The nodes; writes go to the first.
 struct Stress {
-    // Ends before the nodes do.
+    // Dropped before the nodes.
     readers: JoinSet<()>,
     nodes: Vec<Gateway>,
     upstream: Upstream,
@@ -159,8 +159,8 @@ fn passed(reply: &Reply) -> bool {
     reply.status == 200
 }
 
-/// What the upstream heard under that name, if the request came to it.
-fn upstream_heard<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
+/// The value of a header that reached the upstream, if the request did.
+fn upstream_got<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
     let head = Some(reply.body.as_str()).filter(|_| reply.status == 200)?;
     head.split("\r\n")
         .filter_map(|line| line.split_once(": "))
@@ -211,7 +211,7 @@ impl Stress {
         api.token(self.gateway(), &form).await.expect(200).json()
     }
 
-    /// Has everybody ask, writes, and has them ask until the write's effect is plain.
+    /// Starts the readers, writes, and continues until the write's effect is visible.
     async fn round(&self, request: String, of_before: fn(&Reply) -> bool, write: impl Future<Output = ()>) {
         let round = Round::new(self.nodes.len(), request, of_before);
         self.rounds.send_replace(Some(Arc::clone(&round)));
@@ -219,10 +219,10 @@ impl Stress {
         round.until("what was before", || round.progress.iter().all(asked)).await;
         round.progress.iter().for_each(|node| node.begun.store(true, Ordering::SeqCst));
         write.await;
-        round.answered.set(Instant::now()).unwrap();
+        round.responded.set(Instant::now()).unwrap();
         let nodes = 0..self.nodes.len();
         round.until("what is after", || nodes.clone().all(|node| round.is_done(node))).await;
-        // Until the next round there is nothing to ask, so that it is soon prepared.
+        // The readers pause until the next round, so that its preparation is fast.
         self.rounds.send_replace(None);
         self.over.lock().unwrap().push(round);
     }
@@ -243,7 +243,7 @@ impl Stress {
                 let (_, client) = self.client().await;
                 let api = Api::protected(gateway, &self.fresh("api"), &self.upstream, json!({})).await;
                 let token = self.tokens(&api, &client).await;
-                let known = |reply: &Reply| upstream_heard(reply, "x-consumer-id").is_some();
+                let known = |reply: &Reply| upstream_got(reply, "x-consumer-id").is_some();
                 let request = get(&api.name, token["access_token"].as_str().unwrap());
                 let plugin = api.plugin["id"].as_str().unwrap();
                 self.round(request, known, async { gateway.delete(&format!("/plugins/{plugin}")).await }).await;
@@ -298,10 +298,10 @@ impl Stress {
         };
         let of_before: fn(&Reply) -> bool = match change {
             Change::CredentialRenamed => {
-                |reply| upstream_heard(reply, "x-credential-identifier").is_some_and(|name| !name.starts_with("new-"))
+                |reply| upstream_got(reply, "x-credential-identifier").is_some_and(|name| !name.starts_with("new-"))
             }
             Change::ConsumerChanged => {
-                |reply| upstream_heard(reply, "x-consumer-custom-id").is_some_and(|name| !name.starts_with("new-"))
+                |reply| upstream_got(reply, "x-consumer-custom-id").is_some_and(|name| !name.starts_with("new-"))
             }
             _ => passed,
         };
@@ -330,7 +330,7 @@ impl Stress {
         self.round(request, passed, change).await;
     }
 
-    /// A service goes, and its tokens with it; one with its id comes, which is not theirs.
+    /// Deletes a service with its tokens, and creates another one with the same id, which they must not access.
     async fn make_service_again(&self) {
         let gateway = self.gateway();
         let (_, client) = self.client().await;
@@ -351,7 +351,7 @@ impl Stress {
         self.round(get(&api.name, tokens["access_token"].as_str().unwrap()), passed, write).await;
     }
 
-    /// Asks for everything that has ended once more, on every node.
+    /// Repeats the requests for everything revoked, on every node.
     async fn ask_again(&self) -> usize {
         let over = self.over.lock().unwrap().clone();
         let again = self.nodes.iter().flat_map(|node| [node.http; 4]).map(|address| {
@@ -369,7 +369,7 @@ impl Stress {
         futures::future::join_all(again).await.into_iter().map(|asked| asked.unwrap()).sum()
     }
 
-    /// Every change of the plan, in turns. Several nodes take their time to hear of each: half of it.
+    /// Makes every change of the plan in turn. With several nodes each change takes longer, so half of them are made.
     async fn carry_out(&self) {
         let mut outdated: BTreeMap<Change, (usize, usize)> = BTreeMap::new();
         let times = |times: usize| times.div_ceil(self.nodes.len());
@@ -392,7 +392,7 @@ impl Stress {
         let (after, wrong) = (asked(|node| &node.after), asked(|node| &node.outdated));
         let changes: usize = outdated.values().map(|(count, _)| count).sum();
         let figures = format!(
-            "{changes} changes, {after} requests after their answers, {wrong} of them served as before, and {again} \
+            "{changes} changes, {after} requests after their responses, {wrong} of them served as before, and {again} \
              later; changes, and those not in force, by kind: {outdated:?}"
         );
         assert_eq!((wrong, again), (0, 0), "{figures}");
@@ -400,22 +400,22 @@ impl Stress {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_ended_is_over_when_the_write_is_answered_on_sqlite() {
+async fn a_revocation_is_in_force_with_its_response_on_sqlite() {
     Stress::on(vec![Gateway::on(Store::Sqlite, &SETTINGS).await]).await.carry_out().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_ended_is_over_when_the_write_is_answered_on_postgres() {
+async fn a_revocation_is_in_force_with_its_response_on_postgres() {
     Stress::on(vec![Gateway::on(Store::Postgres, &SETTINGS).await]).await.carry_out().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_ended_on_one_node_is_over_on_the_other_and_does_not_come_back() {
+async fn a_revocation_on_one_node_is_in_force_on_the_other_and_stays_so() {
     let one = Gateway::on(Store::Postgres, &SETTINGS).await;
     let other = one.another_node_with(&SETTINGS).await;
     let stress = Stress::on(vec![one, other]).await;
     stress.carry_out().await;
-    // The other goes first: the database is of the one.
+    // The other node is dropped first: the first one owns the database.
     let Stress { readers, mut nodes, .. } = stress;
     drop(readers);
     drop(nodes.pop());

@@ -1,5 +1,4 @@
-//! Two spellings of one thing reach one route, with its plugins; what only looks like another is
-//! refused.
+//! Equivalent spellings reach the same route with its plugins; ambiguous ones are refused.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,12 +11,12 @@ use tokio_openssl::SslStream;
 use tollgate_tests::scenario::{Api, Application};
 use tollgate_tests::{Findings, Gateway, Reply, Store, Upstream, raw};
 
-/// Requests for it are refused (401), unless it was passed by: then `/` answers 200.
+/// Requests that match the protected route get 401; requests that miss it get 200 from `/`.
 const PROTECTED: u16 = 401;
 const PASSED_BY: u16 = 200;
 const REFUSED: u16 = 400;
 
-/// A route with these criteria and an oauth2 plugin, and beside it one for everything without.
+/// A route with these criteria and an oauth2 plugin, and a catch-all route without plugins.
 async fn protect(gateway: &Gateway, upstream: &Upstream, criteria: &Value) -> Value {
     gateway.create("/services", json!({"name": "open", "url": upstream.url()})).await;
     gateway.create("/services/open/routes", json!({"paths": ["/"], "preserve_host": true})).await;
@@ -82,7 +81,7 @@ async fn a_host_reaches_its_route_in_every_spelling() {
     let route = protect(&gateway, &upstream, &json!({"hosts": HOSTS, "paths": ["/"]})).await;
     let mut findings = Findings::new();
     findings.compare("the Admin API shows hosts as they were written", &json!(HOSTS), &route["hosts"]);
-    // The scheme's own port is the same as none.
+    // The scheme's default port equals none.
     let own = [("own.test", PROTECTED), ("OWN.test.:080", PROTECTED), ("secure-own.test:443", PROTECTED)];
     let not_own = [("secure-own.test", PASSED_BY)];
     for (host, expected) in ASKED.iter().chain(&own).chain(&not_own) {
@@ -105,9 +104,9 @@ async fn a_host_reaches_its_route_in_every_spelling_over_http2() {
     let mut findings = Findings::new();
     let own = [("secure-own.test", PROTECTED), ("SECURE-own.test.:443", PROTECTED), ("own.test", PASSED_BY)];
     for (host, expected) in ASKED.iter().chain(&own) {
-        // Some cannot even be an authority: then nothing is sent.
+        // Some are not valid authorities and cannot be sent.
         if let Some(status) = over_http2(gateway.https, "GET", host, &[]).await {
-            // A stream that is reset is refused, too.
+            // A reset stream counts as refused.
             findings.compare(&format!(":authority {host}"), expected, &status);
         }
     }
@@ -118,7 +117,7 @@ async fn a_host_reaches_its_route_in_every_spelling_over_http2() {
     findings.compare("two tokens", &Some(400), &over_http2(gateway.https, "GET", "other.test", &twice).await);
 }
 
-/// The status of an answer; 400 when the stream is reset, `None` when it cannot be sent.
+/// The status of a response; 400 if the stream is reset, `None` if the request cannot be sent.
 async fn over_http2(address: SocketAddr, method: &str, authority: &str, headers: &[(&str, &str)]) -> Option<u16> {
     let uri = http::Uri::builder().scheme("https").authority(authority).path_and_query("/x").build().ok()?;
     let mut request = Request::builder().method(method).uri(uri);
@@ -139,7 +138,7 @@ async fn over_http2(address: SocketAddr, method: &str, authority: &str, headers:
     Some(status)
 }
 
-/// Whether the access log gives this reason for an answer.
+/// Whether the access log gives this reason for a response.
 async fn logged(gateway: &Gateway, reason: &str, reply: &Reply) -> Result<(), String> {
     let id = reply.header("x-kong-request-id").unwrap_or_default();
     for _ in 0..500 {
@@ -152,7 +151,7 @@ async fn logged(gateway: &Gateway, reason: &str, reply: &Reply) -> Result<(), St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_hears_the_host_as_it_was_written_and_in_normal_form() {
+async fn the_upstream_gets_the_host_as_sent_and_in_normal_form() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     protect(&gateway, &upstream, &json!({"hosts": HOSTS, "paths": ["/"]})).await;
@@ -207,7 +206,7 @@ async fn methods_and_headers_reach_their_route_in_every_spelling() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trusted_peer_spells_the_scheme_as_it_likes() {
+async fn a_trusted_peers_scheme_is_read_in_every_spelling() {
     let trusted = [("TOLLGATE_TRUSTED_IPS", "127.0.0.1/32")];
     let gateway = Gateway::on(Store::Sqlite, &trusted).await;
     let upstream = Upstream::start().await;
@@ -253,7 +252,7 @@ async fn a_trusted_peer_spells_the_scheme_as_it_likes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_the_gateway_says_can_be_said_in_another_spelling() {
+async fn the_gateways_headers_cannot_be_set_in_another_spelling() {
     let mut findings = Findings::new();
     let trusted = [("TOLLGATE_TRUSTED_IPS", "127.0.0.1/32")];
     for settings in [&[][..], &trusted] {
@@ -287,7 +286,7 @@ async fn nothing_that_the_gateway_says_can_be_said_in_another_spelling() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_are_there_once() {
+async fn repeated_credentials_are_refused() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;

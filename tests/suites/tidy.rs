@@ -1,4 +1,4 @@
-//! Rules of the repository that no compiler checks.
+//! Rules of the repository that the compiler does not check.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ mod documents;
 mod layers;
 mod plugins;
 
-/// Every file of the repository below `folder` whose name ends so, as a path from the root.
+/// Every file of the repository below `folder` whose name has this ending, as a path from the root.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     walk(&repository().join(folder), &mut found);
@@ -39,7 +39,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The package names a manifest depends on; what its tests use may point anywhere.
+/// The dependencies of a manifest, without those of its tests.
 fn dependencies(manifest: &str) -> BTreeSet<&str> {
     let mut inside = false;
     let mut names = BTreeSet::new();
@@ -61,7 +61,7 @@ const SERVER_MAY_NAME: [&str; 5] =
 
 #[test]
 fn dependencies_point_inward() {
-    // Who may name whom among the workspace's own crates.
+    // Permitted dependencies among the workspace's own crates.
     let mut allowed: Vec<(String, &[&str])> = [
         ("gateway/core", &[] as &[&str]),
         ("gateway/http-client", &[]),
@@ -98,7 +98,7 @@ fn dependencies_point_inward() {
 }
 
 #[test]
-fn pingora_and_the_drivers_are_named_where_they_may_be() {
+fn only_the_permitted_crates_depend_on_pingora_and_drivers() {
     const DRIVERS: [&str; 5] =
         ["rusqlite", "tokio-postgres", "deadpool-postgres", "postgres-openssl", "postgres-types"];
     let mut findings = Findings::new();
@@ -122,7 +122,7 @@ fn pingora_and_the_drivers_are_named_where_they_may_be() {
 }
 
 #[test]
-fn every_configuration_file_is_valid() {
+fn every_settings_file_is_valid() {
     let mut findings = Findings::new();
     for file in files("conf", ".yaml").into_iter().filter(|file| !file.starts_with("conf/plugins")) {
         let mut command = Command::new(program("tollgate"));
@@ -136,16 +136,16 @@ fn every_configuration_file_is_valid() {
 }
 
 #[test]
-fn every_statement_is_used_and_says_why() {
+fn every_statement_is_used_and_starts_with_a_comment() {
     let sources: String =
         files("gateway", ".rs").iter().chain(&files("plugins", ".rs")).map(|path| read(path)).collect();
     let mut findings = Findings::new();
     for file in files("sql", ".sql") {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         let row = file.display().to_string();
-        findings.check(&row, if sources.contains(&name) { Ok(()) } else { Err("no source names it".to_owned()) });
+        findings.check(&row, if sources.contains(&name) { Ok(()) } else { Err("no source uses it".to_owned()) });
         let commented = read(&file).trim_start().starts_with("--");
-        findings.check(&row, if commented { Ok(()) } else { Err("it does not begin with a comment".to_owned()) });
+        findings.check(&row, if commented { Ok(()) } else { Err("it does not start with a comment".to_owned()) });
     }
 }
 
@@ -161,7 +161,7 @@ fn every_patch_to_pingora_has_its_number_and_says_whether_it_is_offered() {
         findings.compare(&row, &format!("{:04}", nth + 1).as_str(), &name.split('-').next().unwrap_or_default());
         let says = |start: &str| head.lines().any(|line| line.starts_with(start));
         findings.compare(&row, &(true, true), &(says("Subject: [PATCH] "), says("Upstream: ")));
-        // It is for anyone's Pingora.
+        // Patches must be independent of Tollgate.
         let ours = changes.lines().find(|line| line.starts_with('+') && line.to_lowercase().contains("tollgate"));
         findings.compare(&row, &None, &ours);
     }
@@ -193,7 +193,7 @@ fn commands_in_the_readme_exist() {
 }
 
 #[test]
-fn text_files_end_in_one_line_break_and_no_line_in_a_blank() {
+fn text_files_end_with_one_line_break_and_lines_have_no_trailing_blanks() {
     let mut findings = Findings::new();
     for ending in [".rs", ".toml", ".md", ".sql", ".yaml", ".css", ".py", "dev", "ci/run", "pingora/lay"] {
         for file in files("", ending) {

@@ -1,5 +1,4 @@
-//! `…/oauth2/token` (oauth2.md §3.6–§3.8): every refusal, who authenticates how, and what
-//! is answered.
+//! `…/oauth2/token` (oauth2.md §3.6–§3.8): every refusal, client authentication, and responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +18,7 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// Everything of an answer that a client may look at.
+/// The parts of a response that a client may use.
 fn seen(reply: &Reply) -> (u16, Value, Option<String>, [Option<String>; 3]) {
     let frame = ["cache-control", "pragma", "content-type"].map(|name| reply.header(name));
     (reply.status, reply.content(), reply.header("www-authenticate"), frame)
@@ -43,7 +42,7 @@ async fn post(gateway: &Gateway, api: &str, form: &[(&str, &str)], authorization
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_is_worded_and_ordered_as_written_down() {
+async fn refusals_have_the_documented_texts_and_order() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({"mandatory_scope": true})).await;
@@ -104,7 +103,7 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
             refusal(400, ("unsupported_grant_type", "Invalid grant_type"), None),
         ),
         (
-            "the client outdoes the grant_type",
+            "a client error replaces a grant_type error",
             "api",
             bare(&[("client_id", "nobody"), grant("magic")]),
             None,
@@ -160,7 +159,7 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
             refusal(401, INVALID_CLIENT, BASIC),
         ),
         (
-            "another scheme hides the client_id",
+            "with another scheme, client_id is ignored",
             "api",
             bare(&[("client_id", public.id()), grant("authorization_code")]),
             Some("Bearer x"),
@@ -317,7 +316,7 @@ async fn every_refusal_is_worded_and_ordered_as_written_down() {
         let authorization = if *authorization == Some("RIVAL") { Some(rival_basic.as_str()) } else { *authorization };
         findings.compare(row, expected, &seen(&post(&gateway, name, &form, authorization).await));
     }
-    // None of it used the code up, and the header's right secret takes it.
+    // None of them consumed the code, and the correct secret in the header redeems it.
     let form = [grant("authorization_code"), ("code", code.as_str())];
     findings.compare("the code is still good", &200, &post(&gateway, "api", &form, Some(&right)).await.status);
 }
@@ -350,7 +349,7 @@ async fn repeated_parameters_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_that_the_upstream_would_take_for_another_is_refused() {
+async fn a_user_id_that_would_change_in_a_header_is_refused() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
@@ -373,11 +372,11 @@ async fn a_user_that_the_upstream_would_take_for_another_is_refused() {
     }
 }
 
-/// Connections that ask for tokens as clients that do not exist.
+/// Connections that request tokens for unknown clients.
 const STRANGERS: usize = 300;
 
 on_both_stores! {
-    async fn a_known_client_gets_its_token_while_strangers_knock(gateway: Gateway) {
+    async fn a_known_client_gets_its_token_during_a_flood_of_unknown_clients(gateway: Gateway) {
         let upstream = Upstream::start().await;
         let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
         let mut clients = Vec::new();
@@ -387,7 +386,7 @@ on_both_stores! {
         }
         let asked = Arc::new(AtomicUsize::new(0));
         let mut strangers = tokio::task::JoinSet::new();
-        // HTTP/1.1, so that each has a connection of its own.
+        // HTTP/1.1, so that each has its own connection.
         let http = reqwest::Client::builder().http1_only().danger_accept_invalid_certs(true).build().unwrap();
         for _ in 0..STRANGERS {
             let (http, url, asked) = (http.clone(), gateway.url("/api/oauth2/token"), Arc::clone(&asked));
@@ -401,9 +400,9 @@ on_both_stores! {
                 }
             });
         }
-        // Each has been answered once on average, so that all are waiting for more.
+        // On average each has had one response, so all are waiting for the next.
         while asked.load(Ordering::SeqCst) < 2 * STRANGERS {
-            assert!(strangers.try_join_next().is_none(), "a stranger gave up");
+            assert!(strangers.try_join_next().is_none(), "an unknown client gave up");
             tokio::task::yield_now().await;
         }
         let mut findings = Findings::new();
@@ -437,7 +436,7 @@ async fn a_client_authenticates_in_the_body_the_query_the_header_and_json() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     Api::protected(&gateway, "api", &upstream, json!({})).await;
-    // A secret that is not itself when it is form-encoded.
+    // A secret that differs from its form encoding.
     let secrets = json!({"client_id": "an-id_1", "client_secret": "a-long secret_with+signs"});
     let client = Application::register(&gateway, "client", secrets).await;
     let (id, secret) = (client.id(), client.secret());
@@ -465,7 +464,7 @@ async fn a_client_authenticates_in_the_body_the_query_the_header_and_json() {
     let multipart = gateway.request(Method::POST, path).multipart(multipart);
     findings.compare("multipart", &200, &gateway.send(multipart).await.status);
     let body_wins = gateway.request(Method::POST, path).query(&[("client_secret", "wrong")]).form(&fields);
-    findings.compare("the body wins over the query", &200, &gateway.send(body_wins).await.status);
+    findings.compare("the body takes precedence over the query", &200, &gateway.send(body_wins).await.status);
     let ignored = gateway.request(Method::POST, path).header("content-type", "text/plain").body("grant_type=x");
     let reply = gateway.send(ignored).await;
     findings.compare(
@@ -478,7 +477,7 @@ async fn a_client_authenticates_in_the_body_the_query_the_header_and_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verifier_is_checked_as_written_down() {
+async fn a_verifier_is_checked_as_documented() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
@@ -524,7 +523,7 @@ async fn a_verifier_is_checked_as_written_down() {
         ("code", &code),
         ("code_verifier", VERIFIER),
     ];
-    findings.compare("the right verifier", &200, &api.token(&gateway, &form).await.status);
+    findings.compare("the correct verifier", &200, &api.token(&gateway, &form).await.status);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,4 @@
-//! What a token may do, and until when (oauth2.md §3.9, §4.2): refresh, revocation,
-//! expiry, and what is at rest.
+//! Lifetime of tokens (oauth2.md §3.9, §4.2): refresh, revocation, expiry, and storage.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ fn text<'a>(document: &'a Value, field: &str) -> &'a str {
 }
 
 on_both_stores! {
-    async fn a_refresh_ends_both_old_tokens(gateway: Gateway) {
+    async fn a_refresh_invalidates_both_old_tokens(gateway: Gateway) {
         let upstream = Upstream::start().await;
         let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
         let client = Application::register(&gateway, "client", json!({})).await;
@@ -27,7 +26,7 @@ on_both_stores! {
         api.get(&gateway, text(&new, "access_token")).await.expect(200);
     }
 
-    async fn a_reused_refresh_token_stays_and_its_old_access_token_ends(gateway: Gateway) {
+    async fn a_reused_refresh_token_stays_valid_and_its_old_access_token_does_not(gateway: Gateway) {
         let upstream = Upstream::start().await;
         let api = Api::protected(&gateway, "api", &upstream, json!({"reuse_refresh_token": true})).await;
         let client = Application::register(&gateway, "client", json!({})).await;
@@ -55,14 +54,14 @@ on_both_stores! {
         assert_eq!(again, json!({"error": "invalid_request", "error_description": "Invalid code"}));
     }
 
-    async fn a_token_ends_at_once_with_whatever_it_hangs_on(gateway: Gateway) {
+    async fn a_token_is_refused_at_once_without_its_credential_consumer_or_plugin(gateway: Gateway) {
         let upstream = Upstream::start().await;
         for what in ["token", "token by value", "credential", "consumer", "plugin disabled"] {
             let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
             let client = Application::register(&gateway, "client", json!({})).await;
             let token = api.tokens(&gateway, &client).await;
             let token = text(&token, "access_token");
-            // Twice: the second time it comes out of the cache.
+            // Twice: the second time from the cache.
             api.get(&gateway, token).await.expect(200);
             api.get(&gateway, token).await.expect(200);
             let credential = text(&client.credential, "id");
@@ -87,7 +86,7 @@ on_both_stores! {
         }
     }
 
-    async fn a_changed_credential_and_consumer_are_seen_at_once(gateway: Gateway) {
+    async fn changes_of_credential_and_consumer_are_in_force_at_once(gateway: Gateway) {
         let upstream = Upstream::start().await;
         let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
         let client = Application::register(&gateway, "client", json!({})).await;
@@ -101,7 +100,7 @@ on_both_stores! {
         assert_eq!(seen["x-consumer-custom-id"], json!(["another"]));
     }
 
-    async fn nothing_clear_is_at_rest_or_in_lists(gateway: Gateway) {
+    async fn no_clear_token_is_stored_or_listed(gateway: Gateway) {
         let upstream = Upstream::start().await;
         let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
         let client = Application::register(&gateway, "client", json!({})).await;
@@ -110,7 +109,7 @@ on_both_stores! {
         let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
         let at_rest = gateway.at_rest();
         for (what, value) in [("code", unused.as_str()), ("access token", access), ("refresh token", refresh)] {
-            assert!(!at_rest.contains(value), "the {what} is stored in clear");
+            assert!(!at_rest.contains(value), "the {what} is stored in clear text");
         }
         let row = gateway.admin_get("/oauth2_tokens").await.expect(200).json()["data"][0].clone();
         assert_eq!((&row["access_token"], &row["refresh_token"]), (&Value::Null, &Value::Null));
@@ -143,7 +142,7 @@ on_both_stores! {
         let issued = api.tokens(&gateway, &client).await;
         let token = text(&issued, "access_token");
         api.get(&gateway, token).await.expect(200);
-        // Back-dated rather than waited for.
+        // Back-dated instead of waiting.
         let row = gateway.admin_get(&format!("/oauth2_tokens/{token}")).await.json();
         let past = row["created_at"].as_i64().unwrap() - 10_000;
         gateway.change(&format!("/oauth2_tokens/{}", text(&row, "id")), json!({"created_at": past})).await;
@@ -163,7 +162,7 @@ on_both_stores! {
         api.get(&gateway, &token).await.expect(200);
     }
 
-    async fn a_forged_token_costs_no_lookup(gateway: Gateway) {
+    async fn a_forged_token_is_not_looked_up(gateway: Gateway) {
         let upstream = Upstream::start().await;
         let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
         let client = Application::register(&gateway, "client", json!({})).await;

@@ -1,4 +1,4 @@
-//! The Step On tutorial, step by step, as a browser without scripts would walk it.
+//! The Step On tutorial, step by step, as in a browser without scripts.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use tollgate_quickstart::tutorial::Addresses;
 use tollgate_tests::{Gateway, Reply};
 use url::Url;
 
-/// The tutorial around this gateway, on free ports, with the calls that set it up.
+/// Starts the tutorial for a gateway on free ports, and returns the calls that configured it.
 pub(crate) async fn start(gateway: &Gateway) -> (Tutorial, Vec<Call>) {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let calls = Arc::new(Mutex::new(Vec::new()));
@@ -33,7 +33,7 @@ struct Visitor {
 
 impl Visitor {
     fn new() -> Self {
-        // Step On's certificate signs itself, and is made anew at each start.
+        // Step On's certificate is self-signed and new at each start.
         let builder = Client::builder().no_proxy().cookie_store(true).tls_danger_accept_invalid_certs(true);
         Self { client: builder.redirect(reqwest::redirect::Policy::none()).build().unwrap() }
     }
@@ -42,13 +42,13 @@ impl Visitor {
         Reply::read(self.client.get(url).send().await.unwrap()).await
     }
 
-    /// Presses the button of a page's form that goes to `action`.
+    /// Submits a page's form to `action`.
     async fn press(&self, page: &Reply, action: &Url, button: &[(&str, &str)]) -> Reply {
         let mut form = vec![("form_token".to_owned(), hidden(page, "form_token").expect("a form token"))];
         form.extend(hidden(page, "query").map(|query| ("query".to_owned(), query)));
         form.extend(button.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        let answer: Response = self.client.post(action.clone()).form(&form).send().await.unwrap();
-        Reply::read(answer).await
+        let response: Response = self.client.post(action.clone()).form(&form).send().await.unwrap();
+        Reply::read(response).await
     }
 }
 
@@ -57,7 +57,7 @@ fn hidden(page: &Reply, name: &str) -> Option<String> {
     Some(rest.split_once('"')?.0.replace("&quot;", "\"").replace("&lt;", "<").replace("&amp;", "&"))
 }
 
-/// Where an answer sends the browser.
+/// Where a response redirects the browser.
 #[track_caller]
 fn location(reply: &Reply) -> String {
     assert_eq!(reply.status, 303, "{}", reply.body);
@@ -70,7 +70,7 @@ fn parameter(url: &str, name: &str) -> Option<String> {
 }
 
 on_both_stores! {
-    async fn the_store_learns_the_steps_of_a_user_who_allows_it(gateway: Gateway) {
+    async fn the_store_gets_the_steps_of_a_user_who_consents(gateway: Gateway) {
         let (tutorial, _) = start(&gateway).await;
         let store = tutorial.shoe_store.url();
         let step_on = Url::parse(&format!("https://{}/", tutorial.step_on.address())).unwrap();
@@ -84,7 +84,7 @@ on_both_stores! {
         assert_eq!(parameter(&question, "client_id").as_deref(), Some(tutorial.configured.client_id.as_str()));
         assert_eq!(parameter(&question, "scope").as_deref(), Some("step_counts"));
 
-        // B: Step On asks who the user is, and whether they agree.
+        // B: Step On asks the user to log in and to consent.
         let page = visitor.get(&question).await.expect(200);
         let log_in = step_on.join("/login").unwrap();
         let back = location(&visitor.press(&page, &log_in, &[("user", "annie")]).await);
@@ -99,29 +99,29 @@ on_both_stores! {
         );
         assert_eq!(page.header("content-security-policy"), Some(expected_policy));
 
-        // Deny: the store is told, and gets nothing.
+        // Deny: the store gets an error and no data.
         let authorize = step_on.join("/authorize").unwrap();
-        let answer = location(&visitor.press(&page, &authorize, &[("decision", "deny")]).await);
-        assert_eq!(parameter(&answer, "error").as_deref(), Some("access_denied"));
-        assert_eq!(parameter(&answer, "state"), parameter(&question, "state"));
-        assert!(visitor.get(&answer).await.expect(200).body.contains("No steps shared"));
+        let response = location(&visitor.press(&page, &authorize, &[("decision", "deny")]).await);
+        assert_eq!(parameter(&response, "error").as_deref(), Some("access_denied"));
+        assert_eq!(parameter(&response, "state"), parameter(&question, "state"));
+        assert!(visitor.get(&response).await.expect(200).body.contains("No steps shared"));
 
         // C: Allow.
         let question = location(&visitor.get(&format!("{store}connect")).await);
         let page = visitor.get(&question).await.expect(200);
-        let answer = location(&visitor.press(&page, &authorize, &[("decision", "allow")]).await);
-        gateway.secrets.add_from_url(&answer);
-        assert!(answer.starts_with(&format!("{store}callback?code=")), "{answer}");
-        assert_eq!(parameter(&answer, "state"), parameter(&question, "state"));
+        let response = location(&visitor.press(&page, &authorize, &[("decision", "allow")]).await);
+        gateway.secrets.add_from_url(&response);
+        assert!(response.starts_with(&format!("{store}callback?code=")), "{response}");
+        assert_eq!(parameter(&response, "state"), parameter(&question, "state"));
 
-        // D, E: the code becomes a token, and the token the step counts.
-        assert_eq!(location(&visitor.get(&answer).await), "/");
+        // D, E: the store redeems the code and reads the step counts.
+        assert_eq!(location(&visitor.get(&response).await), "/");
         let page = visitor.get(&store).await.expect(200);
         for expected in ["annie", "48000", "9 %"] {
             assert!(page.body.contains(expected), "{expected} is missing: {}", page.body);
         }
 
-        // The API was told who asks, for whom, and for what; nobody is shown a credential.
+        // The API got client, user and scope; no credential is shown.
         let requests = visitor.get(step_on.join("/requests").unwrap().as_str()).await.expect(200);
         for (header, value) in [
             ("x-consumer-username", "shoeflyshoe"),
@@ -136,35 +136,35 @@ on_both_stores! {
         let titles = ["(step A)", "(step C)", "(steps D and E)", "The store reads the step counts"];
         let places: Vec<_> = titles.iter().map(|title| flow.body.find(title)).collect();
         assert!(places.is_sorted() && places[0].is_some(), "{places:?}: {}", flow.body);
-        let code = parameter(&answer, "code").unwrap();
+        let code = parameter(&response, "code").unwrap();
         for secret in [code.as_str(), &tutorial.configured.client_secret] {
             assert!(!flow.body.contains(secret) && flow.body.contains(&secret[..6]), "{}", flow.body);
         }
         assert!(flow.body.contains("scope = step_counts") && flow.body.contains("&quot;total&quot;: 48000"), "{}", flow.body);
 
-        // Refresh, twice: each refresh token is used once, and leads to the next.
+        // Refresh twice: each refresh token is used once and replaced.
         for _ in 0..2 {
             let refresh = Url::parse(&store).unwrap().join("/refresh").unwrap();
             let page = visitor.get(&store).await.expect(200);
             let again = location(&visitor.press(&page, &refresh, &[]).await);
             let page = visitor.get(Url::parse(&store).unwrap().join(&again).unwrap().as_str()).await.expect(200);
-            assert!(page.body.contains("Your step counts are fresh.") && page.body.contains("48000"));
+            assert!(page.body.contains("Your step counts are up to date.") && page.body.contains("48000"));
         }
 
-        // The answer is good once, and in this browser alone.
-        visitor.get(&answer).await.expect(400);
+        // The response is valid once, and only in this browser.
+        visitor.get(&response).await.expect(400);
         let question = location(&visitor.get(&format!("{store}connect")).await);
         let page = visitor.get(&question).await.expect(200);
-        let answer = location(&visitor.press(&page, &authorize, &[("decision", "allow")]).await);
-        gateway.secrets.add_from_url(&answer);
-        Visitor::new().get(&answer).await.expect(400);
+        let response = location(&visitor.press(&page, &authorize, &[("decision", "allow")]).await);
+        gateway.secrets.add_from_url(&response);
+        Visitor::new().get(&response).await.expect(400);
 
-        // What is at rest is not what travelled.
-        let code = parameter(&answer, "code").unwrap();
-        assert!(!gateway.at_rest().contains(&code), "the code is stored in clear");
+        // The code is not stored in clear text.
+        let code = parameter(&response, "code").unwrap();
+        assert!(!gateway.at_rest().contains(&code), "the code is stored in clear text");
     }
 
-    async fn a_bad_client_or_redirect_uri_gets_a_page_and_never_a_redirect(gateway: Gateway) {
+    async fn an_invalid_client_or_redirect_uri_gets_a_page_and_never_a_redirect(gateway: Gateway) {
         let (tutorial, _) = start(&gateway).await;
         let authorize = format!("https://{}/authorize", tutorial.step_on.address());
         let visitor = Visitor::new();
@@ -190,7 +190,7 @@ on_both_stores! {
         }
     }
 
-    async fn a_form_of_another_session_decides_nothing(gateway: Gateway) {
+    async fn a_form_of_another_session_is_rejected(gateway: Gateway) {
         let (tutorial, _) = start(&gateway).await;
         let store = tutorial.shoe_store.url();
         let step_on = Url::parse(&format!("https://{}/", tutorial.step_on.address())).unwrap();
@@ -208,7 +208,7 @@ on_both_stores! {
         location(&annie.press(&pages[0], &authorize, &[("decision", "deny")]).await);
     }
 
-    async fn setting_up_again_changes_neither_key_nor_secret(gateway: Gateway) {
+    async fn configuring_again_changes_neither_key_nor_secret(gateway: Gateway) {
         let (first, calls) = start(&gateway).await;
         let made: Vec<_> = calls.iter().map(|call| format!("{} {}", call.method, call.url.path())).collect();
         assert_eq!(made, [
@@ -220,7 +220,7 @@ on_both_stores! {
             "GET /consumers/shoeflyshoe/oauth2",
             "POST /consumers/shoeflyshoe/oauth2",
         ]);
-        let config = &calls[3].answer["config"];
+        let config = &calls[3].response["config"];
         assert_eq!(config["scopes"], json!(["user_profile", "biometric", "step_counts"]));
         let (second, _) = start(&gateway).await;
         assert_eq!(first.configured.provision_key, second.configured.provision_key);
@@ -231,7 +231,7 @@ on_both_stores! {
         }
     }
 
-    async fn the_api_believes_the_gateway_and_the_mock_login_when_called_directly(gateway: Gateway) {
+    async fn the_api_trusts_the_gateway_and_in_direct_calls_the_mock_login(gateway: Gateway) {
         let (tutorial, _) = start(&gateway).await;
         let visitor = Visitor::new();
         let direct = format!("https://{}/stepcounts", tutorial.step_on.address());

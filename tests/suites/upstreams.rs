@@ -1,5 +1,5 @@
-//! What upstreams send, and what of it reaches clients; which connections are used again, and under
-//! which name. docs/compatibility/http.md lists what is tried here.
+//! What upstreams send and what reaches clients; which connections are reused, and under which server name.
+//! docs/compatibility/http.md lists the cases.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -21,69 +21,69 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 use tollgate_tests::http2::{Connection, soon};
-use tollgate_tests::recorder::{Answer, Received, When};
+use tollgate_tests::recorder::{Received, ScriptedResponse, When};
 use tollgate_tests::scenario::{Application, every_grant};
 use tollgate_tests::{Findings, Gateway, Recorder, Store, raw};
 
-/// A service `open` and a route to it for everything.
+/// A service `open` and a catch-all route to it.
 async fn open(gateway: &Gateway, url: &str) {
     gateway.create("/services", json!({"name": "open", "url": url, "retries": 0})).await;
     let route = json!({"paths": ["/"], "preserve_host": true});
     gateway.create("/services/open/routes", route).await;
 }
 
-/// With one thread, requests one after the other find each other's connections.
+/// With one thread, consecutive requests can reuse connections.
 async fn single() -> Gateway {
     Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_THREADS", "1")]).await
 }
 
-/// Whether the connection of this answer is used again.
+/// Whether the connection is reused after this response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connected {
-    Again,
-    NotAgain,
+    Reused,
+    NotReused,
 }
-use Connected::{Again, NotAgain};
+use Connected::{NotReused, Reused};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_says() {
+async fn upstream_responses_are_relayed_or_refused_as_documented() {
     let gateway = single().await;
-    // name, answer, then what the client gets: status, some lines of the head, body
+    // name, response, then what the client gets: status, some lines of the head, body
     type Row = (&'static str, &'static str, u16, &'static [&'static str], &'static str, Connected);
     let rows: [Row; 43] = [
-        ("as it should be", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, &["Content-Length: 2"], "ok", Again),
-        ("version 1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, &["HTTP/1.1 200 OK"], "ok", NotAgain),
+        ("valid", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, &["Content-Length: 2"], "ok", Reused),
+        ("version 1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, &["HTTP/1.1 200 OK"], "ok", NotReused),
         (
             "version 1.0 that is kept",
             "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
             200,
             &["HTTP/1.1 200 OK"],
             "ok",
-            Again,
+            Reused,
         ),
-        ("version 1.2", "HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
-        ("version 2.0", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
-        ("no HTTP", "SSH-2.0-OpenSSH_9.2\r\n\r\n", 502, &[], "", NotAgain),
+        ("version 1.2", "HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotReused),
+        ("version 2.0", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotReused),
+        ("no HTTP", "SSH-2.0-OpenSSH_9.2\r\n\r\n", 502, &[], "", NotReused),
         (
             "another reason",
             "HTTP/1.1 200 Fine, thanks\r\nContent-Length: 0\r\n\r\n",
             200,
             &["HTTP/1.1 200 Fine, thanks"],
             "",
-            Again,
+            Reused,
         ),
-        ("no reason", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, &[], "", Again),
-        ("status 99", "HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
-        ("status 1000", "HTTP/1.1 1000 X\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
-        ("status 999", "HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n", 999, &["HTTP/1.1 999 X"], "", Again),
-        ("status ABC", "HTTP/1.1 ABC X\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
+        ("no reason", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, &[], "", Reused),
+        ("status 99", "HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotReused),
+        ("status 1000", "HTTP/1.1 1000 X\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotReused),
+        ("status 999", "HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n", 999, &["HTTP/1.1 999 X"], "", Reused),
+        ("status ABC", "HTTP/1.1 ABC X\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotReused),
         (
             "equal lengths",
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
             200,
             &["Content-Length: 2"],
             "ok",
-            Again,
+            Reused,
         ),
         (
             "a list of lengths",
@@ -91,7 +91,7 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             200,
             &["Content-Length: 2"],
             "ok",
-            Again,
+            Reused,
         ),
         (
             "lengths that differ",
@@ -99,17 +99,17 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             502,
             &[],
             "",
-            NotAgain,
+            NotReused,
         ),
-        ("a signed length", "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok", 502, &[], "", NotAgain),
-        ("an empty length", "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\nok", 502, &[], "", NotAgain),
+        ("a signed length", "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok", 502, &[], "", NotReused),
+        ("an empty length", "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\nok", 502, &[], "", NotReused),
         (
             "length and coding",
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
             502,
             &[],
             "",
-            NotAgain,
+            NotReused,
         ),
         (
             "coding in any case",
@@ -117,7 +117,7 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             200,
             &[],
             "ok",
-            Again,
+            Reused,
         ),
         (
             "two codings",
@@ -125,16 +125,16 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             502,
             &[],
             "",
-            NotAgain,
+            NotReused,
         ),
-        ("another coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok", 502, &[], "", NotAgain),
+        ("another coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok", 502, &[], "", NotReused),
         (
             "chunked of version 1.0",
             "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
             200,
             &["HTTP/1.1 200 OK"],
             "ok",
-            NotAgain,
+            NotReused,
         ),
         (
             "bytes behind the body",
@@ -142,7 +142,7 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             200,
             &[],
             "ok",
-            NotAgain,
+            NotReused,
         ),
         (
             "bytes behind chunks",
@@ -150,26 +150,26 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             200,
             &[],
             "ok",
-            NotAgain,
+            NotReused,
         ),
-        ("a body behind 204", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", 204, &[], "", NotAgain),
+        ("a body behind 204", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", 204, &[], "", NotReused),
         (
             "chunks behind 204",
             "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             204,
             &[],
             "",
-            NotAgain,
+            NotReused,
         ),
-        ("204", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", 204, &[], "", Again),
-        ("304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", 304, &["Content-Length: 2"], "", Again),
+        ("204", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", 204, &[], "", Reused),
+        ("304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", 304, &["Content-Length: 2"], "", Reused),
         (
             "folded line",
             "HTTP/1.1 200 OK\r\nX-One: a\r\n  b\r\nContent-Length: 0\r\n\r\n",
             200,
             &["X-One: a b"],
             "",
-            Again,
+            Reused,
         ),
         (
             "space before the colon",
@@ -177,30 +177,37 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             200,
             &["X-One: a"],
             "",
-            Again,
+            Reused,
         ),
-        ("line feeds alone", "HTTP/1.1 200 OK\nX-One: a\nContent-Length: 0\n\n", 200, &["X-One: a"], "", Again),
-        ("NUL in a value", "HTTP/1.1 200 OK\r\nX-One: a\0b\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
-        ("a bare CR in a value", "HTTP/1.1 200 OK\r\nX-One: a\rb\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
-        ("no colon", "HTTP/1.1 200 OK\r\nX-One\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
-        ("no name", "HTTP/1.1 200 OK\r\n: a\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
-        ("a space in a name", "HTTP/1.1 200 OK\r\nX One: a\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotAgain),
-        ("101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", 502, &[], "", NotAgain),
+        ("line feeds alone", "HTTP/1.1 200 OK\nX-One: a\nContent-Length: 0\n\n", 200, &["X-One: a"], "", Reused),
+        ("NUL in a value", "HTTP/1.1 200 OK\r\nX-One: a\0b\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotReused),
         (
-            "100, then the answer",
+            "a bare CR in a value",
+            "HTTP/1.1 200 OK\r\nX-One: a\rb\r\nContent-Length: 0\r\n\r\n",
+            502,
+            &[],
+            "",
+            NotReused,
+        ),
+        ("no colon", "HTTP/1.1 200 OK\r\nX-One\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotReused),
+        ("no name", "HTTP/1.1 200 OK\r\n: a\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotReused),
+        ("a space in a name", "HTTP/1.1 200 OK\r\nX One: a\r\nContent-Length: 0\r\n\r\n", 502, &[], "", NotReused),
+        ("101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", 502, &[], "", NotReused),
+        (
+            "100, then the response",
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
             200,
             &["HTTP/1.1 200 OK"],
             "ok",
-            Again,
+            Reused,
         ),
         (
-            "103, then the answer",
+            "103, then the response",
             "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
             200,
             &["HTTP/1.1 200 OK"],
             "ok",
-            Again,
+            Reused,
         ),
         (
             "a keep-alive that ends",
@@ -208,7 +215,7 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             200,
             &[],
             "ok",
-            NotAgain,
+            NotReused,
         ),
         (
             "close among other tokens",
@@ -216,7 +223,7 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             200,
             &[],
             "ok",
-            NotAgain,
+            NotReused,
         ),
         (
             "trailer without a colon",
@@ -224,17 +231,17 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
             200,
             &[],
             "",
-            NotAgain,
+            NotReused,
         ),
-        ("nothing", "", 502, &[], "", NotAgain),
+        ("nothing", "", 502, &[], "", NotReused),
     ];
-    let answers: Vec<_> = rows.iter().map(|row| row.1.to_owned()).collect();
+    let responses: Vec<_> = rows.iter().map(|row| row.1.to_owned()).collect();
     let upstream = Recorder::start(When::Complete, move |request: &Received| {
         match request.line().strip_prefix("GET /row/").and_then(|row| row.parse::<usize>().ok()) {
-            // What is refused must not be what the end of the connection makes of it.
-            Some(row) if answers[row].is_empty() => Answer::close(""),
-            Some(row) => Answer::keep(answers[row].clone()),
-            None => Answer::ok("next"),
+            // The refusal must not come from the end of the connection.
+            Some(row) if responses[row].is_empty() => ScriptedResponse::close(""),
+            Some(row) => ScriptedResponse::keep(responses[row].clone()),
+            None => ScriptedResponse::ok("next"),
         }
     })
     .await;
@@ -265,13 +272,13 @@ async fn answers_of_upstreams_are_relayed_or_refused_as_the_compatibility_page_s
         let next = raw::bytes(&authority, request(&format!("/next/{nth}")).as_bytes()).await;
         findings.check(name, if next.ends_with("next") { Ok(()) } else { Err(next) });
         let connections: Vec<_> = upstream.requests().iter().rev().take(2).map(|request| request.connection).collect();
-        let got = if connections[0] == connections[1] { Again } else { NotAgain };
+        let got = if connections[0] == connections[1] { Reused } else { NotReused };
         findings.compare(&format!("{name}: connection"), &connected, &got);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heads_of_upstreams_are_bounded_and_a_body_behind_one_for_head_is_dropped() {
+async fn upstream_heads_are_bounded_and_a_body_in_response_to_head_is_dropped() {
     let gateway = single().await;
     let upstream = Recorder::start(When::Complete, |request: &Received| {
         let (lines, length) = match request.line() {
@@ -279,18 +286,18 @@ async fn heads_of_upstreams_are_bounded_and_a_body_behind_one_for_head_is_droppe
             "GET /long" => (format!("X-Long: {}\r\n", "a".repeat(2 << 20)), 2),
             _ => (String::new(), 2),
         };
-        Answer::keep(format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: {length}\r\n\r\nok"))
+        ScriptedResponse::keep(format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: {length}\r\n\r\nok"))
     })
     .await;
     open(&gateway, &upstream.url()).await;
     let authority = gateway.http.to_string();
     for (path, expected) in [("/fine", 200), ("/many", 502), ("/long", 502)] {
-        let reply = raw::exchange(&authority, request(path).as_bytes()).await.expect("an answer");
+        let reply = raw::exchange(&authority, request(path).as_bytes()).await.expect("a response");
         assert_eq!(reply.status, expected, "{path}");
     }
     let head = request("/fine").replacen("GET", "HEAD", 1);
-    let answer = raw::bytes(&authority, head.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let response = raw::bytes(&authority, head.as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\n"), "{response}");
     raw::bytes(&authority, request("/fine").as_bytes()).await;
     let requests = upstream.requests();
     let [.., head, next] = requests.as_slice() else { panic!("two requests") };
@@ -312,24 +319,24 @@ fn dechunk(mut body: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_upstream_says_unasked_is_nobodys_answer() {
+async fn an_unsolicited_upstream_response_reaches_no_client() {
     let gateway = single().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    // Answers a first request, then says 408 as servers do before they close an idle connection.
+    // Responds to a first request, then sends 408 as servers do before they close an idle connection.
     let upstream = tokio::spawn(async move {
         let mut served = Vec::new();
-        for answer in ["first", "second"] {
+        for response in ["first", "second"] {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut seen = Vec::new();
             while !seen.ends_with(b"\r\n\r\n") {
                 seen.push(stream.read_u8().await.unwrap());
             }
-            let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+            let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{response}", response.len());
             stream.write_all(reply.as_bytes()).await.unwrap();
-            served.push((stream, answer));
-            if answer == "first" {
-                // by now the answer has been taken, or it is behind its end
+            served.push((stream, response));
+            if response == "first" {
+                // by now the response was read, or the 408 follows its end
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 let unasked = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
                 served[0].0.write_all(unasked).await.unwrap();
@@ -346,9 +353,9 @@ async fn what_an_upstream_says_unasked_is_nobodys_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_whose_answer_came_before_the_end_of_the_request_is_not_used_again() {
+async fn a_connection_with_an_early_response_is_not_reused() {
     let gateway = single().await;
-    let upstream = Recorder::start(When::Head, |request: &Received| Answer::ok(request.line())).await;
+    let upstream = Recorder::start(When::Head, |request: &Received| ScriptedResponse::ok(request.line())).await;
     open(&gateway, &upstream.url()).await;
     let mut client = TcpStream::connect(gateway.http).await.unwrap();
     for (framing, body) in
@@ -356,8 +363,8 @@ async fn a_connection_whose_answer_came_before_the_end_of_the_request_is_not_use
     {
         let head = format!("POST /early HTTP/1.1\r\nHost: a.test\r\n{framing}\r\n\r\n{}", body[0]);
         client.write_all(head.as_bytes()).await.unwrap();
-        let answer = read_until(&mut client, "POST /early").await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let response = read_until(&mut client, "POST /early").await;
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
         let before = upstream.requests().len();
         let _ = client.write_all(body[1].as_bytes()).await;
         soon(async {
@@ -390,8 +397,8 @@ async fn read_until(stream: &mut TcpStream, mark: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_are_kept_as_the_settings_say() {
-    let echo = |request: &Received| Answer::ok(request.line());
+async fn idle_connections_are_kept_according_to_the_settings() {
+    let echo = |request: &Received| ScriptedResponse::ok(request.line());
     let mut findings = Findings::new();
     for (setting, value, expected) in [
         ("TOLLGATE_PROXY_UPSTREAM_KEEPALIVE_REQUESTS", "3", [0, 0, 0, 1, 1, 1, 2]),
@@ -422,7 +429,7 @@ async fn idle_connections_are_kept_as_the_settings_say() {
     }
 }
 
-/// An authority of a test's own, and a server's certificate of it.
+/// A test authority, and a server certificate issued by it.
 struct Certified {
     authority: X509,
     certificate: X509,
@@ -466,7 +473,7 @@ fn certify(names: &[&str], addresses: &[&str]) -> Certified {
     Certified { authority, certificate, key }
 }
 
-/// A TLS server that tells, for each request: which connection, its server name, its Host.
+/// A TLS server that records connection number, server name and Host of each request.
 async fn tls_upstream(certified: &Certified) -> (SocketAddr, Arc<Mutex<Vec<(usize, Option<String>, String)>>>) {
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
     acceptor.set_certificate(&certified.certificate).unwrap();
@@ -506,7 +513,7 @@ async fn tls_upstream(certified: &Certified) -> (SocketAddr, Arc<Mutex<Vec<(usiz
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_name_and_what_is_verified_follow_the_host_that_is_sent() {
+async fn server_name_and_verification_follow_the_host_sent() {
     let certified = certify(&["a.test", "b.test"], &["127.0.0.1"]);
     let folder = tempfile::tempdir().unwrap();
     let authorities = folder.path().join("authority.pem");
@@ -547,7 +554,7 @@ async fn the_server_name_and_what_is_verified_follow_the_host_that_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_is_not_complete_for_the_client() {
+async fn a_response_that_is_cut_short_is_incomplete_for_the_client() {
     let gateway = single().await;
     let certified = certify(&[], &["127.0.0.1"]);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -561,7 +568,7 @@ async fn an_answer_that_breaks_off_is_not_complete_for_the_client() {
         ("Transfer-Encoding: chunked", "4\r\nhalf\r\n0\r\n"),
         ("Content-Length: 8", "half"),
     ];
-    // Each connection breaks without a word (close_notify) behind what is answered.
+    // Each connection is cut without close_notify after the response bytes.
     std::thread::spawn(move || {
         for (framing, body) in rows.into_iter().flat_map(|row| [row, row]) {
             use std::io::{Read as _, Write as _};
@@ -579,8 +586,8 @@ async fn an_answer_that_breaks_off_is_not_complete_for_the_client() {
     gateway.create("/services", service).await;
     gateway.create("/services/open/routes", json!({"paths": ["/"]})).await;
     for (framing, _) in rows {
-        let answer = raw::bytes(&gateway.http.to_string(), request("/").as_bytes()).await;
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let response = raw::bytes(&gateway.http.to_string(), request("/").as_bytes()).await;
+        let (head, body) = response.split_once("\r\n\r\n").expect("a head");
         assert!(head.contains(framing), "{head}");
         let expected = if framing.starts_with("Content") { "half" } else { "4\r\nhalf\r\n" };
         assert_eq!(body, expected, "{framing}");
@@ -591,11 +598,11 @@ async fn an_answer_that_breaks_off_is_not_complete_for_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgraded_connection_is_the_clients_alone_and_is_not_used_again() {
+async fn an_upgraded_connection_belongs_to_its_client_and_is_not_reused() {
     let gateway = single().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    // Each connection: one head; 101 and an echo of all bytes behind it, or 200 for other requests.
+    // Each connection: one head; then 101 and an echo of all following bytes, or 200 for other requests.
     let upstream = tokio::spawn(async move {
         let mut heads = Vec::new();
         for _ in 0..2 {
@@ -612,7 +619,7 @@ async fn an_upgraded_connection_is_the_clients_alone_and_is_not_used_again() {
                 let mut bytes = [0; 5];
                 stream.read_exact(&mut bytes).await.unwrap();
                 stream.write_all(&bytes).await.unwrap();
-                // until the client leaves
+                // until the client disconnects
                 assert_eq!(stream.read(&mut bytes).await.unwrap_or(0), 0);
             } else {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
@@ -625,9 +632,9 @@ async fn an_upgraded_connection_is_the_clients_alone_and_is_not_used_again() {
     let mut client = TcpStream::connect(gateway.http).await.unwrap();
     let upgrade = "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     client.write_all(upgrade.as_bytes()).await.unwrap();
-    let answer = read_until(&mut client, "first;").await;
-    assert!(answer.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{answer}");
-    // What would be a request elsewhere is the other protocol's here.
+    let response = read_until(&mut client, "first;").await;
+    assert!(response.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{response}");
+    // Bytes that look like a request belong to the other protocol here.
     client.write_all(b"GET /").await.unwrap();
     let echoed = read_until(&mut client, "GET /").await;
     assert_eq!(echoed, "GET /");
@@ -639,11 +646,11 @@ async fn an_upgraded_connection_is_the_clients_alone_and_is_not_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_answer_is_that_of_its_requests_token_under_load_with_aborts() {
+async fn each_response_belongs_to_its_request_under_load_with_aborts() {
     const CLIENTS: usize = 8;
     const LASTING: Duration = Duration::from_secs(5);
     let gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_PROXY_THREADS", "2")]).await;
-    // Tells who is asking, sometimes late, sometimes in pieces, sometimes with its end.
+    // Returns the consumer, sometimes late, sometimes in pieces, sometimes closing the connection.
     let upstream = Recorder::start(When::Complete, {
         let count = std::sync::atomic::AtomicUsize::new(0);
         move |request: &Received| {
@@ -651,14 +658,14 @@ async fn each_answer_is_that_of_its_requests_token_under_load_with_aborts() {
             let who = format!("{} {} {}", request.header("x-consumer-username").join(","), request.line(), request.body);
             let length = who.len();
             match nth % 7 {
-                0 => Answer::close(format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{who}")),
-                1 | 2 => Answer::keep(format!(
+                0 => ScriptedResponse::close(format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{who}")),
+                1 | 2 => ScriptedResponse::keep(format!(
                     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{who}\r\n0\r\n\r\n"
                 )),
-                3 => Answer::keep(format!(
+                3 => ScriptedResponse::keep(format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{who}HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"
                 )),
-                _ => Answer::ok(&who),
+                _ => ScriptedResponse::ok(&who),
             }
         }
     })
@@ -687,7 +694,7 @@ async fn each_answer_is_that_of_its_requests_token_under_load_with_aborts() {
         [one, two].concat()
     });
     let checked: Vec<_> = futures::future::join_all(clients).await.concat();
-    assert!(checked.len() > 100, "{} answers in {LASTING:?}", checked.len());
+    assert!(checked.len() > 100, "{} responses in {LASTING:?}", checked.len());
     // The last hook runs once for each request.
     let logged = || {
         let mut counts = std::collections::HashMap::<String, usize>::new();
@@ -711,7 +718,7 @@ async fn each_answer_is_that_of_its_requests_token_under_load_with_aborts() {
     assert_eq!(more, []);
 }
 
-/// Requests one after the other; each fifth one is left before its answer. Those that were checked.
+/// Sends requests one after another, and aborts every fifth before its response. Returns the checked ones.
 async fn over_http1(address: SocketAddr, nth: usize, token: &str, end: Instant) -> Vec<String> {
     let mut checked = Vec::new();
     for round in 0.. {
@@ -726,23 +733,23 @@ async fn over_http1(address: SocketAddr, nth: usize, token: &str, end: Instant) 
         );
         let mut stream = TcpStream::connect(address).await.unwrap();
         if round % 5 == 4 {
-            // With a body that is cut, or without waiting for the answer.
+            // With an incomplete body, or without waiting for the response.
             let sent = if round % 2 == 0 { request.len() } else { request.len() - 2 };
             let _ = stream.write_all(&request.as_bytes()[..sent]).await;
             continue;
         }
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        soon(stream.read_to_end(&mut answer)).await.unwrap();
-        let answer = String::from_utf8(answer).unwrap();
+        let mut response = Vec::new();
+        soon(stream.read_to_end(&mut response)).await.unwrap();
+        let response = String::from_utf8(response).unwrap();
         let expected = format!("user{nth} PUT {path} {body}");
-        assert!(answer.contains(&expected) && answer.starts_with("HTTP/1.1 200"), "{expected}: {answer}");
+        assert!(response.contains(&expected) && response.starts_with("HTTP/1.1 200"), "{expected}: {response}");
         checked.push(path);
     }
     checked
 }
 
-/// The same over one connection of HTTP/2, where a request is left by resetting its stream.
+/// The same over one HTTP/2 connection, where a request is aborted by resetting its stream.
 async fn over_http2(address: SocketAddr, nth: usize, token: &str, end: Instant) -> Vec<String> {
     let client = Connection::open(address).await;
     let mut checked = Vec::new();
@@ -766,7 +773,7 @@ async fn over_http2(address: SocketAddr, nth: usize, token: &str, end: Instant) 
             1 => &["he", "llo", ""],
             _ => &["hello"],
         };
-        let (head, text, _) = client.send(request, pieces, None).await.expect("an answer");
+        let (head, text, _) = client.send(request, pieces, None).await.expect("a response");
         let expected = format!("user{nth} PUT {path} {}", pieces.concat());
         assert_eq!((head.status.as_u16(), text), (200, expected));
         checked.push(path);

@@ -1,8 +1,8 @@
-//! What a site remembers about a browser, under an unguessable cookie.
+//! Browser sessions of a site, identified by an unguessable cookie.
 //!
 //! Invariant: a session's id is 122 random bits, is never in a URL, and is replaced when the
-//! browser's user changes. Sessions live in memory, and at most [`CAPACITY`] of them: the oldest
-//! makes room.
+//! browser's user changes. Sessions live in memory, at most [`CAPACITY`] of them: the oldest is
+//! evicted.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 const CAPACITY: usize = 1000;
 
-/// Whether a cookie may travel over plain HTTP.
+/// Whether the cookie may be sent over plain HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// The site is served over TLS, and its cookie is sent over TLS alone.
+    /// The site is served over TLS, and its cookie is sent only over TLS.
     Tls,
     /// The site is served on a loopback address without TLS.
     Loopback,
@@ -27,9 +27,9 @@ pub(crate) enum Transport {
 pub(crate) struct Session<T> {
     /// The cookie's value.
     pub(crate) id: String,
-    /// What every form of this session carries, and no other site knows.
+    /// The token in every form of this session, unknown to other sites.
     pub(crate) form_token: String,
-    /// What the site remembers.
+    /// The site's data for this browser.
     pub(crate) value: T,
 }
 
@@ -46,7 +46,7 @@ struct Held<T> {
 }
 
 impl<T: Clone> Sessions<T> {
-    /// No sessions yet; the cookie will be called `cookie`.
+    /// An empty store whose cookie is named `cookie`.
     pub(crate) fn new(cookie: &'static str, transport: Transport) -> Self {
         Self { cookie, transport, held: Mutex::new(Held { by_id: HashMap::new(), by_age: VecDeque::new() }) }
     }
@@ -57,8 +57,7 @@ impl<T: Clone> Sessions<T> {
         self.lock().by_id.get(id).cloned()
     }
 
-    /// A new session, which replaces `old`: a session id from before a login is worth nothing
-    /// after it.
+    /// Starts a session that replaces `old`: a session id from before a login is invalid after it.
     pub(crate) fn start(&self, old: Option<&Session<T>>, value: T) -> Session<T> {
         let session = Session { id: unguessable(), form_token: unguessable(), value };
         let mut held = self.lock();
@@ -76,7 +75,7 @@ impl<T: Clone> Sessions<T> {
         session
     }
 
-    /// Takes what `take` takes from the session's value: once, whoever else asks.
+    /// Applies `take` to the session's value under the lock, so that a value is taken only once.
     pub(crate) fn change<R>(&self, session: &Session<T>, take: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.lock().by_id.get_mut(&session.id).map(|held| take(&mut held.value))
     }
@@ -84,12 +83,12 @@ impl<T: Clone> Sessions<T> {
     /// The `Set-Cookie` value that gives the browser this session.
     pub(crate) fn set_cookie(&self, session: &Session<T>) -> String {
         let secure = if self.transport == Transport::Tls { "; Secure" } else { "" };
-        // Lax, not Strict: the other site's redirect back is a navigation from that site.
+        // Lax, not Strict: the redirect back from the other site is a cross-site navigation.
         format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", self.cookie, session.id)
     }
 
     fn lock(&self) -> MutexGuard<'_, Held<T>> {
-        // A panic while it was held leaves a map that is still a map.
+        // A panic while the lock was held leaves the map intact.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,7 +105,7 @@ pub(crate) fn unguessable() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
-/// Compares without telling by its time where the two differ.
+/// Compares in constant time.
 pub(crate) fn same_secret(ours: &str, theirs: &str) -> bool {
     ours.len() == theirs.len() && openssl::memcmp::eq(ours.as_bytes(), theirs.as_bytes())
 }
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_found_by_its_cookie_alone() {
+    fn a_session_is_found_only_by_its_cookie() {
         let sessions = Sessions::new("site", Transport::Tls);
         let session = sessions.start(None, 7);
         assert_eq!(sessions.find(&browser(&session)).unwrap().value, 7);
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_session_makes_room() {
+    fn the_oldest_session_is_evicted() {
         let sessions = Sessions::new("site", Transport::Tls);
         let first = sessions.start(None, 0);
         for value in 1..=1000 {
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_out_of_reach_of_scripts_and_of_plain_http() {
+    fn a_cookie_is_hidden_from_scripts_and_plain_http() {
         let sessions = Sessions::new("__Host-site", Transport::Tls);
         let session = sessions.start(None, 0);
         let expected = format!("__Host-site={}; Path=/; HttpOnly; SameSite=Lax; Secure", session.id);

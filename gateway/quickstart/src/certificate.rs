@@ -1,7 +1,7 @@
 //! Self-signed certificates for loopback addresses.
 //!
-//! Step On uses one made at each start: the gateway's service for it says `tls_verify: false`.
-//! The quickstart's gateway gets one that is kept, so that both sites can verify it.
+//! Step On uses a new one at each start: the gateway's service for it has `tls_verify: false`.
+//! The quickstart's gateway uses one that is kept on disk, so that both sites can verify it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -20,18 +20,18 @@ use openssl::x509::{X509, X509NameBuilder};
 
 const DAYS: u32 = 365;
 
-/// Why a certificate could not be had.
+/// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// OpenSSL did not make it.
-    #[error("cannot make a certificate")]
+    /// OpenSSL could not create it.
+    #[error("cannot create a certificate")]
     Make(#[from] ErrorStack),
-    /// It could not be kept or read.
-    #[error("cannot keep a certificate in {path}")]
+    /// It could not be read or written.
+    #[error("cannot read or write a certificate in {path}")]
     Keep {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -55,7 +55,7 @@ pub struct KeptCertificate {
     pub key_file: PathBuf,
 }
 
-/// Makes a certificate for `127.0.0.1`, `::1` and `localhost` that signs itself.
+/// Creates a self-signed certificate for `127.0.0.1`, `::1` and `localhost`.
 pub fn self_signed(common_name: &str) -> Result<Certificate, Error> {
     let key = PKey::from_ec_key(EcKey::generate(&*EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?)?)?;
     let mut name = X509NameBuilder::new()?;
@@ -83,7 +83,7 @@ pub fn self_signed(common_name: &str) -> Result<Certificate, Error> {
     Ok(Certificate { certificate: builder.build().to_pem()?, key: key.private_key_to_pem_pkcs8()? })
 }
 
-/// The certificate kept in `folder`; made at the first call.
+/// The certificate kept in `folder`; created at the first call.
 pub fn keep_in(folder: &Path) -> Result<KeptCertificate, Error> {
     let certificate_file = folder.join("gateway-certificate.pem");
     let key_file = folder.join("gateway-key.pem");
@@ -101,7 +101,7 @@ pub fn keep_in(folder: &Path) -> Result<KeptCertificate, Error> {
     Ok(KeptCertificate { certificate: made.certificate, certificate_file, key_file })
 }
 
-/// Readable, and valid for another week.
+/// Whether it is readable and valid for at least another week.
 fn still_good(pem: &[u8]) -> bool {
     let checked =
         || -> Result<bool, ErrorStack> { Ok(X509::from_pem(pem)?.not_after() > &*Asn1Time::days_from_now(7)?) };
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_certificate_is_made_once_and_its_key_is_private() {
+    fn a_kept_certificate_is_created_once_and_its_key_is_private() {
         let folder = std::env::temp_dir().join(format!("tollgate-certificate-{}", uuid::Uuid::new_v4()));
         let first = keep_in(&folder).unwrap();
         let second = keep_in(&folder).unwrap();

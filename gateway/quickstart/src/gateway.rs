@@ -15,21 +15,21 @@ pub struct Gateway {
     pub admin: Url,
     /// Status and metrics: `http://127.0.0.1:8007/`.
     pub status: Url,
-    /// The proxy's certificate in PEM, which signs itself.
+    /// The proxy's self-signed certificate, in PEM.
     pub certificate: Vec<u8>,
 }
 
-/// Why the gateway cannot be talked to.
+/// Why the gateway cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No client could be made.
-    #[error("cannot make an HTTP client")]
+    /// The HTTP client could not be created.
+    #[error("cannot create an HTTP client")]
     Client(#[source] reqwest::Error),
     /// It did not become ready.
     #[error("the gateway was not ready within {0:?}")]
     NotReady(Duration),
-    /// An address is none.
-    #[error("cannot make an address of {0}")]
+    /// An address is invalid.
+    #[error("invalid address: {0}")]
     Address(String, #[source] url::ParseError),
 }
 
@@ -39,8 +39,8 @@ impl Gateway {
         Ok(Self { proxy: url("https", proxy)?, admin: url("http", admin)?, status: url("http", status)?, certificate })
     }
 
-    /// A client that trusts this gateway's certificate. It follows no redirects: an OAuth2 party
-    /// that did would hand codes to wherever they point.
+    /// A client that trusts this gateway's certificate. It follows no redirects, since following them would
+    /// send codes wherever they point.
     pub fn client(&self) -> Result<Client, Error> {
         let certificate = Certificate::from_pem(&self.certificate).map_err(Error::Client)?;
         Client::builder()
@@ -52,14 +52,14 @@ impl Gateway {
             .map_err(Error::Client)
     }
 
-    /// Waits until the gateway says that it is ready.
+    /// Waits until the gateway reports that it is ready.
     pub async fn ready_within(&self, limit: Duration) -> Result<(), Error> {
         let client = self.client()?;
         let address = self.at(&self.status, "status/ready");
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
-            let answer = client.get(address.clone()).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            let response = client.get(address.clone()).send().await;
+            if response.is_ok_and(|response| response.status().is_success()) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

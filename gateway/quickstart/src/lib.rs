@@ -1,23 +1,22 @@
-//! The Step On tutorial: an API, its authorization page and a store that uses it, in front of a
-//! real gateway.
+//! The Step On tutorial: an API, its authorization page and a store that uses it, with a real
+//! gateway.
 //!
-//! - *Step On* counts steps. Its API stands behind the gateway; its authorization page asks the
-//!   user whether an application may see them, and has the gateway issue the code.
+//! - *Step On* counts steps. The gateway protects its API; its authorization page asks the user
+//!   whether an application may see them, and has the gateway issue the code.
 //! - *Shoe Fly Shoe* sells shoes, and gives a discount for steps: an OAuth2 client.
-//! - [`setup`] configures the gateway through the Admin API as an operator would, and shows every
+//! - [`setup`] configures the gateway through the Admin API as an operator would, and prints every
 //!   call.
 //!
-//! One walk through it, in the steps of RFC 6749 §4.1:
+//! The flow, in the steps of RFC 6749 §4.1:
 //! 1. (A) The store sends the browser to Step On's authorization page, with a `state` bound to the
 //!    browser's session and a PKCE challenge.
-//! 2. (B) Step On finds out who the user is, which application asks, and whether the user agrees.
-//! 3. (C) Step On asks the gateway for a code, and sends the browser back with it.
+//! 2. (B) Step On authenticates the user, identifies the application, and asks the user for consent.
+//! 3. (C) Step On requests a code from the gateway, and redirects the browser back with it.
 //! 4. (D, E) The store redeems the code at the gateway for an access and a refresh token.
 //! 5. The store reads the step counts through the gateway with the access token.
 //!
-//! Invariant: nothing here knows the gateway's insides; all of it speaks HTTP, and a real site may
-//! be written the same way. What it does not do: keep users, sessions or tokens beyond its process,
-//! or check passwords.
+//! Invariant: nothing here depends on the gateway's internals; everything goes over HTTP, as in a real
+//! site. Out of scope: keeping users, sessions or tokens beyond the process, and checking passwords.
 
 pub mod certificate;
 pub mod gateway;

@@ -1,4 +1,4 @@
-//! `tollgate-quickstart`: a gateway, the tutorial's two sites, and everything set up between them.
+//! `tollgate-quickstart`: a gateway and the tutorial's two sites, configured for each other.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -19,17 +19,17 @@ use tollgate_quickstart::tutorial::{Addresses, Tutorial};
 use tollgate_quickstart::{Gateway, gateway};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long the gateway may take to end by itself.
+/// How long the gateway may take to exit after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Starts a gateway and the Step On tutorial around it, and ends both at Ctrl-C.
+/// Starts a gateway with the Step On tutorial, and stops both at Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The gateway's program; the one beside this program unless given.
+    /// Path of the gateway's program (default: next to this program).
     #[arg(long)]
     gateway: Option<PathBuf>,
-    /// Where the gateway keeps its database and its certificate.
+    /// Folder for the gateway's database and certificate.
     #[arg(long, default_value = ".quickstart")]
     data: PathBuf,
     /// The proxy's HTTP port.
@@ -41,7 +41,7 @@ struct Arguments {
     /// The Admin API's port.
     #[arg(long, default_value_t = 8001)]
     admin: u16,
-    /// The port of status and metrics.
+    /// The port for status and metrics.
     #[arg(long, default_value_t = 8007)]
     status: u16,
     /// Step On's port.
@@ -78,7 +78,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let outcome = tokio::select! {
         outcome = show(&arguments, certificate, &mut process) => outcome.map(|never| match never {}),
         () = asked_to_end => {
-            say(&mut std::io::stdout(), "Ending.");
+            say(&mut std::io::stdout(), "Stopping.");
             Ok(())
         }
     };
@@ -101,7 +101,7 @@ async fn show(
     wait_for(&gateway, process).await?;
 
     let mut out = std::io::stdout();
-    say(&mut out, "The gateway is up. Setting it up through its Admin API:\n");
+    say(&mut out, "The gateway is running. Configuring it through its Admin API:\n");
     let addresses = Addresses { step_on: loopback(arguments.step_on), shoe_store: loopback(arguments.shoe_store) };
     let mut narrate = |call: &Call| say(&mut out, &call.to_string());
     let log = Arc::new(|line: &str| say(&mut std::io::stdout(), line));
@@ -109,14 +109,14 @@ async fn show(
     let step_on = tutorial.step_on.address();
     let mut out = std::io::stdout();
     say(&mut out, &format!("Step On's API and authorization page: https://{step_on}/"));
-    say(&mut out, "(It signs its own certificate: your browser will ask once.)");
+    say(&mut out, "(Its certificate is self-signed: your browser will warn you once.)");
     say(&mut out, &format!("Shoe Fly Shoe: {}", tutorial.shoe_store.url()));
     say(&mut out, "\nOpen the store, connect Step On, and see the discount. Each request that reaches Step On's API");
-    say(&mut out, &format!("is shown here and at https://{step_on}/requests. Ctrl-C ends everything."));
+    say(&mut out, &format!("is shown here and at https://{step_on}/requests. Press Ctrl-C to stop everything."));
     std::future::pending().await
 }
 
-/// Done at Ctrl-C, or at SIGTERM.
+/// Completes at SIGINT (Ctrl-C) or SIGTERM.
 fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -128,7 +128,7 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Asks the gateway to end (SIGTERM), and ends it (SIGKILL) when it does not.
+/// Sends SIGTERM to the gateway, and SIGKILL if it does not exit in time.
 async fn end(mut process: Child) -> std::io::Result<()> {
     if let Some(id) = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
         kill_process(id, Signal::TERM)?;
@@ -139,8 +139,8 @@ async fn end(mut process: Child) -> std::io::Result<()> {
     }
 }
 
-/// The gateway on the embedded store, its output in a file beside the store. It has a process group of its
-/// own: a Ctrl-C in the terminal reaches this program alone, which then ends it in order.
+/// Starts the gateway on the embedded store, with its output in a file beside the store. It has its own process
+/// group: Ctrl-C in the terminal reaches only this program, which then stops the gateway.
 fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Result<Child, Box<dyn Error>> {
     let binary = match &arguments.gateway {
         Some(binary) => binary.clone(),
@@ -166,7 +166,7 @@ fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Result<Child, 
     command.spawn().map_err(|error| format!("cannot start {}: {error}", binary.display()).into())
 }
 
-/// Ready, or the reason why it will never be.
+/// Waits until the gateway is ready; fails if it exits first.
 async fn wait_for(gateway: &Gateway, process: &mut Child) -> Result<(), Box<dyn Error>> {
     let ready = gateway.ready_within(READY_WITHIN);
     tokio::pin!(ready);
@@ -174,15 +174,15 @@ async fn wait_for(gateway: &Gateway, process: &mut Child) -> Result<(), Box<dyn 
         tokio::select! {
             outcome = &mut ready => {
                 outcome.map_err(|error: gateway::Error| format!("{error}; see gateway.log in the data folder"))?;
-                // Another gateway may have answered on these ports while ours gave up.
+                // Another gateway may have responded on these ports while ours exited.
                 return match process.try_wait()? {
                     None => Ok(()),
-                    Some(status) => Err(format!("the gateway ended ({status}); see gateway.log in the data folder").into()),
+                    Some(status) => Err(format!("the gateway exited ({status}); see gateway.log in the data folder").into()),
                 };
             }
             () = tokio::time::sleep(Duration::from_millis(100)) => {
                 if let Some(status) = process.try_wait()? {
-                    return Err(format!("the gateway ended ({status}); see gateway.log in the data folder").into());
+                    return Err(format!("the gateway exited ({status}); see gateway.log in the data folder").into());
                 }
             }
         }

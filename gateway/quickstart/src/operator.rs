@@ -1,4 +1,4 @@
-//! An operator at the Admin API: one call at a time, each shown as the curl line that does it.
+//! An operator of the Admin API: one call at a time, each shown as an equivalent curl command.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-/// A call that was made, and its answer.
+/// A call and its response.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// The method.
@@ -16,10 +16,10 @@ pub struct Call {
     pub url: Url,
     /// The body that was sent, if any.
     pub body: Option<Value>,
-    /// The answer's status.
+    /// The response's status.
     pub status: StatusCode,
-    /// The answer's body; null when it had none.
-    pub answer: Value,
+    /// The response's body; null if it had none.
+    pub response: Value,
 }
 
 impl fmt::Display for Call {
@@ -29,47 +29,47 @@ impl fmt::Display for Call {
             write!(f, " \\\n    -H 'Content-Type: application/json' -d {}", quoted(&body.to_string()))?;
         }
         writeln!(f, "\n{}", self.status)?;
-        if self.answer.is_null() { Ok(()) } else { writeln!(f, "{:#}", self.answer) }
+        if self.response.is_null() { Ok(()) } else { writeln!(f, "{:#}", self.response) }
     }
 }
 
-/// As one word for a shell.
+/// Quotes a text as one shell word.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Why a call did not do what was asked.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The Admin API did not answer.
-    #[error("the Admin API did not answer {method} {path}")]
+    /// The Admin API did not respond.
+    #[error("no response from the Admin API to {method} {path}")]
     Unreachable {
         /// The method.
         method: Method,
         /// The path.
         path: String,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: reqwest::Error,
     },
-    /// It refused.
+    /// The Admin API refused.
     #[error("the Admin API refused: {0}")]
     Refused(Box<Call>),
-    /// Its answer is not what was asked for.
-    #[error("the Admin API answered unexpectedly: {call}")]
+    /// The response has an unexpected form.
+    #[error("unexpected response from the Admin API: {call}")]
     Unexpected {
         /// The call.
         call: Box<Call>,
-        /// What is wrong with the answer.
+        /// What is wrong with the response.
         #[source]
         source: serde_json::Error,
     },
-    /// The path makes no address.
-    #[error("no address: {0}")]
+    /// The path does not form a valid address.
+    #[error("invalid address: {0}")]
     Address(String, #[source] url::ParseError),
 }
 
-/// Someone who configures a gateway.
+/// Configures a gateway.
 pub struct Operator<'a> {
     client: Client,
     admin: Url,
@@ -77,7 +77,7 @@ pub struct Operator<'a> {
 }
 
 impl<'a> Operator<'a> {
-    /// An operator of the gateway whose Admin API is at `admin`; `narrate` sees every call.
+    /// An operator of the gateway whose Admin API is at `admin`; `narrate` is called with every call.
     pub fn new(client: Client, admin: Url, narrate: &'a mut (dyn FnMut(&Call) + Send)) -> Self {
         Self { client, admin, narrate }
     }
@@ -87,7 +87,7 @@ impl<'a> Operator<'a> {
         self.call(Method::GET, path, None).await
     }
 
-    /// Creates, or replaces what is there.
+    /// Creates or replaces.
     pub async fn put<T: DeserializeOwned>(&mut self, path: &str, body: Value) -> Result<T, Error> {
         self.call(Method::PUT, path, Some(body)).await
     }
@@ -109,16 +109,17 @@ impl<'a> Operator<'a> {
             request = request.json(body);
         }
         let unreachable = |source| Error::Unreachable { method: method.clone(), path: path.to_owned(), source };
-        let answer = request.send().await.map_err(unreachable)?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(unreachable)?;
-        let answer = serde_json::from_str(&text).unwrap_or(Value::Null);
-        let call = Call { method, url, body, status, answer };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let text = response.text().await.map_err(unreachable)?;
+        let response = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let call = Call { method, url, body, status, response };
         (self.narrate)(&call);
         if !status.is_success() {
             return Err(Error::Refused(Box::new(call)));
         }
-        serde_json::from_value(call.answer.clone()).map_err(|source| Error::Unexpected { call: Box::new(call), source })
+        serde_json::from_value(call.response.clone())
+            .map_err(|source| Error::Unexpected { call: Box::new(call), source })
     }
 }
 
@@ -129,13 +130,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_shown_as_a_line_that_can_be_pasted() {
+    fn a_call_is_shown_as_a_command_that_can_be_pasted() {
         let call = Call {
             method: Method::PUT,
             url: Url::parse("http://127.0.0.1:8001/consumers/bob").unwrap(),
             body: Some(json!({"custom_id": "bob's"})),
             status: StatusCode::OK,
-            answer: json!({"username": "bob"}),
+            response: json!({"username": "bob"}),
         };
         let expected = r#"$ curl -s -X PUT http://127.0.0.1:8001/consumers/bob \
     -H 'Content-Type: application/json' -d '{"custom_id":"bob'\''s"}'

@@ -1,8 +1,8 @@
-//! Pages of both sites: their frame, their style, and the headers that keep them harmless.
+//! Pages of both sites: layout, style and security headers.
 //!
-//! Invariant: no page runs a script, is shown in another site's frame, is cached, or tells the next
-//! site where it was. Forms go to the site itself, and on to where the page says: browsers hold the
-//! redirect that answers a form to `form-action` as well.
+//! Invariant: no page runs a script, is framed by another site, is cached, or sends a referrer. Forms go
+//! to the site itself, and on to where the page allows: browsers apply `form-action` to the redirect
+//! after a form, too.
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, StatusCode, header};
@@ -12,7 +12,7 @@ use url::Url;
 
 const STYLE: &str = include_str!("style.css");
 
-/// Whose page it is.
+/// The site that a page belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Brand {
     /// The step counter.
@@ -21,7 +21,7 @@ pub(crate) enum Brand {
     ShoeFlyShoe,
 }
 
-/// A page that is about to be sent.
+/// A page to send.
 pub(crate) struct Page {
     brand: Brand,
     status: StatusCode,
@@ -42,8 +42,8 @@ impl Page {
         self
     }
 
-    /// Lets the page's forms be answered by a redirect to the origin of `uri`. Only a redirect URI
-    /// that was checked may be given.
+    /// Allows a redirect to the origin of `uri` after the page's forms. `uri` must be a checked redirect
+    /// URI.
     pub(crate) fn form_leads_to(mut self, uri: &Url) -> Self {
         self.form_leads_to = Some(uri.clone());
         self
@@ -76,7 +76,7 @@ impl Page {
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let policy = policy(self.form_leads_to.as_ref());
-        (self.status, guards(policy), self.markup()).into_response()
+        (self.status, security_headers(policy), self.markup()).into_response()
     }
 }
 
@@ -85,9 +85,9 @@ pub(crate) async fn style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], STYLE).into_response()
 }
 
-/// Sends the browser on, by GET.
+/// Redirects the browser, which uses GET.
 pub(crate) fn see_other(location: &str) -> Response {
-    let mut response = (StatusCode::SEE_OTHER, guards(policy(None))).into_response();
+    let mut response = (StatusCode::SEE_OTHER, security_headers(policy(None))).into_response();
     match header::HeaderValue::from_str(location) {
         Ok(location) => {
             response.headers_mut().insert(header::LOCATION, location);
@@ -97,7 +97,7 @@ pub(crate) fn see_other(location: &str) -> Response {
     }
 }
 
-fn guards(policy: String) -> [(HeaderName, String); 4] {
+fn security_headers(policy: String) -> [(HeaderName, String); 4] {
     [
         (CONTENT_SECURITY_POLICY, policy),
         (CACHE_CONTROL, "no-store".to_owned()),
@@ -111,7 +111,7 @@ fn policy(form_leads_to: Option<&Url>) -> String {
     format!("default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'{target}")
 }
 
-/// The CSP source of a URI: its origin, or its scheme where that is all there is (`myapp://cb`).
+/// The CSP source of a URI: its origin, or its scheme if it has no origin (`myapp://cb`).
 fn source(uri: &Url) -> String {
     let origin = uri.origin();
     if origin.is_tuple() { origin.ascii_serialization() } else { format!("{}:", uri.scheme()) }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms_lead_to_the_site_and_to_the_checked_origin_alone() {
+    fn forms_lead_only_to_the_site_and_the_checked_origin() {
         let rest = "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
         let cases = [
             (None, ""),

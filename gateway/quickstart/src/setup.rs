@@ -1,7 +1,7 @@
-//! What an operator does to put Step On behind the gateway: five entities.
+//! Configures the gateway for Step On, as an operator would: five entities.
 //!
-//! Done again, it changes nothing that is already so: what has a name is put, what has not is looked
-//! for first, so that the provision key and the client's secret stay what they were.
+//! Idempotent: named entities are PUT, others are looked up first, so that the provision key and the
+//! client's secret stay the same.
 
 use std::net::SocketAddr;
 
@@ -14,13 +14,13 @@ use crate::operator::{Error, Operator};
 /// The scopes of Step On's API.
 pub const SCOPES: [&str; 3] = ["user_profile", "biometric", "step_counts"];
 
-/// What the two sites need to know of the gateway's configuration.
+/// The parts of the gateway's configuration that the two sites need.
 pub struct Configured {
     /// Shared by the gateway and Step On's authorization page.
     pub provision_key: String,
-    /// The store's name at the gateway.
+    /// The store's client id.
     pub client_id: String,
-    /// The store's secret.
+    /// The store's client secret.
     pub client_secret: String,
 }
 
@@ -49,13 +49,13 @@ struct Credential {
     redirect_uris: Option<Vec<String>>,
 }
 
-/// Puts Step On's API, at `step_on`, behind the route `/stepon`, and registers the store.
+/// Routes `/stepon` to Step On's API at `step_on`, protects it, and registers the store.
 pub async fn configure(
     operator: &mut Operator<'_>,
     step_on: SocketAddr,
     redirect_uri: &Url,
 ) -> Result<Configured, Error> {
-    // Step On's certificate signs itself; the gateway is told not to verify it.
+    // Step On's certificate is self-signed, so verification is off.
     let service = json!({"url": format!("https://{step_on}"), "tls_verify": false});
     let _: Value = operator.put("/services/stepon", service).await?;
     let route = json!({"paths": ["/stepon"], "service": {"name": "stepon"}});

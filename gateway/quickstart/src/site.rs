@@ -1,4 +1,4 @@
-//! A web site on an address of its own, which ends when it is dropped.
+//! A web site on its own address, which stops when it is dropped.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,21 +10,21 @@ use axum_server::tls_openssl::{OpenSSLAcceptor, OpenSSLConfig};
 
 use crate::certificate::Certificate;
 
-/// The largest form anyone sends: a consent with all its parameters.
+/// The largest form accepted: a consent with all its parameters.
 const MAX_BODY: usize = 16 * 1024;
 
 /// Why a site did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The listener cannot be used.
-    #[error("cannot serve")]
+    #[error("cannot serve the site")]
     Listen(#[from] io::Error),
     /// The certificate cannot be used.
     #[error("cannot use the site's certificate")]
     Certificate(#[from] openssl::ssl::Error),
 }
 
-/// A site that is being served.
+/// A running site.
 #[derive(Debug)]
 pub(crate) struct Site {
     address: SocketAddr,

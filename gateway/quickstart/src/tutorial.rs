@@ -1,4 +1,4 @@
-//! The whole tutorial: both sites, in front of and behind a gateway that is configured for them.
+//! The whole tutorial: both sites, and a gateway configured for them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,7 +12,7 @@ use crate::shoe_store::{self, ShoeStore};
 use crate::site;
 use crate::step_on::{self, StepOn};
 
-/// Where the two sites listen. Port 0 is any free one.
+/// Where the two sites listen. Port 0 is any free port.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
     /// Step On: API and authorization page, HTTPS.
@@ -24,23 +24,23 @@ pub struct Addresses {
 /// Why the tutorial did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An address cannot be listened on.
+    /// Cannot listen on an address.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The gateway cannot be talked to.
+    /// The gateway cannot be used.
     #[error(transparent)]
     Gateway(#[from] gateway::Error),
     /// The gateway could not be configured.
     #[error("cannot configure the gateway")]
     Setup(#[from] operator::Error),
-    /// A site's address is none.
-    #[error("cannot make an address of {0}")]
+    /// A site's address is invalid.
+    #[error("invalid address: {0}")]
     Address(String, #[source] url::ParseError),
     /// Step On has no certificate.
     #[error(transparent)]
@@ -50,26 +50,26 @@ pub enum Error {
     Site(#[from] site::Error),
 }
 
-/// Both sites, running. They end when this is dropped.
+/// Both running sites. They stop when this is dropped.
 pub struct Tutorial {
     /// The API and its authorization page.
     pub step_on: StepOn,
     /// The store.
     pub shoe_store: ShoeStore,
-    /// What the gateway was told.
+    /// The gateway's configuration for the sites.
     pub configured: setup::Configured,
 }
 
 impl Tutorial {
-    /// Configures the gateway and starts both sites. `narrate` sees every Admin call, `log` is told who
-    /// each request to the API is from.
+    /// Configures the gateway and starts both sites. `narrate` is called with every Admin call, `log` with
+    /// the identity of each request to the API.
     pub async fn start(
         gateway: &Gateway,
         addresses: Addresses,
         narrate: &mut (dyn FnMut(&Call) + Send),
         log: step_on::Log,
     ) -> Result<Self, Error> {
-        // Both listen before the gateway is told where.
+        // Both listen before the gateway is configured with their addresses.
         let (step_on, step_on_address) = listen(addresses.step_on)?;
         let (shoe_store, shoe_store_address) = listen(addresses.shoe_store)?;
         let step_on_url = address(&format!("https://{step_on_address}/"))?;

@@ -1,11 +1,11 @@
-//! What the guard adds to a request: recognising a token, refusing one that was made up, and letting
-//! a warm one through with its identity.
+//! The guard's cost for a request: verifying a checksum, refusing a forged token, and accepting a warm token
+//! with its identity headers.
 //!
-//! - `checksum`: whether a token was minted here.
-//! - `digest`: what the cache and the store know it by.
-//! - `forged`: the guard's whole answer to a token that was made up.
-//! - `warm`: the guard's whole work for a token in the cache.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that cannot be set up should stop")]
+//! - `checksum`: verifying that this gateway issued a token.
+//! - `digest`: computing the key of the cache and the store.
+//! - `forged`: the guard's whole work for a forged token.
+//! - `warm`: the guard's whole work for a cached token.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that cannot be set up should stop")]
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,13 +30,13 @@ use tollgate_plugin::{Consumers, Credentials as KnownCredentials};
 use uuid::Uuid;
 
 #[path = "token_cache/made_up.rs"]
-#[expect(dead_code, reason = "the bench of the cache uses the rest")]
+#[expect(dead_code, reason = "the token cache benchmark uses the rest")]
 mod made_up;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The change feed of a node that misses nothing.
+/// A change feed that is always current.
 struct UpToDate;
 
 impl Trust for UpToDate {

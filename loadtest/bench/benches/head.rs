@@ -1,11 +1,11 @@
-//! Rendering headers: the head that goes upstream, with all that the gateway says of a request.
+//! Rendering the upstream request head with the gateway's headers.
 //!
-//! - `map`: each header of ours is put into Pingora's map, which then is written.
-//! - `lines`: as the gateway does it: ours are written as lines behind the map.
-//! - `block`: the headers that tell of a credential, rendered when the credential is loaded.
+//! - `map`: the gateway's headers are added to Pingora's map, which is then written.
+//! - `lines`: the gateway's way: its headers are written as lines after the map.
+//! - `block`: a credential's headers, rendered when the credential is loaded.
 //!
-//! `map` and `lines` begin with a copy of the client's head and end with the bytes for the wire.
-#![expect(clippy::expect_used, reason = "a bench that cannot be set up should stop")]
+//! `map` and `lines` start with a copy of the client's head and end with the bytes on the wire.
+#![expect(clippy::expect_used, reason = "a benchmark that cannot be set up should stop")]
 
 use std::hint::black_box;
 
@@ -18,7 +18,7 @@ use tollgate_core::request::{BlockName, HeaderBlock};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Of the request and this hop, as a request has them that came straight from its client.
+/// Headers about the request and this hop, for a request directly from a client.
 const OF_THE_HOP: [(Field, &str, &str); 9] = [
     (Field::new("x-forwarded-for", "X-Forwarded-For"), "x-forwarded-for", "192.0.2.17"),
     (Field::new("x-forwarded-proto", "X-Forwarded-Proto"), "x-forwarded-proto", "https"),

@@ -1,10 +1,10 @@
 //! Finding a route among 10, 1,000 and 10,000.
 //!
-//! Each set mixes routes by host and path, by wildcard host, by path alone and by regex, and holds
-//! the smaller ones.
-//! - `same` asks each set for the same 10 routes: what a larger table costs a request.
-//! - `spread` asks for routes all over the set: that, and memory that no cache holds any more.
-#![expect(clippy::expect_used, reason = "a bench that cannot be set up should stop")]
+//! Each set mixes routes by host and path, by wildcard host, by path only and by regex, and contains the smaller
+//! sets.
+//! - `same` requests the same 10 routes in each set: the cost of a larger table.
+//! - `spread` requests routes across the whole set: the same plus memory latency.
+#![expect(clippy::expect_used, reason = "a benchmark that cannot be set up should stop")]
 
 use std::hint::black_box;
 

@@ -1,11 +1,11 @@
-//! Misses and issuing on a private PostgreSQL with durable commits, beside `pgbench`.
+//! Look-ups and issuing on a private PostgreSQL with durable commits, compared with `pgbench`.
 //!
-//! Interleaved rounds; the median of each with its smallest and largest value. Sizes and times come
-//! from the environment: `STORE_ROWS` (tokens; several, with commas, are measured in turn),
+//! Interleaved rounds; the median of each with its minimum and maximum. Sizes and times come from the
+//! environment: `STORE_ROWS` (tokens; several, with commas, are measured in turn),
 //! `STORE_ROUNDS`, `STORE_SECONDS` (of each measurement), `STORE_CALLERS` (several, with commas).
 //! `STORE_URL` names the server to use instead of a private one.
-#![expect(clippy::expect_used, reason = "a bench that cannot be set up should stop")]
-#![expect(clippy::print_stdout, reason = "a bench reports on its standard output")]
+#![expect(clippy::expect_used, reason = "a benchmark that cannot be set up should stop")]
+#![expect(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -70,7 +70,7 @@ async fn round(measured: &mut Measured, table: &Arc<TokenTable>, duration: Durat
     }
 }
 
-/// Makes a database on a server that is there already.
+/// Creates a database on an existing server.
 async fn other_database(url: &str, name: &str) -> String {
     psql(url, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.expect("the old database goes");
     psql(url, &format!("CREATE DATABASE {name}")).await.expect("a database");
@@ -83,7 +83,7 @@ fn numbers(variable: &str, default: &str) -> Vec<u64> {
     given.split(',').map(|number| number.trim().parse().expect("a number")).collect()
 }
 
-/// What the rounds came to, by subject.
+/// The results of the rounds, by subject.
 #[derive(Default)]
 struct Measured(BTreeMap<String, [Vec<f64>; 3]>);
 

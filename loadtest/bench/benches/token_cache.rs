@@ -1,18 +1,17 @@
-//! What a million cached tokens take, in memory and in time.
+//! Memory and look-up time of a million cached tokens.
 //!
-//! Two subjects, each in a process of its own so that neither lives in memory the other gave back:
-//! - `tollgate`: the token cache, filled through its own loading path from a store that makes rows
-//!   up; 10,000 credentials of as many consumers, five scopes, one service, a user id of 12
-//!   characters for each token.
-//! - `moka`: the cache underneath with the same keys and one shared value: its share of the above.
+//! Two subjects, each in its own process so that neither reuses memory that the other freed:
+//! - `tollgate`: the token cache, filled through its own loading path from a store that generates rows;
+//!   10,000 credentials of as many consumers, five scopes, one service, a user id of 12 characters per
+//!   token.
+//! - `moka`: the underlying cache with the same keys and one shared value: its share of the above.
 //!
-//! Memory is resident memory over that before the first token, with the allocator of the binary,
-//! after every token was presented once: a header value gets its reference count when it is first
-//! used. The bound holds exactly these tokens, so whatever keeps account of evictions is at work;
-//! that none was evicted is checked. Times are the best of several passes over an order that was
-//! drawn before.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that cannot be set up should stop")]
-#![expect(clippy::print_stdout, reason = "a bench reports on its standard output")]
+//! Memory is resident memory above its value before the first token, with the binary's allocator, after
+//! every token was presented once: a header value allocates its reference count on first use. The limit
+//! holds exactly these tokens, so eviction bookkeeping is active; the run checks that none was evicted.
+//! Times are the best of several passes over a precomputed order.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that cannot be set up should stop")]
+#![expect(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
 use std::env;
 use std::hash::BuildHasherDefault;
@@ -39,12 +38,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const TOKENS: usize = 1_000_000;
 
-/// As many tokens as are in use at a time where a few clients do most of the work.
+/// Number of tokens in use at a time if a few clients send most requests.
 const HOT: usize = 4096;
 
 const PASSES: usize = 5;
 
-/// Names the subject to the process that measures it.
+/// Environment variable that names the subject to the measuring process.
 const SUBJECT: &str = "TOKEN_CACHE_SUBJECT";
 
 fn main() {
@@ -61,14 +60,14 @@ fn main() {
     }
 }
 
-/// What is measured.
+/// A subject.
 trait Subject {
     fn fill(&self, tokens: &[Digest]);
 
-    /// Looks a token up; it is there.
+    /// Looks up a token, which must be cached.
     fn present(&self, token: &Digest);
 
-    /// How many there are and how many were evicted.
+    /// The number of tokens and of evictions.
     fn count(&self) -> (usize, u64);
 }
 
@@ -99,7 +98,7 @@ fn measure(name: &str, subject: &impl Subject) {
     );
 }
 
-/// Nanoseconds for each look-up in the fastest pass.
+/// Nanoseconds per look-up in the fastest pass.
 fn fastest(subject: &impl Subject, tokens: &[Digest], order: &[u32]) -> f64 {
     let passes = (0..PASSES).map(|_| {
         let started = Instant::now();
@@ -127,7 +126,7 @@ struct Tollgate {
     runtime: tokio::runtime::Runtime,
 }
 
-/// The change feed of a node that misses nothing.
+/// A change feed that is always current.
 struct UpToDate;
 
 impl Trust for UpToDate {

@@ -1,5 +1,5 @@
-//! What the store does in a second, beside `pgbench` on the same table, and how that changes with
-//! the number of tokens.
+//! Throughput of the store, compared with `pgbench` on the same table, and how it changes with the number of
+//! tokens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,28 +14,30 @@ use crate::sample::Spread;
 use crate::stage::Stage;
 use crate::store::{Rate, TokenTable, issue, look_up, pgbench};
 
-/// For `--only`: look-ups and inserts beside `pgbench`.
+/// For `--only`: look-ups and inserts, compared with `pgbench`.
 pub const STORE: &str = "store";
-/// For `--only`: look-ups and start with 10,000,000 tokens.
+/// For `--only`: look-ups and start-up with 10,000,000 tokens.
 pub const GROWTH: &str = "growth";
 
-/// Callers of the store port, as many as requests may wait for it.
+/// Callers of the store port, as many as the number of requests that may wait for it.
 const CALLERS: usize = 256;
 
 const FEW: u64 = 10_000;
 const MANY: u64 = 10_000_000;
 
-/// Both tables and their indexes into the server's memory, where production would have them.
+/// Loads both tables and their indexes into the server's memory, where production would have them.
 const PREWARM: &str = "CREATE EXTENSION IF NOT EXISTS pg_prewarm; \
     SELECT sum(pg_prewarm(oid)) FROM pg_class WHERE relname LIKE 'oauth2\\_tokens%' AND relkind IN ('r', 'i')";
 
-/// Runs the parts that are asked for; what fails is noted and the rest goes on.
+/// Runs the requested parts; a failure is recorded and the rest continues.
 pub async fn measure(stage: &mut Stage<'_>, parts: &[&'static str], amounts: Amounts, measurement: &mut Measurement) {
     for part in parts {
         say(&format!("measuring {part}"));
         let figures = match *part {
-            _ if cfg!(debug_assertions) => Err(Error::Usage("it runs in this process: build it with --release".into())),
-            STORE => beside_pgbench(stage, amounts).await,
+            _ if cfg!(debug_assertions) => {
+                Err(Error::Usage("the store runs in this process: build with --release".into()))
+            }
+            STORE => compared_with_pgbench(stage, amounts).await,
             _ => growth(stage, amounts).await,
         };
         match figures {
@@ -45,7 +47,7 @@ pub async fn measure(stage: &mut Stage<'_>, parts: &[&'static str], amounts: Amo
     }
 }
 
-/// Rates and ratios of rounds, by what was done.
+/// Rates and ratios of rounds, by operation.
 #[derive(Default)]
 struct Series {
     rates: Vec<f64>,
@@ -65,7 +67,7 @@ fn median(numbers: &[f64]) -> f64 {
     Spread::of(numbers.iter().copied()).map_or(0.0, |spread| spread.median)
 }
 
-async fn beside_pgbench(stage: &mut Stage<'_>, amounts: Amounts) -> Result<Vec<Figure>> {
+async fn compared_with_pgbench(stage: &mut Stage<'_>, amounts: Amounts) -> Result<Vec<Figure>> {
     let duration = Duration::from_secs(amounts.seconds);
     let table = table(stage, "capacity", amounts.tokens as u64).await?;
     let (mut found, mut issued) = (Series::default(), Series::default());
@@ -85,11 +87,11 @@ async fn beside_pgbench(stage: &mut Stage<'_>, amounts: Amounts) -> Result<Vec<F
         figure("look-up-rate", "PostgreSQL: look-ups by digest, 256 callers", &found.rates, "/s"),
         figure("look-up-pgbench", "PostgreSQL: the same by pgbench, 8 clients", &pgbench_found, "/s"),
         figure("look-up-by-pgbench", "PostgreSQL: look-ups ÷ pgbench", &found.ratios, ""),
-        figure("look-up-micros", "PostgreSQL: CPU of the gateway's side for each look-up", &found.micros, "µs"),
+        figure("look-up-micros", "PostgreSQL: CPU of the gateway's side per look-up", &found.micros, "µs"),
         figure("issue-rate", "PostgreSQL: durable inserts, 256 callers", &issued.rates, "/s"),
         figure("issue-pgbench", "PostgreSQL: the same by pgbench, 8 clients", &pgbench_issued, "/s"),
         figure("issue-by-pgbench", "PostgreSQL: inserts ÷ pgbench", &issued.ratios, ""),
-        figure("issue-micros", "PostgreSQL: CPU of the gateway's side for each insert", &issued.micros, "µs"),
+        figure("issue-micros", "PostgreSQL: CPU of the gateway's side per insert", &issued.micros, "µs"),
     ])
 }
 
@@ -147,7 +149,7 @@ async fn growth(stage: &mut Stage<'_>, amounts: Amounts) -> Result<Vec<Figure>> 
 }
 
 async fn table(stage: &mut Stage<'_>, name: &str, rows: u64) -> Result<Arc<TokenTable>> {
-    say(&format!("  {rows} tokens into PostgreSQL"));
+    say(&format!("  adding {rows} tokens to PostgreSQL"));
     let url = stage.postgres_url(&format!("{name}-tokens")).await?;
     Ok(Arc::new(TokenTable::fill(&url, rows).await?))
 }

@@ -1,5 +1,5 @@
-//! One answer of each row, looked at before its load: the status, the body, and the identity that
-//! the upstream is told.
+//! Checks one response of each row before its load: status, body, and the identity headers that reach the
+//! upstream.
 
 use std::fs;
 
@@ -23,12 +23,12 @@ pub async fn check(row: &Row, proxy: &Proxy, requests: &Requests) -> Result<()> 
     let base = match (row.wire, proxy.http, proxy.https) {
         (Wire::Plain, Some(address), _) => format!("http://{address}"),
         (Wire::Tls | Wire::H2, _, Some(address)) => format!("https://{address}"),
-        _ => return Err(wrong(row, "it does not listen there")),
+        _ => return Err(wrong(row, "it does not listen on that protocol")),
     };
     let (status, body) = first.send(&client, &base, "").await?;
     let wanted = if row.expects_success() { 200 } else { 401 };
     if status != wanted {
-        return Err(wrong(row, format!("the status is {status}, not {wanted}: {body}")));
+        return Err(wrong(row, format!("the status is {status}, expected {wanted}: {body}")));
     }
     match row.ask {
         Ask::Forged => Ok(()),
@@ -36,8 +36,8 @@ pub async fn check(row: &Row, proxy: &Proxy, requests: &Requests) -> Result<()> 
         Ask::Plain => body_is_the_upstreams(row, &body),
         Ask::OneToken | Ask::Zipf | Ask::EveryToken | Ask::EveryRoute => {
             body_is_the_upstreams(row, &body)?;
-            let (_, told) = first.send(&client, &base, "echo").await?;
-            identity_is_told(row, requests, &told)
+            let (_, echoed) = first.send(&client, &base, "echo").await?;
+            identity_reaches_the_upstream(row, requests, &echoed)
         }
     }
 }
@@ -53,10 +53,10 @@ fn body_is_the_upstreams(row: &Row, body: &str) -> Result<()> {
 fn issued(row: &Row, body: &str) -> Result<()> {
     let answer: Value = serde_json::from_str(body).unwrap_or_default();
     let token = answer.get("access_token").and_then(Value::as_str).unwrap_or_default();
-    if token.len() == TOKEN_LENGTH { Ok(()) } else { Err(wrong(row, "no token is issued")) }
+    if token.len() == TOKEN_LENGTH { Ok(()) } else { Err(wrong(row, "no token was issued")) }
 }
 
-fn identity_is_told(row: &Row, requests: &Requests, told: &str) -> Result<()> {
+fn identity_reaches_the_upstream(row: &Row, requests: &Requests, echoed: &str) -> Result<()> {
     let Some(identity) = &requests.identity else { return Ok(()) };
     let parts = [
         format!("username={} ", identity.username),
@@ -64,8 +64,8 @@ fn identity_is_told(row: &Row, requests: &Requests, told: &str) -> Result<()> {
         format!("userid={} ", identity.userid),
         format!("scope={SCOPE} "),
     ];
-    let all = parts.iter().all(|part| told.contains(part)) && !told.contains("id= ");
-    if all { Ok(()) } else { Err(wrong(row, format!("the upstream is told: {told}, not {identity:?}"))) }
+    let all = parts.iter().all(|part| echoed.contains(part)) && !echoed.contains("id= ");
+    if all { Ok(()) } else { Err(wrong(row, format!("the upstream got {echoed}, expected {identity:?}"))) }
 }
 
 /// A request with the list's first token in it.

@@ -1,4 +1,4 @@
-//! Programs that run to their end.
+//! Programs that run to completion.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::error::{Error, Result};
 
-/// Runs a program and returns what it writes. It ends with its caller, or at the limit.
+/// Runs a program and returns its output. It is killed with its caller, or at the time limit.
 pub async fn run(words: &[String], limit: Duration) -> Result<String> {
     let program = words.join(" ");
     let [name, arguments @ ..] = words else { return Ok(String::new()) };
@@ -15,7 +15,7 @@ pub async fn run(words: &[String], limit: Duration) -> Result<String> {
     command.args(arguments).current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(limit, command.output()).await.map_err(|_| Error::Failed {
         program: program.clone(),
-        said: format!("nothing for {} seconds", limit.as_secs()),
+        said: format!("no output for {} seconds", limit.as_secs()),
     })?;
     let output = output.map_err(Error::system(format!("cannot run {name}")))?;
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -1,15 +1,14 @@
-//! Instructions of the proxy, where the processor's counters can be read: many virtual machines
-//! do not have them.
+//! Instructions of the proxy, if the processor's counters can be read: many virtual machines have none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// User space alone: the kernel's part depends on the kernel.
+/// User space only: the kernel's share depends on the kernel.
 const EVENT: &str = "instructions:u";
 
-/// Whether `perf` counts instructions here.
+/// Whether `perf` can count instructions on this machine.
 pub fn work() -> bool {
     static WORK: OnceLock<bool> = OnceLock::new();
     *WORK.get_or_init(|| {
@@ -26,7 +25,7 @@ pub struct Watch {
     file: PathBuf,
 }
 
-/// Watches these processes for as long as the command runs that [`Watch::prefix`] is put before.
+/// Watches these processes while the command runs that [`Watch::prefix`] is prepended to.
 pub fn watch(processes: &[u32], folder: &Path) -> Watch {
     let file = folder.join("perf");
     if !work() {
@@ -39,12 +38,12 @@ pub fn watch(processes: &[u32], folder: &Path) -> Watch {
 }
 
 impl Watch {
-    /// The beginning of the command line.
+    /// The prefix of the command line.
     pub fn prefix(&self) -> &[String] {
         &self.prefix
     }
 
-    /// What was counted.
+    /// The count.
     pub fn read(&self) -> Option<f64> {
         if self.prefix.is_empty() {
             return None;
@@ -53,7 +52,7 @@ impl Watch {
     }
 }
 
-/// The first field of the event's line; `<not supported>` is no number.
+/// The first field of the event's line; `<not supported>` is not a number.
 fn count(said: &str) -> Option<f64> {
     said.lines().find(|line| line.contains(EVENT))?.split(',').next()?.parse().ok()
 }
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_supported_is_no_number() {
+    fn an_unsupported_counter_has_no_count() {
         assert_eq!(count("123456,,instructions:u,1000,100.00,,\n"), Some(123_456.0));
         assert_eq!(count("<not supported>,,instructions:u,0,100.00,,\n"), None);
     }

@@ -1,22 +1,22 @@
-//! CPU time of a running program: its process, the processes it started, all threads of them.
+//! CPU time of a running program: its process, its child processes, and all their threads.
 //!
-//! The scheduler's own account (`/proc/PID/task/TID/schedstat`, nanoseconds) leaves out threads that
-//! have ended; `/proc/PID/stat` counts them, in ticks of 10 ms. The fine one is used as long as
-//! the coarse one agrees with it.
+//! The scheduler's figures (`/proc/PID/task/TID/schedstat`, nanoseconds) omit threads that have ended;
+//! `/proc/PID/stat` includes them, in ticks of 10 ms. The precise figures are used as long as the coarse
+//! ones agree with them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::time::Duration;
 
-/// Ticks of `/proc/PID/stat` a second: fixed by the kernel's interface.
+/// Ticks of `/proc/PID/stat` per second: fixed by the kernel's interface.
 const TICKS_A_SECOND: u64 = 100;
 
-/// How far the accounts may be apart: rounding of both ends, and a small part of the whole.
+/// How far the figures may differ: rounding at both ends, and a small share of the total.
 const ROUNDING: Duration = Duration::from_millis(40);
 const PART: u32 = 50;
 
-/// What a program has used since it started.
+/// A program's CPU time since it started.
 #[derive(Debug, Clone, Default)]
 pub struct CpuTime {
     /// By thread, in nanoseconds.
@@ -26,14 +26,14 @@ pub struct CpuTime {
 }
 
 impl CpuTime {
-    /// Of the process and its descendants. An error: there is no such process.
+    /// Reads that of a process and its descendants. Fails if there is no such process.
     pub fn of(process: u32) -> io::Result<Self> {
         let mut time = Self::default();
         let mut found = vec![process];
         while let Some(process) = found.pop() {
             match time.add(process) {
                 Ok(children) => found.extend(children),
-                // A descendant may end at any moment.
+                // A descendant may end at any time.
                 Err(error) if time.processes.is_empty() => return Err(error),
                 Err(_) => {}
             }
@@ -56,7 +56,7 @@ impl CpuTime {
         Ok(children)
     }
 
-    /// What was used between an earlier reading and this one.
+    /// The CPU time since an earlier reading.
     pub fn since(&self, earlier: &Self) -> Duration {
         let coarse = difference(&self.processes, &earlier.processes);
         let coarse = Duration::from_millis(coarse * 1000 / TICKS_A_SECOND);
@@ -66,7 +66,7 @@ impl CpuTime {
         if ended || apart { coarse } else { fine }
     }
 
-    /// The processes it is made of.
+    /// Its processes.
     pub fn processes(&self) -> Vec<u32> {
         self.processes.keys().copied().collect()
     }
@@ -80,7 +80,7 @@ fn first_number(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// User and system time: the 14th and 15th field. The second, a name in brackets, may hold blanks.
+/// User and system time: the 14th and 15th field. The second field, a name in brackets, may contain blanks.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
@@ -105,13 +105,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_brackets_and_blanks_is_no_field() {
+    fn a_name_with_brackets_and_blanks_is_skipped() {
         let stat = "7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 31 11 0 0";
         assert_eq!(ticks(stat), Some(42));
     }
 
     #[test]
-    fn this_process_has_used_what_it_used() {
+    fn the_cpu_time_of_this_process_is_measured() {
         let process = std::process::id();
         let before = CpuTime::of(process).unwrap();
         let started = std::time::Instant::now();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_coarse_account_counts_when_a_thread_has_ended() {
+    fn coarse_figures_are_used_if_a_thread_has_ended() {
         let at = |threads: &[(u32, u64)], ticks| CpuTime {
             threads: threads.iter().copied().collect(),
             processes: [(1, ticks)].into(),

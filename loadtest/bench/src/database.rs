@@ -1,5 +1,5 @@
-//! Tokens put into a gateway's database by the million, past the gateway: the same rows, with the
-//! same digests, as it would have written.
+//! Adds millions of tokens directly to a gateway's database: the same rows, with the same digests, that the
+//! gateway would write.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use crate::token_list::TokenList;
 /// How long tokens are valid, in seconds: longer than any run.
 const EXPIRES_IN: i64 = 1_000_000;
 
-/// How long millions of rows may take to be copied.
+/// Timeout for copying millions of rows.
 const COPY_WITHIN: Duration = Duration::from_secs(3600);
 
 const KEY: &str = "token_checksum_key";
@@ -37,7 +37,7 @@ pub enum Database {
     Postgres(String),
 }
 
-/// Whom a token is issued to, and for what.
+/// The credential and service of a token.
 #[derive(Debug, Clone, Copy)]
 pub struct Issued {
     /// The credential.
@@ -47,7 +47,7 @@ pub struct Issued {
 }
 
 impl Database {
-    /// As the gateway's setting.
+    /// The value of the gateway's setting.
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(path) => format!("sqlite:{}", path.display()),
@@ -55,7 +55,7 @@ impl Database {
         }
     }
 
-    /// The key of the tokens' checksum, which the gateway has made at its first start.
+    /// The key of the token checksum, which the gateway created at its first start.
     pub async fn checksum_key(&self) -> Result<ChecksumKey> {
         let kept = match self {
             Self::Sqlite(path) => {
@@ -71,10 +71,10 @@ impl Database {
                 unhex(said.trim())
             }
         };
-        kept.try_into().map_err(|_| Error::Usage("the gateway's checksum key has not 32 bytes".to_owned()))
+        kept.try_into().map_err(|_| Error::Usage("the gateway's checksum key does not have 32 bytes".to_owned()))
     }
 
-    /// Adds the tokens; `issued` tells whom each was issued to, by its place in the list.
+    /// Adds the tokens; `issued` returns the credential and service of each, by its index in the list.
     pub async fn add_tokens(&self, tokens: &TokenList, folder: &Path, issued: impl Fn(usize) -> Issued) -> Result<()> {
         match self {
             Self::Sqlite(path) => add_to_sqlite(path, tokens, issued).map_err(Error::store),
@@ -89,7 +89,7 @@ impl Database {
     }
 }
 
-/// The user id of a token, by its place in the list.
+/// The user id of a token, by its index in the list.
 pub fn userid(place: usize) -> String {
     format!("user-{place:08}")
 }
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_from_their_hexadecimal_text() {
+    fn hexadecimal_text_round_trips() {
         let bytes = [0, 1, 0x7f, 0xff];
         assert_eq!(hex(&bytes), "00017fff");
         assert_eq!(unhex("00017fff"), bytes);

@@ -1,41 +1,41 @@
-//! Why a measurement could not be made.
+//! Errors of a measurement.
 
 use std::io;
 
-/// What went wrong, in words for the person at the terminal.
+/// An error, as shown on the terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system refused something.
+    /// A system call failed.
     #[error("{what}")]
     System {
-        /// What was tried.
+        /// What failed.
         what: String,
-        /// What the system said.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A program ended instead of listening, or did not listen in time.
-    #[error("{program} did not start; it said:\n{said}")]
+    /// A program exited instead of listening, or did not listen in time.
+    #[error("{program} did not start; its output:\n{said}")]
     NotStarted {
         /// The program.
         program: String,
         /// Its output.
         said: String,
     },
-    /// A program that should have done something failed.
-    #[error("{program} failed; it said:\n{said}")]
+    /// A program failed.
+    #[error("{program} failed; its output:\n{said}")]
     Failed {
         /// The program.
         program: String,
         /// Its output.
         said: String,
     },
-    /// No answer.
-    #[error("{url} did not answer")]
+    /// No response.
+    #[error("no response from {url}")]
     Unreachable {
-        /// Where.
+        /// The address.
         url: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: reqwest::Error,
     },
@@ -46,10 +46,10 @@ pub enum Error {
         call: String,
         /// The status.
         status: u16,
-        /// The answer.
+        /// The response.
         body: String,
     },
-    /// The subject answers, but not what it should.
+    /// The subject's response is wrong.
     #[error("{row}: {what}")]
     WrongAnswer {
         /// The row.
@@ -58,25 +58,25 @@ pub enum Error {
         what: String,
     },
     /// The store could not be prepared.
-    #[error("the store cannot be prepared")]
+    #[error("cannot prepare the store")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// What was asked for does not exist.
+    /// An invalid request of the user.
     #[error("{0}")]
     Usage(String),
 }
 
 impl Error {
-    /// For `map_err` on what the system refuses.
+    /// For `map_err` on system errors.
     pub fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::System { what, source }
     }
 
-    /// For `map_err` on what the store refuses.
+    /// For `map_err` on store errors.
     pub fn store(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Store(error.into())
     }
 }
 
-/// The result of most functions here.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,4 +1,4 @@
-//! A figure beside the rows: measured once, not a ratio of CPU time.
+//! A figure in addition to the rows: measured once, not a ratio of CPU time.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ pub struct Figure {
     pub about: String,
     /// The number.
     pub value: f64,
-    /// Of what.
+    /// The unit.
     pub unit: String,
 }
 

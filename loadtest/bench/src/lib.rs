@@ -1,16 +1,16 @@
-//! Measures Tollgate beside its peers.
+//! Compares Tollgate with its peers.
 //!
-//! Requests a second say little where generator, proxy and upstream share the processors. The
-//! figure is the proxy's CPU time for each request ([`cpu`]), as a ratio to a peer that was
-//! measured in the same round ([`measurement`]).
+//! Requests per second mean little when generator, proxy and upstream share the processors. The figure is
+//! the proxy's CPU time per request ([`cpu`]), as a ratio to a peer measured in the same round
+//! ([`measurement`]).
 //!
-//! - [`row`]: what is measured; [`stage`]: the programs, made ready; [`program`]: how each is run.
-//! - [`load`]: who sends the requests; [`check`]: that the answers are right.
-//! - [`sample`]: what the rounds come to; [`target`]: what it should be; [`report`]: how it is told.
-//! - [`store`], [`capacity`]: the store alone, beside `pgbench`.
+//! - [`row`]: what is measured; [`stage`]: the prepared programs; [`program`]: how each is run.
+//! - [`load`]: the load generators; [`check`]: checks of responses.
+//! - [`sample`]: results of the rounds; [`target`]: expected results; [`report`]: output.
+//! - [`store`], [`capacity`]: the store alone, compared with `pgbench`.
 //!
-//! It drives programs and looks at them from outside. What single parts cost is told by the
-//! Criterion benches beside it.
+//! It drives programs and observes them from outside. The Criterion benchmarks measure single
+//! components.
 
 pub mod account;
 pub mod capacity;

@@ -1,4 +1,4 @@
-//! Where and with what a run was made.
+//! The machine and programs of a run.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -14,9 +14,9 @@ pub struct Machine {
     pub date: String,
     /// The commit.
     pub commit: String,
-    /// Whether the work tree differs from it.
+    /// Whether the working tree has uncommitted changes.
     pub dirty: bool,
-    /// The processor, as it calls itself.
+    /// The processor's name.
     pub processor: String,
     /// Processors that this run may use.
     pub processors: usize,
@@ -31,7 +31,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one, now.
+    /// Describes this machine.
     pub fn here() -> Self {
         let status = output(&["git", "status", "--porcelain"]);
         Self {
@@ -55,7 +55,7 @@ impl Machine {
     }
 }
 
-/// Time that the machine's owner took away, and all time, in ticks.
+/// Stolen time, and total time, in ticks.
 #[derive(Debug, Clone, Copy)]
 pub struct Stolen {
     stolen: u64,
@@ -63,16 +63,16 @@ pub struct Stolen {
 }
 
 impl Stolen {
-    /// Since the machine was started.
+    /// Since the machine booted.
     pub fn now() -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         let line = stat.lines().next().unwrap_or_default();
         let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
-        // user nice system idle iowait irq softirq steal; what follows is part of user and nice.
+        // user nice system idle iowait irq softirq steal; the remaining fields are part of user and nice.
         Self { stolen: ticks.get(7).copied().unwrap_or_default(), all: ticks.iter().take(8).sum() }
     }
 
-    /// The part of all time since an earlier moment, in percent.
+    /// The stolen share since an earlier reading, in percent.
     pub fn percent_since(&self, earlier: &Self) -> f64 {
         let all = self.all.saturating_sub(earlier.all).max(1);
         self.stolen.saturating_sub(earlier.stolen) as f64 * 100.0 / all as f64
@@ -90,7 +90,7 @@ fn field(file: &str, name: &str) -> String {
     line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
-/// What a program writes; some write their version to standard error, and then fail.
+/// A program's output; some write their version to standard error and then fail.
 fn output(words: &[&str]) -> String {
     let [program, arguments @ ..] = words else { return String::new() };
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();

@@ -1,4 +1,4 @@
-//! `tollgate-bench`: the command line, and nothing else.
+//! `tollgate-bench`: the command line.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use tollgate_bench::report::Report;
 use tollgate_bench::row::{self, ROWS};
 use tollgate_bench::stage::Stage;
 
-// As in the gateway: the store is measured in this process.
+// The gateway's allocator, since the store is measured in this process.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&story(&error)),
     };
-    // Whatever was started ends with the run, also when that is dropped here.
+    // Dropping the run stops every program it started.
     let ended = runtime.block_on(async {
         tokio::select! {
             ended = run(&options) => ended,
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ctrl-C, or being asked to end.
+/// Waits for SIGINT or SIGTERM.
 async fn interruption() {
     let asked = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
     let asked = async {
@@ -71,21 +71,21 @@ async fn run(options: &Options) -> Result<Report> {
     let report = Report::new(machine, amounts, stolen, &measurement, std::mem::take(&mut stage.figures));
     if let Some(folder) = options.folder() {
         let page = report.write(&folder, options.suffix())?;
-        say(&format!("written to {}", page.display()));
+        say(&format!("results written to {}", page.display()));
     }
     Ok(report)
 }
 
 fn list() -> String {
     let parts = [
-        (STORE, "the store's look-ups and inserts on PostgreSQL, beside pgbench"),
-        (GROWTH, "look-ups and start with 10,000,000 tokens in PostgreSQL (--full)"),
+        (STORE, "the store's look-ups and inserts on PostgreSQL, compared with pgbench"),
+        (GROWTH, "look-ups and start-up with 10,000,000 tokens in PostgreSQL (--full)"),
     ];
     let all = ROWS.iter().map(|row| (row.name, row.about)).chain(parts);
     all.map(|(name, about)| format!("{name:<24} {about}")).collect::<Vec<_>>().join("\n")
 }
 
-/// A closed standard output is no failure.
+/// A closed standard output is not a failure.
 fn print(text: &str) -> ExitCode {
     let _closed = writeln!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS

@@ -1,4 +1,4 @@
-//! The rounds: each goes through all rows, so that whatever slows the machine slows all alike.
+//! The rounds: each runs all rows, so that whatever slows the machine affects all of them equally.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::row::{Row, Subject};
 use crate::sample::{Sample, Spread};
 use crate::stage::Stage;
 
-/// The part of all answers that may be other than expected.
+/// The tolerated share of unexpected responses.
 const TOLERATED: f64 = 0.0001;
 
-/// What came of the rows.
+/// The results of the rows.
 #[derive(Debug, Default)]
 pub struct Measurement {
     /// By row, by round.
     pub samples: Vec<(&'static Row, Vec<Option<Sample>>)>,
-    /// Rows that could not be measured, or gave wrong answers, and why.
+    /// Rows that could not be measured or had wrong responses, with the reason.
     pub failures: Vec<(&'static str, String)>,
 }
 
@@ -33,7 +33,7 @@ impl Measurement {
     }
 }
 
-/// Makes the rows' programs ready and measures them.
+/// Prepares the rows' programs and measures them.
 pub async fn measure(stage: &mut Stage<'_>, rows: &[&'static Row], amounts: Amounts) -> Measurement {
     let mut measurement = Measurement::default();
     let mut rows_of: BTreeMap<Subject, Vec<&'static Row>> = BTreeMap::new();
@@ -44,7 +44,7 @@ pub async fn measure(stage: &mut Stage<'_>, rows: &[&'static Row], amounts: Amou
             Err(error) => rows.iter().map(|row| (row.name, story(&error))).collect(),
         };
         for (name, reason) in &prepared {
-            say(&format!("  {name} is left out: {reason}"));
+            say(&format!("  {name} is skipped: {reason}"));
         }
         measurement.failures.extend(prepared);
     }
@@ -74,13 +74,14 @@ async fn check_all(stage: &Stage<'_>, rows: &[&'static Row]) -> Vec<(&'static st
 }
 
 async fn check_one(stage: &Stage<'_>, row: &Row) -> Result<()> {
-    let ready = stage.ready(row.subject).ok_or_else(|| Error::Usage("it is not there".to_owned()))?;
-    let requests = ready.requests(row.ask).ok_or_else(|| Error::Usage("it cannot be asked that".to_owned()))?;
+    let ready = stage.ready(row.subject).ok_or_else(|| Error::Usage("it is not running".to_owned()))?;
+    let requests =
+        ready.requests(row.ask).ok_or_else(|| Error::Usage("it does not support this request".to_owned()))?;
     check(row, &ready.proxy, requests).await
 }
 
 async fn rounds(stage: &Stage<'_>, measurement: &mut Measurement, amounts: Amounts) {
-    // Before the first, one that does not count: connections are made, programs become warm.
+    // One uncounted round first, which opens connections and warms up programs.
     for round in 0..=amounts.rounds {
         say(&if round == 0 { "warming up".to_owned() } else { format!("round {round} of {}", amounts.rounds) });
         let rows: Vec<&'static Row> = measurement.samples.iter().map(|(row, _)| *row).collect();
@@ -89,8 +90,8 @@ async fn rounds(stage: &Stage<'_>, measurement: &mut Measurement, amounts: Amoun
         if round == 0 {
             continue;
         }
-        for ((row, samples), tally) in measurement.samples.iter_mut().zip(tallies) {
-            let sample = tally.map(|tally| tally.sample());
+        for ((row, samples), totals) in measurement.samples.iter_mut().zip(tallies) {
+            let sample = totals.map(|totals| totals.sample());
             match &sample {
                 Ok(sample) => say(&format!("  {:<24} {:>8.2} µs  {:>9.0}/s", row.name, sample.micros, sample.rate)),
                 Err(error) => {
@@ -103,28 +104,28 @@ async fn rounds(stage: &Stage<'_>, measurement: &mut Measurement, amounts: Amoun
     }
 }
 
-/// A round: all rows in turn, a second each, and again, so that rows that are compared are measured
-/// close together in time.
-async fn passes(stage: &Stage<'_>, rows: &[&'static Row], round: usize, seconds: u64) -> Vec<Result<Tally>> {
-    let mut tallies: Vec<Result<Tally>> = rows.iter().map(|_| Ok(Tally::default())).collect();
+/// A round: all rows in turn, a second each, repeatedly, so that rows being compared are measured close
+/// together in time.
+async fn passes(stage: &Stage<'_>, rows: &[&'static Row], round: usize, seconds: u64) -> Vec<Result<Totals>> {
+    let mut tallies: Vec<Result<Totals>> = rows.iter().map(|_| Ok(Totals::default())).collect();
     for pass in 0..seconds {
-        // Each pass begins elsewhere in the lists: far from where the ones before did, however long
-        // the list is.
+        // Each pass starts at a different position in the lists, far from those of earlier passes, whatever the
+        // length of the list.
         let start = (round as u64 * seconds + pass) * 618_034;
-        for (row, tally) in rows.iter().zip(&mut tallies) {
-            if let Ok(sum) = tally
+        for (row, totals) in rows.iter().zip(&mut tallies) {
+            if let Ok(sum) = totals
                 && let Err(error) = step(stage, row, start, sum).await
             {
-                *tally = Err(error);
+                *totals = Err(error);
             }
         }
     }
     tallies
 }
 
-/// What the passes of a round add up to.
+/// The totals of the passes of a round.
 #[derive(Debug, Default)]
-struct Tally {
+struct Totals {
     cpu: Duration,
     requests: u64,
     seconds: f64,
@@ -133,7 +134,7 @@ struct Tally {
     p99: Vec<f64>,
 }
 
-impl Tally {
+impl Totals {
     fn sample(&self) -> Sample {
         let requests = (self.requests as f64).max(1.0);
         let middle = |latencies: &[f64]| Spread::of(latencies.iter().copied()).map(|spread| spread.median as u64);
@@ -148,8 +149,8 @@ impl Tally {
     }
 }
 
-async fn step(stage: &Stage<'_>, row: &Row, start: u64, tally: &mut Tally) -> Result<()> {
-    let lost = || Error::Usage(format!("{} is not there", row.name));
+async fn step(stage: &Stage<'_>, row: &Row, start: u64, totals: &mut Totals) -> Result<()> {
+    let lost = || Error::Usage(format!("{} is not running", row.name));
     let ready = stage.ready(row.subject).ok_or_else(lost)?;
     let requests = ready.requests(row.ask).ok_or_else(lost)?;
     let address = if row.wire == Wire::Plain { ready.proxy.http } else { ready.proxy.https };
@@ -161,30 +162,30 @@ async fn step(stage: &Stage<'_>, row: &Row, start: u64, tally: &mut Tally) -> Re
         start,
         folder: stage.folder(),
     };
-    let cpu = || CpuTime::of(ready.proxy.process).map_err(Error::system(format!("{} has ended", row.name)));
+    let cpu = || CpuTime::of(ready.proxy.process).map_err(Error::system(format!("{} has exited", row.name)));
     let before = cpu()?;
     let counters = counters::watch(&before.processes(), &stage.folder());
     let answered = step.run(counters.prefix()).await?;
-    tally.cpu += cpu()?.since(&before);
+    totals.cpu += cpu()?.since(&before);
     judge(row, &answered)?;
-    tally.requests += answered.requests;
-    tally.seconds += answered.seconds;
-    tally.p50.extend(answered.p50.map(|micros| micros as f64));
-    tally.p99.extend(answered.p99.map(|micros| micros as f64));
+    totals.requests += answered.requests;
+    totals.seconds += answered.seconds;
+    totals.p50.extend(answered.p50.map(|micros| micros as f64));
+    totals.p99.extend(answered.p99.map(|micros| micros as f64));
     if let Some(count) = counters.read() {
-        tally.instructions = Some(tally.instructions.unwrap_or_default() + count);
+        totals.instructions = Some(totals.instructions.unwrap_or_default() + count);
     }
     Ok(())
 }
 
-/// Of the answers, all but a few are as expected.
+/// Checks that all but a few responses are as expected.
 fn judge(row: &Row, answered: &Answered) -> Result<()> {
     let Answered { requests, refused, broken, .. } = *answered;
     let wrong = broken + if row.expects_success() { refused } else { requests.saturating_sub(refused) };
     if requests > 0 && wrong as f64 <= requests as f64 * TOLERATED {
         return Ok(());
     }
-    let what = format!("{wrong} of {requests} answers are not as expected");
+    let what = format!("{wrong} of {requests} responses are not as expected");
     Err(Error::WrongAnswer { row: row.name.to_owned(), what })
 }
 
@@ -205,7 +206,7 @@ mod tests {
     use crate::row::find;
 
     #[test]
-    fn one_wrong_answer_in_ten_thousand_is_borne() {
+    fn one_wrong_response_in_ten_thousand_is_tolerated() {
         let answered = |requests, refused, broken| Answered { requests, refused, broken, ..Answered::default() };
         let (plain, forged) = (find("plain").unwrap(), find("forged").unwrap());
         assert!(judge(plain, &answered(20_000, 1, 1)).is_ok());

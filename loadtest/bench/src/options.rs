@@ -1,4 +1,4 @@
-//! What a run is told.
+//! Command line options.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,35 +8,35 @@ use clap::Parser;
 use crate::capacity::{GROWTH, STORE};
 use crate::row;
 
-/// Measures Tollgate beside its peers: CPU time of the proxy for each request.
+/// Compares Tollgate with its peers: CPU time of the proxy per request.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tollgate-bench", max_term_width = 100)]
 pub struct Options {
     /// Fewer rows, rounds and tokens: under two minutes.
     #[arg(long, conflicts_with = "full")]
     pub quick: bool,
-    /// Also what takes an hour: ten million tokens.
+    /// Include ten million tokens, which takes an hour.
     #[arg(long)]
     pub full: bool,
-    /// Only these rows and those they are compared with; `store`; `growth`.
+    /// Only these rows and their peers; also `store`, `growth`.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     pub only: Vec<String>,
-    /// Show the rows, and measure nothing.
+    /// List the rows and exit.
     #[arg(long)]
     pub list: bool,
-    /// Rounds; each goes through all rows.
+    /// Number of rounds; each runs all rows.
     #[arg(long, value_name = "N")]
     pub rounds: Option<usize>,
-    /// How long each row is under load in each round, in seconds.
+    /// Seconds of load per row and round.
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
-    /// Tokens in the store, all of them cached.
+    /// Number of tokens in the store, all cached.
     #[arg(long, value_name = "N")]
     pub tokens: Option<usize>,
     /// The gateway, a release build.
     #[arg(long, value_name = "PATH", default_value = "target/release/tollgate")]
     pub tollgate: PathBuf,
-    /// The smallest proxy with Pingora as it was released, a release build.
+    /// The smallest proxy with published Pingora, a release build.
     #[arg(long, value_name = "PATH", default_value = "target/smallest/release/smallest-pingora")]
     pub smallest: PathBuf,
     /// The same with our changes to Pingora.
@@ -48,31 +48,31 @@ pub struct Options {
     /// Another gateway's proxy listener, plain HTTP.
     #[arg(long, value_name = "URL", requires = "admin")]
     pub proxy: Option<String>,
-    /// The other gateway's process; its children count.
+    /// The other gateway's process; its children are included.
     #[arg(long, requires = "admin")]
     pub pid: Option<u32>,
-    /// Where the results go [default: loadtest/results; with --only: nowhere].
+    /// Folder for results [default: loadtest/results; with --only: none].
     #[arg(long, value_name = "FOLDER")]
     pub results: Option<PathBuf>,
 }
 
-/// How much is measured.
+/// The amounts to measure.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Amounts {
     /// Rounds.
     pub rounds: usize,
-    /// Seconds of load a row and round.
+    /// Seconds of load per row and round.
     pub seconds: u64,
     /// Tokens in the store, all of them cached.
     pub tokens: usize,
-    /// Tokens that are asked for by Zipf's law.
+    /// Tokens requested by Zipf's law.
     pub popular: usize,
-    /// Consumers with a credential that they belong to.
+    /// Number of consumers with a credential.
     pub consumers: usize,
 }
 
 impl Options {
-    /// How much is measured.
+    /// The amounts to measure.
     pub fn amounts(&self) -> Amounts {
         let (rounds, seconds, tokens, consumers) =
             if self.quick { (3, 1, 50_000, 100) } else { (5, 3, 1_000_000, 1000) };
@@ -86,11 +86,11 @@ impl Options {
         }
     }
 
-    /// The parts that are not rows; an error is a name that nothing has.
+    /// The parts that are not rows; fails for an unknown name.
     pub fn parts(&self) -> Result<Vec<&'static str>, String> {
         let known = |name: &str| row::find(name).is_some() || [STORE, GROWTH].contains(&name);
         if let Some(unknown) = self.only.iter().find(|name| !known(name)) {
-            return Err(format!("there is no {unknown}; --list shows all that there is"));
+            return Err(format!("unknown row {unknown}; --list shows all"));
         }
         let wanted = |part: &&str| match self.only.as_slice() {
             [] => *part == STORE || self.full,
@@ -99,13 +99,13 @@ impl Options {
         Ok([STORE, GROWTH].into_iter().filter(wanted).collect())
     }
 
-    /// Where the results go.
+    /// The folder for results.
     pub fn folder(&self) -> Option<PathBuf> {
         let folder = if self.only.is_empty() { Some(PathBuf::from("loadtest/results")) } else { None };
         self.results.clone().or(folder)
     }
 
-    /// What the names of the results end in.
+    /// The suffix of the result files.
     pub fn suffix(&self) -> &'static str {
         match (self.quick, self.full) {
             (true, _) => "-quick",

@@ -1,4 +1,4 @@
-//! A PostgreSQL of the run's own, durable as in production.
+//! A private PostgreSQL, durable as in production.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -15,10 +15,10 @@ use crate::error::{Error, Result};
 use crate::machine;
 use crate::program::{Listening, free_addresses};
 
-/// PostgreSQL refuses root, and is right.
+/// PostgreSQL refuses to run as root.
 const ACCOUNT: &str = "postgres";
 
-/// Commits are durable; the rest is what a small server of its own would have.
+/// Commits are durable; the rest is typical for a small dedicated server.
 const SETTINGS: [&str; 7] = [
     "fsync=on",
     "synchronous_commit=on",
@@ -29,7 +29,7 @@ const SETTINGS: [&str; 7] = [
     "listen_addresses=127.0.0.1",
 ];
 
-/// A running server. Ends with this, and its folder goes.
+/// A running server. Dropping it stops the server and removes its folder.
 pub struct Cluster {
     _process: Process,
     _folder: TempDir,
@@ -37,16 +37,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes and starts one.
+    /// Creates and starts one.
     pub async fn start() -> Result<Self> {
         let programs = programs().ok_or_else(|| {
-            Error::Usage("there is no PostgreSQL server in /usr/lib/postgresql; ./dev bench installs it".to_owned())
+            Error::Usage("PostgreSQL server not found in /usr/lib/postgresql; ./dev bench installs it".to_owned())
         })?;
         let folder = tempfile::Builder::new().prefix("tollgate-bench-postgres.").tempdir();
-        let folder = folder.map_err(Error::system("cannot make a folder"))?;
+        let folder = folder.map_err(Error::system("cannot create a folder"))?;
         let ids = if account::is_root() { account::ids(ACCOUNT) } else { None };
         if let Some((user, group)) = ids {
-            chown(folder.path(), Some(user), Some(group)).map_err(Error::system("cannot give a folder away"))?;
+            chown(folder.path(), Some(user), Some(group))
+                .map_err(Error::system("cannot change the owner of a folder"))?;
         }
         let data = folder.path().join("data");
         let as_postgres = |program: &str| {
@@ -62,16 +63,16 @@ impl Cluster {
         let mut command = as_postgres("postgres");
         command.arg("-p").arg(address.port().to_string());
         command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
-        // A quarter of the memory, as its manual recommends.
+        // A quarter of the memory, as the manual recommends.
         command.arg("-c").arg(format!("shared_buffers={}kB", machine::memory_kib() / 4));
         let log = std::env::temp_dir().join(folder.path().file_name().unwrap_or_default()).with_extension("log");
         let started = Listening { name: "postgres", command, address, log: &log }.start().await;
-        // Open in the server, and gone with it.
+        // The server keeps it open until it exits.
         let _gone = fs::remove_file(&log);
         Ok(Self { _process: started?, _folder: folder, port: address.port() })
     }
 
-    /// Makes a database, and returns its address.
+    /// Creates a database and returns its address.
     pub async fn database(&self, name: &str) -> Result<String> {
         let url = |name: &str| format!("postgres://{ACCOUNT}@127.0.0.1:{}/{name}", self.port);
         psql(&url("postgres"), &format!("CREATE DATABASE \"{name}\"")).await?;
@@ -79,7 +80,7 @@ impl Cluster {
     }
 }
 
-/// Where the server's programs are; the newest, if there are several.
+/// The folder of the server's programs; the newest version if there are several.
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let installed = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists());

@@ -1,9 +1,9 @@
-//! What a run tells while it goes on, on standard error.
+//! Progress messages on standard error.
 
 use std::io::Write as _;
 
-/// One line.
+/// Prints a line.
 pub fn say(line: &str) {
-    // Nobody may be listening.
+    // Standard error may be closed.
     let _closed = writeln!(std::io::stderr(), "{line}");
 }

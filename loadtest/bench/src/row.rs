@@ -1,9 +1,9 @@
-//! What is measured: every row of a run.
+//! The rows of a run.
 
 use crate::load::Wire;
 use crate::options::Options;
 
-/// Which program a row measures.
+/// The program that a row measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// nginx, `proxy_pass`.
@@ -12,7 +12,7 @@ pub enum Subject {
     NginxTokenCache,
     /// HAProxy.
     Haproxy,
-    /// The smallest proxy that Pingora makes, as released.
+    /// The smallest possible Pingora proxy, with published Pingora.
     Smallest,
     /// The same with our changes to Pingora.
     SmallestChanged,
@@ -20,7 +20,7 @@ pub enum Subject {
     Tollgate,
     /// The same settings with the access log.
     Logged,
-    /// On PostgreSQL, behind a proxy whose word for HTTPS is taken: for issuing.
+    /// On PostgreSQL, behind a trusted proxy that declares HTTPS: for issuing.
     Issuing,
     /// With a cache that is too small, on PostgreSQL.
     MissingPostgres,
@@ -30,35 +30,35 @@ pub enum Subject {
     Few,
     /// 10,000 routes and consumers, 1,000 services.
     Many,
-    /// A gateway that was there before.
+    /// A gateway that was already running.
     Other,
 }
 
-/// What is asked of it.
+/// The kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// A path that nothing guards.
+    /// An unprotected path.
     Plain,
-    /// A guarded path, with one token.
+    /// A protected path, with one token.
     OneToken,
-    /// A guarded path, with a part of the cached tokens by Zipf's law.
+    /// A protected path, with some of the cached tokens by Zipf's law.
     Zipf,
-    /// A guarded path, with every token in turn.
+    /// A protected path, with every token in turn.
     EveryToken,
-    /// A guarded path, with made-up tokens.
+    /// A protected path, with forged tokens.
     Forged,
-    /// A token, with a secret that is kept in clear.
+    /// A token request, with a secret stored in clear text.
     IssuePlain,
-    /// A token, with a secret that is kept as a hash.
+    /// A token request, with a hashed secret.
     IssueHashed,
-    /// Guarded paths all over the table, each with a token of its own, by Zipf's law.
+    /// Protected paths across the table, each with its own token, by Zipf's law.
     EveryRoute,
 }
 
-/// Which runs a row is part of.
+/// Which runs include a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
-    /// All, also `--quick`.
+    /// All, including `--quick`.
     Quick,
     /// All but `--quick`.
     Normal,
@@ -67,24 +67,24 @@ pub enum Depth {
 /// One row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// Its name, for `--only` and in results.
+    /// Its name, for `--only` and results.
     pub name: &'static str,
-    /// What it is, for readers of the results.
+    /// Its description in the results.
     pub about: &'static str,
-    /// Which program.
+    /// The program.
     pub subject: Subject,
-    /// What is asked.
+    /// The request.
     pub ask: Ask,
-    /// Over what.
+    /// The protocol.
     pub wire: Wire,
-    /// The row it is compared with.
+    /// The row that it is compared with.
     pub peer: Option<&'static str>,
-    /// When it runs.
+    /// The runs that include it.
     pub depth: Depth,
 }
 
 impl Row {
-    /// The status of a right answer is below 400.
+    /// Whether a correct response has a status below 400.
     pub fn expects_success(&self) -> bool {
         self.ask != Ask::Forged
     }
@@ -95,7 +95,7 @@ const fn row(name: &'static str, subject: Subject, ask: Ask, wire: Wire, about: 
 }
 
 impl Row {
-    const fn beside(mut self, peer: &'static str) -> Self {
+    const fn compared_with(mut self, peer: &'static str) -> Self {
         self.peer = Some(peer);
         self
     }
@@ -106,10 +106,10 @@ impl Row {
     }
 }
 
-/// The C floor, to which every row is compared.
+/// The baseline in C, with which every row is compared.
 pub const FLOOR: &str = "nginx";
 
-/// All rows, in the order in which a round goes through them.
+/// All rows, in the order in which a round runs them.
 pub const ROWS: &[Row] = &[
     row(FLOOR, Subject::Nginx, Ask::Plain, Wire::Plain, "nginx, proxy_pass with keep-alive"),
     row("haproxy", Subject::Haproxy, Ask::Plain, Wire::Plain, "HAProxy"),
@@ -119,14 +119,15 @@ pub const ROWS: &[Row] = &[
         Subject::SmallestChanged,
         Ask::Plain,
         Wire::Plain,
-        "the smallest pingora-proxy, with Pingora as Tollgate has it",
+        "the smallest pingora-proxy, with Tollgate's patches to Pingora",
     )
-    .beside("smallest")
+    .compared_with("smallest")
     .not_quick(),
-    row("plain", Subject::Tollgate, Ask::Plain, Wire::Plain, "Tollgate, no plugin").beside("smallest"),
-    row("oauth2", Subject::Tollgate, Ask::OneToken, Wire::Plain, "Tollgate, oauth2, one warm token").beside("plain"),
+    row("plain", Subject::Tollgate, Ask::Plain, Wire::Plain, "Tollgate, no plugin").compared_with("smallest"),
+    row("oauth2", Subject::Tollgate, Ask::OneToken, Wire::Plain, "Tollgate, oauth2, one warm token")
+        .compared_with("plain"),
     row("oauth2-zipf", Subject::Tollgate, Ask::Zipf, Wire::Plain, "Tollgate, oauth2, cached tokens by Zipf's law")
-        .beside("oauth2"),
+        .compared_with("oauth2"),
     row(
         "oauth2-logged",
         Subject::Logged,
@@ -134,7 +135,7 @@ pub const ROWS: &[Row] = &[
         Wire::Plain,
         "Tollgate, oauth2, one warm token, access log on",
     )
-    .beside("oauth2"),
+    .compared_with("oauth2"),
     row(
         "nginx-token-cache",
         Subject::NginxTokenCache,
@@ -142,7 +143,7 @@ pub const ROWS: &[Row] = &[
         Wire::Plain,
         "nginx, auth_request with proxy_cache, one token",
     )
-    .beside(FLOOR),
+    .compared_with(FLOOR),
     row(
         "nginx-token-cache-zipf",
         Subject::NginxTokenCache,
@@ -150,10 +151,10 @@ pub const ROWS: &[Row] = &[
         Wire::Plain,
         "nginx, auth_request with proxy_cache, tokens by Zipf's law",
     )
-    .beside("nginx-token-cache")
+    .compared_with("nginx-token-cache")
     .not_quick(),
     row("forged", Subject::Tollgate, Ask::Forged, Wire::Plain, "Tollgate, oauth2, forged tokens refused")
-        .beside("oauth2"),
+        .compared_with("oauth2"),
     row(
         "miss-postgres",
         Subject::MissingPostgres,
@@ -161,7 +162,7 @@ pub const ROWS: &[Row] = &[
         Wire::Plain,
         "Tollgate, oauth2, tokens not in the cache, PostgreSQL",
     )
-    .beside("oauth2"),
+    .compared_with("oauth2"),
     row(
         "miss-sqlite",
         Subject::MissingSqlite,
@@ -169,52 +170,52 @@ pub const ROWS: &[Row] = &[
         Wire::Plain,
         "Tollgate, oauth2, tokens not in the cache, SQLite",
     )
-    .beside("oauth2"),
+    .compared_with("oauth2"),
     row(
         "issue",
         Subject::Issuing,
         Ask::IssuePlain,
         Wire::Plain,
-        "Tollgate issues a token (client_credentials), PostgreSQL, secret in clear",
+        "Tollgate issues a token (client_credentials), PostgreSQL, secret in clear text",
     )
-    .beside("oauth2"),
-    row("issue-hashed", Subject::Issuing, Ask::IssueHashed, Wire::Plain, "the same, secret kept as a hash")
-        .beside("oauth2"),
+    .compared_with("oauth2"),
+    row("issue-hashed", Subject::Issuing, Ask::IssueHashed, Wire::Plain, "the same, hashed secret")
+        .compared_with("oauth2"),
     row("few", Subject::Few, Ask::EveryRoute, Wire::Plain, "Tollgate, oauth2: 10 routes, services and consumers")
-        .beside("oauth2")
+        .compared_with("oauth2")
         .not_quick(),
     row(
         "many",
         Subject::Many,
         Ask::EveryRoute,
         Wire::Plain,
-        "Tollgate, oauth2: 10,000 routes, 1,000 services, 10,000 consumers, all of them used, by Zipf's law",
+        "Tollgate, oauth2: 10,000 routes, 1,000 services, 10,000 consumers, all requested, by Zipf's law",
     )
-    .beside("few")
+    .compared_with("few")
     .not_quick(),
-    row("nginx-tls", Subject::Nginx, Ask::Plain, Wire::Tls, "nginx, TLS").beside(FLOOR).not_quick(),
+    row("nginx-tls", Subject::Nginx, Ask::Plain, Wire::Tls, "nginx, TLS").compared_with(FLOOR).not_quick(),
     row("plain-tls", Subject::Tollgate, Ask::Plain, Wire::Tls, "Tollgate, no plugin, TLS")
-        .beside("nginx-tls")
+        .compared_with("nginx-tls")
         .not_quick(),
     row("oauth2-tls", Subject::Tollgate, Ask::OneToken, Wire::Tls, "Tollgate, oauth2, one warm token, TLS")
-        .beside("plain-tls")
+        .compared_with("plain-tls")
         .not_quick(),
-    row("nginx-h2", Subject::Nginx, Ask::Plain, Wire::H2, "nginx, HTTP/2").beside(FLOOR).not_quick(),
+    row("nginx-h2", Subject::Nginx, Ask::Plain, Wire::H2, "nginx, HTTP/2").compared_with(FLOOR).not_quick(),
     row("plain-h2", Subject::Tollgate, Ask::Plain, Wire::H2, "Tollgate, no plugin, HTTP/2")
-        .beside("nginx-h2")
+        .compared_with("nginx-h2")
         .not_quick(),
     row("oauth2-h2", Subject::Tollgate, Ask::OneToken, Wire::H2, "Tollgate, oauth2, one warm token, HTTP/2")
-        .beside("plain-h2")
+        .compared_with("plain-h2")
         .not_quick(),
-    row("other", Subject::Other, Ask::Plain, Wire::Plain, "the other gateway, no plugin").beside(FLOOR),
+    row("other", Subject::Other, Ask::Plain, Wire::Plain, "the other gateway, no plugin").compared_with(FLOOR),
     row("other-oauth2", Subject::Other, Ask::OneToken, Wire::Plain, "the other gateway, oauth2, one warm token")
-        .beside("other"),
+        .compared_with("other"),
     row("other-issue", Subject::Other, Ask::IssuePlain, Wire::Plain, "the other gateway issues a token")
-        .beside("other-oauth2"),
+        .compared_with("other-oauth2"),
 ];
 
-/// The rows of a run: those that are named, with all that they are compared with; else those of its
-/// depth. The other gateway's only when there is one.
+/// The rows of a run: the named ones and their peers, otherwise those of its mode. Those of the other gateway are
+/// included only if there is one.
 pub fn selected(options: &Options) -> Vec<&'static Row> {
     let mut names = Vec::new();
     for name in &options.only {
@@ -232,7 +233,7 @@ pub fn selected(options: &Options) -> Vec<&'static Row> {
     ROWS.iter().filter(wanted).collect()
 }
 
-/// The row of that name.
+/// The row with this name.
 pub fn find(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)
 }
@@ -242,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_peer_is_a_row_that_comes_before_and_runs_whenever_its_row_does() {
+    fn every_peer_is_an_earlier_row_that_runs_whenever_its_row_does() {
         for (index, row) in ROWS.iter().enumerate() {
             let Some(peer) = row.peer else { continue };
             let before = ROWS.iter().take(index).find(|other| other.name == peer);

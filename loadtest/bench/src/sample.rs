@@ -1,28 +1,28 @@
-//! Samples of the rounds, and what they come to.
+//! Samples of the rounds, and their statistics.
 
 use serde::Serialize;
 
 /// One row in one round.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sample {
-    /// CPU time of the proxy for each request, in microseconds.
+    /// CPU time of the proxy per request, in microseconds.
     pub micros: f64,
-    /// Requests answered.
+    /// Number of responses.
     pub requests: u64,
-    /// Answers a second. Says little: generator, proxy and upstream share the processors.
+    /// Responses per second. Of little meaning: generator, proxy and upstream share the processors.
     pub rate: f64,
-    /// Instructions of the proxy in user space for each request, where there are counters.
+    /// User-space instructions of the proxy per request, if counters are available.
     pub instructions: Option<f64>,
-    /// Latencies in microseconds, where the generator tells.
+    /// Latencies in microseconds, if the generator reports them.
     pub p50: Option<u64>,
     /// The same.
     pub p99: Option<u64>,
 }
 
-/// The middle of several numbers, and the ends.
+/// Median, minimum and maximum of several numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
-    /// The middle; of an even number, the mean of the two in the middle.
+    /// The median; for an even count, the mean of the two middle values.
     pub median: f64,
     /// The smallest.
     pub min: f64,
@@ -31,7 +31,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// `None` of nothing.
+    /// `None` for no numbers.
     pub fn of(numbers: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = numbers.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -41,7 +41,7 @@ impl Spread {
         Some(Self { median: f64::midpoint(lower, upper), min, max })
     }
 
-    /// Of the ratios within each round; rounds that lack one of the two are left out.
+    /// The spread of the ratios within each round; rounds without one of the two are skipped.
     pub fn of_ratios(samples: &[Option<Sample>], peers: &[Option<Sample>]) -> Option<Self> {
         let rounds = samples.iter().zip(peers).filter_map(|(sample, peer)| Some((sample.as_ref()?, peer.as_ref()?)));
         Self::of(rounds.map(|(sample, peer)| sample.micros / peer.micros))
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+    fn the_median_of_an_even_count_is_the_mean_of_the_middle_values() {
         assert_eq!(Spread::of([4.0, 1.0, 3.0]), Some(Spread { median: 3.0, min: 1.0, max: 4.0 }));
         assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
         assert_eq!(Spread::of([]), None);

@@ -1,5 +1,5 @@
-//! What a row asks of a gateway: services behind routes, some guarded, consumers with credentials.
-//! Made and removed through the Admin API, so that any gateway that has it can be measured.
+//! A gateway's configuration for the rows: services with routes, some protected, and consumers with credentials.
+//! Created and removed through the Admin API, so that any gateway with that API can be measured.
 
 use std::net::SocketAddr;
 
@@ -10,25 +10,25 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// Calls of the Admin API under way.
+/// Concurrent calls of the Admin API.
 const TOGETHER: usize = 16;
 
 /// The scopes of every token.
 pub const SCOPE: &str = "email profile";
 
-/// The name of everything that is made begins with this.
+/// Prefix of all names.
 const PREFIX: &str = "tollgate-bench";
 
-/// How much of it there is to be.
+/// Its size.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
-    /// Guarded services, each with a route and the plugin.
+    /// Protected services, each with a route and the plugin.
     pub services: usize,
     /// Consumers, each with a credential.
     pub consumers: usize,
 }
 
-/// A guarded service.
+/// A protected service.
 #[derive(Debug, Clone)]
 pub struct Guarded {
     /// The path of its route, such as `/tollgate-bench-0`.
@@ -44,28 +44,28 @@ pub struct Registered {
     pub username: String,
     /// Its id.
     pub credential: Uuid,
-    /// Its public name.
+    /// Its client id.
     pub client_id: String,
-    /// Its secret, in clear.
+    /// Its client secret.
     pub client_secret: String,
 }
 
-/// What was made.
+/// What was created.
 #[derive(Debug, Clone)]
 pub struct Site {
     admin: String,
     /// The path of the route without a plugin.
     pub plain: String,
-    /// The guarded services.
+    /// The protected services.
     pub guarded: Vec<Guarded>,
     /// The credentials.
     pub registered: Vec<Registered>,
-    /// One whose secret is kept as a hash.
+    /// One with a hashed secret.
     pub hashed: Option<Registered>,
 }
 
 impl Site {
-    /// Makes it at the Admin API at `admin`, such as `http://127.0.0.1:8001`.
+    /// Creates it through the Admin API at `admin`, such as `http://127.0.0.1:8001`.
     pub async fn make(admin: &str, upstream: SocketAddr, extent: Extent) -> Result<Self> {
         let operator = Operator { client: Client::new(), admin: admin.trim_end_matches('/').to_owned() };
         let plain = format!("/{PREFIX}-plain");
@@ -84,7 +84,7 @@ impl Site {
         Ok(Self { admin: operator.admin, plain, guarded, registered, hashed })
     }
 
-    /// A token of the first credential for the first service, made through the Admin API.
+    /// A token of the first credential for the first service, created through the Admin API.
     pub async fn token(&self) -> Result<String> {
         let operator = Operator { client: Client::new(), admin: self.admin.clone() };
         let (Some(guarded), Some(registered)) = (self.guarded.first(), self.registered.first()) else {
@@ -97,13 +97,13 @@ impl Site {
         text(&operator.post("/oauth2_tokens", token).await?, "access_token")
     }
 
-    /// Removes what was made.
+    /// Removes what was created.
     pub async fn remove(&self) -> Result<()> {
         let extent = Extent { services: self.guarded.len(), consumers: self.registered.len() };
         Self::sweep(&self.admin, extent).await
     }
 
-    /// Removes what a run has made; an interrupted one leaves it behind. Nothing else has these names.
+    /// Removes leftovers of an interrupted run. Nothing else uses these names.
     pub async fn sweep(admin: &str, extent: Extent) -> Result<()> {
         let operator = Operator { client: Client::new(), admin: admin.trim_end_matches('/').to_owned() };
         for number in 0..=extent.consumers {
@@ -118,7 +118,7 @@ impl Site {
     }
 }
 
-/// How a client's secret is kept.
+/// How a client secret is stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Secret {
     Plain,
@@ -165,7 +165,7 @@ impl Operator {
         self.call(Method::POST, path, Some(body)).await
     }
 
-    /// What is not there is deleted already.
+    /// A missing entity counts as deleted.
     async fn delete(&self, path: &str) -> Result<()> {
         match self.call(Method::DELETE, path, None).await {
             Ok(_) | Err(Error::Refused { status: 404, .. }) => Ok(()),
@@ -193,10 +193,10 @@ impl Operator {
 
 fn text(document: &Value, field: &str) -> Result<String> {
     let value = document.get(field).and_then(Value::as_str).map(str::to_owned);
-    value.ok_or_else(|| Error::Usage(format!("the Admin API did not tell a new entity's {field}")))
+    value.ok_or_else(|| Error::Usage(format!("the Admin API did not return a new entity's {field}")))
 }
 
 fn id(document: &Value) -> Result<Uuid> {
-    let unreadable = |_| Error::Usage("the Admin API's ids are not UUIDs".to_owned());
+    let unreadable = |_| Error::Usage("the Admin API returned an id that is not a UUID".to_owned());
     Uuid::parse_str(&text(document, "id")?).map_err(unreadable)
 }

@@ -1,12 +1,12 @@
-//! What the token store does in a second, beside what `pgbench` makes of the same table.
+//! Throughput of the token store, compared with `pgbench` on the same table.
 //!
-//! - [`TokenTable`]: a table as the migrations make it, filled by the million.
-//! - [`look_up`], [`issue`]: the plugin's own store port, asked by many callers at a time.
-//! - [`pgbench`]: the peer, one row a statement, eight clients.
-//! - [`Rate`]: what was done, and the processor time that this process spent on it.
+//! - [`TokenTable`]: a table from the migrations, filled with millions of rows.
+//! - [`look_up`], [`issue`]: the plugin's own store port with many concurrent callers.
+//! - [`pgbench`]: the peer, one row per statement, eight clients.
+//! - [`Rate`]: the work done, and the CPU time that this process spent on it.
 //!
-//! Every answer is checked: a row that is not found, or not added, is an error and not a fast answer.
-//! It measures the store alone, in this process; whole requests are measured by [`crate::row`].
+//! Every result is checked: a row that is not found or not added is an error, not a fast result. This measures
+//! only the store, in this process; [`crate::row`] measures whole requests.
 
 pub mod pgbench;
 pub mod rate;

@@ -1,4 +1,4 @@
-//! What the figures should be.
+//! Targets for the figures.
 
 use serde::Serialize;
 
@@ -6,16 +6,16 @@ use crate::figure::Figure;
 use crate::measurement::Measurement;
 use crate::sample::Spread;
 
-/// What is judged.
+/// What is measured.
 #[derive(Debug, Clone, Copy)]
 enum Measure {
-    /// CPU for each request of one row, by that of another.
+    /// CPU per request of one row, relative to another.
     Ratio(&'static str, &'static str),
     /// A figure.
     Figure(&'static str),
 }
 
-/// Where it should be.
+/// The permitted range.
 #[derive(Debug, Clone, Copy)]
 enum Bound {
     AtMost(f64),
@@ -49,45 +49,45 @@ const TARGETS: [Target; 17] = [
     ),
     at_most("oauth2, one warm token ÷ nginx proxy_pass", Ratio("oauth2", "nginx"), 2.0),
     at_most("oauth2, one warm token ÷ nginx auth_request with cache", Ratio("oauth2", "nginx-token-cache"), 1.0),
-    at_most("resident bytes for each cached token, all told", Number("bytes-per-token"), 420.0),
+    at_most("resident bytes per cached token, in total", Number("bytes-per-token"), 420.0),
     at_most("forged token ÷ warm token", Ratio("forged", "oauth2"), 0.7),
     at_most("store look-ups for forged tokens", Number("forged-store-calls"), 0.0),
-    at_least("look-ups a second on PostgreSQL, 256 callers ÷ pgbench", Number("look-up-by-pgbench"), 2.0),
-    at_least("tokens issued a second, durable, 256 callers ÷ pgbench", Number("issue-by-pgbench"), 1.5),
-    at_most("issuing, secret in clear ÷ oauth2, one warm token", Ratio("issue", "oauth2"), 4.0),
-    at_most("issuing, secret as a hash ÷ oauth2, one warm token", Ratio("issue-hashed", "oauth2"), 4.0),
+    at_least("look-ups per second on PostgreSQL, 256 callers ÷ pgbench", Number("look-up-by-pgbench"), 2.0),
+    at_least("tokens issued per second, durable, 256 callers ÷ pgbench", Number("issue-by-pgbench"), 1.5),
+    at_most("issuing, secret in clear text ÷ oauth2, one warm token", Ratio("issue", "oauth2"), 4.0),
+    at_most("issuing, hashed secret ÷ oauth2, one warm token", Ratio("issue-hashed", "oauth2"), 4.0),
     at_most("time of a look-up at 10,000,000 rows ÷ at 10,000", Number("look-up-growth"), 1.3),
     at_most("CPU of the gateway for a look-up at 10,000,000 rows ÷ at 10,000", Number("look-up-growth-micros"), 1.3),
     at_most("10,000 routes, 1,000 services, 10,000 consumers ÷ 10 of each", Ratio("many", "few"), 1.1),
     at_most("start with 10,000,000 tokens in the store ÷ with 10,000", Number("start-growth"), 1.2),
 ];
 
-/// Whether a target is reached.
+/// Whether a target is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It is.
+    /// It is met.
     Met,
-    /// It is not.
+    /// It is not met.
     NotMet,
-    /// This run does not tell.
+    /// This run did not measure it.
     NotMeasured,
 }
 
-/// A target with what was measured.
+/// A target with its measured value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judged {
-    /// What is judged.
+    /// Its subject.
     pub what: &'static str,
-    /// What it came to; of a figure, the one number.
+    /// The measured value.
     pub measured: Option<Spread>,
-    /// Where it should be.
+    /// The permitted range.
     pub target: String,
-    /// Whether it is there.
+    /// Whether it is met.
     pub verdict: Verdict,
 }
 
-/// All targets, judged.
+/// Judges all targets.
 pub fn judge(measurement: &Measurement, figures: &[Figure]) -> Vec<Judged> {
     TARGETS.iter().map(|target| judge_one(target, measurement, figures)).collect()
 }
@@ -121,7 +121,7 @@ mod tests {
     use crate::sample::Sample;
 
     #[test]
-    fn every_ratio_is_of_rows() {
+    fn every_ratio_names_existing_rows() {
         for target in &TARGETS {
             if let Ratio(row, peer) = target.measure {
                 assert!(find(row).is_some() && find(peer).is_some(), "{}", target.what);

@@ -1,4 +1,4 @@
-//! Lists of tokens: minted with a gateway's key, made up, and orders in which they are sent.
+//! Lists of tokens, minted with a gateway's key or forged, and the orders in which they are sent.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use tollgate_oauth2::token::{ChecksumKey, Minter, TOKEN_LENGTH};
 
 use crate::error::{Error, Result};
 
-/// Draws of an order. So many that it does not repeat within a step.
+/// Length of an order: long enough not to repeat within a step.
 const DRAWS: usize = 1 << 20;
 
-/// Tokens in clear, one behind the other.
+/// Clear tokens, concatenated.
 #[derive(Debug, Clone)]
 pub struct TokenList(String);
 
 impl TokenList {
-    /// Tokens as the gateway with this key issues them.
+    /// Tokens as issued by the gateway with this key.
     pub fn mint(key: ChecksumKey, count: usize) -> Self {
         let minter = Minter::new(key, Vec::new(), Arc::new(SystemRandom));
         Self(
@@ -27,7 +27,7 @@ impl TokenList {
         )
     }
 
-    /// Made-up tokens: of the right shape, with a wrong checksum.
+    /// Forged tokens: well-formed, with a wrong checksum.
     pub fn forge(count: usize) -> Self {
         Self(SystemRandom.alphanumeric(count * TOKEN_LENGTH))
     }
@@ -61,8 +61,8 @@ impl TokenList {
     }
 }
 
-/// Writes an order of `count` things by Zipf's law with exponent 1: the first is asked for twice as
-/// often as the second, and so on. The same every time.
+/// Writes an order of `count` items by Zipf's law with exponent 1: the first is requested twice as often as the
+/// second, and so on. It is deterministic.
 pub fn write_zipf_order(folder: &Path, name: &str, count: usize) -> Result<PathBuf> {
     let bytes: Vec<u8> = zipf(count, DRAWS).flat_map(u32::to_le_bytes).collect();
     let path = folder.join(name);
@@ -85,7 +85,7 @@ fn zipf(count: usize, draws: usize) -> impl Iterator<Item = u32> {
     })
 }
 
-/// SplitMix64: the next of a fixed sequence of numbers that look random.
+/// SplitMix64: the next number of a fixed pseudorandom sequence.
 fn splitmix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut mixed = *state;
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn minted_tokens_are_the_gateways_and_forged_ones_are_not() {
+    fn minted_tokens_pass_the_gateways_checksum_and_forged_ones_do_not() {
         let minter = Minter::new([7; 32], Vec::new(), Arc::new(SystemRandom));
         let minted = TokenList::mint([7; 32], 10);
         assert_eq!(minted.len(), 10);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_asked_for_twice_as_often_as_the_second() {
+    fn the_first_item_is_requested_twice_as_often_as_the_second() {
         let mut counts = [0_u32; 1000];
         zipf(1000, 200_000).for_each(|place| counts[place as usize] += 1);
         let ratio = f64::from(counts[0]) / f64::from(counts[1]);

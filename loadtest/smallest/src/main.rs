@@ -1,11 +1,11 @@
-//! The smallest proxy that Pingora makes: what the framework costs before a gateway adds anything.
+//! The smallest possible Pingora proxy: the cost of the framework before a gateway adds anything.
 //!
 //!     smallest-pingora LISTEN UPSTREAM
 //!
-//! Built twice: here with Pingora as it was released, and by the bench with our changes to it.
+//! Built twice: here with published Pingora, and by the benchmark with our changes to it.
 //!
-//! Both are addresses such as `127.0.0.1:8000`. One thread, the allocator and the runtime that
-//! Tollgate has, one upstream that is known beforehand, no module, no filter, no log.
+//! Both arguments are addresses such as `127.0.0.1:8000`. One thread, Tollgate's allocator and runtime, one fixed
+//! upstream, no module, no filter, no log.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ impl ProxyHttp for Smallest {
 
     fn new_ctx(&self) {}
 
-    /// None: the default one compresses, which is off.
+    /// No modules: the default one is compression, which is off.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn upstream_peer(&self, _session: &mut Session, _context: &mut ()) -> pingora_core::Result<Box<HttpPeer>> {

@@ -1,4 +1,4 @@
-//! Charts of a run, as SVG to be put into a page.
+//! Charts of a run, as SVG for the HTML page.
 
 use plotters::prelude::*;
 
@@ -12,30 +12,30 @@ type Series = (&'static str, fn(&Latency) -> f64);
 const SERIES: [Series; 3] =
     [("p50", |latency| latency.p50), ("p99", |latency| latency.p99), ("p99.9", |latency| latency.p999)];
 
-/// The percentiles that are drawn, with their colours in CSS: the page has room for them where no line is.
+/// The percentiles that are drawn, with their CSS colours, for the page's legend.
 pub(super) fn legend() -> impl Iterator<Item = (&'static str, String)> {
     let named = SERIES.into_iter().zip(COLOURS);
     named.map(|((name, _), RGBColor(red, green, blue))| (name, format!("rgb({red} {green} {blue})")))
 }
 
-/// Answers of each second.
+/// Responses of each second.
 pub(super) fn rate(seconds: &[Second]) -> Result<String, ReportError> {
     let points: Vec<(f64, f64)> = seconds.iter().map(|second| (second.at, second.summary.rate)).collect();
     let highest = highest(points.iter().map(|point| point.1)) * 1.1;
-    area(points, (last(seconds), highest), "answers a second", SIZE)
+    area(points, (last(seconds), highest), "responses per second", SIZE)
 }
 
-/// Requests of each second that had no answer, or one of status 500 or above; `None` when all were served.
+/// Requests of each second without a response or with one of status 500 or above; `None` if all were served.
 pub(super) fn unserved(seconds: &[Second]) -> Result<Option<String>, ReportError> {
     let points: Vec<(f64, f64)> = seconds.iter().map(|second| (second.at, second.summary.unserved() as f64)).collect();
     let highest = highest(points.iter().map(|point| point.1));
     if highest < 1.0 {
         return Ok(None);
     }
-    area(points, (last(seconds), highest * 1.1), "unserved a second", (SIZE.0, SIZE.1 / 2)).map(Some)
+    area(points, (last(seconds), highest * 1.1), "unserved per second", (SIZE.0, SIZE.1 / 2)).map(Some)
 }
 
-/// The share of look-ups that the gateway's cache answered in each second; `None` when it was not told.
+/// The gateway's cache hit ratio in each second; `None` if unknown.
 pub(super) fn hits(seconds: &[Second]) -> Result<Option<String>, ReportError> {
     let told = seconds.iter().filter_map(|second| Some((second.at, second.cache_hit_ratio? * 100.0)));
     let points: Vec<(f64, f64)> = told.collect();
@@ -45,7 +45,7 @@ pub(super) fn hits(seconds: &[Second]) -> Result<Option<String>, ReportError> {
     area(points, (last(seconds), 100.0), "cache hits, %", (SIZE.0, SIZE.1 / 2)).map(Some)
 }
 
-/// One value over time, from 0 to the largest of both.
+/// One value over time; the axes range from 0 to the given maxima.
 fn area(points: Vec<(f64, f64)>, largest: (f64, f64), of: &str, size: (u32, u32)) -> Result<String, ReportError> {
     let mut svg = String::new();
     {
@@ -69,10 +69,10 @@ fn area(points: Vec<(f64, f64)>, largest: (f64, f64), of: &str, size: (u32, u32)
 
 /// Percentiles of each second, in milliseconds on a scale of powers of ten.
 pub(super) fn percentiles(seconds: &[Second]) -> Result<String, ReportError> {
-    let answered: Vec<&Second> = seconds.iter().filter(|second| second.summary.answers > 0).collect();
-    let lowest = answered.iter().map(|second| second.summary.latency.p50).fold(f64::INFINITY, f64::min);
+    let with_responses: Vec<&Second> = seconds.iter().filter(|second| second.summary.responses > 0).collect();
+    let lowest = with_responses.iter().map(|second| second.summary.latency.p50).fold(f64::INFINITY, f64::min);
     let lowest = if lowest.is_finite() { (lowest / 1000.0).max(0.001) } else { 0.001 };
-    let highest = highest(answered.iter().map(|second| second.summary.latency.p999 / 1000.0)).max(lowest * 10.0);
+    let highest = highest(with_responses.iter().map(|second| second.summary.latency.p999 / 1000.0)).max(lowest * 10.0);
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -87,7 +87,8 @@ pub(super) fn percentiles(seconds: &[Second]) -> Result<String, ReportError> {
         mesh.x_label_formatter(&short).y_label_formatter(&short);
         mesh.draw().map_err(drawing)?;
         for ((_, of), colour) in SERIES.into_iter().zip(COLOURS) {
-            let points = answered.iter().map(|second| (second.at, (of(&second.summary.latency) / 1000.0).max(0.001)));
+            let points =
+                with_responses.iter().map(|second| (second.at, (of(&second.summary.latency) / 1000.0).max(0.001)));
             chart.draw_series(LineSeries::new(points, colour.stroke_width(2))).map_err(drawing)?;
         }
         area.present().map_err(drawing)?;
@@ -95,10 +96,10 @@ pub(super) fn percentiles(seconds: &[Second]) -> Result<String, ReportError> {
     Ok(svg)
 }
 
-/// Without zeros that say nothing.
+/// Without trailing zeros.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as plotters calls it")]
 fn short(value: &f64) -> String {
-    // More digits than any axis needs, and fewer than show how floating point adds up.
+    // More digits than any axis needs, but few enough to hide rounding errors.
     ((value * 1e6).round() / 1e6).to_string()
 }
 

@@ -1,4 +1,4 @@
-//! A result as one HTML page: no script, nothing loaded from anywhere.
+//! A result as one HTML page, without scripts or external resources.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
                 @if let Some(charts) = &charts { (charts) }
                 (kinds(outcome))
                 @if !outcome.steps.is_empty() { (steps(&outcome.steps)) }
-                (answers(&outcome.total))
+                (responses(&outcome.total))
                 @if let Some(revocation) = &outcome.revocation { (revocations(revocation)) }
                 @if let Some(saturation) = &outcome.saturation { (trials(saturation)) }
                 @if let Some(outage) = &outcome.outage { (timeline(outage, outcome.duration)) }
@@ -64,9 +64,9 @@ fn charts(seconds: &[Second]) -> Result<Markup, ReportError> {
     let (unserved, hits) = (chart::unserved(seconds)?, chart::hits(seconds)?);
     Ok(html! {
         h2 { "Over time" }
-        figure role="img" aria-label="Answers of each second" { (PreEscaped(rate)) }
+        figure role="img" aria-label="Responses of each second" { (PreEscaped(rate)) }
         @if let Some(unserved) = unserved {
-            figure role="img" aria-label="Requests of each second that were not served" { (PreEscaped(unserved)) }
+            figure role="img" aria-label="Requests not served in each second" { (PreEscaped(unserved)) }
         }
         figure role="img" aria-label="Percentiles of each second" {
             figcaption { @for (name, colour) in chart::legend() { b style={ "color: " (colour) } { (name) } " " } }
@@ -81,28 +81,28 @@ fn verdict(outcome: &Outcome) -> Markup {
     html! {
         @if outcome.is_valid() {
             p.good {
-                "Every answer was right: " (checks.statuses_checked) " statuses and " (checks.identities_checked)
+                "Every response was correct: " (checks.statuses_checked) " statuses and " (checks.identities_checked)
                 " identities were checked."
             }
-        } @else if outcome.total.answers == 0 {
-            p.bad { "Nothing was answered: there is nothing to be learnt from this run." }
+        } @else if outcome.total.responses == 0 {
+            p.bad { "There were no responses, so this run has no result." }
         } @else {
-            p.bad { "This run failed: " (checks.wrong) " of " (checks.statuses_checked) " answers were wrong." }
+            p.bad { "This run failed: " (checks.wrong) " of " (checks.statuses_checked) " responses were wrong." }
             ul {
                 @for example in &checks.examples {
                     li { (format!("{:.1} s", example.at)) ": expected " (example.expected) ", found " (example.found) }
                 }
             }
         }
-        @if outcome.interrupted { p.bad { "It was ended before its time." } }
-        @if let Some(limited) = &outcome.generator.limited { p.bad { "Not to be relied on: " (limited) "." } }
+        @if outcome.interrupted { p.bad { "It was stopped early." } }
+        @if let Some(limited) = &outcome.generator.limited { p.bad { "Unreliable: " (limited) "." } }
     }
 }
 
 fn summary(outcome: &Outcome) -> Markup {
     html! {
         p {
-            (format!("{:.0}", outcome.total.rate)) " answers a second over " (format!("{:.0}", outcome.duration))
+            (format!("{:.0}", outcome.total.rate)) " responses per second over " (format!("{:.0}", outcome.duration))
             " s. Connections: " (outcome.generator.connections) ", threads: " (outcome.generator.threads) "; "
             (outcome.machine.processor) ", " (outcome.machine.processors) " processors, " (outcome.machine.kernel) "."
         }
@@ -115,7 +115,7 @@ fn steps(steps: &[Step]) -> Markup {
         table {
             thead {
                 tr {
-                    @for name in ["step", "offered", "answered", "p50", "p99", "p99.9", "max", "unserved"] {
+                    @for name in ["step", "offered", "achieved", "p50", "p99", "p99.9", "max", "unserved"] {
                         th scope="col" { (name) }
                     }
                 }
@@ -138,12 +138,12 @@ fn steps(steps: &[Step]) -> Markup {
 fn kinds(outcome: &Outcome) -> Markup {
     html! {
         h2 { "Latency" }
-        p { "From the time at which each request was meant to be sent, to the end of its answer." }
+        p { "Latency from the scheduled send time of each request to the end of its response." }
         table {
             thead {
                 tr {
                     th scope="col" { "requests" }
-                    @for name in ["a second", "p50", "p90", "p99", "p99.9", "p99.99", "max"] { th scope="col" { (name) } }
+                    @for name in ["per second", "p50", "p90", "p99", "p99.9", "p99.99", "max"] { th scope="col" { (name) } }
                 }
             }
             tbody {
@@ -165,9 +165,9 @@ fn row(name: &str, summary: &Summary) -> Markup {
     }
 }
 
-fn answers(total: &Summary) -> Markup {
+fn responses(total: &Summary) -> Markup {
     html! {
-        h2 { "Answers" }
+        h2 { "Responses" }
         table {
             thead { tr { th scope="col" { "status or error" } th scope="col" { "requests" } } }
             tbody {
@@ -192,7 +192,7 @@ fn revocations(revocation: &Revocation) -> Markup {
         h2 { "Revocation" }
         p {
             (revocation.revoked) " tokens were revoked; " (revocation.never_refused)
-            " were still accepted when the watch was over. The others were accepted after the revocation was answered for:"
+            " were still accepted at the end of the watch. The others were still accepted after the response to the revocation for:"
         }
         table {
             thead { tr { @for name in ["p50", "p99", "max"] { th scope="col" { (name) } } } }
@@ -205,11 +205,11 @@ fn trials(saturation: &Saturation) -> Markup {
     html! {
         h2 { "Saturation" }
         @match saturation.rate {
-            Some(rate) => p { (format!("{rate:.0}")) " requests a second kept p99 under " (duration(saturation.bound)) "." },
-            None => p.bad { "Not even the lowest rate kept p99 under " (duration(saturation.bound)) "." },
+            Some(rate) => p { (format!("{rate:.0}")) " requests per second kept p99 under " (duration(saturation.bound)) "." },
+            None => p.bad { "Even the lowest rate did not keep p99 under " (duration(saturation.bound)) "." },
         }
         table {
-            thead { tr { @for name in ["offered", "answered", "p99", "kept"] { th scope="col" { (name) } } } }
+            thead { tr { @for name in ["offered", "achieved", "p99", "kept"] { th scope="col" { (name) } } } }
             tbody {
                 @for trial in &saturation.trials {
                     tr {
@@ -226,16 +226,16 @@ fn trials(saturation: &Saturation) -> Markup {
 
 fn timeline(outage: &Outage, over: f64) -> Markup {
     html! {
-        h2 { "What was answered when" }
+        h2 { "Responses over time" }
         p { (live::trouble(outage)) }
         (bars(&outage.stretches, over))
         table {
-            thead { tr { @for name in ["requests", "answer", "first", "last", "count"] { th scope="col" { (name) } } } }
+            thead { tr { @for name in ["requests", "outcome", "first", "last", "count"] { th scope="col" { (name) } } } }
             tbody {
                 @for stretch in &outage.stretches {
                     tr {
                         th scope="row" { (stretch.kind) }
-                        td { (stretch.answer) }
+                        td { (stretch.ending) }
                         td { (format!("{:.2} s", stretch.from)) }
                         td { (format!("{:.2} s", stretch.to)) }
                         td { (stretch.requests) }
@@ -246,23 +246,23 @@ fn timeline(outage: &Outage, over: f64) -> Markup {
     }
 }
 
-/// One line for each kind and answer, with a bar from its first to its last request.
+/// One line per kind and outcome, with a bar from its first to its last request.
 fn bars(stretches: &[Stretch], over: f64) -> Markup {
     const LABELS: f64 = 190.0;
     const WIDTH: f64 = 600.0;
     const LINE: f64 = 22.0;
     let over = stretches.iter().map(|stretch| stretch.to).fold(over.max(1.0), f64::max);
     let lines: BTreeSet<(&str, &str)> =
-        stretches.iter().map(|stretch| (stretch.kind.as_str(), stretch.answer.as_str())).collect();
+        stretches.iter().map(|stretch| (stretch.kind.as_str(), stretch.ending.as_str())).collect();
     let height = LINE * (lines.len() + 1) as f64;
     let x = |at: f64| LABELS + at / over * WIDTH;
     html! {
-        figure role="img" aria-label="When each kind of request was answered how" {
+        figure role="img" aria-label="Outcomes of each kind of request over time" {
             svg viewBox=(format!("0 0 820 {height}")) font-size="13" {
                 @for (number, line) in lines.iter().enumerate() {
                     @let y = LINE * number as f64;
                     text x="8" y=(y + 16.0) { (line.0) " " (line.1) }
-                    @for stretch in stretches.iter().filter(|stretch| (stretch.kind.as_str(), stretch.answer.as_str()) == *line) {
+                    @for stretch in stretches.iter().filter(|stretch| (stretch.kind.as_str(), stretch.ending.as_str()) == *line) {
                         rect x=(format!("{:.1}", x(stretch.from))) y=(y + 4.0) height="14"
                             width=(format!("{:.1}", (x(stretch.to) - x(stretch.from)).max(2.0)))
                             fill=(if stretch.served { "#282" } else { "#c22" }) {}

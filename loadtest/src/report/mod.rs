@@ -1,7 +1,7 @@
 //! Writes results: JSON for programs, one self-contained HTML page for people.
 //!
-//! Files are opened before a run begins, so that a folder that is not there or a full disk is told
-//! before and not after an hour of measuring.
+//! Files are opened before a run starts, so that a missing folder is reported before and not after an hour of
+//! measuring.
 
 mod chart;
 mod html;
@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// It cannot be written.
-    #[error("{path} cannot be written: {}", reason(.source))]
+    #[error("cannot write {path}: {}", reason(.source))]
     Write {
         /// The file.
         path: PathBuf,
@@ -24,37 +24,37 @@ pub enum ReportError {
         source: io::Error,
     },
     /// It cannot be read.
-    #[error("{path} cannot be read: {source}")]
+    #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// It is no result.
-    #[error("{path} is no result of `tollgate-load run --json`: {source}")]
+    /// It is not a result.
+    #[error("{path} is not a result of `tollgate-load run --json`: {source}")]
     Format {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// It is JSON, and no result.
-    #[error("{0} is no result of `tollgate-load run --json`: it has no schema_version")]
+    /// It is JSON, but not a result.
+    #[error("{0} is not a result of `tollgate-load run --json`: it has no schema_version")]
     Unversioned(PathBuf),
     /// A chart cannot be drawn.
-    #[error("a chart cannot be drawn: {0}")]
+    #[error("cannot draw a chart: {0}")]
     Chart(String),
 }
 
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::StorageFull => "the disk is full; make room and run it again".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full; free some space and run again".to_owned(),
         _ => error.to_string(),
     }
 }
 
-/// Files that results go to.
+/// Result files.
 #[derive(Debug, Default)]
 pub struct Files {
     json: Option<(PathBuf, File)>,
@@ -62,10 +62,10 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens those that are wanted.
+    /// Opens the requested files.
     ///
     /// # Errors
-    /// When one of them cannot be written.
+    /// If one of them cannot be written.
     pub fn open(json: Option<&Path>, html: Option<&Path>) -> Result<Self, ReportError> {
         let open = |path: Option<&Path>| {
             let Some(path) = path else { return Ok(None) };
@@ -75,10 +75,10 @@ impl Files {
         Ok(Self { json: open(json)?, html: open(html)? })
     }
 
-    /// Writes a result into all of them; one that cannot be written does not keep the others from it.
+    /// Writes a result to all files, even if one of them fails.
     ///
     /// # Errors
-    /// The first that could not be written.
+    /// The first error.
     pub fn write(self, outcome: &Outcome) -> Result<(), ReportError> {
         let json = self.json.map_or(Ok(()), |file| {
             let text = serde_json::to_vec_pretty(outcome).map_err(io::Error::from);
@@ -97,7 +97,7 @@ fn put((path, mut file): (PathBuf, File), text: io::Result<Vec<u8>>) -> Result<(
     written.map_err(|source| ReportError::Write { path, source })
 }
 
-/// Pipes and devices have nothing to be made durable.
+/// Pipes and devices cannot be synced.
 fn no_disk(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::InvalidInput { Ok(()) } else { Err(error) }
 }
@@ -105,7 +105,7 @@ fn no_disk(error: io::Error) -> io::Result<()> {
 /// Reads a result.
 ///
 /// # Errors
-/// When it is not there or is no result.
+/// If it does not exist or is not a result.
 pub fn read(path: &Path) -> Result<Outcome, ReportError> {
     let text = std::fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
     let outcome: Outcome =

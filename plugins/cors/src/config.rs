@@ -1,4 +1,4 @@
-//! What an instance is configured to allow.
+//! The configuration of an instance.
 
 use http::HeaderValue;
 use serde::Deserialize;
@@ -32,11 +32,11 @@ fn origin(value: &Value) -> Result<(), String> {
     }
 }
 
-/// An instance's configuration, as headers.
+/// An instance's configuration, as header values.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) origins: Origins,
-    /// `None`: what the preflight asks for.
+    /// `None`: the headers that the preflight requests.
     pub(crate) headers: Option<HeaderValue>,
     pub(crate) exposed_headers: Option<HeaderValue>,
     pub(crate) methods: HeaderValue,
@@ -47,42 +47,42 @@ pub(crate) struct Config {
     pub(crate) without_origin: WithoutOrigin,
 }
 
-/// Whether a page may read responses to requests that carried its user's cookies.
+/// Whether pages may read responses to requests with the user's cookies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Credentials {
     Allowed,
     Omitted,
 }
 
-/// Who answers a preflight.
+/// Who responds to a preflight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Preflight {
     Gateway,
     Upstream,
 }
 
-/// Whether a public page may reach the upstream in a private network.
+/// Whether public pages may reach an upstream in a private network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PrivateNetwork {
     Allowed,
     Unmentioned,
 }
 
-/// Whether responses to requests without an `Origin` get headers, too.
+/// Whether responses to requests without an `Origin` get headers too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WithoutOrigin {
     Answered,
     LeftAlone,
 }
 
-/// A stored configuration is not one.
+/// Why a stored configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
-    #[error("the stored configuration lacks what its schema promises")]
+    #[error("the stored configuration does not match its schema")]
     Fields(#[from] serde_json::Error),
     #[error(transparent)]
     Origin(#[from] InvalidOrigin),
-    #[error("{0} cannot stand in a header")]
+    #[error("{0} has characters that are invalid in a header")]
     Header(&'static str),
 }
 
@@ -127,7 +127,7 @@ impl TryFrom<&Value> for Config {
     }
 }
 
-/// An empty list says as much as none.
+/// An empty list means the same as null.
 fn list(field: &'static str, names: Option<Vec<String>>) -> Result<Option<HeaderValue>, Unreadable> {
     let names = names.filter(|names| !names.is_empty());
     names.map(|names| header(field, &names.join(","))).transpose()

@@ -1,4 +1,4 @@
-//! One configured instance at work.
+//! One configured instance.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -42,13 +42,13 @@ impl CrossOrigin {
         Verdict::Continue
     }
 
-    /// What every response says.
+    /// The headers of every response.
     fn common(&self, origin: Option<&HeaderValue>) -> Vec<HeaderEdit> {
         let allowed = self.0.origins.allowed(origin.and_then(|origin| origin.to_str().ok()));
         let mut edits = Vec::with_capacity(3);
         let mut vary = self.0.origins.vary();
         match (allowed, self.0.credentials, origin) {
-            // With credentials a browser takes no `*`.
+            // Browsers reject `*` together with credentials.
             (Allowed::All, Credentials::Allowed, Some(origin)) => {
                 vary = true;
                 edits.push(HeaderEdit::Set(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()));
@@ -63,7 +63,7 @@ impl CrossOrigin {
                     edits.push(HeaderEdit::Set(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE));
                 }
             }
-            // An upstream that allows it has no say here.
+            // Overrides an upstream that allows it.
             (Allowed::None, ..) => edits.push(HeaderEdit::Remove(ACCESS_CONTROL_ALLOW_ORIGIN)),
         }
         if vary {

@@ -1,12 +1,12 @@
 //! Cross-origin requests (Fetch standard, "CORS protocol"; docs/compatibility/gateway.md §9).
 //!
-//! 1. A preflight (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) is answered here, before
-//!    authentication: a browser sends none with it. With `preflight_continue` the upstream answers it, and
+//! 1. The plugin responds to a preflight (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) before
+//!    authentication: browsers send no credentials with it. With `preflight_continue` the upstream responds, and
 //!    nothing is added.
-//! 2. Every other response gets the headers, refusals of later plugins included: without them a page could
+//! 2. Every other response gets the headers, including refusals of later plugins: without them, a page could
 //!    not even read that its token has expired.
 //!
-//! Whether an origin may read a response is decided by the browser; nothing here keeps a request out.
+//! The browser decides whether an origin may read a response; the plugin rejects no request.
 
 mod config;
 mod handler;
@@ -20,10 +20,10 @@ use tollgate_plugin::{Factory, Handler, Host, Instance, Plugin, PluginError, Sch
 /// The plugin's name.
 pub const NAME: &str = "cors";
 
-/// Before every authentication plugin.
+/// Runs before every authentication plugin.
 const PRIORITY: i32 = 2000;
 
-/// The plugin before it is started.
+/// Creates the plugin.
 pub struct CorsFactory;
 
 #[async_trait]
@@ -45,7 +45,7 @@ impl Factory for CorsFactory {
     }
 }
 
-/// The plugin: it keeps nothing.
+/// The plugin, which has no state.
 struct Cors;
 
 impl Plugin for Cors {

@@ -1,19 +1,19 @@
-//! Which origins are allowed.
+//! Allowed origins.
 //!
-//! An entry is `*`, an origin (`https://app.example`), or a regular expression, which has to match the
-//! whole origin; an entry without a colon is compared with the host alone. Origins are compared in one
-//! form: scheme and host in lower case, without the scheme's own port.
+//! An entry is `*`, an origin (`https://app.example`), or a regular expression that must match the whole
+//! origin; an entry without a colon is compared only with the host. Origins are compared in normal form:
+//! scheme and host in lower case, without the scheme's default port.
 
 use http::HeaderValue;
 use regex::{Regex, RegexBuilder};
 use url::Url;
 
-/// The most memory that a compiled expression may take.
+/// Maximum memory of a compiled expression.
 const REGEX_LIMIT: usize = 1 << 20;
 
-/// An entry is no expression.
+/// An entry is not a valid regular expression.
 #[derive(Debug, thiserror::Error)]
-#[error("{entry} is no regular expression")]
+#[error("{entry} is not a valid regular expression")]
 pub(crate) struct InvalidOrigin {
     entry: String,
     #[source]
@@ -25,9 +25,9 @@ pub(crate) struct InvalidOrigin {
 pub(crate) enum Origins {
     /// All.
     Any,
-    /// One, which is told to every client.
+    /// One, which is sent to every client.
     One(HeaderValue),
-    /// Those that an entry matches; the client is told its own.
+    /// Those that match an entry; the response names the client's own.
     Listed(Vec<Entry>),
 }
 
@@ -42,18 +42,18 @@ pub(crate) enum Entry {
     Host(Regex),
 }
 
-/// What `Access-Control-Allow-Origin` says to a client.
+/// The value of `Access-Control-Allow-Origin` for a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Allowed {
     /// `*`.
     All,
     /// This origin.
     Origin(HeaderValue),
-    /// Nothing.
+    /// No header.
     None,
 }
 
-/// The client's origin in the form in which it is compared.
+/// The client's origin in normal form.
 struct ClientOrigin {
     whole: String,
     host: String,
@@ -63,7 +63,7 @@ impl ClientOrigin {
     fn of(text: &str) -> Self {
         let parsed = Url::parse(text).ok();
         match parsed.as_ref().and_then(|url| Some((url, url.host_str()?))) {
-            // The parser drops the scheme's own port.
+            // The parser drops the scheme's default port.
             Some((url, host)) => {
                 let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
                 Self { whole: format!("{}://{host}{port}", url.scheme()), host: host.to_owned() }
@@ -75,7 +75,7 @@ impl ClientOrigin {
 }
 
 impl Origins {
-    /// Reads the `origins` field.
+    /// Parses the `origins` field.
     pub(crate) fn parse(entries: &[String]) -> Result<Self, InvalidOrigin> {
         match entries {
             [] => Ok(Self::Any),
@@ -85,12 +85,12 @@ impl Origins {
         }
     }
 
-    /// Whether the answer depends on who asks, which caches must be told.
+    /// Whether the response depends on the request's origin, which caches must know (`Vary`).
     pub(crate) fn vary(&self) -> bool {
         !matches!(self, Self::Any)
     }
 
-    /// What a client of this origin is told.
+    /// The header value for a client of this origin.
     pub(crate) fn allowed(&self, client: Option<&str>) -> Allowed {
         match (self, client) {
             (Self::Any, _) => Allowed::All,
@@ -102,8 +102,8 @@ impl Origins {
                 }
                 let client = ClientOrigin::of(client);
                 let found = entries.iter().any(|entry| entry.matches(&client));
-                let told = found.then(|| HeaderValue::try_from(client.whole).ok()).flatten();
-                told.map_or(Allowed::None, Allowed::Origin)
+                let origin = found.then(|| HeaderValue::try_from(client.whole).ok()).flatten();
+                origin.map_or(Allowed::None, Allowed::Origin)
             }
         }
     }
@@ -117,7 +117,7 @@ impl Entry {
         if is_plain(entry) {
             return Ok(Self::Origin(ClientOrigin::of(entry).whole));
         }
-        // Anchored whether or not whoever wrote it thought of that.
+        // Anchored even if the expression is not.
         let bare = entry.strip_prefix('^').unwrap_or(entry);
         let bare = bare.strip_suffix('$').unwrap_or(bare);
         let built = RegexBuilder::new(&format!("^(?:{bare})$")).size_limit(REGEX_LIMIT).build();
@@ -135,7 +135,7 @@ impl Entry {
     }
 }
 
-/// Whether an entry is an origin and no expression.
+/// Whether an entry is an origin rather than an expression.
 fn is_plain(entry: &str) -> bool {
     entry.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'/' | b'-'))
 }
@@ -144,7 +144,7 @@ fn is_plain(entry: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn told(entries: &[&str], client: Option<&str>) -> String {
+    fn header(entries: &[&str], client: Option<&str>) -> String {
         let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
         match Origins::parse(&entries).unwrap().allowed(client) {
             Allowed::All => "*".to_owned(),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_allowed_by_the_entry_that_matches_it_whole() {
+    fn an_origin_is_allowed_by_an_entry_that_matches_it_completely() {
         let rows: &[(&[&str], Option<&str>, &str)] = &[
             (&[], Some("http://a.test"), "*"),
             (&["*"], None, "*"),
@@ -174,14 +174,14 @@ mod tests {
             (&[r"a\.test", "null"], Some("null"), "null"),
         ];
         for (entries, client, expected) in rows {
-            assert_eq!(told(entries, *client), *expected, "{entries:?} {client:?}");
+            assert_eq!(header(entries, *client), *expected, "{entries:?} {client:?}");
         }
     }
 
     #[test]
-    fn what_is_no_expression_is_refused() {
+    fn an_invalid_expression_is_rejected() {
         let error = Origins::parse(&["https://(".to_owned()]).unwrap_err();
-        assert_eq!(error.to_string(), "https://( is no regular expression");
+        assert_eq!(error.to_string(), "https://( is not a valid regular expression");
         assert!(Origins::parse(&[format!("(?:{}){{1000}}", r"\pL{100}")]).is_err(), "and neither is a huge one");
     }
 }

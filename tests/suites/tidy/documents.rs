@@ -1,5 +1,5 @@
-//! The documents hold together: links, anchors, and the sections of docs/compatibility that comments
-//! and tests cite.
+//! Consistency of the documents: links, anchors, and the sections of docs/compatibility that comments and tests
+//! cite.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,13 +8,13 @@ use tollgate_tests::{Findings, repository};
 
 use super::{files, read};
 
-/// Where the pages are whose sections are cited, as `oauth2.md §4.2`.
+/// The folder of the pages whose sections are cited, like `oauth2.md §4.2`.
 const PAGES: &str = "docs/compatibility";
 
-/// How a page marks what is planned.
+/// The mark for planned features.
 const MARK: &str = "**Not yet available.**";
 
-/// A section of a page: its number, and for one row of its table of codes `4 code 5`.
+/// The sections of a page: their numbers, and `4 code 5` for a row of a table of codes.
 type Sections = BTreeSet<String>;
 
 fn pages() -> BTreeMap<String, Sections> {
@@ -40,13 +40,13 @@ fn sections(page: &str) -> Sections {
     found
 }
 
-/// The text without line breaks and the marks of comments, so that a citation may be broken.
+/// The text without line breaks and comment markers, so that citations may span lines.
 fn flat(text: &str) -> String {
     let lines = text.lines().map(|line| line.trim().trim_start_matches(['/', '!', '#', '-', '>']).trim_start());
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// What a text cites: page and section. `own`: the page that a section without a page is of.
+/// The citations in a text: page and section. `own`: the page for sections without one.
 fn citations(text: &str, own: Option<&str>) -> Vec<(String, String)> {
     let text = flat(text);
     let mut found = Vec::new();
@@ -54,7 +54,7 @@ fn citations(text: &str, own: Option<&str>) -> Vec<(String, String)> {
     let mut before = "";
     while let Some(position) = rest.find('§') {
         let (skipped, sign) = rest.split_at(position);
-        // What stands before a section that follows another one, as in `§1, §2`, is not looked at.
+        // For a section that follows another one, as in `§1, §2`, the page is that of the first.
         let page = page_before(if before.is_empty() { skipped } else { before }, own);
         let (section, behind) = section(sign.trim_start_matches('§'));
         if let Some(page) = page {
@@ -72,7 +72,7 @@ fn citations(text: &str, own: Option<&str>) -> Vec<(String, String)> {
     found
 }
 
-/// The page that the words before a `§` name; RFCs are not ours.
+/// The page named before a `§`; RFCs are skipped.
 fn page_before<'t>(before: &'t str, own: Option<&'t str>) -> Option<&'t str> {
     let mut words = before.trim_end().rsplit([' ', '(', '[', '`', '/']);
     let last = words.next().unwrap_or_default();
@@ -80,7 +80,7 @@ fn page_before<'t>(before: &'t str, own: Option<&'t str>) -> Option<&'t str> {
     if last.ends_with(".md") { Some(last) } else { own.filter(|_| !is_rfc) }
 }
 
-/// The section at the beginning of a text, and the text behind it.
+/// The section at the start of a text, and the text after it.
 fn section(text: &str) -> (String, &str) {
     let end = text.find(|character: char| !character.is_ascii_alphanumeric() && character != '.').unwrap_or(text.len());
     let number = text.get(..end).unwrap_or_default().trim_end_matches('.');
@@ -100,7 +100,7 @@ fn section(text: &str) -> (String, &str) {
 }
 
 #[test]
-fn citations_are_read_as_they_are_written() {
+fn citations_are_parsed() {
     let cited = |text: &str, own| {
         let found = citations(text, own).into_iter();
         found.map(|(page, section)| format!("{page} {section}")).collect::<Vec<_>>()
@@ -137,11 +137,11 @@ fn cited_sections_exist() {
             }
         }
     }
-    assert!(count > 100, "only {count} citations were found: are they written in another way?");
+    assert!(count > 100, "only {count} citations were found: has their format changed?");
 }
 
 #[test]
-fn what_is_planned_is_marked_in_one_way() {
+fn planned_features_are_marked_consistently() {
     let mut findings = Findings::new();
     for page in files(PAGES, ".md") {
         let text = read(&page);
@@ -152,7 +152,7 @@ fn what_is_planned_is_marked_in_one_way() {
 }
 
 #[test]
-fn links_in_documents_lead_somewhere() {
+fn links_in_documents_resolve() {
     let mut findings = Findings::new();
     for document in files("", ".md") {
         let text = read(&document);
@@ -164,7 +164,7 @@ fn links_in_documents_lead_somewhere() {
             let folder = repository().join(&document).parent().unwrap().to_owned();
             let target = if local.is_empty() { repository().join(&document) } else { folder.join(local) };
             let row = format!("{}: {link}", document.display());
-            findings.check(&row, if target.exists() { Ok(()) } else { Err("leads nowhere".to_owned()) });
+            findings.check(&row, if target.exists() { Ok(()) } else { Err("does not exist".to_owned()) });
             if let Some(anchor) = anchor.filter(|_| target.exists()) {
                 let there = anchors(&read(&target)).contains(anchor);
                 findings.check(&row, if there { Ok(()) } else { Err("has no such heading".to_owned()) });
@@ -173,7 +173,7 @@ fn links_in_documents_lead_somewhere() {
     }
 }
 
-/// What headings are linked by: lower case, without punctuation, dashes for blanks.
+/// Anchors of headings: lower case, without punctuation, dashes for blanks.
 fn anchors(document: &str) -> BTreeSet<String> {
     let headings = document.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {
@@ -184,7 +184,7 @@ fn anchors(document: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_readme_names_every_document() {
+fn the_readme_links_to_every_document() {
     let readme = read(Path::new("README.md"));
     let links: Vec<&str> = readme.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()).collect();
     let mut findings = Findings::new();
@@ -192,6 +192,6 @@ fn the_readme_names_every_document() {
     for document in files("docs", ".md").into_iter().chain(at_the_top).filter(|file| !file.ends_with("README.md")) {
         let named = links.iter().any(|link| document.starts_with(link));
         let row = document.display().to_string();
-        findings.check(&row, if named { Ok(()) } else { Err("the README does not name it".to_owned()) });
+        findings.check(&row, if named { Ok(()) } else { Err("the README does not link to it".to_owned()) });
     }
 }

@@ -11,34 +11,34 @@ use crate::step_on::StepCounts;
 
 use super::flow::{self, Flow, shortened};
 
-/// All that the store needs, and so all that it asks for.
+/// The only scope that the store needs and requests.
 const SCOPE: &str = "step_counts";
 
-/// A request for access that is under way: what must come back, and what proves that it is ours.
+/// A pending authorization request: the expected state, and the PKCE verifier.
 #[derive(Clone)]
 pub(super) struct Pending {
     state: String,
     verifier: String,
 }
 
-/// What the store may use, once it is connected.
+/// The tokens of a connected store.
 #[derive(Clone, Deserialize)]
 pub(super) struct Tokens {
     access_token: String,
     refresh_token: Option<String>,
 }
 
-/// Why Step On gave nothing.
+/// Why there are no step counts.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// The token endpoint refused, with its error code.
     #[error("refused: {0}")]
     Refused(String),
-    /// The access token is no longer good.
+    /// The access token is no longer valid.
     #[error("the connection has ended")]
     Ended,
-    /// There was no usable answer.
-    #[error("no answer")]
+    /// There was no usable response.
+    #[error("no response")]
     Unavailable,
 }
 
@@ -59,7 +59,7 @@ impl Pending {
         Self { state: unguessable(), verifier: unguessable() + &unguessable() }
     }
 
-    /// Whether an answer belongs to this request (RFC 6749 §10.12).
+    /// Whether a response belongs to this request (RFC 6749 §10.12).
     pub(super) fn asked(&self, state: &str) -> bool {
         same_secret(&self.state, state)
     }
@@ -72,7 +72,7 @@ impl Pending {
 }
 
 impl StepOnApi {
-    /// Step A: where the browser asks the user.
+    /// Step A: where the browser is sent to ask the user.
     pub(super) fn authorization_url(&self, pending: &Pending) -> Url {
         let mut url = self.authorization_page.clone();
         url.query_pairs_mut()
@@ -86,7 +86,7 @@ impl StepOnApi {
         url
     }
 
-    /// Steps D and E: the code becomes tokens.
+    /// Steps D and E: redeems the code for tokens.
     pub(super) async fn redeem(&self, pending: &Pending, code: &str, flow: &mut Flow) -> Result<Tokens, Error> {
         let grant = [
             ("grant_type", "authorization_code"),
@@ -140,7 +140,7 @@ impl StepOnApi {
     }
 }
 
-/// Sends a request, and writes down what came of it.
+/// Sends a request and records the exchange.
 async fn exchange(
     request: RequestBuilder,
     title: &'static str,
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_belongs_to_the_request_with_its_state() {
+    fn a_response_belongs_to_the_request_with_its_state() {
         let pending = Pending::new();
         assert!(pending.asked(&pending.state.clone()));
         assert!(!pending.asked("") && !pending.asked(&Pending::new().state));

@@ -1,5 +1,5 @@
-//! The flow as the store saw it, for its page "What just happened": each request with its response,
-//! secrets shortened when they are written down.
+//! The flow as the store saw it, for its page "What just happened": each request with its response.
+//! Secrets are shortened when they are recorded.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -7,33 +7,33 @@ use std::fmt::Write;
 use serde_json::Value;
 use url::Url;
 
-/// Exchanges that are kept; the oldest makes room.
+/// Maximum number of exchanges; the oldest is dropped.
 const KEPT: usize = 20;
 
-/// Characters of a secret that are shown: enough to recognise it, too few to use it.
+/// Visible characters of a secret: enough to recognise it, too few to use it.
 const SHOWN: usize = 6;
 
-/// Parameters and members that are secrets.
+/// Secret parameters and members.
 const SECRETS: [&str; 7] =
     ["access_token", "refresh_token", "code", "code_verifier", "client_secret", "provision_key", "state"];
 
 /// One request and its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exchange {
-    /// What it is for, with its step in RFC 6749 §4.1.
+    /// Its purpose, with its step in RFC 6749 §4.1.
     pub(super) title: &'static str,
-    /// Method, address, and what went along.
+    /// Method, address, headers and body.
     pub(super) request: String,
     /// Status and body, or where the browser was sent.
     pub(super) response: String,
 }
 
-/// What happened since the browser asked to be connected.
+/// The exchanges since the browser asked to be connected.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Flow(VecDeque<Exchange>);
 
 impl Flow {
-    /// Adds what happened last.
+    /// Adds an exchange.
     pub(super) fn add(&mut self, title: &'static str, request: String, response: String) {
         if self.0.len() == KEPT {
             self.0.pop_front();
@@ -41,7 +41,7 @@ impl Flow {
         self.0.push_back(Exchange { title, request, response });
     }
 
-    /// What happened, in order.
+    /// The exchanges, in order.
     pub(super) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
         self.0.iter()
     }
@@ -58,7 +58,7 @@ fn value(name: &str, value: &str) -> String {
     if SECRETS.contains(&name) { shortened(value) } else { value.to_owned() }
 }
 
-/// A request by GET, one parameter of its query a line.
+/// A GET request, one query parameter per line.
 pub(super) fn get(url: &Url) -> String {
     let mut bare = url.clone();
     bare.set_query(None);
@@ -69,12 +69,12 @@ pub(super) fn get(url: &Url) -> String {
     text
 }
 
-/// A form, one parameter a line.
+/// A form, one parameter per line.
 pub(super) fn form(fields: &[(&str, &str)]) -> String {
     fields.iter().map(|(name, given)| format!("\n  {name} = {}", value(name, given))).collect()
 }
 
-/// A response: its status, and its body when that is JSON.
+/// A response: its status, and its body if that is JSON.
 pub(super) fn response(status: reqwest::StatusCode, body: &str) -> String {
     match serde_json::from_str::<Value>(body) {
         Ok(mut document) => {
@@ -111,11 +111,15 @@ mod tests {
             }
         }
         assert_eq!(shortened("abcd"), "ab…");
-        assert_eq!(response(StatusCode::BAD_GATEWAY, secret), "502 Bad Gateway", "what is no JSON is not shown");
+        assert_eq!(
+            response(StatusCode::BAD_GATEWAY, secret),
+            "502 Bad Gateway",
+            "a body that is not JSON is not shown"
+        );
     }
 
     #[test]
-    fn the_oldest_exchange_makes_room() {
+    fn the_oldest_exchange_is_dropped() {
         let mut flow = Flow::default();
         for number in 0..=KEPT {
             flow.add("step", number.to_string(), String::new());

@@ -20,21 +20,21 @@ use crate::tutorial::Error;
 use connection::StepOnApi;
 use storefront::Store;
 
-/// What the store has to be told.
+/// The store's settings.
 pub struct Settings {
     /// The gateway in front of Step On's API.
     pub gateway: Gateway,
     /// Step On itself, for its authorization page.
     pub step_on: Url,
-    /// Where Step On sends the browser back to.
+    /// Where Step On redirects the browser.
     pub redirect_uri: Url,
-    /// The store's name at the gateway.
+    /// The store's client id.
     pub client_id: String,
-    /// The store's secret.
+    /// The store's client secret.
     pub client_secret: String,
 }
 
-/// The store, running. It ends when this is dropped.
+/// The running store. It stops when this is dropped.
 #[derive(Debug)]
 pub struct ShoeStore {
     site: Site,

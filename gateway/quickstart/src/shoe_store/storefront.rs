@@ -16,20 +16,20 @@ use crate::step_on::StepCounts;
 use super::connection::{Error, Pending, StepOnApi, Tokens};
 use super::flow::{self, Flow};
 
-/// Steps for one per cent, and the most that is given.
+/// Steps per percent of discount, and the maximum discount.
 const STEPS_PER_PER_CENT: u32 = 5_000;
 const MOST_PER_CENT: u32 = 20;
 
-/// What the store sees of the steps in between.
+/// What the store can say about the steps in between.
 const SHOWN_BY_STEP_ON: &str = "Step On asks the user, and the gateway for the code (steps B and C)";
 
-/// What the pages work with.
+/// State shared by the pages.
 pub(super) struct Store {
     pub(super) api: StepOnApi,
     pub(super) sessions: Sessions<Visit>,
 }
 
-/// What the store remembers of a browser.
+/// The store's data for a browser.
 #[derive(Clone, Default)]
 pub(super) struct Visit {
     pending: Option<Pending>,
@@ -37,7 +37,7 @@ pub(super) struct Visit {
     flow: Flow,
 }
 
-/// What came back from Step On (RFC 6749 §4.1.2).
+/// The authorization response from Step On (RFC 6749 §4.1.2).
 #[derive(Deserialize)]
 pub(super) struct Returned {
     #[serde(default)]
@@ -46,7 +46,7 @@ pub(super) struct Returned {
     error: Option<String>,
 }
 
-/// What the home page may be told.
+/// Query parameters of the home page.
 #[derive(Debug, Deserialize)]
 pub(super) struct Notice {
     refreshed: Option<String>,
@@ -72,7 +72,7 @@ pub(super) async fn show(
     match counts {
         Ok(counts) => {
             let content = html! {
-                @if notice.refreshed.is_some() { p.notice role="status" { "Your step counts are fresh." } }
+                @if notice.refreshed.is_some() { p.notice role="status" { "Your step counts are up to date." } }
                 (offer(&counts, &session))
             };
             Page::new(Brand::ShoeFlyShoe, "Your steps, your discount", content).into_response()
@@ -81,7 +81,7 @@ pub(super) async fn show(
     }
 }
 
-/// `GET /connect`: off to Step On.
+/// `GET /connect`: redirects to Step On.
 pub(super) async fn connect(State(store): State<Arc<Store>>, headers: HeaderMap) -> Response {
     let pending = Pending::new();
     let url = store.api.authorization_url(&pending);
@@ -104,11 +104,11 @@ pub(super) async fn callback(
     Query(returned): Query<Returned>,
 ) -> Response {
     let session = store.sessions.find(&headers);
-    // Taken whatever comes of it: an answer is good once.
+    // Taken whatever the outcome: a response is valid only once.
     let pending =
         session.as_ref().and_then(|session| store.sessions.change(session, |visit| visit.pending.take())).flatten();
     let (Some(session), Some(pending)) = (session, pending.filter(|pending| pending.asked(&returned.state))) else {
-        return failure(StatusCode::BAD_REQUEST, "This answer belongs to no question that this browser asked.");
+        return failure(StatusCode::BAD_REQUEST, "This response does not belong to a request from this browser.");
     };
     let mut flow = session.value.flow.clone();
     let mut back = store.api.redirect_uri.clone();
@@ -134,7 +134,7 @@ pub(super) async fn callback(
     }
 }
 
-/// `POST /refresh`: new tokens, then the counts anew.
+/// `POST /refresh`: refreshes the tokens, then fetches the counts again.
 pub(super) async fn refresh(
     State(store): State<Arc<Store>>,
     headers: HeaderMap,
@@ -142,7 +142,7 @@ pub(super) async fn refresh(
 ) -> Response {
     let session = store.sessions.find(&headers).filter(|session| session.accepts(&form.form_token));
     let Some(session) = session else {
-        return failure(StatusCode::BAD_REQUEST, "This form is no longer good. Start again.");
+        return failure(StatusCode::BAD_REQUEST, "This form has expired. Please start again.");
     };
     let Some(tokens) = &session.value.tokens else { return see_other("/") };
     let mut flow = session.value.flow.clone();
@@ -224,7 +224,7 @@ fn trouble(error: &Error) -> Response {
     match error {
         Error::Ended => failure(StatusCode::OK, "Your connection with Step On has ended."),
         Error::Refused(_) => failure(StatusCode::BAD_GATEWAY, "Step On refused to share your steps with us."),
-        Error::Unavailable => failure(StatusCode::BAD_GATEWAY, "Step On does not answer at the moment."),
+        Error::Unavailable => failure(StatusCode::BAD_GATEWAY, "Step On is not responding at the moment."),
     }
 }
 

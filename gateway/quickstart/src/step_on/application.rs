@@ -1,8 +1,7 @@
-//! The applications that are registered at the gateway, and whether one may ask.
+//! Applications registered at the gateway, and the check of an authorization request.
 //!
-//! Invariant: there is a [`Checked`] application only when the client is known and its redirect URI
-//! is exactly one that it registered (RFC 6749 §3.1.2.3, RFC 9700 §2.1). No browser is ever sent
-//! anywhere else.
+//! Invariant: a [`Checked`] application exists only if the client is known and its redirect URI equals
+//! a registered one exactly (RFC 6749 §3.1.2.3, RFC 9700 §2.1). Browsers are redirected nowhere else.
 
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
@@ -11,31 +10,31 @@ use url::Url;
 /// An application whose request may be shown to the user.
 #[derive(Debug)]
 pub(super) struct Checked {
-    /// Its id, as the gateway knows it.
+    /// Its client id.
     pub(super) client_id: String,
-    /// What it calls itself.
+    /// Its name.
     pub(super) name: String,
-    /// Where the browser goes with the answer.
+    /// Where the browser is redirected with the response.
     pub(super) redirect_uri: Url,
-    /// The same, letter by letter as it was registered.
+    /// The same, exactly as registered.
     pub(super) registered_uri: String,
 }
 
-/// Why a request must not be shown.
+/// Why a request must not be shown to the user.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     /// The gateway knows no such client.
     #[error("This application is not registered with Step On.")]
     UnknownClient,
     /// It knows the client, but not that redirect URI.
-    #[error("This application asks to be answered at an address that it has not registered.")]
+    #[error("This application requests a redirect to an address that it has not registered.")]
     UnknownRedirectUri,
-    /// The gateway does not answer.
+    /// The gateway does not respond.
     #[error("Step On cannot look up applications at the moment.")]
     Unavailable,
 }
 
-/// The register: the gateway's Admin API.
+/// The registry of applications: the gateway's Admin API.
 #[derive(Debug)]
 pub(super) struct Applications {
     admin: Url,
@@ -50,12 +49,12 @@ struct Credential {
 }
 
 impl Applications {
-    /// The register of the gateway whose Admin API is at `admin`.
+    /// The registry of the gateway whose Admin API is at `admin`.
     pub(super) fn registered_at(admin: Url, client: Client) -> Self {
         Self { admin, client }
     }
 
-    /// Checks the client and its redirect URI; without one, its first registered is meant.
+    /// Checks the client and its redirect URI, by default its first registered one.
     pub(super) async fn check(&self, client_id: &str, redirect_uri: Option<&str>) -> Result<Checked, Refusal> {
         let credential = self.find(client_id).await?.ok_or(Refusal::UnknownClient)?;
         let registered = credential.redirect_uris.unwrap_or_default();
@@ -71,18 +70,18 @@ impl Applications {
 
     async fn find(&self, client_id: &str) -> Result<Option<Credential>, Refusal> {
         let mut url = self.admin.clone();
-        // As one path segment: an id with a slash in it must not become another address.
+        // As one path segment: an id with a slash must not become a different path.
         match url.path_segments_mut() {
             Ok(mut path) if !client_id.is_empty() && client_id != "." && client_id != ".." => {
                 path.clear().extend(["oauth2", client_id]);
             }
             _ => return Ok(None),
         }
-        let answer = self.client.get(url).send().await.map_err(|_| Refusal::Unavailable)?;
-        match answer.status() {
+        let response = self.client.get(url).send().await.map_err(|_| Refusal::Unavailable)?;
+        match response.status() {
             StatusCode::OK => {
-                let credential: Credential = answer.json().await.map_err(|_| Refusal::Unavailable)?;
-                // The register also finds credentials by their internal id; only `client_id` counts.
+                let credential: Credential = response.json().await.map_err(|_| Refusal::Unavailable)?;
+                // The Admin API also finds credentials by their internal id; only `client_id` counts.
                 Ok(Some(credential).filter(|credential| credential.client_id == client_id))
             }
             status if status.is_client_error() => Ok(None),
@@ -92,9 +91,9 @@ impl Applications {
 }
 
 impl Checked {
-    /// Whether `answer` leads where the browser may go: the redirect URI, whatever its query and
+    /// Whether the browser may be redirected to `url`: it must equal the redirect URI, apart from query and
     /// fragment.
-    pub(super) fn may_be_answered_at(&self, answer: &Url) -> bool {
+    pub(super) fn allows_redirect_to(&self, url: &Url) -> bool {
         let place = |uri: &Url| {
             (
                 uri.scheme().to_owned(),
@@ -103,10 +102,10 @@ impl Checked {
                 uri.path().to_owned(),
             )
         };
-        place(answer) == place(&self.redirect_uri)
+        place(url) == place(&self.redirect_uri)
     }
 
-    /// Where the browser goes when the user refuses (RFC 6749 §4.1.2.1).
+    /// Where the browser is redirected if the user denies access (RFC 6749 §4.1.2.1).
     pub(super) fn denied(&self, state: Option<&str>) -> Url {
         let mut uri = self.redirect_uri.clone();
         let mut query = uri.query_pairs_mut();
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_may_differ_from_the_redirect_uri_in_query_and_fragment_alone() {
+    fn a_redirect_may_differ_from_the_registered_uri_only_in_query_and_fragment() {
         let application = checked("https://shop.example/cb?shop=1");
         let cases = [
             ("https://shop.example/cb?code=x&shop=1", true),
@@ -143,8 +142,8 @@ mod tests {
             ("https://shop.example:444/cb?code=x", false),
             ("https://evil.example/cb?code=x", false),
         ];
-        for (answer, expected) in cases {
-            assert_eq!(application.may_be_answered_at(&Url::parse(answer).unwrap()), expected, "{answer}");
+        for (url, expected) in cases {
+            assert_eq!(application.allows_redirect_to(&Url::parse(url).unwrap()), expected, "{url}");
         }
     }
 

@@ -1,12 +1,12 @@
 //! Step On's authorization page (RFC 6749 §4.1, steps B and C).
 //!
-//! 1. The application and its redirect URI are checked before anything is shown; a bad one gets a
-//!    page, never a redirect.
-//! 2. Whoever is not logged in logs in. There are three users, and no passwords.
-//! 3. The user sees who asks for what, and allows or denies.
-//! 4. Allowed, Step On has the gateway issue the code: it proves itself with the provision key and
-//!    says who the user is, neither of which the browser ever sees. The gateway answers with the
-//!    address the browser goes to.
+//! 1. The application and its redirect URI are checked before anything is shown; if they are invalid,
+//!    the response is a page, never a redirect.
+//! 2. The user logs in. There are three users, and no passwords.
+//! 3. The user sees which application requests what, and allows or denies it.
+//! 4. If allowed, Step On has the gateway issue the code: it authenticates with the provision key and
+//!    names the user, neither of which the browser ever sees. The gateway returns the address to
+//!    redirect the browser to.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ use super::application::{Applications, Checked, Refusal};
 use super::request_log::RequestLog;
 use super::step_counts::USERS;
 
-/// What the page works with.
-pub(super) struct Desk {
+/// State shared by Step On's handlers.
+pub(super) struct Context {
     pub(super) applications: Applications,
     pub(super) authorize: Url,
     pub(super) provision_key: String,
@@ -58,10 +58,10 @@ pub(super) struct Request {
     code_challenge_method: Option<String>,
 }
 
-/// What the user's forms send. The authorization request travels along as it came, in `query`, and
-/// is checked anew each time.
+/// Fields of the user's forms. They carry the authorization request unchanged, in `query`, and it is
+/// checked again each time.
 #[derive(Deserialize)]
-pub(super) struct Answer {
+pub(super) struct FormFields {
     form_token: String,
     query: String,
     #[serde(default)]
@@ -72,16 +72,16 @@ pub(super) struct Answer {
 
 /// `GET /authorize`.
 pub(super) async fn ask(
-    State(desk): State<Arc<Desk>>,
+    State(context): State<Arc<Context>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     Query(request): Query<Request>,
 ) -> Response {
-    let application = match desk.check(&request).await {
+    let application = match context.check(&request).await {
         Ok(application) => application,
         Err(refusal) => return refused(&refusal),
     };
-    let session = desk.sessions.find(&headers).unwrap_or_else(|| desk.sessions.start(None, None));
+    let session = context.sessions.find(&headers).unwrap_or_else(|| context.sessions.start(None, None));
     let query = query.unwrap_or_default();
     let page = match session.value {
         None => Page::new(Brand::StepOn, "Log in to Step On", log_in_form(&session, &query)),
@@ -90,67 +90,78 @@ pub(super) async fn ask(
             Page::new(Brand::StepOn, "Share your steps?", content).form_leads_to(&application.redirect_uri)
         }
     };
-    ([(header::SET_COOKIE, desk.sessions.set_cookie(&session))], page).into_response()
+    ([(header::SET_COOKIE, context.sessions.set_cookie(&session))], page).into_response()
 }
 
 /// `POST /login`.
-pub(super) async fn log_in(State(desk): State<Arc<Desk>>, headers: HeaderMap, Form(answer): Form<Answer>) -> Response {
-    let Some(session) = desk.session_of(&headers, &answer) else { return stale() };
-    match USERS.iter().find(|(name, _)| *name == answer.user) {
-        Some(&(name, _)) => desk.back_to_question(&session, Some(name), &answer.query),
+pub(super) async fn log_in(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    Form(form): Form<FormFields>,
+) -> Response {
+    let Some(session) = context.session_of(&headers, &form) else { return stale() };
+    match USERS.iter().find(|(name, _)| *name == form.user) {
+        Some(&(name, _)) => context.back_to_consent(&session, Some(name), &form.query),
         None => stale(),
     }
 }
 
 /// `POST /logout`.
-pub(super) async fn log_out(State(desk): State<Arc<Desk>>, headers: HeaderMap, Form(answer): Form<Answer>) -> Response {
-    match desk.session_of(&headers, &answer) {
-        Some(session) => desk.back_to_question(&session, None, &answer.query),
+pub(super) async fn log_out(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    Form(form): Form<FormFields>,
+) -> Response {
+    match context.session_of(&headers, &form) {
+        Some(session) => context.back_to_consent(&session, None, &form.query),
         None => stale(),
     }
 }
 
 /// `POST /authorize`: Allow or Deny.
-pub(super) async fn decide(State(desk): State<Arc<Desk>>, headers: HeaderMap, Form(answer): Form<Answer>) -> Response {
-    let Some(session) = desk.session_of(&headers, &answer) else { return stale() };
-    let (Some(user), Some(request)) = (session.value, Request::parse(&answer.query)) else { return stale() };
-    let application = match desk.check(&request).await {
+pub(super) async fn decide(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    Form(form): Form<FormFields>,
+) -> Response {
+    let Some(session) = context.session_of(&headers, &form) else { return stale() };
+    let (Some(user), Some(request)) = (session.value, Request::parse(&form.query)) else { return stale() };
+    let application = match context.check(&request).await {
         Ok(application) => application,
         Err(refusal) => return refused(&refusal),
     };
-    match answer.decision.as_str() {
-        "allow" => desk.allow(user, &application, &request).await,
+    match form.decision.as_str() {
+        "allow" => context.allow(user, &application, &request).await,
         "deny" => see_other(application.denied(request.state.as_deref()).as_str()),
         _ => stale(),
     }
 }
 
 impl Request {
-    /// Reads it from the query it came in.
+    /// Parses it from its query.
     fn parse(query: &str) -> Option<Self> {
         let uri = axum::http::Uri::builder().path_and_query(format!("/authorize?{query}")).build().ok()?;
         Some(Query::<Self>::try_from_uri(&uri).ok()?.0)
     }
 }
 
-impl Desk {
+impl Context {
     async fn check(&self, request: &Request) -> Result<Checked, Refusal> {
         self.applications.check(&request.client_id, request.redirect_uri.as_deref()).await
     }
 
-    /// The browser's session, if the form was made for it: no other site can have a user's browser
-    /// send it.
-    fn session_of(&self, headers: &HeaderMap, answer: &Answer) -> Option<Session<User>> {
-        self.sessions.find(headers).filter(|session| session.accepts(&answer.form_token))
+    /// The browser's session, if the form belongs to it: other sites cannot make a user's browser send it.
+    fn session_of(&self, headers: &HeaderMap, form: &FormFields) -> Option<Session<User>> {
+        self.sessions.find(headers).filter(|session| session.accepts(&form.form_token))
     }
 
-    fn back_to_question(&self, session: &Session<User>, user: User, query: &str) -> Response {
+    fn back_to_consent(&self, session: &Session<User>, user: User, query: &str) -> Response {
         let session = self.sessions.start(Some(session), user);
         let question = see_other(&format!("/authorize?{query}"));
         ([(header::SET_COOKIE, self.sessions.set_cookie(&session))], question).into_response()
     }
 
-    /// Has the gateway issue what was asked for, and sends the browser on with it.
+    /// Has the gateway issue a code or token, and redirects the browser with it.
     async fn allow(&self, user: &str, application: &Checked, request: &Request) -> Response {
         #[derive(Serialize)]
         struct Provision<'a> {
@@ -173,15 +184,15 @@ impl Desk {
             code_challenge_method: request.code_challenge_method.clone(),
         };
         let provision = Provision { request: &granted, provision_key: &self.provision_key, authenticated_userid: user };
-        let answer = match self.client.post(self.authorize.clone()).form(&provision).send().await {
-            Ok(answer) => answer.json::<Issued>().await,
+        let response = match self.client.post(self.authorize.clone()).form(&provision).send().await {
+            Ok(response) => response.json::<Issued>().await,
             Err(error) => Err(error),
         };
-        match answer {
-            Ok(issued) if application.may_be_answered_at(&issued.redirect_uri) => {
+        match response {
+            Ok(issued) if application.allows_redirect_to(&issued.redirect_uri) => {
                 see_other(issued.redirect_uri.as_str())
             }
-            _ => failure(StatusCode::BAD_GATEWAY, "Step On could not carry out your decision. Nothing was shared."),
+            _ => failure(StatusCode::BAD_GATEWAY, "Step On could not complete your request. Nothing was shared."),
         }
     }
 }
@@ -207,7 +218,7 @@ fn consent_form(session: &Session<User>, user: &str, application: &Checked, requ
         div.line { p { "You are logged in as " strong #user { (user) } "." } (switch_user(session, query)) }
         p { strong #application { (application.name) } " would like to:" }
         ul #scopes { @for scope in &scopes { li { (meaning(scope)) " (" code { (scope) } ")" } } }
-        @if scopes.is_empty() { p { "It asks for nothing in particular." } }
+        @if scopes.is_empty() { p { "It requests no permissions." } }
         p { "Afterwards you return to " strong { (application.redirect_uri.origin().ascii_serialization()) } "." }
         form method="post" action="/authorize" {
             (hidden(session, query))
@@ -244,7 +255,7 @@ fn meaning(scope: &str) -> &'static str {
     }
 }
 
-/// A page instead of a redirect: the redirect URI cannot be trusted.
+/// A page instead of a redirect, since the redirect URI cannot be trusted.
 fn refused(refusal: &Refusal) -> Response {
     let status = match refusal {
         Refusal::UnknownClient | Refusal::UnknownRedirectUri => StatusCode::BAD_REQUEST,
@@ -254,7 +265,7 @@ fn refused(refusal: &Refusal) -> Response {
 }
 
 fn stale() -> Response {
-    failure(StatusCode::BAD_REQUEST, "This form is no longer good. Go back to the application and start again.")
+    failure(StatusCode::BAD_REQUEST, "This form has expired. Go back to the application and start again.")
 }
 
 fn failure(status: StatusCode, what: &str) -> Response {

@@ -22,20 +22,20 @@ pub use request_log::Log;
 pub(crate) use step_counts::StepCounts;
 
 use application::Applications;
-use authorization_page::Desk;
+use authorization_page::Context;
 use request_log::RequestLog;
 
-/// What Step On has to be told.
+/// Step On's settings.
 pub struct Settings {
     /// The gateway in front of its API.
     pub gateway: Gateway,
-    /// What the gateway knows its authorization page by.
+    /// The provision key, by which the gateway authenticates the authorization page.
     pub provision_key: String,
-    /// Where the API logs who its requests are from.
+    /// Where the API logs the identity of its requests.
     pub log: Log,
 }
 
-/// Step On, running. It ends when this is dropped.
+/// Step On, running. It stops when this is dropped.
 #[derive(Debug)]
 pub struct StepOn {
     site: Site,
@@ -45,7 +45,7 @@ impl StepOn {
     /// Starts it.
     pub fn start(listener: TcpListener, settings: Settings) -> Result<Self, Error> {
         let client = settings.gateway.client()?;
-        let desk = Desk {
+        let context = Context {
             applications: Applications::registered_at(settings.gateway.admin.clone(), client.clone()),
             authorize: settings.gateway.proxied("stepon/oauth2/authorize"),
             provision_key: settings.provision_key,
@@ -60,7 +60,7 @@ impl StepOn {
             .route("/login", post(authorization_page::log_in))
             .route("/logout", post(authorization_page::log_out))
             .route("/style.css", get(page::style))
-            .with_state(Arc::new(desk));
+            .with_state(Arc::new(context));
         let certificate = certificate::self_signed("Step On")?;
         Ok(Self { site: Site::secure(listener, routes, &certificate)? })
     }

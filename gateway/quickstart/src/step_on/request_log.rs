@@ -1,7 +1,7 @@
-//! What each request told the API about who sent it: on a page (`GET /requests`) and in a log.
+//! The identity headers of each request to the API: on a page (`GET /requests`) and in a log.
 //!
-//! Behind the gateway, these headers are the gateway's word; a request that came directly shows what
-//! its sender wrote. No credential is kept. Bounded: the oldest request makes room.
+//! Through the gateway, these headers are the gateway's; a direct request shows what its sender wrote.
+//! No credential is kept. Bounded: the oldest request is dropped.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,12 +14,12 @@ use maud::html;
 
 use crate::page::{Brand, Page};
 
-use super::authorization_page::Desk;
+use super::authorization_page::Context;
 
-/// Requests that are kept.
+/// Maximum number of requests.
 const KEPT: usize = 50;
 
-/// The headers by which the gateway says who a request is from.
+/// The gateway's identity headers.
 const IDENTITY_HEADERS: [&str; 7] = [
     "x-consumer-id",
     "x-consumer-custom-id",
@@ -30,10 +30,10 @@ const IDENTITY_HEADERS: [&str; 7] = [
     "x-authenticated-userid",
 ];
 
-/// Takes a line of the log.
+/// Writes a line of the log.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// A request, by what it brought.
+/// A request with its identity headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     target: &'static str,
@@ -50,22 +50,22 @@ impl fmt::Display for Entry {
     }
 }
 
-/// The requests that came.
+/// The recorded requests.
 pub(super) struct RequestLog {
     entries: Mutex<VecDeque<Entry>>,
     log: Log,
 }
 
 impl RequestLog {
-    /// Nothing yet; lines go to `log`.
+    /// An empty log that also writes lines to `log`.
     pub(super) fn new(log: Log) -> Self {
         Self { entries: Mutex::default(), log }
     }
 
-    /// Notes a request.
-    pub(super) fn note(&self, target: &'static str, headers: &HeaderMap) {
-        let told = |name: &'static str| Some((name, headers.get(name)?.to_str().ok()?.to_owned()));
-        let entry = Entry { target, identity: IDENTITY_HEADERS.into_iter().filter_map(told).collect() };
+    /// Records a request.
+    pub(super) fn record(&self, target: &'static str, headers: &HeaderMap) {
+        let present = |name: &'static str| Some((name, headers.get(name)?.to_str().ok()?.to_owned()));
+        let entry = Entry { target, identity: IDENTITY_HEADERS.into_iter().filter_map(present).collect() };
         (self.log)(&format!("Step On: {entry}"));
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() == KEPT {
@@ -80,11 +80,11 @@ impl RequestLog {
 }
 
 /// `GET /requests`.
-pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Response {
-    let entries = desk.request_log.entries();
+pub(super) async fn show(State(context): State<Arc<Context>>) -> Response {
+    let entries = context.request_log.entries();
     let content = html! {
         @if entries.is_empty() { p { "None yet: connect the store first." } }
-        @else { p { "The newest first, with the headers by which the gateway says who each is from." } }
+        @else { p { "Newest first, with the identity headers that the gateway set." } }
         ol #requests {
             @for entry in &entries {
                 li {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_noted_with_its_identity_and_without_its_credential() {
+    fn a_request_is_recorded_with_its_identity_and_without_its_credential() {
         let lines: Arc<Mutex<Vec<String>>> = Arc::default();
         let written = Arc::clone(&lines);
         let log = RequestLog::new(Arc::new(move |line: &str| written.lock().unwrap().push(line.to_owned())));
@@ -115,8 +115,8 @@ mod tests {
         headers.insert("authorization", HeaderValue::from_static("Bearer secret"));
         headers.insert("x-authenticated-scope", HeaderValue::from_static("step_counts"));
         headers.insert("x-authenticated-userid", HeaderValue::from_static("annie"));
-        log.note("GET /stepcounts", &headers);
-        log.note("GET /stepcounts", &HeaderMap::new());
+        log.record("GET /stepcounts", &headers);
+        log.record("GET /stepcounts", &HeaderMap::new());
         assert_eq!(
             *lines.lock().unwrap(),
             [
@@ -124,7 +124,7 @@ mod tests {
                 "Step On: GET /stepcounts: no identity headers",
             ]
         );
-        (0..KEPT).for_each(|_| log.note("GET /stepcounts", &HeaderMap::new()));
+        (0..KEPT).for_each(|_| log.record("GET /stepcounts", &HeaderMap::new()));
         assert_eq!(log.entries().len(), KEPT);
     }
 }

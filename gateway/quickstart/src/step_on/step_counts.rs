@@ -1,8 +1,8 @@
 //! `GET /stepcounts`: the steps of a user.
 //!
-//! Behind the gateway the user is whoever `x-authenticated-userid` says: the gateway removes that
-//! header from what clients send. Called directly, `mock-logged-in-as` stands in for a login; a
-//! request that comes from the gateway (it carries a consumer) is never believed on that header.
+//! Through the gateway, `x-authenticated-userid` names the user: the gateway removes that header from
+//! client requests. In direct calls, `mock-logged-in-as` stands in for a login; it is ignored in
+//! requests from the gateway (which carry a consumer).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::authorization_page::Desk;
+use super::authorization_page::Context;
 
 /// The steps of one day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub(crate) struct Day {
     pub(crate) steps: u32,
 }
 
-/// What the API answers.
+/// The API's response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StepCounts {
     /// Whose steps.
@@ -35,7 +35,7 @@ pub(crate) struct StepCounts {
     pub(crate) total: u32,
 }
 
-/// The users, with what they are called and their last week's steps.
+/// The users, with their names and last week's steps.
 pub(super) const USERS: [(&str, [u32; 7]); 3] = [
     ("clark", [12_400, 9_870, 15_020, 11_300, 8_460, 21_750, 17_200]),
     ("annie", [6_200, 7_150, 5_890, 8_020, 6_640, 9_900, 4_200]),
@@ -45,8 +45,8 @@ pub(super) const USERS: [(&str, [u32; 7]); 3] = [
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// The endpoint.
-pub(super) async fn show(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    desk.request_log.note("GET /stepcounts", &headers);
+pub(super) async fn show(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
+    context.request_log.record("GET /stepcounts", &headers);
     match user(&headers).and_then(of) {
         Some(counts) => Json(counts).into_response(),
         None => (StatusCode::UNAUTHORIZED, Json(json!({"message": "Who are you?"}))).into_response(),
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_is_the_gateways_or_the_mock_one() {
+    fn the_user_comes_from_the_gateway_or_the_mock_header() {
         type Headers = &'static [(&'static str, &'static str)];
         const GATEWAY: (&str, &str) = ("x-consumer-id", "1");
         let cases: [(Headers, Option<&str>); 6] = [
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_have_no_steps() {
+    fn unknown_users_have_no_steps() {
         assert_eq!(of("mallory"), None);
         assert_eq!(of("bob").unwrap().total, 14_000);
     }

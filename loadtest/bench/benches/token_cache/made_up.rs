@@ -1,4 +1,4 @@
-//! A store without rows: what it is asked for is worked out from the question.
+//! A store without rows: results are computed from the query.
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -14,7 +14,7 @@ const CREDENTIALS: usize = 10_000;
 
 const SCOPES: [&str; 5] = ["profile", "email profile", "orders:read", "orders:read orders:write", "admin"];
 
-/// The digest of the nth token: a head as random as a real one, then n.
+/// The digest of the nth token: random bytes like a real one, then n.
 pub(crate) fn digest(n: usize) -> Digest {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&scramble(n as u64).to_be_bytes());
@@ -22,7 +22,7 @@ pub(crate) fn digest(n: usize) -> Digest {
     Digest(bytes)
 }
 
-/// Whose nth token it is.
+/// The user id of the nth token.
 pub(crate) fn userid(n: usize) -> String {
     format!("user-{n:07}")
 }

@@ -1,11 +1,10 @@
-//! How many instructions the gateway executes for a request, under callgrind, beside what is
-//! written down in a file: a regression shows without timing anything.
+//! Counts the gateway's instructions per request under callgrind, and compares them with a file: this detects
+//! regressions without measuring time.
 //!
 //!     instructions --tollgate PROGRAM [--accept]
 //!
-//! A whole gateway, one connection, one request after the other. What runs beside requests (the
-//! store is looked at for changes of other nodes) falls into few of the windows that are counted:
-//! the smallest window is the count.
+//! A whole gateway, one connection, one request after another. Background work (polling the store for changes
+//! of other nodes) falls into few of the counted windows, so the smallest window is the count.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,29 +22,29 @@ use tollgate_bench::program::{AccessLog, Tollgate, TollgateSettings};
 use tollgate_bench::site::{Extent, Site};
 use tollgate_quickstart::certificate;
 
-/// How far a count may be above what is written down.
+/// How far a count may exceed the recorded one.
 const TOLERANCE: f64 = 0.03;
-/// Requests before counting begins.
+/// Requests before counting starts.
 const WARM_UP: u32 = 500;
-/// Windows that are counted, and requests in each.
+/// Counted windows, and requests in each.
 const WINDOWS: u32 = 12;
 const REQUESTS: u32 = 250;
 
-/// Counts the gateway's instructions for each request.
+/// Counts the gateway's instructions per request.
 #[derive(Parser)]
 struct Options {
     /// The gateway, a release build.
     #[arg(long, default_value = "target/release/tollgate")]
     tollgate: PathBuf,
-    /// Where the counts are written down.
+    /// File with the recorded counts.
     #[arg(long, default_value = "loadtest/instructions.json")]
     counts: PathBuf,
-    /// Writes down what is counted now.
+    /// Record the new counts.
     #[arg(long)]
     accept: bool,
 }
 
-/// Instructions for each request, by scenario.
+/// Instructions per request, by scenario.
 type Counts = BTreeMap<String, u64>;
 
 fn main() -> ExitCode {
@@ -53,7 +52,7 @@ fn main() -> ExitCode {
     let done = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(Error::system("there is no runtime"))
+        .map_err(Error::system("cannot start a runtime"))
         .and_then(|runtime| runtime.block_on(count_all(&options)))
         .and_then(|counts| judge(&options, &counts));
     match done {
@@ -69,16 +68,16 @@ fn say(text: &str, code: ExitCode) -> ExitCode {
     }
 }
 
-/// The verdict in words; an error when a scenario costs more than is written down.
+/// The result as text; an error if a scenario costs more than recorded.
 fn judge(options: &Options, counts: &Counts) -> Result<String> {
     let name = options.counts.display();
     if options.accept {
         let text = serde_json::to_string_pretty(counts).unwrap_or_default();
         fs::write(&options.counts, text + "\n").map_err(Error::system(format!("cannot write {name}")))?;
-        return Ok(format!("{counts:?} is now in {name}"));
+        return Ok(format!("{counts:?} recorded in {name}"));
     }
     let text =
-        fs::read(&options.counts).map_err(Error::system(format!("cannot read {name}; make it with --accept")))?;
+        fs::read(&options.counts).map_err(Error::system(format!("cannot read {name}; create it with --accept")))?;
     let kept: Counts = serde_json::from_slice(&text).map_err(|error| Error::Usage(format!("{name}: {error}")))?;
     let mut lines = Vec::new();
     let mut worse = false;
@@ -95,7 +94,7 @@ fn judge(options: &Options, counts: &Counts) -> Result<String> {
     }
     if worse {
         lines.push(format!(
-            "More than {:.0} % above {name}: find out why (docs/performance.md), or write the new counts down with --accept",
+            "More than {:.0} % above {name}: find out why (docs/performance.md), or record the new counts with --accept",
             TOLERANCE * 100.0
         ));
         return Err(Error::Usage(lines.join("\n")));
@@ -151,7 +150,7 @@ fn under_callgrind(folder: &Path, program: &Path, dumps: &Path) -> Result<PathBu
 struct Counted {
     process: u32,
     dumps: PathBuf,
-    /// Dumps so far; each is a file of its own.
+    /// Number of dumps so far; each is a separate file.
     taken: u32,
 }
 
@@ -193,7 +192,7 @@ impl Counted {
     }
 }
 
-/// A connection that is kept.
+/// A keep-alive connection.
 struct Connection {
     stream: BufReader<TcpStream>,
 }
@@ -208,10 +207,10 @@ impl Connection {
         opened.map_err(Error::system("cannot connect to the gateway"))
     }
 
-    /// Sends a request so often; each answer must be 200.
+    /// Sends a request repeatedly; each response must be 200.
     fn repeat(&mut self, request: &str, times: u32) -> Result<()> {
         for _ in 0..times {
-            let status = self.exchange(request).map_err(Error::system("the gateway did not answer"))?;
+            let status = self.exchange(request).map_err(Error::system("no response from the gateway"))?;
             if !status.contains(" 200 ") {
                 return Err(Error::WrongAnswer { row: "instructions".to_owned(), what: status });
             }
@@ -219,7 +218,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The status line of the answer.
+    /// The status line of the response.
     fn exchange(&mut self, request: &str) -> std::io::Result<String> {
         self.stream.get_mut().write_all(request.as_bytes())?;
         let mut status = String::new();
@@ -240,19 +239,19 @@ impl Connection {
     }
 }
 
-/// Answers every request with 100 bytes, on threads that end with the process.
+/// Responds to every request with 100 bytes, on threads that end with the process.
 fn upstream() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::system("there is no free port"))?;
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::system("no free port"))?;
     let address = listener.local_addr().map_err(Error::system("a socket has no address"))?;
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || answer_all(stream));
+            std::thread::spawn(move || respond_to_all(stream));
         }
     });
     Ok(address)
 }
 
-fn answer_all(stream: TcpStream) -> std::io::Result<()> {
+fn respond_to_all(stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     let answer = format!(

@@ -1,8 +1,8 @@
-//! `h2load`: eight connections with four streams each. It knows no lists: one request.
+//! `h2load`: eight connections with four streams each. It supports no token lists, only a single request.
 
 use super::{Answered, CONCURRENCY, Step};
 
-/// Streams of one connection.
+/// Streams per connection.
 const STREAMS: usize = 4;
 
 pub(super) fn command(step: &Step<'_>) -> Vec<String> {
@@ -21,7 +21,7 @@ pub(super) fn command(step: &Step<'_>) -> Vec<String> {
     words
 }
 
-/// Reads the lines `requests:` and `status codes:`.
+/// Parses the lines `requests:` and `status codes:`.
 pub(super) fn read(said: &str) -> Option<Answered> {
     let requests = said.lines().find_map(|line| line.strip_prefix("requests: "))?;
     let codes = said.lines().find_map(|line| line.strip_prefix("status codes: "))?;
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_is_read() {
+    fn the_summary_is_parsed() {
         let said = "finished in 2.00s, 23510.00 req/s, 3.2MB/s\n\
             requests: 47020 total, 47052 started, 47020 done, 47019 succeeded, 1 failed, 0 errored, 0 timeout\n\
             status codes: 47019 2xx, 0 3xx, 1 4xx, 0 5xx\n";

@@ -1,8 +1,8 @@
-//! The load: closed loop, one thread, 32 requests under way, made by `wrk` (HTTP/1.1, TLS) or
-//! `h2load` (HTTP/2).
+//! The load: a closed loop with one thread and 32 concurrent requests, from `wrk` (HTTP/1.1, TLS) or `h2load`
+//! (HTTP/2).
 //!
-//! A generator that is slow makes a proxy idle, and an idle one does more system calls a request.
-//! So every row is driven the same way, also where one fixed request would do without a script.
+//! With a slow generator a proxy idles, and an idle proxy makes more system calls per request. So every row is
+//! driven the same way, even if a fixed request would need no script.
 
 mod h2load;
 mod wrk;
@@ -14,33 +14,33 @@ use std::time::Duration;
 use crate::command;
 use crate::error::{Error, Result};
 
-/// Requests under way.
+/// Concurrent requests.
 pub const CONCURRENCY: usize = 32;
 
-/// The longest that a generator may go on beyond its time.
+/// How long a generator may overrun its time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What carries the requests.
+/// The protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     /// HTTP/1.1.
     Plain,
-    /// HTTP/1.1 in TLS.
+    /// HTTP/1.1 over TLS.
     Tls,
-    /// HTTP/2 in TLS.
+    /// HTTP/2 over TLS.
     H2,
 }
 
-/// Which tokens are sent, in what order.
+/// Which tokens are sent, in which order.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens {
     /// The file of the tokens.
     pub list: PathBuf,
-    /// The file of their order; `None`: one after the other.
+    /// The file of their order; `None`: one after another.
     pub order: Option<PathBuf>,
 }
 
-/// Whom a token stands for.
+/// The identity of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// `X-Consumer-Username`.
@@ -56,15 +56,15 @@ pub struct Identity {
 pub struct Requests {
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// The path; `{path}`: it stands in the list.
+    /// The path; `{path}` takes it from the list.
     pub path: String,
-    /// Headers beside `Host`; `{token}` stands for a token of the list.
+    /// Headers other than `Host`; `{token}` is replaced by a token of the list.
     pub headers: Vec<(&'static str, String)>,
     /// The body of a `POST`.
     pub body: String,
-    /// The list, if there is more than one request.
+    /// The list of tokens, if there is more than one request.
     pub tokens: Option<Tokens>,
-    /// Who the upstream must be told that sends the request, with the list's first token.
+    /// The identity that the upstream must receive for the list's first token.
     pub identity: Option<Identity>,
 }
 
@@ -91,7 +91,7 @@ impl Requests {
         Self { tokens: Some(tokens), ..Self::bearer(path, "{token}") }
     }
 
-    /// The same, told to the upstream as this identity.
+    /// The same, with the identity that the upstream must receive.
     pub fn known_as(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
@@ -107,39 +107,39 @@ impl Requests {
 /// One step of load.
 #[derive(Debug, Clone)]
 pub struct Step<'a> {
-    /// Where to.
+    /// The target.
     pub address: SocketAddr,
-    /// How.
+    /// The protocol.
     pub wire: Wire,
-    /// What.
+    /// The requests.
     pub requests: &'a Requests,
-    /// How long.
+    /// The duration.
     pub duration: Duration,
-    /// Where in the list to begin.
+    /// Where in the list to start.
     pub start: u64,
     /// A folder for the generator's files.
     pub folder: PathBuf,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Answered {
-    /// Answers.
+    /// Number of responses.
     pub requests: u64,
-    /// Those of them with a status of 400 or more.
+    /// Responses with a status of 400 or above.
     pub refused: u64,
-    /// Connections and requests that failed otherwise.
+    /// Other failures of connections and requests.
     pub broken: u64,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// Latencies in microseconds, where the generator tells.
+    /// Latencies in microseconds, if the generator reports them.
     pub p50: Option<u64>,
     /// The same.
     pub p99: Option<u64>,
 }
 
 impl Step<'_> {
-    /// Runs the step to its end. `prefix` is put in front of the generator's command line.
+    /// Runs the step to completion. `prefix` is prepended to the generator's command line.
     pub async fn run(&self, prefix: &[String]) -> Result<Answered> {
         let words = match self.wire {
             Wire::Plain | Wire::Tls => wrk::command(self)?,

@@ -1,4 +1,4 @@
-//! `wrk`, with a script that knows lists of tokens.
+//! `wrk`, with a script that supports token lists.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -49,7 +49,7 @@ fn text(requests: &Requests) -> String {
     text + "\r\n" + &requests.body
 }
 
-/// Reads the line that the script writes at its end.
+/// Parses the line that the script prints at the end.
 pub(super) fn read(said: &str) -> Option<Answered> {
     let line = said.lines().find_map(|line| line.strip_prefix("RESULT "))?;
     let mut numbers = line.split(' ').map(|word| word.parse::<f64>().ok());
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_is_read() {
+    fn the_last_line_is_parsed() {
         let said = "Running 1s test\n  100 requests in 1.00s\nRESULT 100 2 1 1000500 900 2100\n";
         let answered =
             Answered { requests: 100, refused: 2, broken: 1, seconds: 1.0005, p50: Some(900), p99: Some(2100) };

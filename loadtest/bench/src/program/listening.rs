@@ -1,4 +1,4 @@
-//! A program that is ready once its port takes connections.
+//! A program that is ready once its port accepts connections.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 /// How long a program may take to listen.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Addresses that are free now. They are held together, so that they differ.
+/// Free addresses. They are bound at the same time, so that they differ.
 pub fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     let mut held = Vec::with_capacity(N);
     let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); N];
     for address in &mut addresses {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::system("there is no free port"))?;
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(Error::system("no free port"))?;
         *address = listener.local_addr().map_err(Error::system("a socket has no address"))?;
         held.push(listener);
     }
@@ -27,13 +27,13 @@ pub fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
 
 /// How a program is started.
 pub struct Listening<'a> {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub name: &'a str,
     /// Its command line.
     pub command: Command,
     /// The port to wait for.
     pub address: SocketAddr,
-    /// Where its output goes.
+    /// File for its output.
     pub log: &'a Path,
 }
 

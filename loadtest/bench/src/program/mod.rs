@@ -1,5 +1,5 @@
-//! The programs that a run starts: upstream, peers and gateways, each on free ports of loopback,
-//! ended with its owner.
+//! The programs that a run starts: upstream, peers and gateways, each on free loopback ports, stopped with
+//! their owner.
 
 mod haproxy;
 mod listening;
@@ -21,12 +21,12 @@ pub use tollgate::{AccessLog, Settings as TollgateSettings, Tollgate, metric};
 
 /// A running proxy.
 pub struct Proxy {
-    /// Whose CPU time is read.
+    /// The process whose CPU time is read.
     pub process: u32,
-    /// Where it takes HTTP/1.1.
+    /// Its HTTP/1.1 address.
     pub http: Option<SocketAddr>,
-    /// Where it takes TLS.
+    /// Its TLS address.
     pub https: Option<SocketAddr>,
-    /// What ends it; `None`: it was there before.
+    /// Stops it on drop; `None` if it was running before.
     pub guard: Option<Process>,
 }

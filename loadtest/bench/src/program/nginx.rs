@@ -1,4 +1,4 @@
-//! nginx three times: the upstream of every row, the C floor, and what people check tokens with.
+//! nginx in three roles: the upstream of every row, the baseline in C, and a common way to check tokens.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,25 +11,24 @@ use tollgate_tests::process::Process;
 use super::{Listening, Proxy, free_addresses};
 use crate::error::{Error, Result};
 
-/// What the upstream answers: 100 bytes.
+/// The upstream's response body: 100 bytes.
 pub const BODY: &str =
     "One hundred bytes of a fixed body, which is what the upstream of every measurement answers. ---- ok.";
 
-/// Above what any run sends: a connection is never closed for its count of requests.
+/// More requests than any run sends, so that no connection is closed for its number of requests.
 const REQUESTS: u64 = 1_000_000_000;
 
 /// The upstream.
 pub struct Upstream {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Ends with this.
+    /// Stops it on drop.
     pub process: Process,
 }
 
 impl Upstream {
-    /// Answers every path with [`BODY`]; `/echo` with the identity it was told; `/introspect` as an
-    /// introspection endpoint behind `auth_request`, which knows the tokens that begin with
-    /// `Bearer`.
+    /// Responds to every path with [`BODY`], to `/echo` with the identity headers, and to `/introspect` as an
+    /// introspection endpoint for `auth_request` that accepts all tokens that start with `Bearer`.
     pub async fn start(folder: &Path) -> Result<Self> {
         let [address] = free_addresses()?;
         let conf = format!(
@@ -70,8 +69,8 @@ pub async fn proxy(folder: &Path, upstream: SocketAddr, certificate: &KeptCertif
     Ok(Proxy { process: process.id(), http: Some(http), https: Some(https), guard: Some(process) })
 }
 
-/// `auth_request` to an introspection endpoint whose answers are cached by the `Authorization`
-/// header, and the five identity headers from it.
+/// `auth_request` to an introspection endpoint whose responses are cached by the `Authorization` header, with
+/// the five identity headers from it.
 pub async fn token_cache(folder: &Path, upstream: SocketAddr, certificate: &KeptCertificate) -> Result<Proxy> {
     let [http, https] = free_addresses()?;
     let cache = folder.join("nginx-token-cache");
@@ -140,10 +139,10 @@ fn listen(http: SocketAddr, https: SocketAddr, certificate: &KeptCertificate) ->
     )
 }
 
-/// One worker, no access log, connections that last.
+/// One worker, no access log, keep-alive connections.
 async fn start(folder: &Path, name: &str, address: SocketAddr, servers: &str) -> Result<Process> {
     let home = folder.join(name);
-    let made = |path: &PathBuf| fs::create_dir_all(path).map_err(Error::system("cannot make a folder for nginx"));
+    let made = |path: &PathBuf| fs::create_dir_all(path).map_err(Error::system("cannot create a folder for nginx"));
     made(&home)?;
     let conf = format!(
         r#"
@@ -167,7 +166,7 @@ http {{
 }}
 "#,
         home = home.display(),
-        // The folder of a run is the user's alone, so the worker must be that user.
+        // The folder of a run is private to its user, so the worker must run as that user.
         user = if crate::account::is_root() { "user root;" } else { "" },
     );
     let file = home.join("nginx.conf");

@@ -1,10 +1,10 @@
-//! A gateway that runs already and has the same Admin API.
+//! A running gateway with the same Admin API.
 
 use std::net::SocketAddr;
 
 use super::Proxy;
 
-/// Where it is.
+/// Its addresses and process.
 #[derive(Debug, Clone)]
 pub struct Other {
     /// Its Admin API.

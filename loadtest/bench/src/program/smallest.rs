@@ -1,4 +1,4 @@
-//! The smallest proxy that Pingora makes.
+//! The smallest possible Pingora proxy.
 
 use std::net::SocketAddr;
 use std::path::Path;

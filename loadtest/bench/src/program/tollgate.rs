@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// How long it may take from listening to ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Whether requests are logged.
+/// Whether there is an access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessLog {
     /// No.
@@ -23,18 +23,18 @@ pub enum AccessLog {
     File,
 }
 
-/// How one is set.
+/// Its settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The name of its folder.
     pub name: &'static str,
     /// Its store.
     pub database_url: String,
-    /// The most that cached tokens may weigh.
+    /// Maximum weight of cached tokens.
     pub cache_bytes: u64,
     /// Whether requests are logged.
     pub access_log: AccessLog,
-    /// Whose word for HTTPS is taken; empty: nobody's.
+    /// Proxies whose X-Forwarded-Proto is trusted; empty: none.
     pub trusted_ips: &'static str,
 }
 
@@ -46,7 +46,7 @@ pub struct Tollgate {
     pub admin: SocketAddr,
     /// Readiness and metrics.
     pub status: SocketAddr,
-    /// From its start until it was ready.
+    /// The time from start to ready.
     pub started_in: Duration,
 }
 
@@ -60,12 +60,12 @@ impl Tollgate {
     ) -> Result<Self> {
         let [http, https, admin, status] = free_addresses()?;
         let home = folder.join(settings.name);
-        fs::create_dir_all(&home).map_err(Error::system("cannot make a folder for the gateway"))?;
+        fs::create_dir_all(&home).map_err(Error::system("cannot create a folder for the gateway"))?;
         let access_log = match settings.access_log {
             AccessLog::Off => PathBuf::from("off"),
             AccessLog::File => home.join("access.log"),
         };
-        // It runs in a folder of its own.
+        // It runs in its own folder.
         let program = std::path::absolute(program).map_err(Error::system("there is no working directory"))?;
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TOLLGATE_")) {

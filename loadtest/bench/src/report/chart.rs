@@ -1,4 +1,4 @@
-//! The rows as bars, each with a line from its smallest to its largest round.
+//! The rows as bars, each with a line from its minimum to its maximum round.
 
 use maud::html;
 
@@ -15,8 +15,7 @@ pub(super) fn draw(report: &Report) -> String {
     let most = report.rows.iter().map(|row| row.micros.max).fold(1.0, f64::max);
     let scale = (WIDTH - LABELS - FIGURES) / most;
     let height = TOP + LINE * report.rows.len() as f64 + 16.0;
-    let title =
-        format!("CPU time of the proxy for each request, µs ({}, {})", report.machine.date, report.machine.commit);
+    let title = format!("CPU time of the proxy per request, µs ({}, {})", report.machine.date, report.machine.commit);
     let drawing = html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {WIDTH} {height}")) font-family="sans-serif"
             font-size="13" role="img" aria-label=(title) {

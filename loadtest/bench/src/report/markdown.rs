@@ -1,4 +1,4 @@
-//! The report as a page, and as text for a terminal.
+//! The report as a Markdown page, and as text for a terminal.
 
 use std::fmt::Write as _;
 
@@ -7,24 +7,23 @@ use crate::load::CONCURRENCY;
 use crate::sample::Spread;
 use crate::target::{Judged, Verdict};
 
-/// The page. `chart` is the name of the chart's file beside it.
+/// The page. `chart` is the file name of the chart in the same folder.
 pub(super) fn page(report: &Report, chart: &str) -> String {
     let mut page = format!("# Measured on {} at commit {}\n\n", report.machine.date, report.machine.commit);
     if report.machine.dirty {
-        page += "The work tree held changes that are not in this commit.\n\n";
+        page += "The working tree had uncommitted changes.\n\n";
     }
     page += &machine(report);
-    page += "\n## Targets\n\n| what | measured | target | |\n|---|---|---|---|\n";
+    page += "\n## Targets\n\n| subject | measured | target | |\n|---|---|---|---|\n";
     for judged in &report.targets {
         let _ = writeln!(page, "| {} | {} | {} | {} |", judged.what, measured(judged), judged.target, verdict(judged));
     }
-    let _ = write!(page, "\n## Rows\n\n![CPU time for each request]({chart})\n\n");
-    page +=
-        "CPU µs for each request: median, smallest and largest of the rounds; ratios: median of the rounds' own.\n\n";
-    page += "| row | | CPU µs | min–max | ÷ nginx | ÷ peer | answers/s |\n|---|---|---|---|---|---|---|\n";
+    let _ = write!(page, "\n## Rows\n\n![CPU time per request]({chart})\n\n");
+    page += "CPU µs per request: median, minimum and maximum of the rounds; ratios: median of the ratios within each round.\n\n";
+    page += "| row | | CPU µs | min–max | ÷ nginx | ÷ peer | responses/s |\n|---|---|---|---|---|---|---|\n";
     report.rows.iter().for_each(|row| page += &line(row));
     if report.rows.iter().any(|row| row.instructions.is_some()) {
-        page += "\n| row | instructions for each request, user space |\n|---|---|\n";
+        page += "\n| row | instructions per request, user space |\n|---|---|\n";
         for (row, spread) in report.rows.iter().filter_map(|row| Some((row, row.instructions?))) {
             let _ = writeln!(page, "| {} | {:.0} |", row.name, spread.median);
         }
@@ -47,7 +46,11 @@ pub(super) fn page(report: &Report, chart: &str) -> String {
 fn machine(report: &Report) -> String {
     let (machine, amounts) = (&report.machine, &report.amounts);
     let programs: Vec<_> = machine.programs.iter().map(|(name, version)| format!("{name} ({version})")).collect();
-    let counters = if machine.counters { "can be read" } else { "cannot be read here, so instructions are not told" };
+    let counters = if machine.counters {
+        "can be read"
+    } else {
+        "cannot be read on this machine, so there are no instruction counts"
+    };
     format!(
         "- {} processors ({}), {} GiB, Linux {}; the processor's counters {counters}; {:.1} % of the time was stolen\n\
          - {}\n\
@@ -133,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_is_told_with_its_ends_and_a_figure_alone() {
+    fn a_ratio_is_printed_with_its_range_and_a_figure_without() {
         let judged = |spread| Judged { what: "", measured: spread, target: String::new(), verdict: Verdict::Met };
         assert_eq!(measured(&judged(Some(Spread { median: 1.054, min: 1.0, max: 1.2 }))), "1.05 (1.00–1.20)");
         assert_eq!(measured(&judged(Spread::of([419.6]))), "420");

@@ -1,4 +1,4 @@
-//! What a run came to, as JSON, Markdown and a chart.
+//! The results of a run, as JSON, Markdown and a chart.
 
 mod chart;
 mod markdown;
@@ -22,45 +22,45 @@ use crate::target::{self, Judged};
 pub struct Outcome {
     /// Its name.
     pub name: &'static str,
-    /// What it is.
+    /// Its description.
     pub about: &'static str,
-    /// The row it is compared with.
+    /// The row that it is compared with.
     pub peer: Option<&'static str>,
-    /// CPU time for each request, in microseconds.
+    /// CPU time per request, in microseconds.
     pub micros: Spread,
-    /// The same, by nginx's in the same round.
+    /// Its ratio to nginx's in the same round.
     pub to_floor: Option<Spread>,
-    /// The same, by the peer's.
+    /// Its ratio to the peer's in the same round.
     pub to_peer: Option<Spread>,
-    /// Answers a second.
+    /// Responses per second.
     pub rate: Spread,
-    /// Instructions for each request, where there are counters.
+    /// Instructions per request, if counters are available.
     pub instructions: Option<Spread>,
-    /// By round; null is a round that failed.
+    /// By round; null for a failed round.
     pub rounds: Vec<Option<Sample>>,
 }
 
-/// All of it.
+/// The whole report.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Where.
+    /// The machine.
     pub machine: Machine,
-    /// How much.
+    /// The amounts.
     pub amounts: Amounts,
-    /// Time that was taken away from the machine during the run, in percent.
+    /// Stolen time during the run, in percent.
     pub stolen_percent: f64,
     /// The rows.
     pub rows: Vec<Outcome>,
     /// Other figures.
     pub figures: Vec<Figure>,
-    /// What they should be.
+    /// The targets.
     pub targets: Vec<Judged>,
-    /// What could not be measured, and why.
+    /// What could not be measured, with the reason.
     pub failures: Vec<(String, String)>,
 }
 
 impl Report {
-    /// Of these measurements.
+    /// Creates it from measurements.
     pub fn new(
         machine: Machine,
         amounts: Amounts,
@@ -74,7 +74,7 @@ impl Report {
         Self { machine, amounts, stolen_percent, rows, figures, targets, failures }
     }
 
-    /// Writes `<date>-<commit>.json`, `.md` and `.svg`; returns the second.
+    /// Writes `<date>-<commit>.json`, `.md` and `.svg`; returns the path of the page.
     pub fn write(&self, folder: &Path, suffix: &str) -> Result<PathBuf> {
         let Machine { date, commit, dirty, .. } = &self.machine;
         let dirty = if *dirty { "-dirty" } else { "" };
@@ -92,7 +92,7 @@ impl Report {
         Ok(page)
     }
 
-    /// For a terminal.
+    /// The summary for a terminal.
     pub fn summary(&self) -> String {
         markdown::summary(self)
     }

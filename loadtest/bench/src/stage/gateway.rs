@@ -1,4 +1,4 @@
-//! Tollgate, as the rows need it.
+//! Tollgate, configured for the rows.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::token_list::{TokenList, write_zipf_order};
 
 /// Room for every token of any run.
 pub(super) const AMPLE: u64 = 16 << 30;
-/// Room for about two thousand tokens: every other one is asked of the store.
+/// Room for about two thousand tokens: the others are looked up in the store.
 const SCANT: u64 = 1 << 20;
 
-/// A gateway with what it was configured to be.
+/// A gateway with its configuration.
 struct Configured {
     tollgate: Tollgate,
     database: Database,
@@ -94,9 +94,9 @@ impl Stage<'_> {
         Ok(Configured { tollgate, database, site })
     }
 
-    /// Puts the tokens of this run into its store, all for its first service.
+    /// Adds the tokens of this run to its store, all for its first service.
     async fn fill(&self, configured: &Configured, name: &str) -> Result<(TokenList, Requests)> {
-        say(&format!("  {} tokens into the store", self.amounts.tokens));
+        say(&format!("  adding {} tokens to the store", self.amounts.tokens));
         let tokens = TokenList::mint(configured.database.checksum_key().await?, self.amounts.tokens);
         let site = &configured.site;
         let service = site.guarded.first().map(|guarded| guarded.service).unwrap_or_default();
@@ -111,31 +111,31 @@ impl Stage<'_> {
         Ok((tokens, every))
     }
 
-    /// Presents every token once, and tells what that took of memory.
+    /// Presents every token once, and measures the memory that this takes.
     async fn warm(&mut self, configured: &Configured, every: &Requests, count: usize) -> Result<()> {
         let tollgate = &configured.tollgate;
         let resident = || cpu::resident_bytes(tollgate.proxy.process).map_err(Error::system("the gateway has ended"));
         let asked = || misses(tollgate.status);
-        // So that what any load needs is there before.
+        // Allocates what any load needs, before memory is measured.
         self.present_all(tollgate, every, 1).await?;
         let (bytes, cached) = (resident()?, asked().await?);
         self.present_all(tollgate, every, count).await?;
         let added = asked().await? - cached;
         let bytes = resident()?.saturating_sub(bytes) as f64 / added.max(1.0);
         self.figures.push(Figure::new("tokens-cached", "tokens cached", added + cached, "tokens"));
-        // The target is for a million: among few tokens, what the cache takes in any case counts.
+        // The target is for a million: with few tokens, the cache's fixed memory dominates.
         let name = if added + cached < 1e6 { "bytes-per-token-of-few" } else { "bytes-per-token" };
-        self.figures.push(Figure::new(name, "resident bytes for each cached token", bytes, "bytes"));
+        self.figures.push(Figure::new(name, "resident bytes per cached token", bytes, "bytes"));
         Ok(())
     }
 
-    /// Presents as many requests of a list as there are.
+    /// Presents every request of a list.
     pub(super) async fn present_all(&self, tollgate: &Tollgate, every: &Requests, count: usize) -> Result<()> {
         let Some(address) = tollgate.proxy.http else { return Ok(()) };
         let (mut sent, count) = (0, count as u64);
         while sent < count {
             let seconds = if count - sent > 50_000 { 5 } else { 1 };
-            // What was under way when a step ended is sent again.
+            // Requests in progress at the end of a step are sent again.
             sent = sent.saturating_sub(2 * CONCURRENCY as u64);
             sent += self.step(address, every, seconds, sent).await?;
             say(&format!("  {} of {count} tokens presented", sent.min(count)));
@@ -169,12 +169,12 @@ fn ready(configured: Configured, requests: Vec<(Ask, Requests)>) -> Ready {
     Ready { proxy, status: Some(status), requests }
 }
 
-/// The path of the first guarded service.
+/// The path of the first protected service.
 fn guarded(site: &Site) -> String {
     site.guarded.first().map(|guarded| format!("{}/", guarded.path)).unwrap_or_default()
 }
 
-/// Whom the token at a place of the list stands for.
+/// The identity of the token at an index of the list.
 fn identity(site: &Site, place: usize) -> Identity {
     let registered = site.registered.get(place % site.registered.len().max(1));
     let (username, client_id) =
@@ -182,7 +182,7 @@ fn identity(site: &Site, place: usize) -> Identity {
     Identity { username, client_id, userid: userid(place) }
 }
 
-/// What a site with one service and one token can be asked.
+/// The requests for a site with one service and one token.
 pub(super) fn few_requests(site: &Site, token: &str) -> Vec<(Ask, Requests)> {
     let mut requests = vec![
         (Ask::Plain, Requests::get(format!("{}/", site.plain))),
@@ -193,7 +193,7 @@ pub(super) fn few_requests(site: &Site, token: &str) -> Vec<(Ask, Requests)> {
     requests
 }
 
-/// A request for a token (RFC 6749 §4.4.2), from a proxy that says it came over HTTPS.
+/// A token request (RFC 6749 §4.4.2) from a trusted proxy that declares HTTPS.
 fn issue(site: &Site, client: &Registered) -> Requests {
     let Registered { client_id, client_secret, .. } = client;
     let body = format!(

@@ -1,5 +1,4 @@
-//! The programs of a run, each made ready for what its rows ask: configured, filled with tokens,
-//! warm.
+//! The programs of a run, each prepared for its rows: configured, filled with tokens, warmed up.
 
 mod gateway;
 mod observation;
@@ -24,7 +23,7 @@ use crate::row::{Ask, Row, Subject};
 
 /// A program that is ready.
 pub struct Ready {
-    /// Where it is.
+    /// Its proxy.
     pub proxy: Proxy,
     /// A Tollgate's metrics.
     pub status: Option<SocketAddr>,
@@ -32,19 +31,19 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// What is sent when this is asked.
+    /// The requests of a kind.
     pub fn requests(&self, ask: Ask) -> Option<&Requests> {
         self.requests.iter().find_map(|(known, requests)| (*known == ask).then_some(requests))
     }
 }
 
-/// All of them. They end with this, before the folder with their files goes.
+/// All programs. Dropping it stops them, then removes the folder with their files.
 pub struct Stage<'a> {
     ready: BTreeMap<Subject, Ready>,
-    /// What was measured on the way.
+    /// Figures measured during preparation.
     pub figures: Vec<Figure>,
     site: Option<crate::site::Site>,
-    /// Tokens that [`Subject::Tollgate`] asked of its store before the rounds.
+    /// Store look-ups of [`Subject::Tollgate`] before the rounds.
     misses: Option<f64>,
     upstream: Upstream,
     cluster: Option<Cluster>,
@@ -55,10 +54,10 @@ pub struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// With the upstream alone.
+    /// Starts only the upstream.
     pub async fn new(options: &'a Options) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tollgate-bench.").tempdir();
-        let folder = folder.map_err(Error::system("cannot make a folder"))?;
+        let folder = folder.map_err(Error::system("cannot create a folder"))?;
         let certificate = certificate::keep_in(folder.path()).map_err(Error::store)?;
         let upstream = Upstream::start(folder.path()).await?;
         Ok(Self {
@@ -75,7 +74,7 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Makes the program of these rows ready, which are all of one subject.
+    /// Prepares the program of these rows, which all have the same subject.
     pub async fn prepare(&mut self, subject: Subject, rows: &[&Row]) -> Result<()> {
         say(&format!("preparing {subject:?}"));
         let asks: Vec<Ask> = rows.iter().map(|row| row.ask).collect();
@@ -98,7 +97,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// A program that is ready.
+    /// A prepared program.
     pub fn ready(&self, subject: Subject) -> Option<&Ready> {
         self.ready.get(&subject)
     }
@@ -108,7 +107,7 @@ impl<'a> Stage<'a> {
         self.folder.path().to_owned()
     }
 
-    /// Takes back what the run has changed elsewhere.
+    /// Reverts what the run changed in another gateway.
     pub async fn clear(&self) -> Result<()> {
         match &self.site {
             Some(site) => site.remove().await,
@@ -116,7 +115,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// A new database in the run's PostgreSQL, which is started for the first.
+    /// A new database in the run's PostgreSQL, which starts on the first call.
     pub async fn postgres_url(&mut self, name: &str) -> Result<String> {
         let cluster = match self.cluster.take() {
             Some(cluster) => cluster,

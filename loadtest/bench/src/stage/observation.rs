@@ -1,4 +1,4 @@
-//! What is seen of Tollgate beside its CPU time: how often it asks its store, how soon it is ready.
+//! Observations of Tollgate other than CPU time: store look-ups, and time to readiness.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::program::{Tollgate, metric};
 use crate::row::{Ask, Subject};
 
 impl Stage<'_> {
-    /// A gateway's time from start to ready on a database that is there; it ends at once.
+    /// A gateway's time from start to ready on an existing database; the gateway is stopped then.
     pub async fn start_on(&self, database_url: &str) -> Result<Duration> {
         let settings = settings("starting", &Database::Postgres(database_url.to_owned()), AMPLE);
         Ok(Tollgate::start(self.path(), &self.options.tollgate, &settings, &self.certificate).await?.started_in)
     }
 
-    /// To be called before the rounds.
+    /// Call before the rounds.
     pub async fn note_misses(&mut self) -> Result<()> {
         if let Some(status) = self.ready(Subject::Tollgate).and_then(|ready| ready.status) {
             self.misses = Some(misses(status).await?);
@@ -27,7 +27,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// How often the store was asked in the rounds, where every token should have been cached.
+    /// Store look-ups during the rounds, in which every token should be cached.
     pub async fn late_misses(&self) -> Result<Option<Figure>> {
         let status = self.ready(Subject::Tollgate).and_then(|ready| ready.status);
         let Some((status, before)) = status.zip(self.misses) else { return Ok(None) };
@@ -35,7 +35,7 @@ impl Stage<'_> {
         Ok(Some(Figure::new("late-misses", "warm rows: tokens that were not cached", late, "")))
     }
 
-    /// Sends made-up tokens for a second, and returns how often the store was asked meanwhile.
+    /// Sends forged tokens for a second, and returns the number of store look-ups.
     pub async fn store_calls_by_forged_tokens(&self) -> Result<Option<Figure>> {
         let Some(ready) = self.ready(Subject::Tollgate) else { return Ok(None) };
         let (Some(status), Some(address), Some(requests)) =
@@ -52,7 +52,7 @@ impl Stage<'_> {
     }
 }
 
-/// Tokens that a gateway has asked of its store.
+/// A gateway's number of store look-ups.
 pub(super) async fn misses(status: SocketAddr) -> Result<f64> {
     metric(status, "tollgate_token_lookups_total", "result=\"miss\"").await
 }

@@ -42,7 +42,7 @@ impl Stage<'_> {
 
     pub(super) async fn other(&mut self) -> Result<Ready> {
         let other = self.options.other().map_err(Error::Usage)?;
-        let other = other.ok_or_else(|| Error::Usage("no other gateway is given (--admin, --proxy, --pid)".into()))?;
+        let other = other.ok_or_else(|| Error::Usage("no other gateway was named (--admin, --proxy, --pid)".into()))?;
         let extent = Extent { services: 1, consumers: 1 };
         Site::sweep(&other.admin, extent).await?;
         let site = Site::make(&other.admin, self.upstream.address, extent).await?;

@@ -1,7 +1,7 @@
 //! Gateways with few and with many routes, services and consumers.
 //!
-//! Their entities are put into the store before they start: through the Admin API every route would
-//! be compiled into the configuration as it comes.
+//! Their entities are added to the store before they start: through the Admin API, every route would be compiled
+//! individually.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -29,12 +29,12 @@ use crate::row::Ask;
 use crate::site::SCOPE;
 use crate::token_list::{TokenList, write_zipf_order};
 
-/// Writes under way; the store commits them together.
+/// Concurrent writes; the store commits them together.
 const TOGETHER: usize = 64;
 
 const MAKERS: Makers<'static> = Makers { clock: &SystemClock, random: &SystemRandom };
 
-/// How much of each there is. A consumer has one credential, a service one plugin.
+/// The number of each entity. A consumer has one credential, a service one plugin.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     name: &'static str,
@@ -86,7 +86,7 @@ fn client_id(number: usize) -> String {
     format!("client-{number}")
 }
 
-/// One line for each token: the path of the route at its place, and the token.
+/// One line per token: the path of the route at its index, and the token.
 fn write_requests(file: &Path, tokens: &TokenList, routes: usize) -> std::io::Result<()> {
     let lines = tokens.iter().enumerate().fold(String::new(), |mut lines, (place, token)| {
         let _ = writeln!(lines, "{}/ {token}", path(place % routes));
@@ -95,7 +95,7 @@ fn write_requests(file: &Path, tokens: &TokenList, routes: usize) -> std::io::Re
     fs::write(file, lines)
 }
 
-/// What was put into the store.
+/// What was added to the store.
 struct Seed {
     services: Vec<Uuid>,
     credentials: Vec<Uuid>,
@@ -130,17 +130,17 @@ impl Seed {
         Ok(Self { services: service_ids, credentials: credential_ids, routes: size.routes })
     }
 
-    /// The token at a place is for the service of the route at that place.
+    /// The token at an index is for the service of the route at that index.
     fn issued(&self, place: usize) -> Issued {
         let service = self.services.get(place % self.routes % self.services.len()).copied().unwrap_or_default();
         Issued { credential: self.credentials.get(place).copied().unwrap_or_default(), service }
     }
 }
 
-/// The document as the Admin API would store it.
+/// A document as the Admin API would store it.
 fn completed(schema: &Schema, fields: Value) -> Result<Document> {
     let fields = document(fields)?;
-    schema.process_insert(fields, &MAKERS).map_err(|faults| Error::Usage(format!("a bad entity: {faults:?}")))
+    schema.process_insert(fields, &MAKERS).map_err(|faults| Error::Usage(format!("invalid entity: {faults:?}")))
 }
 
 fn of_plugin(service: Uuid) -> Result<Document> {

@@ -9,16 +9,16 @@ use super::table::TokenTable;
 use crate::command;
 use crate::error::{Error, Result};
 
-/// Connections that each send a statement when the one before is answered.
+/// Connections, each of which sends a statement when it has the result of the previous one.
 const CLIENTS: &str = "8";
 
-/// Threads of `pgbench`: the rate with two was the higher one on two processors.
+/// Threads of `pgbench`: on two processors, two gave the highest rate.
 const THREADS: &str = "2";
 
-/// How long it may take beyond the time it measures.
+/// How long it may overrun the measured time.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// Looks up rows that exist, one a statement.
+/// Looks up existing rows, one per statement.
 pub async fn look_up(table: &TokenTable, duration: Duration) -> Result<Rate> {
     let script = format!(
         "\\set place random(1, {})\n\
@@ -31,7 +31,7 @@ pub async fn look_up(table: &TokenTable, duration: Duration) -> Result<Rate> {
     run(table, &script, duration).await
 }
 
-/// Adds rows, one a statement and so one a commit.
+/// Adds rows, one per statement and commit.
 pub async fn issue(table: &TokenTable, duration: Duration) -> Result<Rate> {
     let (now, holder) = (table.now(), table.holder(0));
     let script = format!(
@@ -48,7 +48,7 @@ pub async fn issue(table: &TokenTable, duration: Duration) -> Result<Rate> {
 
 async fn run(table: &TokenTable, script: &str, duration: Duration) -> Result<Rate> {
     let file = tempfile::Builder::new().prefix("tollgate-pgbench.").suffix(".sql").tempfile();
-    let file = file.map_err(Error::system("cannot make a file"))?;
+    let file = file.map_err(Error::system("cannot create a file"))?;
     fs::write(file.path(), script).map_err(Error::system("cannot write a script"))?;
     let said = command::run(&words(table.url(), file.path(), duration), duration + GRACE).await?;
     read(&said).ok_or(Error::Failed { program: "pgbench".to_owned(), said })
@@ -61,7 +61,7 @@ fn words(url: &str, script: &Path, duration: Duration) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-/// Both figures of its report; nothing when a statement failed.
+/// Parses both figures of its report; `None` if a statement failed.
 fn read(said: &str) -> Option<Rate> {
     let after = |label: &str| {
         let rest = said.lines().find_map(|line| line.strip_prefix(label))?;
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_report_is_read() {
+    fn the_report_is_parsed() {
         let said = "number of transactions actually processed: 1200\nnumber of failed transactions: 0 (0.000%)\n\
                     latency average = 0.1 ms\ntps = 600.0 (without initial connection time)\n";
         let rate = read(said).unwrap();

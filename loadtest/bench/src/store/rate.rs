@@ -1,32 +1,32 @@
-//! How much was done, how long it took, and what it cost.
+//! The amount of work, its duration, and its CPU time.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Work of one kind, done for a while.
+/// Work of one kind over a period.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
-    /// How often it was done.
+    /// Number of operations.
     pub done: u64,
-    /// For how long.
+    /// The duration.
     pub elapsed: Duration,
-    /// Processor time of this process, all threads. Zero for work of another program.
+    /// CPU time of this process, all threads. Zero for work of another program.
     pub cpu: Duration,
 }
 
 impl Rate {
-    /// How often in a second.
+    /// Operations per second.
     pub fn per_second(&self) -> f64 {
         self.done as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
     }
 
-    /// Processor time of each, in microseconds.
+    /// CPU time per operation, in microseconds.
     pub fn cpu_micros(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / (self.done as f64).max(1.0)
     }
 }
 
-/// A measurement that has begun.
+/// A running measurement.
 #[derive(Debug)]
 pub(super) struct Started {
     at: Instant,
@@ -43,8 +43,8 @@ impl Started {
     }
 }
 
-/// Processor time of this process's threads, without those of programs it has started. Threads that
-/// have ended are missing, so none may end within a measurement.
+/// CPU time of this process's threads, without its child processes. Threads that have ended are missing, so none
+/// may end during a measurement.
 fn spent() -> Duration {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let nanos = threads.filter_map(|thread| {

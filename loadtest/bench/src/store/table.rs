@@ -1,4 +1,4 @@
-//! A table of tokens to measure, as the migrations make it.
+//! A table of tokens, created by the migrations.
 
 use std::sync::Arc;
 
@@ -16,12 +16,11 @@ use uuid::Uuid;
 use crate::database::psql;
 use crate::error::{Error, Result};
 
-/// Clients that the tokens are of.
+/// Number of clients of the tokens.
 const HOLDERS: usize = 100;
 
-/// Takes the indexes away, fills the table, and puts the same indexes back: far quicker than to keep
-/// them while millions of rows arrive. The digest of a row follows from its place, so that a program
-/// that knows the places can ask for it.
+/// Drops the indexes, fills the table, and creates the same indexes again: far faster than maintaining them for
+/// millions of rows. The digest of a row derives from its number, so that look-ups can compute it.
 const FILL: &str = "
 CREATE TEMP TABLE found AS
 SELECT format('ALTER TABLE oauth2_tokens DROP CONSTRAINT %I', conname) AS drop,
@@ -44,7 +43,7 @@ BEGIN
     FOR one IN SELECT * FROM found LOOP EXECUTE one.make; END LOOP;
 END $$";
 
-/// A table with tokens, and the port to it.
+/// A table with tokens, and its store port.
 pub struct TokenTable {
     url: String,
     rows: u64,
@@ -104,12 +103,12 @@ impl TokenTable {
         &self.tokens
     }
 
-    /// Where the database is.
+    /// The address of the database.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// How many tokens it was filled with.
+    /// The number of tokens.
     pub fn rows(&self) -> u64 {
         self.rows
     }
@@ -130,12 +129,12 @@ impl TokenTable {
         self.service
     }
 
-    /// The digest of the row at a place: the first is 1.
+    /// The digest of a row, by its number: the first is 1.
     pub fn digest(place: u64) -> Digest {
         Digest(sha256(&place.to_be_bytes()))
     }
 
-    /// The token at a place, as the endpoint would hand it in.
+    /// A token by its number, as the endpoint would insert it.
     pub fn token(&self, place: u64) -> Token {
         Token {
             id: SystemRandom.uuid(),

@@ -1,4 +1,4 @@
-//! Callers that ask the store port, each again when it has its answer.
+//! Callers of the store port, each of which calls again when it has its result.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use super::rate::{Rate, Started};
 use super::table::TokenTable;
 use crate::error::{Error, Result};
 
-/// Looks up tokens that exist, in random order: what misses of the cache ask for.
+/// Looks up existing tokens in random order, like cache misses.
 pub async fn look_up(table: &Arc<TokenTable>, callers: usize, duration: Duration) -> Result<Rate> {
     let until = Instant::now() + duration;
     let caller = |table: Arc<TokenTable>| async move {
@@ -72,7 +72,7 @@ fn seed() -> u64 {
     high ^ low
 }
 
-/// SplitMix64's step and mix in one: cheap, and random enough to spread look-ups over a table.
+/// SplitMix64's step and mix combined: cheap, and random enough to spread look-ups over a table.
 fn next(state: u64) -> u64 {
     let mixed = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,8 +1,8 @@
-//! A way to PostgreSQL that loses the answer to one commit: the server commits, and both ends then
-//! see the connection break.
+//! A forwarder to PostgreSQL that loses the response to one commit: the server commits, then both ends see the
+//! connection break.
 //!
-//! It reads as much of the protocol as that takes: which statement is bound, where a transaction
-//! ends, and which `ReadyForQuery` answers that.
+//! It parses only the necessary parts of the protocol: which statement is bound, where a transaction ends, and
+//! which `ReadyForQuery` belongs to that.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,38 +17,38 @@ use tokio::task::{JoinHandle, JoinSet};
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
 
-/// Forwards connections while it lives.
+/// Forwards connections until dropped.
 #[derive(Debug)]
-pub struct LostAnswers {
+pub struct LostResponses {
     /// Where it listens.
     pub address: SocketAddr,
     task: JoinHandle<()>,
     plan: Arc<Plan>,
 }
 
-/// Which answer is to be lost, and how many were.
+/// Which response to lose, and how many were lost.
 #[derive(Debug)]
 struct Plan {
     next: Mutex<Option<String>>,
     lost: watch::Sender<usize>,
 }
 
-/// What is known of one connection.
+/// The state of one connection.
 #[derive(Debug, Default)]
 struct Connection {
     /// The text of each prepared statement.
     statements: HashMap<Vec<u8>, String>,
-    /// Whether the statement that is looked for was bound in the transaction that is open.
+    /// Whether the matching statement was bound in the open transaction.
     found: bool,
     in_transaction: bool,
     asked: usize,
-    answered: usize,
-    /// The answer that is lost.
+    responses: usize,
+    /// The number of the response to lose.
     lose: Option<usize>,
 }
 
-impl LostAnswers {
-    /// A way to `HOST:PORT`, on a free port.
+impl LostResponses {
+    /// Forwards to `HOST:PORT`, from a free port.
     pub async fn to(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().unwrap();
@@ -64,25 +64,25 @@ impl LostAnswers {
         Self { address, task, plan }
     }
 
-    /// Loses the answer to the next commit of a statement whose text contains `part`.
+    /// Loses the response to the next commit of a statement whose text contains `part`.
     pub fn lose_next(&self, part: &str) {
         *self.plan.next.lock().unwrap() = Some(part.to_owned());
     }
 
-    /// How many answers were lost.
+    /// How many responses were lost.
     pub fn lost(&self) -> usize {
         *self.plan.lost.borrow()
     }
 }
 
-impl Drop for LostAnswers {
+impl Drop for LostResponses {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 impl Connection {
-    /// Takes note of what the client sends.
+    /// Tracks a message from the client.
     fn sends(&mut self, plan: &Plan, kind: u8, body: &[u8]) {
         match kind {
             b'P' => {
@@ -111,11 +111,11 @@ impl Connection {
         }
     }
 
-    /// Takes note of what the server sends, and says whether it arrives.
+    /// Tracks a message from the server, and decides whether it is forwarded.
     fn receives(&mut self, kind: u8, body: &[u8]) -> Arrival {
-        let lost = self.lose == Some(self.answered + 1);
+        let lost = self.lose == Some(self.responses + 1);
         if kind == b'Z' {
-            self.answered += 1;
+            self.responses += 1;
             self.in_transaction = body.first() != Some(&b'I');
         }
         match (lost, kind) {
@@ -138,16 +138,16 @@ async fn forward(mut near: TcpStream, target: String, plan: Arc<Plan>) {
         return;
     }
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    // The beginning of a session is answered like a question.
+    // The start-up message gets a response like a query.
     let connection = Mutex::new(Connection { asked: 1, ..Connection::default() });
-    // Whichever ends first ends both.
+    // When one direction ends, both end.
     tokio::select! {
-        _ = questions(near_in, far_out, &plan, &connection) => {}
-        _ = answers(far_in, near_out, &plan, &connection) => {}
+        _ = queries(near_in, far_out, &plan, &connection) => {}
+        _ = responses(far_in, near_out, &plan, &connection) => {}
     }
 }
 
-/// Forwards what comes before the first message that says its kind.
+/// Forwards the start-up exchange, whose first message has no type byte.
 async fn begin(near: &mut TcpStream, far: &mut TcpStream) -> Option<()> {
     loop {
         let length = near.read_u32().await.ok()?;
@@ -158,8 +158,8 @@ async fn begin(near: &mut TcpStream, far: &mut TcpStream) -> Option<()> {
         if code != SSL_REQUEST && code != GSS_REQUEST {
             return Some(());
         }
-        let answer = far.read_u8().await.ok()?;
-        near.write_all(&[answer]).await.ok()?;
+        let response = far.read_u8().await.ok()?;
+        near.write_all(&[response]).await.ok()?;
     }
 }
 
@@ -172,7 +172,7 @@ async fn message(from: &mut OwnedReadHalf) -> Option<(u8, Vec<u8>, Vec<u8>)> {
     Some((kind, body, whole))
 }
 
-async fn questions(
+async fn queries(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     plan: &Plan,
@@ -185,7 +185,7 @@ async fn questions(
     }
 }
 
-async fn answers(
+async fn responses(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     plan: &Plan,

@@ -1,4 +1,4 @@
-//! What one thread has seen in one second, by kind of request.
+//! Counters of one thread in one second, by kind of request.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use hdrhistogram::errors::CreationError;
 
 use crate::failure::Failure;
-use crate::outcome::{Checks, Summary, WrongAnswer};
+use crate::outcome::{Checks, Summary, WrongResponse};
 use crate::recorder::{Ending, Recorder, Seen};
 use crate::workload::{Checked, Wrong};
 
-/// Wrong answers that are told in full.
+/// Maximum number of wrong responses kept as examples.
 const EXAMPLES: usize = 10;
 
-/// Answers by kind, and what their checks found.
+/// Responses by kind, and the results of their checks.
 #[derive(Debug, Clone, Default)]
-pub struct Tally {
+pub struct Counters {
     kinds: BTreeMap<String, Recorder>,
-    /// By the place of the step, where there are several.
+    /// By the index of the step, if there are several.
     steps: BTreeMap<usize, Recorder>,
     checks: Checks,
 }
@@ -26,26 +26,26 @@ pub struct Tally {
 /// How requests of each kind ended, and when.
 pub type Endings = BTreeMap<String, BTreeMap<Ending, Seen>>;
 
-/// One request that is over.
+/// A finished request.
 #[derive(Debug)]
 pub struct Finished<'w> {
-    /// The kind, as it is called in results.
+    /// The kind, as named in results.
     pub kind: &'w str,
-    /// The step in which it was meant to be sent, where there are several.
+    /// The step for which it was scheduled, if there are several.
     pub step: Option<usize>,
-    /// When it was meant to be sent.
+    /// Its scheduled send time.
     pub intended: Instant,
-    /// When it was.
+    /// Its actual send time.
     pub sent: Instant,
-    /// What came of it.
+    /// Its result.
     pub result: Result<(u16, Result<Checked, Wrong>), Failure>,
 }
 
-impl Tally {
-    /// Adds a request that ended now. Times in examples count from `start`.
+impl Counters {
+    /// Adds a request that ended now. Times in examples are relative to `start`.
     ///
     /// # Errors
-    /// When there is no memory for another histogram.
+    /// If another histogram cannot be allocated.
     pub fn add(&mut self, finished: Finished<'_>, start: Instant) -> Result<(), CreationError> {
         let recorder = match self.kinds.get_mut(finished.kind) {
             Some(recorder) => recorder,
@@ -65,7 +65,7 @@ impl Tally {
             Ok((status, checked)) => {
                 let latency = now.saturating_duration_since(finished.intended);
                 [Some(recorder), step].into_iter().flatten().for_each(|recorder| {
-                    recorder.answer(status, at, latency, lateness);
+                    recorder.response(status, at, latency, lateness);
                 });
                 self.checks.statuses_checked += 1;
                 match checked {
@@ -82,11 +82,11 @@ impl Tally {
         self.checks.wrong += 1;
         if self.checks.examples.len() < EXAMPLES {
             let Wrong { expected, found } = wrong;
-            self.checks.examples.push(WrongAnswer { at: at.as_secs_f64(), expected, found });
+            self.checks.examples.push(WrongResponse { at: at.as_secs_f64(), expected, found });
         }
     }
 
-    /// Adds another thread's, or another second's.
+    /// Adds the counters of another thread or second.
     pub fn merge(&mut self, other: &Self) {
         merge(&mut self.kinds, &other.kinds);
         merge(&mut self.steps, &other.steps);
@@ -97,17 +97,17 @@ impl Tally {
         self.checks.examples.extend(other.checks.examples.iter().take(room).cloned());
     }
 
-    /// What the checks found.
+    /// The results of the checks.
     pub fn checks(&self) -> &Checks {
         &self.checks
     }
 
-    /// The figures of each kind, over that much time.
+    /// The summary of each kind, over a duration.
     pub fn kinds(&self, over: Duration) -> impl Iterator<Item = (&str, Summary)> {
         self.kinds.iter().map(move |(kind, recorder)| (kind.as_str(), recorder.summary(over)))
     }
 
-    /// The figures of a step that took so long.
+    /// The summary of a step, over its duration.
     pub fn step(&self, number: usize, took: Duration) -> Summary {
         self.steps.get(&number).map(|recorder| recorder.summary(took)).unwrap_or_default()
     }
@@ -117,17 +117,17 @@ impl Tally {
         self.kinds.iter().map(|(kind, recorder)| (kind.clone(), recorder.endings().clone())).collect()
     }
 
-    /// The figures of all kinds together.
+    /// The summary of all kinds together.
     ///
     /// # Errors
-    /// When there is no memory for another histogram.
+    /// If another histogram cannot be allocated.
     pub fn summary(&self, over: Duration) -> Result<Summary, CreationError> {
         let mut all = Recorder::try_new()?;
         self.kinds.values().for_each(|recorder| all.add(recorder));
         Ok(all.summary(over))
     }
 
-    /// Answers and failures.
+    /// The number of responses and failures.
     pub fn requests(&self) -> u64 {
         self.kinds.values().map(Recorder::requests).sum()
     }

@@ -1,21 +1,21 @@
-//! Writes that are committed and whose answer never arrives: the client is told 503, and whatever
-//! became of its write is in force by then. It may try again, and finds its work done.
+//! Writes that are committed but whose response never arrives: the client gets 503, and the outcome of the write is
+//! in force by then. A retry finds the work done.
 
 use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
 use tollgate_tests::scenario::{Api, Application, every_grant};
-use tollgate_tests::{Gateway, LostAnswers, Reply, Upstream};
+use tollgate_tests::{Gateway, LostResponses, Reply, Upstream};
 
-/// What a statement says that other nodes hear of.
+/// Part of the statement that records a change for other nodes.
 const HEARD: &str = "INTO changes";
 
-/// A node whose answers can be lost, another one, and an API with a client.
+/// A node whose responses can be lost, another node, and an API with a client.
 struct Nodes {
     one: Gateway,
     other: Gateway,
-    way: LostAnswers,
+    forwarder: LostResponses,
     api: Api,
     client: Application,
     upstream: Upstream,
@@ -23,12 +23,12 @@ struct Nodes {
 
 impl Nodes {
     async fn start(config: Value) -> Self {
-        let (one, way) = Gateway::on_postgres_with_lost_answers().await;
+        let (one, forwarder) = Gateway::on_postgres_with_lost_responses().await;
         let other = one.another_node().await;
         let upstream = Upstream::start().await;
         let api = Api::protected(&one, "api", &upstream, config).await;
         let client = Application::register(&one, "client", json!({})).await;
-        Self { one, other, way, api, client, upstream }
+        Self { one, other, forwarder, api, client, upstream }
     }
 
     /// Tokens that both nodes have cached.
@@ -41,27 +41,27 @@ impl Nodes {
         (access_token, refresh_token)
     }
 
-    /// The first node answers so at once, the other within a second.
+    /// Checks that the first node returns a status at once, and the other within a second.
     async fn are_both(&self, token: &str, status: u16) {
         let path = "/api/things";
         let reply = |node| async move { node_get(node, path, token).await.status };
         assert_eq!(reply(&self.one).await, status);
         let begun = Instant::now();
         while reply(&self.other).await != status {
-            assert!(begun.elapsed() < Duration::from_secs(1), "the other node has not heard of it");
+            assert!(begun.elapsed() < Duration::from_secs(1), "the other node does not have the change");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(reply(&self.one).await, status);
     }
 
-    /// A write of the Admin API whose answer is lost.
+    /// An Admin API write whose response is lost.
     async fn lost(&self, method: Method, path: &str, body: Value) {
-        self.way.lose_next(HEARD);
-        self.has_lost(self.one.admin(method, path, body).await);
+        self.forwarder.lose_next(HEARD);
+        self.expect_lost(self.one.admin(method, path, body).await);
     }
 
-    fn has_lost(&self, reply: Reply) {
-        assert_eq!((reply.status, self.way.lost()), (503, 1), "{}", reply.body);
+    fn expect_lost(&self, reply: Reply) {
+        assert_eq!((reply.status, self.forwarder.lost()), (503, 1), "{}", reply.body);
     }
 }
 
@@ -70,7 +70,7 @@ async fn node_get(node: &Gateway, path: &str, token: &str) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_deleted_is_refused() {
+async fn a_deleted_token_is_refused() {
     let nodes = Nodes::start(json!({})).await;
     let (token, _) = nodes.tokens().await;
     let path = format!("/oauth2_tokens/{token}");
@@ -81,7 +81,7 @@ async fn a_token_that_was_deleted_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_changed_is_what_it_is_now() {
+async fn a_changed_token_has_its_new_values() {
     let nodes = Nodes::start(json!({})).await;
     let (token, _) = nodes.tokens().await;
     let (path, new) = (format!("/oauth2_tokens/{token}"), "chosen-token-of-an-operator-0001");
@@ -92,7 +92,7 @@ async fn a_token_that_was_changed_is_what_it_is_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_added_is_accepted() {
+async fn a_new_token_is_accepted() {
     let nodes = Nodes::start(json!({})).await;
     let token = "chosen-token-of-an-operator-0002";
     nodes.are_both(token, 401).await;
@@ -104,33 +104,33 @@ async fn a_token_that_was_added_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_refreshed_is_refused() {
+async fn a_refreshed_token_is_refused() {
     let nodes = Nodes::start(json!({})).await;
     let (token, refresh_token) = nodes.tokens().await;
-    nodes.way.lose_next(HEARD);
-    nodes.has_lost(nodes.api.refresh(&nodes.one, &nodes.client, &refresh_token).await);
+    nodes.forwarder.lose_next(HEARD);
+    nodes.expect_lost(nodes.api.refresh(&nodes.one, &nodes.client, &refresh_token).await);
     nodes.are_both(&token, 401).await;
     nodes.api.refresh(&nodes.one, &nodes.client, &refresh_token).await.expect(400);
     nodes.are_both(&token, 401).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_whose_refresh_token_stays_is_refused() {
+async fn a_token_with_a_reused_refresh_token_is_refused() {
     let nodes = Nodes::start(json!({"reuse_refresh_token": true})).await;
     let (token, refresh_token) = nodes.tokens().await;
-    nodes.way.lose_next(HEARD);
-    nodes.has_lost(nodes.api.refresh(&nodes.one, &nodes.client, &refresh_token).await);
+    nodes.forwarder.lose_next(HEARD);
+    nodes.expect_lost(nodes.api.refresh(&nodes.one, &nodes.client, &refresh_token).await);
     nodes.are_both(&token, 401).await;
     let again = nodes.api.refresh(&nodes.one, &nodes.client, &refresh_token).await.expect(200).json();
     nodes.are_both(again["access_token"].as_str().unwrap(), 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_that_was_redeemed_is_used_up() {
+async fn a_redeemed_code_is_consumed() {
     let nodes = Nodes::start(json!({})).await;
     let code = nodes.api.code(&nodes.one, &nodes.client).await;
-    nodes.way.lose_next("DELETE FROM oauth2_authorization_codes");
-    nodes.has_lost(nodes.api.redeem(&nodes.one, &nodes.client, &code).await);
+    nodes.forwarder.lose_next("DELETE FROM oauth2_authorization_codes");
+    nodes.expect_lost(nodes.api.redeem(&nodes.one, &nodes.client, &code).await);
     for node in [&nodes.one, &nodes.other] {
         nodes.api.redeem(node, &nodes.client, &code).await.expect(400);
     }
@@ -138,7 +138,7 @@ async fn a_code_that_was_redeemed_is_used_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_of_a_consumer_that_was_deleted_are_refused() {
+async fn tokens_of_a_deleted_consumer_are_refused() {
     let nodes = Nodes::start(json!({})).await;
     let (token, _) = nodes.tokens().await;
     nodes.lost(Method::DELETE, "/consumers/client", Value::Null).await;
@@ -148,7 +148,7 @@ async fn tokens_of_a_consumer_that_was_deleted_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_secret_that_was_changed_is_refused() {
+async fn a_replaced_client_secret_is_refused() {
     let nodes = Nodes::start(json!({})).await;
     let token = async |node: &Gateway, secret: &str| {
         let form = [("grant_type", "client_credentials"), ("client_id", nodes.client.id()), ("client_secret", secret)];
@@ -164,13 +164,13 @@ async fn a_client_secret_that_was_changed_is_refused() {
     assert_eq!(token(&nodes.one, new).await, 200);
     let begun = Instant::now();
     while token(&nodes.other, nodes.client.secret()).await != 400 {
-        assert!(begun.elapsed() < Duration::from_secs(2), "the other node has not heard of it");
+        assert!(begun.elapsed() < Duration::from_secs(2), "the other node does not have the change");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_was_added_is_enforced_and_one_that_was_changed_is_as_it_is_now() {
+async fn a_new_plugin_is_enforced_and_a_changed_one_has_its_new_configuration() {
     let nodes = Nodes::start(json!({})).await;
     Api::open(&nodes.one, "open", &nodes.upstream).await;
     let statuses = async || {
@@ -181,7 +181,7 @@ async fn a_plugin_that_was_added_is_enforced_and_one_that_was_changed_is_as_it_i
         assert_eq!(statuses().await[0], expected);
         let begun = Instant::now();
         while statuses().await != [expected; 2] {
-            assert!(begun.elapsed() < Duration::from_secs(1), "{expected}: the other node has not heard of it");
+            assert!(begun.elapsed() < Duration::from_secs(1), "{expected}: the other node does not have the change");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -194,8 +194,8 @@ async fn a_plugin_that_was_added_is_enforced_and_one_that_was_changed_is_as_it_i
 
     let plugins = nodes.one.admin_get("/services/open/plugins").await.expect(200).json();
     let path = format!("/plugins/{}", plugins["data"][0]["id"].as_str().unwrap());
-    nodes.way.lose_next(HEARD);
+    nodes.forwarder.lose_next(HEARD);
     let reply = nodes.one.admin(Method::PATCH, &path, json!({"enabled": false})).await;
-    assert_eq!((nodes.way.lost(), reply.status), (2, 503));
+    assert_eq!((nodes.forwarder.lost(), reply.status), (2, 503));
     within_a_second(200).await;
 }
