@@ -217,7 +217,8 @@ fn set_or_remove(name: HeaderName, value: Option<HeaderValue>, request: &mut Req
 }
 
 // The scheduler is in debug builds alone.
-#[cfg(all(test, debug_assertions))]
+#[cfg(debug_assertions)]
+#[cfg(test)]
 mod interleavings;
 #[cfg(test)]
 mod tests;

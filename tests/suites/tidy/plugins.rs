@@ -11,6 +11,9 @@ use super::{files, read};
 /// The registry: one line for each plugin.
 const REGISTRY: &str = "gateway/server/src/plugins.rs";
 
+/// Where the server names what it is built of.
+const SERVER: &str = "gateway/server/Cargo.toml";
+
 /// The plugins' names, which are those of their folders.
 fn plugins() -> Vec<String> {
     let manifests = files("plugins", "Cargo.toml");
@@ -18,23 +21,25 @@ fn plugins() -> Vec<String> {
     manifests.iter().map(|manifest| folder(manifest)).collect()
 }
 
+/// Lines of a file.
+fn count(file: &str, is_counted: impl Fn(&str) -> bool) -> usize {
+    read(Path::new(file)).lines().filter(|line| is_counted(line)).count()
+}
+
 #[test]
 fn a_plugin_is_one_line_in_each_of_a_few_places() {
     let mut findings = Findings::new();
     for plugin in plugins() {
         let (package, module) = (format!("tollgate-{plugin}"), format!("tollgate_{}", plugin.replace('-', "_")));
-        let row = format!("| `{plugin}` | ");
-        let places: [(&str, &dyn Fn(&str) -> bool); 5] = [
-            ("Cargo.toml", &|line| line.starts_with(&format!("{package} = "))),
-            ("gateway/server/Cargo.toml", &|line| line == format!("{package}.workspace = true")),
-            (REGISTRY, &|line| line.contains(&format!("{module}::"))),
-            ("docs/plugins.md", &|line| line.starts_with(&row)),
-            ("gateway/server/Cargo.toml", &|line| line.contains(&package)),
-        ];
-        for (place, is_its) in places {
-            let lines = read(Path::new(place)).lines().filter(|line| is_its(line)).count();
+        let begins = |start: String| move |line: &str| line.starts_with(&start);
+        let holds = |part: String| move |line: &str| line.contains(&part);
+        let mut compare = |place: &str, lines: usize| {
             findings.compare(&format!("{plugin}: lines in {place}"), &1, &lines);
-        }
+        };
+        compare("Cargo.toml", count("Cargo.toml", begins(format!("{package} = "))));
+        compare(SERVER, count(SERVER, begins(format!("{package}.workspace = true"))));
+        compare(REGISTRY, count(REGISTRY, holds(format!("{module}::"))));
+        compare("docs/plugins.md", count("docs/plugins.md", begins(format!("| `{plugin}` | "))));
         let examples = files("conf/plugins", &format!("/{plugin}.yaml")).len();
         findings.compare(&format!("{plugin}: examples in conf/plugins"), &1, &examples);
     }
