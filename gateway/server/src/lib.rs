@@ -14,6 +14,7 @@ pub mod node;
 pub mod plugin_choice;
 pub mod plugins;
 pub mod proxy;
+mod scheme;
 pub mod settings;
 pub mod shutdown;
 pub mod snapshot;

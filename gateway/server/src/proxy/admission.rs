@@ -7,7 +7,7 @@ use tollgate_core::host::Host;
 use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::has_grpc_type;
 
-use super::scheme::Scheme;
+use crate::scheme::Scheme;
 use crate::snapshot::{Protocols, RouteEntry};
 
 /// What admission looks at.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use pingora_proxy::Session;
 use tollgate_core::host::Host;
 
-use super::scheme::Scheme;
 use super::trusted_peer::{self, Peer, TrustedIps};
+use crate::scheme::Scheme;
 
 /// The server name of a client's TLS handshake. The listener's certificate callback returns one
 /// (in an `Arc`) from `handshake_complete_callback`, and routing by SNI finds it there.

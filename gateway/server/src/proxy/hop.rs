@@ -9,8 +9,8 @@ use tollgate_core::host::Host;
 use tollgate_router::path::escape;
 
 use super::head::{Field, Head};
-use super::scheme::Scheme;
 use super::trusted_peer::Peer;
+use crate::scheme::Scheme;
 
 pub(super) const X_REAL_IP: Field = Field::new("x-real-ip", "X-Real-IP");
 const X_FORWARDED_FOR: Field = Field::new("x-forwarded-for", "X-Forwarded-For");

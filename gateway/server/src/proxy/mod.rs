@@ -37,7 +37,6 @@ mod request_id;
 mod response_filter;
 mod response_phase;
 mod retry;
-pub(crate) mod scheme;
 mod trailers;
 mod trusted_peer;
 mod upstream_peer;

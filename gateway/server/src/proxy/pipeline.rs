@@ -18,8 +18,8 @@ use tollgate_core::request::{Edits, HeaderEdit, Identity, Request, RequestBody};
 use super::accept::Accepted;
 use super::body::{self, Forwardable, Purpose};
 use super::context::Expectation;
-use super::scheme::Scheme;
 use crate::chain::{self, Chain, ChainEntry, Effective, Plugins};
+use crate::scheme::Scheme;
 use crate::snapshot::RouteEntry;
 
 /// The plugins' verdict. Not boxed: it is moved once, and the common case allocates nothing.

@@ -20,9 +20,9 @@ use super::framing;
 use super::lookalike;
 use super::pipeline::{self, Outcome};
 use super::reply::{self, OwnResponse};
-use super::scheme::Scheme;
 use super::trusted_peer;
 use super::{Gateway, http2};
+use crate::scheme::Scheme;
 use crate::snapshot::RouteEntry;
 use crate::upstream::service::{ServiceEntry, Transport};
 

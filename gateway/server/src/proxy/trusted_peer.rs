@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tollgate_core::host::{Authority, Host};
 
 use super::hop::{X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP};
-use super::scheme::Scheme;
+use crate::scheme::Scheme;
 
 /// The peers whose word about earlier hops is taken; by default none.
 #[derive(Debug, Clone, Default)]

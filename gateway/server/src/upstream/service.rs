@@ -18,7 +18,7 @@ use tollgate_core::host::Authority;
 use uuid::Uuid;
 
 use super::addresses::{self, Addresses};
-use crate::proxy::scheme::{Scheme, host_value};
+use crate::scheme::{Scheme, host_value};
 
 /// Whether the upstream's certificate and name are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
