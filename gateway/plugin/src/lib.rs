@@ -13,6 +13,7 @@
 //! | entities of its own | [`Kind`], [`Schema`]; [`Plugin::collections`] puts them into the Admin API |
 //! | authentication | [`authentication`]: what was found in a request; AND, OR and `anonymous` follow. [`Consumers`], [`Credentials`] |
 //! | what is looked up on every request | [`cache`]: exact after every change, bounded, one look-up for all who ask at once |
+//! | what has changed | a [`ChangeListener`] on the feed of [`Host::store`] |
 //! | other servers | [`http_client`] |
 //!
 //! A complete plugin, which refuses requests without a header and says on every response that it looked:
@@ -104,13 +105,15 @@ pub use host::Host;
 pub use hosts::Hosts;
 pub use metrics::Metrics;
 
+pub use tollgate_core::change::{Change, ChangeListener, Operation};
 pub use tollgate_core::clock::Clock;
 pub use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
 pub use tollgate_core::entity::{Kind, field};
+pub use tollgate_core::error::StoreError;
 pub use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, ResponsePhase, Verdict};
 pub use tollgate_core::random::Random;
 pub use tollgate_core::reply::{Body, Reply, Response, Source};
-pub use tollgate_core::request::{HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target};
+pub use tollgate_core::request::{BlockName, HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target};
 pub use tollgate_core::schema::{EntityCheck, Field, OnDelete, Rule, Schema};
 pub use tollgate_core::setting::{self, Setting};
 pub use tollgate_http_client as http_client;
