@@ -11,7 +11,7 @@ use crate::collection::Collection;
 use crate::entity::{self, Kind};
 use crate::reply::{Reply, Response};
 use crate::request::Request;
-use crate::schema::Schema;
+use crate::schema::{EntityCheck, Schema};
 
 /// A handler's decision about a request.
 #[derive(Debug)]
@@ -111,12 +111,15 @@ pub struct Definition {
     pub config_schema: Schema,
     /// Whether an instance may be bound to a consumer (gateway.md §9).
     pub consumer_scoped: bool,
+    /// Rules about several fields of an instance, such as `config.allow`.
+    pub checks: Vec<EntityCheck>,
 }
 
 impl Definition {
     /// The schema of `plugins` entities that configure this plugin.
     pub fn instance_schema(&self) -> Schema {
-        entity::plugin::schema(self.config_schema.clone(), self.consumer_scoped)
+        let schema = entity::plugin::schema(self.config_schema.clone(), self.consumer_scoped);
+        self.checks.iter().cloned().fold(schema, Schema::entity_check)
     }
 }
 

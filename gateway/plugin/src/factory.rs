@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tollgate_core::error::StoreError;
 use tollgate_core::plugin::{Definition, Plugin};
-use tollgate_core::schema::Schema;
+use tollgate_core::schema::{EntityCheck, Schema};
 use tollgate_core::setting::{Setting, SettingError};
 use tollgate_store::Migration;
 
@@ -44,6 +44,11 @@ pub trait Factory: Send + Sync + 'static {
         false
     }
 
+    /// Rules about several fields of an instance, such as `config.allow`.
+    fn checks(&self) -> Vec<EntityCheck> {
+        Vec::new()
+    }
+
     /// All that together.
     fn definition(&self) -> Definition {
         Definition {
@@ -51,6 +56,7 @@ pub trait Factory: Send + Sync + 'static {
             priority: self.priority(),
             config_schema: self.config_schema(),
             consumer_scoped: self.consumer_scoped(),
+            checks: self.checks(),
         }
     }
 

@@ -40,7 +40,7 @@ fn guard() -> Definition {
         Field::boolean("hide", false),
         Field::integer("ttl_bound").default(5).required(),
     ]);
-    Definition { name: "guard", priority: 1400, config_schema, consumer_scoped: false }
+    Definition { name: "guard", priority: 1400, config_schema, consumer_scoped: false, checks: Vec::new() }
 }
 
 impl Plugin for Guard {

@@ -5,7 +5,7 @@ use crate::random::SystemRandom;
 use crate::schema::{EntityCheck, Makers};
 
 fn guard(consumer_scoped: bool) -> Definition {
-    Definition { name: "guard", priority: 1, config_schema: config_schema(), consumer_scoped }
+    Definition { name: "guard", priority: 1, config_schema: config_schema(), consumer_scoped, checks: Vec::new() }
 }
 
 fn config_schema() -> Schema {

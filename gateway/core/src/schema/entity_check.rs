@@ -30,7 +30,8 @@ pub enum Forbidden {
     True,
 }
 
-/// A rule about several fields of a record. A field is set when it is neither null nor empty.
+/// A rule about several fields of a record, also of a record in it: `config.allow`. A field is set when it is
+/// neither null nor empty.
 #[derive(Debug, Clone)]
 pub enum EntityCheck {
     /// At least one is set.
@@ -89,7 +90,7 @@ pub enum EntityCheck {
 impl EntityCheck {
     /// Looks at the record, whose fields alone broke what `found` says, and adds to it.
     pub(super) fn run(&self, record: &Map<String, Value>, phase: Phase, found: &mut Violations) {
-        let set = |names: &[&str]| names.iter().filter(|name| is_set(record.get(**name))).count();
+        let set = |names: &[&str]| names.iter().filter(|name| is_set(value_at(record, name))).count();
         match self {
             Self::AtLeastOneOf(names) if set(names) == 0 => {
                 found.entity(format!(
@@ -111,10 +112,10 @@ impl EntityCheck {
                 found.entity(text("values of these fields must be distinct", names));
             }
             Self::Conditional { if_field, if_match, then_field, then_match, message } => {
-                let condition = record.get(*if_field).unwrap_or(&Value::Null);
+                let condition = value_at(record, if_field).unwrap_or(&Value::Null);
                 let applies = !condition.is_null() && !found.has(if_field) && if_match.verdict(condition).is_ok();
                 if let (true, Err(fault)) =
-                    (applies, then_match.verdict(record.get(*then_field).unwrap_or(&Value::Null)))
+                    (applies, then_match.verdict(value_at(record, then_field).unwrap_or(&Value::Null)))
                 {
                     found.field_unless_known(then_field, fault);
                     let usual = || format!("failed conditional validation given value of field '{if_field}'");
@@ -122,18 +123,18 @@ impl EntityCheck {
                 }
             }
             Self::ConditionalAtLeastOneOf { if_field, branches } if !found.has(if_field) => {
-                let case = branches.iter().find(|branch| contains_any(record.get(*if_field), branch.contains));
+                let case = branches.iter().find(|branch| contains_any(value_at(record, if_field), branch.contains));
                 if let Some(branch) = case.filter(|branch| set(branch.fields) == 0) {
                     found.entity(branch.message.replace("{fields}", &quoted(branch.fields)));
                 }
             }
             Self::Forbids { if_field, contains, field, value, message } if !found.has(if_field) => {
-                let given = record.get(*field).unwrap_or(&Value::Null);
+                let given = value_at(record, field).unwrap_or(&Value::Null);
                 let broken = match value {
                     Forbidden::Anything => !given.is_null(),
                     Forbidden::True => *given == Value::Bool(true),
                 };
-                if broken && contains_any(record.get(*if_field), contains) {
+                if broken && contains_any(value_at(record, if_field), contains) {
                     found.field(field, *message);
                 }
             }
@@ -203,8 +204,16 @@ fn contains_any(list: Option<&Value>, wanted: &[&str]) -> bool {
 
 fn are_distinct(record: &Map<String, Value>, names: &[&str]) -> bool {
     let values: Vec<&Value> =
-        names.iter().filter_map(|name| record.get(*name)).filter(|value| is_set(Some(value))).collect();
+        names.iter().filter_map(|name| value_at(record, name)).filter(|value| is_set(Some(value))).collect();
     values.iter().enumerate().all(|(position, value)| !values.iter().take(position).any(|earlier| earlier == value))
+}
+
+/// The value of a field, or of a field of the record in one.
+fn value_at<'v>(record: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
+    match path.split_once('.') {
+        None => record.get(path),
+        Some((field, rest)) => value_at(record.get(field)?.as_object()?, rest),
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +226,20 @@ mod tests {
             check.run(record, phase, &mut found);
         }
         Value::Object(found.fields)
+    }
+
+    #[test]
+    fn fields_of_a_record_in_the_record_are_named_by_their_path() {
+        let check = EntityCheck::ExactlyOneOf(&["config.allow", "config.deny"]);
+        let text = json!({"@entity": ["exactly one of these fields must be non-empty: 'config.allow', 'config.deny'"]});
+        for (config, faults) in [
+            (json!({"allow": ["a"], "deny": null}), json!({})),
+            (json!({"allow": ["a"], "deny": ["b"]}), text.clone()),
+            (json!({"allow": [], "deny": null}), text.clone()),
+            (Value::Null, text),
+        ] {
+            assert_eq!(messages(&check, &json!({"config": config}), Phase::Insert), faults, "{config}");
+        }
     }
 
     #[test]

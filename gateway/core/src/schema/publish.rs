@@ -11,10 +11,10 @@ impl Schema {
         json!({ "fields": self.published_fields(), "entity_checks": self.published_checks() })
     }
 
-    /// The same with these fields alone, in their order, and without rules about several fields.
+    /// The same with these fields alone, in their order.
     pub fn publish_fields(&self, names: &[&str]) -> Value {
         let found = names.iter().filter_map(|name| self.fields.iter().find(|field| field.name == *name));
-        json!({ "fields": found.map(named).collect::<Value>(), "entity_checks": [] })
+        json!({ "fields": found.map(named).collect::<Value>(), "entity_checks": self.published_checks() })
     }
 
     fn published_record(&self) -> Map<String, Value> {
@@ -166,7 +166,8 @@ mod tests {
                 "entity_checks": [{"at_least_one_of": ["id", "port"]}],
             })
         );
-        assert_eq!(schema.publish_fields(&[]), json!({"fields": [], "entity_checks": []}));
+        let checks = json!([{"at_least_one_of": ["id", "port"]}]);
+        assert_eq!(schema.publish_fields(&[]), json!({"fields": [], "entity_checks": checks}));
         assert_eq!(Schema::default().publish(), json!({"fields": [], "entity_checks": []}));
     }
 }

@@ -2,10 +2,20 @@
 
 use std::hash::Hash;
 
+use uuid::Uuid;
+
+use super::generation::head;
+
 /// What a fact is found by. If clients choose it, it is a digest of what they sent.
 pub trait CacheKey: Copy + Eq + Hash + Send + Sync + 'static {
     /// A hash of the key, by which shards and places are chosen.
     fn head(&self) -> u64;
+}
+
+impl CacheKey for Uuid {
+    fn head(&self) -> u64 {
+        head(*self)
+    }
 }
 
 /// Something that the store says of a key. Cheap to clone.

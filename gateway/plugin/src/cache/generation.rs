@@ -134,10 +134,12 @@ impl<V> Stamped<V> {
     }
 }
 
-/// A hash of an id. Ids may be chosen by clients of the Admin API, so both halves count.
+/// A hash of an id. Ids may be chosen by clients of the Admin API, so both halves count, and every bit of the
+/// hash depends on them: shards are picked by the low bits, segments of a cache by the high ones.
 pub fn head(id: Uuid) -> u64 {
     let (high, low) = id.as_u64_pair();
-    (high ^ low.rotate_left(17)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 7
+    let product = (high ^ low.rotate_left(17)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    product ^ (product >> 32)
 }
 
 #[cfg(test)]
