@@ -7,13 +7,16 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use tollgate_core::plugin::{Access, Handler, Needs, PluginError, Verdict};
-use tollgate_core::reply::Reply;
+use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::{HeaderBlock, Identity, Request};
 
 use crate::consumers::{ConsumerFacts, Consumers};
 use crate::credentials::CredentialFacts;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// What a plugin found in a request. `R` is the plugin's way to say why it accepts nothing.
 #[derive(Debug)]
@@ -188,6 +191,18 @@ impl<A: Authenticator> Handler for AuthenticationHandler<A> {
     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
         self.access(request)
     }
+}
+
+/// A refusal as the client of this request understands it: a gRPC call gets its status in headers, and no body
+/// (oauth2.md §4.2).
+pub fn unauthenticated(mut refusal: Reply, request: &Request<'_>) -> Reply {
+    if !request.is_grpc() {
+        return refusal;
+    }
+    refusal.body = Body::Empty;
+    refusal
+        .with_header(GRPC_STATUS, HeaderValue::from_static("16"))
+        .with_header(GRPC_MESSAGE, HeaderValue::from_static("Unauthenticated"))
 }
 
 /// Whether an earlier plugin has accepted a credential.

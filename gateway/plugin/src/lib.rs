@@ -12,6 +12,7 @@
 //! | requests and responses | [`Handler`], [`Needs`] (body, response phase), [`Request::edits`], [`Request::response`], [`Reply`] |
 //! | entities of its own | [`Kind`], [`Schema`]; [`Plugin::collections`] puts them into the Admin API |
 //! | authentication | [`authentication`]: what was found in a request; AND, OR and `anonymous` follow. [`Consumers`], [`Credentials`] |
+//! | credentials in headers, queries and bodies | [`presented`]: finding them by name, and hiding them from the upstream |
 //! | what is looked up on every request | [`cache`]: exact after every change, bounded, one look-up for all who ask at once |
 //! | what has changed | a [`ChangeListener`] on the feed of [`Host::store`] |
 //! | other servers | [`http_client`] |
@@ -87,6 +88,7 @@
 //!
 //! It becomes part of the gateway by a line in `gateway/server/src/plugins.rs`.
 
+pub mod arguments;
 pub mod authentication;
 pub mod cache;
 mod consumers;
@@ -95,7 +97,10 @@ mod digest;
 mod factory;
 mod host;
 mod hosts;
+pub mod json_object;
 mod metrics;
+pub mod multipart;
+pub mod presented;
 
 pub use consumers::{ConsumerFacts, Consumers, header_value};
 pub use credentials::{CredentialFacts, Credentials};
@@ -114,7 +119,8 @@ pub use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, Plugin
 pub use tollgate_core::random::Random;
 pub use tollgate_core::reply::{Body, Reply, Response, Source};
 pub use tollgate_core::request::{BlockName, HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target};
-pub use tollgate_core::schema::{EntityCheck, Field, OnDelete, Rule, Schema};
+pub use tollgate_core::schema::{Auto, EntityCheck, Field, OnDelete, Rule, Schema};
+pub use tollgate_core::secret::Secret;
 pub use tollgate_core::setting::{self, Setting};
 pub use tollgate_http_client as http_client;
 pub use tollgate_store::{self as store, Migration};

@@ -22,10 +22,10 @@ use tollgate_oauth2::cache::{TokenCache, TokenSource};
 use tollgate_oauth2::challenge::Challenges;
 use tollgate_oauth2::guard::{Absence, Credentials, Guard, Reach, Rules, Shared};
 use tollgate_oauth2::metrics::{Metrics, PREFIXES};
-use tollgate_oauth2::presented::TokenHeader;
 use tollgate_oauth2::token::{Digest, Minter};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, Trust};
+use tollgate_plugin::presented::CredentialHeader;
 use tollgate_plugin::{Consumers, Credentials as KnownCredentials};
 use uuid::Uuid;
 
@@ -63,7 +63,7 @@ fn shared(consumers: &Consumers) -> Arc<Shared> {
 
 fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<Guard> {
     let rules = Rules {
-        header: TokenHeader::parse("authorization"),
+        header: CredentialHeader::parse("authorization"),
         challenges: Box::new(Challenges::new(None).expect("no realm is a realm")),
         absence: Absence::Refused,
         reach: Reach::Service,

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use tollgate_core::reply::{Body, Reply};
 
 const MISSING: &[u8] = br#"{"error":"invalid_request","error_description":"The access token is missing"}"#;
@@ -14,9 +14,6 @@ const INVALID: &[u8] = br#"{"error":"invalid_token","error_description":"The acc
 const GLOBAL: &[u8] = br#"{"error":"invalid_token","error_description":"The access token is global, but the current plugin is configured without 'global_credentials'"}"#;
 const INVALID_PARAMETERS: &str =
     r#"error="invalid_token", error_description="The access token is invalid or has expired""#;
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +70,7 @@ impl Challenges {
         })
     }
 
-    /// The response to a request that is not a gRPC call.
+    /// The response.
     pub fn reply(&self, refusal: Refusal) -> Reply {
         let (body, challenge) = match refusal {
             Refusal::Missing => (MISSING, &self.missing),
@@ -87,14 +84,5 @@ impl Challenges {
             body: Body::Json(Bytes::from_static(body)),
             reason: refusal.reason(),
         }
-    }
-
-    /// The response to a gRPC call.
-    pub fn grpc_reply(&self, refusal: Refusal) -> Reply {
-        let mut reply = self.reply(refusal);
-        reply.body = Body::Empty;
-        reply
-            .with_header(GRPC_STATUS, HeaderValue::from_static("16"))
-            .with_header(GRPC_MESSAGE, HeaderValue::from_static("Unauthenticated"))
     }
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Number, Value};
 use tollgate_core::schema::{Auto, EntityCheck, Field, Rule, Schema};
 use tollgate_core::secret::Secret;
+use tollgate_plugin::presented::CredentialHeader;
 
-use crate::presented::TokenHeader;
 use crate::profile::Profile;
 
 const DEFAULT_HEADER: &str = "authorization";
@@ -119,7 +119,7 @@ pub struct Config {
     pub global_credentials: bool,
     /// The header of tokens and of Basic credentials; `None` when the configured name is not a valid
     /// header name.
-    pub auth_header: Option<TokenHeader>,
+    pub auth_header: Option<CredentialHeader>,
     /// How long a token's row is kept, in whole seconds; `None` is for ever.
     pub refresh_token_ttl: Option<Duration>,
     /// Whether a refresh token stays the same when it is used.
@@ -178,7 +178,7 @@ impl TryFrom<&Value> for Config {
             accept_http_if_already_terminated: stored.accept_http_if_already_terminated,
             anonymous: stored.anonymous,
             global_credentials: stored.global_credentials,
-            auth_header: TokenHeader::parse(stored.auth_header_name.as_deref().unwrap_or(DEFAULT_HEADER)),
+            auth_header: CredentialHeader::parse(stored.auth_header_name.as_deref().unwrap_or(DEFAULT_HEADER)),
             refresh_token_ttl: seconds(&stored.refresh_token_ttl),
             reuse_refresh_token: stored.reuse_refresh_token,
             pkce: stored.pkce.unwrap_or_default(),

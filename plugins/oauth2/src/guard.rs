@@ -19,13 +19,14 @@ use tollgate_core::clock::Clock;
 use tollgate_core::plugin::Verdict;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
-use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look};
+use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
 use tollgate_plugin::cache::Known;
+use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
 
 use crate::cache::TokenCache;
 use crate::challenge::{Challenges, Refusal};
 use crate::metrics::Metrics;
-use crate::presented::{self, BODY_LIMIT, Hiding, TokenHeader};
+use crate::presented;
 use crate::token::{Digest, Minter, Shape};
 use crate::token_facts::Facts;
 
@@ -64,7 +65,7 @@ pub enum Absence {
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Where tokens are looked for; `None` when the configured name cannot be a header's.
-    pub header: Option<TokenHeader>,
+    pub header: Option<CredentialHeader>,
     /// How refusals are challenged.
     pub challenges: Box<Challenges>,
     /// Whether requests without a valid token may go on as another's.
@@ -186,8 +187,7 @@ impl Authenticator for Guard {
     }
 
     fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
-        let challenges = &self.rules.challenges;
-        if request.is_grpc() { challenges.grpc_reply(refusal) } else { challenges.reply(refusal) }
+        unauthenticated(self.rules.challenges.reply(refusal), request)
     }
 
     fn own_headers(&self) -> &'static [HeaderName] {

@@ -8,13 +8,11 @@
 //! - [`endpoint`]: the authorization server. [`client`] authenticates the client, [`grant`] decides what
 //!   it gets, by the rules of [`pkce`], [`scope`] and [`redirect_uri`], and has the [`issuer`] make it;
 //!   [`error`] says how a request is refused.
-//! - [`parameters`]: the parameters of a request, in whatever [`arguments`], [`json_object`] or
-//!   [`multipart`] body they come.
+//! - [`parameters`]: the parameters of a request, in whatever body they come.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
 //! - [`token`]: the shape of tokens and their digests.
 //! - [`store`]: the port to the database and its two adapters.
 
-pub mod arguments;
 pub mod cache;
 pub mod challenge;
 pub mod client;
@@ -28,10 +26,8 @@ pub mod error;
 pub mod grant;
 pub mod guard;
 pub mod issuer;
-pub mod json_object;
 pub mod listener;
 pub mod metrics;
-pub mod multipart;
 pub mod parameters;
 pub mod pkce;
 pub mod plugin;

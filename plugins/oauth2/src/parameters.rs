@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::Value;
 use tollgate_core::request::{Request, RequestBody};
-
-use crate::{arguments, json_object, multipart};
+use tollgate_plugin::{arguments, json_object, multipart};
 
 /// The known parameters; others are dropped.
 const NAMES: [&str; 14] = [

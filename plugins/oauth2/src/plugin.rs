@@ -14,7 +14,7 @@ use tollgate_core::random::Random;
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
 use tollgate_plugin::authentication::AuthenticationHandler;
-use tollgate_plugin::cache::Bounds;
+use tollgate_plugin::cache::{Bounds, named};
 use tollgate_plugin::{Consumers, Credentials, Factory, Host, Migration, Setting, StartError, setting};
 use tollgate_store::{Store, migration};
 use uuid::Uuid;
@@ -236,12 +236,6 @@ impl Plugin for OAuth2 {
         let endpoints = Endpoints { instance: instance.id, config, server: Arc::clone(&self.server) };
         Ok(Arc::new(Protection { guard, endpoints: Box::new(endpoints) }))
     }
-}
-
-/// What a cache key is of: `oauth2_credentials:<name>:::::<workspace>` (oauth2.md §5).
-fn named<'k>(key: &'k str, prefix: &str) -> Option<&'k str> {
-    let rest = key.strip_prefix(prefix)?;
-    rest.rfind(":::::").and_then(|end| rest.get(..end))
 }
 
 /// The realm cannot stand in a header.

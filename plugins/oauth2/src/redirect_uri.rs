@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use url::{Host, Url};
 
-use crate::arguments;
 use crate::profile::LoopbackPort;
+use tollgate_plugin::arguments;
 
 /// The schema's rule for a registered URI.
 pub fn check(value: &Value) -> Result<(), String> {

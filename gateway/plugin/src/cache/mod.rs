@@ -42,3 +42,10 @@ impl Trust for Feed {
         Self::is_current(self)
     }
 }
+
+/// What a key of the Admin API's `/cache/{key}` is of: `<kind>:<name>:::::<workspace>`, the kind with its colon
+/// being `prefix` (oauth2.md §5).
+pub fn named<'k>(key: &'k str, prefix: &str) -> Option<&'k str> {
+    let rest = key.strip_prefix(prefix)?;
+    rest.rfind(":::::").and_then(|end| rest.get(..end))
+}

@@ -113,7 +113,7 @@ impl World {
 
     fn authenticator(&self, change: impl FnOnce(&mut Rules)) -> Guard {
         let mut rules = Rules {
-            header: TokenHeader::parse("authorization"),
+            header: CredentialHeader::parse("authorization"),
             challenges: Box::new(Challenges::new(None).unwrap()),
             absence: Absence::Refused,
             reach: Reach::Service,
@@ -373,7 +373,7 @@ async fn the_body_is_asked_for_only_when_it_can_hold_the_token() {
 #[tokio::test]
 async fn another_header_name_is_found_with_dashes_and_underscores() {
     let world = World::new();
-    let guard = world.guard(|rules| rules.header = TokenHeader::parse("X-My-Auth"));
+    let guard = world.guard(|rules| rules.header = CredentialHeader::parse("X-My-Auth"));
     let t = world.token(|_| {});
     for name in ["x-my-auth", "x_my_auth", "x-my_auth"] {
         assert!(world.call().header(name, &t).at(&guard).await.passed(), "{name}");
@@ -403,7 +403,7 @@ async fn a_token_is_presented_once_rfc6750_3_1() {
     ];
     for anonymous in [None, Some("anyone")] {
         for (name, sent, passes) in &rows {
-            let change = |rules: &mut Rules| rules.header = TokenHeader::parse(name);
+            let change = |rules: &mut Rules| rules.header = CredentialHeader::parse(name);
             let guard = match anonymous {
                 None => world.guard(change),
                 Some(anonymous) => world.guard_or(anonymous, change),

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use form_urlencoded::byte_serialize;
+
 /// How many arguments are searched for parameters and tokens (oauth2.md §3.2). All of them are
 /// written back.
 pub const MAX_READ: usize = 100;
@@ -28,12 +30,29 @@ pub fn parse(encoded: &[u8]) -> impl Iterator<Item = Argument<'_>> {
     })
 }
 
-/// The arguments without those named `key`.
-pub fn without(encoded: &[u8], key: &[u8]) -> String {
-    let mut arguments: Vec<_> = parse(encoded).filter(|argument| *argument.key != *key).collect();
+/// The arguments without those whose key is removed.
+pub fn without(encoded: &[u8], is_removed: impl Fn(&[u8]) -> bool) -> String {
+    let mut arguments: Vec<_> = parse(encoded).filter(|argument| !is_removed(&argument.key)).collect();
     // A stable sort: values of one key stay in order.
     arguments.sort_by(|one, other| one.key.cmp(&other.key));
     write(arguments.iter().map(|argument| (argument.key.as_ref(), argument.value.as_deref())))
+}
+
+/// The same in their order, written as in the URL Standard's form serialisation, but for spaces: as `%20`. An
+/// argument without `=` becomes an empty one.
+pub fn without_in_order(encoded: &[u8], is_removed: impl Fn(&[u8]) -> bool) -> String {
+    let mut text = String::new();
+    for argument in parse(encoded).filter(|argument| !is_removed(&argument.key)) {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        let value = argument.value.unwrap_or_default();
+        for (part, end) in [(&argument.key, "="), (&value, "")] {
+            text.extend(byte_serialize(part).map(|piece| if piece == "+" { "%20" } else { piece }));
+            text.push_str(end);
+        }
+    }
+    text
 }
 
 /// Writes arguments in the order given.
@@ -83,6 +102,10 @@ fn decode(part: &[u8]) -> Cow<'_, [u8]> {
 mod tests {
     use super::*;
 
+    fn is_token(key: &[u8]) -> bool {
+        key == b"access_token"
+    }
+
     #[test]
     fn remaining_arguments_are_sorted_and_escaped() {
         for (given, left) in [
@@ -92,10 +115,22 @@ mod tests {
             ("flag&empty=&access_token", "empty&flag=true"),
             ("k=2&k=1", "k=2&k=1"),
         ] {
-            assert_eq!(without(given.as_bytes(), b"access_token"), left, "{given}");
+            assert_eq!(without(given.as_bytes(), is_token), left, "{given}");
         }
         let many: Vec<String> = (100..350).map(|number| format!("a{number}=1")).collect();
         let given = format!("{}&access_token=x&{}", many[1..].join("&"), many[0]);
-        assert_eq!(without(given.as_bytes(), b"access_token"), many.join("&"));
+        assert_eq!(without(given.as_bytes(), is_token), many.join("&"));
+    }
+
+    #[test]
+    fn remaining_arguments_keep_their_order() {
+        for (given, left) in [
+            ("access_token=x", ""),
+            ("b=2&access_token=x&a=1", "b=2&a=1"),
+            ("c=valu%651&b=2&access%5ftoken=x&a=%2b+%3B", "c=value1&b=2&a=%2B%20%3B"),
+            ("flag&empty=&access_token&\u{e9}=*-._~", "flag=&empty=&%C3%A9=*-._%7E"),
+        ] {
+            assert_eq!(without_in_order(given.as_bytes(), is_token), left, "{given}");
+        }
     }
 }
