@@ -9,6 +9,7 @@ use crate::proxy::{IdentityHeaders, InvalidName};
 pub fn all() -> Vec<Box<dyn Factory>> {
     vec![
         Box::new(tollgate_cors::CorsFactory),
+        Box::new(tollgate_key_auth::KeyAuthFactory),
         Box::new(tollgate_oauth2::OAuth2Factory),
     ]
 }

@@ -1,0 +1,163 @@
+//! What an instance is configured to do.
+
+use http::HeaderValue;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tollgate_plugin::presented::CredentialHeader;
+use tollgate_plugin::{Field, Rule, Schema};
+
+use crate::presented::{Name, Places};
+
+/// The schema of `config`.
+pub fn schema() -> Schema {
+    let key_name = Field::string("").rule(Rule::Custom("header_name", header_name));
+    Schema::new(vec![
+        Field::array("key_names", key_name).default(json!(["apikey"])).required(),
+        Field::boolean("hide_credentials", false),
+        Field::string("anonymous"),
+        Field::boolean("key_in_header", true),
+        Field::boolean("key_in_query", true),
+        Field::boolean("key_in_body", false),
+        Field::boolean("run_on_preflight", true),
+        Field::string("realm").optional().rule(Rule::Custom("realm", realm)),
+    ])
+    .describe(&[
+        ("key_names", "The names under which a key is looked for, in this order."),
+        ("hide_credentials", "Whether keys are removed from the request that goes upstream."),
+        ("anonymous", "The consumer, by id or username, of requests without a valid key."),
+        ("key_in_header", "Whether a key may be in a header."),
+        ("key_in_query", "Whether a key may be in the query."),
+        ("key_in_body", "Whether a key may be in a form, JSON or multipart body."),
+        ("run_on_preflight", "Whether `OPTIONS` requests need a key."),
+        ("realm", "The `realm` of the challenge that a refused client gets."),
+    ])
+}
+
+fn header_name(value: &Value) -> Result<(), String> {
+    let name = value.as_str().unwrap_or_default();
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        return Ok(());
+    }
+    Err(format!("bad header name '{name}', allowed characters are A-Z, a-z, 0-9, '_', and '-'"))
+}
+
+fn realm(value: &Value) -> Result<(), String> {
+    match challenge(value.as_str()) {
+        Some(_) => Ok(()),
+        None => Err("must not contain control characters".to_owned()),
+    }
+}
+
+/// `Key`, or `Key realm="R"`; `None` when no header can hold the realm.
+fn challenge(realm: Option<&str>) -> Option<HeaderValue> {
+    let text = realm.map_or_else(|| "Key".to_owned(), |realm| format!("Key realm=\"{realm}\""));
+    HeaderValue::from_bytes(text.as_bytes()).ok()
+}
+
+/// What becomes of keys on the way upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// The upstream sees them.
+    Forward,
+    /// They are taken out (`hide_credentials`).
+    Hide,
+}
+
+/// Whether an `OPTIONS` request needs a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preflight {
+    /// As any other.
+    Judged,
+    /// It passes (`run_on_preflight` is false).
+    Passed,
+}
+
+/// An instance's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where keys are looked for.
+    pub places: Places,
+    /// What the upstream sees of them.
+    pub keys: Keys,
+    /// The consumer of requests without a valid key.
+    pub anonymous: Option<String>,
+    /// Whether `OPTIONS` requests need one.
+    pub preflight: Preflight,
+    /// The `WWW-Authenticate` of refusals.
+    pub challenge: HeaderValue,
+}
+
+/// A stored configuration is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Fields are missing, or of another type.
+    #[error("the stored configuration lacks what its schema promises")]
+    Fields(#[from] serde_json::Error),
+    /// A name of keys is not a header's.
+    #[error("{0} cannot be the name of a header")]
+    Name(String),
+    /// The realm has control characters.
+    #[error("the realm cannot stand in a WWW-Authenticate header")]
+    Realm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    key_names: Vec<String>,
+    hide_credentials: bool,
+    anonymous: Option<String>,
+    key_in_header: bool,
+    key_in_query: bool,
+    key_in_body: bool,
+    run_on_preflight: bool,
+    realm: Option<String>,
+}
+
+impl TryFrom<&Value> for Config {
+    type Error = Unreadable;
+
+    fn try_from(stored: &Value) -> Result<Self, Unreadable> {
+        let stored = Stored::deserialize(stored)?;
+        let name = |name: String| match CredentialHeader::parse(&name) {
+            Some(header) => Ok(Name { argument: name.into(), header }),
+            None => Err(Unreadable::Name(name)),
+        };
+        Ok(Self {
+            places: Places {
+                names: stored.key_names.into_iter().map(name).collect::<Result<_, _>>()?,
+                in_header: stored.key_in_header,
+                in_query: stored.key_in_query,
+                in_body: stored.key_in_body,
+            },
+            keys: if stored.hide_credentials { Keys::Hide } else { Keys::Forward },
+            anonymous: stored.anonymous,
+            preflight: if stored.run_on_preflight { Preflight::Judged } else { Preflight::Passed },
+            challenge: challenge(stored.realm.as_deref()).ok_or(Unreadable::Realm)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_keys_are_names_of_headers() {
+        for name in ["apikey", "X-API_Key", "0"] {
+            assert_eq!(header_name(&json!(name)), Ok(()), "{name}");
+        }
+        for name in ["hello\\world", "a b", "a:", "é", ""] {
+            let text = format!("bad header name '{name}', allowed characters are A-Z, a-z, 0-9, '_', and '-'");
+            assert_eq!(header_name(&json!(name)), Err(text));
+        }
+    }
+
+    #[test]
+    fn the_challenge_names_the_realm() {
+        assert_eq!(challenge(None).unwrap(), "Key");
+        assert_eq!(challenge(Some("my realm")).unwrap(), "Key realm=\"my realm\"");
+        assert_eq!(realm(&json!("a\r\nb")), Err("must not contain control characters".to_owned()));
+        assert_eq!(realm(&json!("é")), Ok(()));
+    }
+}

@@ -1,0 +1,195 @@
+//! The guard: lets a request with a valid key through, with its consumer in headers.
+//!
+//! 1. Find the key, and take it out of what goes upstream.
+//! 2. What is it? The cache knows by its digest, or the store is asked.
+//! 3. Is it still valid?
+//!
+//! What follows where several plugins authenticate is the kit's to decide ([`AuthenticationHandler`]).
+
+use std::sync::Arc;
+
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderValue, Method, StatusCode};
+use prometheus::IntCounter;
+use tollgate_plugin::authentication::{
+    Authentication, AuthenticationHandler, Authenticator, Found, Look, unauthenticated,
+};
+use tollgate_plugin::cache::Known;
+use tollgate_plugin::presented::{BODY_LIMIT, Hiding};
+use tollgate_plugin::{Access, Clock, Digest, Handler, Needs, Reply, Request, Secret, Verdict};
+
+use crate::cache::{KeyCache, KeyFacts};
+use crate::config::{Keys, Preflight};
+use crate::presented::{self, Places};
+
+/// Why a request is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has no key.
+    Missing,
+    /// It has several.
+    Several,
+    /// Nobody has this key.
+    Unknown,
+    /// It has expired.
+    Expired,
+}
+
+impl Refusal {
+    /// The message, and the reason code of the access log.
+    fn told(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Missing => ("No API key found in request", "key_missing"),
+            Self::Several => ("Duplicate API key found", "key_repeated"),
+            Self::Unknown => ("Unauthorized", "key_unknown"),
+            Self::Expired => ("Unauthorized", "key_expired"),
+        }
+    }
+}
+
+/// State shared by the guards of a node.
+pub struct Shared {
+    /// What keys are.
+    pub cache: KeyCache,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Keys that were known and had expired.
+    pub expired: IntCounter,
+}
+
+/// Whether a request needs a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// It does.
+    Refused,
+    /// It may be the anonymous consumer's: what might be a key is taken out all the same.
+    Tolerated,
+}
+
+/// The guard of one plugin instance.
+pub struct Guard {
+    /// Where keys are looked for.
+    pub places: Places,
+    /// What the upstream sees of them.
+    pub keys: Keys,
+    /// Whether requests without a valid key may go on.
+    pub absence: Absence,
+    /// The `WWW-Authenticate` of refusals.
+    pub challenge: HeaderValue,
+    /// What all guards share.
+    pub shared: Arc<Shared>,
+}
+
+/// What the store is asked.
+pub struct Question {
+    digest: Digest,
+    key: Secret,
+}
+
+impl Guard {
+    fn judge(&self, facts: &KeyFacts) -> Authentication<Refusal> {
+        if !facts.is_alive(&*self.shared.clock) {
+            self.shared.expired.inc();
+            return Authentication::Invalid(Refusal::Expired);
+        }
+        Authentication::Valid(facts.credential().into())
+    }
+
+    /// Takes keys out of a request that may go upstream.
+    fn hide(&self, found: &presented::Found<'_>, request: &mut Request<'_>) -> Result<(), Verdict> {
+        let may_pass = matches!(found, presented::Found::Key(..)) || self.absence == Absence::Tolerated;
+        if self.keys == Keys::Forward || !may_pass {
+            return Ok(());
+        }
+        match presented::hide(&self.places, found, request) {
+            Hiding::Done => Ok(()),
+            Hiding::NeedBody => Err(need_body()),
+            Hiding::TooLarge => {
+                let (status, reason) = (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large_to_hide_key");
+                Err(Verdict::Reply(Reply::message(status, reason, "Payload too large")))
+            }
+            Hiding::Unsearchable => {
+                let (status, reason) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_unreadable_to_hide_key");
+                Err(Verdict::Reply(Reply::message(status, reason, "Unsupported media type")))
+            }
+        }
+    }
+}
+
+impl Authenticator for Guard {
+    type Refusal = Refusal;
+    type Question = Question;
+
+    fn needs(&self) -> Needs {
+        Needs { body_limit: if self.places.in_body { BODY_LIMIT } else { 0 }, ..Needs::default() }
+    }
+
+    fn look(&self, request: &mut Request<'_>) -> Look<Refusal, Question> {
+        let found = presented::find(&self.places, request);
+        if found == presented::Found::NeedBody {
+            return Look::Found(Err(need_body()));
+        }
+        if let Err(verdict) = self.hide(&found, request) {
+            return Look::Found(Err(verdict));
+        }
+        let key = match &found {
+            presented::Found::Key(key, _) => key,
+            presented::Found::Unreadable => return Look::Found(Ok(Authentication::Invalid(Refusal::Unknown))),
+            presented::Found::Several => return Look::Found(Ok(Authentication::Invalid(Refusal::Several))),
+            presented::Found::Missing | presented::Found::NeedBody => {
+                return Look::Found(Ok(Authentication::Absent(Refusal::Missing)));
+            }
+        };
+        let (cache, digest) = (&self.shared.cache, Digest::of(key));
+        if let Some(found) = cache.of_this_thread(&digest, |facts| self.judge(facts)) {
+            return Look::Found(Ok(found));
+        }
+        match cache.get(&digest) {
+            Some(Known::Fact(facts)) => Look::Found(Ok(self.judge(&facts))),
+            Some(Known::Unknown) => Look::Found(Ok(Authentication::Invalid(Refusal::Unknown))),
+            None => Look::Ask(Question { digest, key: Secret::new(&**key) }),
+        }
+    }
+
+    async fn ask(&self, question: Question, _: &mut Request<'_>) -> Found<Refusal> {
+        match self.shared.cache.load(question.digest, question.key).await {
+            Ok(Some(facts)) => Ok(self.judge(&facts)),
+            Ok(None) => Ok(Authentication::Invalid(Refusal::Unknown)),
+            Err(_) => Err(Verdict::Reply(Reply::unavailable("key_store_unavailable"))),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
+        let (message, reason) = refusal.told();
+        let reply = Reply::message(StatusCode::UNAUTHORIZED, reason, message);
+        unauthenticated(reply.with_header(WWW_AUTHENTICATE, self.challenge.clone()), request)
+    }
+}
+
+fn need_body() -> Verdict {
+    Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }
+}
+
+/// One configured instance.
+pub struct KeyProtection {
+    /// Who decides.
+    pub guard: AuthenticationHandler<Guard>,
+    /// About `OPTIONS` too.
+    pub preflight: Preflight,
+}
+
+impl Handler for KeyProtection {
+    fn needs(&self) -> Needs {
+        self.guard.needs()
+    }
+
+    fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
+        if self.preflight == Preflight::Passed && request.method == Method::OPTIONS {
+            return Access::Ready(Ok(Verdict::Continue));
+        }
+        self.guard.access(request)
+    }
+}
+
+#[cfg(test)]
+mod tests;

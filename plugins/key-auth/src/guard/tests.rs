@@ -1,0 +1,371 @@
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use tollgate_core::change::{Change, ChangeListener, Operation};
+use tollgate_core::clock::ManualClock;
+use tollgate_core::collection::{Collection, Merge, Page, PageQuery};
+use tollgate_core::error::{DaoError, StoreError};
+use tollgate_core::reply::Body;
+use tollgate_core::request::{Edits, RequestBody, Target};
+use tollgate_plugin::cache::{Bounds, CacheMetrics, Trust};
+use tollgate_plugin::{Consumers, Credentials, Document, HeaderEdit, Key, Kind, Metrics, Schema};
+use uuid::Uuid;
+
+use super::*;
+use crate::cache::KeySource;
+use crate::config::Config;
+use crate::credential;
+
+const NOW: i64 = 1_000_000;
+const BOB: Uuid = Uuid::from_u128(2);
+const CREDENTIAL: Uuid = Uuid::from_u128(3);
+
+struct Feed(AtomicBool);
+
+impl Trust for Feed {
+    fn is_current(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Entities in memory; counts what it is asked.
+struct Memory {
+    kind: Kind,
+    documents: Mutex<HashMap<Uuid, Value>>,
+    asked: AtomicUsize,
+    down: AtomicBool,
+}
+
+impl Memory {
+    fn new(kind: Kind) -> Arc<Self> {
+        Arc::new(Self { kind, documents: Mutex::default(), asked: AtomicUsize::new(0), down: AtomicBool::new(false) })
+    }
+
+    fn put(&self, id: Uuid, mut document: Value) {
+        document["id"] = json!(id);
+        self.documents.lock().unwrap().insert(id, document);
+    }
+}
+
+#[async_trait]
+impl Collection for Memory {
+    fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.down.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("switched off".into()));
+        }
+        let documents = self.documents.lock().unwrap();
+        let found = match key {
+            Key::Id(id) => documents.get(id),
+            Key::Unique { field, value } => documents.values().find(|found| found[*field] == json!(value)),
+        };
+        Ok(found.map(|found| Document::try_from(found.clone()).unwrap()))
+    }
+
+    async fn page(&self, _: &PageQuery) -> Result<Page, StoreError> {
+        Ok(Page::default())
+    }
+
+    async fn insert(&self, document: Document) -> Result<Document, DaoError> {
+        Ok(document)
+    }
+
+    async fn upsert(&self, _: &Key, document: Document) -> Result<Document, DaoError> {
+        Ok(document)
+    }
+
+    async fn update(&self, _: &Key, _: &Merge<'_>) -> Result<Option<Document>, DaoError> {
+        Ok(None)
+    }
+
+    async fn delete(&self, _: &Key) -> Result<bool, DaoError> {
+        Ok(false)
+    }
+}
+
+struct World {
+    keys: Arc<Memory>,
+    feed: Arc<Feed>,
+    clock: Arc<ManualClock>,
+    known_consumers: Consumers,
+    shared: Arc<Shared>,
+}
+
+impl World {
+    /// Bob has the key `right`.
+    fn new() -> Self {
+        let keys = Memory::new(credential::kind());
+        let consumers = Memory::new(Kind::new("consumers", Schema::default()));
+        consumers.put(BOB, json!({"username": "bob"}));
+        keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": null}));
+        let (feed, clock) = (Arc::new(Feed(AtomicBool::new(true))), Arc::new(ManualClock::at(NOW)));
+        let known_consumers = Consumers::new(consumers, feed.clone());
+        let credentials = Credentials::new(keys.clone(), "id", known_consumers.clone());
+        let metrics = Metrics::new(prometheus::Registry::new(), ["key_auth"]);
+        let metrics = CacheMetrics::register(&metrics, "key_auth", "API keys").unwrap();
+        let expired = metrics.result("expired");
+        let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
+        let source = KeySource::new(credentials, clock.clone());
+        let cache = KeyCache::new(bounds, source, feed.clone(), clock.clone(), metrics);
+        let shared = Arc::new(Shared { cache, clock: clock.clone(), expired });
+        Self { keys, feed, clock, known_consumers, shared }
+    }
+
+    fn protection(&self, patch: Value) -> KeyProtection {
+        let mut config = json!({
+            "key_names": ["apikey"], "hide_credentials": false, "anonymous": null, "key_in_header": true,
+            "key_in_query": true, "key_in_body": false, "run_on_preflight": true, "realm": null,
+        });
+        config.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
+        let config = Config::try_from(&config).unwrap();
+        let guard = Guard {
+            places: config.places,
+            keys: config.keys,
+            absence: if config.anonymous.is_some() { Absence::Tolerated } else { Absence::Refused },
+            challenge: config.challenge,
+            shared: Arc::clone(&self.shared),
+        };
+        let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.known_consumers);
+        KeyProtection { guard, preflight: config.preflight }
+    }
+
+    async fn changed(&self, kind: &str, id: Uuid) {
+        let change =
+            Change { kind: kind.to_owned(), operation: Operation::Updated, id, key: Vec::new(), document: None };
+        self.known_consumers.apply(std::slice::from_ref(&change)).await.unwrap();
+        self.shared.cache.source().credentials().apply(&[change]).await.unwrap();
+    }
+
+    fn asked(&self) -> usize {
+        self.keys.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// A request, as far as it matters to a guard.
+#[derive(Default)]
+struct Call {
+    query: Option<&'static str>,
+    headers: Vec<(&'static str, &'static str)>,
+    body: Option<&'static str>,
+    edits: Edits,
+}
+
+struct Outcome {
+    ready: bool,
+    verdict: Verdict,
+    removed: Vec<String>,
+    query: Option<String>,
+    body: Option<Bytes>,
+    credential: Option<Uuid>,
+}
+
+impl Call {
+    fn header(name: &'static str, value: &'static str) -> Self {
+        Self { headers: vec![(name, value)], ..Self::default() }
+    }
+
+    fn query(query: &'static str) -> Self {
+        Self { query: Some(query), ..Self::default() }
+    }
+
+    fn body(mut self, content_type: &'static str, body: &'static str) -> Self {
+        self.headers.push(("content-type", content_type));
+        self.body = Some(body);
+        self
+    }
+
+    async fn at(self, protection: &KeyProtection) -> Outcome {
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.headers {
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let target = Target { route_id: Uuid::nil(), service_id: None };
+        let mut request = Request {
+            method: &Method::POST,
+            path: "/",
+            query: self.query,
+            headers: &headers,
+            http2: false,
+            tls: false,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            peer_trusted: false,
+            target: &target,
+            body: self.body.map_or(RequestBody::Unread, |body| RequestBody::Read(Bytes::from_static(body.as_bytes()))),
+            edits: self.edits,
+            response: Vec::new(),
+            identity: None,
+        };
+        let (ready, verdict) = match protection.access(&mut request) {
+            Access::Ready(verdict) => (true, verdict),
+            Access::Pending(verdict) => (false, verdict.await),
+        };
+        let removed = request.edits.headers.iter().filter_map(|edit| match edit {
+            HeaderEdit::Remove(name) => Some(name.to_string()),
+            _ => None,
+        });
+        Outcome {
+            ready,
+            verdict: verdict.unwrap(),
+            removed: removed.collect(),
+            query: request.edits.query,
+            body: request.edits.body,
+            credential: request.identity.and_then(|identity| identity.credential),
+        }
+    }
+}
+
+impl Outcome {
+    /// `passed`, or the reason of the reply.
+    fn told(&self) -> &'static str {
+        match &self.verdict {
+            Verdict::Continue => "passed",
+            Verdict::Reply(reply) => reply.reason,
+            Verdict::NeedBody { .. } => "body",
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_warm_key_and_an_unknown_one_are_decided_without_the_store() {
+    let world = World::new();
+    let protection = world.protection(json!({}));
+    for (key, told) in [("right", "passed"), ("wrong", "key_unknown")] {
+        let first = Call::header("apikey", key).at(&protection).await;
+        assert_eq!((first.ready, first.told()), (false, told));
+        let asked = world.asked();
+        for _ in 0..3 {
+            let again = Call::header("apikey", key).at(&protection).await;
+            assert_eq!((again.ready, again.told()), (true, told));
+        }
+        assert_eq!(world.asked(), asked);
+    }
+    assert_eq!(Call::header("apikey", "right").at(&protection).await.credential, Some(CREDENTIAL));
+    world.clock.advance(6);
+    let later = Call::header("apikey", "wrong").at(&protection).await;
+    assert!(!later.ready, "an unknown key is not remembered for ever");
+}
+
+#[tokio::test]
+async fn a_change_of_the_key_or_its_consumer_is_in_force_at_once() {
+    let world = World::new();
+    let protection = world.protection(json!({}));
+    let told = async |key| Call::header("apikey", key).at(&protection).await.told();
+    assert_eq!((told("right").await, told("new").await), ("passed", "key_unknown"));
+    world.keys.put(CREDENTIAL, json!({"key": "new", "consumer": {"id": BOB}}));
+    world.changed(credential::NAME, CREDENTIAL).await;
+    assert_eq!((told("right").await, told("new").await), ("key_unknown", "passed"));
+    // A deletion of the consumer takes the key with it.
+    world.keys.documents.lock().unwrap().clear();
+    world.changed("consumers", BOB).await;
+    assert_eq!(told("new").await, "key_unknown");
+}
+
+#[tokio::test]
+async fn a_key_ends_with_what_was_left_of_its_life_when_it_was_read() {
+    let world = World::new();
+    let protection = world.protection(json!({}));
+    world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": 10}));
+    let told = async || Call::header("apikey", "right").at(&protection).await.told();
+    assert_eq!(told().await, "passed");
+    world.clock.advance(10);
+    assert_eq!(told().await, "passed");
+    world.clock.advance(1);
+    assert_eq!(told().await, "key_expired");
+    // Prolonged, it is read again.
+    world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": null}));
+    world.changed(credential::NAME, CREDENTIAL).await;
+    assert_eq!(told().await, "passed");
+    world.clock.advance(1_000_000);
+    assert_eq!(told().await, "passed");
+    world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": 0}));
+    world.changed(credential::NAME, CREDENTIAL).await;
+    assert_eq!(told().await, "passed");
+    world.clock.advance(1);
+    assert_eq!(told().await, "key_expired");
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_is_neither_accepted_nor_refused() {
+    let world = World::new();
+    let protection = world.protection(json!({"anonymous": "bob"}));
+    assert_eq!(Call::header("apikey", "right").at(&protection).await.told(), "passed");
+    world.keys.down.store(true, Ordering::SeqCst);
+    assert_eq!(Call::header("apikey", "right").at(&protection).await.told(), "passed");
+    // A node that does not hear of changes trusts nothing that it knows.
+    world.feed.0.store(false, Ordering::SeqCst);
+    let outcome = Call::header("apikey", "right").at(&protection).await;
+    assert_eq!(outcome.told(), "key_store_unavailable");
+    let Verdict::Reply(reply) = outcome.verdict else { panic!("a reply") };
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    let message = "The authorization state is currently unavailable".to_owned();
+    assert_eq!(reply.body, Body::Message(message));
+}
+
+#[tokio::test]
+async fn names_are_tried_in_their_order_and_the_first_text_counts() {
+    let world = World::new();
+    let config = json!({"key_names": ["first", "api_key"], "key_in_body": true});
+    let protection = world.protection(config);
+    let (form, json) = ("application/x-www-form-urlencoded; charset=utf-8", "application/json");
+    let two = |first, second| Call { headers: vec![("first", first), ("api-key", second)], ..Call::default() };
+    let rows = [
+        (two("right", "wrong"), "passed"),
+        (two("wrong", "right"), "key_unknown"),
+        (two("", "right"), "key_missing"),
+        (Call::header("api-key", "right"), "passed"),
+        (Call::header("api_key", "right"), "passed"),
+        (Call::header("API_Key", "right"), "passed"),
+        (Call { headers: vec![("api-key", "right"), ("api_key", "right")], ..Call::default() }, "key_repeated"),
+        (Call { query: Some("first=wrong"), ..Call::header("api-key", "right") }, "key_unknown"),
+        (Call::query("first&api_key=right"), "passed"),
+        (Call::query("api-key=right"), "key_missing"),
+        (Call::query("API_KEY=right"), "key_missing"),
+        (Call::query("api%5Fkey=r%69ght"), "passed"),
+        (Call::query("api_key=%ff"), "key_unknown"),
+        (Call::query("api_key=right%00"), "key_unknown"),
+        (Call::default().body(json, r#"{"first":1,"api_key":"right"}"#), "passed"),
+        (Call::default().body(json, r#"{"first":null,"api_key":"right"}"#), "passed"),
+        (Call::default().body(json, r#"{"first":["right"]}"#), "key_repeated"),
+        (Call::default().body(json, r#"{"first":{"a":"right"}}"#), "key_repeated"),
+        (Call::default().body(json, r#"["first"]"#), "key_missing"),
+        (Call::default().body(form, "first[]=right&first[1]=right"), "key_missing"),
+        (Call::default().body(form, "first=right"), "passed"),
+        (Call::default().body(form, "first=right&first=right"), "key_repeated"),
+        (Call::default().body("text/plain", "first=right"), "key_missing"),
+        (Call { body: None, ..Call::default().body(form, "") }, "body"),
+        (Call { body: None, ..Call::header("first", "right").body(form, "") }, "passed"),
+    ];
+    for (number, (call, told)) in rows.into_iter().enumerate() {
+        assert_eq!(call.at(&protection).await.told(), told, "row {number}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_hidden_under_every_name_and_other_plugins_edits_stay() {
+    let world = World::new();
+    let config = json!({"key_names": ["apikey", "x-key"], "key_in_body": true, "hide_credentials": true});
+    let protection = world.protection(config);
+    let form = "application/x-www-form-urlencoded";
+    let call = Call { query: Some("z=1&apikey=a&x-key=b&a=2&access_token=t"), ..Call::header("x_key", "right") };
+    let edits = Edits { query: Some("z=1&apikey=a&a=2".to_owned()), ..Edits::default() };
+    let outcome = Call { edits, ..call }.at(&protection).await;
+    assert_eq!(outcome.told(), "key_unknown", "the first name has another value");
+    let call = Call { query: Some("z=1&x-key=b&a=2&access_token=t"), ..Call::header("apikey", "right") };
+    let edits = Edits { query: Some("z=1&x-key=b&a=2".to_owned()), ..Edits::default() };
+    let call = Call { edits, ..call }.body(form, "z=1&apikey=q&a=2&x-key=r");
+    let outcome = call.at(&protection).await;
+    assert_eq!(outcome.told(), "passed");
+    assert_eq!(outcome.removed, ["apikey"]);
+    assert_eq!(outcome.query.as_deref(), Some("z=1&a=2"), "what an earlier plugin took out stays out");
+    assert_eq!(outcome.body.as_deref(), Some(b"a=2&z=1".as_slice()));
+}
