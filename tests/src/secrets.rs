@@ -6,8 +6,17 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 /// Names of secret fields in JSON, forms and queries.
-const NAMES: [&str; 8] =
-    ["access_token", "refresh_token", "code", "client_secret", "provision_key", "code_verifier", "password", "token"];
+const NAMES: [&str; 9] = [
+    "access_token",
+    "refresh_token",
+    "code",
+    "client_secret",
+    "provision_key",
+    "code_verifier",
+    "password",
+    "token",
+    "key",
+];
 
 /// Shorter values are ordinary words in tests, such as `bogus`.
 const SHORTEST: usize = 16;
