@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use tollgate_core::clock::Clock;
-use tollgate_core::plugin::Verdict;
+use tollgate_core::plugin::{Needs, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
@@ -188,6 +188,10 @@ impl Authenticator for Guard {
 
     fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
         unauthenticated(self.rules.challenges.reply(refusal), request)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { body_limit: BODY_LIMIT, ..Needs::default() }
     }
 
     fn own_headers(&self) -> &'static [HeaderName] {

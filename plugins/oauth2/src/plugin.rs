@@ -9,7 +9,7 @@ use serde_json::Value;
 use tollgate_core::collection::Collection;
 use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
-use tollgate_core::plugin::{Access, Handler, Instance, Plugin, PluginError, Verdict};
+use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, Verdict};
 use tollgate_core::random::Random;
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
@@ -263,6 +263,10 @@ impl Endpoints {
 }
 
 impl Handler for Protection {
+    fn needs(&self) -> Needs {
+        self.guard.needs()
+    }
+
     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
         match Endpoint::of_path(request.path) {
             None => self.guard.access(request),
