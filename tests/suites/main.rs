@@ -24,6 +24,7 @@ macro_rules! on_both_stores {
     };
 }
 
+mod acl;
 mod admin;
 mod authorize;
 mod browser;

@@ -8,6 +8,7 @@ use crate::proxy::{IdentityHeaders, InvalidName};
 #[rustfmt::skip]
 pub fn all() -> Vec<Box<dyn Factory>> {
     vec![
+        Box::new(tollgate_acl::AclFactory),
         Box::new(tollgate_cors::CorsFactory),
         Box::new(tollgate_key_auth::KeyAuthFactory),
         Box::new(tollgate_oauth2::OAuth2Factory),

@@ -1,0 +1,58 @@
+//! Access decisions of one instance.
+
+use http::StatusCode;
+use tollgate_plugin::cache::Known;
+use tollgate_plugin::{Access, Handler, Reply, Request, Verdict};
+use uuid::Uuid;
+
+use crate::config::{Config, Header};
+use crate::groups::{GroupCache, Groups};
+
+pub(crate) struct AccessControl {
+    pub(crate) config: Config,
+    pub(crate) groups: GroupCache,
+}
+
+impl Handler for AccessControl {
+    fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
+        let Some(identity) = request.identity else {
+            return Access::Ready(Ok(refused(StatusCode::UNAUTHORIZED, "acl_without_consumer", "Unauthorized")));
+        };
+        let consumer = identity.consumer;
+        if let Some(verdict) = self.groups.of_this_thread(&consumer, |groups| self.judge(groups, request)) {
+            return Access::Ready(Ok(verdict));
+        }
+        match self.groups.get(&consumer) {
+            Some(Known::Fact(groups)) => Access::Ready(Ok(self.judge(&groups, request))),
+            Some(Known::Unknown) | None => {
+                Access::Pending(Box::pin(async move { Ok(self.ask(consumer, request).await) }))
+            }
+        }
+    }
+}
+
+impl AccessControl {
+    async fn ask(&self, consumer: Uuid, request: &mut Request<'_>) -> Verdict {
+        match self.groups.load(consumer, ()).await {
+            Ok(Some(groups)) => self.judge(&groups, request),
+            Ok(None) | Err(_) => Verdict::Reply(Reply::unavailable("acl_store_unavailable")),
+        }
+    }
+
+    fn judge(&self, groups: &Groups, request: &mut Request<'_>) -> Verdict {
+        if !self.config.rule.admits(groups.names()) {
+            return refused(StatusCode::FORBIDDEN, "acl_not_allowed", "You cannot consume this service");
+        }
+        if self.config.header == Header::Sent {
+            request.edits.apply(groups.header());
+        }
+        Verdict::Continue
+    }
+}
+
+fn refused(status: StatusCode, reason: &'static str, message: &'static str) -> Verdict {
+    Verdict::Reply(Reply::message(status, reason, message))
+}
+
+#[cfg(test)]
+mod tests;
