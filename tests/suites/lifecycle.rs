@@ -115,7 +115,11 @@ async fn a_database_is_migrated_only_on_the_operators_command() {
     let node = Node::on_database(database.url());
     let status = node.run(&["migrate", "status"]).await;
     assert_eq!(status.code, Some(0), "{}", status.output);
-    assert!(status.output.starts_with("Applied: none; pending: gateway 1, gateway 2, gateway 3, oauth2 1"), "{}", status.output);
+    assert!(
+        status.output.starts_with("Applied: none; pending: gateway 1, gateway 2, gateway 3, oauth2 1"),
+        "{}",
+        status.output
+    );
     assert!(status.output.contains("`tollgate migrate up` applies them"), "{}", status.output);
 
     let refused = node.run(&["run"]).await;
