@@ -1,8 +1,8 @@
 //! What the store announces after a commit.
 //!
-//! Listeners run before the response to a write, so a write is in force on this node when its 2xx is
-//! sent; other nodes read the same changes from the store's change feed. Applying a change twice must
-//! be harmless: a node may read its own changes from the feed again.
+//! Listeners run before the response to a write, so a write is in force on this node when its 2xx is sent.
+//! Other nodes read the same changes from the store's change feed. Applying a change twice must be harmless:
+//! a node may read its own changes from the feed again.
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -15,9 +15,9 @@ use crate::schema::Document;
 pub enum Operation {
     /// A new entity.
     Created,
-    /// An entity has other values.
+    /// An entity has new values.
     Updated,
-    /// An entity is gone.
+    /// An entity was deleted.
     Deleted,
 }
 
@@ -46,19 +46,19 @@ pub struct Change {
     pub operation: Operation,
     /// The entity.
     pub id: Uuid,
-    /// What else identifies it to a cache (a token's digest); empty where the id is enough.
+    /// A further key under which caches hold it (a token's digest); empty where the id is enough.
     pub key: Vec<u8>,
-    /// The entity as it is now; `None` when it is deleted, and when the change was read from
-    /// the feed (then the listener reads the entity from the store).
+    /// The current document; `None` when the entity is deleted, and when the change was read from the feed
+    /// (the listener then reads the entity from the store).
     pub document: Option<Document>,
 }
 
-/// Acts on changes before they count as done.
+/// Acts on changes before the write returns.
 #[async_trait]
 pub trait ChangeListener: Send + Sync + 'static {
-    /// Acts on committed changes, in order. An error means that this node may be stale: the
-    /// feed keeps the changes and delivers them again, and the node stops trusting its caches
-    /// when that takes longer than its limit.
+    /// Acts on committed changes, in order. An error means that this node may be stale: the feed keeps the
+    /// changes and delivers them again, and the node stops trusting its caches if that takes longer than its
+    /// limit.
     async fn apply(&self, changes: &[Change]) -> Result<(), StoreError>;
 
     /// Drops everything that was read from the store: the feed was interrupted for longer than it can

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A source of time, made in the composition root and passed to what needs it.
+/// A source of time, created in the composition root and passed to its users.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_millis(&self) -> i64;
@@ -25,17 +25,17 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that is moved by hand, for tests.
+/// A clock that tests set and advance.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that stands at `seconds` since the epoch.
+    /// A clock set to `seconds` since the epoch.
     pub fn at(seconds: i64) -> Self {
         Self(AtomicI64::new(seconds * 1000))
     }
 
-    /// Moves the clock by whole seconds.
+    /// Advances the clock by whole seconds.
     pub fn advance(&self, seconds: i64) {
         self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
     }

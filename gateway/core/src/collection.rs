@@ -1,8 +1,8 @@
 //! The store port for entities: one [`Collection`] for each kind.
 //!
-//! Documents that come in have passed their schema; a collection decides only what takes a
-//! database to decide: uniqueness, references, and that a row is still there. Every method that
-//! writes commits, announces the change to the listeners, and then returns.
+//! Documents passed in have been validated against their schema; a collection decides only what requires a
+//! database: uniqueness, references, and whether a row still exists. Every method that writes commits,
+//! announces the change to the listeners, and then returns.
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -12,10 +12,10 @@ use crate::error::{DaoError, StoreError};
 use crate::schema::Violations;
 pub use crate::schema::{Document, Key};
 
-/// Which entities a list is about.
+/// Which entities a list contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
-    /// All of the kind.
+    /// All entities of the kind.
     All,
     /// Those that carry every one of the tags.
     AllTags(Vec<String>),
@@ -42,28 +42,28 @@ pub enum Filter {
 pub struct PageQuery {
     /// Which entities.
     pub filter: Filter,
-    /// The last id of the page before.
+    /// The last id of the previous page.
     pub after: Option<Uuid>,
-    /// How many at most.
+    /// The maximum number of entities.
     pub size: usize,
 }
 
 /// The entities of a page.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    /// At most as many as asked for.
+    /// At most the requested number of entities.
     pub documents: Vec<Document>,
     /// Where the next page begins; `None` on the last.
     pub next: Option<Uuid>,
 }
 
-/// Makes the new document from the one that is stored, inside the transaction that writes it.
+/// Builds the new document from the stored one, inside the transaction that writes it.
 pub type Merge<'a> = dyn Fn(&Document) -> Result<Document, Violations> + Send + Sync + 'a;
 
-/// A kind's entities in the store.
+/// The entities of one kind in the store.
 #[async_trait]
 pub trait Collection: Send + Sync + 'static {
-    /// What it holds.
+    /// The kind of its entities.
     fn kind(&self) -> &Kind;
 
     /// One entity, or `None`.
@@ -72,17 +72,17 @@ pub trait Collection: Send + Sync + 'static {
     /// One page of a list.
     async fn page(&self, query: &PageQuery) -> Result<Page, StoreError>;
 
-    /// Adds an entity. Returns it as the caller is to see it (a clear token is shown here once).
+    /// Inserts an entity. Returns it as the caller may see it (a clear token appears only here).
     async fn insert(&self, document: Document) -> Result<Document, DaoError>;
 
-    /// Adds the entity or replaces the one that has this key, whose id it then keeps.
+    /// Inserts the entity, or replaces the one with this key and keeps its id.
     async fn upsert(&self, key: &Key, document: Document) -> Result<Document, DaoError>;
 
-    /// Reads, merges and writes as one step: what was merged is what is replaced. `merge` is called
-    /// again when another writer was faster. `None`: there is no such entity.
+    /// Reads, merges and writes atomically: exactly the document that was merged is replaced. `merge` is
+    /// called again if another writer got there first. `None`: no such entity exists.
     async fn update(&self, key: &Key, merge: &Merge<'_>) -> Result<Option<Document>, DaoError>;
 
-    /// Removes the entity and everything that cascades from it. `false`: there was none.
+    /// Deletes the entity and everything that cascades from it. `false`: it did not exist.
     async fn delete(&self, key: &Key) -> Result<bool, DaoError>;
 }
 
@@ -97,19 +97,19 @@ pub struct TaggedEntity {
     pub tag: String,
 }
 
-/// Where a page of tags ended: the order is by entity, then by tag.
+/// Where a page of tags ended: tags are ordered by entity, then by tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagPosition {
-    /// The last entity of the page before.
+    /// The last entity of the previous page.
     pub entity_id: Uuid,
-    /// Its last tag that was listed.
+    /// The last of its tags on that page.
     pub tag: String,
 }
 
 /// One page of tags.
 #[derive(Debug, Clone, Default)]
 pub struct TagPage {
-    /// At most as many as asked for.
+    /// At most the requested number of tags.
     pub entries: Vec<TaggedEntity>,
     /// Where the next page begins; `None` on the last.
     pub next: Option<TagPosition>,

@@ -1,15 +1,15 @@
-//! Hosts in their one normal form (RFC 3986 §3.2.2, RFC 9110 §4.2.3), which requests and what is
-//! configured are brought into before they are compared.
+//! The normal form of hosts (RFC 3986 §3.2.2, RFC 9110 §4.2.3), to which requests and configuration are
+//! converted before comparison.
 //!
-//! 1. A name is in lower case and without the final dot that makes it absolute.
-//! 2. An IPv6 address is written as RFC 5952 §4 has it, in brackets.
-//! 3. The port is parsed apart; `:0443` is 443, and `:` is none.
+//! 1. A name is in lower case and has no final dot.
+//! 2. An IPv6 address is written as in RFC 5952 §4, in brackets.
+//! 3. The port is parsed separately; `:0443` is 443, and `:` means no port.
 //!
-//! What could be another spelling of a host is refused instead: percent-encoding, characters
-//! beyond ASCII (IDNA has A-labels for them), zones of IPv6 addresses, and addresses in the forms
-//! that `inet_aton` knows beside four decimal numbers (`127.1`, `0x7f000001`).
+//! Ambiguous spellings of a host are refused: percent-encoding, non-ASCII characters (IDNA has A-labels for
+//! them), zones of IPv6 addresses, and the forms that `inet_aton` accepts besides four decimal numbers
+//! (`127.1`, `0x7f000001`).
 //!
-//! Invariant: a [`Host`] is its own normal form, and hosts are compared as [`Host`]s.
+//! Invariant: a [`Host`] is always in normal form, and hosts are compared as [`Host`]s.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -17,22 +17,22 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
-/// The longest name of the domain name system (RFC 1035 §2.3.4).
+/// The longest name in DNS (RFC 1035 §2.3.4).
 const LONGEST: usize = 255;
 
-/// A text that is no host, or is ambiguous.
+/// The text is not a host, or is ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Malformed {
     /// The name or one of its labels is empty, or the name is too long.
     #[error("invalid host name: empty, with an empty label, or longer than 255 bytes")]
     Name,
-    /// It contains a character that host names do not have.
+    /// It contains a character that host names cannot contain.
     #[error("invalid character in the host: only letters, digits, `-`, `.`, `_` and `~` are allowed")]
     Character,
-    /// It is no address, or one in a form that parsers read differently.
+    /// It is not an address, or parsers disagree about its form.
     #[error("invalid address in the host: expected four decimal numbers, or IPv6 in brackets")]
     Address,
-    /// What follows the colon is no port.
+    /// The text after the colon is not a port.
     #[error("invalid port: expected a number up to 65535")]
     Port,
 }
@@ -41,7 +41,7 @@ pub enum Malformed {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host<'h>(Cow<'h, str>);
 
-/// A host with the port that was named beside it.
+/// A host with the port that followed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority<'a> {
     /// The host.
@@ -51,14 +51,14 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Reads `host` or `host:port`, as a `Host` field has it. What is in normal form is not copied.
+    /// Reads `host` or `host:port`, as in a `Host` field. Text in normal form is not copied.
     ///
     /// # Errors
     /// See [`Malformed`].
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         let after_address = if text.starts_with('[') { text.find(']').ok_or(Malformed::Address)? } else { 0 };
         let rest = text.get(after_address..).unwrap_or_default();
-        // Hosts are short: a search that prepares for long texts costs more.
+        // Hosts are short: a search with a set-up phase for long texts costs more.
         match rest.bytes().position(|byte| byte == b':') {
             None => Ok(Self { host: Host::parse(text)?, port: None }),
             Some(at) => {
@@ -70,15 +70,14 @@ impl<'a> Authority<'a> {
 }
 
 impl Authority<'_> {
-    /// The same, for as long as one likes.
+    /// An owned copy.
     pub fn into_owned(self) -> Authority<'static> {
         Authority { host: self.host.into_owned(), port: self.port }
     }
 }
 
 impl<'h> Host<'h> {
-    /// Reads a host without a port; an IPv6 address is in brackets. What is in normal form is not
-    /// copied.
+    /// Reads a host without a port; an IPv6 address is in brackets. Text in normal form is not copied.
     ///
     /// # Errors
     /// See [`Malformed`].
@@ -92,7 +91,7 @@ impl<'h> Host<'h> {
         }
     }
 
-    /// The address in brackets; `text` if it is written so.
+    /// The address in brackets; borrows `text` if it is already in that form.
     fn of_ipv6(text: &'h str, address: Ipv6Addr) -> Self {
         let mut rest = Rest(text);
         match write!(rest, "[{address}]") {
@@ -106,7 +105,7 @@ impl<'h> Host<'h> {
         &self.0
     }
 
-    /// The same, for as long as one likes.
+    /// An owned copy.
     pub fn into_owned(self) -> Host<'static> {
         Host(Cow::Owned(self.0.into_owned()))
     }
@@ -118,7 +117,7 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// What is left of a text when that which is written is what it begins with.
+/// Compares written output with a text: holds the part of the text that was not matched yet.
 struct Rest<'t>(&'t str);
 
 impl fmt::Write for Rest<'_> {
@@ -154,7 +153,7 @@ fn name(text: &str) -> Result<Cow<'_, str>, Malformed> {
     Ok(if upper { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) })
 }
 
-/// Whether every label is a number, so that some would read an IPv4 address.
+/// Whether every label is a number, so that some parsers read an IPv4 address.
 pub(crate) fn is_numeric(name: &str) -> bool {
     let is_number = |label: &[u8]| match label {
         [b'0', b'x' | b'X', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
@@ -165,7 +164,7 @@ pub(crate) fn is_numeric(name: &str) -> bool {
 }
 
 fn parse_port(digits: &str) -> Result<Option<u16>, Malformed> {
-    // A number may begin with a plus sign, and a port may not.
+    // `parse` accepts a leading plus sign; a port has none.
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Malformed::Port);
     }
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_host_or_names_it_in_another_way_is_refused() {
+    fn invalid_and_ambiguous_hosts_are_refused() {
         let rows = [
             ("", Malformed::Name),
             (".", Malformed::Name),
@@ -264,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_normal_form_is_its_own_and_spelling_does_not_change_it(
+        fn normalisation_is_idempotent_and_independent_of_spelling(
             text in r"([aB0-]{1,3}\.){0,3}[aB0x]{1,3}|\[([0-9A-Fa]{1,4}:){7}[0-9A-F]{1,4}\]|\[::[0-9A-Fa]{0,4}\]",
             dot in any::<bool>(),
         ) {

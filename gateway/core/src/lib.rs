@@ -1,14 +1,14 @@
 //! Tollgate's vocabulary: the types that the gateway, the stores and the plugins share.
 //!
-//! Nothing in here names Pingora, a database driver or a particular plugin; those crates depend
-//! on this one and meet only through it.
+//! Nothing in here refers to Pingora, a database driver or a particular plugin; those crates depend on this
+//! one, and it is all they share.
 //!
-//! - [`schema`], [`entity`]: entities described as data; validation, defaults and published
-//!   schemas all come from that one description.
+//! - [`schema`], [`entity`]: entities described as data; validation, defaults and published schemas all come
+//!   from one description.
 //! - [`collection`], [`change`]: the store port and what it announces.
 //! - [`path`], [`host`]: the normal forms of paths and hosts, shared by validation and matching.
 //! - [`plugin`], [`request`], [`reply`]: a request and its response as a plugin sees them.
-//! - [`setting`]: settings of the node, the gateway's and those that plugins add.
+//! - [`setting`]: the node's settings, the gateway's own and those of plugins.
 //! - [`secret`], [`clock`], [`random`]: values that must not leak, and time and randomness as
 //!   parameters.
 

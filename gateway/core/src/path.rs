@@ -1,13 +1,14 @@
-//! The one normal form of a request path, which routes are written in and requests are matched in
-//! (gateway.md §6, RFC 3986 §6.2.2).
+//! The normal form of a request path, in which routes are written and requests are matched (gateway.md §6,
+//! RFC 3986 §6.2.2).
 //!
-//! 1. Reserved characters (`!*'();:@&=+$,/?%#[]`) keep their escapes, in upper case: they mean
-//!    something to an upstream. All other escapes are decoded.
+//! 1. Reserved characters (`!*'();:@&=+$,/?%#[]`) keep their escapes, in upper case: they are significant to
+//!    an upstream. All other escapes are decoded.
 //! 2. Slashes are merged.
 //! 3. Dot segments are removed (RFC 3986 §5.2.4).
 //!
-//! Invariant: a normal path is its own normal form, so a route that is written in it can be met by
-//! a request. What a request line cannot hold is encoded again on the way out, elsewhere.
+//! Invariant: normalising a normal path does not change it, so a request can match any route written in
+//! normal form. Characters that a request line cannot contain are encoded again when the path is sent
+//! upstream (in the router).
 
 use std::borrow::Cow;
 
@@ -27,10 +28,10 @@ pub enum Malformed {
     Control,
 }
 
-/// The path in its normal form: what is not reserved decoded, dot segments removed, slashes merged.
+/// The path in its normal form: unreserved characters decoded, dot segments removed, slashes merged.
 ///
-/// Bytes that are not UTF-8 once decoded stay encoded, in upper case. Segments `..` beyond the root
-/// are dropped. Applying it twice is applying it once.
+/// Bytes that are not UTF-8 once decoded stay encoded, in upper case. `..` segments beyond the root are
+/// dropped. The function is idempotent.
 ///
 /// # Errors
 /// See [`Malformed`].
@@ -52,11 +53,11 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, Malformed> {
     if !encoded {
         return Ok(if segments { Cow::Owned(resolve_segments(raw)) } else { Cow::Borrowed(raw) });
     }
-    // An encoded dot may have made a dot segment.
+    // A decoded dot may have completed a dot segment.
     Ok(Cow::Owned(resolve_segments(&decode(raw)?)))
 }
 
-/// Decodes what is not reserved.
+/// Decodes all but reserved characters.
 fn decode(raw: &str) -> Result<String, Malformed> {
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.bytes();
@@ -101,7 +102,7 @@ fn encode_non_utf8(bytes: &[u8]) -> String {
     text
 }
 
-/// Removes `.` and `..` segments and empty ones; a path that ended in one ends in a slash.
+/// Removes `.`, `..` and empty segments; a path that ended in one ends in a slash.
 fn resolve_segments(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     let mut ends_in_slash = false;

@@ -1,5 +1,5 @@
-//! The plugin port. A plugin is made once; for every configured instance it compiles a
-//! [`Handler`], and requests see only handlers.
+//! The plugin port. A plugin is created once; for every configured instance it compiles a [`Handler`], which
+//! handles the requests.
 
 use std::sync::Arc;
 
@@ -16,22 +16,22 @@ use crate::schema::{EntityCheck, Schema};
 /// A handler's decision about a request.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Let the next plugin look at it.
+    /// Continue with the next plugin.
     Continue,
     /// Respond to the client now; later plugins do not run.
     Reply(Reply),
-    /// Run this handler again once the body is read, up to `limit` bytes, or to what another handler
-    /// of the route declares in its [`Needs`], whichever is more.
+    /// Run this handler again once the body has been read, up to `limit` bytes or the limit that another
+    /// handler of the route declares in its [`Needs`], whichever is larger.
     NeedBody {
-        /// The most bytes to read.
+        /// The maximum number of bytes to read.
         limit: usize,
-        /// Whether the plugin responds in any case, so that the body need not be
-        /// replayed to an upstream and may be larger than the replay buffer.
+        /// Whether the plugin always responds itself, so that the body need not be replayed to an upstream
+        /// and may be larger than the replay buffer.
         terminal: bool,
     },
 }
 
-/// A fault inside a plugin: the request is refused (architecture, invariant 1).
+/// A failure inside a plugin: the request is refused (architecture, invariant 1).
 #[derive(Debug, thiserror::Error)]
 #[error("plugin {plugin} failed")]
 pub struct PluginError {
@@ -42,52 +42,51 @@ pub struct PluginError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// A verdict, at once or after waiting. The hot path is `Ready` and allocates nothing.
+/// A verdict, immediate or after waiting. The hot path is `Ready` and does not allocate.
 pub enum Access<'a> {
     /// Decided without waiting.
     Ready(Result<Verdict, PluginError>),
-    /// Has to wait, for the store or for key derivation.
+    /// Waits for the store or for key derivation.
     Pending(BoxFuture<'a, Result<Verdict, PluginError>>),
 }
 
-/// Whether a handler looks at responses.
+/// Whether a handler processes responses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ResponsePhase {
-    /// It does not. Its changes to the response are made while it handles the request
-    /// ([`Request::response`]).
+    /// It does not. It changes the response while it handles the request ([`Request::response`]).
     #[default]
     Skipped,
     /// [`Handler::response`] is called with the head of every response.
     Head,
 }
 
-/// What a handler needs beside the head of the request: declared once, so that a route whose handlers
-/// need nothing pays for nothing.
+/// What a handler needs besides the request head: declared once, so that a route whose handlers need nothing
+/// pays nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// The most bytes of the body that it may ask for; 0 when it never does.
+    /// The most bytes of the body that it may request; 0 if it never does.
     pub body_limit: usize,
-    /// Whether it looks at responses.
+    /// Whether it processes responses.
     pub response: ResponsePhase,
 }
 
 /// A compiled plugin instance.
 pub trait Handler: Send + Sync + 'static {
-    /// What it needs. Asked once, when a route is compiled.
+    /// What it needs. Called once, when a route is compiled.
     fn needs(&self) -> Needs {
         Needs::default()
     }
 
-    /// Looks at a request before it is proxied.
+    /// Handles a request before it is proxied.
     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a>;
 
-    /// Looks at the head of a response, the upstream's or the gateway's own, on its way to the client:
-    /// only when [`Needs::response`] says so. Handlers run in the order of the request, also those
-    /// behind one that has responded.
+    /// Handles the head of a response, the upstream's or the gateway's own, before it is sent to the client:
+    /// only if [`Needs::response`] says so. Handlers run in the order of the request, including those after
+    /// one that has responded.
     fn response(&self, _response: &mut Response<'_>) {}
 }
 
-/// A configured instance, as it is handed to the plugin for compiling.
+/// A configured instance, passed to the plugin for compiling.
 #[derive(Debug, Clone)]
 pub struct Instance<'a> {
     /// The instance's id.
@@ -100,14 +99,14 @@ pub struct Instance<'a> {
     pub config: &'a Value,
 }
 
-/// What a plugin is, known before it is started.
+/// A plugin's static description, known before it is started.
 #[derive(Debug, Clone)]
 pub struct Definition {
     /// Its name, as in the `plugins` entity.
     pub name: &'static str,
     /// Handlers run in descending priority.
     pub priority: i32,
-    /// The schema of the `config` record.
+    /// The schema of `config`.
     pub config_schema: Schema,
     /// Whether an instance may be bound to a consumer (gateway.md §9).
     pub consumer_scoped: bool,
@@ -123,28 +122,27 @@ impl Definition {
     }
 }
 
-/// A plugin that runs.
+/// A running plugin.
 pub trait Plugin: Send + Sync + 'static {
-    /// The kinds of entity the plugin keeps, with their stores.
+    /// The kinds of entity that the plugin stores, with their collections.
     fn collections(&self) -> Vec<Arc<dyn Collection>> {
         Vec::new()
     }
 
-    /// The kinds that only the plugin itself writes: without paths in the Admin API, but with a
-    /// schema that it shows and validates by.
+    /// Kinds that only the plugin itself writes: they have no paths in the Admin API, but it shows their
+    /// schemas and validates with them.
     fn internal_kinds(&self) -> Vec<Kind> {
         Vec::new()
     }
 
-    /// What the plugin's caches hold under a key of the Admin API's `/cache/{key}`
-    /// (oauth2.md §5), without secrets.
+    /// The plugin's cache entry for a key of the Admin API's `/cache/{key}` (oauth2.md §5), without secrets.
     fn cached(&self, _key: &str) -> Option<Value> {
         None
     }
 
-    /// Forgets what is cached under the key, or everything when there is none.
+    /// Drops the cache entry for the key, or all entries if there is no key.
     fn forget_cached(&self, _key: Option<&str>) {}
 
-    /// Makes the handler of one instance.
+    /// Creates the handler of one instance.
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError>;
 }

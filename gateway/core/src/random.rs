@@ -1,4 +1,4 @@
-//! Randomness as a parameter. Everything secret comes from the operating system.
+//! Randomness as a parameter. All secrets come from the operating system's generator.
 
 use uuid::Uuid;
 
@@ -37,10 +37,10 @@ pub trait Random: Send + Sync + 'static {
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
-    #[expect(clippy::panic, reason = "without randomness no secret may be made; no caller can go on")]
+    #[expect(clippy::panic, reason = "without randomness no secret can be generated, and no caller can continue")]
     fn fill(&self, buffer: &mut [u8]) {
         if let Err(error) = getrandom::fill(buffer) {
-            panic!("the operating system gives no random bytes: {error}");
+            panic!("cannot get random bytes from the operating system: {error}");
         }
     }
 }

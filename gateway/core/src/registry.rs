@@ -1,4 +1,4 @@
-//! Everything that is registered with a running gateway: kinds with their stores, and plugins.
+//! What is registered with a running gateway: kinds with their collections, and plugins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use crate::collection::Collection;
 use crate::entity::Kind;
 use crate::plugin::{Definition, Plugin};
 
-/// A plugin that runs, with what it is.
+/// A running plugin with its definition.
 #[derive(Clone)]
 pub struct Registered {
-    /// What it is.
+    /// Its definition.
     pub definition: Definition,
     /// The plugin itself.
     pub plugin: Arc<dyn Plugin>,
@@ -30,7 +30,7 @@ impl Registry {
         Self::default()
     }
 
-    /// Registers a kind's store.
+    /// Registers a kind's collection.
     pub fn add_collection(&mut self, collection: Arc<dyn Collection>) {
         self.collections.insert(collection.kind().name, collection);
     }
@@ -44,18 +44,18 @@ impl Registry {
         self.plugins.insert(definition.name, Registered { definition, plugin });
     }
 
-    /// The store of a kind, by its name such as `routes`.
+    /// The collection of a kind, by its name such as `routes`.
     pub fn collection(&self, kind: &str) -> Option<&Arc<dyn Collection>> {
         self.collections.get(kind)
     }
 
-    /// A kind by its name, whether or not it has a store.
+    /// A kind by its name, whether or not it has a collection.
     pub fn kind(&self, name: &str) -> Option<&Kind> {
         let stored = self.collections.get(name).map(|collection| collection.kind());
         stored.or_else(|| self.internal_kinds.get(name))
     }
 
-    /// All kinds with their stores, in order of name.
+    /// All collections, ordered by the name of their kind.
     pub fn collections(&self) -> impl Iterator<Item = &Arc<dyn Collection>> {
         self.collections.values()
     }
@@ -65,7 +65,7 @@ impl Registry {
         self.plugins.get(name)
     }
 
-    /// All plugins, in order of name.
+    /// All plugins, ordered by name.
     pub fn plugins(&self) -> impl Iterator<Item = &Registered> {
         self.plugins.values()
     }

@@ -1,4 +1,4 @@
-//! The response that a plugin gives instead of the upstream.
+//! The response that a plugin sends instead of the upstream.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::request::HeaderEdit;
 
-/// Who made a response.
+/// The origin of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The upstream.
@@ -15,16 +15,16 @@ pub enum Source {
     Gateway,
 }
 
-/// The head of a response on its way to the client, as a plugin sees it.
+/// The head of a response, as a plugin sees it before it is sent to the client.
 #[derive(Debug)]
 pub struct Response<'r> {
     /// The status.
     pub status: StatusCode,
     /// Its headers so far.
     pub headers: &'r HeaderMap,
-    /// Who made it.
+    /// Its origin.
     pub source: Source,
-    /// What goes to the client differently.
+    /// Changes to the response before it is sent.
     pub edits: Vec<HeaderEdit>,
 }
 
@@ -33,23 +33,23 @@ pub struct Response<'r> {
 pub enum Body {
     /// No body at all.
     Empty,
-    /// A JSON document, sent as it is with `application/json; charset=utf-8` (gateway.md §7.3a).
+    /// A JSON document, sent as is with `application/json; charset=utf-8` (gateway.md §7.3a).
     Json(Bytes),
-    /// A message that the server renders in the negotiated type, with the request id
-    /// (gateway.md §7.3b).
+    /// A message that the server renders in the negotiated content type, with the request id (gateway.md
+    /// §7.3b).
     Message(String),
 }
 
-/// A response that ends the request at the gateway.
+/// A response with which the gateway ends the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The status.
     pub status: StatusCode,
-    /// Headers beside those that every response gets.
+    /// Headers in addition to those of every response.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Body,
-    /// A stable code for the access log, such as `token_expired`. Never text of the client.
+    /// A stable code for the access log, such as `token_expired`. Never text from the client.
     pub reason: &'static str,
 }
 
@@ -59,12 +59,12 @@ impl Reply {
         Self { status, headers: Vec::new(), body: Body::Json(Bytes::from(body.to_string())), reason }
     }
 
-    /// A response whose message is rendered as the client accepts it.
+    /// A response whose message is rendered in a content type that the client accepts.
     pub fn message(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         Self { status, headers: Vec::new(), body: Body::Message(message.into()), reason }
     }
 
-    /// The same with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));

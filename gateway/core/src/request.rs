@@ -1,4 +1,4 @@
-//! A request as a plugin sees it: checked, routed, free of identity headers of the client's.
+//! A request as a plugin sees it: checked, routed, without the client's identity headers.
 
 use std::net::IpAddr;
 
@@ -8,14 +8,14 @@ use smallvec::SmallVec;
 use triomphe::ThinArc;
 use uuid::Uuid;
 
-/// The request's body as far as the gateway has read it.
+/// The part of the request's body that the gateway has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestBody {
     /// Not read. Return [`crate::plugin::Verdict::NeedBody`] to have it read.
     Unread,
     /// The whole body.
     Read(Bytes),
-    /// There is more than the plugin asked for, or more than can be read and still be forwarded.
+    /// The body is larger than the plugin's limit, or larger than can be read and still be forwarded.
     TooLarge,
 }
 
@@ -28,20 +28,20 @@ pub struct Target {
     pub service_id: Option<Uuid>,
 }
 
-/// A header that a message is to have or not to have when it goes on.
+/// A change to a header of a message before it is sent on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderEdit {
     /// Set, replacing every value of that name.
     Set(HeaderName, HeaderValue),
-    /// Add a value beside those that are there.
+    /// Add a value to the existing ones.
     Append(HeaderName, HeaderValue),
     /// Remove.
     Remove(HeaderName),
-    /// Set and remove several, as was rendered beforehand.
+    /// Set and remove several headers that were rendered beforehand.
     Apply(HeaderBlock),
 }
 
-/// The name of a header in a [`HeaderBlock`], and how it is spelled.
+/// The name of a header in a [`HeaderBlock`], and its spelling.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BlockName {
     name: HeaderName,
@@ -49,21 +49,21 @@ pub struct BlockName {
 }
 
 impl BlockName {
-    /// `name` is in lower case, and `spelled` is the same name.
+    /// `name` is in lower case; `spelled` is the same name as sent.
     pub const fn new(name: &'static str, spelled: &'static str) -> Self {
         Self { name: HeaderName::from_static(name), spelled }
     }
 }
 
-/// Several headers rendered once, for many requests: lines as they go over the wire.
+/// Several headers, rendered once for many requests: lines as sent over the wire.
 ///
-/// Cheap to clone, and in one piece of memory: there may be as many as there are credentials, and a
-/// request that reads one waits for the memory.
+/// Cheap to clone, and in a single allocation: there may be as many blocks as credentials, and a request that
+/// reads one waits for memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderBlock(ThinArc<&'static [BlockName], u8>);
 
 impl HeaderBlock {
-    /// Each of the names is set to the value at its place, or removed where there is none.
+    /// Each name is set to the value at the same index, or removed if there is none.
     pub fn new<const COUNT: usize>(names: &'static [BlockName; COUNT], values: [Option<&HeaderValue>; COUNT]) -> Self {
         let mut lines = Vec::new();
         for (name, value) in names.iter().zip(values) {
@@ -76,25 +76,25 @@ impl HeaderBlock {
         Self(ThinArc::from_header_and_slice(names, &lines))
     }
 
-    /// Every name that is set or removed.
+    /// All names that are set or removed.
     pub fn names(&self) -> impl Iterator<Item = &'static HeaderName> {
         self.0.header.header.iter().map(|name| &name.name)
     }
 
-    /// The headers that are set, each with its line's end.
+    /// The lines of the headers that are set, each with its line ending.
     pub fn lines(&self) -> &[u8] {
         &self.0.slice
     }
 }
 
-/// What plugins changed in the request that goes upstream.
+/// Changes by plugins to the request that is sent upstream.
 #[derive(Debug, Default)]
 pub struct Edits {
-    /// Applied in order, after hop-by-hop headers are gone.
+    /// Applied in order, after hop-by-hop headers are removed.
     pub headers: SmallVec<[HeaderEdit; 8]>,
     /// Replaces the query; `Some("")` removes it.
     pub query: Option<String>,
-    /// Replaces the body; only after it was read.
+    /// Replaces the body; only after it has been read.
     pub body: Option<Bytes>,
 }
 
@@ -109,7 +109,7 @@ impl Edits {
         self.apply_owned(block.clone());
     }
 
-    /// The same, for a block that is the caller's own.
+    /// The same, for a block that only this request uses.
     pub fn apply_owned(&mut self, block: HeaderBlock) {
         self.headers.push(HeaderEdit::Apply(block));
     }
@@ -120,7 +120,7 @@ impl Edits {
     }
 }
 
-/// Who the request is from, as the authentication plugins found out.
+/// Who sent the request, as determined by the authentication plugins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// The consumer's id.
@@ -129,45 +129,45 @@ pub struct Identity {
     pub credential: Option<Uuid>,
 }
 
-/// One request on its way through a route's plugins.
+/// A request being processed by a route's plugins.
 #[derive(Debug)]
 pub struct Request<'r> {
     /// The method.
     pub method: &'r Method,
-    /// The path as routing saw it: normalised once, before `strip_path`.
+    /// The normalised path used for routing, before `strip_path`.
     pub path: &'r str,
     /// The raw query, without `?`.
     pub query: Option<&'r str>,
-    /// The client's headers, identity headers removed.
+    /// The client's headers, without identity headers.
     pub headers: &'r HeaderMap,
-    /// Whether the request came over HTTP/2.
+    /// Whether the request was received over HTTP/2.
     pub http2: bool,
-    /// Whether the client's connection to us is TLS.
+    /// Whether the client's connection uses TLS.
     pub tls: bool,
     /// The TCP peer, before any real-ip substitution.
     pub peer: IpAddr,
     /// Whether the peer is in `trusted_ips`.
     pub peer_trusted: bool,
-    /// Where it matched.
+    /// The route and service that matched.
     pub target: &'r Target,
     /// The body, if a plugin asked for it.
     pub body: RequestBody,
-    /// What goes upstream differently from how it came.
+    /// Changes to the request before it is sent upstream.
     pub edits: Edits,
-    /// Changes to the response, from the upstream or of the gateway.
+    /// Changes to the response, from the upstream or the gateway.
     pub response: Vec<HeaderEdit>,
-    /// Set by the authentication plugins, read by those behind them.
+    /// Set by authentication plugins, read by later plugins.
     pub identity: Option<Identity>,
 }
 
 impl Request<'_> {
-    /// A gRPC call: HTTP/2 with `application/grpc` (oauth2.md §4.2).
+    /// Whether this is a gRPC call: HTTP/2 with `application/grpc` (oauth2.md §4.2).
     pub fn is_grpc(&self) -> bool {
         self.http2 && has_grpc_type(self.headers)
     }
 }
 
-/// Whether the content type is one of gRPC's. Letter case does not count in it (RFC 9110 §8.3.1).
+/// Whether the content type is one of gRPC's, in any letter case (RFC 9110 §8.3.1).
 pub fn has_grpc_type(headers: &HeaderMap) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     let content_type = headers.get(http::header::CONTENT_TYPE).map(|value| value.as_bytes().trim_ascii());
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_has_the_lines_of_what_is_set_and_the_names_of_all() {
+    fn a_block_has_the_lines_of_set_headers_and_the_names_of_all() {
         static NAMES: [BlockName; 3] =
             [BlockName::new("x-name", "X-Name"), BlockName::new("x-other", "X-Other"), BlockName::new("x-id", "X-ID")];
         let (bob, id) = (HeaderValue::from_static("bob"), HeaderValue::from_static("1"));

@@ -11,17 +11,18 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes over a clear value.
+    /// Wraps a clear value.
     pub fn new(clear: impl Into<String>) -> Self {
         Self(Zeroizing::new(clear.into()))
     }
 
-    /// The clear value, for the one place that needs it. The long name is meant to be searched for.
+    /// The clear value, for the one place that needs it. The name is distinctive so that uses are easy to
+    /// find.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Compares with a presented value without telling through timing how much of it matched.
+    /// Compares with a presented value in constant time.
     pub fn matches(&self, presented: &str) -> bool {
         self.0.as_bytes().ct_eq(presented.as_bytes()).into()
     }

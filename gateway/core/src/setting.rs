@@ -1,7 +1,7 @@
-//! Settings of the node: what one is, and how common values are written.
+//! Settings of the node: their description, and the notation of common values.
 //!
-//! The configuration file, the environment, the `--set` flag, `conf/tollgate.yaml` and
-//! `tollgate settings` all have the same list: the gateway's own settings and those that plugins add.
+//! The configuration file, the environment, the `--set` flag, `conf/tollgate.yaml` and `tollgate settings`
+//! share one list: the gateway's own settings and those of plugins.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,21 +12,21 @@ use std::time::Duration;
 pub struct Setting {
     /// Its path in the file, such as `proxy.http_listen`.
     pub path: &'static str,
-    /// Its default; empty is "not set".
+    /// Its default; empty means "not set".
     pub default: &'static str,
     /// What it does, in one sentence.
     pub about: &'static str,
-    /// Checks a value, where its reader does not.
+    /// Checks a value that the code reading it does not check.
     pub check: fn(&str) -> Result<(), String>,
 }
 
 impl Setting {
-    /// A setting whose reader checks it.
+    /// A setting that is checked by the code reading it.
     pub const fn new(path: &'static str, default: &'static str, about: &'static str) -> Self {
         Self { path, default, about, check: |_| Ok(()) }
     }
 
-    /// The same with a check, so that a wrong value is reported with its place in the file.
+    /// Adds a check, so that a wrong value is reported with its position in the file.
     #[must_use]
     pub const fn checked(self, check: fn(&str) -> Result<(), String>) -> Self {
         Self { check, ..self }
@@ -38,7 +38,7 @@ impl Setting {
     }
 }
 
-/// A setting cannot be read.
+/// A setting is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {what}")]
 pub struct SettingError {
@@ -67,7 +67,7 @@ impl SettingValues {
     /// Reads a value.
     ///
     /// # Errors
-    /// There is no such setting, or `parse` says what is wrong with its value.
+    /// The setting does not exist, or `parse` refused its value.
     pub fn read<T>(
         &self,
         path: &'static str,
@@ -87,7 +87,7 @@ impl FromIterator<(&'static str, String)> for SettingValues {
 /// A whole number.
 ///
 /// # Errors
-/// It is none.
+/// The text is not a whole number.
 pub fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "expected a whole number".to_owned())
 }
@@ -95,7 +95,7 @@ pub fn number(text: &str) -> Result<u64, String> {
 /// `1500ms`, `60s`, `5m`, `1h`; at least a millisecond and at most a year.
 ///
 /// # Errors
-/// It is none.
+/// The text is not such a duration.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (amount, unit) = text.split_at(digits);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_read_or_named() {
+    fn an_unreadable_value_is_reported_with_its_setting() {
         let values = SettingValues::defaults(&[Setting::new("a.b", "7", "")]);
         assert_eq!(values.read("a.b", number), Ok(7));
         let wrong = values.read("a.b", duration).unwrap_err();

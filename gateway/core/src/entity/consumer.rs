@@ -1,4 +1,4 @@
-//! Consumers: whom credentials belong to (gateway.md §5).
+//! Consumers: the owners of credentials (gateway.md §5).
 
 use crate::entity::{Kind, field};
 use crate::schema::{EntityCheck, Field, Rule, Schema};
@@ -19,7 +19,7 @@ pub fn kind() -> Kind {
         .second_key("username")
 }
 
-/// A name that goes upstream in a header: it must be the same text for the upstream and for us.
+/// A name that is sent upstream in a header: the upstream must read the same text.
 fn identity(name: &'static str) -> Field {
     Field::string(name).unique().rule(Rule::HeaderText)
 }

@@ -1,4 +1,4 @@
-//! Fields that many kinds have: identity, times, tags, names (gateway.md §5).
+//! Fields shared by many kinds: identity, times, tags, names (gateway.md §5).
 
 use serde_json::Value;
 
@@ -13,13 +13,13 @@ pub fn id() -> Field {
         .auto(Auto::Uuid)
         .rule(Rule::Uuid)
         .required()
-        .describe("The entity's UUID; made when none is given.")
+        .describe("The entity's UUID; generated if none is given.")
 }
 
-/// When the entity was made, in Unix seconds.
+/// When the entity was created, in Unix seconds.
 pub fn created_at() -> Field {
     let field = Field::integer("created_at").auto(Auto::CreatedAt).rule(Rule::Timestamp);
-    field.describe("When the entity was made, in Unix seconds.")
+    field.describe("When the entity was created, in Unix seconds.")
 }
 
 /// When the entity was last written, in Unix seconds.
@@ -34,13 +34,13 @@ pub fn tags() -> Field {
     Field::set("tags", tag).describe("Labels by which lists can be filtered.")
 }
 
-/// A unique name that may stand in a path.
+/// A unique name that may appear in a path.
 pub fn name(field: &'static str) -> Field {
     let name = Field::string(field).unique().rule(Rule::Custom("utf8_name", utf8_name));
-    name.describe("A unique name; it can stand for the id in paths and references.")
+    name.describe("A unique name; it can replace the id in paths and references.")
 }
 
-/// Seconds until a row vanishes, for kinds whose rows may expire.
+/// Seconds until a row expires, for kinds whose rows may expire.
 pub fn ttl() -> Field {
     Field::integer("ttl").between(0, MAX_TTL).unlisted()
 }
@@ -55,7 +55,7 @@ pub fn port(field: &'static str) -> Field {
     Field::integer(field).between(0, 65_535).describe("A port, from 0 to 65535.")
 }
 
-/// Address ranges and ports of a stream's ends.
+/// Address ranges and ports at one end of a stream.
 pub(super) fn stream_ends(field: &'static str) -> Field {
     let ends = Schema::new(vec![Field::string("ip").rule(Rule::Custom("ip_or_cidr", ip_or_cidr)), port("port")])
         .entity_check(crate::schema::EntityCheck::AtLeastOneOf(&["ip", "port"]));

@@ -1,7 +1,7 @@
-//! Host names as services, routes and SNIs have them (gateway.md §5).
+//! Host names of services, routes and SNIs (gateway.md §5).
 //!
-//! They are kept as they were written and compared in their normal form ([`crate::host`]), so a name
-//! that no request can have is refused here.
+//! They are stored as written and compared in their normal form ([`crate::host`]), so a name that no request
+//! can have is refused here.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::host::is_numeric;
 
-/// What a host text turned out to be, and whether a port followed it.
+/// A parsed host: whether it is an address, and whether a port followed it.
 struct Host {
     is_ip: bool,
     port: Port,
@@ -32,7 +32,7 @@ pub(super) fn host(value: &Value) -> Result<(), String> {
     }
 }
 
-/// A host name, its leftmost or rightmost label possibly `*`, with or without a port.
+/// A host name, whose first or last label may be `*`, with or without a port.
 pub(super) fn wildcard_host_and_port(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
     match parse(&without_wildcard(text)?) {
@@ -41,7 +41,7 @@ pub(super) fn wildcard_host_and_port(value: &Value) -> Result<(), String> {
     }
 }
 
-/// A server name: no address, no port, its leftmost or rightmost label possibly `*`.
+/// A server name: not an address, without a port; its first or last label may be `*`.
 pub(super) fn wildcard_name(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
     match parse(&without_wildcard(text)?) {
@@ -56,7 +56,7 @@ fn invalid(text: &str) -> String {
     format!("invalid value: {text}")
 }
 
-/// The host with a label in the wildcard's place.
+/// The host with an ordinary label in place of the wildcard.
 fn without_wildcard(text: &str) -> Result<String, String> {
     let name = text.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let name = name.map_or(text, |(name, _)| name);

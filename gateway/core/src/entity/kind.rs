@@ -11,9 +11,9 @@ pub struct Kind {
     pub segment: &'static str,
     /// Its path segment below a parent, such as `key-auth` for the collection `key-auths`.
     pub nested_segment: &'static str,
-    /// The unique field that may stand for the id in paths and references.
+    /// The unique field that may replace the id in paths and references.
     pub second_key: Option<&'static str>,
-    /// Fields that are unique together.
+    /// Fields whose combination is unique.
     pub unique_together: &'static [&'static str],
     /// Whether rows may expire: `ttl` is accepted on writes and shown as the seconds left.
     pub ttl: bool,
@@ -38,28 +38,27 @@ impl Kind {
         }
     }
 
-    /// Sets the path segment, and the one below a parent unless that differs.
+    /// Sets the path segment, and the one below a parent unless that was set to something else.
     #[must_use]
     pub fn segment(self, segment: &'static str) -> Self {
         let nested_segment = if self.nested_segment == self.segment { segment } else { self.nested_segment };
         Self { segment, nested_segment, ..self }
     }
 
-    /// Sets the path segment below a parent, where it differs.
+    /// Sets the path segment below a parent, if it differs.
     #[must_use]
     pub fn nested_segment(self, nested_segment: &'static str) -> Self {
         Self { nested_segment, ..self }
     }
 
-    /// Lets a unique field stand for the id in paths and references.
+    /// Lets a unique field replace the id in paths and references.
     #[must_use]
     pub fn second_key(self, field: &'static str) -> Self {
         Self { second_key: Some(field), ..self }
     }
 
-    /// Refuses a combination of values that another entity has. If there are two fields and one of them
-    /// is a reference, the other stands for the id below the entity that is referred to
-    /// ([`Kind::key_below`]).
+    /// Refuses a combination of values that another entity has. If there are two fields and one of them is a
+    /// reference, the other field replaces the id below the referenced entity ([`Kind::key_below`]).
     #[must_use]
     pub fn unique_together(self, fields: &'static [&'static str]) -> Self {
         Self { unique_together: fields, ..self }
@@ -71,14 +70,14 @@ impl Kind {
         Self { ttl: true, ..self }
     }
 
-    /// Gives it no paths in the Admin API: only its schema is shown.
+    /// Gives the kind no paths in the Admin API: only its schema is shown.
     #[must_use]
     pub fn internal(self) -> Self {
         Self { admin: false, ..self }
     }
 
-    /// The field that identifies an entity among those whose `foreign` field refers to the same one,
-    /// such as the `group` of a consumer's `acls`; `None` where no pair of fields is unique together.
+    /// The field that identifies an entity among those whose `foreign` field refers to the same one, such as
+    /// the `group` of a consumer's `acls`; `None` if no pair of fields is unique together.
     pub fn key_below(&self, foreign: &str) -> Option<&Field> {
         match *self.unique_together {
             [parent, key] | [key, parent] if parent == foreign => self.schema.field(key),

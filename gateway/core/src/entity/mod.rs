@@ -1,7 +1,7 @@
 //! Kinds of entity: what the Admin API, the stores and the declarative files know about each.
 //!
-//! A kind is data: its fields, defaults and rules are stated once, in its file, and everything else is
-//! derived from them. The gateway's own kinds are here; plugins bring theirs.
+//! A kind is data: its file states its fields, defaults and rules once, and everything else is derived from
+//! them. The gateway's own kinds are here; plugins bring theirs.
 
 pub mod consumer;
 pub mod field;

@@ -1,14 +1,13 @@
-//! Paths as services and routes have them (gateway.md §5).
+//! Rules for the paths of services and routes (gateway.md §5).
 
 use serde_json::Value;
 
 use crate::path::{Malformed, normalise};
 
-/// Regular expressions are compiled with bounded memory, as they are in the router.
+/// Regular expressions are compiled with bounded memory, as in the router.
 const REGEX_SIZE_LIMIT: usize = 1 << 20;
 
-/// A service's path: no empty segments, only the characters of a path (RFC 3986 §3.3), escapes
-/// whole.
+/// A service's path: no empty segments, only path characters (RFC 3986 §3.3), complete escapes.
 pub(super) fn service_path(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
     no_empty_segments(text)?;
@@ -22,7 +21,7 @@ pub(super) fn service_path(value: &Value) -> Result<(), String> {
     }
 }
 
-/// A route's path: a prefix in normal form, or `~` and a regular expression that begins with `/`.
+/// A route's path: a prefix in normal form, or `~` followed by a regular expression that begins with `/`.
 pub(super) fn route_path(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
     if !text.starts_with('/') && !text.starts_with("~/") {
@@ -32,7 +31,7 @@ pub(super) fn route_path(value: &Value) -> Result<(), String> {
     if let Some(pattern) = text.strip_prefix('~') {
         return compiles(pattern);
     }
-    // A path that no request can have would be a route that nothing reaches.
+    // No request has such a path, so the route would be unreachable.
     match normalise(text) {
         Ok(normal) if normal == text => Ok(()),
         Ok(normal) => Err(format!("non-normalized path, consider use '{normal}' instead")),
@@ -63,7 +62,7 @@ fn invalid_escape(escape: &str) -> String {
     format!("invalid url-encoded value: '{escape}'")
 }
 
-/// The first `%` that two hexadecimal digits do not follow, with what follows instead.
+/// The first `%` that is not followed by two hexadecimal digits, with the characters after it.
 fn broken_escape(text: &str) -> Option<&str> {
     text.match_indices('%').find_map(|(position, _)| {
         let escape = text.get(position..)?;

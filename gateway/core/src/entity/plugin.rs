@@ -1,5 +1,4 @@
-//! Plugins: instances of what plugin crates bring, bound to routes, services and consumers
-//! (gateway.md §5, §9).
+//! Plugins: configured instances, bound to routes, services and consumers (gateway.md §5, §9).
 
 use serde_json::{Value, json};
 
@@ -9,7 +8,8 @@ use crate::schema::{Document, Field, OnDelete, Rule, Schema, Violations};
 const NAME: &str = "plugins";
 const PROTOCOLS: [&str; 4] = ["grpc", "grpcs", "http", "https"];
 
-/// The kind `plugins`. Writes go through [`Definition::instance_schema`](crate::plugin::Definition::instance_schema), which knows what is in
+/// The kind `plugins`. Writes go through
+/// [`Definition::instance_schema`](crate::plugin::Definition::instance_schema), which knows the fields of
 /// `config`.
 pub fn kind() -> Kind {
     Kind::new(NAME, schema(Schema::default(), true))
@@ -17,15 +17,14 @@ pub fn kind() -> Kind {
         .unique_together(&["name", "route", "service", "consumer"])
 }
 
-/// The error for a name that no plugin has; `available` are the names that exist.
+/// The error for an unknown plugin name; `available` lists the names that exist.
 pub fn not_enabled<'n>(name: &str, available: impl IntoIterator<Item = &'n str>) -> Violations {
     let available = available.into_iter().collect::<Vec<_>>().join(", ");
     Violations::of_field("name", format!("plugin '{name}' not enabled; the plugins that exist here are: {available}"))
 }
 
-/// Whether an instance can see requests: its protocols and those of its route, or of at least one
-/// route of its service, must have one in common. `service_routes` is only looked at when there
-/// is no route; a service without routes is no fault.
+/// Whether an instance can see requests: it must share a protocol with its route, or with at least one route
+/// of its service. `service_routes` is only read if there is no route; a service without routes is accepted.
 pub fn check_protocols<'r>(
     plugin: &Document,
     route: Option<&Document>,
@@ -63,10 +62,10 @@ pub(crate) fn schema(config: Schema, consumer_scoped: bool) -> Schema {
     Schema::new(fields).describe(&DESCRIPTIONS)
 }
 
-/// What `/schemas` says of the fields that all plugins have.
+/// Descriptions in `/schemas` of the fields that all plugins have.
 const DESCRIPTIONS: [(&str, &str); 8] = [
-    ("name", "Which plugin it is."),
-    ("instance_name", "A unique name of this instance; it can stand for the id in paths."),
+    ("name", "The plugin's name."),
+    ("instance_name", "A unique name of this instance; it can replace the id in paths."),
     ("route", "The route whose requests the plugin sees; null does not restrict it to one."),
     ("service", "The service whose requests the plugin sees; null does not restrict it to one."),
     ("consumer", "The consumer whose requests the plugin sees; null does not restrict it to one."),

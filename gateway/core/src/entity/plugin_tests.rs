@@ -47,7 +47,7 @@ fn an_instance_gets_the_defaults_of_its_plugin() {
 }
 
 #[test]
-fn the_configuration_is_judged_by_the_plugins_rules() {
+fn the_configuration_is_validated_by_the_plugins_rules() {
     let message = |input: &Value| insert(input).err().map(|found| found.message());
     assert_eq!(
         message(&json!({"name": "guard"})),
@@ -76,7 +76,7 @@ fn the_configuration_is_judged_by_the_plugins_rules() {
 }
 
 #[test]
-fn a_patch_is_judged_with_what_is_stored() {
+fn a_patch_is_validated_together_with_stored_values() {
     let stored = insert(&json!({"name": "guard", "config": {"on": true, "scopes": ["a"]}})).unwrap_or_default();
     let makers = Makers { clock: &ManualClock::at(2000), random: &SystemRandom };
     let schema = guard(false).instance_schema();
@@ -88,7 +88,7 @@ fn a_patch_is_judged_with_what_is_stored() {
 }
 
 #[test]
-fn protocols_must_meet_those_of_the_route_or_of_the_services_routes() {
+fn a_plugin_shares_a_protocol_with_its_route_or_a_route_of_its_service() {
     let of = |protocols: &[&str]| document(&json!({"protocols": protocols}));
     let plugin = of(&["http"]);
     let text = |result: Result<(), Violations>| {

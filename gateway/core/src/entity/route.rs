@@ -29,28 +29,28 @@ fn schema() -> Schema {
     schema.check(sources, header_expressions)
 }
 
-/// What `/schemas/routes` says of the fields that are a route's own.
+/// Descriptions in `/schemas/routes` of the fields that only routes have.
 const DESCRIPTIONS: [(&str, &str); 17] = [
     ("protocols", "The protocols that the route carries."),
-    ("methods", "The methods of the requests that it takes, in upper case."),
-    ("hosts", "The hosts that it answers for; `*` may stand for the first or the last label."),
-    ("paths", "Beginnings of paths (`/…`) and regular expressions (`~/…`) of which one must match."),
-    ("headers", "Header names, each with the values of which a request must have one."),
-    ("https_redirect_status_code", "How a request without TLS is answered where the route asks for TLS."),
+    ("methods", "The methods that match, in upper case."),
+    ("hosts", "The hosts that match; `*` may replace the first or the last label."),
+    ("paths", "Path prefixes (`/…`) and regular expressions (`~/…`), one of which must match."),
+    ("headers", "Header names, each with values, one of which a request must have."),
+    ("https_redirect_status_code", "The status of the response to a request without TLS if the route requires TLS."),
     ("regex_priority", "Among regular expressions that match, the one with the higher number wins."),
-    ("strip_path", "Whether the beginning that matched is taken off the path that goes upstream."),
+    ("strip_path", "Whether the prefix that matched is removed from the upstream path."),
     ("path_handling", "How the paths of service, route and request are joined."),
-    ("preserve_host", "Whether the client's Host goes upstream instead of the service's."),
-    ("request_buffering", "Whether a request's body is read before it goes upstream."),
-    ("response_buffering", "Whether a response's body is read before it goes to the client."),
-    ("snis", "The server names of TLS connections that it takes."),
-    ("sources", "Addresses and ports that a stream comes from; each entry has an ip, a port or both."),
-    ("destinations", "Addresses and ports that a stream goes to; each entry has an ip, a port or both."),
+    ("preserve_host", "Whether the client's Host is sent upstream instead of the service's."),
+    ("request_buffering", "Whether a request's body is read before it is sent upstream."),
+    ("response_buffering", "Whether a response's body is read before it is sent to the client."),
+    ("snis", "The TLS server names that match."),
+    ("sources", "The source addresses and ports of streams; each entry has an ip, a port or both."),
+    ("destinations", "The destination addresses and ports of streams; each entry has an ip, a port or both."),
     ("service", "The service to which requests are proxied."),
-    ("name", "A unique name; it can stand for the id in paths and references."),
+    ("name", "A unique name; it can replace the id in paths and references."),
 ];
 
-/// Header values that begin with `~*` are regular expressions, which must compile in the router.
+/// Header values that begin with `~*` are regular expressions and must compile in the router.
 fn header_expressions(route: &Map<String, Value>, found: &mut Violations) {
     let headers = route.get("headers").and_then(Value::as_object).into_iter().flat_map(Map::values);
     let values = headers.filter_map(Value::as_array).flatten().filter_map(Value::as_str);
@@ -134,7 +134,7 @@ fn snis_need_tls() -> EntityCheck {
     }
 }
 
-/// Criteria and settings that mean nothing for what a route carries.
+/// Criteria and settings that have no meaning for the route's protocols.
 fn forbidden() -> Vec<EntityCheck> {
     let forbid = |contains, field, value, message| EntityCheck::Forbids {
         if_field: "protocols",
@@ -168,8 +168,8 @@ fn forbidden() -> Vec<EntityCheck> {
     ]
 }
 
-/// The path of a gRPC call names its method, so it is not stripped unless that is asked for, and
-/// then it is refused.
+/// The path of a gRPC call names its method, so it is not stripped by default; an explicit request to strip
+/// it is refused.
 fn keep_grpc_paths(given: &mut Map<String, Value>) {
     let protocols = given.get("protocols").and_then(Value::as_array).into_iter().flatten();
     let is_grpc = protocols.filter_map(Value::as_str).any(|protocol| GRPC.contains(&protocol));

@@ -29,7 +29,7 @@ fn a_route_gets_all_its_defaults() {
 }
 
 #[test]
-fn a_route_needs_a_criterion_for_what_it_carries() {
+fn a_route_needs_a_criterion_for_its_protocols() {
     let table = [
         (json!({}), "must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'"),
         (
@@ -58,7 +58,7 @@ fn a_route_needs_a_criterion_for_what_it_carries() {
 }
 
 #[test]
-fn each_fault_of_a_route_has_its_text() {
+fn each_fault_of_a_route_has_its_message() {
     let with = |field: &str, value: Value| {
         let mut input = json!({"paths": ["/a"]});
         input[field] = value;
@@ -141,7 +141,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn any_document_is_refused_with_a_reason_or_stored_once_and_for_all(
+    fn any_document_is_refused_with_a_reason_or_stored_in_final_form(
         given in prop::collection::vec((0_usize..24, any_value()), 0..6)
     ) {
         let names: Vec<&str> = kind().schema.fields.iter().map(|field| field.name).collect();

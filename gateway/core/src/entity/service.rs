@@ -1,4 +1,4 @@
-//! Services: where requests are proxied to (gateway.md §5).
+//! Services: the upstreams of requests (gateway.md §5).
 
 use serde_json::{Map, Value, json};
 
@@ -14,21 +14,21 @@ pub fn kind() -> Kind {
     Kind::new(NAME, schema()).second_key("name")
 }
 
-/// What `/schemas/services` says of the fields that are a service's own.
+/// Descriptions in `/schemas/services` of the fields that only services have.
 const DESCRIPTIONS: [(&str, &str); 13] = [
-    ("retries", "How many more attempts are made when the upstream cannot be reached."),
-    ("protocol", "How the upstream is spoken to."),
+    ("retries", "The number of further attempts if the upstream cannot be reached."),
+    ("protocol", "The protocol used with the upstream."),
     ("host", "The upstream's host name or address."),
     ("port", "The upstream's port."),
-    ("path", "Put in front of the path of every request."),
-    ("connect_timeout", "How long connecting to the upstream may take, in milliseconds."),
-    ("write_timeout", "How long may pass between two writes to the upstream, in milliseconds."),
-    ("read_timeout", "How long may pass between two reads from the upstream, in milliseconds."),
-    ("client_certificate", "The certificate that the upstream is shown when it asks for one."),
-    ("tls_verify", "Whether the upstream's certificate is verified; null leaves it to the gateway's settings."),
-    ("tls_verify_depth", "How many certificates the upstream's chain may have."),
-    ("ca_certificates", "Ids of the CA certificates by which the upstream's certificate is verified."),
-    ("enabled", "Whether requests reach the service."),
+    ("path", "Prepended to the path of every request."),
+    ("connect_timeout", "The timeout for connecting to the upstream, in milliseconds."),
+    ("write_timeout", "The maximum time between two writes to the upstream, in milliseconds."),
+    ("read_timeout", "The maximum time between two reads from the upstream, in milliseconds."),
+    ("client_certificate", "The certificate presented to the upstream if it requests one."),
+    ("tls_verify", "Whether the upstream's certificate is verified; null uses the gateway's setting."),
+    ("tls_verify_depth", "The maximum number of certificates in the upstream's chain."),
+    ("ca_certificates", "Ids of the CA certificates that verify the upstream's certificate."),
+    ("enabled", "Whether the service's routes match requests."),
 ];
 
 fn schema() -> Schema {
@@ -64,7 +64,8 @@ fn null_when(if_match: Rule, then_field: &'static str) -> EntityCheck {
     EntityCheck::Conditional { if_field: "protocol", if_match, then_field, then_match: Rule::Null, message: None }
 }
 
-/// `scheme://host:port/path` as the four fields; nonsense becomes values that are refused later.
+/// Splits `scheme://host:port/path` into the four fields; invalid parts become values that validation
+/// refuses.
 fn expand(url: &Value) -> Map<String, Value> {
     let url = url.as_str().unwrap_or_default();
     let (scheme, rest) = split_scheme(url);

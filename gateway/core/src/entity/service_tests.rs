@@ -29,7 +29,7 @@ fn a_service_gets_all_its_defaults() {
 }
 
 #[test]
-fn a_url_stands_for_four_fields() {
+fn a_url_sets_four_fields() {
     let table = [
         ("https://h/x", json!(["https", "h", 443, "/x"])),
         ("http://h:8080", json!(["http", "h", 8080, null])),
@@ -46,7 +46,7 @@ fn a_url_stands_for_four_fields() {
     let made = process(&beside).unwrap_or_default();
     assert_eq!(json!([made["protocol"], made["host"], made["port"], made["path"]]), json!(["https", "h", 443, "/x"]));
     let made = process(&json!({"url": "http://h", "path": "/y"})).unwrap_or_default();
-    assert_eq!(made["path"], json!("/y"), "a url without a path says nothing of it");
+    assert_eq!(made["path"], json!("/y"), "a url without a path leaves the path alone");
     assert_eq!(faults(&json!({"url": "http:///x", "host": "h"})), json!({"host": "required field missing"}));
     let protocols = "expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp";
     let nonsense = json!({
@@ -57,7 +57,7 @@ fn a_url_stands_for_four_fields() {
 }
 
 #[test]
-fn each_fault_of_a_service_has_its_text() {
+fn each_fault_of_a_service_has_its_message() {
     let conditional = "failed conditional validation given value of field 'protocol'";
     let certificate = json!({"id": "6f9619ff-8b86-d011-b42d-00cf4fc964ff"});
     let table = [

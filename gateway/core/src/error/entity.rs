@@ -1,4 +1,4 @@
-//! Why an entity was not read or written, and the Admin API's error for it (gateway.md §4).
+//! Why an entity could not be read or written, and the Admin API's error for it (gateway.md §4).
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -6,13 +6,13 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::schema::{Key, Violations, lua_text};
 
-/// Why a read or write of an entity was not done (gateway.md §4).
+/// Why reading or writing an entity failed (gateway.md §4).
 #[derive(Debug, thiserror::Error)]
 pub enum DaoError {
-    /// Code 1: the path names no UUID, and the kind has no second key.
+    /// Code 1: the path contains no UUID, and the kind has no second key.
     #[error("invalid primary key")]
     InvalidPrimaryKey,
-    /// Code 2: the document breaks its schema.
+    /// Code 2: the document violates its schema.
     #[error("schema violation")]
     Schema(Violations),
     /// Code 3: the id is taken.
@@ -21,7 +21,7 @@ pub enum DaoError {
         /// The id.
         id: Uuid,
     },
-    /// Code 4: a reference leads nowhere.
+    /// Code 4: a referenced entity does not exist.
     #[error("foreign key violation")]
     ForeignMissing {
         /// The foreign field, such as `service`.
@@ -31,7 +31,7 @@ pub enum DaoError {
         /// The id that does not exist.
         id: Uuid,
     },
-    /// Code 4: something still refers to the entity that was to be deleted.
+    /// Code 4: another entity still refers to the one to be deleted.
     #[error("foreign key violation")]
     Referenced {
         /// The kind that refers, such as `routes`.
@@ -45,18 +45,18 @@ pub enum DaoError {
         /// The fields of the constraint with the values that collide: strings, nulls, or `{"id": …}`.
         fields: Vec<(&'static str, Value)>,
     },
-    /// Code 6: there is no such entity.
+    /// Code 6: no such entity exists.
     #[error("not found")]
     NotFound {
-        /// The key that was asked for.
+        /// The requested key.
         key: Key,
     },
-    /// Code 7: the list's `offset` cannot be read.
+    /// Code 7: the list's `offset` is invalid.
     #[error("invalid offset")]
     InvalidOffset {
-        /// What was given.
+        /// The given offset.
         offset: String,
-        /// Why it cannot be read, such as `bad base64 encoding`.
+        /// Why it is invalid, such as `bad base64 encoding`.
         why: &'static str,
     },
     /// Code 9: the list's `size` is out of bounds.
@@ -65,7 +65,7 @@ pub enum DaoError {
         /// The text that clients see (gateway.md §4).
         why: &'static str,
     },
-    /// Code 10: a unique field's value in the path breaks the field's rule.
+    /// Code 10: the value of a unique field in the path violates the field's rule.
     #[error("invalid unique {field}")]
     InvalidUnique {
         /// The field.
@@ -73,25 +73,25 @@ pub enum DaoError {
         /// The rule's message.
         why: String,
     },
-    /// Code 11: the list's options cannot be understood.
+    /// Code 11: the list's options are invalid.
     #[error("invalid options")]
     InvalidOptions {
-        /// Option and what is wrong with it.
+        /// Each option and what is wrong with it.
         options: Vec<(&'static str, String)>,
     },
-    /// Code 13: a reference by unique name leads nowhere.
+    /// Code 13: no entity has the given unique name.
     #[error("foreign keys unresolved")]
     ForeignUnresolved {
         /// The foreign field, such as `service`.
         field: &'static str,
         /// The kind it refers to.
         target: &'static str,
-        /// The unique field that was given, such as `name`.
+        /// The given unique field, such as `name`.
         by: String,
         /// Its value.
         value: String,
     },
-    /// Code 12: the kind is not written this way (`tags`).
+    /// Code 12: the kind cannot be written directly (`tags`).
     #[error("operation unsupported")]
     Unsupported {
         /// The kind.
@@ -102,11 +102,11 @@ pub enum DaoError {
     Store(#[from] StoreError),
 }
 
-/// The message for a fault of the gateway itself.
+/// The message for a failure of the gateway itself.
 const UNEXPECTED: &str = "An unexpected error occurred";
 
 impl DaoError {
-    /// The number of the error (gateway.md §4).
+    /// The error code (gateway.md §4).
     pub fn code(&self) -> u8 {
         match self {
             Self::InvalidPrimaryKey => 1,
@@ -125,7 +125,7 @@ impl DaoError {
         }
     }
 
-    /// The name of the error.
+    /// The error name.
     pub fn name(&self) -> String {
         match self {
             Self::Store(_) => "database error".to_owned(),
@@ -133,7 +133,7 @@ impl DaoError {
         }
     }
 
-    /// The message that the client sees.
+    /// The message sent to the client.
     pub fn message(&self) -> String {
         let text = |fields: &Value| lua_text::compact(fields);
         match self {
@@ -170,8 +170,7 @@ impl DaoError {
         }
     }
 
-    /// What the error is about, by field; the options for code 11, an empty map where there is
-    /// nothing to name.
+    /// The details, by field; the options for code 11, an empty map if there are none.
     pub fn fields(&self) -> Value {
         match self {
             Self::InvalidPrimaryKey => json!({"id": "expected a valid UUID"}),
@@ -200,7 +199,7 @@ impl DaoError {
         }
     }
 
-    /// The HTTP status: 503 for a store that may respond later, 500 for one that cannot.
+    /// The HTTP status: 503 if a retry may succeed, 500 otherwise.
     pub fn status(&self) -> u16 {
         match self {
             Self::NotFound { .. } => 404,
@@ -212,7 +211,7 @@ impl DaoError {
         }
     }
 
-    /// The body of the response. Nothing of a store failure's inner text is in it.
+    /// The response body. It contains nothing of a store error's text.
     pub fn to_json(&self) -> Value {
         let fields = match self {
             Self::Store(_) => return json!({"message": UNEXPECTED}),

@@ -1,4 +1,4 @@
-//! What can go wrong with the store, and with an entity that is read from it or written to it.
+//! Errors of the store, and of reading or writing an entity.
 
 mod entity;
 mod store;

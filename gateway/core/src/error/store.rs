@@ -1,4 +1,4 @@
-//! What can go wrong with the store.
+//! Errors of the store.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ pub enum StoreError {
     /// The database cannot be reached, or the connection broke.
     #[error("store unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No connection became free in time: too many requests wait for the store.
+    /// No connection became free in time: too many requests are waiting for the store.
     #[error("no store connection available within {0:?}")]
     Busy(Duration),
     /// The statement ran into its timeout.
@@ -34,7 +34,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether trying again later may help.
+    /// Whether a retry may succeed.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::Timeout(_))
     }

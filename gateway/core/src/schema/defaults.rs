@@ -1,8 +1,8 @@
-//! Completes a record: every field present, defaults and automatic values filled in, and values
-//! brought into the one form in which they are stored.
+//! Completes a record: adds missing fields, fills in defaults and automatic values, and converts values to
+//! the form in which they are stored.
 //!
-//! It validates nothing: what it does not understand it leaves as it is, for `validate` to refuse.
-//! Completing a complete record changes nothing.
+//! It validates nothing: values that it does not understand are left for `validate` to refuse. Completing a
+//! complete record changes nothing.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::schema::rule::parse_uuid;
 use crate::schema::{Auto, Field, Makers, Rule, Schema, Type};
 
 impl Schema {
-    /// Fills what is absent and brings what is there into its stored form.
+    /// Fills in missing values and converts given values to their stored form.
     pub(super) fn complete(&self, record: &mut Map<String, Value>, makers: &Makers<'_>) {
         for field in &self.fields {
             let given = record.get_mut(field.name).filter(|value| !(value.is_null() && field.is_made_for_null()));
@@ -29,7 +29,7 @@ impl Schema {
 }
 
 impl Field {
-    /// Ids and times are the gateway's own: null asks for them as absence does.
+    /// The gateway generates ids and times for null as for a missing value.
     fn is_made_for_null(&self) -> bool {
         matches!(self.auto, Some(Auto::Uuid | Auto::CreatedAt | Auto::UpdatedAt))
     }
@@ -79,7 +79,7 @@ impl Field {
         }
     }
 
-    /// Clients whose language has one empty table write `[]` for `{}` and the other way round.
+    /// Clients in languages where empty lists and empty maps are the same write `[]` for `{}` and vice versa.
     fn normalise_empty(&self, value: &mut Value) {
         match (&self.ty, &*value) {
             (Type::Record(_) | Type::Map { .. }, Value::Array(elements)) if elements.is_empty() => {
@@ -93,7 +93,7 @@ impl Field {
     }
 }
 
-/// `5.0` is `5`; numbers that no longer count exactly are left alone.
+/// `5.0` is `5`; numbers too large to be exact are left alone.
 #[expect(clippy::cast_possible_truncation, reason = "whole and within ±2^53")]
 fn whole_number(number: f64) -> Option<i64> {
     let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_id_is_made_and_a_null_secret_is_not() {
+    fn a_null_id_is_generated_and_a_null_secret_is_not() {
         let schema = Schema::new(vec![
             Field::integer("created_at").auto(Auto::CreatedAt),
             Field::string("secret").auto(Auto::RandomString),

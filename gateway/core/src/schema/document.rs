@@ -1,9 +1,8 @@
-//! An entity as a document, and the readers of its fields.
+//! An entity as a document, and accessors for its fields.
 //!
-//! A reader returns `None` for a field that is absent, null, or of another type than the one asked for.
-//! A document that has passed its schema has the types of its schema, so `None` means null there; in
-//! what the store returns it may mean a damaged row, and the caller decides which fields it cannot do
-//! without.
+//! An accessor returns `None` for a field that is absent, null, or of a type other than the requested one. A
+//! document that has passed validation has the types of its schema, so `None` means null; in a document from
+//! the store it may also mean a damaged row, and the caller decides which fields it cannot do without.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -12,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// An entity as the Admin API shows it: every schema field present, absent ones null.
+/// An entity as the Admin API shows it: every schema field present, missing values null.
 ///
-/// It dereferences to the JSON object that it is.
+/// It dereferences to its JSON object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Document(Map<String, Value>);
@@ -50,17 +49,17 @@ impl Document {
         self.get(field)?.as_i64()
     }
 
-    /// The value of a true-or-false field.
+    /// The value of a boolean field.
     pub fn flag(&self, field: &str) -> Option<bool> {
         self.get(field)?.as_bool()
     }
 
-    /// The texts in a list or set; none when it is null.
+    /// The strings in a list or set; none if it is null.
     pub fn texts<'d>(&'d self, field: &str) -> impl Iterator<Item = &'d str> + use<'d> {
         self.get(field).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 
-    /// Reads the fields of `T`, without a copy of the document.
+    /// Reads the fields of `T` without copying the document.
     ///
     /// # Errors
     /// A field of `T` is missing or has another type.
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_null_or_of_another_type_is_none() {
+    fn absent_null_and_mistyped_fields_are_none() {
         let empty = Document::new();
         let nulls = document(json!({"id": null, "field": null}));
         let wrong = document(json!({"id": "not-a-uuid", "field": {"id": 1}}));

@@ -1,13 +1,13 @@
-//! Rules about several fields of a record, as data: what they say and what `/schemas` shows of
-//! them comes from the same description (gateway.md §4.1).
+//! Rules about several fields of a record, as data: the messages and the output of `/schemas` come from the
+//! same description (gateway.md §4.1).
 
 use serde_json::{Map, Value, json};
 
 use crate::schema::phase::Phase;
 use crate::schema::{Rule, Violations};
 
-/// A rule that only code can tell. It sees the record with all defaults filled in, every field of
-/// it right by itself, and adds what it finds to the violations.
+/// A rule that needs code. It is called with a record in which all defaults are filled in and every field is
+/// valid by itself, and adds what it finds to the violations.
 pub type RecordCheck = fn(&Map<String, Value>, &mut Violations);
 
 /// One case of [`EntityCheck::ConditionalAtLeastOneOf`].
@@ -15,13 +15,13 @@ pub type RecordCheck = fn(&Map<String, Value>, &mut Violations);
 pub struct Branch {
     /// The case applies when the list contains any of these.
     pub contains: &'static [&'static str],
-    /// The fields of which one must be set.
+    /// The fields, at least one of which must be set.
     pub fields: &'static [&'static str],
-    /// What is said otherwise; `{fields}` stands for the quoted names.
+    /// The message otherwise; `{fields}` is replaced by the quoted names.
     pub message: &'static str,
 }
 
-/// What [`EntityCheck::Forbids`] does not allow.
+/// Values that [`EntityCheck::Forbids`] refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forbidden {
     /// Any value but null.
@@ -30,55 +30,55 @@ pub enum Forbidden {
     True,
 }
 
-/// A rule about several fields of a record, also of a record in it: `config.allow`. A field is set when it is
-/// neither null nor empty.
+/// A rule about several fields of a record or of nested records, such as `config.allow`. A field is set if it
+/// is neither null nor empty.
 #[derive(Debug, Clone)]
 pub enum EntityCheck {
     /// At least one is set.
     AtLeastOneOf(&'static [&'static str]),
-    /// One is set, and no more.
+    /// Exactly one is set.
     ExactlyOneOf(&'static [&'static str]),
-    /// Not more than one is set.
+    /// At most one is set.
     OnlyOneOf(&'static [&'static str]),
-    /// All are set, or none.
+    /// All are set, or none is.
     AllOrNone(&'static [&'static str]),
-    /// No two that are set have the same value.
+    /// Fields that are set have distinct values.
     Distinct(&'static [&'static str]),
-    /// When one field keeps a rule, another must keep one as well.
+    /// If one field satisfies a rule, another field must satisfy a rule too.
     Conditional {
-        /// The field that decides.
+        /// The deciding field.
         if_field: &'static str,
-        /// What it must be for the rule to apply.
+        /// The rule that it must satisfy.
         if_match: Rule,
-        /// The field the rule is about.
+        /// The dependent field.
         then_field: &'static str,
-        /// What it must be.
+        /// The rule that the dependent field must then satisfy.
         then_match: Rule,
-        /// What is said of the whole record; the usual text when `None`.
+        /// The message for the whole record; `None`: the usual message.
         message: Option<&'static str>,
     },
-    /// Which fields at least one of must be set depends on what a list contains; the first branch
-    /// that applies decides.
+    /// At least one of several fields must be set; which ones depends on the contents of a list. The first
+    /// matching branch decides.
     ConditionalAtLeastOneOf {
-        /// The list that decides.
+        /// The deciding list.
         if_field: &'static str,
-        /// The cases.
+        /// The branches.
         branches: Vec<Branch>,
     },
-    /// When a list contains any of some strings, a field must not have a value.
+    /// If a list contains any of some strings, a field must not have a value.
     Forbids {
-        /// The list that decides.
+        /// The deciding list.
         if_field: &'static str,
         /// The strings.
         contains: &'static [&'static str],
         /// The field.
         field: &'static str,
-        /// What it must not be.
+        /// The refused values.
         value: Forbidden,
-        /// What is said of the field.
+        /// The message for the field.
         message: &'static str,
     },
-    /// Anything else.
+    /// Any other rule.
     Custom {
         /// What `/schemas` shows under `entity_checks`.
         published: Value,
@@ -88,7 +88,7 @@ pub enum EntityCheck {
 }
 
 impl EntityCheck {
-    /// Looks at the record, whose fields alone broke what `found` says, and adds to it.
+    /// Checks the record, adding violations to `found`, which holds the violations of single fields.
     pub(super) fn run(&self, record: &Map<String, Value>, phase: Phase, found: &mut Violations) {
         let set = |names: &[&str]| names.iter().filter(|name| is_set(value_at(record, name))).count();
         match self {
@@ -143,7 +143,7 @@ impl EntityCheck {
         }
     }
 
-    /// How `/schemas` shows the rule; not at all where it holds for some of a kind's entities only.
+    /// The rule as `/schemas` shows it; `None` for a rule that holds only for some entities of a kind.
     pub(super) fn published(&self) -> Option<Value> {
         Some(match self {
             Self::AtLeastOneOf(names) => json!({"at_least_one_of": names}),
@@ -169,7 +169,7 @@ impl EntityCheck {
     }
 }
 
-/// The text for fields that belong together.
+/// The message for fields that must be set together.
 pub(super) fn all_or_none(names: &[&str]) -> String {
     text("all or none of these fields must be set", names)
 }
@@ -208,7 +208,7 @@ fn are_distinct(record: &Map<String, Value>, names: &[&str]) -> bool {
     values.iter().enumerate().all(|(position, value)| !values.iter().take(position).any(|earlier| earlier == value))
 }
 
-/// The value of a field, or of a field of the record in one.
+/// The value of a field, or of a field of a nested record.
 fn value_at<'v>(record: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
     match path.split_once('.') {
         None => record.get(path),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_a_record_in_the_record_are_named_by_their_path() {
+    fn fields_of_a_nested_record_are_named_by_their_path() {
         let check = EntityCheck::ExactlyOneOf(&["config.allow", "config.deny"]);
         let text = json!({"@entity": ["exactly one of these fields must be non-empty: 'config.allow', 'config.deny'"]});
         for (config, faults) in [
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn each_check_says_its_text() {
+    fn each_check_has_its_message() {
         let names: &[&str] = &["a", "b"];
         let table = [
             (
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn at_least_one_of_says_when_it_is_an_update() {
+    fn at_least_one_of_mentions_an_update() {
         let found = messages(&EntityCheck::AtLeastOneOf(&["a"]), &json!({}), Phase::Update);
         assert_eq!(found, json!({"@entity": ["when updating, at least one of these fields must be non-empty: 'a'"]}));
     }

@@ -1,8 +1,8 @@
 //! Form input becomes a document by the types of its schema (gateway.md §1.1).
 //!
-//! Names address nested values with dots and brackets: `service.id`, `headers.location[]`,
-//! `config[pkce]`. Text is converted to the type of its field; what cannot be converted stays
-//! text, for validation to refuse. Nothing in here fails.
+//! Names address nested values with dots and brackets: `service.id`, `headers.location[]`, `config[pkce]`.
+//! Text is converted to the type of its field; text that cannot be converted is left for validation to
+//! refuse. Nothing in here fails.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use crate::schema::{Document, Field, Schema, Type};
 
-/// Names nest no deeper than this; what lies behind is taken as part of the last name.
+/// The maximum nesting depth of names; deeper levels are part of the last name.
 const MAX_DEPTH: usize = 16;
 
 impl Schema {
-    /// The document that the pairs describe. Values that are not text (JSON parts of a multipart
-    /// body) are taken as they are.
+    /// The document that the pairs describe. Values that are not text (JSON parts of a multipart body) are
+    /// used as they are.
     pub fn decode_form(&self, pairs: Vec<(String, Value)>) -> Document {
         let mut root = Node::default();
         for (name, value) in pairs {
@@ -34,7 +34,7 @@ impl Schema {
     }
 }
 
-/// What was given under one name: values, and what lies under it. `[]` is the empty name.
+/// What was given under one name: values and nested names. `[]` is the empty name.
 #[derive(Default)]
 struct Node {
     values: Vec<Value>,
@@ -118,7 +118,7 @@ fn converted(value: Value, field: Option<&Field>) -> Value {
     let typed = match field.map(|field| &field.ty) {
         _ if text.is_empty() => Some(Value::Null),
         Some(Type::Boolean) => text.parse::<bool>().ok().map(Value::Bool),
-        // `inf` and `nan` parse as numbers, and JSON has null for them.
+        // `inf` and `nan` parse as numbers, but JSON cannot represent them.
         Some(Type::Integer | Type::Number) => number().filter(|number| !number.is_null()),
         _ => None,
     };
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn names_nest_to_a_bound() {
+    fn the_nesting_of_names_is_bounded() {
         let pairs = vec![("a.".repeat(100_000), json!("x"))];
         let decoded = Value::from(schema().decode_form(pairs));
         let mut depth = 0;

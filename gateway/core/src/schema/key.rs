@@ -1,8 +1,8 @@
-//! How requests name an entity.
+//! How requests identify an entity.
 
 use uuid::Uuid;
 
-/// How one entity is named.
+/// Identifies one entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
     /// By primary key.

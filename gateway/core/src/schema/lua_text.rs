@@ -1,7 +1,7 @@
-//! Values as Lua table text, which error messages quote (gateway.md §4).
+//! Values as Lua table text, for error messages (gateway.md §4).
 //!
-//! Lua tables have holes where JSON has null in a list, so an element behind a hole is written
-//! with its index. Keys are sorted, those of a list start at 1.
+//! A null in a JSON list is a hole in a Lua table, so an element after a hole is written with its index. Keys
+//! are sorted; those of a list start at 1.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub fn compact(value: &Value) -> String {
     text
 }
 
-/// On several lines, two spaces a level.
+/// On several lines, indented by two spaces per level.
 pub fn indented(value: &Value) -> String {
     let mut text = String::new();
     write(value, Some(0), &mut text);

@@ -1,4 +1,4 @@
-//! The sources of values that the gateway makes itself: ids, times and random strings.
+//! The sources of generated values: ids, times and random strings.
 
 use serde_json::Value;
 
@@ -6,20 +6,20 @@ use crate::clock::Clock;
 use crate::random::Random;
 use crate::schema::Auto;
 
-/// How long an automatic string is (oauth2.md §2).
+/// The length of a generated string (oauth2.md §2).
 const RANDOM_STRING_LENGTH: usize = 32;
 
-/// Time and randomness for the values that are made when none are given.
+/// Time and randomness for generated values.
 #[derive(Clone, Copy)]
 pub struct Makers<'a> {
-    /// Tells `created_at` and `updated_at`.
+    /// The source of `created_at` and `updated_at`.
     pub clock: &'a dyn Clock,
-    /// Makes ids, keys and secrets.
+    /// The source of ids, keys and secrets.
     pub random: &'a dyn Random,
 }
 
 impl Makers<'_> {
-    /// A new value of that sort.
+    /// Generates a value.
     pub fn make(&self, auto: Auto) -> Value {
         match auto {
             Auto::Uuid => Value::String(self.random.uuid().to_string()),

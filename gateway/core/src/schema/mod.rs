@@ -1,12 +1,13 @@
 //! Schemas as data.
 //!
-//! A [`Document`] is an entity's values, a [`Key`] names one entity. A [`Schema`] lists the fields of a record with their types, defaults and rules. Everything that
-//! is known about an entity comes from it: validation and its texts, defaults, the conversion of
-//! form input, and the document that `/schemas/…` publishes (gateway.md §1.1, §2.5, §4).
+//! A [`Document`] holds an entity's values; a [`Key`] identifies one entity. A [`Schema`] lists the fields of
+//! a record with their types, defaults and rules. Everything known about an entity is derived from its
+//! schema: validation and its messages, defaults, the conversion of form input, and the document that
+//! `/schemas/…` publishes (gateway.md §1.1, §2.5, §4).
 //!
-//! This module holds the vocabulary. What is done with it stands in a file each: `process` (what
-//! a write stores), `defaults`, `validate`, `form` and `publish`. Nothing in here knows a
-//! particular entity or asks a store; uniqueness and references are decided there.
+//! This module defines the types. Each operation has a file: `process` (what a write stores), `defaults`,
+//! `validate`, `form` and `publish`. Nothing in here knows a particular entity or queries a store; the store
+//! checks uniqueness and references.
 
 use serde_json::{Map, Value};
 
@@ -31,7 +32,7 @@ pub use makers::Makers;
 pub use rule::{Check, Rule};
 pub use violations::Violations;
 
-/// What deleting the referenced entity does to the one that refers to it.
+/// What happens to an entity when the entity it references is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDelete {
     /// The deletion is refused (gateway.md §4, code 4).
@@ -55,9 +56,9 @@ pub enum Type {
     Array(Box<Field>),
     /// A list without order or duplicates.
     Set(Box<Field>),
-    /// Names to values.
+    /// A map.
     Map {
-        /// Rules of the names.
+        /// Rules of the keys.
         keys: Box<Field>,
         /// Type and rules of the values.
         values: Box<Field>,
@@ -68,12 +69,12 @@ pub enum Type {
     Foreign {
         /// The kind referred to, such as `services`.
         target: &'static str,
-        /// What its deletion does.
+        /// What its deletion causes.
         on_delete: OnDelete,
     },
 }
 
-/// A value the gateway makes when none is given.
+/// A value that the gateway generates if none is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auto {
     /// A random UUID.
@@ -93,33 +94,34 @@ pub struct Field {
     pub name: &'static str,
     /// Its type.
     pub ty: Type,
-    /// Whether its value may be null (`required field missing`).
+    /// Whether null is refused (`required field missing`).
     pub required: bool,
-    /// Its value when none is given.
+    /// The default value.
     pub default: Option<Value>,
-    /// How its value is made when none is given.
+    /// How a missing value is generated.
     pub auto: Option<Auto>,
-    /// Whether no two entities may have the same value.
+    /// Whether its value must be unique.
     pub unique: bool,
-    /// The empty string is refused unless this is set (`length must be at least 1`).
+    /// Whether the empty string is accepted (otherwise `length must be at least 1`).
     pub empty_allowed: bool,
     /// Whether the value must not be shown in logs.
     pub sensitive: bool,
     /// Whether `/schemas` leaves it out, such as the `ttl` of rows that may expire.
     pub unlisted: bool,
-    /// The kind whose ids the list holds; its entities must exist, and go only after this one.
+    /// The kind of the entities whose ids the list contains; they must exist, and cannot be deleted before
+    /// this entity.
     pub ids_of: Option<&'static str>,
-    /// What else is asked of it.
+    /// Further rules.
     pub rules: Vec<Rule>,
-    /// What `/schemas` says that it is for.
+    /// The description that `/schemas` shows.
     pub description: Option<&'static str>,
-    /// Whether `/schemas` says in so many words that it may be null, as published schemas do
-    /// for some fields and not for others.
+    /// Whether `/schemas` states explicitly that it may be null, as published schemas do for some fields and
+    /// not for others.
     pub said_optional: bool,
 }
 
 impl Field {
-    /// A field of any type, optional and without rules.
+    /// A field of any type, nullable and without rules.
     pub fn new(name: &'static str, ty: Type) -> Self {
         Self {
             name,
@@ -153,7 +155,7 @@ impl Field {
         Self::new(name, Type::Number)
     }
 
-    /// A true-or-false field that is `default` unless given.
+    /// A boolean field with a default.
     pub fn boolean(name: &'static str, default: bool) -> Self {
         Self::new(name, Type::Boolean).default(default).required()
     }
@@ -195,28 +197,28 @@ impl Field {
         self
     }
 
-    /// Has `/schemas` say that null is accepted.
+    /// States in `/schemas` that null is accepted.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.said_optional = true;
         self
     }
 
-    /// Says what the field is for.
+    /// Sets the description.
     #[must_use]
     pub fn describe(mut self, description: &'static str) -> Self {
         self.description = Some(description);
         self
     }
 
-    /// Sets the value that is taken when none is given.
+    /// Sets the default value.
     #[must_use]
     pub fn default(mut self, value: impl Into<Value>) -> Self {
         self.default = Some(value.into());
         self
     }
 
-    /// Has the gateway make the value when none is given.
+    /// Generates the value if none is given.
     #[must_use]
     pub fn auto(mut self, auto: Auto) -> Self {
         self.auto = Some(auto);
@@ -237,13 +239,13 @@ impl Field {
         self
     }
 
-    /// Only these strings.
+    /// Accepts only these strings.
     #[must_use]
     pub fn one_of(self, values: &[&'static str]) -> Self {
         self.rule(Rule::OneOf(values.to_vec()))
     }
 
-    /// Only numbers in this closed range.
+    /// Accepts only numbers in this closed range.
     #[must_use]
     pub fn between(self, low: i32, high: i32) -> Self {
         self.rule(Rule::Between(f64::from(low), f64::from(high)))
@@ -263,7 +265,7 @@ impl Field {
         self
     }
 
-    /// A list of the ids of entities of kind `target`, which must exist.
+    /// A list of ids of entities of kind `target`, which must exist.
     pub fn ids_of(name: &'static str, target: &'static str) -> Self {
         Self { ids_of: Some(target), ..Self::array(name, Self::string("").rule(Rule::Uuid)) }
     }
@@ -276,31 +278,29 @@ impl Field {
     }
 }
 
-/// The fields of a record and the rules about several of them at once.
+/// The fields of a record and the rules about several fields.
 #[derive(Debug, Clone, Default)]
 pub struct Schema {
     /// The fields, in the order in which they are published.
     pub fields: Vec<Field>,
     /// Rules about several fields.
     pub checks: Vec<EntityCheck>,
-    /// A last rule about the record, only looked at when nothing else is wrong with it. Its
-    /// message stands in the place of a nested record's own faults.
+    /// A final rule about the record, only checked if nothing else is wrong with it. Its message replaces the
+    /// violations of a nested record.
     pub overall: Option<Check>,
-    /// Changes the given fields before defaults are filled in, where a default depends on
-    /// another field.
+    /// Changes the given fields before defaults are filled in, where a default depends on another field.
     pub adjust: Option<fn(&mut Map<String, Value>)>,
-    /// Fields that are accepted and translated into others, such as a service's `url`.
+    /// Fields that are accepted and translated into other fields, such as a service's `url`.
     pub shorthands: Vec<Shorthand>,
     /// Values that are rewritten before they are stored, such as a secret that is hashed.
     pub transformations: Vec<Transformation>,
 }
 
-/// A rewrite of values before they are stored. On an update, `input` and `needs` are given
-/// together or not at all: the stored values may already be rewritten
-/// (`all or none of these fields must be set: …`).
+/// Rewrites values before they are stored. On an update, `input` and `needs` must be given together or not at
+/// all, since the stored values may already be rewritten (`all or none of these fields must be set: …`).
 #[derive(Debug, Clone)]
 pub struct Transformation {
-    /// The field that asks for the rewrite: it happens when this is true.
+    /// The field that requests the rewrite: values are rewritten if it is true.
     pub input: &'static str,
     /// The field that is rewritten.
     pub needs: &'static str,
@@ -308,12 +308,12 @@ pub struct Transformation {
     pub on_write: fn(&str) -> String,
 }
 
-/// A write-only field that stands for others.
+/// A write-only field that is translated into others.
 #[derive(Debug, Clone)]
 pub struct Shorthand {
-    /// The field that is given.
+    /// The given field.
     pub field: Field,
-    /// Makes the fields it stands for.
+    /// Returns the fields that replace it.
     pub expand: fn(&Value) -> Map<String, Value>,
 }
 
@@ -328,7 +328,7 @@ impl Schema {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// Says what fields are for: names with their descriptions.
+    /// Sets descriptions: pairs of field name and description.
     #[must_use]
     pub fn describe(mut self, descriptions: &[(&str, &'static str)]) -> Self {
         for field in &mut self.fields {
@@ -345,28 +345,27 @@ impl Schema {
         self
     }
 
-    /// Adds a rule about several fields that only code can tell; `published` is what `/schemas`
-    /// shows of it.
+    /// Adds a rule about several fields that needs code; `published` is its form in `/schemas`.
     #[must_use]
     pub fn check(self, published: Value, check: RecordCheck) -> Self {
         self.entity_check(EntityCheck::Custom { published, check })
     }
 
-    /// Sets the last rule about the record.
+    /// Sets the final rule about the record.
     #[must_use]
     pub fn overall(mut self, check: Check) -> Self {
         self.overall = Some(check);
         self
     }
 
-    /// Sets the change of given fields that comes before defaults.
+    /// Sets the function that changes given fields before defaults are filled in.
     #[must_use]
     pub fn adjust(mut self, adjust: fn(&mut Map<String, Value>)) -> Self {
         self.adjust = Some(adjust);
         self
     }
 
-    /// Adds a write-only field that stands for others.
+    /// Adds a write-only field that is translated into others.
     #[must_use]
     pub fn shorthand(mut self, shorthand: Shorthand) -> Self {
         self.shorthands.push(shorthand);

@@ -1,6 +1,6 @@
 //! Which write is validated.
 
-/// Which write a document is for; an update words some messages differently.
+/// The kind of write; an update words some messages differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// A whole document.
@@ -10,7 +10,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// What comes before a message about missing values.
+    /// The prefix of messages about missing values.
     pub(super) fn prefix(self) -> &'static str {
         match self {
             Self::Insert => "",

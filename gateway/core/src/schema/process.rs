@@ -1,8 +1,8 @@
-//! From what a client sent to what is stored (gateway.md §2.2): shorthands are expanded,
-//! the record is completed and validated, and its secrets are rewritten, in this order.
+//! From a client's input to the stored document (gateway.md §2.2): shorthands are expanded, the record is
+//! completed and validated, and its secrets are rewritten, in this order.
 //!
-//! Nothing here touches a store: references by unique name are resolved before, uniqueness and
-//! the existence of references are decided after.
+//! Nothing here accesses a store: references by unique name are resolved before; uniqueness and the existence
+//! of references are checked afterwards.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use crate::schema::phase::Phase;
 use crate::schema::{Auto, Document, Makers, Schema, Transformation, Type, Violations};
 
 impl Schema {
-    /// The document of a POST or PUT: every field present, absent ones null.
+    /// The document of a POST or PUT: every field present, missing values null.
     pub fn process_insert(&self, input: Document, makers: &Makers<'_>) -> Result<Document, Violations> {
         let mut document = self.expand(input);
         self.complete(&mut document, makers);
@@ -29,8 +29,8 @@ impl Schema {
         Ok(document)
     }
 
-    /// The document of a PATCH: records are merged key by key, everything else replaced, null
-    /// clears. The id stays what it is.
+    /// The document of a PATCH: records are merged key by key, everything else is replaced, null clears. The
+    /// id does not change.
     pub fn process_update(
         &self,
         stored: &Document,
@@ -49,8 +49,8 @@ impl Schema {
             }
         }
         self.complete(&mut document, makers);
-        // A stored value that stays is not validated again: an older version may have stored it, or the
-        // gateway itself.
+        // Unchanged stored values are not validated again: an older version, or the gateway itself, may have
+        // stored them.
         let judged = |name: &str| patch.contains_key(name) || document.get(name) != stored.get(name);
         let mut found = self.faults_where(&document, Phase::Update, judged);
         let rewrites: Vec<Rewrite> = self
@@ -73,9 +73,8 @@ impl Schema {
         Ok(document)
     }
 
-    /// Replaces shorthands by their fields, which override fields that are given beside them; an optional
-    /// field that a shorthand leaves null keeps the given value. A shorthand of the wrong type stays, so
-    /// that its fault is reported.
+    /// Expands shorthands. Their fields override fields given alongside; an optional field that a shorthand
+    /// leaves null keeps the given value. A shorthand of the wrong type is kept, so that it is reported.
     fn expand(&self, mut input: Document) -> Document {
         for shorthand in &self.shorthands {
             match input.remove(shorthand.field.name) {
@@ -100,9 +99,8 @@ impl Schema {
         input
     }
 
-    /// The stored record with the patch over it. What an older version stored and the schema no
-    /// longer knows is dropped; what the patch brings and the schema does not know is kept for
-    /// its fault.
+    /// The stored record with the patch applied. Stored fields that the schema no longer has are dropped;
+    /// unknown fields of the patch are kept, so that they are reported.
     fn merged(&self, stored: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
         let known = stored.iter().filter(|(name, _)| self.field(name).is_some());
         let mut merged: Map<String, Value> = known.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -119,14 +117,14 @@ impl Schema {
     }
 }
 
-/// What an update means for a rewritten value.
+/// How an update affects a rewritten value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rewrite {
-    /// The stored value, rewritten or not, stays.
+    /// The stored value is kept, rewritten or not.
     None,
-    /// The new value is rewritten if that is asked for.
+    /// The new value is rewritten if requested.
     Due,
-    /// One was given without the other.
+    /// Only one of the two fields was given.
     Refused,
 }
 
@@ -143,7 +141,7 @@ impl Transformation {
         }
         match (is_set(patch.get(self.input)), is_set(patch.get(self.needs))) {
             (true, true) => Rewrite::Due,
-            // A cleared value leaves nothing to rewrite.
+            // A cleared value needs no rewriting.
             (false, false) if !(asked && patch.contains_key(self.needs)) => Rewrite::None,
             _ => Rewrite::Refused,
         }
@@ -200,7 +198,7 @@ mod tests {
     const TOGETHER: &str = "all or none of these fields must be set: 'hash_secret', 'client_secret'";
 
     #[test]
-    fn an_insert_hashes_the_secret_it_is_asked_to_hash() {
+    fn an_insert_hashes_the_secret_if_requested() {
         let schema = credential();
         let plain = insert(&schema, json!({"client_secret": "s"}));
         assert_eq!(plain, Ok(json!({"client_secret": "s", "hash_secret": false, "name": null})));
@@ -280,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_and_stays_is_not_judged_again() {
+    fn unchanged_stored_values_are_not_validated_again() {
         let inner = Schema::new(vec![Field::integer("a").default(1).between(0, 9).required(), Field::string("b")]);
         let schema = Schema::new(vec![
             Field::string("hint"),
@@ -302,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_says_so_when_it_would_leave_nothing() {
+    fn an_update_that_would_leave_nothing_is_reported_as_an_update() {
         let schema = Schema::new(vec![Field::string("a"), Field::string("b")])
             .entity_check(EntityCheck::AtLeastOneOf(&["a", "b"]));
         let text = "when updating, at least one of these fields must be non-empty: 'a', 'b'";

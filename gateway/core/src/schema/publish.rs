@@ -11,7 +11,7 @@ impl Schema {
         json!({ "fields": self.published_fields(), "entity_checks": self.published_checks() })
     }
 
-    /// The same with these fields alone, in their order.
+    /// The same for these fields only, in their order.
     pub fn publish_fields(&self, names: &[&str]) -> Value {
         let found = names.iter().filter_map(|name| self.fields.iter().find(|field| field.name == *name));
         json!({ "fields": found.map(named).collect::<Value>(), "entity_checks": self.published_checks() })
@@ -43,7 +43,7 @@ impl Field {
     fn published(&self) -> Value {
         let mut shown = self.published_type();
         let mut show = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
-        // An id is always there, but nobody has to give it.
+        // An id is always present, but need not be given.
         let must_be_given = self.required && self.auto != Some(Auto::Uuid) && !self.is_abstract();
         for (name, holds) in [("required", must_be_given), ("unique", self.unique), ("encrypted", self.sensitive)] {
             if holds {

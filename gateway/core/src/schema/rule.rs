@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A rule's verdict on a value: `Err` holds the message that the client sees.
+/// The result of checking a value: `Err` holds the message for the client.
 pub type Check = fn(&Value) -> Result<(), String>;
 
-/// A restriction of a field's values. Null is judged by [`Rule::Present`], [`Rule::Null`] and
-/// [`Rule::Equals`] alone.
+/// A restriction of a field's values. Only [`Rule::Present`], [`Rule::Null`] and [`Rule::Equals`] apply to
+/// null.
 #[derive(Debug, Clone)]
 pub enum Rule {
     /// One of these strings: `expected one of: a, b`.
@@ -28,30 +28,30 @@ pub enum Rule {
     Present,
     /// Starts with: `should start with: /`.
     StartsWith(&'static str),
-    /// At least so many characters, elements or entries: `length must be at least N`.
+    /// At least this many characters, elements or entries: `length must be at least N`.
     LengthMin(usize),
-    /// Exactly so many characters, elements or entries: `length must be N`.
+    /// Exactly this many characters, elements or entries: `length must be N`.
     LengthEquals(usize),
     /// A UUID in its long form: `expected a valid UUID`.
     Uuid,
     /// A time in Unix seconds: `expected a valid timestamp`.
     Timestamp,
-    /// A list that has this string in it: `expected to contain: X`.
+    /// A list that contains this string: `expected to contain: X`.
     Contains(&'static str),
-    /// A list that has none of these strings in it.
+    /// A list that contains none of these strings.
     ElementsNotOneOf(Vec<&'static str>),
     /// A list whose elements are all from one of these sets: `these sets are mutually exclusive: …`.
     ExclusiveSets(Vec<Vec<&'static str>>),
-    /// Text that means the same once it has been a header's value: readers of headers take white
-    /// space off both ends, and no header carries control characters. It is asked of what is written,
-    /// not of a name by which something stored is looked up.
+    /// Text that does not change when it is sent as a header value: recipients strip white space from both
+    /// ends, and control characters are not allowed. It applies to written values, not to a name that
+    /// identifies a stored entity.
     HeaderText,
-    /// Anything else, with its name.
+    /// Any other rule, with its name.
     Custom(&'static str, Check),
 }
 
 impl Rule {
-    /// Whether the value keeps the rule; `Err` is the text for the client.
+    /// Checks the value; `Err` is the message for the client.
     pub fn verdict(&self, value: &Value) -> Result<(), String> {
         match self {
             Self::Null if !value.is_null() => Err("value must be null".to_owned()),
@@ -102,12 +102,12 @@ impl Rule {
         }
     }
 
-    /// Whether the rule is looked at before the refusal of the empty string: its text says more.
+    /// Whether the rule is checked before the empty string is refused: its message says more.
     pub(super) fn precedes_length(&self) -> bool {
         matches!(self, Self::OneOf(_) | Self::NotOneOf(_) | Self::Null | Self::Equals(_) | Self::Uuid)
     }
 
-    /// The attribute of `/schemas` that shows the rule, with its value; none for what only code tells.
+    /// The attribute in `/schemas` that shows the rule, with its value; `None` for rules that need code.
     pub(super) fn published(&self) -> Option<(&'static str, Value)> {
         Some(match self {
             Self::OneOf(options) => ("one_of", json!(options)),
@@ -176,7 +176,7 @@ fn bare(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Whole limits are published as whole numbers.
+/// Whole limits are published as integers.
 #[expect(clippy::cast_possible_truncation, reason = "only whole numbers far inside the range of i64 are cast")]
 fn published_number(limit: f64) -> Value {
     if limit.fract() == 0.0 && limit.abs() < 1e15 { json!(limit as i64) } else { json!(limit) }
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_rule_says_its_text() {
+    fn each_rule_has_its_message() {
         let sets = Rule::ExclusiveSets(vec![vec!["http", "https"], vec!["tcp"], vec!["grpc", "grpcs"]]);
         let table = [
             (Rule::OneOf(vec!["a", "b"]), json!("c"), "expected one of: a, b"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn null_keeps_every_rule_that_is_not_about_null() {
+    fn null_satisfies_every_rule_that_is_not_about_null() {
         for rule in [Rule::OneOf(vec!["a"]), Rule::Between(0.0, 1.0), Rule::Uuid, Rule::LengthMin(3), Rule::Null] {
             assert_eq!(rule.verdict(&Value::Null), Ok(()), "{rule:?}");
         }

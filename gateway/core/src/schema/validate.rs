@@ -1,5 +1,4 @@
-//! Validates a complete record. All faults are collected; texts as in
-//! gateway.md §4.1.
+//! Validates a complete record. All faults are collected, with the messages of gateway.md §4.1.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +7,7 @@ use crate::schema::rule::parse_uuid;
 use crate::schema::{Document, Field, Rule, Schema, Type, Violations};
 
 impl Schema {
-    /// Whether the document, defaults filled in, keeps the schema. Absent fields count as null.
+    /// Validates a document in which defaults are filled in. Absent fields count as null.
     pub fn validate(&self, document: &Document) -> Result<(), Violations> {
         self.faults(document, Phase::Insert).into_result()
     }
@@ -17,7 +16,7 @@ impl Schema {
         self.faults_where(record, phase, |_| true)
     }
 
-    /// The faults when of the fields only some are judged alone; rules about several see all.
+    /// The faults if only some fields are checked individually; rules about several fields see all.
     pub(super) fn faults_where(
         &self,
         record: &Map<String, Value>,
@@ -31,7 +30,7 @@ impl Schema {
             }
         }
         for (name, value) in record.iter().filter(|(name, _)| self.field(name).is_none()) {
-            // A shorthand is still here only when it was not what it should be.
+            // A shorthand is still present only if its value was invalid.
             let shorthand = self.shorthands.iter().map(|shorthand| &shorthand.field).find(|field| field.name == name);
             let fault = shorthand.and_then(|field| field.fault(value, phase));
             found.fields.insert(name.clone(), fault.unwrap_or_else(|| Value::from("unknown field")));
@@ -42,7 +41,7 @@ impl Schema {
         found
     }
 
-    /// The fault of a nested record: a map, or the message of the last rule.
+    /// The fault of a nested record: a map, or the message of the final rule.
     fn nested_fault(&self, record: &Map<String, Value>, phase: Phase) -> Option<Value> {
         let found = self.faults(record, phase);
         if !found.is_empty() {
@@ -54,7 +53,7 @@ impl Schema {
 }
 
 impl Field {
-    /// The first rule that one value breaks, for values that come alone: a second key in a path.
+    /// The first rule that a single value violates, for values outside of a document: a second key in a path.
     pub fn validate_alone(&self, value: &Value) -> Result<(), String> {
         match self.fault(value, Phase::Insert) {
             None => Ok(()),
@@ -63,15 +62,15 @@ impl Field {
         }
     }
 
-    /// The same of a value that names an entity, in a path or a reference: what was stored before a
-    /// rule was made for new values can still be named.
+    /// The same for a value that identifies an entity, in a path or a reference: an entity stored before a
+    /// rule existed can still be addressed.
     pub fn validate_key(&self, value: &Value) -> Result<(), String> {
         let mut field = self.clone();
         field.rules.retain(|rule| !matches!(rule, Rule::HeaderText));
         field.validate_alone(value)
     }
 
-    /// What is wrong with the value: a message, or a mirror of its shape.
+    /// What is wrong with the value: a message, or a structure that mirrors the value.
     fn fault(&self, value: &Value, phase: Phase) -> Option<Value> {
         if value.is_null() {
             let missing = self.required.then(|| "required field missing".to_owned());
@@ -79,7 +78,7 @@ impl Field {
                 .or_else(|| self.broken(value, |rule| matches!(rule, Rule::Present | Rule::Equals(_))))
                 .map(Value::String);
         }
-        // A field that must be null has nothing else to say about a value.
+        // If the field must be null, no other message is useful.
         let refused = self.broken(value, |rule| matches!(rule, Rule::Null)).map(Value::String);
         refused
             .or_else(|| self.type_fault(value, phase))
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_says_what_it_expected() {
+    fn each_type_reports_what_it_expected() {
         let text = || Field::string("");
         let inner = Schema::new(vec![Field::integer("n").required()]);
         let service = || Field::foreign("", "services", OnDelete::Restrict);
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_rule_is_said_only_when_nothing_else_is_wrong() {
+    fn the_final_rule_is_reported_only_if_nothing_else_is_wrong() {
         let schema = Schema::new(vec![Field::boolean("on", false)]).overall(|record| match record.get("on") {
             Some(Value::Bool(true)) => Ok(()),
             _ => Err("must be on".to_owned()),

@@ -1,22 +1,22 @@
-//! What a document breaks of its schema, and the text that says so (gateway.md §4, code 2).
+//! How a document violates its schema, and the message about it (gateway.md §4, code 2).
 
 use serde_json::{Map, Value};
 
 use crate::schema::lua_text;
 
-/// Where faults of a record as a whole stand.
+/// The key for faults of a record as a whole.
 const ENTITY: &str = "@entity";
 
-/// Faults of a document: a mirror of its shape with messages at the faulty places.
+/// Faults of a document: a structure that mirrors it, with messages at the faulty places.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Violations {
-    /// By field; nested records hold nested maps, arrays are positional with null. Faults of the
-    /// whole record stand in an array under `@entity`.
+    /// By field; nested records hold nested maps, arrays are positional with null for elements without fault.
+    /// Faults of the whole record are in an array under `@entity`.
     pub fields: Map<String, Value>,
 }
 
 impl Violations {
-    /// No faults yet.
+    /// No faults.
     pub fn new() -> Self {
         Self::default()
     }
@@ -28,12 +28,12 @@ impl Violations {
         violations
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// Whether something is wrong with that field.
+    /// Whether the field has a fault.
     pub fn has(&self, name: &str) -> bool {
         self.fields.contains_key(name)
     }
@@ -43,7 +43,7 @@ impl Violations {
         self.fields.insert(name.to_owned(), Value::String(message.into()));
     }
 
-    /// Adds the fault of one field unless one is known.
+    /// Adds a fault of one field unless it already has one.
     pub fn field_unless_known(&mut self, name: &str, message: impl Into<String>) {
         if !self.has(name) {
             self.field(name, message);
@@ -58,7 +58,7 @@ impl Violations {
         }
     }
 
-    /// `Ok` when nothing is wrong.
+    /// `Ok` if there are no faults.
     pub fn into_result(self) -> Result<(), Self> {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
@@ -96,7 +96,7 @@ fn collect_faults(name: &str, fault: &Value, faults: &mut Vec<String>) {
     }
 }
 
-/// A message as it is; what lies deeper as Lua table text.
+/// A message as it is; deeper structures as Lua table text.
 fn plain(fault: &Value) -> String {
     fault.as_str().map_or_else(|| lua_text::indented(fault), str::to_owned)
 }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_those_of_the_reference() {
+    fn messages_match_the_reference() {
         let table = [
             (json!({"host": "required field missing"}), "schema violation (host: required field missing)"),
             (
