@@ -1,4 +1,4 @@
-//! What a request must have to match: all criteria present must hold, any of a criterion's values will do.
+//! What a request must have to match: every criterion must hold; any one of a criterion's values is enough.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use tollgate_core::host::Host;
 use crate::header::HeaderCriterion;
 use crate::host::{HostPattern, NamePattern, Ports};
 
-/// What of a request routing looks at.
+/// The parts of a request that routing uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'q> {
     /// The method.
     pub method: &'q str,
     /// Whether the request came over TLS.
     pub https: bool,
-    /// The host asked for.
+    /// The requested host.
     pub host: Option<&'q Host<'q>>,
-    /// The ports it is for.
+    /// The ports it is addressed to.
     pub ports: Ports,
-    /// The path, as [`crate::path::normalise`] leaves it.
+    /// The path, as returned by [`crate::path::normalise`].
     pub path: &'q str,
     /// The headers.
     pub headers: &'q HeaderMap,
@@ -29,7 +29,7 @@ pub struct Query<'q> {
     pub sni: Option<&'q Host<'q>>,
 }
 
-/// What of the path matched, in bytes; `strip_path` strips as many.
+/// The part of the path that matched, in bytes; `strip_path` removes this part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MatchedPath {
     /// The route has no paths.
@@ -43,7 +43,7 @@ pub enum MatchedPath {
     },
 }
 
-/// The criteria that the groups of a split route have in common.
+/// The criteria that all groups of a split route share.
 #[derive(Debug)]
 pub(crate) struct Criteria {
     pub(crate) methods: Box<[Box<str>]>,
@@ -56,29 +56,29 @@ pub(crate) struct Criteria {
 #[derive(Debug, Clone)]
 pub(crate) enum PathCriterion {
     Absent,
-    /// The only one; mostly it is short enough to be right here.
+    /// The only prefix; usually short enough to be stored inline.
     Prefix(SmallVec<[u8; 24]>),
     Prefixes(Arc<[Box<str>]>),
     Regexes(Arc<[Regex]>),
 }
 
-/// A route, or one group of a split route, ready to be compared with requests. Cheap to clone.
+/// A route, or one group of a split route, ready for matching. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Matcher {
-    /// `None`: there is no criterion but the path.
+    /// `None`: the path is the only criterion.
     pub(crate) common: Option<Arc<Criteria>>,
     pub(crate) path: PathCriterion,
 }
 
 impl Matcher {
-    /// The hosts it asks for; none: any.
+    /// The hosts that match; empty: any.
     pub(crate) fn hosts(&self) -> &[HostPattern] {
         self.common.as_ref().map_or(&[], |common| &common.hosts)
     }
 
-    /// What of the path matched, if everything does.
+    /// The part of the path that matched, if all criteria hold.
     pub(crate) fn matches(&self, query: &Query<'_>) -> Option<MatchedPath> {
-        // The cheap ones first: regexes and headers are only looked at when all else holds.
+        // Cheap criteria first: regexes and headers are only checked if all others hold.
         let Some(common) = &self.common else { return self.path.matches(query.path) };
         if !(common.method(query) && common.host(query) && common.sni(query)) {
             return None;

@@ -1,7 +1,7 @@
 //! Hashing for the router's tables.
 //!
-//! The tables hold what the operator configured and never grow by a request, so a client who finds
-//! a collision gains one comparison; a keyed hash would cost more than the lookup.
+//! The tables hold what the operator configured, and requests add nothing to them, so a client who finds a
+//! collision gains one comparison; a keyed hash would cost more than the lookup.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -37,22 +37,22 @@ impl Hasher for FastHasher {
     }
 }
 
-/// Hashes of longer and longer beginnings of a text, in one pass.
+/// Hashes of increasingly long prefixes of a text, in one pass.
 #[derive(Debug)]
 pub(crate) struct PrefixHashes<'t> {
     text: &'t [u8],
-    /// The hash of the whole words before `done`.
+    /// The hash of the complete words before `done`.
     words: u64,
     done: usize,
 }
 
 impl<'t> PrefixHashes<'t> {
-    /// Of this text.
+    /// Starts at the beginning of this text.
     pub(crate) fn new(text: &'t [u8]) -> Self {
         Self { text, words: FACTOR, done: 0 }
     }
 
-    /// The hash of the first `length` bytes, if there are as many. To be asked in ascending order.
+    /// The hash of the first `length` bytes, or `None` if the text is shorter. Call with ascending lengths.
     pub(crate) fn next(&mut self, length: usize) -> Option<u64> {
         if length > self.text.len() {
             return None;
@@ -66,7 +66,7 @@ impl<'t> PrefixHashes<'t> {
         Some(step(self.words ^ tail, over as u64))
     }
 
-    /// The next eight bytes, zeros where the text ends.
+    /// The next eight bytes, padded with zeros at the end of the text.
     fn word(&self) -> u64 {
         let rest = self.text.get(self.done..).unwrap_or_default();
         match rest.first_chunk::<8>() {
@@ -76,7 +76,7 @@ impl<'t> PrefixHashes<'t> {
     }
 }
 
-/// The hash of a whole text, as [`PrefixHashes`] has it.
+/// The hash of a whole text, equal to that of [`PrefixHashes`].
 pub(crate) fn hash_of(text: &[u8]) -> u64 {
     PrefixHashes::new(text).next(text.len()).unwrap_or_default()
 }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_beginning_hashes_like_the_text_it_is() {
+    fn a_prefix_hashes_like_the_same_text() {
         let text = b"/service-17/api/items/4711";
         let mut hashes = PrefixHashes::new(text);
         for length in 0..=text.len() {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_of_different_lengths_differ() {
+    fn prefixes_of_different_lengths_differ() {
         let text = [0; 64];
         let mut hashes = PrefixHashes::new(&text);
         let all: std::collections::HashSet<_> = (0..=64).map(|length| hashes.next(length)).collect();

@@ -1,9 +1,9 @@
-//! The header criterion: one of a name's values is there.
+//! The header criterion: the request has one of the values.
 
 use http::HeaderMap;
 use regex::bytes::{Regex, RegexBuilder};
 
-/// A header name with the values of which a request must carry one.
+/// A header name with values, one of which a request must have.
 #[derive(Debug)]
 pub(crate) struct HeaderCriterion {
     /// Lower-case, `-` for `_`.
@@ -21,7 +21,7 @@ impl HeaderCriterion {
     /// Reads a name and its values; a value of the form `~*re` is a regex.
     ///
     /// # Errors
-    /// The value that is not a regex, with what is wrong with it.
+    /// The value that is not a valid regex, with the reason.
     pub(crate) fn new<'v>(name: &str, values: &'v [String]) -> Result<Self, (&'v str, regex::Error)> {
         let values = values.iter().map(|value| match value.strip_prefix("~*") {
             Some(pattern) => RegexBuilder::new(pattern)
@@ -35,10 +35,10 @@ impl HeaderCriterion {
         Ok(Self { name, values: values.collect::<Result<_, _>>()? })
     }
 
-    /// Whether any value of the header is one of the criterion's, in any case.
+    /// Whether any value of the header equals one of the criterion's, ignoring case.
     pub(crate) fn matches(&self, headers: &HeaderMap) -> bool {
         headers.iter().any(|(name, value)| {
-            // HTTP/1 drops the white space around a value, and so do receivers over HTTP/2.
+            // HTTP/1 strips white space around a value, and so do HTTP/2 recipients.
             let value = || value.as_bytes().trim_ascii();
             is_same_name(name.as_str(), &self.name)
                 && self.values.iter().any(|pattern| match pattern {
@@ -49,7 +49,7 @@ impl HeaderCriterion {
     }
 }
 
-/// `sent` is lower-case already, being a `HeaderName`; `expected` has no underscores.
+/// `sent` is already lower-case, being a `HeaderName`; `expected` has no underscores.
 fn is_same_name(sent: &str, expected: &str) -> bool {
     let fold = |byte| if byte == b'_' { b'-' } else { byte };
     sent.len() == expected.len() && sent.bytes().map(fold).eq(expected.bytes())

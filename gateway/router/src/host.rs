@@ -1,7 +1,7 @@
 //! Host and server name patterns: exact, `*.x`, `x.*`.
 //!
-//! Patterns are brought into the normal form of hosts when they are compiled, so that spelling does
-//! not decide what matches. One that is no host, as validation refuses it, matches nothing.
+//! Patterns are normalised like hosts when they are compiled, so spelling does not affect matching. A pattern
+//! that is not a host, which validation refuses, matches nothing.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -33,7 +33,7 @@ impl NamePattern {
         }
     }
 
-    /// Whether a host is one of the pattern's.
+    /// Whether the pattern matches a host.
     pub(crate) fn matches(&self, host: &Host<'_>) -> bool {
         let name = host.as_str();
         match self {
@@ -44,7 +44,7 @@ impl NamePattern {
     }
 }
 
-/// A bare IPv6 address, which only a configuration has, as any other.
+/// Encloses a bare IPv6 address, which occurs only in configuration, in brackets.
 fn in_brackets(text: &str) -> Cow<'_, str> {
     match text.parse::<Ipv6Addr>() {
         Ok(_) => Cow::Owned(format!("[{text}]")),
@@ -52,7 +52,7 @@ fn in_brackets(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The ports that a request is for.
+/// The ports that a request is addressed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
     one: u16,
@@ -60,11 +60,11 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Of a request that names this port, or none, to a listener's.
+    /// The ports of a request that names this port, or none, and was received by a listener.
     ///
-    /// Naming no port and naming the scheme's own is the same (RFC 9110 §4.2.3). Such a request is
-    /// for the listener's port (gateway.md §6) and for the scheme's, which a client that
-    /// reaches the listener by another one means.
+    /// Naming no port is equivalent to naming the scheme's default (RFC 9110 §4.2.3). Such a request is
+    /// addressed to the listener's port (gateway.md §6) and to the scheme's default, which the client means
+    /// if it reaches the listener through another port.
     pub fn new(named: Option<u16>, of_scheme: u16, listener: u16) -> Self {
         match named.filter(|port| *port != of_scheme) {
             Some(port) => Self { one: port, other: port },
@@ -82,7 +82,7 @@ impl Ports {
 pub(crate) struct HostPattern {
     /// The name.
     pub(crate) name: NamePattern,
-    /// The port that the request must have come to, if the route names one.
+    /// The port of the request, if the route names one.
     port: Option<u16>,
 }
 
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_not_needed_where_the_scheme_has_it() {
+    fn the_default_port_of_the_scheme_may_be_omitted() {
         let rows = [
             (None, 80, 8000, [80, 8000]),
             (Some(80), 80, 8000, [80, 8000]),

@@ -1,9 +1,9 @@
 //! From a request's host and path to the few matchers worth trying.
 //!
-//! A matcher is filed under each of its hosts and, there, under each of its path prefixes; a regex
-//! under the literal text it starts with. A request looks under its own host, the wildcards that
-//! could cover it and "any host", and there under the prefixes of its path. What is found is a
-//! superset of what matches: every candidate is still checked whole, so hashes may collide.
+//! A matcher is stored under each of its hosts and, within a host, under each of its path prefixes; a regex
+//! under the literal text it starts with. A request is looked up under its own host, the wildcards that could
+//! cover it and "any host", and there under the prefixes of its path. The result is a superset of the
+//! matches: every candidate is checked completely, so hash collisions are harmless.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ use crate::criteria::Query;
 use crate::fast_hash::{FastMap, PrefixHashes, hash_of};
 use crate::host::NamePattern;
 
-/// A matcher's position in priority order; smaller is tried first.
+/// A matcher's position in priority order; smaller ranks are tried first.
 pub(crate) type Rank = u32;
 
-/// A host with at most this many matchers is not worth hashing paths for.
+/// With at most this many matchers under a host, hashing paths does not pay.
 const FEW: usize = 4;
 
-/// A path prefix that a matcher is filed under: its length, what it ends in, and its hash.
+/// A path prefix under which a matcher is stored: its length, its last byte, and its hash.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FiledPrefix {
     bytes: usize,
-    /// `None`: it is empty.
+    /// `None`: the prefix is empty.
     last: Option<u8>,
     hash: u64,
 }
@@ -38,7 +38,7 @@ impl FiledPrefix {
     }
 }
 
-/// Collects matchers, then becomes an [`Index`].
+/// Collects matchers and builds an [`Index`].
 #[derive(Debug, Default)]
 pub(crate) struct IndexBuilder<'h> {
     exact: FastMap<&'h str, PathsBuilder>,
@@ -56,7 +56,7 @@ pub(crate) struct Index {
     any: PathIndex,
 }
 
-/// The matchers under one host, with the prefix each is filed under.
+/// The matchers under one host, each with the prefix under which it is stored.
 #[derive(Debug, Default)]
 struct PathsBuilder(SmallVec<[(FiledPrefix, Rank); 1]>);
 
@@ -70,29 +70,30 @@ enum PathIndex {
 
 type Ranks = SmallVec<[Rank; 4]>;
 
-/// A length of prefixes, and a first sieve: the bytes that any of them ends in.
+/// A prefix length with a first filter: the last bytes of all prefixes of that length.
 #[derive(Debug)]
 struct Length {
     bytes: usize,
     last: [bool; 256],
 }
 
-/// Which hashes are not in a table: most lengths lead nowhere, and this stays in the nearest cache
+/// Tells which hashes are not in a table: most lengths have no entry, and the filter stays in the CPU cache
 /// when the table is too large for it.
 #[derive(Debug)]
 struct Filter(Box<[u64]>);
 
 impl<'h> IndexBuilder<'h> {
-    /// Has room for so many hosts.
+    /// Reserves space for this many hosts.
     pub(crate) fn with_hosts(count: usize) -> Self {
         Self { exact: FastMap::with_capacity_and_hasher(count, Default::default()), ..Self::default() }
     }
 
-    /// Files a matcher under a host (`None`: any) and a path prefix. Ranks come in ascending order.
+    /// Stores a matcher under a host (`None`: any) and a path prefix. Ranks must be ascending.
     pub(crate) fn insert(&mut self, host: Option<&'h NamePattern>, prefix: &FiledPrefix, rank: Rank) {
         let paths = match host {
             Some(NamePattern::Exact(name)) => self.exact.entry(name).or_default(),
-            // Only labels are looked up; a wildcard that cuts one is tried for every host.
+            // Only whole labels are looked up; a wildcard that covers part of a label is tried for every
+            // host.
             Some(NamePattern::Suffix(name)) if name.starts_with('.') => self.suffixes.entry(name).or_default(),
             Some(NamePattern::Prefix(name)) if name.ends_with('.') => self.prefixes.entry(name).or_default(),
             Some(NamePattern::Suffix(_) | NamePattern::Prefix(_)) | None => &mut self.any,
@@ -100,7 +101,7 @@ impl<'h> IndexBuilder<'h> {
         paths.0.push((*prefix, rank));
     }
 
-    /// Ends the collecting.
+    /// Builds the index.
     pub(crate) fn build(self) -> Index {
         let finish = |map: FastMap<&str, PathsBuilder>| {
             map.into_iter().map(|(host, paths)| (host.into(), paths.build())).collect::<FastMap<_, _>>()
@@ -143,7 +144,7 @@ impl PathsBuilder {
 }
 
 impl Length {
-    /// Those that occur, ascending.
+    /// The lengths that occur, ascending.
     fn all_of<'p>(prefixes: impl Iterator<Item = &'p FiledPrefix>) -> Box<[Self]> {
         let mut lengths: BTreeMap<usize, [bool; 256]> = BTreeMap::new();
         for prefix in prefixes {
@@ -155,7 +156,7 @@ impl Length {
         lengths.into_iter().map(|(bytes, last)| Self { bytes, last }).collect()
     }
 
-    /// Whether the path's beginning of this length ends like any of the prefixes.
+    /// Whether the path's prefix of this length ends in the last byte of any stored prefix.
     fn may_end(&self, path: &[u8]) -> bool {
         let byte = self.bytes.checked_sub(1).and_then(|at| path.get(at)).copied().unwrap_or_default();
         self.last.get(usize::from(byte)).is_some_and(|seen| *seen)
@@ -163,7 +164,7 @@ impl Length {
 }
 
 impl Filter {
-    /// Of 16 bits and more a hash, one is set: one in 16 is looked up in vain, at most.
+    /// Of at least 16 bits per hash, one is set: at most one lookup in 16 is in vain.
     fn of(hashes: impl ExactSizeIterator<Item = u64>) -> Self {
         let mut words = vec![0; (hashes.len() / 4).next_power_of_two()];
         for hash in hashes {
@@ -181,7 +182,7 @@ impl Filter {
         place.and_then(|(at, bit)| Some(self.0.get(at)? & bit != 0)).unwrap_or(false)
     }
 
-    /// A word, and a bit in it.
+    /// A word and a bit in it.
     fn place(words: usize, hash: u64) -> Option<(usize, u64)> {
         let at = usize::try_from(hash >> 6).ok()? & (words - 1);
         Some((at, 1 << (hash & 63)))
@@ -228,10 +229,10 @@ impl PathIndex {
     }
 }
 
-/// What every path begins with that a regex matches, as the router compiles it; empty when in doubt.
+/// The literal prefix of every path that a regex matches, as the router compiles it; empty if unknown.
 ///
-/// Patterns are anchored by a `^` in front, which binds closer than `|`: then other alternatives may
-/// match anywhere in a path, so it has no literal prefix.
+/// Patterns are anchored by a leading `^`, which binds tighter than `|`: other alternatives may match
+/// anywhere in a path, so such a pattern has no literal prefix.
 pub(crate) fn literal_prefix(anchored: &str) -> Vec<u8> {
     let Ok(hir) = regex_syntax::parse(anchored) else { return Vec::new() };
     if !hir.properties().look_set_prefix().contains(Look::Start) {
@@ -245,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_filter_lets_every_hash_of_the_table_through() {
+    fn the_filter_passes_every_hash_of_the_table() {
         for count in [0_u64, 1, 5, 1000] {
             let hash = |n: u64| hash_of(format!("/route-{n}/").as_bytes());
             let hashes: Vec<u64> = (0..count).map(hash).collect();
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_literal_prefix_is_what_every_match_begins_with() {
+    fn every_match_begins_with_the_literal_prefix() {
         let rows = [
             ("/api/v1", "/api/v1"),
             ("/api/[0-9]+", "/api/"),

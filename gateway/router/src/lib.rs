@@ -3,11 +3,11 @@
 //! 1. [`path::normalise`] normalises the request's path.
 //! 2. [`Router::find`] picks the route: of those whose criteria all hold, the first in priority
 //!    order (gateway.md §6).
-//! 3. [`path::upstream_path`] joins the service's path and what is left of the request's.
+//! 3. [`path::upstream_path`] joins the service's path and the rest of the request's.
 //!
-//! Invariant: a lookup does not allocate, and its cost depends on how many routes share the
-//! request's host and path prefix, not on how many there are. Nothing in here does I/O or knows
-//! what a route leads to: the router is generic over that.
+//! Invariant: a lookup does not allocate, and its cost depends on the number of routes that share the
+//! request's host and path prefix, not on the total. Nothing in here does I/O or knows what a route leads to:
+//! the router is generic over that.
 
 pub mod path;
 

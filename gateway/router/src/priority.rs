@@ -4,13 +4,14 @@ use uuid::Uuid;
 
 use crate::spec::RouteSpec;
 
-/// Names the routes that [`split`](crate::router) makes of one route with paths of several kinds.
+/// The namespace of the ids of routes into which [`split`](crate::router) divides a route with several kinds
+/// of paths.
 const SPLIT_NAMESPACE: Uuid = Uuid::from_u128(0x7f145bf9_0dce_4f91_98eb_debbce4b9f6b);
 
-/// Header names beyond this many do not raise the priority.
+/// Header names beyond this number do not raise the priority.
 const MOST_HEADERS: usize = 255;
 
-/// A matcher's place: compared field by field in this order, the greatest is tried first.
+/// A matcher's priority: fields are compared in this order; the greatest is tried first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Priority {
     kinds: u32,
@@ -22,7 +23,8 @@ pub(crate) struct Priority {
     id: Uuid,
 }
 
-/// The paths one matcher checks: a route's paths are grouped so that all of a group rank alike.
+/// The paths that one matcher checks: a route's paths are grouped so that all paths of a group have the same
+/// priority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PathGroup<'s> {
     /// The route has no paths.
@@ -58,7 +60,7 @@ pub(crate) fn group_paths(paths: &[String]) -> Vec<PathGroup<'_>> {
 }
 
 impl Priority {
-    /// The place of a route's `nth` group (from 1) of `groups`.
+    /// The priority of a route's `nth` group (from 1) of `groups`.
     pub(crate) fn of(spec: &RouteSpec, group: &PathGroup<'_>, nth: usize, groups: usize) -> Self {
         let present = [
             !spec.methods.is_empty(),

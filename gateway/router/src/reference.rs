@@ -1,4 +1,5 @@
-//! The router against the rules read literally: every route compared with every request.
+//! Tests the router against a literal implementation of the rules, which compares every route with every
+//! request.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -13,10 +14,10 @@ use regex::Regex;
 use tollgate_core::host::{Authority, Host};
 use uuid::Uuid;
 
-/// See gateway.md §6 as one 64-bit number, then the id.
+/// The priority (gateway.md §6) as one 64-bit number, then the id.
 type Key = (u64, Uuid);
 
-/// A request, its hosts as a client spells them.
+/// A request, with hosts as a client spells them.
 #[derive(Debug, Clone)]
 struct Sent {
     method: &'static str,
@@ -50,7 +51,7 @@ impl Sent {
     }
 }
 
-/// What the rules, applied one by one, make of a request.
+/// The result of applying the rules one by one to a request.
 fn reference(routes: &[RouteSpec], query: &Sent) -> Option<(Uuid, MatchedPath)> {
     let mut matches: Vec<(Key, Uuid, MatchedPath)> = Vec::new();
     for route in routes {
@@ -136,7 +137,7 @@ fn group_matches(route: &RouteSpec, paths: &[&String], query: &Sent) -> Option<M
     })
 }
 
-/// Compiling is slow in a test build, and the patterns are few.
+/// Regexes compile slowly in a test build, and there are few patterns.
 fn regex(pattern: &str) -> Regex {
     thread_local!(static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default());
     COMPILED.with_borrow_mut(|compiled| {
@@ -258,7 +259,7 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn the_router_agrees_with_the_rules_read_literally(
+    fn the_router_agrees_with_the_literal_rules(
         routes in vec(any_route(), 0..32),
         requests in vec((
             select(&METHODS[..]),
@@ -302,7 +303,7 @@ proptest! {
     }
 }
 
-/// Patterns whose beginnings are optional, repeated, alternatives, or of either case.
+/// Patterns whose start is optional, repeated, an alternative, or case-insensitive.
 fn any_pattern() -> impl Strategy<Value = String> {
     let leaf = select(&["a", "b", "v", "/", "[ab]", "[^a]", ".", "$", "^", "", r"\b", r"\x61", r"\/"][..]);
     let times = select(&["*", "+", "?", "{0,}", "{0,2}", "{2}", "{0}", "*?", "+*", "+?", "??"][..]);
@@ -341,13 +342,13 @@ fn found(routes: Vec<RouteSpec>, host: &str, path: &str) -> Option<(u128, Matche
 fn each_step_of_the_order_decides_before_the_next() {
     let hosts = |host: &'static str| move |route: &mut RouteSpec| route.hosts = vec![host.into()];
     let paths = |path: &'static str| move |route: &mut RouteSpec| route.paths = vec![path.into()];
-    // More kinds of criteria beat a plain host.
+    // More kinds of criteria take precedence over a plain host.
     let more = route(1, |r| (r.hosts, r.paths) = (vec!["a.*".into()], vec!["/".into()]));
     assert_eq!(found(vec![more, route(2, hosts("a.com"))], "a.com", "/x"), Some((1, MatchedPath::Prefix(1))));
-    // A plain host beats a wildcard.
+    // A plain host takes precedence over a wildcard.
     let rivals = vec![route(1, hosts("a.com")), route(2, hosts("a.*"))];
     assert_eq!(found(rivals, "a.com", "/"), Some((1, MatchedPath::None)));
-    // A regex beats a prefix however long, and regex_priority decides between regexes.
+    // A regex takes precedence over a prefix of any length, and regex_priority decides between regexes.
     let rivals = vec![route(1, paths("~/a")), route(2, paths("/api/v1"))];
     assert_eq!(found(rivals, "a.com", "/api/v1"), Some((1, MatchedPath::Regex { len: 2 })));
     let rivals = vec![
@@ -375,14 +376,14 @@ fn a_repetition_that_may_be_empty_protects_what_it_matches() {
 }
 
 #[test]
-fn a_route_with_several_paths_ranks_by_the_one_that_matches() {
+fn a_route_with_several_paths_ranks_by_the_path_that_matches() {
     let several = route(1, |r| r.paths = vec!["/very/long/path".into(), "/a".into()]);
     let middling = route(2, |r| r.paths = vec!["/api".into()]);
     assert_eq!(found(vec![several, middling], "a.com", "/api"), Some((2, MatchedPath::Prefix(4))));
 }
 
 #[test]
-fn a_bad_regex_is_named_with_its_route() {
+fn an_invalid_regex_is_reported_with_its_route() {
     let bad = route(0xab, |r| r.paths = vec!["~/(".into()]);
     let error = Router::compile([(bad, ())]).unwrap_err();
     let expected = "route 00000000-0000-0000-0000-0000000000ab: the path '~/(' is not a valid regex";

@@ -18,7 +18,7 @@ use crate::spec::RouteSpec;
 /// Why routes could not be compiled.
 #[derive(Debug, Error)]
 pub enum CompileError {
-    /// A path is not a regex.
+    /// A path is not a valid regex.
     #[error("route {route}: the path '~{pattern}' is not a valid regex")]
     Path {
         /// The route.
@@ -28,7 +28,7 @@ pub enum CompileError {
         /// What is wrong with it.
         source: regex::Error,
     },
-    /// A header's value is not a regex.
+    /// A header's value is not a valid regex.
     #[error("route {route}: the value '~*{pattern}' of the header '{header}' is not a valid regex")]
     Header {
         /// The route.
@@ -45,7 +45,7 @@ pub enum CompileError {
     TooMany,
 }
 
-/// Finds the route of a request; immutable.
+/// Finds the route of a request. Immutable.
 #[derive(Debug)]
 pub struct Router<T> {
     /// In priority order.
@@ -58,11 +58,11 @@ pub struct Router<T> {
 pub struct Match<'r, T> {
     /// What the route leads to.
     pub value: &'r T,
-    /// What of the path matched.
+    /// The part of the path that matched.
     pub path: MatchedPath,
 }
 
-/// A cache line, with a `T` of 16 bytes at most: among 10,000 routes, what a request waits for is memory.
+/// One cache line, if `T` has at most 16 bytes: with 10,000 routes, a request mostly waits for memory.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Entry<T> {
@@ -70,15 +70,15 @@ struct Entry<T> {
     value: T,
 }
 
-/// A route with its criteria compiled. Regexes are what makes compiling slow, so a route that has
-/// not changed is compiled once and handed to every router that it is part of.
+/// A route with compiled criteria. Compiling regexes is slow, so a route that has not changed is compiled
+/// once and used in every router that contains it.
 #[derive(Debug)]
 pub struct CompiledRoute {
-    /// One, or one for each group of its paths; none for a route that matches no HTTP request.
+    /// One, or one per group of its paths; none for a route that matches no HTTP request.
     groups: Box<[CompiledGroup]>,
 }
 
-/// A matcher with its place and the path prefixes to file it under.
+/// A matcher with its priority and the path prefixes under which it is stored.
 #[derive(Debug)]
 struct CompiledGroup {
     priority: Priority,
@@ -87,8 +87,8 @@ struct CompiledGroup {
 }
 
 impl CompiledRoute {
-    /// Compiles a route. One that cannot match an HTTP request (stream protocols, no criteria)
-    /// compiles to a route that is passed over.
+    /// Compiles a route. One that cannot match an HTTP request (stream protocols, no criteria) compiles to a
+    /// route that never matches.
     ///
     /// # Errors
     /// The first regex that does not compile.
@@ -98,9 +98,9 @@ impl CompiledRoute {
         faults.into_iter().next().map_or(Ok(compiled), Err)
     }
 
-    /// A route that matches every request that this one could, in its place in the order: each
-    /// criterion with a regex that does not compile (added to `faults`) is left out. It is there to
-    /// refuse those requests, since without it a lesser route would serve them.
+    /// Compiles a route that matches every request that this one could match, with the same priority: each
+    /// criterion with an invalid regex (added to `faults`) is left out. Its purpose is to refuse those
+    /// requests, since a lower-priority route would serve them otherwise.
     pub fn covering(spec: &RouteSpec, faults: &mut Vec<CompileError>) -> Self {
         let groups = if spec.can_match() { compile_groups(spec, faults) } else { Vec::new() };
         Self { groups: groups.into() }
@@ -117,7 +117,7 @@ impl<T: Clone> Router<T> {
         Self::of_compiled(routes.collect::<Result<Vec<_>, CompileError>>()?)
     }
 
-    /// The router of compiled routes, each with what it leads to.
+    /// Builds a router from compiled routes, each with what it leads to.
     ///
     /// # Errors
     /// [`CompileError::TooMany`].
@@ -150,7 +150,7 @@ impl<T: Clone> Router<T> {
         Ok(Self { entries: groups.into_iter().map(entry).collect(), index })
     }
 
-    /// The route of a request: of those that match, the first in priority order.
+    /// The route of a request: the first match in priority order.
     pub fn find(&self, query: &Query<'_>) -> Option<Match<'_, T>> {
         let mut best: Option<(Rank, &Entry<T>, MatchedPath)> = None;
         self.index.candidates(query, |ranks| {
@@ -169,7 +169,7 @@ impl<T: Clone> Router<T> {
     }
 }
 
-/// Makes a route's matchers: one, or one for each group of its paths.
+/// Compiles a route's matchers: one, or one per group of its paths.
 fn compile_groups(spec: &RouteSpec, faults: &mut Vec<CompileError>) -> Vec<CompiledGroup> {
     let common = criteria(spec, faults).map(Arc::new);
     let groups = group_paths(&spec.paths);
@@ -184,7 +184,7 @@ fn compile_groups(spec: &RouteSpec, faults: &mut Vec<CompileError>) -> Vec<Compi
     compiled.collect()
 }
 
-/// The criteria beside paths, if there are any.
+/// The criteria other than paths, if there are any.
 fn criteria(spec: &RouteSpec, faults: &mut Vec<CompileError>) -> Option<Criteria> {
     let headers = spec.headers.iter().filter_map(|(name, values)| match HeaderCriterion::new(name, values) {
         Ok(criterion) => Some(criterion),
@@ -203,7 +203,7 @@ fn criteria(spec: &RouteSpec, faults: &mut Vec<CompileError>) -> Option<Criteria
     (!criteria.is_empty()).then_some(criteria)
 }
 
-/// The path criterion of a group, with the prefixes to file it under.
+/// The path criterion of a group, with the prefixes under which it is stored.
 fn path_criterion(route: Uuid, group: &PathGroup<'_>) -> Result<(PathCriterion, Box<[FiledPrefix]>), CompileError> {
     Ok(match group {
         PathGroup::Absent => anywhere(),
@@ -230,7 +230,7 @@ fn path_criterion(route: Uuid, group: &PathGroup<'_>) -> Result<(PathCriterion, 
     })
 }
 
-/// No path criterion, filed where every path finds it.
+/// No path criterion, stored where every path finds it.
 fn anywhere() -> (PathCriterion, Box<[FiledPrefix]>) {
     (PathCriterion::Absent, [FiledPrefix::new(b"")].into())
 }

@@ -1,4 +1,4 @@
-//! A route as the router wants it: its criteria and what decides its place among others.
+//! A route as the router needs it: its criteria and its priority.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 /// The fields of a route that matching needs; an empty list is an absent criterion.
 ///
-/// Deserializes from a route entity as the store and the Admin API write it: absent criteria may
-/// be null, and fields that do not concern matching are passed over.
+/// Deserializes from a route entity as the store and the Admin API write it: absent criteria may be null, and
+/// fields irrelevant to matching are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct RouteSpec {
-    /// The route; also the last thing that decides between equals.
+    /// The route's id; also the final tie-breaker.
     pub id: Uuid,
     /// Routes of the stream protocols (`tcp`, `tls`, `udp`, `tls_passthrough`) match no request here.
     #[serde(deserialize_with = "null_is_empty")]
@@ -20,13 +20,13 @@ pub struct RouteSpec {
     /// Methods, upper-case.
     #[serde(deserialize_with = "null_is_empty")]
     pub methods: Vec<String>,
-    /// Host names as they were written, with at most one `*` as the first or last label, and perhaps a port.
+    /// Host names as written, with at most one `*` as the first or last label, optionally with a port.
     #[serde(deserialize_with = "null_is_empty")]
     pub hosts: Vec<String>,
     /// Path prefixes (`/…`) and regexes (`~/…`).
     #[serde(deserialize_with = "null_is_empty")]
     pub paths: Vec<String>,
-    /// Header names with the values, or `~*` regexes, of which one must be there.
+    /// Header names with values or `~*` regexes, one of which must be present.
     #[serde(deserialize_with = "null_is_empty")]
     pub headers: BTreeMap<String, Vec<String>>,
     /// TLS server names, with at most one `*` as the first or last label.
@@ -38,7 +38,7 @@ pub struct RouteSpec {
 }
 
 impl RouteSpec {
-    /// Whether the route is for HTTP at all and says what it matches.
+    /// Whether the route is for HTTP and has a criterion.
     pub(crate) fn can_match(&self) -> bool {
         let stream = self.protocols.iter().any(|p| matches!(p.as_str(), "tcp" | "tls" | "udp" | "tls_passthrough"));
         let criteria = !self.methods.is_empty()

@@ -1,8 +1,8 @@
-//! Request paths: into the form routing works on, and out to the upstream.
+//! Request paths: normalised for routing, and escaped for the upstream.
 //!
-//! Reserved characters (`!*'();:@&=+$,/?%#[]`) mean something to an upstream and are never
-//! encoded or decoded here. All others are decoded for matching ([`normalise`], which routes are
-//! checked with too) and, where a request line cannot hold them, encoded again on the way out.
+//! Reserved characters (`!*'();:@&=+$,/?%#[]`) are significant to an upstream and are never encoded or
+//! decoded here. All others are decoded for matching ([`normalise`], which also checks routes) and, where a
+//! request line cannot contain them, encoded again for the upstream.
 
 mod upstream;
 

@@ -1,4 +1,4 @@
-//! The path the upstream sees (gateway.md §6, path_handling v0).
+//! The path sent upstream (gateway.md §6, path_handling v0).
 
 use std::borrow::Cow;
 
@@ -6,17 +6,17 @@ use tollgate_core::path::push_encoded;
 
 use crate::criteria::MatchedPath;
 
-/// What a route does with the part of the path that it matched.
+/// What happens to the matched part of the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strip {
-    /// `strip_path: true`: the upstream does not see it.
+    /// `strip_path: true`: it is removed.
     Matched,
-    /// `strip_path: false`: the upstream sees the whole path.
+    /// `strip_path: false`: the upstream receives the whole path.
     Nothing,
 }
 
-/// Joins the service's path (`None` is `/`) and the request's, normalised, one; escaped for the
-/// request line.
+/// Joins the service's path (`None` is `/`) and the normalised path of the request; escapes the result for
+/// the request line.
 pub fn upstream_path<'p>(
     service_path: Option<&'p str>,
     request_path: &'p str,
@@ -32,17 +32,17 @@ pub fn upstream_path<'p>(
     }
 }
 
-/// What the route did not match. A text that a regex matched further in counts by its length.
+/// The part that the route did not match. A regex match that starts further in counts by its length.
 fn remainder(path: &str, matched: MatchedPath) -> &str {
     let len = match matched {
         MatchedPath::None => 1,
         MatchedPath::Prefix(len) | MatchedPath::Regex { len } => len,
     };
-    // A length inside of a character can only come from such a regex.
+    // Only such a regex yields a length inside a character.
     path.get(len..).unwrap_or_default()
 }
 
-/// A remainder must not climb: `/api../x` less `/api..` is no `../x`.
+/// A remainder must not climb: `/api../x` without `/api..` is not `../x`.
 fn without_dots(remainder: &str) -> &str {
     match remainder {
         "." | ".." => "",
@@ -54,11 +54,11 @@ fn strip_matched<'p>(base: &'p str, request_path: &'p str, remainder: &'p str) -
     if !remainder.is_empty() {
         return join(base, remainder);
     }
-    // Nothing is left: the last slash is the request's to decide, except that a path has one.
+    // Nothing remains: the request decides about the trailing slash, but a path has at least one.
     let wants_slash = request_path.len() > 1 && request_path.ends_with('/');
     match base.strip_suffix('/') {
         Some("") => Cow::Borrowed("/"),
-        // The root asks for the base as it is.
+        // The root yields the base unchanged.
         Some(shorter) if !request_path.ends_with('/') => escape(shorter),
         Some(_) => escape(base),
         None if wants_slash => Cow::Owned(escape(base).into_owned() + "/"),
@@ -80,8 +80,8 @@ fn join<'p>(base: &'p str, rest: &'p str) -> Cow<'p, str> {
     Cow::Owned(joined)
 }
 
-/// Undoes [`escape`] for the visible characters that no URI should have but clients send all the
-/// same: ``"<>^`{|}``. For paths that were not decoded, which had them as they are.
+/// Reverts [`escape`] for the visible characters that a URI must not contain but clients send anyway:
+/// ``"<>^`{|}``. For paths that were not decoded, which contained them literally.
 pub fn as_sent(path: Cow<'_, str>) -> Cow<'_, str> {
     const SENT: [(&str, &str); 8] = [
         ("%22", "\""),
@@ -103,7 +103,7 @@ pub fn as_sent(path: Cow<'_, str>) -> Cow<'_, str> {
     spelled.map_or(path, Cow::Owned)
 }
 
-/// Encodes what a request line cannot hold; `%` and the reserved characters stay as they are.
+/// Encodes what a request line cannot contain; `%` and reserved characters are kept.
 pub fn escape(path: &str) -> Cow<'_, str> {
     if path.bytes().all(is_plain) {
         return Cow::Borrowed(path);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_a_regex_matched_is_stripped() {
+    fn the_text_that_a_regex_matched_is_stripped() {
         let matched = MatchedPath::Regex { len: "/users/42".len() };
         assert_eq!(upstream_path(Some("/v1"), "/users/42/posts", matched, Strip::Matched), "/v1/posts");
         assert_eq!(upstream_path(Some("/v1"), "/users/42", matched, Strip::Matched), "/v1");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_line_cannot_hold_is_escaped_again() {
+    fn what_a_request_line_cannot_contain_is_escaped_again() {
         let sent = upstream_path(Some("/v1"), "/a b/ä\"%2F~;=", MatchedPath::None, Strip::Nothing);
         assert_eq!(sent, "/v1/a%20b/%C3%A4%22%2F~;=");
         assert!(matches!(upstream_path(None, "/api/x", MatchedPath::Prefix(4), Strip::Matched), Cow::Borrowed("/x")));
@@ -205,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_normal_survives_the_way_out(raw in "/([a.~/]|%2[eEfF]|%[cf][0-9]|%25|ä| ){0,24}") {
+        fn an_escaped_path_has_the_same_normal_form(raw in "/([a.~/]|%2[eEfF]|%[cf][0-9]|%25|ä| ){0,24}") {
             let normal = normalise(&raw).unwrap().into_owned();
             let sent = escape(&normal);
             prop_assert!(sent.bytes().all(|byte| byte.is_ascii_graphic()));
