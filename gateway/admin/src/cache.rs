@@ -1,4 +1,4 @@
-//! `/cache` and `/cache/{key}`: what the plugins remember (oauth2.md §5).
+//! `/cache` and `/cache/{key}`: the plugins' caches (oauth2.md §5).
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::response::{Failure, Response};
 use crate::state::AdminState;
 
-/// `GET /cache/{key}`: the first plugin that has the key responds.
+/// `GET /cache/{key}`: the response of the first plugin that has the key.
 pub(crate) fn show(state: &AdminState, key: &str) -> Result<Response, Failure> {
     match state.registry.plugins().find_map(|registered| registered.plugin.cached(key)) {
         Some(object @ Value::Object(_)) => Ok(Response::ok(&object)),

@@ -1,4 +1,4 @@
-//! `/endpoints`: every path that is served, with `{…}` for what varies (gateway.md §2.5).
+//! `/endpoints`: every path that is served, with `{…}` for variable parts (gateway.md §2.5).
 
 use std::collections::BTreeSet;
 

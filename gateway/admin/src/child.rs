@@ -1,5 +1,5 @@
-//! What the last segment of a path such as `/consumers/{x}/acls/{y}` names: an id, the kind's second
-//! key, or a value that is unique below the parent (gateway.md §2.1).
+//! The last segment of a path such as `/consumers/{x}/acls/{y}` is an id, the kind's second key, or a value
+//! that is unique below the parent (gateway.md §2.1).
 
 use serde_json::Value;
 use tollgate_core::collection::{Filter, Key, PageQuery};
@@ -10,18 +10,18 @@ use crate::reference;
 use crate::resource::Nested;
 use crate::state::AdminState;
 
-/// How many children of one parent are read at once.
+/// How many children of one parent are read at a time.
 const PAGE_SIZE: usize = 1000;
 
-/// A child as a path names it, whether or not it exists.
+/// A child named by a path, whether or not it exists.
 pub(crate) struct Named {
-    /// Its key in the store; a new id for one that does not exist and has no other key.
+    /// Its key in the store; a new id if it does not exist and has no other key.
     pub(crate) key: Key,
-    /// Values that the name decides, beside those of the key.
+    /// Values that follow from the name, in addition to those of the key.
     pub(crate) given: Vec<(&'static str, Value)>,
 }
 
-/// Reads a name below `parent`.
+/// Resolves a name below `parent`.
 pub(crate) async fn named(
     state: &AdminState,
     nested: &Nested<'_>,

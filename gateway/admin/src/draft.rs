@@ -1,7 +1,7 @@
-//! From input to a document that may be stored: references resolved, the schema kept.
+//! From input to a document that can be stored: references are resolved, the schema is satisfied.
 //!
-//! A `plugins` entity has the schema of the plugin that it names, and must see requests that its
-//! route or service lets in; that is all that is special about any kind here.
+//! A `plugins` entity has the schema of the plugin that it names, and must share a protocol with its route or
+//! service; no other kind gets special treatment here.
 
 use serde_json::Value;
 use tollgate_core::collection::{Document, Filter, Key, PageQuery};
@@ -17,7 +17,7 @@ use crate::state::AdminState;
 const PLUGINS: &str = "plugins";
 const TTL: &str = "ttl";
 
-/// Values given by the path, which override the body.
+/// Values from the path, which override the body.
 pub(crate) type Given<'g> = &'g [(&'g str, Value)];
 
 /// Whether the kind's schema depends on a name in the document.
@@ -45,7 +45,7 @@ pub(crate) async fn of_insert(
     Ok(document)
 }
 
-/// Validates the input for an insertion, without the store.
+/// Validates the input of an insertion, without the store.
 pub(crate) fn validate(state: &AdminState, kind: &Kind, input: Input) -> Result<(), DaoError> {
     let schema = schema_of(state, kind, input.peek("name")).map_err(DaoError::Schema)?;
     let mut document = input.into_document(schema);
@@ -55,7 +55,7 @@ pub(crate) fn validate(state: &AdminState, kind: &Kind, input: Input) -> Result<
     Ok(())
 }
 
-/// A PATCH, applied by the store to what it holds.
+/// A PATCH, which the store applies to the stored document.
 pub(crate) struct Patch<'s> {
     state: &'s AdminState,
     kind: &'s Kind,
@@ -64,8 +64,8 @@ pub(crate) struct Patch<'s> {
 }
 
 impl<'s> Patch<'s> {
-    /// Reads a PATCH of the entity at `key`. `None`: there is no such entity, and what the input
-    /// means depends on it.
+    /// Reads a PATCH of the entity at `key`. `None`: the entity does not exist, and the meaning of the input
+    /// depends on it.
     pub(crate) async fn read(
         state: &'s AdminState,
         entities: &'s Entities,
@@ -98,13 +98,13 @@ impl<'s> Patch<'s> {
         Ok(Some(patch))
     }
 
-    /// The document that `stored` becomes.
+    /// Applies the patch to `stored`.
     pub(crate) fn apply(&self, stored: &Document) -> Result<Document, Violations> {
         let name = self.changes.get("name").or_else(|| stored.get("name"));
         let schema = schema_of(self.state, self.kind, name)?;
         let mut changes = self.changes.clone();
         if is_plugins(self.kind) && name != stored.get("name") {
-            // What is stored must be valid for the new plugin as well.
+            // Stored values must be valid for the new plugin as well.
             for field in ["config", "consumer", "protocols"] {
                 if let Some(kept) = stored.get(field) {
                     changes.entry(field).or_insert_with(|| kept.clone());
@@ -112,7 +112,7 @@ impl<'s> Patch<'s> {
             }
         }
         let mut merged = schema.process_update(stored, changes, &self.state.makers())?;
-        // The stored document has the seconds left at the time of reading: only a new value is written.
+        // `ttl` in the stored document is the time left when it was read: only a new value is written.
         merged.remove(TTL);
         merged.extend(self.ttl.clone().map(|ttl| (TTL.to_owned(), ttl)));
         Ok(merged)
@@ -139,14 +139,14 @@ pub(crate) fn schema_of<'s>(
     }
 }
 
-/// Takes the row's lifetime out of the body: it is no field of the entity.
+/// Removes the row's `ttl` from the body: it is not a field of the entity.
 fn take_ttl(kind: &Kind, document: &mut Document) -> Result<Option<Value>, DaoError> {
     if !kind.ttl {
         return Ok(None);
     }
     let ttl = match document.remove(TTL) {
         None | Some(Value::Null) => return Ok(None),
-        // Forms carry text.
+        // Form values are text.
         Some(Value::String(text)) => text.parse::<i64>().map_or(Value::String(text), Value::from),
         Some(other) => other,
     };
@@ -156,7 +156,7 @@ fn take_ttl(kind: &Kind, document: &mut Document) -> Result<Option<Value>, DaoEr
     }
 }
 
-/// A NUL is valid JSON but no valid text of the store.
+/// NUL is valid in JSON, but not in stored text.
 fn refuse_nul(document: &Document) -> Result<(), DaoError> {
     let mut found = Violations::new();
     for (name, value) in document {
@@ -176,8 +176,8 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// A plugin must share a protocol with its route, or with a route of its service. A dangling reference
-/// is refused by the store.
+/// A plugin must share a protocol with its route, or with a route of its service. The store refuses dangling
+/// references.
 async fn check_protocols(state: &AdminState, kind: &Kind, document: &Document) -> Result<(), DaoError> {
     let Some(routes) = state.registry.collection("routes").filter(|_| is_plugins(kind)) else {
         return Ok(());
@@ -193,7 +193,7 @@ async fn check_protocols(state: &AdminState, kind: &Kind, document: &Document) -
     loop {
         let page = routes.page(&query).await?;
         let checked = plugin::check_protocols(document, None, &page.documents);
-        // One matching route is enough; only after the last page is it certain that there is none.
+        // One matching route is enough; only after the last page is it certain that no route matches.
         match (checked, page.next) {
             (Ok(()), _) => return Ok(()),
             (Err(_), Some(next)) => query.after = Some(next),

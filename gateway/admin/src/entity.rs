@@ -1,4 +1,4 @@
-//! The verbs on entities, for every kind alike (gateway.md §2.2).
+//! The verbs on entities, the same for every kind (gateway.md §2.2).
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -19,7 +19,7 @@ pub(crate) async fn create(state: &AdminState, entities: &Entities, input: Input
     insert(state, entities, input, &[]).await
 }
 
-/// `POST` below a parent, which overrides the one in the body.
+/// `POST` below a parent, which overrides the parent in the body.
 pub(crate) async fn create_child(
     state: &AdminState,
     nested: &Nested<'_>,
@@ -49,7 +49,7 @@ pub(crate) async fn act(
         Method::PUT => put(state, entities, &key, input, Vec::new()).await,
         Method::PATCH => patch(state, entities, &key, input).await,
         Method::DELETE => {
-            // Deleting what is not there succeeds (gateway.md §2.2).
+            // Deleting an entity that does not exist succeeds (gateway.md §2.2).
             entities.delete(&key).await?;
             Ok(Response::empty(StatusCode::NO_CONTENT))
         }
@@ -57,7 +57,7 @@ pub(crate) async fn act(
     }
 }
 
-/// The same below a parent that it must belong to.
+/// The same below a parent, to which the entity must belong.
 pub(crate) async fn act_on_child(
     state: &AdminState,
     method: &Method,
@@ -70,7 +70,7 @@ pub(crate) async fn act_on_child(
     let children = nested.children;
     let Named { key, mut given } = child::named(state, nested, parent, segment).await?;
     if method == Method::PUT {
-        // A PUT assigns the child to this parent, even if it has another.
+        // A PUT assigns the child to this parent, even if it has another one.
         given.push((nested.field, reference::to(parent)));
         return put(state, children, &key, input, given).await;
     }
@@ -90,7 +90,7 @@ pub(crate) async fn act_on_child(
     }
 }
 
-/// Adds or replaces the entity at `key`, with the values that the rest of the path decides.
+/// Inserts or replaces the entity at `key`, with the values given by the rest of the path.
 pub(crate) async fn put(
     state: &AdminState,
     entities: &Entities,
@@ -107,7 +107,7 @@ pub(crate) async fn put(
     Ok(Response::ok(&Value::from(stored)))
 }
 
-/// Changes the entity at `key`.
+/// Updates the entity at `key`.
 pub(crate) async fn patch(
     state: &AdminState,
     entities: &Entities,
@@ -120,7 +120,7 @@ pub(crate) async fn patch(
     let updated = entities.update(key, &|stored| patch.apply(stored)).await?;
     match updated {
         Some(document) => Ok(Response::ok(&Value::from(document))),
-        // Plugins are looked up before they are changed, so their error differs.
+        // Plugins are looked up before they are updated, so the error differs.
         None if draft::is_plugins(entities.kind()) => Err(Failure::NotFound),
         None => Err(DaoError::NotFound { key: key.clone() }.into()),
     }
@@ -131,7 +131,7 @@ pub(crate) fn show(found: Option<Document>) -> Result<Response, Failure> {
     found.map(|document| Response::ok(&Value::from(document))).ok_or(Failure::NotFound)
 }
 
-/// The id of the entity above in the path.
+/// The id of the parent in the path.
 pub(crate) async fn find_parent(nested: &Nested<'_>, segment: &str) -> Result<Uuid, Failure> {
     let kind = nested.parents.kind();
     let found = nested.parents.find(&reference::key(kind, segment)?).await?.ok_or(Failure::NotFound)?;

@@ -1,5 +1,5 @@
-//! Paths that end in a foreign field, such as `/routes/{r}/service`: the verbs act on the entity
-//! that is referred to (gateway.md §2.2).
+//! Paths that end in a foreign field, such as `/routes/{r}/service`: the verbs act on the referenced entity
+//! (gateway.md §2.2).
 
 use std::sync::OnceLock;
 
@@ -40,10 +40,9 @@ pub(crate) async fn act(
     }
 }
 
-/// Adds the entity and makes the owner refer to it. The reference is validated before anything is
-/// written; if it is refused nevertheless, the entity is deleted again. If the outcome of writing the
-/// reference is unknown, the entity stays: the owner may refer to it, and deleting it could cascade to
-/// the owner.
+/// Inserts the entity and links the owner to it. The reference is validated before anything is written; if it
+/// is refused nevertheless, the entity is deleted again. If the outcome of writing the reference is unknown,
+/// the entity stays: the owner may refer to it, and deleting it could cascade to the owner.
 async fn create_and_link(
     state: &AdminState,
     foreign: &ForeignField<'_>,
@@ -69,11 +68,11 @@ async fn create_and_link(
     }
 }
 
-/// The outcome of making a reference.
+/// The outcome of linking.
 enum Link {
-    /// The owner has it.
+    /// The owner refers to the entity.
     Made,
-    /// Another request was faster: the owner refers to another entity.
+    /// Another request got there first: the owner refers to another entity.
     Taken(Uuid),
 }
 
@@ -82,7 +81,7 @@ async fn linked(foreign: &ForeignField<'_>, owner: &Key, patch: &Patch<'_>) -> R
     let merge = |stored: &Document| match stored.reference(foreign.field) {
         None => patch.apply(stored),
         Some(other) => {
-            // Only the first one counts, and there is no second: the update ends here.
+            // It is set at most once: the update ends here.
             let _ = taken.set(other);
             Err(Violations::new())
         }

@@ -1,5 +1,5 @@
-//! The frame around every request: bounds, CORS, `OPTIONS`, `HEAD`, latency, and the one place
-//! where a failure becomes a response (gateway.md §1).
+//! What every request passes through: limits, CORS, `OPTIONS`, `HEAD`, latency, and the one place where a
+//! failure becomes a response (gateway.md §1).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ use crate::{SERVER, cache, catalogue, entity, foreign, information, list, path, 
 
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 
-/// The Admin API as a service. Limits of the listener (header size and time, connections) are set where
-/// it is bound.
+/// The Admin API as a service. Limits of the listener (header size and time, connections) are set where it is
+/// bound.
 pub fn router(state: Arc<AdminState>) -> Router {
     Router::new().fallback(serve).with_state(state)
 }
 
-/// `/status` alone, for the listener of health probes: not counted among concurrent API requests, so
-/// that a busy API does not look like a dead gateway, and without CORS.
+/// `/status` alone, for the listener of health probes: not counted among concurrent API requests, so that a
+/// busy API does not look like a dead gateway, and without CORS.
 pub fn status_router(state: Arc<AdminState>) -> Router {
     Router::new().route("/status", get(serve_status)).with_state(state)
 }
@@ -72,8 +72,7 @@ async fn respond(state: &AdminState, request: Request<Body>) -> HttpResponse {
     if parts.method == Method::OPTIONS {
         return preflight(&resource, &parts.headers);
     }
-    // A panic in one request must not end others on its connection, nor leave the client
-    // without a response.
+    // A panic in one request must not end others on its connection, nor leave its client without a response.
     let work = AssertUnwindSafe(handle(state, &parts, &resource, body)).catch_unwind();
     let outcome = work.await.unwrap_or(Err(Failure::Panicked));
     let mut response = outcome.unwrap_or_else(Response::from).into_response(head);
@@ -96,7 +95,7 @@ async fn handle(
         return Err(Failure::MethodNotAllowed);
     }
     if matches!(resource, Resource::Configuration) {
-        // There always is a database.
+        // Tollgate always has a database.
         return Err(Failure::NeedsNoDatabase);
     }
     let query = Query::parse(parts.uri.query())?;

@@ -1,4 +1,4 @@
-//! What the running gateway shows of itself: `/`, `/status`, `/timers`, the log level (gateway.md §2.5).
+//! Information about the running gateway: `/`, `/status`, `/timers`, the log level (gateway.md §2.5).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::query::Query;
 use crate::response::{Failure, Response};
 use crate::state::AdminState;
 
-/// How long `/status` waits for the store: less than the second that probes commonly allow.
+/// How long `/status` waits for the store: less than the one second that probes commonly allow.
 const PROBE: Duration = Duration::from_millis(500);
 
 /// `GET /`.
@@ -32,14 +32,14 @@ pub(crate) async fn show(state: &AdminState) -> Result<Response, Failure> {
         "node_id": node.id(),
         "timers": { "running": 0, "pending": 0 },
         "plugins": { "available_on_server": available, "enabled_in_cluster": configured_plugins(state).await? },
-        // Clients only check that it is there; no Lua runs here.
+        // Clients only check that it is present; no Lua runs here.
         "lua_version": "none",
         "configuration": node.configuration(),
         "pids": { "master": node.pid(), "workers": [node.pid()] },
     })))
 }
 
-/// The names of the plugins that have an instance, each once.
+/// The names of the plugins that have an instance, without duplicates.
 async fn configured_plugins(state: &AdminState) -> Result<BTreeSet<String>, Failure> {
     let mut names = BTreeSet::new();
     let Some(plugins) = state.registry.collection("plugins") else { return Ok(names) };
@@ -73,12 +73,12 @@ pub(crate) async fn status(state: &AdminState, query: &Query) -> Result<Response
     })))
 }
 
-/// Whether the store responds before a probe times out.
+/// Whether the store responds before probes time out.
 async fn database_reachable(state: &AdminState) -> bool {
     tokio::time::timeout(PROBE, state.node.database_reachable()).await.unwrap_or(false)
 }
 
-/// `GET /timers`. The gateway has none of the timers that are counted here.
+/// `GET /timers`. The gateway has none of the timers that this path counts.
 pub(crate) fn timers() -> Response {
     let stats = json!({ "sys": { "running": 0, "pending": 0, "waiting": 0, "total": 0, "runs": 0 }, "timers": {} });
     Response::ok(&json!({ "worker": { "id": 0, "count": 1 }, "stats": stats }))

@@ -1,6 +1,6 @@
-//! The body of a POST, PUT or PATCH, by its content type (gateway.md §1, §1.1).
+//! The body of a POST, PUT or PATCH, by content type (gateway.md §1, §1.1).
 //!
-//! JSON is used as it is. Forms stay pairs until the schema that gives them types is known.
+//! JSON is used as it is. Forms stay pairs until the schema, which gives them types, is known.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -18,20 +18,20 @@ use crate::query::{self, MAX_ARGUMENTS};
 use crate::response::Failure;
 use crate::state::Limits;
 
-/// How much of a refused body is read, in multiples of the body limit.
+/// How much of a refused body is read, as a multiple of the body limit.
 const DISCARDED: usize = 4;
 
-/// What a client sent.
+/// A request's input.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Input {
-    /// A JSON object; `{}` when there is no body.
+    /// A JSON object; `{}` if there is no body.
     Json(Document),
     /// Names and values of a form, in order.
     Form(Vec<(String, Value)>),
 }
 
 impl Input {
-    /// The document that it means under a schema.
+    /// Converts the input to a document with a schema.
     pub(crate) fn into_document(self, schema: &Schema) -> Document {
         match self {
             Self::Json(document) => document,
@@ -39,7 +39,7 @@ impl Input {
         }
     }
 
-    /// A top-level value, before any schema is known.
+    /// A top-level value, before the schema is known.
     pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
         match self {
             Self::Json(document) => document.get(name),
@@ -81,7 +81,7 @@ enum MediaType {
     Absent,
     Json,
     Form,
-    /// With the boundary, if one is named.
+    /// With the boundary, if there is one.
     Multipart(Option<String>),
     Unknown,
 }
@@ -104,7 +104,7 @@ impl MediaType {
     }
 }
 
-/// The whole body, within the bounds of size and time.
+/// The whole body, within limits of size and time.
 async fn collect(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes, Failure> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limits.body_bytes) {
@@ -119,12 +119,12 @@ async fn collect(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Byt
             discard(body, limits).await;
             Err(Failure::BodyTooLarge)
         }
-        // The client is gone: this response is not read.
+        // The client is gone: nobody reads this response.
         Err(_) => Err(Failure::BodyTimeout),
     }
 }
 
-/// Reads and drops the rest of a refused body: a client that is still sending when the connection closes
+/// Reads and drops the rest of a refused body: if the connection closes while the client is still sending, it
 /// sees a reset instead of the response. Bounded in size and time.
 async fn discard(mut body: Body, limits: &Limits) {
     let mut left = limits.body_bytes.saturating_mul(DISCARDED);

@@ -1,18 +1,17 @@
 //! The Admin REST API (gateway.md §1–§4).
 //!
-//! One set of handlers serves every kind of entity: what a path may name, which fields refer to
-//! which kinds and what a document must look like all come from the [`tollgate_core::registry`].
-//! Adding a kind changes nothing here.
+//! One set of handlers serves every kind of entity: path names, references and the shape of documents all
+//! come from the [`tollgate_core::registry`]. Adding a kind changes nothing here.
 //!
 //! 1. `frame`: limits, CORS, `OPTIONS`, `HEAD`, and the one place that turns a failure into a response.
-//! 2. `path` and `resource`: the path's segments → what they name.
+//! 2. `path` and `resource`: the path's segments → the resource that they name.
 //! 3. `input`: the body by its content type → JSON or form pairs.
 //! 4. `draft`: input → a document that has passed its schema, references resolved.
 //! 5. `entity`, `list`, `foreign`: the verbs on entities; `node`, `schemas`, `tags`, `cache`: the rest.
 //!
-//! The API has no users. Anyone who reaches its listener may change everything, so it belongs on
-//! loopback or behind an authenticating proxy; a browser on the same machine can reach
-//! loopback too; the operator's guide shows how to prevent that.
+//! The API has no users. Anyone who can reach its listener can change everything, so bind it to loopback or
+//! put it behind an authenticating proxy. A browser on the same machine can reach loopback too; the
+//! operator's guide shows how to prevent that.
 
 mod cache;
 mod catalogue;
@@ -43,9 +42,9 @@ pub use memory::{Memory, MemoryRegion, MemoryWorker};
 pub use node::{Connections, LogLevel, Node};
 pub use state::{AdminState, Limits};
 
-/// The version of the API that is served, not of this program: tools parse it, here and in
-/// `Server: kong/…`, to choose which API to use.
+/// The version of the API, not of this program: tools parse it, here and in `Server: kong/…`, to choose which
+/// API to use.
 pub const API_VERSION: &str = "3.10.0";
 
-/// What [`API_VERSION`] looks like in the `Server` header.
+/// [`API_VERSION`] in the `Server` header.
 pub const SERVER: &str = "kong/3.10.0";

@@ -1,4 +1,4 @@
-//! Lists: size, offset, tags and the address of the next page (gateway.md §3).
+//! Lists: size, offset, tags and the URL of the next page (gateway.md §3).
 
 use serde_json::{Value, json};
 use tollgate_core::collection::{Filter, Page, PageQuery};
@@ -15,7 +15,7 @@ const DEFAULT_SIZE: usize = 100;
 const MAX_SIZE: usize = 1000;
 const MAX_TAGS: usize = 5;
 
-/// Query arguments that find by a unique field: kind and field.
+/// Query arguments that filter by a unique field: kind and field.
 const UNIQUE_FILTERS: [(&str, &str); 1] = [("consumers", "custom_id")];
 
 /// `GET` of a collection.
@@ -41,8 +41,8 @@ pub(crate) async fn collection(entities: &Entities, query: &Query) -> Result<Res
     Ok(respond(page, entities.kind().segment, &rest.concat()))
 }
 
-/// `GET` of a kind below a parent. The next page is at the path by which this one was asked for,
-/// so that a client's own prefix of it still holds. Tags are not looked at.
+/// `GET` of a kind below a parent. The URL of the next page has the path as the client sent it. Tags are
+/// ignored.
 pub(crate) async fn children(
     nested: &Nested<'_>,
     parent: &str,
@@ -72,7 +72,7 @@ pub(crate) fn publish(data: Vec<Value>, offset: Option<String>, path: &str, rest
     })
 }
 
-/// A unique field that the query asks for, with the value that it must have.
+/// A unique field in the query, with the required value.
 type UniqueFilter<'q> = (&'static str, Result<&'q str, Unstorable>);
 
 fn unique_filter<'q>(entities: &Entities, query: &'q Query) -> Result<Option<UniqueFilter<'q>>, Failure> {
@@ -101,7 +101,7 @@ pub(crate) fn size(query: &Query) -> Result<usize, DaoError> {
     Err(bad("size must be an integer between 1 and 1000"))
 }
 
-/// `a,b` is both, `a/b` is either.
+/// `a,b` requires both, `a/b` either.
 fn tags(given: Option<Result<&str, Unstorable>>) -> Result<Filter, DaoError> {
     let Some(given) = given else { return Ok(Filter::All) };
     let bad = |why: &str| DaoError::InvalidOptions { options: vec![("tags", why.to_owned())] };

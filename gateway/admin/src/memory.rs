@@ -1,11 +1,11 @@
-//! Memory figures of `/status` and the units they are shown in (gateway.md §2.5).
+//! Memory figures of `/status` and their units (gateway.md §2.5).
 
 use serde_json::{Map, Value, json};
 
 use crate::query::Query;
 use crate::response::Failure;
 
-/// What the node's memory is used for, in bytes.
+/// The node's memory usage, in bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     /// Bounded areas, such as a cache.
@@ -19,9 +19,9 @@ pub struct Memory {
 pub struct MemoryRegion {
     /// Its name.
     pub name: String,
-    /// Its bound.
+    /// Its limit.
     pub capacity: u64,
-    /// What of it is in use.
+    /// How much of it is in use.
     pub allocated: u64,
 }
 
@@ -30,12 +30,12 @@ pub struct MemoryRegion {
 pub struct MemoryWorker {
     /// The process.
     pub pid: u32,
-    /// What it has allocated.
+    /// How much it has allocated.
     pub allocated: u64,
 }
 
 impl Memory {
-    /// As `/status` shows it, in the unit and scale that the query asks for.
+    /// The figures as `/status` shows them, in the unit and scale that the query requests.
     pub(crate) fn publish(&self, query: &Query) -> Result<Value, Failure> {
         let format = Format::parse(query)?;
         let regions: Map<String, Value> = self.regions.iter().map(|region| (region.name.clone(), json!({ "capacity": format.bytes(region.capacity), "allocated_slabs": format.bytes(region.allocated) }))).collect();
@@ -85,7 +85,7 @@ impl Format {
         Ok(Self { unit, scale })
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people, rounded anyway")]
+    #[expect(clippy::cast_precision_loss, reason = "a figure for display, rounded anyway")]
     fn bytes(self, bytes: u64) -> Value {
         match self.unit {
             Unit::Bytes => Value::from(bytes),

@@ -21,7 +21,7 @@ pub struct Connections {
     pub writing: u64,
     /// Idle connections.
     pub waiting: u64,
-    /// Requests on all of them.
+    /// Requests on all connections.
     pub requests: u64,
 }
 
@@ -50,7 +50,7 @@ impl LogLevel {
     const ALL: [Self; 8] =
         [Self::Debug, Self::Info, Self::Notice, Self::Warn, Self::Error, Self::Crit, Self::Alert, Self::Emerg];
 
-    /// The word in paths and responses.
+    /// The name in paths and responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Debug => "debug",
@@ -64,7 +64,7 @@ impl LogLevel {
         }
     }
 
-    /// The level of that name.
+    /// The level with that name.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.as_str() == word)
     }
@@ -82,8 +82,8 @@ pub trait Node: Send + Sync + 'static {
     /// The process.
     fn pid(&self) -> u32;
 
-    /// The settings, secrets already masked as `******`. Clients expect `database` and
-    /// `router_flavor` among them.
+    /// The settings, with secrets masked as `******`. Clients expect `database` and `router_flavor` among
+    /// them.
     fn configuration(&self) -> Map<String, Value>;
 
     /// Connection counters.
@@ -92,13 +92,13 @@ pub trait Node: Send + Sync + 'static {
     /// Memory figures.
     fn memory(&self) -> Memory;
 
-    /// Whether the store responds, within a timeout of the implementation's choice.
+    /// Whether the store responds, within a timeout that the implementation chooses.
     async fn database_reachable(&self) -> bool;
 
     /// All metrics in Prometheus' text format.
     fn metrics(&self) -> String;
 
-    /// The log level in force.
+    /// The current log level.
     fn log_level(&self) -> LogLevel;
 
     /// Changes the log level.

@@ -22,7 +22,7 @@ pub(crate) fn after_entity(last: Uuid) -> String {
     encode(&[last.to_string()])
 }
 
-/// Reads what [`after_entity`] wrote.
+/// Parses the output of [`after_entity`].
 pub(crate) fn entity(offset: &str) -> Result<Uuid, DaoError> {
     match decode(offset)?.as_slice() {
         [Value::String(id)] => Uuid::parse_str(id).map_err(|_| bad(offset, "bad json encoding")),
@@ -35,10 +35,10 @@ pub(crate) fn after_tag(last: &TagPosition) -> String {
     encode(&[last.entity_id.to_string(), last.tag.clone()])
 }
 
-/// Reads what [`after_tag`] wrote.
+/// Parses the output of [`after_tag`].
 pub(crate) fn tag(offset: &str) -> Result<TagPosition, DaoError> {
     match decode(offset)?.as_slice() {
-        // No stored text has a NUL, and PostgreSQL accepts none in a parameter.
+        // Stored text contains no NUL, and PostgreSQL accepts none in a parameter.
         [Value::String(id), Value::String(tag)] if !tag.contains('\0') => {
             let entity_id = Uuid::parse_str(id).map_err(|_| bad(offset, "bad json encoding"))?;
             Ok(TagPosition { entity_id, tag: tag.clone() })

@@ -1,10 +1,10 @@
-//! A request path as decoded segments. Segments are split before they are decoded, so an encoded
-//! slash stays inside the name that it belongs to.
+//! A request path as decoded segments. The path is split before segments are decoded, so an encoded slash
+//! stays part of the name.
 
 use percent_encoding::percent_decode_str;
 
-/// The decoded segments; `None` when nothing can have that path: an empty segment inside, bytes
-/// that are not UTF-8, or a NUL, which no stored text can hold.
+/// The decoded segments; `None` if no resource can have that path: an empty segment in the middle, bytes that
+/// are not UTF-8, or a NUL, which stored text cannot contain.
 pub(crate) fn segments(path: &str) -> Option<Vec<String>> {
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn undecodable_segments_name_nothing() {
+    fn paths_with_undecodable_segments_name_nothing() {
         assert_eq!(of("/services/%FF"), None);
         assert_eq!(of("/services/a%00b"), None);
     }

@@ -1,4 +1,4 @@
-//! Names and values as queries and forms encode them, and the arguments of a query string.
+//! Decodes the names and values of queries and forms, and holds the arguments of a query string.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::response::Failure;
 /// How many arguments a query or a form may have (gateway.md §1).
 pub(crate) const MAX_ARGUMENTS: usize = 1000;
 
-/// Names and values of `name=value&…`, decoded; broken percent escapes are taken as they are.
+/// Names and values of `name=value&…`, decoded; invalid percent escapes are kept as they are.
 pub(crate) fn pairs(encoded: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut parts = pair.splitn(2, |&byte| byte == b'=').map(decode);
@@ -31,14 +31,14 @@ impl Query {
         if arguments.len() > MAX_ARGUMENTS { Err(Failure::TooManyArguments) } else { Ok(Self(arguments)) }
     }
 
-    /// The first argument of that name, to be understood or refused: bytes that are not UTF-8 are
-    /// shown as U+FFFD, which is no number, offset or unit.
+    /// The first argument with that name, for parsing: bytes that are not UTF-8 become U+FFFD, which is not
+    /// valid in a number, offset or unit.
     pub(crate) fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         self.bytes(name).map(String::from_utf8_lossy)
     }
 
-    /// The first argument of that name, to be compared with what is stored; an error when nothing
-    /// that is stored can be equal to it, since it is not UTF-8 or has a NUL.
+    /// The first argument with that name, for comparison with stored text; an error if it cannot equal any,
+    /// since it is not UTF-8 or contains a NUL.
     pub(crate) fn stored(&self, name: &str) -> Option<Result<&str, Unstorable>> {
         let text = std::str::from_utf8(self.bytes(name)?).ok().filter(|text| !text.contains('\0'));
         Some(text.ok_or(Unstorable))
@@ -49,17 +49,17 @@ impl Query {
     }
 }
 
-/// No stored text is equal to the value.
+/// The value cannot equal any stored text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unstorable;
 
-/// A value as it is written into a query.
+/// Encodes a value for a query.
 pub(crate) fn escape(value: &str) -> String {
     // Kong escapes a space as %20 here, where a form would write a plus.
     percent_encoding::utf8_percent_encode(value, &RESERVED).to_string()
 }
 
-/// Everything but the unreserved characters (RFC 3986 §2.3).
+/// All but the unreserved characters (RFC 3986 §2.3).
 const RESERVED: percent_encoding::AsciiSet =
     percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_stored_text_is_equal_to_is_told_apart() {
+    fn values_that_cannot_equal_stored_text_are_detected() {
         let query = Query::parse(Some("a=%FF&b=%00&c=%EF%BF%BD&%ff=d&e=%zz")).unwrap();
         assert_eq!(
             ["a", "b", "c"].map(|name| query.stored(name)),

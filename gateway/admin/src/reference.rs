@@ -1,5 +1,5 @@
-//! References in bodies: `{"id": …}` or any unique field of the entity that is meant, resolved
-//! before validation (gateway.md §2.2).
+//! References in bodies: `{"id": …}` or any unique field of the referenced entity, resolved before validation
+//! (gateway.md §2.2).
 
 use serde_json::{Map, Value, json};
 use tollgate_core::collection::{Document, Key};
@@ -11,17 +11,17 @@ use uuid::Uuid;
 use crate::resource::Entities;
 use crate::state::AdminState;
 
-/// What a foreign field holds.
+/// The value of a foreign field.
 pub(crate) fn to(id: Uuid) -> Value {
     json!({ "id": id })
 }
 
-/// A UUID as paths and bodies write it: with hyphens. (32 hexadecimal digits are a name.)
+/// A UUID as written in paths and bodies: with hyphens. (32 hexadecimal digits are a name.)
 pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 { Uuid::parse_str(text).ok() } else { None }
 }
 
-/// The key that a path segment means: an id, or else the kind's second key.
+/// The key for a path segment: an id, or else the kind's second key.
 pub(crate) fn key(kind: &Kind, segment: &str) -> Result<Key, DaoError> {
     if let Some(id) = parse_uuid(segment) {
         return Ok(Key::Id(id));
@@ -31,14 +31,14 @@ pub(crate) fn key(kind: &Kind, segment: &str) -> Result<Key, DaoError> {
     Ok(Key::Unique { field: field.name, value: segment.to_owned() })
 }
 
-/// Whether the field may have the value that a path segment names.
+/// Whether the field can have the value of a path segment.
 pub(crate) fn validate_key(field: &Field, segment: &str) -> Result<(), DaoError> {
     let validated = field.validate_key(&Value::from(segment));
     validated.map_err(|why| DaoError::InvalidUnique { field: field.name, why })
 }
 
-/// Replaces references by unique name with ids. What is no reference at all is left for
-/// validation to refuse.
+/// Replaces references by unique name with ids. Values that are not references are left for validation to
+/// refuse.
 pub(crate) async fn resolve(state: &AdminState, kind: &Kind, document: &mut Document) -> Result<(), DaoError> {
     for (field, target) in kind.foreign_fields() {
         let (Some(Value::Object(given)), Some(targets)) = (document.get(field.name), state.registry.collection(target))
@@ -58,7 +58,7 @@ pub(crate) async fn resolve(state: &AdminState, kind: &Kind, document: &mut Docu
     Ok(())
 }
 
-/// The id of the entity that has the first unique field which is given.
+/// The id of the entity with the first unique field that is given.
 async fn by_unique_field(
     targets: &Entities,
     given: &Map<String, Value>,

@@ -1,10 +1,10 @@
-//! What a path names. Paths of entities are worked out from the registered kinds:
+//! Resources and their paths. Paths of entities are derived from the registered kinds:
 //!
 //! - `/services`, `/services/{x}`: every served kind;
-//! - `/services/{x}/routes[/{y}]`: kinds that refer to another, below the one they refer to;
+//! - `/services/{x}/routes[/{y}]`: kinds that refer to another kind, below that kind;
 //! - `/routes/{x}/service`: a foreign field, below the kind that has it.
 //!
-//! Fixed paths such as `/plugins/enabled` win over entities of that name.
+//! Fixed paths such as `/plugins/enabled` take precedence over entities with that name.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(crate) struct ForeignField<'r> {
     pub(crate) targets: &'r Entities,
 }
 
-/// What a path names. Strings are the decoded segments in the place of `{…}`.
+/// A resource named by a path. Strings are the decoded segments for `{…}`.
 pub(crate) enum Resource<'r> {
     Collection(&'r Entities),
     Entity(&'r Entities, &'r str),
@@ -58,7 +58,7 @@ pub(crate) enum Resource<'r> {
 }
 
 impl<'r> Resource<'r> {
-    /// What the segments name; `None` is 404.
+    /// The resource for the segments; `None` is 404.
     pub(crate) fn of(state: &'r AdminState, segments: &'r [String]) -> Option<Self> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         Self::fixed(&segments).or_else(|| Self::of_entities(state, &segments))
@@ -102,7 +102,7 @@ impl<'r> Resource<'r> {
         }
     }
 
-    /// The methods that it has, sorted, without `HEAD` and `OPTIONS`.
+    /// The methods of the resource, sorted, without `HEAD` and `OPTIONS`.
     fn own_methods(&self) -> &'static [Method] {
         match self {
             Self::Collection(_) | Self::Children(..) | Self::Tags | Self::Configuration => &[Method::GET, Method::POST],
@@ -136,7 +136,7 @@ impl<'r> Resource<'r> {
         self.allow_names(None)
     }
 
-    /// The same without a method that was refused, which may depend on what is stored.
+    /// The same without a refused method; whether it is refused may depend on stored entities.
     pub(crate) fn allow_without(&self, method: &Method) -> String {
         self.allow_names(Some(method.as_str()))
     }
@@ -153,7 +153,7 @@ impl<'r> Resource<'r> {
     }
 }
 
-/// The kind that stands as `segment` below `parents`.
+/// The kind named by `segment` below `parents`.
 fn nested<'r>(state: &'r AdminState, parents: &'r Entities, segment: &str) -> Option<Nested<'r>> {
     let children = state.served().filter(|children| children.kind().nested_segment == segment);
     let mut related = children.filter_map(|children| {
@@ -164,7 +164,7 @@ fn nested<'r>(state: &'r AdminState, parents: &'r Entities, segment: &str) -> Op
     related.next()
 }
 
-/// The foreign field that stands as `segment` below `owners`.
+/// The foreign field named by `segment` below `owners`.
 fn foreign_field<'r>(state: &'r AdminState, owners: &'r Entities, segment: &str) -> Option<ForeignField<'r>> {
     let (field, target) = owners.kind().foreign_fields().find(|(field, _)| field.name == segment)?;
     let targets = state.registry.collection(target).filter(|targets| targets.kind().admin)?;

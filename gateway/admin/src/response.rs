@@ -1,4 +1,4 @@
-//! Responses, and the one exhaustive mapping of failures to them (gateway.md §1, §4).
+//! Responses, and the one exhaustive mapping from failures to them (gateway.md §1, §4).
 
 use axum::body::Body;
 use axum::response::Response as HttpResponse;
@@ -10,7 +10,7 @@ use tollgate_core::error::{DaoError, StoreError};
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 
-/// A response before the headers that every response has.
+/// A response without the headers that every response has.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
@@ -19,7 +19,7 @@ pub(crate) struct Response {
     retry: Retry,
 }
 
-/// Whether the client is asked to retry.
+/// Whether the client should retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Retry {
     Never,
@@ -78,12 +78,12 @@ impl Response {
     }
 }
 
-/// Whether the client asked for the head alone.
+/// Whether the client requested only the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Head {
     /// `HEAD`.
     Only,
-    /// Everything else.
+    /// Any other method.
     AndBody,
 }
 
@@ -92,9 +92,9 @@ pub(crate) enum Head {
 pub(crate) enum Failure {
     #[error("not found")]
     NotFound,
-    #[error("no entity of that name")]
+    #[error("no entity with that name")]
     NoEntityNamed(String),
-    #[error("no plugin of that name")]
+    #[error("no plugin with that name")]
     NoPluginNamed(String),
     #[error("method not allowed")]
     MethodNotAllowed,

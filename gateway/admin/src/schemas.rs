@@ -13,14 +13,14 @@ pub(crate) fn entity(state: &AdminState, name: &str) -> Result<Response, Failure
     Ok(Response::ok(&kind(state, name)?.schema.publish()))
 }
 
-/// `GET /schemas/plugins/{name}`: what is the plugin's own; the rest is in `/schemas/plugins`.
+/// `GET /schemas/plugins/{name}`: only the plugin's own fields; the rest is in `/schemas/plugins`.
 pub(crate) fn plugin(state: &AdminState, name: &str) -> Result<Response, Failure> {
     let schema = state.plugin_schema(name).ok_or_else(|| Failure::NoPluginNamed(name.to_owned()))?;
     Ok(Response::ok(&schema.publish_fields(&["consumer", "protocols", "config"])))
 }
 
-/// `POST /schemas/{entity}/validate` and, for `plugins`, `/schemas/plugins/validate`. Also for
-/// kinds that the Admin API does not serve. The store is not consulted.
+/// `POST /schemas/{entity}/validate` and, for `plugins`, `/schemas/plugins/validate`. Also for kinds that the
+/// Admin API does not serve. The store is not queried.
 pub(crate) fn validate(state: &AdminState, name: &str, input: Input) -> Result<Response, Failure> {
     draft::validate(state, kind(state, name)?, input)?;
     Ok(Response::ok(&json!({ "message": "schema validation successful" })))

@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state shared by the handlers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use tollgate_core::schema::{Makers, Schema};
 
 use crate::node::Node;
 
-/// Bounds on what a client may ask of the Admin API.
+/// Limits on requests to the Admin API.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most bytes of a request body; more is 413.
+    /// The maximum size of a request body in bytes; larger bodies get 413.
     pub body_bytes: usize,
-    /// How long a body may take to arrive; longer is 408.
+    /// How long a body may take to arrive; slower ones get 408.
     pub body_timeout: Duration,
-    /// How many requests are handled at once; more are 503.
+    /// How many requests are handled concurrently; further ones get 503.
     pub concurrent_requests: usize,
 }
 
@@ -30,7 +30,7 @@ impl Default for Limits {
     }
 }
 
-/// The registry, the node and the ports of the Admin API. Made once in the composition root.
+/// The registry, the node and the ports of the Admin API. Created once in the composition root.
 pub struct AdminState {
     pub(crate) registry: Registry,
     pub(crate) tags: Arc<dyn TagIndex>,
@@ -68,7 +68,7 @@ impl AdminState {
         Makers { clock: self.clock.as_ref(), random: self.random.as_ref() }
     }
 
-    /// The kinds that have paths, in order of name.
+    /// The kinds that have paths, ordered by name.
     pub(crate) fn served(&self) -> impl Iterator<Item = &Arc<dyn Collection>> {
         self.registry.collections().filter(|collection| collection.kind().admin)
     }

@@ -11,7 +11,7 @@ use crate::response::{Failure, Response};
 use crate::state::AdminState;
 use crate::{list, offset};
 
-/// Every verb on either path. Tags are written with the entities that carry them.
+/// Every verb on either path. Tags are written with the entities that have them.
 pub(crate) async fn act(
     state: &AdminState,
     method: &Method,
@@ -36,7 +36,7 @@ pub(crate) async fn act(
     Ok(list::publish(data, page.next.as_ref().map(offset::after_tag), &path, ""))
 }
 
-/// The rule that tags keep when they are written.
+/// The rule for tags when they are written.
 fn check(tag: &str) -> Result<(), DaoError> {
     let tags = field::tags();
     let checked = match &tags.ty {

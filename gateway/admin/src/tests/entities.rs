@@ -5,7 +5,7 @@ use super::*;
 const ABSENT: &str = "c0ffee00-0000-4000-8000-000000000000";
 
 #[tokio::test]
-async fn an_entity_lives_through_all_verbs() {
+async fn an_entity_supports_all_verbs() {
     let admin = Admin::new();
     let (status, made) = admin.json("POST", "/services", json!({ "name": "s", "url": "https://h.test/x" })).await;
     assert_eq!(status, 201, "{made}");
@@ -37,7 +37,7 @@ async fn put_creates_with_the_id_of_the_path() {
 }
 
 #[tokio::test]
-async fn errors_have_their_codes() {
+async fn each_error_has_its_code() {
     let admin = Admin::new();
     let id = admin.made("/consumers", json!({ "username": "bob" })).await;
     let taken = json!({
@@ -92,7 +92,7 @@ async fn a_service_with_routes_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn nested_paths_keep_children_with_their_parent() {
+async fn nested_paths_address_the_children_of_one_parent() {
     let admin = Admin::new();
     let first = admin.made("/services", json!({ "name": "one", "host": "h" })).await;
     let second = admin.made("/services", json!({ "name": "two", "host": "h" })).await;
@@ -116,7 +116,7 @@ async fn nested_paths_keep_children_with_their_parent() {
 }
 
 #[tokio::test]
-async fn a_foreign_sub_path_acts_on_what_is_referred_to() {
+async fn a_foreign_sub_path_acts_on_the_referenced_entity() {
     let admin = Admin::new();
     admin.made("/routes", json!({ "name": "r", "paths": ["/"] })).await;
     for method in ["GET", "DELETE"] {
@@ -137,7 +137,7 @@ async fn a_foreign_sub_path_acts_on_what_is_referred_to() {
 }
 
 #[tokio::test]
-async fn plugins_have_the_schema_of_the_plugin_they_name() {
+async fn a_plugin_entity_has_the_schema_of_its_plugin() {
     let admin = Admin::new();
     let (status, plugin) = admin.form("POST", "/plugins", "name=guard&config.key_names[1]=k&config[hide]=true").await;
     assert_eq!(status, 201, "{plugin}");
@@ -182,7 +182,7 @@ async fn a_plugin_shares_a_protocol_with_its_route_or_service() {
 }
 
 #[tokio::test]
-async fn ttl_is_taken_beside_the_fields_of_kinds_that_expire() {
+async fn kinds_that_expire_accept_a_ttl() {
     let admin = Admin::new();
     admin.made("/consumers", json!({ "username": "bob" })).await;
     let (status, made) = admin.json("POST", "/consumers/bob/guard", json!({ "client_id": "c", "ttl": 60 })).await;
@@ -201,7 +201,7 @@ async fn ttl_is_taken_beside_the_fields_of_kinds_that_expire() {
 }
 
 #[tokio::test]
-async fn a_list_of_ids_names_entities_that_exist() {
+async fn the_entities_of_a_list_of_ids_must_exist() {
     let admin = Admin::new();
     let id = "00000000-0000-4000-8000-00000000000a";
     let service = json!({ "url": "https://a.test", "ca_certificates": [id] });
@@ -217,7 +217,7 @@ async fn a_list_of_ids_names_entities_that_exist() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_referred_to_is_not_created_behind_a_foreign_field() {
+async fn an_entity_that_cannot_be_referenced_is_not_created_through_a_foreign_field() {
     let admin = Admin::new();
     let plugin = admin.made("/plugins", json!({ "name": "guard" })).await;
     let (status, body) = admin.json("PUT", &format!("/plugins/{plugin}/consumer"), json!({ "username": "bob" })).await;
@@ -235,7 +235,7 @@ async fn what_cannot_be_referred_to_is_not_created_behind_a_foreign_field() {
 }
 
 #[tokio::test]
-async fn names_that_headers_carry_are_unpadded_when_written_and_found_however_they_are() {
+async fn names_sent_in_headers_must_be_unpadded_when_written_but_not_in_lookups() {
     let admin = Admin::new();
     let padded = "must not begin or end with white space";
     for (method, path, body) in [

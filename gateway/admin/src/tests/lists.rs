@@ -44,7 +44,7 @@ async fn tags_filter_by_all_or_any() {
 }
 
 #[tokio::test]
-async fn nested_lists_carry_no_size_or_tags_on() {
+async fn nested_lists_drop_size_and_tags_from_the_next_url() {
     let admin = with_consumers(1).await;
     for n in 1..=2_u128 {
         admin.made("/consumers/u1/guard", json!({ "id": Uuid::from_u128(n) })).await;
@@ -76,7 +76,7 @@ async fn consumers_are_found_by_custom_id() {
 }
 
 #[tokio::test]
-async fn bad_input_is_told_apart() {
+async fn each_kind_of_bad_input_has_its_error() {
     let admin = Admin::new();
     for (query, code, name, message) in [
         ("size=x", 9, "invalid size", "size must be a number"),
@@ -98,7 +98,7 @@ async fn bad_input_is_told_apart() {
     assert_eq!((status, &body["code"]), (400, &json!(11)));
     assert!(body["message"].as_str().unwrap().contains("tags: cannot query more than 5 tags"));
     assert_eq!(admin.get("/services?unknown=1").await.0, 200);
-    assert_eq!(admin.get("/guards?tags=a,b/c").await.0, 200, "a kind without tags does not look at them");
+    assert_eq!(admin.get("/guards?tags=a,b/c").await.0, 200, "a kind without tags ignores them");
 }
 
 #[tokio::test]

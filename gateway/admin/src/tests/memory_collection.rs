@@ -1,5 +1,5 @@
-//! Just enough of a store to drive the handlers: uniqueness, references and tags over a map in
-//! order of id. What a store must really promise is tested on the real ones.
+//! A minimal store for the handlers: uniqueness, references and tags over a map ordered by id. The contract
+//! of a store is tested on the real ones.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

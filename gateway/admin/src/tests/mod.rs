@@ -1,4 +1,4 @@
-//! The Admin API from request to response, on a store in memory.
+//! The Admin API from request to response, on an in-memory store.
 
 mod entities;
 mod lists;
@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::{AdminState, Connections, Limits, LogLevel, Memory, Node};
 use memory_collection::MemoryStore;
 
-/// A plugin with a configuration and a kind of its own.
+/// A plugin with a configuration and an entity kind.
 struct Guard {
     credentials: Arc<dyn Collection>,
     cached: Mutex<Option<Value>>,
@@ -140,7 +140,7 @@ impl Node for Standing {
     }
 }
 
-/// A whole Admin API.
+/// A complete Admin API.
 struct Admin(Arc<AdminState>);
 
 /// A response, read to its end.
@@ -152,7 +152,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Status and JSON body at once; null when the body is empty.
+    /// Status and JSON body; null if the body is empty.
     fn status_and_body(&self) -> (u16, Value) {
         let body = if self.text.is_empty() { Value::Null } else { serde_json::from_str(&self.text).unwrap() };
         (self.status.as_u16(), body)
@@ -197,7 +197,7 @@ impl Admin {
         Self::read(crate::frame::serve(State(self.0.clone()), request).await).await
     }
 
-    /// What a probe is told on the status listener.
+    /// The response to a probe on the status listener.
     async fn probe(&self) -> Seen {
         Self::read(crate::frame::serve_status(State(self.0.clone()), RawQuery(None)).await).await
     }

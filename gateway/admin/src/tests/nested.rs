@@ -1,9 +1,9 @@
-//! Kinds whose collection and nested path differ, and whose entities are named below their consumer
+//! Kinds whose collection and nested path differ, and whose entities are addressed below their consumer
 //! (gateway.md §2.1, §2.2).
 
 use super::*;
 
-/// As an API key plugin has them: a generated key that may stand for the id, and rows that expire.
+/// As in an API key plugin: a generated key that may replace the id, and rows that expire.
 fn keys() -> Kind {
     let schema = Schema::new(vec![
         field::id(),
@@ -14,7 +14,7 @@ fn keys() -> Kind {
     Kind::new("keyauth_credentials", schema).nested_segment("key-auth").segment("key-auths").second_key("key").ttl()
 }
 
-/// As an access control plugin has them: a group is unique below its consumer only.
+/// As in an access control plugin: a group is unique only within its consumer.
 fn groups() -> Kind {
     let schema = Schema::new(vec![
         field::id(),
@@ -40,7 +40,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_key_stands_for_the_id_in_both_paths() {
+async fn a_key_replaces_the_id_in_both_paths() {
     let World { admin, bob } = World::new().await;
     let (status, made) = admin.json("POST", "/consumers/bob/key-auth", json!({ "key": "k", "ttl": 60 })).await;
     let document = json!({
@@ -59,7 +59,7 @@ async fn a_key_stands_for_the_id_in_both_paths() {
 }
 
 #[tokio::test]
-async fn a_group_stands_for_the_id_below_its_consumer_only() {
+async fn a_group_replaces_the_id_only_below_its_consumer() {
     let World { admin, bob } = World::new().await;
     let (status, made) = admin.json("POST", "/consumers/bob/acls", json!({ "group": "admins" })).await;
     let document =
@@ -86,7 +86,7 @@ async fn a_group_is_written_by_its_name() {
     let document =
         json!({ "id": made["id"], "created_at": 1_700_000_000, "consumer": { "id": bob }, "group": "admins" });
     assert_eq!((status, &made), (200, &document));
-    // What the path names wins over the body.
+    // The path takes precedence over the body.
     assert_eq!(admin.json("PUT", "/consumers/bob/acls/admins", json!({ "group": "x" })).await, (200, document));
     let (status, renamed) = admin.json("PATCH", "/consumers/bob/acls/admins", json!({ "group": "users" })).await;
     assert_eq!((status, &renamed["id"], &renamed["group"]), (200, &made["id"], &json!("users")));

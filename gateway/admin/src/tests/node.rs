@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 #[tokio::test]
-async fn the_root_tells_about_the_node() {
+async fn the_root_describes_the_node() {
     let admin = Admin::new();
     admin.made("/plugins", json!({ "name": "guard" })).await;
     let (status, body) = admin.get("/").await;
@@ -24,7 +24,7 @@ async fn the_root_tells_about_the_node() {
 }
 
 #[tokio::test]
-async fn status_tells_connections_and_whether_the_database_responds() {
+async fn status_shows_connections_and_whether_the_database_responds() {
     let admin = Admin::new();
     let (status, body) = admin.get("/status").await;
     assert_eq!((status, &body["database"]), (200, &json!({ "reachable": true })));
@@ -34,15 +34,15 @@ async fn status_tells_connections_and_whether_the_database_responds() {
 }
 
 #[tokio::test]
-async fn a_probe_gets_a_response_whatever_becomes_of_the_api_and_of_the_database() {
+async fn a_probe_gets_a_response_even_if_the_api_is_busy_or_the_database_is_down() {
     let admin = Admin::beside(Database::Silent, Limits { concurrent_requests: 0, ..Limits::default() });
     assert_eq!(admin.get("/status").await.0, 503);
     let begin = Instant::now();
-    let told = admin.probe().await;
+    let response = admin.probe().await;
     assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
-    let (status, body) = told.status_and_body();
+    let (status, body) = response.status_and_body();
     assert_eq!((status, &body["database"]), (200, &json!({ "reachable": false })));
-    assert_eq!(told.header("access-control-allow-origin"), "");
+    assert_eq!(response.header("access-control-allow-origin"), "");
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn schemas_are_published_and_validate_without_a_write() {
 }
 
 #[tokio::test]
-async fn kinds_without_paths_have_a_schema_all_the_same() {
+async fn kinds_without_paths_have_a_schema() {
     let admin = Admin::new();
     assert_eq!(admin.get("/guard_codes").await, not_found());
     let (status, schema) = admin.get("/schemas/guard_codes").await;
@@ -100,7 +100,7 @@ async fn the_catalogue_is_sorted_and_every_entry_is_served() {
 }
 
 #[tokio::test]
-async fn the_cache_is_shown_and_forgotten() {
+async fn the_cache_is_shown_and_cleared() {
     let admin = Admin::new();
     assert_eq!(admin.get("/cache/guard:1").await, (200, json!({ "id": 1 })));
     assert_eq!(admin.get("/cache/other").await, not_found());

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 
 #[tokio::test]
-async fn the_router_keeps_lengths_and_bodies_apart_on_a_connection() {
+async fn responses_on_one_connection_are_framed_correctly() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     tokio::spawn(axum::serve(listener, crate::router(Admin::new().0)).into_future());
@@ -160,14 +160,14 @@ async fn more_than_a_thousand_arguments_are_refused() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_bound_is_413() {
+async fn a_body_over_the_limit_is_413() {
     let admin = Admin::with_limits(Limits { body_bytes: 16, ..Limits::default() });
     let seen = admin.typed("POST", "/services", "application/json", "{\"host\":\"longer.than.that\"}").await;
     assert_eq!(seen.status_and_body(), (413, json!({ "message": "Payload too large" })));
 }
 
 #[tokio::test]
-async fn a_body_over_the_bound_is_read_before_it_is_refused() {
+async fn a_body_over_the_limit_is_read_before_it_is_refused() {
     let admin = Admin::with_limits(Limits { body_bytes: 16, ..Limits::default() });
     let read = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&read);
@@ -182,7 +182,7 @@ async fn a_body_over_the_bound_is_read_before_it_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_is_408() {
+async fn a_body_that_does_not_arrive_in_time_is_408() {
     let admin = Admin::with_limits(Limits { body_timeout: Duration::from_millis(1), ..Limits::default() });
     let never = Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
     let request = Request::builder().method("POST").uri("/services").header("content-type", "application/json");
@@ -190,7 +190,7 @@ async fn a_body_that_does_not_arrive_is_408() {
 }
 
 #[tokio::test]
-async fn more_requests_at_once_than_the_bound_are_503() {
+async fn more_concurrent_requests_than_the_limit_are_503() {
     let admin = Admin::with_limits(Limits { concurrent_requests: 0, ..Limits::default() });
     let seen = admin.bare("GET", "/services").await;
     assert_eq!((seen.status.as_u16(), seen.header("retry-after")), (503, "1"));
@@ -221,7 +221,7 @@ async fn forms_and_multipart_are_typed_by_the_schema() {
 }
 
 #[tokio::test]
-async fn names_may_be_encoded_and_slashes_may_trail() {
+async fn names_may_be_encoded_and_a_trailing_slash_is_ignored() {
     let admin = Admin::new();
     let id = admin.made("/services/", json!({ "name": "café", "host": "h" })).await;
     for path in ["/services/caf%C3%A9", "/services/caf%C3%A9/", &format!("/services/{}", id.to_uppercase())] {
@@ -230,7 +230,7 @@ async fn names_may_be_encoded_and_slashes_may_trail() {
 }
 
 #[tokio::test]
-async fn a_nul_in_a_text_is_a_violation_and_not_the_stores_trouble() {
+async fn a_nul_in_text_is_a_schema_violation() {
     let admin = Admin::new();
     let (status, body) = admin.json("POST", "/consumers", json!({ "username": "a\u{0}b" })).await;
     assert_eq!((status, &body["code"]), (400, &json!(2)));
@@ -263,7 +263,7 @@ async fn forms_are_utf8_or_refused() {
 }
 
 #[tokio::test]
-async fn a_405_says_what_is_allowed() {
+async fn a_405_lists_the_allowed_methods() {
     let admin = Admin::new();
     for (method, path, allow) in [
         ("PATCH", "/services", "GET, HEAD, OPTIONS, POST"),
