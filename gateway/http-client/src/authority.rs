@@ -1,4 +1,5 @@
-//! A server as calls name it, and what all calls to it share: the bound on calls, the addresses, the pools.
+//! A server as addressed by calls, and the state that all calls to it share: the limit on calls, the
+//! addresses, the pools.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use crate::pool::Pool;
 use crate::resolver::{Lookup, Resolver};
 use crate::tls::Tls;
 
-/// What tells authorities apart.
+/// Identifies an authority.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     pub(crate) scheme: Scheme,
@@ -27,7 +28,7 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
-    /// As a URL begins.
+    /// The scheme of a URL.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -35,7 +36,7 @@ impl Scheme {
         }
     }
 
-    /// The port that a URL need not name.
+    /// The port that a URL may omit.
     pub(crate) fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -45,7 +46,7 @@ impl Scheme {
 }
 
 impl Origin {
-    /// Host and port as `Host` and `:authority` have them.
+    /// Host and port as in `Host` and `:authority`.
     pub(crate) fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
@@ -75,7 +76,7 @@ impl Authority {
         }
     }
 
-    /// A place among the calls under way; waits for one, behind those that wait already. `None` if too many do.
+    /// A permit for a call; waits for one, after those that already wait. `None` if too many calls wait.
     pub(crate) async fn admit(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.calls.try_acquire() {
             return Some(permit);
@@ -84,7 +85,7 @@ impl Authority {
         self.calls.acquire().await.ok()
     }
 
-    /// The connections that calls with this profile share.
+    /// The connections shared by calls with this TLS profile.
     pub(crate) fn pool(&self, tls: Option<&Tls>) -> Arc<Pool> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.iter().find(|pool| pool.is_for(tls)) {
@@ -95,16 +96,17 @@ impl Authority {
         pool
     }
 
-    /// Closes idle and old connections. Whether there is anything left to keep.
+    /// Closes idle and old connections. Returns whether any pool remains.
     pub(crate) fn sweep(&self) -> bool {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        // A pool that a call holds is about to get a connection. Others get none: they are found here alone.
+        // A pool held by a call is about to get a connection. No call can start holding another one: they are
+        // only found here.
         pools.retain(|pool| pool.sweep() || Arc::strong_count(pool) > 1);
         !pools.is_empty()
     }
 }
 
-/// One of those that wait.
+/// One waiting call.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

@@ -1,4 +1,4 @@
-//! One call: a place among the calls under way, a connection, the exchange, and once more where that is safe.
+//! One call: admission, a connection, the exchange, and a retry where that is safe.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use crate::profile::Profile;
 use crate::request::Outgoing;
 use crate::tls::Tls;
 
-/// Why an attempt has no response, and whether there may be another.
+/// Why an attempt has no response, and whether to retry.
 struct Failed {
     error: Error,
     again: bool,
@@ -67,7 +67,7 @@ fn tls(profile: &Profile, request: &Outgoing) -> Result<Option<Tls>, Error> {
     }
 }
 
-/// What the attempts of a call share.
+/// The state shared by the attempts of a call.
 struct Call<'a> {
     profile: &'a Profile,
     request: &'a Outgoing,
@@ -137,7 +137,7 @@ impl Call<'_> {
         }
     }
 
-    /// What became of an attempt that ended before the head of the response.
+    /// The result of an attempt that ended before the head of the response.
     fn without_head(&self, lease: &Lease, error: hyper::Error, unsent: bool) -> Failed {
         let refused = h2_error(&error).is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM));
         let stream_alone = h2_error(&error).is_some_and(h2::Error::is_reset);
@@ -146,7 +146,7 @@ impl Call<'_> {
         }
         let silent = match lease.protocol() {
             Protocol::Http1 => lease.has_received_nothing(),
-            // Its head has not come, and what else came is not told by calls.
+            // The head has not arrived; received bytes cannot be attributed to a call.
             Protocol::Http2 => !stream_alone,
         };
         let repeatable = self.profile.repeatable || self.request.is_idempotent();
@@ -162,7 +162,7 @@ impl Call<'_> {
         }
         let malformed_body = cause::<io::Error>(&source)
             .is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
-        // A stream that is reset, or a peer that breaks the protocol; not one that goes away.
+        // A stream reset, or a peer that violates the protocol; not one that goes away.
         let malformed_h2 = h2_error(&source).is_some_and(|error| error.is_reset() || error.is_library());
         if source.is_parse() || malformed_body || malformed_h2 {
             return Error::InvalidResponse { place, part, source };
@@ -175,7 +175,7 @@ fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
     cause(error)
 }
 
-/// The cause of this type, however deep.
+/// The cause of this type, at any depth.
 fn cause<T: std::error::Error + 'static>(error: &hyper::Error) -> Option<&T> {
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {

@@ -1,4 +1,4 @@
-//! The client of the process: its runtime, and the authorities that are called.
+//! The process's client: its runtime, and the authorities that it calls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,7 +25,7 @@ struct Shared {
 }
 
 impl Client {
-    /// Whose calls and connections live on `runtime`, which is to outlive the plugins: when it ends, calls fail
+    /// Calls and connections run on `runtime`, which should outlive the plugins: when it ends, calls fail
     /// with [`Error::Stopped`]. It needs I/O and time.
     ///
     /// # Errors
@@ -48,8 +48,8 @@ impl Client {
         Ok(Self(shared))
     }
 
-    /// For the calls of one plugin, which metrics name by `plugin`: verified by the system's authorities, with
-    /// the limits that [`Profile`]'s methods name.
+    /// A profile for the calls of one plugin, which metrics label with `plugin`: certificates are verified
+    /// with the system's trusted authorities, and the limits are those that [`Profile`]'s methods name.
     pub fn profile(&self, plugin: &'static str) -> Profile {
         Profile::new(self.clone(), self.0.metrics.of_plugin(plugin))
     }
@@ -62,14 +62,14 @@ impl Client {
         &self.0.limits
     }
 
-    /// What calls to it share; `None` if there are too many others.
+    /// The state shared by calls to this authority; `None` if there are too many others.
     pub(crate) fn authority(&self, origin: &Origin) -> Option<Arc<Authority>> {
         let mut authorities = self.0.authorities.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = authorities.get(origin) {
             return Some(Arc::clone(known));
         }
         if authorities.len() >= self.0.limits.authorities {
-            // One that has idle connections gives way as well.
+            // An authority without calls is replaced even if it has idle connections.
             let unused = authorities.iter().find(|(_, known)| Arc::strong_count(known) == 1)?.0.clone();
             authorities.remove(&unused);
         }
@@ -79,7 +79,7 @@ impl Client {
     }
 }
 
-/// Closes idle and old connections and forgets authorities that nobody calls, for as long as there is a client.
+/// Closes idle and old connections and forgets unused authorities, until the client is dropped.
 async fn sweep(client: Weak<Shared>, limits: Limits) {
     loop {
         tokio::time::sleep(limits.sweep).await;

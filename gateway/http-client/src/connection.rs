@@ -1,7 +1,7 @@
-//! One connection, whatever protocol it speaks.
+//! One connection, over any protocol.
 //!
-//! Hyper drives it in a task of its own, which ends when the connection does, or when nobody can send on it
-//! any more. What it receives is counted here, so that a response that has begun is told from one that has not.
+//! Hyper drives it in its own task, which ends with the connection, or when nothing can send on it any more.
+//! Received bytes are counted here, to know whether a response has begun.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -20,17 +20,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits::{Limits, MAX_HEAD, MAX_HEADER_LINES};
 
-/// What a stream and a connection of HTTP/2 may hold unread, in bytes: bodies here are small.
+/// The flow-control windows of an HTTP/2 stream and connection, in bytes: bodies here are small.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// How an HTTP/2 connection whose peer has vanished is noticed before every call on it has timed out.
+/// Detects an HTTP/2 connection whose peer has vanished before every call on it has timed out.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) type Message = Request<Full<Bytes>>;
 
-/// What is spoken.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
@@ -38,7 +38,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// As metrics name it.
+    /// The label in metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http1 => "http/1.1",
@@ -52,14 +52,14 @@ enum Sender {
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
-/// What is known of a connection, by all who hold it.
+/// The state of a connection, shared by all its handles.
 struct State {
     opened: Instant,
     /// Milliseconds after `opened`.
     last_used: AtomicU64,
     received: AtomicU64,
     calls: AtomicUsize,
-    /// Calls that the server takes at once over HTTP/2, as far as it has said.
+    /// Concurrent calls that the server accepts over HTTP/2, as far as known.
     max_calls: AtomicUsize,
     retired: AtomicBool,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Starts to speak on a stream. To be called on the runtime where the connection is to live.
+    /// Starts HTTP on a stream. Must be called on the runtime that is to drive the connection.
     pub(crate) async fn new(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         protocol: Protocol,
@@ -85,7 +85,7 @@ impl Opened {
             retired: AtomicBool::new(false),
         });
         let io = TokioIo::new(Counted { stream, state: Arc::clone(&state) });
-        // How a connection ends is told to the calls on it.
+        // The calls on a connection learn how it ends.
         let sender = match protocol {
             Protocol::Http1 => {
                 let (sender, connection) = http1::Builder::new()
@@ -123,7 +123,7 @@ impl Opened {
         Ok(Self { sender, state })
     }
 
-    /// What is spoken on it.
+    /// The protocol.
     pub(crate) fn protocol(&self) -> Protocol {
         match self.sender {
             Sender::Http1(_) => Protocol::Http1,
@@ -143,14 +143,14 @@ impl Opened {
         !(closed || retired || old || unused)
     }
 
-    /// The same connection for one more call, if several can share it and the server takes another.
+    /// Another handle for one more call, if calls can share it and the server accepts another.
     pub(crate) fn share(&self) -> Option<Self> {
         let Sender::Http2(sender) = &self.sender else { return None };
         let room = self.state.calls.load(Ordering::Acquire) < self.state.max_calls.load(Ordering::Acquire).max(1);
         room.then(|| Self { sender: Sender::Http2(sender.clone()), state: Arc::clone(&self.state) })
     }
 
-    /// For one call.
+    /// Takes the connection for one call.
     pub(crate) fn lease(self, usage: Usage) -> Lease {
         self.state.calls.fetch_add(1, Ordering::AcqRel);
         let received = self.state.received.load(Ordering::Acquire);
@@ -161,11 +161,11 @@ impl Opened {
 /// Whether a connection has served a call before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Usage {
-    First,
-    Again,
+    New,
+    Reused,
 }
 
-/// A connection while a call is on it.
+/// A connection during a call.
 pub(crate) struct Lease {
     opened: Opened,
     usage: Usage,
@@ -174,27 +174,27 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// What is spoken on it.
+    /// The protocol.
     pub(crate) fn protocol(&self) -> Protocol {
         self.opened.protocol()
     }
 
     /// Whether it has served a call before.
     pub(crate) fn is_reused(&self) -> bool {
-        self.usage == Usage::Again
+        self.usage == Usage::Reused
     }
 
-    /// Whether nothing has come since the call began. Over HTTP/2 what comes may be for other calls.
+    /// Whether nothing was received since the call began. Over HTTP/2, received bytes may be for other calls.
     pub(crate) fn has_received_nothing(&self) -> bool {
         self.opened.state.received.load(Ordering::Acquire) == self.received
     }
 
-    /// It takes no more calls. Those that are on it go on.
+    /// Stops accepting calls on it. Current calls continue.
     pub(crate) fn retire(&self) {
         self.opened.state.retired.store(true, Ordering::Release);
     }
 
-    /// Sends a request; the head of the response.
+    /// Sends a request and returns the head of the response.
     pub(crate) async fn send(&mut self, message: Message) -> Result<Response<Incoming>, TrySendError<Message>> {
         match &mut self.opened.sender {
             Sender::Http1(sender) => sender.try_send_request(message).await,
@@ -202,7 +202,7 @@ impl Lease {
         }
     }
 
-    /// The connection, once it can take the next call; `None` if it takes none, or several already share it.
+    /// Returns the connection once it can take the next call; `None` if it cannot, or is already shared.
     pub(crate) async fn settle(self, within: Duration) -> Option<Opened> {
         let Self { mut opened, call, .. } = self;
         let Sender::Http1(sender) = &mut opened.sender else { return None };
@@ -212,7 +212,7 @@ impl Lease {
     }
 }
 
-/// Counts a call on a connection for as long as it lives.
+/// Counts a call on a connection as long as it lives.
 struct Counter(Arc<State>);
 
 impl Drop for Counter {

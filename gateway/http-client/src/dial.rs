@@ -1,4 +1,4 @@
-//! From an authority to a connection that speaks HTTP: name, TCP, TLS, the protocol it negotiates.
+//! From an authority to a connection that speaks HTTP: name resolution, TCP, TLS, protocol negotiation.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::connection::{Opened, Protocol};
 use crate::resolver::Resolver;
 use crate::tls::Tls;
 
-/// How long an address may take before the next is tried beside it (RFC 8305 §5).
+/// How long an attempt may take before the next address is tried in parallel (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Why there is no connection.
@@ -48,7 +48,7 @@ pub(crate) async fn dial(resolver: &Resolver, host: &str, tls: Option<&Tls>) -> 
     Opened::new(secured, protocol).await.map_err(|error| Failure::Connect(io::Error::other(error)))
 }
 
-/// What was wrong with the certificate, if that is what it was: OpenSSL's error says only that it was.
+/// What was wrong with the certificate, if anything: OpenSSL's error says only that verification failed.
 fn reason(session: &SslRef, error: &openssl::ssl::Error) -> String {
     match session.verify_result() {
         X509VerifyResult::OK => error.to_string(),
@@ -56,8 +56,8 @@ fn reason(session: &SslRef, error: &openssl::ssl::Error) -> String {
     }
 }
 
-/// The first of these addresses that connects. Each next one is tried when the one before failed, or has not
-/// connected for a while.
+/// Connects to the first of these addresses that accepts. The next one is tried when the previous one failed,
+/// or has not connected for a while.
 async fn first_of<F, T>(addresses: Vec<SocketAddr>, connect: impl Fn(SocketAddr) -> F) -> io::Result<T>
 where
     F: Future<Output = io::Result<T>>,
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_hangs_does_not_keep_the_next_from_being_tried() {
+    async fn an_address_that_hangs_does_not_delay_the_next_for_long() {
         let connect =
             |address| async move { if last(address) < 3 { std::future::pending().await } else { Ok(last(address)) } };
         let began = tokio::time::Instant::now();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_refuses_is_followed_by_the_next_at_once() {
+    async fn after_a_refusal_the_next_address_is_tried_at_once() {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let connect = |address| std::future::ready(if last(address) < 3 { Err(refused()) } else { Ok(last(address)) });
         let began = tokio::time::Instant::now();

@@ -1,6 +1,6 @@
-//! Why there is no response, as facts that a plugin can decide by.
+//! Why there is no response, as facts on which a plugin can decide.
 //!
-//! Invariant: no variant holds a query, credentials, a header or a body. A place is scheme, host, port and
+//! Invariant: no variant contains a query, credentials, a header or a body. A place is scheme, host, port and
 //! path.
 
 use std::io;
@@ -10,39 +10,41 @@ use std::time::Duration;
 /// Where a call went: scheme, host, port and path.
 pub(crate) type Place = Arc<str>;
 
-/// What became of a call that has no response.
+/// Why a call has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request cannot be sent as it is. Nothing was sent.
     #[error("invalid outbound request: {reason}")]
     InvalidRequest {
-        /// What is wrong, and what is right.
+        /// What is wrong, and how to correct it.
         reason: &'static str,
     },
-    /// The authority has as many calls as it may have. Nothing was sent.
-    #[error("{place}: too many calls under way ({calls}) and waiting ({waiting}); it is slow or asked too often")]
+    /// The authority has the maximum number of calls. Nothing was sent.
+    #[error(
+        "{place}: too many calls in flight ({calls}) and waiting ({waiting}); the server is slow or called too often"
+    )]
     Overloaded {
         /// Where.
         place: Place,
-        /// Calls under way.
+        /// Calls in flight.
         calls: usize,
-        /// Calls that wait.
+        /// Waiting calls.
         waiting: usize,
     },
-    /// As many authorities are called as can be. Nothing was sent.
-    #[error("{place}: calls to {authorities} other authorities are under way; name fewer in the configuration")]
+    /// The maximum number of authorities is in use. Nothing was sent.
+    #[error("{place}: calls to {authorities} other authorities are in flight; configure fewer authorities")]
     TooManyAuthorities {
         /// Where.
         place: Place,
         /// How many.
         authorities: usize,
     },
-    /// The host has no address. Nothing was sent.
+    /// The host does not resolve. Nothing was sent.
     #[error("{place}: cannot resolve host; check the name and this node's resolver")]
     Resolve {
         /// Where.
         place: Place,
-        /// What the resolver says.
+        /// The resolver's error.
         #[source]
         source: io::Error,
     },
@@ -51,7 +53,7 @@ pub enum Error {
     Connect {
         /// Where.
         place: Place,
-        /// Why the last address tried did not.
+        /// The error for the last address tried.
         #[source]
         source: io::Error,
     },
@@ -60,17 +62,17 @@ pub enum Error {
     Tls {
         /// Where.
         place: Place,
-        /// What OpenSSL says.
+        /// OpenSSL's error.
         reason: String,
     },
-    /// It took too long.
+    /// A timeout expired.
     #[error("{place}: timeout after {after:?} while {phase}")]
     Timeout {
         /// Where.
         place: Place,
-        /// What was waited for.
+        /// What the call was waiting for.
         phase: Phase,
-        /// How long.
+        /// The timeout.
         after: Duration,
     },
     /// The connection broke before the end of the response. The server may have acted on the request.
@@ -78,41 +80,41 @@ pub enum Error {
     Lost {
         /// Where.
         place: Place,
-        /// How far the response was.
+        /// How much of the response had arrived.
         part: Part,
-        /// What was seen.
+        /// The cause.
         #[source]
         source: hyper::Error,
     },
-    /// The response is larger than it may be.
+    /// The response is too large.
     #[error("{place}: response {part} is larger than {limit} bytes; check the URL")]
     TooLarge {
         /// Where.
         place: Place,
-        /// What is too large.
+        /// Which part is too large.
         part: Part,
         /// The limit, in bytes.
         limit: usize,
     },
-    /// What came is not HTTP.
+    /// The response is not valid HTTP.
     #[error("{place}: invalid response {part}; check the URL, and that the server speaks HTTP there")]
     InvalidResponse {
         /// Where.
         place: Place,
-        /// What is invalid.
+        /// Which part is invalid.
         part: Part,
-        /// In what.
+        /// The cause.
         #[source]
         source: hyper::Error,
     },
-    /// The server wants to leave HTTP, which nobody asked it to.
-    #[error("{place}: unexpected change of protocol (101); check the URL")]
+    /// The server switches protocols, which no request asks for.
+    #[error("{place}: unexpected protocol switch (101); check the URL")]
     Upgrade {
         /// Where.
         place: Place,
     },
-    /// The gateway stops.
-    #[error("{place}: the gateway stops; outbound calls have ended")]
+    /// The gateway is shutting down.
+    #[error("{place}: the gateway is shutting down; outbound calls are cancelled")]
     Stopped {
         /// Where.
         place: Place,
@@ -122,20 +124,20 @@ pub enum Error {
 /// What a caller can do about an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Correct the request or the configuration: it will never work.
+    /// Correct the request or the configuration: a retry cannot succeed.
     InvalidRequest,
-    /// Try later: the authority cannot be reached, is too slow or overloaded.
+    /// Retry later: the authority is unreachable, too slow or overloaded.
     Unavailable,
-    /// Look at the authority: it responded, and not with what can be used.
+    /// Check the authority: it responded, but the response is unusable.
     BadResponse,
 }
 
 /// What a call was waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// For one of the calls under way to end.
+    /// For a call in flight to end.
     Queue,
-    /// For a connection: name, TCP and TLS.
+    /// For a connection: name resolution, TCP and TLS.
     Connect,
     /// For the end of the response.
     Response,
@@ -144,7 +146,7 @@ pub enum Phase {
 /// A part of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Status line and headers.
+    /// The status line and headers.
     Head,
     /// The body.
     Body,
@@ -153,7 +155,7 @@ pub enum Part {
 impl std::fmt::Display for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Queue => "waiting behind other calls; the server is slow or asked too often",
+            Self::Queue => "waiting for other calls to end; the server is slow or called too often",
             Self::Connect => "connecting; check that the network lets this node reach the server",
             Self::Response => "waiting for the response; the server is slow",
         })
@@ -186,7 +188,7 @@ impl Error {
         }
     }
 
-    /// As metrics name it.
+    /// The label in metrics.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::InvalidRequest { .. } => "invalid_request",

@@ -1,4 +1,4 @@
-//! Calls as metrics tell them, by the plugin that makes them: names in the source, so their number is bounded.
+//! Metrics of calls, by the plugin that makes them: names in the source, so their number is bounded.
 
 use std::time::Instant;
 
@@ -7,10 +7,10 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge
 use crate::connection::Protocol;
 use crate::error::Error;
 
-/// Seconds: from a server in the same rack to the longest timeout that makes sense before a client.
+/// Seconds: from a server in the same rack to the longest timeout that is useful while a client waits.
 const BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// The families.
+/// The metric families.
 pub(crate) struct Metrics {
     requests: IntCounterVec,
     seconds: HistogramVec,
@@ -19,14 +19,14 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Fails only when they are registered already.
+    /// Fails only if they are already registered.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let requests = Opts::new("tollgate_outbound_requests_total", "Outbound requests of plugins by outcome.");
         let seconds = HistogramOpts::new(
             "tollgate_outbound_request_duration_seconds",
-            "Outbound requests of plugins, queue and connection included.",
+            "Duration of plugins' outbound requests, including queueing and connecting.",
         );
-        let in_flight = Opts::new("tollgate_outbound_requests_in_flight", "Outbound requests under way or waiting.");
+        let in_flight = Opts::new("tollgate_outbound_requests_in_flight", "Outbound requests in flight or waiting.");
         let connections = Opts::new("tollgate_outbound_connections_total", "Outbound connections opened.");
         let metrics = Self {
             requests: IntCounterVec::new(requests, &["plugin", "outcome"])?,
@@ -41,7 +41,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Those of one plugin.
+    /// The metrics of one plugin.
     pub(crate) fn of_plugin(&self, plugin: &'static str) -> PluginMetrics {
         PluginMetrics {
             plugin,
@@ -53,7 +53,7 @@ impl Metrics {
     }
 }
 
-/// The series of one plugin.
+/// The time series of one plugin.
 #[derive(Clone)]
 pub(crate) struct PluginMetrics {
     plugin: &'static str,
@@ -76,7 +76,7 @@ impl PluginMetrics {
     }
 }
 
-/// A call under way. It counts as canceled if it is dropped before its outcome is known.
+/// A call in flight. Counts as canceled if it is dropped before its outcome is known.
 pub(crate) struct InFlight<'a> {
     metrics: &'a PluginMetrics,
     since: Instant,
@@ -84,7 +84,7 @@ pub(crate) struct InFlight<'a> {
 }
 
 impl InFlight<'_> {
-    /// It is over.
+    /// Records the end of the call.
     pub(crate) fn ended<T>(mut self, result: &Result<T, Error>) {
         self.outcome = result.as_ref().map_or_else(Error::outcome, |_| "response");
     }

@@ -1,9 +1,9 @@
 //! The connections to one authority that were opened with one TLS profile.
 //!
-//! Over HTTP/1.1 a connection belongs to one call at a time, and the one that was used last is used next.
-//! Over HTTP/2 calls share one until the server takes no more streams. Until it is known which of them is
-//! spoken, and while it is HTTP/2, connections are opened one after the other, so that calls that begin
-//! together share the first.
+//! Over HTTP/1.1 a connection serves one call at a time, and the most recently used connection is taken
+//! first. Over HTTP/2 calls share one until the server accepts no more streams. Until the protocol is known,
+//! and while it is HTTP/2, connections are opened one at a time, so that calls that begin together share the
+//! first.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ pub(crate) struct Pool {
     host: String,
     tls: Option<Tls>,
     limits: Limits,
-    /// Whether what was opened last speaks HTTP/1.1.
+    /// Whether the last connection opened speaks HTTP/1.1.
     speaks_http1: AtomicBool,
     turn: AsyncMutex<()>,
     kept: Mutex<Vec<Opened>>,
@@ -95,10 +95,10 @@ impl Pool {
         let mut kept = self.kept();
         kept.retain(|opened| opened.is_usable(&self.limits));
         if let Some(shared) = kept.iter().find_map(Opened::share) {
-            return Some(shared.lease(Usage::Again));
+            return Some(shared.lease(Usage::Reused));
         }
         let newest = kept.iter().rposition(|opened| opened.protocol() == Protocol::Http1)?;
-        Some(kept.remove(newest).lease(Usage::Again))
+        Some(kept.remove(newest).lease(Usage::Reused))
     }
 
     async fn open(&self, resolver: &Resolver, metrics: &PluginMetrics) -> Result<Lease, Failure> {
@@ -106,9 +106,9 @@ impl Pool {
         let protocol = opened.protocol();
         metrics.connected(protocol);
         self.speaks_http1.store(protocol == Protocol::Http1, Ordering::Release);
-        let Some(shared) = opened.share() else { return Ok(opened.lease(Usage::First)) };
+        let Some(shared) = opened.share() else { return Ok(opened.lease(Usage::New)) };
         // Leased before it is kept, so that it does not count as idle.
-        let lease = shared.lease(Usage::First);
+        let lease = shared.lease(Usage::New);
         self.kept().push(opened);
         Ok(lease)
     }

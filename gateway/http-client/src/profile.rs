@@ -1,4 +1,4 @@
-//! What one plugin calls one thing with.
+//! How a plugin calls one service.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::tls::Tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer waits are cut to this; beyond what a clock can tell they would be none.
+/// Longer timeouts are reduced to this; an overflowing deadline would mean no timeout.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// As many as fit any document of OAuth and OpenID, key sets included.
+/// Enough for any OAuth or OpenID document, key sets included.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// What a plugin calls one thing with: made when an instance is compiled, used for each request. Cheap to
-/// clone. Profiles share connections where their [`Tls`] are equal.
+/// How a plugin calls one service: created when an instance is compiled, used for each request. Cheap to
+/// clone. Profiles share connections if their [`Tls`] are equal.
 #[derive(Clone)]
 pub struct Profile {
     pub(crate) client: Client,
@@ -46,48 +46,48 @@ impl Profile {
         }
     }
 
-    /// Which certificates are accepted; otherwise [`Tls::system`]. Without effect on `http` URLs.
+    /// Which certificates are accepted; default [`Tls::system`]. Has no effect on `http` URLs.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// How long name, TCP and TLS may take together, for each connection; otherwise 2 s.
+    /// The timeout for name resolution, TCP and TLS together, for each connection; default 2 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// How long a call may take in all, from [`Profile::send`] to the end of the response; otherwise 10 s.
+    /// The timeout for the whole call, from [`Profile::send`] to the end of the response; default 10 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST);
         self
     }
 
-    /// How many bytes the body of a response may have, as sent; otherwise 1 MiB.
+    /// The maximum size of a response body as sent, in bytes; default 1 MiB.
     #[must_use]
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.max_body = bytes;
         self
     }
 
-    /// Says that requests may be received twice, whatever their method: so they are sent again when a kept
-    /// connection dies under them. Introspection is such, although it is a POST. Without it that holds for the
-    /// methods that are idempotent.
+    /// Declares that requests may be received twice, whatever their method, so they are sent again if a
+    /// reused connection breaks. Token introspection is an example, although it is a POST. By default only
+    /// idempotent methods are retried.
     #[must_use]
     pub fn repeatable(mut self) -> Self {
         self.repeatable = true;
         self
     }
 
-    /// Sends a request, whose URL is absolute, and receives the whole response, whatever its status. May be
-    /// awaited anywhere; a call that is no longer awaited ends.
+    /// Sends a request with an absolute URL and receives the whole response, whatever its status. May be
+    /// awaited anywhere; dropping the future cancels the call.
     ///
     /// # Errors
-    /// There is no whole response; [`Error::class`] says what to do about it.
+    /// There is no complete response; [`Error::class`] says what to do about it.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let under_way = self.metrics.started();
         let result = match Outgoing::new(request) {
@@ -109,7 +109,7 @@ impl Profile {
     }
 }
 
-/// A call, which ends when nobody waits for it.
+/// A call, which is cancelled if nobody waits for it.
 struct Running(JoinHandle<Result<Response<Bytes>, Error>>);
 
 impl Drop for Running {

@@ -1,4 +1,4 @@
-//! A request as it is sent: checked, and with the headers that are the client's to write.
+//! A checked request with the headers that the client writes.
 
 use std::fmt::Write as _;
 
@@ -12,8 +12,8 @@ use crate::authority::{Origin, Scheme};
 use crate::connection::{Message, Protocol};
 use crate::error::{Error, Place};
 
-/// They say where a message goes and where it ends, or are for one connection: a caller that passes on
-/// somebody's headers must not decide that.
+/// Headers that address or frame a message, or concern one connection: a caller that forwards somebody else's
+/// headers must not decide about these.
 const WRITTEN_HERE: [HeaderName; 10] = [
     header::HOST,
     header::CONNECTION,
@@ -27,13 +27,13 @@ const WRITTEN_HERE: [HeaderName; 10] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// What is sent unless the caller names itself otherwise.
+/// The default, unless the caller sets it.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
 
-/// A longer path is cut in errors.
+/// Longer paths are truncated in errors.
 const MAX_SHOWN: usize = 200;
 
-/// A request that can be sent, also a second time.
+/// A request that can be sent, more than once if necessary.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) origin: Origin,
@@ -51,14 +51,14 @@ impl Outgoing {
         let invalid = |reason| Error::InvalidRequest { reason };
         let (parts, body) = request.into_parts();
         if parts.method == Method::CONNECT {
-            return Err(invalid("CONNECT makes no request; use another method"));
+            return Err(invalid("CONNECT is not supported; use another method"));
         }
         let origin = origin(&parts.uri).map_err(invalid)?;
         let text = origin.authority();
-        let authority = text.parse::<UriAuthority>().map_err(|_| invalid("the host of the URL is not a host"))?;
+        let authority = text.parse::<UriAuthority>().map_err(|_| invalid("the URL has an invalid host"))?;
         let mut headers = parts.headers;
         WRITTEN_HERE.iter().for_each(|name| drop(headers.remove(name)));
-        let host = HeaderValue::from_str(&text).map_err(|_| invalid("the host of the URL is not a host"))?;
+        let host = HeaderValue::from_str(&text).map_err(|_| invalid("the URL has an invalid host"))?;
         headers.insert(header::HOST, host);
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
         headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
@@ -67,12 +67,12 @@ impl Outgoing {
         Ok(Self { origin, place, method: parts.method, target, authority, headers, body })
     }
 
-    /// Whether it has the same effect however often it is received (RFC 9110 §9.2.2).
+    /// Whether repeating it has no further effect (RFC 9110 §9.2.2).
     pub(crate) fn is_idempotent(&self) -> bool {
         self.method.is_idempotent()
     }
 
-    /// As it is sent in a protocol: the target is a path in HTTP/1.1, and in HTTP/2 the whole URL.
+    /// The message for a protocol: the target is a path in HTTP/1.1, and the whole URL in HTTP/2.
     pub(crate) fn message(&self, protocol: Protocol) -> Result<Message, Error> {
         let mut message = Request::new(Full::new(self.body.clone()));
         *message.method_mut() = self.method.clone();
@@ -81,14 +81,14 @@ impl Outgoing {
             Protocol::Http1 => Uri::from(self.target.clone()),
             Protocol::Http2 => {
                 *message.version_mut() = Version::HTTP_2;
-                // `:authority` says it (RFC 9113 §8.3.1).
+                // `:authority` replaces it (RFC 9113 §8.3.1).
                 message.headers_mut().remove(header::HOST);
                 Uri::builder()
                     .scheme(self.origin.scheme.name())
                     .authority(self.authority.clone())
                     .path_and_query(self.target.clone())
                     .build()
-                    .map_err(|_| Error::InvalidRequest { reason: "the URL cannot be written for HTTP/2" })?
+                    .map_err(|_| Error::InvalidRequest { reason: "the URL cannot be sent over HTTP/2" })?
             }
         };
         Ok(message)
@@ -99,20 +99,20 @@ fn origin(uri: &Uri) -> Result<Origin, &'static str> {
     let scheme = match uri.scheme_str() {
         Some("http") => Scheme::Http,
         Some("https") => Scheme::Https,
-        _ => return Err("the URL is not absolute, or neither http nor https; write https://HOST/PATH"),
+        _ => return Err("not an absolute http or https URL; use https://HOST/PATH"),
     };
-    let authority = uri.authority().ok_or("the URL has no host; write https://HOST/PATH")?;
+    let authority = uri.authority().ok_or("the URL has no host; use https://HOST/PATH")?;
     if authority.as_str().contains('@') {
-        return Err("the URL has credentials; send them in Authorization");
+        return Err("the URL contains credentials; send them in the Authorization header");
     }
     let host = authority.host();
     let named = authority.port_u16();
     if named.is_none() && authority.as_str().len() != host.len() {
-        return Err("the port of the URL is not a port; write a number up to 65535");
+        return Err("the URL has an invalid port; use a number up to 65535");
     }
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() {
-        return Err("the URL has no host; write https://HOST/PATH");
+        return Err("the URL has no host; use https://HOST/PATH");
     }
     Ok(Origin { scheme, host: host.to_ascii_lowercase(), port: named.unwrap_or(scheme.default_port()) })
 }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_told_without_query_and_authorities_are_equal_in_any_spelling() {
+    fn a_place_has_no_query_and_authorities_are_equal_in_any_spelling() {
         for (uri, place, port) in [
             ("https://issuer.test", "https://issuer.test/", 443),
             ("HTTPS://Issuer.Test:443/a?token=secret", "https://issuer.test/a", 443),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_names_no_server_or_a_secret_is_refused() {
+    fn a_url_without_a_server_or_with_a_secret_is_refused() {
         for uri in ["/path", "ftp://issuer.test/", "https://user:secret@issuer.test/", "https://issuer.test:99999/"] {
             let refused = outgoing(uri).unwrap_err();
             assert!(matches!(refused, Error::InvalidRequest { .. }), "{uri}: {refused}");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_frame_a_message_are_not_the_callers() {
+    fn callers_cannot_set_headers_that_frame_a_message() {
         let request = Request::post("https://issuer.test:8443/a?b")
             .header("host", "elsewhere.test")
             .header("content-length", "1")

@@ -1,7 +1,7 @@
-//! The addresses behind a host's name, from the system's resolver.
+//! Resolves host names with the system's resolver.
 //!
-//! The system's look-up blocks a thread and cannot be cancelled. So each authority has at most one under way,
-//! also after the calls that asked for it are gone: a name that cannot be resolved holds one thread.
+//! A look-up of the system's resolver blocks a thread and cannot be cancelled. So each authority has at most
+//! one in flight, even after its callers are gone: a name that cannot be resolved blocks one thread.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-/// How long a result is used again: connections that are opened at once ask once.
+/// How long a result is reused: connections opened at the same time share one look-up.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Asks for the addresses of a name; the system's resolver unless a test says otherwise.
+/// Looks up the addresses of a name; tests replace the system's resolver.
 pub(crate) type Lookup = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// The system's resolver.
@@ -37,12 +37,12 @@ struct Found {
 }
 
 impl Resolver {
-    /// Of a name or an address; that one without brackets.
+    /// For a name or an address without brackets.
     pub(crate) fn new(host: &str, port: u16, lookup: Lookup) -> Self {
         Self { host: host.to_owned(), port, lookup, turn: Arc::new(Semaphore::new(1)), last: Arc::default() }
     }
 
-    /// At least one address, those of both families by turns, in the resolver's order.
+    /// At least one address, alternating between families, otherwise in the resolver's order.
     pub(crate) async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         if let Ok(literal) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(literal, self.port)]);
@@ -72,7 +72,7 @@ impl Resolver {
     }
 }
 
-/// The first address's family first, then the other, and so on (RFC 8305 §4).
+/// Alternates between families, beginning with that of the first address (RFC 8305 §4).
 fn by_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (one, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
@@ -97,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_rfc8305_4() {
+    fn families_alternate_rfc8305_4() {
         let given = ["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1"].map(address).to_vec();
         let ordered = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "[::3]:1"].map(address).to_vec();
         assert_eq!(by_turns(given), ordered);
     }
 
     #[tokio::test]
-    async fn callers_at_once_ask_once() {
+    async fn concurrent_callers_share_one_lookup() {
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&asked);
         let lookup: Lookup = Arc::new(move |_, port| {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_without_an_address_is_an_error_and_a_literal_is_not_looked_up() {
+    async fn a_name_without_address_is_an_error_and_a_literal_is_not_looked_up() {
         let empty: Lookup = Arc::new(|_, _| Ok(Vec::new()));
         let refused = Resolver::new("issuer.test", 443, Arc::clone(&empty)).addresses().await;
         assert_eq!(refused.unwrap_err().to_string(), "the name has no address");

@@ -1,4 +1,4 @@
-//! Servers on free ports, for tests: what is said on each connection is the test's to write.
+//! Servers on free ports, for tests, which define what happens on each connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Authority {
         self.certificate.to_pem().unwrap()
     }
 
-    /// What a server with these names (or addresses) accepts connections with; `protocols` as in ALPN.
+    /// An acceptor for a server with these names (or addresses); `protocols` as in ALPN.
     pub(crate) fn acceptor(&self, names: &[&str], protocols: &'static [u8]) -> SslAcceptor {
         let key = key();
         let mut builder = certificate("Test server", &key);
@@ -93,7 +93,7 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
-/// A server that lives as long as this does.
+/// A server that stops when this value is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     accepted: Arc<AtomicUsize>,
@@ -101,7 +101,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Each connection is the handler's, which is also told how many there were before.
+    /// Calls the handler for each connection, with the number of earlier ones.
     pub(crate) async fn start<F>(
         tls: Option<SslAcceptor>,
         handler: impl Fn(usize, Box<dyn Stream>) -> F + Send + Sync + 'static,
@@ -122,7 +122,7 @@ impl Server {
                 tokio::spawn(async move {
                     let Some(tls) = tls else { return handler(nth, Box::new(stream)).await };
                     let mut stream = SslStream::new(Ssl::new(tls.context()).unwrap(), stream).unwrap();
-                    // A client that does not like the certificate ends the handshake.
+                    // A client that rejects the certificate ends the handshake.
                     if std::pin::Pin::new(&mut stream).accept().await.is_ok() {
                         handler(nth, Box::new(stream)).await;
                     }
@@ -132,7 +132,7 @@ impl Server {
         Self { address, accepted, task }
     }
 
-    /// Speaks HTTP/2 over TLS; `respond` makes each response.
+    /// Speaks HTTP/2 over TLS; `respond` creates each response.
     pub(crate) async fn http2<F>(
         tls: SslAcceptor,
         respond: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -143,7 +143,7 @@ impl Server {
         Self::http2_with(tls, None, respond).await
     }
 
-    /// The same, with so many calls at once on a connection.
+    /// The same, with this many concurrent calls per connection.
     pub(crate) async fn http2_with<F>(
         tls: SslAcceptor,
         calls: Option<u32>,

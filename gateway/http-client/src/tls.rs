@@ -1,7 +1,7 @@
-//! Who is believed to be an authority: the TLS side of a profile.
+//! Which certificate authorities are trusted: the TLS part of a profile.
 //!
-//! Invariant: two of these are equal only if a connection opened with one may serve a call made with the
-//! other. A pool is keyed by that, so no verified call uses a connection that was not verified.
+//! Invariant: two values are equal only if a connection opened with one may serve a call made with the other.
+//! Pools are keyed by it, so no verified call uses an unverified connection.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,11 +16,11 @@ const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
 /// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The given authorities hold no certificate.
-    #[error("no certificate in the given authorities; give certificates in PEM")]
+    /// The given text contains no certificate.
+    #[error("no certificate in the given PEM text; provide at least one")]
     NoCertificate,
-    /// OpenSSL does not take what it was given.
-    #[error("cannot set up TLS; check that the given authorities are certificates in PEM")]
+    /// OpenSSL rejects the given certificates.
+    #[error("cannot set up TLS; check that the given certificates are valid PEM")]
     OpenSsl(#[from] ErrorStack),
 }
 
@@ -42,8 +42,8 @@ enum Trust {
 }
 
 impl Tls {
-    /// Certificates of the system's authorities, for the host that is called. They are read once in the
-    /// life of the process.
+    /// Certificates issued by the system's trusted authorities, for the host that is called. They are read
+    /// once per process.
     ///
     /// # Errors
     /// OpenSSL cannot be set up.
@@ -56,7 +56,8 @@ impl Tls {
         Ok(SYSTEM.get_or_init(|| made).clone())
     }
 
-    /// Certificates of these authorities (PEM, one or several) and of no others, for the host that is called.
+    /// Certificates issued by these authorities (PEM, one or several) and no others, for the host that is
+    /// called.
     ///
     /// # Errors
     /// There is no certificate, or it cannot be read.
@@ -69,8 +70,8 @@ impl Tls {
         Self::with(Trust::Authorities(encoded?))
     }
 
-    /// Any certificate for any host: whoever is between here and the authority can read and change what is
-    /// said. Who asks for it logs a warning that names the setting or configuration it comes from.
+    /// Any certificate for any host: anyone between here and the authority can read and change the traffic.
+    /// The caller logs a warning that names the setting or configuration that selected it.
     ///
     /// # Errors
     /// OpenSSL cannot be set up.
@@ -79,7 +80,7 @@ impl Tls {
     }
 
     fn with(trust: Trust) -> Result<Self, TlsError> {
-        // The builder verifies, against the system's authorities.
+        // The builder verifies against the system's authorities.
         let mut builder = SslConnector::builder(SslMethod::tls_client())?;
         builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
         builder.set_alpn_protos(PROTOCOLS)?;
@@ -97,11 +98,11 @@ impl Tls {
         Ok(Self(Arc::new(Inner { trust, connector: builder.build() })))
     }
 
-    /// A handshake to come: the name is sent (unless it is an address) and looked for in the certificate.
+    /// A new handshake: the name is sent (unless it is an address) and must match the certificate.
     pub(crate) fn session(&self, host: &str) -> Result<Ssl, ErrorStack> {
         let mut settings = self.0.connector.configure()?;
         settings.set_verify_hostname(self.0.trust != Trust::Anybody);
-        // The root's dot is DNS's, and in no certificate (RFC 6066 §3).
+        // The final dot belongs to DNS, and certificates do not have it (RFC 6066 §3).
         settings.into_ssl(host.strip_suffix('.').unwrap_or(host))
     }
 }
@@ -130,7 +131,7 @@ mod tests {
     use crate::testing::Authority;
 
     #[test]
-    fn profiles_are_equal_by_what_they_trust() {
+    fn tls_profiles_are_equal_if_they_trust_the_same_authorities() {
         let (one, other) = (Authority::new(), Authority::new());
         let of = |pem: &[u8]| Tls::authorities(pem).unwrap();
         assert_eq!(of(&one.pem()), of(&one.pem()));

@@ -1,4 +1,4 @@
-//! What a call may take, and what becomes of more.
+//! Limits of a call, and what happens beyond them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::error::{Part, Phase};
 use crate::testing::Authority;
 use crate::{Class, Error, Tls};
 
-/// A server that responds when it is told to, and tells of each request.
+/// A server that responds when it is told to, and reports each request.
 struct Held {
     server: Server,
     gate: Arc<Semaphore>,
@@ -39,7 +39,7 @@ async fn held() -> Held {
 }
 
 #[tokio::test]
-async fn a_call_beyond_the_queue_fails_at_once_and_other_authorities_do_not_notice() {
+async fn a_call_beyond_the_queue_fails_at_once_without_affecting_other_authorities() {
     let fixture = Fixture::new(Limits { calls: 1, queue: 1, ..Limits::default() });
     let mut slow = held().await;
     let url = slow.server.url("http", "/token?secret");
@@ -49,7 +49,7 @@ async fn a_call_beyond_the_queue_fails_at_once_and_other_authorities_do_not_noti
     };
     let first = send();
     slow.arrived.recv().await.unwrap();
-    // One of these two waits, and the other is refused, whichever it is.
+    // One of these two waits and the other is refused; which one does not matter.
     let (mut second, mut third) = (send(), send());
     let (refused, waiting) = tokio::select! {
         refused = &mut second => (refused, third),
@@ -73,7 +73,7 @@ async fn a_call_beyond_the_queue_fails_at_once_and_other_authorities_do_not_noti
 }
 
 #[tokio::test]
-async fn a_call_that_waits_too_long_in_the_queue_is_a_timeout() {
+async fn a_call_that_waits_too_long_in_the_queue_times_out() {
     let fixture = Fixture::new(Limits { calls: 1, queue: 1, ..Limits::default() });
     let mut slow = held().await;
     let url = slow.server.url("http", "/");
@@ -90,7 +90,7 @@ async fn a_call_that_waits_too_long_in_the_queue_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_given_up_makes_room_for_the_next() {
+async fn a_cancelled_call_makes_room_for_the_next() {
     let fixture = Fixture::new(Limits { calls: 1, queue: 1, ..Limits::default() });
     let mut slow = held().await;
     let url = slow.server.url("http", "/");
@@ -112,7 +112,7 @@ async fn a_call_that_is_given_up_makes_room_for_the_next() {
 }
 
 #[tokio::test]
-async fn one_authority_too_many_is_refused_while_the_others_are_called_and_replaces_one_that_is_not() {
+async fn one_authority_too_many_is_refused_unless_it_replaces_an_unused_one() {
     let fixture = Fixture::new(Limits { authorities: 1, ..Limits::default() });
     let mut slow = held().await;
     let other = Server::start(None, |_, stream| respond_to_all(stream)).await;
@@ -123,7 +123,7 @@ async fn one_authority_too_many_is_refused_while_the_others_are_called_and_repla
     assert!(matches!(refused, Error::TooManyAuthorities { authorities: 1, .. }), "{refused}");
     slow.gate.add_permits(1);
     assert_eq!(under_way.await.unwrap().unwrap().status(), StatusCode::OK);
-    // The call lets go of its authority a moment after its response.
+    // The call releases its authority a moment after its response.
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while fixture.profile().send(get(&other.url("http", "/"))).await.is_err() {
         assert!(std::time::Instant::now() < deadline);
@@ -131,14 +131,14 @@ async fn one_authority_too_many_is_refused_while_the_others_are_called_and_repla
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_respond_is_a_timeout_and_its_connection_is_closed() {
+async fn a_call_to_a_silent_server_times_out_and_its_connection_is_closed() {
     let fixture = fixture();
     let (closed, mut has_closed) = mpsc::unbounded_channel();
     let server = Server::start(None, move |_, mut stream| {
         let closed = closed.clone();
         async move {
             read_request(&mut stream).await;
-            // Until the client closes.
+            // Until the client closes the connection.
             let _ = stream.read(&mut [0]).await;
             closed.send(()).unwrap();
         }
@@ -148,14 +148,14 @@ async fn a_server_that_does_not_respond_is_a_timeout_and_its_connection_is_close
     let error = fixture.profile().timeout(brief).send(get(&server.url("http", "/a?b"))).await.unwrap_err();
     assert!(matches!(error, Error::Timeout { phase: Phase::Response, after, .. } if after == brief), "{error}");
     let place = server.url("http", "/a");
-    let told = format!("{place}: timeout after 50ms while waiting for the response; the server is slow");
-    assert_eq!((error.to_string(), error.class()), (told, Class::Unavailable));
+    let message = format!("{place}: timeout after 50ms while waiting for the response; the server is slow");
+    assert_eq!((error.to_string(), error.class()), (message, Class::Unavailable));
     has_closed.recv().await.unwrap();
     fixture.assert_metric(r#"tollgate_outbound_requests_total{outcome="timeout",plugin="test"} 1"#);
 }
 
 #[tokio::test]
-async fn an_http2_connection_on_which_a_call_timed_out_takes_no_other() {
+async fn an_http2_connection_takes_no_calls_after_one_timed_out() {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["127.0.0.1"], b"\x02h2");
     let server = Server::http2(acceptor, |request| async move {
@@ -175,7 +175,7 @@ async fn an_http2_connection_on_which_a_call_timed_out_takes_no_other() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_says_nothing_in_tls_is_a_connect_timeout() {
+async fn a_server_that_is_silent_in_the_tls_handshake_is_a_connect_timeout() {
     let server = Server::start(None, |_, stream| async move {
         std::future::pending::<()>().await;
         drop(stream);
@@ -188,12 +188,12 @@ async fn a_server_that_accepts_and_says_nothing_in_tls_is_a_connect_timeout() {
 }
 
 #[tokio::test]
-async fn a_resolver_that_hangs_is_a_connect_timeout_and_holds_one_thread() {
+async fn a_resolver_that_hangs_is_a_connect_timeout_and_blocks_one_thread() {
     let (asked, hang) = (Arc::new(AtomicUsize::new(0)), std::sync::mpsc::channel::<()>());
     let (counted, held) = (Arc::clone(&asked), std::sync::Mutex::new(hang.1));
     let lookup: resolver::Lookup = Arc::new(move |_, _| {
         counted.fetch_add(1, Ordering::SeqCst);
-        // Until the test is over.
+        // Blocks until the test is over.
         let _ = held.lock().unwrap().recv();
         Ok(Vec::new())
     });
@@ -209,7 +209,7 @@ async fn a_resolver_that_hangs_is_a_connect_timeout_and_holds_one_thread() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_there_is_told_apart_from_a_port_that_is_not() {
+async fn an_unknown_host_and_a_closed_port_are_different_errors() {
     let fixture = fixture();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = listener.local_addr().unwrap();
@@ -221,10 +221,10 @@ async fn a_host_that_is_not_there_is_told_apart_from_a_port_that_is_not() {
 }
 
 #[tokio::test]
-async fn a_body_larger_than_the_limit_is_refused_however_its_length_is_told() {
+async fn a_body_larger_than_the_limit_is_refused_with_and_without_content_length() {
     for framing in [
         "content-length: 11\r\n\r\n12345678901".to_owned(),
-        // What is announced is enough.
+        // The announced length is enough.
         "content-length: 11\r\n\r\n".to_owned(),
         "transfer-encoding: chunked\r\n\r\nb\r\n12345678901\r\n0\r\n\r\n".to_owned(),
         "\r\n12345678901".to_owned(),
@@ -240,7 +240,7 @@ async fn a_body_larger_than_the_limit_is_refused_however_its_length_is_told() {
 }
 
 #[tokio::test]
-async fn an_http2_body_larger_than_the_limit_ends_its_call_alone() {
+async fn an_http2_body_larger_than_the_limit_ends_only_its_own_call() {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["127.0.0.1"], b"\x02h2");
     let server = Server::http2(acceptor, |_| async { Response::new(Full::new(Bytes::from("12345678901"))) }).await;

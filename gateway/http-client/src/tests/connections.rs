@@ -15,7 +15,7 @@ use crate::testing::Authority;
 use crate::{Error, Tls};
 
 #[tokio::test]
-async fn calls_in_turn_share_one_connection() {
+async fn consecutive_calls_share_one_connection() {
     let fixture = fixture();
     let server = Server::start(None, |_, stream| respond_to_all(stream)).await;
     for _ in 0..5 {
@@ -34,7 +34,7 @@ async fn calls_in_turn_share_one_connection() {
 }
 
 #[tokio::test]
-async fn over_tls_without_http2_calls_in_turn_share_one_connection() {
+async fn consecutive_calls_share_one_connection_over_tls_without_http2() {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["127.0.0.1"], b"\x08http/1.1");
     let server = Server::start(Some(acceptor), |_, stream| respond_to_all(stream)).await;
@@ -47,14 +47,14 @@ async fn over_tls_without_http2_calls_in_turn_share_one_connection() {
 }
 
 #[tokio::test]
-async fn calls_at_once_share_one_connection_where_http2_is_offered() {
+async fn concurrent_calls_share_one_connection_over_http2() {
     const CALLS: usize = 20;
     let (authority, fixture) = (Authority::new(), fixture());
     let all_here = Arc::new(Barrier::new(CALLS));
     let server = Server::http2(authority.acceptor(&["127.0.0.1"], b"\x02h2\x08http/1.1"), move |_| {
         let all_here = Arc::clone(&all_here);
         async move {
-            // No response before all requests are under way.
+            // No response before all requests are in flight.
             all_here.wait().await;
             Response::new(Full::new(Bytes::from("ok")))
         }
@@ -71,7 +71,7 @@ async fn calls_at_once_share_one_connection_where_http2_is_offered() {
 }
 
 #[tokio::test]
-async fn an_http2_server_that_takes_one_call_at_a_time_gets_a_connection_for_each() {
+async fn an_http2_server_that_allows_one_concurrent_call_gets_a_connection_per_call() {
     let authority = Authority::new();
     let both_here = Arc::new(Barrier::new(2));
     let acceptor = authority.acceptor(&["127.0.0.1"], b"\x02h2");
@@ -86,7 +86,7 @@ async fn an_http2_server_that_takes_one_call_at_a_time_gets_a_connection_for_eac
     })
     .await;
     let profile = fixture().profile().tls(Tls::authorities(&authority.pem()).unwrap());
-    // The server's limit comes before its first response, and is known to the call after.
+    // The server's limit arrives before its first response, and the next call knows it.
     for _ in 0..2 {
         profile.send(get(&server.url("https", "/"))).await.unwrap();
     }
@@ -126,7 +126,7 @@ async fn calls_end_with_the_clients_runtime() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_has_closed_is_not_used_again() {
+async fn a_connection_closed_by_the_server_is_not_reused() {
     let (closed, mut has_closed) = mpsc::unbounded_channel();
     let server = Server::start(None, move |_, mut stream| {
         let closed = closed.clone();
@@ -140,7 +140,7 @@ async fn a_connection_that_the_server_has_closed_is_not_used_again() {
     .await;
     let fixture = fixture();
     for _ in 0..3 {
-        // Not to be sent twice: so each needs a connection that lives.
+        // It must not be sent twice, so each call needs a live connection.
         let response = fixture.profile().send(request(Method::POST, &server.url("http", "/"))).await;
         assert_eq!(response.unwrap().status(), StatusCode::OK);
         has_closed.recv().await.unwrap();
@@ -176,7 +176,7 @@ async fn idle_connections_are_closed() {
 }
 
 #[tokio::test]
-async fn a_change_of_addresses_is_followed_by_new_connections() {
+async fn new_connections_use_changed_addresses() {
     let says = |text: &'static str| {
         Server::start(None, move |_, mut stream| async move {
             while read_request(&mut stream).await.is_some() {
@@ -202,7 +202,7 @@ async fn a_change_of_addresses_is_followed_by_new_connections() {
 }
 
 #[tokio::test]
-async fn redirects_and_encoded_bodies_are_handed_on_as_they_come() {
+async fn redirects_and_encoded_bodies_are_passed_on_unchanged() {
     let said = "HTTP/1.1 302 Found\r\nlocation: http://elsewhere.test/\r\ncontent-encoding: gzip\r\n\
                 content-length: 3\r\n\r\n\x1f\x0b\x08";
     let (server, requests) = server_that_says(said).await;

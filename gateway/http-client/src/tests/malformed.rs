@@ -1,4 +1,4 @@
-//! Responses that are none.
+//! Malformed responses.
 
 use http::StatusCode;
 use tokio::io::AsyncWriteExt as _;
@@ -8,7 +8,7 @@ use crate::error::Part;
 use crate::{Class, Error};
 
 #[tokio::test]
-async fn what_is_not_http_is_an_invalid_response_and_is_not_asked_for_again() {
+async fn a_response_that_is_not_http_is_invalid_and_not_retried() {
     for said in [
         "SSH-2.0-OpenSSH_9.2\r\n",
         "HTTP/1.1 abc OK\r\n\r\n",
@@ -27,7 +27,7 @@ async fn what_is_not_http_is_an_invalid_response_and_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_no_response() {
+async fn a_truncated_body_is_an_error() {
     for said in [
         "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
@@ -45,14 +45,14 @@ async fn a_body_that_breaks_off_is_no_response() {
 }
 
 #[tokio::test]
-async fn a_change_of_protocol_is_refused() {
+async fn a_protocol_switch_is_refused() {
     let (server, _) = server_that_says("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n").await;
     let error = fixture().profile().send(get(&server.url("http", "/"))).await.unwrap_err();
     assert!(matches!(error, Error::Upgrade { .. }), "{error}");
 }
 
 #[tokio::test]
-async fn a_second_response_to_one_request_is_not_taken_for_the_next_requests() {
+async fn a_second_response_to_one_request_is_not_used_for_the_next_request() {
     let server = Server::start(None, |nth, mut stream| async move {
         let forged = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
         let said = if nth == 0 { [OK, forged].concat() } else { OK.to_vec() };

@@ -21,7 +21,7 @@ use crate::{Client, Profile, resolver};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// A client of its own, with its metrics.
+/// A separate client with its metrics.
 struct Fixture {
     client: Client,
     registry: Registry,
@@ -68,7 +68,7 @@ async fn respond_to_all(mut stream: Box<dyn Stream>) {
     }
 }
 
-/// A server whose first response on each connection is these bytes, after which it closes.
+/// A server that sends these bytes as the first response on each connection, then closes it.
 async fn server_that_says(bytes: impl Into<Vec<u8>>) -> (Server, Arc<AtomicUsize>) {
     let (bytes, requests) = (bytes.into(), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&requests);
@@ -77,7 +77,7 @@ async fn server_that_says(bytes: impl Into<Vec<u8>>) -> (Server, Arc<AtomicUsize
         async move {
             if read_request(&mut stream).await.is_some() {
                 counted.fetch_add(1, Ordering::SeqCst);
-                // The client may have closed: it stops at what it does not like.
+                // The client may have closed already: it stops at the first fault.
                 let _ = stream.write_all(&bytes).await;
                 let _ = stream.shutdown().await;
             }

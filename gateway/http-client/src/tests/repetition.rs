@@ -1,4 +1,4 @@
-//! When a request is sent a second time, and that it never is a third time.
+//! When a request is sent a second time, and never a third time.
 
 use http::{Response, StatusCode};
 use tokio::io::AsyncWriteExt as _;
@@ -8,8 +8,8 @@ use crate::error::Part;
 use crate::testing::Authority;
 use crate::{Class, Error, Tls};
 
-/// On its first connection it responds to one request, and after the second says these bytes and closes; on
-/// each later one it does `then`. Counts requests.
+/// On its first connection it responds to one request, and after the second one sends these bytes and closes;
+/// on each later connection it does `then`. Counts requests.
 async fn dies_under_the_second(says: &'static [u8], then: &'static [u8]) -> (Server, Arc<AtomicUsize>) {
     let requests = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&requests);
@@ -31,7 +31,7 @@ async fn dies_under_the_second(says: &'static [u8], then: &'static [u8]) -> (Ser
 }
 
 #[tokio::test]
-async fn a_request_that_may_be_repeated_is_sent_once_more_when_a_kept_connection_dies() {
+async fn a_repeatable_request_is_sent_again_when_a_reused_connection_breaks() {
     for (method, repeatable, repeated) in [
         (Method::GET, false, true),
         (Method::DELETE, false, true),
@@ -80,7 +80,7 @@ async fn a_request_is_not_repeated_on_a_connection_that_was_new_or_once_a_respon
     assert_eq!(requests.load(Ordering::SeqCst), 2);
 }
 
-/// What an HTTP/2 server does with the second request on its first connection; others it responds to.
+/// What an HTTP/2 server does with the second request on its first connection; it responds to all others.
 #[derive(Debug, Clone, Copy)]
 enum Second {
     Reset(h2::Reason),
@@ -111,11 +111,11 @@ async fn http2_server(authority: &Authority, second: Second) -> (Server, Arc<Ato
 }
 
 #[tokio::test]
-async fn over_http2_a_request_that_was_refused_or_may_be_repeated_is_sent_once_more() {
+async fn over_http2_a_refused_or_repeatable_request_is_sent_again() {
     const REFUSED: Second = Second::Reset(h2::Reason::REFUSED_STREAM);
     const BROKEN: Second = Second::Reset(h2::Reason::INTERNAL_ERROR);
     for (method, second, repeated, connections) in [
-        // The server says that it has not looked at it (RFC 9113 §8.7).
+        // The server says that it has not processed it (RFC 9113 §8.7).
         (Method::POST, REFUSED, true, 1),
         (Method::GET, BROKEN, false, 1),
         (Method::GET, Second::Close, true, 2),

@@ -1,4 +1,4 @@
-//! Whose certificates are accepted.
+//! Which certificates are accepted.
 
 use http::StatusCode;
 
@@ -15,14 +15,14 @@ fn trusting(authority: &Authority) -> Tls {
 }
 
 #[tokio::test]
-async fn a_certificate_is_accepted_for_the_names_and_addresses_that_it_has() {
+async fn a_certificate_is_accepted_only_for_its_names_and_addresses() {
     let authority = Authority::new();
     let by_name = server(&authority, &["localhost"]).await;
     let by_address = server(&authority, &["127.0.0.1"]).await;
     let url = |host: &str, server: &Server| format!("https://{host}:{}/", server.address.port());
     for (host, server, mismatch) in [
         ("localhost", &by_name, None),
-        // The root's dot.
+        // With the final dot of an absolute name.
         ("localhost.", &by_name, None),
         ("127.0.0.1", &by_address, None),
         ("127.0.0.1", &by_name, Some("IP address mismatch")),
@@ -40,13 +40,13 @@ async fn a_certificate_is_accepted_for_the_names_and_addresses_that_it_has() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_authority_that_is_not_trusted_is_refused() {
+async fn a_certificate_of_an_untrusted_authority_is_refused() {
     let (authority, other) = (Authority::new(), Authority::new());
     let server = server(&authority, &["127.0.0.1"]).await;
     let url = server.url("https", "/token?secret");
     for (profile, reason) in [
         (fixture().profile(), "unable to get local issuer certificate"),
-        // It has the same name and another key.
+        // It has the same name but another key.
         (fixture().profile().tls(trusting(&other)), "certificate signature failure"),
     ] {
         let error = profile.send(get(&url)).await.unwrap_err();
@@ -61,7 +61,7 @@ async fn a_certificate_of_an_authority_that_is_not_trusted_is_refused() {
 }
 
 #[tokio::test]
-async fn a_call_that_verifies_does_not_use_a_connection_that_was_not_verified() {
+async fn a_verified_call_does_not_use_an_unverified_connection() {
     let (authority, fixture) = (Authority::new(), fixture());
     let server = server(&authority, &["elsewhere.test"]).await;
     let url = server.url("https", "/");
@@ -74,7 +74,7 @@ async fn a_call_that_verifies_does_not_use_a_connection_that_was_not_verified() 
 }
 
 #[tokio::test]
-async fn profiles_that_trust_the_same_share_connections() {
+async fn profiles_with_equal_trust_share_connections() {
     let (authority, fixture) = (Authority::new(), fixture());
     let server = server(&authority, &["127.0.0.1"]).await;
     for _ in 0..2 {
