@@ -1,4 +1,4 @@
-//! Tollgate's vocabulary: the types that the gateway, the stores and the plugins share.
+//! Tollgate's domain types, which the gateway, the stores and the plugins share.
 //!
 //! Nothing in here refers to Pingora, a database driver or a particular plugin; those crates depend on this
 //! one, and it is all they share.

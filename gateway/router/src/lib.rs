@@ -1,4 +1,4 @@
-//! Which route a request matches, and what path its upstream sees.
+//! Route matching and upstream paths.
 //!
 //! 1. [`path::normalise`] normalises the request's path.
 //! 2. [`Router::find`] picks the route: of those whose criteria all hold, the first in priority

@@ -1,8 +1,8 @@
-//! Requests to the store that arrive at the same time become one statement.
+//! Combines requests to the store that arrive at the same time into one statement.
 //!
-//! An idle store is asked at once. While [`Batch::IN_FLIGHT`] statements are in flight, requests wait and
-//! then go together: the busier the store, the fewer statements, and commits, a request costs. The queue
-//! is bounded, and so is the wait in it.
+//! A request to an idle store is sent at once. While [`Batch::IN_FLIGHT`] statements are in flight, requests
+//! wait and are then sent together: the busier the store, the fewer statements and commits each request
+//! costs. The queue is bounded, and so is the time spent in it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tollgate_core::error::StoreError;
 
-/// Requests of one statement at most.
+/// The maximum number of requests per statement.
 pub(crate) const WIDTH: usize = 64;
-/// Requests that may wait.
+/// The maximum number of waiting requests.
 pub(crate) const QUEUE: usize = 4096;
-/// How long a request takes at most, the wait included.
+/// The timeout of a request, including the time in the queue.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What carries out many requests as one.
+/// Executes many requests as one.
 #[async_trait]
 pub trait Batch: Send + Sync + 'static {
     /// One request.
@@ -28,8 +28,8 @@ pub trait Batch: Send + Sync + 'static {
     /// Its response.
     type Response: Send + 'static;
 
-    /// Statements in flight at most: enough to keep the store busy while a response is on its way,
-    /// and few enough that requests gather.
+    /// The maximum number of statements in flight: enough to keep the store busy while a response is under
+    /// way, and few enough that requests accumulate.
     const IN_FLIGHT: usize;
 
     /// The responses, in the order of the requests.
@@ -58,7 +58,7 @@ struct Shared<B: Batch> {
     queue: Mutex<Queue<B>>,
 }
 
-/// One of the statements in flight; given back on drop, so also when its task ends early.
+/// One of the statements in flight; released on drop, and so also if its task ends early.
 struct InFlight<B: Batch> {
     shared: Arc<Shared<B>>,
     given_back: bool,
@@ -79,17 +79,17 @@ impl<B: Batch> Shared<B> {
 }
 
 impl<B: Batch> Batcher<B> {
-    /// Batches for `batch`; statements run on `runtime`, whichever callers are dropped.
+    /// Batches for `batch`; statements run on `runtime`, even if callers are dropped.
     pub fn new(batch: B, runtime: Handle) -> Self {
         let queue = Mutex::new(Queue { waiting: VecDeque::new(), in_flight: 0 });
         Self { shared: Arc::new(Shared { batch, queue }), runtime }
     }
 
-    /// Carries out a request, perhaps together with others.
+    /// Executes a request, possibly together with others.
     ///
     /// # Errors
-    /// [`StoreError::Busy`]: too many requests wait, or this one did for too long. Else the failure of the
-    /// statement that it was part of.
+    /// [`StoreError::Busy`]: too many requests are waiting, or this one waited too long. Otherwise the error
+    /// of the statement that contained it.
     pub async fn submit(&self, request: B::Request) -> Result<B::Response, StoreError> {
         let (caller, response) = oneshot::channel();
         self.push(Waiting { request, caller })?;
@@ -114,14 +114,14 @@ impl<B: Batch> Batcher<B> {
         Ok(())
     }
 
-    /// How many statements are in flight.
+    /// The number of statements in flight.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.shared.lock().in_flight
     }
 }
 
-/// Carries out batches until nobody waits.
+/// Executes batches until no request waits.
 async fn run<B: Batch>(mut in_flight: InFlight<B>) {
     loop {
         let batch = take(&mut in_flight);
@@ -131,7 +131,7 @@ async fn run<B: Batch>(mut in_flight: InFlight<B>) {
         let (requests, callers): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|Waiting { request, caller }| (request, caller)).unzip();
         match in_flight.shared.batch.run(requests).await {
-            // Nobody listens any more where the caller was dropped.
+            // The caller may have been dropped.
             Ok(responses) => {
                 callers.into_iter().zip(responses).for_each(|(caller, response)| drop(caller.send(Ok(response))));
             }
@@ -143,14 +143,14 @@ async fn run<B: Batch>(mut in_flight: InFlight<B>) {
     }
 }
 
-/// Takes the next batch. When there is none it gives the place back under the same lock, so that no
-/// request arrives in between and waits for nobody.
+/// Takes the next batch. If there is none, it releases the statement under the same lock, so that no request
+/// can arrive in between and wait forever.
 fn take<B: Batch>(in_flight: &mut InFlight<B>) -> Vec<Waiting<B>> {
     let mut queue = in_flight.shared.lock();
     let mut batch = Vec::new();
     while batch.len() < WIDTH {
         let Some(next) = queue.waiting.pop_front() else { break };
-        // A caller that has gone away asks for nothing any more.
+        // A dropped caller needs no result.
         if !next.caller.is_closed() {
             batch.push(next);
         }
@@ -162,7 +162,7 @@ fn take<B: Batch>(in_flight: &mut InFlight<B>) -> Vec<Waiting<B>> {
     batch
 }
 
-/// One failure, told to each of those who waited.
+/// Shares one error among all callers of a batch.
 fn shared_error(error: &Arc<StoreError>) -> StoreError {
     match **error {
         StoreError::Busy(limit) => StoreError::Busy(limit),

@@ -1,4 +1,4 @@
-//! Removing rows that nobody needs any more, a few at a time.
+//! Deletes expired rows in small batches.
 
 use std::time::Duration;
 
@@ -12,29 +12,30 @@ use crate::statement::Statement;
 use crate::transaction::Scope;
 use crate::writing::Writer;
 
-/// Rows of one statement: few enough that it holds its locks for milliseconds.
+/// Rows per statement: few enough that it holds its locks only for milliseconds.
 const BATCH: i64 = 1000;
 
-/// What is removed from a table.
+/// Which rows are deleted from a table.
 #[derive(Debug, Clone, Copy)]
 pub struct Sweep {
     /// The table, for the metric.
     pub table: &'static str,
-    /// Deletes old rows: its first parameter is now in Unix seconds, its second how many rows at most.
+    /// Deletes old rows: its first parameter is the current time in Unix seconds, its second the maximum
+    /// number of rows.
     pub statement: Statement,
-    /// How long to wait between sweeps.
+    /// The time between sweeps.
     pub interval: Duration,
 }
 
-/// Changes that every node has long read.
+/// Changes that every node has read long ago.
 pub(crate) const CHANGES: Sweep =
     Sweep { table: "changes", statement: statement!("change/clean.sql"), interval: Duration::from_secs(60) };
 
-/// Entities whose `ttl` is over.
+/// Entities whose `ttl` has expired.
 pub(crate) const EXPIRED: Sweep =
     Sweep { table: "entities", statement: statement!("entity/sweep.sql"), interval: Duration::from_secs(60) };
 
-/// Sweeps for as long as the store is open.
+/// Sweeps until the store is closed.
 pub(crate) async fn run(writer: Writer, sweep: Sweep, metrics: Metrics) {
     loop {
         tokio::time::sleep(sweep.interval).await;
@@ -45,7 +46,7 @@ pub(crate) async fn run(writer: Writer, sweep: Sweep, metrics: Metrics) {
     }
 }
 
-/// Deletes batches until one is not full. Returns how many rows went.
+/// Deletes batches until one is not full. Returns the number of deleted rows.
 pub(crate) async fn clean(writer: &Writer, sweep: &Sweep, metrics: &Metrics) -> Result<u64, StoreError> {
     let now = writer.clock.now();
     let mut total = 0;

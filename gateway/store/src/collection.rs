@@ -1,4 +1,4 @@
-//! The collection of any kind whose entities are documents.
+//! The collection of any kind of entity that is stored as documents.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::entity::read::{self, Found};
 use crate::entity::write;
 use crate::store::Store;
 
-/// A kind's entities. Every write commits and is announced even when its caller is dropped
-/// halfway, so that no cache is left with what is not true any more.
+/// The entities of one kind. Every write is committed and announced even if its caller is dropped halfway, so
+/// that no cache keeps a stale value.
 pub(crate) struct Documents {
     pub(crate) kind: Arc<Kind>,
     pub(crate) store: Store,
 }
 
 impl Documents {
-    /// Passes on the result of a write that changed nothing, once this node knows of what was
-    /// written in its place.
+    /// Returns the result of a write that changed nothing, once this node has read the writes that caused
+    /// that.
     async fn unchanged<T>(&self, result: Result<T, DaoError>) -> Result<T, DaoError> {
         self.store.feed().catch_up().await?;
         result
     }
 
-    /// Passes on the result of a write; see [`Documents::unchanged`].
+    /// Returns the result of a write; see [`Documents::unchanged`].
     async fn written<T>(&self, result: Result<T, DaoError>) -> Result<T, DaoError> {
         match result {
             Err(
@@ -48,7 +48,8 @@ impl Documents {
         found.await
     }
 
-    /// Writes `document` over what was read, if it still is there. `None`: it is not.
+    /// Replaces the entity that was read with `document`, if it is unchanged. `None`: it was changed or
+    /// deleted.
     async fn replace(&self, found: Found, document: Document) -> Result<Option<Document>, DaoError> {
         let input = (Arc::clone(&self.kind), found, document);
         let replace = self.store.transaction(input, async |(kind, found, document), tx| {
@@ -92,8 +93,8 @@ impl Collection for Documents {
         self.written(upsert.await).await
     }
 
-    /// Reads, merges, and writes unless the entity has changed since it was read; then it is
-    /// merged again. Whenever that happens another writer has succeeded.
+    /// Reads, merges, and writes unless the entity has changed since it was read; in that case it merges
+    /// again. Every retry means that another writer succeeded.
     async fn update(&self, key: &Key, merge: &Merge<'_>) -> Result<Option<Document>, DaoError> {
         loop {
             let Some(found) = self.found(key).await? else { return self.unchanged(Ok(None)).await };

@@ -1,5 +1,5 @@
-//! The database behind the store, and the two ways to work with it: reading and writing. What is done
-//! is written once, against [`Session`](crate::session::Session).
+//! The database of the store, and the two ways to use it: reading and writing. Operations are written once,
+//! against [`Session`](crate::session::Session).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::sqlite::{Sqlite, SqliteSession};
 use crate::transaction::{Begin, Scope, Transaction};
 use crate::work::{ReadWork, WriteWork};
 
-/// How often a transaction is begun again when another one was in its way.
+/// How often a transaction is retried after a conflict with another one.
 const ATTEMPTS: usize = 10;
 
 /// One of the two databases. Cheap to clone.
@@ -28,8 +28,8 @@ pub(crate) enum Database {
 }
 
 impl Database {
-    /// Runs `work`, which does not write.
-    #[expect(clippy::manual_async_fn, reason = "an async fn cannot say that its future is Send")]
+    /// Runs `work`, which must not write.
+    #[expect(clippy::manual_async_fn, reason = "an async fn cannot declare its future Send")]
     pub(crate) fn read<I, T, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, StoreError>> + Send
     where
         I: Send + Sync + 'static,
@@ -55,10 +55,10 @@ impl Database {
         }
     }
 
-    /// Runs `work` in a transaction, again from its beginning when another transaction was in its way.
-    /// Committed when it returns `Ok`; then with the changes that it has recorded. `write` is told while
+    /// Runs `work` in a transaction, and retries it after a conflict with another transaction. It is
+    /// committed if `work` returns `Ok`, together with the changes that it recorded. `write` tracks whether
     /// the outcome of a transaction that records changes is unknown.
-    #[expect(clippy::manual_async_fn, reason = "an async fn cannot say that its future is Send")]
+    #[expect(clippy::manual_async_fn, reason = "an async fn cannot declare its future Send")]
     pub(crate) fn write<I, T, E, F>(
         &self,
         write: &Arc<Write>,
@@ -92,8 +92,8 @@ impl Database {
                 match result {
                     Ok(value) => return Ok(value),
                     Err(Abort::Refused(error)) => return Err(error),
-                    Err(Abort::Again(error)) if attempts == ATTEMPTS => return Err(error.into()),
-                    Err(Abort::Again(_)) => attempts += 1,
+                    Err(Abort::Retry(error)) if attempts == ATTEMPTS => return Err(error.into()),
+                    Err(Abort::Retry(_)) => attempts += 1,
                 }
             }
         }
@@ -127,7 +127,7 @@ where
                 let begun = client.transaction().await.map_err(failed)?;
                 let mut session = PostgresSession { postgres, link: Link::Transaction(&begun) };
                 let mut transaction = Transaction::new(begin, &mut session, write, &mut changes);
-                // Dropping what was begun rolls it back.
+                // Dropping the transaction rolls it back.
                 let value = work.run(input, &mut transaction).await?;
                 commit(postgres, write, begun).await?;
                 Ok(value)
@@ -149,18 +149,18 @@ async fn commit(
     write: &Write,
     begun: deadpool_postgres::Transaction<'_>,
 ) -> Result<(), StoreError> {
-    write.is_going_to_commit();
+    write.before_commit();
     let committed = begun.commit().await.inspect_err(|error| Postgres::note_refusal(write, error));
     committed.map_err(|error| postgres.error("COMMIT", error))
 }
 
-/// A connection on which a statement did not end in time may still be running it: it is closed instead
-/// of being given to the next caller.
+/// Closes a connection whose statement timed out and may still be running, instead of returning it to the
+/// pool.
 fn close(client: Object) {
     drop(Object::take(client));
 }
 
-/// The result of work on SQLite: its session never waits, so the first poll is the last.
+/// The result of work on SQLite: its session never waits, so the first poll completes it.
 fn at_once<T, E: From<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let stuck = || Err(StoreError::Corrupt { kind: "session", what: "work on SQLite waited" }.into());
     work.now_or_never().unwrap_or_else(stuck)

@@ -1,40 +1,40 @@
-//! Why a statement, or the transaction that it is part of, was not done.
+//! Why a statement, or its transaction, failed.
 
 use tollgate_core::error::{DaoError, StoreError};
 
-/// Why a statement was not done.
+/// Why a statement failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// A value is taken.
+    /// A unique value is taken.
     Unique {
-        /// The constraint's name in PostgreSQL. SQLite names none: there it is the table and the columns,
-        /// with `_` between them. So name constraints in PostgreSQL like that.
+        /// The constraint's name in PostgreSQL. SQLite does not report names: there it is the table and the
+        /// columns, joined with `_`. So name constraints in PostgreSQL accordingly.
         constraint: String,
-        /// What to say where that cannot be.
+        /// The error for callers that do not expect a conflict.
         error: StoreError,
     },
-    /// A reference leads nowhere.
+    /// A referenced row does not exist.
     ForeignKey(StoreError),
-    /// Another transaction was in the way (deadlock, serialisation): the whole transaction is repeated.
+    /// Another transaction conflicts (deadlock, serialisation): the whole transaction is retried.
     Collision(StoreError),
-    /// Anything else.
+    /// Any other failure.
     Store(StoreError),
 }
 
-/// Why a transaction was not done.
+/// Why a transaction failed.
 #[derive(Debug)]
 pub enum Abort<E = StoreError> {
-    /// The caller is told.
+    /// The error is returned to the caller.
     Refused(E),
-    /// What was read has changed meanwhile, or another transaction was in the way: begin again. Holds
-    /// what to say when that goes on.
-    Again(StoreError),
+    /// What was read has changed, or another transaction conflicts: retry. Holds the error for when retries
+    /// are exhausted.
+    Retry(StoreError),
 }
 
 impl<E: From<StoreError>> From<Failure> for Abort<E> {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Collision(error) => Self::Again(error),
+            Failure::Collision(error) => Self::Retry(error),
             other => Self::Refused(StoreError::from(other).into()),
         }
     }

@@ -1,11 +1,11 @@
-//! The kinds that this process keeps in the entity tables.
+//! The kinds that this process stores in the entity tables.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tollgate_core::entity::Kind;
 
-/// Kinds by name. Shared: a kind becomes known when its collection is made.
+/// Kinds by name. Shared: a kind is added when its collection is created.
 #[derive(Clone, Default)]
 pub(crate) struct Kinds {
     by_name: Arc<RwLock<BTreeMap<&'static str, Arc<Kind>>>>,
@@ -20,8 +20,8 @@ impl Kinds {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// A kind's name as errors hold it. Rows of a kind that this process does not know, such as
-    /// that of a plugin that is not built in any more, are just entities.
+    /// A kind's name for errors. Rows of an unknown kind, such as that of a plugin that is no longer built
+    /// in, are called entities.
     pub(crate) fn name_of(&self, name: &str) -> &'static str {
         self.get(name).map_or("entities", |kind| kind.name)
     }

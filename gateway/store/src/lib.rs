@@ -1,14 +1,14 @@
-//! Where Tollgate keeps its state: PostgreSQL and SQLite behind one port.
+//! Tollgate's storage: PostgreSQL and SQLite behind one port.
 //!
-//! - [`Store`]: opens a database and hands out collections of entities, the change feed, tags and
-//!   shared secrets.
-//! - [`Store::read`], [`Store::transaction`], [`Store::statement`]: access to tables of a plugin's own, the
-//!   same for both databases. A plugin brings a migration, its statements in `sql/` ([`statement!`]) and a
-//!   [`Sweep`] for what expires; a [`Batcher`] makes one statement of many requests.
+//! - [`Store`]: opens a database and provides collections of entities, the change feed, tags and shared
+//!   secrets.
+//! - [`Store::read`], [`Store::transaction`], [`Store::statement`]: access to a plugin's own tables,
+//!   identical for both databases. A plugin supplies a migration, its statements in `sql/` ([`statement!`])
+//!   and a [`Sweep`] for expired rows; a [`Batcher`] combines many requests into one statement.
 //! - [`Feed`]: committed changes, on this node before a write returns, on others within moments.
 //! - [`Migrations`]: the schema.
 //!
-//! A plugin's adapter is statements and the mapping of rows, once for both databases:
+//! A plugin's adapter consists of statements and the mapping of rows, written once for both databases:
 //!
 //! ```
 //! use tollgate_core::error::StoreError;
@@ -16,7 +16,7 @@
 //!
 //! const SHARE: Statement = statement!("setting/share.sql");
 //!
-//! /// Keeps a value unless the name has one, and returns the one that is kept.
+//! /// Stores a value unless the name has one, and returns the stored value.
 //! async fn keep(store: &Store, name: String, value: Vec<u8>) -> Result<Option<Vec<u8>>, StoreError> {
 //!     let keep = store.statement((name, value), async |(name, value), tx| {
 //!         let rows = tx.rows(&SHARE, &[name.into(), value.as_slice().into()]).await?;
@@ -26,10 +26,10 @@
 //! }
 //! ```
 //!
-//! Entities of every kind are documents in one family of tables, so that a new kind needs no SQL.
-//! What is done to them is written once (`entity`) against the sessions that both databases offer; the
-//! statements are files in `sql/postgres` and `sql/sqlite`. This crate knows no kind by name, and no
-//! schema rule beyond what a database has to decide.
+//! Entities of every kind are documents in one family of tables, so a new kind needs no SQL. Operations are
+//! written once (`entity`) against the sessions of both databases; the statements are files in `sql/postgres`
+//! and `sql/sqlite`. This crate refers to no kind by name, and to no schema rule beyond those that a database
+//! must enforce.
 
 mod batch;
 mod cleaner;

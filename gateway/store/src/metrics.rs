@@ -1,4 +1,4 @@
-//! What the store tells Prometheus.
+//! The store's Prometheus metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,7 +19,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the metrics and registers them. A second store in one registry is not shown there.
+    /// Creates and registers the metrics. A second store in one registry has no metrics there.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let wait = HistogramOpts::new("tollgate_store_wait_seconds", "Time spent waiting for a store connection.")
             .buckets(vec![0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0]);
@@ -40,11 +40,11 @@ impl Metrics {
         self.wait_seconds.observe(time.as_secs_f64());
     }
 
-    pub(crate) fn is_up(&self) {
+    pub(crate) fn mark_up(&self) {
         self.up.set(1);
     }
 
-    pub(crate) fn is_down(&self) {
+    pub(crate) fn mark_down(&self) {
         self.up.set(0);
     }
 
@@ -52,7 +52,7 @@ impl Metrics {
         self.rows_deleted.with_label_values(&[table]).inc_by(rows);
     }
 
-    /// Shows a pool's connections at the moment of every scrape.
+    /// Reports a pool's connections at every scrape.
     pub(crate) fn watch_pool(&self, pool: Pool) {
         self.watch(move || {
             let status = pool.status();
@@ -61,7 +61,7 @@ impl Metrics {
         });
     }
 
-    /// Shows the jobs of a thread pool: running, free threads, waiting.
+    /// Reports the jobs of a thread pool: running, free threads, waiting.
     pub(crate) fn watch_threads(&self, load: Arc<Load>) {
         self.watch(move || {
             let running = load.running.load(Ordering::Relaxed);
@@ -70,7 +70,8 @@ impl Metrics {
     }
 
     fn watch(&self, read: impl Fn() -> [i64; 3] + Send + Sync + 'static) {
-        let opts = Opts::new("tollgate_store_pool_connections", "Store connections by state, and who waits for one.");
+        let opts =
+            Opts::new("tollgate_store_pool_connections", "Store connections by state, and callers waiting for one.");
         if let Ok(gauge) = IntGaugeVec::new(opts, &["state"]) {
             self.add(PoolCollector { gauge, read: Box::new(read) });
         }
@@ -83,14 +84,14 @@ impl Metrics {
     }
 }
 
-/// How much the threads of an embedded store have to do.
+/// The load on the threads of an embedded store.
 pub(crate) struct Load {
     pub(crate) threads: i64,
     pub(crate) running: AtomicI64,
     pub(crate) waiting: AtomicI64,
 }
 
-/// Reads a pool's counts when it is scraped, so that nothing is counted twice.
+/// Reads a pool's counts when it is scraped, so that no count is kept twice.
 struct PoolCollector {
     gauge: IntGaugeVec,
     read: Box<dyn Fn() -> [i64; 3] + Send + Sync>,

@@ -1,11 +1,10 @@
-//! Migrations: forward only, numbered by their owner, each in a transaction of its own.
+//! Migrations: forward only, numbered per owner, each in its own transaction.
 //!
-//! The gateway owns the tables that every kind of entity shares; a plugin with tables of its own brings
-//! migrations of its own, which are numbered from 1 and applied behind the gateway's. No owner needs to
-//! know of another.
+//! The gateway owns the tables shared by every kind of entity; a plugin with its own tables brings its own
+//! migrations, numbered from 1 and applied after the gateway's. Owners are independent of each other.
 //!
-//! Postgres nodes that start together take turns under an advisory lock. What was applied is kept
-//! with its checksum, so that an edited migration is noticed instead of skipped.
+//! PostgreSQL nodes that start together take turns under an advisory lock. Applied migrations are recorded
+//! with their checksum, so that an edited migration is detected instead of skipped.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,7 +19,7 @@ use crate::sqlite::{OpenFileError, open};
 mod postgres;
 mod sqlite;
 
-/// One step of the schema, in both dialects.
+/// One schema change, in both dialects.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
     /// 1, 2, 3 …
@@ -33,7 +32,7 @@ pub struct Migration {
     pub sqlite: &'static str,
 }
 
-/// Takes a migration from its two files: `migration!(1, "tickets", "tickets/migrations/0001_tickets.sql")`.
+/// Reads a migration from its two files: `migration!(1, "tickets", "tickets/migrations/0001_tickets.sql")`.
 /// For crates two folders below the root of the repository.
 #[macro_export]
 macro_rules! migration {
@@ -56,7 +55,7 @@ pub struct MigrationSet {
     pub migrations: &'static [Migration],
 }
 
-/// What the gateway itself keeps.
+/// The gateway's own tables.
 pub const GATEWAY: MigrationSet = MigrationSet {
     owner: "gateway",
     migrations: &[
@@ -66,7 +65,7 @@ pub const GATEWAY: MigrationSet = MigrationSet {
     ],
 };
 
-/// A migration by its owner and number.
+/// A migration's owner and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MigrationId {
     /// The owner.
@@ -81,48 +80,48 @@ impl fmt::Display for MigrationId {
     }
 }
 
-/// Why the schema cannot be read or changed.
+/// Why the schema cannot be read or migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
-    /// The URL is no good.
+    /// The URL is invalid.
     #[error(transparent)]
     Url(#[from] UrlError),
     /// The embedded database cannot be opened.
     #[error(transparent)]
     File(#[from] OpenFileError),
-    /// PostgreSQL cannot be reached, or refused.
+    /// PostgreSQL is unreachable or reported an error.
     #[error("cannot read or migrate the PostgreSQL schema")]
     Postgres(#[from] tokio_postgres::Error),
-    /// SQLite refused.
+    /// SQLite reported an error.
     #[error("cannot read or migrate the SQLite schema")]
     Sqlite(#[from] rusqlite::Error),
-    /// The thread that migrates ended early.
+    /// The migration thread ended early.
     #[error("migration interrupted")]
     Interrupted,
     /// The database was migrated by a later version of Tollgate.
     #[error(
-        "the database is at version {found} of {owner}, and this Tollgate knows versions up to {known}: \
-         run a Tollgate that is as new as the database"
+        "the database is at version {found} of {owner}, but this Tollgate supports versions up to {known}: \
+         use a Tollgate at least as new as the database"
     )]
     Newer {
-        /// Whose tables.
+        /// The owner of the tables.
         owner: &'static str,
         /// The version of the database.
         found: i64,
-        /// The last version that this program knows.
+        /// The latest version that this program knows.
         known: i64,
     },
-    /// A migration is not the one that was applied.
+    /// A migration differs from the one that was applied.
     #[error("migration {id} ({name}) differs from the one that was applied to the database")]
     Altered {
-        /// Which.
+        /// Its owner and number.
         id: MigrationId,
         /// Its name.
         name: &'static str,
     },
 }
 
-/// A migration that the database has, as it is recorded there.
+/// An applied migration, as recorded in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Applied {
     owner: String,
@@ -130,12 +129,12 @@ struct Applied {
     checksum: String,
 }
 
-/// Which migrations a database has.
+/// Which migrations were applied to a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Those that are applied, in order.
+    /// Applied migrations, in order.
     pub applied: Vec<MigrationId>,
-    /// Those that are not, in order.
+    /// Missing migrations, in order.
     pub pending: Vec<MigrationId>,
 }
 
@@ -145,7 +144,7 @@ pub struct Migrations<'o> {
     options: &'o Options,
 }
 
-/// A database by the URL's scheme.
+/// The database that the URL's scheme selects.
 pub(crate) enum Location {
     Postgres,
     Sqlite(PathBuf),
@@ -164,16 +163,16 @@ impl Location {
 }
 
 impl<'o> Migrations<'o> {
-    /// The migrations of the database that the options name. Nothing is opened yet.
+    /// The migrations of the database in the options. Nothing is opened yet.
     pub fn new(options: &'o Options) -> Self {
         Self { options }
     }
 
-    /// What is applied and what is not. Changes nothing.
+    /// Which migrations are applied and which are missing. Changes nothing.
     pub async fn status(&self) -> Result<Status, MigrationError> {
         match Location::parse(&self.options.url)? {
             Location::Postgres => postgres::status(&Connector::parse(self.options)?, self.sets()).await,
-            // Opening would create the file.
+            // Opening the database would create the file.
             Location::Sqlite(path) if !path.exists() => compare(self.sets(), &[], |_| String::new()),
             Location::Sqlite(path) => {
                 let sets = self.sets().to_vec();
@@ -182,7 +181,7 @@ impl<'o> Migrations<'o> {
         }
     }
 
-    /// Applies what is missing and returns what that was.
+    /// Applies missing migrations and returns them.
     pub async fn up(&self) -> Result<Vec<MigrationId>, MigrationError> {
         match Location::parse(&self.options.url)? {
             Location::Postgres => postgres::up(&Connector::parse(self.options)?, self.sets()).await,
@@ -211,8 +210,8 @@ fn all(sets: &[MigrationSet]) -> impl Iterator<Item = (MigrationId, &'static Mig
     })
 }
 
-/// Compares what the database has with what this program knows. Tables of an owner that it does not know,
-/// such as a plugin that is not built in any more, are left alone.
+/// Compares the database's migrations with those that this program knows. Tables of an unknown owner, such as
+/// a plugin that is no longer built in, are left alone.
 fn compare(
     sets: &[MigrationSet],
     applied: &[Applied],
@@ -240,7 +239,7 @@ pub(crate) fn checksum(sql: &str) -> String {
     sha256(sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// When a migration was applied: for people, so the machine's clock will do.
+/// When a migration was applied: informational, so the machine's clock is good enough.
 fn now() -> i64 {
     SystemClock.now()
 }
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_migration_is_noticed() {
+    fn an_edited_migration_is_detected() {
         let error = compared(&[applied("gateway", 1, "old")]).unwrap_err();
         assert!(matches!(error, MigrationError::Altered { id: MigrationId { version: 1, .. }, .. }));
     }

@@ -1,4 +1,4 @@
-//! What a store is opened with.
+//! The options of a store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,42 +8,43 @@ use tollgate_core::clock::{Clock, SystemClock};
 
 use crate::migration::{GATEWAY, MigrationSet};
 
-/// What to do with a database that lacks migrations.
+/// What to do if the database lacks migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MigrationPolicy {
-    /// Refuse to open it: several nodes may share it, and an operator decides when it changes.
+    /// Refuse to open it: several nodes may share it, and an operator decides when it is migrated.
     #[default]
     Refuse,
-    /// Apply what is missing, then open it.
+    /// Apply missing migrations, then open it.
     Migrate,
 }
 
-/// Where the database is and within which bounds it is used.
+/// The location of the database and the limits on its use.
 #[derive(Clone)]
 pub struct Options {
     /// `postgres://user:password@host:port/database?…` or `sqlite:PATH`.
     pub url: String,
-    /// The most connections this process opens for statements. The change feed has one more.
+    /// The maximum number of connections that this process opens for statements. The change feed uses one
+    /// more.
     pub max_connections: usize,
     /// How long a statement may wait for a connection or, on SQLite, for its turn.
     pub acquire_timeout: Duration,
     /// How long a statement may run.
     pub statement_timeout: Duration,
-    /// How long committed changes may go unread before caches are not trusted any more.
+    /// How long committed changes may stay unread before caches are bypassed.
     pub feed_bound: Duration,
-    /// The tables that are kept: the gateway's first, then those of plugins.
+    /// The owners of tables: the gateway first, then plugins.
     pub migrations: Vec<MigrationSet>,
-    /// What happens when the database lacks migrations.
+    /// What happens if the database lacks migrations.
     pub migration: MigrationPolicy,
-    /// Tells the cleaner what is old.
+    /// The clock that decides what has expired.
     pub clock: Arc<dyn Clock>,
     /// Where the store's metrics are registered.
     pub metrics: prometheus::Registry,
 }
 
 impl Options {
-    /// The defaults for a database: 8 connections, 2 s of waiting, 5 s a statement, 1 s without
-    /// the feed, the machine's clock and a metrics registry of its own.
+    /// The defaults for a database: 8 connections, 2 s of waiting, 5 s per statement, 1 s without the feed,
+    /// the machine's clock and a new metrics registry.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -61,7 +62,7 @@ impl Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may hold a password.
+        // The URL may contain a password.
         f.debug_struct("Options")
             .field("max_connections", &self.max_connections)
             .field("acquire_timeout", &self.acquire_timeout)

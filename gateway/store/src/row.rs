@@ -1,4 +1,4 @@
-//! Rows: each column is read as the type that is asked for, straight from what the driver has.
+//! Rows: each column is read as the requested type, directly from the driver's data.
 
 use tollgate_core::error::StoreError;
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct Row(pub(crate) Columns);
 
-/// A row as its driver has it.
+/// A row in the driver's form.
 #[derive(Debug)]
 pub(crate) enum Columns {
     Postgres(tokio_postgres::Row),
@@ -19,11 +19,11 @@ pub(crate) enum Columns {
 pub enum Column<'r> {
     /// No value.
     Null,
-    /// A text.
+    /// Text.
     Text(&'r str),
-    /// A whole number; in SQLite also a truth value.
+    /// An integer; in SQLite also a boolean.
     Integer(i64),
-    /// A truth value.
+    /// A boolean.
     Boolean(bool),
     /// A UUID.
     Uuid(Uuid),
@@ -31,12 +31,12 @@ pub enum Column<'r> {
     Bytes(&'r [u8]),
 }
 
-/// What a column can be read as.
+/// Types as which a column can be read.
 pub trait FromColumn: Sized {
-    /// What is said of a column that is something else.
+    /// The error for a column of another type.
     const MISMATCH: &'static str;
 
-    /// The value. `None`: the column is something else.
+    /// The value. `None`: the column has another type.
     fn from_column(column: Column<'_>) -> Option<Self>;
 }
 
@@ -44,7 +44,7 @@ impl Row {
     /// The column with this index, from 0.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`]: it is not there, or is something else.
+    /// [`StoreError::Corrupt`]: the column does not exist, or has another type.
     pub fn get<T: FromColumn>(&self, index: usize) -> Result<T, StoreError> {
         let column = self.column(index);
         column.and_then(T::from_column).ok_or(StoreError::Corrupt { kind: "row", what: T::MISMATCH })
@@ -72,7 +72,7 @@ impl FromColumn for String {
 }
 
 impl FromColumn for i64 {
-    const MISMATCH: &'static str = "a column is not a whole number";
+    const MISMATCH: &'static str = "a column is not an integer";
 
     fn from_column(column: Column<'_>) -> Option<Self> {
         if let Column::Integer(number) = column { Some(number) } else { None }
@@ -80,7 +80,7 @@ impl FromColumn for i64 {
 }
 
 impl FromColumn for bool {
-    const MISMATCH: &'static str = "a column is neither true nor false";
+    const MISMATCH: &'static str = "a column is not a boolean";
 
     fn from_column(column: Column<'_>) -> Option<Self> {
         match column {
@@ -105,7 +105,7 @@ impl FromColumn for Uuid {
 }
 
 impl FromColumn for Vec<u8> {
-    const MISMATCH: &'static str = "a column is not bytes";
+    const MISMATCH: &'static str = "a column is not a byte string";
 
     fn from_column(column: Column<'_>) -> Option<Self> {
         if let Column::Bytes(bytes) = column { Some(bytes.to_vec()) } else { None }
@@ -113,7 +113,7 @@ impl FromColumn for Vec<u8> {
 }
 
 impl<const LENGTH: usize> FromColumn for [u8; LENGTH] {
-    const MISMATCH: &'static str = "a column is not bytes, or not as many";
+    const MISMATCH: &'static str = "a column is not a byte string of the expected length";
 
     fn from_column(column: Column<'_>) -> Option<Self> {
         if let Column::Bytes(bytes) = column { bytes.try_into().ok() } else { None }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_column_is_read_as_what_it_is_or_not_at_all() {
+    fn a_column_is_read_only_as_its_own_type() {
         let id = Uuid::from_u128(7);
         let values = vec![Value::Null, Value::Text("a".into()), Value::Integer(1), Value::Blob(id.as_bytes().into())];
         let row = Row(Columns::Sqlite(values));
@@ -150,7 +150,7 @@ mod tests {
             row.get::<[u8; 32]>(3).unwrap_err(),
             row.get::<String>(4).unwrap_err(),
         ];
-        let what = ["not text", "not a whole number", "not bytes, or not as many", "not text"];
+        let what = ["not text", "not an integer", "not a byte string of the expected length", "not text"];
         for (error, expected) in wrong.into_iter().zip(what) {
             let StoreError::Corrupt { kind: "row", what } = error else { panic!("{error:?}") };
             assert_eq!(what, format!("a column is {expected}"));

@@ -1,4 +1,4 @@
-//! A conversation with either database, so that what is done with it is written once.
+//! A session with either database, so that operations are written once.
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -7,16 +7,16 @@ use crate::failure::Failure;
 use crate::row::Row;
 use crate::statement::Statement;
 
-/// A value given to a statement.
+/// A statement parameter.
 #[derive(Debug, Clone, Copy)]
 pub enum Parameter<'a> {
-    /// No value, of any type.
+    /// Null, of any type.
     Null,
-    /// A text.
+    /// Text.
     Text(&'a str),
-    /// A whole number.
+    /// An integer.
     Integer(i64),
-    /// True or false; 1 or 0 in SQLite.
+    /// A boolean; 1 or 0 in SQLite.
     Boolean(bool),
     /// A UUID; a blob in SQLite.
     Uuid(Uuid),
@@ -36,13 +36,12 @@ pub trait Session: Send {
     /// Runs a statement and returns its rows.
     async fn rows(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure>;
 
-    /// Runs a statement and returns how many rows it changed.
+    /// Runs a statement and returns the number of changed rows.
     async fn execute(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<u64, Failure>;
 
-    /// Runs a statement for each of many lists of parameters, all of one length, and returns the rows of
-    /// all. PostgreSQL runs it once: its parameters are arrays there, of the values that have the same
-    /// place in each list. SQLite, where a statement costs no round trip, runs it for one list after the
-    /// other.
+    /// Runs a statement for many parameter lists of the same length, and returns the rows of all. PostgreSQL
+    /// runs it once: each parameter is an array of the values at that position in all lists. SQLite, where
+    /// statements cost no round trip, runs it once per list.
     async fn rows_for_each(&mut self, statement: &Statement, lists: &[Vec<Parameter<'_>>])
     -> Result<Vec<Row>, Failure>;
 }

@@ -1,15 +1,15 @@
-//! Statements: each a file in `sql/`, once for either database.
+//! SQL statements: each is a file in `sql/`, one per database.
 
-/// A statement in both dialects. The files take the same parameters in the same order and give
-/// the same columns.
+/// A statement in both dialects. The files take the same parameters in the same order and return the same
+/// columns.
 ///
-/// SQLite's may be several, each of which but the last ends in a `;` at the end of a line. They share the
-/// parameters and are carried out one after the other; the result is what all of them return. So what
-/// PostgreSQL does in one statement with parts that depend on one another is one statement to its caller
-/// in SQLite too, where `changes()` says whether the part before has done anything.
+/// The SQLite version may consist of several statements, each of which except the last ends in a `;` at the
+/// end of a line. They share the parameters and are executed in order; the result is the rows of all of them.
+/// So what PostgreSQL does in one statement with dependent parts is a single statement to its caller in
+/// SQLite too, where `changes()` tells whether the previous part changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement {
-    /// Its file below `sql/postgres` and `sql/sqlite`; what errors name.
+    /// Its path below `sql/postgres` and `sql/sqlite`; errors include it.
     pub name: &'static str,
     /// The text of `sql/postgres/…`.
     pub postgres: &'static str,
@@ -22,8 +22,8 @@ pub(crate) fn parts(sqlite: &str) -> impl Iterator<Item = &str> {
     sqlite.split(";\n")
 }
 
-/// Takes a statement from its two files: `statement!("entity/insert.sql")`. For crates two folders
-/// below the root of the repository.
+/// Reads a statement from its two files: `statement!("entity/insert.sql")`. For crates two folders below the
+/// root of the repository.
 #[macro_export]
 macro_rules! statement {
     ($file:literal) => {

@@ -1,4 +1,4 @@
-//! The store as the composition root sees it.
+//! The store as seen by the composition root.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,13 +33,13 @@ const PING: Statement = statement!("setting/ping.sql");
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is no good.
+    /// The URL is invalid.
     #[error(transparent)]
     Url(#[from] UrlError),
     /// The embedded database cannot be opened.
     #[error(transparent)]
     File(#[from] OpenFileError),
-    /// The database lacks migrations, and nobody said that they may be applied now.
+    /// The database lacks migrations, and the options do not allow applying them now.
     #[error(
         "the database lacks migrations ({}): \
          run `tollgate migrate up --config FILE` with this configuration, or start with `--migrate`",
@@ -52,12 +52,12 @@ pub enum OpenError {
     /// The database does not respond.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The metrics could not be made.
+    /// The metrics could not be created.
     #[error("cannot register store metrics")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// Where Tollgate keeps its state. Cheap to clone; background tasks end with the last clone.
+/// Tollgate's storage. Cheap to clone; background tasks end with the last clone.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -79,8 +79,8 @@ impl Drop for Inner {
 }
 
 impl Store {
-    /// Opens the database. Must be called in the runtime that is to drive the store: background
-    /// tasks and writes run on it, whichever runtime their callers are on.
+    /// Opens the database. Must be called in the runtime that drives the store: background tasks and writes
+    /// run on it, whatever runtime their callers use.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let metrics = Metrics::register(&options.metrics)?;
         migrate(&options).await?;
@@ -99,8 +99,8 @@ impl Store {
         Ok(store)
     }
 
-    /// The entities of a kind. The kind is known to the store from then on: deleting what it
-    /// refers to cascades or is refused by name.
+    /// The entities of a kind. The store knows the kind from then on: deleting entities that it refers to
+    /// cascades, or is refused with the kind's name.
     pub fn documents(&self, kind: Arc<Kind>) -> Arc<dyn Collection> {
         self.inner.kinds.add(kind.clone());
         Arc::new(Documents { kind, store: self.clone() })
@@ -115,14 +115,14 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let result = self.read((), async |(), session| Ok(session.rows(&PING, &[]).await.map(drop)?)).await;
         match result {
-            Ok(()) => self.inner.metrics.is_up(),
-            Err(_) => self.inner.metrics.is_down(),
+            Ok(()) => self.inner.metrics.mark_up(),
+            Err(_) => self.inner.metrics.mark_down(),
         }
         result
     }
 
-    /// A value that all nodes share: the one that is kept under the name, or else what `make`
-    /// makes. Of nodes that ask at the same time, all get the same value.
+    /// A value that all nodes share: the stored one, or else the result of `make`. Nodes that call this
+    /// concurrently all get the same value.
     pub async fn secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let share = self.statement((name.to_owned(), make()), async |(name, value), tx| {
             let rows = tx.rows(&SHARE, &[Parameter::Text(name), Parameter::Bytes(value)]).await?;
@@ -132,18 +132,18 @@ impl Store {
         share.await
     }
 
-    /// Sweeps a table for as long as the store is open.
+    /// Sweeps a table until the store is closed.
     pub fn clean(&self, sweep: Sweep) {
         self.spawn(cleaner::run(self.inner.writer.clone(), sweep, self.inner.metrics.clone()));
     }
 
-    /// Sweeps a table once, now, and returns how many rows went.
+    /// Sweeps a table once, now, and returns the number of deleted rows.
     pub async fn clean_now(&self, sweep: &Sweep) -> Result<u64, StoreError> {
         cleaner::clean(&self.inner.writer, sweep, &self.inner.metrics).await
     }
 
-    /// Reads: runs `work`, which must not write, and awaits nothing but statements. Each of them sees what
-    /// is committed when it begins.
+    /// Reads: runs `work`, which must not write, and must await only statements. Each statement sees what is
+    /// committed when it begins.
     pub fn read<I, T, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, StoreError>> + Send
     where
         I: Send + Sync + 'static,
@@ -153,18 +153,19 @@ impl Store {
         self.inner.writer.database.read(input, work)
     }
 
-    /// Writes: runs `work` in a transaction, which is committed when `work` returns `Ok`, and begun again
-    /// when another transaction was in its way (at most ten times). `work` awaits nothing but statements.
+    /// Writes: runs `work` in a transaction, which is committed if `work` returns `Ok`, and retried after a
+    /// conflict with another transaction (at most ten times). `work` must await only statements.
     ///
-    /// - The write runs to its end on the store's runtime, also when the caller is dropped.
-    /// - What `work` has recorded as changed ([`Transaction::record`](crate::Transaction::record)) is announced before this returns:
-    ///   every listener on this node has acted on it. Other nodes read it from the table.
-    /// - When the outcome is unknown, because the database's response was lost, the error is returned only
-    ///   when the node trusts nothing that it knows, and has had time to find out. A write that has recorded
-    ///   no change makes no cache wrong, so that its error is just returned.
+    /// - The write runs to completion on the store's runtime, even if the caller is dropped.
+    /// - The changes that `work` records ([`Transaction::record`](crate::Transaction::record)) are announced
+    ///   before this returns: every listener on this node has applied them. Other nodes read them from the
+    ///   table.
+    /// - If the outcome is unknown, because the database's response was lost, the error is returned only
+    ///   after the node has stopped trusting its caches and has had time to determine the outcome. A write
+    ///   that records no change makes no cache stale, so its error is returned at once.
     ///
     /// # Errors
-    /// What `work` refuses, or what became of the transaction.
+    /// The error of `work`, or of the transaction.
     pub fn transaction<I, T, E, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, E>> + Send
     where
         I: Send + Sync + 'static,
@@ -176,8 +177,8 @@ impl Store {
         async move { Ok(write.await?.in_force()?) }
     }
 
-    /// The same for a transaction of one statement, which saves two round trips to PostgreSQL: the
-    /// statement commits with its end. So it records itself what changes for caches; see
+    /// The same for a transaction of one statement, which saves two round trips to PostgreSQL: the statement
+    /// commits when it ends. So it must record changes that affect caches itself; see
     /// [`Transaction::origin`](crate::Transaction::origin).
     ///
     /// # Errors
@@ -193,10 +194,11 @@ impl Store {
         async move { Ok(write.await?.in_force()?) }
     }
 
-    /// The same for what counts as done as soon as it is committed, whatever became of its announcement.
+    /// The same for a write that counts as done once it is committed, whatever the outcome of its
+    /// announcement.
     ///
     /// # Errors
-    /// It was not committed, or that is unknown.
+    /// The write was not committed, or its outcome is unknown.
     pub fn statement_committed<I, T, E, F>(
         &self,
         input: I,
@@ -211,7 +213,7 @@ impl Store {
         self.inner.writer.write(Scope::Statement, input, work)
     }
 
-    /// Carries out a write by hand, which sees the write's state.
+    /// Runs a write whose `work` has access to the write's state.
     #[cfg(test)]
     pub(crate) async fn commit<T, E, W>(&self, work: impl FnOnce(Arc<crate::feed::Write>) -> W) -> Result<T, E>
     where
@@ -254,7 +256,7 @@ impl Store {
                 self.spawn(feed::sqlite::run(feed, database, last, metrics));
             }
         }
-        self.inner.metrics.is_up();
+        self.inner.metrics.mark_up();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
-//! A transaction under way, and what it changes for caches.
+//! An open transaction, and the changes that it announces to caches.
 //!
-//! A change is recorded in the table `changes` by the transaction itself, and announced when that is
-//! committed: see [`Store::transaction`].
+//! The transaction itself records a change in the table `changes`; the change is announced after the commit:
+//! see [`Store::transaction`].
 //!
 //! [`Store::transaction`]: crate::Store::transaction
 
@@ -18,12 +18,12 @@ use crate::statement::Statement;
 
 pub(crate) const INSERT_CHANGE: Statement = statement!("change/insert.sql");
 
-/// How much is done at once.
+/// How many statements are committed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Statements that are committed together.
+    /// Several statements.
     Transaction,
-    /// One statement, which commits with its end.
+    /// One statement, which commits when it ends.
     Statement,
 }
 
@@ -31,11 +31,11 @@ pub(crate) enum Scope {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Begin {
     pub(crate) scope: Scope,
-    /// The time that its changes are recorded with.
+    /// The time with which its changes are recorded.
     pub(crate) now: i64,
 }
 
-/// A transaction under way.
+/// An open transaction.
 pub struct Transaction<'s> {
     begin: Begin,
     session: &'s mut dyn Session,
@@ -45,7 +45,7 @@ pub struct Transaction<'s> {
 }
 
 impl<'s> Transaction<'s> {
-    /// `changes` gets what is to be announced after the commit.
+    /// `changes` receives what must be announced after the commit.
     pub(crate) fn new(
         begin: Begin,
         session: &'s mut dyn Session,
@@ -66,13 +66,13 @@ impl<'s> Transaction<'s> {
         self.session.rows(statement, parameters).await
     }
 
-    /// Runs a statement and returns how many rows it changed.
+    /// Runs a statement and returns the number of changed rows.
     pub async fn execute(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
         self.begin_statement()?;
         self.session.execute(statement, parameters).await
     }
 
-    /// Runs a statement for each of many lists of parameters: see [`Session::rows_for_each`].
+    /// Runs a statement for many parameter lists: see [`Session::rows_for_each`].
     pub async fn rows_for_each(
         &mut self,
         statement: &Statement,
@@ -82,7 +82,7 @@ impl<'s> Transaction<'s> {
         self.session.rows_for_each(statement, lists).await
     }
 
-    /// Records a change, here for other nodes, and to be announced on this one.
+    /// Records a change for other nodes, and announces it on this one after the commit.
     pub async fn record(&mut self, change: Change) -> Result<(), Failure> {
         let Change { kind, operation, id, key, .. } = &change;
         self.insert_changes(kind, *operation, &[*id], key).await?;
@@ -90,7 +90,7 @@ impl<'s> Transaction<'s> {
         Ok(())
     }
 
-    /// Records what happened to entities of a kind, in one statement.
+    /// Records changes to entities of a kind, in one statement.
     pub(crate) async fn record_all(&mut self, kind: &str, operation: Operation, ids: &[Uuid]) -> Result<(), Failure> {
         self.insert_changes(kind, operation, ids, &[]).await?;
         let change = |id: &Uuid| Change { kind: kind.to_owned(), operation, id: *id, key: Vec::new(), document: None };
@@ -111,13 +111,13 @@ impl<'s> Transaction<'s> {
         self.execute(&INSERT_CHANGE, &values).await.map(drop)
     }
 
-    /// What the rows that this transaction adds to `changes` have in the column `origin`: for a statement
-    /// that records changes itself. From then on the outcome of the transaction matters to caches.
+    /// The value of the column `origin` for rows that this transaction adds to `changes`: for statements that
+    /// record changes themselves. From then on the outcome of the transaction matters to caches.
     pub fn origin(&self) -> Uuid {
         self.write.origin()
     }
 
-    /// Announces a change after the commit that a statement of this transaction has recorded itself.
+    /// Announces, after the commit, a change that a statement of this transaction has recorded itself.
     pub fn announce(&mut self, change: Change) {
         self.changes.push(change);
     }
@@ -125,7 +125,7 @@ impl<'s> Transaction<'s> {
     fn begin_statement(&mut self) -> Result<(), Failure> {
         self.statements += 1;
         if self.begin.scope == Scope::Statement && self.statements > 1 {
-            let what = "a write of one statement has a second one";
+            let what = "a single-statement write ran a second statement";
             return Err(Failure::Store(StoreError::Corrupt { kind: "transaction", what }));
         }
         Ok(())

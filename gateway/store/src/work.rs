@@ -1,8 +1,7 @@
-//! What is done with a connection, as callers write it down: an async closure
-//! `async |input, connection| { … }`.
+//! The work that callers do with a connection, as an async closure `async |input, connection| { … }`.
 //!
-//! What a closure needs it takes from its input, not from around it: the input is lent to it, so that it
-//! can begin again after a deadlock without a copy of anything, and so that it may run on another thread.
+//! A closure takes everything from its input and captures nothing: the input is lent to it, so that it can be
+//! retried after a deadlock without copying anything, and can run on another thread.
 
 use tollgate_core::error::StoreError;
 
@@ -10,7 +9,8 @@ use crate::failure::Abort;
 use crate::session::Session;
 use crate::transaction::Transaction;
 
-/// What [`Store::read`] does: `async |input, session| { … }`. Every such closure that captures nothing.
+/// The work of [`Store::read`]: `async |input, session| { … }`. Implemented for every such closure that
+/// captures nothing.
 ///
 /// [`Store::read`]: crate::Store::read
 pub trait ReadWork<I, T>:
@@ -29,7 +29,8 @@ impl<I, T, F> ReadWork<I, T> for F where
 {
 }
 
-/// What [`Store::transaction`] does: `async |input, tx| { … }`. Every such closure that captures nothing.
+/// The work of [`Store::transaction`]: `async |input, tx| { … }`. Implemented for every such closure that
+/// captures nothing.
 ///
 /// [`Store::transaction`]: crate::Store::transaction
 pub trait WriteWork<I, T, E>:
@@ -50,12 +51,12 @@ impl<I, T, E, F> WriteWork<I, T, E> for F where
 {
 }
 
-/// The part that [`AsyncFn`] cannot say: that the future is `Send`.
+/// What [`AsyncFn`] cannot express: that the future is `Send`.
 pub trait Work<'s, I: 's, C: ?Sized + 's, R> {
     /// Its result.
     type Future: Future<Output = R> + Send + 's;
 
-    /// Does it.
+    /// Runs it.
     fn run(&self, input: &'s I, connection: &'s mut C) -> Self::Future;
 }
 

@@ -1,4 +1,4 @@
-//! A write from its beginning until its caller is told.
+//! A write from its start until its result is returned.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::feed::{Feed, Write};
 use crate::transaction::{Begin, Scope};
 use crate::work::WriteWork;
 
-/// A write that is committed.
+/// A committed write.
 #[derive(Debug)]
 pub struct Committed<T> {
-    /// What its work returned.
+    /// The return value of its work.
     pub value: T,
-    /// Whether every listener has acted on it. An error: not yet; the changes are offered to them again,
-    /// and soon no cache is trusted while they fail.
+    /// Whether every listener has applied it. An error: not yet; the changes are retried, and caches are soon
+    /// bypassed if that keeps failing.
     pub announced: Result<(), StoreError>,
 }
 
-/// Writes, on the runtime that drives the store. Cheap to clone.
+/// Runs writes on the runtime that drives the store. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Writer {
     pub(crate) database: Database,
@@ -32,8 +32,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Carries out a write and announces what it has recorded as changed. Runs to its end even when the
-    /// caller is dropped.
+    /// Executes a write and announces its recorded changes. Runs to completion even if the caller is dropped.
     pub(crate) fn write<I, T, E, F>(
         &self,
         scope: Scope,
@@ -50,8 +49,8 @@ impl Writer {
         self.settled(move |write| async move { database.write(&write, begin, input, work).await })
     }
 
-    /// Has `work` commit a write, then announces what it returns as changed, or finds out what became of
-    /// it.
+    /// Runs `work`, which commits a write, then announces the changes that it returns, or determines the
+    /// outcome.
     pub(crate) fn settled<T, E, W>(
         &self,
         work: impl FnOnce(Arc<Write>) -> W,
@@ -67,7 +66,7 @@ impl Writer {
             match result.await {
                 Ok((value, changes)) => Ok(Committed { value, announced: write.announce(&changes).await }),
                 Err(error) => {
-                    write.find_out().await;
+                    write.resolve_outcome().await;
                     Err(error)
                 }
             }
@@ -80,7 +79,7 @@ impl Writer {
 }
 
 impl<T> Committed<T> {
-    /// The value, unless listeners have yet to act.
+    /// The value, unless a listener has not applied the write.
     pub(crate) fn in_force(self) -> Result<T, StoreError> {
         self.announced.map(|()| self.value)
     }

@@ -1,10 +1,11 @@
--- Removes a few changes that every node has long read: $1 is now, $2 how many. A node that was
--- away for longer forgets what it knows instead of catching up. Nodes that clean at the same time
--- take different rows.
--- Written long ago is not enough: a transaction may have been open for long, and nobody can have
--- read what it has only now committed. So a row goes when a snapshot that is an hour old sees it.
--- Such snapshots are kept in a row of their own, which is renewed every hour by the database's
--- clock. One from another cluster (a restored dump has it) tells nothing, and is replaced.
+-- Deletes some changes that every node read long ago: $1 is the current time, $2 the maximum
+-- number. A node that was disconnected for longer clears its caches instead of catching up.
+-- Concurrent cleaners take different rows.
+-- The time of writing is not enough: a transaction may have been open for a long time, and nobody
+-- can have read what it has only just committed. So a row is deleted once a snapshot that is an
+-- hour old sees it. Such snapshots are kept in a separate row, which is renewed every hour by the
+-- database's clock. A snapshot from another cluster (in a restored dump) is meaningless, and is
+-- replaced.
 WITH here AS (
     SELECT pg_current_snapshot() AS snapshot, extract(epoch FROM clock_timestamp())::bigint AS time
 ), renewed AS (

@@ -1,2 +1,2 @@
--- Subscribes to notifications; what there is to read is in the table.
+-- Subscribes to notifications; the changes themselves are in the table.
 LISTEN tollgate_changes

@@ -1,3 +1,3 @@
--- Tells the other nodes to look. Not in the writing transaction, where it would make all commits of
--- the cluster wait for one another.
+-- Notifies the other nodes. Not in the writing transaction, where it would serialise all commits of
+-- the cluster.
 NOTIFY tollgate_changes

@@ -1,11 +1,11 @@
--- What was committed since the reading before. $1 is that reading's snapshot. $2 is the snapshot of
--- this reading, and empty on its first page, which takes one. New is what this snapshot sees and the
--- one before did not: rows of transactions that were running then, behind $3 and $4, and of those
--- that began after it, behind $5 and $6; each is where the page before ended, or where it begins. So
--- no row is read twice, and a transaction that runs for long costs no more than the look-up of its
--- id. Each of the two has one lower bound, because the index is entered at one of several, and not
--- always at the highest. The row with the snapshot comes also when nothing is new; with it, which
--- server this is, because another one may lack what this one had.
+-- Changes committed since the previous reading. $1 is that reading's snapshot. $2 is this reading's
+-- snapshot; it is empty on the first page, which takes one. New rows are those that this snapshot
+-- sees and the previous one did not: rows of transactions that were running then, after $3 and $4,
+-- and rows of transactions that began later, after $5 and $6; each pair is where the previous page
+-- ended, or where the range begins. So no row is read twice, and a long transaction costs no more
+-- than the look-up of its id. Each range has one lower bound, because PostgreSQL enters the index
+-- at only one of several, and not always at the highest. The row with the snapshot is returned even
+-- if nothing is new; it also identifies the server, because another one may lack what this one had.
 WITH reading AS MATERIALIZED (
     SELECT coalesce(nullif($2::text, '')::pg_snapshot, pg_current_snapshot()) AS snapshot)
 SELECT reading.snapshot::text, extract(epoch FROM clock_timestamp())::bigint,

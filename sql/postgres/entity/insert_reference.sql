@@ -1,3 +1,3 @@
--- Connects an entity with another, which must exist.
+-- References another entity, which must exist.
 INSERT INTO entity_references (kind, id, field, target_kind, target_id, on_delete)
 VALUES ($1, $2, $3, $4, $5, $6)

@@ -1,3 +1,3 @@
--- Takes the entity for this transaction: nobody else changes it, and no new reference to it is
--- made, before the commit.
+-- Locks the entity for this transaction: until the commit, no other transaction changes it or adds
+-- a reference to it.
 SELECT id, body::text, expires_at FROM entities WHERE kind = $1 AND id = $2 FOR UPDATE

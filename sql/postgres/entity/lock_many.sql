@@ -1,3 +1,3 @@
--- Takes entities that are about to be deleted, in order of id so that two such transactions do
--- not wait for each other; returns those that are still there.
+-- Locks entities that are about to be deleted, in id order so that two such transactions do not
+-- deadlock; returns those that still exist.
 SELECT id FROM entities WHERE kind = $1 AND id = ANY ($2) ORDER BY id FOR UPDATE

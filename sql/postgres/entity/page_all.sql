@@ -1,2 +1,2 @@
--- A page of a kind, from an id on.
+-- One page of a kind, starting at an id.
 SELECT id, body::text, expires_at FROM entities WHERE kind = $1 AND id >= $2 ORDER BY id LIMIT $3

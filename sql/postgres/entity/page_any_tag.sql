@@ -1,4 +1,4 @@
--- A page of those that carry one of the tags. Of each tag no more is read than the page can hold.
+-- One page of the entities with any of the tags. Of each tag no more is read than fits on the page.
 SELECT e.id, e.body::text, e.expires_at
 FROM (
     SELECT DISTINCT found.id

@@ -1,4 +1,4 @@
--- A page of those that refer to one entity through one field.
+-- One page of the entities that refer to one entity through one field.
 SELECT e.id, e.body::text, e.expires_at
 FROM entity_references r
 JOIN entities e ON e.kind = r.kind AND e.id = r.id

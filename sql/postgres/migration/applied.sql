@@ -1,2 +1,2 @@
--- The migrations that the database has.
+-- The applied migrations.
 SELECT owner, version, checksum FROM schema_migrations ORDER BY owner, version

@@ -1,2 +1,2 @@
--- Nodes that start together take turns. The number stands for Tollgate's migrations and nothing else.
+-- Makes nodes that start together take turns. The number is used for Tollgate's migrations only.
 SELECT pg_advisory_lock(7218645019384210)

@@ -1,2 +1,2 @@
--- In the transaction of the migration itself: both or neither.
+-- Records a migration, in its own transaction.
 INSERT INTO schema_migrations (owner, version, name, applied_at, checksum) VALUES ($1, $2, $3, $4, $5)

@@ -1,4 +1,4 @@
--- What was applied, by owner, with its checksum, so that an edited migration is noticed.
+-- The applied migrations, by owner, with checksums, so that an edited migration is detected.
 CREATE TABLE IF NOT EXISTS schema_migrations (
     owner      text   NOT NULL,
     version    bigint NOT NULL,

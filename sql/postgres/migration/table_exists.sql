@@ -1,2 +1,2 @@
--- Whether the database was ever migrated; asking must not change an empty one.
+-- Whether the database was ever migrated. The check must not change an empty database.
 SELECT to_regclass('schema_migrations') IS NOT NULL

@@ -1,4 +1,4 @@
--- Ends a token for the Admin API. $2 is now, $3 this write.
+-- Deletes a token for the Admin API. $2 is the current time, $3 this write.
 WITH ended AS (
     DELETE FROM oauth2_tokens WHERE id = $1 AND (ttl IS NULL OR ttl >= $2)
     RETURNING id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,

@@ -1,5 +1,5 @@
--- Keeps a code unless its client, service or plugin is gone. They stay until this commits: who
--- deletes one of them waits, and then deletes this code too.
+-- Inserts a code unless its client, service or plugin is gone. They are locked until this commits:
+-- a concurrent deletion of one of them waits, and then deletes this code too.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $3 FOR KEY SHARE
 ), service AS MATERIALIZED (

@@ -1,7 +1,7 @@
--- Adds a token for the Admin API and says whether its client and its service exist; it is added
--- when they do. They stay until this commits: who deletes one of them waits, and then deletes this
--- token too. The change is recorded because a cache may know a chosen value as unknown. $13 is
--- whether the value was chosen, $14 now, $15 this write.
+-- Inserts a token for the Admin API and returns whether its client and its service exist; it is
+-- inserted if they do. They are locked until this commits: a concurrent deletion of one of them
+-- waits, and then deletes this token too. The change is recorded because a cache may hold a chosen
+-- value as unknown. $13 is whether the value was chosen, $14 the current time, $15 this write.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
 ), service AS MATERIALIZED (

@@ -1,5 +1,5 @@
--- Adds issued tokens, each a place in the arrays, but for those whose client or service is gone. All
--- clients, then all services stay until this commits, each in the order of their ids: who deletes
+-- Inserts issued tokens, one per array position, except those whose client or service is gone. All
+-- clients, then all services are locked until this commits, in id order: a concurrent deletion of
 -- one of them waits, and then deletes these tokens too.
 WITH issued AS MATERIALIZED (
     SELECT * FROM unnest(

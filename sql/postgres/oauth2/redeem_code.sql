@@ -1,8 +1,9 @@
--- Takes the code and adds the token, both or neither. $1 to $12 are the token, $13 the code, $14
--- now. Of two that want the same code one waits for the other and then finds it gone. The client
--- is locked before the code, as its deletion does it, so that the two do not wait for each other.
--- The client is compared in a way that no index serves: one row is to be looked up by its digest,
--- not all of a client's, whatever the statistics say.
+-- Deletes the code and inserts the token, both or neither. $1 to $12 are the token, $13 the code,
+-- $14 the current time. Of two concurrent exchanges of one code, one waits for the other and then
+-- finds the code gone. The client is locked before the code, as in its deletion, so that the two do
+-- not deadlock.
+-- The client is compared with IS NOT DISTINCT FROM, which no index supports: the row must be looked
+-- up by its digest, not among all rows of the client, whatever the statistics say.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
 ), service AS MATERIALIZED (

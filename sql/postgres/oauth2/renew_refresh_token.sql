@@ -1,9 +1,9 @@
 -- Gives a row a new access token. $1 is the refresh token, $2 the client, $3 the access token that
--- the caller has seen in the row: of two that saw the same one waits for the other and then finds
--- another access token there. $9 is now, $10 this write. No new reference is made, so nothing else
--- has to be locked.
--- The client is compared in a way that no index serves: one row is to be looked up by its digest,
--- not all of a client's, whatever the statistics say.
+-- the caller has read in the row: of two callers that have read the same one, one waits for the
+-- other and then finds a different access token. $9 is the current time, $10 this write. No new
+-- reference is made, so nothing else needs to be locked.
+-- The client is compared with IS NOT DISTINCT FROM, which no index supports: the row must be looked
+-- up by its digest, not among all rows of the client, whatever the statistics say.
 WITH renewed AS (
     UPDATE oauth2_tokens
     SET access_token = $4, token_hint = $5, expires_in = $6, created_at = $7, ttl = $8, imported = false

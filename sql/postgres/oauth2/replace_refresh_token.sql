@@ -1,9 +1,9 @@
--- Ends a token and adds its successor, both or neither. $1 to $12 are the successor, $13 the
--- refresh token, $14 now, $15 this write. Of two that want the same refresh token one waits for the
--- other and then finds it gone. The client is locked first, as its deletion does it, so that the
--- two do not wait for each other.
--- The client is compared in a way that no index serves: one row is to be looked up by its digest,
--- not all of a client's, whatever the statistics say.
+-- Deletes a token and inserts its successor, both or neither. $1 to $12 are the successor, $13 the
+-- refresh token, $14 the current time, $15 this write. Of two concurrent uses of one refresh token,
+-- one waits for the other and then finds it gone. The client is locked first, as in its deletion,
+-- so that the two do not deadlock.
+-- The client is compared with IS NOT DISTINCT FROM, which no index supports: the row must be looked
+-- up by its digest, not among all rows of the client, whatever the statistics say.
 WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = $5 FOR KEY SHARE
 ), service AS MATERIALIZED (

@@ -1,4 +1,4 @@
--- Removes a few expired tokens: $1 is now, $2 how many. Nodes that sweep at the same time take
--- different rows, and nobody waits for a sweep.
+-- Deletes some expired tokens: $1 is the current time, $2 the maximum number. Concurrent sweeps
+-- take different rows, and nothing waits for a sweep.
 DELETE FROM oauth2_tokens WHERE id IN (
     SELECT id FROM oauth2_tokens WHERE ttl < $1 ORDER BY ttl LIMIT $2 FOR UPDATE SKIP LOCKED)

@@ -1,5 +1,5 @@
--- The value of this name: the given one if it is the first, else the one that is there. The
--- update changes nothing; it makes the row that is there come back, even one added meanwhile.
+-- The value with this name: the stored one, or else the given one. The update changes nothing; it
+-- returns an existing row, even one inserted concurrently.
 INSERT INTO settings (name, value) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET value = settings.value
 RETURNING value

@@ -1,4 +1,4 @@
--- Removes a few changes that every node has long read: ?1 is now, ?2 how many. A node that was
--- away for longer forgets what it knows instead of catching up.
+-- Deletes some changes that every node read long ago: ?1 is the current time, ?2 the maximum
+-- number. A node that was disconnected for longer clears its caches instead of catching up.
 DELETE FROM changes WHERE seq IN (
     SELECT seq FROM changes WHERE created_at < ?1 - 3600 ORDER BY created_at LIMIT ?2)

@@ -1,6 +1,5 @@
--- What was written behind a sequence number, by this process or others. Numbers are not left out, so
--- one that is missing was removed unread. The row with the last number that was given comes also
--- when there is nothing new.
+-- Changes after a sequence number, by this process or others. Numbers have no gaps, so a missing
+-- one was deleted unread. The row with the last number is returned even if nothing is new.
 SELECT (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'),
        c.seq, c.kind, c.operation, c.id, c.key, c.origin
 FROM (SELECT 1) AS always

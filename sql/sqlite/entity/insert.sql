@@ -1,3 +1,3 @@
--- Adds an entity; no row: the id is taken.
+-- Inserts an entity. No row: the id is taken.
 INSERT INTO entities (kind, id, body, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT (kind, id) DO NOTHING

@@ -1,3 +1,3 @@
--- Labels an entity. A tag that is given twice counts once.
+-- Tags an entity. Duplicates are ignored.
 INSERT INTO entity_tags (kind, id, tag) SELECT ?1, ?2, value FROM json_each(?3) WHERE true
 ON CONFLICT (kind, tag, id) DO NOTHING

@@ -1,5 +1,5 @@
--- A page of those that carry every tag: goes through the entities of the first tag (?2) in order
--- of id and looks the other tags up.
+-- One page of the entities with all of these tags: scans the entities of the first tag (?2) in id
+-- order and looks up the other tags.
 SELECT e.id, e.body, e.expires_at
 FROM entity_tags t
 JOIN entities e ON e.kind = t.kind AND e.id = t.id

@@ -1,4 +1,4 @@
--- A page of those that carry one of the tags.
+-- One page of the entities with any of the tags.
 SELECT e.id, e.body, e.expires_at
 FROM (
     SELECT DISTINCT t.id

@@ -1,2 +1,2 @@
--- Gives an entity that this transaction has locked another document.
+-- Replaces the document of an entity that this transaction has locked.
 UPDATE entities SET body = ?3, created_at = ?4, expires_at = ?5 WHERE kind = ?1 AND id = ?2

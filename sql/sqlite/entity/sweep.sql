@@ -1,5 +1,5 @@
--- Removes a few expired entities with their rows in other tables: ?1 is now, ?2 how many. What is referred
--- to stays.
+-- Deletes some expired entities with their rows in other tables: ?1 is the current time, ?2 the
+-- maximum number. Referenced entities are kept.
 DELETE FROM entities WHERE (kind, id) IN (
     SELECT e.kind, e.id FROM entities e
     WHERE e.expires_at < ?1

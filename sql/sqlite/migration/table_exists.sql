@@ -1,2 +1,2 @@
--- Whether the database was ever migrated; asking must not change an empty one.
+-- Whether the database was ever migrated. The check must not change an empty database.
 SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations')

@@ -1,4 +1,5 @@
--- Numbers the migrations of an early database by owner: the second was a plugin's first, and has its name.
+-- Numbers the migrations of an early database per owner: the second one was the first migration of
+-- a plugin, and has its name.
 ALTER TABLE schema_migrations RENAME TO schema_migrations_early;
 CREATE TABLE schema_migrations (
     owner      text    NOT NULL,

@@ -1,5 +1,5 @@
--- Ends a token for the Admin API. ?2 is now, ?3 this write. The row is copied to the changes first,
--- because nothing but the result knows it when it is gone.
+-- Deletes a token for the Admin API. ?2 is the current time, ?3 this write. The row is copied to
+-- the changes first, since it is lost once it is deleted.
 INSERT INTO changes (kind, operation, id, key, origin, created_at)
 SELECT 'oauth2_tokens', 'deleted', id, access_token, ?3, ?2 FROM oauth2_tokens
 WHERE id = ?1 AND (ttl IS NULL OR ttl >= ?2);

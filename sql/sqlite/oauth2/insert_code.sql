@@ -1,4 +1,5 @@
--- Keeps a code unless its client, service or plugin is gone. The writer's transaction keeps them.
+-- Inserts a code unless its client, service or plugin is gone. The writer's transaction keeps them
+-- from being deleted.
 INSERT INTO oauth2_authorization_codes (
     id, code, credential_id, service_id, plugin_id, authenticated_userid, scope, challenge,
     challenge_method, redirect_uri, created_at, ttl)

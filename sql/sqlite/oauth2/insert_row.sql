@@ -1,6 +1,6 @@
--- Adds a token for the Admin API and says whether its client and its service exist; it is added when
--- they do. The change is recorded because a cache may know a chosen value as unknown. ?13 is
--- whether the value was chosen, ?14 now, ?15 this write.
+-- Inserts a token for the Admin API and returns whether its client and its service exist; it is
+-- inserted if they do. The change is recorded because a cache may hold a chosen value as unknown.
+-- ?13 is whether the value was chosen, ?14 the current time, ?15 this write.
 INSERT INTO oauth2_tokens (
     id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
     authenticated_userid, scope, family, imported)

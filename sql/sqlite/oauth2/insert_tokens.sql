@@ -1,4 +1,5 @@
--- Adds an issued token, but not if its client or service is gone. The writer's transaction keeps both.
+-- Inserts an issued token, unless its client or service is gone. The writer's transaction keeps
+-- both from being deleted.
 INSERT INTO oauth2_tokens (
     id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
     authenticated_userid, scope, family, imported)

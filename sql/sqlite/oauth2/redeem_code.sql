@@ -1,4 +1,5 @@
--- Takes the code and adds the token, both or neither. ?1 to ?12 are the token, ?13 the code, ?14 now.
+-- Deletes the code and inserts the token, both or neither. ?1 to ?12 are the token, ?13 the code,
+-- ?14 the current time.
 DELETE FROM oauth2_authorization_codes
 WHERE code = ?13 AND credential_id = ?5 AND ttl >= ?14
   AND EXISTS (SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = ?5)

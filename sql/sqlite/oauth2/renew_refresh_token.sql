@@ -1,5 +1,5 @@
--- Gives a row a new access token, if the one that the caller has seen (?3) is still there. ?1 is the
--- refresh token, ?2 the client, ?9 now, ?10 this write.
+-- Gives a row a new access token, if it still has the one that the caller has read (?3). ?1 is the
+-- refresh token, ?2 the client, ?9 the current time, ?10 this write.
 UPDATE oauth2_tokens
 SET access_token = ?4, token_hint = ?5, expires_in = ?6, created_at = ?7, ttl = ?8, imported = 0
 WHERE refresh_token = ?1 AND credential_id = ?2 AND access_token = ?3 AND (ttl IS NULL OR ttl >= ?9)

@@ -1,6 +1,6 @@
--- Ends a token and adds its successor, both or neither. ?1 to ?12 are the successor, ?13 the refresh
--- token, ?14 now, ?15 this write. The row that ends is copied to the changes first, because nothing but
--- the result knows it when it is gone.
+-- Deletes a token and inserts its successor, both or neither. ?1 to ?12 are the successor, ?13 the
+-- refresh token, ?14 the current time, ?15 this write. The deleted row is copied to the changes
+-- first, since it is lost once it is deleted.
 INSERT INTO changes (kind, operation, id, key, origin, created_at)
 SELECT 'oauth2_tokens', 'deleted', id, access_token, ?15, ?14 FROM oauth2_tokens
 WHERE refresh_token = ?13 AND credential_id = ?5 AND (ttl IS NULL OR ttl >= ?14)

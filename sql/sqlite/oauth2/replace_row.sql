@@ -1,7 +1,7 @@
--- Writes a token of the Admin API, if its row still is what the caller has read, and says whether its
--- client and its service exist, and whether it was written. ?1 to ?12 are the new values, ?13 whether a
--- new access token was chosen, ?14 to ?24 the old ones, ?25 is now, ?26 this write. Changes of both
--- access tokens are recorded.
+-- Updates a token of the Admin API, if its row is still as the caller has read it, and returns
+-- whether its client and its service exist, and whether it was written. ?1 to ?12 are the new
+-- values, ?13 whether a new access token was chosen, ?14 to ?24 the old ones, ?25 is the current
+-- time, ?26 this write. Changes of both access tokens are recorded.
 UPDATE oauth2_tokens
 SET (access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
      authenticated_userid, scope, family, imported)

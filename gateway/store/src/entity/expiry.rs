@@ -1,7 +1,8 @@
-//! Entities that end by themselves: `ttl` in a document, a point in time in its row.
+//! Expiry of entities: `ttl` in a document, a point in time in its row.
 //!
-//! A `ttl` that is written is in seconds from then on, 0 for ever; one that is read is what is left of it. An
-//! entity is there up to and including its last second; then it is in nobody's way, and is swept.
+//! On a write, `ttl` is the number of seconds from now, 0 for no expiry; on a read, the number of seconds
+//! left. An entity exists up to and including its last second; after that it conflicts with nothing, and is
+//! swept.
 
 use serde_json::{Value, json};
 use tollgate_core::collection::Document;
@@ -9,10 +10,10 @@ use tollgate_core::entity::Kind;
 
 const TTL: &str = "ttl";
 
-/// The last Unix second of an entity; `None` is for ever.
+/// The last Unix second of an entity; `None` means no expiry.
 pub(crate) type ExpiresAt = Option<i64>;
 
-/// Takes the `ttl` out of a document that is going to be written at `now`. Without one, what was `kept` stays.
+/// Removes `ttl` from a document that will be written at `now`. Without one, the expiry stays as `kept`.
 pub(crate) fn take(kind: &Kind, document: &mut Document, now: i64, kept: ExpiresAt) -> ExpiresAt {
     if !kind.ttl {
         return None;
@@ -24,7 +25,7 @@ pub(crate) fn take(kind: &Kind, document: &mut Document, now: i64, kept: Expires
     }
 }
 
-/// Shows in a document what is left at `now`.
+/// Adds the time left at `now` to a document.
 pub(crate) fn show(kind: &Kind, document: &mut Document, expires_at: ExpiresAt, now: i64) {
     if kind.ttl {
         let left = expires_at.map(|end| end.saturating_sub(now).max(0));
@@ -32,7 +33,7 @@ pub(crate) fn show(kind: &Kind, document: &mut Document, expires_at: ExpiresAt, 
     }
 }
 
-/// Whether the entity is still there.
+/// Whether the entity still exists.
 pub(crate) fn is_there(expires_at: ExpiresAt, now: i64) -> bool {
     expires_at.is_none_or(|end| now <= end)
 }

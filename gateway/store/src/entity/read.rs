@@ -21,7 +21,7 @@ pub(crate) const PAGE_ALL_TAGS: Statement = statement!("entity/page_all_tags.sql
 pub(crate) const PAGE_ANY_TAG: Statement = statement!("entity/page_any_tag.sql");
 pub(crate) const PAGE_CHILDREN: Statement = statement!("entity/page_children.sql");
 
-/// An entity as it was found: parsed, and exactly as it is kept.
+/// An entity as it was found: parsed, and as stored.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) id: Uuid,
@@ -31,19 +31,19 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Whether it is still there.
+    /// Whether it still exists.
     pub(crate) fn is_there(&self, now: i64) -> bool {
         expiry::is_there(self.expires_at, now)
     }
 
-    /// The document as it is shown.
+    /// The document as shown to clients.
     pub(crate) fn shown(mut self, kind: &Kind, now: i64) -> Document {
         expiry::show(kind, &mut self.document, self.expires_at, now);
         self.document
     }
 }
 
-/// One entity, if it is still there.
+/// One entity, unless it has expired.
 pub(crate) async fn find_current(
     session: &mut dyn Session,
     kind: &Kind,
@@ -53,7 +53,7 @@ pub(crate) async fn find_current(
     Ok(find(session, kind, key).await?.filter(|found| found.is_there(now)))
 }
 
-/// One entity, also one that has expired and was not swept yet.
+/// One entity, even if it has expired but was not swept yet.
 async fn find(session: &mut dyn Session, kind: &Kind, key: &Key) -> Result<Option<Found>, StoreError> {
     let rows = match key {
         Key::Id(id) => session.rows(&FIND, &[Parameter::Text(kind.name), Parameter::Uuid(*id)]).await,
@@ -79,13 +79,13 @@ fn found(kind: &Kind, row: &Row) -> Result<Found, StoreError> {
     }
 }
 
-/// Those of the entities that exist, in no particular order.
+/// The existing ones among these entities, in no particular order.
 pub(crate) async fn find_many(session: &mut dyn Session, kind: &Kind, ids: &[Uuid]) -> Result<Vec<Found>, StoreError> {
     let rows = session.rows(&FIND_MANY, &[Parameter::Text(kind.name), Parameter::Uuids(ids)]).await?;
     rows.iter().map(|row| found(kind, row)).collect()
 }
 
-/// One page of a list. One row more than asked for is read, to know whether it is the last page.
+/// One page of a list. Reads one extra row to detect the last page.
 pub(crate) async fn page(
     session: &mut dyn Session,
     kind: &Kind,
@@ -123,7 +123,7 @@ pub(crate) async fn page(
     to_page(kind, &rows, query.size, now)
 }
 
-/// What has expired is left out: until it is swept, a page may hold less than it could.
+/// Leaves out expired entities: until they are swept, a page may be shorter than requested.
 fn to_page(kind: &Kind, rows: &[Row], size: usize, now: i64) -> Result<Page, StoreError> {
     let more = rows.len() > size;
     let found = rows.iter().take(size).map(|row| found(kind, row)).collect::<Result<Vec<_>, _>>()?;
@@ -132,7 +132,7 @@ fn to_page(kind: &Kind, rows: &[Row], size: usize, now: i64) -> Result<Page, Sto
     Ok(Page { documents: there.map(|found| found.shown(kind, now)).collect(), next })
 }
 
-/// The smallest id of the page; `None`: there is no id behind the last one.
+/// The smallest id of the page; `None`: no id follows the last one.
 pub(crate) fn successor(after: Option<Uuid>) -> Option<Uuid> {
     after.map_or(Some(Uuid::nil()), |id| id.as_u128().checked_add(1).map(Uuid::from_u128))
 }

@@ -1,4 +1,4 @@
-//! An entity as its rows: the document, and beside it what identifies, connects and labels it.
+//! An entity as rows: the document, and its keys, references and tags.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use tollgate_core::error::StoreError;
 use tollgate_core::schema::{OnDelete, Type};
 use uuid::Uuid;
 
-/// Longer values are kept by their digest: an index entry has a maximal size.
+/// Longer values are stored as their digest: the size of index entries is limited.
 const LONGEST: usize = 512;
 
 /// The rows of one entity.
@@ -24,22 +24,22 @@ pub(crate) struct Stored {
     pub(crate) tags: Vec<String>,
 }
 
-/// A value, or several, that no other entity of the kind may have.
+/// A value, or combination of values, that must be unique within the kind.
 #[derive(Debug, PartialEq)]
 pub(crate) struct UniqueKey {
-    /// The fields with their values, as an error shows them.
+    /// The fields with their values, for error messages.
     pub(crate) fields: Vec<(&'static str, Value)>,
-    /// The fields' names, joined.
+    /// The names of the fields, joined.
     pub(crate) field: String,
     /// The values in canonical text.
     pub(crate) value: String,
 }
 
-/// A foreign field that is set, or one id of a list of ids.
+/// A foreign field that is set, or one id in a list of ids.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) field: &'static str,
-    /// The place in a list, from 1.
+    /// The position in a list, from 1.
     pub(crate) position: Option<usize>,
     pub(crate) target: &'static str,
     pub(crate) id: Uuid,
@@ -47,7 +47,7 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// The field as the table names it: each id of a list has a row of its own.
+    /// The field as named in the table: each id of a list has its own row.
     pub(crate) fn column(&self) -> Cow<'static, str> {
         match self.position {
             None => self.field.into(),
@@ -55,7 +55,7 @@ impl Reference {
         }
     }
 
-    /// The word in the table.
+    /// The value in the table.
     pub(crate) fn on_delete(&self) -> &'static str {
         match self.on_delete {
             OnDelete::Cascade => CASCADE,
@@ -64,11 +64,11 @@ impl Reference {
     }
 }
 
-/// The word for [`OnDelete::Cascade`] in the table; everything else forbids the deletion.
+/// The table's value for [`OnDelete::Cascade`]; any other value forbids the deletion.
 pub(crate) const CASCADE: &str = "cascade";
 
 impl Stored {
-    /// The rows of a document that has passed its schema.
+    /// The rows of a validated document.
     pub(crate) fn from_document(kind: &Kind, document: &Document) -> Result<Self, StoreError> {
         Ok(Self {
             id: id_of(kind, document)?,
@@ -86,7 +86,7 @@ pub(crate) fn id_of(kind: &Kind, document: &Document) -> Result<Uuid, StoreError
     document.id().ok_or(StoreError::Corrupt { kind: kind.name, what: "its id is not a UUID" })
 }
 
-/// Whole seconds, also of targets, whose time has a fraction.
+/// Whole seconds, also for targets, whose times have a fraction.
 fn created_at(document: &Document) -> i64 {
     let fraction = || document.get("created_at").and_then(Value::as_f64);
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds are wanted; `as` saturates")]
@@ -111,7 +111,7 @@ fn unique_keys(kind: &Kind, document: &Document) -> Vec<UniqueKey> {
     keys
 }
 
-/// A single value as it stands in `entity_keys`; null claims nothing.
+/// A single value as stored in `entity_keys`; null does not occupy a key.
 fn canonical_value(value: &Value) -> Option<String> {
     match foreign_id(value).unwrap_or(value) {
         Value::Null => None,
@@ -120,13 +120,13 @@ fn canonical_value(value: &Value) -> Option<String> {
     }
 }
 
-/// A string value as it stands in `entity_keys`.
+/// A string value as stored in `entity_keys`.
 pub(crate) fn canonical_text(text: &str) -> String {
     bounded(text.to_owned())
 }
 
-/// Values that are too long for an index, hold what PostgreSQL cannot keep in a text, or look
-/// like what this function makes, are kept by their digest.
+/// Values that are too long for an index, cannot be stored as PostgreSQL text, or look like output of this
+/// function, are stored as their digest.
 fn bounded(text: String) -> String {
     if text.len() <= LONGEST && !text.contains('\0') && !text.starts_with("sha256:") {
         return text;
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_no_unique_value_alone_but_counts_in_a_combination() {
+    fn null_is_not_unique_alone_but_counts_in_a_combination() {
         let stored = stored(&json!({"id": Uuid::nil(), "name": "cors", "label": null, "service": null}));
         let fields = vec![("name", json!("cors")), ("service", Value::Null)];
         let key = UniqueKey { fields, field: "name,service".into(), value: r#"["cors",null]"#.into() };
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_counts_by_its_id() {
+    fn a_reference_is_compared_by_its_id() {
         let service = Uuid::from_u128(7);
         let stored = stored(&json!({"id": Uuid::nil(), "name": "cors", "service": {"id": service}}));
         assert_eq!(stored.keys[0].value, format!(r#"["cors","{service}"]"#));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_with_a_fraction_is_cut() {
+    fn a_time_with_a_fraction_is_truncated() {
         assert_eq!(stored(&json!({"id": Uuid::nil(), "created_at": 12.75})).created_at, 12);
     }
 }

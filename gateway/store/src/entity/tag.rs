@@ -30,7 +30,7 @@ pub(crate) async fn page(
             session.rows(&PAGE_TAGGED, &[Parameter::Text(&tag), Parameter::Uuid(from), limit]).await?
         }
         None => {
-            // No tag is empty, so that nothing stands before the first position.
+            // Tags are never empty, so nothing precedes the first position.
             let (id, tag) = after.map_or((Uuid::nil(), ""), |position| (position.entity_id, &position.tag));
             session.rows(&PAGE_TAGS, &[Parameter::Uuid(id), Parameter::Text(tag), limit]).await?
         }

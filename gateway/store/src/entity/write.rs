@@ -1,8 +1,8 @@
-//! Writing entities: each function is one transaction's work.
+//! Writing entities: each function is the work of one transaction.
 //!
-//! An entity that is written is locked first; unique values and references are decided by the
-//! constraints of their tables. So of several writers that want the same thing one gets it, and
-//! nothing is written on the strength of something that has changed since it was read.
+//! An entity is locked before it is written; the constraints of the tables decide about unique values and
+//! references. So of several conflicting writers exactly one succeeds, and no write is based on a value that
+//! has changed since it was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ pub(crate) const CLEAR_REFERENCES: Statement = statement!("entity/clear_referenc
 pub(crate) const CLEAR_TAGS: Statement = statement!("entity/clear_tags.sql");
 pub(crate) const REFERRERS: Statement = statement!("entity/referrers.sql");
 
-/// Adds an entity. Returns the document as it is shown.
+/// Inserts an entity. Returns the document as shown to clients.
 pub(crate) async fn insert(
     tx: &mut Transaction<'_>,
     kind: &Kind,
@@ -55,8 +55,8 @@ pub(crate) async fn insert(
     Ok(document)
 }
 
-/// Replaces an entity that is locked. Without a `ttl` it ends when what was `kept` says. Returns the document as
-/// it is shown.
+/// Replaces a locked entity. Without a `ttl` its expiry stays as `kept`. Returns the document as shown to
+/// clients.
 async fn replace(
     tx: &mut Transaction<'_>,
     kind: &Kind,
@@ -82,7 +82,7 @@ fn columns<'s>(kind: &Kind, stored: &'s Stored, expires_at: ExpiresAt) -> [Param
     [Parameter::Text(kind.name), Parameter::Uuid(stored.id), body, Parameter::Integer(stored.created_at), expires_at]
 }
 
-/// Removes what has expired and still has the id or a unique value of an entity that is going to be written.
+/// Deletes expired entities that still have the id or a unique value of the entity that will be written.
 async fn make_way(tx: &mut Transaction<'_>, kind: &Kind, stored: &Stored) -> Result<(), Abort<DaoError>> {
     lock_by_id(tx, kind, stored.id).await?;
     for key in &stored.keys {
@@ -94,7 +94,7 @@ async fn make_way(tx: &mut Transaction<'_>, kind: &Kind, stored: &Stored) -> Res
     Ok(())
 }
 
-/// Adds the entity or replaces the one that has the key. Returns the document with its final id.
+/// Inserts the entity or replaces the one with the key. Returns the document with its final id.
 pub(crate) async fn upsert(
     tx: &mut Transaction<'_>,
     kind: &Kind,
@@ -117,7 +117,7 @@ pub(crate) async fn upsert(
     }
 }
 
-/// The key was free when it was looked up and is taken now: look again.
+/// The key was free when it was looked up but is taken now: look it up again.
 fn raced(key: &Key, abort: Abort<DaoError>) -> Abort<DaoError> {
     let again = match (&abort, key) {
         (Abort::Refused(DaoError::PrimaryKey { id }), Key::Id(wanted)) => id == wanted,
@@ -126,10 +126,10 @@ fn raced(key: &Key, abort: Abort<DaoError>) -> Abort<DaoError> {
         }
         _ => false,
     };
-    if again { Abort::Again(contended()) } else { abort }
+    if again { Abort::Retry(contended()) } else { abort }
 }
 
-/// Replaces the entity if it still is what the caller has read. `None`: it is not, or is gone.
+/// Replaces the entity if it has not changed since the caller read it. `None`: it was changed or deleted.
 pub(crate) async fn replace_unchanged(
     tx: &mut Transaction<'_>,
     kind: &Kind,
@@ -144,8 +144,8 @@ pub(crate) async fn replace_unchanged(
     }
 }
 
-/// Deletes the entity and what cascades from it, what refers to an entity before the entity. `false`:
-/// there was none.
+/// Deletes the entity and everything that cascades from it, referring entities first. `false`: it did not
+/// exist.
 pub(crate) async fn delete(
     tx: &mut Transaction<'_>,
     kinds: &Kinds,
@@ -170,8 +170,8 @@ pub(crate) async fn delete(
     Ok(true)
 }
 
-/// Locks what refers to the entities of a level, by kind; refuses when a reference forbids it.
-/// The level is locked, so no reference to it can be added after this was read.
+/// Locks the entities that refer to those of a level, by kind; refuses if a reference forbids the deletion.
+/// The level is locked, so no reference to it can be added after this read.
 async fn referrers(
     tx: &mut Transaction<'_>,
     kinds: &Kinds,
@@ -201,8 +201,8 @@ async fn referrers(
     Ok(next)
 }
 
-/// Locks an entity. Behind a unique value, the lock is on the entity; whether it still has the
-/// value is checked once it is locked.
+/// Locks an entity. If it is addressed by a unique value, the entity is locked by its id; whether it still
+/// has the value is checked once it is locked.
 async fn lock(tx: &mut Transaction<'_>, kind: &Kind, key: &Key) -> Result<Option<Found>, Abort<DaoError>> {
     let (field, value) = match key {
         Key::Id(id) => return lock_by_id(tx, kind, *id).await,
@@ -213,11 +213,11 @@ async fn lock(tx: &mut Transaction<'_>, kind: &Kind, key: &Key) -> Result<Option
     let Some(found) = read::first(kind, tx.rows(&FIND_UNIQUE, &parameters).await)? else { return Ok(None) };
     match lock_by_id(tx, kind, found.id).await? {
         Some(locked) if locked.document.text(field) == Some(value) => Ok(Some(locked)),
-        _ => Err(Abort::Again(contended())),
+        _ => Err(Abort::Retry(contended())),
     }
 }
 
-/// One that has expired is removed, and is not there.
+/// Deletes the entity if it has expired, and treats it as missing.
 async fn lock_by_id(tx: &mut Transaction<'_>, kind: &Kind, id: Uuid) -> Result<Option<Found>, Abort<DaoError>> {
     let rows = tx.rows(&LOCK, &[Parameter::Text(kind.name), Parameter::Uuid(id)]).await;
     let Some(found) = read::first(kind, rows)? else { return Ok(None) };
@@ -230,7 +230,7 @@ async fn lock_by_id(tx: &mut Transaction<'_>, kind: &Kind, id: Uuid) -> Result<O
     Ok(None)
 }
 
-/// Claims the unique values, connects and labels the entity.
+/// Inserts the keys, references and tags of the entity.
 async fn attach(tx: &mut Transaction<'_>, kind: &Kind, stored: &Stored) -> Result<(), Abort<DaoError>> {
     let (name, id) = (Parameter::Text(kind.name), Parameter::Uuid(stored.id));
     for key in &stored.keys {
@@ -265,7 +265,7 @@ async fn detach(tx: &mut Transaction<'_>, kind: &str, ids: &[Uuid]) -> Result<()
     Ok(())
 }
 
-/// What is said when others are in the way again and again.
+/// The error if conflicts continue after all retries.
 fn contended() -> StoreError {
-    StoreError::Unavailable("too many writers want the same entity".into())
+    StoreError::Unavailable("too many concurrent writes to the same entity".into())
 }

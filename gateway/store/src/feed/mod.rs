@@ -1,15 +1,14 @@
-//! The change feed: who must act on a committed change, on this node and on the others.
+//! The change feed: applies committed changes on this node and on the others.
 //!
-//! A write of this node is announced after its commit and before it returns ([`Store::transaction`]).
-//! What is committed is also read from the table `changes` by a background task (`postgres`,
-//! `sqlite`): the writes of other nodes, and those of this node that it could not announce, because
-//! it never learnt whether they were committed. Each row names its write, so that what was announced
-//! is not acted on again.
+//! A write of this node is announced after its commit and before it returns ([`Store::transaction`]). A
+//! background task (`postgres`, `sqlite`) also reads committed changes from the table `changes`: the writes
+//! of other nodes, and those of this node that it could not announce because it never learnt whether they
+//! were committed. Each row names its write, so that announced changes are not applied again.
 //!
-//! Invariants: listeners are given entities as they are at that moment, and one after the other,
-//! so that of two changes to one entity the later one stays; a change that a listener could not
-//! act on is kept and offered again; and when that, or the silence of the feed, goes on for longer
-//! than the bound, or the outcome of a write is unknown, [`Feed::is_current`] says so.
+//! Invariants: listeners receive entities in their current state, one call after another, so that of two
+//! changes to one entity the later one prevails. A change that a listener could not apply is kept and
+//! retried. If that lasts longer than the bound, or the feed cannot be read for longer than the bound, or the
+//! outcome of a write is unknown, [`Feed::is_current`] returns false.
 //!
 //! [`Store::transaction`]: crate::Store::transaction
 
@@ -33,14 +32,14 @@ use pending::Pending;
 use reading::Readings;
 pub(crate) use write::Write;
 
-mod doubt;
 mod pending;
 pub(crate) mod postgres;
 mod reading;
 pub(crate) mod sqlite;
+mod unknown_outcome;
 mod write;
 
-/// How often failed changes are offered again and the age of the last reading is looked at.
+/// How often failed changes are retried and the age of the last reading is checked.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The change feed of a store. Cheap to clone.
@@ -54,22 +53,22 @@ struct Inner {
     kinds: Kinds,
     clock: Arc<dyn Clock>,
     bound: Duration,
-    /// How long somebody waits for a reading, or for the outcome of a write.
-    patience: Duration,
-    /// By when the database has ended every statement that was running.
+    /// How long to wait for a reading, or for the outcome of a write.
+    wait_limit: Duration,
+    /// The time within which the database has ended every running statement.
     longest_statement: Duration,
     listeners: RwLock<Vec<Arc<dyn ChangeListener>>>,
     pending: Mutex<Pending>,
-    /// Held while listeners act on entities.
+    /// Held while listeners apply changes.
     turn: tokio::sync::Mutex<()>,
-    /// Notified when this node has written.
+    /// Notified after writes of this node.
     written: Notify,
     readings: Readings,
-    /// Writes that were announced and whose rows have not been read yet.
+    /// Announced writes whose rows have not been read yet.
     announced: Mutex<HashSet<Uuid>>,
     /// Since when the outcome of a write is unknown: of the last one, if there are several.
-    doubt: watch::Sender<Option<Instant>>,
-    /// When the other nodes' changes were last read; `None` where there are no other nodes.
+    unknown_since: watch::Sender<Option<Instant>>,
+    /// When the other nodes' changes were last read; `None` if there are no other nodes.
     last_read: Mutex<Option<Instant>>,
     current: AtomicBool,
 }
@@ -85,7 +84,7 @@ impl Feed {
             kinds,
             clock: Arc::clone(&options.clock),
             bound: options.feed_bound,
-            patience: options.acquire_timeout + options.feed_bound,
+            wait_limit: options.acquire_timeout + options.feed_bound,
             longest_statement: options.statement_timeout * 2,
             listeners: RwLock::default(),
             pending: Mutex::default(),
@@ -93,33 +92,33 @@ impl Feed {
             written: Notify::new(),
             readings: Readings::default(),
             announced: Mutex::default(),
-            doubt: watch::Sender::new(None),
+            unknown_since: watch::Sender::new(None),
             last_read: Mutex::new(last_read),
             current: AtomicBool::new(true),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Adds a listener, behind those that are there. A listener must not write to the store: its
-    /// write would wait for the listener.
+    /// Adds a listener after the existing ones. A listener must not write to the store: the write would wait
+    /// for the listener.
     pub fn subscribe(&self, listener: Arc<dyn ChangeListener>) {
         self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
     }
 
-    /// Whether this node knows of all changes that were committed longer ago than the bound, and
-    /// what became of its own writes. One relaxed atomic read.
+    /// Whether this node has read all changes that were committed longer ago than the bound, and knows the
+    /// outcome of its own writes. One relaxed atomic read.
     pub fn is_current(&self) -> bool {
         self.inner.current.load(Ordering::Relaxed)
     }
 
-    /// Takes in changes, of this node or others.
+    /// Applies changes of this node or others.
     pub(crate) async fn receive(&self, changes: &[Change]) -> Result<(), StoreError> {
         let entities = changes.iter().any(|change| self.inner.kinds.get(&change.kind).is_some());
         if entities {
             let ticket = self.pending().push(changes);
             return self.settle(ticket).await;
         }
-        // Changes that only forget something need no order, and do not wait for those that do.
+        // Changes that only drop cache entries need no order, and do not wait for those that do.
         let result = self.apply(changes).await;
         if result.is_err() {
             let mut pending = self.pending();
@@ -129,24 +128,23 @@ impl Feed {
         result
     }
 
-    /// Has every listener forget everything: changes may have been missed.
+    /// Makes every listener drop everything: changes may have been missed.
     pub(crate) async fn reset(&self) -> Result<(), StoreError> {
         let ticket = self.pending().require_reset();
         self.settle(ticket).await
     }
 
-    /// Returns when this node has acted on everything that was committed before the call. For a
-    /// write that changes nothing because of what somebody else, or an attempt that seemed to
-    /// fail, has written: its response makes that known, so it must be in force here. An error: that
-    /// took too long.
+    /// Returns when this node has applied everything that was committed before the call. For a write that
+    /// changes nothing because another writer, or an attempt that seemed to fail, made the change: the
+    /// response reveals that change, so it must be in force here. Returns an error on timeout.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
-        let limit = self.inner.patience;
+        let limit = self.inner.wait_limit;
         let read = tokio::time::timeout(limit, self.inner.readings.next()).await;
         read.map_err(|_| StoreError::Timeout(limit))
     }
 
-    /// Acts on all pending changes unless somebody did so already. Whoever holds the turn takes
-    /// everything that waits, so that many writes at once are one round of the listeners.
+    /// Applies all pending changes unless another caller has. The holder of the turn takes everything that
+    /// waits, so that many concurrent writes cost one round of the listeners.
     async fn settle(&self, ticket: u64) -> Result<(), StoreError> {
         let _turn = self.inner.turn.lock().await;
         let batch = {
@@ -172,8 +170,8 @@ impl Feed {
         result
     }
 
-    /// The changes with the entities as they are now. An entity that was deleted may be there
-    /// again, and one that was changed may be gone.
+    /// The changes with the current entities. A deleted entity may exist again, and a changed one may be
+    /// gone.
     async fn refresh(&self, changes: Vec<Change>) -> Result<Vec<Change>, StoreError> {
         if self.listeners().is_empty() {
             return Ok(changes);
@@ -229,26 +227,26 @@ impl Feed {
         self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a reading: everything that is committed by now will be in it.
+    /// Begins a reading: it will include everything committed by now.
     pub(crate) fn reading_begins(&self) -> u64 {
         self.inner.readings.begin()
     }
 
-    /// Notes that everything that was committed when this reading began was read and given to the
+    /// Records that everything that was committed when this reading began was read and passed to the
     /// listeners.
     pub(crate) fn reading_ends(&self, reading: u64) {
-        // Only where other nodes write: the silence of the feed tells nothing otherwise.
+        // Only if other nodes write: otherwise a silent feed proves nothing.
         if let Some(last) = self.inner.last_read.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             *last = Instant::now();
         }
-        // What a listener could not act on is read, but not in force.
+        // Changes that a listener could not apply were read, but are not in force.
         if self.pending().failing_since().is_none() {
             self.inner.readings.finish(reading);
         }
-        self.judge();
+        self.update_current();
     }
 
-    /// Waits until somebody needs a reading.
+    /// Waits until a reading is needed.
     pub(crate) async fn reading_is_wanted(&self) {
         self.inner.readings.wanted().await;
     }
@@ -258,11 +256,12 @@ impl Feed {
         self.inner.written.notified().await;
     }
 
-    /// Decides whether the node is current. One at a time, so that the last one to decide knew most.
-    fn judge(&self) {
+    /// Determines whether the node is current. Serialised by a lock, so that the last caller has the latest
+    /// information.
+    fn update_current(&self) {
         let late = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > self.inner.bound);
         let last_read = self.inner.last_read.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.inner.doubt.borrow().is_none();
+        let known = self.inner.unknown_since.borrow().is_none();
         let current = known && !late(*last_read) && !late(self.pending().failing_since());
         if self.inner.current.swap(current, Ordering::Relaxed) != current {
             match current {
@@ -272,8 +271,8 @@ impl Feed {
         }
     }
 
-    /// Offers failed changes again, watches the age of the last reading, and finds out what became of
-    /// writes, for as long as the store is open.
+    /// Retries failed changes, checks the age of the last reading, and determines the outcome of writes,
+    /// until the store is closed.
     pub(crate) async fn watch(self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -288,12 +287,12 @@ impl Feed {
                 }
             }
         };
-        let judge = async {
+        let check = async {
             loop {
                 tick.tick().await;
-                self.judge();
+                self.update_current();
             }
         };
-        tokio::join!(retry, judge, self.resolve_doubts());
+        tokio::join!(retry, check, self.resolve_unknown_outcomes());
     }
 }

@@ -1,34 +1,34 @@
-//! Changes that listeners have yet to act on.
+//! Changes that listeners have not applied yet.
 
 use std::time::Instant;
 
 use tollgate_core::change::Change;
 
-/// With more than this many, forgetting everything is cheaper than acting on each.
+/// With more than this number, dropping everything is cheaper than applying each change.
 const MOST: usize = 10_000;
 
-/// A queue whose entries leave it only when they were acted on.
+/// A queue whose entries are removed only once they are applied.
 #[derive(Default)]
 pub(super) struct Pending {
     changes: Vec<Change>,
-    /// How many changes ever came in, and up to which of them all is done.
+    /// How many changes were ever added, and up to which of them all are applied.
     pushed: u64,
     done: u64,
     reset: bool,
     failing_since: Option<Instant>,
 }
 
-/// What is to be done now.
+/// The work to be done now.
 pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
     pub(super) count: usize,
     pub(super) upto: u64,
-    /// Everything is to be forgotten, which makes the changes moot.
+    /// Everything must be dropped, which makes the changes irrelevant.
     pub(super) reset: bool,
 }
 
 impl Pending {
-    /// Adds changes and returns the ticket under which they will be done.
+    /// Adds changes and returns the ticket that covers them.
     pub(super) fn push(&mut self, changes: &[Change]) -> u64 {
         self.pushed += u64::try_from(changes.len()).unwrap_or(u64::MAX);
         if self.changes.len() + changes.len() > MOST {
@@ -40,7 +40,7 @@ impl Pending {
         self.pushed
     }
 
-    /// Asks for a reset and returns the ticket under which it will be done.
+    /// Requests a reset and returns the ticket that covers it.
     pub(super) fn require_reset(&mut self) -> u64 {
         self.reset = true;
         self.pushed += 1;
@@ -51,18 +51,18 @@ impl Pending {
         self.done >= ticket
     }
 
-    /// The ticket of the last change, if any is not done.
+    /// The ticket of the last change, if any is not applied.
     pub(super) fn waiting(&self) -> Option<u64> {
         (self.done < self.pushed).then_some(self.pushed)
     }
 
-    /// Everything that is pending. It stays here until [`Pending::finished`].
+    /// Everything that is pending. It stays in the queue until [`Pending::finished`].
     pub(super) fn batch(&self) -> Batch {
         let changes = if self.reset { Vec::new() } else { self.changes.clone() };
         Batch { changes, count: self.changes.len(), upto: self.pushed, reset: self.reset }
     }
 
-    /// A batch is done. What came in meanwhile stays.
+    /// A batch was applied. Changes that arrived meanwhile stay.
     pub(super) fn finished(&mut self, upto: u64, count: usize) {
         self.done = upto;
         self.changes.drain(..count.min(self.changes.len()));
@@ -72,7 +72,7 @@ impl Pending {
         self.failing_since = None;
     }
 
-    /// A batch could not be done.
+    /// A batch could not be applied.
     pub(super) fn failed(&mut self) {
         self.failing_since.get_or_insert_with(Instant::now);
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_that_came_in_meanwhile_are_not_done_with_the_batch() {
+    fn changes_that_arrive_meanwhile_are_not_done_with_the_batch() {
         let mut pending = Pending::default();
         let first = pending.push(&changes(2));
         let batch = pending.batch();

@@ -1,14 +1,14 @@
-//! Reading committed changes from PostgreSQL.
+//! Reads committed changes from PostgreSQL.
 //!
-//! `NOTIFY` only says that there is something to read; the rows are read from `changes`, and also without
-//! a notification every [`POLL`]. Rows become visible in the order of commits, which is not that of their sequence
-//! numbers. So each reading takes a snapshot, and has what this one sees and the one before did
-//! not. All that is kept between readings is that snapshot: its length is bounded by the number of
-//! transactions that run at the same time, however long they run and whatever is written meanwhile.
+//! `NOTIFY` only signals that there is something to read; the rows are read from `changes`, even without a
+//! notification every [`POLL`]. Rows become visible in commit order, which differs from that of their
+//! sequence numbers. So each reading takes a snapshot, and returns the rows that this snapshot sees and the
+//! previous one did not. Only the snapshot is kept between readings: its size is bounded by the number of
+//! concurrent transactions, however long they run and whatever is written meanwhile.
 //!
-//! A server that was started anew, or another one in its place, may lack what was committed last and
-//! give its transaction ids to others. Then a snapshot tells nothing any more: everything is
-//! forgotten, and the reading begins at that server's own.
+//! A server that was restarted, or replaced, may have lost the last commits and reuse their transaction ids.
+//! The old snapshot is meaningless then: all caches are cleared, and reading begins at that server's current
+//! snapshot.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -29,7 +29,7 @@ use crate::row::Row;
 use crate::session::{Parameter, Session};
 use crate::statement::Statement;
 
-/// The two databases' statements differ in their parameters, so that neither has the other's.
+/// The two databases' statements take different parameters, so each has only its own.
 const READ: Statement = Statement {
     name: "change/since.sql",
     postgres: include_str!("../../../../sql/postgres/change/since.sql"),
@@ -38,20 +38,20 @@ const READ: Statement = Statement {
 const LISTEN: &str = include_str!("../../../../sql/postgres/change/listen.sql");
 const NOTIFY: &str = include_str!("../../../../sql/postgres/change/notify.sql");
 
-/// How long a change is unread at most without a notification.
+/// How long a change can stay unread without a notification.
 const POLL: Duration = Duration::from_millis(250);
-/// Waits between attempts to connect.
+/// Minimum and maximum wait between attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// Rows of one page.
+/// Rows per page.
 const PAGE: i64 = 1000;
-/// After so many seconds without a reading, rows may be gone (`change/clean.sql` keeps an hour).
+/// After this many seconds without a reading, rows may be gone (`change/clean.sql` keeps them for an hour).
 const KEPT: i64 = 3000;
 
-/// Where the reading stands.
+/// The position of the reader.
 pub(crate) struct Cursor {
-    /// What this snapshot sees was read.
+    /// Everything that this snapshot sees was read.
     snapshot: String,
-    /// The reading that is under way: one that was interrupted goes on where it was.
+    /// The current reading: if it is interrupted, it continues from here.
     reading: Option<Reading>,
     /// When the snapshot was taken, by the database's clock, in seconds.
     read_at: i64,
@@ -62,16 +62,16 @@ pub(crate) struct Cursor {
 /// A reading of several pages.
 struct Reading {
     number: u64,
-    /// What it reads up to; empty before its first page.
+    /// The snapshot that it reads; empty before its first page.
     snapshot: String,
     /// Transaction and sequence number of its last row.
     position: (u64, i64),
     read_at: i64,
-    /// Writes of this node whose rows need not be acted on.
+    /// Writes of this node whose rows need not be applied.
     announced: HashSet<Uuid>,
 }
 
-/// What every page says, whether it has rows or not.
+/// The columns common to all rows of a page; present even without changes.
 struct Head {
     snapshot: String,
     time: i64,
@@ -79,7 +79,7 @@ struct Head {
 }
 
 impl Cursor {
-    /// Stands behind everything that has been committed.
+    /// Positions the cursor after everything that has been committed.
     pub(crate) async fn now(session: &mut dyn Session) -> Result<Self, StoreError> {
         let (head, _) = page(session, NOTHING, "", (0, 0), 0).await?;
         Ok(Self { snapshot: head.snapshot, reading: None, read_at: head.time, server: head.server })
@@ -89,13 +89,13 @@ impl Cursor {
 /// A snapshot that sees nothing.
 const NOTHING: &str = "1:1:";
 
-/// Reads for as long as the store is open.
+/// Reads until the store is closed.
 pub(crate) async fn run(feed: Feed, postgres: Postgres, mut cursor: Cursor, metrics: Metrics) {
     let mut backoff = BACKOFF.0;
     loop {
         let before = cursor.read_at;
         let Err(error) = follow(&feed, &postgres, &mut cursor, &metrics).await;
-        metrics.is_down();
+        metrics.mark_down();
         tracing::warn!(error = &error as &dyn std::error::Error, "change feed interrupted; reconnecting");
         backoff = if cursor.read_at > before { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
         tokio::time::sleep(backoff).await;
@@ -118,7 +118,7 @@ async fn follow(
     loop {
         let mut session = PostgresSession { postgres, link: Link::Client { client: &client, write: None } };
         read_all(feed, &mut session, cursor).await?;
-        metrics.is_up();
+        metrics.mark_up();
         tokio::select! {
             () = notified.notified() => {}
             () = feed.reading_is_wanted() => {}
@@ -140,13 +140,13 @@ async fn connect(postgres: &Postgres, notified: Arc<Notify>) -> Result<ClientWra
                 notified.notify_one();
             }
         }
-        // The next statement finds the connection closed: now, not at the next poll.
+        // The next statement will detect the closed connection: now, not at the next poll.
         notified.notify_one();
     });
     Ok(ClientWrapper::new(client, drive))
 }
 
-/// Reads everything that is new and has the listeners act on it.
+/// Reads everything that is new and passes it to the listeners.
 async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut Cursor) -> Result<(), StoreError> {
     let postgres = session.postgres;
     loop {
@@ -157,7 +157,7 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
         if cursor.is_of_another(&head) {
             match cursor.reading.take() {
                 Some(reading) if reading.snapshot.is_empty() => return cursor.start_over(feed, reading, head).await,
-                // It went on where it was, so this is not a snapshot of that server.
+                // The reading continued with an older snapshot, which is not from that server.
                 _ => continue,
             }
         }
@@ -180,26 +180,26 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
 
 impl Reading {
     fn begin(feed: &Feed) -> Self {
-        // In this order: a write that is announced now is in the snapshot that is taken next.
+        // In this order: a write announced now is included in the snapshot taken next.
         let (number, announced) = (feed.reading_begins(), feed.take_announced());
         Self { number, snapshot: String::new(), position: (0, 0), read_at: 0, announced }
     }
 }
 
 impl Cursor {
-    /// As if another server had been there before.
+    /// As if the previous readings came from another server.
     #[cfg(test)]
     pub(crate) fn of_another_server(self) -> Self {
         Self { server: self.server - 1, ..self }
     }
 
-    /// Whether a page came from another server than the readings before, or from one that has lost
+    /// Whether a page came from a different server than previous readings, or from one that has lost
     /// transactions.
     fn is_of_another(&self, head: &Head) -> bool {
         head.server != self.server || next_id(&head.snapshot) < next_id(&self.snapshot)
     }
 
-    /// Forgets everything, and stands behind what that server has committed.
+    /// Clears all caches and positions the cursor after everything that this server has committed.
     async fn start_over(&mut self, feed: &Feed, reading: Reading, head: Head) -> Result<(), StoreError> {
         tracing::warn!("database server restarted or replaced; clearing all caches");
         *self = Self { snapshot: head.snapshot, reading: None, read_at: head.time, server: head.server };
@@ -221,10 +221,10 @@ impl Cursor {
     }
 }
 
-/// Where a row of changes begins, behind what every row says.
+/// The index of the first change column, after the common ones.
 const ROW: usize = 4;
 
-/// The id that the next transaction would have got when a snapshot was taken.
+/// The next transaction id at the time of the snapshot.
 fn next_id(snapshot: &str) -> Option<u64> {
     snapshot.split(':').nth(1)?.parse().ok()
 }
@@ -237,7 +237,7 @@ async fn page(
     position: (u64, i64),
     size: i64,
 ) -> Result<(Head, Vec<Row>), StoreError> {
-    // Transactions that `before` saw running have lower ids than those that began after it.
+    // Transactions that were running in `before` have lower ids than those that began after it.
     let next = next_id(before).unwrap_or(1);
     let began_later = position.max((next.saturating_sub(1), i64::MAX));
     let (was_running, began_later_in) = (position.0.to_string(), began_later.0.to_string());
@@ -251,19 +251,19 @@ async fn page(
         Parameter::Integer(size),
     ];
     let mut rows = session.rows(&READ, &parameters).await?;
-    let nothing = StoreError::Corrupt { kind: "change", what: "the reading has no snapshot" };
+    let nothing = StoreError::Corrupt { kind: "change", what: "the query returned no snapshot" };
     let first = rows.first().ok_or(nothing)?;
     let head = Head { snapshot: first.get(0)?, time: first.get(1)?, server: first.get(2)? };
     if first.get::<i64>(3)? != 0 {
-        // It does not know which of the primary's transactions are running.
-        return Err(StoreError::Unavailable("the database is a standby, and not the primary".into()));
+        // A standby does not know which of the primary's transactions are running.
+        return Err(StoreError::Unavailable("the database is a standby, not the primary".into()));
     }
     rows.retain(|row| !row.is_null(ROW));
     Ok((head, rows))
 }
 
-/// Has the listeners act. A failure is theirs, not the feed's: the changes are kept and offered
-/// again, and the reading goes on.
+/// Passes changes to the listeners. If they fail, the feed keeps the changes and retries, and the reading
+/// continues.
 pub(super) async fn take_in(feed: &Feed, changes: &[Change]) {
     if changes.is_empty() {
         return;
@@ -273,9 +273,8 @@ pub(super) async fn take_in(feed: &Feed, changes: &[Change]) {
     }
 }
 
-/// The change of a row from a column on: kind, operation, id, key, origin. `None`: it was announced;
-/// or it has an operation of a later version, which cannot be there while the schema is this
-/// version's.
+/// The change in a row from a column on: kind, operation, id, key, origin. `None`: it was announced, or its
+/// operation is unknown to this version, which cannot happen with this version's schema.
 pub(super) fn unannounced(
     feed: &Feed,
     announced: &HashSet<Uuid>,

@@ -1,10 +1,10 @@
-//! Numbers for the readings of the feed, so that somebody can wait for one that begins from now on.
+//! Numbers the readings of the feed, so that a caller can wait for one that begins after its call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-/// The readings of a store, one after the other.
+/// The readings of a store, in order.
 pub(super) struct Readings {
     begun: AtomicU64,
     done: watch::Sender<u64>,
@@ -18,12 +18,12 @@ impl Default for Readings {
 }
 
 impl Readings {
-    /// Begins one, and returns its number.
+    /// Begins a reading and returns its number.
     pub(super) fn begin(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// This one, and with it those before it, is done.
+    /// Marks this reading and all earlier ones as done.
     pub(super) fn finish(&self, number: u64) {
         self.done.send_if_modified(|done| {
             let later = number > *done;
@@ -32,15 +32,15 @@ impl Readings {
         });
     }
 
-    /// Waits until one is done that begins after this call, and has it begin soon.
+    /// Waits until a reading is done that begins after this call, and requests one.
     pub(super) async fn next(&self) {
         let next = self.begun.load(Ordering::SeqCst) + 1;
         self.wanted.notify_one();
-        // The sender is a field of this, so it cannot be gone.
+        // The sender is a field of `self`, so it still exists.
         let _ = self.done.subscribe().wait_for(|done| *done >= next).await;
     }
 
-    /// Waits until somebody waits.
+    /// Waits until a caller needs a reading.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_reading_that_has_already_begun_is_too_old() {
+    async fn a_reading_that_has_already_begun_does_not_count() {
         let readings = Readings::default();
         let under_way = readings.begin();
         let mut waiting = std::pin::pin!(readings.next());

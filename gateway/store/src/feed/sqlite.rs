@@ -1,6 +1,6 @@
-//! Reading committed changes from the SQLite file: those of other processes, such as an import
-//! that runs beside the gateway, and those of this one whose outcome it never learnt. Sequence
-//! numbers are in the order of commits there, so the last one is the cursor.
+//! Reads committed changes from the SQLite file: those of other processes, such as an import that runs
+//! alongside the gateway, and those of this process whose outcome it never learnt. Sequence numbers are in
+//! commit order there, so the last one is the cursor.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ const READ: Statement = Statement {
     sqlite: include_str!("../../../../sql/sqlite/change/since.sql"),
 };
 
-/// How long a change of another process is unread at most.
+/// How long a change of another process can stay unread.
 const POLL: Duration = Duration::from_millis(250);
-/// Rows of one page.
+/// Rows per page.
 const PAGE: i64 = 1000;
 
-/// The last change that there was.
+/// The number of the last change.
 pub(crate) async fn last(database: &Database) -> Result<i64, StoreError> {
     page(database, i64::MAX, 0).await?.first().map_or(Ok(0), |row| row.get(0))
 }
 
-/// Reads for as long as the store is open.
+/// Reads until the store is closed.
 pub(crate) async fn run(feed: Feed, database: Database, mut last: i64, metrics: Metrics) {
     loop {
         tokio::select! {
@@ -38,9 +38,9 @@ pub(crate) async fn run(feed: Feed, database: Database, mut last: i64, metrics: 
             () = feed.reading_is_wanted() => {}
         }
         match read_all(&feed, &database, &mut last).await {
-            Ok(()) => metrics.is_up(),
+            Ok(()) => metrics.mark_up(),
             Err(error) => {
-                metrics.is_down();
+                metrics.mark_down();
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot read the change feed; retrying");
             }
         }
@@ -48,7 +48,7 @@ pub(crate) async fn run(feed: Feed, database: Database, mut last: i64, metrics: 
 }
 
 async fn read_all(feed: &Feed, database: &Database, last: &mut i64) -> Result<(), StoreError> {
-    // In this order: a write that is announced now is in what is read next.
+    // In this order: a write announced now is included in the next read.
     let (number, announced) = (feed.reading_begins(), feed.take_announced());
     loop {
         let mut rows = page(database, *last, PAGE).await?;
@@ -56,7 +56,7 @@ async fn read_all(feed: &Feed, database: &Database, last: &mut i64) -> Result<()
         rows.retain(|row| !row.is_null(1));
         let next = rows.first().map_or(Ok(newest + 1), |row| row.get(1))?;
         if next > *last + 1 {
-            // Rows were removed before they were read: this process was stopped for an hour.
+            // Rows were deleted before they were read: this process was suspended for an hour.
             *last = next - 1;
             feed.reset().await?;
         }

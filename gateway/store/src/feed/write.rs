@@ -1,10 +1,10 @@
-//! A write of this node, from its beginning until its outcome is known and announced.
+//! A write of this node, from its start until its outcome is known and announced.
 //!
-//! The outcome is unknown from the moment at which the database is told to commit until it responds:
-//! a connection that breaks in between leaves open whether the write took place. Whoever executes a
-//! write says when that time begins ([`Write::is_sent`]) and, when the database refuses, that it is
-//! over ([`Write::is_refused`]). A write that ends within it, whichever way it ends, puts the feed
-//! in doubt. One that records no changes cannot make a cache wrong, whatever became of it.
+//! The outcome is unknown from the moment the commit is sent to the database until it responds: if the
+//! connection breaks in between, the write may or may not have taken place. The code that executes a write
+//! marks the beginning of that period ([`Write::mark_sent`]) and, if the database refuses, its end
+//! ([`Write::mark_refused`]). If a write ends during that period, in whatever way, its outcome is unknown to
+//! the feed. A write that records no changes cannot make a cache stale, so its outcome does not matter.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -15,15 +15,15 @@ use uuid::Uuid;
 
 use crate::feed::Feed;
 
-/// With more than this many announced writes unread, the rows of further ones are acted on again
-/// when they are read, which is harmless.
+/// If more announced writes than this are unread, the rows of further ones are applied again when they are
+/// read, which is harmless.
 const MOST: usize = 100_000;
 
-/// Nothing of it is in the database.
+/// Nothing of the write is in the database.
 const NOTHING: u8 = 0;
-/// It may be committed.
+/// The write may be committed.
 const SENT: u8 = 1;
-/// It is committed, and the listeners have not all acted.
+/// The write is committed, but not all listeners have applied it.
 const COMMITTED: u8 = 2;
 
 /// A write of this node.
@@ -41,13 +41,13 @@ impl Feed {
         Write { feed: self.clone(), id: SystemRandom.uuid(), records_changes, state }
     }
 
-    /// The writes announced so far. Their rows are in every reading that begins from now on, or
-    /// were in one before.
+    /// Returns the writes announced so far and clears them. Their rows are in every reading that begins from
+    /// now on, or were in an earlier one.
     pub(crate) fn take_announced(&self) -> std::collections::HashSet<Uuid> {
         std::mem::take(&mut *self.lock_announced())
     }
 
-    /// Whether a write was announced since they were last taken.
+    /// Whether a write was announced since [`Feed::take_announced`].
     pub(crate) fn is_announced(&self, write: Uuid) -> bool {
         self.lock_announced().contains(&write)
     }
@@ -58,39 +58,39 @@ impl Feed {
 }
 
 impl Write {
-    /// What the write's rows in `changes` have in the column `origin`, by which the feed tells
-    /// whether they were announced. Who asks is going to record changes.
+    /// The value of the column `origin` in the write's rows in `changes`, by which the feed recognises
+    /// announced writes. Calling this means that changes will be recorded.
     pub(crate) fn origin(&self) -> Uuid {
         self.records_changes.store(true, Ordering::Release);
         self.id
     }
 
-    /// Whether there may be rows of it in `changes`.
+    /// Whether `changes` may contain rows of this write.
     pub(crate) fn records_changes(&self) -> bool {
         self.records_changes.load(Ordering::Acquire)
     }
 
-    /// What commits it is about to be sent.
-    pub(crate) fn is_going_to_commit(&self) {
+    /// Called before the commit is sent.
+    pub(crate) fn before_commit(&self) {
         if self.records_changes() {
-            self.is_sent();
+            self.mark_sent();
         }
     }
 
-    /// From now on the write may take place.
-    pub(crate) fn is_sent(&self) {
+    /// The write may take place from now on.
+    pub(crate) fn mark_sent(&self) {
         self.state.store(SENT, Ordering::Release);
     }
 
-    /// The database has said that the write did not take place.
-    pub(crate) fn is_refused(&self) {
+    /// The database has reported that the write did not take place.
+    pub(crate) fn mark_refused(&self) {
         self.state.store(NOTHING, Ordering::Release);
     }
 
-    /// Runs the listeners, in order, on what the write has committed, and tells the other nodes to
-    /// look. Returns when all listeners have acted. An error: not all have; the changes are offered
-    /// again until they do. Changes to entities are completed with the entities' documents, so
-    /// [`Change::document`] need not be given.
+    /// Calls the listeners, in order, with the changes that the write committed, and notifies the other
+    /// nodes. Returns when all listeners have applied them. An error means that not all have; the changes are
+    /// retried until they succeed. Changes to entities are completed with the entities' documents, so
+    /// [`Change::document`] need not be set.
     pub(crate) async fn announce(&self, changes: &[Change]) -> Result<(), StoreError> {
         if changes.is_empty() {
             self.state.store(NOTHING, Ordering::Release);
@@ -109,11 +109,11 @@ impl Write {
         acted
     }
 
-    /// The write has failed. When it may have taken place all the same, nothing that this node
-    /// knows is trusted from now on, and this waits, within bounds, until the feed has found out.
-    pub(crate) async fn find_out(&self) {
+    /// The write has failed. If it may have taken place nevertheless, the node's caches are bypassed from now
+    /// on, and this waits, up to a limit, until the feed knows the outcome.
+    pub(crate) async fn resolve_outcome(&self) {
         if self.state.swap(NOTHING, Ordering::AcqRel) == SENT {
-            self.feed.doubt();
+            self.feed.mark_outcome_unknown();
             self.feed.resolved().await;
         }
     }
@@ -122,11 +122,11 @@ impl Write {
 impl Drop for Write {
     fn drop(&mut self) {
         match *self.state.get_mut() {
-            SENT => self.feed.doubt(),
-            // Its rows are skipped when they are read, so they must not count as acted on.
+            SENT => self.feed.mark_outcome_unknown(),
+            // Its rows are skipped when they are read, so the changes must not count as applied.
             COMMITTED => {
                 self.feed.pending().require_reset();
-                self.feed.doubt();
+                self.feed.mark_outcome_unknown();
             }
             _ => {}
         }

@@ -24,8 +24,8 @@ pub(super) async fn status(connector: &Connector, sets: &[MigrationSet]) -> Resu
 
 pub(super) async fn up(connector: &Connector, sets: &[MigrationSet]) -> Result<Vec<MigrationId>, MigrationError> {
     let mut client = connector.connect().await?;
-    // Held until this connection ends, so that of nodes that start together one migrates and
-    // the others then find nothing to do.
+    // Held until this connection ends, so that of nodes that start together one migrates and the others then
+    // find nothing to do.
     client.query_one(LOCK, &[]).await?;
     client.batch_execute(TABLE_CREATE.postgres).await?;
     if !client.query_one(HAS_OWNERS.postgres, &[]).await?.try_get::<_, bool>(0)? {

@@ -32,8 +32,8 @@ pub(super) fn up(connection: &mut Connection, sets: &[MigrationSet]) -> Result<V
     add_owners(connection)?;
     let mut done = Vec::new();
     for (id, migration) in all(sets) {
-        // The lock is taken before looking: of two processes one migrates and the other then
-        // finds nothing to do.
+        // The lock is taken before the check: of two processes one migrates and the other then finds nothing
+        // to do.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if !status(&transaction, sets)?.pending.contains(&id) {
             continue;

@@ -1,4 +1,4 @@
-//! How a connection to PostgreSQL is made: the URL, TLS and the limits the server is told.
+//! Connects to PostgreSQL: the URL, TLS and the server-side limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use tokio_postgres::{Client, Config};
 
 use crate::options::Options;
 
-/// The URL does not say where the database is.
+/// The URL does not specify a database.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
-    /// Neither of the two schemes.
+    /// The scheme is neither of the two.
     #[error("the database URL must start with postgres:// or sqlite:")]
     Scheme,
     /// `sslmode` is unknown.
     #[error("the database URL's sslmode must be disable, prefer, require, verify-ca or verify-full")]
     SslMode,
-    /// The driver cannot read it. The driver's message does not repeat the password.
+    /// The driver rejects it. The driver's message does not repeat the password.
     #[error("invalid database URL")]
     Postgres(#[source] tokio_postgres::Error),
     /// A certificate or key file is missing or not PEM.
@@ -32,7 +32,7 @@ pub enum UrlError {
     NoRuntime,
 }
 
-/// libpq's `sslmode`, as far as it decides what is verified.
+/// The levels of verification that libpq's `sslmode` selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verification {
     Nothing,
@@ -40,7 +40,7 @@ enum Verification {
     ChainAndName,
 }
 
-/// The parameters of the URL that the driver does not know.
+/// The URL parameters that the driver does not support.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct TlsParameters {
     mode: Option<String>,
@@ -49,7 +49,7 @@ struct TlsParameters {
     key: Option<PathBuf>,
 }
 
-/// Everything it takes to connect.
+/// The connection parameters.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pooled: Config,
@@ -59,7 +59,7 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Reads the URL of the options.
+    /// Parses the URL of the options.
     pub(crate) fn parse(options: &Options) -> Result<Self, UrlError> {
         let (url, parameters) = split_tls_parameters(&options.url);
         let mut unlimited: Config = url.parse().map_err(UrlError::Postgres)?;
@@ -71,7 +71,7 @@ impl Connector {
         if unlimited.get_connect_timeout().is_none() {
             unlimited.connect_timeout(options.acquire_timeout);
         }
-        // A server that vanished without a word is noticed within seconds, not hours.
+        // Detects a vanished server within seconds instead of hours.
         unlimited.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(1));
         unlimited.keepalives_retries(3).tcp_user_timeout(options.statement_timeout * 2);
         let mut pooled = unlimited.clone();
@@ -81,12 +81,12 @@ impl Connector {
         Ok(Self { pooled, feed, unlimited, tls: parameters.connector(verification).map_err(UrlError::Tls)? })
     }
 
-    /// For statements of requests: the server ends what runs too long.
+    /// For statements of requests: the server cancels those that run too long.
     pub(crate) fn pooled(&self) -> &Config {
         &self.pooled
     }
 
-    /// For the feed.
+    /// For the change feed.
     pub(crate) fn feed(&self) -> &Config {
         &self.feed
     }
@@ -95,7 +95,7 @@ impl Connector {
         self.tls.clone()
     }
 
-    /// A connection outside the pool and without a limit on statements, for migrations.
+    /// A connection outside the pool and without a statement timeout, for migrations.
     pub(crate) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
         let (client, connection) = self.unlimited.connect(self.tls()).await?;
         tokio::spawn(async move {
@@ -107,11 +107,11 @@ impl Connector {
     }
 }
 
-/// A plan for any reading, made while the table was small, would be kept when it has grown.
+/// A cached plan, made while the table was small, would still be used when it has grown.
 const PLANNED_EACH_TIME: &str = "-c plan_cache_mode=force_custom_plan";
 
-/// The server's own bounds, behind options that the URL gives. A lock is given up on before the
-/// whole statement is, so that the error tells which it was.
+/// The server-side limits, after the options in the URL. The lock timeout is shorter than the statement
+/// timeout, so that the error distinguishes them.
 fn limits(given: Option<&str>, statement_timeout: Duration) -> String {
     let statement = statement_timeout.as_millis().max(2);
     let lock = statement * 4 / 5;
@@ -142,7 +142,7 @@ fn split_tls_parameters(url: &str) -> (String, TlsParameters) {
 }
 
 impl TlsParameters {
-    /// As libpq has it: `require` with a root certificate verifies the chain.
+    /// As in libpq: `require` with a root certificate verifies the chain.
     fn requirement(&self) -> Result<(SslMode, Verification), UrlError> {
         Ok(match self.mode.as_deref() {
             Some("disable") => (SslMode::Disable, Verification::Nothing),
@@ -158,7 +158,7 @@ impl TlsParameters {
     fn connector(&self, verification: Verification) -> Result<MakeTlsConnector, openssl::error::ErrorStack> {
         let mut builder = SslConnector::builder(SslMethod::tls_client())?;
         if let Some(file) = &self.root_certificate {
-            // Only this root, as libpq has it; the system's are there by default.
+            // Only this root, as in libpq; the default store contains the system's.
             builder.set_cert_store(X509StoreBuilder::new()?.build());
             builder.set_ca_file(file)?;
         }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_driver_does_not_see_the_parameters_it_does_not_know() {
+    fn unknown_parameters_are_not_passed_to_the_driver() {
         let (url, parameters) = split_tls_parameters("postgres://h/d?sslrootcert=%2Fa%20b&user=u&sslmode=verify-full");
         assert_eq!(url, "postgres://h/d?user=u");
         assert_eq!(parameters.root_certificate, Some(PathBuf::from("/a b")));

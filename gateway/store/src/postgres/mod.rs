@@ -1,9 +1,8 @@
-//! PostgreSQL: a pool with a hard cap, and bounds on every wait.
+//! PostgreSQL: a pool with a hard cap and a limit on every wait.
 //!
-//! Statements are prepared once a connection. The server ends a statement that runs too long
-//! (`statement_timeout`); a server that does not respond at all is noticed by [`Postgres::within`]
-//! and by TCP keepalives. There are no unbounded queues: who waits too long for a connection is
-//! refused.
+//! Statements are prepared once per connection. The server cancels a statement that runs too long
+//! (`statement_timeout`); [`Postgres::within`] and TCP keepalives detect a server that does not respond at
+//! all. Queues are bounded: a caller that waits too long for a connection gets an error.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -38,7 +37,7 @@ struct Inner {
 }
 
 impl Postgres {
-    /// Makes the pool; connections are opened when they are needed.
+    /// Creates the pool; connections are opened on demand.
     pub(crate) fn new(options: &Options, metrics: Metrics) -> Result<Self, UrlError> {
         let connector = Connector::parse(options)?;
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -63,7 +62,7 @@ impl Postgres {
         })
     }
 
-    /// A connection; it goes back to the pool when dropped. Waits at most the acquire timeout.
+    /// A connection, returned to the pool on drop. Waits at most for the acquire timeout.
     pub(crate) async fn client(&self) -> Result<Object, StoreError> {
         let started = Instant::now();
         let client = self.inner.pool.get().await;
@@ -76,7 +75,7 @@ impl Postgres {
         })
     }
 
-    /// What a driver's error means. `statement` is the file in `sql/`.
+    /// Converts a driver's error. `statement` is the file in `sql/`.
     pub(crate) fn error(&self, statement: &'static str, error: tokio_postgres::Error) -> StoreError {
         match error.code() {
             Some(code) if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE => {
@@ -89,39 +88,39 @@ impl Postgres {
         }
     }
 
-    /// Tells a write that was sent, and has failed with this error, whether the server refused it. An
-    /// error that ends the connection is no refusal: it may have come behind the commit, and a pooler
-    /// sends one when it loses the server.
+    /// Marks a write that was sent and failed with this error as refused, if the server refused it. An error
+    /// that ends the connection is not a refusal: it may have been sent after the commit, and a connection
+    /// pooler sends one when it loses the server.
     pub(crate) fn note_refusal(write: &Write, error: &tokio_postgres::Error) {
         let refused = error.as_db_error().is_some_and(|error| {
             error.parsed_severity() == Some(Severity::Error) && !error.code().code().starts_with("08")
         });
         if refused {
-            write.is_refused();
+            write.mark_refused();
         }
     }
 
-    /// Gives the statements in `work` twice the statement timeout; the server itself ends them after
-    /// one, unless it cannot be reached. An error: `work` did not end in time, and the client that it
-    /// used must not be used again.
+    /// Allows the statements in `work` twice the statement timeout; the server itself cancels them after one,
+    /// unless it is unreachable. An error means that `work` did not end in time, and its client must not be
+    /// used again.
     pub(crate) async fn within<W: Future>(&self, work: W) -> Result<W::Output, StoreError> {
         let limit = self.inner.statement_timeout * 2;
         tokio::time::timeout(limit, work).await.map_err(|_| StoreError::Timeout(limit))
     }
 
-    /// The same for work that can fail with the store.
+    /// The same for work that can fail with a store error.
     pub(crate) async fn bounded<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.within(work).await?
     }
 
-    /// How connections are made, for those outside the pool.
+    /// The connector, for connections outside the pool.
     pub(crate) fn connector(&self) -> &Connector {
         &self.inner.connector
     }
 }
 
-/// Class 08 (connection), 57P (shutdown, crash, starting up), 53 (too many connections, disk
-/// full) and a primary that became a standby: the server cannot work now.
+/// Class 08 (connection), 57P (shutdown, crash, starting up), 53 (too many connections, disk full) and a
+/// primary that became a standby: the server is currently unavailable.
 fn says_unavailable(code: &SqlState) -> bool {
     let code = code.code();
     ["08", "57P", "53"].iter().any(|class| code.starts_with(class))

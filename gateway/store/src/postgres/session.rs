@@ -16,22 +16,22 @@ use crate::row::{Column, Columns, Row};
 use crate::session::{Parameter, Session};
 use crate::statement::Statement;
 
-/// What statements are run on.
+/// The executor of statements.
 #[derive(Clone, Copy)]
 pub(crate) enum Link<'c> {
-    /// Each statement for itself: it commits with its end, and then `write` is done.
+    /// Each statement on its own: it commits when it ends, and then `write` is complete.
     Client { client: &'c ClientWrapper, write: Option<&'c Write> },
-    /// All or nothing.
+    /// All statements in one transaction.
     Transaction(&'c Transaction<'c>),
 }
 
-/// A connection of PostgreSQL.
+/// A connection to PostgreSQL.
 pub(crate) struct PostgresSession<'c> {
     pub(crate) postgres: &'c Postgres,
     pub(crate) link: Link<'c>,
 }
 
-/// Values by reference, as the driver takes them.
+/// Values by reference, as the driver requires.
 type Values<'v> = [&'v (dyn ToSql + Sync)];
 
 impl Link<'_> {
@@ -56,13 +56,13 @@ impl Link<'_> {
     }
 }
 
-/// Runs a statement that commits with its end.
+/// Runs a statement that commits when it ends.
 async fn committing<T>(
     write: Option<&Write>,
     statement: impl Future<Output = Result<T, PostgresError>>,
 ) -> Result<T, PostgresError> {
     let Some(write) = write else { return statement.await };
-    write.is_going_to_commit();
+    write.before_commit();
     statement.await.inspect_err(|error| Postgres::note_refusal(write, error))
 }
 
@@ -113,7 +113,7 @@ fn references<T: ToSql + Sync>(values: &[T]) -> Vec<&(dyn ToSql + Sync)> {
     values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
 }
 
-/// A column of a row. `None`: it is not there, or of a type that no statement returns.
+/// A column of a row. `None`: it does not exist, or has a type that no statement returns.
 pub(crate) fn column(row: &PostgresRow, index: usize) -> Option<Column<'_>> {
     let value = match *row.columns().get(index)?.type_() {
         Type::TEXT => row.try_get::<_, Option<&str>>(index).ok()?.map(Column::Text),

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-/// Statements of the entities and the plugins together stay below this.
+/// Larger than the number of statements of the entities and plugins.
 const STATEMENTS: usize = 128;
 
 /// How long SQLite itself waits for another process that writes the same file.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Before the log's mode is switched once more.
+/// The wait before the journal mode is set again.
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// The embedded database could not be opened.
@@ -23,16 +23,16 @@ pub enum OpenFileError {
     /// The file cannot be created.
     #[error("cannot create the database file")]
     File(#[source] io::Error),
-    /// It is not a database, or cannot be set up.
+    /// The file is not a database, or cannot be configured.
     #[error("cannot open the database file")]
     Database(#[source] rusqlite::Error),
-    /// No thread could be started.
+    /// A thread could not be started.
     #[error("cannot start a database thread")]
     Thread(#[source] io::Error),
 }
 
-/// Opens the file, creating it readable by this user alone; SQLite gives the write-ahead log the
-/// same mode.
+/// Opens the file, creating it so that only this user can read it; SQLite gives the write-ahead log the same
+/// mode.
 pub(crate) fn open(path: &Path) -> Result<Connection, OpenFileError> {
     let created = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
     created.map_err(OpenFileError::File)?;
@@ -52,12 +52,12 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     )
 }
 
-/// Switches to the write-ahead log. Where two processes do so to a new file at once, SQLite refuses
-/// one of them without waiting, whatever `busy_timeout` says: then it is tried again.
+/// Switches to the write-ahead log. If two processes do so on a new file at the same time, SQLite refuses one
+/// of them immediately, whatever `busy_timeout` says: then it is retried.
 fn write_ahead(connection: &Connection) -> Result<(), rusqlite::Error> {
     let deadline = Instant::now() + BUSY;
     loop {
-        // Returns the mode, so that it is no plain statement.
+        // The pragma returns the mode, so it must be run as a query.
         match connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < deadline => {
                 std::thread::sleep(AGAIN);

@@ -1,9 +1,8 @@
 //! SQLite: one writer thread, a few reader threads, write-ahead logging.
 //!
-//! Nothing here blocks the I/O threads: jobs go to threads through bounded queues, and a job that
-//! has waited longer than the acquire timeout is refused without being run. Writes are durable
-//! when they return (`synchronous = FULL`); jobs that wait together are committed together
-//! (see `writer`), each in a savepoint of its own.
+//! Nothing here blocks the I/O threads: jobs are sent to threads through bounded queues, and a job that has
+//! waited longer than the acquire timeout is refused without being run. Writes are durable when they return
+//! (`synchronous = FULL`); waiting jobs are committed together (see `writer`), each in its own savepoint.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ mod reader;
 mod session;
 mod writer;
 
-/// Readers beside the writer. Statements are short, so that a few keep up with many requests.
+/// Readers in addition to the writer. Statements are short, so a few threads keep up with many requests.
 const READERS: usize = 4;
 
 /// An embedded database. Cheap to clone; the threads end with the last clone.
@@ -55,9 +54,9 @@ impl Sqlite {
         Ok(Self { writer, readers, statement_timeout: options.statement_timeout })
     }
 
-    /// Runs a job on the writer thread, in a transaction that commits when the job returns `Ok` and leaves
-    /// nothing behind when it returns `Err`. Returns after the commit. The job goes on when the caller is
-    /// dropped. A `write` that records changes is told while its outcome is unknown.
+    /// Runs a job on the writer thread, in a transaction that is committed if the job returns `Ok` and rolled
+    /// back if it returns `Err`. Returns after the commit. The job continues if the caller is dropped.
+    /// `write` tracks whether the outcome of a job that records changes is unknown.
     pub(crate) async fn write<T, E>(
         &self,
         write: Option<&Write>,
@@ -70,23 +69,23 @@ impl Sqlite {
         let (job, done) = WriterJob::new(job);
         self.writer.push(job).await?;
         if let Some(write) = write {
-            // Whether it records changes is known when it has run.
-            write.is_sent();
+            // Whether it records changes is known after it has run.
+            write.mark_sent();
         }
-        // No bound here: the queue bounds the wait before the job runs, and once it runs it is
-        // going to be committed, which the caller must learn.
+        // No timeout here: the queue limits the wait before the job runs, and once it runs it will be
+        // committed, which the caller must learn.
         let done = done.await;
         let failed = matches!(&done, Ok(Done { result: Err(_), outcome: Outcome::Known }));
         if let Some(write) = write
             && (failed || !write.records_changes())
         {
-            write.is_refused();
+            write.mark_refused();
         }
         done.map_or_else(|_| Err(gone().into()), |done| done.result)
     }
 
-    /// Runs a job on a reader thread. It must not write. One statement sees one state of the
-    /// database; two statements may see two.
+    /// Runs a job on a reader thread. It must not write. Each statement sees one state of the database; two
+    /// statements may see different ones.
     pub(crate) async fn read<T, E>(
         &self,
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
@@ -104,7 +103,7 @@ impl Sqlite {
         }
     }
 
-    /// What a driver's error means. `statement` is the file in `sql/`.
+    /// Converts a driver's error. `statement` is the file in `sql/`.
     pub(crate) fn error(statement: &'static str, error: rusqlite::Error) -> StoreError {
         match error.sqlite_error_code() {
             Some(

@@ -1,4 +1,4 @@
-//! The bounded queue in front of database threads.
+//! The bounded queue of the database threads.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,17 +10,17 @@ use tollgate_core::error::StoreError;
 use crate::metrics::{Load, Metrics};
 use crate::options::Options;
 
-/// Jobs beyond this many wait for room in the queue, and no longer than for their turn.
+/// Further jobs wait for space in the queue, at most as long as for their turn.
 const LENGTH: usize = 1024;
 
-/// Where jobs are handed in.
+/// The sending end.
 pub(super) struct Queue<J> {
     sender: mpsc::Sender<Waiting<J>>,
     acquire_timeout: Duration,
     load: Arc<Load>,
 }
 
-/// The threads' end; shared by threads that do the same work. It ends with the last [`Queue`].
+/// The receiving end; shared by threads that do the same work. Closed when the last [`Queue`] is dropped.
 pub(super) struct Turns<J> {
     receiver: Arc<Mutex<mpsc::Receiver<Waiting<J>>>>,
     acquire_timeout: Duration,
@@ -28,18 +28,18 @@ pub(super) struct Turns<J> {
     load: Arc<Load>,
 }
 
-/// A job with the time at which it was handed in.
+/// A job with the time at which it was queued.
 struct Waiting<J> {
     job: J,
     since: Instant,
 }
 
-/// A job that can be told that its turn came too late.
+/// A job that can be refused when it has waited too long.
 pub(super) trait Job: Send + 'static {
     fn refuse(self, error: StoreError);
 }
 
-/// Makes both ends.
+/// Creates both ends.
 pub(super) fn queue<J: Job>(options: &Options, metrics: &Metrics, load: &Arc<Load>) -> (Queue<J>, Turns<J>) {
     let (sender, receiver) = mpsc::channel(LENGTH);
     let acquire_timeout = options.acquire_timeout;
@@ -53,7 +53,7 @@ pub(super) fn queue<J: Job>(options: &Options, metrics: &Metrics, load: &Arc<Loa
 }
 
 impl<J: Job> Queue<J> {
-    /// Hands in a job, waiting for room if need be.
+    /// Queues a job, waiting for space if necessary.
     pub(super) async fn push(&self, job: J) -> Result<(), StoreError> {
         let since = Instant::now();
         let room = tokio::time::timeout(self.acquire_timeout, self.sender.reserve()).await;
@@ -69,9 +69,9 @@ impl<J: Job> Queue<J> {
 }
 
 impl<J: Job> Turns<J> {
-    /// Blocks until there is a job. `None`: nobody can hand one in any more.
+    /// Blocks until there is a job. `None`: all senders are gone.
     pub(super) fn next(&self) -> Option<J> {
-        // The lock is held while waiting: the other threads of the queue wait for the lock instead.
+        // The lock is held while waiting: the other threads wait for the lock instead.
         let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(job) = self.admit(receiver.blocking_recv()?) {
@@ -80,7 +80,7 @@ impl<J: Job> Turns<J> {
         }
     }
 
-    /// A job that is already there.
+    /// A job that is already queued.
     pub(super) fn next_ready(&self) -> Option<J> {
         let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -90,7 +90,7 @@ impl<J: Job> Turns<J> {
         }
     }
 
-    /// Counts a thread as working while `work` runs.
+    /// Counts a thread as busy while `work` runs.
     pub(super) fn working<T>(&self, work: impl FnOnce() -> T) -> T {
         self.load.running.fetch_add(1, Ordering::Relaxed);
         let result = work();
@@ -98,8 +98,8 @@ impl<J: Job> Turns<J> {
         result
     }
 
-    /// Refuses a job that waited too long: its caller may have given up, and the next ones are
-    /// served in time instead.
+    /// Refuses a job that waited too long: its caller may have given up, and later jobs are then served in
+    /// time.
     fn admit(&self, waiting: Waiting<J>) -> Option<J> {
         self.load.waiting.fetch_sub(1, Ordering::Relaxed);
         let waited = waiting.since.elapsed();

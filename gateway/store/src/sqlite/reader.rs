@@ -1,4 +1,4 @@
-//! Threads that read.
+//! The reader threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,16 +9,16 @@ use tollgate_core::error::StoreError;
 use crate::sqlite::file::OpenFileError;
 use crate::sqlite::queue::{Job, Turns};
 
-/// Something to read, which tells its caller the result itself.
+/// A read that sends its result to its caller.
 pub(super) struct ReaderJob {
     run: Box<Run>,
 }
 
-/// Takes the connection, or why there is none for this job.
+/// Receives the connection, or the reason why the job was refused.
 type Run = dyn FnOnce(Result<&mut Connection, StoreError>) + Send;
 
 impl ReaderJob {
-    /// The job, and where its result arrives.
+    /// Creates a job and the receiver of its result.
     pub(super) fn new<T, E>(
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
     ) -> (Self, oneshot::Receiver<Result<T, E>>)
@@ -28,7 +28,7 @@ impl ReaderJob {
     {
         let (sender, receiver) = oneshot::channel();
         let run = move |connection: Result<&mut Connection, StoreError>| {
-            // A caller that has given up needs no result; one that is refused needs no work.
+            // A caller that has given up needs no result; a refused job must not run.
             if !sender.is_closed() {
                 let _ = sender.send(connection.map_err(E::from).and_then(job));
             }
@@ -43,14 +43,14 @@ impl Job for ReaderJob {
     }
 }
 
-/// Starts a thread for each connection.
+/// Starts one thread per connection.
 pub(super) fn start(connections: Vec<Connection>, turns: &Turns<ReaderJob>) -> Result<(), OpenFileError> {
     for mut connection in connections {
         connection.execute_batch("PRAGMA query_only = ON").map_err(OpenFileError::Database)?;
         let turns = turns.clone();
         let work = move || {
             while let Some(job) = turns.next() {
-                // A job that panics must not take the thread with it; its caller sees no result.
+                // A panicking job must not end the thread; its caller gets no result.
                 let run = AssertUnwindSafe(|| (job.run)(Ok(&mut connection)));
                 if turns.working(|| catch_unwind(run)).is_err() {
                     tracing::error!("database read panicked");

@@ -1,4 +1,4 @@
-//! An SQLite connection as a [`Session`], on its own thread: nothing ever waits.
+//! An SQLite connection as a [`Session`], on its own thread: it never waits.
 
 use async_trait::async_trait;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
@@ -16,12 +16,12 @@ const FOREIGN_KEY: i32 = 787;
 /// `SQLITE_CONSTRAINT_PRIMARYKEY` and `SQLITE_CONSTRAINT_UNIQUE`.
 const UNIQUE: [i32; 2] = [1555, 2067];
 
-/// A connection, inside the transaction of its job when it writes.
+/// A connection; within the transaction of its job if it writes.
 pub(crate) struct SqliteSession<'c>(pub(crate) &'c mut Connection);
 
 impl SqliteSession<'_> {
-    /// Runs each part of a statement with as many of the parameters as it has; all of them have to be
-    /// used by one.
+    /// Runs each part of a statement with as many of the parameters as it takes; at least one part must use
+    /// all of them.
     fn run<T>(
         &self,
         statement: &Statement,
@@ -48,7 +48,7 @@ impl SqliteSession<'_> {
         let all = self.run(statement, parameters, |prepared, parameters| {
             let columns = prepared.column_count();
             let mut rows = prepared.query(params_from_iter(parameters))?;
-            // To its end also where there are no columns: that is what carries it out.
+            // Step to the end even without columns: stepping executes the statement.
             while let Some(row) = rows.next()? {
                 let values = (0..columns).map(|index| row.get_ref(index).map(owned)).collect::<Result<_, _>>()?;
                 found.push(Row(Columns::Sqlite(values)));
@@ -117,7 +117,7 @@ fn owned(value: ValueRef<'_>) -> Value {
     }
 }
 
-/// A value of a row. `None`: no statement returns such a value.
+/// A value of a row. `None`: no statement returns this type.
 pub(crate) fn column(value: &Value) -> Option<Column<'_>> {
     match value {
         Value::Null => Some(Column::Null),

@@ -1,8 +1,8 @@
-//! The thread that writes, and its group commit.
+//! The writer thread and its group commit.
 //!
-//! A commit waits for the disk; everything else does not. So jobs that wait together run in one
-//! transaction, each in a savepoint that is undone when the job fails, and return together
-//! after the commit. When the commit fails, all of them are told so.
+//! Only a commit waits for the disk. So jobs that wait together run in one transaction, each in a savepoint
+//! that is rolled back if the job fails, and return together after the commit. If the commit fails, all of
+//! them get the error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,43 +15,43 @@ use crate::sqlite::Sqlite;
 use crate::sqlite::file::OpenFileError;
 use crate::sqlite::queue::{Job, Turns};
 
-/// At most this many jobs share a commit, so that the first of them does not wait for long.
+/// The maximum number of jobs per commit, so that the first of them does not wait too long.
 const BATCH: usize = 256;
 
-/// Tells a job's caller the result once it is known whether the batch was committed.
+/// Sends the result to a job's caller once the outcome of the batch is known.
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// What a job's caller is told.
+/// The result that a job's caller receives.
 pub(super) struct Done<T, E> {
     pub(super) result: Result<T, E>,
     pub(super) outcome: Outcome,
 }
 
-/// Whether it is known what became of a job.
+/// Whether the outcome of a job is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is committed, or nothing of it is.
+    /// All of it is committed, or nothing.
     Known,
-    /// The commit failed: whether anything of it has reached the disk, only reading tells.
+    /// The commit failed: only reading shows whether it has reached the disk.
     Unknown,
 }
 
-/// What became of a job inside the transaction.
+/// The result of a job inside the transaction.
 enum Ran {
-    /// Its writes are to be committed.
+    /// Its writes will be committed.
     Keep(Reply),
-    /// It failed: its writes are to be undone.
+    /// It failed: its writes will be rolled back.
     Undo(Reply),
 }
 
-/// Something to write.
+/// A write.
 pub(super) struct WriterJob {
     run: Box<dyn FnOnce(&mut Connection) -> Ran + Send>,
     refuse: Box<dyn FnOnce(StoreError) + Send>,
 }
 
 impl WriterJob {
-    /// The job, and where its result arrives.
+    /// Creates a job and the receiver of its result.
     pub(super) fn new<T, E>(
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
     ) -> (Self, oneshot::Receiver<Done<T, E>>)
@@ -80,7 +80,7 @@ impl WriterJob {
 
 type Slot<T, E> = std::sync::Mutex<Option<oneshot::Sender<Done<T, E>>>>;
 
-/// Nobody listens any more when the caller was dropped; the write stands all the same.
+/// The caller may have been dropped; the write stands nevertheless.
 fn send<T, E>(slot: &Slot<T, E>, done: Done<T, E>) {
     let sender = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     if let Some(sender) = sender {
@@ -117,7 +117,7 @@ fn commit_together(connection: &mut Connection, first: WriterJob, turns: &Turns<
         match run_in_savepoint(connection, job) {
             Ok(reply) => replies.extend(reply),
             Err(error) => {
-                // The transaction is in an unknown state: nothing of it may be committed.
+                // The transaction is in an unknown state: it must not be committed.
                 whole = Err(error);
                 break;
             }
@@ -135,7 +135,7 @@ fn commit_together(connection: &mut Connection, first: WriterJob, turns: &Turns<
     }
 }
 
-/// Runs one job. The error is that of the transaction, not the job's.
+/// Runs one job. The error is the transaction's, not the job's.
 fn run_in_savepoint(connection: &mut Connection, job: WriterJob) -> Result<Option<Reply>, rusqlite::Error> {
     connection.execute_batch("SAVEPOINT job")?;
     let ran = catch_unwind(AssertUnwindSafe(|| (job.run)(connection)));

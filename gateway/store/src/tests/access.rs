@@ -1,4 +1,4 @@
-//! What plugins with tables of their own are offered, on both databases.
+//! What plugins with their own tables can use, on both databases.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,16 +29,16 @@ macro_rules! on_both {
 }
 
 on_both!(
-    a_transaction_that_is_refused_leaves_nothing_behind,
-    what_a_transaction_records_is_announced_before_it_returns,
-    what_a_refused_transaction_records_is_not_announced,
-    a_transaction_begins_again_when_another_is_in_its_way,
-    a_transaction_does_not_begin_again_for_ever,
-    a_taken_value_is_told_by_its_constraint,
-    many_lists_of_parameters_are_one_call,
-    a_write_of_one_statement_has_no_second,
+    a_refused_transaction_leaves_nothing_behind,
+    recorded_changes_are_announced_before_a_transaction_returns,
+    changes_recorded_by_a_refused_transaction_are_not_announced,
+    a_transaction_is_retried_after_a_conflict,
+    a_transaction_is_not_retried_forever,
+    a_taken_value_is_reported_with_its_constraint,
+    many_parameter_lists_are_one_call,
+    a_single_statement_write_refuses_a_second_statement,
     parts_of_a_statement_depend_on_one_another,
-    a_statement_that_lacks_a_parameter_is_refused,
+    a_statement_with_a_missing_parameter_is_refused,
 );
 
 const INSERT: Statement = statement(
@@ -51,7 +51,7 @@ const INSERT_MANY: Statement = statement(
 );
 const NAMES: Statement =
     statement("SELECT name FROM settings ORDER BY name", "SELECT name FROM settings ORDER BY name");
-/// Moves a value to another name, and says which it was.
+/// Moves a value to another name, and returns it.
 const MOVE: Statement = statement(
     "WITH taken AS (DELETE FROM settings WHERE name = $1 RETURNING value)
      INSERT INTO settings (name, value) SELECT $2, value FROM taken RETURNING value",
@@ -85,7 +85,7 @@ fn recorder(fixture: &Fixture) -> Arc<Recorder> {
     recorder
 }
 
-async fn a_transaction_that_is_refused_leaves_nothing_behind(fixture: Fixture) {
+async fn a_refused_transaction_leaves_nothing_behind(fixture: Fixture) {
     let refused = fixture.store.transaction((), async |(), tx| {
         tx.execute(&INSERT, &setting("a")).await?;
         Err::<(), _>(Abort::Refused(DaoError::PrimaryKey { id: Uuid::nil() }))
@@ -94,7 +94,7 @@ async fn a_transaction_that_is_refused_leaves_nothing_behind(fixture: Fixture) {
     assert!(names(&fixture).await.is_empty());
 }
 
-async fn what_a_transaction_records_is_announced_before_it_returns(fixture: Fixture) {
+async fn recorded_changes_are_announced_before_a_transaction_returns(fixture: Fixture) {
     let (here, other) = (recorder(&fixture), fixture.database.open().await);
     let there = Arc::new(Recorder::default());
     other.feed().subscribe(there.clone());
@@ -104,63 +104,63 @@ async fn what_a_transaction_records_is_announced_before_it_returns(fixture: Fixt
         Ok::<_, Abort>(tx.record(change(2)).await?)
     });
     write.await.unwrap();
-    let heard = |recorder: &Recorder| {
-        let heard = recorder.heard.lock().unwrap();
-        heard.iter().map(|change| (change.id.as_u128(), change.key.clone())).collect::<Vec<_>>()
+    let received = |recorder: &Recorder| {
+        let received = recorder.received.lock().unwrap();
+        received.iter().map(|change| (change.id.as_u128(), change.key.clone())).collect::<Vec<_>>()
     };
     let both = [(1, vec![1, 2]), (2, vec![1, 2])];
-    assert_eq!(heard(&here), both);
-    super::fixture::eventually("hearing", || heard(&there) == both).await;
+    assert_eq!(received(&here), both);
+    super::fixture::eventually("the changes", || received(&there) == both).await;
 }
 
-async fn what_a_refused_transaction_records_is_not_announced(fixture: Fixture) {
-    let heard = recorder(&fixture);
+async fn changes_recorded_by_a_refused_transaction_are_not_announced(fixture: Fixture) {
+    let received = recorder(&fixture);
     let refused = fixture.store.transaction((), async |(), tx| {
         tx.record(change(1)).await?;
         Err::<(), _>(Abort::Refused(StoreError::Corrupt { kind: "test", what: "refused" }))
     });
     refused.await.unwrap_err();
     fixture.store.feed().catch_up().await.unwrap();
-    assert!(heard.summary().is_empty() && fixture.store.feed().is_current());
+    assert!(received.summary().is_empty() && fixture.store.feed().is_current());
 }
 
-fn again<T>() -> Result<T, Abort> {
-    Err(Abort::Again(StoreError::Unavailable("in the way".into())))
+fn conflict<T>() -> Result<T, Abort> {
+    Err(Abort::Retry(StoreError::Unavailable("conflict".into())))
 }
 
-async fn a_transaction_begins_again_when_another_is_in_its_way(fixture: Fixture) {
-    let heard = recorder(&fixture);
+async fn a_transaction_is_retried_after_a_conflict(fixture: Fixture) {
+    let received = recorder(&fixture);
     let write = fixture.store.transaction(AtomicUsize::new(0), async |attempts, tx| {
         tx.execute(&INSERT, &setting("a")).await?;
         tx.record(change(1)).await?;
-        if attempts.fetch_add(1, Ordering::SeqCst) < 3 { again() } else { Ok(()) }
+        if attempts.fetch_add(1, Ordering::SeqCst) < 3 { conflict() } else { Ok(()) }
     });
     write.await.unwrap();
-    assert_eq!((names(&fixture).await, heard.summary().len()), (vec!["a".to_owned()], 1));
+    assert_eq!((names(&fixture).await, received.summary().len()), (vec!["a".to_owned()], 1));
 }
 
-async fn a_transaction_does_not_begin_again_for_ever(fixture: Fixture) {
+async fn a_transaction_is_not_retried_forever(fixture: Fixture) {
     let attempts = Arc::new(AtomicUsize::new(0));
     let write = fixture.store.transaction(attempts.clone(), async |attempts, _| {
         attempts.fetch_add(1, Ordering::SeqCst);
-        again::<()>()
+        conflict::<()>()
     });
     assert!(matches!(write.await.unwrap_err(), StoreError::Unavailable(_)));
     assert_eq!(attempts.load(Ordering::SeqCst), 10);
 }
 
-async fn a_taken_value_is_told_by_its_constraint(fixture: Fixture) {
+async fn a_taken_value_is_reported_with_its_constraint(fixture: Fixture) {
     let insert = async |(): &(), tx: &mut crate::Transaction<'_>| match tx.execute(&INSERT, &setting("a")).await {
         Err(Failure::Unique { constraint, .. }) => Ok(Some(constraint)),
         other => Ok::<_, Abort>(other.map(|_| None)?),
     };
     assert_eq!(fixture.store.statement((), insert).await.unwrap(), None);
     let constraint = fixture.store.statement((), insert).await.unwrap().unwrap();
-    // The table of settings leaves the name of its key to PostgreSQL.
+    // The table `settings` leaves naming its key to PostgreSQL.
     assert!(["settings_name", "settings_pkey"].contains(&constraint.as_str()), "{constraint}");
 }
 
-async fn many_lists_of_parameters_are_one_call(fixture: Fixture) {
+async fn many_parameter_lists_are_one_call(fixture: Fixture) {
     let added = fixture.store.statement((), async |(), tx| {
         let lists: Vec<_> = ["a", "b", "c"].iter().map(|name| setting(name).to_vec()).collect();
         let rows = tx.rows_for_each(&INSERT_MANY, &lists).await?;
@@ -168,7 +168,7 @@ async fn many_lists_of_parameters_are_one_call(fixture: Fixture) {
     });
     assert_eq!(added.await.unwrap(), ["a", "b", "c"]);
     assert_eq!(names(&fixture).await, ["a", "b", "c"]);
-    // One of them is taken: none is added.
+    // One of them is taken: none is inserted.
     let added = fixture.store.statement((), async |(), tx| {
         let lists: Vec<_> = ["d", "b"].iter().map(|name| setting(name).to_vec()).collect();
         Ok::<_, Abort>(tx.rows_for_each(&INSERT_MANY, &lists).await.map(drop)?)
@@ -177,13 +177,13 @@ async fn many_lists_of_parameters_are_one_call(fixture: Fixture) {
     assert_eq!(names(&fixture).await, ["a", "b", "c"]);
 }
 
-async fn a_write_of_one_statement_has_no_second(fixture: Fixture) {
+async fn a_single_statement_write_refuses_a_second_statement(fixture: Fixture) {
     let write = fixture.store.statement((), async |(), tx| {
         tx.execute(&INSERT, &setting("a")).await?;
         Ok::<_, Abort>(tx.execute(&INSERT, &setting("b")).await.map(drop)?)
     });
     let error = write.await.unwrap_err();
-    assert!(matches!(error, StoreError::Corrupt { what: "a write of one statement has a second one", .. }));
+    assert!(matches!(error, StoreError::Corrupt { what: "a single-statement write ran a second statement", .. }));
 }
 
 async fn parts_of_a_statement_depend_on_one_another(fixture: Fixture) {
@@ -199,7 +199,7 @@ async fn parts_of_a_statement_depend_on_one_another(fixture: Fixture) {
     assert_eq!(names(&fixture).await, ["b"]);
 }
 
-async fn a_statement_that_lacks_a_parameter_is_refused(fixture: Fixture) {
+async fn a_statement_with_a_missing_parameter_is_refused(fixture: Fixture) {
     for count in [1, 3] {
         let write = fixture.store.statement(count, async |count, tx| {
             let values = vec![Parameter::Bytes(b"a"); *count];

@@ -1,4 +1,4 @@
-//! What the batcher asks when the store is slow.
+//! What the batcher sends when the store is slow.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use tollgate_core::error::StoreError;
 
 use crate::batch::{Batch, Batcher, QUEUE, WIDTH, Waiting};
 
-/// A store that responds when it is let.
+/// A store that responds when the test lets it.
 struct Slow {
     gate: Semaphore,
     widths: Mutex<Vec<usize>>,
@@ -61,7 +61,7 @@ async fn release(slow: &Slow) {
 }
 
 #[tokio::test]
-async fn waiting_requests_go_together_and_each_gets_its_own_response() {
+async fn waiting_requests_are_batched_and_each_gets_its_own_response() {
     let (slow, batcher) = slow();
     let all = join_all((0..200).map(|number| {
         let batcher = &batcher;
@@ -78,7 +78,7 @@ async fn waiting_requests_go_together_and_each_gets_its_own_response() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_to_everybody_as_what_it_is() {
+async fn every_caller_of_a_batch_gets_its_error() {
     let (slow, batcher) = slow();
     slow.down.store(true, Ordering::SeqCst);
     let all = join_all((0..200).map(|number| {
@@ -102,7 +102,7 @@ async fn a_full_queue_refuses() {
 }
 
 #[tokio::test]
-async fn who_has_gone_away_is_not_asked_for() {
+async fn requests_of_dropped_callers_are_not_sent() {
     let (slow, batcher) = slow();
     for number in 0..10 {
         let (caller, _) = oneshot::channel();

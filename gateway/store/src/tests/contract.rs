@@ -1,4 +1,4 @@
-//! What every store does, whichever database is behind it.
+//! The contract of every store, with either database.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,16 +40,16 @@ on_both!(
     a_taken_name_is_a_unique_violation,
     a_taken_combination_is_a_unique_violation_also_with_nulls,
     null_names_do_not_collide,
-    a_reference_that_leads_nowhere_is_refused,
+    a_dangling_reference_is_refused,
     a_refused_write_leaves_nothing_behind,
     an_upsert_by_id_adds_and_then_replaces,
     an_upsert_by_name_keeps_the_id,
     an_upsert_frees_the_old_name,
     an_update_merges_and_keeps_the_id,
-    an_update_of_nothing_is_none,
+    an_update_of_a_missing_entity_is_none,
     a_refused_merge_changes_nothing,
     an_update_may_be_refused_like_an_insert,
-    deleting_twice_says_that_there_was_nothing,
+    a_second_deletion_reports_that_nothing_was_deleted,
     a_restricting_reference_forbids_the_deletion,
     the_ids_of_a_list_must_exist_and_forbid_the_deletion,
     a_deletion_cascades_through_all_levels,
@@ -59,19 +59,19 @@ on_both!(
     a_page_holds_the_children_of_one_parent,
     tags_filter_by_all_and_by_any,
     tags_of_all_kinds_are_listed_in_pages,
-    long_and_odd_values_are_kept,
+    long_and_unusual_values_are_stored,
     of_concurrent_inserts_of_one_name_one_wins,
     of_concurrent_upserts_of_one_name_none_is_lost,
     of_concurrent_updates_none_is_lost,
     inserting_a_child_races_with_deleting_its_parent,
     names_can_be_swapped_under_contention,
     a_write_is_announced_before_it_returns,
-    a_change_that_a_listener_failed_on_is_offered_again,
-    a_secret_is_made_once,
+    a_change_that_a_listener_failed_to_apply_is_retried,
+    a_secret_is_generated_once,
     old_changes_are_cleaned,
     a_dropped_write_is_still_announced,
-    an_entity_ends_with_its_ttl,
-    what_has_expired_is_in_nobodys_way,
+    an_entity_expires_with_its_ttl,
+    an_expired_entity_conflicts_with_nothing,
     a_patch_keeps_the_ttl_and_a_put_does_not,
     expired_entities_are_swept_with_their_rows,
 );
@@ -149,7 +149,7 @@ async fn null_names_do_not_collide(f: Fixture) {
     add(&f.services, json!({"name": null})).await;
 }
 
-async fn a_reference_that_leads_nowhere_is_refused(f: Fixture) {
+async fn a_dangling_reference_is_refused(f: Fixture) {
     let missing = Uuid::from_u128(5);
     let error = f.routes.insert(document(json!({"service": {"id": missing}}))).await.unwrap_err();
     let DaoError::ForeignMissing { field, target, id } = error else { panic!("{error:?}") };
@@ -206,7 +206,7 @@ async fn an_update_merges_and_keeps_the_id(f: Fixture) {
     assert_eq!(f.services.find(&name("a")).await.unwrap(), None);
 }
 
-async fn an_update_of_nothing_is_none(f: Fixture) {
+async fn an_update_of_a_missing_entity_is_none(f: Fixture) {
     assert_eq!(f.services.update(&name("a"), &set("name", json!("b"))).await.unwrap(), None);
 }
 
@@ -232,7 +232,7 @@ async fn an_update_may_be_refused_like_an_insert(f: Fixture) {
     assert!(matches!(nowhere, Err(DaoError::ForeignMissing { field: "service", .. })));
 }
 
-async fn deleting_twice_says_that_there_was_nothing(f: Fixture) {
+async fn a_second_deletion_reports_that_nothing_was_deleted(f: Fixture) {
     let service = add(&f.services, json!({"name": "a"})).await;
     assert!(f.services.delete(&name("a")).await.unwrap());
     assert!(!f.services.delete(&name("a")).await.unwrap());
@@ -372,7 +372,7 @@ async fn tags_of_all_kinds_are_listed_in_pages(f: Fixture) {
     assert_eq!(tagged.next, None);
 }
 
-async fn long_and_odd_values_are_kept(f: Fixture) {
+async fn long_and_unusual_values_are_stored(f: Fixture) {
     for odd in ["x".repeat(100_000), "nul\0nul".into(), "'; DROP TABLE entities; --".into(), "sha256:0".into()] {
         let service = add(&f.services, json!({"name": odd, "path": odd})).await;
         assert_eq!(f.services.find(&name(&odd)).await.unwrap(), Some(service));
@@ -426,7 +426,7 @@ async fn inserting_a_child_races_with_deleting_its_parent(f: Fixture) {
                 f.services.delete(&parent_key).await.unwrap();
             }
             (Err(DaoError::ForeignMissing { .. }), Ok(true)) => assert!(!exists),
-            other => panic!("both or neither won: {other:?}"),
+            other => panic!("both or neither succeeded: {other:?}"),
         }
     }
 }
@@ -436,7 +436,7 @@ async fn names_can_be_swapped_under_contention(f: Fixture) {
     let (to_b, to_a) = (set("name", json!("b")), set("name", json!("a")));
     let (key_a, key_b) = (key(&a), key(&b));
     let (one, two) = tokio::join!(f.services.update(&key_a, &to_b), f.services.update(&key_b, &to_a));
-    // Whoever is first finds the name taken; a deadlock is resolved and repeated.
+    // The first writer finds the name taken; a deadlock is resolved by a retry.
     for result in [one, two] {
         assert!(matches!(result, Ok(Some(_)) | Err(DaoError::Unique { .. })), "{result:?}");
     }
@@ -446,31 +446,34 @@ async fn a_write_is_announced_before_it_returns(f: Fixture) {
     let recorder = Arc::new(Recorder::default());
     f.store.feed().subscribe(recorder.clone());
     let service = add(&f.services, json!({"name": "a"})).await;
-    let heard = recorder.heard.lock().unwrap().pop().unwrap();
-    assert_eq!((heard.kind.as_str(), heard.operation, heard.id), ("services", Operation::Created, id(&service)));
-    assert_eq!(heard.document, Some(service));
+    let received = recorder.received.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        (received.kind.as_str(), received.operation, received.id),
+        ("services", Operation::Created, id(&service))
+    );
+    assert_eq!(received.document, Some(service));
     let updated = f.services.update(&name("a"), &set("path", json!("/"))).await.unwrap();
-    assert_eq!(recorder.heard.lock().unwrap().pop().unwrap().document, updated);
+    assert_eq!(recorder.received.lock().unwrap().pop().unwrap().document, updated);
     f.services.delete(&name("a")).await.unwrap();
-    let heard = recorder.heard.lock().unwrap().pop().unwrap();
-    assert_eq!((heard.operation, heard.document), (Operation::Deleted, None));
+    let received = recorder.received.lock().unwrap().pop().unwrap();
+    assert_eq!((received.operation, received.document), (Operation::Deleted, None));
 }
 
-async fn a_change_that_a_listener_failed_on_is_offered_again(f: Fixture) {
+async fn a_change_that_a_listener_failed_to_apply_is_retried(f: Fixture) {
     let recorder = Arc::new(Recorder::default());
     f.store.feed().subscribe(recorder.clone());
     *recorder.failing.lock().unwrap() = true;
     let service = document(json!({"name": "a"}));
     let error = f.services.insert(service.clone()).await.unwrap_err();
-    assert!(matches!(error, DaoError::Store(_)), "not in force, so no success: {error:?}");
-    super::fixture::eventually("distrust", || !f.store.feed().is_current()).await;
+    assert!(matches!(error, DaoError::Store(_)), "not in force, so it must fail: {error:?}");
+    super::fixture::eventually("a stale feed", || !f.store.feed().is_current()).await;
     *recorder.failing.lock().unwrap() = false;
-    super::fixture::eventually("another offer", || !recorder.summary().is_empty()).await;
-    super::fixture::eventually("trust", || f.store.feed().is_current()).await;
+    super::fixture::eventually("the retry", || !recorder.summary().is_empty()).await;
+    super::fixture::eventually("a current feed", || f.store.feed().is_current()).await;
     assert_eq!(recorder.summary(), [("services".to_owned(), "created", id(&service))]);
 }
 
-async fn a_secret_is_made_once(f: Fixture) {
+async fn a_secret_is_generated_once(f: Fixture) {
     let other = f.database.open().await;
     let makers = (0..8_u8).map(|number| {
         let store = if number % 2 == 0 { &f.store } else { &other };
@@ -505,12 +508,12 @@ async fn old_changes_are_cleaned(f: Fixture) {
 async fn a_dropped_write_is_still_announced(f: Fixture) {
     let recorder = Arc::new(Recorder::default());
     f.store.feed().subscribe(recorder.clone());
-    // One poll starts a write; then the caller is gone. On a busy machine the write, which another
-    // thread does, can be over by then: that is not the case that is asked about.
+    // The write starts at the first poll; then the caller is dropped. On a busy machine the write, which runs
+    // on another thread, may be complete by then: that is not the case under test.
     let mut begun = 0;
     let service = loop {
         begun += 1;
-        assert!(begun <= 100, "every write was over after one poll");
+        assert!(begun <= 100, "every write was complete after one poll");
         let service = document(json!({"name": format!("a-{begun}")}));
         let insert = f.services.insert(service.clone());
         tokio::pin!(insert);
@@ -522,7 +525,7 @@ async fn a_dropped_write_is_still_announced(f: Fixture) {
     assert_eq!(f.services.find(&key(&service)).await.unwrap(), Some(service));
 }
 
-/// Keys that may have a `ttl`, by a clock that stands still.
+/// Keys that may have a `ttl`, with a clock that stands still.
 struct Keys {
     clock: Arc<tollgate_core::clock::ManualClock>,
     store: crate::Store,
@@ -538,13 +541,13 @@ impl Keys {
         Self { clock, store, keys }
     }
 
-    /// What is left of a key; outer `None`: it is not there.
+    /// The time left of a key; outer `None`: it does not exist.
     async fn left(&self, value: &str) -> Option<Option<i64>> {
         Some(self.keys.find(&name(value)).await.unwrap()?.integer("ttl"))
     }
 }
 
-async fn an_entity_ends_with_its_ttl(f: Fixture) {
+async fn an_entity_expires_with_its_ttl(f: Fixture) {
     let k = Keys::new(&f).await;
     let short = add(&k.keys, json!({"name": "short", "ttl": 10, "tags": ["x"]})).await;
     assert_eq!(short["ttl"], json!(10));
@@ -565,7 +568,7 @@ async fn an_entity_ends_with_its_ttl(f: Fixture) {
     assert!(!k.keys.delete(&key(&short)).await.unwrap());
 }
 
-async fn what_has_expired_is_in_nobodys_way(f: Fixture) {
+async fn an_expired_entity_conflicts_with_nothing(f: Fixture) {
     let k = Keys::new(&f).await;
     let (one, two) = (add(&k.keys, json!({"name": "a", "ttl": 1})).await, add(&k.keys, json!({"name": "b"})).await);
     let taken = k.keys.insert(document(json!({"name": "a"}))).await;

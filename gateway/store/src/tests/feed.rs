@@ -13,7 +13,7 @@ use crate::database::Database;
 use crate::feed;
 use crate::testing::Backend;
 
-/// Two open stores, and what the second one hears.
+/// Two open stores, and the changes that the second one receives.
 pub(super) struct Nodes {
     pub(super) first: Fixture,
     pub(super) second: Fixture,
@@ -31,36 +31,36 @@ impl Nodes {
     }
 }
 
-async fn other_nodes_hear_every_change(backend: Backend) {
+async fn other_nodes_receive_every_change(backend: Backend) {
     let nodes = Nodes::new(backend).await;
     let service = nodes.first.services.insert(document(json!({"name": "a"}))).await.unwrap();
-    eventually("hearing", || !nodes.recorder.summary().is_empty()).await;
-    let heard = nodes.recorder.heard.lock().unwrap().pop().unwrap();
-    assert_eq!((heard.operation, heard.document), (Operation::Created, Some(service.clone())));
+    eventually("the change", || !nodes.recorder.summary().is_empty()).await;
+    let received = nodes.recorder.received.lock().unwrap().pop().unwrap();
+    assert_eq!((received.operation, received.document), (Operation::Created, Some(service.clone())));
     let key = tollgate_core::collection::Key::Id(id(&service));
     assert_eq!(nodes.second.services.find(&key).await.unwrap(), Some(service.clone()));
     nodes.first.services.delete(&key).await.unwrap();
-    eventually("hearing", || nodes.recorder.summary() == [("services".to_owned(), "deleted", id(&service))]).await;
+    eventually("the change", || nodes.recorder.summary() == [("services".to_owned(), "deleted", id(&service))]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_postgres_nodes_hear_every_change() {
-    other_nodes_hear_every_change(Backend::Postgres).await;
+async fn other_postgres_nodes_receive_every_change() {
+    other_nodes_receive_every_change(Backend::Postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_sqlite_processes_hear_every_change() {
-    other_nodes_hear_every_change(Backend::Sqlite).await;
+async fn other_sqlite_processes_receive_every_change() {
+    other_nodes_receive_every_change(Backend::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_nodes_hear_within_a_fraction_of_a_second() {
+async fn other_nodes_receive_changes_within_a_fraction_of_a_second() {
     let nodes = Nodes::new(Backend::Postgres).await;
     let mut delays = Vec::new();
     for number in 0..50 {
         let started = Instant::now();
         nodes.first.services.insert(document(json!({"name": format!("s{number}")}))).await.unwrap();
-        eventually("hearing", || nodes.recorder.summary().len() == number + 1).await;
+        eventually("the change", || nodes.recorder.summary().len() == number + 1).await;
         delays.push(started.elapsed());
     }
     delays.sort_unstable();
@@ -69,15 +69,15 @@ async fn other_nodes_hear_within_a_fraction_of_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_does_not_hear_itself_twice() {
+async fn a_node_does_not_apply_its_own_changes_twice() {
     let nodes = Nodes::new(Backend::Postgres).await;
     let own = Arc::new(Recorder::default());
     nodes.first.store.feed().subscribe(own.clone());
     nodes.first.services.insert(document(json!({"name": "a"}))).await.unwrap();
-    eventually("hearing", || !nodes.recorder.summary().is_empty()).await;
-    // The second node's change comes behind the first one's in the table.
+    eventually("the change", || !nodes.recorder.summary().is_empty()).await;
+    // The second node's change follows the first one's in the table.
     nodes.second.services.insert(document(json!({"name": "b"}))).await.unwrap();
-    eventually("hearing", || own.summary().len() >= 2).await;
+    eventually("the change", || own.summary().len() >= 2).await;
     assert_eq!(own.summary().len(), 2);
 }
 
@@ -93,25 +93,25 @@ async fn a_change_that_commits_out_of_order_is_not_lost() {
     let transaction = client.transaction().await.unwrap();
     transaction.execute(INSERT, &[&slow]).await.unwrap();
     postgres.client().await.unwrap().execute(INSERT, &[&fast]).await.unwrap();
-    let heard = |wanted: &[Uuid]| {
+    let received = |wanted: &[Uuid]| {
         let ids: Vec<Uuid> = nodes.recorder.summary().into_iter().map(|(_, _, id)| id).collect();
         ids == wanted
     };
-    eventually("the later change", || heard(&[fast])).await;
+    eventually("the later change", || received(&[fast])).await;
     transaction.commit().await.unwrap();
     // The earlier one, with the smaller number and transaction; and the later one not again.
-    eventually("the earlier change", || heard(&[fast, slow])).await;
+    eventually("the earlier change", || received(&[fast, slow])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_changes_than_a_page_are_all_heard_once() {
+async fn more_changes_than_a_page_are_each_received_once() {
     let nodes = Nodes::new(Backend::Postgres).await;
     let many = "INSERT INTO changes (kind, operation, id, origin, created_at) \
          SELECT 'tokens', 'deleted', gen_random_uuid(), gen_random_uuid(), 0 FROM generate_series(1, 3500)";
     postgres(&nodes.first.store).client().await.unwrap().execute(many, &[]).await.unwrap();
-    eventually("hearing", || nodes.recorder.summary().len() >= 3500).await;
+    eventually("the change", || nodes.recorder.summary().len() >= 3500).await;
     nodes.first.services.insert(document(json!({"name": "last"}))).await.unwrap();
-    eventually("hearing", || nodes.recorder.summary().iter().any(|(kind, ..)| kind == "services")).await;
+    eventually("the change", || nodes.recorder.summary().iter().any(|(kind, ..)| kind == "services")).await;
     assert_eq!(nodes.recorder.summary().len(), 3501);
 }
 
@@ -125,21 +125,21 @@ async fn a_broken_connection_loses_no_change() {
         client.execute(kill, &[]).await.unwrap();
         client.execute(INSERT, &[&Uuid::from_u128(number)]).await.unwrap();
     }
-    eventually("hearing", || nodes.recorder.summary().len() == 5).await;
-    eventually("trust", || nodes.second.store.feed().is_current()).await;
+    eventually("the change", || nodes.recorder.summary().len() == 5).await;
+    eventually("a current feed", || nodes.second.store.feed().is_current()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_feed_is_not_trusted() {
+async fn a_silent_feed_is_not_current() {
     let first = Fixture::new(Backend::Postgres).await;
     assert!(first.store.feed().is_current());
-    // Locked, the table cannot be read.
+    // While it is locked, the table cannot be read.
     let mut client = postgres(&first.store).client().await.unwrap();
     let transaction = client.transaction().await.unwrap();
     transaction.batch_execute("LOCK TABLE changes IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    eventually("distrust", || !first.store.feed().is_current()).await;
+    eventually("a stale feed", || !first.store.feed().is_current()).await;
     transaction.rollback().await.unwrap();
-    eventually("trust", || first.store.feed().is_current()).await;
+    eventually("a current feed", || first.store.feed().is_current()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,11 +156,11 @@ async fn a_plugin_announces_its_own_changes() {
     };
     let commit = |_| async { Ok::<_, StoreError>(((), vec![change])) };
     nodes.first.store.commit(commit).await.unwrap();
-    assert_eq!(own.heard.lock().unwrap()[0].key, [1, 2]);
+    assert_eq!(own.received.lock().unwrap()[0].key, [1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_server_in_the_place_of_the_one_before_has_everything_forgotten() {
+async fn a_replaced_server_resets_all_listeners() {
     let first = Fixture::new(Backend::Postgres).await;
     let recorder = Arc::new(Recorder::default());
     first.store.feed().subscribe(recorder.clone());
@@ -174,14 +174,14 @@ async fn another_server_in_the_place_of_the_one_before_has_everything_forgotten(
         metrics,
     );
     let reader = tokio::spawn(reader);
-    eventually("forgetting", || *recorder.resets.lock().unwrap() == 1).await;
+    eventually("the reset", || *recorder.resets.lock().unwrap() == 1).await;
     first.store.feed().catch_up().await.unwrap();
     assert_eq!(*recorder.resets.lock().unwrap(), 1);
     reader.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_that_were_removed_unread_have_everything_forgotten() {
+async fn changes_deleted_unread_reset_all_listeners() {
     let first = Fixture::new(Backend::Sqlite).await;
     let recorder = Arc::new(Recorder::default());
     first.store.feed().subscribe(recorder.clone());

@@ -17,8 +17,8 @@ use crate::database::Database;
 use crate::postgres::Postgres;
 use crate::testing::{Backend, TestDatabase};
 
-/// An open store with four kinds: routes forbid the deletion of their service, plugins go with
-/// theirs, and labels go with their plugin.
+/// An open store with four kinds: routes forbid the deletion of their service, plugins are deleted with
+/// theirs, and labels with their plugin.
 pub(super) struct Fixture {
     pub(super) database: TestDatabase,
     pub(super) store: Store,
@@ -84,10 +84,10 @@ pub(super) fn reference(document: &Document) -> Value {
     json!({"id": document["id"]})
 }
 
-/// Keeps what it hears.
+/// Records the changes that it receives.
 #[derive(Default)]
 pub(super) struct Recorder {
-    pub(super) heard: Mutex<Vec<Change>>,
+    pub(super) received: Mutex<Vec<Change>>,
     pub(super) resets: Mutex<usize>,
     pub(super) failing: Mutex<bool>,
 }
@@ -98,7 +98,7 @@ impl ChangeListener for Recorder {
         if *self.failing.lock().unwrap() {
             return Err(StoreError::Unavailable("the listener fails".into()));
         }
-        self.heard.lock().unwrap().extend_from_slice(changes);
+        self.received.lock().unwrap().extend_from_slice(changes);
         Ok(())
     }
 
@@ -109,10 +109,10 @@ impl ChangeListener for Recorder {
 }
 
 impl Recorder {
-    /// Kind, operation and id of everything heard.
+    /// Kind, operation and id of all received changes.
     pub(super) fn summary(&self) -> Vec<(String, &'static str, Uuid)> {
-        let heard = self.heard.lock().unwrap();
-        heard.iter().map(|change| (change.kind.clone(), change.operation.as_str(), change.id)).collect()
+        let received = self.received.lock().unwrap();
+        received.iter().map(|change| (change.kind.clone(), change.operation.as_str(), change.id)).collect()
     }
 }
 
@@ -120,18 +120,18 @@ impl Recorder {
 pub(super) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !condition() {
-        assert!(std::time::Instant::now() < deadline, "{what} did not happen");
+        assert!(std::time::Instant::now() < deadline, "timed out waiting for {what}");
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
 }
 
-/// Has the cleaner believe that it was last there an hour ago.
+/// Makes the cleaner believe that its last run was an hour ago.
 pub(super) async fn an_hour_passes(postgres: &Postgres) {
     let client = postgres.client().await.unwrap();
     client.execute("UPDATE change_horizon SET taken_at = taken_at - 3600", &[]).await.unwrap();
 }
 
-/// The driver of a store on PostgreSQL.
+/// The PostgreSQL driver of a store.
 pub(super) fn postgres(store: &Store) -> &Postgres {
     match store.database() {
         Database::Postgres(postgres) => postgres,

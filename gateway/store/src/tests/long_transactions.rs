@@ -1,5 +1,5 @@
-//! Transactions that stay open for long: what others commit meanwhile is read once, and what they
-//! commit at last is neither overlooked nor removed unread.
+//! Transactions that stay open for a long time: changes committed meanwhile are read once, and their own
+//! changes, committed last, are neither missed nor deleted unread.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ async fn connect(database: &TestDatabase) -> Client {
 
 const MANY: i64 = 200_000;
 
-/// How many entries of the index of changes were read so far. A session tells of its work when it
-/// ends a transaction a second after it last did so.
+/// The number of entries read from the index of changes so far. A session reports its work when it ends a
+/// transaction at least a second after its last report.
 async fn entries_read(client: &Client) -> i64 {
     let read = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'changes_xid'";
     client.query_one(read, &[]).await.unwrap().get(0)
@@ -29,11 +29,11 @@ async fn entries_read(client: &Client) -> i64 {
 
 async fn a_while() {
     let begun = Instant::now();
-    eventually("a while", || begun.elapsed() > Duration::from_secs(3)).await;
+    eventually("three seconds", || begun.elapsed() > Duration::from_secs(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_a_transaction_is_open_elsewhere_no_change_is_read_twice() {
+async fn no_change_is_read_twice_while_a_transaction_stays_open() {
     let nodes = Nodes::new(Backend::Postgres).await;
     let elsewhere = TestDatabase::create_empty(Backend::Postgres).await;
     let open = connect(&elsewhere).await;
@@ -50,7 +50,7 @@ async fn while_a_transaction_is_open_elsewhere_no_change_is_read_twice() {
          SELECT 'tokens', 'deleted', gen_random_uuid(), gen_random_uuid(), 0 FROM generate_series(1, $1::bigint)";
     here.execute(many, &[&MANY]).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    while nodes.recorder.heard.lock().unwrap().len() < 200_000 && Instant::now() < deadline {
+    while nodes.recorder.received.lock().unwrap().len() < 200_000 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     a_while().await;
@@ -60,16 +60,16 @@ async fn while_a_transaction_is_open_elsewhere_no_change_is_read_twice() {
     let current = nodes.second.store.feed().is_current();
     late.batch_execute("COMMIT").await.unwrap();
     let reached = nodes.second.store.feed().catch_up().await;
-    let heard = nodes.recorder.heard.lock().unwrap().len();
-    // Nothing else ends it: before anything can fail.
+    let received = nodes.recorder.received.lock().unwrap().len();
+    // Nothing else ends it, so end it before anything can fail.
     prepared.batch_execute(&format!("ROLLBACK PREPARED {name}")).await.unwrap();
     reached.unwrap();
-    assert_eq!(heard, 200_001);
+    assert_eq!(received, 200_001);
     assert!(read < 1000, "{read} entries were read again");
     assert!(current);
 }
 
-/// Numbers that look random, the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -79,14 +79,14 @@ impl Numbers {
     }
 }
 
-/// A connection, and what its transaction has written so far; `None`: it has none.
+/// A connection, and what its transaction has written so far; `None`: no transaction.
 struct Writer {
     client: Client,
     written: Option<Vec<Uuid>>,
 }
 
 impl Writer {
-    /// Does something, and returns what is committed by it.
+    /// Takes a step, and returns the changes that it commits.
     async fn step(&mut self, numbers: &mut Numbers, next: Uuid) -> Vec<Uuid> {
         let Some(written) = &mut self.written else {
             if numbers.below(2) == 0 {
@@ -130,21 +130,21 @@ impl Writer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn however_transactions_interleave_each_change_is_heard_once() {
+async fn each_change_is_received_once_however_transactions_interleave() {
     let nodes = Nodes::new(Backend::Postgres).await;
     let mut writers = Vec::new();
     for _ in 0..6 {
         writers.push(Writer { client: connect(&nodes.first.database).await, written: None });
     }
     let (mut numbers, mut expected) = (Numbers(u64::from(std::process::id())), Vec::new());
-    eprintln!("the numbers begin at {}", numbers.0);
+    eprintln!("random seed {}", numbers.0);
     let ids = u128::from(std::process::id()) << 64;
     for step in 0..600_u128 {
         let chosen = usize::try_from(numbers.below(6)).unwrap();
         expected.extend(writers[chosen].step(&mut numbers, Uuid::from_u128(ids + step)).await);
         if numbers.below(4) == 0 {
             nodes.second.store.feed().catch_up().await.unwrap();
-            assert!(nodes.recorder.heard.lock().unwrap().len() >= expected.len(), "in step {step}");
+            assert!(nodes.recorder.received.lock().unwrap().len() >= expected.len(), "in step {step}");
         }
     }
     for writer in &mut writers {
@@ -154,13 +154,13 @@ async fn however_transactions_interleave_each_change_is_heard_once() {
         }
     }
     nodes.second.store.feed().catch_up().await.unwrap();
-    let mut heard: BTreeMap<Uuid, usize> = BTreeMap::new();
-    nodes.recorder.summary().into_iter().for_each(|(.., id)| *heard.entry(id).or_default() += 1);
-    assert_eq!(heard, expected.into_iter().map(|id| (id, 1)).collect());
+    let mut received: BTreeMap<Uuid, usize> = BTreeMap::new();
+    nodes.recorder.summary().into_iter().for_each(|(.., id)| *received.entry(id).or_default() += 1);
+    assert_eq!(received, expected.into_iter().map(|id| (id, 1)).collect());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_long_transaction_commits_is_kept_for_an_hour_from_then() {
+async fn changes_of_a_long_transaction_are_kept_for_an_hour_after_its_commit() {
     let fixture = Fixture::new(Backend::Postgres).await;
     let (store, database) = (&fixture.store, postgres(&fixture.store));
     let clean = async || store.clean_now(&CHANGES).await.unwrap();
@@ -182,7 +182,7 @@ async fn what_a_long_transaction_commits_is_kept_for_an_hour_from_then() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_age_of_changes_is_not_taken_from_another_cluster() {
+async fn the_age_of_changes_is_not_read_from_another_cluster() {
     let fixture = Fixture::new(Backend::Postgres).await;
     let client = connect(&fixture.database).await;
     let restored = "INSERT INTO change_horizon (taken_at, recent, old) VALUES \

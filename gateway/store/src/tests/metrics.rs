@@ -1,4 +1,4 @@
-//! What a scrape shows.
+//! The metrics of a scrape.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn value(registry: &prometheus::Registry, name: &str, label: Option<&str>) -> Op
     )
 }
 
-async fn the_store_shows_its_load(backend: Backend) {
+async fn the_store_reports_its_load(backend: Backend) {
     let database = TestDatabase::create(backend).await;
     let clock = Arc::new(ManualClock::at(0));
     let options = Options { clock: clock.clone(), ..database.options() };
@@ -37,7 +37,7 @@ async fn the_store_shows_its_load(backend: Backend) {
     clock.advance(7200);
     let store = &fixture.store;
     if let Database::Postgres(postgres) = store.database() {
-        // There, what a snapshot sees that is an hour old by the database's clock.
+        // On PostgreSQL, the rows that a snapshot taken an hour ago, by the database's clock, sees.
         assert_eq!(store.clean_now(&crate::cleaner::CHANGES).await.unwrap(), 0);
         an_hour_passes(postgres).await;
         assert_eq!(store.clean_now(&crate::cleaner::CHANGES).await.unwrap(), 0);
@@ -47,13 +47,13 @@ async fn the_store_shows_its_load(backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_postgres_store_shows_its_load() {
-    the_store_shows_its_load(Backend::Postgres).await;
+async fn a_postgres_store_reports_its_load() {
+    the_store_reports_its_load(Backend::Postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_sqlite_store_shows_its_load() {
-    the_store_shows_its_load(Backend::Sqlite).await;
+async fn an_sqlite_store_reports_its_load() {
+    the_store_reports_its_load(Backend::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +72,7 @@ async fn the_pool_is_capped_and_its_wait_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_statement_that_runs_too_long_is_a_timeout() {
+async fn a_statement_that_runs_too_long_times_out() {
     let database = TestDatabase::create(Backend::Postgres).await;
     let options = Options { statement_timeout: Duration::from_millis(50), ..database.options() };
     let store = Store::open(options).await.unwrap();
@@ -83,13 +83,13 @@ async fn a_statement_that_runs_too_long_is_a_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_goes_away_is_unavailable_and_comes_back() {
+async fn a_lost_server_is_unavailable_until_it_is_back() {
     let fixture = Fixture::new(Backend::Postgres).await;
     let Database::Postgres(postgres) = fixture.store.database() else { panic!("not PostgreSQL") };
     let client = postgres.client().await.unwrap();
     let error = client.execute("SELECT pg_terminate_backend(pg_backend_pid())", &[]).await.unwrap_err();
     assert!(matches!(postgres.error("test", error), StoreError::Unavailable(_)));
-    eventually("noticing", || client.is_closed()).await;
+    eventually("the closed connection", || client.is_closed()).await;
     drop(client);
     fixture.store.ping().await.unwrap();
 }

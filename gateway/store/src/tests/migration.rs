@@ -1,4 +1,4 @@
-//! Migrating, and refusing what is not migrated.
+//! Migrating, and refusing unmigrated databases.
 
 use crate::database::Database;
 use crate::testing::{Backend, TestDatabase};
@@ -14,7 +14,7 @@ async fn migrations_are_applied_once(backend: Backend) {
     let options = database.options();
     let migrations = Migrations::new(&options);
     assert_eq!(migrations.status().await.unwrap().pending, all());
-    // Two at once: one applies them, or they share.
+    // Two at once: one applies them, or they share the work.
     let (one, two) = tokio::join!(migrations.up(), migrations.up());
     let mut applied = [one.unwrap(), two.unwrap()].concat();
     applied.sort_unstable();
@@ -36,7 +36,7 @@ async fn sqlite_migrations_are_applied_once() {
 
 async fn an_unmigrated_database_is_refused_with_the_command(backend: Backend) {
     let database = TestDatabase::create_empty(backend).await;
-    let error = Store::open(database.options()).await.err().expect("the store refuses");
+    let error = Store::open(database.options()).await.err().expect("the store opened");
     assert!(matches!(&error, OpenError::Unmigrated(missing) if *missing == all()), "{error:?}");
     assert!(error.to_string().contains("tollgate migrate up --config"), "{error}");
     let options = Options { migration: MigrationPolicy::Migrate, ..database.options() };
@@ -71,26 +71,26 @@ async fn a_newer_database_is_refused() {
                 sqlite.write(None, insert).await.unwrap();
             }
         }
-        let error = Store::open(database.options()).await.err().expect("the store refuses");
+        let error = Store::open(database.options()).await.err().expect("the store opened");
         assert!(matches!(error, OpenError::Migration(MigrationError::Newer { found: 9999, .. })), "{error:?}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_an_error_and_not_a_wait() {
-    let error = Store::open(Options::new("postgres://nobody@127.0.0.1:1/none")).await.err().expect("no server");
+async fn an_unreachable_server_is_an_error_without_waiting() {
+    let error = Store::open(Options::new("postgres://nobody@127.0.0.1:1/none")).await.err().expect("the store opened");
     assert!(matches!(error, OpenError::Migration(MigrationError::Postgres(_))), "{error:?}");
-    let error = Store::open(Options::new("mysql://h/d")).await.err().expect("no such database");
+    let error = Store::open(Options::new("mysql://h/d")).await.err().expect("the store opened");
     assert!(matches!(error, OpenError::Url(crate::UrlError::Scheme) | OpenError::Migration(_)), "{error:?}");
 }
 
-/// The table as early versions made it, with what they wrote.
+/// The table as early versions created it, with their rows.
 const EARLY: &str = "CREATE TABLE schema_migrations
         (version bigint PRIMARY KEY, name text NOT NULL, applied_at bigint NOT NULL, checksum text NOT NULL);
     INSERT INTO schema_migrations VALUES (1, 'entities', 7, 'CHECKSUM'), (2, 'tickets', 8, 'of the plugin');";
 
 #[tokio::test]
-async fn an_early_database_is_numbered_by_owner_and_migrated_from_there() {
+async fn an_early_database_is_renumbered_by_owner_and_migrated() {
     let first = GATEWAY.migrations[0];
     let (applied, pending) = (all()[..1].to_vec(), all()[1..].to_vec());
     for backend in [Backend::Postgres, Backend::Sqlite] {
@@ -104,7 +104,7 @@ async fn an_early_database_is_numbered_by_owner_and_migrated_from_there() {
         assert_eq!(Migrations::new(&options).up().await.unwrap(), pending);
         let after = Migrations::new(&options).status().await.unwrap();
         assert_eq!((after.applied, after.pending), (all(), vec![]));
-        // What a plugin had applied is still its own.
+        // The plugin's applied migration is still its own.
         let of_plugin = crate::MigrationSet { owner: "tickets", migrations: &[PLUGIN] };
         let with_plugin = Options { migrations: vec![GATEWAY, of_plugin], ..database.options() };
         let altered = Migrations::new(&with_plugin).status().await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The store's contract, run on both databases, and what only one of them has.
+//! The store's contract, tested on both databases, and tests for one of them.
 
 mod access;
 mod batch;

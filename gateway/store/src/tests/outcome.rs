@@ -36,10 +36,10 @@ macro_rules! on_both {
 }
 
 on_both!(
-    a_write_whose_response_is_lost_is_in_force_before_that_is_said,
-    a_write_that_panics_behind_its_commit_is_heard,
-    a_listener_that_panics_has_everything_forgotten,
-    a_write_that_finds_its_work_done_returns_when_that_is_read,
+    a_write_whose_response_is_lost_is_in_force_before_its_error_is_returned,
+    a_write_that_panics_after_its_commit_is_applied,
+    a_panicking_listener_resets_all_listeners,
+    a_write_that_finds_its_work_done_returns_once_that_work_is_applied,
 );
 
 /// Commits a change of this write.
@@ -70,7 +70,7 @@ fn ids(recorder: &Recorder) -> Vec<Uuid> {
     recorder.summary().into_iter().map(|(.., id)| id).collect()
 }
 
-async fn a_write_whose_response_is_lost_is_in_force_before_that_is_said(backend: Backend) {
+async fn a_write_whose_response_is_lost_is_in_force_before_its_error_is_returned(backend: Backend) {
     let (fixture, recorder) = recorded(backend).await;
     let (store, changed) = (fixture.store.clone(), Uuid::from_u128(7));
     let work = move |write| async move {
@@ -79,10 +79,10 @@ async fn a_write_whose_response_is_lost_is_in_force_before_that_is_said(backend:
     };
     fixture.store.commit(work).await.unwrap_err();
     assert_eq!(ids(&recorder), [changed]);
-    eventually("trust", || fixture.store.feed().is_current()).await;
+    eventually("a current feed", || fixture.store.feed().is_current()).await;
 }
 
-async fn a_write_that_panics_behind_its_commit_is_heard(backend: Backend) {
+async fn a_write_that_panics_after_its_commit_is_applied(backend: Backend) {
     let (fixture, recorder) = recorded(backend).await;
     let (store, changed) = (fixture.store.clone(), Uuid::from_u128(7));
     let work = move |write: Arc<Write>| async move {
@@ -92,8 +92,8 @@ async fn a_write_that_panics_behind_its_commit_is_heard(backend: Backend) {
     };
     fixture.store.commit(work).await.unwrap_err();
     assert!(!fixture.store.feed().is_current() || ids(&recorder) == [changed]);
-    eventually("hearing", || ids(&recorder) == [changed]).await;
-    eventually("trust", || fixture.store.feed().is_current()).await;
+    eventually("the change", || ids(&recorder) == [changed]).await;
+    eventually("a current feed", || fixture.store.feed().is_current()).await;
 }
 
 /// Panics once.
@@ -114,7 +114,7 @@ impl ChangeListener for Panics {
     }
 }
 
-async fn a_listener_that_panics_has_everything_forgotten(backend: Backend) {
+async fn a_panicking_listener_resets_all_listeners(backend: Backend) {
     let fixture = Fixture::new(backend).await;
     let recorder = Arc::new(Recorder::default());
     fixture.store.feed().subscribe(Arc::new(Panics::default()));
@@ -125,11 +125,11 @@ async fn a_listener_that_panics_has_everything_forgotten(backend: Backend) {
         Ok::<_, StoreError>(((), vec![change(changed)]))
     };
     fixture.store.commit(work).await.unwrap_err();
-    eventually("forgetting", || *recorder.resets.lock().unwrap() == 1).await;
-    eventually("trust", || fixture.store.feed().is_current()).await;
+    eventually("the reset", || *recorder.resets.lock().unwrap() == 1).await;
+    eventually("a current feed", || fixture.store.feed().is_current()).await;
 }
 
-async fn a_write_that_finds_its_work_done_returns_when_that_is_read(backend: Backend) {
+async fn a_write_that_finds_its_work_done_returns_once_that_work_is_applied(backend: Backend) {
     let nodes = Nodes::new(backend).await;
     for number in 0..20 {
         let service = document(json!({"name": format!("s{number}")}));
@@ -138,15 +138,15 @@ async fn a_write_that_finds_its_work_done_returns_when_that_is_read(backend: Bac
         let again = document(json!({"name": service["name"]}));
         let refused = nodes.second.services.insert(again).await.unwrap_err();
         assert!(matches!(refused, DaoError::Unique { .. }), "{refused:?}");
-        let heard = |operation| ("services".to_owned(), operation, id(&service));
-        assert!(nodes.recorder.summary().contains(&heard("created")), "{number}");
+        let received = |operation| ("services".to_owned(), operation, id(&service));
+        assert!(nodes.recorder.summary().contains(&received("created")), "{number}");
         assert!(nodes.first.services.delete(&key).await.unwrap());
         assert!(!nodes.second.services.delete(&key).await.unwrap());
-        assert!(nodes.recorder.summary().contains(&heard("deleted")), "{number}");
+        assert!(nodes.recorder.summary().contains(&received("deleted")), "{number}");
     }
 }
 
-/// A store that does not wait for long.
+/// A store with short timeouts.
 async fn impatient() -> (Fixture, Arc<Recorder>) {
     let database = crate::testing::TestDatabase::create(Backend::Postgres).await;
     let bound = Duration::from_millis(300);
@@ -158,34 +158,34 @@ async fn impatient() -> (Fixture, Arc<Recorder>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_a_lost_write_may_still_commit_nothing_is_trusted() {
+async fn while_a_lost_write_may_still_commit_the_feed_is_not_current() {
     let (fixture, recorder) = impatient().await;
     let feed = fixture.store.feed();
     let mut client = postgres(&fixture.store).client().await.unwrap();
     let transaction = client.transaction().await.unwrap();
     let changed = Uuid::from_u128(7);
     let in_another_transaction = |write: Arc<Write>| async move {
-        write.is_sent();
+        write.mark_sent();
         lost::<((), Vec<Change>)>()
     };
     transaction.execute(super::feed::INSERT, &[&changed]).await.unwrap();
     fixture.store.commit(in_another_transaction).await.unwrap_err();
     assert!(!feed.is_current());
-    // Readings go on, and do not end the doubt.
+    // Readings continue, and do not resolve the outcome.
     feed.catch_up().await.unwrap();
     feed.catch_up().await.unwrap();
     assert!(!feed.is_current());
     transaction.commit().await.unwrap();
-    eventually("trust", || feed.is_current()).await;
+    eventually("a current feed", || feed.is_current()).await;
     assert_eq!(ids(&recorder), [changed]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_the_database_refuses_leaves_no_doubt() {
+async fn a_write_that_the_database_refuses_has_a_known_outcome() {
     let (fixture, _) = impatient().await;
     let service = document(json!({"name": "a"}));
     fixture.services.insert(service.clone()).await.unwrap();
-    // A doubt would last for as long as this transaction.
+    // The outcome would stay unknown as long as this transaction runs.
     let mut client = postgres(&fixture.store).client().await.unwrap();
     let transaction = client.transaction().await.unwrap();
     transaction.execute("SELECT 1", &[]).await.unwrap();
@@ -195,7 +195,7 @@ async fn a_write_that_the_database_refuses_leaves_no_doubt() {
     let refused = fixture.routes.insert(unknown).await.unwrap_err();
     assert!(matches!(refused, DaoError::ForeignMissing { .. }), "{refused:?}");
     assert!(fixture.store.feed().is_current());
-    // Its lock keeps the deletion from being carried out.
+    // Its lock blocks the deletion.
     transaction.execute("SELECT 1 FROM entities FOR UPDATE", &[]).await.unwrap();
     let options = Options { statement_timeout: Duration::from_millis(100), ..fixture.database.options() };
     let hasty = Fixture::of(crate::testing::TestDatabase::create_empty(Backend::Sqlite).await, {
@@ -207,19 +207,19 @@ async fn a_write_that_the_database_refuses_leaves_no_doubt() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_that_ends_the_connection_is_no_refusal() {
+async fn an_error_that_ends_the_connection_is_not_a_refusal() {
     let (fixture, _) = impatient().await;
     let sent = |sql: &'static str| {
         let postgres = postgres(&fixture.store).clone();
         move |write: Arc<Write>| async move {
             let client = postgres.client().await?;
-            write.is_sent();
+            write.mark_sent();
             let error = client.batch_execute(sql).await.unwrap_err();
             Postgres::note_refusal(&write, &error);
             Err::<((), Vec<Change>), _>(postgres.error("test", error))
         }
     };
-    // A doubt lasts for as long as this transaction.
+    // The outcome stays unknown as long as this transaction runs.
     let mut client = postgres(&fixture.store).client().await.unwrap();
     let transaction = client.transaction().await.unwrap();
     transaction.execute("SELECT 1", &[]).await.unwrap();
@@ -228,17 +228,17 @@ async fn an_error_that_ends_the_connection_is_no_refusal() {
     fixture.store.commit(sent("SELECT pg_terminate_backend(pg_backend_pid())")).await.unwrap_err();
     assert!(!fixture.store.feed().is_current());
     transaction.rollback().await.unwrap();
-    eventually("trust", || fixture.store.feed().is_current()).await;
+    eventually("a current feed", || fixture.store.feed().is_current()).await;
 }
 
-/// Ends the connection that it runs on.
+/// Ends the connection on which it runs.
 const LOSE: Statement =
     Statement { name: "test", postgres: "SELECT pg_terminate_backend(pg_backend_pid())", sqlite: "" };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_write_that_records_no_change_leaves_no_doubt() {
+async fn a_lost_write_that_records_no_change_does_not_affect_the_feed() {
     let (fixture, _) = impatient().await;
-    // A doubt lasts for as long as this transaction.
+    // The outcome would stay unknown as long as this transaction runs.
     let mut client = postgres(&fixture.store).client().await.unwrap();
     let transaction = client.transaction().await.unwrap();
     transaction.execute("SELECT 1", &[]).await.unwrap();
@@ -254,11 +254,11 @@ async fn a_lost_write_that_records_no_change_leaves_no_doubt() {
     fixture.store.statement(true, lose).await.unwrap_err();
     assert!(!fixture.store.feed().is_current());
     transaction.rollback().await.unwrap();
-    eventually("trust", || fixture.store.feed().is_current()).await;
+    eventually("a current feed", || fixture.store.feed().is_current()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_whose_commit_fails_are_told_the_truth() {
+async fn jobs_whose_commit_fails_get_its_error() {
     let (fixture, recorder) = recorded(Backend::Sqlite).await;
     let store = fixture.store.clone();
     let work = move |write: Arc<Write>| async move {
@@ -274,7 +274,7 @@ async fn jobs_whose_commit_fails_are_told_the_truth() {
     let failed = fixture.store.commit(work).await.unwrap_err();
     assert!(matches!(failed, StoreError::Unavailable(_)), "{failed:?}");
     assert!(ids(&recorder).is_empty());
-    eventually("trust", || fixture.store.feed().is_current()).await;
+    eventually("a current feed", || fixture.store.feed().is_current()).await;
     let service = document(json!({"name": "a"}));
     fixture.services.insert(service.clone()).await.unwrap();
     assert_eq!(ids(&recorder), [id(&service)]);

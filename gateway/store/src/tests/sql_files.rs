@@ -1,5 +1,5 @@
-//! The rules for files in `sql/`: each says why, each is used, each prepares on its database,
-//! and look-ups by key go through an index.
+//! The rules for files in `sql/`: each begins with its purpose, is used, and prepares on its database, and
+//! look-ups by key use an index.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All files below a folder with this ending.
+/// All files below a folder with this extension.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -31,7 +31,7 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Name below `sql/<database>` and text of every statement.
+/// The path below `sql/<database>` and the text of every statement.
 fn statements(database: &str) -> Vec<(String, String)> {
     let folder = root().join("sql").join(database);
     let name = |path: &Path| path.strip_prefix(&folder).unwrap().to_string_lossy().into_owned();
@@ -39,7 +39,7 @@ fn statements(database: &str) -> Vec<(String, String)> {
     all.filter(|(name, _)| !name.contains("migrations/")).collect()
 }
 
-/// The migrations of plugins, whichever there are: all but the gateway's own.
+/// The migrations of all plugins: all except the gateway's own.
 fn plugin_migrations(database: &str) -> String {
     let folder = root().join("sql").join(database);
     let mut paths = files(&folder, ".sql");
@@ -49,9 +49,13 @@ fn plugin_migrations(database: &str) -> String {
 }
 
 #[test]
-fn every_statement_says_why() {
+fn every_statement_begins_with_its_purpose() {
     for path in files(&root().join("sql"), ".sql") {
-        assert!(fs::read_to_string(&path).unwrap().starts_with("-- "), "{} begins without a reason", path.display());
+        assert!(
+            fs::read_to_string(&path).unwrap().starts_with("-- "),
+            "{} does not begin with its purpose",
+            path.display()
+        );
     }
 }
 
@@ -116,7 +120,7 @@ async fn every_sqlite_statement_prepares() {
     sqlite.read(prepare).await.unwrap();
 }
 
-/// What is looked up by key, with values of the parameters' types.
+/// Look-ups by key, with values of the parameters' types.
 const HOT: [(&str, &str); 11] = [
     ("entity/find.sql", "'k', gen_random_uuid()"),
     ("entity/find_unique.sql", "'k', 'name', 'v'"),
@@ -137,7 +141,7 @@ async fn postgres_looks_up_by_index() {
     let store = database.open().await;
     let Database::Postgres(postgres) = store.database() else { panic!("not PostgreSQL") };
     let client = postgres.client().await.unwrap();
-    // Tables in tests are small; a plan that scans them whole is then no sign of a missing index.
+    // Tables in tests are small; a plan with a full scan then does not mean that an index is missing.
     client.batch_execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan").await.unwrap();
     for (name, values) in HOT {
         let sql = fs::read_to_string(root().join("sql/postgres").join(name)).unwrap();
@@ -169,7 +173,7 @@ async fn postgres_finds_old_changes_by_index() {
 }
 
 #[tokio::test]
-async fn a_reading_without_news_looks_at_few_pages_however_many_changes_there_are() {
+async fn a_reading_without_changes_reads_few_pages_of_a_large_table() {
     let database = TestDatabase::create(Backend::Postgres).await;
     let store = database.open().await;
     let Database::Postgres(postgres) = store.database() else { panic!("not PostgreSQL") };
@@ -178,7 +182,7 @@ async fn a_reading_without_news_looks_at_few_pages_however_many_changes_there_ar
     let many = "INSERT INTO changes (kind, operation, id, origin, created_at) \
          SELECT 'tokens', 'deleted', gen_random_uuid(), gen_random_uuid(), 0 FROM generate_series(1, 50000)";
     client.batch_execute(many).await.unwrap();
-    // Planned each time, as the feed does.
+    // Planned each time, as in the feed.
     client.batch_execute(&format!("SET plan_cache_mode = force_custom_plan; PREPARE since AS {sql}")).await.unwrap();
     let snapshot = client.query_one("SELECT pg_current_snapshot()::text", &[]).await.unwrap();
     let snapshot: String = snapshot.get(0);

@@ -1,4 +1,4 @@
-//! What only the embedded database has: threads, group commit, a file.
+//! Tests only for the embedded database: threads, group commit, the file.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ async fn the_file_is_readable_by_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn a_failed_write_does_not_undo_its_neighbours() {
+async fn a_failed_write_does_not_undo_others_in_its_batch() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let sqlite = open(database.options()).await;
     let writes = (0..300_i64).map(|number| {
@@ -59,7 +59,7 @@ async fn a_failed_write_does_not_undo_its_neighbours() {
 }
 
 #[tokio::test]
-async fn a_write_that_panics_hurts_nobody_else() {
+async fn a_write_that_panics_does_not_affect_others() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let sqlite = open(database.options()).await;
     let panicking = sqlite.write(None, |_: &mut Connection| -> Result<(), StoreError> { panic!("in a job") });
@@ -94,7 +94,7 @@ async fn a_write_that_waits_too_long_is_refused() {
     started.await.unwrap();
     let waiting = tokio::spawn(async move { sqlite.write(None, execute("DELETE FROM settings")).await });
     let queued = Instant::now();
-    eventually("the end of its patience", || queued.elapsed() > acquire_timeout * 3).await;
+    eventually("the end of the queue timeout", || queued.elapsed() > acquire_timeout * 3).await;
     release.send(()).unwrap();
     blocked.await.unwrap().unwrap();
     assert!(matches!(waiting.await.unwrap(), Err(StoreError::Busy(_))));

@@ -1,14 +1,12 @@
-//! Finding out what became of a write when the database's response to it was lost.
+//! Determines the outcome of a write when the database's response to it was lost.
 //!
-//! 1. The node trusts nothing that it knows ([`Feed::is_current`]).
-//! 2. The write may still be running in the database, and commit later. So this waits until no
-//!    transaction runs any more that had begun by then, or for as long as the database lets a
-//!    statement run.
-//! 3. A reading of the feed that begins now has the write's rows if it was committed; it was never
-//!    announced, so they are acted on like another node's.
+//! 1. The node stops trusting its caches ([`Feed::is_current`]).
+//! 2. The write may still be running in the database, and commit later. So this waits until every transaction
+//!    that had begun by now has ended, or for the longest time that the database lets a statement run.
+//! 3. A feed reading that begins now includes the write's rows if it was committed; they were never
+//!    announced, so they are applied like another node's.
 //!
-//! A write that reaches the database even later, held up on its way, is read as other nodes'
-//! writes are.
+//! A write that reaches the database even later is read like another node's.
 
 use std::time::Instant;
 
@@ -18,7 +16,7 @@ use crate::database::Database;
 use crate::feed::{Feed, TICK};
 use crate::statement::Statement;
 
-/// SQLite has no use for it: one thread writes there, and when it gives no result it has ended.
+/// Not needed on SQLite: one thread writes there, and when it returns no result it has ended.
 const RUNNING: Statement = Statement {
     name: "change/running.sql",
     postgres: include_str!("../../../../sql/postgres/change/running.sql"),
@@ -26,27 +24,27 @@ const RUNNING: Statement = Statement {
 };
 
 impl Feed {
-    /// The outcome of a write is unknown.
-    pub(super) fn doubt(&self) {
+    /// Records that the outcome of a write is unknown.
+    pub(super) fn mark_outcome_unknown(&self) {
         tracing::warn!("write outcome unknown; bypassing caches until it is known");
-        self.inner.doubt.send_replace(Some(Instant::now()));
-        self.judge();
+        self.inner.unknown_since.send_replace(Some(Instant::now()));
+        self.update_current();
         self.inner.written.notify_one();
     }
 
-    /// Waits until every outcome is known, within bounds.
+    /// Waits until every outcome is known, up to a limit.
     pub(super) async fn resolved(&self) {
-        let mut doubt = self.inner.doubt.subscribe();
-        let _ = tokio::time::timeout(self.inner.patience, doubt.wait_for(Option::is_none)).await;
+        let mut unknown = self.inner.unknown_since.subscribe();
+        let _ = tokio::time::timeout(self.inner.wait_limit, unknown.wait_for(Option::is_none)).await;
     }
 
-    /// Resolves doubts for as long as the store is open.
-    pub(super) async fn resolve_doubts(&self) {
-        let mut doubts = self.inner.doubt.subscribe();
+    /// Determines unknown outcomes until the store is closed.
+    pub(super) async fn resolve_unknown_outcomes(&self) {
+        let mut unknown = self.inner.unknown_since.subscribe();
         loop {
-            let Ok(since) = doubts.wait_for(Option::is_some).await.map(|since| *since) else { return };
+            let Ok(since) = unknown.wait_for(Option::is_some).await.map(|since| *since) else { return };
             self.has_ended(since).await;
-            // What has been waiting for the listeners is not in force either.
+            // Changes that wait for listeners are not in force either.
             let waiting = self.pending().waiting();
             let settled = match waiting {
                 Some(ticket) => self.settle(ticket).await,
@@ -55,16 +53,16 @@ impl Feed {
             if settled.and(self.catch_up().await).is_err() {
                 continue;
             }
-            let resolved = |doubt: &mut Option<Instant>| {
-                // Unless another write has failed meanwhile.
-                let resolved = *doubt == since;
+            let resolved = |current: &mut Option<Instant>| {
+                // Another write may have failed meanwhile.
+                let resolved = *current == since;
                 if resolved {
-                    *doubt = None;
+                    *current = None;
                 }
                 resolved
             };
-            self.inner.doubt.send_if_modified(resolved);
-            self.judge();
+            self.inner.unknown_since.send_if_modified(resolved);
+            self.update_current();
         }
     }
 
@@ -88,11 +86,11 @@ impl Feed {
         }
     }
 
-    /// The database's time, and when the oldest transaction began that runs there.
+    /// The database's time, and the start time of its oldest running transaction.
     async fn running(&self) -> Result<(i64, Option<i64>), StoreError> {
         let read = self.inner.database.read((), async |(), session| {
             let rows = session.rows(&RUNNING, &[]).await?;
-            let nothing = StoreError::Corrupt { kind: "transaction", what: "the database tells no time" };
+            let nothing = StoreError::Corrupt { kind: "transaction", what: "the query returned no time" };
             let row = rows.first().ok_or(nothing)?;
             Ok((row.get(0)?, row.get(1)?))
         });
