@@ -8,20 +8,20 @@ use std::fmt::Write;
 
 use form_urlencoded::byte_serialize;
 
-/// How many arguments are searched for parameters and tokens (oauth2.md §3.2). All of them are
+/// The number of arguments searched for parameters and tokens (oauth2.md §3.2). All of them are
 /// written back.
 pub const MAX_READ: usize = 100;
 
 /// One argument, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Argument<'a> {
-    /// Its key.
+    /// The key.
     pub key: Cow<'a, [u8]>,
-    /// Its value; `None` when there is no `=`.
+    /// The value; `None` when there is no `=`.
     pub value: Option<Cow<'a, [u8]>>,
 }
 
-/// Reads `key=value&…`. Invalid percent-encoding is taken literally.
+/// Parses `key=value&…`. Invalid percent-encoding is taken literally.
 pub fn parse(encoded: &[u8]) -> impl Iterator<Item = Argument<'_>> {
     encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut parts = pair.splitn(2, |&byte| byte == b'=');
@@ -30,15 +30,15 @@ pub fn parse(encoded: &[u8]) -> impl Iterator<Item = Argument<'_>> {
     })
 }
 
-/// The arguments without those whose key is removed.
+/// Writes the arguments back sorted, without those whose key is removed.
 pub fn without(encoded: &[u8], is_removed: impl Fn(&[u8]) -> bool) -> String {
     let mut arguments: Vec<_> = parse(encoded).filter(|argument| !is_removed(&argument.key)).collect();
-    // A stable sort: values of one key stay in order.
+    // The sort is stable: values of one key keep their order.
     arguments.sort_by(|one, other| one.key.cmp(&other.key));
     write(arguments.iter().map(|argument| (argument.key.as_ref(), argument.value.as_deref())))
 }
 
-/// The same in their order, written as in the URL Standard's form serialisation, but for spaces: as `%20`. An
+/// Like [`without`], but in the original order and in the URL Standard's form serialisation, with spaces as `%20`. An
 /// argument without `=` becomes an empty one.
 pub fn without_in_order(encoded: &[u8], is_removed: impl Fn(&[u8]) -> bool) -> String {
     let mut text = String::new();
@@ -55,7 +55,7 @@ pub fn without_in_order(encoded: &[u8], is_removed: impl Fn(&[u8]) -> bool) -> S
     text
 }
 
-/// Writes arguments in the order given.
+/// Writes arguments in the given order.
 pub fn write<'a>(arguments: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> String {
     let mut text = String::new();
     for (key, value) in arguments {

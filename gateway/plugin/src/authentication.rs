@@ -1,9 +1,9 @@
-//! Authentication: what a plugin finds in a request, and what follows from it where several plugins
-//! authenticate (oauth2.md §4.4). A plugin says what it found; that AND and OR hold is seen to here.
+//! Authentication: what a plugin finds in a request, and what follows when several plugins
+//! authenticate (oauth2.md §4.4). A plugin reports what it found; AND and OR are enforced here.
 //!
-//! - Without `anonymous` (AND) a request that this plugin does not accept ends, whatever others found.
-//! - With it (OR) the plugin does nothing where an earlier one accepted a credential, and where it accepts none
-//!   itself the request goes on as that of the anonymous consumer.
+//! - Without `anonymous` (AND), a request that this plugin does not accept is refused, whatever others found.
+//! - With it (OR), the plugin does nothing if an earlier one accepted a credential. If it accepts none itself,
+//!   the request continues as the anonymous consumer.
 
 use std::sync::Arc;
 
@@ -18,18 +18,18 @@ use crate::credentials::CredentialFacts;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// What a plugin found in a request. `R` is the plugin's way to say why it accepts nothing.
+/// What a plugin found in a request. `R` is the plugin's reason for accepting nothing.
 #[derive(Debug)]
 pub enum Authentication<R> {
     /// No credential of the plugin's kind.
     Absent(R),
-    /// A credential that is not valid.
+    /// An invalid credential.
     Invalid(R),
-    /// A valid one.
+    /// A valid credential.
     Valid(Authenticated),
 }
 
-/// Whom a valid credential belongs to, and what the upstream hears of it.
+/// The owner of a valid credential, and the identity headers the upstream receives.
 #[derive(Debug, Clone)]
 pub struct Authenticated {
     identity: Identity,
@@ -43,30 +43,30 @@ impl From<&CredentialFacts> for Authenticated {
     }
 }
 
-/// What a plugin says of a request: what it found, or a verdict that stands whatever others say, such as that
-/// the body is needed, that the store cannot be asked, or that the request could be understood in two ways.
+/// A plugin's finding for a request, or a verdict that applies whatever other plugins find, for example
+/// because the body is needed, the store is unavailable, or the request is ambiguous.
 pub type Found<R> = Result<Authentication<R>, Verdict>;
 
-/// What looking at a request without waiting came to.
+/// The result of inspecting a request without waiting.
 pub enum Look<R, Q> {
-    /// It is decided.
+    /// Decided.
     Found(Found<R>),
-    /// The store has to be asked this.
+    /// The store has to be queried for this.
     Ask(Q),
 }
 
-/// The part of an authentication plugin that knows its credentials.
+/// The credential-specific part of an authentication plugin.
 pub trait Authenticator: Send + Sync + 'static {
-    /// Why nothing is accepted.
+    /// Why no credential is accepted.
     type Refusal: Send;
-    /// What may have to be asked of the store.
+    /// A query for the store.
     type Question: Send;
 
-    /// Looks at a request without waiting: the hot path. May take the credential out of it
+    /// Inspects a request without waiting: the hot path. May remove the credential from it
     /// (`hide_credentials`).
     fn look(&self, request: &mut Request<'_>) -> Look<Self::Refusal, Self::Question>;
 
-    /// Asks the store.
+    /// Queries the store.
     fn ask(
         &self,
         question: Self::Question,
@@ -76,13 +76,13 @@ pub trait Authenticator: Send + Sync + 'static {
     /// The response to a request that is not accepted.
     fn refuse(&self, refusal: Self::Refusal, request: &Request<'_>) -> Reply;
 
-    /// What it needs beside the head of a request.
+    /// What it needs besides the request head.
     fn needs(&self) -> Needs {
         Needs::default()
     }
 
-    /// Headers that this plugin alone sets for a credential: the upstream does not get them where another
-    /// plugin, or nobody, has authenticated the request.
+    /// Headers that only this plugin sets for a credential. They are removed when another plugin, or none, has
+    /// authenticated the request.
     fn own_headers(&self) -> &'static [HeaderName] {
         &[]
     }
@@ -94,21 +94,21 @@ pub struct AuthenticationHandler<A> {
     anonymous: Option<Anonymous>,
 }
 
-/// The consumer that requests fall through to.
+/// The consumer that unauthenticated requests fall through to.
 struct Anonymous {
-    /// Its id or username.
+    /// The consumer's id or username.
     name: Box<str>,
     consumers: Consumers,
 }
 
 impl<A: Authenticator> AuthenticationHandler<A> {
-    /// `anonymous`: the configured consumer, by id or username, that requests fall through to.
+    /// `anonymous`: the configured consumer, by id or username, that unauthenticated requests fall through to.
     pub fn new(authenticator: A, anonymous: Option<&str>, consumers: &Consumers) -> Self {
         let anonymous = anonymous.map(|name| Anonymous { name: name.into(), consumers: consumers.clone() });
         Self { authenticator, anonymous }
     }
 
-    /// Decides about a request.
+    /// Decides on a request.
     pub fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
         if self.anonymous.is_some() && is_authenticated(request) {
             self.remove_own_headers(request);
@@ -132,7 +132,7 @@ impl<A: Authenticator> AuthenticationHandler<A> {
         }
     }
 
-    /// What follows; the error is the anonymous consumer, who has to be looked up first.
+    /// What follows; the error is the anonymous consumer that has to be looked up first.
     fn conclude(&self, found: Found<A::Refusal>, request: &mut Request<'_>) -> Result<Verdict, &Anonymous> {
         let refusal = match found {
             Ok(Authentication::Valid(Authenticated { identity, headers })) => {
@@ -193,7 +193,7 @@ impl<A: Authenticator> Handler for AuthenticationHandler<A> {
     }
 }
 
-/// A refusal as the client of this request understands it: a gRPC call gets its status in headers, and no body
+/// A refusal in the client's protocol: a gRPC call gets its status in headers, and no body
 /// (oauth2.md §4.2).
 pub fn unauthenticated(mut refusal: Reply, request: &Request<'_>) -> Reply {
     if !request.is_grpc() {

@@ -1,8 +1,8 @@
 //! Consumers as requests need them, shared by all authentication plugins.
 //!
-//! Invariant: a consumer's facts that are no longer true are invalidated before the write that made them untrue
-//! is answered ([`SharedFacts`]). They live as long as something refers to them. A node that has lost the
-//! change feed is given none that is known, and asks the store.
+//! Invariant: facts about a consumer are invalidated before the write that made them stale is
+//! acknowledged ([`SharedFacts`]). They live while something refers to them. A node that has lost the
+//! change feed uses none of them and queries the store.
 
 use std::sync::Arc;
 
@@ -22,25 +22,25 @@ use crate::cache::{Counter, Generation, Invalidation, OnConflict, SharedFact, Sh
 /// The kind of entity.
 const KIND: &str = "consumers";
 
-/// Names of anonymous consumers that are remembered: as many as the configuration names, and bounded in case
-/// it changes its mind often.
+/// The number of anonymous consumers' names that are remembered: enough for the configuration, and bounded in
+/// case it changes often.
 const ANONYMOUS: u64 = 10_000;
 
-/// A consumer, with what the upstream hears of it. What a request reads is a cache line.
+/// A consumer, with the headers that identify it upstream. What a request reads fits in a cache line.
 #[derive(Debug)]
 pub struct ConsumerFacts {
     /// Its id.
     pub id: Uuid,
-    /// What the upstream hears when requests fall through to this consumer.
+    /// The headers sent upstream when requests fall through to this consumer.
     pub anonymous_headers: HeaderBlock,
     names: Box<Names>,
     invalidation: Invalidation,
 }
 
-/// What a consumer is called.
+/// The names of a consumer.
 #[derive(Debug)]
 struct Names {
-    /// Unique if there is one.
+    /// Unique if set.
     username: Option<String>,
     /// The operator's own id for it.
     custom_id: Option<String>,
@@ -61,14 +61,14 @@ static IDENTITY: [BlockName; 5] = [
 ];
 
 impl ConsumerFacts {
-    /// Of a consumer with these names.
+    /// A consumer with these names.
     pub fn new(id: Uuid, username: Option<String>, custom_id: Option<String>) -> Self {
         let names = Names { username, custom_id };
         let anonymous_headers = names.headers(id, None);
         Self { id, anonymous_headers, names: Box::new(names), invalidation: Invalidation::new() }
     }
 
-    /// What the upstream hears of the consumer when it is known by a credential with this
+    /// The headers sent upstream when the consumer is identified by a credential with this
     /// `X-Credential-Identifier` (oauth2.md §4.3).
     pub fn headers(&self, credential: &HeaderValue) -> HeaderBlock {
         self.names.headers(self.id, Some(credential))
@@ -81,7 +81,7 @@ impl ConsumerFacts {
 }
 
 impl Names {
-    /// The headers that tell of a consumer, and of the credential by which it is known or else that it is
+    /// The headers that identify a consumer, and either the credential it presented or that it is
     /// anonymous.
     fn headers(&self, consumer: Uuid, credential: Option<&HeaderValue>) -> HeaderBlock {
         let id = header_value(&consumer.to_string());
@@ -93,8 +93,8 @@ impl Names {
     }
 }
 
-/// A header value; `None` for text that cannot be one (control characters), or would be another text to its
-/// reader (white space at an end, which readers take off). It then is not sent.
+/// A header value; `None` for text that cannot be one (control characters), or that a recipient would read as
+/// another text (leading or trailing white space, which recipients trim). It is not sent then.
 pub fn header_value(text: &str) -> Option<HeaderValue> {
     if text.trim() != text {
         return None;
@@ -112,13 +112,13 @@ struct Inner {
     collection: Arc<dyn Collection>,
     trust: Arc<dyn Trust>,
     known: SharedFacts<ConsumerFacts>,
-    /// Those that plugins name as anonymous, by that name.
+    /// Consumers that plugins name as anonymous, by that name.
     anonymous: Map<String, Arc<ConsumerFacts>>,
     endings: Counter,
 }
 
 impl Consumers {
-    /// Over the store of consumers. What it knows is exact as long as it hears of changes
+    /// Reads from this store of consumers. Its facts are exact while it receives changes
     /// ([`ChangeListener`]).
     pub fn new(collection: Arc<dyn Collection>, trust: Arc<dyn Trust>) -> Self {
         let inner = Inner {
@@ -139,7 +139,7 @@ impl Consumers {
         self.load_for(id, self.on_conflict()).await
     }
 
-    /// What to do with facts that are known, when the store is asked now.
+    /// What to do with known facts when the store is queried now.
     pub(crate) fn on_conflict(&self) -> OnConflict {
         if self.inner.trust.is_current() { OnConflict::Share } else { OnConflict::Replace }
     }
@@ -160,7 +160,7 @@ impl Consumers {
         Ok(Some(self.inner.known.add(id, ticket, facts)))
     }
 
-    /// Moves with every change that may have ended credentials of a consumer, before the consumer's facts are
+    /// Increases with every change that may have ended a consumer's credentials, before the consumer's facts are
     /// invalidated.
     pub fn endings(&self) -> Generation {
         self.inner.endings.current()
@@ -190,7 +190,7 @@ impl Consumers {
             Some(consumer) => Some(consumer),
             None => self.by_username(name, on_conflict).await?,
         };
-        // A username that could be an id is another consumer's from the moment there is one with it.
+        // A username that looks like an id belongs to another consumer as soon as one has that id.
         if let Some(consumer) = found.as_ref().filter(|found| named_id.is_none_or(|id| id == found.id)) {
             self.inner.anonymous.insert(name.to_owned(), Arc::clone(consumer));
         }
@@ -206,13 +206,13 @@ impl Consumers {
         Ok(consumer.filter(|consumer| consumer.username() == Some(name)))
     }
 
-    /// What is known of a consumer at the moment, for the Admin API.
+    /// What is currently known about a consumer, for the Admin API.
     pub fn shown(&self, id: Uuid) -> Option<Value> {
         let known = self.inner.known.get(id)?;
         Some(json!({"id": id, "username": known.names.username, "custom_id": known.names.custom_id}))
     }
 
-    /// Nothing that was learnt counts any more.
+    /// Nothing read before is valid any more.
     pub fn forget_all(&self) {
         self.inner.endings.advance();
         self.inner.known.invalidate_all();
@@ -224,8 +224,8 @@ impl Consumers {
 impl ChangeListener for Consumers {
     async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
         for change in changes.iter().filter(|change| change.kind == KIND) {
-            // Of an entity that was deleted and made again under its id, the feed tells an update: its
-            // credentials may have gone with it.
+            // For an entity that was deleted and recreated under its id, the feed reports an update: its
+            // credentials may have been deleted with it.
             if change.operation != Operation::Created {
                 self.inner.endings.advance();
             }

@@ -1,7 +1,7 @@
-//! Credentials as requests need them: whose they are, and what the upstream hears of both. Shared by all
-//! that was issued for them, exact like [`Consumers`].
+//! Credentials as requests need them: their owner, and the headers that identify both upstream. Everything
+//! issued for a credential shares it; exact like [`Consumers`].
 //!
-//! No secrets in here.
+//! Contains no secrets.
 
 use std::sync::Arc;
 
@@ -23,16 +23,16 @@ use crate::consumers::{ConsumerFacts, Consumers, header_value};
 pub struct CredentialFacts {
     /// The credential.
     pub id: Uuid,
-    /// Whose credential it is.
+    /// The owner of the credential.
     pub consumer: Arc<ConsumerFacts>,
-    /// What the upstream hears of both.
+    /// The headers that identify both upstream.
     pub headers: HeaderBlock,
     invalidation: Invalidation,
 }
 
 impl CredentialFacts {
-    /// A credential of this consumer. `identifier` is the `X-Credential-Identifier`; `None` when it cannot be
-    /// a header's value.
+    /// A credential of this consumer. `identifier` is the `X-Credential-Identifier`; `None` if it is not a valid
+    /// header value.
     pub fn new(id: Uuid, identifier: &str, consumer: Arc<ConsumerFacts>) -> Option<Self> {
         let headers = consumer.headers(&header_value(identifier)?);
         Some(Self { id, consumer, headers, invalidation: Invalidation::new() })
@@ -57,7 +57,7 @@ pub struct Credentials {
 
 struct Inner {
     collection: Arc<dyn Collection>,
-    /// The field that the upstream hears as `X-Credential-Identifier`.
+    /// The field sent upstream as `X-Credential-Identifier`.
     identifier: &'static str,
     consumers: Consumers,
     known: SharedFacts<CredentialFacts>,
@@ -67,7 +67,7 @@ struct Inner {
 }
 
 impl Credentials {
-    /// Over the store of a kind with a foreign field `consumer`. What it knows is exact as long as it hears of
+    /// Reads from the store of a kind with a foreign field `consumer`. Its facts are exact while it receives
     /// changes ([`ChangeListener`]).
     pub fn new(collection: Arc<dyn Collection>, identifier: &'static str, consumers: Consumers) -> Self {
         let inner = Inner {
@@ -87,10 +87,10 @@ impl Credentials {
         &self.inner.collection
     }
 
-    /// The credential with its consumer; `None` when there is none. It may have ended by now.
+    /// The credential with its consumer; `None` when there is none. It may have been deleted by now.
     ///
     /// # Errors
-    /// The store failed, for all who waited.
+    /// The store failed, for all callers that waited.
     pub async fn load(&self, id: Uuid) -> Loaded<Option<Arc<CredentialFacts>>> {
         let on_conflict = self.inner.consumers.on_conflict();
         if on_conflict == OnConflict::Share
@@ -122,24 +122,24 @@ impl Credentials {
         self.inner.collection.kind().name
     }
 
-    /// Moves with every change that may have ended what was issued for a credential, of it or of its consumer,
-    /// before the facts are invalidated.
+    /// Increases with every change that may have ended what was issued for a credential, whether the change is of
+    /// the credential or of its consumer, before the facts are invalidated.
     pub fn endings(&self) -> Generation {
         self.inner.endings.current().and(self.inner.consumers.endings())
     }
 
-    /// Moves with every change of a credential.
+    /// Increases with every change of a credential.
     pub fn changes(&self) -> Generation {
         self.inner.changes.current()
     }
 
-    /// What is known of a credential at the moment, for the Admin API.
+    /// What is currently known about a credential, for the Admin API.
     pub fn shown(&self, id: Uuid) -> Option<Value> {
         let known = self.inner.known.get(id)?;
         Some(json!({"id": id, "consumer": {"id": known.consumer.id}}))
     }
 
-    /// Nothing that was learnt counts any more.
+    /// Nothing read before is valid any more.
     pub fn forget_all(&self) {
         self.inner.endings.advance();
         self.inner.changes.advance();
@@ -151,7 +151,7 @@ impl Credentials {
 impl ChangeListener for Credentials {
     async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
         for change in changes.iter().filter(|change| change.kind == self.kind()) {
-            // Of an entity that was deleted and made again under its id, the feed tells an update.
+            // For an entity that was deleted and recreated under its id, the feed reports an update.
             if change.operation != Operation::Created {
                 self.inner.endings.advance();
             }

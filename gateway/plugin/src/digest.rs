@@ -1,15 +1,15 @@
-//! What is kept instead of a secret.
+//! Digests, which are kept instead of secrets.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use crate::cache::CacheKey;
 
-/// The BLAKE3 digest of a secret that clients present: what stores and caches know it by.
+/// The BLAKE3 digest of a secret that clients present: the key under which stores and caches know it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
 
-/// Only the head is hashed: it is random already.
+/// Only the head is hashed: it is already random.
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.head());
@@ -22,7 +22,7 @@ impl Digest {
         Self(*blake3::hash(clear.as_bytes()).as_bytes())
     }
 
-    /// The digest as a row or a change holds it; `None` when it has another length.
+    /// The digest from a row or a change; `None` if the length is wrong.
     pub fn read(stored: &[u8]) -> Option<Self> {
         stored.try_into().ok().map(Self)
     }
@@ -34,7 +34,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Its first eight bytes: as random as a hash of it, and cheaper.
+/// The first eight bytes: as random as a hash of the digest, and cheaper.
 impl CacheKey for Digest {
     fn head(&self) -> u64 {
         let (head, _) = self.0.split_at(8);

@@ -1,4 +1,4 @@
-//! What the gateway asks a plugin before it runs, and how it is started.
+//! Plugin factories: what the gateway needs to know before a plugin runs, and how it is started.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ pub enum StartError {
     Setting(#[from] SettingError),
 }
 
-/// A plugin before it is started. What it says here is known to the command line as well, which starts
-/// nothing: `tollgate settings` and `tollgate migrate` work from it.
+/// A plugin before it is started. The command line uses these declarations as well, without starting
+/// anything: `tollgate settings` and `tollgate migrate` work from them.
 #[async_trait]
 pub trait Factory: Send + Sync + 'static {
     /// The plugin's name, as in the `plugins` entity and in `sql/<store>/<name>`.
@@ -49,7 +49,7 @@ pub trait Factory: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// All that together.
+    /// All of these declarations together.
     fn definition(&self) -> Definition {
         Definition {
             name: self.name(),
@@ -60,30 +60,30 @@ pub trait Factory: Send + Sync + 'static {
         }
     }
 
-    /// Settings of the node that it adds.
+    /// The node settings it adds.
     fn settings(&self) -> &'static [Setting] {
         &[]
     }
 
-    /// Migrations that it owns, numbered from 1. A plugin whose state is entities needs none.
+    /// The migrations it owns, numbered from 1. A plugin whose state is entities needs none.
     fn migrations(&self) -> &'static [Migration] {
         &[]
     }
 
-    /// Headers by which it tells an upstream who a request is from, in lower case; one that ends in `-`
-    /// stands for all that begin so. The proxy removes them from clients' requests, on every route and in
-    /// every spelling that folds to one. A name has 3 to 64 lower-case letters, digits and dashes, begins
-    /// with a letter, and is none that requests need; with another one the gateway does not start.
+    /// Headers in which it sends the upstream the identity of a request, in lower case; a name that ends in `-`
+    /// is a prefix. The proxy removes them from clients' requests, on every route and in every spelling that folds
+    /// to one. A name has 3 to 64 lower-case letters, digits and dashes, begins with a letter, and is not a header
+    /// that requests need; otherwise the gateway does not start.
     fn identity_headers(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// What the names of its metrics begin with, behind `tollgate_`: by default its name, with `_` for `-`.
+    /// The prefixes of its metric names, after `tollgate_`: by default its name, with `_` for `-`.
     fn metric_prefixes(&self) -> Vec<String> {
         vec![self.name().replace('-', "_")]
     }
 
-    /// Starts it. Called once, in the runtime that drives the store.
+    /// Starts the plugin. Called once, in the runtime that drives the store.
     ///
     /// # Errors
     /// The gateway does not start.

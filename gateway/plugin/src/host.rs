@@ -1,4 +1,4 @@
-//! What the gateway hands to a plugin that starts.
+//! Host: what the gateway provides to a plugin that starts.
 
 use std::sync::Arc;
 
@@ -12,32 +12,32 @@ use crate::cache::Trust;
 use crate::consumers::Consumers;
 use crate::metrics::Metrics;
 
-/// The gateway, as a plugin sees it. Cheap to clone.
+/// The gateway as seen by a plugin. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
+    /// The source of randomness.
     pub random: Arc<dyn Random>,
-    /// Entities, tables of the plugin's own, the change feed, secrets that all nodes share.
+    /// Entities, the plugin's own tables, the change feed, and secrets shared by all nodes.
     pub store: Store,
-    /// Calls to other servers: one client for all plugins, each of which takes its profiles from it.
+    /// The HTTP client for other servers: one for all plugins, each with its own profiles.
     pub http_client: Client,
-    /// Consumers, as all authentication plugins share them.
+    /// Consumers, shared by all authentication plugins.
     pub consumers: Consumers,
-    /// Metrics under the plugin's own names.
+    /// Metrics under the plugin's prefixes.
     pub metrics: Metrics,
     /// The values of plugins' settings.
     pub settings: SettingValues,
 }
 
 impl Host {
-    /// Whether what is cached may be used: whether this node still hears of every change.
+    /// Whether cached data may be used, that is, whether this node still receives every change.
     pub fn trust(&self) -> Arc<dyn Trust> {
         Arc::new(self.store.feed().clone())
     }
 
-    /// Runs a background task for as long as the process lives. To be called in [`start`].
+    /// Runs a background task until the process ends. Call it in [`start`].
     ///
     /// [`start`]: crate::Factory::start
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -1,4 +1,4 @@
-//! Where the gateway makes what it hands to plugins.
+//! Hosts: creates the [`Host`] of each plugin.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::factory::Factory;
 use crate::host::Host;
 use crate::metrics::Metrics;
 
-/// What the gateway makes once, for all plugins.
+/// What all plugins share; created once by the gateway.
 pub struct Hosts {
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
+    /// The source of randomness.
     pub random: Arc<dyn Random>,
     /// The store.
     pub store: Store,
-    /// Calls to other servers.
+    /// The HTTP client for other servers.
     pub http_client: Client,
-    /// Where metrics are registered.
+    /// The registry of metrics.
     pub registry: prometheus::Registry,
     /// The values of plugins' settings.
     pub settings: SettingValues,
@@ -32,7 +32,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Over this store, whose changes consumers follow from now on.
+    /// Uses this store; subscribes consumers to its changes.
     pub fn new(
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
@@ -47,7 +47,7 @@ impl Hosts {
         Self { clock, random, store, http_client, registry, settings, consumers }
     }
 
-    /// What one plugin is handed.
+    /// The host of one plugin.
     pub fn of(&self, factory: &dyn Factory) -> Host {
         let Self { clock, random, store, http_client, registry, settings, consumers } = self;
         Host {

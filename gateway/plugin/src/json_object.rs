@@ -1,7 +1,7 @@
-//! Bodies that are a JSON object: reading their members, duplicates included, and removing some.
+//! Bodies that are a JSON object: reading their members, duplicates included, and removing some of them.
 //!
-//! Maps keep one of two members with the same name, and which one depends on the parser. Where a
-//! member decides about access, the gateway and the upstream must not read different ones.
+//! Of two members with the same name, maps keep one, and which one depends on the parser. Where a
+//! member decides on access, the gateway and the upstream must not read different ones.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub struct Member<'b> {
     pub name: String,
     /// Its value.
     pub value: Value,
-    /// Name and value as they were sent.
+    /// Name and value as sent.
     text: &'b [u8],
 }
 
@@ -45,13 +45,13 @@ pub fn members(body: &[u8]) -> Option<Vec<Member<'_>>> {
     }
 }
 
-/// An object of these members, each as it was sent.
+/// An object with these members, each as sent.
 pub fn write<'m>(members: impl Iterator<Item = &'m Member<'m>>) -> Vec<u8> {
     let texts: Vec<&[u8]> = members.map(|member| member.text).collect();
     [b"{", texts.join(&b',').as_slice(), b"}"].concat()
 }
 
-/// The part of the body that is not read yet.
+/// The rest of the body, not read yet.
 struct Rest<'b> {
     body: &'b [u8],
     at: usize,
@@ -64,7 +64,7 @@ impl Rest<'_> {
         }
     }
 
-    /// Reads the next character if it is `wanted`, and says whether it was.
+    /// Reads the next character if it is `wanted`; returns whether it was.
     fn take(&mut self, wanted: u8) -> bool {
         self.skip_white_space();
         let found = self.body.get(self.at) == Some(&wanted);

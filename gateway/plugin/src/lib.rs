@@ -1,23 +1,23 @@
-//! The plugin kit: everything that the author of a plugin needs to know.
+//! The plugin kit: everything a plugin author needs.
 //!
 //! A plugin is a crate with a [`Factory`]. The gateway asks it for settings and migrations, starts it with
-//! a [`Host`], and has it compile a [`Handler`] for every configured instance; requests meet handlers alone.
+//! a [`Host`], and has it compile a [`Handler`] for every configured instance; requests only reach handlers.
 //!
-//! What it finds here:
+//! Contents:
 //!
-//! | for | there is |
+//! | for | use |
 //! |---|---|
-//! | what a plugin is, before it runs | [`Factory`]: name, priority, schema of `config`, settings, migrations, identity headers, metric names |
-//! | what the gateway hands it | [`Host`]: clock, randomness, store, consumers, outbound HTTP, metrics, background tasks |
+//! | what a plugin declares before it runs | [`Factory`]: name, priority, schema of `config`, settings, migrations, identity headers, metric names |
+//! | what the gateway provides | [`Host`]: clock, randomness, store, consumers, outbound HTTP, metrics, background tasks |
 //! | requests and responses | [`Handler`], [`Needs`] (body, response phase), [`Request::edits`], [`Request::response`], [`Reply`] |
 //! | entities of its own | [`Kind`], [`Schema`]; [`Plugin::collections`] puts them into the Admin API |
-//! | authentication | [`authentication`]: what was found in a request; AND, OR and `anonymous` follow. [`Consumers`], [`Credentials`] |
+//! | authentication | [`authentication`]: a plugin reports what it found; AND, OR and `anonymous` are enforced for it. [`Consumers`], [`Credentials`] |
 //! | credentials in headers, queries and bodies | [`presented`]: finding them by name, and hiding them from the upstream |
-//! | what is looked up on every request | [`cache`]: exact after every change, bounded, one look-up for all who ask at once |
-//! | what has changed | a [`ChangeListener`] on the feed of [`Host::store`] |
+//! | look-ups on every request | [`cache`]: exact after every change, bounded, single flight |
+//! | changes | a [`ChangeListener`] on the feed of [`Host::store`] |
 //! | other servers | [`http_client`] |
 //!
-//! A complete plugin, which refuses requests without a header and says on every response that it looked:
+//! A complete plugin, which refuses requests without a header and marks every response that it checked:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -28,7 +28,7 @@
 //! use tollgate_plugin::{Access, Factory, Field, Handler, Host, Instance, Plugin};
 //! use tollgate_plugin::{HeaderEdit, PluginError, Reply, Request, Schema, StartError, Verdict};
 //!
-//! /// Before it runs: what the gateway has to know of it.
+//! /// Before it runs: what the gateway has to know about it.
 //! struct TicketFactory;
 //!
 //! #[async_trait]
@@ -66,7 +66,7 @@
 //!     }
 //! }
 //!
-//! /// An instance: all that a request meets.
+//! /// An instance: what handles requests.
 //! struct Ticket {
 //!     header: HeaderName,
 //! }
@@ -78,7 +78,7 @@
 //!         let verdict = if request.headers.contains_key(&self.header) {
 //!             Verdict::Continue
 //!         } else {
-//!             // A refusal is a verdict; an error is for what broke on our side.
+//!             // A refusal is a verdict; an error is for failures on our side.
 //!             Verdict::Reply(Reply::message(StatusCode::FORBIDDEN, "ticket_missing", "No ticket"))
 //!         };
 //!         Access::Ready(Ok(verdict))
@@ -86,7 +86,7 @@
 //! }
 //! ```
 //!
-//! It becomes part of the gateway by a line in `gateway/server/src/plugins.rs`.
+//! A line in `gateway/server/src/plugins.rs` makes it part of the gateway.
 
 pub mod arguments;
 pub mod authentication;

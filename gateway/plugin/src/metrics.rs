@@ -1,9 +1,9 @@
-//! Metrics of a plugin, under names of its own.
+//! Metrics of a plugin, under its own prefixes.
 
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// What every name begins with.
+/// The prefix of every name.
 const NAMESPACE: &str = "tollgate_";
 
 /// Registers metrics, all of them named `tollgate_` and one of the plugin's prefixes. Cheap to clone.
@@ -14,20 +14,20 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics in this registry, with names that begin so.
+    /// Registers metrics in this registry, with names that have one of these prefixes.
     pub fn new(registry: Registry, prefixes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { registry, prefixes: prefixes.into_iter().map(Into::into).collect() }
     }
 
-    /// A counter; `name` begins with a prefix of the plugin's, `tollgate_` is put before it.
+    /// A counter; `name` begins with one of the plugin's prefixes; `tollgate_` is prepended.
     ///
     /// # Errors
-    /// The name is taken, or not the plugin's to take.
+    /// The name is taken, or does not belong to the plugin.
     pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         self.register(name, |name| IntCounter::new(name, help))
     }
 
-    /// Counters told apart by labels.
+    /// Counters distinguished by labels.
     ///
     /// # Errors
     /// As in [`Self::counter`].
@@ -52,7 +52,7 @@ impl Metrics {
         self.register(name, |name| Histogram::with_opts(options(name)))
     }
 
-    /// Histograms told apart by labels.
+    /// Histograms distinguished by labels.
     ///
     /// # Errors
     /// As in [`Self::counter`].
@@ -75,8 +75,8 @@ impl Metrics {
         let is_own = |prefix: &String| name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('_'));
         if !self.prefixes.iter().any(is_own) {
             let prefixes = self.prefixes.join(", ");
-            let told = format!("metric {name}: its name must begin with a prefix of the plugin and `_`: {prefixes}");
-            return Err(prometheus::Error::Msg(told));
+            let message = format!("metric {name}: its name must begin with a prefix of the plugin and `_`: {prefixes}");
+            return Err(prometheus::Error::Msg(message));
         }
         let collector = make(format!("{NAMESPACE}{name}"))?;
         self.registry.register(Box::new(collector.clone()))?;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_has_names_under_its_own_prefixes_alone() {
+    fn a_plugin_registers_names_under_its_own_prefixes_only() {
         let registry = Registry::new();
         let metrics = Metrics::new(registry.clone(), ["key_auth"]);
         metrics.counter("key_auth_lookups_total", "Look-ups").unwrap().inc();

@@ -1,4 +1,4 @@
-//! Bodies of type `multipart/form-data` (RFC 7578): reading their parts and removing some.
+//! Bodies of type `multipart/form-data` (RFC 7578): reading their parts and removing some of them.
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -6,18 +6,18 @@ use futures::FutureExt;
 /// A part of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Its name; `None` when it has none, or one that is not text.
+    /// The name; `None` if there is none, or it is not UTF-8.
     pub name: Option<String>,
-    /// Its content.
+    /// The content.
     pub value: Bytes,
 }
 
-/// Whether a body could be read to its end.
+/// Whether the body could be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// To its end.
+    /// Read to the end.
     Whole,
-    /// Not to its end: it is malformed, or its type has no boundary.
+    /// Not read to the end: it is malformed, or its type has no boundary.
     Partial,
 }
 
@@ -45,8 +45,8 @@ pub fn read(content_type: &str, body: &Bytes) -> (Vec<Part>, Extent) {
     (read, extent)
 }
 
-/// The body without the parts that `remove` selects, the rest byte for byte; `None` when it is not
-/// certain where the parts begin and end.
+/// The body without the parts that `remove` selects, the rest byte for byte; `None` if the bounds of the
+/// parts are ambiguous.
 pub fn without(content_type: &str, body: &Bytes, remove: impl Fn(&Part) -> bool) -> Option<Vec<u8>> {
     let boundary = multer::parse_boundary(content_type).ok()?;
     let (parts, Extent::Whole) = read(content_type, body) else { return None };
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_taken_out_and_the_rest_stays_byte_for_byte() {
+    fn parts_are_removed_and_the_rest_stays_byte_for_byte() {
         let (a, t, z) = (part("a", "1\r\n\r\n--c"), part("t", "secret"), part("z", "\u{0}\r\n"));
         for (body, wanted) in [
             (format!("{a}{t}{z}--b--\r\n"), format!("{a}{z}--b--\r\n")),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_whose_parts_are_not_certain_is_not_changed() {
+    fn a_body_with_ambiguous_parts_is_not_changed() {
         let t = part("t", "secret");
         for body in ["", "--b", &t, &format!("{t}--b\r\nx"), &format!("{}--b--", part("a", "\r\n--bc\r\n") + &t)] {
             assert_eq!(left(body), None, "{body}");

@@ -1,8 +1,8 @@
 //! Where a request presents a credential: under a name in a header, in the query or in the body (form, JSON
-//! object, multipart). And how it is taken out before the request goes upstream.
+//! object, multipart), and how it is removed before the request goes upstream.
 //!
-//! In which order the places count, and what is a credential in them, is the plugin's to say. What cannot be
-//! searched is told apart from what has nothing in it, so that nothing is hidden by halves.
+//! The plugin decides on the precedence of the places and on what is a credential in them. A place that cannot
+//! be searched is distinguished from an empty one, so that nothing is hidden only partially.
 
 use std::borrow::Cow;
 
@@ -17,38 +17,38 @@ use crate::{arguments, json_object};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The longest body that is searched for a credential.
+/// The size of the largest body that is searched for a credential.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// The outcome of hiding a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hiding {
-    /// The upstream will not see it.
+    /// The upstream does not see it.
     Done,
     /// The body has to be read first; nothing is hidden yet.
     NeedBody,
     /// The body is too large to be searched.
     TooLarge,
-    /// The body is encoded or malformed, so that it cannot be searched.
+    /// The body is encoded or malformed and cannot be searched.
     Unsearchable,
 }
 
-/// What a request has under the name of a header that carries a credential.
+/// What a request has in a header that carries a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presented<'r> {
     /// Nothing.
     Nothing,
-    /// One value, perhaps empty.
+    /// One value, possibly empty.
     One(&'r [u8]),
-    /// Several headers: the upstream may take another one than we.
+    /// Several headers: the upstream might use a different one.
     Several,
 }
 
-/// The header that carries a credential. Dashes and underscores are the same in its name.
+/// The header that carries a credential. Dashes and underscores are equivalent in its name.
 #[derive(Debug, Clone)]
 pub struct CredentialHeader {
     name: HeaderName,
-    /// Whether the name has other spellings, which have to be searched for.
+    /// Whether the name has other spellings, which have to be searched too.
     folds: bool,
 }
 
@@ -60,7 +60,7 @@ impl CredentialHeader {
         Some(Self { name, folds })
     }
 
-    /// Its first value in this request.
+    /// The first value in this request.
     pub fn value<'r>(&self, request: &Request<'r>) -> Option<&'r [u8]> {
         if !self.folds {
             return request.headers.get(&self.name).map(HeaderValue::as_bytes);
@@ -68,7 +68,7 @@ impl CredentialHeader {
         request.headers.iter().find(|(name, _)| self.is(name)).map(|(_, value)| value.as_bytes())
     }
 
-    /// What a request has under this name.
+    /// The values in this request.
     pub fn presented<'r>(&self, request: &Request<'r>) -> Presented<'r> {
         let (first, second) = if self.folds {
             let mut values = request.headers.iter().filter(|(name, _)| self.is(name)).map(|(_, value)| value);
@@ -101,23 +101,23 @@ impl CredentialHeader {
     }
 }
 
-/// The argument of one name in query or body.
+/// The argument with a given name in query or body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Argument<'a> {
     /// There is none.
     Absent,
-    /// A text, perhaps empty.
+    /// Text, possibly empty.
     Text(Cow<'a, str>),
     /// Bytes that are not UTF-8.
     Unreadable,
-    /// It is repeated, or a list or object of JSON.
+    /// Repeated, or a JSON list or object.
     Several,
-    /// It is not a text: another value of JSON, or without `=`.
+    /// Not text: another JSON value, or without `=`.
     Other,
 }
 
 impl Argument<'_> {
-    /// The same, for longer than what it was read from.
+    /// The same, independent of what it was read from.
     pub fn into_owned(self) -> Argument<'static> {
         match self {
             Self::Text(text) => Argument::Text(Cow::Owned(text.into_owned())),
@@ -134,8 +134,8 @@ pub fn in_query<'r>(name: &str, request: &Request<'r>) -> Argument<'r> {
     from_pairs(name, request.query.unwrap_or_default().as_bytes())
 }
 
-/// The argument of this name in a body of this kind; `None` when the body has to be read first. In one that is
-/// too large nothing is found.
+/// The argument with this name in a body of this kind; `None` when the body has to be read first. Nothing is
+/// found in a body that is too large.
 pub fn in_body<'b>(name: &str, kind: BodyKind, request: &'b Request<'_>) -> Option<Argument<'b>> {
     let body = match &request.body {
         RequestBody::Unread => return None,
@@ -149,16 +149,16 @@ pub fn in_body<'b>(name: &str, kind: BodyKind, request: &'b Request<'_>) -> Opti
     })
 }
 
-/// How a query is written when arguments were taken out of it.
+/// The order of the arguments in a query after some were removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// By name.
+    /// Sorted by name.
     Sorted,
-    /// As it came.
+    /// As received.
     Kept,
 }
 
-/// Takes the arguments of these names out of the query that goes upstream. One without them is not touched.
+/// Removes the arguments with these names from the query that goes upstream. A query without them is unchanged.
 pub fn hide_in_query(names: &[impl AsRef<str>], order: Order, request: &mut Request<'_>) {
     let Some(query) = request.edits.query.as_deref().or(request.query).map(str::as_bytes) else { return };
     if !has_argument(names, query) {
@@ -174,20 +174,20 @@ pub fn hide_in_query(names: &[impl AsRef<str>], order: Order, request: &mut Requ
 /// How a body is searched for what the upstream must not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// The credential is in a header. Forms are searched. JSON and multipart bodies are the application's: they
-    /// are searched if they are announced as small and can be read.
+    /// The credential is in a header. Forms are searched. JSON and multipart bodies belong to the application: they
+    /// are searched only if they are declared as small and can be read.
     BesideHeader,
-    /// There is a credential in the query or the body: a body that cannot be searched is refused.
+    /// The query or the body contains a credential: a body that cannot be searched is refused.
     Thorough,
-    /// Nothing was found that could be a credential: a form or multipart body that cannot be searched is refused.
+    /// No possible credential was found: a form or multipart body that cannot be searched is refused.
     Cursory,
 }
 
-/// The body to send upstream instead, if something under these names is in it that `is_hidden`. In a form all
-/// values are. `kind` is what the plugin takes the body for; a form is searched however it is labelled.
+/// The body to send upstream instead, if something under these names in it `is_hidden`. In a form all
+/// values are. `kind` is how the plugin reads the body; a form is searched whatever its content type.
 ///
 /// # Errors
-/// It has to be read first, or cannot be searched.
+/// The body has to be read first, or cannot be searched.
 pub fn body_without(
     names: &[impl AsRef<str>],
     kind: Option<BodyKind>,
@@ -286,7 +286,7 @@ pub enum BodyKind {
 }
 
 impl BodyKind {
-    /// By the content type that the request has; `None` for all others.
+    /// The kind for the request's content type; `None` for all other types.
     pub fn of(request: &Request<'_>) -> Option<Self> {
         let content_type = content_type(request)?;
         let is = |kind: &str| content_type.get(..kind.len()).is_some_and(|head| head.eq_ignore_ascii_case(kind));
@@ -311,7 +311,7 @@ fn has_form(request: &Request<'_>) -> bool {
     })
 }
 
-/// Whether the body, by its `Content-Length`, is small enough to be read and sent on in any case.
+/// Whether the body, according to `Content-Length`, is small enough to be read and sent on in any case.
 fn is_announced_as_small(request: &Request<'_>) -> bool {
     let length = request.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     length.is_some_and(|length| length <= BODY_LIMIT)

@@ -1,4 +1,4 @@
-//! What a fact is to a cache.
+//! The traits of cached facts and their keys.
 
 use std::hash::Hash;
 
@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::generation::head;
 
-/// What a fact is found by. If clients choose it, it is a digest of what they sent.
+/// The key of a fact. If clients choose it, it is a digest of what they sent.
 pub trait CacheKey: Copy + Eq + Hash + Send + Sync + 'static {
-    /// A hash of the key, by which shards and places are chosen.
+    /// A hash of the key, which selects shard and slot.
     fn head(&self) -> u64;
 }
 
@@ -18,14 +18,14 @@ impl CacheKey for Uuid {
     }
 }
 
-/// Something that the store says of a key. Cheap to clone.
+/// Something that the store knows about a key. Cheap to clone.
 pub trait Fact: Clone + Send + Sync + 'static {
-    /// What it is found by.
+    /// Its key.
     type Key: CacheKey;
 
-    /// Whether the shared facts that it refers to are still what the store says.
+    /// Whether the shared facts it refers to are still current.
     fn is_current(&self) -> bool;
 
-    /// The memory that it takes in the cache, in bytes, without what it shares with others.
+    /// The memory it takes in the cache, in bytes, without what it shares with others.
     fn weight(&self) -> u32;
 }

@@ -1,13 +1,13 @@
 //! A cache of facts by key, in front of the store.
 //!
 //! Invariants:
-//! - After [`FactCache::forget`] returns, or after a shared fact that others refer to is invalidated, nobody is
-//!   given what was true before: everything that is kept bears the generation that its key had before the
-//!   store was asked, here and in the threads' own caches, and counts in no other. A look-up of an older
-//!   generation is not joined.
-//! - Unknown keys are remembered for a short while and in bounded number; a failure of the store is never
+//! - After [`FactCache::forget`] returns, or after a shared fact that others refer to is invalidated, no caller
+//!   gets a stale fact. Every entry, here and in the thread-local caches, carries the generation that its key
+//!   had before the store was queried, and is valid only in that generation. Callers do not join a look-up of an
+//!   older generation.
+//! - Unknown keys are remembered briefly and in bounded number; a store failure is never
 //!   remembered.
-//! - A node that has lost the change feed trusts nothing in here.
+//! - A node that has lost the change feed trusts nothing in this cache.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -25,48 +25,48 @@ use super::model::{self, Map};
 use super::single_flight::{Loaded, Role, SingleFlight};
 use super::thread_cache::{self, CacheId, ThreadCached};
 
-/// Unknown keys that are remembered at most, at about 400 bytes each.
+/// The maximum number of remembered unknown keys, at about 400 bytes each.
 const NEGATIVE_ENTRIES: u64 = 20_000;
 
-/// How often a look-up starts over because what it read changed under it.
+/// How often a look-up is retried because its data changed while it was read.
 const ATTEMPTS: usize = 4;
 
-/// How often the gauges are brought up to date.
+/// How often the gauges are updated.
 const MEASURE: Duration = Duration::from_secs(5);
 
-/// Where facts are read.
+/// Where facts are read from.
 pub trait Source<F: Fact>: Send + Sync + 'static {
-    /// What it takes to ask the store, beside the key: the clear value of which the key is a digest.
+    /// What a query needs besides the key: the clear value of which the key is a digest.
     type Question: Clone + Send + 'static;
 
-    /// Reads the store. `None`: the key is unknown.
+    /// Reads from the store. `None`: the key is unknown.
     fn read(&self, key: F::Key, question: Self::Question) -> impl Future<Output = Loaded<Option<F>>> + Send;
 
-    /// Moves with every change that may end facts without telling their keys: before the shared facts that
-    /// they refer to are invalidated. What is being read meanwhile is not kept.
+    /// Increases with every change that may end facts without naming their keys, before the shared facts that
+    /// they refer to are invalidated. Reads in progress at that time are not kept.
     fn endings(&self) -> Generation {
         Generation::FIRST
     }
 
-    /// Moves with every change that may add a fact without telling its key. Unknown keys are asked for again.
+    /// Increases with every change that may add a fact without naming its key. Unknown keys are then queried again.
     fn additions(&self) -> Generation {
         Generation::FIRST
     }
 }
 
-/// What the cache knows of a key without asking.
+/// What the cache knows about a key without querying the store.
 #[derive(Debug, Clone)]
 pub enum Known<F> {
-    /// What it is.
+    /// The fact.
     Fact(F),
-    /// The store did not know it a moment ago.
+    /// The store did not know the key a moment ago.
     Unknown,
 }
 
-/// Bounds of the cache.
+/// Limits of the cache.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// The most that all facts together may weigh.
+    /// The maximum total weight of all facts.
     pub bytes: u64,
     /// How long an unknown key is remembered, in milliseconds.
     pub negative_millis: i64,
@@ -94,7 +94,7 @@ impl Hasher for HeadHasher {
 
 type ByKey<K, V> = Map<K, Stamped<V>, BuildHasherDefault<HeadHasher>>;
 
-/// What may change while a look-up is under way, as it was before the store was asked.
+/// What may change during a look-up, as it was before the store was queried.
 #[derive(Clone, Copy)]
 struct Before {
     key: Generation,
@@ -103,7 +103,7 @@ struct Before {
 }
 
 impl Before {
-    /// That of everything: look-ups that began with the same may share one read.
+    /// The generation of everything: look-ups that began with the same value may share one read.
     fn all(self) -> Generation {
         self.key.and(self.endings).and(self.additions)
     }
@@ -123,12 +123,12 @@ impl<F: ThreadCached, S> Clone for FactCache<F, S> {
 struct Inner<F: ThreadCached, S> {
     id: CacheId,
     facts: ByKey<F::Key, F>,
-    /// When the entry ends, in milliseconds.
+    /// When the entry expires, in milliseconds.
     negatives: ByKey<F::Key, i64>,
     single_flight: SingleFlight<F::Key, Option<F>>,
-    /// Of keys.
+    /// Generations of keys.
     generations: Generations,
-    /// Moves with [`FactCache::facts_ended`].
+    /// Increases with [`FactCache::facts_ended`].
     endings: Counter,
     source: S,
     trust: Arc<dyn Trust>,
@@ -138,7 +138,7 @@ struct Inner<F: ThreadCached, S> {
 }
 
 impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
-    /// An empty cache.
+    /// Creates an empty cache.
     pub fn new(bounds: Bounds, source: S, trust: Arc<dyn Trust>, clock: Arc<dyn Clock>, metrics: CacheMetrics) -> Self {
         let evictions = metrics.evictions.clone();
         let facts = Cache::builder()
@@ -167,13 +167,13 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Where it reads.
+    /// The source.
     pub fn source(&self) -> &S {
         &self.inner.source
     }
 
-    /// Calls `then` with the fact of a key that this thread has just seen, if it still counts. Touches nothing
-    /// that other threads write but the generation. `None`: ask [`Self::get`].
+    /// Calls `then` with a key's fact if this thread has just seen it and it is still current. Touches nothing
+    /// that other threads write except the generation. `None`: use [`Self::get`].
     pub fn of_this_thread<T>(&self, key: &F::Key, then: impl FnOnce(&F) -> T) -> Option<T> {
         let inner = &*self.inner;
         if !inner.trust.is_current() {
@@ -187,7 +187,7 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
         found
     }
 
-    /// What is known without asking the store; `None` when it has to be asked. Takes no lock and allocates
+    /// What is known without querying the store; `None` when it has to be queried. Takes no lock and allocates
     /// nothing.
     pub fn get(&self, key: &F::Key) -> Option<Known<F>> {
         let inner = &*self.inner;
@@ -208,10 +208,10 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
         known
     }
 
-    /// Asks the store, together with whoever asks for the same key. `None`: it is unknown.
+    /// Queries the store, in single flight with other callers for the same key. `None`: the key is unknown.
     ///
     /// # Errors
-    /// The store failed, for all who waited.
+    /// The store failed, for all callers that waited.
     pub async fn load(&self, key: F::Key, question: S::Question) -> Loaded<Option<F>> {
         for _ in 1..ATTEMPTS {
             let before = self.before(&key);
@@ -227,41 +227,41 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
                 return Ok(loaded);
             }
         }
-        // Its surroundings change without pause. Each part of what one own look finds has been true since this
-        // request came, which is good enough for it; it is not kept.
+        // The data keeps changing. Each part of a single read has been true since this request arrived, which is
+        // good enough for this request; it is not cached.
         self.inner.metrics.miss.inc();
         self.inner.source.read(key, question).await
     }
 
-    /// What the store says of the key changed: nothing learnt of it before counts any more.
+    /// A key changed in the store: nothing read about it before is valid any more.
     pub fn forget(&self, key: &F::Key) {
         self.inner.generations.advance(key.head());
-        // What this misses takes room, and nothing else.
+        // An entry that this misses only takes up space.
         self.inner.facts.invalidate(key);
         self.inner.negatives.invalidate(key);
     }
 
-    /// Facts may have ended without their keys being told: what is being read is not kept. To be called before
-    /// the shared facts are invalidated that those in the cache refer to; what is being read may come to refer
-    /// to one of the same id that was made since.
+    /// Facts may have ended without their keys being known: reads in progress are not kept. Call this before
+    /// invalidating the shared facts that cached facts refer to; a read in progress may come to refer to one of
+    /// the same id that was created since.
     pub fn facts_ended(&self) {
         self.inner.endings.advance();
     }
 
-    /// Nothing learnt before counts any more, but for shared facts, which their owner invalidates.
+    /// Nothing read before is valid any more, except shared facts, which their owner invalidates.
     pub fn forget_all(&self) {
         self.inner.generations.advance_all();
         self.inner.facts.invalidate_all();
         self.inner.negatives.invalidate_all();
     }
 
-    /// As if the fact had given way to others, for tests.
+    /// As if the fact had been evicted, for tests.
     #[doc(hidden)]
     pub fn evict(&self, key: &F::Key) {
         self.inner.facts.invalidate(key);
     }
 
-    /// Brings the gauges up to date.
+    /// Updates the gauges.
     pub fn measure(&self) {
         let entries = i64::try_from(self.inner.facts.entry_count()).unwrap_or(i64::MAX);
         let weight = i64::try_from(self.inner.facts.weighted_size()).unwrap_or(i64::MAX);
@@ -269,7 +269,7 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
         self.inner.metrics.weight.set(weight);
     }
 
-    /// Keeps the gauges up to date, for as long as it is polled: a task for the plugin to
+    /// Keeps the gauges up to date while it is polled: a task for the plugin to
     /// [spawn](crate::Host::spawn).
     pub async fn keep_measuring(self) {
         let mut ticks = tokio::time::interval(MEASURE);
@@ -314,11 +314,11 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
         read
     }
 
-    /// Keeps what a look-up found. What has changed meanwhile would not count and could take the place of what
-    /// does.
+    /// Caches the result of a look-up. If anything changed meanwhile, the result is stale and must not replace a
+    /// current entry.
     fn keep(&self, key: F::Key, before: Before, found: Option<&F>) {
-        // By now the fact refers to what a deletion invalidates. One that was heard of before it did is counted
-        // here.
+        // The fact now refers to shared facts that a deletion invalidates. A deletion received before that has
+        // increased `endings`.
         if self.endings() != before.endings || self.generation(&key) != before.key {
             return;
         }

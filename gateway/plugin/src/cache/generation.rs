@@ -1,13 +1,13 @@
-//! Generations: what was read from the store counts until something that it depends on changes.
+//! Generations: what was read from the store is valid until something it depends on changes.
 //!
-//! 1. Before the store is asked, the generation of the key is taken. What is kept of the answer bears
+//! 1. Before the store is queried, the generation of the key is taken. The cached result carries
 //!    it ([`Stamped`]), in whichever cache it is kept.
-//! 2. A change moves the generation of its key: after its commit, before it is answered.
-//! 3. A look-up accepts only what bears the key's current generation.
+//! 2. A change increments the generation of its key: after its commit, before it is acknowledged.
+//! 3. A look-up accepts only entries with the key's current generation.
 //!
-//! Who looks up after a change was answered sees a generation that nobody had before the commit, so
-//! what it accepts was read after the commit. It does not matter in which order other threads read,
-//! keep, hand on and remove meanwhile: nothing has to be removed, and nothing can become newer than
+//! A look-up after a change was acknowledged sees a generation that nobody had before the commit, so
+//! what it accepts was read after the commit. The order in which other threads read, keep, pass on and
+//! remove entries meanwhile does not matter: nothing has to be removed, and nothing can become newer than
 //! it was when it was read.
 
 use std::sync::atomic::Ordering;
@@ -18,21 +18,21 @@ use super::model::AtomicU64;
 
 const STRIPES: usize = 1024;
 
-/// How often something that a key depends on has changed, as far as this node has heard.
+/// How often something that a key depends on has changed, as far as this node knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u64);
 
 impl Generation {
-    /// That of a thing that has not changed yet.
+    /// The generation of a thing that has not changed yet.
     pub const FIRST: Self = Self(0);
 
-    /// The one after it.
+    /// The next generation.
     pub(crate) fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 
-    /// The generation of what depends on both. Either only grows, so the sum moves when one does; and
-    /// one that is taken while they move is no later than one that is taken afterwards.
+    /// The generation of what depends on both. Each only grows, so the sum changes when either does; and
+    /// one that is taken during a change is no later than one that is taken afterwards.
     pub fn and(self, other: Self) -> Self {
         Self(self.0.wrapping_add(other.0))
     }
@@ -43,17 +43,17 @@ impl Generation {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// At zero.
+    /// Starts at zero.
     pub fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// Its generation.
+    /// Its current generation.
     pub fn current(&self) -> Generation {
         Generation(self.0.load(Ordering::SeqCst))
     }
 
-    /// It changed.
+    /// Records a change.
     pub fn advance(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
@@ -72,22 +72,22 @@ pub struct Generations {
 }
 
 impl Generations {
-    /// All at zero.
+    /// All start at zero.
     pub fn new() -> Self {
         Self { stripes: (0..STRIPES).map(|_| Counter::new()).collect() }
     }
 
-    /// The generation of the keys with this hash.
+    /// The current generation of keys with this hash.
     pub fn current(&self, head: u64) -> Generation {
         self.stripe(head).current()
     }
 
-    /// Something with this hash changed.
+    /// Records a change of something with this hash.
     pub fn advance(&self, head: u64) {
         self.stripe(head).advance();
     }
 
-    /// Anything may have changed.
+    /// Records that anything may have changed.
     pub fn advance_all(&self) {
         self.stripes.iter().for_each(Counter::advance);
     }
@@ -105,7 +105,7 @@ impl Default for Generations {
     }
 }
 
-/// What was read, with the generation that its key had before.
+/// A value that was read, with the generation that its key had before the read.
 #[derive(Debug, Clone)]
 pub struct Stamped<V> {
     generation: Generation,
@@ -113,28 +113,28 @@ pub struct Stamped<V> {
 }
 
 impl<V> Stamped<V> {
-    /// `value` was read after `generation` was taken.
+    /// Stamps a `value` that was read after `generation` was taken.
     pub fn new(generation: Generation, value: V) -> Self {
         Self { generation, value }
     }
 
-    /// The value, if it counts in this generation.
+    /// The value, if it is current in this generation.
     pub fn at(&self, generation: Generation) -> Option<&V> {
         (self.generation == generation).then_some(&self.value)
     }
 
-    /// The value, whether it counts or not: for what is asked of it in no generation, such as its size.
+    /// The value, current or not: for properties that do not depend on the generation, such as its size.
     pub(crate) fn unchecked(&self) -> &V {
         &self.value
     }
 
-    /// The value, if it counts in the generation that is found for it.
+    /// The value, if it is current in the generation that the function returns for it.
     pub fn at_its(&self, generation: impl FnOnce(&V) -> Generation) -> Option<&V> {
         self.at(generation(&self.value))
     }
 }
 
-/// A hash of an id. Ids may be chosen by clients of the Admin API, so both halves count, and every bit of the
+/// A hash of an id. Clients of the Admin API may choose ids, so it uses both halves, and every bit of the
 /// hash depends on them: shards are picked by the low bits, segments of a cache by the high ones.
 pub fn head(id: Uuid) -> u64 {
     let (high, low) = id.as_u64_pair();
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_read_before_a_change_does_not_count_after_it() {
+    fn a_value_read_before_a_change_is_stale_after_it() {
         let generations = Generations::new();
         let kept = Stamped::new(generations.current(7), "read");
         assert_eq!(kept.at(generations.current(7)), Some(&"read"));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_two_things_ends_with_either() {
+    fn a_value_that_depends_on_two_things_ends_with_either() {
         let (one, other) = (Counter::new(), Counter::new());
         let both = || one.current().and(other.current());
         for change in [&one, &other] {

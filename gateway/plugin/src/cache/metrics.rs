@@ -1,10 +1,10 @@
-//! What every cache of facts counts. Handles are resolved once; no key is ever a label.
+//! Metrics of a cache of facts. Handles are resolved once; no key is ever a label.
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::metrics::Metrics;
 
-/// Caches answer in well under a microsecond, stores in up to seconds.
+/// Caches respond in well under a microsecond, stores in up to seconds.
 const BUCKETS: [f64; 16] =
     [1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.05, 0.25, 1.0, 5.0];
 
@@ -12,31 +12,31 @@ const BUCKETS: [f64; 16] =
 #[derive(Clone)]
 pub struct CacheMetrics {
     lookups: IntCounterVec,
-    /// Answered by the cache.
+    /// Found in the cache.
     pub hit: IntCounter,
-    /// Asked of the store.
+    /// Queried from the store.
     pub miss: IntCounter,
-    /// Known to be unknown, answered by the cache.
+    /// Found in the cache as unknown.
     pub negative: IntCounter,
-    /// Waited for a look-up that was already under way.
+    /// Waited for a look-up in progress.
     pub coalesced: IntCounter,
     /// Time of look-ups in the cache; one key in 64 is measured.
     pub cache_seconds: Histogram,
-    /// Time of look-ups that asked the store.
+    /// Time of look-ups that queried the store.
     pub store_seconds: Histogram,
     /// Facts in the cache.
     pub entries: IntGauge,
-    /// What they weigh, in bytes.
+    /// Their weight in bytes.
     pub weight: IntGauge,
-    /// Facts that gave way to others.
+    /// Evicted facts.
     pub evictions: IntCounter,
 }
 
 impl CacheMetrics {
-    /// Registers the metrics of a cache of these facts: `fact` stands in names, `facts` in help texts.
+    /// Registers the metrics of a cache of facts: `fact` is part of the names, `facts` of the help texts.
     ///
     /// # Errors
-    /// A name is taken, or not the plugin's to take.
+    /// A name is taken, or does not belong to the plugin.
     pub fn register(metrics: &Metrics, fact: &str, facts: &str) -> Result<Self, prometheus::Error> {
         let name = |rest: &str| format!("{fact}_{rest}");
         let lookups =
@@ -57,7 +57,7 @@ impl CacheMetrics {
         })
     }
 
-    /// The counter of look-ups with another result, decided by the plugin.
+    /// The counter of look-ups with another, plugin-specific result.
     pub fn result(&self, result: &str) -> IntCounter {
         self.lookups.with_label_values(&[result])
     }

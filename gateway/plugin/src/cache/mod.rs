@@ -1,15 +1,15 @@
-//! Caches of facts, generic over the fact: what a token is, whom a key belongs to, which groups a consumer is
-//! in. Never verdicts: what may be done with a fact is decided on every request.
+//! Caches of facts, generic over the fact: what a token is, who owns a key, which groups a consumer is
+//! in. Never verdicts: what a fact permits is decided on every request.
 //!
-//! - [`FactCache`]: by key, in front of the store: a cache of the thread's own, a bounded one that all
-//!   threads share, unknown keys for a short while, and one look-up for all who ask at the same time.
+//! - [`FactCache`]: by key, in front of the store: a thread-local cache, a bounded cache shared by all
+//!   threads, negative caching of unknown keys, and single flight for concurrent look-ups.
 //! - [`SharedFacts`]: objects that many facts refer to (the consumer of a million tokens), which are
 //!   invalidated in place when they change.
-//! - [`Generations`] and [`Stamped`]: how both stay exact. They are public for caches of another shape.
+//! - [`Generations`] and [`Stamped`]: how both stay exact. They are public for caches of other shapes.
 //!
-//! Invariant: a request that comes after a write was answered is judged only by what was read after that
-//! write was committed, whatever other threads do meanwhile. Without the change feed nothing that is cached
-//! counts ([`Trust`]).
+//! Invariant: a request that arrives after a write was acknowledged is decided only on data read after that
+//! write was committed, whatever other threads do meanwhile. Without the change feed no cached data is
+//! trusted ([`Trust`]).
 
 mod fact;
 mod fact_cache;
@@ -30,21 +30,21 @@ pub use shared_facts::{Invalidation, OnConflict, SharedFact, SharedFacts, Ticket
 pub use single_flight::{Loaded, Lookup, Role, SingleFlight};
 pub use thread_cache::{PerThread, ThreadCache, ThreadCached};
 
-/// Whether this node still hears of every change.
+/// Whether this node still receives every change.
 pub trait Trust: Send + Sync + 'static {
     /// `false`: what is cached may be out of date.
     fn is_current(&self) -> bool;
 }
 
-/// The store's change feed tells.
+/// As reported by the store's change feed.
 impl Trust for Feed {
     fn is_current(&self) -> bool {
         Self::is_current(self)
     }
 }
 
-/// What a key of the Admin API's `/cache/{key}` is of: `<kind>:<name>:::::<workspace>`, the kind with its colon
-/// being `prefix` (oauth2.md §5).
+/// The subject of an Admin API `/cache/{key}` key: `<kind>:<name>:::::<workspace>`, where `prefix` is the kind
+/// with its colon (oauth2.md §5).
 pub fn named<'k>(key: &'k str, prefix: &str) -> Option<&'k str> {
     let rest = key.strip_prefix(prefix)?;
     rest.rfind(":::::").and_then(|end| rest.get(..end))

@@ -1,6 +1,6 @@
 //! The primitives that caches share between threads. In release builds they are those of the standard library
-//! and of moka. In debug builds a test may install a [`Scheduler`], and decides after which step of one
-//! thread another goes on; without one they do what they are named after.
+//! and of moka. In debug builds a test may install a [`Scheduler`] that decides which thread runs after each
+//! step; without one they behave like the originals.
 
 use moka::sync::Cache;
 
@@ -35,22 +35,22 @@ mod modelled {
 
     use super::Cache;
 
-    /// Who decides which thread goes on. Its threads are coroutines of one thread of the system.
+    /// Decides which thread runs next. Its threads are coroutines of one OS thread.
     #[derive(Debug)]
     pub struct Scheduler {
-        /// The scheduler's thread that runs; `None` for a thread that is not the scheduler's.
+        /// The scheduler's current thread; `None` outside the scheduler's threads.
         pub thread: fn() -> Option<usize>,
-        /// Another thread may go on here.
+        /// Another thread may run here.
         pub step: fn(),
-        /// This thread cannot go on before another has.
+        /// This thread cannot continue until another has run.
         pub blocked: fn(),
     }
 
     static SCHEDULER: OnceLock<Scheduler> = OnceLock::new();
 
-    /// Puts the process under a scheduler; the first one stays.
+    /// Installs a scheduler for the process; the first one stays.
     pub fn install(scheduler: Scheduler) {
-        // A second one is the same: a process has the scheduler of one test suite.
+        // A second one is the same: a process runs the scheduler of one test suite.
         let _ = SCHEDULER.set(scheduler);
     }
 
@@ -58,12 +58,12 @@ mod modelled {
         SCHEDULER.get().and_then(|scheduler| (scheduler.thread)())
     }
 
-    /// The scheduler that runs this thread.
+    /// The scheduler that controls this thread.
     fn scheduler() -> Option<&'static Scheduler> {
         SCHEDULER.get().filter(|scheduler| (scheduler.thread)().is_some() && !std::thread::panicking())
     }
 
-    /// Another thread may go on here.
+    /// Another thread may run here.
     pub fn step() {
         if let Some(scheduler) = scheduler() {
             (scheduler.step)();

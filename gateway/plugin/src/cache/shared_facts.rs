@@ -1,12 +1,12 @@
-//! Facts that many others refer to: found by id for as long as anybody uses them, and invalidated in place.
+//! Facts that many others refer to: found by id while they are in use, and invalidated in place.
 //!
-//! Unlike what is kept in a cache, such a fact outlives its place: a token that was looked up long ago refers
-//! to its consumer. So it is not stamped with a generation but carries an [`Invalidation`], which whoever
-//! holds it checks on every use. Invariant: when [`SharedFacts::invalidate`] has returned, every fact of that
-//! id that was read before is invalid, or will be when its reader comes to add it. This is one lock: under it
-//! a change moves the generation and invalidates what it finds, and under it a reader adds what it has read,
-//! if the generation still is that of its [`Ticket`]. Only an invalid fact ever gives up its place while it
-//! is used.
+//! Unlike a cache entry, such a fact outlives its place: a token that was looked up long ago refers
+//! to its consumer. So it is not stamped with a generation but carries an [`Invalidation`], which its
+//! holders check on every use. Invariant: when [`SharedFacts::invalidate`] has returned, every fact of that
+//! id that was read before is invalid, or will be when its reader adds it. One lock ensures this: under it
+//! a change increments the generation and invalidates what it finds, and under it a reader adds what it has
+//! read, if the generation is still that of its [`Ticket`]. Only an invalid fact ever gives up its place while
+//! it is in use.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -24,7 +24,7 @@ const SHARDS: usize = 64;
 pub struct Invalidation(AtomicBool);
 
 impl Invalidation {
-    /// Of a fact that is valid.
+    /// The state of a valid fact.
     pub fn new() -> Self {
         Self(AtomicBool::new(false))
     }
@@ -50,7 +50,7 @@ pub trait SharedFact {
     /// Its own invalidation.
     fn invalidation(&self) -> &Invalidation;
 
-    /// Whether it, with the facts that it refers to, is still what the store says.
+    /// Whether it and the facts it refers to are still current.
     fn is_current(&self) -> bool {
         !self.invalidation().is_set()
     }
@@ -59,13 +59,13 @@ pub trait SharedFact {
 /// What to do with a fact of the same id that another thread has added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
-    /// It is as good: use it.
+    /// It is equally good: use it.
     Share,
-    /// It may be out of date, since this node does not hear of changes: invalidate it.
+    /// It may be stale, since this node does not receive changes: invalidate it.
     Replace,
 }
 
-/// Taken before the store is asked for a fact, given back with it.
+/// Taken before the store is queried for a fact, returned with the fact.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticket {
     generation: Generation,
@@ -78,7 +78,7 @@ impl Ticket {
         self.generation
     }
 
-    /// What it was taken for.
+    /// The id it was taken for.
     pub fn on_conflict(self) -> OnConflict {
         self.on_conflict
     }
@@ -90,7 +90,7 @@ pub struct SharedFacts<T> {
 }
 
 struct Shard<T> {
-    /// Moves with every change of a fact of the shard.
+    /// Incremented with every change of a fact in the shard.
     generation: Generation,
     facts: HashMap<Uuid, Weak<T>>,
 }
@@ -102,7 +102,7 @@ impl<T: SharedFact> Shard<T> {
 
     fn put(&mut self, id: Uuid, fact: &Arc<T>) {
         if self.facts.len() == self.facts.capacity() {
-            // Before the map grows, it forgets what nobody uses any more.
+            // Before the map grows, it drops facts that are no longer used.
             self.facts.retain(|_, known| known.strong_count() > 0);
         }
         let previous = self.facts.insert(id, Arc::downgrade(fact));
@@ -113,7 +113,7 @@ impl<T: SharedFact> Shard<T> {
 }
 
 impl<T: SharedFact> SharedFacts<T> {
-    /// None.
+    /// Creates an empty map.
     pub fn new() -> Self {
         let shard = || Mutex::new(Shard { generation: Generation::FIRST, facts: HashMap::new() });
         Self { shards: (0..SHARDS).map(|_| shard()).collect() }
@@ -124,13 +124,13 @@ impl<T: SharedFact> SharedFacts<T> {
         self.lock(id).current(id)
     }
 
-    /// To be taken before the store is asked.
+    /// Takes a ticket; call this before querying the store.
     pub fn ticket(&self, id: Uuid, on_conflict: OnConflict) -> Ticket {
         Ticket { generation: self.lock(id).generation, on_conflict }
     }
 
-    /// The fact that all share from now on: this one, or the one that another thread has added. If it has
-    /// changed since the ticket was taken, this one, invalid.
+    /// Adds a fact and returns the one that all share from now on: this one, or the one that another thread has
+    /// added. If it has changed since the ticket was taken, returns this one, invalid.
     pub fn add(&self, id: Uuid, ticket: Ticket, fact: T) -> Arc<T> {
         let fact = Arc::new(fact);
         let mut shard = self.lock(id);
@@ -147,7 +147,7 @@ impl<T: SharedFact> SharedFacts<T> {
         fact
     }
 
-    /// The current fact of this id, or one that is made without asking the store.
+    /// The current fact of this id, or one that is created without querying the store.
     pub fn get_or_add(&self, id: Uuid, fact: impl FnOnce() -> T) -> Arc<T> {
         let mut shard = self.lock(id);
         shard.current(id).unwrap_or_else(|| {
@@ -157,7 +157,7 @@ impl<T: SharedFact> SharedFacts<T> {
         })
     }
 
-    /// What the store says of this id has changed.
+    /// Records that this id has changed in the store.
     pub fn invalidate(&self, id: Uuid) {
         let mut shard = self.lock(id);
         shard.generation = shard.generation.next();
@@ -166,7 +166,7 @@ impl<T: SharedFact> SharedFacts<T> {
         }
     }
 
-    /// What the store says of any id may have changed.
+    /// Records that any id may have changed in the store.
     pub fn invalidate_all(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_change_is_given_to_nobody_after_it() {
+    fn a_fact_read_before_a_change_is_returned_to_nobody_after_it() {
         let facts = SharedFacts::new();
         let old = facts.ticket(ID, OnConflict::Share);
         facts.invalidate(ID);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gives_up_its_place_is_invalid() {
+    fn a_fact_that_gives_up_its_place_is_invalid() {
         let facts = SharedFacts::new();
         let first = facts.add(ID, facts.ticket(ID, OnConflict::Share), Fact::new(1));
         let second = facts.add(ID, facts.ticket(ID, OnConflict::Replace), Fact::new(2));

@@ -1,8 +1,8 @@
-//! Single flight: concurrent look-ups of one key are one look-up.
+//! Single flight: concurrent look-ups of one key share one look-up.
 //!
-//! A look-up bears the generation that its key had when it began. Followers join it only while that is still
-//! the generation, so nobody is given a result that is older than their question. A look-up whose callers
-//! have all gone away is dropped with the last of them.
+//! A look-up carries the generation that its key had when it began. Followers join it only while that
+//! generation is current, so nobody gets a result older than their request. A look-up is dropped when its
+//! last caller is dropped.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,18 +16,18 @@ use tollgate_core::error::StoreError;
 use super::generation::Generation;
 use super::model::{Mutex, MutexGuard};
 
-/// The result of a look-up. The error is shared by all who waited for it.
+/// The result of a look-up. All callers that waited share the error.
 pub type Loaded<V> = Result<V, Arc<StoreError>>;
 
-/// A look-up that is under way; awaiting it gives its result.
+/// A look-up in progress; awaiting it returns its result.
 pub type Lookup<V> = Shared<BoxFuture<'static, Loaded<V>>>;
 
-/// What a caller is to a look-up.
+/// A caller's role in a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It began it.
+    /// It started the look-up.
     Leader,
-    /// It joined one that was under way.
+    /// It joined one in progress.
     Follower,
 }
 
@@ -40,7 +40,7 @@ struct Entry<V> {
 
 type Shard<K, V> = Mutex<HashMap<K, Entry<V>>>;
 
-/// The look-ups that are under way. Cheap to clone.
+/// The look-ups in progress. Cheap to clone.
 pub struct SingleFlight<K, V> {
     shards: Arc<[Shard<K, V>]>,
 }
@@ -50,12 +50,12 @@ where
     K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// None under way.
+    /// Starts with none in progress.
     pub fn new() -> Self {
         Self { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect() }
     }
 
-    /// Joins the look-up of `key`, or begins one with `load`. `head` picks the shard; `generation` is the
+    /// Joins the look-up of `key`, or starts one with `load`. `head` selects the shard; `generation` is the
     /// key's, taken by the caller beforehand.
     pub fn join<F>(&self, key: K, head: u64, generation: Generation, load: impl FnOnce() -> F) -> (Role, Lookup<V>)
     where
@@ -75,7 +75,7 @@ where
         .boxed()
         .shared();
         let previous = lookup.downgrade().and_then(|lookup| lookups.insert(key, Entry { generation, lookup }));
-        // Its drop may end the look-up it replaces, which takes the same lock.
+        // Dropping it may end the look-up it replaces, which takes the same lock.
         drop(lookups);
         drop(previous);
         (Role::Leader, lookup)
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// A store whose reads end when they are let.
+    /// A store whose reads wait for the test to release them.
     struct Store {
         single_flight: SingleFlight<u64, usize>,
         reads: Arc<AtomicUsize>,
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_abandoned_look_up_leaves_nothing_behind() {
+    async fn an_abandoned_look_up_is_removed() {
         let store = Store::new();
         let (_, lookup) = store.look_up(Generation::FIRST);
         drop(lookup);

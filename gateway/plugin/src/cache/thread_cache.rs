@@ -1,11 +1,11 @@
-//! The facts that a thread has just seen, in front of the cache that all threads share.
+//! Thread-local caches: the facts that a thread has just seen, in front of the cache that all threads share.
 //!
-//! Invariant: what is here is as exact as the shared cache. An entry bears the generation that it has there,
-//! the one under which it was read from the store, so a change that was answered is seen by the next look-up
-//! of every thread. Nothing has to be removed for that.
+//! Invariant: this cache is as exact as the shared one. An entry carries the generation that it has there,
+//! the one under which it was read from the store, so the next look-up of every thread sees an acknowledged
+//! change. Nothing has to be removed for that.
 //!
-//! Bounded: [`PLACES`] entries a thread. A place goes to another key only when its own was not asked for since
-//! another last wanted it, so that what is asked for often stays.
+//! Bounded: [`PLACES`] entries per thread. A place goes to another key only if its own key was not requested
+//! since another last competed for it, so frequently used keys stay.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,20 +14,20 @@ use std::thread::LocalKey;
 use super::fact::{CacheKey, Fact};
 use super::generation::{Generation, Stamped};
 
-/// A power of two; of 64 bytes each where the key has 32 bytes and the fact is a pointer, so that a thread's
-/// are a mebibyte. By Zipf's law over 100,000 keys, three of four look-ups end here.
+/// A power of two. A place is 64 bytes if the key has 32 bytes and the fact is a pointer, so a thread's cache
+/// takes a mebibyte. With Zipf-distributed requests for 100,000 keys, three of four look-ups end here.
 const PLACES: usize = 1 << 14;
 
-/// Every so many hits, the shared cache is asked all the same: it keeps what is asked for.
+/// After this number of hits the shared cache is queried anyway, so that its eviction policy sees the key.
 const HITS_BETWEEN: u32 = 32;
 
-/// A fact that threads cache each for itself. Implemented by [`thread_cache!`](crate::thread_cache).
+/// A fact that is cached per thread. Implemented by [`thread_cache!`](crate::thread_cache).
 pub trait ThreadCached: Fact {
-    /// Hands over the cache of this thread.
+    /// Calls `then` with this thread's cache.
     fn with_thread_cache<T>(then: impl FnOnce(&mut ThreadCache<Self>) -> T) -> T;
 }
 
-/// Gives a type of facts its caches, one for each thread.
+/// Gives a type of facts its thread-local caches.
 #[macro_export]
 macro_rules! thread_cache {
     ($fact:ty) => {
@@ -43,17 +43,17 @@ macro_rules! thread_cache {
     };
 }
 
-/// A cache line, where the key has 32 bytes and the fact is a pointer.
+/// A cache line if the key has 32 bytes and the fact is a pointer.
 #[repr(align(64))]
 struct Entry<F: Fact> {
     key: F::Key,
-    /// Which cache it is from.
+    /// The cache it belongs to.
     cache: CacheId,
     fact: Stamped<F>,
     recent: Recent,
 }
 
-/// Whether a key was asked for since another last wanted its place.
+/// Whether the key was requested since another last competed for its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recent {
     Used,
@@ -62,7 +62,7 @@ enum Recent {
 
 /// The cache of one thread.
 pub struct ThreadCache<F: Fact> {
-    /// Made when the first fact comes.
+    /// Created when the first fact arrives.
     places: Vec<Option<Entry<F>>>,
     hits: u32,
 }
@@ -73,39 +73,39 @@ impl<F: Fact> ThreadCache<F> {
     }
 }
 
-/// The caches of one thread of the system: one, unless a test's scheduler runs several of its own on it
+/// The caches of one OS thread: one, unless a test's scheduler runs several of its own threads on it
 /// ([`super::model`]).
 #[cfg(not(debug_assertions))]
 pub struct PerThread<F: Fact>(ThreadCache<F>);
 
 #[cfg(not(debug_assertions))]
 impl<F: Fact> PerThread<F> {
-    /// Empty.
-    #[expect(clippy::new_without_default, reason = "made by the macro alone")]
+    /// Creates an empty cache.
+    #[expect(clippy::new_without_default, reason = "only the macro creates it")]
     pub const fn new() -> Self {
         Self(ThreadCache::new())
     }
 
-    /// Hands over the cache of this thread.
+    /// Calls `then` with this thread's cache.
     pub fn with<T>(key: &'static LocalKey<RefCell<Self>>, then: impl FnOnce(&mut ThreadCache<F>) -> T) -> T {
         key.with_borrow_mut(|caches| then(&mut caches.0))
     }
 }
 
-/// The caches of one thread of the system: one, unless a test's scheduler runs several of its own on it
+/// The caches of one OS thread: one, unless a test's scheduler runs several of its own threads on it
 /// ([`super::model`]).
 #[cfg(debug_assertions)]
 pub struct PerThread<F: Fact>(std::collections::BTreeMap<Option<usize>, std::rc::Rc<RefCell<ThreadCache<F>>>>);
 
 #[cfg(debug_assertions)]
 impl<F: Fact> PerThread<F> {
-    /// Empty.
-    #[expect(clippy::new_without_default, reason = "made by the macro alone")]
+    /// Creates an empty cache.
+    #[expect(clippy::new_without_default, reason = "only the macro creates it")]
     pub const fn new() -> Self {
         Self(std::collections::BTreeMap::new())
     }
 
-    /// Hands over the cache of this thread.
+    /// Calls `then` with this thread's cache.
     pub fn with<T>(key: &'static LocalKey<RefCell<Self>>, then: impl FnOnce(&mut ThreadCache<F>) -> T) -> T {
         let new = || std::rc::Rc::new(RefCell::new(ThreadCache::new()));
         let cache = key
@@ -114,12 +114,12 @@ impl<F: Fact> PerThread<F> {
     }
 }
 
-/// Tells caches of one process apart.
+/// Distinguishes the caches of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CacheId(u64);
 
 impl CacheId {
-    /// Another one each time.
+    /// Returns a new id each time.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
@@ -127,12 +127,12 @@ impl CacheId {
 }
 
 fn place(key: &impl CacheKey) -> usize {
-    // Other bits than those that pick stripes of generations.
+    // Other bits than those that select stripes of generations.
     usize::try_from(key.head() >> 32).unwrap_or_default() % PLACES
 }
 
-/// Calls `then` with the fact of a key that this thread has just seen, if it counts in this generation.
-/// `then` must not look into the same thread's cache itself.
+/// Calls `then` with a key's fact if this thread has just seen it and it is current in this generation.
+/// `then` must not use the same thread's cache itself.
 pub(crate) fn find<F: ThreadCached, T>(
     cache: CacheId,
     key: &F::Key,
@@ -154,7 +154,7 @@ pub(crate) fn find<F: ThreadCached, T>(
     })
 }
 
-/// Keeps what the shared cache has of a key, unless its place is in use.
+/// Keeps a key's entry of the shared cache, unless its place is in use.
 pub(crate) fn keep<F: ThreadCached>(cache: CacheId, key: F::Key, fact: Stamped<F>) {
     F::with_thread_cache(|thread| {
         if thread.places.is_empty() {
@@ -162,7 +162,7 @@ pub(crate) fn keep<F: ThreadCached>(cache: CacheId, key: F::Key, fact: Stamped<F
         }
         let Some(place) = thread.places.get_mut(place(&key)) else { return };
         match place {
-            // What no longer counts, or is not asked for, makes room.
+            // Stale and unused entries make room.
             Some(other) if other.key != key && other.cache == cache && other.recent == Recent::Used => {
                 other.recent = Recent::Unused;
             }
@@ -207,7 +207,7 @@ mod tests {
         super::keep(cache, key, Stamped::new(generation, Number(Box::new(number))));
     }
 
-    /// Two generations, one after the other.
+    /// Two consecutive generations.
     fn generations() -> (Generation, Generation) {
         let counter = Counter::new();
         let first = counter.current();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_found_while_its_generation_lasts() {
+    fn an_entry_is_found_while_its_generation_is_current() {
         let (cache, one, (first, second)) = (CacheId::new(), key(1), generations());
         assert_eq!(found(cache, &one, first), None);
         keep(cache, one, first, 1);
@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_goes_to_another_key_when_its_own_is_not_asked_for() {
+    fn a_place_goes_to_another_key_when_its_own_is_not_requested() {
         let (cache, (now, _)) = (CacheId::new(), generations());
         let (first, second) = (key(1), key(1 + PLACES as u64));
         assert_eq!(place(&first), place(&second));
         keep(cache, first, now, 1);
         keep(cache, second, now, 2);
         assert_eq!((found(cache, &first, now), found(cache, &second, now)), (None, Some(2)));
-        // In use: it stays for as long as it is asked for between two wishes for its place.
+        // In use: it stays while it is requested between two attempts to take its place.
         for _ in 0..3 {
             assert_eq!(found(cache, &second, now), Some(2));
             keep(cache, first, now, 1);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shared_cache_is_asked_now_and_then() {
+    fn the_shared_cache_is_queried_now_and_then() {
         let (cache, one, (now, _)) = (CacheId::new(), key(1), generations());
         keep(cache, one, now, 1);
         let asked = (0..10 * HITS_BETWEEN).filter(|_| found(cache, &one, now).is_none()).count();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn another_thread_has_not_seen_it() {
+    fn another_thread_does_not_see_it() {
         let (cache, one, (now, _)) = (CacheId::new(), key(1), generations());
         keep(cache, one, now, 1);
         assert_eq!(std::thread::spawn(move || found(cache, &one, now)).join().unwrap(), None);
