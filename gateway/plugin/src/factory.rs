@@ -15,10 +15,10 @@ use crate::host::Host;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store failed.
-    #[error("the store failed")]
+    #[error("store failed")]
     Store(#[from] StoreError),
     /// A metric is registered twice, or has a bad name.
-    #[error("metrics cannot be registered")]
+    #[error("cannot register metrics")]
     Metrics(#[from] prometheus::Error),
     /// A setting is wrong.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! The token cache: what tokens are, never what may be done with them. A [`FactCache`] that reads tokens.
+//! The token cache: what tokens are, never what they permit. A [`FactCache`] that reads tokens.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::store::{Token, Tokens};
 use crate::token::Digest;
 use crate::token_facts::{Facts, Service, Terms};
 
-/// Distinct scopes that are shared at most.
+/// The maximum number of distinct scopes that are shared.
 const SCOPES: u64 = 10_000;
 
-/// What tokens are, by the digest of the access token.
+/// Facts about tokens, by the digest of the access token.
 pub type TokenCache = FactCache<Facts, TokenSource>;
 
-/// Tokens in the store, with what they refer to.
+/// The tokens in the store, with what they refer to.
 pub struct TokenSource {
     store: Arc<dyn Tokens>,
     credentials: Credentials,
@@ -31,27 +31,27 @@ pub struct TokenSource {
 }
 
 impl TokenSource {
-    /// Over the store of tokens and the credentials of their clients.
+    /// Reads from the store of tokens and the credentials of their clients.
     pub fn new(store: Arc<dyn Tokens>, credentials: Credentials, clock: Arc<dyn Clock>) -> Self {
         Self { store, credentials, services: SharedFacts::new(), scopes: model::map(Cache::new(SCOPES)), clock }
     }
 
-    /// The credentials that tokens were issued to.
+    /// The credentials of the clients that tokens were issued to.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
-    /// A service changed or is gone. To be called when the cache knows that facts have ended.
+    /// A service was changed or deleted. Call this after the cache has recorded that facts have ended.
     pub fn service_changed(&self, id: Uuid) {
         self.services.invalidate(id);
     }
 
-    /// The services of all tokens may be gone.
+    /// The services of all tokens may have been deleted.
     pub fn services_changed(&self) {
         self.services.invalidate_all();
     }
 
-    /// The header value of a scope, shared with other tokens of the same.
+    /// The header value of a scope, shared by all tokens with that scope.
     fn scope(&self, scope: &str) -> Option<Arc<HeaderValue>> {
         if let Some(known) = self.scopes.get(scope) {
             return Some(known);
@@ -63,7 +63,7 @@ impl TokenSource {
 
     fn facts(&self, token: &Token, credential: Arc<CredentialFacts>) -> Result<Facts, StoreError> {
         let corrupt = |what| StoreError::Corrupt { kind: "oauth2_tokens", what };
-        // Identity that cannot be told to the upstream is not left out silently.
+        // Identity that cannot be sent upstream is not left out silently.
         let scope = token.scope.as_deref().map(|scope| self.scope(scope).ok_or(corrupt("scope"))).transpose()?;
         let userid = token.authenticated_userid.as_deref();
         if userid.is_some_and(|userid| header_value(userid).is_none()) {
@@ -98,7 +98,7 @@ impl Source<Facts> for TokenSource {
     }
 }
 
-/// A token whose age equals `expires_in` is still valid (oauth2.md §3.9), and a row is there until its
+/// A token whose age equals `expires_in` is still valid (oauth2.md §3.9), and a row exists until its
 /// `ttl` has passed.
 fn valid_until(token: &Token) -> i64 {
     let expiry = if token.expires_in <= 0 { i64::MAX } else { token.created_at.saturating_add(token.expires_in) };

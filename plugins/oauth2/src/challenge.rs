@@ -1,4 +1,4 @@
-//! The guard's refusals: statuses, bodies and challenges of oauth2.md §4.2, rendered once for each
+//! The guard's refusals: statuses, bodies and challenges of oauth2.md §4.2, rendered once per
 //! plugin instance.
 
 use bytes::Bytes;
@@ -18,24 +18,24 @@ const INVALID_PARAMETERS: &str =
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// None was presented.
+    /// No token was presented.
     Missing,
-    /// More than one was presented (RFC 6750 §3.1).
+    /// More than one token was presented (RFC 6750 §3.1).
     Several,
-    /// It is forged: its checksum is not ours.
+    /// Forged: its checksum is not ours.
     Forged,
-    /// The store does not know it.
+    /// Unknown to the store.
     Unknown,
-    /// It is global, the plugin instance is not.
+    /// The token is global, the plugin instance is not.
     Global,
-    /// It is bound to another service.
+    /// Bound to another service.
     OtherService,
-    /// It has expired.
+    /// Expired.
     Expired,
 }
 
 impl Refusal {
-    /// The reason code of the access log.
+    /// The reason code in the access log.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Missing => "token_missing",
@@ -58,7 +58,7 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// For a realm, if there is one; `None` when no header can hold the realm.
+    /// For an optional realm; `None` if the realm is not valid in a header.
     pub fn new(realm: Option<&str>) -> Option<Self> {
         let missing = realm.map_or_else(|| "Bearer".to_owned(), |realm| format!("Bearer realm=\"{realm}\""));
         let separator = if realm.is_some() { ", " } else { " " };

@@ -1,12 +1,12 @@
 //! Client authentication at the token endpoint (RFC 6749 §2.3, oauth2.md §3.6).
 //!
-//! 1. The client's id and secret are read, the first match winning: parameters `client_id` and
+//! 1. The client's id and secret are read from the first of: parameters `client_id` and
 //!    `client_secret` together; the header, with Basic credentials; parameter `client_id` alone.
-//! 2. The client is looked up: [`Credentials`].
+//! 2. The client is looked up in [`Credentials`].
 //! 3. It is authenticated: a confidential client has the secret, a public one has none.
 //!
-//! A grant requires an [`AuthenticatedClient`], and only step 3 makes one. An unknown client costs the
-//! same work as one whose secret is wrong.
+//! A grant requires an [`AuthenticatedClient`], which only step 3 creates. An unknown client costs the
+//! same work as one with a wrong secret.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::error::{Error, Mode, Refusal};
 use crate::parameters::{Parameter, Parameters};
 use crate::profile::Permission;
 
-/// Longer ids are not looked up: no client has them, and caches should not keep them.
+/// Longer ids are not looked up: no client has one, and caches should not hold them.
 const MAX_CLIENT_ID_LENGTH: usize = 1024;
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -36,14 +36,14 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Clients' credentials. Implementations may cache what they read, and forget it on changes.
+/// Clients' credentials. Implementations may cache what they read, and must invalidate it on changes.
 #[async_trait]
 pub trait Credentials: Send + Sync + 'static {
-    /// The credential of this client, if it is known.
+    /// The credential with this client id, if there is one.
     async fn by_client_id(&self, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError>;
 }
 
-/// The credential of a client that a request names.
+/// The credential of the client that a request names.
 pub async fn find(credentials: &dyn Credentials, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError> {
     if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID_LENGTH {
         return Ok(None);
@@ -51,24 +51,24 @@ pub async fn find(credentials: &dyn Credentials, client_id: &str) -> Result<Opti
     credentials.by_client_id(client_id).await
 }
 
-/// What a request has as the client's secret.
+/// The client secret in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Given {
     Nothing,
     Text(Secret),
-    /// Another value, such as a number: not blank, and no client's secret.
+    /// Another value, such as a number: not blank, and never a valid secret.
     NoText,
 }
 
-/// A client's id and secret in one reading of the request.
+/// A client's id and secret in one interpretation of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim {
     client_id: String,
     secret: Given,
 }
 
-/// Step 1: who the client claims to be. There are several readings of Basic credentials: they are
-/// tried as they are, then form-decoded (RFC 6749 §2.3.1), because clients do either.
+/// Step 1: who the client claims to be. Basic credentials have several interpretations: they are
+/// tried raw, then form-decoded (RFC 6749 §2.3.1), because clients do either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     mode: Mode,
@@ -99,7 +99,7 @@ impl Claims {
     }
 }
 
-/// The readings of `Basic <base64 of id:secret>`; none for any other header.
+/// The interpretations of `Basic <base64 of id:secret>`; none for any other header.
 fn basic(header: &[u8]) -> Vec<Claim> {
     let scheme = header.windows(5).position(|window| window.eq_ignore_ascii_case(b"basic"));
     let encoded = scheme.and_then(|start| header.get(start + 5..)).unwrap_or_default().trim_ascii();
@@ -126,7 +126,7 @@ fn form_decoded(claim: &Claim) -> Option<Claim> {
     Some(Claim { client_id: decode(&claim.client_id)?, secret })
 }
 
-/// A client whose claim was verified. Grants accept nothing else.
+/// A client whose claim was verified. Grants accept no other type.
 #[derive(Debug, Clone)]
 pub struct AuthenticatedClient(Arc<Credential>);
 
@@ -137,7 +137,7 @@ impl AuthenticatedClient {
     }
 }
 
-/// The outcome of steps 2 and 3, which the endpoint reports in its order of checks.
+/// The result of steps 2 and 3, which the endpoint reports in its order of checks.
 #[derive(Debug)]
 pub struct Identification {
     mode: Mode,
@@ -155,7 +155,7 @@ impl Identification {
         self.mode
     }
 
-    /// The client; `None` when it is unknown, an error when the claim is wrong.
+    /// The client; `None` if it is unknown, an error if authentication failed.
     pub fn authenticated(self) -> Result<Option<AuthenticatedClient>, Refusal> {
         match self.found {
             None => Ok(None),
@@ -165,7 +165,7 @@ impl Identification {
     }
 }
 
-/// Steps 2 and 3: the first reading that is verified, else the first that names a known client.
+/// Steps 2 and 3: the first interpretation that is verified, else the first that names a known client.
 pub async fn identify(
     config: &Config,
     parameters: &Parameters,

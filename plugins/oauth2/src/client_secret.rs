@@ -1,13 +1,13 @@
-//! Client secrets: stored as given, or as a PBKDF2 hash when `hash_secret` is set.
+//! Client secrets: stored as given, or as a PBKDF2 hash if `hash_secret` is set.
 //!
-//! A hash is a PHC string, `$pbkdf2-sha512$i=10000,l=32$<salt>$<hash>`, salt and hash in standard
-//! base64 without padding (oauth2.md §5). New hashes have these parameters; hashes that
-//! were made elsewhere are verified with their own, within bounds.
+//! A hash is a PHC string, `$pbkdf2-sha512$i=10000,l=32$<salt>$<hash>`, with salt and hash in standard
+//! base64 without padding (oauth2.md §5). New hashes have these parameters; hashes created
+//! elsewhere are verified with their own parameters, within limits.
 //!
-//! A refused secret costs one key derivation, whether the client is unknown or has a clear or a
-//! hashed secret, and waits in the queue of refused requests: timing does not reveal which clients
-//! exist. Derivations run off the I/O threads, a few at a time, and a client whose secret may be
-//! right does not wait behind refused ones ([`derivation_queue`](crate::derivation_queue)).
+//! Refusing a secret costs one key derivation, whether the client is unknown or has a plain or a
+//! hashed secret, and the request waits in the queue of refused requests: timing does not reveal which clients
+//! exist. Derivations run outside the I/O threads, a few at a time, and a client whose secret may be
+//! right does not wait behind refused requests ([`derivation_queue`](crate::derivation_queue)).
 
 use std::fmt;
 use std::time::Duration;
@@ -26,14 +26,14 @@ use crate::derivation_queue::{Class, DerivationQueue, Permit, Requester};
 const ITERATIONS: u32 = 10_000;
 const MAX_ITERATIONS: u32 = 1_000_000;
 const HASH_LENGTH: usize = 32;
-/// Shorter hashes could be guessed, longer ones exceed what SHA-512 yields.
+/// Shorter hashes could be guessed; longer ones exceed the output of SHA-512.
 const HASH_LENGTHS: std::ops::RangeInclusive<usize> = 16..=64;
 const SALT_LENGTH: usize = 16;
 const MAX_SALT_LENGTH: usize = 128;
 
 /// How long a verified secret is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// How many verified secrets are remembered (about 1 MiB).
+/// The number of verified secrets that are remembered (about 1 MiB).
 const MAX_REMEMBERED: u64 = 10_000;
 /// How long a verification may wait for its key derivation.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -46,11 +46,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A client's secret as its credential stores it.
 #[derive(Debug, Clone)]
 pub enum ClientSecret {
-    /// In clear.
+    /// In plain text.
     Plain(Secret),
     /// As a hash.
     Hashed(SecretHash),
-    /// Matches no secret: none was set, or the stored hash is not valid.
+    /// Matches no secret: none was set, or the stored hash is invalid.
     Unmatchable,
 }
 
@@ -70,7 +70,7 @@ pub struct SecretHash {
 }
 
 impl SecretHash {
-    /// Reads a PHC string; `None` for other algorithms and for parameters out of bounds.
+    /// Parses a PHC string; `None` for other algorithms and for parameters out of range.
     pub fn parse(phc: &str) -> Option<Self> {
         let mut parts = phc.strip_prefix("$pbkdf2-sha512$")?.split('$');
         let (parameters, salt, hash) = (parts.next()?, parts.next()?, parts.next()?);
@@ -94,7 +94,7 @@ impl SecretHash {
             && bool::from(derived.as_slice().ct_eq(&self.hash))
     }
 
-    /// A hash that no secret matches, and that costs as much to verify as any new one.
+    /// A hash that no secret matches and that costs as much to verify as any new one.
     fn of_nobody() -> Self {
         Self { iterations: ITERATIONS, salt: vec![0; SALT_LENGTH], hash: vec![0; HASH_LENGTH] }
     }
@@ -106,7 +106,7 @@ impl fmt::Debug for SecretHash {
     }
 }
 
-/// The PHC string of a secret, with a new salt. What `hash_secret` has stored.
+/// The PHC string of a secret, with a new salt. `hash_secret` stores it.
 pub fn hash(clear: &str) -> String {
     let mut salt = [0; SALT_LENGTH];
     SystemRandom.fill(&mut salt);
@@ -116,7 +116,7 @@ pub fn hash(clear: &str) -> String {
 fn hash_with_salt(clear: &str, salt: &[u8]) -> String {
     let mut hash = [0; HASH_LENGTH];
     if !derive(clear, salt, ITERATIONS, &mut hash) {
-        // Without a hash nothing may match; the clear secret must not be stored instead.
+        // Without a hash nothing may match; the plain secret must not be stored instead.
         return "$pbkdf2-sha512$".to_owned();
     }
     format!("$pbkdf2-sha512$i={ITERATIONS},l={HASH_LENGTH}${}${}", BASE64.encode(salt), BASE64.encode(hash))
@@ -127,7 +127,7 @@ fn derive(clear: &str, salt: &[u8], iterations: u32, into: &mut [u8]) -> bool {
     pbkdf2_hmac(clear.as_bytes(), salt, iterations, MessageDigest::sha512(), into).is_ok()
 }
 
-/// Too many secrets wait to be verified.
+/// Too many secrets are waiting to be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many client secrets are waiting to be verified")]
 pub struct Overloaded;
@@ -135,15 +135,15 @@ pub struct Overloaded;
 /// Whether a presented secret is the client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// It is.
+    /// The secret is right.
     Right,
-    /// It is not.
+    /// The secret is wrong.
     Wrong,
 }
 
-/// Verifies client secrets; a node has one.
+/// Verifies client secrets; there is one per node.
 pub struct SecretVerifier {
-    /// By a keyed hash of stored hash and presented secret; no secret can be read from it.
+    /// Keyed hashes of stored hash and presented secret; no secret can be recovered from them.
     verified: moka::sync::Cache<[u8; 32], ()>,
     key: [u8; 32],
     queue: DerivationQueue,
@@ -157,7 +157,7 @@ impl Default for SecretVerifier {
 }
 
 impl SecretVerifier {
-    /// With nothing remembered. A quarter of the CPUs may derive keys at once, so that refused clients
+    /// Starts with nothing remembered. At most a quarter of the CPUs derive keys at once, so that refused clients
     /// cannot starve the others.
     pub fn new(random: &dyn Random) -> Self {
         let mut key = [0; 32];
@@ -171,7 +171,7 @@ impl SecretVerifier {
         }
     }
 
-    /// Whether the secret that `requester` presents is the stored one; `None` is an unknown client.
+    /// Whether the secret presented by `requester` is the stored one; `None` is an unknown client.
     pub async fn verify(
         &self,
         requester: Requester,
@@ -201,7 +201,7 @@ impl SecretVerifier {
         }
         let permit = self.acquire(Class::Claimed, requester).await?;
         if self.verified.contains_key(&known) {
-            // Another request of the same client was faster.
+            // Another request of the same client has already verified it.
             return Ok(Proof::Right);
         }
         let proof = derive_during(permit, hash, presented).await?;
@@ -232,7 +232,7 @@ impl SecretVerifier {
 async fn derive_during(permit: Permit, hash: &SecretHash, presented: &Secret) -> Result<Proof, Overloaded> {
     let (hash, presented) = (hash.clone(), presented.clone());
     let derivation = tokio::task::spawn_blocking(move || {
-        // Held by the derivation itself, which goes on when the client has gone away.
+        // The derivation itself holds the permit, since it continues after the client has disconnected.
         let _permit = permit;
         hash.matches(&presented)
     });
@@ -280,7 +280,7 @@ mod tests {
             assert_eq!(verifier.verify(requester(), Some(&kept), &secret("tofu ")).await?, Proof::Wrong);
         }
         verifier.verified.run_pending_tasks();
-        assert_eq!(verifier.verified.entry_count(), 1, "only what was right is remembered");
+        assert_eq!(verifier.verified.entry_count(), 1, "only a right secret is remembered");
         assert_eq!(verifier.verify(requester(), None, &secret("tofu")).await?, Proof::Wrong);
         assert_eq!(verifier.verify(requester(), Some(&ClientSecret::Unmatchable), &secret("")).await?, Proof::Wrong);
         let plain = ClientSecret::Plain(secret("tofu"));
@@ -310,15 +310,15 @@ mod tests {
         let known = Requester::new(std::net::IpAddr::from([192, 0, 2, 1]), Some(uuid::Uuid::nil()));
         let wrong = spawn(Some(kept.clone()), "y", known);
         let right = spawn(Some(kept), "tofu", known);
-        // The only permit is held until all of them wait.
+        // The only permit is held until all of them are waiting.
         while verifier.queue.waiting() < 42 {
             tokio::task::yield_now().await;
         }
         drop(held);
         assert_eq!((right.await.unwrap(), wrong.await.unwrap()), (Proof::Right, Proof::Wrong));
         futures::future::join_all(refused).await;
-        // The classes take turns: at most two refused requests before either of the client's. Who ends is recorded
-        // some time after its permit has gone to the next, so a busy machine may show a few more.
+        // The classes take turns: at most two refused requests before either of the client's requests. A result is
+        // recorded some time after its permit was passed on, so a busy machine may show a few more.
         let ended = ended.lock().unwrap();
         let place = ended.iter().position(|text| text == "tofu").unwrap();
         assert!(place < 20, "{place}: {ended:?}");
@@ -347,7 +347,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         drop(held);
-        // The wrong secret has used its first permit, and cannot have this one.
+        // The wrong secret has used its first permit, and cannot get this one.
         let permit = behind.await.unwrap();
         while verifier.queue.waiting() < 1 {
             assert!(!wrong.is_finished(), "a wrong secret was refused after one permit");
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_within_bounds_is_not_read() {
+    fn a_hash_out_of_bounds_is_not_read() {
         for phc in [
             "",
             "plain",

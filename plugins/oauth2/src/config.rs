@@ -1,4 +1,4 @@
-//! The plugin's configuration: its schema as data, and the checked form that requests see
+//! The plugin's configuration: its schema as data, and the checked form that requests use
 //! (oauth2.md §1).
 
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub fn schema() -> Schema {
     .overall(some_grant)
 }
 
-/// What `/schemas/plugins/oauth2` says of each field.
+/// The field descriptions in `/schemas/plugins/oauth2`.
 const DESCRIPTIONS: [(&str, &str); 17] = [
     ("scopes", "The scopes that clients may request. Required when `mandatory_scope` is true."),
     ("mandatory_scope", "Whether a client has to request a scope."),
@@ -81,12 +81,12 @@ fn some_grant(config: &Value) -> Result<(), String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pkce {
-    /// None.
+    /// No client.
     None,
-    /// Public ones.
+    /// Public clients.
     #[default]
     Lax,
-    /// All.
+    /// All clients.
     Strict,
 }
 
@@ -99,7 +99,7 @@ pub struct Config {
     pub mandatory_scope: bool,
     /// The key with which the login page authenticates.
     pub provision_key: Secret,
-    /// How long an access token is valid, in whole seconds; `None` is for ever.
+    /// The lifetime of an access token in whole seconds; `None`: it never expires.
     pub token_expiration: Option<Duration>,
     /// Whether `response_type=code` is accepted.
     pub enable_authorization_code: bool,
@@ -113,14 +113,14 @@ pub struct Config {
     pub hide_credentials: bool,
     /// Whether `X-Forwarded-Proto: https` from a trusted peer counts as HTTPS.
     pub accept_http_if_already_terminated: bool,
-    /// The consumer that stands for unauthenticated requests, by id or username.
+    /// The consumer of unauthenticated requests, by id or username.
     pub anonymous: Option<String>,
-    /// Whether tokens are bound to no service.
+    /// Whether tokens are global, that is, not bound to a service.
     pub global_credentials: bool,
-    /// The header of tokens and of Basic credentials; `None` when the configured name is not a valid
+    /// The header of tokens and of Basic credentials; `None` if the configured name is not a valid
     /// header name.
     pub auth_header: Option<CredentialHeader>,
-    /// How long a token's row is kept, in whole seconds; `None` is for ever.
+    /// How long a token's row is kept, in whole seconds; `None`: for ever.
     pub refresh_token_ttl: Option<Duration>,
     /// Whether a refresh token stays the same when it is used.
     pub reuse_refresh_token: bool,
@@ -128,7 +128,7 @@ pub struct Config {
     pub pkce: Pkce,
     /// The realm of challenges.
     pub realm: Option<String>,
-    /// What is permitted beyond the current recommendations; no field of the record chooses it yet.
+    /// What is permitted beyond the current recommendations; not configurable yet.
     pub profile: Profile,
 }
 
@@ -137,7 +137,7 @@ pub struct Config {
 #[error("cannot read the configuration of an oauth2 plugin")]
 pub struct Unreadable(#[from] serde_json::Error);
 
-/// The record as it is stored.
+/// The record as stored.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
@@ -188,11 +188,11 @@ impl TryFrom<&Value> for Config {
     }
 }
 
-/// The most that a stored `expires_in` holds.
+/// The largest value that a stored `expires_in` can hold.
 const MAX_SECONDS: f64 = 2_147_483_647.0;
 
 /// Whole seconds; `None` for zero or less. Fractions are rounded up: a token valid for half a second
-/// must not be valid for ever.
+/// must not become valid for ever.
 fn seconds(number: &Number) -> Option<Duration> {
     let seconds = number.as_f64().unwrap_or_default().ceil().min(MAX_SECONDS);
     (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
@@ -254,7 +254,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn faults_are_reported_in_the_documented_words() {
+    fn errors_are_reported_in_the_documented_words() {
         use tollgate_core::clock::ManualClock;
         use tollgate_core::random::SystemRandom;
         use tollgate_core::schema::{Document, Makers};

@@ -1,11 +1,11 @@
-//! Credentials by `client_id`, for the token and authorization endpoints: kept in memory, exact
-//! after a change of the credential or of its name.
+//! Credentials by `client_id`, for the token and authorization endpoints: cached in memory, exact
+//! after a change of the credential or its name.
 //!
-//! One structure: what is kept bears the generation of its credential ([`Generations`]), so a
-//! change, which tells only the credential's id, need not find it. It lies under its old name until
-//! somebody asks for that or others take its room, and counts for nothing.
+//! There is a single structure: an entry carries the generation of its credential ([`Generations`]), so a
+//! change, which names only the credential's id, need not find it. A renamed entry stays under its old name, stale,
+//! until that name is requested or others take its room.
 //!
-//! An unknown name is not remembered: there is no bound on the names that can be asked for.
+//! Unknown names are not cached: their number is unbounded.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::client::Credentials;
 use crate::entity::credential::{self, Credential};
 
-/// Clients that asked for tokens recently; a few hundred bytes each.
+/// The number of cached clients; a few hundred bytes each.
 const ENTRIES: u64 = 100_000;
 
 /// The credentials of recent clients.
@@ -29,14 +29,14 @@ pub struct CachedCredentials {
     collection: Arc<dyn Collection>,
     trust: Arc<dyn Trust>,
     by_client_id: Map<String, Stamped<Arc<Credential>>>,
-    /// Of credentials, by id.
+    /// Generations of credentials, by id.
     generations: Generations,
-    /// Moves with every change, before the generation of its credential does.
+    /// Incremented by every change, before the generation of its credential is.
     changes: Counter,
 }
 
 impl CachedCredentials {
-    /// Over the store of `oauth2_credentials`.
+    /// Reads from the store of `oauth2_credentials`.
     pub fn new(collection: Arc<dyn Collection>, trust: Arc<dyn Trust>) -> Self {
         Self::of_at_most(ENTRIES, collection, trust)
     }
@@ -51,7 +51,7 @@ impl CachedCredentials {
         }
     }
 
-    /// A credential changed or is gone.
+    /// A credential was changed or deleted.
     pub fn forget(&self, id: Uuid) {
         self.changes.advance();
         self.generations.advance(head(id));
@@ -64,11 +64,11 @@ impl CachedCredentials {
         self.by_client_id.invalidate_all();
     }
 
-    /// What is cached of a client, by its `client_id` or the credential's id, without its secret.
+    /// The cached entry of a client, by its `client_id` or the credential's id, without its secret.
     pub fn shown(&self, name: &str) -> Option<Value> {
         let of_id = || {
             let id = Uuid::parse_str(name).ok()?;
-            // Seldom asked, and by operators alone: not worth an index.
+            // Rarely used, and only by operators: not worth an index.
             let mut all = self.by_client_id.iter();
             all.find_map(|(_, kept)| self.current(&kept).filter(|credential| credential.id == id))
         };
@@ -88,8 +88,8 @@ impl CachedCredentials {
         kept.at_its(|credential| self.generations.current(head(credential.id))).cloned()
     }
 
-    /// Whose generation to take is known only when the credential is read. If nothing at all has
-    /// changed by the time it is taken, it is the one from before.
+    /// Which generation to take is known only after the credential is read. If nothing at all has
+    /// changed by then, it equals the one from before the read.
     fn keep(&self, before: Generation, credential: &Arc<Credential>) {
         let generation = self.generations.current(head(credential.id));
         if self.changes.current() == before {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     impl Clients {
-        /// Of which so many at most are cached.
+        /// With a cache of at most this number of entries.
         fn of_at_most(entries: u64) -> Self {
             let (stored, feed) = (MemoryCollection::new(credential::NAME), Arc::new(Feed(AtomicBool::new(true))));
             let cached = CachedCredentials::of_at_most(entries, stored.clone(), feed.clone());
@@ -163,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn a_changed_client_is_forgotten_however_many_others_have_asked() {
         let clients = Clients::of_at_most(1);
-        // Of several, one stays; which one, the cache decides.
+        // One of several stays; which one is up to the cache.
         for id in 1..20 {
             clients.put(id, &format!("client-{id}"), "http://old.test/");
             assert!(clients.redirect_uri(&format!("client-{id}")).await.is_some());
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_cached_is_shown_by_name_and_by_id_while_it_counts() {
+    async fn a_cached_client_is_shown_by_name_and_by_id_while_it_is_current() {
         let clients = Clients::of_at_most(100);
         clients.put(1, "a", "http://one.test/");
         let id = Uuid::from_u128(1);
@@ -208,12 +208,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_the_change_feed_the_store_is_asked() {
+    async fn without_the_change_feed_the_store_is_queried() {
         let clients = Clients::of_at_most(100);
         clients.put(1, "a", "http://old.test/");
         assert!(clients.redirect_uri("a").await.is_some());
         clients.put(1, "a", "http://new.test/");
-        assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://old.test/"), "nobody has told it");
+        assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://old.test/"), "no change was received");
         clients.feed.0.store(false, Ordering::SeqCst);
         assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://new.test/"));
     }

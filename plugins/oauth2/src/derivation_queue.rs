@@ -1,12 +1,12 @@
 //! A fair queue for key derivations.
 //!
-//! A derivation takes milliseconds of CPU time, and anybody can ask for one. So only a few run at
-//! once, and permits are shared out evenly: between requests of known clients and the rest, then
-//! between addresses, then between clients. A requester that floods the queue delays itself, not
-//! others.
+//! A derivation takes milliseconds of CPU time, and anybody can request one. So only a few run at
+//! once, and permits are shared fairly: between requests of known clients and the rest, then
+//! between addresses, then between clients. A requester that floods the queue delays only
+//! itself.
 //!
-//! The queue is bounded in length and in time. When it is full, the address with most requests
-//! waiting loses one.
+//! The queue is bounded in length and in waiting time. When it is full, the address with the most waiting
+//! requests loses one.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,16 +16,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// The most requests of a class that may wait.
+/// The maximum number of waiting requests in a class.
 const MAX_WAITING: usize = 1024;
 
-/// The part of an IPv6 address that names its network.
+/// The part of an IPv6 address that identifies its network.
 const NETWORK: u128 = u128::MAX << 64;
 
-/// What is known of a request before any derivation.
+/// What is known about a request before any derivation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// It names a client, and may have its secret.
+    /// It names a client, and its secret may be right.
     Claimed,
     /// It will be refused.
     Refused,
@@ -39,8 +39,8 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// A requester at this address that claims to be the client of this credential; `None` is an
-    /// unknown client. An IPv6 address counts as its /64 network: whoever has one address has all.
+    /// A requester at this address that claims to be the client with this credential; `None` is an
+    /// unknown client. An IPv6 address counts as its /64 network, since a host usually controls all of it.
     pub fn new(address: IpAddr, client: Option<Uuid>) -> Self {
         let address = match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & NETWORK)),
@@ -50,29 +50,29 @@ impl Requester {
     }
 }
 
-/// Hands out permits to derive a key.
+/// Grants permits to derive a key.
 pub struct DerivationQueue {
     state: Arc<Mutex<State>>,
     max_wait: Duration,
 }
 
-/// Permission to derive one key; dropping it hands it to the next waiter.
+/// A permit to derive one key; dropping it passes it to the next waiter.
 pub struct Permit(Arc<Mutex<State>>);
 
 impl DerivationQueue {
-    /// A queue of `permits` at once, for which a request waits `max_wait` at most.
+    /// A queue with this number of `permits`, in which a request waits at most `max_wait`.
     pub fn new(permits: usize, max_wait: Duration) -> Self {
         let state =
             State { free: permits, next: Class::Claimed, claimed: Waiting::default(), refused: Waiting::default() };
         Self { state: Arc::new(Mutex::new(state)), max_wait }
     }
 
-    /// Waits for a permit; `None` when the queue is full or the wait takes too long.
+    /// Waits for a permit; `None` if the queue is full or the wait takes too long.
     pub async fn acquire(&self, class: Class, requester: Requester) -> Option<Permit> {
         let waiting = {
             let mut state = lock(&self.state);
             if state.free > 0 {
-                // Permits are only free while nobody waits.
+                // Permits are free only while nobody waits.
                 state.free -= 1;
                 return Some(Permit(Arc::clone(&self.state)));
             }
@@ -81,7 +81,7 @@ impl DerivationQueue {
         tokio::time::timeout(self.max_wait, waiting).await.ok()?.ok()
     }
 
-    /// How many requests wait.
+    /// The number of waiting requests.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         let state = lock(&self.state);
@@ -139,7 +139,7 @@ impl State {
     }
 }
 
-/// A request that waits.
+/// A waiting request.
 type Waiter = oneshot::Sender<Permit>;
 
 /// The waiters of a class: by address, then by client; the front of each is served next.
@@ -199,7 +199,7 @@ impl Waiting {
         self.addresses.retain(|address| !address.clients.is_empty());
     }
 
-    /// Drops a waiter of the address that has most, unless that is the address that needs the room.
+    /// Drops a waiter of the address with the most, unless that is the address that needs the room.
     fn evict_for(&mut self, address: IpAddr) -> bool {
         let Some(largest) = self.addresses.iter_mut().max_by_key(|known| known.len()) else { return false };
         if largest.address == address {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_of_a_network_are_one() {
+    async fn addresses_of_one_network_share_a_place() {
         let queue = queue();
         let permit = queue.acquire(Class::Refused, requester("2001:db8::1", None)).await.unwrap();
         let mut pending: Vec<_> = ["2001:db8::2", "2001:db8::3", "2001:db8::4"]
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_full_queue_the_address_with_most_waiting_loses_one() {
+    async fn in_a_full_queue_the_address_with_most_waiting_loses_one() {
         let queue = queue();
         let greedy = requester("192.0.2.1", None);
         let permit = queue.acquire(Class::Refused, greedy).await.unwrap();

@@ -10,7 +10,7 @@ use crate::client_secret::Overloaded;
 use crate::entity::credential::ClientType;
 use crate::profile::UnknownGrant;
 
-/// How a client tried to authenticate, which decides how a failure is reported (RFC 6749 §5.2).
+/// How a client tried to authenticate; decides how a failure is reported (RFC 6749 §5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// By parameters: 400.
@@ -19,7 +19,7 @@ pub enum Mode {
     Header,
 }
 
-/// A request that is refused.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The connection is not HTTPS.
@@ -36,7 +36,7 @@ pub enum Refusal {
     ProvisionKey,
     /// No user is logged in.
     MissingUserid,
-    /// The header holds several credentials (RFC 6749 §5.2).
+    /// The header has several credentials (RFC 6749 §5.2).
     SeveralCredentials,
     /// The user id has control characters, which no header can carry to the upstream.
     UnprintableUserid,
@@ -47,9 +47,9 @@ pub enum Refusal {
     ResponseType,
     /// The scope is not a string.
     ScopeNotText,
-    /// A word of the scope is not a configured one.
+    /// A word of the scope is not configured.
     UnknownScope(String),
-    /// A scope is mandatory.
+    /// A scope is mandatory but missing.
     MissingScope,
     /// A refresh token's scope is no longer configured.
     ScopeMismatch,
@@ -90,16 +90,16 @@ pub struct ErrorResponse {
     pub status: StatusCode,
     /// `error`.
     pub error: &'static str,
-    /// `error_description`, of the characters that RFC 6749 §5.2 allows.
+    /// `error_description`, in the characters that RFC 6749 §5.2 allows.
     pub description: Cow<'static, str>,
     /// `WWW-Authenticate`.
     pub challenge: Option<&'static str>,
-    /// The reason code of the access log.
+    /// The reason code in the access log.
     pub reason: &'static str,
 }
 
 impl Refusal {
-    /// What the client is told.
+    /// The error response.
     pub fn response(&self) -> ErrorResponse {
         let (error, description, reason): (_, Cow<'static, str>, _) = match self {
             Self::PlainHttp => ("access_denied", "You must use HTTPS".into(), "https_required"),
@@ -202,7 +202,7 @@ fn unknown_grant(unknown: UnknownGrant) -> &'static str {
     }
 }
 
-/// The text in the characters that `error_description` allows (RFC 6749 §5.2): printable ASCII without
+/// Maps a text to the characters that `error_description` allows (RFC 6749 §5.2): printable ASCII without
 /// `"` and `\`. A quote becomes `'`, anything else `?`.
 pub fn printable(text: &str) -> String {
     text.chars()
@@ -215,7 +215,7 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Why a request is refused or fails.
+/// Why a request is refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request is refused.

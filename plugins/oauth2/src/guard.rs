@@ -1,15 +1,15 @@
-//! The guard: lets a request with a valid token through, with its identity in headers.
+//! The guard: lets requests with a valid token pass, with the identity in headers.
 //!
 //! The hot path. A warm, valid request costs one header look-up, one checksum and one hash of the
-//! token, one cache read, compares, and header values that were rendered when the entry was made.
+//! token, one cache read, comparisons, and header values that were rendered when the entry was created.
 //!
-//! 1. Find the token; made up ones end here.
-//! 2. What is it? The cache knows, or the store is asked.
-//! 3. Who is it of, in the order of oauth2.md §4.2.
+//! 1. Find the token; forged ones are refused here.
+//! 2. Look it up, in the cache or else in the store.
+//! 3. Check it, in the order of oauth2.md §4.2.
 //!
-//! What follows where several plugins authenticate is the kit's to decide
-//! ([`AuthenticationHandler`](tollgate_plugin::authentication::AuthenticationHandler)). Scope is not enforced here,
-//! and neither is HTTPS.
+//! The kit decides what follows when several plugins authenticate
+//! ([`AuthenticationHandler`](tollgate_plugin::authentication::AuthenticationHandler)). Neither scope nor HTTPS is
+//! enforced here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,38 +37,38 @@ static OWN_HEADERS: [HeaderName; 2] = [AUTHENTICATED_SCOPE, AUTHENTICATED_USERID
 /// Which tokens an instance accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Those of the matched service.
+    /// Tokens of the matched service.
     Service,
     /// Those and global ones (`global_credentials`).
     Global,
 }
 
-/// What becomes of the token on the way upstream.
+/// Whether the token is forwarded to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credentials {
     /// The upstream sees it.
     Forward,
-    /// It is taken out (`hide_credentials`).
+    /// It is removed (`hide_credentials`).
     Hide,
 }
 
-/// Whether a request needs a token of its own.
+/// Whether a request needs its own token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
-    /// It does: one without is refused before anything else is looked at.
+    /// It does: a request without one is refused before any other check.
     Refused,
-    /// It may be the anonymous consumer's (`anonymous`): what might be a token is taken out all the same.
+    /// It may pass as the anonymous consumer (`anonymous`): anything that might be a token is removed all the same.
     Tolerated,
 }
 
-/// What an instance's configuration says to its guard.
+/// The rules of a guard, from its instance's configuration.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Where tokens are looked for; `None` when the configured name cannot be a header's.
+    /// The header searched for tokens; `None` if the configured name is not a valid header name.
     pub header: Option<CredentialHeader>,
-    /// How refusals are challenged.
+    /// The challenges of refusals.
     pub challenges: Box<Challenges>,
-    /// Whether requests without a valid token may go on as another's.
+    /// Whether requests without a valid token may pass as the anonymous consumer.
     pub absence: Absence,
     /// Which tokens are accepted.
     pub reach: Reach,
@@ -78,15 +78,15 @@ pub struct Rules {
 
 /// State shared by the guards of a node.
 pub struct Shared {
-    /// What tokens are.
+    /// Facts about tokens.
     pub cache: TokenCache,
     /// Recognises our own tokens.
     pub minter: Arc<Minter>,
     /// Whether tokens exist that we did not mint.
     pub foreign_tokens: Arc<AtomicBool>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Counters.
+    /// The metrics.
     pub metrics: Metrics,
 }
 
@@ -97,19 +97,19 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard that follows these rules.
+    /// A guard with these rules.
     pub fn new(rules: Rules, shared: Arc<Shared>) -> Self {
         Self { rules, shared }
     }
 
-    /// Imported tokens carry no checksum: while there are any, every token is looked up.
+    /// Imported tokens carry no checksum: while any exist, every token is looked up.
     fn may_exist(&self, token: &str) -> bool {
         self.shared.minter.is_ours(token) == Shape::Genuine || self.shared.foreign_tokens.load(Ordering::Acquire)
     }
 
     fn judge(&self, facts: &Facts, request: &mut Request<'_>) -> Found<Refusal> {
         match facts.service_id() {
-            // Told even where requests may be anonymous (oauth2.md §4.2).
+            // Reported even if requests may be anonymous (oauth2.md §4.2).
             None if self.rules.reach == Reach::Service => return Err(self.reply(Refusal::Global, request)),
             Some(service) if request.target.service_id != Some(service) => {
                 return Ok(Authentication::Invalid(Refusal::OtherService));
@@ -137,7 +137,7 @@ impl Authenticator for Guard {
     fn look(&self, request: &mut Request<'_>) -> Look<Refusal, Digest> {
         let in_request = presented::find(self.rules.header.as_ref(), request);
         let token = match &in_request {
-            // Told even where requests may be anonymous: the upstream might believe one of them.
+            // Reported even if requests may be anonymous: the upstream might believe one of them.
             presented::Found::Several => return Look::Found(Err(self.reply(Refusal::Several, request))),
             presented::Found::NeedBody => return need_body(),
             presented::Found::Missing if self.rules.absence == Absence::Refused => {
@@ -165,8 +165,8 @@ impl Authenticator for Guard {
         if let Some(found) = self.shared.cache.of_this_thread(&digest, |facts| self.judge(facts, request)) {
             return Look::Found(found);
         }
-        // What this thread knows by its digest need not prove that it is ours; the rest must, before
-        // the shared cache hears of it.
+        // A token in this thread's cache need not prove that it is ours; others must, before
+        // the shared cache is queried.
         if !self.may_exist(token) {
             self.shared.metrics.forged.inc();
             return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
@@ -203,12 +203,12 @@ fn need_body() -> Look<Refusal, Digest> {
     Look::Found(Err(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }))
 }
 
-/// The token might go upstream in a form that cannot be searched whole.
+/// The token might go upstream in a form that cannot be searched completely.
 fn too_large() -> Reply {
     Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "form_too_large_to_hide_token", "Payload too large")
 }
 
-/// The same for a body that cannot be read.
+/// The same for an unreadable body.
 fn unsearchable() -> Reply {
     Reply::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_unreadable_to_hide_token", "Unsupported media type")
 }
@@ -220,7 +220,7 @@ fn set_or_remove(name: HeaderName, value: Option<HeaderValue>, request: &mut Req
     }
 }
 
-// The scheduler is in debug builds alone.
+// The scheduler exists only in debug builds.
 #[cfg(debug_assertions)]
 #[cfg(test)]
 mod interleavings;

@@ -1,4 +1,4 @@
-//! What grants issue tokens and codes with, and what the client gets.
+//! Issuer: creates tokens and codes for the grants, and the response to the client.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::token::{Digest, Minter};
 
 /// Issues tokens and codes for all plugin instances of a node.
 pub struct Issuer {
-    /// Tokens and codes. The implementation makes this node's cache forget what ends.
+    /// The store of tokens and codes. The implementation evicts what ends from this node's cache.
     pub tokens: Arc<dyn Tokens>,
     /// Makes tokens and codes.
     pub minter: Arc<Minter>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Randomness for ids.
+    /// The source of randomness for ids.
     pub random: Arc<dyn Random>,
 }
 
@@ -34,10 +34,10 @@ impl Issuer {
 pub struct Issued {
     /// The access token.
     pub access_token: Secret,
-    /// For how many seconds it is valid; `None` is for ever.
+    /// The lifetime in seconds; `None`: it never expires.
     pub expires_in: Option<i64>,
-    /// The refresh token, where the grant has one.
+    /// The refresh token, if the grant issues one.
     pub refresh_token: Option<Secret>,
-    /// The scope, where the response has to name it.
+    /// The scope, if the response has to name it.
     pub scope: Option<String>,
 }

@@ -1,14 +1,14 @@
 //! OAuth2 for Tollgate: authorization server and bearer token guard.
 //!
-//! A protected route answers `…/oauth2/authorize` and `…/oauth2/token` itself and lets every other
-//! request through only with a token (oauth2.md §3.1).
+//! A protected route responds to `…/oauth2/authorize` and `…/oauth2/token` itself and lets every other
+//! request pass only with a token (oauth2.md §3.1).
 //!
-//! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] knows what it is
-//!   ([`token_facts`]), [`challenge`] how to refuse it.
+//! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] looks it up
+//!   ([`token_facts`]), [`challenge`] renders refusals.
 //! - [`endpoint`]: the authorization server. [`client`] authenticates the client, [`grant`] decides what
-//!   it gets, by the rules of [`pkce`], [`scope`] and [`redirect_uri`], and has the [`issuer`] make it;
-//!   [`error`] says how a request is refused.
-//! - [`parameters`]: the parameters of a request, in whatever body they come.
+//!   it gets, by the rules of [`pkce`], [`scope`] and [`redirect_uri`], and has the [`issuer`] create it;
+//!   [`error`] renders refusals.
+//! - [`parameters`]: the parameters of a request, in any kind of body.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
 //! - [`token`]: the shape of tokens and their digests.
 //! - [`store`]: the port to the database and its two adapters.

@@ -1,4 +1,4 @@
-//! Keeps what the plugin remembers exact: hears of every change and forgets what it touches.
+//! Keeps the plugin's caches exact: applies every change and evicts what it affects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,15 +13,15 @@ use crate::guard::Shared;
 use crate::store::Tokens;
 use crate::token::Digest;
 
-/// The plugin's ear on the change feed.
+/// The plugin's listener on the change feed.
 pub struct Listener {
     /// State shared by the guards.
     pub shared: Arc<Shared>,
-    /// Credentials of the endpoints.
+    /// The endpoints' cached credentials.
     pub credentials: Arc<CachedCredentials>,
-    /// Asked whether tokens exist that were not minted here.
+    /// Queried for tokens that were not minted here.
     pub tokens: Arc<dyn Tokens>,
-    /// The answer, for the guard.
+    /// The result, for the guard.
     pub foreign_tokens: Arc<AtomicBool>,
 }
 
@@ -35,8 +35,8 @@ impl Listener {
             },
             (credential::NAME, _) => self.credentials.forget(change.id),
             ("services", operation) => {
-                // Of an entity that was deleted and made again under its id, the feed tells an update: tokens may
-                // have gone with it. So also the tokens of a service that was merely changed are looked up again.
+                // For an entity that was deleted and recreated under its id, the feed reports an update: tokens may
+                // have been deleted with it. So the tokens of a service that was only changed are looked up again too.
                 if operation != Operation::Created {
                     cache.facts_ended();
                 }
@@ -46,8 +46,8 @@ impl Listener {
         }
     }
 
-    /// Foreign tokens are looked up from the moment there is one. They are not unlearnt while the
-    /// node runs: a look-up too many is no fault.
+    /// Foreign tokens are looked up from the moment there is one. The flag is never reset while the
+    /// node runs: a superfluous look-up does no harm.
     async fn learn_of_foreign_tokens(&self) -> Result<(), StoreError> {
         if !self.foreign_tokens.load(Ordering::Acquire) && self.tokens.any_imported().await? {
             self.foreign_tokens.store(true, Ordering::Release);

@@ -1,26 +1,26 @@
-//! What the plugin counts. Handles are resolved once; no token, user or client is ever a label.
+//! The plugin's metrics. Handles are resolved once; no token, user or client is ever a label.
 
 use prometheus::{IntCounter, IntCounterVec};
 use tollgate_plugin::cache::CacheMetrics;
 
-/// What the names of the metrics begin with.
+/// The prefixes of the metric names.
 pub const PREFIXES: [&str; 2] = ["token", "tokens"];
 
 /// The plugin's metrics.
 #[derive(Clone)]
 pub struct Metrics {
-    /// Of the token cache.
+    /// Metrics of the token cache.
     pub cache: CacheMetrics,
     /// Refused by the checksum, without cache or store.
     pub forged: IntCounter,
-    /// Found, but no longer valid.
+    /// Found, but expired or revoked.
     pub expired: IntCounter,
     /// Tokens issued, by grant and outcome.
     pub issued: IntCounterVec,
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers all metrics.
     ///
     /// # Errors
     /// A name is taken.

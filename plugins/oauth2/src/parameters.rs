@@ -1,9 +1,9 @@
-//! The parameters of a request to an endpoint: query and body merged, the body winning
+//! The parameters of a request to an endpoint: query and body merged, the body taking precedence
 //! (oauth2.md §3.2).
 //!
-//! Bodies are read by content type: form, JSON object, multipart. Any other body, and one that cannot
-//! be read, is ignored. A repeated parameter is refused later (RFC 6749 §3.1, §3.2), by the endpoint,
-//! which decides which fault is reported.
+//! Bodies are read by content type: form, JSON object, multipart. Any other body, or an unreadable
+//! one, is ignored. A repeated parameter is refused later (RFC 6749 §3.1, §3.2), by the endpoint,
+//! which decides which error is reported.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -34,13 +34,13 @@ const NAMES: [&str; 14] = [
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Parameter {
-    /// A text without NUL.
+    /// Text without NUL.
     Text(String),
-    /// Another JSON value; `true` also where the query has no `=`.
+    /// Another JSON value; also `true` for a query argument without `=`.
     Other(Value),
     /// Bytes that are not UTF-8, or text with NUL.
     Unreadable,
-    /// It is repeated.
+    /// Repeated.
     Repeated,
 }
 
@@ -105,7 +105,7 @@ impl Parameters {
         self.by_name.iter().find(|(_, value)| **value == Parameter::Repeated).map(|(name, _)| *name)
     }
 
-    /// Whether the client secret is in the query, which logs and histories keep.
+    /// Whether the client secret is in the query, which logs and browser histories keep.
     pub fn has_secret_in_query(&self) -> bool {
         self.secret_in_query
     }

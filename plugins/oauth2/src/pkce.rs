@@ -32,7 +32,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Step 1: the challenge of an authorization request, as it is stored; `None` when there is none and
+/// Step 1: the challenge of an authorization request, as stored; `None` if there is none and
 /// none is required. An unknown client (`None`) needs none.
 pub fn challenge(
     config: &Config,
@@ -81,7 +81,7 @@ fn is_required(config: &Config, client: &Credential) -> bool {
     }
 }
 
-/// Any base64 as base64url without padding; anything else is left as it is, and matches nothing.
+/// Any base64 as base64url without padding; anything else is left unchanged, and matches nothing.
 fn normalised(challenge: &str) -> String {
     let url_safe = challenge.replace('+', "-").replace('/', "_");
     match LENIENT.decode(url_safe) {

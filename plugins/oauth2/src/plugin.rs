@@ -1,5 +1,5 @@
-//! The plugin as the gateway sees it: what it is made of, and what a configured instance does with
-//! a request (oauth2.md §3.1): answer at the two endpoints, guard everything else.
+//! The plugin as seen by the gateway: its parts, and what a configured instance does with
+//! a request (oauth2.md §3.1): respond at the two endpoints, guard everything else.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,18 +37,18 @@ use crate::token_collection::TokenCollection;
 /// The plugin's name.
 pub const NAME: &str = "oauth2";
 
-/// Its place among others (gateway.md §9).
+/// Its priority among plugins (gateway.md §9).
 const PRIORITY: i32 = 1400;
 
-/// What `/cache/{key}` calls a credential, by its `client_id` or id.
+/// The prefix of a credential in `/cache/{key}`, by its `client_id` or id.
 const CREDENTIAL_KEY: &str = "oauth2_credentials:";
-/// And a consumer.
+/// The prefix of a consumer.
 const CONSUMER_KEY: &str = "consumers:";
 
 const CACHE_BYTES: &str = "token_cache.max_bytes";
 const NEGATIVE_TTL: &str = "token_cache.negative_ttl";
 
-/// Bounds of what the plugin remembers.
+/// Limits of the plugin's caches.
 const SETTINGS: &[Setting] = &[
     Setting::new(CACHE_BYTES, "268435456", "The most memory that cached tokens may weigh.")
         .checked(|text| setting::number(text).map(drop)),
@@ -173,7 +173,7 @@ impl OAuth2 {
     }
 }
 
-/// The key of the tokens' checksum, the same on every node: the first node to start makes it.
+/// The key of the tokens' checksum, the same on every node; the first node to start creates it.
 async fn checksum_key(store: &Store, random: &dyn Random) -> Result<ChecksumKey, StoreError> {
     let make = || {
         let mut key = ChecksumKey::default();
@@ -181,7 +181,7 @@ async fn checksum_key(store: &Store, random: &dyn Random) -> Result<ChecksumKey,
         key.to_vec()
     };
     let kept = store.secret("token_checksum_key", make).await?;
-    let unreadable = |_| StoreError::Corrupt { kind: "token checksum key", what: "it has not 32 bytes" };
+    let unreadable = |_| StoreError::Corrupt { kind: "token checksum key", what: "not 32 bytes long" };
     ChecksumKey::try_from(kept).map_err(unreadable)
 }
 
@@ -204,7 +204,7 @@ impl Plugin for OAuth2 {
     }
 
     fn forget_cached(&self, key: Option<&str>) {
-        // Keys of tokens name a digest that is not ours; forgetting too much is harmless.
+        // The digest in a token's cache key is not one of ours; evicting too much is harmless.
         if key.is_none_or(|key| named(key, CREDENTIAL_KEY).is_some()) {
             self.credentials.forget_all();
         }
@@ -238,18 +238,18 @@ impl Plugin for OAuth2 {
     }
 }
 
-/// The realm cannot stand in a header.
+/// The realm is not valid in a header.
 #[derive(Debug, thiserror::Error)]
-#[error("the realm cannot stand in a WWW-Authenticate header")]
+#[error("realm is not valid in a WWW-Authenticate header")]
 struct InvalidRealm;
 
-/// One configured instance. Most requests need the guard alone, which is two cache lines.
+/// One configured instance. Most requests need only the guard, which is two cache lines.
 struct Protection {
     guard: AuthenticationHandler<Guard>,
     endpoints: Box<Endpoints>,
 }
 
-/// What an instance needs to answer as the authorization server.
+/// The parts of an instance that act as the authorization server.
 struct Endpoints {
     instance: Uuid,
     config: Config,
@@ -257,7 +257,7 @@ struct Endpoints {
 }
 
 impl Endpoints {
-    async fn answer(&self, endpoint: Endpoint, request: &Request<'_>) -> Verdict {
+    async fn respond(&self, endpoint: Endpoint, request: &Request<'_>) -> Verdict {
         self.server.respond(self.instance, &self.config, endpoint, request).await
     }
 }
@@ -271,7 +271,7 @@ impl Handler for Protection {
         match Endpoint::of_path(request.path) {
             None => self.guard.access(request),
             Some(endpoint) => {
-                Access::Pending(Box::pin(async move { Ok(self.endpoints.answer(endpoint, request).await) }))
+                Access::Pending(Box::pin(async move { Ok(self.endpoints.respond(endpoint, request).await) }))
             }
         }
     }

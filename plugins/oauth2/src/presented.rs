@@ -1,12 +1,12 @@
 //! Finding the token of a request (oauth2.md §4.1), and removing it before the request goes upstream
 //! (oauth2.md §4.6).
 //!
-//! The header wins whenever it is present, even empty; then query and body merged, the body winning.
+//! The header takes precedence if present, even if empty; then query and body merged, the body taking precedence.
 //!
 //! A token is hidden wherever this module would look for one: the header in every spelling,
 //! `access_token` in query and form, and a body's JSON member or multipart part. A form that cannot
-//! be searched is refused. When the token is in the header, JSON and multipart bodies are the
-//! application's: those small enough to be searched lose copies of that very token, and nothing else.
+//! be searched is refused. When the token is in the header, JSON and multipart bodies belong to the
+//! application: copies of that very token are removed from those small enough to be searched, and nothing else.
 
 use std::borrow::Cow;
 
@@ -20,19 +20,19 @@ const ACCESS_TOKEN: &str = "access_token";
 /// The outcome of looking for a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'r> {
-    /// It was found.
+    /// A token was found.
     Token(Cow<'r, str>),
     /// There is something that cannot be a token, such as bytes that are not UTF-8.
     Unreadable,
-    /// There is more than one, so that another reader may take another one.
+    /// There are several, so another reader might use a different one.
     Several,
-    /// There is none.
+    /// There is no token.
     Missing,
     /// The body has to be read first.
     NeedBody,
 }
 
-/// What a request has in the header of a token or of a client's credentials: several also where they are a list.
+/// The value of the header for a token or for a client's credentials; a list counts as several.
 pub fn in_header<'r>(header: &CredentialHeader, request: &Request<'r>) -> Presented<'r> {
     match header.presented(request) {
         Presented::One(value) if is_list_of_credentials(value) => Presented::Several,
@@ -60,7 +60,7 @@ pub fn find<'r>(header: Option<&CredentialHeader>, request: &Request<'r>) -> Fou
     }
 }
 
-/// Removes the token from what goes upstream. `token` is what was found, if it can be read. Any other
+/// Removes the token from what goes upstream. `token` is the token that was found, if it is readable. Any other
 /// outcome than [`Hiding::Done`] has changed nothing.
 pub fn hide(header: Option<&CredentialHeader>, token: Option<&str>, request: &mut Request<'_>) -> Hiding {
     let in_header = header.filter(|header| header.value(request).is_some());
@@ -69,7 +69,7 @@ pub fn hide(header: Option<&CredentialHeader>, token: Option<&str>, request: &mu
         (None, Some(_)) => Search::Thorough,
         (None, None) => Search::Cursory,
     };
-    // Where the token is in the header, other values are the application's.
+    // When the token is in the header, other values belong to the application.
     let is_hidden = |value: Option<&str>| search != Search::BesideHeader || (value.is_some() && value == token);
     let body = match presented::body_without(&[ACCESS_TOKEN], body_kind(request), search, is_hidden, request) {
         Ok(body) => body,
@@ -85,8 +85,8 @@ pub fn hide(header: Option<&CredentialHeader>, token: Option<&str>, request: &mu
     Hiding::Done
 }
 
-/// Whether a value is a list, as intermediaries join headers of one name (RFC 9110 §5.3). A token or a
-/// secret of ours has no comma; parameters of other schemes may be separated by some.
+/// Whether a value is a list, as intermediaries combine headers of one name (RFC 9110 §5.3). Our tokens and
+/// secrets contain no comma; parameters of other schemes may be separated by commas.
 fn is_list_of_credentials(value: &[u8]) -> bool {
     const SCHEMES: [&[u8]; 3] = [b"bearer", b"token", b"basic"];
     let has_scheme = |part: &[u8]| {
@@ -120,7 +120,7 @@ fn found(argument: Argument<'_>) -> Found<'_> {
     }
 }
 
-/// What a body is searched as.
+/// How a body is searched.
 fn body_kind(request: &Request<'_>) -> Option<BodyKind> {
     BodyKind::of(request).filter(|_| [Method::POST, Method::PUT, Method::PATCH].contains(request.method))
 }

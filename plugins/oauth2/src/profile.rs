@@ -1,20 +1,20 @@
 //! What a plugin instance permits beyond the current recommendations (RFC 9700, OAuth 2.1), one
-//! behaviour a field (oauth2.md §7). Which profile an instance has is decided where its
-//! configuration is checked, in [`config`](crate::config), and nowhere else.
+//! field per behaviour (oauth2.md §7). The profile of an instance is decided only where its
+//! configuration is checked, in [`config`](crate::config).
 
 /// Whether something is permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
-    /// It is accepted.
+    /// Accepted.
     Permitted,
-    /// It is refused.
+    /// Refused.
     Refused,
 }
 
 /// Whether a code can be redeemed without naming the redirect URI it was sent to (RFC 6749 §4.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedirectBinding {
-    /// Any registered URI is accepted, and none.
+    /// Any registered URI is accepted, and so is none.
     Free,
     /// The token request repeats the URI of the authorization request.
     Bound,
@@ -47,41 +47,41 @@ pub enum LoopbackPort {
     Any,
 }
 
-/// Whether a token response names the scope when it is not the one that was asked for (RFC 6749 §5.1).
+/// Whether a token response names the scope if it differs from the requested one (RFC 6749 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeInResponse {
     /// Never.
     Absent,
-    /// When it differs.
+    /// If it differs.
     WhenDifferent,
 }
 
-/// The behaviours. Those that have a configuration field of their own (`pkce`,
+/// The behaviours. Those with a configuration field of their own (`pkce`,
 /// `hide_credentials`, the enabled grants) are not repeated here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// Redirect URIs of the exchange of a code.
+    /// The redirect URI of a code exchange.
     pub redirect_binding: RedirectBinding,
     /// Client credentials grant for public clients.
     pub public_client_credentials: Permission,
-    /// A PKCE verifier for a code without challenge: permitted, it is ignored.
+    /// A PKCE verifier for a code without challenge: if permitted, it is ignored.
     pub verifier_without_challenge: Permission,
     /// Client secrets in the query.
     pub client_secret_in_query: Permission,
-    /// Unknown and used codes and refresh tokens.
+    /// The error code for unknown and used codes and refresh tokens.
     pub unknown_grant: UnknownGrant,
-    /// Redirect URIs that are not registered.
+    /// Unregistered redirect URIs.
     pub bad_redirect: BadRedirect,
     /// Loopback redirect URIs of native apps.
     pub loopback_port: LoopbackPort,
     /// `scope` in token responses.
     pub scope_in_response: ScopeInResponse,
-    /// The `iss` of authorization responses (RFC 9207); `None` leaves it out.
+    /// The `iss` of authorization responses (RFC 9207); `None` omits it.
     pub issuer: Option<String>,
 }
 
 impl Profile {
-    /// What an instance does whose configuration names no profile: everything that clients of
+    /// The profile of an instance whose configuration names none: everything that clients of
     /// Kong's plugin rely on.
     pub fn compat() -> Self {
         Self {

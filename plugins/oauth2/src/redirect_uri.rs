@@ -1,4 +1,4 @@
-//! Redirect URIs: which may be registered, which is requested, and adding parameters to them.
+//! Redirect URIs: which may be registered, which one is requested, and adding parameters to them.
 //!
 //! Everything before the query is kept byte for byte: nothing is normalised, so the browser is sent to
 //! exactly what the client registered (oauth2.md §2.1, §3.5). Native apps' URIs (`myapp://cb`) are
@@ -25,8 +25,8 @@ pub fn check(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the requested URI is registered (RFC 6749 §3.1.2.3): the same text, or, where `loopback`
-/// allows it, a loopback address that differs in the port alone (RFC 8252 §7.3).
+/// Whether the requested URI is registered (RFC 6749 §3.1.2.3): the same text, or, if `loopback`
+/// allows it, a loopback address that differs only in the port (RFC 8252 §7.3).
 pub fn is_registered(registered: &[String], requested: &str, loopback: LoopbackPort) -> bool {
     registered.iter().any(|uri| uri == requested)
         || (loopback == LoopbackPort::Any && registered.iter().any(|uri| differ_in_port_alone(uri, requested)))
@@ -45,7 +45,7 @@ fn differ_in_port_alone(registered: &str, requested: &str) -> bool {
     matches!((without_port(registered), without_port(requested)), (Some(one), Some(other)) if one == other)
 }
 
-/// The URI with these parameters in its query. Parameters of the same name are replaced, others kept;
+/// The URI with these parameters in its query. Parameters with the same names are replaced, others kept;
 /// all are sorted.
 pub fn with_query(uri: &str, parameters: &[(&str, String)]) -> String {
     let parts = Parts::of(uri);
@@ -54,7 +54,7 @@ pub fn with_query(uri: &str, parameters: &[(&str, String)]) -> String {
     format!("{}?{query}{fragment}", parts.before_query)
 }
 
-/// The URI with these parameters as its fragment; the query is not changed.
+/// The URI with these parameters as its fragment; the query is unchanged.
 pub fn with_fragment(uri: &str, parameters: &[(&str, String)]) -> String {
     let bare = uri.split_once('#').map_or(uri, |(bare, _)| bare);
     format!("{bare}#{}", merged("", parameters))
@@ -73,7 +73,7 @@ fn merged(query: &str, parameters: &[(&str, String)]) -> String {
     )
 }
 
-/// A URI cut at its first `?` and `#`.
+/// A URI split at its first `?` and `#`.
 #[derive(Debug, Clone, Copy)]
 struct Parts<'a> {
     before_query: &'a str,
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_requested_uri_is_registered_only_as_it_stands() {
+    fn a_requested_uri_must_equal_a_registered_one() {
         let registered = ["http://a.test/cb".to_owned(), "http://127.0.0.1/cb".to_owned()];
         assert!(is_registered(&registered, "http://a.test/cb", LoopbackPort::Exact));
         for other in ["http://a.test/cb/", "HTTP://a.test/cb", "http://a.test/cb?x=1", "http://127.0.0.1:81/cb", ""] {
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_can_be_judged_and_extended(uri in "\\PC{0,60}", state in "\\PC{0,40}") {
+        fn any_text_can_be_checked_and_extended(uri in "\\PC{0,60}", state in "\\PC{0,40}") {
             let _ = check(&json!(uri));
             let extended = with_query(&uri, &[("state", state.clone())]);
             let query = Parts::of(&extended).query.unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Scope: what a client asks for and what it is granted (RFC 6749 §3.3, oauth2.md §3.8).
+//! Scope: what a client requests and what it is granted (RFC 6749 §3.3, oauth2.md §3.8).
 
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::parameters::Parameter;
 
 /// The granted scope, its words joined by single spaces; `None` is no scope. A blank scope is granted
-/// as none, even where `mandatory_scope` is set.
+/// as none, even if `mandatory_scope` is set.
 pub fn granted(config: &Config, asked: Option<&Parameter>) -> Result<Option<String>, Refusal> {
     let (Some(scopes), Some(asked)) = (&config.scopes, asked) else {
         let missing = config.mandatory_scope && asked.is_none();

@@ -1,11 +1,11 @@
 //! Tokens, codes and their digests.
 //!
-//! A clear value exists in the response that issues it and in the request that presents it; only its
+//! A clear value exists only in the response that issues it and in the request that presents it; only its
 //! BLAKE3 [`Digest`] is stored and cached.
 //!
-//! A token of ours is 32 characters `[0-9A-Za-z]`: 22 random ones (131 bits) and 10 that are a
-//! keyed checksum of them (59 bits). The checksum proves nothing about validity; it only lets a forged
-//! token be refused without a look-up in cache or store. An attacker who knows the key gains a look-up,
+//! Our own tokens are 32 characters `[0-9A-Za-z]`: 22 random ones (131 bits) and 10 of a
+//! keyed checksum over them (59 bits). The checksum proves nothing about validity; it only allows
+//! refusing a forged token without a look-up in cache or store. An attacker who knows the key gains a look-up,
 //! not access.
 
 use std::fmt;
@@ -17,14 +17,14 @@ use tollgate_core::secret::Secret;
 
 pub use tollgate_plugin::Digest;
 
-/// Characters of a token.
+/// The length of a token in characters.
 pub const TOKEN_LENGTH: usize = 32;
 
 const RANDOM_LENGTH: usize = 22;
 const CHECKSUM_LENGTH: usize = TOKEN_LENGTH - RANDOM_LENGTH;
 const HINT_LENGTH: usize = 4;
 
-/// The last four characters of a token, by which an operator can tell tokens apart; empty for a token
+/// The last four characters of a token, for operators to distinguish tokens; empty for a token
 /// too short to reveal them.
 pub fn hint(clear: &str) -> String {
     if clear.chars().count() < 4 * HINT_LENGTH {
@@ -37,16 +37,16 @@ pub fn hint(clear: &str) -> String {
 /// Whether a presented token carries our checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// It was minted with one of our keys.
+    /// Minted with one of our keys.
     Genuine,
-    /// It was not: it is forged, mistyped or imported.
+    /// Not minted with our keys: forged, mistyped or imported.
     Foreign,
 }
 
-/// A key of the checksum.
+/// A checksum key.
 pub type ChecksumKey = [u8; 32];
 
-/// Makes tokens and recognises those it made.
+/// Mints tokens and recognises those it minted.
 pub struct Minter {
     newest: ChecksumKey,
     /// Keys from before a rotation; their tokens are still recognised.
@@ -60,14 +60,14 @@ impl Minter {
         Self { newest, older, random }
     }
 
-    /// A new token.
+    /// Mints a new token.
     pub fn mint(&self) -> Secret {
         let mut clear = self.random.alphanumeric(RANDOM_LENGTH);
         clear.extend(checksum(&self.newest, clear.as_bytes()).map(char::from));
         Secret::new(clear)
     }
 
-    /// Checks the checksum alone. Allocates nothing; takes the same time for every token of the right
+    /// Checks only the checksum. Allocates nothing; takes the same time for every token of the right
     /// length.
     pub fn is_ours(&self, presented: &str) -> Shape {
         let presented = presented.as_bytes();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_is_the_end_of_a_long_token_and_nothing_of_a_short_one() {
+    fn a_hint_is_the_end_of_a_long_token_and_empty_for_a_short_one() {
         assert_eq!(hint("0123456789abcdefghijklmnopqrstuv"), "stuv");
         assert_eq!(hint("short"), "");
         assert_eq!(hint("ééééééééééééééééabcé"), "abcé");
@@ -163,7 +163,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_can_be_looked_at(text in "\\PC{0,64}") {
+        fn any_text_can_be_checked(text in "\\PC{0,64}") {
             prop_assert_eq!(minter(1, &[]).is_ours(&text), Shape::Foreign);
             let _ = hint(&text);
         }

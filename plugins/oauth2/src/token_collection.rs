@@ -1,10 +1,10 @@
 //! The tokens as the Admin API reads and writes them (oauth2.md §2.3).
 //!
-//! The store has digests only. So a clear value is shown to whoever sent it in this very request, or
-//! once in the response to the write that made it; everybody else sees null and the `token_hint`. A
+//! The store has only digests. So a clear value is shown only to the client that sent it in this very request, or
+//! once in the response to the write that created it; other responses have null and the `token_hint`. A
 //! write with null, such as from a client that sends back what it has read, changes no token.
 //!
-//! What is written, forgotten and announced together is decided by the store port; there is no cache
+//! The store port decides what is written, evicted and announced together; there is no cache
 //! here.
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ mod document;
 #[cfg(test)]
 mod tests;
 
-/// How often a write is tried when other writers are faster. Each time, one of them has succeeded.
+/// How often a write is attempted when other writers win. Each time, one of them has succeeded.
 const ATTEMPTS: usize = 8;
 
 /// The collection of the kind `oauth2_tokens`.
@@ -43,8 +43,8 @@ pub struct TokenCollection {
 }
 
 impl TokenCollection {
-    /// The tokens of a store. `imported` is set before the first access token is stored that was
-    /// not minted here: from then on the guard may not refuse a token by its checksum alone.
+    /// The tokens of a store. `imported` is set before the first access token that was not minted here
+    /// is stored: from then on the guard may not refuse a token by its checksum alone.
     pub fn new(
         tokens: Arc<dyn TokenRows>,
         minter: Arc<Minter>,
@@ -68,7 +68,7 @@ impl TokenCollection {
         }
     }
 
-    /// Where the access token comes from. The guard is told before the token is stored.
+    /// The origin of the access token. The guard's flag is set before the token is stored.
     fn provenance(&self, access_token: &Secret) -> Provenance {
         match self.minter.is_ours(access_token.expose()) {
             Shape::Genuine => Provenance::Minted,
@@ -93,7 +93,7 @@ impl TokenCollection {
         Ok(document)
     }
 
-    /// Replaces `old` by `new`; `None` when `old` is no longer there.
+    /// Replaces `old` by `new`; `None` if `old` no longer exists.
     async fn write_over(&self, old: &Token, new: Token, clear: &Clear, now: i64) -> Result<Option<Document>, DaoError> {
         let changed = clear.access_token.as_ref().filter(|_| old.access_token != new.access_token);
         let provenance = changed.map_or(Provenance::Minted, |clear| self.provenance(clear));
@@ -105,7 +105,7 @@ impl TokenCollection {
         }
     }
 
-    /// One attempt to change a token. `None`: another writer was faster.
+    /// One attempt to change a token. `None`: another writer won.
     async fn change(&self, old: &Token, key: &Key, merge: &Merge<'_>, now: i64) -> Result<Option<Document>, DaoError> {
         let shown = presented(key);
         let merged = merge(&show(old, &shown, now)).map_err(DaoError::Schema)?;
@@ -117,7 +117,7 @@ impl TokenCollection {
         self.write_over(old, draft.over(old, now), &clear, now).await
     }
 
-    /// One attempt to add or replace a token. `None`: another writer was faster.
+    /// One attempt to add or replace a token. `None`: another writer won.
     async fn put(&self, key: &Key, draft: &Draft, now: i64) -> Result<Option<Document>, DaoError> {
         let Some(old) = self.row(key, now).await? else {
             let id = match key {
@@ -136,8 +136,8 @@ impl TokenCollection {
         self.write_over(&old, new, &clear, now).await
     }
 
-    /// Returns the result of a write that changed nothing, once this node has acted on the write that
-    /// forestalled it.
+    /// Returns the result of a write that changed nothing, once this node has applied the write that
+    /// came before it.
     async fn unchanged<T>(&self, result: Result<T, DaoError>) -> Result<T, DaoError> {
         self.tokens.catch_up().await?;
         result
@@ -186,7 +186,7 @@ impl Collection for TokenCollection {
             // Tokens have no tags, and no other parents.
             Filter::AllTags(_) | Filter::AnyTag(_) | Filter::Child { .. } => return Ok(Page::default()),
         };
-        // One row more than asked for is read, to know whether it is the last page.
+        // One more row than requested is read, to detect the last page.
         let size = query.size.saturating_add(1);
         let mut tokens = self.tokens.page_tokens(filter, query.after, size, now).await?;
         let more = tokens.len() > query.size;
@@ -254,7 +254,7 @@ fn presented(key: &Key) -> Clear {
     }
 }
 
-/// Every attempt has lost against another writer.
+/// Every attempt has lost to another writer.
 fn contended() -> StoreError {
     StoreError::Unavailable("too many concurrent writes to one token".into())
 }

@@ -1,7 +1,7 @@
-//! What the token cache holds of one token.
+//! Token facts: what the token cache holds for one token.
 //!
-//! A cache line, if its user id is of 15 bytes at most: among a million tokens, what a request waits
-//! for is memory.
+//! An entry is one cache line if its user id has at most 15 bytes: among a million tokens, a request's time is
+//! spent waiting for memory.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use uuid::Uuid;
 
 use crate::token::Digest;
 
-/// Bytes of an entry without its user id: resident memory of a million tokens with user ids of 12
-/// characters, each presented once, was 339 bytes a token, of which moka takes 265
-/// (`cargo bench -p tollgate-bench --bench token_cache`, docs/performance.md); and 16 for the
-/// generation, the allocator's next size for what moka allocates for an entry.
+/// Bytes of an entry without its user id: the resident memory of a million tokens with user ids of 12
+/// characters, each presented once, was 339 bytes per token, of which moka takes 265
+/// (`cargo bench -p tollgate-bench --bench token_cache`, docs/performance.md); plus 16 for the
+/// generation, which moves moka's allocation for an entry to the allocator's next size class.
 pub const ENTRY_BYTES: u32 = 343;
 
 /// What a token is. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Facts(ThinArc<Terms, u8>);
 
-/// What was agreed on when the token was issued.
+/// The terms under which the token was issued.
 #[derive(Debug)]
 pub struct Terms {
-    /// Who it was issued to.
+    /// The client it was issued to.
     pub credential: Arc<CredentialFacts>,
     /// The service it is bound to; `None` is a global token.
     pub service: Option<Arc<Service>>,
@@ -57,17 +57,17 @@ impl SharedFact for Service {
     }
 }
 
-/// In front of a user id, so that an empty one is not none.
+/// Precedes a user id, so that an empty one differs from none.
 const SOME: u8 = 0;
 
 impl Facts {
-    /// Of a token with these terms, and `X-Authenticated-UserId`.
+    /// Facts of a token with these terms, and `X-Authenticated-UserId`.
     pub fn new(terms: Terms, userid: Option<&str>) -> Self {
         let userid = userid.map(|userid| [&[SOME], userid.as_bytes()].concat());
         Self(ThinArc::from_header_and_slice(terms, userid.as_deref().unwrap_or_default()))
     }
 
-    /// Who it was issued to.
+    /// The client it was issued to.
     pub fn credential(&self) -> &CredentialFacts {
         &self.terms().credential
     }
@@ -82,8 +82,8 @@ impl Facts {
         self.terms().scope.as_deref()
     }
 
-    /// The value of `X-Authenticated-UserId`, made anew: kept as a header value it would be a cache
-    /// line of its own for each token.
+    /// The value of `X-Authenticated-UserId`, created on each call: kept as a header value it would be an additional
+    /// cache line per token.
     pub fn userid(&self) -> Option<HeaderValue> {
         let (_, userid) = self.0.slice.split_first()?;
         HeaderValue::from_bytes(userid).ok()
@@ -116,7 +116,7 @@ impl Fact for Facts {
     }
 }
 
-/// Facts made by hand, for tests and measurements.
+/// Facts created directly, for tests and measurements.
 pub mod sample {
     use tollgate_plugin::ConsumerFacts;
 
@@ -125,10 +125,10 @@ pub mod sample {
     /// A credential of a consumer with these names.
     ///
     /// # Panics
-    /// When the client's id cannot be a header's value.
+    /// If the client's id is not a valid header value.
     pub fn credential(client_id: &str, username: &str) -> Arc<CredentialFacts> {
         let consumer = Arc::new(ConsumerFacts::new(Uuid::new_v4(), Some(username.to_owned()), None));
-        #[expect(clippy::expect_used, reason = "for tests and measurements alone")]
+        #[expect(clippy::expect_used, reason = "only for tests and measurements")]
         Arc::new(CredentialFacts::new(Uuid::new_v4(), client_id, consumer).expect("a client's id"))
     }
 }
@@ -152,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_second_counts() {
+    fn the_last_second_is_valid() {
         let facts = with_userid(None);
         assert!(facts.is_alive(7) && !facts.is_alive(8));
     }
 
     #[test]
-    fn with_a_user_id_of_15_bytes_it_is_a_cache_line() {
+    fn facts_with_a_user_id_of_15_bytes_are_one_cache_line() {
         // A reference count, the terms, the length of the rest, and the rest.
         assert_eq!(8 + size_of::<Terms>() + 8 + "0123456789abcde".len() + 1, 64);
     }

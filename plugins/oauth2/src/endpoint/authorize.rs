@@ -1,5 +1,5 @@
-//! The authorization endpoint (RFC 6749 §3.1, oauth2.md §3.5). The login page calls it
-//! from its back end, once the resource owner has agreed, and sends the browser to the address in the
+//! The authorization endpoint (RFC 6749 §3.1, oauth2.md §3.5). The back end of the login page calls
+//! it once the resource owner has agreed, and sends the browser to the address in the
 //! response.
 //!
 //! 1. HTTPS, and no parameter twice.
@@ -11,8 +11,8 @@
 //! 7. The redirect URI is registered (§3.1.2.3).
 //! 8. PKCE, where it is required (RFC 7636 §4.4.1).
 //!
-//! A failure of 1 to 3 ends it; of 4 to 8 the last failure is reported, through the redirect once there
-//! is a client. The status is never a redirect itself.
+//! A failure of 1 to 3 ends the request; of 4 to 8 the last failure is reported, through the redirect once a
+//! client is known. The status is never a redirect itself.
 
 use std::sync::Arc;
 
@@ -43,13 +43,13 @@ enum ResponseType {
     Token,
 }
 
-/// A client that the browser can be sent back to.
+/// A client that the browser can be redirected to.
 struct Target {
     client: Arc<Credential>,
     redirect_uri: String,
 }
 
-/// What the browser takes back to the client.
+/// The result that the browser takes to the client.
 enum Granted {
     Code(Secret),
     Token(Issued),
@@ -118,7 +118,7 @@ async fn authorize(
     let (target, redirect) = target(config, known.clone(), parameters);
     let challenge = pkce::challenge(config, known.as_deref(), parameters);
     let result = async {
-        // The last check first, since its failure is the one to report.
+        // The last check comes first, since its failure is the one to report.
         let challenge = challenge?;
         redirect?;
         let (scope, response_type) = (scope?, response_type?);
@@ -191,7 +191,7 @@ fn refused(config: &Config, target: &Target, refusal: &Refusal, state: &State) -
     response::redirect(StatusCode::BAD_REQUEST, error.reason, uri)
 }
 
-/// Adds what every response through a redirect carries.
+/// Adds the parameters of every response through a redirect.
 fn with_context(
     config: &Config,
     mut parameters: Vec<(&'static str, String)>,

@@ -1,4 +1,4 @@
-//! Whether a request came over HTTPS, to us or to a trusted peer (oauth2.md §3.3).
+//! HTTPS check: whether a request came over HTTPS, to us or to a trusted peer (oauth2.md §3.3).
 
 use tollgate_core::request::Request;
 
@@ -7,7 +7,7 @@ use crate::error::Refusal;
 
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// Refuses plain HTTP. `X-Forwarded-Proto` counts only from a trusted peer, and where the instance
+/// Refuses plain HTTP. `X-Forwarded-Proto` is used only from a trusted peer, and only if the instance
 /// accepts it.
 pub(super) fn require(config: &Config, request: &Request<'_>) -> Result<(), Refusal> {
     if request.tls {

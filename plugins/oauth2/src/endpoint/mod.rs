@@ -1,7 +1,7 @@
 //! The authorization server's two endpoints, present on every protected route (oauth2.md §3).
 //!
-//! Recognising the path, refusing other methods and reading the body happen here; the request
-//! itself is decided in [`token`] and [`authorize`].
+//! This module recognises the path, refuses other methods and reads the body; the requests
+//! themselves are handled in [`token`] and [`authorize`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ mod token;
 
 use response::State;
 
-/// The largest body that is accepted. Legitimate requests have a few hundred bytes.
+/// The largest accepted body. Legitimate requests have a few hundred bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
 
 /// One of the endpoints.
@@ -41,7 +41,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint at a normalised path, with any prefix (oauth2.md §3.1).
+    /// The endpoint of a normalised path, with any prefix (oauth2.md §3.1).
     pub fn of_path(path: &str) -> Option<Self> {
         let path = path.strip_suffix('/').unwrap_or(path);
         if path.ends_with("/oauth2/token") {
@@ -72,12 +72,12 @@ pub struct AuthorizationServer {
     pub credentials: Arc<dyn Credentials>,
     /// Verifies client secrets.
     pub verifier: SecretVerifier,
-    /// Counts requests by `grant` and `outcome`, refused ones included.
+    /// Counts requests by `grant` and `outcome`, including refused ones.
     pub issued: IntCounterVec,
 }
 
 impl AuthorizationServer {
-    /// Responds to a request at an endpoint of the plugin instance `plugin_id`. Never lets it through.
+    /// Responds to a request at an endpoint of the plugin instance `plugin_id`. Never lets it pass.
     pub async fn respond(
         &self,
         plugin_id: Uuid,
@@ -107,7 +107,7 @@ impl AuthorizationServer {
     }
 }
 
-/// How a request ended, for the metrics.
+/// The outcome of a request, for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Issued,
@@ -121,8 +121,8 @@ impl From<&Error> for Outcome {
     }
 }
 
-/// What both endpoints begin with: parameters and state, and whether the request is refused for its
-/// form alone.
+/// The first steps of both endpoints: parameters, state, and refusal of malformed
+/// requests.
 fn begin(config: &Config, request: &Request<'_>) -> (Parameters, State, Result<(), Refusal>) {
     let parameters = Parameters::read(request);
     let (state, state_verdict) = match State::of(&parameters) {

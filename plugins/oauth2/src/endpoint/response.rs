@@ -1,4 +1,4 @@
-//! The responses of both endpoints: JSON that must not be stored (RFC 6749 §5.1, oauth2.md
+//! The responses of both endpoints: JSON that must not be cached (RFC 6749 §5.1, oauth2.md
 //! §3.4).
 
 use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
@@ -11,12 +11,12 @@ use crate::error::{Error, Refusal, printable};
 use crate::issuer::Issued;
 use crate::parameters::{Parameter, Parameters};
 
-/// The `state` of a request, which its response repeats.
+/// The `state` of a request, which is echoed in its response.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State(Option<Value>);
 
 impl State {
-    /// Strings, numbers and booleans are repeated; anything else is refused.
+    /// Strings, numbers and booleans are echoed; anything else is refused.
     pub(super) fn of(parameters: &Parameters) -> Result<Self, Refusal> {
         match parameters.get("state") {
             None | Some(Parameter::Other(Value::Null)) => Ok(Self(None)),
@@ -38,7 +38,7 @@ impl State {
     }
 }
 
-/// The response that carries a token (RFC 6749 §5.1).
+/// The response with a token (RFC 6749 §5.1).
 pub(super) fn issued(issued: &Issued, state: &State) -> Reply {
     let mut body = Map::new();
     let mut add = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
@@ -57,12 +57,12 @@ pub(super) fn issued(issued: &Issued, state: &State) -> Reply {
     framed(StatusCode::OK, "token_issued", body)
 }
 
-/// The response that tells the login page where to send the browser.
+/// The response with the address that the login page sends the browser to.
 pub(super) fn redirect(status: StatusCode, reason: &'static str, uri: String) -> Reply {
     framed(status, reason, Map::from_iter([("redirect_uri".to_owned(), Value::String(uri))]))
 }
 
-/// A refusal without redirect (RFC 6749 §5.2).
+/// A refusal without a redirect (RFC 6749 §5.2).
 pub(super) fn refused(refusal: &Refusal, state: &State) -> Reply {
     let error = refusal.response();
     let mut body = Map::new();
@@ -76,7 +76,7 @@ pub(super) fn refused(refusal: &Refusal, state: &State) -> Reply {
     }
 }
 
-/// The response to any error. What an operator has to look at is logged here, once.
+/// The response to any error. Errors that concern the operator are logged here, once.
 pub(super) fn failed(endpoint: Endpoint, error: &Error, state: &State) -> Reply {
     match error {
         Error::Refused(refusal) => refused(refusal, state),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_issued_or_refused_may_be_stored_rfc6749_5_1() {
+    fn responses_that_issue_or_refuse_may_not_be_stored_rfc6749_5_1() {
         let token = Issued { access_token: Secret::new("t"), expires_in: None, refresh_token: None, scope: None };
         for reply in [
             issued(&token, &State::default()),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_comes_back_as_it_came() {
+    fn the_state_is_echoed_unchanged() {
         for (given, text) in [(json!("a b"), "a b"), (json!(5), "5"), (json!(true), "true"), (json!(""), "")] {
             let state = State::of(&Parameters::of(&json!({"state": given}))).unwrap();
             assert_eq!(body(&refused(&Refusal::GrantType, &state))["state"], given);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_cannot_tell_is_503_with_retry_after() {
+    fn an_unavailable_store_is_503_with_retry_after() {
         let busy = tollgate_core::error::StoreError::Busy(std::time::Duration::from_secs(1));
         let reply = failed(Endpoint::Token, &Error::Store(busy), &State::default());
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);

@@ -1,6 +1,6 @@
 //! The token endpoint (RFC 6749 §3.2, oauth2.md §3.6b).
 //!
-//! 1. HTTPS, and no parameter twice; a failure ends it here.
+//! 1. HTTPS, and no parameter twice; a failure ends the request.
 //! 2. The grant is known and enabled.
 //! 3. The client is known, with a registered redirect URI (not for the client credentials grant).
 //! 4. The client is authenticated.
@@ -55,7 +55,7 @@ impl GrantType {
         }
     }
 
-    /// Codes and refresh tokens are exchanged until they expire, whatever is enabled by now.
+    /// Codes and refresh tokens are exchanged until they expire, whatever is enabled by then.
     fn is_enabled(self, config: &Config) -> bool {
         match self {
             Self::AuthorizationCode | Self::RefreshToken => true,

@@ -26,7 +26,7 @@ fn schema() -> Schema {
         field::created_at(),
         Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
         Field::string("name").required(),
-        // It goes upstream in a header.
+        // Sent upstream in a header.
         Field::string("client_id").auto(Auto::RandomString).unique().optional().rule(Rule::HeaderText),
         Field::string("client_secret").auto(Auto::RandomString).sensitive().optional(),
         Field::boolean("hash_secret", false),
@@ -42,7 +42,7 @@ fn schema() -> Schema {
     })
 }
 
-/// What `/schemas/oauth2_credentials` says of the fields that are a credential's own.
+/// The descriptions of a credential's own fields in `/schemas/oauth2_credentials`.
 const DESCRIPTIONS: [(&str, &str); 7] = [
     ("consumer", "The consumer that this client acts as."),
     ("name", "The name of the application."),
@@ -58,7 +58,7 @@ const DESCRIPTIONS: [(&str, &str); 7] = [
 pub enum ClientType {
     /// It can.
     Confidential,
-    /// It cannot, and has none.
+    /// It cannot, and has no secret.
     Public,
 }
 
@@ -90,7 +90,7 @@ pub struct Credential {
     pub name: String,
 }
 
-/// A stored credential that does not match its schema.
+/// A stored credential does not match its schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read field {field} of a stored credential")]
 pub struct Unreadable {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_cannot_be_read_matches_nothing() {
+    fn an_unreadable_hash_matches_nothing() {
         for patch in [json!({"hash_secret": true}), json!({"client_secret": null})] {
             assert!(matches!(read(&patch).unwrap().secret, ClientSecret::Unmatchable), "{patch}");
         }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_reported_in_the_documented_words() {
+    fn errors_are_reported_in_the_documented_words() {
         use tollgate_core::clock::ManualClock;
         use tollgate_core::random::SystemRandom;
         use tollgate_core::schema::Makers;

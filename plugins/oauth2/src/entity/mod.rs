@@ -1,4 +1,4 @@
-//! The kinds of entity the plugin keeps.
+//! The plugin's kinds of entity.
 
 pub mod authorization_code;
 pub mod credential;

@@ -1,7 +1,7 @@
 //! The `oauth2_tokens` kind (oauth2.md §2.3), plus `token_hint`.
 //!
-//! `access_token` has no automatic value here: the collection mints it, because a token of ours
-//! carries a checksum.
+//! `access_token` has no automatic value here: the collection mints it, because our own tokens
+//! carry a checksum.
 
 use serde_json::Value;
 use tollgate_core::entity::{Kind, field};
@@ -25,10 +25,10 @@ fn schema() -> Schema {
         Field::integer("expires_in").required(),
         Field::string("access_token").unique().sensitive().optional(),
         Field::string("refresh_token").unique().sensitive().optional(),
-        // Both go into headers of the requests that the token authorizes.
+        // Both are sent in headers of the requests that the token authorizes.
         Field::string("authenticated_userid").optional().rule(Rule::HeaderText),
         Field::string("scope").rule(Rule::HeaderText),
-        // Written by the gateway only; a value that a client sends is ignored.
+        // Written by the gateway only; a value sent by a client is ignored.
         Field::string("token_hint").empty_allowed(),
     ])
     .describe(&[
@@ -40,6 +40,6 @@ fn schema() -> Schema {
         ("refresh_token", "The token that is exchanged for a new access token."),
         ("authenticated_userid", "The user it stands for; null for the client itself."),
         ("scope", "The granted scope, as words separated by spaces."),
-        ("token_hint", "The last characters of the access token, by which tokens can be told apart."),
+        ("token_hint", "The last characters of the access token, for distinguishing tokens."),
     ])
 }

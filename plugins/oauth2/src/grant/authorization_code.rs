@@ -1,10 +1,10 @@
 //! Authorization code grant (RFC 6749 §4.1) with PKCE (RFC 7636).
 //!
 //! 1. §4.1.2: a code is issued at the authorization endpoint: [`issue`].
-//! 2. §4.1.3: the client exchanges it. It must not have expired, and must be of this service and this
-//!    client; its verifier must match; a global code must be of this plugin instance: [`exchange`].
+//! 2. §4.1.3: the client exchanges it. The code must not have expired, and must belong to this service and this
+//!    client; the verifier must match; a global code must belong to this plugin instance: [`exchange`].
 //! 3. §4.1.4: one statement redeems the code and adds the token, so that a code is used once. An
-//!    exchange that fails before does not use up the code.
+//!    exchange that fails earlier does not use up the code.
 
 use tollgate_core::secret::Secret;
 
@@ -18,7 +18,7 @@ use crate::profile::RedirectBinding;
 use crate::store::{Code, Outcome};
 use crate::token::Digest;
 
-/// How long a code can be exchanged, in seconds (RFC 6749 §4.1.2 asks for less than ten minutes).
+/// How long a code can be exchanged, in seconds (RFC 6749 §4.1.2 recommends at most ten minutes).
 const LIFETIME: i64 = 300;
 
 /// Step 1.

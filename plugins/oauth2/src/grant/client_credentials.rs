@@ -1,9 +1,9 @@
 //! Client credentials grant (RFC 6749 §4.4).
 //!
-//! 1. §4.4.2: the client may name a user it acts for, if it has the provision key.
+//! 1. §4.4.2: a client with the provision key may name a user it acts for.
 //! 2. The client is known.
 //! 3. The scope can be granted.
-//! 4. §4.4.3: the token has no refresh token, and its row goes when it expires.
+//! 4. §4.4.3: there is no refresh token, and the token's row is removed when it expires.
 
 use crate::client::AuthenticatedClient;
 use crate::entity::credential::ClientType;

@@ -1,5 +1,5 @@
-//! Implicit grant (RFC 6749 §4.2): the token goes straight into the redirect, and no refresh token
-//! with it (§4.2.2).
+//! Implicit grant (RFC 6749 §4.2): the token goes straight into the redirect, without a refresh
+//! token (§4.2.2).
 
 use crate::error::Error;
 use crate::grant::{Authorization, Grantor, Refresh};

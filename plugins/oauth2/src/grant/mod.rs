@@ -1,4 +1,4 @@
-//! The grants (RFC 6749 §4, §6), one a file, and what they share: who a token is for, what it is bound
+//! The grants (RFC 6749 §4, §6), one per file, and what they share: whom a token is for, what it is bound
 //! to and how long it lives (oauth2.md §3.9).
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub fn require_provision_key(config: &Config, parameters: &Parameters) -> Result
     if right { Ok(()) } else { Err(Refusal::ProvisionKey) }
 }
 
-/// The logged-in user, as the caller names it. It goes into a header of every request that the token
+/// The logged-in user, as named by the caller. It is sent in a header of every request that the token
 /// authorizes, so a value that no header can carry is refused here, not by the guard.
 pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
     let userid = parameters.text("authenticated_userid").filter(|userid| !userid.trim().is_empty());
@@ -39,7 +39,7 @@ pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
     Ok(userid.to_owned())
 }
 
-/// What a resource owner, or the client for itself, agreed to.
+/// What the resource owner, or the client on its own behalf, agreed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorization {
     /// The credential of the client.
@@ -55,7 +55,7 @@ pub struct Authorization {
 pub enum Refresh {
     /// It does, unless the access token never expires.
     With,
-    /// It does not; its row goes when it expires.
+    /// It does not; its row is removed when it expires.
     Without,
 }
 
@@ -73,7 +73,7 @@ pub struct Grantor<'a> {
     pub now: i64,
 }
 
-/// A token that is about to be stored, with its clear values.
+/// A token to be stored, with its clear values.
 pub struct Draft {
     /// The row.
     pub row: Token,
@@ -82,7 +82,7 @@ pub struct Draft {
 }
 
 impl<'a> Grantor<'a> {
-    /// For a request that came by a route of this service.
+    /// For a request to a route of this service.
     pub fn new(issuer: &'a Issuer, plugin_id: Uuid, config: &'a Config, service_id: Option<Uuid>) -> Self {
         Self { issuer, plugin_id, config, service_id, now: issuer.clock.now() }
     }
@@ -116,13 +116,13 @@ impl<'a> Grantor<'a> {
         Ok(Draft { row, issued })
     }
 
-    /// Stores a new token that replaces nothing.
+    /// Stores a new token that replaces none.
     pub async fn insert(&self, draft: Draft) -> Result<Issued, Error> {
         stored(self.issuer.tokens.insert_token(draft.row).await?)?;
         Ok(draft.issued)
     }
 
-    /// The scope to name in the response, where it differs from the one that was asked for.
+    /// The scope to name in the response, if it differs from the requested one.
     pub fn scope_to_name(&self, asked: Option<&Parameter>, granted: Option<&str>) -> Option<String> {
         let asked = asked.and_then(Parameter::text);
         match self.config.profile.scope_in_response {
@@ -131,7 +131,7 @@ impl<'a> Grantor<'a> {
         }
     }
 
-    /// When a token's row vanishes, and its refresh token with it.
+    /// When a token's row expires, and its refresh token with it.
     pub fn ttl(&self, refresh: Refresh) -> Option<i64> {
         let kept = self.config.refresh_token_ttl;
         let lifetime = self.config.token_expiration?;
@@ -150,7 +150,7 @@ impl<'a> Grantor<'a> {
     }
 }
 
-/// A row is not stored when its client, service or plugin was deleted just now.
+/// A row is not stored if its client, service or plugin has just been deleted.
 fn stored(outcome: Outcome) -> Result<(), Refusal> {
     match outcome {
         Outcome::Won(()) => Ok(()),
@@ -158,7 +158,7 @@ fn stored(outcome: Outcome) -> Result<(), Refusal> {
     }
 }
 
-/// A lifetime as rows and responses have it.
+/// A lifetime in the form used by rows and responses.
 pub fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! Resource owner password credentials grant (RFC 6749 §4.3).
 //!
-//! No password is seen here: the caller has verified it, authenticates with the provision key and names
-//! the user. Then as in any grant: the scope, and a token with a refresh token.
+//! The gateway never sees the password: the caller has verified it, authenticates with the provision key and names
+//! the user. The rest is as in other grants: the scope, and a token with a refresh token.
 
 use crate::client::AuthenticatedClient;
 use crate::error::Error;

@@ -1,10 +1,10 @@
 //! Refreshing an access token (RFC 6749 §6).
 //!
-//! 1. The refresh token has not expired and is of this service.
-//! 2. It is this client's (another client is refused without a challenge).
+//! 1. The refresh token has not expired and belongs to this service.
+//! 2. It belongs to this client (another client is refused without a challenge).
 //! 3. Its scope is still configured; the scope of the request is ignored.
 //! 4. One statement rotates it: either a new row replaces the old one, or (`reuse_refresh_token`) the
-//!    row gets a new access token. Of two concurrent requests one wins.
+//!    row gets a new access token. Of two concurrent requests one succeeds.
 
 use tollgate_core::secret::Secret;
 

@@ -1,13 +1,13 @@
-//! Requests and changes in all orders: the guard with its caches, the listener that hears of changes,
-//! and the endpoints' credentials, under a scheduler that decides after each step which thread goes on.
+//! Requests and changes in all orders: the guard with its caches, the listener that receives changes,
+//! and the endpoints' credentials, under a scheduler that decides after each step which thread runs next.
 //!
-//! The code is the one that runs: the kit's shared cache, threads' own caches, look-ups and who joins them,
-//! shared facts and generations. Atomics, locks and the store's reads are steps ([`model`]). moka's
-//! maps are themselves, each operation a step: that those are atomic is moka's promise and not looked
-//! at here.
+//! This is production code: the kit's shared cache, thread-local caches, single flight,
+//! shared facts and generations. Atomics, locks and the store's reads are steps ([`model`]). Each operation of
+//! moka's maps is one step: that they are atomic is moka's guarantee and not tested
+//! here.
 //!
-//! Everything that can be told apart has a version. The rule: a request that begins after the answer to
-//! a write, or on a node that has heard of it, is never served by an older version.
+//! Everything that can be distinguished has a version. The rule: a request that begins after a write was
+//! acknowledged, or on a node that has received it, is never served from an older version.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,15 +27,15 @@ use crate::credentials::CachedCredentials;
 use crate::entity::{credential, token};
 use crate::listener::Listener;
 
-/// Schedules that are tried of each kind.
+/// The number of schedules tried of each kind.
 const SCHEDULES: usize = 200;
 
-/// A node: what it knows and how it hears.
+/// A node: what it caches, and how it receives changes.
 struct Node {
     world: World,
     listener: Listener,
-    /// The version that the last write that was answered has made.
-    answered: AtomicUsize,
+    /// The version of the last acknowledged write.
+    acknowledged: AtomicUsize,
 }
 
 impl Node {
@@ -48,22 +48,22 @@ impl Node {
             tokens: world.tokens.clone(),
             foreign_tokens: Arc::clone(&world.shared.foreign_tokens),
         };
-        Arc::new(Self { world, listener, answered: AtomicUsize::new(0) })
+        Arc::new(Self { world, listener, acknowledged: AtomicUsize::new(0) })
     }
 
     fn hear(&self, changes: &[Change]) {
-        // As the feed's listeners subscribe: consumers before plugins.
+        // In the feed's order of subscription: consumers before plugins.
         block_on(self.world.hear(changes));
         block_on(self.listener.apply(changes)).unwrap();
     }
 
-    /// A write of which this node has heard is answered.
-    fn answer(&self, version: usize) {
-        self.answered.store(version, Ordering::SeqCst);
+    /// Acknowledges a write that this node has received.
+    fn acknowledge(&self, version: usize) {
+        self.acknowledged.store(version, Ordering::SeqCst);
     }
 
-    fn answered(&self) -> usize {
-        self.answered.load(Ordering::SeqCst)
+    fn acknowledged(&self) -> usize {
+        self.acknowledged.load(Ordering::SeqCst)
     }
 
     /// A token of version 0 and a request with it.
@@ -94,7 +94,7 @@ fn of(kind: &str, operation: Operation, id: Uuid) -> Change {
     Change { kind: kind.to_owned(), operation, id, key: Vec::new(), document: None }
 }
 
-/// The version in a header for the upstream; `gone` for a request that was refused.
+/// The version in a header for the upstream; `gone` for a refused request.
 fn version(outcome: &Outcome, header: &str, gone: usize) -> usize {
     if !outcome.passed() {
         assert_eq!(outcome.reason(), "token_unknown");
@@ -103,7 +103,7 @@ fn version(outcome: &Outcome, header: &str, gone: usize) -> usize {
     outcome.upstream(header).flatten().unwrap().strip_prefix('v').unwrap().parse().unwrap()
 }
 
-/// Tries schedules: any, and such in which few, well chosen interruptions matter.
+/// Tries schedules: random ones, and ones with few, well chosen interruptions.
 fn in_all_orders(test: impl Fn() + Send + Sync + 'static) {
     model::install(model::Scheduler {
         thread: || shuttle::current::try_get_current_task().map(usize::from),
@@ -125,8 +125,8 @@ fn in_all_orders(test: impl Fn() + Send + Sync + 'static) {
     }
 }
 
-/// Readers ask while `write` goes on, and everybody once more when it is over. `read` tells the version
-/// that it was served by.
+/// Readers send requests during `write`, and each once more after it. `read` returns the version
+/// that it was served from.
 fn readers_and_writer(
     node: &Arc<Node>,
     readers: usize,
@@ -136,9 +136,9 @@ fn readers_and_writer(
     let look = {
         let node = Arc::clone(node);
         Arc::new(move || {
-            let answered = node.answered();
+            let acknowledged = node.acknowledged();
             let served = read(&node);
-            assert!(served >= answered, "version {served} was served after {answered} was answered");
+            assert!(served >= acknowledged, "version {served} was served after {acknowledged} was acknowledged");
         })
     };
     let mut threads: Vec<_> = (0..readers)
@@ -153,7 +153,7 @@ fn readers_and_writer(
     (0..2).for_each(|_| look());
 }
 
-/// Requests with a token, of which a header tells the version.
+/// Requests with a token; a header contains the version.
 fn requests(
     node: &Arc<Node>,
     call: Call,
@@ -167,20 +167,20 @@ fn requests(
 const SCOPE: &str = "x-authenticated-scope";
 
 #[test]
-fn a_revoked_token_is_over() {
+fn a_revoked_token_is_refused() {
     in_all_orders(|| {
         let node = Node::new();
         let (digest, call) = node.token();
         readers_and_writer(&node, 2, requests(&node, call, SCOPE, 1), move |node| {
             node.world.tokens.rows.lock().unwrap().remove(&digest);
             node.hear(&[of_token(Operation::Deleted, digest)]);
-            node.answer(1);
+            node.acknowledge(1);
         });
     });
 }
 
 #[test]
-fn a_changed_token_is_what_it_has_become_whatever_is_evicted() {
+fn a_changed_token_is_served_as_changed_whatever_is_evicted() {
     in_all_orders(|| {
         let node = Node::new();
         let (digest, call) = node.token();
@@ -188,7 +188,7 @@ fn a_changed_token_is_what_it_has_become_whatever_is_evicted() {
             for version in 1..3 {
                 node.put_token(digest, version);
                 node.hear(&[of_token(Operation::Updated, digest)]);
-                node.answer(version);
+                node.acknowledge(version);
                 node.world.shared.cache.evict(&digest);
             }
         });
@@ -207,13 +207,13 @@ fn a_token_that_was_unknown_is_known_once_it_is_created() {
             let digest = row.access_token;
             node.world.tokens.rows.lock().unwrap().insert(digest, row);
             node.hear(&[of_token(Operation::Created, digest)]);
-            node.answer(1);
+            node.acknowledge(1);
         });
     });
 }
 
 #[test]
-fn nothing_counts_that_was_learnt_before_everything_is_forgotten() {
+fn no_cached_fact_is_used_after_everything_is_forgotten() {
     in_all_orders(|| {
         let node = Node::new();
         let (_, call) = node.token();
@@ -221,13 +221,13 @@ fn nothing_counts_that_was_learnt_before_everything_is_forgotten() {
             node.world.tokens.rows.lock().unwrap().clear();
             block_on(node.world.reset());
             block_on(node.listener.reset()).unwrap();
-            node.answer(1);
+            node.acknowledge(1);
         });
     });
 }
 
 #[test]
-fn a_changed_credential_is_what_it_has_become() {
+fn a_changed_credential_is_served_as_changed() {
     in_all_orders(|| {
         let node = Node::new();
         node.put_credential(0);
@@ -236,14 +236,14 @@ fn a_changed_credential_is_what_it_has_become() {
             for version in 1..3 {
                 node.put_credential(version);
                 node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
-                node.answer(version);
+                node.acknowledge(version);
             }
         });
     });
 }
 
 #[test]
-fn a_changed_consumer_is_what_it_has_become() {
+fn a_changed_consumer_is_served_as_changed() {
     in_all_orders(|| {
         let node = Node::new();
         node.put_consumer(0);
@@ -252,14 +252,14 @@ fn a_changed_consumer_is_what_it_has_become() {
             for version in 1..3 {
                 node.put_consumer(version);
                 node.hear(&[of("consumers", Operation::Updated, node.world.consumer)]);
-                node.answer(version);
+                node.acknowledge(version);
             }
         });
     });
 }
 
 #[test]
-fn an_anonymous_consumer_is_what_it_has_become() {
+fn a_changed_anonymous_consumer_is_served_as_changed() {
     in_all_orders(|| {
         let node = Node::new();
         node.put_consumer(0);
@@ -269,42 +269,42 @@ fn an_anonymous_consumer_is_what_it_has_become() {
             for version in 1..3 {
                 node.put_consumer(version);
                 node.hear(&[of("consumers", Operation::Updated, node.world.consumer)]);
-                node.answer(version);
+                node.acknowledge(version);
             }
         });
     });
 }
 
 #[test]
-fn the_tokens_of_a_credential_go_with_it_though_it_is_made_again() {
+fn the_tokens_of_a_credential_end_with_it_even_if_it_is_recreated() {
     in_all_orders(|| {
         let node = Node::new();
         let (_, call) = node.token();
         readers_and_writer(&node, 2, requests(&node, call, SCOPE, 1), |node| {
             node.world.tokens.rows.lock().unwrap().clear();
             node.put_credential(1);
-            // As the feed tells that it was deleted, when it is there again.
+            // The feed reports the deletion after the credential was recreated.
             node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
-            node.answer(1);
+            node.acknowledge(1);
         });
     });
 }
 
 #[test]
-fn the_tokens_of_a_service_go_with_it_though_it_is_made_again() {
+fn the_tokens_of_a_service_end_with_it_even_if_it_is_recreated() {
     in_all_orders(|| {
         let node = Node::new();
         let (_, call) = node.token();
         readers_and_writer(&node, 2, requests(&node, call, SCOPE, 1), |node| {
             node.world.tokens.rows.lock().unwrap().clear();
             node.hear(&[of("services", Operation::Updated, node.world.service)]);
-            node.answer(1);
+            node.acknowledge(1);
         });
     });
 }
 
 #[test]
-fn a_consumer_goes_with_its_credentials_and_their_tokens() {
+fn a_consumers_credentials_and_their_tokens_end_with_it() {
     in_all_orders(|| {
         let node = Node::new();
         let (_, call) = node.token();
@@ -315,14 +315,14 @@ fn a_consumer_goes_with_its_credentials_and_their_tokens() {
             world.consumers.documents.lock().unwrap().clear();
             let credential = of(credential::NAME, Operation::Deleted, world.credential);
             node.hear(&[credential, of("consumers", Operation::Deleted, world.consumer)]);
-            node.answer(1);
+            node.acknowledge(1);
         });
     });
 }
 
-/// One reader: several would share a look-up, which is as old as its beginning.
+/// One reader: several would share a look-up, which is as old as its start.
 #[test]
-fn without_the_feed_the_store_is_asked_and_nothing_older_comes_back_with_it() {
+fn without_the_feed_the_store_is_queried_and_no_older_entry_returns_with_it() {
     in_all_orders(|| {
         let node = Node::new();
         node.put_credential(0);
@@ -341,8 +341,8 @@ fn without_the_feed_the_store_is_asked_and_nothing_older_comes_back_with_it() {
                 node.put_token(digest, version);
                 node.put_credential(version);
                 node.put_consumer(version);
-                // Answered by another node.
-                node.answer(version);
+                // Acknowledged by another node.
+                node.acknowledge(version);
             }
             node.hear(&[
                 of_token(Operation::Updated, digest),
@@ -354,9 +354,9 @@ fn without_the_feed_the_store_is_asked_and_nothing_older_comes_back_with_it() {
     });
 }
 
-/// The token itself has not changed: only by its credential can it be told that it is out of date.
+/// The token itself has not changed: only its credential shows that it is stale.
 #[test]
-fn a_credential_of_before_the_feed_was_lost_does_not_come_back_with_it() {
+fn a_credential_from_before_the_feed_was_lost_does_not_return_with_it() {
     in_all_orders(|| {
         let node = Node::new();
         node.put_credential(0);
@@ -366,11 +366,11 @@ fn a_credential_of_before_the_feed_was_lost_does_not_come_back_with_it() {
             let feed = &node.world.feed.0;
             feed.store(false, Ordering::SeqCst);
             node.put_credential(1);
-            // Learnt without the feed, in the place of what the others know.
+            // Read without the feed, in place of what the others have cached.
             assert!(block_on(meanwhile.at(&guard)).passed());
             node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
             feed.store(true, Ordering::SeqCst);
-            node.answer(1);
+            node.acknowledge(1);
         });
     });
 }
@@ -385,7 +385,7 @@ fn client_of(secret: usize, node: &Node, name: &str) {
     node.world.credentials.put(node.world.credential, document);
 }
 
-/// The version of the client's redirect URI; `gone` where there is no such client.
+/// The version of the client's redirect URI; `gone` if there is no such client.
 fn of_client(node: &Node, gone: usize) -> usize {
     let found = block_on(node.listener.credentials.by_client_id(CLIENT)).unwrap();
     let Some(found) = found else { return gone };
@@ -394,7 +394,7 @@ fn of_client(node: &Node, gone: usize) -> usize {
 }
 
 #[test]
-fn a_changed_client_is_what_it_has_become_and_is_gone_from_its_old_name() {
+fn a_changed_client_is_served_as_changed_and_not_under_its_old_name() {
     in_all_orders(|| {
         let node = Node::new();
         client_of(0, &node, CLIENT);
@@ -406,7 +406,7 @@ fn a_changed_client_is_what_it_has_become_and_is_gone_from_its_old_name() {
                 for (version, name) in [(1, CLIENT), (2, "renamed")] {
                     client_of(version, node, name);
                     node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
-                    node.answer(version);
+                    node.acknowledge(version);
                 }
             },
         );
@@ -414,7 +414,7 @@ fn a_changed_client_is_what_it_has_become_and_is_gone_from_its_old_name() {
 }
 
 #[test]
-fn without_the_feed_a_client_is_asked_of_the_store() {
+fn without_the_feed_a_client_is_read_from_the_store() {
     in_all_orders(|| {
         let node = Node::new();
         client_of(0, &node, CLIENT);
@@ -426,7 +426,7 @@ fn without_the_feed_a_client_is_asked_of_the_store() {
                 node.world.feed.0.store(false, Ordering::SeqCst);
                 for version in 1..3 {
                     client_of(version, node, CLIENT);
-                    node.answer(version);
+                    node.acknowledge(version);
                 }
                 node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
                 node.world.feed.0.store(true, Ordering::SeqCst);

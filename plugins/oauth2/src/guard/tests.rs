@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// A valid token of the service, changed as the test wants it.
+    /// A valid token of the service, modified by the test.
     pub(super) fn token(&self, change: impl FnOnce(&mut Token)) -> String {
         let clear = self.shared.minter.mint().expose().to_owned();
         let mut row = self.row(&clear);
@@ -102,7 +102,7 @@ impl World {
         AuthenticationHandler::new(self.authenticator(change), None, &self.known_consumers)
     }
 
-    /// One that lets requests fall through to this consumer.
+    /// A guard that lets requests fall through to this consumer.
     pub(super) fn guard_or(&self, anonymous: &str, change: impl FnOnce(&mut Rules)) -> AuthenticationHandler<Guard> {
         let tolerant = |rules: &mut Rules| {
             rules.absence = Absence::Tolerated;
@@ -123,7 +123,7 @@ impl World {
         Guard::new(rules, self.shared.clone())
     }
 
-    /// What the shared facts hear.
+    /// Applies changes to the shared facts.
     pub(super) async fn hear(&self, changes: &[Change]) {
         self.known_consumers.apply(changes).await.unwrap();
         self.shared.cache.source().credentials().apply(changes).await.unwrap();
@@ -142,7 +142,7 @@ impl World {
         self.hear(&[change("consumers", id)]).await;
     }
 
-    /// As when it may have been deleted.
+    /// Reports an entity that may have been deleted.
     pub(super) fn service_changed(&self) {
         self.shared.cache.facts_ended();
         self.shared.cache.source().service_changed(self.service);
@@ -180,7 +180,7 @@ pub(super) struct Call {
     identity: Option<Identity>,
 }
 
-/// What came of a call: whether it was decided at once, what, and what goes upstream.
+/// The result of a call: whether it was decided at once, the verdict, and what goes upstream.
 pub(super) struct Outcome {
     ready: bool,
     verdict: Verdict,
@@ -348,7 +348,7 @@ async fn the_token_is_found_where_the_table_says() {
 }
 
 #[tokio::test]
-async fn the_body_is_asked_for_only_when_it_can_hold_the_token() {
+async fn the_body_is_requested_only_if_it_can_hold_the_token() {
     let world = World::new();
     let guard = world.guard(|_| {});
     for (method, content_type, header, asked) in [
@@ -420,7 +420,7 @@ async fn a_token_is_presented_once_rfc6750_3_1() {
             }
         }
     }
-    // Parameters of a scheme that is not ours are no list of credentials.
+    // Parameters of another scheme are not a list of credentials.
     let digest = world.call().header("authorization", r#"Digest username="bearer", realm="x""#);
     assert_eq!(digest.at(&world.guard(|_| {})).await.reason(), "token_forged");
 }
@@ -467,7 +467,7 @@ async fn a_forged_token_touches_neither_cache_nor_store() {
 }
 
 #[tokio::test]
-async fn an_imported_token_is_looked_up_while_any_exist() {
+async fn every_token_is_looked_up_while_imported_ones_exist() {
     let world = World::new();
     let row = world.row("imported");
     world.tokens.rows.lock().unwrap().insert(row.access_token, row);
@@ -494,7 +494,7 @@ async fn a_token_expires_while_it_is_cached_and_not_a_second_early() {
 }
 
 #[tokio::test]
-async fn a_grpc_call_is_refused_in_its_own_way() {
+async fn a_grpc_call_is_refused_in_headers() {
     let world = World::new();
     let mut call = world.call().header("content-type", "application/grpc+proto");
     call.http2 = true;
@@ -528,7 +528,7 @@ async fn any_failure_but_a_global_token_falls_through_to_the_anonymous_consumer(
 }
 
 #[tokio::test]
-async fn a_missing_anonymous_consumer_is_our_fault() {
+async fn a_missing_anonymous_consumer_is_a_server_error() {
     let world = World::new();
     let guard = world.guard_or("ghost", |_| {});
     let result = world.call().at(&guard).await;
@@ -537,7 +537,7 @@ async fn a_missing_anonymous_consumer_is_our_fault() {
 }
 
 #[tokio::test]
-async fn an_identity_of_an_earlier_plugin_counts_only_where_anonymous_is_set() {
+async fn the_identity_of_an_earlier_plugin_is_accepted_only_where_anonymous_is_set() {
     let world = World::new();
     let mut call = world.call();
     call.identity = Some(Identity { consumer: Uuid::nil(), credential: Some(Uuid::nil()) });
@@ -549,7 +549,7 @@ async fn an_identity_of_an_earlier_plugin_counts_only_where_anonymous_is_set() {
 }
 
 #[tokio::test]
-async fn the_upstream_is_not_told_a_name_that_it_would_read_as_another() {
+async fn a_name_that_the_upstream_would_read_as_another_is_not_sent() {
     let world = World::new();
     let guard = world.guard(|_| {});
     world.consumers.put(world.consumer, json!({"username": " bob", "custom_id": "b\u{a0}"}));
@@ -576,7 +576,7 @@ async fn hidden_credentials_do_not_reach_the_upstream() {
     let result = world.call().query(&format!("access_token={t}")).at(&guard).await;
     assert_eq!(result.query.as_deref(), Some(""));
     let result = world.call().query("b=%7e").header("authorization", &t).at(&guard).await;
-    assert_eq!(result.query, None, "what has nothing to hide is not written anew");
+    assert_eq!(result.query, None, "a query with nothing to hide is not rewritten");
 
     let form = format!("z=a b&access_token={t}&a=1");
     let result = world.call().body(FORM, &form).at(&guard).await;
@@ -610,12 +610,12 @@ async fn members_and_parts_of_bodies_are_hidden_as_well() {
         assert_eq!(
             (result.passed(), result.body.as_deref()),
             (true, Some(left.as_bytes())),
-            "a copy beside the header"
+            "a copy, token also in the header"
         );
         let result = world.bearer(&t).body(content_type, &body).at(&guard).await;
-        assert!(result.passed() && result.body.is_none(), "one of unknown length is not searched");
+        assert!(result.passed() && result.body.is_none(), "a body of unknown length is not searched");
     }
-    // A value of the application's that is called the same.
+    // An application value with the same name.
     for (content_type, body) in [("application/json", json("other")), (multipart, parts("other"))] {
         let result = world.bearer(&t).body(content_type, &body).header("content-length", "100").at(&guard).await;
         assert!(result.passed() && result.body.is_none(), "{body}");
@@ -645,8 +645,8 @@ async fn a_form_that_cannot_be_searched_is_refused_where_credentials_are_hidden(
     let second = world.bearer(&t).header("content-type", "text/plain").body(FORM, &format!("access_token={t}"));
     assert_eq!(second.at(&guard).await.body.as_deref(), Some(&b""[..]));
     let large = Call { body: RequestBody::TooLarge, ..world.bearer(&t).body("application/json", "") };
-    assert!(large.at(&guard).await.passed(), "what is the application's may be large");
-    // A token in the query may stand in the body as well.
+    assert!(large.at(&guard).await.passed(), "an application body may be large");
+    // A token in the query may be in the body as well.
     let in_query = |body: &str| world.call().query(&format!("access_token={t}")).body("application/json", body);
     let large = Call { body: RequestBody::TooLarge, ..in_query("") }.at(&guard).await;
     assert_eq!(large.reply().status.as_u16(), 413);
@@ -673,7 +673,7 @@ async fn credentials_of_an_anonymous_request_are_hidden_as_well() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_tell_is_503_and_is_not_remembered() {
+async fn an_unavailable_store_is_503_and_is_not_remembered() {
     let world = World::new();
     let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
     world.tokens.down.store(true, Ordering::SeqCst);
@@ -687,7 +687,7 @@ async fn a_store_that_cannot_tell_is_503_and_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn an_unknown_token_is_remembered_until_it_is_created_or_time_is_up() {
+async fn an_unknown_token_is_remembered_until_it_is_created_or_the_entry_expires() {
     let world = World::new();
     let guard = world.guard(|_| {});
     let clear = world.shared.minter.mint().expose().to_owned();
@@ -719,7 +719,7 @@ async fn concurrent_misses_for_one_token_are_one_lookup() {
     assert_eq!((world.shared.metrics.cache.miss.get(), world.shared.metrics.cache.coalesced.get()), (1, 49));
 }
 
-/// Starts a look-up that has read its row, runs `change`, and lets the look-up answer.
+/// Starts a look-up that has read its row, runs `change`, and lets the look-up finish.
 async fn change_during_lookup(world: &World, token: &str, change: impl FnOnce()) -> Vec<bool> {
     let (guard, call) = (world.guard(|_| {}), world.bearer(token));
     world.tokens.gate.forget_permits(Semaphore::MAX_PERMITS);
@@ -776,7 +776,7 @@ async fn changes_of_credential_and_consumer_are_seen_at_once() {
     assert_eq!(call.at(&guard).await.reason(), "token_unknown");
 }
 
-/// The way through all levels: looked up, found in the shared cache, found by the thread itself.
+/// All levels: looked up, found in the shared cache, found in the thread-local cache.
 async fn warm(call: &Call, guard: &AuthenticationHandler<Guard>) {
     for _ in 0..5 {
         assert!(call.at(guard).await.passed());
@@ -784,7 +784,7 @@ async fn warm(call: &Call, guard: &AuthenticationHandler<Guard>) {
 }
 
 #[tokio::test]
-async fn a_change_is_seen_at_once_where_the_thread_has_just_seen_the_token() {
+async fn a_change_is_seen_at_once_even_if_the_thread_has_just_seen_the_token() {
     let world = World::new();
     let token = world.token(|row| row.expires_in = 10);
     let (guard, call, digest) = (world.guard(|_| {}), world.bearer(&token), Digest::of(&token));
@@ -811,7 +811,7 @@ async fn a_change_is_seen_at_once_where_the_thread_has_just_seen_the_token() {
 
     warm(&call, &guard).await;
     world.feed.0.store(false, Ordering::SeqCst);
-    assert!(!call.at(&guard).await.ready, "without the change feed, nothing that is cached counts");
+    assert!(!call.at(&guard).await.ready, "without the change feed no cached data is used");
     world.feed.0.store(true, Ordering::SeqCst);
 
     warm(&call, &guard).await;
@@ -826,7 +826,7 @@ async fn a_change_is_seen_at_once_where_the_thread_has_just_seen_the_token() {
 }
 
 #[tokio::test]
-async fn everything_is_forgotten_where_the_thread_has_just_seen_the_token() {
+async fn everything_is_forgotten_even_if_the_thread_has_just_seen_the_token() {
     let world = World::new();
     let (guard, call) = (world.guard(|_| {}), world.bearer(&world.token(|_| {})));
     warm(&call, &guard).await;
@@ -846,7 +846,7 @@ async fn tokens_of_a_deleted_service_are_looked_up_again() {
 }
 
 #[tokio::test]
-async fn without_the_change_feed_no_credential_or_consumer_that_is_known_is_used() {
+async fn without_the_change_feed_no_cached_credential_or_consumer_is_used() {
     let world = World::new();
     let (guard, call) = (world.guard_or("bob", |_| {}), world.call());
     let token = world.bearer(&world.token(|_| {}));
@@ -860,7 +860,7 @@ async fn without_the_change_feed_no_credential_or_consumer_that_is_known_is_used
     assert_eq!(result.upstream("x-credential-identifier"), Some(Some("renamed")));
     assert_eq!(result.upstream("x-consumer-custom-id"), Some(Some("b-2")));
     assert_eq!(call.at(&guard).await.upstream("x-consumer-custom-id"), Some(Some("b-2")));
-    // What was known before does not come back with the feed, which has told of nothing yet.
+    // What was cached before does not return with the feed, which has not reported anything yet.
     world.feed.0.store(true, Ordering::SeqCst);
     assert_eq!(token.at(&guard).await.upstream("x-credential-identifier"), Some(Some("renamed")));
     assert_eq!(call.at(&guard).await.upstream("x-consumer-custom-id"), Some(Some("b-2")));
@@ -882,28 +882,28 @@ async fn an_anonymous_consumer_is_named_by_id_before_username() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_unknown_to_the_cache_also_when_its_entry_could_not_be_removed() {
+async fn a_revoked_token_is_unknown_to_the_cache_even_if_its_entry_could_not_be_removed() {
     let world = World::new();
     let token = world.token(|_| {});
     let (guard, call, digest) = (world.guard(|_| {}), world.bearer(&token), Digest::of(&token));
-    // A load that has read the token, and keeps it when it is revoked already.
+    // A load that has read the token, and caches it after it was revoked.
     world.tokens.gate.forget_permits(Semaphore::MAX_PERMITS);
     let mut load = Box::pin(world.shared.cache.load(digest, ()));
     assert!(futures::poll!(&mut load).is_pending());
     world.tokens.rows.lock().unwrap().remove(&digest);
     world.shared.cache.forget(&digest);
     world.tokens.gate.add_permits(100);
-    assert!(load.await.unwrap().is_some(), "who asked before the revocation may be told");
+    assert!(load.await.unwrap().is_some(), "a request from before the revocation may get the token");
     for asked in [2, 2, 2] {
         assert_eq!(call.at(&guard).await.reason(), "token_unknown");
         assert_eq!(world.tokens.asked(), asked, "and that it is unknown is remembered");
     }
 }
 
-/// What the hot path may allocate. More than this is more work for every request: find out what it
-/// buys before the number is raised.
+/// The allocations of the hot path. More than this is more work for every request: find out what it
+/// buys before raising the number.
 #[tokio::test]
-async fn a_warm_token_costs_the_allocation_of_its_user_id_alone() {
+async fn a_warm_token_costs_only_the_allocation_of_its_user_id() {
     let world = World::new();
     let token = world.token(|_| {});
     let (guard, call) = (world.guard(|_| {}), world.bearer(&token));

@@ -1,4 +1,4 @@
-//! Look-ups and insertions of many callers at once.
+//! Batches: look-ups and insertions of many callers at once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::token::Digest;
 const FIND_TOKENS: Statement = statement!("oauth2/find_tokens.sql");
 const INSERT_TOKENS: Statement = statement!("oauth2/insert_tokens.sql");
 
-/// Tokens by access token, of many callers in one statement.
+/// Looks up tokens by access token, for many callers in one statement.
 pub(super) struct LookUps(pub(super) Store);
 
 #[async_trait]
 impl Batch for LookUps {
-    /// Access tokens, and the time at which they are to be visible.
+    /// Access tokens, and the time at which they must be visible.
     type Request = (Vec<Digest>, i64);
     type Response = Vec<Token>;
 
     const IN_FLIGHT: usize = 3;
 
     async fn run(&self, requests: Vec<Self::Request>) -> Result<Vec<Vec<Token>>, StoreError> {
-        // The earliest now sees the most rows; each look-up then leaves out what is too old for it.
+        // The earliest `now` sees the most rows; each look-up then drops rows that have expired for it.
         let earliest = requests.iter().map(|(_, now)| *now).min().unwrap_or(i64::MAX);
         let mut digests: Vec<Digest> = requests.iter().flat_map(|(digests, _)| digests.iter().copied()).collect();
         digests.sort_unstable();
@@ -46,7 +46,7 @@ impl Batch for LookUps {
     }
 }
 
-/// New tokens, of many callers in one commit.
+/// Inserts tokens for many callers in one commit.
 pub(super) struct Inserts(pub(super) Store);
 
 #[async_trait]
@@ -54,14 +54,14 @@ impl Batch for Inserts {
     type Request = Token;
     type Response = Result<Outcome, StoreError>;
 
-    // A third brings fewer tokens to a commit, and no more tokens.
+    // A third writer makes commits smaller without adding throughput.
     const IN_FLIGHT: usize = 2;
 
     async fn run(&self, tokens: Vec<Token>) -> Result<Vec<Self::Response>, StoreError> {
         let tokens: Arc<[Token]> = tokens.into();
         match self.insert(Arc::clone(&tokens)).await {
-            // The database refuses one of them (a value is taken, say), which has kept the others
-            // from being written: nobody's tokens hang on what somebody else sends.
+            // The database refused one of them (a duplicate value, say), so none of the others was
+            // written either: nobody's tokens may depend on another client's input.
             Err(StoreError::Statement { .. }) if tokens.len() > 1 => {
                 let mut outcomes = Vec::new();
                 for token in tokens.iter() {

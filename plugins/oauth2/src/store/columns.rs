@@ -1,4 +1,4 @@
-//! Tokens and codes as parameters and columns, in the order of the statements: that of the fields of
+//! Tokens and codes as parameters and columns, in the order of the statements: the order of the fields of
 //! [`Token`] and [`Code`].
 
 use tollgate_core::error::StoreError;

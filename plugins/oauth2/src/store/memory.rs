@@ -1,4 +1,4 @@
-//! A store in memory that can be made to fail and to wait, for tests of what stands in front of it.
+//! A store in memory that tests can make fail and wait.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{Code, Outcome, Rotation, Token, Tokens};
 use crate::token::Digest;
 
-/// Tokens in memory; codes are not kept.
+/// Tokens in memory; codes are not stored.
 pub(crate) struct MemoryTokens {
     pub(crate) rows: Mutex<HashMap<Digest, Token>>,
     pub(crate) asked: AtomicUsize,
@@ -38,7 +38,7 @@ impl MemoryTokens {
 }
 
 fn down() -> StoreError {
-    StoreError::Unavailable("switched off".into())
+    StoreError::Unavailable("stopped by the test".into())
 }
 
 #[async_trait]

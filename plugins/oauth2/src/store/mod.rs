@@ -1,11 +1,11 @@
 //! The plugin's store port: tokens and authorization codes.
 //!
-//! One-time things are decided by one statement each ([`Tokens::redeem_code`],
-//! [`Tokens::rotate_refresh_token`]): the condition stands in its WHERE, and losing the race is a
+//! One statement decides each one-time operation ([`Tokens::redeem_code`],
+//! [`Tokens::rotate_refresh_token`]): the condition is in its WHERE clause, and losing the race is a
 //! result, not an error. Expired rows are invisible to every method.
 //!
-//! [`TokenRows`] is what the Admin API does to tokens. Both ports tell this node's caches, and
-//! through the change feed those of other nodes, what has ended before they return.
+//! [`TokenRows`] are the Admin API's operations on tokens. Both ports report what has ended to this node's
+//! caches, and through the change feed to those of other nodes, before they return.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// A token row, clear values excluded.
+/// A token row, without clear values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// Its id.
@@ -34,24 +34,24 @@ pub struct Token {
     pub access_token: Digest,
     /// Digest of the refresh token, if it has one.
     pub refresh_token: Option<Digest>,
-    /// The last four characters of the access token, so that an operator can tell tokens apart.
+    /// The last four characters of the access token, for operators to distinguish tokens.
     pub token_hint: String,
     /// The client's credential.
     pub credential_id: Uuid,
     /// The service it is bound to; `None` is a global token.
     pub service_id: Option<Uuid>,
-    /// Seconds of validity from `created_at`; 0 or less is for ever.
+    /// Lifetime in seconds from `created_at`; 0 or less means it never expires.
     pub expires_in: i64,
     /// When it was issued, in Unix seconds.
     pub created_at: i64,
-    /// When the row vanishes with both its tokens, in Unix seconds; `None` is never.
+    /// When the row expires with both its tokens, in Unix seconds; `None` is never.
     pub ttl: Option<i64>,
     /// The resource owner.
     pub authenticated_userid: Option<String>,
     /// Space-separated scope.
     pub scope: Option<String>,
-    /// The code or refresh token this one came from, shared by all descendants, so that a replay
-    /// can end the whole family.
+    /// The code or refresh token this one descends from, shared by all descendants, so that a replay
+    /// can revoke the whole family.
     pub family: Option<Uuid>,
 }
 
@@ -76,11 +76,11 @@ pub struct Code {
     pub challenge: Option<String>,
     /// PKCE method, `S256`.
     pub challenge_method: Option<String>,
-    /// The redirect URI of the authorization request, when it was given there (RFC 6749 §4.1.3).
+    /// The redirect URI of the authorization request, if it named one (RFC 6749 §4.1.3).
     pub redirect_uri: Option<String>,
     /// When it was issued, in Unix seconds.
     pub created_at: i64,
-    /// When it vanishes, in Unix seconds.
+    /// When it expires, in Unix seconds.
     pub ttl: i64,
 }
 
@@ -91,28 +91,28 @@ pub enum Rotation {
     Replace(Token),
     /// `reuse_refresh_token = true`: the same row gets a new access token and new times.
     Renew {
-        /// The access token the caller saw in the row. The refresh token stays as it is, so this
-        /// is what decides a race: of those who saw the same access token, one wins.
+        /// The access token the caller saw in the row. The refresh token is unchanged, so this
+        /// decides a race: of the callers that saw the same access token, one wins.
         replaces: Digest,
         /// Digest of the new access token.
         access_token: Digest,
         /// Its last four characters.
         token_hint: String,
-        /// Seconds of validity.
+        /// Lifetime in seconds.
         expires_in: i64,
         /// Now, in Unix seconds.
         created_at: i64,
-        /// When the row vanishes.
+        /// When the row expires.
         ttl: Option<i64>,
     },
 }
 
-/// Whether a one-time thing was still there to be taken.
+/// Whether a one-time operation succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome<T = ()> {
-    /// This caller took it.
+    /// This caller won.
     Won(T),
-    /// It was gone: used, expired or revoked.
+    /// Too late: used, expired or revoked.
     Lost,
 }
 
@@ -120,23 +120,23 @@ pub enum Outcome<T = ()> {
 #[async_trait]
 pub trait Tokens: Send + Sync + 'static {
     /// Tokens by the digest of their access token, in any order; unknown and expired rows are
-    /// left out. Concurrent look-ups are batched into one statement by the implementation.
+    /// omitted. The implementation batches concurrent look-ups into one statement.
     async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError>;
 
-    /// The token that has this refresh token.
+    /// The token with this refresh token.
     async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError>;
 
     /// Adds an issued token. Its digests are random, so they do not collide. Lost: its client or
-    /// its service is gone.
+    /// its service was deleted.
     async fn insert_token(&self, token: Token) -> Result<Outcome, StoreError>;
 
-    /// Keeps an authorization code. Lost: its client, service or plugin is gone.
+    /// Stores an authorization code. Lost: its client, service or plugin was deleted.
     async fn insert_code(&self, code: Code) -> Result<Outcome, StoreError>;
 
-    /// The code, without using it up.
+    /// The code, without redeeming it.
     async fn find_code(&self, code: Digest, now: i64) -> Result<Option<Code>, StoreError>;
 
-    /// Takes the code of this client and adds the token, both or neither.
+    /// Redeems this client's code and adds the token, both or neither.
     async fn redeem_code(
         &self,
         code: Digest,
@@ -145,8 +145,8 @@ pub trait Tokens: Send + Sync + 'static {
         now: i64,
     ) -> Result<Outcome, StoreError>;
 
-    /// Takes the refresh token of this client, both or neither. Won: the digest of the access
-    /// token that ended, which the caller's cache must forget.
+    /// Rotates this client's refresh token: both changes or neither. Won: the digest of the access
+    /// token that ended, which the caller's cache must evict.
     async fn rotate_refresh_token(
         &self,
         refresh_token: Digest,
@@ -159,19 +159,19 @@ pub trait Tokens: Send + Sync + 'static {
     async fn any_imported(&self) -> Result<bool, StoreError>;
 }
 
-/// Where an access token comes from.
+/// The origin of an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provenance {
-    /// This gateway minted it, so it carries a checksum.
+    /// Minted by this gateway, so it carries a checksum.
     Minted,
-    /// An operator gave it or it was imported: it may look like anything.
+    /// Given by an operator or imported: it may have any form.
     Given,
 }
 
-/// Which tokens a list has.
+/// The tokens in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenFilter {
-    /// All of them.
+    /// All tokens.
     All,
     /// Those of a client's credential.
     Credential(Uuid),
@@ -179,7 +179,7 @@ pub enum TokenFilter {
     Service(Uuid),
 }
 
-/// Tokens as the Admin API reads and writes them. `now` is Unix seconds.
+/// Tokens as the Admin API reads and writes them. `now` is in Unix seconds.
 ///
 /// Errors of the writes: [`DaoError::PrimaryKey`]; [`DaoError::Unique`] with `access_token` or
 /// `refresh_token` and a null, because the clear value is not known here;
@@ -189,7 +189,7 @@ pub trait TokenRows: Tokens {
     /// The token with this id. By its access token: [`Tokens::find_tokens`].
     async fn find_token_by_id(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError>;
 
-    /// At most `size` tokens in the order of their ids, from behind `after`.
+    /// At most `size` tokens in the order of their ids, starting after `after`.
     async fn page_tokens(
         &self,
         filter: TokenFilter,
@@ -201,8 +201,8 @@ pub trait TokenRows: Tokens {
     /// Adds a token.
     async fn insert_row(&self, token: Token, provenance: Provenance, now: i64) -> Result<(), DaoError>;
 
-    /// Puts `new` in the place of `old`, which has the same id. Lost: the row is not as it was
-    /// read any more, or gone. `provenance` is that of a changed access token; an unchanged one
+    /// Replaces `old` by `new`, which has the same id. Lost: the row was changed since it was
+    /// read, or deleted. `provenance` is that of a changed access token; an unchanged one
     /// keeps its own.
     async fn replace_row(&self, old: &Token, new: Token, provenance: Provenance, now: i64)
     -> Result<Outcome, DaoError>;
@@ -210,12 +210,12 @@ pub trait TokenRows: Tokens {
     /// Deletes the token and returns it.
     async fn delete_row(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError>;
 
-    /// Returns when this node has acted on every change that was committed before the call: for a
-    /// write that changes nothing because of what was written before.
+    /// Returns when this node has applied every change that was committed before the call: for a
+    /// write that changes nothing because of an earlier write.
     async fn catch_up(&self) -> Result<(), StoreError>;
 }
 
-/// Removes what has expired; it has long been invisible.
+/// Removes expired rows, which are already invisible.
 pub const SWEEPS: [Sweep; 2] = [
     Sweep {
         table: "oauth2_tokens",

@@ -1,8 +1,8 @@
-//! Tokens and codes in the plugin's tables (`sql/*/oauth2`). Every method is one statement; those that
-//! take something once decide it in its WHERE.
+//! Tokens and codes in the plugin's tables (`sql/*/oauth2`). Every method is one statement; one-time
+//! operations are decided in its WHERE clause.
 //!
-//! A statement locks the client and the service it adds a row for before anything else, and their
-//! deletion does it in the same order, so that the two do not deadlock.
+//! A statement locks the client and the service of a new row before anything else, and their
+//! deletion locks in the same order, so that the two do not deadlock.
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -49,8 +49,8 @@ impl Tables {
         Self { store: store.clone(), look_ups, inserts }
     }
 
-    /// An expired row must not keep its values from a new one. In a transaction of its own, whose locks
-    /// are gone before the next one takes others.
+    /// An expired row must not block its values for a new one. Runs in a transaction of its own, whose locks
+    /// are released before the next one takes others.
     async fn forget_expired(&self, token: &Token, now: i64) -> Result<(), StoreError> {
         let taken = (token.id, token.access_token, token.refresh_token, now);
         let forget = self.store.statement(taken, async |(id, access_token, refresh_token, now), tx| {
@@ -61,17 +61,17 @@ impl Tables {
     }
 }
 
-/// What the feed says of a token: caches know it by its digest.
+/// The key of a token in the feed: caches know it by its digest.
 fn change(operation: Operation, id: Uuid, access_token: Digest) -> Change {
     Change { kind: entity::token::NAME.to_owned(), operation, id, key: access_token.0.to_vec(), document: None }
 }
 
-/// The smallest id of the page; `None`: there is no id behind the last one.
+/// The smallest id of the page; `None`: there is no id after the last one.
 fn successor(after: Option<Uuid>) -> Option<Uuid> {
     after.map_or(Some(Uuid::nil()), |id| id.as_u128().checked_add(1).map(Uuid::from_u128))
 }
 
-/// Whether a statement that may add a row has added it.
+/// Whether a statement that may add a row has added one.
 fn added(rows: &[Row]) -> Outcome {
     if rows.is_empty() { Outcome::Lost } else { Outcome::Won(()) }
 }
@@ -159,7 +159,7 @@ impl Tokens for Tables {
     }
 }
 
-/// Does a rotation, and returns what has ended.
+/// Performs a rotation and returns what has ended.
 async fn rotate(
     tx: &mut Transaction<'_>,
     refresh_token: &Digest,
@@ -183,8 +183,8 @@ async fn rotate(
     }
 }
 
-/// Passes on what a rotation has won, which stands whatever became of its announcement: the feed
-/// offers the change again, and soon trusts no cache while it is not acted on.
+/// Returns the result of a committed rotation, even if its announcement failed: the feed
+/// retries the change, and soon trusts no cache while it is not applied.
 fn rotated(Committed { value, announced }: Committed<Outcome<Digest>>) -> Outcome<Digest> {
     if let Err(error) = announced {
         let error = &error as &dyn std::error::Error;
@@ -286,7 +286,7 @@ fn chosen(provenance: Provenance) -> Parameter<'static> {
     Parameter::Boolean(provenance == Provenance::Given)
 }
 
-/// Refuses a token whose client or service does not exist, as the only row of a statement tells: first
+/// Refuses a token whose client or service does not exist, according to the only row of a statement: first
 /// the client, then the service.
 fn admitted<'r>(rows: &'r [Row], token: &Token) -> Result<&'r Row, Abort<DaoError>> {
     let nothing = StoreError::Corrupt { kind: "token", what: "the statement returned no row" };
@@ -303,7 +303,7 @@ fn admitted<'r>(rows: &'r [Row], token: &Token) -> Result<&'r Row, Abort<DaoErro
     }
 }
 
-/// What the Admin API is told of a value that is taken.
+/// The Admin API's error for a value that is taken.
 fn refusal(failure: Failure, token: &Token) -> Abort<DaoError> {
     let (constraint, error) = match failure {
         Failure::Unique { constraint, error } => (constraint, error),

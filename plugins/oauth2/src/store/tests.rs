@@ -1,4 +1,4 @@
-//! The ports' rules, on both databases.
+//! The rules of the ports, on both databases.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,23 +22,23 @@ pub(crate) const TABLES: MigrationSet = MigrationSet { owner: crate::NAME, migra
 
 const NOW: i64 = 1_700_000_000;
 
-/// An open store with a client and a service, and what its listeners heard of tokens.
+/// An open store with a client and a service, and the token changes its listeners received.
 struct Fixture {
     tokens: Arc<dyn TokenRows>,
     credentials: Arc<dyn Collection>,
     services: Arc<dyn Collection>,
     credential: Uuid,
     service: Uuid,
-    heard: Arc<Heard>,
+    received: Arc<Received>,
     store: Store,
     _database: TestDatabase,
 }
 
 #[derive(Default)]
-struct Heard(Mutex<Vec<Vec<u8>>>);
+struct Received(Mutex<Vec<Vec<u8>>>);
 
 #[async_trait]
-impl ChangeListener for Heard {
+impl ChangeListener for Received {
     async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
         let tokens = changes.iter().filter(|change| change.kind == token_kind::NAME);
         self.0.lock().unwrap().extend(tokens.map(|change| change.key.clone()));
@@ -50,8 +50,8 @@ impl ChangeListener for Heard {
     }
 }
 
-impl Heard {
-    /// What was heard since the last time.
+impl Received {
+    /// What was received since the last call.
     fn take(&self) -> Vec<Digest> {
         std::mem::take(&mut *self.0.lock().unwrap()).iter().map(|key| Digest::read(key).unwrap()).collect()
     }
@@ -67,10 +67,10 @@ impl Fixture {
         let consumer = put(&consumers, json!({"username": "ada"})).await;
         let credential = put(&credentials, json!({"consumer": {"id": consumer}, "client_id": "app"})).await;
         let service = put(&services, json!({"name": "api"})).await;
-        let heard = Arc::new(Heard::default());
-        store.feed().subscribe(heard.clone());
+        let received = Arc::new(Received::default());
+        store.feed().subscribe(received.clone());
         let tokens = open(&store);
-        Self { tokens, credentials, services, credential, service, heard, store, _database: database }
+        Self { tokens, credentials, services, credential, service, received, store, _database: database }
     }
 
     fn token(&self) -> Token {
@@ -134,7 +134,7 @@ fn won<T: PartialEq>(outcomes: &[Outcome<T>]) -> usize {
     outcomes.iter().filter(|outcome| **outcome != Outcome::Lost).count()
 }
 
-/// Each test once for either database.
+/// Runs each test once per database.
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
         mod on_postgres {
@@ -151,21 +151,21 @@ macro_rules! on_both {
 }
 
 on_both!(
-    what_is_stored_is_found,
+    a_stored_row_is_found,
     a_code_is_redeemed_once,
     a_refresh_token_is_replaced_once,
-    a_row_is_renewed_once_for_what_was_seen,
-    what_belongs_to_a_deleted_entity_goes_with_it,
-    nothing_is_added_for_what_is_gone,
+    a_row_is_renewed_once_per_access_token_seen,
+    rows_of_a_deleted_entity_are_deleted_with_it,
+    no_row_is_added_for_a_deleted_entity,
     expired_rows_are_invisible_and_swept,
-    a_taken_value_is_refused_by_name,
+    a_taken_value_is_refused_with_its_field_name,
     a_changed_row_is_not_replaced,
     tokens_are_paged_by_id,
-    tokens_stored_at_once_fare_each_for_itself,
-    concurrent_look_ups_find_their_own,
+    tokens_stored_at_once_succeed_or_fail_independently,
+    concurrent_look_ups_find_their_own_tokens,
 );
 
-async fn what_is_stored_is_found(fixture: Fixture) {
+async fn a_stored_row_is_found(fixture: Fixture) {
     let Fixture { tokens, .. } = &fixture;
     let token = fixture.stored().await;
     let bare = Token {
@@ -201,20 +201,20 @@ async fn a_code_is_redeemed_once(fixture: Fixture) {
 }
 
 async fn a_refresh_token_is_replaced_once(fixture: Fixture) {
-    let Fixture { tokens, credential, heard, .. } = &fixture;
+    let Fixture { tokens, credential, received, .. } = &fixture;
     let old = fixture.stored().await;
     let refresh_token = old.refresh_token.unwrap();
     let replace = || tokens.rotate_refresh_token(refresh_token, *credential, Rotation::Replace(fixture.token()), NOW);
     let outcomes: Vec<_> = join_all((0..16).map(|_| replace())).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(won(&outcomes), 1);
     assert!(outcomes.contains(&Outcome::Won(old.access_token)));
-    assert_eq!(heard.take(), [old.access_token]);
+    assert_eq!(received.take(), [old.access_token]);
     let left = fixture.all().await;
     assert!(left.len() == 1 && left[0].id != old.id);
 }
 
-async fn a_row_is_renewed_once_for_what_was_seen(fixture: Fixture) {
-    let Fixture { tokens, credential, heard, .. } = &fixture;
+async fn a_row_is_renewed_once_per_access_token_seen(fixture: Fixture) {
+    let Fixture { tokens, credential, received, .. } = &fixture;
     let old = fixture.stored().await;
     let refresh_token = old.refresh_token.unwrap();
     let renew = || {
@@ -225,7 +225,7 @@ async fn a_row_is_renewed_once_for_what_was_seen(fixture: Fixture) {
     };
     let outcomes: Vec<_> = join_all((0..16).map(|_| renew())).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(won(&outcomes), 1);
-    assert_eq!(heard.take(), [old.access_token]);
+    assert_eq!(received.take(), [old.access_token]);
     let left = fixture.all().await;
     let access_token = left[0].access_token;
     assert_ne!(access_token, old.access_token);
@@ -234,7 +234,7 @@ async fn a_row_is_renewed_once_for_what_was_seen(fixture: Fixture) {
     assert_eq!(left, [Token { access_token, token_hint, expires_in: 5, created_at: NOW + 1, ttl, ..old }]);
 }
 
-async fn what_belongs_to_a_deleted_entity_goes_with_it(fixture: Fixture) {
+async fn rows_of_a_deleted_entity_are_deleted_with_it(fixture: Fixture) {
     let Fixture { tokens, .. } = &fixture;
     fixture.stored().await;
     let global = Token { service_id: None, ..fixture.token() };
@@ -248,7 +248,7 @@ async fn what_belongs_to_a_deleted_entity_goes_with_it(fixture: Fixture) {
     assert_eq!(fixture.all().await, []);
 }
 
-async fn nothing_is_added_for_what_is_gone(fixture: Fixture) {
+async fn no_row_is_added_for_a_deleted_entity(fixture: Fixture) {
     let Fixture { tokens, credential, service, .. } = &fixture;
     let code = fixture.code();
     tokens.insert_code(code.clone()).await.unwrap();
@@ -264,7 +264,7 @@ async fn nothing_is_added_for_what_is_gone(fixture: Fixture) {
     assert!(matches!(error, DaoError::ForeignMissing { field: "service", id, .. } if id == gone));
     let unissued = Code { plugin_id: Some(gone), ..fixture.code() };
     assert_eq!(tokens.insert_code(unissued).await.unwrap(), Outcome::Lost);
-    // Of a client that is deleted meanwhile nothing stays, whoever was first.
+    // Nothing remains of a client that is deleted meanwhile, whichever commits first.
     let client = Key::Id(*credential);
     let (issued, deleted) = tokio::join!(
         join_all((0..16).map(|_| tokens.insert_token(Token { service_id: Some(*service), ..fixture.token() }))),
@@ -279,7 +279,7 @@ async fn expired_rows_are_invisible_and_swept(fixture: Fixture) {
     let (token, code) = (fixture.stored().await, fixture.code());
     tokens.insert_code(code.clone()).await.unwrap();
     let (digest, refresh_token) = ([token.access_token], token.refresh_token.unwrap());
-    assert_eq!(tokens.find_tokens(&digest, NOW + 100).await.unwrap().len(), 1, "the last second");
+    assert_eq!(tokens.find_tokens(&digest, NOW + 100).await.unwrap().len(), 1, "the last second of its life");
     let late = NOW + 301;
     assert_eq!(tokens.find_tokens(&digest, late).await.unwrap(), []);
     assert_eq!(tokens.find_by_refresh_token(refresh_token, late).await.unwrap(), None);
@@ -289,7 +289,7 @@ async fn expired_rows_are_invisible_and_swept(fixture: Fixture) {
     assert_eq!(tokens.redeem_code(code.code, *credential, fixture.token(), late).await.unwrap(), Outcome::Lost);
     let rotation = Rotation::Replace(fixture.token());
     assert_eq!(tokens.rotate_refresh_token(refresh_token, *credential, rotation, late).await.unwrap(), Outcome::Lost);
-    // An expired row is in nobody's way.
+    // An expired row blocks nothing.
     let again = Token { ttl: None, ..token };
     tokens.insert_row(again, Provenance::Given, late).await.unwrap();
     fixture.stored().await;
@@ -299,11 +299,11 @@ async fn expired_rows_are_invisible_and_swept(fixture: Fixture) {
     assert_eq!(fixture.all().await.len(), 1);
 }
 
-async fn a_taken_value_is_refused_by_name(fixture: Fixture) {
-    let Fixture { tokens, heard, .. } = &fixture;
+async fn a_taken_value_is_refused_with_its_field_name(fixture: Fixture) {
+    let Fixture { tokens, received, .. } = &fixture;
     let (first, second) = (fixture.token(), fixture.stored().await);
     tokens.insert_row(first.clone(), Provenance::Minted, NOW).await.unwrap();
-    assert_eq!(heard.take(), [first.access_token]);
+    assert_eq!(received.take(), [first.access_token]);
     assert!(!tokens.any_imported().await.unwrap());
     let insert = |token| tokens.insert_row(token, Provenance::Given, NOW);
     let error = insert(Token { id: first.id, ..fixture.token() }).await.unwrap_err();
@@ -315,22 +315,22 @@ async fn a_taken_value_is_refused_by_name(fixture: Fixture) {
     let taken = Token { access_token: first.access_token, ..second.clone() };
     let error = tokens.replace_row(&second, taken, Provenance::Given, NOW).await.unwrap_err();
     assert!(matches!(error, DaoError::Unique { fields } if fields[0].0 == "access_token"));
-    assert_eq!(heard.take(), []);
+    assert_eq!(received.take(), []);
     insert(fixture.token()).await.unwrap();
     assert!(tokens.any_imported().await.unwrap());
 }
 
 async fn a_changed_row_is_not_replaced(fixture: Fixture) {
-    let Fixture { tokens, heard, .. } = &fixture;
+    let Fixture { tokens, received, .. } = &fixture;
     let old = fixture.stored().await;
     let new = Token { access_token: random(), refresh_token: None, scope: None, ..old.clone() };
     let replace = || tokens.replace_row(&old, new.clone(), Provenance::Given, NOW);
     assert_eq!(replace().await.unwrap(), Outcome::Won(()));
     assert_eq!(replace().await.unwrap(), Outcome::Lost);
-    assert_eq!(heard.take(), [old.access_token, new.access_token]);
+    assert_eq!(received.take(), [old.access_token, new.access_token]);
     assert!(tokens.any_imported().await.unwrap());
     assert_eq!(tokens.delete_row(new.id, NOW).await.unwrap(), Some(new.clone()));
-    assert_eq!(heard.take(), [new.access_token]);
+    assert_eq!(received.take(), [new.access_token]);
     assert_eq!(tokens.delete_row(new.id, NOW).await.unwrap(), None);
 }
 
@@ -351,7 +351,7 @@ async fn tokens_are_paged_by_id(fixture: Fixture) {
     assert!(page(TokenFilter::All, Some(Uuid::max()), 9).await.is_empty());
 }
 
-async fn tokens_stored_at_once_fare_each_for_itself(fixture: Fixture) {
+async fn tokens_stored_at_once_succeed_or_fail_independently(fixture: Fixture) {
     let taken = fixture.stored().await;
     let tokens: Vec<Token> = (0..100)
         .map(|number| match number % 10 {
@@ -359,7 +359,7 @@ async fn tokens_stored_at_once_fare_each_for_itself(fixture: Fixture) {
             1 => Token { service_id: Some(Uuid::new_v4()), ..fixture.token() },
             2 => Token { access_token: taken.access_token, ..fixture.token() },
             3 => Token { service_id: None, refresh_token: None, scope: None, ttl: None, ..fixture.token() },
-            // What one of the databases does not take.
+            // A value that one of the databases does not accept.
             4 => Token { scope: Some("a\0b".to_owned()), ..fixture.token() },
             _ => fixture.token(),
         })
@@ -381,7 +381,7 @@ async fn tokens_stored_at_once_fare_each_for_itself(fixture: Fixture) {
     assert_eq!(fixture.all().await, expected);
 }
 
-async fn concurrent_look_ups_find_their_own(fixture: Fixture) {
+async fn concurrent_look_ups_find_their_own_tokens(fixture: Fixture) {
     let Fixture { tokens, .. } = &fixture;
     let stored = join_all((0..20).map(|_| fixture.stored())).await;
     let look_up = |index: usize| {

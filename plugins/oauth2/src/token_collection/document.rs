@@ -1,4 +1,4 @@
-//! A token as a document, and back.
+//! Conversion between tokens and documents.
 
 use serde_json::{Value, json};
 use tollgate_core::collection::Document;
@@ -34,7 +34,7 @@ impl Clear {
     }
 }
 
-/// The document of a token, with as much of it in clear as the caller may see.
+/// The document of a token, with the clear values that the caller may see.
 pub(super) fn show(token: &Token, clear: &Clear, now: i64) -> Document {
     let fields = [
         ("id", json!(token.id)),
@@ -58,8 +58,8 @@ fn text(clear: Option<&Secret>) -> Value {
     clear.map_or(Value::Null, |clear| Value::from(clear.expose()))
 }
 
-/// The fields of a token that a document can set. Those that only the gateway decides (the hint, the
-/// family) are not in it.
+/// The fields of a token that a document can set. Those that only the gateway sets (the hint, the
+/// family) are not included.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) id: Option<Uuid>,
@@ -134,7 +134,7 @@ impl Draft {
     }
 }
 
-/// The last second of a row that lives `seconds` from `begin`; 0 is for ever.
+/// The last second of a row with a life of `seconds` from `begin`; 0 is for ever.
 fn end(begin: i64, seconds: i64) -> Option<i64> {
     (seconds != 0).then(|| begin.saturating_add(seconds))
 }

@@ -66,7 +66,7 @@ impl World {
         Self { tokens, rows, minter, imported, clock, credential, service, _store: store, _database: database }
     }
 
-    /// The document of a POST or PUT, as the Admin API makes it.
+    /// The document of a POST or PUT, as the Admin API builds it.
     fn document(&self, mut given: Value) -> Document {
         given["credential"] = json!({"id": self.credential});
         let mut given = object(given);
@@ -83,7 +83,7 @@ impl World {
     }
 
     async fn put(&self, key: &Key, mut given: Value) -> Document {
-        // The path wins over the body.
+        // The path takes precedence over the body.
         match key {
             Key::Id(id) => given["id"] = json!(id),
             Key::Unique { field, value } => given[*field] = json!(value),
@@ -91,7 +91,7 @@ impl World {
         self.tokens.upsert(key, self.document(given)).await.unwrap()
     }
 
-    /// A PATCH, merged as the Admin API does it.
+    /// A PATCH, merged as in the Admin API.
     async fn patch(&self, key: &Key, changes: Value) -> Result<Option<Document>, DaoError> {
         let merge = |stored: &Document| -> Result<Document, Violations> {
             let mut changes = object(changes.clone());
@@ -170,13 +170,13 @@ async fn a_short_token_has_no_hint_and_can_be_changed_like_any() {
     assert_eq!((&changed["scope"], &changed["token_hint"]), (&json!("a"), &Value::Null));
     let read = world.get(&clear("short")).await.unwrap();
     assert_eq!(world.put(&clear("short"), Value::from(read.clone())).await["scope"], json!("a"));
-    // As an earlier version showed it.
+    // As shown by an earlier version.
     let shown = Value::Object(read.into_iter().chain([("token_hint".to_owned(), json!(""))]).collect());
     assert_eq!(world.put(&clear("short"), shown).await["token_hint"], Value::Null);
 }
 
 #[tokio::test]
-async fn a_token_that_was_stored_before_a_rule_can_be_changed_in_its_other_fields() {
+async fn a_token_stored_before_a_rule_existed_can_be_changed_in_its_other_fields() {
     let world = World::new().await;
     world.post(json!({"access_token": GIVEN})).await;
     let old = world.row(GIVEN).await.unwrap();
@@ -200,7 +200,7 @@ async fn a_token_that_is_not_given_is_minted() {
 }
 
 #[tokio::test]
-async fn the_guard_is_told_of_tokens_that_were_not_minted_here() {
+async fn the_guard_learns_of_tokens_that_were_not_minted_here() {
     let world = World::new().await;
     let ours = world.minter.mint();
     world.post(json!({"access_token": ours.expose()})).await;
@@ -239,7 +239,7 @@ async fn a_patch_changes_what_it_names_and_echoes_what_was_presented() {
     let expected = Token { scope: Some("new".into()), created_at: 123, ..before };
     assert_eq!(world.row(GIVEN).await, Some(expected.clone()));
 
-    // What a client has read by id, sent back as it was.
+    // What a client has read by id, sent back unchanged.
     let key = Key::Id(id_of(&made));
     let read = world.get(&key).await.unwrap();
     let again = world.patched(&key, json!({"access_token": null, "refresh_token": null, "scope": read["scope"]})).await;
@@ -266,7 +266,7 @@ async fn a_patched_token_takes_the_place_of_the_old_one() {
 }
 
 #[tokio::test]
-async fn a_patch_of_what_is_not_there_or_breaks_the_schema_changes_nothing() {
+async fn a_patch_of_a_missing_token_or_against_the_schema_changes_nothing() {
     let world = World::new().await;
     assert!(world.patch(&clear(GIVEN), json!({"scope": "a"})).await.unwrap().is_none());
     world.post(json!({"access_token": GIVEN})).await;
@@ -277,7 +277,7 @@ async fn a_patch_of_what_is_not_there_or_breaks_the_schema_changes_nothing() {
 }
 
 #[tokio::test]
-async fn of_patches_at_the_same_time_none_is_lost() {
+async fn no_concurrent_patch_is_lost() {
     let world = World::new().await;
     let key = Key::Id(id_of(&world.post(json!({"scope": "-"})).await));
     let append = |letter: char| {
@@ -324,7 +324,7 @@ async fn a_put_by_id_without_a_token_mints_one() {
 }
 
 #[tokio::test]
-async fn puts_of_one_token_at_the_same_time_make_one_row() {
+async fn concurrent_puts_of_one_token_create_one_row() {
     let world = World::new().await;
     let key = clear(GIVEN);
     let puts = (0..6).map(|number| world.put(&key, json!({"scope": number.to_string()})));
@@ -354,7 +354,7 @@ async fn a_taken_value_is_named_as_the_client_sent_it() {
 }
 
 #[tokio::test]
-async fn a_token_of_no_client_is_refused() {
+async fn a_token_without_a_client_is_refused() {
     let world = World::new().await;
     let mut document = world.document(json!({}));
     let nobody = SystemRandom.uuid();

@@ -50,7 +50,7 @@ async fn an_implicit_token_goes_into_the_fragment_rfc6749_4_2_2() {
 }
 
 #[tokio::test]
-async fn a_failure_of_the_first_checks_is_reported_without_a_redirect() {
+async fn a_failure_of_the_first_checks_is_reported_without_redirect() {
     let world = World::new();
     let provision = (400, "invalid_provision_key", "Invalid provision_key");
     let userid = (400, "invalid_authenticated_userid", "Missing authenticated_userid parameter");

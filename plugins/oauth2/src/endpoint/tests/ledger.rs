@@ -19,7 +19,11 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     fn available(&self) -> Result<(), StoreError> {
-        if self.down.load(Ordering::SeqCst) { Err(StoreError::Unavailable("switched off".into())) } else { Ok(()) }
+        if self.down.load(Ordering::SeqCst) {
+            Err(StoreError::Unavailable("stopped by the test".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -139,7 +139,7 @@ impl World {
         self.send(config, &Post::json("/stepon/oauth2/authorize", &all)).await
     }
 
-    /// A code of client `shoe` for user clark.
+    /// A code of client `shoe` for the user clark.
     async fn code(&self, config: &Config, more: Value) -> String {
         let mut members = json!({"client_id": "shoe", "response_type": "code"});
         merge(&mut members, more);
@@ -182,7 +182,7 @@ fn merge(into: &mut Value, more: Value) {
     }
 }
 
-/// A reply as the client sees it.
+/// A reply as seen by the client.
 #[derive(Debug)]
 struct Response {
     status: u16,
@@ -249,7 +249,7 @@ async fn other_methods_are_refused_before_anything_else() {
 }
 
 #[tokio::test]
-async fn a_body_is_asked_for_and_a_huge_one_refused() {
+async fn a_body_is_requested_and_a_huge_one_refused() {
     let world = World::new();
     let mut post = Post::new("/oauth2/token", "");
     post.body = RequestBody::Unread;
@@ -260,7 +260,7 @@ async fn a_body_is_asked_for_and_a_huge_one_refused() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_no_refusal() {
+async fn an_unavailable_store_is_not_a_refusal() {
     let world = World::new();
     let config = config(&json!({}));
     let code = world.code(&config, json!({})).await;
@@ -275,7 +275,7 @@ async fn a_store_that_is_down_is_no_refusal() {
 }
 
 #[tokio::test]
-async fn nothing_clear_is_stored() {
+async fn no_clear_value_is_stored() {
     let world = World::new();
     let config = config(&json!({}));
     let code = world.code(&config, json!({})).await;

@@ -190,7 +190,7 @@ async fn codes_and_tokens_are_bound_to_service_or_plugin() {
 }
 
 #[tokio::test]
-async fn client_credentials_give_a_token_that_goes_when_it_is_over() {
+async fn client_credentials_give_a_token_whose_row_is_removed_when_it_expires() {
     let world = World::new();
     let provision = (400, "invalid_provision_key", "Invalid provision_key");
     let grant = |more: Value| {
@@ -219,7 +219,7 @@ async fn client_credentials_give_a_token_that_goes_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn the_password_grant_trusts_whoever_knows_the_provision_key() {
+async fn the_password_grant_trusts_any_client_with_the_provision_key() {
     let world = World::new();
     let config = config(&json!({"scopes": ["email"], "mandatory_scope": true}));
     let grant = |more: Value| {
@@ -284,7 +284,7 @@ async fn a_reused_refresh_token_renews_the_same_row() {
 }
 
 #[tokio::test]
-async fn a_refresh_is_refused_to_strangers_and_for_scopes_that_are_gone() {
+async fn a_refresh_is_refused_to_other_clients_and_for_removed_scopes() {
     let world = World::new();
     let with_scope = config(&json!({"scopes": ["email"]}));
     let code = world.code(&with_scope, json!({"scope": "email"})).await;
@@ -316,7 +316,7 @@ async fn tokens_without_expiry_have_no_refresh_token() {
 }
 
 #[tokio::test]
-async fn parameters_come_from_query_and_body_and_none_twice() {
+async fn parameters_come_from_query_and_body_and_may_not_be_repeated() {
     let world = World::new();
     let config = config(&json!({}));
     let query = "grant_type=wot&client_id=shoe&client_secret=wrong";
@@ -334,7 +334,7 @@ async fn parameters_come_from_query_and_body_and_none_twice() {
 }
 
 #[tokio::test]
-async fn stricter_profiles_refuse_what_the_recommendations_refuse() {
+async fn stricter_profiles_follow_the_current_recommendations() {
     let world = World::new();
     let mut strict = config(&json!({"scopes": ["a", "b"]}));
     strict.profile.redirect_binding = RedirectBinding::Bound;
