@@ -1,7 +1,7 @@
-//! The key cache: what API keys are, by the digest of the key. A [`FactCache`] that reads credentials.
+//! The key cache: facts about API keys, by the digest of the key. A [`FactCache`] that reads credentials.
 //!
 //! A fact refers to its credential, which is invalidated in place when it or its consumer changes; unknown keys
-//! are asked for again after any change of a credential. So nothing here has to hear of changes itself.
+//! are queried again after any change of a credential. So this cache needs no change listener itself.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use tollgate_plugin::{Clock, CredentialFacts, Credentials, Digest, Document, Key
 
 use crate::credential::NAME;
 
-/// An estimate of the memory that a key takes beside its header lines: an entry of the cache as
+/// An estimate of the memory that a key takes besides its header lines: an entry of the cache as
 /// measured for tokens (docs/performance.md), and the credential, which no other key shares.
 const ENTRY_BYTES: u32 = 480;
 
-/// What keys are, by digest.
+/// Facts about keys, by digest.
 pub type KeyCache = FactCache<KeyFacts, KeySource>;
 
-/// What a key is. Cheap to clone.
+/// Facts about a key. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct KeyFacts {
     credential: Arc<CredentialFacts>,
@@ -26,7 +26,7 @@ pub struct KeyFacts {
 }
 
 impl KeyFacts {
-    /// Whose key it is.
+    /// The owner of the key.
     pub fn credential(&self) -> &CredentialFacts {
         &self.credential
     }
@@ -52,14 +52,14 @@ impl Fact for KeyFacts {
     }
 }
 
-/// Keys in the store, with their consumers.
+/// The keys in the store, with their consumers.
 pub struct KeySource {
     credentials: Credentials,
     clock: Arc<dyn Clock>,
 }
 
 impl KeySource {
-    /// Over the credentials that are keys.
+    /// Reads from the store of credentials, which are the keys.
     pub fn new(credentials: Credentials, clock: Arc<dyn Clock>) -> Self {
         Self { credentials, clock }
     }
@@ -70,21 +70,21 @@ impl KeySource {
     }
 
     async fn find(&self, key: &Secret) -> Loaded<Option<KeyFacts>> {
-        // Before the store is asked, so that a key does not outlive its row.
+        // Taken before the store is queried, so that a key does not outlive its row.
         let now = self.clock.now();
         let key = Key::Unique { field: "key", value: key.expose().to_owned() };
         let found = self.credentials.collection().find(&key).await.map_err(Arc::new)?;
         let Some(document) = found else { return Ok(None) };
         let id = document.id().ok_or_else(|| Arc::new(StoreError::Corrupt { kind: NAME, what: "id" }))?;
         let valid_until = valid_until(&document, now);
-        // By id, so that all that refers to this credential shares what is known of it. If its key was changed in
-        // between, the cache hears of it and does not keep this.
+        // By id, so that all facts that refer to this credential share it. If its key was changed in
+        // between, the cache receives the change and does not keep this fact.
         let credential = self.credentials.load(id).await?;
         Ok(credential.map(|credential| KeyFacts { credential, valid_until }))
     }
 }
 
-/// `ttl` is what is left of the row's life, in seconds; a row is there up to and including its last second.
+/// `ttl` is the remaining life of the row, in seconds; a row exists up to and including its last second.
 fn valid_until(document: &Document, now: i64) -> i64 {
     document.integer("ttl").map_or(i64::MAX, |left| now.saturating_add(left))
 }

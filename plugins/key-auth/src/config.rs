@@ -1,4 +1,4 @@
-//! What an instance is configured to do.
+//! The configuration of an instance.
 
 use http::HeaderValue;
 use serde::Deserialize;
@@ -29,7 +29,7 @@ pub fn schema() -> Schema {
         ("key_in_query", "Whether a key may be in the query."),
         ("key_in_body", "Whether a key may be in a form, JSON or multipart body."),
         ("run_on_preflight", "Whether `OPTIONS` requests need a key."),
-        ("realm", "The `realm` of the challenge that a refused client gets."),
+        ("realm", "The `realm` of the challenge in refusals."),
     ])
 }
 
@@ -48,56 +48,56 @@ fn realm(value: &Value) -> Result<(), String> {
     }
 }
 
-/// `Key`, or `Key realm="R"`; `None` when no header can hold the realm.
+/// `Key`, or `Key realm="R"`; `None` if the realm is not valid in a header.
 fn challenge(realm: Option<&str>) -> Option<HeaderValue> {
     let text = realm.map_or_else(|| "Key".to_owned(), |realm| format!("Key realm=\"{realm}\""));
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
-/// What becomes of keys on the way upstream.
+/// Whether keys are forwarded to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {
     /// The upstream sees them.
     Forward,
-    /// They are taken out (`hide_credentials`).
+    /// They are removed (`hide_credentials`).
     Hide,
 }
 
 /// Whether an `OPTIONS` request needs a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preflight {
-    /// As any other.
+    /// It does, like any other request.
     Judged,
-    /// It passes (`run_on_preflight` is false).
+    /// It passes without one (`run_on_preflight` is false).
     Passed,
 }
 
 /// An instance's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where keys are looked for.
+    /// The places where keys are looked for.
     pub places: Places,
-    /// What the upstream sees of them.
+    /// Whether the upstream sees keys.
     pub keys: Keys,
     /// The consumer of requests without a valid key.
     pub anonymous: Option<String>,
-    /// Whether `OPTIONS` requests need one.
+    /// Whether `OPTIONS` requests need a key.
     pub preflight: Preflight,
     /// The `WWW-Authenticate` of refusals.
     pub challenge: HeaderValue,
 }
 
-/// A stored configuration is not one.
+/// Why a stored configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// Fields are missing, or of another type.
-    #[error("the stored configuration lacks what its schema promises")]
+    /// Fields are missing or have the wrong type.
+    #[error("stored configuration does not match its schema")]
     Fields(#[from] serde_json::Error),
-    /// A name of keys is not a header's.
-    #[error("{0} cannot be the name of a header")]
+    /// A key name is not a valid header name.
+    #[error("{0:?} is not a valid header name")]
     Name(String),
     /// The realm has control characters.
-    #[error("the realm cannot stand in a WWW-Authenticate header")]
+    #[error("realm is not valid in a WWW-Authenticate header")]
     Realm,
 }
 
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_keys_are_names_of_headers() {
+    fn key_names_are_header_names() {
         for name in ["apikey", "X-API_Key", "0"] {
             assert_eq!(header_name(&json!(name)), Ok(()), "{name}");
         }

@@ -19,7 +19,7 @@ fn schema() -> Schema {
         field::tags(),
     ])
     .describe(&[
-        ("consumer", "The consumer that requests with this key are from."),
+        ("consumer", "The consumer of requests with this key."),
         ("key", "The key that clients present; generated when not given."),
     ])
 }

@@ -1,10 +1,10 @@
-//! The guard: lets a request with a valid key through, with its consumer in headers.
+//! The guard: lets requests with a valid key pass, with the consumer in headers.
 //!
-//! 1. Find the key, and take it out of what goes upstream.
-//! 2. What is it? The cache knows by its digest, or the store is asked.
-//! 3. Is it still valid?
+//! 1. Find the key, and remove it from what goes upstream.
+//! 2. Look it up by its digest, in the cache or else in the store.
+//! 3. Check that it is still valid.
 //!
-//! What follows where several plugins authenticate is the kit's to decide ([`AuthenticationHandler`]).
+//! The kit decides what follows when several plugins authenticate ([`AuthenticationHandler`]).
 
 use std::sync::Arc;
 
@@ -22,22 +22,22 @@ use crate::cache::{KeyCache, KeyFacts};
 use crate::config::{Keys, Preflight};
 use crate::presented::{self, Places};
 
-/// Why a request is not accepted.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// It has no key.
     Missing,
-    /// It has several.
+    /// It has several keys.
     Several,
-    /// Nobody has this key.
+    /// The key is unknown.
     Unknown,
-    /// It has expired.
+    /// The key has expired.
     Expired,
 }
 
 impl Refusal {
-    /// The message, and the reason code of the access log.
-    fn told(self) -> (&'static str, &'static str) {
+    /// The message, and the reason code in the access log.
+    fn message_and_reason(self) -> (&'static str, &'static str) {
         match self {
             Self::Missing => ("No API key found in request", "key_missing"),
             Self::Several => ("Duplicate API key found", "key_repeated"),
@@ -49,38 +49,38 @@ impl Refusal {
 
 /// State shared by the guards of a node.
 pub struct Shared {
-    /// What keys are.
+    /// Facts about keys.
     pub cache: KeyCache,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Keys that were known and had expired.
+    /// Counts keys that were known but had expired.
     pub expired: IntCounter,
 }
 
-/// Whether a request needs a key of its own.
+/// Whether a request needs its own key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
     /// It does.
     Refused,
-    /// It may be the anonymous consumer's: what might be a key is taken out all the same.
+    /// It may pass as the anonymous consumer: anything that might be a key is removed all the same.
     Tolerated,
 }
 
 /// The guard of one plugin instance.
 pub struct Guard {
-    /// Where keys are looked for.
+    /// The places where keys are looked for.
     pub places: Places,
-    /// What the upstream sees of them.
+    /// Whether the upstream sees keys.
     pub keys: Keys,
-    /// Whether requests without a valid key may go on.
+    /// Whether requests without a valid key may pass as the anonymous consumer.
     pub absence: Absence,
     /// The `WWW-Authenticate` of refusals.
     pub challenge: HeaderValue,
-    /// What all guards share.
+    /// The state shared by all guards.
     pub shared: Arc<Shared>,
 }
 
-/// What the store is asked.
+/// The query for the store.
 pub struct Question {
     digest: Digest,
     key: Secret,
@@ -95,7 +95,7 @@ impl Guard {
         Authentication::Valid(facts.credential().into())
     }
 
-    /// Takes keys out of a request that may go upstream.
+    /// Removes keys from a request that may go upstream.
     fn hide(&self, found: &presented::Found<'_>, request: &mut Request<'_>) -> Result<(), Verdict> {
         let may_pass = matches!(found, presented::Found::Key(..)) || self.absence == Absence::Tolerated;
         if self.keys == Keys::Forward || !may_pass {
@@ -160,7 +160,7 @@ impl Authenticator for Guard {
     }
 
     fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
-        let (message, reason) = refusal.told();
+        let (message, reason) = refusal.message_and_reason();
         let reply = Reply::message(StatusCode::UNAUTHORIZED, reason, message);
         unauthenticated(reply.with_header(WWW_AUTHENTICATE, self.challenge.clone()), request)
     }
@@ -172,9 +172,9 @@ fn need_body() -> Verdict {
 
 /// One configured instance.
 pub struct KeyProtection {
-    /// Who decides.
+    /// Decides on requests.
     pub guard: AuthenticationHandler<Guard>,
-    /// About `OPTIONS` too.
+    /// Whether `OPTIONS` requests need a key.
     pub preflight: Preflight,
 }
 

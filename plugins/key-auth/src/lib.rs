@@ -1,4 +1,4 @@
-//! API keys: a request passes with the key of a consumer.
+//! API keys: a request passes with a consumer's key.
 //!
 //! | field of `config` | default | meaning |
 //! |---|---|---|
@@ -15,27 +15,27 @@
 //! | several values under one name | 401 `Duplicate API key found` |
 //! | unknown or expired key | 401 `Unauthorized` |
 //! | a body that may have to hide a key and cannot be searched | 413 `Payload too large`, 415 `Unsupported media type` (as in oauth2.md §4.6) |
-//! | the store cannot tell | 503 with `Retry-After` |
+//! | the store is unavailable | 503 with `Retry-After` |
 //!
 //! A 401 has `WWW-Authenticate: Key`, or `Key realm="R"`. Bodies are messages (gateway.md §7.3b); a gRPC call is
-//! refused in headers alone. The upstream is told of the consumer, and of the key's id in
+//! refused in headers only. The upstream receives the consumer, and the key's id in
 //! `X-Credential-Identifier`.
 //!
 //! Keys are the entity `keyauth_credentials`: `consumer`, `key` (unique; generated when not given; stored and shown
 //! as it is), `tags`, and a `ttl`. Admin paths: `/key-auths[/{id or key}]`, `/key-auths/{x}/consumer` and
 //! `/consumers/{consumer}/key-auth[/{id or key}]`. `/cache/keyauth_credentials:<key>:::::<workspace>` shows and
-//! forgets what a node has cached of a key.
+//! evicts what a node has cached for a key.
 //!
 //! Differences from Kong's plugin: keys are hidden under every configured name, not only under the one that
-//! counted; a body that cannot be searched is refused, not sent on; a member that a JSON body repeats is a
+//! was used; a body that cannot be searched is refused, not sent on; a member that a JSON body repeats is a
 //! duplicate; a `realm` with control characters is rejected on write.
 //!
 //! - [`presented`]: where a key is looked for, and how it is hidden from the upstream.
-//! - [`guard`]: the hot path: what the key is, and what becomes of the request.
-//! - [`cache`]: what keys are, by digest. No clear key is kept in memory.
+//! - [`guard`]: the hot path: looking the key up and deciding on the request.
+//! - [`cache`]: facts about keys, by digest. No clear key is kept in memory.
 //! - [`credential`]: the entity, which the Admin API shows with its key.
-//! - [`config`]: what an instance is configured to do.
-//! - [`plugin`]: the plugin as the gateway sees it.
+//! - [`config`]: the configuration of an instance.
+//! - [`plugin`]: the plugin as seen by the gateway.
 
 pub mod cache;
 pub mod config;

@@ -1,4 +1,4 @@
-//! The plugin as the gateway sees it.
+//! The plugin as seen by the gateway.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::guard::{Absence, Guard, KeyProtection, Shared};
 /// The plugin's name.
 pub const NAME: &str = "key-auth";
 
-/// Its place among others (gateway.md §9).
+/// Its priority among plugins (gateway.md §9).
 const PRIORITY: i32 = 1250;
 
-/// What `/cache/{key}` calls a key.
+/// The prefix of a key in `/cache/{key}`.
 const CACHE_KEY: &str = "keyauth_credentials:";
 
 const CACHE_BYTES: &str = "key_auth_cache.max_bytes";
 const NEGATIVE_TTL: &str = "key_auth_cache.negative_ttl";
 
-/// Bounds of what the plugin remembers.
+/// Limits of the plugin's cache.
 const SETTINGS: &[Setting] = &[
     Setting::new(CACHE_BYTES, "67108864", "The most memory that cached API keys may weigh.")
         .checked(|text| setting::number(text).map(drop)),

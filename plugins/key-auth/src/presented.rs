@@ -1,12 +1,12 @@
 //! Finding the key of a request, and hiding it from the upstream.
 //!
 //! 1. For each configured name in turn: the header of that name, then the query, then the body, as far as the
-//!    instance looks there. A place that has something under the name ends the search for that name.
-//! 2. The first text ends the search, also an empty one, which is no key. Several values are refused: the
-//!    upstream might take another one than we.
+//!    instance searches there. A place that has something under the name ends the search for that name.
+//! 2. The first text ends the search, even an empty one, which is not a key. Several values are refused: the
+//!    upstream might use a different one.
 //!
-//! A key is hidden under every configured name, wherever one may be: in header and query always, in the body where
-//! the instance looks there. A body that cannot be searched is refused, as oauth2.md §4.6 has it for tokens.
+//! A key is hidden under every configured name, wherever one may be: in header and query always, in the body if
+//! the instance searches there. A body that cannot be searched is refused, as oauth2.md §4.6 requires for tokens.
 
 use std::borrow::Cow;
 
@@ -17,9 +17,9 @@ use tollgate_plugin::presented::{self, Argument, BodyKind, CredentialHeader, Hid
 /// A name under which keys are presented.
 #[derive(Debug, Clone)]
 pub struct Name {
-    /// In query and body, where letter case counts.
+    /// The name in query and body, where letter case matters.
     pub argument: Box<str>,
-    /// The header.
+    /// The header with this name.
     pub header: CredentialHeader,
 }
 
@@ -29,10 +29,10 @@ impl AsRef<str> for Name {
     }
 }
 
-/// Where keys are looked for.
+/// The places where keys are looked for.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// Under these names.
+    /// The key names.
     pub names: Vec<Name>,
     /// `key_in_header`.
     pub in_header: bool,
@@ -54,13 +54,13 @@ pub enum Place {
 /// The outcome of looking for a key.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found<'r> {
-    /// It was found.
+    /// A key was found.
     Key(Cow<'r, str>, Place),
     /// There is something that cannot be a key: bytes that are not UTF-8.
     Unreadable,
-    /// There are several.
+    /// There are several keys.
     Several,
-    /// There is none.
+    /// There is no key.
     Missing,
     /// The body has to be read first.
     NeedBody,
@@ -71,7 +71,7 @@ pub fn find<'r>(places: &Places, request: &Request<'r>) -> Found<'r> {
     for name in &places.names {
         let Some((argument, place)) = under(name, places, request) else { return Found::NeedBody };
         return match argument {
-            // A number or `?apikey` without `=` is no key, and another name may have one.
+            // A number or `?apikey` without `=` is not a key; another name may have one.
             Argument::Absent | Argument::Other => continue,
             Argument::Text(key) if key.is_empty() => Found::Missing,
             Argument::Text(key) => Found::Key(key, place),

@@ -34,7 +34,7 @@ impl Trust for Feed {
     }
 }
 
-/// Entities in memory; counts what it is asked.
+/// Entities in memory; counts queries.
 struct Memory {
     kind: Kind,
     documents: Mutex<HashMap<Uuid, Value>>,
@@ -62,7 +62,7 @@ impl Collection for Memory {
     async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if self.down.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("switched off".into()));
+            return Err(StoreError::Unavailable("stopped by the test".into()));
         }
         let documents = self.documents.lock().unwrap();
         let found = match key {
@@ -151,7 +151,7 @@ impl World {
     }
 }
 
-/// A request, as far as it matters to a guard.
+/// A request, with the parts that matter to a guard.
 #[derive(Default)]
 struct Call {
     query: Option<&'static str>,
@@ -226,7 +226,7 @@ impl Call {
 
 impl Outcome {
     /// `passed`, or the reason of the reply.
-    fn told(&self) -> &'static str {
+    fn result(&self) -> &'static str {
         match &self.verdict {
             Verdict::Continue => "passed",
             Verdict::Reply(reply) => reply.reason,
@@ -239,13 +239,13 @@ impl Outcome {
 async fn a_warm_key_and_an_unknown_one_are_decided_without_the_store() {
     let world = World::new();
     let protection = world.protection(json!({}));
-    for (key, told) in [("right", "passed"), ("wrong", "key_unknown")] {
+    for (key, result) in [("right", "passed"), ("wrong", "key_unknown")] {
         let first = Call::header("apikey", key).at(&protection).await;
-        assert_eq!((first.ready, first.told()), (false, told));
+        assert_eq!((first.ready, first.result()), (false, result));
         let asked = world.asked();
         for _ in 0..3 {
             let again = Call::header("apikey", key).at(&protection).await;
-            assert_eq!((again.ready, again.told()), (true, told));
+            assert_eq!((again.ready, again.result()), (true, result));
         }
         assert_eq!(world.asked(), asked);
     }
@@ -256,55 +256,55 @@ async fn a_warm_key_and_an_unknown_one_are_decided_without_the_store() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_key_or_its_consumer_is_in_force_at_once() {
+async fn a_change_of_the_key_or_its_consumer_takes_effect_at_once() {
     let world = World::new();
     let protection = world.protection(json!({}));
-    let told = async |key| Call::header("apikey", key).at(&protection).await.told();
-    assert_eq!((told("right").await, told("new").await), ("passed", "key_unknown"));
+    let result = async |key| Call::header("apikey", key).at(&protection).await.result();
+    assert_eq!((result("right").await, result("new").await), ("passed", "key_unknown"));
     world.keys.put(CREDENTIAL, json!({"key": "new", "consumer": {"id": BOB}}));
     world.changed(credential::NAME, CREDENTIAL).await;
-    assert_eq!((told("right").await, told("new").await), ("key_unknown", "passed"));
-    // A deletion of the consumer takes the key with it.
+    assert_eq!((result("right").await, result("new").await), ("key_unknown", "passed"));
+    // Deleting the consumer deletes the key.
     world.keys.documents.lock().unwrap().clear();
     world.changed("consumers", BOB).await;
-    assert_eq!(told("new").await, "key_unknown");
+    assert_eq!(result("new").await, "key_unknown");
 }
 
 #[tokio::test]
-async fn a_key_ends_with_what_was_left_of_its_life_when_it_was_read() {
+async fn a_cached_key_expires_when_its_row_does() {
     let world = World::new();
     let protection = world.protection(json!({}));
     world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": 10}));
-    let told = async || Call::header("apikey", "right").at(&protection).await.told();
-    assert_eq!(told().await, "passed");
+    let result = async || Call::header("apikey", "right").at(&protection).await.result();
+    assert_eq!(result().await, "passed");
     world.clock.advance(10);
-    assert_eq!(told().await, "passed");
+    assert_eq!(result().await, "passed");
     world.clock.advance(1);
-    assert_eq!(told().await, "key_expired");
-    // Prolonged, it is read again.
+    assert_eq!(result().await, "key_expired");
+    // With a longer life, it is read again.
     world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": null}));
     world.changed(credential::NAME, CREDENTIAL).await;
-    assert_eq!(told().await, "passed");
+    assert_eq!(result().await, "passed");
     world.clock.advance(1_000_000);
-    assert_eq!(told().await, "passed");
+    assert_eq!(result().await, "passed");
     world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": 0}));
     world.changed(credential::NAME, CREDENTIAL).await;
-    assert_eq!(told().await, "passed");
+    assert_eq!(result().await, "passed");
     world.clock.advance(1);
-    assert_eq!(told().await, "key_expired");
+    assert_eq!(result().await, "key_expired");
 }
 
 #[tokio::test]
-async fn what_cannot_be_told_is_neither_accepted_nor_refused() {
+async fn a_key_is_neither_accepted_nor_refused_while_the_store_is_unavailable() {
     let world = World::new();
     let protection = world.protection(json!({"anonymous": "bob"}));
-    assert_eq!(Call::header("apikey", "right").at(&protection).await.told(), "passed");
+    assert_eq!(Call::header("apikey", "right").at(&protection).await.result(), "passed");
     world.keys.down.store(true, Ordering::SeqCst);
-    assert_eq!(Call::header("apikey", "right").at(&protection).await.told(), "passed");
-    // A node that does not hear of changes trusts nothing that it knows.
+    assert_eq!(Call::header("apikey", "right").at(&protection).await.result(), "passed");
+    // A node that does not receive changes trusts no cached fact.
     world.feed.0.store(false, Ordering::SeqCst);
     let outcome = Call::header("apikey", "right").at(&protection).await;
-    assert_eq!(outcome.told(), "key_store_unavailable");
+    assert_eq!(outcome.result(), "key_store_unavailable");
     let Verdict::Reply(reply) = outcome.verdict else { panic!("a reply") };
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     let message = "The authorization state is currently unavailable".to_owned();
@@ -312,7 +312,7 @@ async fn what_cannot_be_told_is_neither_accepted_nor_refused() {
 }
 
 #[tokio::test]
-async fn names_are_tried_in_their_order_and_the_first_text_counts() {
+async fn names_are_tried_in_order_and_the_first_text_wins() {
     let world = World::new();
     let config = json!({"key_names": ["first", "api_key"], "key_in_body": true});
     let protection = world.protection(config);
@@ -345,8 +345,8 @@ async fn names_are_tried_in_their_order_and_the_first_text_counts() {
         (Call { body: None, ..Call::default().body(form, "") }, "body"),
         (Call { body: None, ..Call::header("first", "right").body(form, "") }, "passed"),
     ];
-    for (number, (call, told)) in rows.into_iter().enumerate() {
-        assert_eq!(call.at(&protection).await.told(), told, "row {number}");
+    for (number, (call, result)) in rows.into_iter().enumerate() {
+        assert_eq!(call.at(&protection).await.result(), result, "row {number}");
     }
 }
 
@@ -359,13 +359,13 @@ async fn keys_are_hidden_under_every_name_and_other_plugins_edits_stay() {
     let call = Call { query: Some("z=1&apikey=a&x-key=b&a=2&access_token=t"), ..Call::header("x_key", "right") };
     let edits = Edits { query: Some("z=1&apikey=a&a=2".to_owned()), ..Edits::default() };
     let outcome = Call { edits, ..call }.at(&protection).await;
-    assert_eq!(outcome.told(), "key_unknown", "the first name has another value");
+    assert_eq!(outcome.result(), "key_unknown", "the first name has another value");
     let call = Call { query: Some("z=1&x-key=b&a=2&access_token=t"), ..Call::header("apikey", "right") };
     let edits = Edits { query: Some("z=1&x-key=b&a=2".to_owned()), ..Edits::default() };
     let call = Call { edits, ..call }.body(form, "z=1&apikey=q&a=2&x-key=r");
     let outcome = call.at(&protection).await;
-    assert_eq!(outcome.told(), "passed");
+    assert_eq!(outcome.result(), "passed");
     assert_eq!(outcome.removed, ["apikey"]);
-    assert_eq!(outcome.query.as_deref(), Some("z=1&a=2"), "what an earlier plugin took out stays out");
+    assert_eq!(outcome.query.as_deref(), Some("z=1&a=2"), "what an earlier plugin removed stays removed");
     assert_eq!(outcome.body.as_deref(), Some(b"a=2&z=1".as_slice()));
 }
