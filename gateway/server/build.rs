@@ -1,5 +1,5 @@
-//! Finds out which Pingora the gateway is built with: as published, or with the patches of
-//! `gateway/pingora`. What needs a patch is behind `cfg(pingora_patched)`.
+//! Detects which Pingora the gateway is built with: as published, or with the patches of
+//! `gateway/pingora`. Code that needs a patch is behind `cfg(pingora_patched)`.
 
 use std::{env, fs};
 
@@ -7,9 +7,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(pingora_patched)");
     println!("cargo::rustc-env=PINGORA_VERSION={}", locked_version());
-    // What a patched pingora-proxy tells those who depend on it: see gateway/pingora/lay.
-    let told = |key| env::var(format!("DEP_PINGORA_SERIES_{key}")).ok();
-    if let (Some(patches), Some(digest)) = (told("PATCHES"), told("DIGEST")) {
+    // Metadata from a patched pingora-proxy: see gateway/pingora/lay.
+    let metadata = |key| env::var(format!("DEP_PINGORA_SERIES_{key}")).ok();
+    if let (Some(patches), Some(digest)) = (metadata("PATCHES"), metadata("DIGEST")) {
         println!("cargo::rustc-cfg=pingora_patched");
         println!("cargo::rustc-env=PINGORA_PATCHES={patches}");
         println!("cargo::rustc-env=PINGORA_SERIES={digest}");

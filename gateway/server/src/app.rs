@@ -1,12 +1,12 @@
-//! The composition root: everything is made here, once, and handed to whoever needs it.
+//! The composition root: everything is created here, once, and passed to its users.
 //!
-//! 1. Settings, log, certificate; the listeners' addresses are tried, so that a taken port is reported
-//!    by its setting before anything else happens.
+//! 1. Settings, log, certificate; binding the listeners' addresses is tried, so that a port in use is reported
+//!    with its setting before anything else happens.
 //! 2. On the control runtime: store, plugins, configuration, Admin API, status listener.
 //! 3. The proxy, on Pingora's own threads, with the compiled configuration already in place: the
-//!    first request it sees is judged by the whole configuration.
-//! 4. On SIGTERM: not ready any more, no new connections, and the end as soon as no request is
-//!    under way ([`shutdown`](crate::shutdown)).
+//!    complete configuration applies from the first request.
+//! 4. On SIGTERM: the node is no longer ready, accepts no new connections, and exits as soon as no request is
+//!    in progress ([`shutdown`](crate::shutdown)).
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -43,7 +43,7 @@ use crate::tls;
 use crate::upstream::service::Verification;
 use crate::upstream::uses::Uses;
 
-/// How many threads the control plane has: Admin API, status, store and background tasks.
+/// The number of control plane threads: Admin API, status, store and background tasks.
 const CONTROL_THREADS: usize = 2;
 
 /// Which database is migrated before it is used.
@@ -51,31 +51,31 @@ const CONTROL_THREADS: usize = 2;
 pub enum Migration {
     /// Only an embedded one, which belongs to this gateway alone.
     Embedded,
-    /// Any.
+    /// Any database.
     First,
 }
 
-/// Why the gateway does not run.
+/// Why the gateway cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The control plane's threads cannot be made.
+    /// The control plane's threads cannot be started.
     #[error("cannot start the control runtime")]
     Runtime(#[source] std::io::Error),
-    /// An address cannot be listened on.
+    /// An address cannot be bound.
     #[error("{setting}: cannot listen on {address}")]
     Listen {
         /// The setting.
         setting: &'static str,
         /// Its value.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// The certificate.
+    /// The certificate is unusable.
     #[error("proxy.https_listen: no usable certificate")]
     Certificate(#[from] certificate::Error),
-    /// The data directory.
+    /// The data directory is unusable.
     #[error("data_directory: cannot read or write")]
     DataDirectory(#[source] std::io::Error),
     /// The store cannot be opened.
@@ -96,27 +96,27 @@ pub enum StartError {
     /// A plugin cannot start.
     #[error("cannot start plugin {name}")]
     Plugin {
-        /// Which.
+        /// The plugin's name.
         name: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: tollgate_plugin::StartError,
     },
-    /// A plugin's identity header.
+    /// A plugin declares an invalid identity header.
     #[error(transparent)]
     IdentityHeader(#[from] proxy::InvalidName),
-    /// The access log's file.
+    /// The access log cannot be opened.
     #[error("access_log: cannot write")]
     AccessLog(#[source] std::io::Error),
-    /// The signals that end the process.
+    /// The handlers of the signals that end the process cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
-    /// The TLS listener.
+    /// The TLS listener cannot be set up.
     #[error("proxy.https_listen: cannot set up TLS")]
     Tls(#[from] tls::Error),
 }
 
-/// Reads the settings: `--set` over environment over file over default. All problems at once.
+/// Reads the settings: `--set` over environment over file over default. Reports all problems at once.
 pub fn load_settings(arguments: &SettingsArgs) -> Result<Settings, Vec<String>> {
     let mut layers = Layers::defaults();
     if let Some(path) = &arguments.config {
@@ -141,7 +141,7 @@ pub fn migrate_up(settings: &Settings) -> Result<String, StartError> {
     })
 }
 
-/// Tells which migrations are applied and which are missing.
+/// Reports applied and pending migrations.
 pub fn migrate_status(settings: &Settings) -> Result<String, StartError> {
     let options = store_options(settings, Migration::Embedded, &prometheus::Registry::new());
     let status = control_runtime()?.block_on(Migrations::new(&options).status())?;
@@ -159,7 +159,7 @@ fn list(versions: &[MigrationId]) -> String {
     }
 }
 
-/// Runs the gateway until it is asked to stop.
+/// Runs the gateway until it is told to stop.
 pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> {
     let log = log::init(settings.log_level, settings.log_format);
     let open_files = descriptors::raise_limit();
@@ -211,7 +211,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     Ok(())
 }
 
-/// What runs beside the proxy.
+/// The parts that run in addition to the proxy.
 struct Control {
     configuration: Arc<Configuration>,
     metrics: Arc<Metrics>,
@@ -245,7 +245,7 @@ impl Control {
         };
         let configuration = Arc::new(Configuration::load(entities.clone(), Arc::clone(&metrics), verification).await?);
         store.feed().subscribe(Arc::clone(&configuration) as _);
-        // What was written between loading and subscribing.
+        // Applies writes between loading and subscribing.
         tollgate_core::change::ChangeListener::reset(configuration.as_ref()).await?;
         tokio::spawn(retry_configuration(Arc::clone(&configuration)));
         tokio::spawn(watch_store(store.clone(), Arc::clone(&metrics)));
@@ -349,7 +349,7 @@ fn control_runtime() -> Result<Runtime, StartError> {
         .map_err(StartError::Runtime)
 }
 
-/// Pingora ends the process when it cannot bind; here the setting at fault is named first.
+/// Pingora ends the process when it cannot bind; this check names the setting at fault first.
 fn try_addresses(settings: &Settings) -> Result<(), StartError> {
     let proxy =
         [("proxy.http_listen", settings.proxy.http_listen), ("proxy.https_listen", settings.proxy.https_listen)];
@@ -366,7 +366,7 @@ fn server_conf(settings: &Settings) -> ServerConf {
         threads: settings.proxy.threads,
         // Measured: see docs/performance.md.
         work_stealing: false,
-        // An idle process does not wait for this long: see `shutdown`.
+        // An idle process does not wait this long: see `shutdown`.
         grace_period_seconds: Some(settings.proxy.drain_timeout.as_secs().max(1)),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()

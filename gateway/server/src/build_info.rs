@@ -1,35 +1,35 @@
-//! What this binary was built from.
+//! Build information: what this binary was built from.
 
 use std::fmt;
 
-/// The gateway's version, and which Pingora is in it.
+/// The versions of the gateway and of its Pingora.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuildInfo {
-    /// Of the gateway.
+    /// The gateway's version.
     pub version: &'static str,
-    /// Pingora.
+    /// Pingora's version.
     pub pingora: Pingora,
 }
 
-/// A version of Pingora, as published or with patches.
+/// A version of Pingora, as published or patched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pingora {
     /// The published version.
     pub version: &'static str,
-    /// The patches.
+    /// The patches, if any.
     pub series: Option<Series>,
 }
 
 /// The patches of `gateway/pingora`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Series {
-    /// How many.
+    /// Their number.
     pub patches: &'static str,
     /// The beginning of their digest.
     pub digest: &'static str,
 }
 
-/// Of this binary.
+/// The information of this binary.
 pub const THIS: BuildInfo = BuildInfo {
     version: env!("CARGO_PKG_VERSION"),
     pingora: Pingora {

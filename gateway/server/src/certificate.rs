@@ -1,5 +1,5 @@
-//! The certificate for TLS clients: the operator's, or a self-signed one that is made on first
-//! start and kept, so that whoever has trusted it once can go on doing so.
+//! The certificate for TLS clients: the operator's, or a self-signed one that is created on first
+//! start and kept, so that clients that trust it need not change.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -18,7 +18,7 @@ use openssl::x509::{X509, X509NameBuilder};
 
 use crate::settings::CertificateFiles;
 
-/// The certificate could not be made, kept or read.
+/// Why there is no usable certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read or written.
@@ -26,20 +26,20 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file holds no certificate or key.
+    /// A file contains no certificate or key.
     #[error("{path}: invalid PEM {what}: {source}")]
     Pem {
         /// The file.
         path: PathBuf,
         /// `certificate` or `private key`.
         what: &'static str,
-        /// What OpenSSL says.
+        /// OpenSSL's error.
         source: ErrorStack,
     },
-    /// The key is not the certificate's.
+    /// The key does not belong to the certificate.
     #[error("{key}: private key does not match the certificate in {certificate}")]
     Mismatch {
         /// The certificate's file.
@@ -47,12 +47,12 @@ pub enum Error {
         /// The key's file.
         key: PathBuf,
     },
-    /// Making the self-signed certificate failed.
-    #[error("cannot make a self-signed certificate: {0}")]
+    /// The self-signed certificate cannot be created.
+    #[error("cannot create self-signed certificate: {0}")]
     Make(#[from] ErrorStack),
 }
 
-/// The files to serve, checked: the operator's, or the kept self-signed ones.
+/// The files to serve, checked: the operator's, or the self-signed ones.
 pub fn files(given: Option<&CertificateFiles>, data_directory: &Path) -> Result<CertificateFiles, Error> {
     let files = match given {
         Some(files) => files.clone(),
@@ -72,11 +72,11 @@ fn kept(directory: &Path) -> Result<CertificateFiles, Error> {
     let (certificate, key) = self_signed()?;
     write(&files.key, &key.private_key_to_pem_pkcs8()?)?;
     write(&files.certificate, &certificate.to_pem()?)?;
-    tracing::info!(certificate = %files.certificate.display(), "made a self-signed certificate");
+    tracing::info!(certificate = %files.certificate.display(), "created self-signed certificate");
     Ok(files)
 }
 
-/// Readable by the owner alone from the first moment on.
+/// Creates a file that only the owner can read from the start.
 fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
     let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
@@ -107,7 +107,7 @@ fn self_signed() -> Result<(X509, PKey<Private>), ErrorStack> {
         .ip("::1")
         .build(&builder.x509v3_context(None, None))?;
     builder.append_extension(names)?;
-    // Its own authority, so that it can be added to a client's roots as it is.
+    // Its own authority, so that it can be added to a client's roots directly.
     builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
     builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
     builder.sign(&key, MessageDigest::sha256())?;
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_self_signed_certificate_is_made_once_and_only_the_owner_reads_its_key() {
+    fn the_self_signed_certificate_is_created_once_and_only_the_owner_can_read_its_key() {
         let directory = tempfile::tempdir().expect("a directory");
         let first = files(None, directory.path()).expect("made");
         let made = fs::read(&first.certificate).expect("readable");

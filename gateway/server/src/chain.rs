@@ -1,11 +1,11 @@
-//! The plugins of a route, in the order in which they run (gateway.md §9).
+//! Plugin chains: the plugins of a route, in the order in which they run (gateway.md §9).
 //!
-//! Most routes have one plugin, which needs nothing but the head of the request: then a chain is that
-//! plugin and nothing else. What costs more (a body that is read, responses that are looked at,
-//! instances of one consumer) stands in [`Extra`], and only where it is needed.
+//! Most routes have one plugin, which needs only the head of the request: then the chain is just that
+//! plugin. What costs more (reading a body, response phases,
+//! consumer-scoped instances) is in [`Extra`], which exists only if needed.
 //!
-//! Instances that are bound to a consumer take their place once it is known who a request is from:
-//! [`Plugins::of_consumer`] merges them with those that the route has for everybody.
+//! Consumer-scoped instances join the chain once the consumer of a request is known:
+//! [`Plugins::of_consumer`] merges them with the route's other instances.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ pub struct ChainEntry {
     /// Its compiled instance.
     pub handler: Arc<dyn Handler>,
     place: Arc<Place>,
-    /// How specific the instance is.
+    /// The specificity of the instance.
     rank: Rank,
 }
 
-/// Where a plugin stands among others: by priority, ties by name, both descending.
+/// The position of a plugin: by priority, ties by name, both descending.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     priority: i32,
@@ -54,25 +54,25 @@ pub enum Chain {
     Uncompilable(&'static str),
 }
 
-/// Plugins in their order.
+/// Plugins in order.
 #[derive(Default)]
 pub struct Plugins {
-    /// One is the rule, which then stands in the route itself.
+    /// Usually a single one, which is stored in the route itself.
     entries: Entries,
-    /// `None`: nothing in it is needed.
+    /// `None`: not needed.
     extra: Option<Box<Extra>>,
 }
 
 type Entries = SmallVec<[ChainEntry; 1]>;
 
 struct Extra {
-    /// The most bytes of the body that any of them may ask for.
+    /// The largest body limit of any of them.
     body_limit: usize,
     response: ResponsePhase,
     consumers: Option<Arc<ConsumerPlugins>>,
 }
 
-/// The plugins that one request meets.
+/// The plugins that apply to one request.
 pub(crate) enum Effective<'c> {
     /// Those of its route.
     Route(&'c [ChainEntry]),
@@ -89,12 +89,12 @@ impl Effective<'_> {
     }
 }
 
-/// An instance of the consumer's cannot run.
+/// An instance of the consumer cannot run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Uncompilable;
 
 impl Plugins {
-    /// Sorts them. `consumers`: instances that are bound to consumers, if there are any at all.
+    /// Sorts them. `consumers`: the consumer-scoped instances, if there are any.
     pub fn new(entries: impl IntoIterator<Item = ChainEntry>, consumers: Option<Arc<ConsumerPlugins>>) -> Self {
         let mut entries: Entries = entries.into_iter().collect();
         entries.sort_by(|one, other| other.place.cmp(&one.place));
@@ -116,17 +116,17 @@ impl Plugins {
         &self.entries
     }
 
-    /// How much of the body is read when one of them asks for so much: later ones may need more.
+    /// The body limit for a request by one of them: later ones may need more.
     pub(crate) fn body_limit(&self, asked: usize) -> usize {
         self.extra.as_ref().map_or(asked, |extra| extra.body_limit.max(asked))
     }
 
-    /// Whether consumers may have instances of their own.
+    /// Whether consumers may have their own instances.
     pub(crate) fn varies_by_consumer(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| extra.consumers.is_some())
     }
 
-    /// Those that look at responses, in order.
+    /// Those with a response phase, in order.
     pub(crate) fn response_phase(&self, effective: &Effective<'_>) -> Vec<Arc<dyn Handler>> {
         let Some(extra) = &self.extra else { return Vec::new() };
         if extra.response == ResponsePhase::Skipped && matches!(effective, Effective::Route(_)) {
@@ -163,12 +163,12 @@ impl Plugins {
     }
 }
 
-/// The place in `entries` of the first that runs behind `last`.
-pub(crate) fn behind(entries: &[ChainEntry], last: &ChainEntry) -> usize {
+/// The position in `entries` of the first entry that runs after `last`.
+pub(crate) fn after(entries: &[ChainEntry], last: &ChainEntry) -> usize {
     entries.partition_point(|entry| entry.place >= last.place)
 }
 
-/// Instances that are bound to consumers, by consumer.
+/// Consumer-scoped instances, by consumer.
 #[derive(Default)]
 pub struct ConsumerPlugins {
     by_consumer: HashMap<Uuid, Vec<ConsumerInstance>>,
@@ -182,13 +182,13 @@ struct ConsumerInstance {
 }
 
 impl ConsumerPlugins {
-    /// Adds an instance; `entry` is `None` when it does not compile.
+    /// Adds an instance; `entry` is `None` if it does not compile.
     pub fn add(&mut self, consumer: Uuid, name: &str, binding: Binding, entry: Option<ChainEntry>) {
         let instance = ConsumerInstance { name: name.to_owned(), binding, entry };
         self.by_consumer.entry(consumer).or_default().push(instance);
     }
 
-    /// All of it, if there is anything.
+    /// All of them, if there are any.
     pub fn shared(self) -> Option<Arc<Self>> {
         (!self.by_consumer.is_empty()).then(|| Arc::new(self))
     }
@@ -235,11 +235,11 @@ mod tests {
         let named = [("a", 1), ("c", 5), ("b", 5)];
         let plugins = Plugins::new(named.map(|(name, at)| entry(name, at, global, Needs::default())), None);
         assert_eq!(plugins.entries().iter().map(ChainEntry::name).collect::<Vec<_>>(), ["c", "b", "a"]);
-        assert_eq!(behind(plugins.entries(), &plugins.entries()[1]), 2);
+        assert_eq!(after(plugins.entries(), &plugins.entries()[1]), 2);
     }
 
     #[test]
-    fn an_instance_of_the_consumer_takes_the_place_that_its_binding_gives_it() {
+    fn a_consumers_instance_replaces_less_specific_ones() {
         let consumer = bound(None, None, Some(BOB));
         let with_route = bound(Some(ROUTE), None, Some(BOB));
         let elsewhere = bound(Some(Uuid::from_u128(9)), None, Some(BOB));
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_that_only_the_consumer_has_runs_in_its_turn() {
+    fn an_instance_that_only_the_consumer_has_runs_in_priority_order() {
         let (global, of_bob) = (bound(None, None, None), bound(None, None, Some(BOB)));
         let mut consumers = ConsumerPlugins::default();
         consumers.add(BOB, "between", of_bob, Some(entry("between", 5, of_bob, Needs::default())));
@@ -271,7 +271,7 @@ mod tests {
         let effective = plugins.of_consumer(BOB, ROUTE, None).unwrap();
         let order: Vec<_> = effective.entries().iter().map(ChainEntry::name).collect();
         assert_eq!(order, ["first", "between", "last"]);
-        assert_eq!(behind(effective.entries(), &plugins.entries()[0]), 1);
+        assert_eq!(after(effective.entries(), &plugins.entries()[0]), 1);
         assert!(matches!(plugins.of_consumer(Uuid::nil(), ROUTE, None), Err(Uncompilable)));
     }
 

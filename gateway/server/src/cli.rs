@@ -7,19 +7,19 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::build_info;
 
-/// What `tollgate --version` says behind the name.
+/// The output of `tollgate --version` after the name.
 static VERSION: LazyLock<String> = LazyLock::new(|| build_info::THIS.to_string());
 
 /// An OAuth2 edge gateway: authorization server and token guard in front of your APIs.
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version = VERSION.as_str(), about, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command line arguments.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the binary can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway.
@@ -27,11 +27,11 @@ pub enum Command {
         /// Where the settings come from.
         #[command(flatten)]
         settings: SettingsArgs,
-        /// Migrate the database first. An embedded one always is.
+        /// Migrate the database first. An embedded one is always migrated.
         #[arg(long)]
         migrate: bool,
     },
-    /// Check the settings and report every problem with its place; exit 1 if there is one.
+    /// Check the settings and report every problem with its place; exit 1 if there is any.
     Check {
         /// Where the settings come from.
         #[command(flatten)]
@@ -39,7 +39,7 @@ pub enum Command {
     },
     /// Migrate the database.
     Migrate {
-        /// Which step.
+        /// The step.
         #[command(subcommand)]
         step: MigrateStep,
     },
@@ -64,7 +64,7 @@ pub enum MigrateStep {
     },
 }
 
-/// Where settings come from: `--set` over environment over file over default.
+/// Sources of the settings: `--set` over environment over file over default.
 #[derive(Debug, Clone, Args)]
 pub struct SettingsArgs {
     /// The settings file.

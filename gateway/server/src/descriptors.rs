@@ -1,15 +1,15 @@
-//! File descriptors: how many there may be, and what happens when they run out.
+//! File descriptors: their limit, and what happens when they run out.
 //!
-//! 1. At start the limit is raised as far as it can be ([`raise_limit`]).
+//! 1. At start the limit is raised as far as possible ([`raise_limit`]).
 //! 2. Client connections are accepted up to a bound below it ([`Descriptors`] as a filter of
-//!    connections); behind it they wait in the listener's queue until others are closed.
-//! 3. Connections to upstreams may take some more; those beyond are closed, and their requests are
+//!    connections); beyond it they wait in the listener's queue until others are closed.
+//! 3. Connections to upstreams may use some more; those beyond are closed, and their requests are
 //!    refused with 503.
 //! 4. The rest is for the Admin API, the status listener, the store and the logs, which therefore
-//!    respond while the proxy has no descriptors left.
+//!    still work when the proxy has no descriptors left.
 //!
-//! A new descriptor has the lowest number that is free (POSIX `dup`, `socket`, `accept`), so its number
-//! shows that at least as many are open, and nothing has to be counted.
+//! A new descriptor gets the lowest free number (POSIX `dup`, `socket`, `accept`), so its number
+//! shows that at least as many are open, and no counting is needed.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,16 +24,16 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The most descriptors that are kept for what is not the proxy.
+/// The maximum number of descriptors reserved for everything but the proxy.
 const MOST_RESERVED: u64 = 256;
-/// Fewer than this many for connections are worth a warning at start.
+/// Fewer descriptors than this for connections cause a warning at start.
 const FEW: u64 = 512;
-/// Between two looks whether a descriptor is free.
+/// The interval between checks for a free descriptor.
 const POLL: Duration = Duration::from_millis(20);
-/// Between two lines in the log.
+/// The minimum interval between two log lines.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Raises the limit of open files to the most that this process may have; the limit then in force.
+/// Raises the limit of open files to the maximum for this process; returns the limit in force.
 pub fn raise_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -49,25 +49,25 @@ pub fn raise_limit() -> u64 {
     }
 }
 
-/// Whether an error says that there are no descriptors left, in this process or in the system.
+/// Whether an error means that no descriptors are left, in this process or in the system.
 pub(crate) fn are_exhausted(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
 }
 
-/// What may be opened for clients and upstreams.
+/// The descriptors that clients and upstreams may use.
 #[derive(Debug)]
 pub struct Descriptors {
     limit: u64,
-    /// Known once the first client comes: the threads that serve it have descriptors of their own.
+    /// Set when the first client connects: by then the worker threads have opened their own descriptors.
     bounds: OnceLock<Bounds>,
-    /// Duplicated to find the lowest number that is free.
+    /// Duplicated to find the lowest free number.
     probe: File,
     clients: Shortage,
     upstreams: Shortage,
 }
 
-/// Numbers from which on a descriptor is not for its purpose.
+/// Descriptor numbers from which on a new descriptor is over the bound for its use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bounds {
     clients: u64,
@@ -75,15 +75,15 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Of `limit` descriptors with so many open that stay: a quarter of the rest is not for clients,
-    /// and up to an eighth not for upstreams.
+    /// Bounds for a `limit` when `open` descriptors stay open: clients leave a quarter of the rest free,
+    /// upstreams up to an eighth.
     fn new(limit: u64, open: u64) -> Self {
         let room = limit.saturating_sub(open);
         Self { clients: limit - room / 4, upstreams: limit - (room / 8).min(MOST_RESERVED) }
     }
 }
 
-/// Counts and, now and then, logs that there are too few.
+/// Counts shortages, and logs them at a limited rate.
 #[derive(Debug)]
 struct Shortage {
     counter: IntCounter,
@@ -95,7 +95,7 @@ impl Shortage {
         Self { counter, logged: Mutex::new(None) }
     }
 
-    /// Whether it is to be logged, too.
+    /// Whether the shortage is to be logged as well.
     fn count(&self) -> bool {
         self.counter.inc();
         let now = Instant::now();
@@ -108,10 +108,10 @@ impl Shortage {
     }
 }
 
-/// Why file descriptors cannot be counted.
+/// Why descriptors cannot be counted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// None can be opened even now.
+    /// No descriptor can be opened even now.
     #[error("cannot open /dev/null")]
     Probe(#[from] io::Error),
     /// A metric is registered twice.
@@ -120,11 +120,11 @@ pub enum Error {
 }
 
 impl Descriptors {
-    /// To be made when nearly everything but connections is open.
+    /// Create this when nearly everything except connections is open.
     pub fn new(limit: u64, registry: &Registry) -> Result<Self, Error> {
         let probe = File::open("/dev/null")?;
-        let about = "Times that no file descriptor was left: for a client's connection, which waited, or for one to an \
-                     upstream, whose request was refused with 503.";
+        let about = "File descriptor shortages: a client connection waited, or a request was refused with 503 because \
+            there was none for its upstream connection.";
         let shortages = IntCounterVec::new(Opts::new("tollgate_descriptors_exhausted_total", about), &["connection"])?;
         let shortage = |connection| Shortage::new(shortages.with_label_values(&[connection]));
         let (clients, upstreams) = (shortage("client"), shortage("upstream"));
@@ -146,7 +146,7 @@ impl Descriptors {
         open_files().or_else(|| lowest_free(&self.probe)).unwrap_or(self.limit)
     }
 
-    /// Whether a new connection to an upstream has a descriptor that is not for it. It is counted.
+    /// Whether a new upstream connection's descriptor is one of those reserved. Counts a shortage.
     pub(crate) fn is_reserved(&self, descriptor: RawFd) -> bool {
         let reserved = u64::try_from(descriptor).is_ok_and(|number| number >= self.bounds().upstreams);
         if reserved && self.upstreams.count() {
@@ -162,7 +162,7 @@ impl Descriptors {
     }
 }
 
-/// Lets a client's connection in when there is a descriptor for the next one. Pingora accepts none
+/// Accepts a client connection only if there is a descriptor for the next one. Pingora accepts none
 /// meanwhile.
 #[async_trait]
 impl ConnectionFilter for Descriptors {
@@ -188,14 +188,14 @@ fn lowest_free(probe: &File) -> Option<u64> {
     u64::try_from(duplicate.as_raw_fd()).ok()
 }
 
-/// `None` where the system does not say.
+/// `None` if the system does not report it.
 fn open_files() -> Option<u64> {
     let entries = fs::read_dir("/proc/self/fd").ok()?;
-    // One is that of the directory itself.
+    // One of them is the directory's own.
     u64::try_from(entries.count().saturating_sub(1)).ok()
 }
 
-/// `process_open_fds` and `process_max_fds`, as Prometheus' clients name them; counted on
+/// `process_open_fds` and `process_max_fds`, named as in Prometheus clients; counted on
 /// export.
 struct OpenFiles {
     open: IntGauge,
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortage_is_counted_each_time_and_logged_now_and_then() {
+    fn every_shortage_is_counted_and_logged_at_a_limited_rate() {
         let shortage = Shortage::new(IntCounter::new("name", "about").unwrap());
         assert_eq!([shortage.count(), shortage.count(), shortage.count()], [true, false, false]);
         assert_eq!(shortage.counter.get(), 3);

@@ -1,7 +1,7 @@
 //! Tollgate: an OAuth2 edge gateway on Pingora.
 //!
-//! [`app`] is the composition root; [`proxy`] the data plane; [`settings`] the node's own; [`snapshot`]
-//! what the Admin API configures, compiled for requests.
+//! [`app`] is the composition root; [`proxy`] the data plane; [`settings`] the node's settings; [`snapshot`]
+//! the configuration from the Admin API, compiled for requests.
 
 pub mod app;
 pub mod build_info;

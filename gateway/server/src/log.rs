@@ -1,4 +1,4 @@
-//! The log: standard output, for people or as JSON. The access log is not written here (see
+//! The log: standard output, as text or JSON. The access log is separate (see
 //! [`crate::telemetry`]).
 
 use tracing::Level;
@@ -13,7 +13,7 @@ use crate::settings::LogFormat;
 pub struct Handle(reload::Handle<EnvFilter, Registry>);
 
 impl Handle {
-    /// Logs from now on what is at least this severe.
+    /// Sets the minimum severity from now on.
     pub fn set_level(&self, level: Level) {
         if let Err(error) = self.0.reload(filter(level)) {
             tracing::warn!(%error, "cannot change the log level");
@@ -29,12 +29,12 @@ pub fn init(level: Level, format: LogFormat) -> Handle {
         LogFormat::Human => output.boxed(),
         LogFormat::Json => output.json().flatten_event(true).boxed(),
     };
-    // Only a second call in one process fails, and the first goes on serving.
+    // Fails only on a second call in the process, and the first logger stays in use.
     let _already_started = tracing_subscriber::registry().with(filter).with(output).try_init();
     Handle(handle)
 }
 
-/// The framework logs every broken client connection at `error`; what matters of it is counted
+/// The framework logs every broken client connection at `error`; what matters is counted
 /// and logged once by the gateway itself.
 fn filter(level: Level) -> EnvFilter {
     let framework = if level == Level::ERROR { "error" } else { "warn" };

@@ -1,4 +1,4 @@
-//! The `tollgate` binary: the command line, and nothing else.
+//! The `tollgate` binary: the command line.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -80,7 +80,7 @@ fn list_settings() -> String {
     rows.collect::<Vec<_>>().join("\n")
 }
 
-/// A closed standard output (`tollgate settings | head`) is no failure.
+/// A closed standard output (`tollgate settings | head`) is not a failure.
 fn say(text: &str) -> ExitCode {
     let _closed = writeln!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS

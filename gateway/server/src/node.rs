@@ -1,4 +1,4 @@
-//! What the Admin API shows of this running gateway.
+//! Node information for the Admin API.
 
 use std::fs;
 use std::io;
@@ -31,7 +31,7 @@ pub struct ThisNode {
 }
 
 impl ThisNode {
-    /// Describes the node that runs with these settings.
+    /// Describes a node with these settings.
     pub fn new(
         id: Uuid,
         settings: &Settings,
@@ -51,7 +51,7 @@ impl ThisNode {
     }
 }
 
-/// Nothing secret is listed: the database's address stays out as a whole, since it may hold a
+/// Lists no secrets: the whole database URL is omitted, since it may contain a
 /// password.
 fn published(settings: &Settings) -> Map<String, Value> {
     let database = if settings.database.is_embedded() { "sqlite" } else { "postgres" };
@@ -103,7 +103,7 @@ impl Node for ThisNode {
     }
 
     fn memory(&self) -> Memory {
-        // The second figure of statm is the resident set, in pages of 4 KiB.
+        // The second number in statm is the resident set, in pages of 4 KiB.
         let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
         let worker = MemoryWorker { pid: std::process::id(), allocated: pages * 4096 };
@@ -133,7 +133,7 @@ impl Node for ThisNode {
     }
 }
 
-/// The id of this node: made on first start, kept in the data directory.
+/// The id of this node: created on first start, kept in the data directory.
 pub fn id(data_directory: &Path) -> io::Result<Uuid> {
     let path = data_directory.join("node_id");
     if let Ok(text) = fs::read_to_string(&path)

@@ -1,7 +1,7 @@
-//! Which plugin instances run on a route, and in which order (gateway.md §9).
+//! Plugin choice: which plugin instances run on a route (gateway.md §9).
 //!
-//! Of each plugin one instance runs, the most specific that is enabled. Instances bound to a
-//! consumer depend on who the request is from; they are kept apart ([`PluginChoice::of_consumers`]).
+//! Of each plugin one instance runs, the most specific enabled one. Consumer-scoped instances
+//! depend on the consumer of the request and are kept separately ([`PluginChoice::of_consumers`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tollgate_core::collection::Document;
 use uuid::Uuid;
 
-/// What an instance is bound to.
+/// The entities an instance is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Binding {
     /// The route.
@@ -20,7 +20,7 @@ pub struct Binding {
     pub consumer: Option<Uuid>,
 }
 
-/// How specific a binding is, the most specific first.
+/// The specificity of a binding, the most specific first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// Route, service and consumer.
@@ -37,12 +37,12 @@ pub enum Rank {
     Route,
     /// Service.
     Service,
-    /// Nothing.
+    /// Nothing (global).
     Global,
 }
 
 impl Binding {
-    /// How specific it is.
+    /// The specificity.
     pub fn rank(&self) -> Rank {
         match (self.route, self.service, self.consumer) {
             (Some(_), Some(_), Some(_)) => Rank::All,
@@ -56,7 +56,7 @@ impl Binding {
         }
     }
 
-    /// Whether it is for requests of this route and service.
+    /// Whether it applies to requests of this route and service.
     pub fn covers(&self, route: Uuid, service: Option<Uuid>) -> bool {
         self.route.is_none_or(|bound| bound == route) && (self.service.is_none() || self.service == service)
     }
@@ -67,7 +67,7 @@ impl Binding {
     }
 }
 
-/// The enabled instances of every plugin, by what they are bound to.
+/// The enabled instances of every plugin, by binding.
 #[derive(Debug, Default)]
 pub struct PluginChoice {
     by_name: HashMap<String, HashMap<Binding, Arc<Document>>>,
@@ -75,7 +75,7 @@ pub struct PluginChoice {
 }
 
 impl PluginChoice {
-    /// Sorts the instances; disabled ones do not exist here.
+    /// Sorts the instances; disabled ones are dropped.
     pub fn new<'d>(instances: impl IntoIterator<Item = &'d Arc<Document>>) -> Self {
         let mut choice = Self::default();
         for instance in instances {
@@ -91,12 +91,12 @@ impl PluginChoice {
         choice
     }
 
-    /// The instances that are bound to consumers, with what they are bound to.
+    /// The consumer-scoped instances, with their bindings.
     pub fn of_consumers(&self) -> &[(Binding, Arc<Document>)] {
         &self.of_consumers
     }
 
-    /// For each plugin that has one, the instance for requests of this route, whoever they are from.
+    /// For each plugin that has one, the instance for requests of this route, whatever the consumer.
     pub fn for_route(&self, route: Uuid, service: Option<Uuid>) -> Vec<(Rank, &Arc<Document>)> {
         let bound = |route, service| Binding { route, service, consumer: None };
         let most_specific_first = [

@@ -1,10 +1,10 @@
-//! The plugins of this gateway. A new one is a line here.
+//! The plugins of this gateway. Add a plugin here, in one line.
 
 use tollgate_plugin::Factory;
 
 use crate::proxy::{IdentityHeaders, InvalidName};
 
-/// All of them.
+/// All plugins.
 #[rustfmt::skip]
 pub fn all() -> Vec<Box<dyn Factory>> {
     vec![
@@ -15,10 +15,10 @@ pub fn all() -> Vec<Box<dyn Factory>> {
     ]
 }
 
-/// The identity headers that they name, and those of the compatible gateway.
+/// The identity headers declared by the plugins, and those of the compatible gateway.
 ///
 /// # Errors
-/// A plugin names one that cannot be an identity header.
+/// A plugin declares an invalid identity header.
 pub fn identity_headers() -> Result<IdentityHeaders, InvalidName> {
     IdentityHeaders::with_plugins(all().iter().map(|plugin| (plugin.name(), plugin.identity_headers())))
 }

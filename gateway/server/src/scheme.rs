@@ -1,8 +1,8 @@
-//! What a connection speaks, and the `Host` that follows from it.
+//! The scheme of a connection, and the `Host` that follows from it.
 
 use http::HeaderValue;
 
-/// What a connection speaks, whatever version of HTTP.
+/// The scheme of a connection, for any version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     /// In the clear: `http`, `grpc`.
@@ -20,7 +20,7 @@ impl Scheme {
         }
     }
 
-    /// Its own port.
+    /// The default port.
     pub(crate) fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -29,8 +29,8 @@ impl Scheme {
     }
 }
 
-/// The `Host` that addresses a service or target: with its port unless that is the scheme's own.
-/// To be made when configuration is compiled, not on each request.
+/// The `Host` that addresses a service or target: with its port, unless that is the scheme's default.
+/// Computed when configuration is compiled, not on each request.
 pub(crate) fn host_value(host: &str, port: u16, scheme: Scheme) -> Option<HeaderValue> {
     if port == scheme.default_port() {
         HeaderValue::from_str(host).ok()
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_is_addressed_with_its_port_unless_it_is_the_usual_one() {
+    fn a_service_is_addressed_with_its_port_unless_it_is_the_default() {
         let rows = [
             ("a.com", 80, Scheme::Http, "a.com"),
             ("a.com", 443, Scheme::Http, "a.com:443"),

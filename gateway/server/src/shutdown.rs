@@ -1,9 +1,9 @@
-//! The end of the process.
+//! Shutdown of the process.
 //!
-//! SIGTERM: readiness fails, listeners close, requests under way go on. Pingora then waits for the
-//! whole drain timeout, even when nothing is under way; a watcher beside it ends the process as
-//! soon as the last request has its response. SIGINT ends at once. SIGQUIT is treated like
-//! SIGTERM: the framework's hand-over of listeners to a new process is not offered yet.
+//! SIGTERM: readiness fails, listeners close, requests in progress continue. Pingora then waits for the
+//! whole drain timeout, even if no request is in progress; a watcher ends the process as
+//! soon as the last request has its response. SIGINT ends the process at once. SIGQUIT is treated like
+//! SIGTERM: the framework's hand-over of listeners to a new process is not supported yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::status::Readiness;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
-/// How long the access log's writer may take for what is queued.
+/// The time limit for writing the queued access log lines.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// How long connections may take to close when no request is under way.
+/// The time limit for closing connections once no request is in progress.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// Between two looks at the requests under way.
+/// The interval between checks for requests in progress.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Waits for the signal that ends the process.
@@ -37,8 +37,8 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Catches the signals from now on: one that comes before Pingora asks for it is not lost, and
-    /// does not kill a gateway that has said it is ready.
+    /// Installs the handlers now: a signal that arrives before Pingora waits for it is not lost, and
+    /// does not kill a gateway that has reported that it is ready.
     pub fn new(
         control: Handle,
         readiness: Arc<Readiness>,
@@ -52,17 +52,17 @@ impl Shutdown {
         Ok(Self { control, readiness, metrics, access_log, signals: Mutex::new(caught) })
     }
 
-    /// Ends the process when no request is under way any more.
+    /// Ends the process when no request is in progress any more.
     fn end_when_idle(&self) {
         let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
         self.control.spawn(async move {
-            // Connections that were accepted just before the listeners closed get their request in.
+            // Connections accepted just before the listeners closed may still send their request.
             tokio::time::sleep(Duration::from_millis(100)).await;
             while metrics.traffic().under_way > 0 {
                 tokio::time::sleep(POLL).await;
             }
-            // An HTTP/2 connection writes what its requests have ended with, then closes; a client that
-            // does not take it is not waited for.
+            // An HTTP/2 connection writes the ends of its responses, then closes; a client that does not read them
+            // is not waited for.
             let closed = async {
                 while metrics.traffic().open > 0 {
                     tokio::time::sleep(POLL).await;
@@ -87,8 +87,8 @@ impl ShutdownSignalWatch for Shutdown {
                 _ = quit.recv() => {}
                 _ = interrupt.recv() => {
                     self.access_log.flush(FLUSH);
-                    // Not through the framework, which joins its threads first: at once is at
-                    // once. What was confirmed is committed. 128 + SIGINT, as a shell has it.
+                    // Not through the framework, which joins its threads first. Acknowledged writes are
+                    // committed already. 128 + SIGINT, like a shell.
                     std::process::exit(130);
                 }
             }
@@ -108,7 +108,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// Catches them from now on, on the current runtime.
+    /// Installs the handlers, on the current runtime.
     fn catch() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

@@ -1,4 +1,4 @@
-//! The status listener: liveness, readiness and metrics, on an address of their own so that a
+//! The status listener: liveness, readiness and metrics, on its own address so that a
 //! busy proxy or a closed Admin API does not hide them.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 use serde_json::json;
 use tollgate_store::Store;
 
-/// Whether this node wants requests.
+/// Whether this node accepts requests.
 #[derive(Debug, Default)]
 pub struct Readiness {
     started: AtomicBool,
@@ -26,7 +26,7 @@ impl Readiness {
         self.started.store(true, Ordering::Release);
     }
 
-    /// No new requests are wanted.
+    /// No new requests are accepted.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Release);
     }
@@ -43,18 +43,18 @@ impl Readiness {
     }
 }
 
-/// What the status listener reports.
+/// The sources of the status listener.
 #[derive(Clone)]
 pub struct Status {
     /// Readiness of this node.
     pub readiness: Arc<Readiness>,
-    /// Asked whether it responds.
+    /// Pinged by readiness.
     pub store: Store,
-    /// What is exported.
+    /// The exported metrics.
     pub metrics: Registry,
 }
 
-/// The listener's paths, beside `/status`, which is the Admin API's.
+/// The listener's paths, besides `/status`, which is the Admin API's.
 pub fn router(status: Status) -> Router {
     Router::new()
         .route("/status/ready", get(ready).post(set_state))
@@ -66,7 +66,7 @@ pub fn router(status: Status) -> Router {
 async fn ready(State(status): State<Status>) -> Response {
     let reason = match status.readiness.reason() {
         Some(reason) => Some(reason),
-        None if status.store.ping().await.is_err() => Some("the store does not answer"),
+        None if status.store.ping().await.is_err() => Some("store unavailable"),
         None => None,
     };
     match reason {
@@ -94,7 +94,7 @@ async fn metrics(State(status): State<Status>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=UTF-8")], body).into_response()
 }
 
-/// Everything in the registry, in the text format of Prometheus.
+/// All registered metrics, in Prometheus' text format.
 pub fn export(metrics: &Registry) -> Vec<u8> {
     let mut body = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&metrics.gather(), &mut body) {

@@ -1,9 +1,9 @@
-//! The TLS side of `proxy.https_listen`: which versions and certificate it speaks, and which server
-//! name a client asked for.
+//! The TLS side of `proxy.https_listen`: its versions and certificate, and the server
+//! name that a client requested.
 //!
-//! The name is attached to the connection once its handshake is complete, and routing by SNI finds
-//! it there ([`ServerName`]). One certificate serves every name: choosing among several is not done
-//! here.
+//! The name is attached to the connection once its handshake is complete, and routing by SNI reads
+//! it there ([`ServerName`]). One certificate serves every name: choosing among several is not
+//! supported.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use tollgate_core::host::Host;
 use crate::proxy::ServerName;
 use crate::settings::CertificateFiles;
 
-/// TLS cannot be set up.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Pingora does not make an acceptor.
+    /// Pingora cannot create an acceptor.
     #[error("cannot create TLS acceptor: {0}")]
     Acceptor(Box<pingora_core::Error>),
-    /// OpenSSL does not take the certificate, its key, or the versions.
+    /// OpenSSL rejects the certificate, its key, or the versions.
     #[error(transparent)]
     OpenSsl(#[from] pingora_core::tls::error::ErrorStack),
 }
 
-/// What the TLS listener is made of: Mozilla's intermediate ciphers, TLS 1.2 or newer.
+/// The settings of the TLS listener: Mozilla's intermediate ciphers, TLS 1.2 or newer.
 pub fn settings(files: &CertificateFiles) -> Result<TlsSettings, Error> {
     let mut settings = TlsSettings::with_callbacks(Box::new(NameKeeper)).map_err(Error::Acceptor)?;
     settings.set_min_proto_version(Some(SslVersion::TLS1_2))?;
     settings.set_private_key_file(&files.key, SslFiletype::PEM)?;
     settings.set_certificate_chain_file(&files.certificate)?;
     settings.check_private_key()?;
-    // Only a name that a callback has accepted is kept in the session. Without it a client that
+    // Only a name that a callback has accepted is stored in the session. Without it a client that
     // resumes a TLS 1.2 session would have no name.
     settings.set_servername_callback(|_ssl, _alert| Ok(()));
     Ok(settings)
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kept_certificate_is_taken() {
+    fn the_kept_certificate_is_accepted() {
         let directory = tempfile::tempdir().expect("a directory");
         let files = crate::certificate::files(None, directory.path()).expect("made");
         assert!(settings(&files).is_ok());

@@ -1,4 +1,4 @@
-//! The data plane over real sockets: a snapshot made by hand, a small upstream, raw requests.
+//! The data plane over real sockets: a snapshot built by the test, a small upstream, raw requests.
 
 #![expect(
     clippy::unwrap_used,
@@ -136,7 +136,7 @@ fn identity_headers_of_a_client_never_arrive() {
 }
 
 #[test]
-fn identity_headers_that_a_plugin_names_never_arrive_from_a_client() {
+fn identity_headers_declared_by_a_plugin_never_arrive_from_a_client() {
     let identity_headers = IdentityHeaders::with_plugins([("test", &["x-subject", "jwt-claim-"][..])]).unwrap();
     let settings = Settings { identity_headers, ..gateway::settings() };
     let gateway = Gateway::start_with(settings, vec![Route::to("/", &upstream())]);
@@ -150,7 +150,7 @@ fn identity_headers_that_a_plugin_names_never_arrive_from_a_client() {
 }
 
 #[test]
-fn large_bodies_pass_unread() {
+fn large_bodies_are_streamed() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let body = "x".repeat(1 << 20);
     let response = gateway.send(&format!(
@@ -194,7 +194,7 @@ fn a_body_that_a_plugin_read_still_reaches_the_upstream() {
 }
 
 #[test]
-fn a_client_that_expects_continue_is_told_to_go_on() {
+fn a_client_that_expects_100_continue_gets_it() {
     let reader = guard(|request| match request.body {
         RequestBody::Unread => Verdict::NeedBody { limit: 100, terminal: false },
         _ => Verdict::Continue,
@@ -231,7 +231,7 @@ fn a_plugin_can_replace_query_and_body() {
 }
 
 #[test]
-fn a_plugins_reply_is_sent_as_it_is_and_the_connection_kept() {
+fn a_plugins_reply_is_sent_unchanged_and_the_connection_kept() {
     let reply = replying(|| Reply::json(StatusCode::UNAUTHORIZED, "no_token", &json!({"error": "x"})));
     let gateway = Gateway::start(vec![Route::to("/", &upstream()).plugin(reply)]);
     let request = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
@@ -242,7 +242,7 @@ fn a_plugins_reply_is_sent_as_it_is_and_the_connection_kept() {
 }
 
 #[test]
-fn a_large_body_nobody_wants_does_not_hide_the_response() {
+fn a_large_unread_body_does_not_hide_the_response() {
     let gateway = Gateway::start(vec![]);
     let body = "x".repeat(3_000_000);
     let response =
@@ -252,7 +252,7 @@ fn a_large_body_nobody_wants_does_not_hide_the_response() {
 }
 
 #[test]
-fn a_panic_in_a_plugin_is_a_500_and_ends_nothing_else() {
+fn a_panic_in_a_plugin_is_a_500_and_affects_nothing_else() {
     let panics = guard(|_| panic!("no good"));
     let gateway = Gateway::start(vec![Route::to("/bad", &upstream()).plugin(panics), Route::to("/good", &upstream())]);
     for _ in 0..3 {
@@ -304,7 +304,7 @@ fn an_upstream_that_refuses_is_502_and_one_that_stalls_504() {
 }
 
 #[test]
-fn failed_attempts_are_repeated_but_a_sent_post_is_not() {
+fn failed_attempts_are_retried_but_a_sent_post_is_not() {
     let (breaking, connections) = gateway::breaking();
     let route = Route::to("/", &breaking).edit(|service| service.retries = 3);
     let gateway = Gateway::start(vec![route]);
@@ -316,14 +316,14 @@ fn failed_attempts_are_repeated_but_a_sent_post_is_not() {
 }
 
 #[test]
-fn a_101_that_was_not_asked_for_is_refused() {
+fn an_unsolicited_101_is_refused() {
     let switching = gateway::saying("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
     let gateway = Gateway::start(vec![Route::to("/", &switching)]);
     assert_eq!(status_of(&gateway.send(&get("/x"))), 502);
 }
 
 #[test]
-fn hop_by_hop_headers_of_a_response_end_here() {
+fn hop_by_hop_headers_of_a_response_are_removed() {
     let saying = "HTTP/1.1 200 OK\r\nServer: theirs\r\nVia: 1.0 fred\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\n\
                   Connection: X-Private, keep-alive, Content-Length\r\nContent-Length: 2\r\nTrailer: x\r\n\r\nok";
     let gateway = Gateway::start(vec![Route::to("/", &gateway::saying(saying))]);
@@ -394,7 +394,7 @@ fn requests_are_counted_by_route_and_status() {
 }
 
 #[test]
-fn a_stalled_client_is_let_go() {
+fn a_stalled_client_times_out() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let started = std::time::Instant::now();
     let response = gateway.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhi");
@@ -403,7 +403,7 @@ fn a_stalled_client_is_let_go() {
 }
 
 #[test]
-fn a_body_that_stalls_or_breaks_while_a_plugin_waits_for_it_is_the_clients_fault() {
+fn a_body_that_stalls_or_breaks_while_a_plugin_reads_it_is_a_client_error() {
     let reader = guard(|request| match request.body {
         RequestBody::Unread => Verdict::NeedBody { limit: 100, terminal: true },
         _ => Verdict::Reply(Reply::message(StatusCode::OK, "read", "read")),
@@ -430,7 +430,7 @@ fn a_body_too_long_to_be_replayed_is_refused_once_it_was_read() {
 }
 
 #[test]
-fn close_counts_in_any_connection_field() {
+fn close_is_recognised_in_any_connection_field() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     for fields in ["keep-alive\r\nConnection: close", "x\r\nConnection: y, Close"] {
         let response = gateway.send(&format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: {fields}\r\n\r\n"));
@@ -439,7 +439,7 @@ fn close_counts_in_any_connection_field() {
 }
 
 #[test]
-fn a_response_that_came_and_cannot_be_read_is_not_asked_for_again() {
+fn an_unreadable_response_is_not_retried() {
     let (unreadable, connections) = gateway::unreadable();
     let route = Route::to("/", &unreadable).edit(|service| service.retries = 5);
     let gateway = Gateway::start(vec![route]);
@@ -456,7 +456,7 @@ fn a_response_that_came_and_cannot_be_read_is_not_asked_for_again() {
 }
 
 #[test]
-fn an_idle_upstream_connection_is_used_again() {
+fn an_idle_upstream_connection_is_reused() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
     let response = gateway.converse(&[(request, "\"target\":\"/x\"}"), (request, "\"target\":\"/x\"}")]);

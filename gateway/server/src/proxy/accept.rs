@@ -1,7 +1,7 @@
-//! A raw head becomes a checked request: everything hostile is refused here.
+//! A raw head becomes a checked request: hostile requests are refused here.
 //!
-//! Invariant: behind this, the path is normalised, there is one way to read the message's length,
-//! and no header that could carry an identity is the client's.
+//! Invariant: after this, the path is normalised, the message's length is unambiguous,
+//! and no header that could carry an identity comes from the client.
 
 use http::header::{ALLOW, AUTHORIZATION, CONNECTION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -18,67 +18,67 @@ use super::identity_headers::IdentityHeaders;
 use super::reply::OwnResponse;
 use super::{Settings, authority, http2, lookalike};
 
-/// The methods that are proxied; which of them a resource supports is for its upstream to say.
+/// The methods that are proxied; the upstream decides which of them a resource supports.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// A checked request.
 pub(crate) struct Accepted {
-    /// The path, normalised; or [`framing::WHOLE_SERVER`].
+    /// The normalised path, or [`framing::WHOLE_SERVER`].
     pub(crate) path: String,
-    /// The host asked for.
+    /// The requested host.
     pub(crate) host: Option<Host<'static>>,
-    /// The port named beside it.
+    /// The requested port, if the host names one.
     pub(crate) host_port: Option<u16>,
-    /// Where it is from.
+    /// The client.
     pub(crate) origin: Origin,
     /// The TLS server name.
     pub(crate) server_name: Option<Host<'static>>,
-    /// Whether names of its headers can be taken for others.
+    /// Whether names of its headers are ambiguous.
     pub(crate) names: Names,
 }
 
-/// Whether a head has names with punctuation other than `-`.
+/// Whether a head has header names with punctuation other than `-`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// None can be taken for another.
+    /// No name is ambiguous.
     Plain,
-    /// Some fold to others ([`lookalike`]).
+    /// Some fold to other names ([`lookalike`]).
     Folding,
 }
 
-/// What a head was found to say.
+/// The result of checking a head.
 struct Checked {
     path: String,
     authority: Option<Authority<'static>>,
     fields: Fields,
 }
 
-/// What its fields were found to be.
+/// The result of checking its fields.
 #[derive(Debug, PartialEq, Eq)]
 struct Fields {
-    /// Those that are not the client's to send.
+    /// Fields that clients may not send.
     foreign: SmallVec<[HeaderName; 2]>,
     names: Names,
     connection: After,
 }
 
-/// What becomes of the connection behind the request.
+/// Whether the connection is kept after the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
-    /// What Pingora has read of the client's wish.
+    /// As Pingora has read the client's wish.
     AsRead,
-    /// It ends.
+    /// It is closed.
     Closed,
 }
 
-/// Sets the connection's limits, checks the head, and removes the headers that no client may send.
+/// Sets the connection's limits, checks the head, and removes the headers that clients may not send.
 ///
 /// The outer error: the connection cannot be used at all.
 pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, OwnResponse>> {
     bound(session, settings);
     let checked = check(session, &settings.identity_headers);
     if checked.is_err() {
-        // What follows on the connection may not be a request.
+        // The following bytes on the connection may not be a request.
         session.set_keepalive(None);
     }
     let Checked { path, authority, fields } = match checked {
@@ -102,11 +102,11 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
 
 fn bound(session: &mut Session, settings: &Settings) {
     // By default Pingora keeps an idle connection for ever. `None` means that it is closed after this
-    // request, which must stay so.
+    // request, which must not change.
     if session.get_keepalive().is_some() {
         session.set_keepalive(Some(settings.keepalive_timeout.as_secs().max(1)));
     }
-    // What comes behind a request is the next one (RFC 9112 §9.3.2).
+    // What follows a request is the next one (RFC 9112 §9.3.2).
     session.set_pipelining_enabled(true);
     session.set_read_timeout(Some(settings.read_timeout));
     session.set_write_timeout(Some(settings.write_timeout));
@@ -115,8 +115,8 @@ fn bound(session: &mut Session, settings: &Settings) {
 fn check(session: &Session, identity: &IdentityHeaders) -> std::result::Result<Checked, Refusal> {
     let head = session.req_header();
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
-    // Methods are case-sensitive (RFC 9110 §9.1), and `get` matches no route for `GET`: it would pass
-    // by the plugins of one on its way to an upstream that is not as strict.
+    // Methods are case-sensitive (RFC 9110 §9.1), and `get` matches no route for `GET`: it would bypass
+    // that route's plugins on its way to an upstream that is less strict.
     if head.method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
         return Err(Refusal::MethodCase);
     }
@@ -155,7 +155,7 @@ fn check_fields(headers: &HeaderMap, identity: &IdentityHeaders) -> std::result:
     if connections > 1 && headers.get_all(CONNECTION).iter().any(says_close) {
         fields.connection = After::Closed;
     }
-    // The gateway would judge one of them, and the upstream perhaps another.
+    // The gateway would use one of them, and the upstream perhaps another.
     if authorizations > 1 || proxy_authorizations > 1 { Err(Refusal::Credentials) } else { Ok(fields) }
 }
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_there_once() {
+    fn a_repeated_credential_header_is_refused() {
         let rows: [(&[&'static str], bool); 9] = [
             (&["authorization"], true),
             (&["authorization", "proxy-authorization"], true),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_are_ours_are_found_in_every_spelling() {
+    fn reserved_fields_are_found_in_every_spelling() {
         let rows: [(&[&'static str], &[&str], Names); 4] = [
             (&["host", "x-forwarded-for", "x-tier"], &[], Names::Plain),
             (&["x-consumer-id", "accept"], &["x-consumer-id"], Names::Plain),

@@ -1,4 +1,4 @@
-//! What a matched route asks of a request before its plugins run (gateway.md §6, "After a
+//! Admission: what a matched route requires of a request before its plugins run (gateway.md §6, "After a
 //! match").
 
 use http::header::{CONNECTION, CONTENT_TYPE, LOCATION, UPGRADE};
@@ -10,11 +10,11 @@ use tollgate_core::request::has_grpc_type;
 use crate::scheme::Scheme;
 use crate::snapshot::{Protocols, RouteEntry};
 
-/// What admission looks at.
+/// The properties of a request that admission checks.
 pub(crate) struct Arrival<'r> {
-    /// As a trusted peer or the connection says.
+    /// According to a trusted peer or the connection.
     pub(crate) scheme: Scheme,
-    /// As a trusted peer or the client says.
+    /// According to a trusted peer or the client.
     pub(crate) host: Option<Host<'r>>,
     /// Path and query as received.
     pub(crate) target: &'r str,
@@ -24,9 +24,9 @@ pub(crate) struct Arrival<'r> {
     pub(crate) headers: &'r HeaderMap,
 }
 
-/// The reply to a request that the route is not for; `None`: it may pass.
+/// The reply to a request that the route does not accept; `None`: it may pass.
 pub(crate) fn refuse<'r>(route: &RouteEntry, arrival: impl FnOnce() -> Arrival<'r>) -> Option<Reply> {
-    // Most routes are for every request: then nothing is looked up.
+    // Most routes accept every request: then nothing is looked up.
     if route.protocols == Protocols::Http {
         return None;
     }
@@ -40,7 +40,7 @@ pub(crate) fn refuse<'r>(route: &RouteEntry, arrival: impl FnOnce() -> Arrival<'
     }
 }
 
-/// The reply where a protocol is configured that is not proxied yet.
+/// The reply on a route with a protocol that is not proxied yet.
 pub(crate) fn protocol_not_supported() -> Reply {
     let message = "The upstream server is currently unavailable";
     Reply::message(StatusCode::SERVICE_UNAVAILABLE, "protocol_not_supported", message)

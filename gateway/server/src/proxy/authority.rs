@@ -1,7 +1,7 @@
-//! The host that a request asks for (RFC 9110 §7.2, RFC 9113 §8.3.1).
+//! The requested host (RFC 9110 §7.2, RFC 9113 §8.3.1).
 //!
-//! Pingora sees to it that there is at most one `Host`, and that it is what the target says where that
-//! says anything.
+//! Pingora ensures that there is at most one `Host`, and that it equals the target's host if the target
+//! has one.
 
 use http::Version;
 use http::header::HOST;
@@ -10,7 +10,7 @@ use tollgate_core::host::Authority;
 
 use super::framing::Refusal;
 
-/// The host asked for; `None`: an HTTP/1.0 client that says none.
+/// The requested host; `None`: an HTTP/1.0 client that names none.
 pub(super) fn asked(head: &RequestHeader) -> Result<Option<Authority<'_>>, Refusal> {
     let header = head.headers.get(HOST).map(http::HeaderValue::as_bytes);
     let written = header.or_else(|| head.uri.authority().map(|authority| authority.as_str().as_bytes()));
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_asked_for_is_read_in_its_normal_form() {
+    fn the_requested_host_is_read_in_normal_form() {
         let of = |host: &str, port| Ok(Some((host.to_owned(), port)));
         let rows = [
             (Version::HTTP_11, "/a", Some("A.test.:8000"), of("a.test", Some(8000))),
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_host_is_refused() {
+    fn a_value_that_names_no_host_is_refused() {
         let rows: [&[u8]; 12] = [
             b"",
             b" ",

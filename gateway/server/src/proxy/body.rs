@@ -1,8 +1,8 @@
 //! Reading a request's body for a plugin.
 //!
-//! Pingora keeps up to 64 KiB of what was read and sends it on to the upstream; past that the
-//! request could only be replied to here. So a body that is to be forwarded is read only as far as
-//! it can be replayed, and one that announces to be longer is not touched.
+//! Pingora buffers up to 64 KiB of what was read and replays it to the upstream; beyond that the
+//! request can only be replied to here. So a body that is to be forwarded is read only as far as
+//! it can be replayed, and one with a longer declared length is not read.
 
 use std::time::Duration;
 
@@ -13,36 +13,36 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tollgate_core::request::RequestBody;
 
-/// What Pingora keeps for replaying; a constant of its.
+/// The size of Pingora's replay buffer, a constant of Pingora.
 const REPLAY_BUFFER: usize = 64 * 1024;
-/// The whole body has to arrive within this.
+/// The deadline for the whole body.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What is left of the body for the upstream.
+/// The part of the body that is left for the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Forwardable {
-    /// All of it: unread, or kept for replaying.
+    /// All of it: unread, or buffered for replay.
     Yes,
-    /// Part of it is gone.
+    /// Part of it has been consumed.
     No,
 }
 
-/// What the body is read for.
+/// The purpose of reading the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// The gateway replies in any case: nothing needs to be kept.
+    /// The gateway replies in any case: nothing needs to be buffered.
     Reply,
     /// The request may go on to the upstream.
     Forward,
 }
 
-/// A body as a plugin gets it.
+/// The body as passed to a plugin.
 pub(crate) struct Reading {
     pub(crate) body: RequestBody,
     pub(crate) forwardable: Forwardable,
 }
 
-/// Reads the body up to `limit` bytes. Errors are the client's: too slow, or gone.
+/// Reads the body up to `limit` bytes. Errors are the client's: too slow, or disconnected.
 pub(crate) async fn read(session: &mut Session, limit: usize, purpose: Purpose) -> Result<Reading> {
     let limit = if purpose == Purpose::Forward { limit.min(REPLAY_BUFFER) } else { limit };
     if session.is_body_empty() {
@@ -55,7 +55,7 @@ pub(crate) async fn read(session: &mut Session, limit: usize, purpose: Purpose) 
         session.enable_retry_buffering();
     }
     if expects_continue(session) {
-        // Nobody else will say it, and the client waits for it.
+        // Nothing else sends `100 Continue`, and the client waits for it.
         session.write_continue_response().await?;
     }
     match tokio::time::timeout(DEADLINE, collect(session, limit)).await {
@@ -93,36 +93,36 @@ pub(crate) fn expects_continue(session: &Session) -> bool {
     head.version == Version::HTTP_11 && expected.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Bytes that are read and discarded to keep a connection.
+/// The number of bytes that are read and discarded to keep a connection.
 const DISCARDED: usize = 64 * 1024;
-/// Bytes that are read and discarded after a response.
+/// The number of bytes that are read and discarded after a response.
 const LINGERING: usize = 4 * 1024 * 1024;
-/// For so long.
+/// The time limit for that.
 const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
 
-/// How long a client that has its response may take to send what it announced.
+/// How long a client that has its response may take to send the body it declared.
 const AWAITED: Duration = Duration::from_secs(5);
 
-/// What [`discard`] left.
+/// The state of the connection after [`discard`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// The whole request was read.
     Nothing,
-    /// The client waits for `100 Continue`. The response comes first; what it then sends is read
-    /// ([`take`]), as the connection goes on behind that (RFC 9110 §10.1.1).
+    /// The client waits for `100 Continue`. The response is sent first; the body that follows is read
+    /// by [`take`], as the next request comes after it (RFC 9110 §10.1.1).
     Awaited,
     /// The client is still sending; the connection is closed after the response.
     Unread,
 }
 
-/// Before a response: reads what is left of the body, if that is little, so that the connection can
-/// be used again.
+/// Before a response: reads the rest of the body, if it is short, so that the connection can
+/// be reused.
 pub(crate) async fn discard(session: &mut Session) -> Rest {
     if session.is_body_empty() || session.is_body_done() {
         return Rest::Nothing;
     }
     if session.as_http1().is_some() && session.get_keepalive().is_none() {
-        // Nothing follows, so nothing needs to be cleared away before the response.
+        // No request follows, so nothing needs to be read before the response.
         return Rest::Unread;
     }
     let length = declared_length(session);
@@ -138,12 +138,12 @@ pub(crate) async fn discard(session: &mut Session) -> Rest {
     Rest::Unread
 }
 
-/// After a response to a client that was waiting: reads the body that it announced and now sends,
-/// or the connection is closed.
+/// After a response to a client that was waiting: reads the body that it declared and now sends,
+/// or else the connection is closed.
 ///
-/// A client that has its response may leave the body out and send another request; a proxy in front
-/// of it may send the body all the same. What looks like a request could be either, so it is taken
-/// for neither.
+/// A client that has its response may omit the body and send another request; a proxy in front
+/// of it may send the body all the same. What looks like a request could be either, so it is treated
+/// as neither.
 pub(crate) async fn take(session: &mut Session) {
     let reading = async {
         let mut first = true;
@@ -161,19 +161,19 @@ pub(crate) async fn take(session: &mut Session) {
     }
 }
 
-/// Whether it begins as a request line does, as far as it goes: with a method in capitals.
+/// Whether the bytes, as far as they go, begin like a request line: with a method in capitals.
 fn looks_like_request(bytes: &[u8]) -> bool {
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     method > 0 && bytes.get(method).is_none_or(|byte| *byte == b' ')
 }
 
-/// After a response: a connection that is closed, or a stream that is reset, while the client still
-/// sends can take the response with it. So what it sends is read for a while.
+/// After a response: closing a connection, or resetting a stream, while the client is still
+/// sending can destroy the response. So the rest is read for a while.
 pub(crate) async fn linger(session: &mut Session) {
     read_rest(session, LINGERING).await;
 }
 
-/// Whether the body came to its end in bounded space and time.
+/// Whether the body ended within the limits of size and time.
 async fn read_rest(session: &mut Session, bound: usize) -> bool {
     let reading = async {
         let mut read = 0;

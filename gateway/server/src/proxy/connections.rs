@@ -1,7 +1,7 @@
-//! Client connections, counted while they are open, around Pingora's proxy.
+//! Connection counting: client connections are counted while open, around Pingora's proxy.
 //!
-//! A process that drains needs to know of them: over HTTP/2 a response that a request has ended with may
-//! still wait to be written by its connection.
+//! A draining process needs the count: over HTTP/2, the end of a response may
+//! still be waiting to be written by its connection.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use pingora_proxy::HttpProxy;
 use super::Gateway;
 use crate::telemetry::metrics::Metrics;
 
-/// The proxy, with its connections counted.
+/// The proxy with connection counting.
 pub(super) struct Connections {
     proxy: Arc<HttpProxy<Gateway>>,
     metrics: Arc<Metrics>,
@@ -26,7 +26,7 @@ impl Connections {
     }
 }
 
-/// A connection that is open for as long as this lives, even if it ends in a panic.
+/// An open connection; it is counted until this is dropped, even in a panic.
 struct Open(Arc<Metrics>);
 
 impl Open {
@@ -44,13 +44,13 @@ impl Drop for Open {
 
 #[async_trait]
 impl ServerApp for Connections {
-    /// Serves a connection to its end, whatever number of requests comes over it.
+    /// Serves a connection until it ends, for any number of requests.
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _open = Open::new(&self.metrics);
         self.proxy.process_new(stream, shutdown).await
     }
 
-    /// Pingora as published has no such call.
+    /// Pingora as published does not make this call.
     #[cfg(pingora_patched)]
     async fn process_plaintext_on_tls(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) {
         let _open = Open::new(&self.metrics);

@@ -1,4 +1,4 @@
-//! What is known of a request on its way, as states.
+//! Request context: what is known about a request in progress, as states.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream::service::ServiceEntry;
 use crate::upstream::uses::Use;
 
-/// Counts a request as in progress for as long as it lives, even if it ends in a panic.
+/// Counts a request as in progress until it is dropped, even in a panic.
 struct InProgress(Arc<Metrics>);
 
 impl Drop for InProgress {
@@ -32,26 +32,26 @@ impl Drop for InProgress {
 pub struct Context {
     pub(super) started: Instant,
     pub(super) request_id: RequestId,
-    /// The TCP peer as headers have it: made by the connection's first request that is proxied.
+    /// The TCP peer as written in headers; created by the connection's first proxied request.
     pub(super) peer: Option<HeaderValue>,
-    /// Where it is from; once accepted.
+    /// The client; set once the request is accepted.
     pub(super) origin: Option<Origin>,
-    /// What it matched.
+    /// The matched route.
     pub(super) route: Option<Arc<RouteEntry>>,
-    /// Who it is from, as the plugins found out.
+    /// The identity found by the plugins.
     pub(super) consumer: Option<Uuid>,
-    /// What the plugins want of the response.
+    /// The plugins' changes to the response.
     pub(super) response: ResponsePlan,
     /// Who responds to it.
     pub(super) course: Course,
-    /// When the gateway replied, where it still read what the client sent behind the request.
+    /// When the gateway replied, if it had to read more from the client afterwards.
     pub(super) replied_at: Option<Instant>,
     _in_progress: InProgress,
 }
 
-/// Who responds.
+/// The source of the response.
 pub(super) enum Course {
-    /// Not decided.
+    /// Undecided.
     Undecided,
     /// The gateway, for this reason.
     Replied(&'static str),
@@ -59,44 +59,44 @@ pub(super) enum Course {
     Proxied(Box<Proxied>),
 }
 
-/// What became of the client's `Expect: 100-continue`.
+/// The state of the client's `Expect: 100-continue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expectation {
-    /// The upstream is to decide on it.
+    /// The upstream decides on it.
     Forwarded,
-    /// The gateway has, or has read the body anyway.
+    /// The gateway has replied to it, or has read the body anyway.
     Met,
 }
 
-/// What goes upstream differently from how it came.
+/// The changes to a request on its way upstream.
 pub(super) struct Outbound {
     /// Path and query.
     pub(super) uri: Uri,
-    /// The prefix that `strip_path` took away, for `X-Forwarded-Prefix`.
+    /// The prefix that `strip_path` removed, for `X-Forwarded-Prefix`.
     pub(super) stripped_prefix: Option<String>,
     /// The plugins' headers.
     pub(super) headers: SmallVec<[HeaderEdit; 8]>,
     /// The plugins' body.
     pub(super) body: Option<Bytes>,
-    /// What became of `Expect`.
+    /// The state of `Expect`.
     pub(super) expectation: Expectation,
-    /// The host that the client asked for.
+    /// The host that the client requested.
     pub(super) host: Option<Host<'static>>,
 }
 
-/// A request on its way to its upstream and back.
+/// The proxying of a request: its attempts and their state.
 pub(super) struct Proxied {
     pub(super) service: Arc<ServiceEntry>,
     pub(super) outbound: Outbound,
-    /// Attempts begun.
+    /// Attempts started.
     pub(super) attempts: u32,
-    /// How far the current attempt is.
+    /// The progress of the current attempt.
     pub(super) reached: Reached,
-    /// Whether its connection may be used again.
+    /// Whether its connection may be reused.
     pub(super) connection: Use,
     /// When the current attempt's request was sent.
     pub(super) sent: Option<Instant>,
-    /// When the head of the response came.
+    /// When the response head arrived.
     pub(super) responded_at: Option<Instant>,
     /// Why the gateway had to reply after all.
     pub(super) failed: Option<&'static str>,
@@ -128,7 +128,7 @@ impl Context {
         }
     }
 
-    /// The request on its way to its upstream, if it is.
+    /// The state of proxying, if the request is being proxied.
     pub(super) fn proxied(&mut self) -> Option<&mut Proxied> {
         match &mut self.course {
             Course::Proxied(proxied) => Some(proxied),
@@ -136,7 +136,7 @@ impl Context {
         }
     }
 
-    /// The gateway replies, for this reason.
+    /// Records that the gateway replies, for this reason.
     pub(super) fn replied(&mut self, reason: &'static str) {
         match &mut self.course {
             Course::Proxied(proxied) => proxied.failed = Some(reason),
@@ -153,7 +153,7 @@ impl Context {
         }
     }
 
-    /// A connection stands: from now on something may have been sent.
+    /// Records a connection: from now on something may have been sent.
     pub(super) fn connected_to_upstream(&mut self, connection: Use) {
         if let Some(proxied) = self.proxied() {
             proxied.reached = Reached::Sent;

@@ -1,4 +1,4 @@
-//! Failures as responses: which status a failed request gets (gateway.md §7.3).
+//! Failures as responses: the status of a failed request (gateway.md §7.3).
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
@@ -13,11 +13,11 @@ use super::reply::{self, OwnResponse};
 use super::upstream_peer::NAME_RESOLUTION;
 use crate::descriptors::are_exhausted;
 
-/// The error of a request for whose upstream no file descriptor is left.
+/// The error of a request for which no file descriptor is left to connect upstream.
 pub(super) const NO_DESCRIPTOR: ErrorType = ErrorType::Custom("NoDescriptor");
 
-/// Responds to a failed request, where the client is still there. One whose head could not be read comes
-/// here first of all.
+/// Responds to a failed request, if the client is still connected. Requests with an unreadable head come
+/// here directly.
 pub(super) async fn fail_to_proxy(
     gateway: &Gateway,
     session: &mut Session,
@@ -26,7 +26,7 @@ pub(super) async fn fail_to_proxy(
 ) -> FailToProxy {
     context.origin = context.origin.or_else(|| Origin::of(session, &gateway.settings.trusted_ips));
     let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
-    // Pingora will close the connection whatever we say, so it must not be announced as kept.
+    // Pingora closes the connection in any case, so it must not be announced as kept.
     session.set_keepalive(None);
     let io_error = error.root_cause().downcast_ref::<std::io::Error>();
     let kind = if io_error.is_some_and(are_exhausted) { &NO_DESCRIPTOR } else { error.etype() };
@@ -37,12 +37,12 @@ pub(super) async fn fail_to_proxy(
     };
     let status = response.reply.status;
     log(error, &response.reply, context);
-    // The client may be gone by now; the log says what it would have got.
+    // The client may have disconnected by now; the log has the status it would have received.
     let _ = reply::send(gateway.settings.product, session, context, response).await;
     FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
 }
 
-/// Types only: the text of an error may quote what a client or an upstream sent.
+/// Logs error types only: the text of an error may quote what a client or an upstream sent.
 fn log(error: &Error, reply: &Reply, context: &mut Context) {
     let request_id = context.request_id.as_str().to_owned();
     let service = context.proxied().map(|proxied| proxied.service.id);
@@ -53,7 +53,7 @@ fn log(error: &Error, reply: &Reply, context: &mut Context) {
     }
 }
 
-/// `None`: the client is gone.
+/// `None`: the client has disconnected.
 fn response_to(source: &ErrorSource, kind: &ErrorType) -> Option<OwnResponse> {
     if *kind == NAME_RESOLUTION {
         let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "name_resolution", "name resolution failed");
@@ -91,7 +91,7 @@ fn invalid_response(reason: &'static str) -> OwnResponse {
     engine(StatusCode::BAD_GATEWAY, reason, "An invalid response was received from the upstream server")
 }
 
-/// Pingora's error for a request in plain text on a TLS port, by its name: released versions do not
+/// Pingora's error for a plain-text request on a TLS port, by its name: released versions do not
 /// have it.
 const PLAINTEXT_ON_TLS: &str = "PlaintextOnTLS";
 
@@ -111,7 +111,7 @@ fn of_client(kind: &ErrorType) -> Option<OwnResponse> {
             Some(OwnResponse::plain(Reply::message(StatusCode::BAD_REQUEST, "plain_http_on_https", message)))
         }
         ErrorType::ReadTimedout => Some(engine(StatusCode::REQUEST_TIMEOUT, "client_timeout", "Request timeout")),
-        // HTTP/2 errors are those of its stream: it was reset, and takes no response.
+        // HTTP/2 errors are those of the stream: it was reset, and no response can be sent.
         ErrorType::ReadError
         | ErrorType::WriteError
         | ErrorType::WriteTimedout

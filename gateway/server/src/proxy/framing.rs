@@ -1,37 +1,37 @@
-//! The checks of a request's head that Pingora leaves to us: whatever two parsers could read in
-//! two ways is refused (RFC 9112 §3.2, §5, §6).
+//! Checks of a request's head that Pingora does not make: anything that two parsers could read
+//! differently is refused (RFC 9112 §3.2, §5, §6).
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Version};
 use pingora::http::RequestHeader;
 
-/// The longest request target, in bytes.
+/// The maximum length of a request target, in bytes.
 const MAX_TARGET: usize = 8 * 1024;
-/// The longest head, in bytes.
+/// The maximum length of a head, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It is no HTTP/1.0, HTTP/1.1 or HTTP/2 request.
+    /// It is not an HTTP/1.0, HTTP/1.1 or HTTP/2 request.
     Version,
     /// A line ends in a bare line feed.
     BareLineFeed,
-    /// HTTP/1.1 without `Host`, or a host that cannot be one.
+    /// HTTP/1.1 without `Host`, or an invalid host.
     Host,
     /// `Content-Length` and `Transfer-Encoding`, or either of them twice.
     Framing,
     /// A transfer coding other than `chunked`.
     TransferCoding,
-    /// The target has a form that is for other methods, or a fragment.
+    /// The target has a form that belongs to other methods, or a fragment.
     Target,
-    /// The path cannot be read in one way only.
+    /// The path is ambiguous.
     Path,
     /// TRACE or CONNECT.
     Method,
-    /// The method has lower-case letters: some would read another one, which it is not.
+    /// The method has lower-case letters: some servers would read it as another method.
     MethodCase,
-    /// A field that carries a credential is there twice, and two readers may believe different ones.
+    /// A field that carries a credential is repeated, and two servers may use different ones.
     Credentials,
     /// The target is too long.
     TargetTooLong,
@@ -39,7 +39,7 @@ pub(crate) enum Refusal {
     HeadTooLong,
 }
 
-/// Checks a head; `raw` is its text where there is one (HTTP/1).
+/// Checks a head; `raw` is its text, if there is one (HTTP/1).
 pub(crate) fn check(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     if !matches!(head.version, Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
         return Err(Refusal::Version);
@@ -61,32 +61,32 @@ fn check_size(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     if size > MAX_HEAD { Err(Refusal::HeadTooLong) } else { Ok(()) }
 }
 
-/// The target that means the server itself (RFC 9112 §3.2.4).
+/// The target that addresses the server itself (RFC 9112 §3.2.4).
 pub(crate) const WHOLE_SERVER: &str = "*";
 
 /// RFC 9112 §3.2: `/path`, `http://host/path`, or `*` with OPTIONS; `host:port` is for CONNECT.
 fn check_target(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     let target = head.raw_path();
-    let known = target.first() == Some(&b'/') || asks_for_the_server(head) || behind_scheme(target).is_some();
-    // Pingora cuts a fragment off; a request line cannot have one.
+    let known = target.first() == Some(&b'/') || asks_for_the_server(head) || after_scheme(target).is_some();
+    // Pingora cuts off a fragment; a request line cannot have one.
     let fragment = raw.is_some_and(|raw| memchr::memchr2(b'#', b'\n', raw).and_then(|at| raw.get(at)) == Some(&b'#'));
     if known && !fragment { Ok(()) } else { Err(Refusal::Target) }
 }
 
-/// What stands behind `http://` or `https://`: an authority, and mostly a path.
-fn behind_scheme(target: &[u8]) -> Option<&[u8]> {
+/// The part after `http://` or `https://`: an authority, and usually a path.
+fn after_scheme(target: &[u8]) -> Option<&[u8]> {
     [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
         let (begin, rest) = target.split_at_checked(scheme.len())?;
         begin.eq_ignore_ascii_case(scheme).then_some(rest)
     })
 }
 
-/// `OPTIONS *`, also as a client writes it to a proxy (RFC 9112 §3.2.4): `OPTIONS http://host`.
+/// `OPTIONS *`, also in the form sent to a proxy (RFC 9112 §3.2.4): `OPTIONS http://host`.
 pub(crate) fn asks_for_the_server(head: &RequestHeader) -> bool {
     head.method == Method::OPTIONS && {
         let target = head.raw_path();
         target == WHOLE_SERVER.as_bytes()
-            || behind_scheme(target).is_some_and(|rest| !rest.iter().any(|byte| matches!(byte, b'/' | b'?')))
+            || after_scheme(target).is_some_and(|rest| !rest.iter().any(|byte| matches!(byte, b'/' | b'?')))
     }
 }
 
@@ -110,8 +110,8 @@ fn check_body_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// What only the raw text shows: Pingora accepts bare line feeds, and removes a `Content-Length` that
-/// stands beside a `Transfer-Encoding`.
+/// Checks that need the raw text: Pingora accepts bare line feeds, and removes a `Content-Length`
+/// next to a `Transfer-Encoding`.
 fn check_lines(raw: &[u8], headers: &HeaderMap) -> Result<(), Refusal> {
     let is_bare = |end: usize| end.checked_sub(1).and_then(|before| raw.get(before)) != Some(&b'\r');
     if memchr::memchr_iter(b'\n', raw).any(is_bare) {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_has_the_form_of_its_method() {
+    fn a_target_must_have_the_form_of_its_method() {
         let rows = [
             ("GET", "/a", Ok(())),
             ("GET", "http://a.test/a", Ok(())),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_the_head_tells_what_the_parser_hid() {
+    fn the_raw_head_shows_what_the_parser_removed() {
         let plain = head("GET", &[("host", "a")]);
         assert_eq!(check(&plain, Some(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")), Ok(()));
         assert_eq!(check(&plain, Some(b"GET /a HTTP/1.1\nHost: a\r\n\r\n")), Err(Refusal::BareLineFeed));

@@ -1,9 +1,9 @@
-//! The head of a message that goes on, edited on its way.
+//! Message heads that are forwarded with edits.
 //!
-//! What we add is not put into Pingora's map of headers but written as lines behind it, which costs
-//! a copy each and neither a hash nor an allocation. For a line to replace what the sender says
-//! under that name, the map must not have the name: nearly always one word shows that it
-//! has not ([`Names`]).
+//! Fields that we add are not put into Pingora's map of headers but written as lines after it, which costs
+//! a copy each and neither a hash nor an allocation. For a line to replace the sender's
+//! field, the map must not contain the name: a single word nearly always shows that it
+//! does not ([`Names`]).
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +11,7 @@ use tollgate_core::request::HeaderBlock;
 
 use super::lines::{LineName, Lines};
 
-/// A header field that the gateway sets: its name and its spelling.
+/// A header field that the gateway sets: its name and spelling.
 #[derive(Debug, Clone)]
 pub struct Field {
     pub(crate) name: HeaderName,
@@ -26,12 +26,12 @@ impl Field {
     }
 }
 
-/// Names that may be there: a bit for each. No bit, no header; a bit may also be another name's.
+/// Names that may be present: one bit each. No bit: no header; a set bit may also belong to another name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Names(u128);
 
 impl Names {
-    /// Of all headers.
+    /// The names of all headers.
     fn of(headers: &HeaderMap) -> Self {
         Self(headers.keys().fold(0, |bits, name| bits | bit_of(name)))
     }
@@ -49,7 +49,7 @@ fn bit_of(name: &HeaderName) -> u128 {
     bit(name.as_str().as_bytes())
 }
 
-#[expect(clippy::indexing_slicing, reason = "in a constant function; no name is empty")]
+#[expect(clippy::indexing_slicing, reason = "in a constant function; names are not empty")]
 const fn bit(name: &[u8]) -> u128 {
     let length = name.len();
     let ends = (name[length / 2] as u32) << 16 | (name[length * 3 / 4] as u32) << 8 | name[length - 1] as u32;
@@ -58,42 +58,42 @@ const fn bit(name: &[u8]) -> u128 {
     1 << (mixed >> 25)
 }
 
-/// A head that is edited.
+/// A head with edits.
 pub trait Head {
-    /// What the sender said, as far as it was not edited away.
+    /// The sender's fields, except those edited away.
     fn headers(&self) -> &HeaderMap;
-    /// Whether the sender says something under this name.
+    /// Whether the sender has a field with this name.
     fn has(&self, field: &Field) -> bool;
-    /// Replaces all values of a field. A value that no header can have is left out.
+    /// Replaces all values of a field. A value that is not valid in a header is omitted.
     fn set(&mut self, field: &Field, value: &[u8]);
-    /// The same, for a name that is not known beforehand and a value that was checked.
+    /// The same, for a name that is not known at compile time and a checked value.
     fn set_header(&mut self, name: &HeaderName, value: &HeaderValue);
-    /// Adds a value beside those that are there.
+    /// Adds a value to the existing ones.
     fn append(&mut self, name: &HeaderName, value: &HeaderValue);
-    /// Sets and removes what was rendered beforehand.
+    /// Sets and removes fields rendered beforehand.
     fn apply(&mut self, block: &HeaderBlock);
     /// Removes all values of a name.
     fn remove(&mut self, name: &HeaderName);
 }
 
-/// A head of Pingora's that is edited.
+/// A Pingora head with edits.
 pub struct Edited<'h, H> {
     head: &'h mut H,
-    /// What the map may have: what was sent, and what we have put there.
+    /// Names that the map may contain: received, or set by us.
     sent: Names,
-    /// What the lines may have.
+    /// Names that the lines may contain.
     added: Names,
 }
 
 impl<'h, H: Lines> Edited<'h, H> {
-    /// `room`: for so many bytes of lines.
+    /// `room`: the number of bytes reserved for lines.
     pub fn new(head: &'h mut H, room: usize) -> Self {
         let sent = Names::of(head.headers());
         head.reserve_lines(room);
         Self { head, sent, added: Names::default() }
     }
 
-    /// Whether the sender may say something under this name.
+    /// Whether the sender may have a field with this name.
     pub(crate) fn may_have(&self, name: &HeaderName) -> bool {
         self.sent.may_have(bit_of(name))
     }
@@ -108,7 +108,7 @@ impl<'h, H: Lines> Edited<'h, H> {
     }
 }
 
-/// Pingora reads these in the map, to frame the message and to keep the connection.
+/// Pingora reads these from the map, to frame the message and to keep the connection.
 fn is_read_by_pingora(name: &HeaderName) -> bool {
     [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE].contains(name)
 }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_replaces_what_the_sender_said() {
+    fn a_set_field_replaces_the_senders() {
         let mut request = head(&[("X-One", "theirs"), ("x-one", "again"), ("SOAPAction", "x")]);
         Edited::new(&mut request, 0).set(&ONE, b"ours");
         assert_eq!(written(&request), "SOAPAction: x\r\nX-One: ours\r\n");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_stands_beside_the_rest() {
+    fn an_appended_value_is_added_to_the_rest() {
         let mut request = head(&[("Vary", "Accept")]);
         let vary = HeaderName::from_static("vary");
         let mut edited = Edited::new(&mut request, 0);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_last_counts() {
+    fn the_last_value_set_wins() {
         let mut request = head(&[]);
         let mut edited = Edited::new(&mut request, 0);
         edited.set(&ONE, b"first");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pingora_reads_stays_in_the_map() {
+    fn fields_that_pingora_reads_stay_in_the_map() {
         let mut request = head(&[("Host", "a.test")]);
         Edited::new(&mut request, 0).set_header(&HOST, &HeaderValue::from_static("b.test"));
         assert_eq!(
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_into_the_map_can_be_removed_again() {
+    fn a_field_put_into_the_map_can_be_removed_again() {
         let mut request = head(&[]);
         let mut edited = Edited::new(&mut request, 0);
         edited.set_header(&HOST, &HeaderValue::from_static("a.test"));
@@ -257,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_no_header_can_have_is_left_out_and_the_name_removed() {
+    fn an_invalid_value_is_omitted_and_the_name_removed() {
         let mut request = head(&[("X-One", "theirs")]);
         Edited::new(&mut request, 0).set(&ONE, b"a\r\nX-Two: b");
         assert_eq!(written(&request), "");
     }
 
     #[test]
-    fn every_name_of_a_map_may_be_there() {
+    fn every_name_of_a_map_may_be_present() {
         let names = ["host", "user-agent", "accept", "x-forwarded-for", "x", "x-one", "connection", "te"];
         let headers: HeaderMap =
             names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static(""))).collect();

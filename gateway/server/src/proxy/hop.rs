@@ -1,6 +1,6 @@
-//! What the upstream hears of the hop to us: `X-Forwarded-*`, `X-Real-IP` and `Via` (gateway.md §7.1).
+//! Headers about the hop to us: `X-Forwarded-*`, `X-Real-IP` and `Via` (gateway.md §7.1).
 //!
-//! What the peer claims about earlier hops is kept from a trusted one and replaced otherwise.
+//! Claims about earlier hops are kept from a trusted peer and replaced from any other.
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ const VIA: Field = Field::new("via", "Via");
 /// The request's id.
 pub(crate) const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request-Id");
 
-/// Everything that the upstream hears of the request from us, on any route.
+/// Headers about the request that the upstream gets on every route.
 pub(crate) static FIELDS: [Field; 9] = [
     X_REAL_IP,
     X_FORWARDED_FOR,
@@ -43,29 +43,29 @@ pub(crate) struct Hop<'r> {
     pub(crate) peer: &'r HeaderValue,
     /// The client's address, as text.
     pub(crate) client: &'r HeaderValue,
-    /// Whether what the peer says of earlier hops is kept.
+    /// Whether the peer's claims about earlier hops are kept.
     pub(crate) standing: Peer,
-    /// What the connection speaks.
+    /// The scheme of the connection.
     pub(crate) scheme: Scheme,
     /// Our entry in `Via`.
     pub(crate) via: &'static [u8],
-    /// The host asked for.
+    /// The requested host.
     pub(crate) host: Option<&'r Host<'r>>,
-    /// The port that the connection came to.
+    /// The port that accepted the connection.
     pub(crate) listener_port: u16,
-    /// The request's path as it came, without its query.
+    /// The request's path as received, without its query.
     pub(crate) path: &'r str,
-    /// What `strip_path` takes off the path, if it takes anything.
+    /// The prefix that `strip_path` removes from the path, if any.
     pub(crate) stripped: Option<&'r str>,
 }
 
-/// An address as it stands in headers.
+/// An address in the form used in headers.
 pub(crate) fn address_value(address: IpAddr) -> Option<HeaderValue> {
     HeaderValue::try_from(address.to_canonical().to_string()).ok()
 }
 
 impl Hop<'_> {
-    /// Writes the headers about this hop into a head that is otherwise the request's own.
+    /// Writes the headers about this hop into a head that is otherwise the client's.
     pub(crate) fn apply(&self, head: &mut impl Head) {
         match joined(head, &X_FORWARDED_FOR, self.peer.as_bytes()) {
             Some(joined) => head.set(&X_FORWARDED_FOR, &joined),
@@ -81,7 +81,7 @@ impl Hop<'_> {
         self.claim(head, &X_FORWARDED_PREFIX, stripped.as_deref().map(str::as_bytes));
     }
 
-    /// Keeps what a trusted peer says; else says it ourselves or, having nothing to say, removes it.
+    /// Keeps a trusted peer's value; otherwise sets our own, or removes the field if we have none.
     fn claim(&self, head: &mut impl Head, field: &Field, value: Option<&[u8]>) {
         if self.standing == Peer::Trusted && head.has(field) {
             return;
@@ -93,7 +93,7 @@ impl Hop<'_> {
     }
 }
 
-/// Sets `Via` with our entry behind those that are there; for requests and for responses.
+/// Sets `Via` with our entry after the existing ones; for requests and responses.
 pub(crate) fn set_via(head: &mut impl Head, ours: &'static [u8]) {
     match joined(head, &VIA, ours) {
         Some(joined) => head.set(&VIA, &joined),
@@ -101,7 +101,7 @@ pub(crate) fn set_via(head: &mut impl Head, ours: &'static [u8]) {
     }
 }
 
-/// All values of a field, and one more, in one; `None`: there are none.
+/// All values of a field, and one more, joined; `None`: the field is absent.
 fn joined(head: &impl Head, field: &Field, last: &[u8]) -> Option<Vec<u8>> {
     if !head.has(field) {
         return None;
@@ -125,7 +125,7 @@ mod tests {
     use crate::proxy::trusted_peer::tests::{PEER, headers, ip, trusted};
     use crate::proxy::trusted_peer::{Client, client};
 
-    /// The headers upstream of a request to `https://Shop.Example:8443/api/x`, `/api` stripped.
+    /// The headers sent upstream for a request to `https://Shop.Example:8443/api/x`, with `/api` stripped.
     fn upstream(peer: &str, sent: &[(&'static str, &'static str)]) -> HeaderMap {
         let headers = headers(sent);
         let client = client(ip(peer), &headers, &trusted());
@@ -143,7 +143,7 @@ mod tests {
         applied(&hop, &headers)
     }
 
-    /// The headers upstream of a request with `headers` that came over this hop.
+    /// The headers sent upstream for a request with `headers` over this hop.
     fn applied(hop: &Hop<'_>, headers: &HeaderMap) -> HeaderMap {
         let mut upstream = RequestHeader::build("GET", b"/", None).unwrap();
         for (name, value) in headers {

@@ -1,13 +1,13 @@
-//! Headers that end at this hop (RFC 9110 §7.6.1, gateway.md §7.1 and §7.2).
+//! Hop-by-hop headers, which are not forwarded (RFC 9110 §7.6.1, gateway.md §7.1 and §7.2).
 //!
-//! Invariant: a header that carries identity or frames the message is never hop-by-hop, whatever
+//! Invariant: a header that carries identity or frames the message is never treated as hop-by-hop, whatever
 //! `Connection` says. Plugins' headers are set after this has run.
 
 use http::header::{CONNECTION, TE, UPGRADE};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-/// Names that `Connection` may not remove: they frame the message, route it, or say who it is from.
+/// Names that `Connection` may not remove: they frame the message, route it, or identify the client.
 pub(super) const PROTECTED: [&str; 12] = [
     "authorization",
     "cache-control",
@@ -27,7 +27,7 @@ pub(super) const PROTECTED: [&str; 12] = [
 const PROTECTED_PREFIXES: [&str; 6] =
     ["x-forwarded-", "x-real-ip", "x-consumer-", "x-credential-", "x-authenticated-", "x-anonymous-"];
 
-/// Names that always end here.
+/// Names that are always hop-by-hop.
 pub(super) static ALWAYS: [HeaderName; 4] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy"),
@@ -35,16 +35,16 @@ pub(super) static ALWAYS: [HeaderName; 4] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// What of a head's headers ends here beside `TE`, `Trailer`, `Connection` and `Upgrade`, which are
-/// for the caller to decide. `headers` are those that the sender sent: what is edited may be without
-/// its `Connection` already. `may_have` is false of names that are not there.
+/// The hop-by-hop headers of a head, except `TE`, `Trailer`, `Connection` and `Upgrade`, which the
+/// caller handles. `headers` are as received, since the edited head may have lost
+/// its `Connection` already. `may_have` is false for names that are absent.
 pub(crate) fn of(headers: &HeaderMap, may_have: impl Fn(&HeaderName) -> bool) -> SmallVec<[HeaderName; 4]> {
     let mut names = nominated(headers);
     names.extend(ALWAYS.iter().filter(|name| may_have(name)).cloned());
     names
 }
 
-/// Whether the client asked for trailers.
+/// Whether the client accepts trailers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trailers {
     /// It sent `TE: trailers`.
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_headers_of_old_are_removed() {
+    fn obsolete_connection_headers_are_removed() {
         let given = headers(&[("keep-alive", "timeout=5"), ("proxy", "http://evil"), ("proxy-connection", "close")]);
         assert_eq!(of(&given, |name| given.contains_key(name)).len(), 3);
     }

@@ -1,16 +1,16 @@
-//! The headers from which an upstream learns who a request is from.
+//! Identity headers: the headers that tell an upstream who a request is from.
 //!
-//! Upstreams believe them, so they come from us or not at all: whatever a client sends under one
+//! Upstreams trust them, so they come only from us: whatever a client sends under one
 //! of these names is removed before the plugins run, on every route, in every spelling that folds to
 //! it (see [`lookalike`](super::lookalike)).
 //!
-//! There are those of the compatible gateway, also of its plugins that Tollgate does not have, and those
-//! that the plugins of this gateway name.
+//! They are those of the compatible gateway, including its plugins that Tollgate does not have, and those
+//! declared by the plugins of this gateway.
 
 use super::hop_by_hop;
 use super::lookalike::is_same;
 
-/// Those of the compatible gateway, lower-case. What ends in `-` stands for all that begin so:
+/// Those of the compatible gateway, lower-case. A name that ends in `-` is a prefix:
 /// `X-Credential-Identifier`, and one for each claim that token introspection forwards.
 const COMPATIBLE: [&str; 9] = [
     "x-consumer-id",
@@ -30,19 +30,19 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 3..=64;
 /// The names of identity headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityHeaders {
-    /// Bits of the bytes with which the names begin: see [`bits`].
+    /// The bits of the names' first bytes: see [`bits`].
     first: u32,
-    /// The same of their third bytes.
+    /// The bits of their third bytes.
     third: u32,
     names: Box<[&'static str]>,
     prefixes: Box<[&'static str]>,
 }
 
-/// A plugin names an identity header that cannot be one.
+/// A plugin declares an invalid identity header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "identity header {name:?} of plugin {plugin}: expected 3 to 64 lower-case letters, digits and dashes, a letter \
-     first, and no header that requests need"
+    "identity header {name:?} of plugin {plugin}: expected 3 to 64 lower-case letters, digits and dashes, starting \
+         with a letter, and not a header that requests need"
 )]
 pub struct InvalidName {
     /// The plugin.
@@ -52,17 +52,17 @@ pub struct InvalidName {
 }
 
 impl Default for IdentityHeaders {
-    /// Those of the compatible gateway alone.
+    /// Only those of the compatible gateway.
     fn default() -> Self {
         Self::of(COMPATIBLE.to_vec())
     }
 }
 
 impl IdentityHeaders {
-    /// Those of the compatible gateway and those of these plugins, each with its name.
+    /// Those of the compatible gateway and those of these plugins, given with the plugin's name.
     ///
     /// # Errors
-    /// A plugin names one that cannot be an identity header.
+    /// A plugin declares an invalid identity header.
     pub fn with_plugins(
         plugins: impl IntoIterator<Item = (&'static str, &'static [&'static str])>,
     ) -> Result<Self, InvalidName> {
@@ -84,12 +84,12 @@ impl IdentityHeaders {
         Self { first, third, names: names.into(), prefixes: prefixes.into() }
     }
 
-    /// Whether a header of this name, in any case and with any punctuation for `-`, is one of them.
+    /// Whether a header with this name, in any case and with any punctuation for `-`, is one of them.
     #[inline]
     pub(crate) fn contains(&self, name: &str) -> bool {
         let may_be = |bits: u32, byte: u8| bits >> (byte & 31) & 1 == 1;
         let [first, _, third, ..] = name.as_bytes() else { return false };
-        // Nearly every header leaves here.
+        // Nearly every header returns here.
         if !may_be(self.first, *first) || !may_be(self.third, *third) {
             return false;
         }
@@ -102,8 +102,8 @@ impl IdentityHeaders {
     }
 }
 
-/// A bit for each byte that names have at this place, by its lower five bits: they are the same in a
-/// letter's two cases, and every letter has its own. All of them for a dash, which folds.
+/// One bit for each byte that names have at this position, by its lower five bits: these are the same in
+/// both cases of a letter, and different between letters. All bits for a dash, which folds.
 fn bits(names: &[&str], place: usize) -> u32 {
     let bytes = names.iter().filter_map(|name| name.as_bytes().get(place));
     bytes.fold(0, |bits, byte| if *byte == b'-' { u32::MAX } else { bits | 1 << (byte & 31) })
@@ -121,7 +121,7 @@ fn is_valid(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// In other cases, and with other punctuation in one place or in all.
+    /// The name in other cases, and with other punctuation in one place or in all.
     fn spellings(name: &str) -> [String; 6] {
         [
             name.to_owned(),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn identity_headers_are_known_in_every_spelling() {
+    fn identity_headers_are_recognised_in_every_spelling() {
         let names = [
             "X-Consumer-ID",
             "X-Consumer-Custom-ID",
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plugin_names_is_known_in_every_spelling() {
+    fn headers_declared_by_a_plugin_are_recognised_in_every_spelling() {
         const NAMES: [&str; 4] = ["x-subject", "jwt-claim-", "id-card", "a9b"];
         let identity = IdentityHeaders::with_plugins([("test", &NAMES[..])]).unwrap();
         for name in ["X-Subject", "JWT-Claim-Iss", "jwt-claim-", "Id-Card", "A9B", "X-Consumer-ID"] {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_cannot_be_an_identity_header_is_refused() {
+    fn an_invalid_identity_header_is_refused() {
         const LONG: &str = "x-a123456789012345678901234567890123456789012345678901234567890123";
         for name in ["", "x-", "X-Subject", "x_subject", "x-sub ject", "-x-subject", "9-lives", LONG, "host", "proxy-"]
         {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plugins_of_this_gateway_name_headers_that_can_be_identity_headers() {
+    fn the_plugins_of_this_gateway_declare_valid_identity_headers() {
         let plugins = crate::plugins::all();
         let identity = crate::plugins::identity_headers().unwrap();
         for name in plugins.iter().flat_map(|plugin| plugin.identity_headers()) {

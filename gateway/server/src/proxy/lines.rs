@@ -1,21 +1,21 @@
-//! Header fields that a head is given on its way out, behind those that it came with.
+//! Header lines: fields added to a head on its way out, after those it was received with.
 //!
-//! Pingora with our patches writes them as lines behind its map of headers. Pingora as published has
-//! only the map, and they join it. Nothing else in the gateway depends on which of the two it is.
+//! Pingora with our patches writes them as lines after its map of headers. Pingora as published has
+//! only the map, so they are added to it. Nothing else in the gateway depends on which of the two is in use.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 #[cfg(pingora_patched)]
 pub(super) use pingora::http::LineName;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-/// A field name in a line, as it is to be spelled.
+/// A field name in a line, with its spelling.
 #[cfg(not(pingora_patched))]
 #[derive(Debug, Clone, Copy)]
 pub struct LineName(&'static str);
 
 #[cfg(not(pingora_patched))]
 impl LineName {
-    /// It is a field name.
+    /// Whether it is a field name.
     pub const fn new(name: &'static str) -> Self {
         Self(name)
     }
@@ -23,22 +23,22 @@ impl LineName {
 
 /// What [`Edited`](super::head::Edited) needs of Pingora's two kinds of heads.
 ///
-/// A field that is refused is left out: a value of bytes that no header has, or one field too many for a
+/// A field that is refused is omitted: an invalid value, or one field too many for a
 /// map of 32,768, which no checked head has.
 pub trait Lines {
-    /// Its map of headers.
+    /// The map of headers.
     fn headers(&self) -> &HeaderMap;
     /// Replaces all values of a name in the map.
     fn insert(&mut self, name: &HeaderName, value: &HeaderValue);
     /// Removes all values of a name from the map.
     fn remove(&mut self, name: &HeaderName);
-    /// Makes room for so many bytes of lines.
+    /// Reserves this number of bytes for lines.
     fn reserve_lines(&mut self, bytes: usize);
     /// Adds a line.
     fn push_line(&mut self, name: LineName, value: &[u8]);
-    /// Adds a line with a name in lower case and a value that was checked.
+    /// Adds a line with a lower-case name and a checked value.
     fn push_header(&mut self, name: &HeaderName, value: &HeaderValue);
-    /// Adds lines that were written beforehand, the end of each included.
+    /// Adds lines rendered beforehand, including their line ends.
     fn push_lines(&mut self, lines: &[u8]);
     /// Removes all lines of a name.
     fn remove_lines(&mut self, name: &HeaderName);

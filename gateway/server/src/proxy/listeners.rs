@@ -1,4 +1,4 @@
-//! The proxy as a Pingora service on its listeners.
+//! The proxy as a Pingora service, with its listeners.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,36 +15,36 @@ use pingora_proxy::http_proxy;
 use super::connections::Connections;
 use super::{Gateway, Settings, UpstreamSettings};
 
-/// Requests over one client connection before it is closed, so that its memory is given back.
+/// Requests per client connection before it is closed, so that its memory is released.
 const REQUESTS_PER_CONNECTION: u32 = 10_000;
-/// A service's retries are at most 32,767; each request's own bound is its service's.
+/// A service's retries are at most 32,767; the limit per request is its service's.
 const MAX_ATTEMPTS: usize = 32_768;
 
-/// Between two looks whether the sockets are bound.
+/// The interval between checks whether the sockets are bound.
 const POLL: Duration = Duration::from_millis(1);
 
-/// Where the proxy listens.
+/// The proxy's listeners.
 #[derive(Default)]
 pub struct Listeners {
     /// Plain HTTP/1.1.
     pub http: Option<SocketAddr>,
-    /// TLS, HTTP/1.1 and HTTP/2 by ALPN.
+    /// TLS, with HTTP/1.1 and HTTP/2 by ALPN.
     pub https: Option<(SocketAddr, TlsSettings)>,
 }
 
-/// Sets what the proxy needs of the server's configuration. To be called before the server and
-/// [`service`] are made from it.
+/// Sets what the proxy needs in the server's configuration. Call this before the server and
+/// [`service`] are created from it.
 pub fn prepare(conf: &mut ServerConf, upstream: &UpstreamSettings) {
     conf.max_retries = MAX_ATTEMPTS;
     conf.upstream_keepalive_pool_size = upstream.keepalive_pool_size;
 }
 
-/// The proxy on its listeners. Pingora counts a service as started before it listens; this one says
+/// The proxy with its listeners. Pingora reports a service as started before it listens; this one reports
 /// when it does.
 pub struct ProxyService {
     proxy: listening::Service<Connections>,
     addresses: Vec<String>,
-    /// To be called once all addresses take connections.
+    /// Called once all addresses accept connections.
     listening: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -54,7 +54,7 @@ impl Service for ProxyService {
         let (addresses, listening) = (&self.addresses, self.listening.take());
         let sockets = fds.clone();
         let watch = async move {
-            // Pingora adds each socket to this table when it is bound; there is no call for it.
+            // Pingora adds each socket to this table when it is bound; it has no callback for that.
             let is_bound = |address: &String| sockets.as_ref().is_some_and(|fds| fds.lock().get(address).is_some());
             while !addresses.iter().all(is_bound) {
                 tokio::time::sleep(POLL).await;
@@ -75,7 +75,7 @@ impl Service for ProxyService {
     }
 }
 
-/// The service, to be added to a server; `listening` is called once all its addresses take
+/// Creates the service, to be added to a server; `listening` is called once all its addresses accept
 /// connections.
 pub fn service(
     conf: &Arc<ServerConf>,

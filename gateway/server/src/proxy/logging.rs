@@ -1,4 +1,4 @@
-//! The end of every request, however it came about: metrics and the access log.
+//! The end of every request, whatever the outcome: metrics and the access log.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::context::{Context, Course, Proxied};
 use crate::telemetry::access_log::{Line, Timestamp};
 use crate::telemetry::route_metrics::{Observation, Source};
 
-/// Counts and logs a request that is over.
+/// Counts and logs a finished request.
 pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Context) {
     let total = context.replied_at.unwrap_or_else(Instant::now).duration_since(context.started);
     let status = session.response_written().map(|response| response.status).filter(is_final);

@@ -1,9 +1,9 @@
-//! Headers that an upstream may take for others.
+//! Lookalike headers: headers that an upstream may take for others.
 //!
-//! CGI and its descendants make variables of headers' names (RFC 3875 §4.1.18), in which `_` and `-`,
-//! and for some servers every other punctuation mark, are the same: `X_Forwarded_Host` is what such
-//! an upstream reads instead of, or beside, the `X-Forwarded-Host` that we set. Whatever is spelled
-//! differently and folds to a name that we say something under does not go upstream.
+//! CGI and its descendants map header names to variables (RFC 3875 §4.1.18), in which `_` and `-`,
+//! and for some servers all other punctuation, are the same: such an upstream reads `X_Forwarded_Host`
+//! instead of, or along with, the `X-Forwarded-Host` that we set. A header with another spelling that
+//! folds to a name that we set is not forwarded.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName};
@@ -12,20 +12,20 @@ use tollgate_core::request::HeaderEdit;
 
 use super::{hop, hop_by_hop};
 
-/// Whether a name has other punctuation than `-`: only then can it be taken for another one.
+/// Whether a name has punctuation other than `-`: only then can it be taken for another.
 pub(super) fn folds(name: &str) -> bool {
     name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric())
 }
 
-/// Whether the name is another spelling of one that is ours to set or to remove, or that frames the
-/// message. Identity headers have rules of their own.
+/// Whether the name is another spelling of one that we set or remove, or that frames the
+/// message. Identity headers have their own rules.
 pub(super) fn is_of_ours(name: &str) -> bool {
     let framing = [CONTENT_LENGTH, TRANSFER_ENCODING];
     let set = hop::FIELDS.iter().map(|field| &field.name);
     folds(name) && set.chain(&hop_by_hop::ALWAYS).chain(&framing).any(|ours| is_same(name.as_bytes(), ours.as_str()))
 }
 
-/// Whether a name folds to one that is lower-case and has no punctuation but `-`.
+/// Whether a name folds to one that is lower-case and has no punctuation except `-`.
 pub(super) fn is_same(name: &[u8], known: &str) -> bool {
     name.len() == known.len() && name.iter().map(|byte| fold(*byte)).eq(known.bytes())
 }
@@ -34,8 +34,8 @@ fn fold(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-/// Plugins' edits, and before them the removal of what the client sent under other spellings of the
-/// names that they edit.
+/// The plugins' edits, preceded by the removal of fields that the client sent under other spellings of the
+/// edited names.
 pub(super) fn with_removals(client: &HeaderMap, edits: SmallVec<[HeaderEdit; 8]>) -> SmallVec<[HeaderEdit; 8]> {
     let edited = |name: &HeaderName| {
         let is_other =
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_a_name_of_ours_is_recognised_and_the_name_itself_is_not() {
+    fn other_spellings_of_our_names_are_recognised_and_the_names_themselves_are_not() {
         let ours = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip"];
         let more =
             ["x-forwarded-path", "x-forwarded-prefix", "x-kong-request-id", "content-length", "proxy-connection"];
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_plugins_edit_goes_in_every_spelling() {
+    fn names_edited_by_plugins_are_removed_in_every_spelling() {
         let name = HeaderName::from_static;
         let client: HeaderMap = ["x_tier", "x-tier", "x.tier", "x_other", "x_gone"]
             .map(|sent| (name(sent), HeaderValue::from_static("client's")))

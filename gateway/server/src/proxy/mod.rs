@@ -1,12 +1,12 @@
 //! The data plane on Pingora: each hook is one call into the file named after it.
 //!
 //! 1. [`accept`]: a raw head becomes a checked request, or is refused.
-//! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); replies here, or goes on.
+//! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); replies, or passes on.
 //! 3. [`upstream_peer`], [`upstream_request_filter`], [`request_body_filter`]: out to the upstream.
 //! 4. [`response_filter`], [`trailers`]: back to the client.
-//! 5. [`logging`]: counted and logged, however it ended, and whether or not its head could be read.
+//! 5. [`logging`]: metrics and access log, whatever the outcome, even if the head was unreadable.
 //!
-//! Our own responses leave by [`reply`], failures by [`failure`]: nothing else chooses a status.
+//! Our own responses are sent by [`reply`], failures by [`failure`]: nothing else chooses a status.
 //! No part of this knows a plugin by name or reads the store.
 
 mod accept;
@@ -72,32 +72,32 @@ use crate::upstream::uses::Uses;
 /// The data plane's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What the proxy calls itself.
+    /// The name of the proxy in `Server` and `Via`.
     pub product: Product,
-    /// What no client may send.
+    /// Headers that no client may send.
     pub identity_headers: IdentityHeaders,
-    /// Peers whose forwarded headers are believed.
+    /// Peers whose forwarded headers are trusted.
     pub trusted_ips: TrustedIps,
-    /// Idle client connections; at least a second.
+    /// Timeout of idle client connections; at least a second.
     pub keepalive_timeout: Duration,
-    /// For the whole head of an HTTP/1.1 request.
+    /// Timeout for the whole head of an HTTP/1.1 request.
     pub head_timeout: Duration,
-    /// Between two reads from a client.
+    /// Timeout between two reads from a client.
     pub read_timeout: Duration,
-    /// Between two writes to a client.
+    /// Timeout between two writes to a client.
     pub write_timeout: Duration,
     /// Connections to upstreams.
     pub upstream: UpstreamSettings,
 }
 
-/// How connections to upstreams are kept.
+/// Keep-alive of upstream connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamSettings {
-    /// Idle connections.
+    /// Timeout of idle connections.
     pub keepalive_timeout: Duration,
-    /// Idle connections kept, for each thread; 0 for none.
+    /// Idle connections kept per thread; 0 for none.
     pub keepalive_pool_size: usize,
-    /// Requests over one connection; at least one.
+    /// Requests per connection; at least one.
     pub keepalive_requests: u32,
 }
 
@@ -108,19 +108,19 @@ impl Default for UpstreamSettings {
     }
 }
 
-/// The proxy. Made once in the composition root.
+/// The proxy. Created once in the composition root.
 pub struct Gateway {
     /// The settings.
     pub settings: Settings,
     /// The configuration in force.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// What is logged.
+    /// The access log.
     pub access_log: AccessLog,
-    /// How often each upstream connection was used.
+    /// The number of requests on each upstream connection.
     pub upstream_uses: Uses,
-    /// Which of the process's descriptors connections may have.
+    /// The file descriptors available to connections.
     pub descriptors: Arc<Descriptors>,
 }
 
@@ -132,7 +132,7 @@ impl ProxyHttp for Gateway {
         Context::new(&self.metrics)
     }
 
-    /// None: the default one compresses, which is off.
+    /// No modules: the default one compresses, which is off.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     fn on_connection_reuse(
@@ -170,7 +170,7 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
     ) -> Result<()> {
         if !reused && self.descriptors.is_reserved(descriptor) {
-            // Not the upstream's doing, so that it is not tried again.
+            // Not the upstream's fault, so it is not retried.
             return Err(
                 Error::explain(failure::NO_DESCRIPTOR, "no file descriptor left for an upstream connection").into_in()
             );
@@ -247,7 +247,7 @@ impl ProxyHttp for Gateway {
         logging::logging(self, session, context);
     }
 
-    /// Pingora's own summary holds the query, which may hold a token.
+    /// Pingora's own summary contains the query, which may contain a token.
     fn request_summary(&self, session: &Session, context: &Context) -> String {
         let head = session.req_header();
         format!("{} {}, request_id: {}", head.method, head.uri.path(), context.request_id.as_str())

@@ -1,11 +1,11 @@
-//! The media type of a message the gateway sends, and how it looks in each
+//! Content negotiation: the media type and rendering of the gateway's messages
 //! (gateway.md §7.3b).
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
-/// Who made a response; it decides the type when the client does not name one.
+/// The origin of a response; decides the type if the client does not name one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The gateway's rules or a plugin: JSON unless `Accept` says otherwise.
@@ -13,11 +13,11 @@ pub(crate) enum Origin {
     /// The HTTP engine (a malformed request, an upstream that fails): by `Accept`, else by the
     /// request's own type, else plain text.
     Engine,
-    /// What stands before HTTP: plain text, whatever the request says.
+    /// Before HTTP, such as the listener: plain text, whatever the request says.
     Listener,
 }
 
-/// A type a message can be rendered in.
+/// A media type of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MediaType {
     Json,
@@ -27,7 +27,7 @@ pub(crate) enum MediaType {
 }
 
 impl MediaType {
-    /// The type of a response to this request.
+    /// The type of the response to this request.
     pub(crate) fn negotiate(headers: &HeaderMap, origin: Origin) -> Self {
         let mut accepted = headers.get_all(ACCEPT).iter().peekable();
         if accepted.peek().is_some() && origin != Origin::Listener {
@@ -71,7 +71,7 @@ impl MediaType {
         })
     }
 
-    /// A type we do not render counts as JSON, like a wildcard.
+    /// An unknown type counts as JSON, like a wildcard.
     fn of(media_type: &str) -> Self {
         match media_type {
             "text/html" => Self::Html,
@@ -87,7 +87,7 @@ fn of_content_type(value: &HeaderValue) -> MediaType {
     MediaType::of(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str())
 }
 
-/// The first of those with the highest quality; JSON when nothing is acceptable.
+/// The first of those with the highest quality; JSON if none is acceptable.
 fn best_accepted<'h>(values: impl Iterator<Item = &'h HeaderValue>) -> MediaType {
     let mut best = (0, MediaType::Json);
     for range in values.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')) {
@@ -101,8 +101,8 @@ fn best_accepted<'h>(values: impl Iterator<Item = &'h HeaderValue>) -> MediaType
     best.1
 }
 
-/// `q=0.75` in thousandths (RFC 9110 §12.4.2); `None` for another parameter. A quality that is
-/// none counts as 0.
+/// `q=0.75` in thousandths (RFC 9110 §12.4.2); `None` for another parameter. An invalid quality
+/// counts as 0.
 fn quality(parameter: &str) -> Option<u16> {
     let (name, value) = parameter.split_once('=')?;
     if !name.trim().eq_ignore_ascii_case("q") {

@@ -1,9 +1,9 @@
-//! A route's plugins in priority order; the first reply wins. No plugin is known by name.
+//! Runs a route's plugins in priority order; the first reply wins. No plugin is known by name.
 //!
-//! Once plugins know who the request is from, instances of that consumer take their places among
+//! Once plugins know the consumer of the request, consumer-scoped instances join
 //! those that have not run yet.
 //!
-//! The common case, every verdict at once and `Continue`, allocates nothing.
+//! The common case, in which every verdict is immediate and `Continue`, allocates nothing.
 
 use std::sync::Arc;
 
@@ -31,16 +31,16 @@ pub(crate) enum Outcome {
     Pass(Edits, Expectation),
 }
 
-/// What the plugins want of the response.
+/// The plugins' changes to the response.
 #[derive(Default)]
 pub(crate) struct ResponsePlan {
-    /// What they said while they judged the request, in order.
+    /// Edits made while handling the request, in order.
     pub(crate) edits: Vec<HeaderEdit>,
-    /// Those that look at it, in order.
+    /// Plugins with a response phase, in order.
     pub(crate) handlers: Vec<Arc<dyn Handler>>,
 }
 
-/// What one plugin leaves to the next.
+/// The state that one plugin passes to the next.
 struct Progress {
     body: RequestBody,
     edits: Edits,
@@ -52,12 +52,12 @@ struct Progress {
 /// The result of the plugins.
 pub(crate) struct Judged {
     pub(crate) outcome: Outcome,
-    /// Who the request is from.
+    /// The identity of the request.
     pub(crate) identity: Option<Identity>,
     pub(crate) response: ResponsePlan,
 }
 
-/// Runs the route's plugins. The error is the client's: it sent its body too slowly or went away.
+/// Runs the route's plugins. The error is the client's: it sent its body too slowly or disconnected.
 pub(crate) async fn run(session: &mut Session, route: &RouteEntry, accepted: &Accepted) -> Result<Judged> {
     let plugins = match &route.chain {
         Chain::Ready(plugins) => plugins,
@@ -112,7 +112,7 @@ async fn run_all(
     Ok(None)
 }
 
-/// The same where consumers may have instances of their own.
+/// The same, for routes with consumer-scoped instances.
 async fn run_by_consumer<'p>(
     session: &mut Session,
     route: &RouteEntry,
@@ -135,12 +135,12 @@ async fn run_by_consumer<'p>(
                 Err(chain::Uncompilable) => return Ok((Some(Reply::unavailable("plugin_uncompilable")), effective)),
             }
         }
-        next = chain::behind(effective.entries(), &entry);
+        next = chain::after(effective.entries(), &entry);
     }
     Ok((None, effective))
 }
 
-/// Runs one plugin, again if it asks for the body; its reply, if it has one.
+/// Runs one plugin, and again if it requests the body; returns its reply, if any.
 async fn run_one(
     session: &mut Session,
     route: &RouteEntry,
@@ -155,7 +155,7 @@ async fn run_one(
             if progress.body == RequestBody::Unread {
                 let purpose = if terminal { Purpose::Reply } else { Purpose::Forward };
                 let limit = plugins.body_limit(limit);
-                // Whatever goes wrong in reading is the client's doing.
+                // Any read error is the client's.
                 let reading = body::read(session, limit, purpose).await.map_err(|error| error.into_down())?;
                 progress.body = reading.body;
                 progress.forwardable = reading.forwardable;
@@ -207,7 +207,7 @@ async fn ask(
     verdict
 }
 
-/// Logged here, where it becomes a response; the client learns nothing of it.
+/// Logged here, where it becomes a response; the client sees none of it.
 fn broken(link: &ChainEntry, route: &RouteEntry, error: &PluginError) -> Reply {
     let mut causes = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -219,7 +219,7 @@ fn broken(link: &ChainEntry, route: &RouteEntry, error: &PluginError) -> Reply {
     unexpected()
 }
 
-/// The reply to a request that met an internal error (gateway.md §9).
+/// The reply to a request that hit an internal error (gateway.md §9).
 pub(crate) fn unexpected() -> Reply {
     let body = json!({"message": "An unexpected error occurred"});
     Reply::json(StatusCode::INTERNAL_SERVER_ERROR, "plugin_error", &body)

@@ -1,17 +1,17 @@
-//! What the proxy calls itself in `Server` (RFC 9110 §10.2.4) and `Via` (RFC 9110 §7.6.3).
+//! Product: the name of the proxy in `Server` (RFC 9110 §10.2.4) and `Via` (RFC 9110 §7.6.3).
 //!
-//! All of it is constants: nothing is put together while a request is served.
+//! Everything is constant: nothing is assembled while a request is served.
 
 use http::Version;
 use tollgate_admin::SERVER as KONG;
 
-/// The name that responses and upstream requests bear.
+/// The name in responses and upstream requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Product {
     /// `tollgate/<version>` in `Server`, `tollgate` in `Via`.
     #[default]
     Tollgate,
-    /// What the Admin API says, in both: for clients and dashboards that look for it.
+    /// The Admin API's name, in both: for clients and dashboards that look for it.
     Kong,
 }
 
@@ -39,7 +39,7 @@ impl Product {
     }
 }
 
-/// One text behind the other; `N` is the length of both.
+/// Concatenates two texts; `N` is the total length.
 #[expect(clippy::indexing_slicing, reason = "in a constant function, whose results are constants")]
 const fn joined<const N: usize>(start: &str, end: &str) -> [u8; N] {
     let (start, end) = (start.as_bytes(), end.as_bytes());

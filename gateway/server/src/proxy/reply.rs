@@ -16,7 +16,7 @@ use super::negotiation::{MediaType, Origin};
 use super::product::Product;
 use super::response_filter;
 
-/// A response of the gateway's own, and who made it.
+/// A response of the gateway's own, and its origin.
 #[derive(Debug)]
 pub(crate) struct OwnResponse {
     pub(crate) reply: Reply,
@@ -24,23 +24,23 @@ pub(crate) struct OwnResponse {
 }
 
 impl OwnResponse {
-    /// Of the gateway's rules, or of a plugin.
+    /// From the gateway's rules or a plugin.
     pub(crate) fn gateway(reply: Reply) -> Self {
         Self { reply, origin: Origin::Gateway }
     }
 
-    /// Of the listener, in plain text.
+    /// From the listener, in plain text.
     pub(crate) fn plain(reply: Reply) -> Self {
         Self { reply, origin: Origin::Listener }
     }
 
-    /// Of the HTTP engine.
+    /// From the HTTP engine.
     pub(crate) fn engine(reply: Reply) -> Self {
         Self { reply, origin: Origin::Engine }
     }
 }
 
-/// Sends the response. The connection is kept where the rest of the request is small enough to be
+/// Sends the response. The connection is kept if the rest of the request is short enough to be
 /// read.
 pub(super) async fn send(
     product: Product,
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_documents_are_sent_as_they_are_and_messages_negotiated() {
+    fn json_documents_are_sent_unchanged_and_messages_negotiated() {
         let headers = HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static("text/plain"))]);
         let document = Reply::json(StatusCode::UNAUTHORIZED, "r", &serde_json::json!({"error": "x"}));
         let (content_type, content) = render(&OwnResponse::gateway(document), &headers, "id");

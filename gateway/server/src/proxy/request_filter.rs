@@ -28,8 +28,8 @@ use crate::upstream::service::{ServiceEntry, Transport};
 
 /// `Ok(true)`: the gateway has replied.
 ///
-/// A panic behind this would leave the client without a response and the request out of the log:
-/// it becomes a 500 and ends nothing else.
+/// A panic after this point would leave the client without a response and the request out of the log:
+/// it becomes a 500 and affects nothing else.
 pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<bool> {
     let decided = AssertUnwindSafe(decide(gateway, session, context)).catch_unwind().await;
     let response = match decided {
@@ -104,7 +104,7 @@ fn scheme(headers: &HeaderMap, accepted: &Accepted) -> Scheme {
     trusted_peer::scheme(accepted.origin.scheme, accepted.origin.client.peer, headers)
 }
 
-/// No plugin replied: the request goes to the route's service, if that can be reached at all.
+/// No plugin replied: the request goes to the route's service, if it can be reached.
 fn pass(
     session: &Session,
     context: &mut Context,
@@ -150,13 +150,13 @@ fn upstream_uri(
     }
     let unchanged = path == original.path();
     let path = upstream_path(service.path.as_deref(), path, matched, route.strip);
-    // What had no escapes that were decoded is sent as the client spelled it.
+    // A path without decoded escapes is sent as the client spelled it.
     let path = if unchanged { as_sent(path) } else { path };
     let query = match edited {
-        // An edit that leaves nothing removes the question mark, too; the client's own is kept.
+        // An edit that leaves an empty query removes the question mark too; the client's own is kept.
         Some(edited) => Some(edited).filter(|edited| !edited.is_empty()),
         None if path == original.path() => {
-            // Nothing changes, so nothing is to be parsed again.
+            // Nothing changes, so nothing is parsed again.
             return Ok(original.path_and_query().cloned().map_or_else(Uri::default, Uri::from));
         }
         None => original.query(),

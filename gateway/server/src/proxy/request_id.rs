@@ -1,13 +1,13 @@
-//! The id of a request: 32 lower-case hexadecimal digits.
+//! Request ids: 32 lower-case hexadecimal digits.
 //!
-//! Unique, not secret: one call to the operating system a thread, then a counter-based generator.
+//! Unique, not secret: one system call per thread, then a counter-based generator.
 
 use std::cell::Cell;
 
 use tollgate_core::random::{Random, SystemRandom};
 use uuid::Uuid;
 
-/// An id, in its text form.
+/// An id, as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestId([u8; 32]);
 
@@ -23,7 +23,7 @@ fn seed() -> [u64; 2] {
 }
 
 impl RequestId {
-    /// A new one.
+    /// A new id.
     pub(crate) fn new() -> Self {
         let [first, second] = STATE.with(|state| {
             let next = state.get().map(|word| word.wrapping_add(0x9e37_79b9_7f4a_7c15));

@@ -23,7 +23,7 @@ const X_KONG_PROXY_LATENCY: Field = Field::new("x-kong-proxy-latency", "X-Kong-P
 const X_KONG_RESPONSE_LATENCY: Field = Field::new("x-kong-response-latency", "X-Kong-Response-Latency");
 const X_KONG_REQUEST_ID: Field = Field::new("x-kong-request-id", "X-Kong-Request-Id");
 
-/// Bytes that our lines mostly fit into.
+/// The usual size of our lines, in bytes.
 const ROOM: usize = 192;
 
 /// Edits the head of a response.
@@ -35,10 +35,10 @@ pub(super) fn response_filter(
 ) -> Result<()> {
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
-        // Behind it, the upstream's bytes would pass as another response on the same connection.
+        // After it, the upstream's bytes would pass as another response on the same connection.
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "unsolicited 101 response").into_up());
     }
-    // The version is the sender's own (RFC 9110 §2.5), and the sender is us.
+    // The version is the sender's own (RFC 9110 §2.5), and we are the sender.
     response.set_version(Version::HTTP_11);
     if response.status.is_informational() && !switching {
         return Ok(());
@@ -59,23 +59,23 @@ pub(super) fn response_filter(
     Ok(())
 }
 
-/// What the upstream is, unless it says so itself, and who passed its response on.
+/// Sets `Server`, unless the upstream has set it, and adds our entry to `Via`.
 fn set_names(head: &mut impl Head, product: Product) {
     if !head.has(&SERVER) {
         head.set(&SERVER, product.server().as_bytes());
     }
-    // Requests are sent to upstreams over HTTP/1, and so come their responses.
+    // Requests to upstreams use HTTP/1, and so do their responses.
     set_via(head, product.via(Version::HTTP_11));
 }
 
-/// A process that is about to end serves no further request on a connection, and says so.
+/// Closes the connection if the process is draining, and announces it.
 pub(super) fn let_go_when_draining(session: &mut Session) {
     if session.is_process_shutting_down() {
         session.set_keepalive(None);
     }
 }
 
-/// What our own responses say of the request, and what plugins want of them.
+/// Adds our own fields about the request, and the plugins' changes.
 pub(super) fn set_ours(response: &mut ResponseHeader, context: &Context) {
     let status = response.status;
     let mut head = Edited::new(response, ROOM);
@@ -88,7 +88,7 @@ fn remove_hop_by_hop(session: &Session, head: &mut Edited<'_, ResponseHeader>) {
     for name in hop_by_hop::of(head.headers(), |name| head.may_have(name)) {
         head.remove(&name);
     }
-    // To an HTTP/1 client, Pingora says itself what becomes of the connection.
+    // For HTTP/1 clients, Pingora itself announces whether the connection is kept.
     if session.req_header().version == Version::HTTP_2 {
         head.remove(&CONNECTION);
     }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(named(Product::Tollgate, &theirs).0, "Server: theirs\r\nVia: 1.0 fred, 1.1 tollgate\r\n");
     }
 
-    /// Without the patches, what is set joins Pingora's map, which grows.
+    /// Without the patches, added fields join Pingora's map, which grows.
     #[cfg(pingora_patched)]
     #[test]
     fn naming_ourselves_allocates_nothing() {

@@ -1,4 +1,4 @@
-//! What plugins want of the response, applied to every one: the upstream's and the gateway's own.
+//! Response phase: the plugins' changes to every response, the upstream's or the gateway's own.
 
 use http::StatusCode;
 use pingora::http::ResponseHeader;
@@ -8,7 +8,7 @@ use tollgate_core::request::HeaderEdit;
 use super::head::{Edited, Head};
 use super::pipeline::ResponsePlan;
 
-/// Applies the plan to the head of a response. Nothing is done, and nothing paid, where no plugin wants
+/// Applies the plan to the head of a response. Costs nothing if no plugin wants
 /// anything.
 pub(super) fn apply(plan: &ResponsePlan, head: &mut Edited<'_, ResponseHeader>, status: StatusCode, source: Source) {
     edit(head, &plan.edits);
@@ -20,7 +20,7 @@ pub(super) fn apply(plan: &ResponsePlan, head: &mut Edited<'_, ResponseHeader>, 
     }
 }
 
-/// Applies edits in their order.
+/// Applies edits in order.
 pub(super) fn edit(head: &mut impl Head, edits: &[HeaderEdit]) {
     for edit in edits {
         match edit {

@@ -1,4 +1,4 @@
-//! Which failed attempts are tried again (gateway.md §7.4).
+//! Retries: which failed attempts are repeated (gateway.md §7.4).
 
 use http::Method;
 
@@ -7,22 +7,22 @@ use http::Method;
 pub(crate) enum Reached {
     /// There was no connection: nothing was sent.
     NoConnection,
-    /// The request was, at least in part, sent.
+    /// The request was sent, at least in part.
     Sent,
-    /// The head of a response went to the client.
+    /// The response head was sent to the client.
     Responded,
 }
 
 /// Whether the request's body can be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Replay {
-    /// There is none, or all of it that was read is kept.
+    /// There is none, or everything that was read is buffered.
     Possible,
-    /// More was sent than is kept.
+    /// More was sent than is buffered.
     Impossible,
 }
 
-/// Whether there is to be another attempt after `made` of `allowed`.
+/// Whether another attempt follows after `made` of `allowed`.
 pub(crate) fn again(made: u32, allowed: u32, method: &Method, reached: Reached, replay: Replay) -> bool {
     let harmless = match reached {
         Reached::NoConnection => true,
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attempts_are_repeated_by_the_table() {
+    fn attempts_are_retried_by_the_table() {
         let rows = [
             ("GET", Reached::NoConnection, Replay::Possible, true),
             ("POST", Reached::NoConnection, Replay::Possible, true),

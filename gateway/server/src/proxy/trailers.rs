@@ -1,13 +1,13 @@
-//! Trailers of a response on their way to the client (RFC 9110 §6.5).
+//! Response trailers on their way to the client (RFC 9110 §6.5).
 //!
-//! Invariant: what frames the message, or decides how it is handled, never comes behind it.
+//! Invariant: a field that frames the message, or decides how it is handled, is never sent as a trailer.
 
 use http::{HeaderMap, Version};
 use pingora_proxy::Session;
 
 use super::hop_by_hop::Trailers;
 
-/// Names that a trailer must not have (RFC 9110 §6.5.1), and those that end at this hop.
+/// Names that are forbidden in trailers (RFC 9110 §6.5.1), and hop-by-hop names.
 const FORBIDDEN: [&str; 20] = [
     "authorization",
     "cache-control",
@@ -31,14 +31,14 @@ const FORBIDDEN: [&str; 20] = [
     "x-kong-request-id",
 ];
 
-/// Leaves the trailers that this client gets.
+/// Removes the trailers that this client must not get.
 pub(super) fn response_trailer_filter(session: &Session, trailers: &mut HeaderMap) {
     let head = session.req_header();
     filter(head.version, Trailers::of(&head.headers), trailers);
 }
 
-/// Over HTTP/2, which has its own place for them, every client gets them; over HTTP/1, where many do
-/// not expect any, only one that asked.
+/// Over HTTP/2, which has a place for them, every client gets trailers; over HTTP/1, where many do
+/// not expect any, only clients that asked for them.
 fn filter(version: Version, wanted: Trailers, trailers: &mut HeaderMap) {
     if version != Version::HTTP_2 && wanted == Trailers::Unwanted {
         trailers.clear();
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_get_the_trailers_that_they_can_take() {
+    fn clients_get_the_trailers_that_they_accept() {
         let rows = [
             (Version::HTTP_2, Trailers::Unwanted, true),
             (Version::HTTP_11, Trailers::Wanted, true),

@@ -1,7 +1,7 @@
-//! Who a request is from, by a trusted peer's word or without it (gateway.md §7.1).
+//! Trusted peers: who a request is from, with or without a trusted peer's claims (gateway.md §7.1).
 //!
 //! 1. [`client`]: the client's address; a trusted peer may name it in `X-Real-IP`.
-//! 2. [`scheme`], [`host`]: what the client spoke and asked for before a trusted peer, for the responses to it.
+//! 2. [`scheme`], [`host`]: the client's scheme and host as seen by a trusted peer, for the responses to it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,7 +12,7 @@ use tollgate_core::host::{Authority, Host};
 use super::hop::{X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP};
 use crate::scheme::Scheme;
 
-/// The peers whose word about earlier hops is taken; by default none.
+/// The peers whose claims about earlier hops are trusted; none by default.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedIps(Box<[IpNet]>);
 
@@ -22,7 +22,7 @@ impl TrustedIps {
         Self(networks.into_iter().collect())
     }
 
-    /// Whether an address is in one of them; one of IPv4 also as a listener for both families shows it.
+    /// Whether an address is in one of them; also an IPv4 address in the form of a dual-stack listener.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
@@ -38,18 +38,18 @@ pub(crate) enum Peer {
     Untrusted,
 }
 
-/// Where a request comes from.
+/// The source of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
-    /// The client, as far as can be known; the peer unless a trusted one named another.
+    /// The client, as far as known; the peer unless a trusted one named another.
     pub(crate) address: IpAddr,
-    /// The peer's standing.
+    /// Whether the peer is trusted.
     pub(crate) peer: Peer,
 }
 
-/// The client of a request: the peer, or whom a trusted peer names in `X-Real-IP`.
+/// The client of a request: the peer, or the address that a trusted peer names in `X-Real-IP`.
 ///
-/// Of several addresses the last counts, being the one that the peer itself added.
+/// Of several addresses the last is used, since the peer itself added it.
 pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedIps) -> Client {
     let peer = peer.to_canonical();
     if !trusted.contains(peer) {
@@ -60,15 +60,15 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedIps) ->
     Client { address: named.unwrap_or(peer), peer: Peer::Trusted }
 }
 
-/// Reads an address, perhaps with a port or in brackets.
+/// Parses an address, perhaps with a port or in brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     text.parse().ok().or_else(with_port).or_else(bracketed).map(|address: IpAddr| address.to_canonical())
 }
 
-/// What the client speaks: to us, or to a trusted peer, which says so in `X-Forwarded-Proto`. Of several
-/// values it is unknown which counts, so they are not `https`.
+/// The client's scheme: on the connection to us, or in a trusted peer's `X-Forwarded-Proto`. With several
+/// values it is unknown which is right, so they do not count as `https`.
 pub(crate) fn scheme(ours: Scheme, standing: Peer, headers: &HeaderMap) -> Scheme {
     if standing == Peer::Untrusted {
         return ours;
@@ -81,7 +81,7 @@ pub(crate) fn scheme(ours: Scheme, standing: Peer, headers: &HeaderMap) -> Schem
     }
 }
 
-/// The host that a trusted peer says the client asked for.
+/// The requested host according to a trusted peer.
 pub(crate) fn host(standing: Peer, headers: &HeaderMap) -> Option<Host<'_>> {
     let claimed = headers.get(&X_FORWARDED_HOST.name).filter(|_| standing == Peer::Trusted)?;
     Authority::parse(claimed.to_str().ok()?).ok().map(|authority| authority.host)
@@ -134,7 +134,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_a_trusted_peer_tells_what_the_client_speaks() {
+    fn only_a_trusted_peer_may_state_the_clients_scheme() {
         use Peer::{Trusted, Untrusted};
         use Scheme::{Http, Https};
         let rows: [(Scheme, Peer, &[&'static str], Scheme); 13] = [
@@ -159,7 +159,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_trusted_peer_tells_the_host_in_any_spelling() {
+    fn a_trusted_peer_may_state_the_host_in_any_spelling() {
         let rows = [
             (Peer::Trusted, "Shop.Example.:8443", Some("shop.example")),
             (Peer::Trusted, "[0::1]:8443", Some("[::1]")),

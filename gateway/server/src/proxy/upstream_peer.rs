@@ -1,4 +1,4 @@
-//! Where an attempt goes, and whether a failed one is followed by another.
+//! The upstream peer of an attempt, and whether a failed one is retried.
 
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -39,14 +39,14 @@ fn describe(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
-/// There was no connection: nothing was sent, so any request may be tried again.
+/// There was no connection: nothing was sent, so any request may be retried.
 pub(super) fn fail_to_connect(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
     let again = is_another(session, context);
     error.set_retry(again);
     error
 }
 
-/// There was one, and it failed. Pingora demands that the retry be decided here.
+/// There was a connection, and it failed. Pingora requires that the retry be decided here.
 pub(super) fn error_while_proxy(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
     let upstream = *error.esource() == ErrorSource::Upstream;
     let again = upstream && broke_off(error.etype()) && is_another(session, context);
@@ -54,8 +54,8 @@ pub(super) fn error_while_proxy(session: &Session, context: &mut Context, mut er
     error
 }
 
-/// Whether the connection ended or was silent before there was a response. One that came and cannot be
-/// read says that the upstream has acted on the request (gateway.md §7.4).
+/// Whether the connection ended or was silent before there was a response. An unreadable response
+/// means that the upstream has acted on the request (gateway.md §7.4).
 fn broke_off(kind: &ErrorType) -> bool {
     matches!(
         kind,
@@ -74,7 +74,7 @@ fn is_another(session: &Session, context: &mut Context) -> bool {
     let reached = if responded { Reached::Responded } else { proxied.reached };
     let again = retry::again(proxied.attempts, proxied.service.attempts, &session.req_header().method, reached, replay);
     if again {
-        tracing::debug!(service = %proxied.service.id, attempt = proxied.attempts, "upstream attempt failed; trying again");
+        tracing::debug!(service = %proxied.service.id, attempt = proxied.attempts, "upstream attempt failed; retrying");
     }
     again
 }

@@ -1,7 +1,7 @@
 //! The head that goes upstream (gateway.md §7.1).
 //!
-//! Order matters: hop-by-hop headers go first, then the headers about this hop are set, and the
-//! plugins' last, so that nothing a client sends can remove or replace what we say of it.
+//! Order matters: hop-by-hop headers are removed first, then the headers about this hop are set, and the
+//! plugins' last, so that nothing a client sends can remove or replace what we set.
 
 use std::time::Instant;
 
@@ -22,7 +22,7 @@ use super::response_phase;
 use crate::snapshot::UpstreamHost;
 use crate::upstream::uses::Use;
 
-/// Bytes that our lines mostly fit into.
+/// The usual size of our lines, in bytes.
 const ROOM: usize = 768;
 
 /// Writes the head of one attempt; `request` is a copy of the client's.
@@ -42,7 +42,7 @@ pub(super) fn upstream_request_filter(
         return Error::e_explain(ErrorType::InternalError, "proxied request has no peer address or no upstream");
     };
     let Some(service_host) = proxied.service.host_header() else {
-        return Error::e_explain(ErrorType::InternalError, "upstream host cannot stand in a Host header");
+        return Error::e_explain(ErrorType::InternalError, "upstream host is not valid in a Host header");
     };
     let is_peer = origin.client.address == origin.peer.to_canonical();
     let address = if is_peer { None } else { hop::address_value(origin.client.address) };
@@ -66,7 +66,7 @@ pub(super) fn upstream_request_filter(
     Ok(())
 }
 
-/// What the head of an attempt is made of.
+/// The parts of an attempt's head.
 struct Attempt<'r> {
     product: Product,
     client: &'r RequestHeader,
@@ -105,7 +105,7 @@ impl Attempt<'_> {
         match self.upstream_host {
             UpstreamHost::Service => head.set_header(&HOST, self.service_host),
             UpstreamHost::Client if !self.client.headers.contains_key(HOST) => {
-                // An HTTP/1.0 client need not say any: then there is none to preserve.
+                // An HTTP/1.0 client may send none: then there is none to preserve.
                 let asked = host(self.client).and_then(|host| host.parse().ok());
                 head.set_header(&HOST, asked.as_ref().unwrap_or(self.service_host));
             }
@@ -114,7 +114,7 @@ impl Attempt<'_> {
     }
 }
 
-/// The host asked for as the client wrote it: of the header, or of the target (HTTP/2).
+/// The requested host as the client wrote it: from the header, or from the target (HTTP/2).
 pub(super) fn host(client: &RequestHeader) -> Option<&str> {
     let header = client.headers.get(HOST).and_then(|value| value.to_str().ok());
     header.or_else(|| client.uri.authority().map(http::uri::Authority::as_str))
@@ -132,7 +132,7 @@ fn remove_hop_by_hop(client: &RequestHeader, head: &mut Edited<'_, RequestHeader
     }
 }
 
-/// Pingora has left `Upgrade` only to a WebSocket handshake.
+/// Pingora has left `Upgrade` only for a WebSocket handshake.
 fn set_connection(connection: Use, head: &mut Edited<'_, RequestHeader>) {
     const KEEP_ALIVE: Field = Field::new("connection", "Connection");
     if head.may_have(&UPGRADE) && head.headers().contains_key(UPGRADE) {

@@ -10,10 +10,10 @@ use super::position::Position;
 use super::setting::SETTINGS;
 use crate::plugins;
 
-/// Where a value comes from, for messages.
+/// The source of a value, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nowhere else.
+    /// The default.
     Default,
     /// The file, at this position.
     File(String, Option<Position>),
@@ -38,9 +38,9 @@ impl fmt::Display for Source {
 /// A problem with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// The source.
     pub source: Source,
-    /// The setting, if it is one.
+    /// The setting, if there is one.
     pub path: String,
     /// What is wrong and what to do.
     pub what: String,
@@ -60,7 +60,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone)]
 pub struct Layers {
     values: BTreeMap<&'static str, (String, Source)>,
-    /// What was wrong with the file's shape and the flags' names.
+    /// Problems with the file's structure and the flags' names.
     pub problems: Vec<Problem>,
 }
 
@@ -71,7 +71,7 @@ impl Layers {
         Self { values, problems: Vec::new() }
     }
 
-    /// Lays a YAML file over what is there.
+    /// Overrides values with those of a YAML file.
     pub fn file(&mut self, name: &str, text: &str) {
         match serde_yaml::from_str::<Value>(text) {
             Ok(Value::Null) => {}
@@ -110,22 +110,22 @@ impl Layers {
         }
     }
 
-    /// Lays environment variables over what is there. Variables that begin with `TOLLGATE_` and
-    /// name no setting are problems: a typing error must not change policy silently.
+    /// Overrides values with environment variables. Unknown names that begin with `TOLLGATE_`
+    /// are problems: a typing error must not change policy silently.
     pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         let mut variables: Vec<_> = variables.filter(|(name, _)| name.starts_with("TOLLGATE_")).collect();
         variables.sort();
         for (name, value) in variables {
             match SETTINGS.iter().find(|setting| setting.environment_name() == name) {
                 Some(setting) => self.put(setting, value, Source::Environment(name)),
-                // Kept free for the tests' own variables and the `--config` flag.
+                // Reserved for the tests' own variables and the `--config` flag.
                 None if name.starts_with("TOLLGATE_TEST_") || name == "TOLLGATE_CONFIG" => {}
                 None => self.problem(Source::Environment(name), "", "unknown setting; `tollgate settings` lists all"),
             }
         }
     }
 
-    /// Lays `path=value` flags over what is there.
+    /// Overrides values with `path=value` flags.
     pub fn flags(&mut self, flags: &[String]) {
         for flag in flags {
             match flag.split_once('=') {
@@ -146,7 +146,7 @@ impl Layers {
         self.problems.push(Problem { source, path: path.to_owned(), what: what.to_owned() });
     }
 
-    /// Reads a setting's value with `parse`, whose error text is kept as a problem.
+    /// Reads a setting's value with `parse`; its error text is recorded as a problem.
     pub fn read<T>(&mut self, path: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let (text, source) = self.values.get(path).cloned()?;
         match parse(&text) {
@@ -158,18 +158,18 @@ impl Layers {
         }
     }
 
-    /// The values of plugins' settings; what fails the check of its setting is kept as a problem.
+    /// The values of plugins' settings; values that fail their setting's check are recorded as problems.
     pub fn read_plugins(&mut self) -> Option<SettingValues> {
         let settings = plugins::all().into_iter().flat_map(|plugin| plugin.settings());
         let checked = settings.map(|setting| {
             let value = self.read(setting.path, |text| (setting.check)(text).map(|()| text.to_owned()));
             value.map(|value| (setting.path, value))
         });
-        // Every setting is looked at before any wrong one ends the reading.
+        // Every setting is checked before the first wrong one ends the reading.
         checked.collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// Whether the setting is given anywhere.
+    /// Whether the setting is given in any source.
     #[cfg(test)]
     pub(super) fn is_given(&self, path: &str) -> bool {
         self.values.get(path).is_some_and(|(_, source)| *source != Source::Default)
@@ -196,7 +196,7 @@ fn unknown(path: &str) -> String {
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::Null => Some(String::new()),
-        // YAML 1.1 readers make `off` a boolean; here it is a word of several settings.
+        // YAML 1.1 parsers read `off` as a boolean; here it is a value of several settings.
         Value::Bool(value) => Some(value.to_string()),
         Value::Number(number) => Some(number.to_string()),
         Value::String(text) => Some(text.clone()),

@@ -1,8 +1,8 @@
-//! The node's settings (the configuration of routes and plugins is the Admin API's).
+//! The node's settings (the configuration of routes and plugins is in the Admin API).
 //!
 //! Flag over environment over file over default. Unknown names are errors, and all problems are
-//! reported at once, those of the file with line and column. [`Settings`] are checked: nothing in them
-//! is left to be defaulted.
+//! reported at once, those in the file with line and column. [`Settings`] are checked: all defaults
+//! are filled in.
 
 mod layers;
 mod position;
@@ -22,10 +22,10 @@ pub use layers::{Layers, Problem, Source};
 pub use position::Position;
 pub use setting::SETTINGS;
 
-/// Where the access log goes.
+/// The destination of the access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessLog {
-    /// Nowhere.
+    /// None.
     Off,
     /// Standard output.
     StandardOutput,
@@ -33,16 +33,16 @@ pub enum AccessLog {
     File(PathBuf),
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Whether HTTPS upstreams are verified where their service does not say.
+/// Whether HTTPS upstreams are verified if their service does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamVerification {
     /// Certificate and name are checked.
@@ -54,34 +54,34 @@ pub enum UpstreamVerification {
 /// A certificate given by the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// PEM, leaf first.
+    /// The PEM file of the chain, leaf first.
     pub certificate: PathBuf,
-    /// PEM.
+    /// The PEM file of the key.
     pub key: PathBuf,
 }
 
 /// The settings of the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Plain HTTP.
+    /// Address of the plain HTTP listener.
     pub http_listen: Option<SocketAddr>,
-    /// TLS.
+    /// Address of the TLS listener.
     pub https_listen: Option<SocketAddr>,
-    /// What it calls itself.
+    /// Its name in `Server` and `Via`.
     pub product: Product,
     /// Worker threads, at least one.
     pub threads: usize,
-    /// Idle client connections.
+    /// Timeout of idle client connections.
     pub keepalive_timeout: Duration,
-    /// For the whole head of an HTTP/1.1 request.
+    /// Timeout for the whole head of an HTTP/1.1 request.
     pub head_timeout: Duration,
-    /// Between two reads from a client.
+    /// Timeout between two reads from a client.
     pub read_timeout: Duration,
-    /// Between two writes to a client.
+    /// Timeout between two writes to a client.
     pub write_timeout: Duration,
-    /// After SIGTERM.
+    /// Timeout for requests in progress after SIGTERM.
     pub drain_timeout: Duration,
-    /// Where a service does not say.
+    /// Whether upstreams are verified if their service does not say.
     pub upstream_verification: UpstreamVerification,
     /// Connections to upstreams.
     pub upstream: UpstreamSettings,
@@ -90,13 +90,13 @@ pub struct Proxy {
 /// The settings of the store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Database {
-    /// `sqlite:PATH` or `postgres://…`; holds the password.
+    /// `sqlite:PATH` or `postgres://…`; contains the password.
     pub url: String,
-    /// Hard cap of this process.
+    /// The maximum number of connections of this process.
     pub max_connections: usize,
-    /// Bounded wait for a connection.
+    /// Timeout for getting a connection.
     pub acquire_timeout: Duration,
-    /// Bounded run of a statement.
+    /// Timeout of a statement.
     pub statement_timeout: Duration,
 }
 
@@ -116,7 +116,7 @@ impl Database {
 /// All settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// What the gateway makes for itself.
+    /// The directory of the gateway's own files.
     pub data_directory: PathBuf,
     /// The data plane.
     pub proxy: Proxy,
@@ -124,17 +124,17 @@ pub struct Settings {
     pub certificate: Option<CertificateFiles>,
     /// The Admin API.
     pub admin_listen: SocketAddr,
-    /// Liveness, readiness, metrics.
+    /// The status listener: liveness, readiness, metrics.
     pub status_listen: SocketAddr,
     /// The store.
     pub database: Database,
-    /// Proxies in front that are believed.
+    /// Trusted proxies in front.
     pub trusted_ips: Vec<IpNet>,
     /// The access log.
     pub access_log: AccessLog,
-    /// Least severe level that is logged.
+    /// The minimum severity that is logged.
     pub log_level: tracing::Level,
-    /// Look of log lines.
+    /// The format of log lines.
     pub log_format: LogFormat,
     /// The settings of plugins, which read them.
     pub plugins: SettingValues,

@@ -1,5 +1,5 @@
-//! The position of a setting in a YAML text. The parser gives positions only with errors, so a second
-//! pass fails on purpose at the key that is looked for.
+//! The position of a setting in a YAML text. The parser reports positions only with errors, so a second
+//! pass fails on purpose at the key.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl fmt::Display for Position {
 }
 
 impl Position {
-    /// The position that the parser's error names.
+    /// The position in the parser's error.
     pub fn of(error: &serde_yaml::Error) -> Option<Self> {
         error.location().map(|location| Self { line: location.line(), column: location.column() })
     }

@@ -10,7 +10,7 @@ use super::{AccessLog, CertificateFiles, Database, Layers, LogFormat, Problem, P
 use crate::proxy::{Product, UpstreamSettings};
 
 impl Settings {
-    /// Checks the layered values; all problems at once.
+    /// Checks the layered values; reports all problems at once.
     pub fn from_layers(mut layers: Layers) -> Result<Self, Vec<Problem>> {
         let settings = Self::read(&mut layers);
         match settings {
@@ -20,7 +20,7 @@ impl Settings {
     }
 
     fn read(layers: &mut Layers) -> Option<Self> {
-        // Every value is read before any missing one ends the reading, so that all are reported.
+        // Every value is read before the first missing one ends the reading, so that all problems are reported.
         let data_directory = layers.read("data_directory", path);
         let proxy = read_proxy(layers);
         let certificate = read_certificate(layers);
@@ -121,7 +121,7 @@ fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Optio
         match (text, data_directory) {
             ("", Some(directory)) => Ok(format!("sqlite:{}", directory.join("tollgate.db").display())),
             (text, _) if known => Ok(text.to_owned()),
-            // The value may hold a password: it is not repeated.
+            // The value may contain a password: it is not repeated.
             _ => Err("expected sqlite:PATH or postgres://user:password@host:port/database".to_owned()),
         }
     });

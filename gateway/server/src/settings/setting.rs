@@ -1,6 +1,6 @@
-//! Every setting of the gateway: path, default, and what it is for. The configuration file, the
-//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all list these and those that
-//! plugins add.
+//! Every setting of the gateway: path, default, and description. The configuration file, the
+//! environment names, the `--set` flag, `conf/tollgate.yaml` and the docs all list these and those
+//! of plugins.
 
 use std::sync::LazyLock;
 
@@ -22,16 +22,16 @@ const GATEWAY: &[Setting] = &[
     setting(
         "data_directory",
         "data",
-        "Directory of what the gateway makes for itself: the embedded database, the self-signed certificate, the node id.",
+        "Directory of the gateway's own files: the embedded database, the self-signed certificate, the node id.",
     ),
     setting("proxy.http_listen", "0.0.0.0:8000", "Address of the plain HTTP/1.1 listener; `off`: none."),
     setting("proxy.https_listen", "0.0.0.0:8443", "Address of the TLS listener (HTTP/1.1 and HTTP/2); `off`: none."),
     setting(
         "proxy.identify_as",
         "tollgate",
-        "What the proxy calls itself in Server and Via: `tollgate`, or `kong` for clients and dashboards that look for it.",
+        "Name of the proxy in Server and Via: `tollgate`, or `kong` for clients and dashboards that look for it.",
     ),
-    setting("proxy.threads", "0", "Threads that serve clients; 0: one for each processor."),
+    setting("proxy.threads", "0", "Threads that serve clients; 0: one per processor."),
     setting("proxy.keepalive_timeout", "60s", "How long an idle client connection is kept."),
     setting(
         "proxy.head_timeout",
@@ -40,27 +40,27 @@ const GATEWAY: &[Setting] = &[
     ),
     setting("proxy.read_timeout", "60s", "How long a client may pause while it sends its request."),
     setting("proxy.write_timeout", "60s", "How long a client may pause while it takes its response."),
-    setting("proxy.drain_timeout", "30s", "How long requests under way may go on after SIGTERM."),
+    setting("proxy.drain_timeout", "30s", "How long requests in progress may continue after SIGTERM."),
     setting(
         "proxy.upstream_tls_verify",
         "true",
-        "Whether HTTPS upstreams are verified where the service does not say (its `tls_verify` is null).",
+        "Whether HTTPS upstreams are verified if the service does not say (its `tls_verify` is null).",
     ),
     setting("proxy.upstream_keepalive_timeout", "60s", "How long an idle connection to an upstream is kept."),
     setting(
         "proxy.upstream_keepalive_pool_size",
         "512",
-        "How many idle connections to upstreams are kept, for each thread; 0: none.",
+        "How many idle connections to upstreams are kept per thread; 0: none.",
     ),
     setting(
         "proxy.upstream_keepalive_requests",
         "10000",
-        "How many requests go over one connection to an upstream; 1: a connection for each.",
+        "How many requests use one connection to an upstream; 1: a connection per request.",
     ),
     setting(
         "tls.certificate",
         "",
-        "PEM file with the certificate chain for TLS clients; empty: a self-signed one is made and kept.",
+        "PEM file with the certificate chain for TLS clients; empty: a self-signed one is created and kept.",
     ),
     setting("tls.key", "", "PEM file with the private key of `tls.certificate`."),
     setting(
@@ -78,15 +78,15 @@ const GATEWAY: &[Setting] = &[
         "",
         "`sqlite:PATH`, or `postgres://user:password@host:port/database`; empty: SQLite, `tollgate.db` in the data directory.",
     ),
-    setting("database.max_connections", "8", "The most connections of this process to PostgreSQL."),
+    setting("database.max_connections", "8", "Maximum number of connections of this process to PostgreSQL."),
     setting("database.acquire_timeout", "2s", "How long a request may wait for a free connection."),
     setting("database.statement_timeout", "5s", "How long one statement may run."),
     setting(
         "trusted_ips",
         "",
-        "Addresses (CIDR) of proxies in front, whose X-Forwarded-* and X-Real-IP headers are believed.",
+        "Addresses (CIDR) of proxies in front, whose X-Forwarded-* and X-Real-IP headers are trusted.",
     ),
     setting("access_log", "-", "Destination of the access log: `-` is standard output, `off` is none, else a file."),
-    setting("log.level", "info", "Least severe level that is logged: error, warn, info, debug or trace."),
+    setting("log.level", "info", "Minimum severity that is logged: error, warn, info, debug or trace."),
     setting("log.format", "human", "`human` or `json`, for log and access log."),
 ];

@@ -1,10 +1,10 @@
 //! This node's copy of the configuration (services, routes, plugins), and the snapshot that is
 //! compiled from it.
 //!
-//! Invariant: when [`ChangeListener::apply`] returns `Ok`, the published snapshot holds the
-//! changes. Concurrent writes share a compilation: whoever comes to it first takes along all
-//! changes that are waiting. What changed is read from the store again rather than taken from the
-//! announcement, since announcements of concurrent writes may overtake each other.
+//! Invariant: when [`ChangeListener::apply`] returns `Ok`, the published snapshot contains the
+//! changes. Concurrent writes share a compilation: the first to compile includes all waiting
+//! changes. A changed entity is read from the store again rather than taken from the
+//! announcement, since announcements of concurrent writes may arrive out of order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ use super::mirror::{Compiler, Mirror, Mirrored, SnapshotError};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::service::Verification;
 
-/// How many entities one statement loads.
+/// The number of entities loaded per statement.
 const PAGE_SIZE: usize = 1000;
 
 /// The configuration of this node.
@@ -50,20 +50,20 @@ impl Configuration {
         Ok(configuration)
     }
 
-    /// What requests use.
+    /// The snapshot that requests use.
     pub fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
         Arc::clone(&self.snapshot)
     }
 
-    /// Applies changes whose reading failed before, and forgets the metrics of routes that are
-    /// gone; the app calls this now and then.
+    /// Applies changes whose reading failed before, and removes the metrics of deleted routes;
+    /// the app calls this periodically.
     pub async fn retry(&self) {
         if !self.lock_waiting().is_empty()
             && let Err(error) = self.catch_up().await
         {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "configuration changes not in force yet; trying again"
+                "configuration changes not in force yet; retrying"
             );
         }
         self.compiler.metrics.prune();
@@ -73,12 +73,12 @@ impl Configuration {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings the snapshot up to date with everything that waits.
+    /// Applies all waiting changes to the snapshot.
     async fn catch_up(&self) -> Result<(), StoreError> {
         let mut mirror = self.mirror.lock().await;
         let batch = std::mem::take(&mut *self.lock_waiting());
         if batch.is_empty() {
-            // Somebody took our changes along while we waited for the mirror.
+            // Another caller applied our changes while we waited for the mirror.
             return Ok(());
         }
         let applied = self.apply_to(&mut mirror, &batch).await;
@@ -115,7 +115,7 @@ impl ChangeListener for Configuration {
 
     async fn reset(&self) -> Result<(), StoreError> {
         let mut mirror = self.mirror.lock().await;
-        // Taken before reading: what is announced from now on is read again.
+        // Taken before reading: entities announced from now on are read again.
         self.lock_waiting().clear();
         let mut fresh = Mirror::default();
         for kind in Mirrored::ALL {
@@ -132,10 +132,10 @@ impl ChangeListener for Configuration {
 }
 
 fn not_in_force(error: SnapshotError) -> StoreError {
-    tracing::error!(%error, "cannot compile the configuration; the previous one stays in force");
+    tracing::error!(%error, "cannot compile configuration; previous configuration stays in force");
     let what = match error {
-        SnapshotError::Unreadable(_) => "a field has another type than its schema says",
-        SnapshotError::Router(_) => "there are too many",
+        SnapshotError::Unreadable(_) => "a field has the wrong type",
+        SnapshotError::Router(_) => "too many routes",
     };
     StoreError::Corrupt { kind: "routes", what }
 }
@@ -146,7 +146,8 @@ async fn load(collection: &dyn Collection) -> Result<Vec<(Uuid, Document)>, Stor
     loop {
         let page = collection.page(&query).await?;
         for document in page.documents {
-            let id = document.id().ok_or(StoreError::Corrupt { kind: collection.kind().name, what: "no id" })?;
+            let id =
+                document.id().ok_or(StoreError::Corrupt { kind: collection.kind().name, what: "id is missing" })?;
             documents.push((id, document));
         }
         match page.next {

@@ -1,15 +1,15 @@
-//! The configuration entities as this node has read them, each with what was compiled from it.
+//! Mirror: the configuration entities as last read by this node, each with its compiled form.
 //!
-//! Invariant: what has not changed is not compiled again. A route's regexes are compiled when the
+//! Invariant: unchanged entities are not compiled again. A route's regexes are compiled when the
 //! route changes, its entry when the route, its service or any plugin does; a new snapshot only
-//! arranges them. So a write costs what it changes, and sorting.
+//! arranges them. So a write costs what it changes, plus sorting.
 //!
-//! Writes refuse routes that do not compile, so a stored one is damaged. It keeps its place, matches
-//! whatever it could have matched, and responds 503: no lesser route may serve its requests, and no
-//! other change has to wait. Of one that cannot even be read it is unknown what it protected: until
-//! it is corrected or deleted, nothing new comes into force.
+//! Writes refuse routes that do not compile, so a stored one that does not is damaged. It keeps its place, matches
+//! whatever it could have matched, and responds 503: no less specific route may serve its requests, and no
+//! other change is delayed. If a route cannot even be read, it is unknown what it protected: until
+//! it is corrected or deleted, no change takes effect.
 //!
-//! While a service is disabled its routes are not there: requests go to the next route, or get 404.
+//! The routes of a disabled service are left out: requests go to the next route, or get 404.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
 
-/// A kind that is mirrored.
+/// A mirrored kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mirrored {
     /// `services`
@@ -43,7 +43,7 @@ impl Mirrored {
     /// All kinds.
     pub(crate) const ALL: [Self; 3] = [Self::Service, Self::Route, Self::Plugin];
 
-    /// The kind's name.
+    /// The name of the kind.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Service => "services",
@@ -52,20 +52,20 @@ impl Mirrored {
         }
     }
 
-    /// The kind of that name.
+    /// The kind with that name.
     pub(crate) fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// What plugins and services are compiled with.
+/// What is needed to compile plugins and services.
 pub(crate) struct Compiler {
     pub(crate) registry: Registry,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) verification: Verification,
 }
 
-/// The entities, and what was compiled from them.
+/// The entities with their compiled forms.
 #[derive(Default)]
 pub(crate) struct Mirror {
     services: BTreeMap<Uuid, Service>,
@@ -77,12 +77,12 @@ pub(crate) struct Mirror {
     changed: Changed,
 }
 
-/// What the last snapshot does not show yet.
+/// Changes that the last snapshot does not contain yet.
 #[derive(Debug, Default)]
 struct Changed {
     services: BTreeSet<Uuid>,
     plugins: bool,
-    /// A route came, went, or has other values.
+    /// A route was created, deleted or changed.
     routes: bool,
 }
 
@@ -100,7 +100,7 @@ struct Plugin {
     link: Option<ChainLink>,
 }
 
-/// A compiled plugin instance with its plugin.
+/// A compiled plugin instance, and its plugin.
 #[derive(Clone)]
 struct ChainLink {
     name: &'static str,
@@ -126,14 +126,14 @@ struct Route {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Condition {
     Sound,
-    /// It does not compile: the matcher covers what it could match, and requests are refused.
+    /// It does not compile: the matcher covers what it could match, and those requests are refused.
     Damaged,
 }
 
-/// Why the configuration as it is cannot come into force.
+/// Why the current configuration cannot take effect.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
-    /// A stored route is not one.
+    /// A stored route is unreadable.
     #[error("cannot read stored route {0}; correct or delete it through the Admin API or in the database")]
     Unreadable(Uuid),
     /// There are too many routes.
@@ -142,7 +142,7 @@ pub(crate) enum SnapshotError {
 }
 
 impl Mirror {
-    /// Takes in an entity as it is now; `None`: it is gone.
+    /// Updates an entity; `None`: it was deleted.
     pub(crate) fn set(&mut self, compiler: &Compiler, kind: Mirrored, id: Uuid, document: Option<Document>) {
         match kind {
             Mirrored::Service => {
@@ -165,15 +165,15 @@ impl Mirror {
         }
     }
 
-    /// Has the next snapshot be made whatever has changed.
+    /// Makes the next snapshot include everything.
     pub(crate) fn set_all_changed(&mut self) {
         self.changed.routes = true;
     }
 
-    /// The snapshot that shows everything. `None`: the last one does.
+    /// A snapshot with all changes. `None`: the last one has them.
     ///
     /// # Errors
-    /// A route cannot be read, or there are too many.
+    /// A route is unreadable, or there are too many routes.
     pub(crate) fn snapshot(&mut self, compiler: &Compiler) -> Result<Option<Snapshot>, SnapshotError> {
         if let Some(id) = self.unreadable_routes.first() {
             return Err(SnapshotError::Unreadable(*id));
@@ -280,12 +280,12 @@ fn entry(compiler: &Compiler, chain: Chain, service: Option<&Service>, route: &R
     };
     let upstream = service.and_then(|service| service.entry.clone());
     let mut entry = RouteEntry::new(&route.fields, upstream, chain, compiler.metrics.route(labels));
-    // Tokens are bound to the service even when it cannot be proxied to.
+    // Tokens are bound to the service even if requests cannot be proxied to it.
     entry.target.service_id = route.service;
     entry
 }
 
-/// The plugins of a route.
+/// Compiles the plugin chain of a route.
 fn chain(
     choice: &PluginChoice,
     plugins: &BTreeMap<Uuid, Plugin>,
@@ -300,7 +300,7 @@ fn chain(
     }
 }
 
-/// The instances that are bound to consumers; `None`: there are none.
+/// The consumer-scoped instances; `None`: there are none.
 fn consumers(choice: &PluginChoice, plugins: &BTreeMap<Uuid, Plugin>) -> Option<Arc<ConsumerPlugins>> {
     let mut consumers = ConsumerPlugins::default();
     for (binding, instance) in choice.of_consumers() {

@@ -60,7 +60,7 @@ fn only_what_changed_is_compiled_again() {
 }
 
 #[test]
-fn a_route_that_is_gone_matches_no_more() {
+fn a_deleted_route_no_longer_matches() {
     let (compiler, mut mirror) = (compiler(), Mirror::default());
     mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), route(2, "/two"));
     assert_eq!(id(found(&mirror.snapshot(&compiler).unwrap().unwrap(), "/two")), Some(2));
@@ -83,7 +83,7 @@ fn a_change_of_a_service_reaches_its_routes() {
 }
 
 #[test]
-fn routes_of_a_disabled_service_are_not_there() {
+fn routes_of_a_disabled_service_are_left_out() {
     let (compiler, mut mirror) = (compiler(), Mirror::default());
     let mut elsewhere = route(2, "/").unwrap();
     elsewhere.insert("service".to_owned(), Value::Null);
@@ -114,7 +114,7 @@ fn a_change_of_a_plugin_reaches_every_route() {
 }
 
 #[test]
-fn a_damaged_route_refuses_what_it_could_match_and_holds_nothing_back() {
+fn a_damaged_route_refuses_what_it_could_match_and_delays_no_other_change() {
     let (compiler, mut mirror) = (compiler(), Mirror::default());
     let damaged = |path: &str, value: &str| {
         let mut route = route(2, path).unwrap();
@@ -127,7 +127,7 @@ fn a_damaged_route_refuses_what_it_could_match_and_holds_nothing_back() {
         let snapshot = mirror.snapshot(&compiler).unwrap().unwrap();
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-version"), HeaderValue::from_static("v1"))]);
         let found = found_with(&snapshot, asked, &headers);
-        assert_eq!(id(found.clone()), Some(2), "the route behind it must not serve {asked}");
+        assert_eq!(id(found.clone()), Some(2), "the next route must not serve {asked}");
         assert!(matches!(found.unwrap().chain, Chain::Uncompilable("route_uncompilable")));
     }
     mirror.set(&compiler, Mirrored::Route, Uuid::from_u128(2), damaged("/admin", "~*("));
@@ -135,7 +135,7 @@ fn a_damaged_route_refuses_what_it_could_match_and_holds_nothing_back() {
 }
 
 #[test]
-fn an_unreadable_route_keeps_what_is_in_force_until_it_is_gone() {
+fn an_unreadable_route_blocks_changes_until_it_is_deleted() {
     let (compiler, mut mirror) = (compiler(), Mirror::default());
     let unreadable = Uuid::from_u128(4);
     mirror.set(&compiler, Mirrored::Route, unreadable, document(json!({"id": 4})));

@@ -1,8 +1,8 @@
 //! The configuration as requests see it: compiled, immutable, swapped whole.
 //!
 //! A request takes the current snapshot once and keeps what it matched; a change of configuration
-//! is a new snapshot. Nothing in here is looked up by name while a request is served: plugins,
-//! peers and metric handles were resolved when the snapshot was made.
+//! is a new snapshot. Nothing is looked up by name while a request is served: plugins,
+//! peers and metric handles are resolved when the snapshot is created.
 
 pub mod configuration;
 mod mirror;
@@ -20,12 +20,12 @@ use crate::chain::Chain;
 use crate::telemetry::route_metrics::RouteMetrics;
 use crate::upstream::service::ServiceEntry;
 
-/// What requests a route is for.
+/// The kinds of requests that a route accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocols {
     /// Plain HTTP, with or without TLS.
     Http,
-    /// HTTP over TLS; others are sent there.
+    /// HTTP over TLS; plain requests are redirected or told to upgrade.
     HttpsOnly,
     /// gRPC, plain or over TLS.
     Grpc,
@@ -49,7 +49,7 @@ impl Protocols {
     }
 }
 
-/// The fields of a `routes` entity that proxying needs beside [`RouteSpec`]; deserializes from
+/// The fields of a `routes` entity that proxying needs besides [`RouteSpec`]; deserializes from
 /// the entity.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RouteFields {
@@ -57,17 +57,17 @@ pub struct RouteFields {
     pub id: Uuid,
     /// The name.
     pub name: Option<String>,
-    /// What requests it is for.
+    /// The protocols it accepts.
     pub protocols: Vec<String>,
     /// 426, or a redirect.
     pub https_redirect_status_code: u16,
-    /// Whether the upstream sees the path without what matched.
+    /// Whether the matched prefix is removed from the upstream's path.
     pub strip_path: bool,
-    /// Whether the upstream sees the client's `Host`.
+    /// Whether the upstream gets the client's `Host`.
     pub preserve_host: bool,
 }
 
-/// Which `Host` the upstream sees.
+/// The `Host` sent upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamHost {
     /// The service's.
@@ -76,19 +76,19 @@ pub enum UpstreamHost {
     Client,
 }
 
-/// A compiled route; with its counts of references, two cache lines.
+/// A compiled route; with its reference counts, two cache lines.
 pub struct RouteEntry {
-    /// The route and its service, as plugins see them.
+    /// The route and its service, in the form that plugins see.
     pub target: Target,
-    /// What requests it is for.
+    /// The requests it accepts.
     pub protocols: Protocols,
     /// The status of the reply to plain requests of an HTTPS-only route.
     pub https_redirect: StatusCode,
-    /// What the upstream sees of the path.
+    /// The path sent upstream.
     pub strip: Strip,
-    /// Which `Host` the upstream sees.
+    /// The `Host` sent upstream.
     pub upstream_host: UpstreamHost,
-    /// Where it leads.
+    /// Its service.
     pub service: Option<Arc<ServiceEntry>>,
     /// Its plugins.
     pub chain: Chain,
@@ -118,7 +118,7 @@ impl RouteEntry {
     }
 }
 
-/// Everything a request may match.
+/// All routes that requests may match.
 pub struct Snapshot {
     /// The routes.
     pub router: Router<Arc<RouteEntry>>,
@@ -130,7 +130,7 @@ impl Snapshot {
         Ok(Self { router: Router::compile(routes)? })
     }
 
-    /// Arranges routes that are compiled.
+    /// Arranges compiled routes.
     pub fn of_compiled(routes: Vec<(Arc<CompiledRoute>, Arc<RouteEntry>)>) -> Result<Self, CompileError> {
         Ok(Self { router: Router::of_compiled(routes)? })
     }
@@ -143,11 +143,11 @@ mod tests {
     #[test]
     fn a_route_is_two_cache_lines() {
         let size = 2 * size_of::<usize>() + size_of::<RouteEntry>();
-        assert!((113..=128).contains(&size), "{size}: what is allocated begins with a cache line only in this class");
+        assert!((113..=128).contains(&size), "{size}: allocations start at a cache line only in this size class");
     }
 
     #[test]
-    fn protocols_are_read_as_the_sets_a_route_may_have() {
+    fn protocols_are_read_as_valid_sets() {
         let rows: [(&[&str], Protocols); 7] = [
             (&["http", "https"], Protocols::Http),
             (&["http"], Protocols::Http),

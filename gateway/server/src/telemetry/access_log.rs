@@ -1,10 +1,10 @@
-//! The access log: one line a request, written by a thread of its own.
+//! The access log: one line per request, written by a separate thread.
 //!
 //! Invariant: a line never holds a query, a header value or a body, so no token, code or secret.
-//! When the buffer is full the line is dropped and counted: logging never waits for its destination.
+//! When the buffer is full, lines are dropped and counted: logging never waits for its destination.
 //!
-//! A request writes its line in memory of its thread and copies it into the buffer that the writer
-//! takes away from time to time: no allocation, a lock that is held for that copy, and, but for the
+//! A request writes its line in thread-local memory and copies it into the buffer that the writer
+//! takes periodically: no allocation, a lock held only for that copy, and, except for the
 //! first line after a pause, no system call.
 
 use std::cell::{Cell, RefCell};
@@ -20,10 +20,10 @@ use uuid::Uuid;
 /// Bytes that may wait for the writer: some ten thousand lines.
 const BUFFER: usize = 4 << 20;
 
-/// How long the writer lets lines gather, so that a burst costs few system calls.
+/// How long the writer lets lines accumulate, so that a burst costs few system calls.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// How lines look.
+/// The format of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineFormat {
     /// `name=value` pairs after the status and the request.
@@ -32,7 +32,7 @@ pub enum LineFormat {
     Json,
 }
 
-/// A request, as it is logged.
+/// The log record of a request.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
     /// When it ended, RFC 3339 in UTC.
@@ -45,7 +45,7 @@ pub struct Line<'a> {
     pub method: &'a str,
     /// The path as received, without query.
     pub path: &'a str,
-    /// The status sent; 0 when the client was gone before one could be sent.
+    /// The status sent; 0 if the client disconnected before one could be sent.
     pub status: u16,
     /// Why the gateway responded instead of the upstream; a stable code.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,10 +65,10 @@ pub struct Line<'a> {
     pub bytes_out: usize,
     /// From the request's head to the end of the response.
     pub total_ms: u64,
-    /// Until the request went upstream.
+    /// Until the request was sent upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_ms: Option<u64>,
-    /// From there to the upstream's head.
+    /// From then until the upstream's response head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<u64>,
 }
@@ -112,7 +112,7 @@ fn pair(out: &mut Vec<u8>, name: &str, value: Option<impl Part>) {
     }
 }
 
-/// A part of a line for humans. They are put one by one: `std::fmt` takes several times as long.
+/// A part of a text line. Parts are written one by one: `std::fmt` takes several times as long.
 trait Part {
     fn put(&self, out: &mut Vec<u8>);
 }
@@ -157,7 +157,7 @@ impl Part for IpAddr {
     }
 }
 
-/// So that a path cannot look like the rest of a line, or like another line.
+/// Escapes a path so that it cannot look like the rest of a line, or like another line.
 fn put_escaped(path: &str, out: &mut Vec<u8>) {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
     if path.bytes().all(is_plain) {
@@ -167,7 +167,7 @@ fn put_escaped(path: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// A handle to the log. Cheap to clone; the writer ends with the last clone.
+/// A handle to the log. Cheap to clone; the writer ends when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct AccessLog(Option<Arc<Inner>>);
 
@@ -197,12 +197,12 @@ struct State {
     lines: Vec<u8>,
     /// Whether the writer holds lines that it has taken and not written yet.
     writing: bool,
-    /// A flush waits for everything to be written.
+    /// Notifies a flush that everything was written.
     flushing: bool,
     closed: bool,
 }
 
-/// What became of a line.
+/// The result of adding a line.
 enum Added {
     /// The buffer was empty: the writer may be asleep.
     First,
@@ -212,7 +212,7 @@ enum Added {
 }
 
 thread_local! {
-    /// The line that is being written.
+    /// The line being written.
     static RENDERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -233,12 +233,12 @@ impl Buffer {
 }
 
 impl AccessLog {
-    /// Logs nothing.
+    /// A log that writes nothing.
     pub fn off() -> Self {
         Self(None)
     }
 
-    /// Logs to `destination` from a thread that this starts and that ends with the last clone.
+    /// Logs to `destination` from a new thread that ends when the last clone is dropped.
     pub fn to_writer(
         destination: Box<dyn Write + Send>,
         format: LineFormat,
@@ -250,7 +250,7 @@ impl AccessLog {
         Ok(Self(Some(Arc::new(Inner { buffer, format, dropped }))))
     }
 
-    /// Whether lines are wanted at all.
+    /// Whether lines are written at all.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
@@ -270,12 +270,12 @@ impl AccessLog {
         }
     }
 
-    /// Waits, for a bounded time, until what was written before has left. For shutting down.
+    /// Waits, for a limited time, until earlier lines are written. For shutdown.
     pub fn flush(&self, bound: Duration) {
         let Some(inner) = &self.0 else { return };
         let deadline = Instant::now() + bound;
         let mut state = inner.buffer.lock();
-        // Too slow: shutting down goes on all the same.
+        // Too slow: shutdown continues anyway.
         while (state.writing || !state.lines.is_empty()) && Instant::now() < deadline {
             state.flushing = true;
             inner.buffer.changed.notify_all();
@@ -301,7 +301,7 @@ fn write_lines(buffer: &Buffer, mut destination: Box<dyn Write + Send>) {
             if state.lines.is_empty() {
                 return;
             }
-            // The two buffers change places: neither is allocated again.
+            // The two buffers are swapped: neither is allocated again.
             std::mem::swap(&mut state.lines, &mut batch);
             state.writing = true;
             state.flushing = false;
@@ -320,12 +320,12 @@ fn write_lines(buffer: &Buffer, mut destination: Box<dyn Write + Send>) {
 pub struct Timestamp([u8; 24]);
 
 thread_local! {
-    /// The last second that this thread has written: most lines are of the same.
+    /// The last second formatted by this thread: most lines fall into the same second.
     static SECOND: Cell<(i64, Timestamp)> = const { Cell::new((i64::MIN, Timestamp([b'0'; 24]))) };
 }
 
 impl Timestamp {
-    /// That many milliseconds after the Unix epoch.
+    /// This number of milliseconds after the Unix epoch.
     pub fn new(unix_millis: i64) -> Self {
         let (second, millis) = (unix_millis.div_euclid(1000), unix_millis.rem_euclid(1000));
         let (known, mut time) = SECOND.get();
@@ -339,7 +339,7 @@ impl Timestamp {
         time
     }
 
-    /// Its text.
+    /// The time as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_humans_has_every_part_and_no_path_that_could_be_another_line() {
+    fn a_text_line_has_every_part_and_an_escaped_path() {
         let line = Line {
             client: Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])),
             path: "/a\n\"b\" \u{e9}",
@@ -476,7 +476,7 @@ mod tests {
         );
     }
 
-    /// A destination that takes nothing until it is let go.
+    /// A destination that blocks until released.
     struct Stuck(Arc<Mutex<()>>);
 
     impl Write for Stuck {
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_that_takes_nothing_costs_lines_and_not_requests() {
+    fn a_blocked_destination_costs_lines_and_not_requests() {
         let gate = Arc::new(Mutex::new(()));
         let held = gate.lock().unwrap();
         let dropped = IntCounter::new("dropped_total", "Dropped.").unwrap();

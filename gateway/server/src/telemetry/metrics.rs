@@ -1,8 +1,8 @@
 //! The data plane's metric families, under Tollgate's names and under the `kong_*` names of
 //! gateway.md §11.
 //!
-//! Invariant: the series of routes that are gone are removed ([`Metrics::prune`]), so the number
-//! of series follows the configuration and not its history. No token, user or client is a label.
+//! Invariant: the series of deleted routes are removed ([`Metrics::prune`]), so the number
+//! of series depends on the configuration and not its history. No token, user or client is a label.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 use super::route_metrics::{Labels, Observation, RouteMetrics, Routes};
 use crate::build_info::{self, BuildInfo};
 
-/// The data plane's metrics. Made once, shared by everything that counts.
+/// The data plane's metrics. Created once, shared by everything that counts.
 #[derive(Debug)]
 pub struct Metrics {
     routes: Routes,
@@ -25,8 +25,8 @@ pub struct Metrics {
     access_log_dropped: IntCounter,
 }
 
-/// `kong_nginx_connections_total`. Of its states three are counted; the others follow from them, and are
-/// derived on export.
+/// `kong_nginx_connections_total`. Three of its states are counted; the others are derived from them
+/// on export.
 struct ConnectionStates {
     node_id: String,
     states: IntGaugeVec,
@@ -53,7 +53,7 @@ impl Collector for ConnectionStates {
     fn collect(&self) -> Vec<MetricFamily> {
         let (accepted, active) = (self.state("accepted").get(), self.state("active").get());
         let writing = self.state("writing").get();
-        // Requests, although it is called so among connections: it is where tools look for them.
+        // Requests, although the name says connections: tools look for them here.
         self.state("total").set(self.requests.get());
         self.state("handled").set(accepted);
         // A request is counted once its head is read. Over HTTP/2 a connection has several.
@@ -63,21 +63,21 @@ impl Collector for ConnectionStates {
     }
 }
 
-/// What went through the proxy since the start.
+/// Totals of the proxy since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traffic {
     /// Connections.
     pub accepted: u64,
     /// Client connections that are open.
     pub open: u64,
-    /// Requests that have no response yet.
+    /// Requests in progress.
     pub under_way: u64,
     /// Requests.
     pub requests: u64,
 }
 
 impl Metrics {
-    /// Makes and registers every family. Fails only when one is registered already.
+    /// Creates and registers every family. Fails only if one is already registered.
     pub fn register(registry: &Registry, node_id: &str, version: &str) -> Result<Self, prometheus::Error> {
         let routes = Routes::new()?;
         registry.register(Box::new(routes.clone()))?;
@@ -103,12 +103,12 @@ impl Metrics {
         Ok(Self { requests, accepted, open, under_way, routes, datastore_reachable, access_log_dropped })
     }
 
-    /// The metrics of a route; the same ones for the same labels, whatever the snapshot.
+    /// The metrics of a route; the same for the same labels, in every snapshot.
     pub fn route(&self, labels: Labels) -> Arc<RouteMetrics> {
         self.routes.route(labels)
     }
 
-    /// Removes the series of routes that no snapshot and no request holds any more. To be called
+    /// Removes the series of routes that no snapshot and no request holds any more. Call this
     /// after a snapshot was replaced.
     pub fn prune(&self) {
         self.routes.prune();
@@ -130,24 +130,24 @@ impl Metrics {
         }
     }
 
-    /// A request begins.
+    /// Counts a new request.
     pub(crate) fn request_started(&self) {
         self.requests.inc();
         self.under_way.inc();
     }
 
-    /// A connection was accepted.
+    /// Counts a new connection.
     pub(crate) fn connection_opened(&self) {
         self.accepted.inc();
         self.open.inc();
     }
 
-    /// A connection is over.
+    /// Counts a closed connection.
     pub(crate) fn connection_closed(&self) {
         self.open.dec();
     }
 
-    /// A request is over, however it ended.
+    /// Counts a finished request, whatever the outcome.
     pub(crate) fn request_ended(&self) {
         self.under_way.dec();
     }
@@ -157,13 +157,13 @@ impl Metrics {
         &self.datastore_reachable
     }
 
-    /// Dropped lines of the access log.
+    /// The counter of dropped access log lines.
     pub fn access_log_dropped(&self) -> IntCounter {
         self.access_log_dropped.clone()
     }
 }
 
-/// 1, with what the binary was built from as labels; Pingora as published has no series.
+/// 1, with build information as labels; Pingora as published has no series.
 fn build_info(build: BuildInfo) -> Result<IntGaugeVec, prometheus::Error> {
     let about = Opts::new("tollgate_build_info", "What this binary was built from.");
     let gauge = IntGaugeVec::new(about, &["version", "pingora", "pingora_patches", "pingora_series"])?;
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_route_is_counted_under_our_names_alone() {
+    fn a_request_without_a_route_is_counted_only_under_our_names() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
         let seen = Observation { status: StatusCode::NOT_FOUND, source: Source::Gateway, ..observation() };
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_times_of_a_service_do_not_fall_when_one_of_its_routes_goes() {
+    fn the_counters_of_a_service_do_not_fall_when_one_of_its_routes_is_deleted() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
         let kept = metrics.route(labels("kept"));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn series_of_a_route_in_use_stay_and_those_of_a_removed_one_go() {
+    fn series_of_a_route_in_use_stay_and_those_of_a_removed_one_are_deleted() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
         let kept = metrics.route(labels("kept"));

@@ -1,7 +1,7 @@
 //! What the data plane reports: metrics and the access log.
 //!
-//! Both are fed once per request, after the response. Neither may delay a request: metric handles
-//! are resolved beforehand, and a log line that finds its queue full is dropped and counted.
+//! Both are updated once per request, after the response. Neither may delay a request: metric handles
+//! are resolved beforehand, and a log line that finds its buffer full is dropped and counted.
 
 pub mod access_log;
 pub mod metrics;

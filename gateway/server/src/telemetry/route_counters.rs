@@ -1,7 +1,7 @@
-//! The counters of one route, in one piece of memory.
+//! The counters of one route, in a single block of memory.
 //!
-//! A request touches a few neighbouring cache lines here, however many families of metrics are made
-//! of it on export: times are sorted into the bounds of all families together, once.
+//! A request touches a few adjacent cache lines here, however many families of metrics are derived
+//! from it on export: times are sorted once, into the bounds of all families together.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,7 +11,7 @@ use std::{array, iter};
 
 use super::route_metrics::{Observation, Source};
 
-/// Statuses with a count of their own beside 200; others are rare enough to be looked up.
+/// Statuses with their own counters besides 200; others are rare enough to be looked up.
 const COMMON: [u16; 27] = [
     201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 426, 429, 500,
     501, 502, 503, 504,
@@ -29,12 +29,12 @@ const OWN: [u64; 17] = [
     1_000_000, 3_000_000, 6_000_000,
 ];
 
-/// Times that were read.
+/// A distribution as read from its counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Distribution {
     bounds: &'static [u64],
     counts: Vec<u64>,
-    /// All times together.
+    /// The sum of all times.
     pub(super) sum: Duration,
 }
 
@@ -43,18 +43,18 @@ impl Distribution {
         Self { bounds, counts: counts.map(|count| count.load(Relaxed)).collect(), sum: Duration::from_nanos(nanos) }
     }
 
-    /// How many there are.
+    /// The number of times.
     pub(super) fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How many are at most this long, which must be one of the bounds.
+    /// The number of times of at most this length, which must be one of the bounds.
     pub(super) fn up_to(&self, bound: Duration) -> u64 {
         let within = self.bounds.iter().take_while(|known| Duration::from_micros(**known) <= bound).count();
         self.counts.iter().take(within).sum()
     }
 
-    /// Adds those of another with the same bounds.
+    /// Adds another distribution with the same bounds.
     pub(super) fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine += theirs;
@@ -65,8 +65,8 @@ impl Distribution {
 
 /// The counters of a route.
 ///
-/// What most requests change is two cache lines: from the sums to the least of the gateway's own
-/// times, and the least of the other times.
+/// Most requests change two cache lines: from the sums to the shortest of the gateway's own
+/// times, and the shortest of the other times.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct RouteCounters {
@@ -81,7 +81,7 @@ pub(super) struct RouteCounters {
     rare: Mutex<BTreeMap<(u16, Source), u64>>,
 }
 
-/// Times by [`WHOLE`]; that of a request and of its upstream are mostly neighbours.
+/// Times by [`WHOLE`]; those of a request and of its upstream are usually adjacent.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Whole([Times; WHOLE.len() + 1]);
@@ -146,7 +146,7 @@ impl RouteCounters {
         self.own.iter().any(|count| count.load(Relaxed) > 0)
     }
 
-    /// The requests with each status that there was.
+    /// The number of requests for each status that occurred.
     pub(super) fn statuses(&self) -> BTreeMap<(u16, Source), u64> {
         let mut counts = self.rare.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (status, kept) in iter::once((200, &self.ok)).chain(COMMON.into_iter().zip(&self.statuses)) {
@@ -165,19 +165,19 @@ impl RouteCounters {
         [self.ingress.load(Relaxed), self.egress.load(Relaxed)]
     }
 
-    /// From the request's head to the end of the response: the gateway's own time, and the upstream's.
+    /// From the request's head to the end of the response, including the upstream's time.
     pub(super) fn total(&self) -> Distribution {
         let nanos = self.own_nanos.load(Relaxed).saturating_add(self.upstream_nanos.load(Relaxed));
         Distribution::read(&WHOLE, self.whole.0.iter().map(|times| &times.total), nanos)
     }
 
-    /// Spent waiting for the upstream; only requests that had a response from it.
+    /// Time spent waiting for the upstream; only for requests that had a response from it.
     pub(super) fn upstream(&self) -> Distribution {
         let counts = self.whole.0.iter().map(|times| &times.upstream);
         Distribution::read(&WHOLE, counts, self.upstream_nanos.load(Relaxed))
     }
 
-    /// The rest.
+    /// The rest: the gateway's own time.
     pub(super) fn own(&self) -> Distribution {
         Distribution::read(&OWN, self.own.iter(), self.own_nanos.load(Relaxed))
     }
@@ -192,7 +192,7 @@ impl BySource {
     }
 }
 
-/// The place of a time among bounds; behind all of them if it is longer.
+/// The index of a time among the bounds; after all of them if it is longer.
 fn place(bounds: &[u64], nanos: u64) -> usize {
     bounds.partition_point(|bound| bound * 1_000 < nanos)
 }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_counts_up_to_the_first_bound_that_it_does_not_exceed() {
+    fn a_time_is_counted_in_the_first_bound_that_it_does_not_exceed() {
         let counters = RouteCounters::new();
         for nanos in [1, 500_000, 500_001, 80_000_000_000] {
             counters.add(&seen(200, Duration::from_nanos(nanos), None));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_most_requests_change_is_two_cache_lines() {
+    fn most_requests_change_two_cache_lines() {
         let line = |offset: usize| offset / 64;
         assert_eq!(
             (line(offset_of!(RouteCounters, upstream_nanos)), line(offset_of!(RouteCounters, own) + size_of::<u64>())),

@@ -1,8 +1,8 @@
-//! The metrics of routes: counted in one [`RouteCounters`] a route, exported under Tollgate's names and under
+//! The metrics of routes: counted in one [`RouteCounters`] per route, exported under Tollgate's names and under
 //! the `kong_*` names of gateway.md §11.
 //!
-//! Invariant: no label is looked up and no string made for a request. Counters are kept from one
-//! snapshot to the next, and routes that nobody has called are not exported.
+//! Invariant: no label is looked up and no string created for a request. Counters are kept from one
+//! snapshot to the next, and routes without requests are not exported.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,7 +38,7 @@ impl Source {
     }
 }
 
-/// What is counted of a finished request.
+/// The counted properties of a finished request.
 #[derive(Debug, Clone, Copy)]
 pub struct Observation {
     /// The status sent.
@@ -64,7 +64,7 @@ pub struct Labels {
     pub route: String,
 }
 
-/// What is counted of one route.
+/// The counters of one route.
 #[derive(Debug)]
 pub struct RouteMetrics {
     labels: Labels,
@@ -85,7 +85,7 @@ impl RouteMetrics {
 #[derive(Debug, Default)]
 struct State {
     routes: HashMap<Labels, Arc<RouteMetrics>>,
-    /// What routes that are gone have waited for services that are still there.
+    /// The upstream times of deleted routes of existing services.
     gone: HashMap<String, Distribution>,
 }
 
@@ -111,19 +111,19 @@ impl Routes {
         })
     }
 
-    /// Those of a route; the same ones for the same labels, whatever the snapshot.
+    /// The metrics of a route; the same for the same labels, in every snapshot.
     pub(super) fn route(&self, labels: Labels) -> Arc<RouteMetrics> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let made = |labels: &Labels| Arc::new(RouteMetrics::new(labels.clone()));
         Arc::clone(state.routes.entry(labels).or_insert_with_key(made))
     }
 
-    /// Those of requests that matched no route.
+    /// The metrics of requests that matched no route.
     pub(super) fn unmatched(&self) -> &RouteMetrics {
         &self.unmatched
     }
 
-    /// Forgets routes that no snapshot and no request holds any more.
+    /// Removes routes that no snapshot and no request holds any more.
     pub(super) fn prune(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { routes, gone } = &mut *state;
@@ -134,7 +134,7 @@ impl Routes {
             }
             used
         });
-        // A counter of a service must not fall while the service is there.
+        // A counter of a service must not fall while the service exists.
         gone.retain(|service, _| routes.keys().any(|labels| labels.service == *service));
     }
 }
@@ -220,7 +220,7 @@ impl Family {
         }
     }
 
-    /// Upper bounds of a histogram, and how many of its unit are a second.
+    /// The upper bounds of a histogram, and how many of its unit make a second.
     fn bounds(self) -> (&'static [f64], f64) {
         match self {
             Self::KongLatency => (&KONG_LATENCY, 1e3),

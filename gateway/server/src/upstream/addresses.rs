@@ -1,11 +1,11 @@
-//! The addresses behind a service's host, in turn.
+//! The addresses of a service's host, in rotation.
 //!
 //! Names are resolved here and never by Pingora, whose resolver blocks a worker and panics on an
-//! unknown name. Each service keeps its own last resolution, so that there is one short-lived entry
-//! for each service, no table to bound and no lock on the hot path; an expired one is renewed by one
+//! unknown name. Each service keeps its own last resolution, so there is one short-lived entry
+//! per service, no table to bound and no lock on the hot path; an expired one is renewed by one
 //! request while the others wait for it, and is still used while the resolver fails.
 //!
-//! Not here: SRV records and health checks.
+//! Not supported: SRV records and health checks.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -22,12 +22,12 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The host cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The resolver says so.
+    /// The resolver failed.
     #[error("cannot resolve {host}")]
     Lookup {
         /// The name.
         host: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -45,7 +45,7 @@ struct Resolution {
     at: Instant,
 }
 
-/// A host and port, and what is known about its addresses.
+/// A host and port, and the last known addresses.
 #[derive(Debug)]
 pub struct Addresses(Host);
 
@@ -65,7 +65,7 @@ struct Name {
 }
 
 impl Addresses {
-    /// Of a name or an IP literal (IPv6 with or without brackets).
+    /// For a name or an IP literal (IPv6 with or without brackets).
     pub fn new(host: &str, port: u16) -> Self {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         Self(match bare.parse::<IpAddr>() {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_take_turns() {
+    fn addresses_are_used_in_rotation() {
         let name = Name::new("name", 1);
         let two: Vec<SocketAddr> = ["192.0.2.1:1", "192.0.2.2:1"].map(|text| text.parse().unwrap()).to_vec();
         let known = Resolution { addresses: two.clone(), at: Instant::now() };

@@ -1,4 +1,4 @@
-//! Where requests go: a service's addresses, and how a connection to it is made.
+//! Upstreams: a service's addresses, and how to connect to it.
 
 pub mod addresses;
 pub mod service;

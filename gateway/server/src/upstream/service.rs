@@ -1,6 +1,6 @@
-//! A service as requests need it: where it is, how long to wait for it, how to connect.
+//! A compiled service: its addresses, timeouts and connection options.
 //!
-//! Invariant: a TLS connection is unverified only where the service (or the gateway's default) says
+//! Invariant: a TLS connection is unverified only if the service (or the gateway's default) says
 //! so. Pingora turns verification off when the server name is empty, so a verified peer always
 //! has one; for an IP literal that is its text, which is not sent but must be an address of the
 //! certificate. The name is part of what makes connections exchangeable, so a connection made
@@ -29,14 +29,14 @@ pub enum Verification {
     Off,
 }
 
-/// How the service is spoken to.
+/// The protocol of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// HTTP/1.1.
     Http,
     /// HTTP/1.1 over TLS.
     Https(Verification),
-    /// A protocol that is accepted in the configuration and not proxied yet.
+    /// A protocol that is accepted in the configuration but not proxied yet.
     NotProxied,
 }
 
@@ -53,12 +53,12 @@ pub struct ServiceSpec {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// Put in front of the path.
+    /// Prepended to the path.
     pub path: Option<String>,
     /// Attempts after the first; 5 when null.
     #[serde(deserialize_with = "retries")]
     pub retries: u32,
-    /// Milliseconds; a minute when null, as the other two.
+    /// Milliseconds; a minute when null, like the other two.
     #[serde(deserialize_with = "timeout")]
     pub connect_timeout: u64,
     /// Milliseconds between two writes.
@@ -67,7 +67,7 @@ pub struct ServiceSpec {
     /// Milliseconds between two reads.
     #[serde(deserialize_with = "timeout")]
     pub read_timeout: u64,
-    /// `None`: as the gateway's default says.
+    /// `None`: the gateway's default applies.
     pub tls_verify: Option<bool>,
 }
 
@@ -79,24 +79,24 @@ fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
     Ok(Option::deserialize(deserializer)?.unwrap_or(60_000))
 }
 
-/// The host cannot stand in a `Host` header.
+/// The host is not valid in a `Host` header.
 #[derive(Debug, thiserror::Error)]
-#[error("service {0}: host cannot stand in a Host header")]
+#[error("service {0}: host is not valid in a Host header")]
 pub struct InvalidHost(pub Uuid);
 
-/// A compiled service; with its counts of references, three cache lines.
+/// A compiled service; with its reference counts, three cache lines.
 #[derive(Debug)]
 pub struct ServiceEntry {
     /// The id.
     pub id: Uuid,
     /// The name, or else the host; the `service` label of metrics.
     pub label: Box<str>,
-    /// Put in front of the path.
+    /// Prepended to the path.
     pub path: Option<Box<str>>,
-    /// How it is spoken to.
+    /// Its protocol.
     pub transport: Transport,
     host: SmallVec<[u8; 32]>,
-    /// All attempts a request may take, at least one.
+    /// The maximum number of attempts per request, at least one.
     pub attempts: u32,
     addresses: Addresses,
     server_name: Box<str>,
@@ -120,7 +120,7 @@ impl Millis {
 }
 
 impl ServiceEntry {
-    /// Compiles a service; `default` holds where it does not say.
+    /// Compiles a service; `default` applies if it does not say.
     pub fn new(spec: &ServiceSpec, default: Verification) -> Result<Self, InvalidHost> {
         let verification = match spec.tls_verify {
             Some(true) => Verification::On,
@@ -148,14 +148,14 @@ impl ServiceEntry {
         })
     }
 
-    /// The `Host` it gets, unless the route preserves the client's. Made anew: shared among requests
-    /// it would be two more pieces of memory, which are in no cache when there are many services.
+    /// The `Host` sent to it, unless the route preserves the client's. Created on each call: shared among requests
+    /// it would be two more blocks of memory, which are in no cache when there are many services.
     pub fn host_header(&self) -> Option<HeaderValue> {
         HeaderValue::from_bytes(&self.host).ok()
     }
 
-    /// The peer of the next attempt. `preserved` is the client's host where it is sent instead of the
-    /// service's, `idle_timeout` how long the connection is kept when it is not used.
+    /// The peer of the next attempt. `preserved` is the client's host, if it is sent instead of the
+    /// service's; `idle_timeout` is how long the idle connection is kept.
     pub async fn peer(&self, preserved: Option<&str>, idle_timeout: Duration) -> Result<HttpPeer, addresses::Error> {
         let address = self.addresses.next().await?;
         let tls = matches!(self.transport, Transport::Https(_));
@@ -166,7 +166,7 @@ impl ServiceEntry {
         Ok(peer)
     }
 
-    /// The name to ask for and to verify: that of the `Host` that is sent.
+    /// The name to request and to verify: that of the `Host` that is sent.
     fn server_name(&self, preserved: Option<&str>) -> String {
         let verified = self.transport == Transport::Https(Verification::On);
         let asked = preserved.and_then(|host| Authority::parse(host).ok());
@@ -186,9 +186,9 @@ impl ServiceEntry {
         options.total_connection_timeout = Some(self.connect_timeout.duration());
         options.read_timeout = Some(self.read_timeout.duration());
         options.write_timeout = Some(self.write_timeout.duration());
-        // Hop-by-hop headers are ours to remove (`proxy::hop_by_hop`): Pingora would respond 400 to
+        // We remove hop-by-hop headers ourselves (`proxy::hop_by_hop`): Pingora would respond 400 to
         // a nominated `X-Forwarded-For` and would drop `Proxy-Authorization`, which may be a
-        // bearer token the operator wants to reach the upstream.
+        // bearer token that the operator wants to reach the upstream.
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy {
             strip_hop_by_hop: false,
             strip_connection_nominated: false,
@@ -207,8 +207,8 @@ fn host_header(spec: &ServiceSpec) -> Option<HeaderValue> {
 
 fn server_name(spec: &ServiceSpec, transport: Transport, addresses: &Addresses) -> String {
     match transport {
-        // An IP literal is no server name (RFC 6066 §3); only where nothing is verified anyway may
-        // there be none.
+        // An IP literal is not a server name (RFC 6066 §3); the name may be missing only if nothing is
+        // verified.
         Transport::Https(Verification::Off) if addresses.is_literal() => String::new(),
         Transport::Https(_) => name_of(&spec.host),
         Transport::Http | Transport::NotProxied => String::new(),
@@ -224,7 +224,7 @@ fn name_of(host: &str) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    /// A service at a host and port, with the defaults of the entity.
+    /// A service at a host and port, with the entity's defaults.
     pub(crate) fn spec(protocol: &str, host: &str, port: u16) -> ServiceSpec {
         ServiceSpec {
             id: Uuid::from_u128(1),
@@ -247,7 +247,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_host_header_names_the_port_unless_it_is_the_protocols_own() {
+    fn the_host_header_names_the_port_unless_it_is_the_default() {
         let rows = [
             ("http", "a.test", 80, "a.test"),
             ("http", "a.test", 443, "a.test:443"),
@@ -311,7 +311,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn protocols_not_proxied_yet_are_known_as_such() {
+    fn protocols_not_proxied_yet_are_recognised() {
         for protocol in ["grpc", "grpcs", "tcp", "tls", "udp", "tls_passthrough"] {
             let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On).unwrap();
             assert_eq!(entry.transport, Transport::NotProxied);

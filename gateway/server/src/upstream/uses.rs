@@ -1,14 +1,14 @@
-//! How often each upstream connection was used, so that it is closed after so many requests.
+//! Uses: the number of requests on each upstream connection, so that it is closed after a maximum.
 //!
-//! A connection is known by its descriptor. There is one count for each remainder: where there are
-//! more descriptors than counts, two connections may share one and are closed earlier, which harms
-//! nothing.
+//! A connection is identified by its descriptor. There is one counter per remainder: with
+//! more descriptors than counters, two connections may share one and are closed earlier, which does no
+//! harm.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const COUNTS: usize = 1 << 16;
 
-/// Whether a connection may be used again.
+/// Whether a connection may be reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
     /// It may.
@@ -25,12 +25,12 @@ pub struct Uses {
 }
 
 impl Uses {
-    /// Each connection is for so many requests.
+    /// The maximum number of requests per connection.
     pub fn new(limit: u32) -> Self {
         Self { limit, counts: (0..COUNTS).map(|_| AtomicU32::new(0)).collect() }
     }
 
-    /// A connection is about to be used, for the first time or `reused`.
+    /// Counts a use of a connection: its first, or `reused`.
     pub fn count(&self, descriptor: i32, reused: Reused) -> Use {
         let index = usize::try_from(descriptor).unwrap_or_default() % COUNTS;
         let Some(count) = self.counts.get(index) else { return Use::Last };
@@ -48,7 +48,7 @@ impl Uses {
 /// Whether a connection comes from the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reused {
-    /// It was just made.
+    /// It is new.
     No,
     /// It was used before.
     Yes,
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_used_as_often_as_allowed_and_a_new_one_of_its_number_again() {
+    fn a_connection_is_used_up_to_the_maximum_and_a_new_one_starts_over() {
         let uses = Uses::new(3);
         for _ in 0..2 {
             let first = uses.count(7, Reused::No);

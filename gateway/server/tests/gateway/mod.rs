@@ -1,4 +1,4 @@
-//! A gateway in a thread, upstreams that misbehave to order, and a raw client.
+//! A gateway in a thread, misbehaving upstreams, and a raw client.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -52,7 +52,7 @@ pub(crate) fn replying(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Arc
     guard(move |_| Verdict::Reply(reply()))
 }
 
-/// A route with one path; with an empty one, for OPTIONS on any.
+/// A route with one path; an empty path is for OPTIONS on the server itself.
 pub(crate) struct Route {
     path: String,
     service: Option<ServiceSpec>,
@@ -60,7 +60,7 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// To `host:port` over plain HTTP.
+    /// Proxies to `host:port` over plain HTTP.
     pub(crate) fn to(path: &str, address: &str) -> Self {
         let (host, port) = address.rsplit_once(':').unwrap();
         let service = serde_json::from_value(json!({
@@ -82,7 +82,7 @@ impl Route {
         Self { chain: Chain::Ready(Plugins::new([entry], None)), ..self }
     }
 
-    /// With several, and with instances of consumers.
+    /// With several plugins, and with consumer-scoped instances.
     pub(crate) fn plugins(self, plugins: Plugins) -> Self {
         Self { chain: Chain::Ready(plugins), ..self }
     }
@@ -153,7 +153,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one with these routes and waits until it accepts.
+    /// Starts one with these routes and waits until it accepts connections.
     pub(crate) fn start(routes: Vec<Route>) -> Self {
         Self::start_with(settings(), routes)
     }
@@ -190,14 +190,14 @@ impl Gateway {
     /// Sends raw bytes and reads until the connection is closed.
     pub(crate) fn send(&self, request: &str) -> String {
         let mut stream = connect(self.address);
-        // A response may come, and the connection be closed, before everything is written.
+        // A response may arrive, and the connection be closed, before everything is written.
         let _ = stream.write_all(request.as_bytes());
         let mut response = Vec::new();
         let _ = stream.read_to_end(&mut response);
         String::from_utf8_lossy(&response).into_owned()
     }
 
-    /// Sends each part and reads until its mark has come, on one connection.
+    /// Sends each part and reads until its mark has arrived, on one connection.
     pub(crate) fn converse(&self, parts: &[(&str, &str)]) -> String {
         let mut stream = connect(self.address);
         let mut all = String::new();
@@ -214,12 +214,12 @@ impl Gateway {
         all
     }
 
-    /// A client of its own.
+    /// A new client.
     pub(crate) fn client(&self) -> Client {
         Client { stream: connect(self.address), read: Vec::new() }
     }
 
-    /// The access log, once it has so many lines.
+    /// The access log, once it has this number of lines.
     pub(crate) fn log_lines(&self, count: usize) -> Vec<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -237,7 +237,7 @@ impl Gateway {
         loop {
             self.access_log.flush(PATIENCE);
             let text = String::from_utf8(self.sink.0.lock().unwrap().clone()).unwrap();
-            // A line is written after the response, so the client may be here first.
+            // A line is written after the response, so the client may be faster.
             if !text.is_empty() || Instant::now() > deadline {
                 return text;
             }
@@ -245,7 +245,7 @@ impl Gateway {
         }
     }
 
-    /// The metrics, once they hold a line.
+    /// The metrics, once they contain a line.
     pub(crate) fn metrics_with(&self, line: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -271,7 +271,7 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// The next response, whole; `None` when the connection ends instead.
+    /// The next complete response; `None` if the connection ends instead.
     pub(crate) fn response(&mut self) -> Option<String> {
         loop {
             if let Some(length) = whole_response(&self.read) {
@@ -290,7 +290,7 @@ impl Client {
         }
     }
 
-    /// The next response if it comes within the client's patience.
+    /// The next response if it arrives within the client's patience.
     pub(crate) fn response_by_now(&mut self) -> Option<String> {
         let mut buffer = [0; 4096];
         if let Ok(length) = self.stream.read(&mut buffer) {
@@ -311,18 +311,18 @@ impl Client {
         rest.push_str(&String::from_utf8_lossy(&self.read));
     }
 
-    /// Ends its sides of the connection.
+    /// Closes its side of the connection.
     pub(crate) fn leave(&mut self, sides: Shutdown) {
         self.stream.shutdown(sides).unwrap();
     }
 
-    /// Whether the connection is over and nothing more came on it.
+    /// Whether the connection is closed and nothing more was received.
     pub(crate) fn is_over(&mut self) -> bool {
         self.response().is_none()
     }
 }
 
-/// How long the response at the beginning is, if it is all there.
+/// The length of the response at the beginning, if it is complete.
 fn whole_response(bytes: &[u8]) -> Option<usize> {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n")?;
@@ -336,7 +336,7 @@ fn whole_response(bytes: &[u8]) -> Option<usize> {
     (body.len() >= length).then_some(head.len() + 4 + length)
 }
 
-/// Hands each request's head to the test, with the connection to respond on.
+/// Passes each request's head to the test, with the connection to respond on.
 pub(crate) fn held() -> (String, mpsc::Receiver<(String, TcpStream)>) {
     let (sender, receiver) = mpsc::channel();
     let address = serve_each(move |mut stream| {
@@ -375,7 +375,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Tells what it received, as JSON; stalls on `/sleep`.
+/// Echoes requests as JSON; stalls on `/sleep`.
 pub(crate) fn upstream() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -399,19 +399,19 @@ async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> axum
         .map(|(name, value)| (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes()))))
         .collect();
     let text = String::from_utf8_lossy(&body);
-    let told = json!({
+    let received = json!({
         "method": method.as_str(), "target": uri.to_string(), "headers": headers, "body_length": body.len(),
         "body": text.chars().take(100).collect::<String>(),
     });
-    axum::response::Response::new(told.to_string().into())
+    axum::response::Response::new(received.to_string().into())
 }
 
-/// Where nobody listens.
+/// An address without a listener.
 pub(crate) fn refused() -> String {
     free_address().to_string()
 }
 
-/// Says the same to everyone, once a request's head has come.
+/// Sends the same response on every connection, once a request's head has arrived.
 pub(crate) fn saying(response: &'static str) -> String {
     serve_each(move |mut stream| {
         read_head(&mut stream);
@@ -419,7 +419,7 @@ pub(crate) fn saying(response: &'static str) -> String {
     })
 }
 
-/// Answers with the head of the request, as its bytes came.
+/// Responds with the raw head of the request.
 pub(crate) fn mirror() -> String {
     serve_each(|mut stream| {
         let head = read_head(&mut stream);
@@ -439,7 +439,7 @@ pub(crate) fn breaking() -> (String, Arc<AtomicUsize>) {
     (address, connections)
 }
 
-/// Answers what can be read in two ways; counts connections.
+/// Responds with an ambiguous response; counts connections.
 pub(crate) fn unreadable() -> (String, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&connections);
@@ -519,7 +519,7 @@ pub(crate) fn header_of<'a>(response: &'a str, name: &str) -> Option<&'a str> {
     lines.filter(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
 }
 
-/// The body of a response, without its chunks' sizes.
+/// The body of a response, without chunk sizes.
 pub(crate) fn body_of(response: &str) -> &str {
     response.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }

@@ -1,4 +1,4 @@
-//! Several plugins on a route: what each wants of the response, of the body, and for one consumer.
+//! Several plugins on a route: response phases, body limits, and consumer-scoped instances.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn header(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) 
     (HeaderName::from_static(name), HeaderValue::from_static(value))
 }
 
-/// Lets every request pass, and wants two headers on the response.
+/// Lets every request pass, and adds two headers to the response.
 fn labelling() -> Arc<dyn Handler> {
     guard(|request| {
         let (name, value) = header("x-label", "said early");
@@ -33,7 +33,7 @@ fn labelling() -> Arc<dyn Handler> {
     })
 }
 
-/// Writes down what it sees of responses, in a header.
+/// Records what it sees of responses in a header.
 struct Looking;
 
 impl Handler for Looking {
@@ -54,7 +54,7 @@ impl Handler for Looking {
 }
 
 #[test]
-fn what_a_plugin_wants_of_the_response_is_on_every_response() {
+fn a_plugins_response_headers_are_on_every_response() {
     let refusing = || replying(|| Reply::message(StatusCode::UNAUTHORIZED, "refused", "no"));
     let route = |path: &str, to: &str, more: Vec<ChainEntry>| {
         let all = [entry("label", 2000, labelling()), entry("look", 1, Arc::new(Looking))].into_iter().chain(more);
@@ -63,7 +63,7 @@ fn what_a_plugin_wants_of_the_response_is_on_every_response() {
     let with_vary = saying("HTTP/1.1 200 OK\r\nVary: Accept\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     let gateway = Gateway::start(vec![
         route("/good", &with_vary, vec![]),
-        // A plugin that replies does not keep those behind it from seeing the response.
+        // A plugin that replies does not keep later ones from seeing the response.
         route("/refused", &upstream(), vec![entry("refuse", 1000, refusing())]),
         route("/broken", &refused(), vec![]),
     ]);
@@ -79,11 +79,11 @@ fn what_a_plugin_wants_of_the_response_is_on_every_response() {
         assert!(response.to_ascii_lowercase().contains("\r\nvary: origin\r\n"), "{response}");
     }
     let response = gateway.send(&GET.replace("/x", "/good")).to_ascii_lowercase();
-    assert!(response.contains("\r\nvary: accept\r\n"), "what the upstream says stays: {response}");
+    assert!(response.contains("\r\nvary: accept\r\n"), "the upstream's value stays: {response}");
 }
 
 #[test]
-fn a_plugin_that_needs_more_of_the_body_gets_it_whoever_asks_first() {
+fn a_plugin_that_needs_more_of_the_body_gets_it_in_either_order() {
     struct Reading(usize);
 
     impl Handler for Reading {
@@ -109,7 +109,7 @@ fn a_plugin_that_needs_more_of_the_body_gets_it_whoever_asks_first() {
 }
 
 #[test]
-fn an_instance_of_the_consumer_runs_for_that_consumer_alone() {
+fn a_consumers_instance_runs_only_for_that_consumer() {
     const BOB: Uuid = Uuid::from_u128(7);
     let authenticating = guard(|request| {
         let is_bob = request.headers.get("x-bob").is_some();

@@ -26,8 +26,8 @@ fn refusing() -> Route {
 fn targets(responses: impl Iterator<Item = String>) -> Vec<String> {
     responses
         .map(|response| {
-            let told: serde_json::Value = serde_json::from_str(body_of(&response)).unwrap();
-            format!("{} {}", told["target"].as_str().unwrap(), told["body"].as_str().unwrap())
+            let received: serde_json::Value = serde_json::from_str(body_of(&response)).unwrap();
+            format!("{} {}", received["target"].as_str().unwrap(), received["body"].as_str().unwrap())
         })
         .collect()
 }
@@ -48,7 +48,7 @@ fn pipelined_requests_get_a_response_each_and_in_order() {
     assert_eq!(targets(responses.into_iter()), ["/1 ", "/2 abc", "/3 ", "/4 abc"]);
     let mut rest = String::new();
     client.rest(&mut rest);
-    // Nothing is served behind a request that is to be the last.
+    // Nothing is served after a request that is declared as the last.
     assert_eq!(rest.matches("HTTP/1.1 200 OK").count(), 1, "{rest}");
     assert!(rest.ends_with("\r\n\r\n"), "{rest}");
     let lines = gateway.log_lines(5);
@@ -57,7 +57,7 @@ fn pipelined_requests_get_a_response_each_and_in_order() {
 }
 
 #[test]
-fn any_number_of_requests_may_come_at_once() {
+fn any_number_of_requests_may_be_pipelined() {
     for route in [Route::to("/", &upstream()), refusing()] {
         let gateway = Gateway::start(vec![route]);
         let mut client = gateway.client();
@@ -76,50 +76,50 @@ fn any_number_of_requests_may_come_at_once() {
 }
 
 #[test]
-fn what_comes_while_the_upstream_works_is_the_next_request() {
+fn bytes_received_while_the_upstream_works_are_the_next_request() {
     let (address, requests) = held();
     let gateway = Gateway::start(vec![Route::to("/", &address)]);
-    for behind in ["\r\n", "", "\r\nGE", "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"] {
+    for following in ["\r\n", "", "\r\nGE", "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"] {
         let mut client = gateway.client();
         client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
         let (_, mut first) = requests.recv().unwrap();
-        client.send(behind);
+        client.send(following);
         let mut body = [0; 3];
         first.read_exact(&mut body).unwrap();
         first.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").unwrap();
         let response = client.response().unwrap();
         assert_eq!((status_of(&response), header_of(&response, "connection")), (200, Some("keep-alive")), "{response}");
-        client.send(get("/next").strip_prefix(behind.trim_start()).unwrap());
+        client.send(get("/next").strip_prefix(following.trim_start()).unwrap());
         let (head, mut second) = requests.recv().unwrap();
-        assert!(head.starts_with("GET /next HTTP/1.1\r\n"), "{behind:?}: {head}");
+        assert!(head.starts_with("GET /next HTTP/1.1\r\n"), "{following:?}: {head}");
         second.write_all(OK).unwrap();
         assert_eq!(status_of(&client.response().unwrap()), 200);
     }
 }
 
 #[test]
-fn a_client_that_goes_away_ends_the_upstreams_use_whatever_it_sent_before() {
+fn a_client_that_disconnects_ends_the_upstream_request_whatever_it_sent_before() {
     let (address, requests) = held();
     let gateway = Gateway::start(vec![Route::to("/", &address)]);
-    for behind in ["", "\r\n", "GET /n", "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"] {
+    for following in ["", "\r\n", "GET /n", "GET /next HTTP/1.1\r\nHost: a\r\n\r\n"] {
         for head in ["GET /x HTTP/1.1\r\nHost: a\r\n\r\n", "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na"]
         {
             let mut client = gateway.client();
             client.send(head);
             let (_, mut stream) = requests.recv().unwrap();
-            client.send(behind);
+            client.send(following);
             drop(client);
             let mut rest = Vec::new();
-            stream.read_to_end(&mut rest).unwrap_or_else(|error| panic!("{behind:?}: {error}"));
+            stream.read_to_end(&mut rest).unwrap_or_else(|error| panic!("{following:?}: {error}"));
         }
     }
     let lines = gateway.log_lines(8);
-    let told: Vec<_> = lines.iter().map(|line| (line["status"].as_u64(), line["reason"].as_str())).collect();
-    assert_eq!(told, [(Some(0), Some("client_gone")); 8]);
+    let logged: Vec<_> = lines.iter().map(|line| (line["status"].as_u64(), line["reason"].as_str())).collect();
+    assert_eq!(logged, [(Some(0), Some("client_gone")); 8]);
 }
 
 #[test]
-fn a_second_request_is_checked_as_the_first_and_nothing_follows_a_refused_one() {
+fn a_second_request_is_checked_like_the_first_and_none_follows_a_refused_one() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     for bad in [
         "GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
@@ -139,7 +139,7 @@ fn a_second_request_is_checked_as_the_first_and_nothing_follows_a_refused_one() 
 }
 
 #[test]
-fn bytes_behind_a_handshake_belong_to_what_was_agreed() {
+fn bytes_after_a_handshake_belong_to_the_new_protocol() {
     let (address, requests) = held();
     let gateway = Gateway::start(vec![Route::to("/", &address)]);
     let handshake = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -223,7 +223,7 @@ fn visible_characters_of_a_target_are_forwarded_as_sent() {
 }
 
 #[test]
-fn a_request_that_cannot_be_read_is_refused_counted_and_logged_as_any_other() {
+fn an_unreadable_request_is_refused_counted_and_logged_like_any_other() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let many = format!("GET /many HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(300));
     let long = format!("GET /long HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1_100_000));
@@ -256,9 +256,9 @@ fn a_request_that_cannot_be_read_is_refused_counted_and_logged_as_any_other() {
         assert!(body_of(&response).ends_with(&format!("\nrequest_id: {id}\n")), "{shown}: {response}");
         let lines = gateway.log_lines(index + 1);
         let line = &lines[index];
-        let told = (&line["request_id"], &line["status"], &line["reason"], &line["path"], &line["client"]);
+        let logged = (&line["request_id"], &line["status"], &line["reason"], &line["path"], &line["client"]);
         let expected = (&json!(id), &json!(status), &json!(reason), &json!(path), &json!("127.0.0.1"));
-        assert_eq!(told, expected, "{shown}");
+        assert_eq!(logged, expected, "{shown}");
     }
     assert_eq!(status_of(&gateway.send(&far)), 414);
     gateway.metrics_with(r#"tollgate_requests_total{code="431",route="",service=""} 2"#);
@@ -266,7 +266,7 @@ fn a_request_that_cannot_be_read_is_refused_counted_and_logged_as_any_other() {
 }
 
 #[test]
-fn a_head_that_drips_is_ended_and_idle_connections_are_closed_in_silence() {
+fn a_slow_head_times_out_and_idle_connections_are_closed_silently() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let started = Instant::now();
     let mut client = gateway.client();
@@ -276,7 +276,7 @@ fn a_head_that_drips_is_ended_and_idle_connections_are_closed_in_silence() {
     let mut bytes = head.bytes();
     client.set_patience(Duration::from_millis(100));
     let response = loop {
-        client.send([bytes.next().expect("an end before the head has come")]);
+        client.send([bytes.next().expect("a timeout before the head is complete")]);
         if let Some(response) = client.response_by_now() {
             break response;
         }
@@ -284,7 +284,7 @@ fn a_head_that_drips_is_ended_and_idle_connections_are_closed_in_silence() {
     assert_eq!(status_of(&response), 408, "{response}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(gateway.log_lines(2)[1]["reason"], "client_timeout");
-    // Idle, with an empty line behind the last request.
+    // Idle, with an empty line after the last request.
     let mut client = gateway.client();
     client.send(format!("{}\r\n", get("/2")));
     assert_eq!(status_of(&client.response().unwrap()), 200);
@@ -293,7 +293,7 @@ fn a_head_that_drips_is_ended_and_idle_connections_are_closed_in_silence() {
 }
 
 #[test]
-fn chunks_that_could_be_read_in_two_ways_reach_no_upstream() {
+fn ambiguous_chunks_reach_no_upstream() {
     let (address, requests) = held();
     let gateway = Gateway::start(vec![Route::to("/", &address)]);
     let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -312,19 +312,19 @@ fn chunks_that_could_be_read_in_two_ways_reach_no_upstream() {
         assert_eq!(status_of(&response), 400, "{body:?}: {response}");
         assert!(requests.try_recv().is_err(), "{body:?}");
     }
-    // What comes later is refused all the same.
+    // Later ambiguous chunks are refused as well.
     let mut client = gateway.client();
     client.send(head);
     let (_, mut stream) = requests.recv().unwrap();
     client.send("3\r\nabc\r\n0\r\njunk\r\n\r\n");
     assert_eq!(status_of(&client.response().unwrap()), 400);
-    let mut told = Vec::new();
-    let _ = stream.read_to_end(&mut told);
-    assert!(!String::from_utf8(told).unwrap().contains("0\r\n\r\n"), "the upstream saw an end");
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received);
+    assert!(!String::from_utf8(received).unwrap().contains("0\r\n\r\n"), "the upstream saw an end");
 }
 
 #[test]
-fn a_slow_upload_does_not_run_the_upstreams_clock() {
+fn a_slow_upload_does_not_count_towards_the_upstream_timeout() {
     let slow = Route::to("/", &upstream()).edit(|service| service.read_timeout = 300);
     let gateway = Gateway::start(vec![slow]);
     let mut client = gateway.client();
@@ -337,13 +337,13 @@ fn a_slow_upload_does_not_run_the_upstreams_clock() {
     client.set_patience(Duration::from_secs(20));
     let response = client.response().unwrap();
     assert_eq!(status_of(&response), 200, "{response}");
-    // Once it has the request, it has the time of a read.
+    // Once it has the request, its read timeout applies.
     client.send(get("/sleep"));
     assert_eq!(status_of(&client.response().unwrap()), 504);
 }
 
 #[test]
-fn an_upstream_that_should_tell_a_client_to_go_on_has_the_time_of_a_read() {
+fn an_upstream_that_should_send_100_continue_has_the_read_timeout() {
     let (address, requests) = held();
     let gateway = Gateway::start(vec![Route::to("/", &address).edit(|service| service.read_timeout = 300)]);
     let mut client = gateway.client();
@@ -354,7 +354,7 @@ fn an_upstream_that_should_tell_a_client_to_go_on_has_the_time_of_a_read() {
 }
 
 #[test]
-fn a_405_tells_what_is_allowed() {
+fn a_405_lists_the_allowed_methods() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     for request in ["TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"] {
         let response = gateway.send(request);
@@ -364,7 +364,7 @@ fn a_405_tells_what_is_allowed() {
 }
 
 #[test]
-fn the_host_of_an_absolute_target_counts() {
+fn the_host_of_an_absolute_target_takes_precedence() {
     let gateway = Gateway::start(vec![Route::to("/", &mirror())]);
     for (request, status, forwarded) in [
         ("GET http://b.test/x HTTP/1.1\r\nHost: a.test", 200, Some("b.test")),
@@ -398,27 +398,27 @@ fn options_on_the_server_itself_go_to_a_route_for_any_path() {
 }
 
 #[test]
-fn a_connection_goes_on_behind_the_response_to_a_client_that_waited() {
+fn a_connection_continues_after_the_response_to_a_client_that_waited() {
     let gateway = Gateway::start(vec![refusing()]);
     let expecting = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
     let mut client = gateway.client();
     client.send(expecting);
     let response = client.response().unwrap();
     assert_eq!((status_of(&response), header_of(&response, "connection")), (401, Some("keep-alive")), "{response}");
-    // The message has a body, so it is sent, and thrown away (RFC 9110 §10.1.1).
+    // The message has a body, so it is sent, and discarded (RFC 9110 §10.1.1).
     client.send(format!("hello{}", get("/next")));
     assert_eq!(status_of(&client.response().unwrap()), 401);
     // A client that does not wait.
     client.send(format!("{expecting}hello{}", get("/next")));
     assert_eq!([status_of(&client.response().unwrap()), status_of(&client.response().unwrap())], [401, 401]);
-    // What could be the body or another request is neither.
+    // Bytes that could be the body or another request are treated as neither.
     client.send(expecting);
     assert_eq!(status_of(&client.response().unwrap()), 401);
     client.send(get("/smuggled"));
     assert!(client.is_over());
     assert_eq!(gateway.log_lines(5).len(), 5);
     assert!(!gateway.log().contains("smuggled"));
-    // One that is too long to be thrown away.
+    // A body that is too long to be discarded.
     let mut client = gateway.client();
     client.send(expecting.replace(" 5\r\n", " 5000000\r\n"));
     let response = client.response().unwrap();
@@ -426,7 +426,7 @@ fn a_connection_goes_on_behind_the_response_to_a_client_that_waited() {
 }
 
 #[test]
-fn an_upload_that_was_told_to_go_on_and_ended_is_not_counted_as_100() {
+fn an_aborted_upload_after_100_continue_is_not_counted_as_100() {
     let reader = guard(|request| match request.body {
         RequestBody::Unread => Verdict::NeedBody { limit: 100, terminal: true },
         _ => Verdict::Reply(Reply::message(StatusCode::OK, "read", "read")),
@@ -442,10 +442,10 @@ fn an_upload_that_was_told_to_go_on_and_ended_is_not_counted_as_100() {
 }
 
 #[test]
-fn a_response_is_not_lost_behind_bytes_that_nobody_reads() {
+fn a_response_is_not_lost_when_later_bytes_are_unread() {
     let gateway = Gateway::start(vec![Route::to("/", &upstream())]);
     let last = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    let response = gateway.send(&format!("{last}{}", get("/behind").repeat(1000)));
+    let response = gateway.send(&format!("{last}{}", get("/following").repeat(1000)));
     assert!(response.contains("\"target\":\"/last\"}"), "{response}");
     assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{response}");
 }
