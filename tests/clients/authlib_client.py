@@ -28,8 +28,8 @@ def session(given, method):
 
 
 def use(client, given):
-    answer = client.get(given["base"] + "/things")
-    return {"status": answer.status_code, "headers": answer.json()["headers"]}
+    response = client.get(given["base"] + "/things")
+    return {"status": response.status_code, "headers": response.json()["headers"]}
 
 
 def main():

@@ -43,7 +43,7 @@ pub use upstream::Upstream;
 
 use std::path::PathBuf;
 
-/// What the proxy of this version calls itself in `Server`.
+/// The proxy's name in `Server`, in this version.
 pub const SERVER: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 
 /// The repository's root.

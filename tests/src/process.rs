@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_asked_to_end() {
+    fn a_process_is_terminated_by_sigterm() {
         let mut process = Process::start(Command::new("sleep").arg("600")).unwrap();
         assert!(process.ended().unwrap().is_none());
         let status = process.stop().unwrap();

@@ -133,10 +133,10 @@ async fn serve(
         log.bytes.push(Vec::new());
         log.bytes.len() - 1
     };
-    let (mut pending, mut answered_head) = (Vec::new(), false);
+    let (mut pending, mut responded_to_head) = (Vec::new(), false);
     loop {
-        if when == When::Head && !answered_head && find(&pending, b"\r\n\r\n").is_some() {
-            answered_head = true;
+        if when == When::Head && !responded_to_head && find(&pending, b"\r\n\r\n").is_some() {
+            responded_to_head = true;
             let (head, _) = split_head(&pending);
             if !respond(&mut stream, &handler(&Received { connection, head, body: String::new() })).await {
                 return;
@@ -151,7 +151,7 @@ async fn serve(
                 (When::Complete, true) => handler(&received),
                 (When::Head, true) => ScriptedResponse::default(),
             };
-            answered_head = false;
+            responded_to_head = false;
             if !respond(&mut stream, &reply).await {
                 return;
             }
@@ -209,7 +209,7 @@ fn dechunk(bytes: &[u8]) -> Option<(String, usize)> {
         let size = usize::from_str_radix(std::str::from_utf8(&bytes[at..at + line]).unwrap(), 16).unwrap();
         at += line + 2;
         body.extend_from_slice(bytes.get(at..at + size)?);
-        assert_eq!(bytes.get(at + size..at + size + 2)?, b"\r\n", "behind a chunk");
+        assert_eq!(bytes.get(at + size..at + size + 2)?, b"\r\n", "after a chunk");
         at += size + 2;
         if size == 0 {
             return Some((String::from_utf8_lossy(&body).into_owned(), at));

@@ -1,5 +1,5 @@
-//! Access control by consumer group: who passes, what the upstream receives, and that every change is in force at
-//! once.
+//! Access control by consumer group: which requests pass, what the upstream receives, and that every change takes
+//! effect at once.
 
 use std::time::{Duration, Instant};
 

@@ -125,7 +125,7 @@ async fn each_field_works_as_documented() {
         ),
         (json!({"preflight_continue": true}), Method::OPTIONS, vec![origin, asks], &[]),
     ];
-    for (number, (config, method, headers, told)) in rows.into_iter().enumerate() {
+    for (number, (config, method, headers, result)) in rows.into_iter().enumerate() {
         let name = format!("s{number}");
         gateway.create("/services", json!({"name": name, "url": upstream.url()})).await;
         let route = json!({"paths": [format!("/{name}")], "service": {"name": name}});
@@ -135,7 +135,7 @@ async fn each_field_works_as_documented() {
         let request = gateway.request(method, &format!("/{name}/x"));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let reply = gateway.send(request).await.expect(200);
-        findings.compare(&format!("{config}"), &expected(told), &of_cors(&reply));
+        findings.compare(&format!("{config}"), &expected(result), &of_cors(&reply));
     }
 }
 

@@ -51,8 +51,8 @@ async fn clients_wait_for_descriptors_while_admin_and_status_respond() {
     .await;
     let mut findings = Findings::new();
     check_control(&gateway, &mut findings).await;
-    let told = gateway.output().contains("no file descriptor left for clients");
-    findings.check("the log", if told { Ok(()) } else { Err(gateway.output()) });
+    let logged = gateway.output().contains("no file descriptor left for clients");
+    findings.check("the log", if logged { Ok(()) } else { Err(gateway.output()) });
     findings.compare("the limit", &160.0, &gateway.metric("process_max_fds", &[]).await);
     let open = gateway.metric("process_open_fds", &[]).await;
     findings.check("some are left", if open < 160.0 { Ok(()) } else { Err(open.to_string()) });
@@ -113,5 +113,5 @@ async fn requests_without_a_descriptor_for_their_upstream_get_503() {
         head.to_lowercase().contains("retry-after: 1")
             && body["message"] == "The upstream server is currently unavailable"
     });
-    findings.check("it says so", if complete { Ok(()) } else { Err(format!("{:?}", responses.first())) });
+    findings.check("the message", if complete { Ok(()) } else { Err(format!("{:?}", responses.first())) });
 }

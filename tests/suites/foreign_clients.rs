@@ -88,7 +88,7 @@ on_both_stores! {
             ("response_type", "code"),
             ("client_id", application.id()),
             ("scope", "email"),
-            ("state", "a-state of its own"),
+            ("state", "a-state of this client"),
             ("redirect_uri", REDIRECT_URI),
             ("code_challenge", challenge.as_str()),
             ("code_challenge_method", "S256"),
@@ -99,7 +99,7 @@ on_both_stores! {
         let given = json!({
             "base": gateway.url("/api"), "certificate": certificate.path(),
             "client_id": application.id(), "client_secret": application.secret(),
-            "callback": callback.as_str(), "redirect_uri": REDIRECT_URI, "state": "a-state of its own",
+            "callback": callback.as_str(), "redirect_uri": REDIRECT_URI, "state": "a-state of this client",
             "code_verifier": verifier.secret(), "username": "kate", "provision_key": api.provision_key(),
         });
         let outcome = tokio::task::spawn_blocking(move || run_authlib(&given)).await.unwrap();

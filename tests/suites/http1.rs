@@ -1,4 +1,4 @@
-//! HTTP/1.1 on the wrong port, end to end: the details are the gateway's own tests
+//! HTTP/1.1 on the wrong port, end to end: the gateway's own tests cover the details
 //! (gateway/server/tests/http1).
 
 use std::time::{Duration, Instant};
@@ -36,10 +36,10 @@ async fn plain_http_on_the_tls_port_and_tls_on_the_plain_port_are_refused_with_a
     for (address, request, message, begin, reason) in rows {
         let reply = raw::exchange(&address.to_string(), request).await.expect("a response");
         let id = reply.header("x-kong-request-id").unwrap();
-        let told = (reply.status, reply.header("content-type"), reply.header("server"), reply.body.clone());
+        let received = (reply.status, reply.header("content-type"), reply.header("server"), reply.body.clone());
         let plain = Some("text/plain; charset=utf-8".to_owned());
         let body = format!("{message}\nrequest_id: {id}\n");
-        assert_eq!(told, (400, plain, Some(tollgate_tests::SERVER.to_owned()), body));
+        assert_eq!(received, (400, plain, Some(tollgate_tests::SERVER.to_owned()), body));
         let line = logged(&gateway, &id).await;
         assert!(line.contains(begin) && line.contains(reason) && line.contains("client=127.0.0.1"), "{line}");
     }

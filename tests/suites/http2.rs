@@ -48,9 +48,9 @@ fn cuts(text: &'static str) -> Vec<Vec<&'static str>> {
             }
         }
         pieces.push(&text[from..]);
-        for (before, behind) in [(0, 0), (1, 0), (0, 1), (1, 2)] {
+        for (before, after) in [(0, 0), (1, 0), (0, 1), (1, 2)] {
             let empty = |count| std::iter::repeat_n("", count);
-            all.push(empty(before).chain(pieces.iter().copied()).chain(empty(behind)).collect());
+            all.push(empty(before).chain(pieces.iter().copied()).chain(empty(after)).collect());
         }
     }
     all

@@ -1,4 +1,4 @@
-//! API keys: where they are looked for, who is refused and how, what the upstream sees, and when a key ends.
+//! API keys: where they are looked for, which requests are refused and how, what the upstream sees, and when keys end.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ fn part(name: &str, value: &str) -> String {
     format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
 }
 
-/// Status, message and challenge. The body has the message and the request's id, and nothing else.
+/// Status, message and challenge. The body must contain only the message and the request's id.
 fn refusal(reply: &Reply) -> (u16, Value, Option<String>) {
     let content = reply.content();
     let id = reply.header("x-kong-request-id").map(Value::from);
@@ -47,10 +47,10 @@ fn refused(message: &str, challenge: &str) -> (u16, Value, Option<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_looked_for_in_header_query_and_body_where_it_may_be() {
+async fn a_key_is_looked_for_in_the_configured_places() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
-    // A letter of a name for header, query and body: whether keys may be there.
+    // One letter each for header, query and body in the route's name: whether keys may be there.
     const ROUTES: [&str; 7] = ["ttt", "ttf", "tff", "fff", "fft", "tft", "ftf"];
     for name in ROUTES {
         let may = |nth: usize| name.as_bytes()[nth] == b't';
@@ -58,7 +58,7 @@ async fn a_key_is_looked_for_in_header_query_and_body_where_it_may_be() {
         protected(&gateway, name, &upstream, config).await;
     }
     key_of_bob(&gateway, "right").await;
-    // What header, query and body have, in this order (right, wrong, none), and at which routes it passes.
+    // The contents of header, query and body in this order (right, wrong, none), and the routes where it passes.
     let rows = [
         ("rrr", "ttt ttf tff fft tft ftf"),
         ("rrw", "ttt ttf tff tft ftf"),
@@ -168,14 +168,15 @@ async fn every_refusal_has_its_message_and_its_challenge() {
     findings.compare("plain text", &format!("{NONE}\nrequest_id: {id}\n"), &reply.body);
     let call = gateway.request(Method::POST, "/api/x").header("content-type", "application/grpc");
     let reply = gateway.send(call).await;
-    let told = ["grpc-status", "grpc-message", "www-authenticate"].map(|name| reply.header(name).unwrap_or_default());
+    let headers =
+        ["grpc-status", "grpc-message", "www-authenticate"].map(|name| reply.header(name).unwrap_or_default());
     findings.compare("a gRPC call", &(401, ""), &(reply.status, reply.body.as_str()));
-    findings.compare("its headers", &["16", "Unauthenticated", "Key"].map(str::to_owned), &told);
+    findings.compare("its headers", &["16", "Unauthenticated", "Key"].map(str::to_owned), &headers);
     findings.compare("nothing reached the upstream", &0, &upstream.requests());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_hears_whose_key_it_is_and_not_what_the_client_says() {
+async fn the_upstream_gets_the_keys_consumer_and_not_the_clients_claims() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     protected(&gateway, "api", &upstream, json!({"anonymous": "stranger"})).await;
@@ -252,7 +253,7 @@ async fn a_hidden_key_does_not_reach_the_upstream() {
             ("/api/x", Some(("apikey", "right")), &body, &left),
             ("/api/x?apikey=right", None, &body, &left),
             ("/shown/x", None, &body, &body),
-            // This instance does not look into bodies.
+            // This instance does not search bodies.
             ("/nobody/x", Some(("apikey", "right")), &body, &body),
         ] {
             let request = gateway.request(Method::POST, path).header("content-type", content_type).body(body.clone());
@@ -265,8 +266,8 @@ async fn a_hidden_key_does_not_reach_the_upstream() {
     let long = format!("{}&apikey=right", "a=1&".repeat(20_000));
     for (what, path, content_type, body, status) in [
         ("a long form", "/api/x", FORM, long.clone(), 413),
-        ("long JSON beside the query", "/api/x?apikey=right", "application/json", long.clone(), 413),
-        ("JSON that is none, beside the query", "/api/x?apikey=right", "application/json", "{".to_owned(), 415),
+        ("long JSON, key in the query", "/api/x?apikey=right", "application/json", long.clone(), 413),
+        ("invalid JSON, key in the query", "/api/x?apikey=right", "application/json", "{".to_owned(), 415),
         ("a long body of another type", "/api/x", "text/plain", long, 200),
     ] {
         let request = gateway.request(Method::POST, path).header("content-type", content_type).body(body);
@@ -294,7 +295,7 @@ async fn a_preflight_needs_a_key_unless_it_is_configured_not_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_is_checked_and_has_defaults() {
+async fn a_configuration_is_validated_and_has_defaults() {
     let gateway = Gateway::on_sqlite().await;
     let made = gateway.create("/plugins", json!({"name": "key-auth"})).await;
     let defaults = json!({
@@ -322,8 +323,8 @@ async fn a_configuration_is_checked_and_has_defaults() {
     findings.compare("no consumer", &json!({"consumer": "value must be null"}), &reply.json()["fields"]);
 }
 
-/// Whole documents by every path.
-async fn keys_are_kept_by_the_admin_api(gateway: &Gateway) {
+/// Compares whole documents on every path.
+async fn keys_are_managed_in_the_admin_api(gateway: &Gateway) {
     gateway.create("/consumers", json!({"username": "bob"})).await;
     gateway.create("/consumers", json!({"username": "eve"})).await;
     let bob = gateway.admin_get("/consumers/bob").await.json()["id"].clone();
@@ -356,7 +357,7 @@ async fn keys_are_kept_by_the_admin_api(gateway: &Gateway) {
 
     let reply = gateway.admin(Method::POST, "/consumers/eve/key-auth", json!({"key": "k 1"})).await;
     let unique = (409, json!("UNIQUE violation detected on '{key=\"k 1\"}'"));
-    findings.compare("a key is of one consumer", &unique, &(reply.status, reply.json()["message"].clone()));
+    findings.compare("a key belongs to one consumer", &unique, &(reply.status, reply.json()["message"].clone()));
     for (body, fields) in [
         (json!({}), json!({"consumer": "required field missing"})),
         (json!({"consumer": {"id": bob}, "key": ""}), json!({"key": "length must be at least 1"})),
@@ -374,10 +375,10 @@ async fn keys_are_kept_by_the_admin_api(gateway: &Gateway) {
     gateway.delete("/key-auths/k2").await;
     gateway.delete("/consumers/bob").await;
     let list = gateway.admin_get("/key-auths").await.json();
-    findings.compare("gone with their consumer", &json!([]), &list["data"]);
+    findings.compare("deleted with their consumer", &json!([]), &list["data"]);
 }
 
-/// A change is in force with its response.
+/// A change takes effect before its response.
 async fn a_key_that_is_changed_or_deleted_is_refused_at_once(gateway: &Gateway) {
     let upstream = Upstream::start().await;
     protected(gateway, "api", &upstream, json!({})).await;
@@ -400,15 +401,15 @@ async fn a_key_that_is_changed_or_deleted_is_refused_at_once(gateway: &Gateway) 
 }
 
 on_both_stores! {
-    async fn keys_are_kept(gateway: Gateway) {
-        keys_are_kept_by_the_admin_api(&gateway).await;
+    async fn keys_are_managed(gateway: Gateway) {
+        keys_are_managed_in_the_admin_api(&gateway).await;
     }
     async fn a_change_is_in_force_with_its_response(gateway: Gateway) {
         a_key_that_is_changed_or_deleted_is_refused_at_once(&gateway).await;
     }
 }
 
-/// Asks until the status is this one.
+/// Sends requests until the status is this one.
 async fn until(gateway: &Gateway, key: &str, status: u16, bound: Duration, what: &str) {
     let begun = Instant::now();
     loop {
@@ -422,7 +423,7 @@ async fn until(gateway: &Gateway, key: &str, status: u16, bound: Duration, what:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_node_hears_of_a_change_within_a_second() {
+async fn a_change_takes_effect_on_another_node_within_a_second() {
     const BOUND: Duration = Duration::from_secs(1);
     let one = Gateway::on_postgres().await;
     let other = one.another_node().await;
@@ -432,8 +433,8 @@ async fn another_node_hears_of_a_change_within_a_second() {
     let credential = key_of_bob(&one, "first").await;
     until(&other, "first", 200, BOUND, "a new key that was unknown").await;
     one.change(&format!("/key-auths/{}", credential["id"].as_str().unwrap()), json!({"key": "second"})).await;
-    until(&other, "first", 401, BOUND, "a key that was changed").await;
-    until(&other, "second", 200, BOUND, "what it was changed to").await;
+    until(&other, "first", 401, BOUND, "the old value of a changed key").await;
+    until(&other, "second", 200, BOUND, "its new value").await;
     one.delete("/key-auths/second").await;
     until(&other, "second", 401, BOUND, "a deleted key").await;
     key_of_bob(&one, "third").await;
@@ -443,7 +444,7 @@ async fn another_node_hears_of_a_change_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_with_a_ttl_ends_by_itself() {
+async fn a_key_with_a_ttl_expires() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     protected(&gateway, "api", &upstream, json!({})).await;
@@ -459,7 +460,7 @@ async fn a_key_with_a_ttl_ends_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_warm_key_costs_no_look_up_and_what_is_cached_is_shown_and_forgotten() {
+async fn a_warm_key_costs_no_look_up_and_cached_keys_can_be_shown_and_evicted() {
     const LOOKUPS: &str = "tollgate_key_auth_lookups_total";
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;

@@ -40,13 +40,13 @@ async fn every_error_in_a_settings_file_is_reported_with_its_position() {
         ("6:1", "nonsense"),
     ] {
         let start = format!("tollgate: bad.yaml:{place}: {setting}: ");
-        let told = ended.output.lines().any(|line| line.starts_with(&start));
-        findings.check(&start, if told { Ok(()) } else { Err(ended.output.clone()) });
+        let reported = ended.output.lines().any(|line| line.starts_with(&start));
+        findings.check(&start, if reported { Ok(()) } else { Err(ended.output.clone()) });
     }
     let run = node.run(&["run", "--config", "bad.yaml"]).await;
-    findings.compare("run refuses it in the same words", &ended, &run);
+    findings.compare("run reports the same errors", &ended, &run);
     fs::write(node.directory().join("good.yaml"), "log: {level: warn}\n").unwrap();
-    findings.compare("a good one", &Some(0), &node.run(&["check", "--config", "good.yaml"]).await.code);
+    findings.compare("a valid file", &Some(0), &node.run(&["check", "--config", "good.yaml"]).await.code);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +73,7 @@ async fn version_log_and_metrics_name_the_same_pingora() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_taken_port_is_named() {
+async fn a_port_in_use_is_reported_with_its_setting() {
     let node = Node::on_sqlite();
     let names = ["proxy.http_listen", "proxy.https_listen", "admin.listen", "status.listen"];
     let mut findings = Findings::new();
@@ -82,8 +82,8 @@ async fn a_taken_port_is_named() {
         let ended = node.run(&["run"]).await;
         findings.compare(&format!("{name}: exit code"), &Some(1), &ended.code);
         let start = format!("tollgate: {name}: cannot listen on {address}: ");
-        let told = ended.output.lines().last().is_some_and(|line| line.starts_with(&start));
-        findings.check(name, if told { Ok(()) } else { Err(ended.output) });
+        let reported = ended.output.lines().last().is_some_and(|line| line.starts_with(&start));
+        findings.check(name, if reported { Ok(()) } else { Err(ended.output) });
     }
 }
 

@@ -1,7 +1,7 @@
 //! `oauth2` and `key-auth` on one route (oauth2.md §4.4): without `anonymous` a request needs both (and), with it
 //! either is enough (or).
 //!
-//! That `oauth2` leaves a request alone which a plugin before it has authenticated is tested in
+//! That `oauth2` skips a request that an earlier plugin has authenticated is tested in
 //! `plugins/oauth2/src/guard/tests.rs`: no plugin of this gateway authenticates before it.
 
 use http::Method;
@@ -11,7 +11,7 @@ use tollgate_tests::{Findings, Gateway, Upstream};
 
 const API_KEY: &str = "Mouse";
 
-/// What comes of a request: the status, the challenge of a refusal, and who the upstream is told of.
+/// The result of a request: the status, the challenge of a refusal, and the identity sent upstream.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     status: u16,
@@ -49,7 +49,7 @@ async fn world() -> World {
 }
 
 impl World {
-    /// A token for the client itself. The token endpoint is of oauth2, which comes before key-auth.
+    /// A token for the client itself. The token endpoint belongs to oauth2, which runs before key-auth.
     async fn token(&self, name: &str) -> String {
         let form = [
             ("grant_type", "client_credentials"),
@@ -98,7 +98,7 @@ async fn a_token_and_a_key_are_both_needed_or_either_is_enough() {
         || passed([json!(["tokenholder"]), json!([world.client.id()]), Value::Null, Value::Null, Value::Null]);
     let of_nobody = || passed([json!(["stranger"]), Value::Null, json!(["true"]), Value::Null, Value::Null]);
     let rows = [
-        // And: the last plugin's consumer and credential stand.
+        // And: the last plugin's consumer and credential are sent upstream.
         ("and", true, true, of_key()),
         ("and", true, false, refused("Bearer")),
         ("and", false, true, refused("Key")),
@@ -121,7 +121,7 @@ async fn a_token_and_a_key_are_both_needed_or_either_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_each_of_two_plugins_hides_stays_hidden() {
+async fn credentials_hidden_by_each_of_two_plugins_stay_hidden() {
     let world = world().await;
     for plugin in world.gateway.admin_get("/plugins").await.json()["data"].as_array().unwrap() {
         let path = format!("/plugins/{}", plugin["id"].as_str().unwrap());

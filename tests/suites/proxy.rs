@@ -63,7 +63,7 @@ async fn the_proxy_names_itself_or_the_compatible_gateway_and_the_admin_api_alwa
     for (settings, (server, http1, http2)) in settings {
         let gateway = Gateway::on(Store::Sqlite, settings).await;
         Api::open(&gateway, "open", &upstream).await;
-        let expected = |told| (Some(server.to_owned()), Some(http1.to_owned()), json!([told]));
+        let expected = |via| (Some(server.to_owned()), Some(http1.to_owned()), json!([via]));
         let plain = raw::get(&gateway.http.to_string(), "/open", &[]).await.expect(200);
         let seen =
             |reply: &Reply| (reply.header("server"), reply.header("via"), reply.json()["headers"]["via"].clone());
@@ -75,9 +75,9 @@ async fn the_proxy_names_itself_or_the_compatible_gateway_and_the_admin_api_alwa
         let own = (own.header("server"), own.header("via"));
         findings.compare(&format!("{settings:?}, the gateway's own"), &(Some(server.to_owned()), None), &own);
         let admin = gateway.admin(Method::GET, "/", json!(null)).await.expect(200);
-        let told = (admin.header("server"), admin.json()["version"].clone());
+        let reported = (admin.header("server"), admin.json()["version"].clone());
         let expected = (Some("kong/3.10.0".to_owned()), json!("3.10.0"));
-        findings.compare(&format!("{settings:?}, Admin API"), &expected, &told);
+        findings.compare(&format!("{settings:?}, Admin API"), &expected, &reported);
     }
 }
 
@@ -339,7 +339,7 @@ async fn routes_of_a_disabled_service_do_not_match() {
     gateway.change("/services/api", json!({"enabled": false})).await;
     findings.compare("disabled", &(404, 404), &status().await);
     Api::open(&gateway, "ap", &upstream).await;
-    findings.compare("disabled, a lesser route beside it", &(200, 200), &status().await);
+    findings.compare("disabled, with a less specific route", &(200, 200), &status().await);
     gateway.change("/services/api", json!({"enabled": true})).await;
     findings.compare("enabled again", &(401, 400), &status().await);
 }

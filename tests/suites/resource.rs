@@ -231,7 +231,7 @@ async fn hidden_credentials_do_not_reach_the_upstream() {
     findings.compare("query", &json!("/things?a=2&z=1"), &seen["uri"]);
     let only = format!("/api/things?access_token={token}");
     let seen = gateway.send(gateway.request(Method::GET, &only)).await.content();
-    findings.compare("nothing but the token", &json!("/things"), &seen["uri"]);
+    findings.compare("only the token", &json!("/things"), &seen["uri"]);
     let form = gateway.request(Method::POST, "/api/things").form(&[("z", "1"), ("access_token", &token), ("a", "2")]);
     let seen = gateway.send(form).await.content();
     findings.compare("form", &json!("a=2&z=1"), &seen["body"]);
@@ -244,14 +244,14 @@ async fn hidden_credentials_do_not_reach_the_upstream() {
     findings.compare("a header without a scheme", &Value::Null, &seen["headers"]["authorization"]);
     let both = gateway.request(Method::GET, &query).header("authorization", &token);
     let seen = gateway.send(both).await.content();
-    findings.compare("the query beside it", &json!("/things?a=2&z=1"), &seen["uri"]);
+    findings.compare("the query, token also in the header", &json!("/things?a=2&z=1"), &seen["uri"]);
     let document = json!({"access_token": token});
     let seen = gateway.send(gateway.request(Method::POST, "/api/things").json(&document)).await.content();
     findings.compare("JSON", &json!("{}"), &seen["body"]);
     let document = format!("{{\"a\": 1.0,\"access_token\":\"{token}\"}}");
     let copy = gateway.request(Method::POST, "/api/things").header("content-type", "application/json").body(document);
     let seen = gateway.send(copy.bearer_auth(&token)).await.content();
-    findings.compare("JSON beside the header", &json!("{\"a\": 1.0}"), &seen["body"]);
+    findings.compare("JSON, token also in the header", &json!("{\"a\": 1.0}"), &seen["body"]);
     let part =
         |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
     let parts = part("a", "1") + &part("access_token", &token) + "--b--\r\n";
@@ -262,7 +262,11 @@ async fn hidden_credentials_do_not_reach_the_upstream() {
     let many: Vec<String> = (100..250).map(|number| format!("a{number}=1")).collect();
     let query = format!("/api/things?{}&access_token={token}", many.join("&"));
     let seen = gateway.send(gateway.request(Method::GET, &query).bearer_auth(&token)).await.content();
-    findings.compare("argument 151 beside the header", &json!(format!("/things?{}", many.join("&"))), &seen["uri"]);
+    findings.compare(
+        "argument 151, token also in the header",
+        &json!(format!("/things?{}", many.join("&"))),
+        &seen["uri"],
+    );
     let form = format!("{}&access_token={token}", many.join("&"));
     let copy = gateway.request(Method::POST, "/api/things").header("content-type", FORM).body(form).bearer_auth(&token);
     findings.compare("the same in a form", &json!(many.join("&")), &gateway.send(copy).await.content()["body"]);
@@ -317,11 +321,11 @@ async fn cache_keys_show_what_requests_have_cached() {
     gateway.change("/consumers/client", json!({"custom_id": "another"})).await;
     findings.compare("after a change of the consumer", &absent, &shown().await[2]);
     api.get(&gateway, &token).await.expect(200);
-    findings.compare("asked again", &there(consumer), &shown().await[2]);
+    findings.compare("queried again", &there(consumer), &shown().await[2]);
     gateway.admin(Method::DELETE, &keys[2], Value::Null).await.expect(204);
     findings.compare("forgotten", &absent, &shown().await[2]);
     gateway.delete(&format!("/oauth2/{credential}")).await;
-    findings.compare("after the credential's end", &vec![absent.clone(); 2], &shown().await[..2].to_vec());
+    findings.compare("after the credential's deletion", &vec![absent.clone(); 2], &shown().await[..2].to_vec());
 }
 
 #[tokio::test(flavor = "multi_thread")]

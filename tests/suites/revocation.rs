@@ -47,8 +47,8 @@ struct Progress {
     before: AtomicUsize,
     /// The write has started.
     begun: AtomicBool,
-    /// A response after the write was seen.
-    heard: AtomicBool,
+    /// A response reflecting the write was seen.
+    seen: AtomicBool,
     /// Requests that had to get the state after the write …
     after: AtomicUsize,
     /// … but did not.
@@ -65,7 +65,7 @@ impl Round {
     fn is_over(&self, node: usize) -> bool {
         let bound = if node == 0 { Duration::ZERO } else { BOUND };
         let since = self.responded.get().map(Instant::elapsed);
-        self.progress[node].heard.load(Ordering::SeqCst) || since.is_some_and(|since| since >= bound)
+        self.progress[node].seen.load(Ordering::SeqCst) || since.is_some_and(|since| since >= bound)
     }
 
     /// Whether this node has handled enough requests.
@@ -83,7 +83,7 @@ impl Round {
         if before {
             progress.before.fetch_add(1, Ordering::SeqCst);
         } else if progress.begun.load(Ordering::SeqCst) {
-            progress.heard.store(true, Ordering::SeqCst);
+            progress.seen.store(true, Ordering::SeqCst);
         }
     }
 
@@ -216,12 +216,12 @@ impl Stress {
         let round = Round::new(self.nodes.len(), request, of_before);
         self.rounds.send_replace(Some(Arc::clone(&round)));
         let asked = |node: &Progress| node.before.load(Ordering::SeqCst) >= ENOUGH;
-        round.until("what was before", || round.progress.iter().all(asked)).await;
+        round.until("responses before the write", || round.progress.iter().all(asked)).await;
         round.progress.iter().for_each(|node| node.begun.store(true, Ordering::SeqCst));
         write.await;
         round.responded.set(Instant::now()).unwrap();
         let nodes = 0..self.nodes.len();
-        round.until("what is after", || nodes.clone().all(|node| round.is_done(node))).await;
+        round.until("responses after the write", || nodes.clone().all(|node| round.is_done(node))).await;
         // The readers pause until the next round, so that its preparation is fast.
         self.rounds.send_replace(None);
         self.over.lock().unwrap().push(round);
@@ -238,7 +238,7 @@ impl Stress {
                 self.change_client(change).await;
             }
             Change::SecretChanged => self.change_secret().await,
-            Change::ServiceMadeAgain => self.make_service_again().await,
+            Change::ServiceMadeAgain => self.recreate_service().await,
             Change::PluginDeleted => {
                 let (_, client) = self.client().await;
                 let api = Api::protected(gateway, &self.fresh("api"), &self.upstream, json!({})).await;
@@ -330,8 +330,8 @@ impl Stress {
         self.round(request, passed, change).await;
     }
 
-    /// Deletes a service with its tokens, and creates another one with the same id, which they must not access.
-    async fn make_service_again(&self) {
+    /// Deletes a service with its tokens, and recreates it with the same id; the tokens must not access it.
+    async fn recreate_service(&self) {
         let gateway = self.gateway();
         let (_, client) = self.client().await;
         let api = Api::protected(gateway, &self.fresh("api"), &self.upstream, json!({})).await;

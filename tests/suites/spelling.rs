@@ -234,15 +234,15 @@ async fn a_trusted_peers_scheme_is_read_in_every_spelling() {
         let reply = raw::exchange(&gateway.http.to_string(), request.as_bytes()).await.unwrap();
         findings.compare(header, &expected, &reply.status);
     }
-    for (told, expected) in [
+    for (claimed, expected) in [
         ("Shop.Example.:8443", "https://shop.example/moved"),
         ("[0::1]:8443", "https://[::1]/moved"),
         ("evil.test, a.test", "https://a.test/moved"),
         ("evil.test/x", "https://a.test/moved"),
     ] {
-        let headers = [("Host", "A.test.:80"), ("X-Forwarded-Host", told)];
+        let headers = [("Host", "A.test.:80"), ("X-Forwarded-Host", claimed)];
         let reply = raw::get(&gateway.http.to_string(), "/moved", &headers).await;
-        findings.compare(told, &(301, Some(expected.to_owned())), &(reply.status, reply.header("location")));
+        findings.compare(claimed, &(301, Some(expected.to_owned())), &(reply.status, reply.header("location")));
     }
     for host in ["a.test", "A.test:443", "a.test.:"] {
         let headers = [("Host", host), ("X-Forwarded-Proto", "https")];
@@ -262,7 +262,7 @@ async fn the_gateways_headers_cannot_be_set_in_another_spelling() {
         let plain = raw::get(&gateway.http.to_string(), "/open/x", &[("Host", "a.test")]).await.content();
         let ours: Vec<&String> =
             plain["headers"].as_object().unwrap().keys().filter(|name| name.contains('-')).collect();
-        findings.check("some are ours", if ours.len() >= 8 { Ok(()) } else { Err(format!("{ours:?}")) });
+        findings.check("the gateway sets several", if ours.len() >= 8 { Ok(()) } else { Err(format!("{ours:?}")) });
         let more =
             ["x-forwarded-prefix", "x-consumer-id", "x-credential-identifier", "content-length", "transfer-encoding"];
         for name in ours.into_iter().map(String::as_str).chain(more) {

@@ -53,7 +53,7 @@ fn dependencies(manifest: &str) -> BTreeSet<&str> {
     names
 }
 
-/// The kit is all that a plugin needs to know. The first plugin, which is older than the kit, names what is below it.
+/// A plugin may depend only on the kit. The first plugin predates the kit and also depends on what is below it.
 const PLUGIN_MAY_NAME: &[&str] = &["tollgate-plugin"];
 const FIRST_PLUGIN_MAY_NAME: &[&str] = &["tollgate-core", "tollgate-store", "tollgate-plugin"];
 const SERVER_MAY_NAME: [&str; 5] =
@@ -78,7 +78,7 @@ fn dependencies_point_inward() {
         .iter()
         .map(|manifest| manifest.parent().unwrap().to_string_lossy().into_owned())
         .collect();
-    // A plugin knows the kit, and no other plugin.
+    // A plugin depends on the kit, and on no other plugin.
     allowed.extend(plugins.iter().map(|folder| {
         let allowed = if folder == "plugins/oauth2" { FIRST_PLUGIN_MAY_NAME } else { PLUGIN_MAY_NAME };
         (folder.clone(), allowed)
@@ -130,8 +130,8 @@ fn every_settings_file_is_valid() {
             command.env_remove(name);
         });
         let output = command.args(["check", "--config"]).arg(repository().join(&file)).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        findings.check(&file.display().to_string(), if output.status.success() { Ok(()) } else { Err(told) });
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        findings.check(&file.display().to_string(), if output.status.success() { Ok(()) } else { Err(errors) });
     }
 }
 
@@ -143,9 +143,9 @@ fn every_statement_is_used_and_starts_with_a_comment() {
     for file in files("sql", ".sql") {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         let row = file.display().to_string();
-        findings.check(&row, if sources.contains(&name) { Ok(()) } else { Err("no source uses it".to_owned()) });
+        findings.check(&row, if sources.contains(&name) { Ok(()) } else { Err("not used by any source".to_owned()) });
         let commented = read(&file).trim_start().starts_with("--");
-        findings.check(&row, if commented { Ok(()) } else { Err("it does not start with a comment".to_owned()) });
+        findings.check(&row, if commented { Ok(()) } else { Err("does not start with a comment".to_owned()) });
     }
 }
 
@@ -181,11 +181,11 @@ fn commands_in_the_readme_exist() {
             "./dev" => {
                 let there =
                     script.contains(&format!("\n    {command}) ")) || script.contains(&format!("| {command}) "));
-                findings.check(line, if there { Ok(()) } else { Err("./dev does not know it".to_owned()) });
+                findings.check(line, if there { Ok(()) } else { Err("unknown to ./dev".to_owned()) });
             }
             "tollgate" => {
                 let there = help.lines().any(|line| line.trim_start().starts_with(command));
-                findings.check(line, if there { Ok(()) } else { Err("tollgate does not know it".to_owned()) });
+                findings.check(line, if there { Ok(()) } else { Err("unknown to tollgate".to_owned()) });
             }
             _ => {}
         }
@@ -200,7 +200,7 @@ fn text_files_end_with_one_line_break_and_lines_have_no_trailing_blanks() {
             let text = read(&file);
             let row = file.display().to_string();
             let ended = text.ends_with('\n') && !text.ends_with("\n\n");
-            findings.check(&row, if ended { Ok(()) } else { Err("its end".to_owned()) });
+            findings.check(&row, if ended { Ok(()) } else { Err("does not end with one line break".to_owned()) });
             let blank = text.lines().position(|line| line.ends_with([' ', '\t']));
             findings.check(&row, blank.map_or(Ok(()), |line| Err(format!("line {}", line + 1))));
         }

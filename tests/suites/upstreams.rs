@@ -137,7 +137,7 @@ async fn upstream_responses_are_relayed_or_refused_as_documented() {
             NotReused,
         ),
         (
-            "bytes behind the body",
+            "bytes after the body",
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n",
             200,
             &[],
@@ -145,16 +145,16 @@ async fn upstream_responses_are_relayed_or_refused_as_documented() {
             NotReused,
         ),
         (
-            "bytes behind chunks",
+            "bytes after chunks",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1",
             200,
             &[],
             "ok",
             NotReused,
         ),
-        ("a body behind 204", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", 204, &[], "", NotReused),
+        ("a body after 204", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", 204, &[], "", NotReused),
         (
-            "chunks behind 204",
+            "chunks after 204",
             "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             204,
             &[],
@@ -421,7 +421,7 @@ async fn idle_connections_are_kept_according_to_the_settings() {
         if value == "3" {
             let said: Vec<_> = requests.iter().take(3).flat_map(|request| request.header("connection")).collect();
             findings.compare(
-                "what the upstream is told",
+                "the Connection header sent upstream",
                 &["keep-alive", "keep-alive", "close"].map(String::from).to_vec(),
                 &said,
             );

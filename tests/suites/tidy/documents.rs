@@ -56,18 +56,18 @@ fn citations(text: &str, own: Option<&str>) -> Vec<(String, String)> {
         let (skipped, sign) = rest.split_at(position);
         // For a section that follows another one, as in `§1, §2`, the page is that of the first.
         let page = page_before(if before.is_empty() { skipped } else { before }, own);
-        let (section, behind) = section(sign.trim_start_matches('§'));
+        let (section, after) = section(sign.trim_start_matches('§'));
         if let Some(page) = page {
             found.push((page.to_owned(), section));
         }
         let separators = [", §", " and §", " or §", "–§", "; §"];
-        let goes_on = separators.iter().any(|separator| behind.starts_with(separator));
+        let goes_on = separators.iter().any(|separator| after.starts_with(separator));
         before = match (goes_on, before.is_empty()) {
             (true, true) => skipped,
             (true, false) => before,
             (false, _) => "",
         };
-        rest = behind;
+        rest = after;
     }
     found
 }
@@ -84,18 +84,18 @@ fn page_before<'t>(before: &'t str, own: Option<&'t str>) -> Option<&'t str> {
 fn section(text: &str) -> (String, &str) {
     let end = text.find(|character: char| !character.is_ascii_alphanumeric() && character != '.').unwrap_or(text.len());
     let number = text.get(..end).unwrap_or_default().trim_end_matches('.');
-    let behind = text.get(number.len()..).unwrap_or_default();
-    if let Some(code) = behind.strip_prefix(", code ") {
+    let after = text.get(number.len()..).unwrap_or_default();
+    if let Some(code) = after.strip_prefix(", code ") {
         let digits = code.find(|character: char| !character.is_ascii_digit()).unwrap_or(code.len());
-        let (code, behind) = code.split_at(digits);
-        return (format!("{number} code {code}"), behind);
+        let (code, after) = code.split_at(digits);
+        return (format!("{number} code {code}"), after);
     }
     // `§7.3 a)` is section 7.3a.
-    match behind.as_bytes() {
+    match after.as_bytes() {
         [b' ', letter @ b'a'..=b'z', b')' | b',' | b'.', ..] => {
-            (format!("{number}{}", char::from(*letter)), behind.get(2..).unwrap_or_default())
+            (format!("{number}{}", char::from(*letter)), after.get(2..).unwrap_or_default())
         }
-        _ => (number.to_owned(), behind),
+        _ => (number.to_owned(), after),
     }
 }
 

@@ -1,7 +1,7 @@
-//! The modules of a crate in layers: each imports from its own layer and from those below.
+//! The modules of a crate in layers: each may import from its own layer and from lower ones.
 //!
-//! The layers stand in docs/architecture.md, in the table below a heading `Inside <crate>`, the lowest
-//! first. Tests may import what they like, as the crates' tests may.
+//! The layers are listed in docs/architecture.md, in the table below a heading `Inside <crate>`, the lowest
+//! first. Tests are exempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,10 +12,10 @@ use super::{files, read};
 
 const PAGE: &str = "docs/architecture.md";
 
-/// A crate whose layers the page tells, and where its sources are.
+/// A crate with documented layers, and the folder of its sources.
 const LAYERED: [(&str, &str); 2] = [("oauth2", "plugins/oauth2/src"), ("the kit", "gateway/plugin/src")];
 
-/// Where the sources of a crate are, and its import cycles, which the page names with the reason.
+/// The folder of a crate's sources, and its import cycles, which the page lists with the reason.
 const CYCLES: [(&str, &[&[&str]]); 8] = [
     ("gateway/core/src", &[]),
     ("gateway/router/src", &[]),
@@ -27,7 +27,7 @@ const CYCLES: [(&str, &[&[&str]]); 8] = [
     ("plugins/oauth2/src", &[]),
 ];
 
-/// What is written against either database, and the drivers.
+/// The modules written for either database, and the drivers.
 const DATABASE: [&str; 11] = [
     "database",
     "entity",
@@ -42,11 +42,11 @@ const DATABASE: [&str; 11] = [
     "work",
 ];
 
-/// What a module imports of its crate, and the file that does.
+/// An import of another module of the crate, and the file that contains it.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
 #[test]
-fn modules_import_from_their_own_layer_and_those_below() {
+fn modules_import_from_their_own_layer_and_lower_ones() {
     let mut findings = Findings::new();
     for (name, folder) in LAYERED {
         let layers = layers(&read(Path::new(PAGE)), name);
@@ -54,10 +54,10 @@ fn modules_import_from_their_own_layer_and_those_below() {
         let imports = imports(folder);
         for (module, imported) in &imports {
             let times = layers.iter().flatten().filter(|known| *known == module).count();
-            findings.compare(&format!("{folder}/{module}: layers of {PAGE} that name it"), &1, &times);
+            findings.compare(&format!("{folder}/{module}: layers in {PAGE} that list it"), &1, &times);
             for (other, file) in imported {
                 let upward = layer(module).zip(layer(other)).is_some_and(|(below, above)| below < above);
-                let why = || Err(format!("it imports crate::{other}, which is in a layer above {module}"));
+                let why = || Err(format!("imports crate::{other}, which is in a layer above {module}"));
                 findings.check(file, if upward { why() } else { Ok(()) });
             }
         }
@@ -67,7 +67,7 @@ fn modules_import_from_their_own_layer_and_those_below() {
 }
 
 #[test]
-fn modules_form_no_import_cycle_but_the_known_ones() {
+fn modules_form_only_the_documented_import_cycles() {
     let mut findings = Findings::new();
     for (folder, known) in CYCLES {
         let known: BTreeSet<BTreeSet<String>> =
@@ -76,7 +76,7 @@ fn modules_form_no_import_cycle_but_the_known_ones() {
     }
 }
 
-/// The modules of a crate's table, layer by layer: what stands in backticks in its second column.
+/// The modules in a crate's table, layer by layer: the names in backticks in its second column.
 fn layers(page: &str, name: &str) -> Vec<Vec<String>> {
     let heading = format!("## Inside {name}");
     let section = page.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.starts_with("## "));
@@ -85,7 +85,7 @@ fn layers(page: &str, name: &str) -> Vec<Vec<String>> {
     layers.filter(|modules| !modules.is_empty()).collect()
 }
 
-/// The groups of modules of which each is reached from each.
+/// The groups of modules that can all reach each other.
 fn cycles(imports: &Imports) -> BTreeSet<BTreeSet<String>> {
     let reached = |from: &str| {
         let (mut reached, mut left) = (BTreeSet::new(), vec![from.to_owned()]);
@@ -105,7 +105,7 @@ fn cycles(imports: &Imports) -> BTreeSet<BTreeSet<String>> {
         .collect()
 }
 
-/// The modules below a folder: a file, or a folder and the file of its name, is one.
+/// The modules below a folder. A file and the folder with its name are one module.
 fn imports(folder: &str) -> Imports {
     let sources = files(folder, ".rs");
     let texts: Vec<(String, String)> = sources
@@ -124,7 +124,7 @@ fn imports(folder: &str) -> Imports {
         let (module, file) = (module(path), format!("{folder}/{path}"));
         let imported = imports.entry(module.clone()).or_default();
         for name in imported_names(&without_tests(text)) {
-            // What is no module is named by the crate itself.
+            // Other names are items of the crate root.
             let name = if modules.contains(&name) { name } else { "lib".to_owned() };
             if name != module {
                 imported.entry(name).or_insert_with(|| file.clone());
@@ -134,12 +134,12 @@ fn imports(folder: &str) -> Imports {
     imports
 }
 
-/// Whether this attribute leaves what follows to tests.
+/// Whether this attribute restricts the next item to tests.
 fn is_for_tests(attribute: &str) -> bool {
     attribute == "#[cfg(test)]" || attribute.starts_with("#[cfg(all(test, ")
 }
 
-/// The files or folders, without `.rs`, of the modules that a file declares for tests alone.
+/// The files or folders, without `.rs`, of the modules that a file declares only for tests.
 fn test_modules(path: &str, text: &str) -> Vec<String> {
     let folder = path.trim_end_matches(".rs").trim_end_matches("/mod");
     let folder = if folder == "lib" { String::new() } else { format!("{folder}/") };
@@ -151,7 +151,7 @@ fn test_modules(path: &str, text: &str) -> Vec<String> {
     declared.collect()
 }
 
-/// The code of a file without comments and without what is compiled for tests alone.
+/// The code of a file without comments and test-only items.
 pub(super) fn without_tests(text: &str) -> String {
     let mut code = String::new();
     let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -170,7 +170,7 @@ pub(super) fn without_tests(text: &str) -> String {
     code
 }
 
-/// What is named behind `crate::`, alone or in braces.
+/// The names after `crate::`, single or in braces.
 fn imported_names(code: &str) -> Vec<String> {
     let mut names = Vec::new();
     for rest in code.split("crate::").skip(1) {

@@ -1,5 +1,5 @@
-//! What adding a plugin touches: its crate, its SQL, one line of the registry with the dependency that it
-//! names, one example, one row of the documentation. The rest of the house knows no plugin.
+//! What adding a plugin touches: its crate, its SQL, one line of the registry with the corresponding dependency,
+//! one example, and one row of the documentation. The rest of the repository names no plugin.
 
 use std::path::Path;
 
@@ -8,20 +8,20 @@ use tollgate_tests::Findings;
 use super::layers::without_tests;
 use super::{files, read};
 
-/// The registry: one line for each plugin.
+/// The registry: one line per plugin.
 const REGISTRY: &str = "gateway/server/src/plugins.rs";
 
-/// Where the server names what it is built of.
+/// The server's manifest, which lists its dependencies.
 const SERVER: &str = "gateway/server/Cargo.toml";
 
-/// The plugins' names, which are those of their folders.
+/// The names of the plugins, which are those of their folders.
 fn plugins() -> Vec<String> {
     let manifests = files("plugins", "Cargo.toml");
     let folder = |manifest: &Path| manifest.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
     manifests.iter().map(|manifest| folder(manifest)).collect()
 }
 
-/// Lines of a file.
+/// The lines of a file.
 fn count(file: &str, is_counted: impl Fn(&str) -> bool) -> usize {
     read(Path::new(file)).lines().filter(|line| is_counted(line)).count()
 }
@@ -46,7 +46,7 @@ fn a_plugin_is_one_line_in_each_of_a_few_places() {
 }
 
 #[test]
-fn the_gateway_names_no_plugin_but_in_the_registry() {
+fn the_gateway_names_plugins_only_in_the_registry() {
     let plugins = plugins();
     let mut findings = Findings::new();
     // The tutorial of the quickstart is about one of them.
@@ -57,7 +57,7 @@ fn the_gateway_names_no_plugin_but_in_the_registry() {
             let names = [format!("\"{plugin}\""), format!("tollgate_{}::", plugin.replace('-', "_"))];
             let named = names.iter().find(|name| code.contains(name.as_str()));
             let row = format!("{}: {plugin}", source.display());
-            findings.check(&row, named.map_or(Ok(()), |name| Err(format!("it names {name}"))));
+            findings.check(&row, named.map_or(Ok(()), |name| Err(format!("names {name}"))));
         }
     }
 }
