@@ -102,7 +102,7 @@ fn benches(criterion: &mut Criterion) {
     let token = shared.minter.mint();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
     let digest = Digest::of(token.expose());
-    runtime.block_on(shared.cache.load(digest, ())).expect("the store answers").expect("the token exists");
+    runtime.block_on(shared.cache.load(digest, ())).expect("the store responds").expect("the token exists");
     let target = Target { route_id: Uuid::nil(), service_id: Some(Uuid::from_u128(1)) };
     let (good, forged) = (headers(token.expose()), headers("0123456789abcdefghijklmnopqrstuv"));
 

@@ -156,7 +156,7 @@ impl Subject for Tollgate {
     fn fill(&self, tokens: &[Digest]) {
         self.runtime.block_on(async {
             for token in tokens {
-                self.cache.load(*token, ()).await.expect("the store answers").expect("the token exists");
+                self.cache.load(*token, ()).await.expect("the store responds").expect("the token exists");
             }
         });
     }

@@ -43,7 +43,7 @@ pub async fn check(row: &Row, proxy: &Proxy, requests: &Requests) -> Result<()> 
 }
 
 fn wrong(row: &Row, what: impl Into<String>) -> Error {
-    Error::WrongAnswer { row: row.name.to_owned(), what: what.into() }
+    Error::WrongResponse { row: row.name.to_owned(), what: what.into() }
 }
 
 fn body_is_the_upstreams(row: &Row, body: &str) -> Result<()> {
@@ -51,8 +51,8 @@ fn body_is_the_upstreams(row: &Row, body: &str) -> Result<()> {
 }
 
 fn issued(row: &Row, body: &str) -> Result<()> {
-    let answer: Value = serde_json::from_str(body).unwrap_or_default();
-    let token = answer.get("access_token").and_then(Value::as_str).unwrap_or_default();
+    let response: Value = serde_json::from_str(body).unwrap_or_default();
+    let token = response.get("access_token").and_then(Value::as_str).unwrap_or_default();
     if token.len() == TOKEN_LENGTH { Ok(()) } else { Err(wrong(row, "no token was issued")) }
 }
 
@@ -99,8 +99,8 @@ impl First {
         let unreachable = |source| Error::Unreachable { url: url.clone(), source };
         let request = client.request(self.method.clone(), &url).body(self.body.clone());
         let request = self.headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
-        let answer = request.send().await.map_err(unreachable)?;
-        let status = answer.status().as_u16();
-        Ok((status, answer.text().await.map_err(unreachable)?))
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await.map_err(unreachable)?))
     }
 }

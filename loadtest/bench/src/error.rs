@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// The subject's response is wrong.
     #[error("{row}: {what}")]
-    WrongAnswer {
+    WrongResponse {
         /// The row.
         row: String,
         /// What is wrong.

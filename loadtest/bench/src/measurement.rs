@@ -7,7 +7,7 @@ use crate::check::check;
 use crate::counters;
 use crate::cpu::CpuTime;
 use crate::error::{Error, Result};
-use crate::load::{Answered, Step, Wire};
+use crate::load::{Outcome, Step, Wire};
 use crate::options::Amounts;
 use crate::progress::say;
 use crate::row::{Row, Subject};
@@ -165,13 +165,13 @@ async fn step(stage: &Stage<'_>, row: &Row, start: u64, totals: &mut Totals) -> 
     let cpu = || CpuTime::of(ready.proxy.process).map_err(Error::system(format!("{} has exited", row.name)));
     let before = cpu()?;
     let counters = counters::watch(&before.processes(), &stage.folder());
-    let answered = step.run(counters.prefix()).await?;
+    let outcome = step.run(counters.prefix()).await?;
     totals.cpu += cpu()?.since(&before);
-    judge(row, &answered)?;
-    totals.requests += answered.requests;
-    totals.seconds += answered.seconds;
-    totals.p50.extend(answered.p50.map(|micros| micros as f64));
-    totals.p99.extend(answered.p99.map(|micros| micros as f64));
+    judge(row, &outcome)?;
+    totals.requests += outcome.requests;
+    totals.seconds += outcome.seconds;
+    totals.p50.extend(outcome.p50.map(|micros| micros as f64));
+    totals.p99.extend(outcome.p99.map(|micros| micros as f64));
     if let Some(count) = counters.read() {
         totals.instructions = Some(totals.instructions.unwrap_or_default() + count);
     }
@@ -179,14 +179,14 @@ async fn step(stage: &Stage<'_>, row: &Row, start: u64, totals: &mut Totals) -> 
 }
 
 /// Checks that all but a few responses are as expected.
-fn judge(row: &Row, answered: &Answered) -> Result<()> {
-    let Answered { requests, refused, broken, .. } = *answered;
+fn judge(row: &Row, outcome: &Outcome) -> Result<()> {
+    let Outcome { requests, refused, broken, .. } = *outcome;
     let wrong = broken + if row.expects_success() { refused } else { requests.saturating_sub(refused) };
     if requests > 0 && wrong as f64 <= requests as f64 * TOLERATED {
         return Ok(());
     }
     let what = format!("{wrong} of {requests} responses are not as expected");
-    Err(Error::WrongAnswer { row: row.name.to_owned(), what })
+    Err(Error::WrongResponse { row: row.name.to_owned(), what })
 }
 
 /// An error with its causes.
@@ -207,12 +207,12 @@ mod tests {
 
     #[test]
     fn one_wrong_response_in_ten_thousand_is_tolerated() {
-        let answered = |requests, refused, broken| Answered { requests, refused, broken, ..Answered::default() };
+        let outcome = |requests, refused, broken| Outcome { requests, refused, broken, ..Outcome::default() };
         let (plain, forged) = (find("plain").unwrap(), find("forged").unwrap());
-        assert!(judge(plain, &answered(20_000, 1, 1)).is_ok());
-        assert!(judge(plain, &answered(20_000, 2, 1)).is_err());
-        assert!(judge(plain, &answered(0, 0, 0)).is_err());
-        assert!(judge(forged, &answered(20_000, 19_998, 0)).is_ok());
-        assert!(judge(forged, &answered(20_000, 0, 0)).is_err());
+        assert!(judge(plain, &outcome(20_000, 1, 1)).is_ok());
+        assert!(judge(plain, &outcome(20_000, 2, 1)).is_err());
+        assert!(judge(plain, &outcome(0, 0, 0)).is_err());
+        assert!(judge(forged, &outcome(20_000, 19_998, 0)).is_ok());
+        assert!(judge(forged, &outcome(20_000, 0, 0)).is_err());
     }
 }

@@ -181,9 +181,9 @@ impl Operator {
             Some(body) => request.json(body),
             None => request,
         };
-        let answer = request.send().await.map_err(unreachable)?;
-        let status = answer.status();
-        let said = answer.text().await.map_err(unreachable)?;
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let said = response.text().await.map_err(unreachable)?;
         if !status.is_success() {
             return Err(Error::Refused { call: format!("{method} {path}"), status: status.as_u16(), body: said });
         }

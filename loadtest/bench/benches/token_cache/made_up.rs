@@ -63,7 +63,7 @@ impl Tokens for Rows {
     }
 
     async fn find_by_refresh_token(&self, _: Digest, _: i64) -> Result<Option<Token>, StoreError> {
-        unreachable!("the cache asks by access token")
+        unreachable!("the cache looks up by access token")
     }
 
     async fn insert_token(&self, _: Token) -> Result<Outcome, StoreError> {
@@ -75,7 +75,7 @@ impl Tokens for Rows {
     }
 
     async fn find_code(&self, _: Digest, _: i64) -> Result<Option<Code>, StoreError> {
-        unreachable!("the cache knows no codes")
+        unreachable!("the cache does not read codes")
     }
 
     async fn redeem_code(&self, _: Digest, _: Uuid, _: Token, _: i64) -> Result<Outcome, StoreError> {
@@ -113,7 +113,7 @@ impl Collection for People {
     }
 
     async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
-        let Key::Id(id) = key else { unreachable!("the directory asks by id") };
+        let Key::Id(id) = key else { unreachable!("the directory looks up by id") };
         let document = json!({
             "id": id,
             "client_id": id.simple().to_string(),
@@ -124,7 +124,7 @@ impl Collection for People {
     }
 
     async fn page(&self, _: &PageQuery) -> Result<Page, StoreError> {
-        unreachable!("the directory asks by id")
+        unreachable!("the directory looks up by id")
     }
 
     async fn insert(&self, _: Document) -> Result<Document, DaoError> {

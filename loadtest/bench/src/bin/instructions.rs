@@ -83,14 +83,11 @@ fn judge(options: &Options, counts: &Counts) -> Result<String> {
     let mut worse = false;
     for (scenario, count) in counts {
         let Some(before) = kept.get(scenario) else {
-            return Err(Error::Usage(format!("{name} has no `{scenario}`; make it anew with --accept")));
+            return Err(Error::Usage(format!("{name} has no `{scenario}`; recreate it with --accept")));
         };
         let change = *count as f64 / (*before).max(1) as f64 - 1.0;
         worse |= change > TOLERANCE;
-        lines.push(format!(
-            "{scenario}: {count} instructions for each request, {before} before ({:+.1} %)",
-            change * 100.0
-        ));
+        lines.push(format!("{scenario}: {count} instructions per request, {before} before ({:+.1} %)", change * 100.0));
     }
     if worse {
         lines.push(format!(
@@ -103,7 +100,7 @@ fn judge(options: &Options, counts: &Counts) -> Result<String> {
 }
 
 async fn count_all(options: &Options) -> Result<Counts> {
-    let folder = tempfile::tempdir().map_err(Error::system("cannot make a folder"))?;
+    let folder = tempfile::tempdir().map_err(Error::system("cannot create a folder"))?;
     let upstream = upstream()?;
     let dumps = folder.path().join("callgrind");
     let program = under_callgrind(folder.path(), &options.tollgate, &dumps)?;
@@ -212,7 +209,7 @@ impl Connection {
         for _ in 0..times {
             let status = self.exchange(request).map_err(Error::system("no response from the gateway"))?;
             if !status.contains(" 200 ") {
-                return Err(Error::WrongAnswer { row: "instructions".to_owned(), what: status });
+                return Err(Error::WrongResponse { row: "instructions".to_owned(), what: status });
             }
         }
         Ok(())
@@ -254,7 +251,7 @@ fn upstream() -> Result<SocketAddr> {
 fn respond_to_all(stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 200 OK\r\nServer: fixed\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: text/plain\r\n\
          Content-Length: 100\r\nConnection: keep-alive\r\n\r\n{}",
         "0123456789".repeat(10)
@@ -262,7 +259,7 @@ fn respond_to_all(stream: TcpStream) -> std::io::Result<()> {
     let mut line = String::new();
     while stream.read_line(&mut line)? > 0 {
         if line == "\r\n" {
-            stream.get_mut().write_all(answer.as_bytes())?;
+            stream.get_mut().write_all(response.as_bytes())?;
         }
         line.clear();
     }

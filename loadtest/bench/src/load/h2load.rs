@@ -1,6 +1,6 @@
 //! `h2load`: eight connections with four streams each. It supports no token lists, only a single request.
 
-use super::{Answered, CONCURRENCY, Step};
+use super::{CONCURRENCY, Outcome, Step};
 
 /// Streams per connection.
 const STREAMS: usize = 4;
@@ -22,14 +22,14 @@ pub(super) fn command(step: &Step<'_>) -> Vec<String> {
 }
 
 /// Parses the lines `requests:` and `status codes:`.
-pub(super) fn read(said: &str) -> Option<Answered> {
+pub(super) fn read(said: &str) -> Option<Outcome> {
     let requests = said.lines().find_map(|line| line.strip_prefix("requests: "))?;
     let codes = said.lines().find_map(|line| line.strip_prefix("status codes: "))?;
     let time = said.lines().find_map(|line| line.strip_prefix("finished in "))?;
     let number = |line: &str, what: &str| {
         line.split(", ").find_map(|part| part.trim().strip_suffix(what)?.trim().parse::<u64>().ok())
     };
-    Some(Answered {
+    Some(Outcome {
         requests: number(requests, "done")?,
         refused: number(codes, "4xx")? + number(codes, "5xx")?,
         broken: number(requests, "errored")? + number(requests, "timeout")?,
@@ -55,7 +55,7 @@ mod tests {
         let said = "finished in 2.00s, 23510.00 req/s, 3.2MB/s\n\
             requests: 47020 total, 47052 started, 47020 done, 47019 succeeded, 1 failed, 0 errored, 0 timeout\n\
             status codes: 47019 2xx, 0 3xx, 1 4xx, 0 5xx\n";
-        let answered = Answered { requests: 47_020, refused: 1, seconds: 2.0, ..Answered::default() };
-        assert_eq!(read(said), Some(answered));
+        let outcome = Outcome { requests: 47_020, refused: 1, seconds: 2.0, ..Outcome::default() };
+        assert_eq!(read(said), Some(outcome));
     }
 }

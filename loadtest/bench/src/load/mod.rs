@@ -123,7 +123,7 @@ pub struct Step<'a> {
 
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Answered {
+pub struct Outcome {
     /// Number of responses.
     pub requests: u64,
     /// Responses with a status of 400 or above.
@@ -140,17 +140,17 @@ pub struct Answered {
 
 impl Step<'_> {
     /// Runs the step to completion. `prefix` is prepended to the generator's command line.
-    pub async fn run(&self, prefix: &[String]) -> Result<Answered> {
+    pub async fn run(&self, prefix: &[String]) -> Result<Outcome> {
         let words = match self.wire {
             Wire::Plain | Wire::Tls => wrk::command(self)?,
             Wire::H2 => h2load::command(self),
         };
         let words: Vec<String> = prefix.iter().cloned().chain(words).collect();
         let said = command::run(&words, self.duration + PATIENCE).await?;
-        let answered = match self.wire {
+        let outcome = match self.wire {
             Wire::Plain | Wire::Tls => wrk::read(&said),
             Wire::H2 => h2load::read(&said),
         };
-        answered.ok_or_else(|| Error::Failed { program: words.join(" "), said })
+        outcome.ok_or_else(|| Error::Failed { program: words.join(" "), said })
     }
 }

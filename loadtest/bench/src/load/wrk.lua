@@ -1,9 +1,9 @@
--- What wrk sends: one request again and again, or one for each token of a list.
+-- What wrk sends: one request repeatedly, or one for each token of a list.
 --
--- init's words: the file of the request, where "{token}" stands for the token; the file of the
+-- Arguments of init: the file of the request, in which "{token}" stands for the token; the file of the
 -- tokens, 32 characters each, or "-"; the file of the order in which they are sent (32-bit numbers
--- from 0), or "-" for one after the other; where in that order to begin.
--- With "{path}" in the request, the file of the tokens has lines "PATH TOKEN" instead.
+-- from 0), or "-" for sequential order; the position in that order to start at.
+-- If the request contains "{path}", the file of the tokens has lines "PATH TOKEN" instead.
 
 local ffi = require("ffi")
 local LENGTH = 32
@@ -15,7 +15,7 @@ local function read(path)
     return text
 end
 
--- Returns a function that counts through the places of the order.
+-- Returns a function that iterates over the positions of the order.
 local function turns(path, count, start)
     local order, length = nil, count
     if path ~= "-" then
@@ -65,7 +65,7 @@ function init(args)
     end
 end
 
--- Replaced by init; there must be one for wrk to ask it each time.
+-- Replaced by init; it must exist for wrk to call it for each request.
 function request()
     return nil
 end

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::{Answered, CONCURRENCY, Requests, Step, Wire};
+use super::{CONCURRENCY, Outcome, Requests, Step, Wire};
 use crate::error::{Error, Result};
 
 const SCRIPT: &str = include_str!("wrk.lua");
@@ -50,11 +50,11 @@ fn text(requests: &Requests) -> String {
 }
 
 /// Parses the line that the script prints at the end.
-pub(super) fn read(said: &str) -> Option<Answered> {
+pub(super) fn read(said: &str) -> Option<Outcome> {
     let line = said.lines().find_map(|line| line.strip_prefix("RESULT "))?;
     let mut numbers = line.split(' ').map(|word| word.parse::<f64>().ok());
     let mut next = || numbers.next().flatten().map(|number| number as u64);
-    Some(Answered {
+    Some(Outcome {
         requests: next()?,
         refused: next()?,
         broken: next()?,
@@ -71,9 +71,9 @@ mod tests {
     #[test]
     fn the_last_line_is_parsed() {
         let said = "Running 1s test\n  100 requests in 1.00s\nRESULT 100 2 1 1000500 900 2100\n";
-        let answered =
-            Answered { requests: 100, refused: 2, broken: 1, seconds: 1.0005, p50: Some(900), p99: Some(2100) };
-        assert_eq!(read(said), Some(answered));
+        let outcome =
+            Outcome { requests: 100, refused: 2, broken: 1, seconds: 1.0005, p50: Some(900), p99: Some(2100) };
+        assert_eq!(read(said), Some(outcome));
         assert_eq!(read("unable to connect"), None);
     }
 

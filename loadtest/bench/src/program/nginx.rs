@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// The upstream's response body: 100 bytes.
 pub const BODY: &str =
-    "One hundred bytes of a fixed body, which is what the upstream of every measurement answers. ---- ok.";
+    "One hundred bytes of a fixed body, which is what the upstream of every measurement returns. ---- ok.";
 
 /// More requests than any run sends, so that no connection is closed for its number of requests.
 const REQUESTS: u64 = 1_000_000_000;

@@ -99,7 +99,7 @@ impl Tollgate {
     async fn wait_until_ready(&mut self, log: &Path, started: Instant) -> Result<()> {
         let url = format!("http://{}/status/ready", self.status);
         while started.elapsed() < READY_WITHIN {
-            if reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+            if reqwest::get(&url).await.is_ok_and(|response| response.status().is_success()) {
                 self.started_in = started.elapsed();
                 return Ok(());
             }

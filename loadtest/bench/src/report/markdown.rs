@@ -57,7 +57,7 @@ fn machine(report: &Report) -> String {
          - {} rounds, each row {} s in each; {CONCURRENCY} requests under way, one thread (wrk; h2load with 8 \
          connections of 4 streams), closed loop\n\
          - {} tokens in the store and the cache; Zipf's law over {} of them\n\
-         - one worker thread each; access logs off; nginx answers 100 bytes behind every proxy; all on one machine\n",
+         - one worker thread each; access logs off; nginx returns 100 bytes as the upstream of every proxy; all on one machine\n",
         machine.processors,
         machine.processor,
         machine.memory_gib,
@@ -110,13 +110,13 @@ fn number(value: f64) -> String {
 
 /// Rows and targets, aligned.
 pub(super) fn summary(report: &Report) -> String {
-    let head = ["CPU µs", "min", "max", "÷ nginx", "÷ peer", "answers/s"].map(|head| format!("{head:>10}")).concat();
+    let head = ["CPU µs", "min", "max", "÷ nginx", "÷ peer", "responses/s"].map(|head| format!("{head:>10}")).concat();
     let mut text = format!("{:<24}{head}\n", "");
     for row in &report.rows {
         let Spread { median, min, max } = row.micros;
         let (floor, peer) = (ratio(row.to_floor), ratio(row.to_peer));
         let rate = row.rate.median;
-        let _ = writeln!(text, "{:<24}{median:>10.2}{min:>10.2}{max:>10.2}{floor:>10}{peer:>10}{rate:>10.0}", row.name);
+        let _ = writeln!(text, "{:<24}{median:>10.2}{min:>10.2}{max:>10.2}{floor:>10}{peer:>10}{rate:>11.0}", row.name);
     }
     for figure in &report.figures {
         let _ = writeln!(text, "{}: {} {}", figure.about, number(figure.value), figure.unit);

@@ -16,7 +16,7 @@ use crate::row::Ask;
 use crate::site::{Extent, Registered, Site};
 use crate::token_list::{TokenList, write_zipf_order};
 
-/// Room for every token of any run.
+/// Room for all tokens of any run.
 pub(super) const AMPLE: u64 = 16 << 30;
 /// Room for about two thousand tokens: the others are looked up in the store.
 const SCANT: u64 = 1 << 20;
@@ -146,12 +146,12 @@ impl Stage<'_> {
     async fn step(&self, address: SocketAddr, requests: &Requests, seconds: u64, start: u64) -> Result<u64> {
         let duration = Duration::from_secs(seconds);
         let step = Step { address, wire: Wire::Plain, requests, duration, start, folder: self.folder() };
-        let answered = step.run(&[]).await?;
-        if answered.refused + answered.broken > 0 {
-            let what = format!("{} of {} tokens were refused", answered.refused, answered.requests);
-            return Err(Error::WrongAnswer { row: "warming".to_owned(), what });
+        let outcome = step.run(&[]).await?;
+        if outcome.refused + outcome.broken > 0 {
+            let what = format!("{} of {} tokens were refused", outcome.refused, outcome.requests);
+            return Err(Error::WrongResponse { row: "warming".to_owned(), what });
         }
-        Ok(answered.requests)
+        Ok(outcome.requests)
     }
 
     async fn postgres(&mut self, name: &str) -> Result<Database> {

@@ -156,7 +156,7 @@ fn of_plugin(service: Uuid) -> Result<Document> {
 }
 
 fn document(fields: Value) -> Result<Document> {
-    Document::try_from(fields).map_err(|error| Error::Usage(format!("a bad entity: {error}")))
+    Document::try_from(fields).map_err(|error| Error::Usage(format!("invalid entity: {error}")))
 }
 
 /// Adds all, and returns their ids in the same order.

@@ -64,7 +64,7 @@ where
 }
 
 fn wrong(what: &str) -> Error {
-    Error::WrongAnswer { row: "store".to_owned(), what: what.to_owned() }
+    Error::WrongResponse { row: "store".to_owned(), what: what.to_owned() }
 }
 
 fn seed() -> u64 {
