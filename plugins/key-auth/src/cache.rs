@@ -21,7 +21,7 @@ pub type KeyCache = FactCache<KeyFacts, KeySource>;
 #[derive(Debug, Clone)]
 pub struct KeyFacts {
     credential: Arc<CredentialFacts>,
-    /// The last Unix second in which it is valid; `i64::MAX` is for ever.
+    /// The last Unix second in which it is valid; `i64::MAX`: it never expires.
     valid_until: i64,
 }
 

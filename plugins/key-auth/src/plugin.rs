@@ -30,9 +30,9 @@ const NEGATIVE_TTL: &str = "key_auth_cache.negative_ttl";
 
 /// Limits of the plugin's cache.
 const SETTINGS: &[Setting] = &[
-    Setting::new(CACHE_BYTES, "67108864", "The most memory that cached API keys may weigh.")
+    Setting::new(CACHE_BYTES, "67108864", "Maximum memory for cached API keys, in bytes.")
         .checked(|text| setting::number(text).map(drop)),
-    Setting::new(NEGATIVE_TTL, "5s", "How long an unknown API key is remembered as unknown.")
+    Setting::new(NEGATIVE_TTL, "5s", "How long an unknown API key is cached as unknown.")
         .checked(|text| setting::duration(text).map(drop)),
 ];
 

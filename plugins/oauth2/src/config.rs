@@ -52,18 +52,18 @@ const DESCRIPTIONS: [(&str, &str); 17] = [
     ("scopes", "The scopes that clients may request. Required when `mandatory_scope` is true."),
     ("mandatory_scope", "Whether a client has to request a scope."),
     ("provision_key", "The key with which the login page authenticates; generated when not given."),
-    ("token_expiration", "For how many seconds an access token is valid; 0 is for ever."),
-    ("enable_authorization_code", "Whether codes are issued (RFC 6749 section 4.1)."),
+    ("token_expiration", "Lifetime of access tokens in seconds; 0 means unlimited."),
+    ("enable_authorization_code", "Whether authorization codes are issued (RFC 6749 section 4.1)."),
     ("enable_implicit_grant", "Whether tokens are issued at the authorization endpoint (RFC 6749 section 4.2)."),
     ("enable_client_credentials", "Whether clients get tokens for themselves (RFC 6749 section 4.4)."),
     ("enable_password_grant", "Whether clients get tokens for users they have authenticated (RFC 6749 section 4.3)."),
     ("hide_credentials", "Whether the access token is removed from the request that goes upstream."),
     ("accept_http_if_already_terminated", "Whether a trusted peer's `X-Forwarded-Proto: https` counts as HTTPS."),
     ("anonymous", "The consumer, by id or username, of requests without a valid token."),
-    ("global_credentials", "Whether tokens are valid for every service whose plugin has this set as well."),
+    ("global_credentials", "Whether tokens are valid for every service whose plugin also has this set."),
     ("auth_header_name", "The header that carries the access token, and a client's Basic credentials."),
-    ("refresh_token_ttl", "For how many seconds a refresh token can be used; 0 is for ever."),
-    ("reuse_refresh_token", "Whether a refresh token stays the same when it is used."),
+    ("refresh_token_ttl", "Lifetime of refresh tokens in seconds; 0 means unlimited."),
+    ("reuse_refresh_token", "Whether a refresh keeps the refresh token."),
     ("pkce", "Which clients must use PKCE (RFC 7636): none, public ones (`lax`), all (`strict`)."),
     ("realm", "The `realm` of the challenges in `WWW-Authenticate`."),
 ];
@@ -122,7 +122,7 @@ pub struct Config {
     pub auth_header: Option<CredentialHeader>,
     /// How long a token's row is kept, in whole seconds; `None`: for ever.
     pub refresh_token_ttl: Option<Duration>,
-    /// Whether a refresh token stays the same when it is used.
+    /// Whether a refresh keeps the refresh token.
     pub reuse_refresh_token: bool,
     /// Which clients must use PKCE.
     pub pkce: Pkce,

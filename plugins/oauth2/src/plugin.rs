@@ -50,9 +50,9 @@ const NEGATIVE_TTL: &str = "token_cache.negative_ttl";
 
 /// Limits of the plugin's caches.
 const SETTINGS: &[Setting] = &[
-    Setting::new(CACHE_BYTES, "268435456", "The most memory that cached tokens may weigh.")
+    Setting::new(CACHE_BYTES, "268435456", "Maximum memory for cached tokens, in bytes.")
         .checked(|text| setting::number(text).map(drop)),
-    Setting::new(NEGATIVE_TTL, "5s", "How long an unknown token is remembered as unknown.")
+    Setting::new(NEGATIVE_TTL, "5s", "How long an unknown token is cached as unknown.")
         .checked(|text| setting::duration(text).map(drop)),
 ];
 

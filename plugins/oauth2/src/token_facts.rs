@@ -30,7 +30,7 @@ pub struct Terms {
     pub credential: Arc<CredentialFacts>,
     /// The service it is bound to; `None` is a global token.
     pub service: Option<Arc<Service>>,
-    /// The last Unix second in which it is valid; `i64::MAX` is for ever.
+    /// The last Unix second in which it is valid; `i64::MAX`: it never expires.
     pub valid_until: i64,
     /// `X-Authenticated-Scope`, shared by all tokens of that scope.
     pub scope: Option<Arc<HeaderValue>>,

@@ -35,10 +35,10 @@ fn schema() -> Schema {
         ("service", "The service that it is valid for; null for a global one."),
         ("credential", "The client that it was issued to."),
         ("token_type", "How it is presented (RFC 6750)."),
-        ("expires_in", "For how many seconds from `created_at` it is valid; 0 is for ever."),
-        ("access_token", "The token itself; generated when not given, and shown only to who presents it."),
+        ("expires_in", "Lifetime in seconds from `created_at`; 0 means unlimited."),
+        ("access_token", "The token itself; generated when not given, and shown only to the client that presents it."),
         ("refresh_token", "The token that is exchanged for a new access token."),
-        ("authenticated_userid", "The user it stands for; null for the client itself."),
+        ("authenticated_userid", "The user it acts for; null for the client itself."),
         ("scope", "The granted scope, as words separated by spaces."),
         ("token_hint", "The last characters of the access token, for distinguishing tokens."),
     ])

@@ -134,7 +134,7 @@ impl Draft {
     }
 }
 
-/// The last second of a row with a life of `seconds` from `begin`; 0 is for ever.
+/// The last second of a row with a life of `seconds` from `begin`; 0: it never expires.
 fn end(begin: i64, seconds: i64) -> Option<i64> {
     (seconds != 0).then(|| begin.saturating_add(seconds))
 }
