@@ -202,7 +202,7 @@ async fn referrers(
 }
 
 /// Locks an entity. If it is addressed by a unique value, the entity is locked by its id; whether it still
-/// has the value is checked once it is locked.
+/// has the value is checked once it is locked. An entity that had expired when it was read is removed.
 async fn lock(tx: &mut Transaction<'_>, kind: &Kind, key: &Key) -> Result<Option<Found>, Abort<DaoError>> {
     let (field, value) = match key {
         Key::Id(id) => return lock_by_id(tx, kind, *id).await,
@@ -213,6 +213,7 @@ async fn lock(tx: &mut Transaction<'_>, kind: &Kind, key: &Key) -> Result<Option
     let Some(found) = read::first(kind, tx.rows(&FIND_UNIQUE, &parameters).await)? else { return Ok(None) };
     match lock_by_id(tx, kind, found.id).await? {
         Some(locked) if locked.document.text(field) == Some(value) => Ok(Some(locked)),
+        None if !found.is_there(tx.now()) => Ok(None),
         _ => Err(Abort::Retry(contended())),
     }
 }

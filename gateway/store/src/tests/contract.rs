@@ -72,6 +72,7 @@ on_both!(
     a_dropped_write_is_still_announced,
     an_entity_expires_with_its_ttl,
     an_expired_entity_conflicts_with_nothing,
+    an_expired_entity_does_not_exist_for_writers_by_name,
     a_patch_keeps_the_ttl_and_a_put_does_not,
     expired_entities_are_swept_with_their_rows,
 );
@@ -584,6 +585,21 @@ async fn an_expired_entity_conflicts_with_nothing(f: Fixture) {
     k.clock.advance(2);
     k.keys.insert(same).await.unwrap();
     assert_eq!(k.left("c").await, Some(Some(1)));
+}
+
+async fn an_expired_entity_does_not_exist_for_writers_by_name(f: Fixture) {
+    let k = Keys::new(&f).await;
+    let first = add(&k.keys, json!({"name": "a", "ttl": 1})).await;
+    k.clock.advance(2);
+    let mut again = document(json!({"name": "a", "ttl": 1}));
+    again.insert("id".into(), json!(Uuid::new_v4()));
+    let second = k.keys.upsert(&name("a"), again).await.unwrap();
+    assert_ne!(id(&second), id(&first));
+    assert_eq!(k.left("a").await, Some(Some(1)));
+    k.clock.advance(2);
+    assert!(!k.keys.delete(&name("a")).await.unwrap());
+    assert_eq!(k.keys.update(&name("a"), &set("ttl", json!(0))).await.unwrap(), None);
+    assert_eq!(k.left("a").await, None);
 }
 
 async fn a_patch_keeps_the_ttl_and_a_put_does_not(f: Fixture) {
