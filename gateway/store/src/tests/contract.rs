@@ -73,6 +73,7 @@ on_both!(
     an_entity_expires_with_its_ttl,
     an_expired_entity_conflicts_with_nothing,
     an_expired_entity_does_not_exist_for_writers_by_name,
+    names_of_expired_entities_can_be_swapped_under_contention,
     a_patch_keeps_the_ttl_and_a_put_does_not,
     expired_entities_are_swept_with_their_rows,
 );
@@ -600,6 +601,21 @@ async fn an_expired_entity_does_not_exist_for_writers_by_name(f: Fixture) {
     assert!(!k.keys.delete(&name("a")).await.unwrap());
     assert_eq!(k.keys.update(&name("a"), &set("ttl", json!(0))).await.unwrap(), None);
     assert_eq!(k.left("a").await, None);
+}
+
+async fn names_of_expired_entities_can_be_swapped_under_contention(f: Fixture) {
+    let k = Keys::new(&f).await;
+    let mut keys = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        keys.push(key(&add(&k.keys, json!({"name": name, "ttl": 1})).await));
+    }
+    k.clock.advance(2);
+    // Each removes two expired entities, in a ring; a transaction that deadlocks is retried.
+    let writes = keys.iter().zip(["b", "c", "d", "a"]);
+    let writes = writes.map(|(key, name)| k.keys.upsert(key, document(json!({"name": name}))));
+    let written: Vec<_> = join_all(writes).await.into_iter().map(|written| written.unwrap()["name"].clone()).collect();
+    assert_eq!(written, ["b", "c", "d", "a"]);
+    assert_eq!(ids(&k.keys, Filter::All).await.len(), 4);
 }
 
 async fn a_patch_keeps_the_ttl_and_a_put_does_not(f: Fixture) {
