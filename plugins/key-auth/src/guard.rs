@@ -84,15 +84,27 @@ pub struct Guard {
 pub struct Question {
     digest: Digest,
     key: Secret,
+    /// Why the key is refused if nobody has it.
+    unknown: Refusal,
 }
 
 impl Guard {
     fn judge(&self, facts: &KeyFacts) -> Authentication<Refusal> {
         if !facts.is_alive(&*self.shared.clock) {
-            self.shared.expired.inc();
             return Authentication::Invalid(Refusal::Expired);
         }
         Authentication::Valid(facts.credential().into())
+    }
+
+    /// Continues with a cached key. An expired credential is deleted without a change record, and its key may
+    /// belong to another credential since: the store is queried.
+    fn known(&self, found: Authentication<Refusal>, digest: Digest, key: &str) -> Look<Refusal, Question> {
+        if !matches!(found, Authentication::Invalid(Refusal::Expired)) {
+            return Look::Found(Ok(found));
+        }
+        self.shared.expired.inc();
+        self.shared.cache.forget(&digest);
+        Look::Ask(Question { digest, key: Secret::new(key), unknown: Refusal::Expired })
     }
 
     /// Removes keys from a request that may go upstream.
@@ -142,19 +154,19 @@ impl Authenticator for Guard {
         };
         let (cache, digest) = (&self.shared.cache, Digest::of(key));
         if let Some(found) = cache.of_this_thread(&digest, |facts| self.judge(facts)) {
-            return Look::Found(Ok(found));
+            return self.known(found, digest, key);
         }
         match cache.get(&digest) {
-            Some(Known::Fact(facts)) => Look::Found(Ok(self.judge(&facts))),
+            Some(Known::Fact(facts)) => self.known(self.judge(&facts), digest, key),
             Some(Known::Unknown) => Look::Found(Ok(Authentication::Invalid(Refusal::Unknown))),
-            None => Look::Ask(Question { digest, key: Secret::new(&**key) }),
+            None => Look::Ask(Question { digest, key: Secret::new(&**key), unknown: Refusal::Unknown }),
         }
     }
 
     async fn ask(&self, question: Question, _: &mut Request<'_>) -> Found<Refusal> {
         match self.shared.cache.load(question.digest, question.key).await {
             Ok(Some(facts)) => Ok(self.judge(&facts)),
-            Ok(None) => Ok(Authentication::Invalid(Refusal::Unknown)),
+            Ok(None) => Ok(Authentication::Invalid(question.unknown)),
             Err(_) => Err(Verdict::Reply(Reply::unavailable("key_store_unavailable"))),
         }
     }

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::entity::expiry::{self, ExpiresAt};
 use crate::entity::stored::canonical_text;
-use crate::failure::Failure;
 use crate::row::Row;
 use crate::session::{Parameter, Session};
 use crate::statement;
@@ -63,12 +62,12 @@ async fn find(session: &mut dyn Session, kind: &Kind, key: &Key) -> Result<Optio
             session.rows(&FIND_UNIQUE, &parameters).await
         }
     };
-    first(kind, rows)
+    first(kind, &rows?)
 }
 
 /// The only row of a result.
-pub(crate) fn first(kind: &Kind, rows: Result<Vec<Row>, Failure>) -> Result<Option<Found>, StoreError> {
-    rows?.first().map(|row| found(kind, row)).transpose()
+pub(crate) fn first(kind: &Kind, rows: &[Row]) -> Result<Option<Found>, StoreError> {
+    rows.first().map(|row| found(kind, row)).transpose()
 }
 
 fn found(kind: &Kind, row: &Row) -> Result<Found, StoreError> {

@@ -87,7 +87,9 @@ async fn make_way(tx: &mut Transaction<'_>, kind: &Kind, stored: &Stored) -> Res
     lock_by_id(tx, kind, stored.id).await?;
     for key in &stored.keys {
         let parameters = [Parameter::Text(kind.name), Parameter::Text(&key.field), Parameter::Text(&key.value)];
-        if let Some(owner) = read::first(kind, tx.rows(&FIND_UNIQUE, &parameters).await)? {
+        let owner = read::first(kind, &tx.rows(&FIND_UNIQUE, &parameters).await?)?;
+        // A current owner keeps the value: waiting for its writers could only deadlock.
+        if let Some(owner) = owner.filter(|owner| !owner.is_there(tx.now())) {
             lock_by_id(tx, kind, owner.id).await?;
         }
     }
@@ -202,7 +204,7 @@ async fn referrers(
 }
 
 /// Locks an entity. If it is addressed by a unique value, the entity is locked by its id; whether it still
-/// has the value is checked once it is locked.
+/// has the value is checked once it is locked. An entity that had expired when it was read is removed.
 async fn lock(tx: &mut Transaction<'_>, kind: &Kind, key: &Key) -> Result<Option<Found>, Abort<DaoError>> {
     let (field, value) = match key {
         Key::Id(id) => return lock_by_id(tx, kind, *id).await,
@@ -210,17 +212,18 @@ async fn lock(tx: &mut Transaction<'_>, kind: &Kind, key: &Key) -> Result<Option
     };
     let canonical = canonical_text(value);
     let parameters = [Parameter::Text(kind.name), Parameter::Text(field), Parameter::Text(&canonical)];
-    let Some(found) = read::first(kind, tx.rows(&FIND_UNIQUE, &parameters).await)? else { return Ok(None) };
+    let Some(found) = read::first(kind, &tx.rows(&FIND_UNIQUE, &parameters).await?)? else { return Ok(None) };
     match lock_by_id(tx, kind, found.id).await? {
         Some(locked) if locked.document.text(field) == Some(value) => Ok(Some(locked)),
+        None if !found.is_there(tx.now()) => Ok(None),
         _ => Err(Abort::Retry(contended())),
     }
 }
 
 /// Deletes the entity if it has expired, and treats it as missing.
 async fn lock_by_id(tx: &mut Transaction<'_>, kind: &Kind, id: Uuid) -> Result<Option<Found>, Abort<DaoError>> {
-    let rows = tx.rows(&LOCK, &[Parameter::Text(kind.name), Parameter::Uuid(id)]).await;
-    let Some(found) = read::first(kind, rows)? else { return Ok(None) };
+    let rows = tx.rows(&LOCK, &[Parameter::Text(kind.name), Parameter::Uuid(id)]).await?;
+    let Some(found) = read::first(kind, &rows)? else { return Ok(None) };
     if found.is_there(tx.now()) {
         return Ok(Some(found));
     }

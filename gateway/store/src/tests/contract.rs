@@ -72,6 +72,8 @@ on_both!(
     a_dropped_write_is_still_announced,
     an_entity_expires_with_its_ttl,
     an_expired_entity_conflicts_with_nothing,
+    an_expired_entity_does_not_exist_for_writers_by_name,
+    names_of_expired_entities_can_be_swapped_under_contention,
     a_patch_keeps_the_ttl_and_a_put_does_not,
     expired_entities_are_swept_with_their_rows,
 );
@@ -584,6 +586,36 @@ async fn an_expired_entity_conflicts_with_nothing(f: Fixture) {
     k.clock.advance(2);
     k.keys.insert(same).await.unwrap();
     assert_eq!(k.left("c").await, Some(Some(1)));
+}
+
+async fn an_expired_entity_does_not_exist_for_writers_by_name(f: Fixture) {
+    let k = Keys::new(&f).await;
+    let first = add(&k.keys, json!({"name": "a", "ttl": 1})).await;
+    k.clock.advance(2);
+    let mut again = document(json!({"name": "a", "ttl": 1}));
+    again.insert("id".into(), json!(Uuid::new_v4()));
+    let second = k.keys.upsert(&name("a"), again).await.unwrap();
+    assert_ne!(id(&second), id(&first));
+    assert_eq!(k.left("a").await, Some(Some(1)));
+    k.clock.advance(2);
+    assert!(!k.keys.delete(&name("a")).await.unwrap());
+    assert_eq!(k.keys.update(&name("a"), &set("ttl", json!(0))).await.unwrap(), None);
+    assert_eq!(k.left("a").await, None);
+}
+
+async fn names_of_expired_entities_can_be_swapped_under_contention(f: Fixture) {
+    let k = Keys::new(&f).await;
+    let mut keys = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        keys.push(key(&add(&k.keys, json!({"name": name, "ttl": 1})).await));
+    }
+    k.clock.advance(2);
+    // Each removes two expired entities, in a ring; a transaction that deadlocks is retried.
+    let writes = keys.iter().zip(["b", "c", "d", "a"]);
+    let writes = writes.map(|(key, name)| k.keys.upsert(key, document(json!({"name": name}))));
+    let written: Vec<_> = join_all(writes).await.into_iter().map(|written| written.unwrap()["name"].clone()).collect();
+    assert_eq!(written, ["b", "c", "d", "a"]);
+    assert_eq!(ids(&k.keys, Filter::All).await.len(), 4);
 }
 
 async fn a_patch_keeps_the_ttl_and_a_put_does_not(f: Fixture) {

@@ -280,6 +280,7 @@ async fn a_cached_key_expires_when_its_row_does() {
     world.clock.advance(10);
     assert_eq!(result().await, "passed");
     world.clock.advance(1);
+    world.keys.documents.lock().unwrap().clear();
     assert_eq!(result().await, "key_expired");
     // With a longer life, it is read again.
     world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": null}));
@@ -291,7 +292,36 @@ async fn a_cached_key_expires_when_its_row_does() {
     world.changed(credential::NAME, CREDENTIAL).await;
     assert_eq!(result().await, "passed");
     world.clock.advance(1);
+    world.keys.documents.lock().unwrap().clear();
     assert_eq!(result().await, "key_expired");
+}
+
+#[tokio::test]
+async fn the_key_of_an_expired_credential_may_be_used_for_another_one() {
+    const SECOND: Uuid = Uuid::from_u128(4);
+    let world = World::new();
+    let protection = world.protection(json!({}));
+    world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": 1}));
+    let ask = async || Call::header("apikey", "right").at(&protection).await;
+    assert_eq!(ask().await.credential, Some(CREDENTIAL));
+    world.clock.advance(2);
+    // Swept, without a change record.
+    world.keys.documents.lock().unwrap().clear();
+    assert_eq!(ask().await.result(), "key_expired");
+    let again = ask().await;
+    assert_eq!((again.ready, again.result()), (true, "key_unknown"), "the store is queried once");
+    world.keys.put(SECOND, json!({"key": "right", "consumer": {"id": BOB}}));
+    world.changed(credential::NAME, SECOND).await;
+    assert_eq!(ask().await.credential, Some(SECOND));
+    // The same without a request in between.
+    world.keys.put(SECOND, json!({"key": "right", "consumer": {"id": BOB}, "ttl": 1}));
+    world.changed(credential::NAME, SECOND).await;
+    assert_eq!(ask().await.credential, Some(SECOND));
+    world.clock.advance(2);
+    world.keys.documents.lock().unwrap().clear();
+    world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}}));
+    world.changed(credential::NAME, CREDENTIAL).await;
+    assert_eq!(ask().await.credential, Some(CREDENTIAL));
 }
 
 #[tokio::test]
