@@ -48,8 +48,8 @@ pub struct Change {
     pub id: Uuid,
     /// A further key under which caches hold it (a token's digest); empty where the id is enough.
     pub key: Vec<u8>,
-    /// The current document; `None` when the entity is deleted, and when the change was read from the feed
-    /// (the listener then reads the entity from the store).
+    /// The current document. Listeners always get it for kinds that the store keeps as documents; `None` then means
+    /// that the entity is gone. An entity that was deleted and made again under its id arrives as an update.
     pub document: Option<Document>,
 }
 

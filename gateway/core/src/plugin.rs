@@ -31,7 +31,8 @@ pub enum Verdict {
     },
 }
 
-/// A failure inside a plugin: the request is refused (architecture, invariant 1).
+/// A failure inside a plugin: the request is refused with 500 (architecture, invariant 1). It is for faults of the
+/// plugin: if the store cannot be read, the plugin logs that and replies [`Reply::unavailable`].
 #[derive(Debug, thiserror::Error)]
 #[error("plugin {plugin} failed")]
 pub struct PluginError {

@@ -156,7 +156,8 @@ pub struct Request<'r> {
     pub edits: Edits,
     /// Changes to the response, from the upstream or the gateway.
     pub response: Vec<HeaderEdit>,
-    /// Set by authentication plugins, read by later plugins.
+    /// Set by authentication plugins, read by later plugins. `None`: no plugin has
+    /// authenticated it; a plugin that needs a consumer then refuses it with 401.
     pub identity: Option<Identity>,
 }
 

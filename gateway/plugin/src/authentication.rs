@@ -101,6 +101,14 @@ struct Anonymous {
     consumers: Consumers,
 }
 
+/// A challenge for `WWW-Authenticate`: `Key`, or `Key realm="R"` with the realm as a quoted string (RFC 9110 §5.6.4).
+pub fn challenge(scheme: &str, realm: Option<&str>) -> String {
+    match realm {
+        None => scheme.to_owned(),
+        Some(realm) => format!("{scheme} realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\"")),
+    }
+}
+
 impl<A: Authenticator> AuthenticationHandler<A> {
     /// `anonymous`: the configured consumer, by id or username, that unauthenticated requests fall through to.
     pub fn new(authenticator: A, anonymous: Option<&str>, consumers: &Consumers) -> Self {
@@ -208,4 +216,18 @@ pub fn unauthenticated(mut refusal: Reply, request: &Request<'_>) -> Reply {
 /// Whether an earlier plugin has accepted a credential.
 fn is_authenticated(request: &Request<'_>) -> bool {
     request.identity.as_ref().is_some_and(|identity| identity.credential.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_realm_is_a_quoted_string() {
+        for (realm, text) in
+            [(None, "Key"), (Some("api"), r#"Key realm="api""#), (Some(r#"a "b" \ c"#), r#"Key realm="a \"b\" \\ c""#)]
+        {
+            assert_eq!(challenge("Key", realm), text);
+        }
+    }
 }

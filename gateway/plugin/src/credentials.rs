@@ -1,7 +1,9 @@
 //! Credentials as requests need them: their owner, and the headers that identify both upstream. Everything
 //! issued for a credential shares it; exact like [`Consumers`].
 //!
-//! Contains no secrets.
+//! For kinds that authenticate; other entities that cached facts refer to are
+//! [`SharedFacts`](crate::cache::SharedFacts) of the plugin's own. The plugin subscribes its credentials to the
+//! change feed. Contains no secrets.
 
 use std::sync::Arc;
 

@@ -60,7 +60,8 @@ pub trait Factory: Send + Sync + 'static {
         }
     }
 
-    /// The node settings it adds.
+    /// The node settings it adds, such as `key_auth_cache.max_bytes`: each also stands in `conf/tollgate.yaml`,
+    /// commented, with its default. `Setting::checked` lets `tollgate check` find bad values.
     fn settings(&self) -> &'static [Setting] {
         &[]
     }

@@ -3,6 +3,7 @@
 use http::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tollgate_plugin::authentication;
 use tollgate_plugin::presented::CredentialHeader;
 use tollgate_plugin::{Field, Rule, Schema};
 
@@ -33,8 +34,14 @@ pub fn schema() -> Schema {
     ])
 }
 
+/// More than any header's name has, and less than a header's name can have.
+const LONGEST_NAME: usize = 256;
+
 fn header_name(value: &Value) -> Result<(), String> {
     let name = value.as_str().unwrap_or_default();
+    if name.len() > LONGEST_NAME {
+        return Err(format!("length must be at most {LONGEST_NAME}"));
+    }
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
         return Ok(());
     }
@@ -50,8 +57,7 @@ fn realm(value: &Value) -> Result<(), String> {
 
 /// `Key`, or `Key realm="R"`; `None` if the realm is not valid in a header.
 fn challenge(realm: Option<&str>) -> Option<HeaderValue> {
-    let text = realm.map_or_else(|| "Key".to_owned(), |realm| format!("Key realm=\"{realm}\""));
-    HeaderValue::from_bytes(text.as_bytes()).ok()
+    HeaderValue::from_bytes(authentication::challenge("Key", realm).as_bytes()).ok()
 }
 
 /// Whether keys are forwarded to the upstream.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 use tollgate_core::reply::{Body, Reply};
+use tollgate_plugin::authentication;
 
 const MISSING: &[u8] = br#"{"error":"invalid_request","error_description":"The access token is missing"}"#;
 const SEVERAL: &[u8] = br#"{"error":"invalid_request","error_description":"The access token must be presented once"}"#;
@@ -60,7 +61,7 @@ pub struct Challenges {
 impl Challenges {
     /// For an optional realm; `None` if the realm is not valid in a header.
     pub fn new(realm: Option<&str>) -> Option<Self> {
-        let missing = realm.map_or_else(|| "Bearer".to_owned(), |realm| format!("Bearer realm=\"{realm}\""));
+        let missing = authentication::challenge("Bearer", realm);
         let separator = if realm.is_some() { ", " } else { " " };
         let with = |parameters| HeaderValue::from_bytes(format!("{missing}{separator}{parameters}").as_bytes()).ok();
         Some(Self {

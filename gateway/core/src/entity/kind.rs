@@ -64,7 +64,9 @@ impl Kind {
         Self { unique_together: fields, ..self }
     }
 
-    /// Lets rows expire.
+    /// Lets rows expire: `ttl` is accepted on writes, without a field in the schema, and a document that is read
+    /// shows the seconds left. A cache adds them to the time before the read, and reads again once it is over:
+    /// the deletion of an expired row is not announced. No other kind may refer to such a row.
     #[must_use]
     pub fn ttl(self) -> Self {
         Self { ttl: true, ..self }
