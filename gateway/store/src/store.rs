@@ -269,8 +269,9 @@ impl Store {
 #[async_trait]
 impl TagIndex for Store {
     async fn tags(&self, tag: Option<&str>, after: Option<TagPosition>, size: usize) -> Result<TagPage, StoreError> {
-        let read = self.read((tag.map(str::to_owned), after, size), async |(tag, after, size), session| {
-            tag::page(session, tag.as_deref(), after.as_ref(), *size).await
+        let input = (tag.map(str::to_owned), after, size, self.now());
+        let read = self.read(input, async |(tag, after, size, now), session| {
+            tag::page(session, tag.as_deref(), after.as_ref(), *size, *now).await
         });
         read.await
     }

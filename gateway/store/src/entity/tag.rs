@@ -4,8 +4,10 @@ use tollgate_core::collection::{TagPage, TagPosition, TaggedEntity};
 use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
+use crate::entity::expiry::{self, ExpiresAt};
 use crate::entity::read::successor;
 use crate::entity::stored::canonical_text;
+use crate::row::Row;
 use crate::session::{Parameter, Session};
 use crate::statement;
 use crate::statement::Statement;
@@ -19,6 +21,7 @@ pub(crate) async fn page(
     tag: Option<&str>,
     after: Option<&TagPosition>,
     size: usize,
+    now: i64,
 ) -> Result<TagPage, StoreError> {
     let limit = Parameter::Integer(i64::try_from(size.saturating_add(1)).unwrap_or(i64::MAX));
     let rows = match tag {
@@ -36,12 +39,13 @@ pub(crate) async fn page(
         }
     };
     let more = rows.len() > size;
-    let entries = rows
-        .iter()
-        .take(size)
-        .map(|row| Ok(TaggedEntity { entity_name: row.get(0)?, entity_id: row.get(1)?, tag: row.get(2)? }));
-    let entries = entries.collect::<Result<Vec<_>, StoreError>>()?;
+    let tagged = |row: &Row| {
+        let entry = TaggedEntity { entity_name: row.get(0)?, entity_id: row.get(1)?, tag: row.get(2)? };
+        Ok((entry, row.get(3)?))
+    };
+    let entries = rows.iter().take(size).map(tagged).collect::<Result<Vec<(_, ExpiresAt)>, StoreError>>()?;
     let last = entries.last().filter(|_| more);
-    let next = last.map(|last| TagPosition { entity_id: last.entity_id, tag: last.tag.clone() });
-    Ok(TagPage { entries, next })
+    let next = last.map(|(last, _)| TagPosition { entity_id: last.entity_id, tag: last.tag.clone() });
+    let current = entries.into_iter().filter(|(_, expires_at)| expiry::is_there(*expires_at, now));
+    Ok(TagPage { entries: current.map(|(entry, _)| entry).collect(), next })
 }

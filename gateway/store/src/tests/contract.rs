@@ -553,6 +553,7 @@ async fn an_entity_expires_with_its_ttl(f: Fixture) {
     let k = Keys::new(&f).await;
     let short = add(&k.keys, json!({"name": "short", "ttl": 10, "tags": ["x"]})).await;
     assert_eq!(short["ttl"], json!(10));
+    assert_eq!(k.store.tags(Some("x"), None, 10).await.unwrap().entries.len(), 1);
     assert_eq!(add(&k.keys, json!({"name": "zero", "ttl": 0})).await["ttl"], Value::Null);
     assert_eq!(add(&k.keys, json!({"name": "without"})).await["ttl"], Value::Null);
     k.clock.advance(4);
@@ -565,6 +566,8 @@ async fn an_entity_expires_with_its_ttl(f: Fixture) {
     assert_eq!(k.keys.find(&key(&short)).await.unwrap(), None);
     assert_eq!(ids(&k.keys, Filter::All).await.len(), 2);
     assert!(ids(&k.keys, Filter::AnyTag(vec!["x".into()])).await.is_empty());
+    assert!(k.store.tags(Some("x"), None, 10).await.unwrap().entries.is_empty());
+    assert!(k.store.tags(None, None, 10).await.unwrap().entries.is_empty());
     assert!(ids(&k.keys, Filter::Unique { field: "name", value: "short".into() }).await.is_empty());
     assert_eq!(k.keys.update(&key(&short), &set("name", json!("b"))).await.unwrap(), None);
     assert!(!k.keys.delete(&key(&short)).await.unwrap());
