@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::{Connection, params};
 use tollgate_core::random::{Random as _, SystemRandom};
 use tollgate_oauth2::token::{ChecksumKey, Digest, hint};
+use tollgate_store::{GATEWAY, MigrationPolicy, MigrationSet, Options};
 use uuid::Uuid;
 
 use crate::command;
@@ -158,6 +159,12 @@ pub async fn psql(url: &str, statement: &str) -> Result<String> {
         .chain(["--dbname".to_owned(), url.to_owned(), "--command".to_owned(), statement.to_owned()])
         .collect();
     command::run(&words, COPY_WITHIN).await
+}
+
+/// Options that open a database with everything that the benchmarks store, migrated first.
+pub fn store_options(url: &str) -> Options {
+    let oauth2 = MigrationSet { owner: tollgate_oauth2::NAME, migrations: tollgate_oauth2::MIGRATIONS };
+    Options { migration: MigrationPolicy::Migrate, migrations: vec![GATEWAY, oauth2], ..Options::new(url) }
 }
 
 #[cfg(test)]

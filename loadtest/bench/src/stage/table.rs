@@ -16,12 +16,12 @@ use tollgate_core::entity::{Kind, consumer, plugin, route, service};
 use tollgate_core::random::{Random as _, SystemRandom};
 use tollgate_core::schema::{Makers, Schema};
 use tollgate_oauth2::{config, entity::credential};
-use tollgate_store::{MigrationPolicy, Options, Store};
+use tollgate_store::Store;
 use uuid::Uuid;
 
 use super::gateway::{AMPLE, settings};
 use super::{Ready, Stage};
-use crate::database::{Database, Issued, userid};
+use crate::database::{Database, Issued, store_options, userid};
 use crate::error::{Error, Result};
 use crate::load::{Identity, Requests, Tokens};
 use crate::program::Tollgate;
@@ -104,8 +104,7 @@ struct Seed {
 
 impl Seed {
     async fn plant(database: &Database, size: Size, upstream: &str) -> Result<Self> {
-        let options = Options { migration: MigrationPolicy::Migrate, ..Options::new(database.url()) };
-        let store = Store::open(options).await.map_err(Error::store)?;
+        let store = Store::open(store_options(&database.url())).await.map_err(Error::store)?;
         let collection = |kind: Kind| store.documents(Arc::new(kind));
         let (services, routes) = (collection(service::kind()), collection(route::kind()));
         let (consumers, plugins) = (collection(consumer::kind()), collection(plugin::kind()));

@@ -10,10 +10,10 @@ use tollgate_core::random::{Random as _, SystemRandom};
 use tollgate_oauth2::entity::credential;
 use tollgate_oauth2::store::{Token, TokenRows, open};
 use tollgate_oauth2::token::Digest;
-use tollgate_store::{MigrationPolicy, Options, Store};
+use tollgate_store::Store;
 use uuid::Uuid;
 
-use crate::database::psql;
+use crate::database::{psql, store_options};
 use crate::error::{Error, Result};
 
 /// Number of clients of the tokens.
@@ -57,8 +57,7 @@ pub struct TokenTable {
 impl TokenTable {
     /// Migrates an empty PostgreSQL database, opens it, and adds this many tokens.
     pub async fn fill(url: &str, rows: u64) -> Result<Self> {
-        let options = Options { migration: MigrationPolicy::Migrate, ..Options::new(url) };
-        let store = Store::open(options).await.map_err(Error::store)?;
+        let store = Store::open(store_options(url)).await.map_err(Error::store)?;
         let service = add(&store, service::kind(), json!({"name": "api"})).await?;
         let consumer = add(&store, consumer::kind(), json!({"username": "ada"})).await?;
         let mut holders = Vec::new();
