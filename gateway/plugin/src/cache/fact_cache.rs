@@ -9,7 +9,7 @@
 //!   remembered.
 //! - A node that has lost the change feed trusts nothing in this cache.
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,17 @@ impl Hasher for HeadHasher {
     }
 }
 
-type ByKey<K, V> = Map<K, Stamped<V>, BuildHasherDefault<HeadHasher>>;
+/// A key in the maps. Its head is what is hashed, whichever way its type hashes itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ByHead<K>(K);
+
+impl<K: CacheKey> Hash for ByHead<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.head());
+    }
+}
+
+type ByKey<K, V> = Map<ByHead<K>, Stamped<V>, BuildHasherDefault<HeadHasher>>;
 
 /// What may change during a look-up, as it was before the store was queried.
 #[derive(Clone, Copy)]
@@ -237,8 +247,8 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
     pub fn forget(&self, key: &F::Key) {
         self.inner.generations.advance(key.head());
         // An entry that this misses only takes up space.
-        self.inner.facts.invalidate(key);
-        self.inner.negatives.invalidate(key);
+        self.inner.facts.invalidate(&ByHead(*key));
+        self.inner.negatives.invalidate(&ByHead(*key));
     }
 
     /// Facts may have ended without their keys being known: reads in progress are not kept. Call this before
@@ -258,7 +268,7 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
     /// As if the fact had been evicted, for tests.
     #[doc(hidden)]
     pub fn evict(&self, key: &F::Key) {
-        self.inner.facts.invalidate(key);
+        self.inner.facts.invalidate(&ByHead(*key));
     }
 
     /// Updates the gauges.
@@ -280,14 +290,14 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
     }
 
     fn fact(&self, key: &F::Key, generation: Generation) -> Option<Known<F>> {
-        let kept = self.inner.facts.get(key)?;
+        let kept = self.inner.facts.get(&ByHead(*key))?;
         let fact = kept.at(generation).filter(|fact| fact.is_current())?.clone();
         thread_cache::keep(self.inner.id, *key, kept);
         Some(Known::Fact(fact))
     }
 
     fn negative(&self, key: &F::Key, generation: Generation) -> Option<Known<F>> {
-        let kept = self.inner.negatives.get(key)?;
+        let kept = self.inner.negatives.get(&ByHead(*key))?;
         let until = kept.at(generation.and(self.inner.source.additions()))?;
         (self.inner.clock.now_millis() < *until).then_some(Known::Unknown)
     }
@@ -323,10 +333,10 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
             return;
         }
         match found {
-            Some(fact) => self.inner.facts.insert(key, Stamped::new(before.key, fact.clone())),
+            Some(fact) => self.inner.facts.insert(ByHead(key), Stamped::new(before.key, fact.clone())),
             None => {
                 let until = self.inner.clock.now_millis().saturating_add(self.inner.negative_millis);
-                self.inner.negatives.insert(key, Stamped::new(before.key.and(before.additions), until));
+                self.inner.negatives.insert(ByHead(key), Stamped::new(before.key.and(before.additions), until));
             }
         }
     }
