@@ -38,7 +38,7 @@ impl Operation {
 }
 
 /// One committed change.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// The kind of the entity, such as `routes`.
     pub kind: String,
