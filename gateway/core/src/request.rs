@@ -123,10 +123,19 @@ impl Edits {
 /// Who sent the request, as determined by the authentication plugins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The consumer's id.
-    pub consumer: Uuid,
-    /// The id of the credential that was presented; `None` for the anonymous consumer.
-    pub credential: Option<Uuid>,
+    /// The consumer's id; `None` if a third party's token belongs to no consumer.
+    pub consumer: Option<Uuid>,
+    /// The credential that was presented; `None` for the anonymous consumer.
+    pub credential: Option<Credential>,
+}
+
+/// A credential that was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// The entity with this id.
+    Entity(Uuid),
+    /// A token of another authorization server, which no entity represents.
+    ThirdPartyToken,
 }
 
 /// A request being processed by a route's plugins.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tollgate_core::plugin::{Access, Handler, Needs, PluginError, Verdict};
 use tollgate_core::reply::{Body, Reply};
-use tollgate_core::request::{HeaderBlock, Identity, Request};
+use tollgate_core::request::{Credential, HeaderBlock, Identity, Request};
 
 use crate::consumers::{ConsumerFacts, Consumers};
 use crate::credentials::CredentialFacts;
@@ -36,9 +36,17 @@ pub struct Authenticated {
     headers: HeaderBlock,
 }
 
+impl Authenticated {
+    /// An identity, with the headers that the upstream receives.
+    pub fn new(identity: Identity, headers: HeaderBlock) -> Self {
+        Self { identity, headers }
+    }
+}
+
 impl From<&CredentialFacts> for Authenticated {
     fn from(credential: &CredentialFacts) -> Self {
-        let identity = Identity { consumer: credential.consumer.id, credential: Some(credential.id) };
+        let identity =
+            Identity { consumer: Some(credential.consumer.id), credential: Some(Credential::Entity(credential.id)) };
         Self { identity, headers: credential.headers.clone() }
     }
 }
@@ -83,7 +91,7 @@ pub trait Authenticator: Send + Sync + 'static {
 
     /// Headers that only this plugin sets for a credential. They are removed when another plugin, or none, has
     /// authenticated the request.
-    fn own_headers(&self) -> &'static [HeaderName] {
+    fn own_headers(&self) -> &[HeaderName] {
         &[]
     }
 }
@@ -183,7 +191,7 @@ impl<A: Authenticator> AuthenticationHandler<A> {
     fn identify_anonymous(&self, consumer: &Arc<ConsumerFacts>, request: &mut Request<'_>) {
         request.edits.apply(&consumer.anonymous_headers);
         self.remove_own_headers(request);
-        request.identity = Some(Identity { consumer: consumer.id, credential: None });
+        request.identity = Some(Identity { consumer: Some(consumer.id), credential: None });
     }
 
     fn remove_own_headers(&self, request: &mut Request<'_>) {

@@ -4,7 +4,7 @@
 //! acknowledged ([`SharedFacts`]). They live while something refers to them. A node that has lost the
 //! change feed uses none of them and queries the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use async_trait::async_trait;
 use http::HeaderValue;
@@ -17,10 +17,13 @@ use tollgate_core::request::{BlockName, HeaderBlock};
 use uuid::Uuid;
 
 use crate::cache::model::{self, Map};
-use crate::cache::{Counter, Generation, Invalidation, OnConflict, SharedFact, SharedFacts, Trust};
+use crate::cache::{Counter, Generation, Invalidation, OnConflict, SharedFact, SharedFacts, Stamped, Trust};
 
 /// The kind of entity.
 const KIND: &str = "consumers";
+
+/// The number of usernames that are remembered, with what is known about each.
+const NAMES: u64 = 50_000;
 
 /// The number of anonymous consumers' names that are remembered: enough for the configuration, and bounded in
 /// case it changes often.
@@ -34,6 +37,8 @@ pub struct ConsumerFacts {
     /// The headers sent upstream when requests fall through to this consumer.
     pub anonymous_headers: HeaderBlock,
     names: Box<Names>,
+    /// The headers that name it, rendered when they are first needed.
+    own_headers: OnceLock<HeaderBlock>,
     invalidation: Invalidation,
 }
 
@@ -65,7 +70,8 @@ impl ConsumerFacts {
     pub fn new(id: Uuid, username: Option<String>, custom_id: Option<String>) -> Self {
         let names = Names { username, custom_id };
         let anonymous_headers = names.headers(id, None);
-        Self { id, anonymous_headers, names: Box::new(names), invalidation: Invalidation::new() }
+        let (names, own_headers) = (Box::new(names), OnceLock::new());
+        Self { id, anonymous_headers, names, own_headers, invalidation: Invalidation::new() }
     }
 
     /// The headers sent upstream when the consumer is identified by a credential with this
@@ -74,13 +80,37 @@ impl ConsumerFacts {
         self.names.headers(self.id, Some(credential))
     }
 
+    /// The headers sent upstream when the consumer is identified by something that is no credential of its own: they
+    /// leave `X-Credential-Identifier` as it is.
+    pub fn own_headers(&self) -> &HeaderBlock {
+        self.own_headers.get_or_init(|| self.names.own_headers(self.id))
+    }
+
     /// Its username.
     pub fn username(&self) -> Option<&str> {
         self.names.username.as_deref()
     }
 }
 
+/// The headers of a request that belongs to no consumer: none of those that name one.
+pub static NOBODY: LazyLock<HeaderBlock> = LazyLock::new(|| HeaderBlock::new(&OWN, [None; 4]));
+
+/// The headers that name a consumer.
+static OWN: [BlockName; 4] = [
+    BlockName::new("x-consumer-id", "X-Consumer-ID"),
+    BlockName::new("x-consumer-custom-id", "X-Consumer-Custom-ID"),
+    BlockName::new("x-consumer-username", "X-Consumer-Username"),
+    BlockName::new("x-anonymous-consumer", "X-Anonymous-Consumer"),
+];
+
 impl Names {
+    fn own_headers(&self, consumer: Uuid) -> HeaderBlock {
+        let id = header_value(&consumer.to_string());
+        let username = self.username.as_deref().and_then(header_value);
+        let custom_id = self.custom_id.as_deref().and_then(header_value);
+        HeaderBlock::new(&OWN, [id.as_ref(), custom_id.as_ref(), username.as_ref(), None])
+    }
+
     /// The headers that identify a consumer, and either the credential it presented or that it is
     /// anonymous.
     fn headers(&self, consumer: Uuid, credential: Option<&HeaderValue>) -> HeaderBlock {
@@ -114,7 +144,10 @@ struct Inner {
     known: SharedFacts<ConsumerFacts>,
     /// Consumers that plugins name as anonymous, by that name.
     anonymous: Map<String, Arc<ConsumerFacts>>,
+    /// Consumers by username, with the generation of [`Consumers::changes`].
+    usernames: Map<Box<str>, Stamped<Option<Arc<ConsumerFacts>>>>,
     endings: Counter,
+    changes: Counter,
 }
 
 impl Consumers {
@@ -126,7 +159,9 @@ impl Consumers {
             trust,
             known: SharedFacts::new(),
             anonymous: model::map(Cache::new(ANONYMOUS)),
+            usernames: model::map(Cache::new(NAMES)),
             endings: Counter::new(),
+            changes: Counter::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -164,6 +199,33 @@ impl Consumers {
     /// invalidated.
     pub fn endings(&self) -> Generation {
         self.inner.endings.current()
+    }
+
+    /// Increases with every change of a consumer, before its facts are invalidated. What was found out about a
+    /// username that no consumer had is true until then.
+    pub fn changes(&self) -> Generation {
+        self.inner.changes.current()
+    }
+
+    /// The consumer with this username; `None` when there is none. It may have changed by now.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn named(&self, username: &str) -> Result<Option<Arc<ConsumerFacts>>, StoreError> {
+        let (changes, on_conflict) = (self.changes(), self.on_conflict());
+        if on_conflict == OnConflict::Share
+            && let Some(known) = self.inner.usernames.get(username)
+        {
+            // A consumer keeps its username while its facts are current, and no other can have it.
+            match known.unchecked() {
+                Some(consumer) if consumer.is_current() => return Ok(Some(Arc::clone(consumer))),
+                None if known.at(changes).is_some() => return Ok(None),
+                _ => {}
+            }
+        }
+        let found = self.by_username(username, on_conflict).await?;
+        self.inner.usernames.insert(username.into(), Stamped::new(changes, found.clone()));
+        Ok(found)
     }
 
     /// The consumer that a plugin names as anonymous, if it is known already.
@@ -215,8 +277,10 @@ impl Consumers {
     /// Nothing read before is valid any more.
     pub fn forget_all(&self) {
         self.inner.endings.advance();
+        self.inner.changes.advance();
         self.inner.known.invalidate_all();
         self.inner.anonymous.invalidate_all();
+        self.inner.usernames.invalidate_all();
     }
 }
 
@@ -229,6 +293,7 @@ impl ChangeListener for Consumers {
             if change.operation != Operation::Created {
                 self.inner.endings.advance();
             }
+            self.inner.changes.advance();
             self.inner.known.invalidate(change.id);
         }
         Ok(())

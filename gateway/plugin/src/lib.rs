@@ -102,7 +102,7 @@ mod metrics;
 pub mod multipart;
 pub mod presented;
 
-pub use consumers::{ConsumerFacts, Consumers, header_value};
+pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value};
 pub use credentials::{CredentialFacts, Credentials};
 pub use digest::Digest;
 pub use factory::{Factory, StartError};
@@ -118,7 +118,9 @@ pub use tollgate_core::error::StoreError;
 pub use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, ResponsePhase, Verdict};
 pub use tollgate_core::random::Random;
 pub use tollgate_core::reply::{Body, Reply, Response, Source};
-pub use tollgate_core::request::{BlockName, HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target};
+pub use tollgate_core::request::{
+    BlockName, Credential, HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target,
+};
 pub use tollgate_core::schema::{Auto, EntityCheck, Field, OnDelete, Rule, Schema};
 pub use tollgate_core::secret::Secret;
 pub use tollgate_core::setting::{self, Setting};

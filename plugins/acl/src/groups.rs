@@ -147,6 +147,7 @@ fn corrupt(what: &'static str) -> StoreError {
 
 impl Source<Groups> for GroupSource {
     type Question = ();
+    type Error = StoreError;
 
     /// Never `None`: a consumer without rows is in no group.
     async fn read(&self, consumer: Uuid, (): ()) -> Loaded<Option<Groups>> {

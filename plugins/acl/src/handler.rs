@@ -15,10 +15,9 @@ pub(crate) struct AccessControl {
 
 impl Handler for AccessControl {
     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
-        let Some(identity) = request.identity else {
+        let Some(consumer) = request.identity.and_then(|identity| identity.consumer) else {
             return Access::Ready(Ok(refused(StatusCode::UNAUTHORIZED, "acl_without_consumer", "Unauthorized")));
         };
-        let consumer = identity.consumer;
         if let Some(verdict) = self.groups.of_this_thread(&consumer, |groups| self.judge(groups, request)) {
             return Access::Ready(Ok(verdict));
         }

@@ -91,6 +91,7 @@ fn valid_until(document: &Document, now: i64) -> i64 {
 
 impl Source<KeyFacts> for KeySource {
     type Question = Secret;
+    type Error = StoreError;
 
     async fn read(&self, _: Digest, key: Secret) -> Loaded<Option<KeyFacts>> {
         let read = self.find(&key).await;

@@ -84,6 +84,7 @@ impl TokenSource {
 
 impl Source<Facts> for TokenSource {
     type Question = ();
+    type Error = StoreError;
 
     async fn read(&self, digest: Digest, (): ()) -> Loaded<Option<Facts>> {
         let read = self.find(digest).await;

@@ -38,9 +38,15 @@ const MEASURE: Duration = Duration::from_secs(5);
 pub trait Source<F: Fact>: Send + Sync + 'static {
     /// What a query needs besides the key: the clear value of which the key is a digest.
     type Question: Clone + Send + 'static;
+    /// Why a query failed: [`StoreError`](tollgate_core::error::StoreError) if the facts come from the store.
+    type Error: Send + Sync + 'static;
 
-    /// Reads from the store. `None`: the key is unknown.
-    fn read(&self, key: F::Key, question: Self::Question) -> impl Future<Output = Loaded<Option<F>>> + Send;
+    /// Reads from the store, or from wherever the facts come. `None`: the key is unknown.
+    fn read(
+        &self,
+        key: F::Key,
+        question: Self::Question,
+    ) -> impl Future<Output = Loaded<Option<F>, Self::Error>> + Send;
 
     /// Increases with every change that may end facts without naming their keys, before the shared facts that
     /// they refer to are invalidated. Reads in progress at that time are not kept.
@@ -120,22 +126,22 @@ impl Before {
 }
 
 /// A cache in front of a source. Cheap to clone.
-pub struct FactCache<F: ThreadCached, S> {
+pub struct FactCache<F: ThreadCached, S: Source<F>> {
     inner: Arc<Inner<F, S>>,
 }
 
-impl<F: ThreadCached, S> Clone for FactCache<F, S> {
+impl<F: ThreadCached, S: Source<F>> Clone for FactCache<F, S> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
     }
 }
 
-struct Inner<F: ThreadCached, S> {
+struct Inner<F: ThreadCached, S: Source<F>> {
     id: CacheId,
     facts: ByKey<F::Key, F>,
     /// When the entry expires, in milliseconds.
     negatives: ByKey<F::Key, i64>,
-    single_flight: SingleFlight<F::Key, Option<F>>,
+    single_flight: SingleFlight<F::Key, Option<F>, S::Error>,
     /// Generations of keys.
     generations: Generations,
     /// Increases with [`FactCache::facts_ended`].
@@ -222,7 +228,7 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
     ///
     /// # Errors
     /// The store failed, for all callers that waited.
-    pub async fn load(&self, key: F::Key, question: S::Question) -> Loaded<Option<F>> {
+    pub async fn load(&self, key: F::Key, question: S::Question) -> Loaded<Option<F>, S::Error> {
         for _ in 1..ATTEMPTS {
             let before = self.before(&key);
             let (cache, asked) = (self.clone(), question.clone());
@@ -314,7 +320,7 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
         Before { key: self.generation(key), endings: self.endings(), additions: self.inner.source.additions() }
     }
 
-    async fn ask(&self, key: F::Key, question: S::Question, before: Before) -> Loaded<Option<F>> {
+    async fn ask(&self, key: F::Key, question: S::Question, before: Before) -> Loaded<Option<F>, S::Error> {
         let started = Instant::now();
         let read = self.inner.source.read(key, question).await;
         self.inner.metrics.store_seconds.observe(started.elapsed().as_secs_f64());

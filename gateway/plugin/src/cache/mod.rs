@@ -76,6 +76,7 @@
 //! impl Source<Owner> for Addresses {
 //!     /// The address, of which the key is a digest.
 //!     type Question = String;
+//!     type Error = StoreError;
 //!
 //!     async fn read(&self, _: Digest, address: String) -> Loaded<Option<Owner>> {
 //!         let found = self.entities.find(&Key::Unique { field: "address", value: address }).await?;

@@ -16,11 +16,12 @@ use tollgate_core::error::StoreError;
 use super::generation::Generation;
 use super::model::{Mutex, MutexGuard};
 
-/// The result of a look-up. All callers that waited share the error.
-pub type Loaded<V> = Result<V, Arc<StoreError>>;
+/// The result of a look-up. All callers that waited share the error: the store's, unless the facts come from
+/// elsewhere.
+pub type Loaded<V, E = StoreError> = Result<V, Arc<E>>;
 
 /// A look-up in progress; awaiting it returns its result.
-pub type Lookup<V> = Shared<BoxFuture<'static, Loaded<V>>>;
+pub type Lookup<V, E = StoreError> = Shared<BoxFuture<'static, Loaded<V, E>>>;
 
 /// A caller's role in a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,22 +34,23 @@ pub enum Role {
 
 const SHARDS: usize = 64;
 
-struct Entry<V> {
+struct Entry<V, E> {
     generation: Generation,
-    lookup: WeakShared<BoxFuture<'static, Loaded<V>>>,
+    lookup: WeakShared<BoxFuture<'static, Loaded<V, E>>>,
 }
 
-type Shard<K, V> = Mutex<HashMap<K, Entry<V>>>;
+type Shard<K, V, E> = Mutex<HashMap<K, Entry<V, E>>>;
 
 /// The look-ups in progress. Cheap to clone.
-pub struct SingleFlight<K, V> {
-    shards: Arc<[Shard<K, V>]>,
+pub struct SingleFlight<K, V, E = StoreError> {
+    shards: Arc<[Shard<K, V, E>]>,
 }
 
-impl<K, V> SingleFlight<K, V>
+impl<K, V, E> SingleFlight<K, V, E>
 where
     K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
 {
     /// Starts with none in progress.
     pub fn new() -> Self {
@@ -57,9 +59,9 @@ where
 
     /// Joins the look-up of `key`, or starts one with `load`. `head` selects the shard; `generation` is the
     /// key's, taken by the caller beforehand.
-    pub fn join<F>(&self, key: K, head: u64, generation: Generation, load: impl FnOnce() -> F) -> (Role, Lookup<V>)
+    pub fn join<F>(&self, key: K, head: u64, generation: Generation, load: impl FnOnce() -> F) -> (Role, Lookup<V, E>)
     where
-        F: Future<Output = Loaded<V>> + Send + 'static,
+        F: Future<Output = Loaded<V, E>> + Send + 'static,
     {
         let mut lookups = self.lock(head);
         let under_way = lookups.get(&key).filter(|entry| entry.generation == generation);
@@ -68,7 +70,7 @@ where
         }
         let removal = Removal { single_flight: Self { shards: Arc::clone(&self.shards) }, key, head, generation };
         let load = load();
-        let lookup: Lookup<V> = async move {
+        let lookup: Lookup<V, E> = async move {
             let _removal = removal;
             load.await
         }
@@ -81,17 +83,18 @@ where
         (Role::Leader, lookup)
     }
 
-    fn lock(&self, head: u64) -> MutexGuard<'_, HashMap<K, Entry<V>>> {
+    fn lock(&self, head: u64) -> MutexGuard<'_, HashMap<K, Entry<V, E>>> {
         let index = usize::try_from(head % SHARDS as u64).unwrap_or_default();
         #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K, V> Default for SingleFlight<K, V>
+impl<K, V, E> Default for SingleFlight<K, V, E>
 where
     K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
 {
     fn default() -> Self {
         Self::new()
@@ -99,21 +102,23 @@ where
 }
 
 /// Removes a look-up when it has ended or was abandoned.
-struct Removal<K, V>
+struct Removal<K, V, E>
 where
     K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
 {
-    single_flight: SingleFlight<K, V>,
+    single_flight: SingleFlight<K, V, E>,
     key: K,
     head: u64,
     generation: Generation,
 }
 
-impl<K, V> Drop for Removal<K, V>
+impl<K, V, E> Drop for Removal<K, V, E>
 where
     K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
 {
     fn drop(&mut self) {
         let mut lookups = self.single_flight.lock(self.head);

@@ -123,14 +123,15 @@ async fn run_by_consumer<'p>(
     let mut effective = Effective::Route(plugins.entries());
     let mut next = 0;
     while let Some(entry) = effective.entries().get(next).cloned() {
-        let before = progress.identity.map(|identity| identity.consumer);
+        let before = progress.identity.and_then(|identity| identity.consumer);
         let reply = run_one(session, route, accepted, (plugins, &entry), progress).await?;
         if reply.is_some() {
             return Ok((reply, effective));
         }
-        let now = progress.identity.map(|identity| identity.consumer);
-        if let Some(consumer) = now.filter(|_| now != before) {
-            match plugins.of_consumer(consumer, route.target.route_id, route.target.service_id) {
+        let now = progress.identity.and_then(|identity| identity.consumer);
+        if now != before {
+            let of_consumer = now.map(|id| plugins.of_consumer(id, route.target.route_id, route.target.service_id));
+            match of_consumer.unwrap_or(Ok(Effective::Route(plugins.entries()))) {
                 Ok(changed) => effective = changed,
                 Err(chain::Uncompilable) => return Ok((Some(Reply::unavailable("plugin_uncompilable")), effective)),
             }

@@ -64,7 +64,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
         return Ok(Some(OwnResponse::gateway(reply)));
     }
     let judged = pipeline::run(session, &route, &accepted).await?;
-    context.consumer = judged.identity.map(|identity| identity.consumer);
+    context.consumer = judged.identity.and_then(|identity| identity.consumer);
     context.response = judged.response;
     match judged.outcome {
         Outcome::Reply(reply) => Ok(Some(OwnResponse::gateway(reply))),

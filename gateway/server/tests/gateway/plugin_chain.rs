@@ -114,7 +114,7 @@ fn a_consumers_instance_runs_only_for_that_consumer() {
     let authenticating = guard(|request| {
         let is_bob = request.headers.get("x-bob").is_some();
         let consumer = if is_bob { BOB } else { Uuid::nil() };
-        request.identity = Some(Identity { consumer, credential: None });
+        request.identity = Some(Identity { consumer: Some(consumer), credential: None });
         Verdict::Continue
     });
     let telling = |value: &'static str| {

@@ -13,7 +13,7 @@ use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::request::Edits;
 use tollgate_plugin::cache::{Bounds, CacheMetrics, Trust};
 use tollgate_plugin::{
-    Collection, Document, Filter, HeaderEdit, Identity, Key, Kind, Metrics, PageQuery, RequestBody, Target,
+    Collection, Credential, Document, Filter, HeaderEdit, Identity, Key, Kind, Metrics, PageQuery, RequestBody, Target,
 };
 use uuid::Uuid;
 
@@ -170,7 +170,8 @@ impl World {
 
     /// The outcome of a request of this consumer.
     async fn judge(&self, config: Value, consumer: Option<Uuid>) -> Outcome {
-        judged(&self.handler(config), consumer.map(|consumer| Identity { consumer, credential: None })).await
+        let identity = consumer.map(|consumer| Identity { consumer: Some(consumer), credential: None });
+        judged(&self.handler(config), identity).await
     }
 
     /// Whether Bob is in a group.
@@ -298,7 +299,7 @@ async fn a_request_without_a_consumer_is_unauthorized() {
 #[tokio::test]
 async fn groups_are_the_consumers_own() {
     let world = World::of(&["admin"]);
-    let eve = Some(Identity { consumer: EVE, credential: Some(BOB) });
+    let eve = Some(Identity { consumer: Some(EVE), credential: Some(Credential::Entity(BOB)) });
     let handler = world.handler(json!({"allow": ["admin"]}));
     assert_eq!(judged(&handler, eve).await, forbidden());
     assert!(world.bob_is_in("admin").await);
@@ -444,7 +445,7 @@ async fn a_consumer_with_a_group_that_cannot_be_sent_does_not_pass() {
 async fn a_warm_request_allocates_nothing() {
     let world = World::of(&["a", "b"]);
     let handler = world.handler(json!({"allow": ["b"]}));
-    let identity = Some(Identity { consumer: BOB, credential: None });
+    let identity = Some(Identity { consumer: Some(BOB), credential: None });
     let head = Head::new();
     let ask = || {
         let mut request = head.request(identity);

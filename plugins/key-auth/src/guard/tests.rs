@@ -14,7 +14,7 @@ use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::reply::Body;
 use tollgate_core::request::{Edits, RequestBody, Target};
 use tollgate_plugin::cache::{Bounds, CacheMetrics, Trust};
-use tollgate_plugin::{Consumers, Credentials, Document, HeaderEdit, Key, Kind, Metrics, Schema};
+use tollgate_plugin::{Consumers, Credential, Credentials, Document, HeaderEdit, Key, Kind, Metrics, Schema};
 use uuid::Uuid;
 
 use super::*;
@@ -166,7 +166,7 @@ struct Outcome {
     removed: Vec<String>,
     query: Option<String>,
     body: Option<Bytes>,
-    credential: Option<Uuid>,
+    credential: Option<Credential>,
 }
 
 impl Call {
@@ -249,7 +249,7 @@ async fn a_warm_key_and_an_unknown_one_are_decided_without_the_store() {
         }
         assert_eq!(world.asked(), asked);
     }
-    assert_eq!(Call::header("apikey", "right").at(&protection).await.credential, Some(CREDENTIAL));
+    assert_eq!(Call::header("apikey", "right").at(&protection).await.credential, Some(Credential::Entity(CREDENTIAL)));
     world.clock.advance(6);
     let later = Call::header("apikey", "wrong").at(&protection).await;
     assert!(!later.ready, "an unknown key is not remembered for ever");
@@ -303,7 +303,7 @@ async fn the_key_of_an_expired_credential_may_be_used_for_another_one() {
     let protection = world.protection(json!({}));
     world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": 1}));
     let ask = async || Call::header("apikey", "right").at(&protection).await;
-    assert_eq!(ask().await.credential, Some(CREDENTIAL));
+    assert_eq!(ask().await.credential, Some(Credential::Entity(CREDENTIAL)));
     world.clock.advance(2);
     // Swept, without a change record.
     world.keys.documents.lock().unwrap().clear();
@@ -312,16 +312,16 @@ async fn the_key_of_an_expired_credential_may_be_used_for_another_one() {
     assert_eq!((again.ready, again.result()), (true, "key_unknown"), "the store is queried once");
     world.keys.put(SECOND, json!({"key": "right", "consumer": {"id": BOB}}));
     world.changed(credential::NAME, SECOND).await;
-    assert_eq!(ask().await.credential, Some(SECOND));
+    assert_eq!(ask().await.credential, Some(Credential::Entity(SECOND)));
     // The same without a request in between.
     world.keys.put(SECOND, json!({"key": "right", "consumer": {"id": BOB}, "ttl": 1}));
     world.changed(credential::NAME, SECOND).await;
-    assert_eq!(ask().await.credential, Some(SECOND));
+    assert_eq!(ask().await.credential, Some(Credential::Entity(SECOND)));
     world.clock.advance(2);
     world.keys.documents.lock().unwrap().clear();
     world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}}));
     world.changed(credential::NAME, CREDENTIAL).await;
-    assert_eq!(ask().await.credential, Some(CREDENTIAL));
+    assert_eq!(ask().await.credential, Some(Credential::Entity(CREDENTIAL)));
 }
 
 #[tokio::test]

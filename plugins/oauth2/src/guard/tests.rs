@@ -10,7 +10,7 @@ use tollgate_core::clock::ManualClock;
 use tollgate_core::plugin::Access;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::reply::Body;
-use tollgate_core::request::{HeaderEdit, Identity, RequestBody, Target};
+use tollgate_core::request::{Credential, HeaderEdit, Identity, RequestBody, Target};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, Trust};
 use tollgate_plugin::{Consumers, Credentials as KnownCredentials};
@@ -298,7 +298,10 @@ async fn a_valid_token_passes_with_its_identity_and_without_waiting_the_second_t
             assert_eq!(result.upstream(name), Some(value), "{name}");
         }
         let identity = result.identity.unwrap();
-        assert_eq!((identity.consumer, identity.credential), (world.consumer, Some(world.credential)));
+        assert_eq!(
+            (identity.consumer, identity.credential),
+            (Some(world.consumer), Some(Credential::Entity(world.credential)))
+        );
     }
     assert_eq!(world.tokens.asked(), 1);
 }
@@ -540,7 +543,7 @@ async fn a_missing_anonymous_consumer_is_a_server_error() {
 async fn the_identity_of_an_earlier_plugin_is_accepted_only_where_anonymous_is_set() {
     let world = World::new();
     let mut call = world.call();
-    call.identity = Some(Identity { consumer: Uuid::nil(), credential: Some(Uuid::nil()) });
+    call.identity = Some(Identity { consumer: Some(Uuid::nil()), credential: Some(Credential::Entity(Uuid::nil())) });
     let alternative = call.at(&world.guard_or("ghost", |_| {})).await;
     assert!(alternative.passed());
     assert_eq!(alternative.upstream("x-authenticated-userid"), Some(None));
