@@ -12,7 +12,7 @@
 //! | requests and responses | [`Handler`], [`Needs`] (body, response phase), [`Request::edits`], [`Request::response`], [`Reply`] |
 //! | entities of its own | [`Kind`], [`Schema`]; [`Plugin::collections`] puts them into the Admin API |
 //! | authentication | [`authentication`]: a plugin reports what it found; AND, OR and `anonymous` are enforced for it. [`Consumers`], [`Credentials`] |
-//! | credentials in headers, queries and bodies | [`presented`]: finding them by name, and hiding them from the upstream |
+//! | credentials in headers, queries and bodies | [`presented`]: finding them by name, and hiding them from the upstream; [`bearer`]: the same for bearer tokens |
 //! | look-ups on every request | [`cache`]: exact after every change, bounded, single flight |
 //! | changes | a [`ChangeListener`] on the feed of [`Host::store`] |
 //! | other servers | [`http_client`] |
@@ -90,6 +90,7 @@
 
 pub mod arguments;
 pub mod authentication;
+pub mod bearer;
 pub mod cache;
 mod consumers;
 mod credentials;

@@ -20,13 +20,13 @@ use tollgate_core::plugin::{Needs, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
+use tollgate_plugin::bearer;
 use tollgate_plugin::cache::Known;
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
 
 use crate::cache::TokenCache;
 use crate::challenge::{Challenges, Refusal};
 use crate::metrics::Metrics;
-use crate::presented;
 use crate::token::{Digest, Minter, Shape};
 use crate::token_facts::Facts;
 
@@ -135,19 +135,19 @@ impl Authenticator for Guard {
     type Question = Digest;
 
     fn look(&self, request: &mut Request<'_>) -> Look<Refusal, Digest> {
-        let in_request = presented::find(self.rules.header.as_ref(), request);
+        let in_request = bearer::find(self.rules.header.as_ref(), request);
         let token = match &in_request {
             // Reported even if requests may be anonymous: the upstream might believe one of them.
-            presented::Found::Several => return Look::Found(Err(self.reply(Refusal::Several, request))),
-            presented::Found::NeedBody => return need_body(),
-            presented::Found::Missing if self.rules.absence == Absence::Refused => {
+            bearer::Found::Several => return Look::Found(Err(self.reply(Refusal::Several, request))),
+            bearer::Found::NeedBody => return need_body(),
+            bearer::Found::Missing if self.rules.absence == Absence::Refused => {
                 return Look::Found(Ok(Authentication::Absent(Refusal::Missing)));
             }
-            presented::Found::Missing | presented::Found::Unreadable => None,
-            presented::Found::Token(token) => Some(token.as_ref()),
+            bearer::Found::Missing | bearer::Found::Unreadable => None,
+            bearer::Found::Token(token) => Some(token.as_ref()),
         };
         if self.rules.credentials == Credentials::Hide {
-            match presented::hide(self.rules.header.as_ref(), token, request) {
+            match bearer::hide(self.rules.header.as_ref(), token, request) {
                 Hiding::Done => {}
                 Hiding::NeedBody => return need_body(),
                 Hiding::TooLarge => return Look::Found(Err(Verdict::Reply(too_large()))),
@@ -155,7 +155,7 @@ impl Authenticator for Guard {
             }
         }
         let Some(token) = token else {
-            if in_request == presented::Found::Missing {
+            if in_request == bearer::Found::Missing {
                 return Look::Found(Ok(Authentication::Absent(Refusal::Missing)));
             }
             self.shared.metrics.forged.inc();

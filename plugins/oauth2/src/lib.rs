@@ -3,7 +3,7 @@
 //! A protected route responds to `…/oauth2/authorize` and `…/oauth2/token` itself and lets every other
 //! request pass only with a token (oauth2.md §3.1).
 //!
-//! - [`guard`]: the hot path. [`presented`] finds the token, [`cache`] looks it up
+//! - [`guard`]: the hot path. [`tollgate_plugin::bearer`] finds the token, [`cache`] looks it up
 //!   ([`token_facts`]), [`challenge`] renders refusals.
 //! - [`endpoint`]: the authorization server. [`client`] authenticates the client, [`grant`] decides what
 //!   it gets, by the rules of [`pkce`], [`scope`] and [`redirect_uri`], and has the [`issuer`] create it;
@@ -31,7 +31,6 @@ pub mod metrics;
 pub mod parameters;
 pub mod pkce;
 pub mod plugin;
-pub mod presented;
 pub mod profile;
 pub mod redirect_uri;
 pub mod scope;

@@ -10,6 +10,7 @@ use http::Method;
 use prometheus::IntCounterVec;
 use tollgate_core::plugin::Verdict;
 use tollgate_core::request::{Request, RequestBody};
+use tollgate_plugin::bearer;
 use tollgate_plugin::presented::Presented;
 use uuid::Uuid;
 
@@ -19,7 +20,6 @@ use crate::config::Config;
 use crate::error::{Error, Refusal};
 use crate::issuer::Issuer;
 use crate::parameters::Parameters;
-use crate::presented;
 
 mod authorize;
 mod https;
@@ -129,7 +129,7 @@ fn begin(config: &Config, request: &Request<'_>) -> (Parameters, State, Result<(
         Ok(state) => (state, Ok(())),
         Err(refusal) => (State::default(), Err(refusal)),
     };
-    let in_header = config.auth_header.as_ref().map(|header| presented::in_header(header, request));
+    let in_header = config.auth_header.as_ref().map(|header| bearer::in_header(header, request));
     let verdict = https::require(config, request).and_then(|()| match (&request.body, parameters.repeated()) {
         _ if in_header == Some(Presented::Several) => Err(Refusal::SeveralCredentials),
         (RequestBody::TooLarge, _) => Err(Refusal::TooLarge),

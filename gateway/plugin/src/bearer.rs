@@ -1,0 +1,239 @@
+//! Where a request presents a bearer token (oauth2.md §4.1, RFC 6750 §2), and how it is removed before the request
+//! goes upstream (oauth2.md §4.6).
+//!
+//! The header takes precedence if present, even if empty; then query and body merged, the body taking precedence.
+//!
+//! A token is hidden wherever this module would look for one: the header in every spelling,
+//! `access_token` in query and form, and a body's JSON member or multipart part. A form that cannot
+//! be searched is refused. When the token is in the header, JSON and multipart bodies belong to the
+//! application: copies of that very token are removed from those small enough to be searched, and nothing else.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::Method;
+use tollgate_core::request::Request;
+
+use crate::presented::{self, Argument, BodyKind, CredentialHeader, Hiding, Order, Presented, Search};
+
+const ACCESS_TOKEN: &str = "access_token";
+
+/// The outcome of looking for a token.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'r> {
+    /// A token was found.
+    Token(Cow<'r, str>),
+    /// There is something that cannot be a token, such as bytes that are not UTF-8.
+    Unreadable,
+    /// There are several, so another reader might use a different one.
+    Several,
+    /// There is no token.
+    Missing,
+    /// The body has to be read first.
+    NeedBody,
+}
+
+/// The value of the header for a token or for a client's credentials; a list counts as several.
+pub fn in_header<'r>(header: &CredentialHeader, request: &Request<'r>) -> Presented<'r> {
+    match header.presented(request) {
+        Presented::One(value) if is_list_of_credentials(value) => Presented::Several,
+        presented => presented,
+    }
+}
+
+/// Looks for the token.
+pub fn find<'r>(header: Option<&CredentialHeader>, request: &Request<'r>) -> Found<'r> {
+    match header.map(|header| in_header(header, request)) {
+        Some(Presented::One(value)) => return from_header(value),
+        Some(Presented::Several) => return Found::Several,
+        Some(Presented::Nothing) | None => {}
+    }
+    let in_body = match body_kind(request) {
+        None => Argument::Absent,
+        Some(kind) => match presented::in_body(ACCESS_TOKEN, kind, request) {
+            None => return Found::NeedBody,
+            Some(argument) => argument,
+        },
+    };
+    match in_body {
+        Argument::Absent => found(presented::in_query(ACCESS_TOKEN, request)),
+        in_body => found(in_body.into_owned()),
+    }
+}
+
+/// Removes the token from what goes upstream. `token` is the token that was found, if it is readable. Any other
+/// outcome than [`Hiding::Done`] has changed nothing.
+pub fn hide(header: Option<&CredentialHeader>, token: Option<&str>, request: &mut Request<'_>) -> Hiding {
+    let in_header = header.filter(|header| header.value(request).is_some());
+    let search = match (in_header, token) {
+        (Some(_), _) => Search::BesideHeader,
+        (None, Some(_)) => Search::Thorough,
+        (None, None) => Search::Cursory,
+    };
+    // When the token is in the header, other values belong to the application.
+    let is_hidden = |value: Option<&str>| search != Search::BesideHeader || (value.is_some() && value == token);
+    let body = match presented::body_without(&[ACCESS_TOKEN], body_kind(request), search, is_hidden, request) {
+        Ok(body) => body,
+        Err(outcome) => return outcome,
+    };
+    if let Some(header) = in_header {
+        header.hide(request);
+    }
+    presented::hide_in_query(&[ACCESS_TOKEN], Order::Sorted, request);
+    if let Some(body) = body {
+        request.edits.body = Some(Bytes::from(body));
+    }
+    Hiding::Done
+}
+
+/// Whether a value is a list, as intermediaries combine headers of one name (RFC 9110 §5.3). Tokens and
+/// secrets contain no comma; parameters of other schemes may be separated by commas.
+fn is_list_of_credentials(value: &[u8]) -> bool {
+    const SCHEMES: [&[u8]; 3] = [b"bearer", b"token", b"basic"];
+    let has_scheme = |part: &[u8]| {
+        let mut words = part.trim_ascii().split(u8::is_ascii_whitespace);
+        words.next().is_some_and(|word| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme)))
+    };
+    value.contains(&b',') && value.split(|byte| *byte == b',').any(has_scheme)
+}
+
+fn from_header<'r>(value: &'r [u8]) -> Found<'r> {
+    let value = value.trim_ascii();
+    let Ok(text) = std::str::from_utf8(value) else { return Found::Unreadable };
+    let mut words = text.split_ascii_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (None, ..) => Found::Missing,
+        (Some(scheme), Some(token), None)
+            if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") =>
+        {
+            Found::Token(Cow::Borrowed(token))
+        }
+        _ => Found::Token(Cow::Borrowed(text)),
+    }
+}
+
+fn found(argument: Argument<'_>) -> Found<'_> {
+    match argument {
+        Argument::Text(token) if token.is_empty() => Found::Missing,
+        Argument::Text(token) => Found::Token(token),
+        Argument::Unreadable => Found::Unreadable,
+        Argument::Absent | Argument::Several | Argument::Other => Found::Missing,
+    }
+}
+
+/// How a body is searched.
+fn body_kind(request: &Request<'_>) -> Option<BodyKind> {
+    BodyKind::of(request).filter(|_| [Method::POST, Method::PUT, Method::PATCH].contains(request.method))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use http::{HeaderMap, HeaderName, HeaderValue};
+    use tollgate_core::request::{Edits, HeaderEdit, RequestBody, Target};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    /// What a client sends: `Authorization` headers, the query, and a form.
+    #[derive(Default)]
+    struct Sent {
+        authorization: &'static [&'static str],
+        query: Option<&'static str>,
+        form: Option<RequestBody>,
+    }
+
+    impl Sent {
+        /// What `act` does with the request.
+        fn with<T>(&self, act: impl FnOnce(Option<&CredentialHeader>, &mut Request<'_>) -> T) -> T {
+            let mut headers = HeaderMap::new();
+            for value in self.authorization {
+                headers.append("authorization", HeaderValue::from_static(value));
+            }
+            if self.form.is_some() {
+                headers.insert("content-type", HeaderValue::from_static(FORM));
+            }
+            let target = Target { route_id: Uuid::nil(), service_id: None };
+            let mut request = Request {
+                method: if self.form.is_some() { &Method::POST } else { &Method::GET },
+                path: "/",
+                query: self.query,
+                headers: &headers,
+                http2: false,
+                tls: false,
+                peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                peer_trusted: false,
+                target: &target,
+                body: self.form.clone().unwrap_or(RequestBody::Unread),
+                edits: Edits::default(),
+                response: Vec::new(),
+                identity: None,
+            };
+            act(CredentialHeader::parse("authorization").as_ref(), &mut request)
+        }
+    }
+
+    fn form(text: &'static str) -> Option<RequestBody> {
+        Some(RequestBody::Read(Bytes::from_static(text.as_bytes())))
+    }
+
+    fn token(text: &'static str) -> Found<'static> {
+        Found::Token(Cow::Borrowed(text))
+    }
+
+    #[test]
+    fn the_header_comes_before_the_body_and_the_body_before_the_query() {
+        let query = Some("access_token=q");
+        let rows: [(&'static [&'static str], _, _, Found<'_>); 11] = [
+            (&[], None, None, Found::Missing),
+            (&["bEaReR  h"], query, form("access_token=b"), token("h")),
+            (&["Token h"], None, None, token("h")),
+            (&["h"], None, None, token("h")),
+            (&["Basic a b"], None, None, token("Basic a b")),
+            (&[""], query, form("access_token=b"), Found::Missing),
+            (&["Bearer h", ""], None, None, Found::Several),
+            (&["Bearer h, Bearer i"], None, None, Found::Several),
+            (&[], query, form("access_token=b"), token("b")),
+            (&[], query, form("a=1"), token("q")),
+            (&[], query, Some(RequestBody::Unread), Found::NeedBody),
+        ];
+        for (authorization, query, form, expected) in rows {
+            let found = |header: Option<&CredentialHeader>, request: &mut Request<'_>| match find(header, request) {
+                Found::Token(token) => Found::Token(Cow::Owned(token.into_owned())),
+                Found::Unreadable => Found::Unreadable,
+                Found::Several => Found::Several,
+                Found::Missing => Found::Missing,
+                Found::NeedBody => Found::NeedBody,
+            };
+            let sent = Sent { authorization, query, form };
+            assert_eq!(sent.with(found), expected, "{authorization:?} {query:?} {:?}", sent.form);
+        }
+    }
+
+    #[test]
+    fn a_hidden_token_is_left_in_no_place() {
+        let sent =
+            Sent { authorization: &["Bearer h"], query: Some("access_token=q&a=1"), form: form("access_token=b&b=2") };
+        sent.with(|header, request| {
+            assert_eq!(hide(header, Some("h"), request), Hiding::Done);
+            let removed = HeaderEdit::Remove(HeaderName::from_static("authorization"));
+            assert_eq!(request.edits.headers.as_slice(), [removed]);
+            assert_eq!(request.edits.query.as_deref(), Some("a=1"));
+            assert_eq!(request.edits.body.as_deref(), Some(&b"b=2"[..]));
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_hidden_changes_nothing() {
+        for (body, expected) in [(RequestBody::Unread, Hiding::NeedBody), (RequestBody::TooLarge, Hiding::TooLarge)] {
+            let sent = Sent { authorization: &["Bearer h"], query: Some("access_token=q"), form: Some(body) };
+            sent.with(|header, request| {
+                assert_eq!(hide(header, Some("h"), request), expected);
+                assert_eq!((request.edits.headers.len(), &request.edits.query, &request.edits.body), (0, &None, &None));
+            });
+        }
+    }
+}
