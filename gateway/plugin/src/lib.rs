@@ -13,6 +13,7 @@
 //! | entities of its own | [`Kind`], [`Schema`]; [`Plugin::collections`] puts them into the Admin API |
 //! | authentication | [`authentication`]: a plugin reports what it found; AND, OR and `anonymous` are enforced for it. [`Consumers`], [`Credentials`] |
 //! | credentials in headers, queries and bodies | [`presented`]: finding them by name, and hiding them from the upstream; [`bearer`]: the same for bearer tokens |
+//! | telling the gateway's own tokens from others | [`own_token`] |
 //! | look-ups on every request | [`cache`]: exact after every change, bounded, single flight |
 //! | changes | a [`ChangeListener`] on the feed of [`Host::store`] |
 //! | other servers | [`http_client`] |
@@ -101,6 +102,7 @@ mod hosts;
 pub mod json_object;
 mod metrics;
 pub mod multipart;
+pub mod own_token;
 pub mod presented;
 
 pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value};

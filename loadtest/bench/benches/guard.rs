@@ -22,7 +22,7 @@ use tollgate_oauth2::cache::{TokenCache, TokenSource};
 use tollgate_oauth2::challenge::Challenges;
 use tollgate_oauth2::guard::{Absence, Credentials, Guard, Reach, Rules, Shared};
 use tollgate_oauth2::metrics::{Metrics, PREFIXES};
-use tollgate_oauth2::token::{Digest, Minter};
+use tollgate_oauth2::token::{Digest, OwnTokens};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, Trust};
 use tollgate_plugin::presented::CredentialHeader;
@@ -57,8 +57,8 @@ fn shared(consumers: &Consumers) -> Arc<Shared> {
     let credentials = KnownCredentials::new(people(), "client_id", consumers.clone());
     let source = TokenSource::new(Arc::new(made_up::Rows), credentials, Arc::clone(&clock));
     let cache = TokenCache::new(bounds, source, Arc::new(UpToDate), Arc::clone(&clock), metrics.cache.clone());
-    let minter = Arc::new(Minter::new([7; 32], Vec::new(), Arc::new(SystemRandom)));
-    Arc::new(Shared { cache, minter, foreign_tokens: Arc::default(), clock, metrics })
+    let own_tokens = OwnTokens::new([7; 32], Vec::new());
+    Arc::new(Shared { cache, own_tokens, foreign_tokens: Arc::default(), clock, metrics })
 }
 
 fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<Guard> {
@@ -99,7 +99,7 @@ fn benches(criterion: &mut Criterion) {
     let consumers = Consumers::new(people(), Arc::new(UpToDate));
     let shared = shared(&consumers);
     let guard = guard(&shared, &consumers);
-    let token = shared.minter.mint();
+    let token = shared.own_tokens.mint(&SystemRandom);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
     let digest = Digest::of(token.expose());
     runtime.block_on(shared.cache.load(digest, ())).expect("the store responds").expect("the token exists");
@@ -107,7 +107,7 @@ fn benches(criterion: &mut Criterion) {
     let (good, forged) = (headers(token.expose()), headers("0123456789abcdefghijklmnopqrstuv"));
 
     let mut group = criterion.benchmark_group("guard");
-    group.bench_function("checksum", |bencher| bencher.iter(|| shared.minter.is_ours(black_box(token.expose()))));
+    group.bench_function("checksum", |bencher| bencher.iter(|| shared.own_tokens.is_ours(black_box(token.expose()))));
     group.bench_function("digest", |bencher| bencher.iter(|| Digest::of(black_box(token.expose()))));
     group.bench_function("forged", |bencher| {
         bencher.iter(|| {

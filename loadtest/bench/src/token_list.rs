@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tollgate_core::random::{Random as _, SystemRandom};
-use tollgate_oauth2::token::{ChecksumKey, Minter, TOKEN_LENGTH};
+use tollgate_oauth2::token::{ChecksumKey, OwnTokens, TOKEN_LENGTH};
 
 use crate::error::{Error, Result};
 
@@ -19,10 +18,10 @@ pub struct TokenList(String);
 impl TokenList {
     /// Tokens as issued by the gateway with this key.
     pub fn mint(key: ChecksumKey, count: usize) -> Self {
-        let minter = Minter::new(key, Vec::new(), Arc::new(SystemRandom));
+        let own_tokens = OwnTokens::new(key, Vec::new());
         Self(
             (0..count)
-                .map(|_| minter.mint())
+                .map(|_| own_tokens.mint(&SystemRandom))
                 .fold(String::with_capacity(count * TOKEN_LENGTH), |list, token| list + token.expose()),
         )
     }
@@ -102,11 +101,11 @@ mod tests {
 
     #[test]
     fn minted_tokens_pass_the_gateways_checksum_and_forged_ones_do_not() {
-        let minter = Minter::new([7; 32], Vec::new(), Arc::new(SystemRandom));
+        let own_tokens = OwnTokens::new([7; 32], Vec::new());
         let minted = TokenList::mint([7; 32], 10);
         assert_eq!(minted.len(), 10);
-        assert!(minted.iter().all(|token| minter.is_ours(token) == Shape::Genuine));
-        assert!(TokenList::forge(10).iter().all(|token| minter.is_ours(token) == Shape::Foreign));
+        assert!(minted.iter().all(|token| own_tokens.is_ours(token) == Shape::Genuine));
+        assert!(TokenList::forge(10).iter().all(|token| own_tokens.is_ours(token) == Shape::Foreign));
         assert_eq!(minted.every(5).iter().collect::<Vec<_>>(), minted.iter().step_by(5).collect::<Vec<_>>());
     }
 

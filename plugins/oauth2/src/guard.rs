@@ -27,7 +27,7 @@ use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
 use crate::cache::TokenCache;
 use crate::challenge::{Challenges, Refusal};
 use crate::metrics::Metrics;
-use crate::token::{Digest, Minter, Shape};
+use crate::token::{Digest, OwnTokens, Shape};
 use crate::token_facts::Facts;
 
 const AUTHENTICATED_SCOPE: HeaderName = HeaderName::from_static("x-authenticated-scope");
@@ -81,7 +81,7 @@ pub struct Shared {
     /// Facts about tokens.
     pub cache: TokenCache,
     /// Recognises our own tokens.
-    pub minter: Arc<Minter>,
+    pub own_tokens: OwnTokens,
     /// Whether tokens exist that we did not mint.
     pub foreign_tokens: Arc<AtomicBool>,
     /// The clock.
@@ -104,7 +104,7 @@ impl Guard {
 
     /// Imported tokens carry no checksum: while any exist, every token is looked up.
     fn may_exist(&self, token: &str) -> bool {
-        self.shared.minter.is_ours(token) == Shape::Genuine || self.shared.foreign_tokens.load(Ordering::Acquire)
+        self.shared.own_tokens.is_ours(token) == Shape::Genuine || self.shared.foreign_tokens.load(Ordering::Acquire)
     }
 
     fn judge(&self, facts: &Facts, request: &mut Request<'_>) -> Found<Refusal> {

@@ -7,24 +7,29 @@ use tollgate_core::random::Random;
 use tollgate_core::secret::Secret;
 
 use crate::store::Tokens;
-use crate::token::{Digest, Minter};
+use crate::token::{Digest, OwnTokens};
 
 /// Issues tokens and codes for all plugin instances of a node.
 pub struct Issuer {
     /// The store of tokens and codes. The implementation evicts what ends from this node's cache.
     pub tokens: Arc<dyn Tokens>,
-    /// Makes tokens and codes.
-    pub minter: Arc<Minter>,
+    /// The format of tokens and codes.
+    pub own_tokens: OwnTokens,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// The source of randomness for ids.
+    /// The source of randomness.
     pub random: Arc<dyn Random>,
 }
 
 impl Issuer {
+    /// A new token.
+    pub fn token(&self) -> Secret {
+        self.own_tokens.mint(self.random.as_ref())
+    }
+
     /// The digest and the clear value of a new code.
     pub fn code(&self) -> (Digest, Secret) {
-        let code = self.minter.mint();
+        let code = self.token();
         (Digest::of(code.expose()), code)
     }
 }

@@ -10,7 +10,7 @@
 //!   [`error`] renders refusals.
 //! - [`parameters`]: the parameters of a request, in any kind of body.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
-//! - [`token`]: the shape of tokens and their digests.
+//! - [`token`]: tokens and their digests.
 //! - [`store`]: the port to the database and its two adapters.
 
 pub mod cache;

@@ -8,15 +8,13 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tollgate_core::collection::Collection;
 use tollgate_core::entity::Kind;
-use tollgate_core::error::StoreError;
 use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, Verdict};
-use tollgate_core::random::Random;
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, named};
 use tollgate_plugin::{Consumers, Credentials, Factory, Host, Migration, Setting, StartError, setting};
-use tollgate_store::{Store, migration};
+use tollgate_store::migration;
 use uuid::Uuid;
 
 use crate::cache::{TokenCache, TokenSource};
@@ -31,7 +29,7 @@ use crate::issuer::Issuer;
 use crate::listener::Listener;
 use crate::metrics::{self, Metrics};
 use crate::store::{self, Tokens};
-use crate::token::{ChecksumKey, Minter};
+use crate::token::OwnTokens;
 use crate::token_collection::TokenCollection;
 
 /// The plugin's name.
@@ -123,8 +121,7 @@ impl OAuth2 {
             bytes: host.settings.read(CACHE_BYTES, setting::number)?,
             negative_millis: i64::try_from(negative_ttl.as_millis()).unwrap_or(i64::MAX),
         };
-        let key = checksum_key(&store, random.as_ref()).await?;
-        let minter = Arc::new(Minter::new(key, Vec::new(), Arc::clone(&random)));
+        let own_tokens = OwnTokens::load(&store, random.as_ref()).await?;
         let rows = store::open(&store);
         let tokens: Arc<dyn Tokens> = Arc::clone(&rows) as _;
         let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
@@ -137,7 +134,7 @@ impl OAuth2 {
         host.spawn(cache.clone().keep_measuring());
         let shared = Arc::new(Shared {
             cache,
-            minter: Arc::clone(&minter),
+            own_tokens: own_tokens.clone(),
             foreign_tokens: Arc::clone(&foreign_tokens),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
@@ -154,11 +151,11 @@ impl OAuth2 {
             store.clean(sweep);
         }
         let token_collection =
-            TokenCollection::new(rows, Arc::clone(&minter), Arc::clone(&clock), Arc::clone(&random), foreign_tokens);
+            TokenCollection::new(rows, own_tokens.clone(), Arc::clone(&clock), Arc::clone(&random), foreign_tokens);
         let server = Arc::new(AuthorizationServer {
             credentials: Arc::clone(&credentials) as _,
             verifier: SecretVerifier::new(random.as_ref()),
-            issuer: Issuer { tokens, minter, clock, random },
+            issuer: Issuer { tokens, own_tokens, clock, random },
             issued: metrics.issued,
         });
         let consumers = host.consumers.clone();
@@ -171,18 +168,6 @@ impl OAuth2 {
     fn known_credentials(&self) -> &Credentials {
         self.shared.cache.source().credentials()
     }
-}
-
-/// The key of the tokens' checksum, the same on every node; the first node to start creates it.
-async fn checksum_key(store: &Store, random: &dyn Random) -> Result<ChecksumKey, StoreError> {
-    let make = || {
-        let mut key = ChecksumKey::default();
-        random.fill(&mut key);
-        key.to_vec()
-    };
-    let kept = store.secret("token_checksum_key", make).await?;
-    let unreadable = |_| StoreError::Corrupt { kind: "token checksum key", what: "not 32 bytes long" };
-    ChecksumKey::try_from(kept).map_err(unreadable)
 }
 
 impl Plugin for OAuth2 {

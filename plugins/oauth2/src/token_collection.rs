@@ -23,7 +23,7 @@ use uuid::Uuid;
 use self::document::{ACCESS_TOKEN, Clear, Draft, REFRESH_TOKEN, show};
 use crate::entity::token;
 use crate::store::{Outcome, Provenance, Token, TokenFilter, TokenRows};
-use crate::token::{Digest, Minter, Shape};
+use crate::token::{Digest, OwnTokens, Shape};
 
 mod document;
 #[cfg(test)]
@@ -36,7 +36,7 @@ const ATTEMPTS: usize = 8;
 pub struct TokenCollection {
     kind: Kind,
     tokens: Arc<dyn TokenRows>,
-    minter: Arc<Minter>,
+    own_tokens: OwnTokens,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     imported: Arc<AtomicBool>,
@@ -47,12 +47,12 @@ impl TokenCollection {
     /// is stored: from then on the guard may not refuse a token by its checksum alone.
     pub fn new(
         tokens: Arc<dyn TokenRows>,
-        minter: Arc<Minter>,
+        own_tokens: OwnTokens,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         imported: Arc<AtomicBool>,
     ) -> Self {
-        Self { kind: token::kind(), tokens, minter, clock, random, imported }
+        Self { kind: token::kind(), tokens, own_tokens, clock, random, imported }
     }
 
     async fn row(&self, key: &Key, now: i64) -> Result<Option<Token>, StoreError> {
@@ -70,7 +70,7 @@ impl TokenCollection {
 
     /// The origin of the access token. The guard's flag is set before the token is stored.
     fn provenance(&self, access_token: &Secret) -> Provenance {
-        match self.minter.is_ours(access_token.expose()) {
+        match self.own_tokens.is_ours(access_token.expose()) {
             Shape::Genuine => Provenance::Minted,
             Shape::Foreign => {
                 self.imported.store(true, Ordering::Release);
@@ -80,7 +80,8 @@ impl TokenCollection {
     }
 
     async fn add(&self, id: Uuid, draft: &Draft, now: i64) -> Result<Document, DaoError> {
-        let access_token = draft.clear.access_token.clone().unwrap_or_else(|| self.minter.mint());
+        let access_token =
+            draft.clear.access_token.clone().unwrap_or_else(|| self.own_tokens.mint(self.random.as_ref()));
         let token = draft.to_token(id, &access_token, now);
         let clear = Clear { access_token: Some(access_token), refresh_token: draft.clear.refresh_token.clone() };
         self.write_new(token, clear, now).await
@@ -130,7 +131,8 @@ impl TokenCollection {
                 Err(error) => Err(error),
             };
         };
-        let access_token = draft.clear.access_token.clone().unwrap_or_else(|| self.minter.mint());
+        let access_token =
+            draft.clear.access_token.clone().unwrap_or_else(|| self.own_tokens.mint(self.random.as_ref()));
         let new = draft.to_token(old.id, &access_token, now);
         let clear = Clear { access_token: Some(access_token), refresh_token: draft.clear.refresh_token.clone() };
         self.write_over(&old, new, &clear, now).await

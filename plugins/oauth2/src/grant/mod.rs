@@ -94,10 +94,10 @@ impl<'a> Grantor<'a> {
 
     /// A new token, not stored yet. `family`: the code or token it descends from.
     pub fn draft(&self, authorization: Authorization, refresh: Refresh, family: Option<Uuid>) -> Result<Draft, Error> {
-        let access_token = self.issuer.minter.mint();
+        let access_token = self.issuer.token();
         let lifetime = self.config.token_expiration;
         let wanted = refresh == Refresh::With && lifetime.is_some();
-        let refresh_token = wanted.then(|| self.issuer.minter.mint());
+        let refresh_token = wanted.then(|| self.issuer.token());
         let row = Token {
             id: self.issuer.random.uuid(),
             access_token: Digest::of(access_token.expose()),

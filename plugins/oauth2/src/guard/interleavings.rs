@@ -17,6 +17,7 @@ use shuttle::future::block_on;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner, thread};
 use tollgate_core::change::{Change, ChangeListener, Operation};
+use tollgate_core::random::SystemRandom;
 use tollgate_plugin::cache::model;
 use uuid::Uuid;
 
@@ -199,7 +200,7 @@ fn a_changed_token_is_served_as_changed_whatever_is_evicted() {
 fn a_token_that_was_unknown_is_known_once_it_is_created() {
     in_all_orders(|| {
         let node = Node::new();
-        let clear = node.world.shared.minter.mint().expose().to_owned();
+        let clear = node.world.shared.own_tokens.mint(&SystemRandom).expose().to_owned();
         let (row, call) = (node.world.row(&clear), node.world.bearer(&clear));
         let guard = node.world.guard(|_| {});
         let read = move |_: &Node| usize::from(block_on(call.at(&guard)).passed());

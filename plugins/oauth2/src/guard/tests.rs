@@ -61,7 +61,7 @@ impl World {
         let cache = TokenCache::new(bounds, source, feed.clone(), clock.clone(), metrics.cache.clone());
         let shared = Arc::new(Shared {
             cache,
-            minter: Arc::new(Minter::new([1; 32], Vec::new(), Arc::new(SystemRandom))),
+            own_tokens: OwnTokens::new([1; 32], Vec::new()),
             foreign_tokens: Arc::default(),
             clock: clock.clone(),
             metrics,
@@ -91,7 +91,7 @@ impl World {
 
     /// A valid token of the service, modified by the test.
     pub(super) fn token(&self, change: impl FnOnce(&mut Token)) -> String {
-        let clear = self.shared.minter.mint().expose().to_owned();
+        let clear = self.shared.own_tokens.mint(&SystemRandom).expose().to_owned();
         let mut row = self.row(&clear);
         change(&mut row);
         self.tokens.rows.lock().unwrap().insert(row.access_token, row);
@@ -439,7 +439,7 @@ async fn every_refusal_has_its_text_and_challenge() {
     for (reason, call, text) in [
         ("token_missing", world.call(), "invalid_request The access token is missing"),
         ("token_forged", bearer("made-up"), invalid),
-        ("token_unknown", bearer(world.shared.minter.mint().expose()), invalid),
+        ("token_unknown", bearer(world.shared.own_tokens.mint(&SystemRandom).expose()), invalid),
         ("token_global", bearer(&world.token(|row| row.service_id = None)), global),
         ("token_of_other_service", bearer(&world.token(|row| row.service_id = Some(Uuid::max()))), invalid),
         ("token_expired", bearer(&world.token(|row| row.created_at = NOW - 7201)), invalid),
@@ -516,7 +516,9 @@ async fn any_failure_but_a_global_token_falls_through_to_the_anonymous_consumer(
     world.consumers.put(anonymous, json!({"username": "nobody"}));
     for name in [anonymous.to_string(), "nobody".to_owned()] {
         let guard = world.guard_or(&name, |_| {});
-        for call in [world.call(), world.bearer("x"), world.bearer(world.shared.minter.mint().expose())] {
+        for call in
+            [world.call(), world.bearer("x"), world.bearer(world.shared.own_tokens.mint(&SystemRandom).expose())]
+        {
             let result = call.at(&guard).await;
             assert!(result.passed());
             assert_eq!(result.upstream("x-consumer-id"), Some(Some(anonymous.to_string().as_str())));
@@ -693,7 +695,7 @@ async fn an_unavailable_store_is_503_and_is_not_remembered() {
 async fn an_unknown_token_is_remembered_until_it_is_created_or_the_entry_expires() {
     let world = World::new();
     let guard = world.guard(|_| {});
-    let clear = world.shared.minter.mint().expose().to_owned();
+    let clear = world.shared.own_tokens.mint(&SystemRandom).expose().to_owned();
     let call = world.bearer(&clear);
     for _ in 0..3 {
         assert_eq!(call.at(&guard).await.reason(), "token_unknown");

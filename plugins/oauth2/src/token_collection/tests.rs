@@ -19,7 +19,7 @@ const REFRESH: &str = "refresh-from-elsewhere-0001";
 struct World {
     tokens: TokenCollection,
     rows: Arc<dyn TokenRows>,
-    minter: Arc<Minter>,
+    own_tokens: OwnTokens,
     imported: Arc<AtomicBool>,
     clock: Arc<ManualClock>,
     credential: Uuid,
@@ -54,16 +54,16 @@ impl World {
         let service = add(service::kind(), json!({"name": "svc", "host": "svc.test"})).await;
         let credential = add(credential::kind(), json!({"name": "app", "consumer": {"id": consumer}})).await;
         let rows = store::open(&store);
-        let minter = Arc::new(Minter::new([7; 32], Vec::new(), Arc::new(SystemRandom)));
+        let own_tokens = OwnTokens::new([7; 32], Vec::new());
         let imported = Arc::new(AtomicBool::new(false));
         let tokens = TokenCollection::new(
             Arc::clone(&rows),
-            Arc::clone(&minter),
+            own_tokens.clone(),
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::new(SystemRandom),
             Arc::clone(&imported),
         );
-        Self { tokens, rows, minter, imported, clock, credential, service, _store: store, _database: database }
+        Self { tokens, rows, own_tokens, imported, clock, credential, service, _store: store, _database: database }
     }
 
     /// The document of a POST or PUT, as the Admin API builds it.
@@ -192,7 +192,7 @@ async fn a_token_that_is_not_given_is_minted() {
     let world = World::new().await;
     let made = world.post(json!({"token_hint": "mine"})).await;
     let minted = made["access_token"].as_str().unwrap();
-    assert_eq!(world.minter.is_ours(minted), Shape::Genuine);
+    assert_eq!(world.own_tokens.is_ours(minted), Shape::Genuine);
     assert_eq!(made["token_hint"], json!(crate::token::hint(minted)));
     assert_eq!((&made["refresh_token"], &made["service"]), (&Value::Null, &Value::Null));
     assert!(world.row(minted).await.is_some());
@@ -202,7 +202,7 @@ async fn a_token_that_is_not_given_is_minted() {
 #[tokio::test]
 async fn the_guard_learns_of_tokens_that_were_not_minted_here() {
     let world = World::new().await;
-    let ours = world.minter.mint();
+    let ours = world.own_tokens.mint(&SystemRandom);
     world.post(json!({"access_token": ours.expose()})).await;
     assert!(!world.imported.load(Ordering::Acquire));
     let id = id_of(&world.post(json!({})).await);
@@ -319,7 +319,7 @@ async fn a_put_by_id_without_a_token_mints_one() {
     assert_eq!((id_of(&added), &added["access_token"]), (id, &json!(GIVEN)));
     let replaced = world.put(&Key::Id(id), json!({})).await;
     assert_eq!(id_of(&replaced), id);
-    assert_eq!(world.minter.is_ours(replaced["access_token"].as_str().unwrap()), Shape::Genuine);
+    assert_eq!(world.own_tokens.is_ours(replaced["access_token"].as_str().unwrap()), Shape::Genuine);
     assert_eq!(world.get(&clear(GIVEN)).await, None);
 }
 

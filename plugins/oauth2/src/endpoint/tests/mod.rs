@@ -20,7 +20,7 @@ use super::*;
 use crate::client_secret::{self, ClientSecret};
 use crate::config::tests::config;
 use crate::entity::credential::{ClientType, Credential};
-use crate::token::{Digest, Minter};
+use crate::token::{Digest, OwnTokens};
 use ledger::Ledger;
 
 mod authorize;
@@ -104,11 +104,10 @@ impl World {
     fn new() -> Self {
         let ledger = Arc::new(Ledger::default());
         let clock = Arc::new(ManualClock::at(NOW));
-        let random = Arc::new(SystemRandom);
         let labels = &["grant", "outcome"];
         let issuer = Issuer {
             tokens: Arc::<Ledger>::clone(&ledger),
-            minter: Arc::new(Minter::new([1; 32], Vec::new(), random)),
+            own_tokens: OwnTokens::new([1; 32], Vec::new()),
             clock: Arc::<ManualClock>::clone(&clock),
             random: Arc::new(SystemRandom),
         };
