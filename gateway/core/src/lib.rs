@@ -17,6 +17,7 @@ pub mod clock;
 pub mod collection;
 pub mod entity;
 pub mod error;
+mod header_block;
 pub mod host;
 pub mod path;
 pub mod plugin;

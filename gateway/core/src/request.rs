@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
-use triomphe::ThinArc;
 use uuid::Uuid;
+
+pub use crate::header_block::{BlockName, BlockNames, HeaderBlock};
 
 /// The part of the request's body that the gateway has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,52 +40,6 @@ pub enum HeaderEdit {
     Remove(HeaderName),
     /// Set and remove several headers that were rendered beforehand.
     Apply(HeaderBlock),
-}
-
-/// The name of a header in a [`HeaderBlock`], and its spelling.
-#[derive(Debug, PartialEq, Eq)]
-pub struct BlockName {
-    name: HeaderName,
-    spelled: &'static str,
-}
-
-impl BlockName {
-    /// `name` is in lower case; `spelled` is the same name as sent.
-    pub const fn new(name: &'static str, spelled: &'static str) -> Self {
-        Self { name: HeaderName::from_static(name), spelled }
-    }
-}
-
-/// Several headers, rendered once for many requests: lines as sent over the wire.
-///
-/// Cheap to clone, and in a single allocation: there may be as many blocks as credentials, and a request that
-/// reads one waits for memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderBlock(ThinArc<&'static [BlockName], u8>);
-
-impl HeaderBlock {
-    /// Each name is set to the value at the same index, or removed if there is none.
-    pub fn new<const COUNT: usize>(names: &'static [BlockName; COUNT], values: [Option<&HeaderValue>; COUNT]) -> Self {
-        let mut lines = Vec::new();
-        for (name, value) in names.iter().zip(values) {
-            if let Some(value) = value {
-                for part in [name.spelled.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                    lines.extend_from_slice(part);
-                }
-            }
-        }
-        Self(ThinArc::from_header_and_slice(names, &lines))
-    }
-
-    /// All names that are set or removed.
-    pub fn names(&self) -> impl Iterator<Item = &'static HeaderName> {
-        self.0.header.header.iter().map(|name| &name.name)
-    }
-
-    /// The lines of the headers that are set, each with its line ending.
-    pub fn lines(&self) -> &[u8] {
-        &self.0.slice
-    }
 }
 
 /// Changes by plugins to the request that is sent upstream.
@@ -182,19 +137,4 @@ pub fn has_grpc_type(headers: &HeaderMap) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     let content_type = headers.get(http::header::CONTENT_TYPE).map(|value| value.as_bytes().trim_ascii());
     content_type.and_then(|value| value.get(..GRPC.len())).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_has_the_lines_of_set_headers_and_the_names_of_all() {
-        static NAMES: [BlockName; 3] =
-            [BlockName::new("x-name", "X-Name"), BlockName::new("x-other", "X-Other"), BlockName::new("x-id", "X-ID")];
-        let (bob, id) = (HeaderValue::from_static("bob"), HeaderValue::from_static("1"));
-        let block = HeaderBlock::new(&NAMES, [Some(&bob), None, Some(&id)]);
-        assert_eq!(block.lines(), b"X-Name: bob\r\nX-ID: 1\r\n");
-        assert_eq!(block.names().collect::<Vec<_>>(), ["x-name", "x-other", "x-id"]);
-    }
 }

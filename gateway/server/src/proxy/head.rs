@@ -165,7 +165,7 @@ impl<H: Lines> Head for Edited<'_, H> {
 #[cfg(test)]
 mod tests {
     use pingora::http::RequestHeader;
-    use tollgate_core::request::BlockName;
+    use tollgate_core::request::{BlockName, BlockNames};
 
     use super::*;
 
@@ -235,6 +235,15 @@ mod tests {
         edited.apply(&HeaderBlock::new(&THREE, [Some(&ours)]));
         edited.set(&Field::new("x-three", "X-Three"), b"last");
         assert!(written(&request).ends_with("\r\nX-Three: last\r\n"), "{}", written(&request));
+    }
+
+    #[test]
+    fn a_block_of_configured_names_replaces_them_in_any_letter_case() {
+        let mut request = head(&[("X-ONE", "theirs"), ("x-two", "theirs"), ("X-Three", "theirs")]);
+        let names = BlockNames::new(["X-Two", "X-one"].map(|name| BlockName::parse(name).unwrap()).to_vec());
+        let block = HeaderBlock::of_values(&names, [(1, &b"ours"[..]), (1, b"too")]).unwrap();
+        Edited::new(&mut request, 0).apply(&block);
+        assert_eq!(written(&request), "X-Three: theirs\r\nX-one: ours\r\nX-one: too\r\n");
     }
 
     #[test]
