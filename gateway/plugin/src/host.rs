@@ -1,5 +1,6 @@
 //! Host: what the gateway provides to a plugin that starts.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use tollgate_core::clock::Clock;
@@ -11,6 +12,7 @@ use tollgate_store::Store;
 use crate::cache::Trust;
 use crate::consumers::Consumers;
 use crate::metrics::Metrics;
+use crate::shared::Shared;
 
 /// The gateway as seen by a plugin. Cheap to clone.
 #[derive(Clone)]
@@ -29,12 +31,33 @@ pub struct Host {
     pub metrics: Metrics,
     /// The values of plugins' settings.
     pub settings: SettingValues,
+    pub(crate) shared: Shared,
 }
 
 impl Host {
     /// Whether cached data may be used, that is, whether this node still receives every change.
     pub fn trust(&self) -> Arc<dyn Trust> {
         Arc::new(self.store.feed().clone())
+    }
+
+    /// What several plugins share, such as one cache: the gateway has one value of each type, made by the first plugin
+    /// that asks. So metrics made with it have that plugin's prefixes: all that share it declare the same ones.
+    ///
+    /// `make` is not called again while the gateway runs. It must not ask for the type that it makes.
+    pub fn shared<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let Ok(made) = self.try_shared(|| Ok::<_, Infallible>(make()));
+        made
+    }
+
+    /// The same, where it may fail: then nothing is shared, and the next plugin that asks makes it.
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub fn try_shared<T, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E>
+    where
+        T: Send + Sync + 'static,
+    {
+        self.shared.get_or_make(make)
     }
 
     /// Runs a background task until the process ends. Call it in [`start`].

@@ -13,6 +13,7 @@ use crate::consumers::Consumers;
 use crate::factory::Factory;
 use crate::host::Host;
 use crate::metrics::Metrics;
+use crate::shared::Shared;
 
 /// What all plugins share; created once by the gateway.
 pub struct Hosts {
@@ -29,6 +30,7 @@ pub struct Hosts {
     /// The values of plugins' settings.
     pub settings: SettingValues,
     consumers: Consumers,
+    shared: Shared,
 }
 
 impl Hosts {
@@ -44,12 +46,12 @@ impl Hosts {
         let collection = store.documents(Arc::new(entity::consumer::kind()));
         let consumers = Consumers::new(collection, Arc::new(store.feed().clone()));
         store.feed().subscribe(Arc::new(consumers.clone()));
-        Self { clock, random, store, http_client, registry, settings, consumers }
+        Self { clock, random, store, http_client, registry, settings, consumers, shared: Shared::default() }
     }
 
     /// The host of one plugin.
     pub fn of(&self, factory: &dyn Factory) -> Host {
-        let Self { clock, random, store, http_client, registry, settings, consumers } = self;
+        let Self { clock, random, store, http_client, registry, settings, consumers, shared } = self;
         Host {
             clock: Arc::clone(clock),
             random: Arc::clone(random),
@@ -58,6 +60,7 @@ impl Hosts {
             consumers: consumers.clone(),
             metrics: Metrics::new(registry.clone(), factory.metric_prefixes()),
             settings: settings.clone(),
+            shared: shared.clone(),
         }
     }
 }

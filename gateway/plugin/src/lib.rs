@@ -15,6 +15,7 @@
 //! | credentials in headers, queries and bodies | [`presented`]: finding them by name, and hiding them from the upstream; [`bearer`]: the same for bearer tokens |
 //! | telling the gateway's own tokens from others | [`own_token`] |
 //! | look-ups on every request | [`cache`]: exact after every change, bounded, single flight |
+//! | what several plugins share | [`Host::shared`] |
 //! | changes | a [`ChangeListener`] on the feed of [`Host::store`] |
 //! | other servers | [`http_client`] |
 //!
@@ -104,6 +105,7 @@ mod metrics;
 pub mod multipart;
 pub mod own_token;
 pub mod presented;
+mod shared;
 
 pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value};
 pub use credentials::{CredentialFacts, Credentials};
@@ -122,7 +124,7 @@ pub use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, Plugin
 pub use tollgate_core::random::Random;
 pub use tollgate_core::reply::{Body, Reply, Response, Source};
 pub use tollgate_core::request::{
-    BlockName, Credential, HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target,
+    BlockName, BlockNames, Credential, HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target,
 };
 pub use tollgate_core::schema::{Auto, EntityCheck, Field, OnDelete, Rule, Schema};
 pub use tollgate_core::secret::Secret;
