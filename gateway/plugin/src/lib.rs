@@ -15,7 +15,7 @@
 //! | credentials in headers, queries and bodies | [`presented`]: finding them by name, and hiding them from the upstream; [`bearer`]: the same for bearer tokens |
 //! | telling the gateway's own tokens from others | [`own_token`] |
 //! | look-ups on every request | [`cache`]: exact after every change, bounded, single flight |
-//! | what several plugins share | [`Host::shared`] |
+//! | what several plugins share | [`Host::shared`]; [`token_cache`]: the memory for tokens of all kinds |
 //! | changes | a [`ChangeListener`] on the feed of [`Host::store`] |
 //! | other servers | [`http_client`] |
 //!
@@ -106,6 +106,7 @@ pub mod multipart;
 pub mod own_token;
 pub mod presented;
 mod shared;
+pub mod token_cache;
 
 pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value};
 pub use credentials::{CredentialFacts, Credentials};

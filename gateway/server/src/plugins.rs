@@ -1,6 +1,6 @@
 //! The plugins of this gateway. Add a plugin here, in one line.
 
-use tollgate_plugin::Factory;
+use tollgate_plugin::{Factory, Setting, token_cache};
 
 use crate::proxy::{IdentityHeaders, InvalidName};
 
@@ -13,6 +13,11 @@ pub fn all() -> Vec<Box<dyn Factory>> {
         Box::new(tollgate_key_auth::KeyAuthFactory),
         Box::new(tollgate_oauth2::OAuth2Factory),
     ]
+}
+
+/// The settings of the plugins: those that several read, then those that each declares.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    token_cache::SETTINGS.iter().chain(all().into_iter().flat_map(|plugin| plugin.settings()))
 }
 
 /// The identity headers declared by the plugins, and those of the compatible gateway.

@@ -12,8 +12,9 @@ use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginErro
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
 use tollgate_plugin::authentication::AuthenticationHandler;
-use tollgate_plugin::cache::{Bounds, named};
-use tollgate_plugin::{Consumers, Credentials, Factory, Host, Migration, Setting, StartError, setting};
+use tollgate_plugin::cache::named;
+use tollgate_plugin::token_cache::TokenCacheBounds;
+use tollgate_plugin::{Consumers, Credentials, Factory, Host, Migration, StartError};
 use tollgate_store::migration;
 use uuid::Uuid;
 
@@ -43,17 +44,6 @@ const CREDENTIAL_KEY: &str = "oauth2_credentials:";
 /// The prefix of a consumer.
 const CONSUMER_KEY: &str = "consumers:";
 
-const CACHE_BYTES: &str = "token_cache.max_bytes";
-const NEGATIVE_TTL: &str = "token_cache.negative_ttl";
-
-/// Limits of the plugin's caches.
-const SETTINGS: &[Setting] = &[
-    Setting::new(CACHE_BYTES, "268435456", "Maximum memory for cached tokens, in bytes.")
-        .checked(|text| setting::number(text).map(drop)),
-    Setting::new(NEGATIVE_TTL, "5s", "How long an unknown token is cached as unknown.")
-        .checked(|text| setting::duration(text).map(drop)),
-];
-
 /// The tables of tokens and codes.
 pub const MIGRATIONS: &[Migration] = &[migration!(1, "oauth2", "oauth2/migrations/0001_oauth2.sql")];
 
@@ -72,10 +62,6 @@ impl Factory for OAuth2Factory {
 
     fn config_schema(&self) -> Schema {
         config::schema()
-    }
-
-    fn settings(&self) -> &'static [Setting] {
-        SETTINGS
     }
 
     fn migrations(&self) -> &'static [Migration] {
@@ -116,11 +102,7 @@ impl OAuth2 {
     async fn start(host: &Host) -> Result<Self, StartError> {
         let Host { store, clock, random, .. } = host.clone();
         let metrics = Metrics::register(&host.metrics)?;
-        let negative_ttl = host.settings.read(NEGATIVE_TTL, setting::duration)?;
-        let bounds = Bounds {
-            bytes: host.settings.read(CACHE_BYTES, setting::number)?,
-            negative_millis: i64::try_from(negative_ttl.as_millis()).unwrap_or(i64::MAX),
-        };
+        let bounds = TokenCacheBounds::read(&host.settings)?.own;
         let own_tokens = OwnTokens::load(&store, random.as_ref()).await?;
         let rows = store::open(&store);
         let tokens: Arc<dyn Tokens> = Arc::clone(&rows) as _;

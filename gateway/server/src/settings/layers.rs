@@ -160,8 +160,7 @@ impl Layers {
 
     /// The values of plugins' settings; values that fail their setting's check are recorded as problems.
     pub fn read_plugins(&mut self) -> Option<SettingValues> {
-        let settings = plugins::all().into_iter().flat_map(|plugin| plugin.settings());
-        let checked = settings.map(|setting| {
+        let checked = plugins::settings().map(|setting| {
             let value = self.read(setting.path, |text| (setting.check)(text).map(|()| text.to_owned()));
             value.map(|value| (setting.path, value))
         });

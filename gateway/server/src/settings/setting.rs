@@ -13,10 +13,8 @@ const fn setting(path: &'static str, default: &'static str, about: &'static str)
 }
 
 /// All settings: the gateway's in the order of the shipped file, then those of plugins.
-pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let of_plugins = plugins::all().into_iter().flat_map(|plugin| plugin.settings());
-    GATEWAY.iter().chain(of_plugins).copied().collect()
-});
+pub static SETTINGS: LazyLock<Vec<Setting>> =
+    LazyLock::new(|| GATEWAY.iter().chain(plugins::settings()).copied().collect());
 
 const GATEWAY: &[Setting] = &[
     setting(

@@ -83,6 +83,7 @@ impl Tollgate {
             .env("TOLLGATE_STATUS_LISTEN", status.to_string())
             .env("TOLLGATE_DATABASE_URL", &settings.database_url)
             .env("TOLLGATE_TOKEN_CACHE_MAX_BYTES", settings.cache_bytes.to_string())
+            .env("TOLLGATE_TOKEN_CACHE_THIRD_PARTY_PERCENT", "0")
             .env("TOLLGATE_TRUSTED_IPS", settings.trusted_ips)
             .env("TOLLGATE_TLS_CERTIFICATE", &certificate.certificate_file)
             .env("TOLLGATE_TLS_KEY", &certificate.key_file)
