@@ -1,0 +1,3 @@
+//! Tokens of other authorization servers (*authorities*): what the plugins that accept them share.
+
+pub mod claims;
