@@ -1,0 +1,277 @@
+//! Keys that verify signatures. A key is made once and verifies many tokens: nothing of it is parsed again.
+//!
+//! OpenSSL refuses signatures of a wrong length itself, except for ECDSA, whose two numbers JWS writes at full
+//! length (RFC 7518 §3.4). PSS salts are as long as the hash (§3.5).
+
+use std::fmt;
+
+use openssl::bn::BigNum;
+use openssl::ec::EcKey;
+use openssl::ecdsa::EcdsaSig;
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::md::{Md, MdRef};
+use openssl::md_ctx::MdCtx;
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKey, Private, Public};
+use openssl::rsa::Padding;
+use openssl::sha::{sha256, sha384, sha512};
+use openssl::sign::{RsaPssSaltlen, Signer};
+
+use super::algorithm::Hash;
+use super::{Algorithm, Algorithms, Family, Jws, pem};
+
+/// The smallest RSA key for JOSE, in bits (RFC 7518 §3.3).
+const SMALLEST_RSA: u32 = 2048;
+
+/// The largest RSA key: with larger ones a check takes milliseconds.
+const LARGEST_RSA: u32 = 8192;
+
+/// The longest public exponent, in bits; 65537, which nearly all keys have, has 17.
+const LONGEST_EXPONENT: i32 = 64;
+
+/// A key, and the algorithms of its type with which it may be used.
+pub struct VerificationKey {
+    material: Material,
+    algorithms: Algorithms,
+}
+
+enum Material {
+    Hmac(PKey<Private>),
+    Rsa(PKey<Public>),
+    Ec {
+        key: EcKey<Public>,
+        /// The length of half a signature, in bytes.
+        half: usize,
+    },
+    Ed(PKey<Public>),
+}
+
+/// Which RSA keys are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RsaSize {
+    /// At least 2048 bits (RFC 7518 §3.3).
+    Secure,
+    /// Any that OpenSSL reads: for keys that an operator configures, and other gateways accept.
+    Any,
+}
+
+/// The token was not signed so with this key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the token's signature is not valid")]
+pub struct BadSignature;
+
+/// Why a key cannot be used. Contains nothing of it.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidKey {
+    /// No PEM block, or one of another kind.
+    #[error("not a public key in PEM; expected PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE")]
+    NotPem,
+    /// A private key, which does not belong into a configuration that only verifies.
+    #[error("a private key; configure the public key that belongs to it")]
+    PrivateKey,
+    /// OpenSSL refuses it.
+    #[error("OpenSSL cannot read the key")]
+    Unreadable(#[from] ErrorStack),
+    /// A key of another type, or on another curve.
+    #[error("not a key for {0:?}")]
+    WrongType(Algorithms),
+    /// Fewer bits than are secure.
+    #[error("an RSA key of {0} bits; at least {SMALLEST_RSA} are needed")]
+    RsaTooSmall(u32),
+    /// A modulus or an exponent that makes checks slow.
+    #[error("an RSA key of more than {LARGEST_RSA} bits, or with an exponent of more than {LONGEST_EXPONENT}")]
+    RsaTooLarge,
+}
+
+impl VerificationKey {
+    /// A secret shared with the issuer.
+    ///
+    /// # Errors
+    /// The algorithm is not HMAC.
+    pub fn hmac(secret: &[u8], algorithm: Algorithm) -> Result<Self, InvalidKey> {
+        let algorithms = Algorithms::from_iter([algorithm]);
+        if algorithm.family() != Family::Hmac {
+            return Err(InvalidKey::WrongType(algorithms));
+        }
+        Ok(Self { material: Material::Hmac(PKey::hmac(secret)?), algorithms })
+    }
+
+    /// A public key in PEM: SPKI (`PUBLIC KEY`), PKCS #1 (`RSA PUBLIC KEY`), or that of an X.509 certificate, of
+    /// which nothing else is checked.
+    ///
+    /// # Errors
+    /// See [`InvalidKey`].
+    pub fn from_pem(pem: &[u8], algorithm: Algorithm, size: RsaSize) -> Result<Self, InvalidKey> {
+        let wanted = Algorithms::from_iter([algorithm]);
+        clean(pem::public_key(pem).and_then(|key| Self::public(key, wanted, size)))
+    }
+
+    /// A public key, for those of the `wanted` algorithms that fit it.
+    pub(super) fn public(key: PKey<Public>, wanted: Algorithms, size: RsaSize) -> Result<Self, InvalidKey> {
+        let fitting = fitting(&key)?;
+        let algorithms: Algorithms = wanted.iter().filter(|algorithm| fitting.contains(*algorithm)).collect();
+        if algorithms.is_empty() {
+            return Err(InvalidKey::WrongType(wanted));
+        }
+        let material = match key.id() {
+            Id::EC => Material::Ec { half: half(key.bits()), key: key.ec_key()? },
+            Id::RSA | Id::RSA_PSS => {
+                check_size(&key, size)?;
+                Material::Rsa(key)
+            }
+            _ => Material::Ed(key),
+        };
+        Ok(Self { material, algorithms })
+    }
+
+    /// The algorithms with which it may be used.
+    pub fn algorithms(&self) -> Algorithms {
+        self.algorithms
+    }
+
+    /// Verifies a token's signature.
+    ///
+    /// # Errors
+    /// The token was signed with another key or another algorithm, or was changed.
+    pub fn verify(&self, jws: &Jws) -> Result<(), BadSignature> {
+        let algorithm = jws.algorithm().filter(|algorithm| self.algorithms.contains(*algorithm)).ok_or(BadSignature)?;
+        if matches!(self.check(algorithm, jws.signing_input(), jws.signature()), Ok(true)) {
+            return Ok(());
+        }
+        forget_errors();
+        Err(BadSignature)
+    }
+
+    /// The public key in DER (SPKI); `None` for a secret.
+    pub(super) fn to_der(&self) -> Option<Vec<u8>> {
+        match &self.material {
+            Material::Hmac(_) => None,
+            Material::Rsa(key) | Material::Ed(key) => key.public_key_to_der().ok(),
+            Material::Ec { key, .. } => key.public_key_to_der().ok(),
+        }
+    }
+
+    fn check(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
+        let hash = algorithm.hash();
+        match (&self.material, algorithm.family()) {
+            (Material::Hmac(secret), Family::Hmac) => hmac(secret, hash, signed, signature),
+            (Material::Rsa(key), family @ (Family::Rsa | Family::RsaPss)) => {
+                let mut context = rsa_context(key, family, hash)?;
+                context.digest_verify_update(signed)?;
+                context.digest_verify_final(signature)
+            }
+            (Material::Ec { key, half }, Family::Ecdsa) => ecdsa(key, *half, hash, signed, signature),
+            (Material::Ed(key), Family::Eddsa) => {
+                let mut context = MdCtx::new()?;
+                context.digest_verify_init(None, key)?;
+                context.digest_verify(signed, signature)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// Without its contents.
+impl fmt::Debug for VerificationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerificationKey").field("algorithms", &self.algorithms).finish_non_exhaustive()
+    }
+}
+
+/// Drops what OpenSSL has noted about a failure: left in this thread's queue, the next TLS connection on the
+/// thread would take it for an error of its own.
+fn forget_errors() {
+    drop(ErrorStack::get());
+}
+
+/// The result, after [`forget_errors`]: OpenSSL also notes what it tried on the way to a success.
+pub(super) fn clean<T>(result: T) -> T {
+    forget_errors();
+    result
+}
+
+/// The algorithms whose key this can be.
+fn fitting(key: &PKey<Public>) -> Result<Algorithms, ErrorStack> {
+    let of = |families: &[Family]| {
+        let all = Algorithm::ALL.into_iter();
+        all.filter(|algorithm| families.contains(&algorithm.family())).collect::<Algorithms>()
+    };
+    Ok(match key.id() {
+        Id::RSA => of(&[Family::Rsa, Family::RsaPss]),
+        // Such a key may permit only one hash and one length of salts.
+        Id::RSA_PSS => of(&[Family::RsaPss])
+            .iter()
+            .filter(|algorithm| rsa_context(key, Family::RsaPss, algorithm.hash()).is_ok())
+            .collect(),
+        Id::EC => match key.ec_key()?.group().curve_name() {
+            Some(Nid::X9_62_PRIME256V1) => Algorithms::from_iter([Algorithm::ES256]),
+            Some(Nid::SECP384R1) => Algorithms::from_iter([Algorithm::ES384]),
+            Some(Nid::SECP521R1) => Algorithms::from_iter([Algorithm::ES512]),
+            _ => Algorithms::default(),
+        },
+        Id::ED25519 | Id::ED448 => of(&[Family::Eddsa]),
+        _ => Algorithms::default(),
+    })
+}
+
+fn check_size(key: &PKey<Public>, size: RsaSize) -> Result<(), InvalidKey> {
+    if size == RsaSize::Any {
+        return Ok(());
+    }
+    if key.bits() < SMALLEST_RSA {
+        return Err(InvalidKey::RsaTooSmall(key.bits()));
+    }
+    if key.bits() > LARGEST_RSA || key.rsa()?.e().num_bits() > LONGEST_EXPONENT {
+        return Err(InvalidKey::RsaTooLarge);
+    }
+    Ok(())
+}
+
+/// The bytes of a number with so many bits.
+fn half(bits: u32) -> usize {
+    usize::try_from(bits.div_ceil(8)).unwrap_or_default()
+}
+
+fn rsa_context(key: &PKey<Public>, family: Family, hash: Hash) -> Result<MdCtx, ErrorStack> {
+    let md: &MdRef = match hash {
+        Hash::Sha256 => Md::sha256(),
+        Hash::Sha384 => Md::sha384(),
+        Hash::Sha512 => Md::sha512(),
+    };
+    let mut context = MdCtx::new()?;
+    let parameters = context.digest_verify_init(Some(md), key)?;
+    if family == Family::RsaPss {
+        parameters.set_rsa_padding(Padding::PKCS1_PSS)?;
+        parameters.set_rsa_mgf1_md(md)?;
+        parameters.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
+    } else {
+        parameters.set_rsa_padding(Padding::PKCS1)?;
+    }
+    Ok(context)
+}
+
+fn ecdsa(key: &EcKey<Public>, half: usize, hash: Hash, signed: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
+    let Some((r, s)) = signature.split_at_checked(half).filter(|(_, s)| s.len() == half) else { return Ok(false) };
+    let signature = EcdsaSig::from_private_components(BigNum::from_slice(r)?, BigNum::from_slice(s)?)?;
+    match hash {
+        Hash::Sha256 => signature.verify(&sha256(signed), key),
+        Hash::Sha384 => signature.verify(&sha384(signed), key),
+        Hash::Sha512 => signature.verify(&sha512(signed), key),
+    }
+}
+
+fn hmac(secret: &PKey<Private>, hash: Hash, signed: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
+    let digest = match hash {
+        Hash::Sha256 => MessageDigest::sha256(),
+        Hash::Sha384 => MessageDigest::sha384(),
+        Hash::Sha512 => MessageDigest::sha512(),
+    };
+    let mut expected = [0; 64];
+    let length = Signer::new(digest, secret)?.sign_oneshot(&mut expected, signed)?;
+    let expected = expected.get(..length).unwrap_or_default();
+    Ok(expected.len() == signature.len() && openssl::memcmp::eq(expected, signature))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! JOSE: signed tokens, the keys that verify them, and where those come from.
+//!
+//! 1. [`Jws::parse`] reads a compact token (RFC 7515), strictly.
+//! 2. A [`VerificationKey`] verifies it. A key is of one type and for certain algorithms of that type, so that
+//!    `none`, or HMAC with a public key, cannot be written down. The token's header only selects among these.
+//! 3. A [`KeySet`] (RFC 7517) has the keys of an issuer.
+
+mod algorithm;
+mod jwk;
+mod jws;
+mod key;
+mod key_set;
+mod pem;
+
+#[cfg(test)]
+mod testing;
+
+pub use algorithm::{Algorithm, Algorithms, Family};
+pub use jwk::Unusable;
+pub use jws::{Jws, MAX_TOKEN, Malformed, Part, looks_like_jwt, unverified_issuer};
+pub use key::{BadSignature, InvalidKey, RsaSize, VerificationKey};
+pub use key_set::{KeySet, MalformedKeySet, PublishedKey};
