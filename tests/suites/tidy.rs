@@ -53,8 +53,8 @@ fn dependencies(manifest: &str) -> BTreeSet<&str> {
     names
 }
 
-/// A plugin may depend only on the kit. The first plugin predates the kit and also depends on what is below it.
-const PLUGIN_MAY_NAME: &[&str] = &["tollgate-plugin"];
+/// A plugin may depend only on the kit, and on what plugins for tokens of other authorities share. The first plugin predates the kit and also depends on what is below it.
+const PLUGIN_MAY_NAME: &[&str] = &["tollgate-plugin", "tollgate-third-party"];
 const FIRST_PLUGIN_MAY_NAME: &[&str] = &["tollgate-core", "tollgate-store", "tollgate-plugin"];
 const SERVER_MAY_NAME: [&str; 5] =
     ["tollgate-core", "tollgate-store", "tollgate-router", "tollgate-admin", "tollgate-plugin"];
@@ -67,6 +67,7 @@ fn dependencies_point_inward() {
         ("gateway/http-client", &[]),
         ("gateway/plugin", &["tollgate-core", "tollgate-http-client", "tollgate-store"]),
         ("gateway/store", &["tollgate-core"]),
+        ("gateway/third-party", &["tollgate-plugin"]),
         ("gateway/router", &["tollgate-core"]),
         ("gateway/admin", &["tollgate-core"]),
         ("gateway/quickstart", &[]),

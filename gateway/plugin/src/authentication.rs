@@ -211,14 +211,28 @@ impl<A: Authenticator> Handler for AuthenticationHandler<A> {
 
 /// A refusal in the client's protocol: a gRPC call gets its status in headers, and no body
 /// (oauth2.md §4.2).
-pub fn unauthenticated(mut refusal: Reply, request: &Request<'_>) -> Reply {
+pub fn unauthenticated(refusal: Reply, request: &Request<'_>) -> Reply {
+    in_protocol_of(request, refusal, "16", "Unauthenticated")
+}
+
+/// The same for a client that is known, but may not do this.
+pub fn permission_denied(refusal: Reply, request: &Request<'_>) -> Reply {
+    in_protocol_of(request, refusal, "7", "PermissionDenied")
+}
+
+fn in_protocol_of(
+    request: &Request<'_>,
+    mut refusal: Reply,
+    grpc_status: &'static str,
+    grpc_message: &'static str,
+) -> Reply {
     if !request.is_grpc() {
         return refusal;
     }
     refusal.body = Body::Empty;
     refusal
-        .with_header(GRPC_STATUS, HeaderValue::from_static("16"))
-        .with_header(GRPC_MESSAGE, HeaderValue::from_static("Unauthenticated"))
+        .with_header(GRPC_STATUS, HeaderValue::from_static(grpc_status))
+        .with_header(GRPC_MESSAGE, HeaderValue::from_static(grpc_message))
 }
 
 /// Whether an earlier plugin has accepted a credential.

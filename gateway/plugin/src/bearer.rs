@@ -11,7 +11,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
+use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 
 use crate::presented::{self, Argument, BodyKind, CredentialHeader, Hiding, Order, Presented, Search};
@@ -84,6 +85,16 @@ pub fn hide(header: Option<&CredentialHeader>, token: Option<&str>, request: &mu
         request.edits.body = Some(Bytes::from(body));
     }
     Hiding::Done
+}
+
+/// The response if the token might go upstream in a form that is too large to be searched completely.
+pub fn too_large_to_hide() -> Reply {
+    Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "form_too_large_to_hide_token", "Payload too large")
+}
+
+/// The same for an unreadable body.
+pub fn unsearchable_to_hide() -> Reply {
+    Reply::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_unreadable_to_hide_token", "Unsupported media type")
 }
 
 /// Whether a value is a list, as intermediaries combine headers of one name (RFC 9110 §5.3). Tokens and

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue};
 use tollgate_core::clock::Clock;
 use tollgate_core::plugin::{Needs, Verdict};
 use tollgate_core::reply::Reply;
@@ -150,8 +150,8 @@ impl Authenticator for Guard {
             match bearer::hide(self.rules.header.as_ref(), token, request) {
                 Hiding::Done => {}
                 Hiding::NeedBody => return need_body(),
-                Hiding::TooLarge => return Look::Found(Err(Verdict::Reply(too_large()))),
-                Hiding::Unsearchable => return Look::Found(Err(Verdict::Reply(unsearchable()))),
+                Hiding::TooLarge => return Look::Found(Err(Verdict::Reply(bearer::too_large_to_hide()))),
+                Hiding::Unsearchable => return Look::Found(Err(Verdict::Reply(bearer::unsearchable_to_hide()))),
             }
         }
         let Some(token) = token else {
@@ -201,16 +201,6 @@ impl Authenticator for Guard {
 
 fn need_body() -> Look<Refusal, Digest> {
     Look::Found(Err(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }))
-}
-
-/// The token might go upstream in a form that cannot be searched completely.
-fn too_large() -> Reply {
-    Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "form_too_large_to_hide_token", "Payload too large")
-}
-
-/// The same for an unreadable body.
-fn unsearchable() -> Reply {
-    Reply::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_unreadable_to_hide_token", "Unsupported media type")
 }
 
 fn set_or_remove(name: HeaderName, value: Option<HeaderValue>, request: &mut Request<'_>) {

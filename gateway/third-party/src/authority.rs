@@ -1,0 +1,155 @@
+//! Authorities: the authorization servers whose tokens are accepted, as instances of plugins use them.
+//!
+//! Instances with equal configuration of an authority share it, and so its cached tokens. It lives while an instance
+//! or a cached token refers to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use http::Method;
+use tollgate_plugin::Secret;
+
+use crate::cannot_tell::CannotTell;
+use crate::claim_path::ClaimPath;
+use crate::claims::Claims;
+use crate::jose::PublishedKey;
+use crate::kept_claims::{KeptClaims, Position};
+use crate::metrics::AuthorityMetrics;
+
+/// The registered claims, in the order of their positions: kept of every token, since all are forwarded when present
+/// (introspection.md).
+pub(crate) const REGISTERED: [&str; 11] =
+    ["scope", "client_id", "username", "token_type", "exp", "iat", "nbf", "sub", "aud", "iss", "jti"];
+
+/// How often failures of an authority are logged, in milliseconds.
+const LOG_EVERY: i64 = 10_000;
+
+/// What is asked about.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// The token.
+    pub token: Secret,
+    /// The request that presents it, if the authority wants to know (`introspect_request`).
+    pub request: Option<Arc<RequestLine>>,
+}
+
+/// Method and path of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestLine {
+    /// The method.
+    pub method: Method,
+    /// The normalised path.
+    pub path: Box<str>,
+}
+
+/// What an authority says of a token.
+#[derive(Debug)]
+pub enum Said {
+    /// It is a token of this authority that has not been revoked. Its `exp` and `nbf` are checked on every request.
+    Active(Active),
+    /// It is none, or is not valid any more.
+    Inactive,
+}
+
+/// A token that an authority vouches for.
+#[derive(Debug)]
+pub struct Active {
+    /// Its claims, of the types that the registered ones have.
+    pub claims: Claims,
+    /// The key that has signed it: when that is withdrawn, the token ends.
+    pub signed_by: Option<Arc<PublishedKey>>,
+}
+
+/// How an authority is asked.
+#[async_trait]
+pub trait Verifier: Send + Sync + 'static {
+    /// Whether this token is valid. Takes as long as it takes to ask another server; callers share calls.
+    ///
+    /// # Errors
+    /// It is not known.
+    async fn verify(&self, query: &Query) -> Result<Said, CannotTell>;
+
+    /// Whether it makes sense to ask about such a token at all: cheap, and without waiting.
+    fn may_know(&self, _token: &str) -> bool {
+        true
+    }
+}
+
+/// An authority.
+pub struct Authority {
+    /// What logs and metrics call it: a URL without secrets.
+    name: Box<str>,
+    verifier: Box<dyn Verifier>,
+    /// The claim that names a token's consumer by its username.
+    consumer_by: Option<(ClaimPath, Position)>,
+    kept: KeptClaims,
+    pub(crate) metrics: AuthorityMetrics,
+    logged_at: AtomicI64,
+}
+
+impl Authority {
+    /// An authority that is asked by `verifier`.
+    pub(crate) fn new(
+        name: &str,
+        verifier: Box<dyn Verifier>,
+        consumer_by: Option<ClaimPath>,
+        metrics: AuthorityMetrics,
+    ) -> Self {
+        let kept = KeptClaims::of(REGISTERED.map(ClaimPath::registered));
+        // There is room for one more.
+        let consumer_by = consumer_by.and_then(|path| kept.keep(&path).ok().map(|position| (path, position)));
+        Self { name: name.into(), verifier, consumer_by, kept, metrics, logged_at: AtomicI64::new(i64::MIN) }
+    }
+
+    /// What logs and metrics call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which claims are kept of its tokens.
+    pub fn kept(&self) -> &KeptClaims {
+        &self.kept
+    }
+
+    /// The claim that names a token's consumer, and its position.
+    pub(crate) fn consumer_by(&self) -> Option<&(ClaimPath, Position)> {
+        self.consumer_by.as_ref()
+    }
+
+    pub(crate) fn may_know(&self, token: &str) -> bool {
+        self.verifier.may_know(token)
+    }
+
+    /// Asks it, and measures and logs what happens. `now`: in milliseconds.
+    pub(crate) async fn verify(&self, query: &Query, now: i64) -> Result<Said, CannotTell> {
+        let timer = self.metrics.seconds.start_timer();
+        let said = self.verifier.verify(query).await;
+        timer.observe_duration();
+        match &said {
+            Ok(Said::Active(_)) => self.metrics.active.inc(),
+            Ok(Said::Inactive) => self.metrics.inactive.inc(),
+            Err(error) => {
+                self.metrics.cannot_tell.inc();
+                self.log(error, now);
+            }
+        }
+        said
+    }
+
+    /// Logs a failure, unless one was logged a moment ago: an outage is one line now and then, not one a request.
+    fn log(&self, error: &CannotTell, now: i64) {
+        let last = self.logged_at.load(Ordering::Relaxed);
+        let is_due = now.saturating_sub(last) >= LOG_EVERY;
+        if is_due && self.logged_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let (authority, error) = (&*self.name, error as &dyn std::error::Error);
+            tracing::warn!(authority, error, "cannot verify tokens; further failures are counted in metrics");
+        }
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("name", &self.name).finish_non_exhaustive()
+    }
+}

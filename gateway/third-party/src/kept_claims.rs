@@ -1,0 +1,222 @@
+//! Which claims of an authority's tokens are kept in the cache, and how.
+//!
+//! A token's claims may be kilobytes; cached are only those that an instance of a plugin forwards or requires.
+//! Instances add what they need when they are compiled. The list only grows, so a position in it means the same
+//! claim for as long as the authority is known: facts that were cached before a claim was added lack it, and say
+//! so.
+//!
+//! Encoded, each claim takes its value and four bytes: position, form, length (big-endian).
+
+use std::sync::{PoisonError, RwLock};
+
+use serde_json::Value;
+
+use crate::claim_path::ClaimPath;
+use crate::claims::Claims;
+
+/// The most claims that are kept of a token.
+const MOST: usize = 64;
+
+/// Longer values are not kept: they would not be accepted in a header, and no requirement is met by one.
+const LONGEST_VALUE: usize = 8 * 1024;
+
+/// The position of a claim in an authority's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(u8);
+
+impl Position {
+    /// As an index.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// More claims are named than can be kept of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MOST} different claims are forwarded or required of the tokens of one authority")]
+pub struct TooManyClaims;
+
+/// The claims kept of an authority's tokens.
+#[derive(Debug, Default)]
+pub struct KeptClaims(RwLock<Vec<ClaimPath>>);
+
+impl KeptClaims {
+    /// Keeps these from the beginning.
+    pub(crate) fn of(paths: impl IntoIterator<Item = ClaimPath>) -> Self {
+        Self(RwLock::new(paths.into_iter().collect()))
+    }
+
+    /// Adds a claim, unless it is kept already.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn keep(&self, path: &ClaimPath) -> Result<Position, TooManyClaims> {
+        let mut paths = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let index = match paths.iter().position(|known| known == path) {
+            Some(index) => index,
+            None if paths.len() >= MOST => return Err(TooManyClaims),
+            None => {
+                paths.push(path.clone());
+                paths.len() - 1
+            }
+        };
+        u8::try_from(index).map(Position).map_err(|_| TooManyClaims)
+    }
+
+    /// The name of a kept claim.
+    pub(crate) fn name(&self, position: Position) -> String {
+        let paths = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        paths.get(position.index()).map(ClaimPath::to_string).unwrap_or_default()
+    }
+
+    /// What is kept of these claims. `left_out` is told the claims that are too long.
+    pub(crate) fn encode(&self, claims: &Claims, mut left_out: impl FnMut(&ClaimPath)) -> Encoded {
+        let paths = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = Vec::new();
+        for (position, path) in (0_u8..).zip(paths.iter()) {
+            let Some(value) = path.of(claims) else { continue };
+            if !encode(position, value, &mut bytes) {
+                left_out(path);
+            }
+        }
+        Encoded { count: u8::try_from(paths.len()).unwrap_or(u8::MAX), bytes }
+    }
+}
+
+/// Kept claims.
+pub(crate) struct Encoded {
+    /// The number of claims that were looked for.
+    pub(crate) count: u8,
+    pub(crate) bytes: Vec<u8>,
+}
+
+const TEXT: u8 = 0;
+const JSON: u8 = 1;
+
+/// A kept value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept<'f> {
+    /// A string.
+    Text(&'f str),
+    /// Any other value, as JSON.
+    Json(&'f str),
+}
+
+impl Kept<'_> {
+    /// The value.
+    pub fn value(&self) -> Value {
+        match self {
+            Self::Text(text) => Value::from(*text),
+            Self::Json(text) => serde_json::from_str(text).unwrap_or_default(),
+        }
+    }
+
+    /// The strings of a claim that is a list of words: an array of strings, or a string with words separated by
+    /// spaces (RFC 6749 §3.3). Other elements are no words.
+    pub fn has_word(&self, wanted: &str) -> bool {
+        match self {
+            Self::Text(text) => text.split(' ').any(|word| word == wanted),
+            Self::Json(_) => self.has_element(wanted),
+        }
+    }
+
+    /// Whether a claim that is one string or an array of strings, such as `aud` (RFC 7519 §4.1.3), has this one.
+    pub fn has_element(&self, wanted: &str) -> bool {
+        match self {
+            Self::Text(text) => *text == wanted,
+            Self::Json(_) => match self.value() {
+                Value::Array(elements) => elements.iter().any(|element| element.as_str() == Some(wanted)),
+                _ => false,
+            },
+        }
+    }
+}
+
+/// Appends a value; `false` if it is too long.
+fn encode(position: u8, value: &Value, bytes: &mut Vec<u8>) -> bool {
+    let json;
+    let (form, text) = match value {
+        Value::String(text) => (TEXT, text.as_str()),
+        other => {
+            json = other.to_string();
+            (JSON, json.as_str())
+        }
+    };
+    let Some(length) = u16::try_from(text.len()).ok().filter(|_| text.len() <= LONGEST_VALUE) else { return false };
+    bytes.extend_from_slice(&[position, form]);
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+    true
+}
+
+/// The kept claims in encoded bytes, in the order of their positions.
+pub fn decode(mut bytes: &[u8]) -> impl Iterator<Item = (Position, Kept<'_>)> {
+    std::iter::from_fn(move || {
+        let (&[position, form, high, low], rest) = bytes.split_first_chunk::<4>()?;
+        let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
+        bytes = rest;
+        let text = std::str::from_utf8(text).ok()?;
+        Some((Position(position), if form == TEXT { Kept::Text(text) } else { Kept::Json(text) }))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claims(value: &Value) -> Claims {
+        Claims::parse(value.to_string().as_bytes()).unwrap()
+    }
+
+    fn path(text: &str) -> ClaimPath {
+        ClaimPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn kept_claims_are_read_as_they_were() {
+        let kept = KeptClaims::default();
+        let positions: Vec<_> = ["sub", "exp", "a.b", "gone", "sub"].map(|text| kept.keep(&path(text)).unwrap()).into();
+        assert_eq!(positions, [0, 1, 2, 3, 0].map(Position));
+        let encoded = kept.encode(&claims(&json!({"sub": "é", "exp": 7, "a": {"b": [1, "x"]}, "other": 1})), |_| ());
+        let read: Vec<_> = decode(&encoded.bytes).collect();
+        let expected = [(0, Kept::Text("é")), (1, Kept::Json("7")), (2, Kept::Json(r#"[1,"x"]"#))];
+        assert_eq!(read, expected.map(|(position, value)| (Position(position), value)));
+        assert_eq!(encoded.count, 4);
+        assert_eq!(read[2].1.value(), json!([1, "x"]));
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_left_out_and_told() {
+        let kept = KeptClaims::default();
+        for name in ["a", "b"] {
+            kept.keep(&path(name)).unwrap();
+        }
+        let mut left_out = Vec::new();
+        let claims = claims(&json!({"a": "x".repeat(LONGEST_VALUE + 1), "b": "y".repeat(LONGEST_VALUE)}));
+        let encoded = kept.encode(&claims, |path| left_out.push(path.as_str().to_owned()));
+        assert_eq!(left_out, ["a"]);
+        assert_eq!(decode(&encoded.bytes).count(), 1);
+    }
+
+    #[test]
+    fn the_number_of_kept_claims_is_bounded() {
+        let kept = KeptClaims::default();
+        for number in 0..MOST {
+            kept.keep(&path(&format!("claim{number}"))).unwrap();
+        }
+        assert_eq!(kept.keep(&path("another")), Err(TooManyClaims));
+        assert_eq!(kept.keep(&path("claim7")), Ok(Position(7)));
+    }
+
+    #[test]
+    fn words_are_separated_by_spaces_and_elements_are_whole() {
+        let scope = Kept::Text("read write");
+        assert!(scope.has_word("write") && !scope.has_word("writ") && !scope.has_word("read write"));
+        assert!(scope.has_element("read write") && !scope.has_element("read"));
+        let list = Kept::Json(r#"["read","a b",7]"#);
+        assert!(list.has_word("read") && list.has_element("a b") && !list.has_word("7"));
+        assert!(!Kept::Json("7").has_element("7") && !Kept::Json(r#"{"read":1}"#).has_word("read"));
+    }
+}
