@@ -1,14 +1,15 @@
-//! A server as addressed by calls, and the state that all calls to it share: the limit on calls, the
-//! addresses, the pools.
+//! A server as addressed by calls, and the state that all calls to it share: the limit on calls, the breaker,
+//! the addresses, the pools.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::breaker::Breaker;
 use crate::limits::Limits;
 use crate::pool::Pool;
-use crate::resolver::{Lookup, Resolver};
+use crate::resolver::Resolver;
 use crate::tls::Tls;
 
 /// Identifies an authority.
@@ -46,6 +47,12 @@ impl Scheme {
 }
 
 impl Origin {
+    /// As metrics and logs name it, always with the port.
+    pub(crate) fn name(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("{}://{host}:{}", self.scheme.name(), self.port)
+    }
+
     /// Host and port as in `Host` and `:authority`.
     pub(crate) fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
@@ -56,6 +63,7 @@ impl Origin {
 /// See the module.
 pub(crate) struct Authority {
     pub(crate) resolver: Resolver,
+    pub(crate) breaker: Breaker,
     origin: Origin,
     limits: Limits,
     calls: Semaphore,
@@ -65,9 +73,10 @@ pub(crate) struct Authority {
 
 impl Authority {
     /// Without calls and connections.
-    pub(crate) fn new(origin: Origin, lookup: Lookup, limits: Limits) -> Self {
+    pub(crate) fn new(origin: Origin, resolver: Resolver, breaker: Breaker, limits: Limits) -> Self {
         Self {
-            resolver: Resolver::new(&origin.host, origin.port, lookup),
+            resolver,
+            breaker,
             origin,
             limits,
             calls: Semaphore::new(limits.calls),
@@ -96,13 +105,13 @@ impl Authority {
         pool
     }
 
-    /// Closes idle and old connections. Returns whether any pool remains.
+    /// Closes idle and old connections. Whether anything is left that a later call would miss.
     pub(crate) fn sweep(&self) -> bool {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         // A pool held by a call is about to get a connection. No call can start holding another one: they are
         // only found here.
         pools.retain(|pool| pool.sweep() || Arc::strong_count(pool) > 1);
-        !pools.is_empty()
+        !pools.is_empty() || !self.breaker.is_forgettable()
     }
 }
 

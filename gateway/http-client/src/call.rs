@@ -8,12 +8,12 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use crate::authority::Scheme;
+use crate::authority::{Authority, Scheme};
 use crate::connection::{Lease, Protocol};
 use crate::dial;
 use crate::error::{Error, Part, Phase, Place};
 use crate::limits::MAX_HEAD;
-use crate::pool::Pool;
+use crate::pool::{Caller, Pool};
 use crate::profile::Profile;
 use crate::request::Outgoing;
 use crate::tls::Tls;
@@ -32,27 +32,26 @@ impl From<Error> for Failed {
 
 /// Runs a call to its end.
 pub(crate) async fn run(profile: Profile, request: Outgoing) -> Result<Response<Bytes>, Error> {
-    let deadline = Instant::now() + profile.timeout;
+    let began = Instant::now();
+    let deadline = began + profile.timeout;
     let place = || Place::clone(&request.place);
     let limits = *profile.client.limits();
     let authority = profile.client.authority(&request.origin);
     let authority =
         authority.ok_or_else(|| Error::TooManyAuthorities { place: place(), authorities: limits.authorities })?;
+    let open = |retry_after| Error::Open { place: place(), retry_after };
+    authority.breaker.refusal().map_or(Ok(()), |retry_after| Err(open(retry_after)))?;
+    let tls = tls(&profile, &request)?;
     let admitted = timeout_at(deadline, authority.admit()).await;
     let admitted = admitted.map_err(|_| Error::Timeout { place: place(), phase: Phase::Queue, after: profile.timeout });
     let _admitted =
         admitted?.ok_or_else(|| Error::Overloaded { place: place(), calls: limits.calls, waiting: limits.queue })?;
-    let tls = tls(&profile, &request)?;
+    // While this call waited, others may have found that the server fails.
+    let passage = authority.breaker.enter(began, profile.timeout).map_err(open)?;
     let pool = authority.pool(tls.as_ref());
-    let call = Call { profile: &profile, request: &request, pool: &pool, deadline };
-    let lease = call.connected(pool.lease(&authority.resolver, &profile.metrics)).await?;
-    match call.attempt(lease).await {
-        Err(Failed { again: true, .. }) => {
-            let lease = call.connected(pool.lease_again(&authority.resolver, &profile.metrics)).await?;
-            call.attempt(lease).await.map_err(|failed| failed.error)
-        }
-        ended => ended.map_err(|failed| failed.error),
-    }
+    let result = Call { profile: &profile, request: &request, pool: &pool, deadline }.attempts(&authority).await;
+    passage.ended(&result);
+    result
 }
 
 fn tls(profile: &Profile, request: &Outgoing) -> Result<Option<Tls>, Error> {
@@ -80,12 +79,30 @@ impl Call<'_> {
         Place::clone(&self.request.place)
     }
 
+    /// One attempt, and a second where that is safe.
+    async fn attempts(&self, authority: &Authority) -> Result<Response<Bytes>, Error> {
+        let caller = Caller {
+            resolver: &authority.resolver,
+            metrics: &self.profile.metrics,
+            keepalive: self.profile.keepalive,
+        };
+        let lease = self.connected(self.pool.lease(&caller)).await?;
+        match self.attempt(lease).await {
+            Err(Failed { again: true, .. }) => {
+                let lease = self.connected(self.pool.lease_again(&caller)).await?;
+                self.attempt(lease).await.map_err(|failed| failed.error)
+            }
+            ended => ended.map_err(|failed| failed.error),
+        }
+    }
+
     async fn connected(&self, lease: impl Future<Output = Result<Lease, dial::Failure>>) -> Result<Lease, Error> {
         let (by_connect, place) = (Instant::now() + self.profile.connect_timeout, self.place());
         let after = if by_connect < self.deadline { self.profile.connect_timeout } else { self.profile.timeout };
         match timeout_at(by_connect.min(self.deadline), lease).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(dial::Failure::Resolve(source))) => Err(Error::Resolve { place, source }),
+            Ok(Err(dial::Failure::Refused(refused))) => Err(Error::Refused { place, refused }),
             Ok(Err(dial::Failure::Connect(source))) => Err(Error::Connect { place, source }),
             Ok(Err(dial::Failure::Tls(reason))) => Err(Error::Tls { place, reason }),
             Err(_) => Err(Error::Timeout { place, phase: Phase::Connect, after }),
@@ -139,7 +156,7 @@ impl Call<'_> {
 
     /// The result of an attempt that ended before the head of the response.
     fn without_head(&self, lease: &Lease, error: hyper::Error, unsent: bool) -> Failed {
-        let refused = h2_error(&error).is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        let refused = h2_error(&error).is_some_and(is_unprocessed);
         let stream_alone = h2_error(&error).is_some_and(h2::Error::is_reset);
         if !stream_alone {
             lease.retire();
@@ -169,6 +186,14 @@ impl Call<'_> {
         }
         Error::Lost { place, part, source }
     }
+}
+
+/// Whether the server says that it has not processed the request (RFC 9113 §8.7): it refused the stream, or it
+/// goes away and does not count the stream among those that it has received. (With an error code it may mean
+/// any.)
+fn is_unprocessed(error: &h2::Error) -> bool {
+    let goes_away = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+    goes_away || error.reason() == Some(h2::Reason::REFUSED_STREAM)
 }
 
 fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {

@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use http::Uri;
 use prometheus::Registry;
 use tokio::runtime::Handle;
 
 use crate::authority::{Authority, Origin};
+use crate::breaker::Breaker;
+use crate::destination::{Destinations, Refused};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::profile::Profile;
-use crate::resolver::{self, Lookup};
+use crate::request;
+use crate::resolver::{self, Lookup, Resolver};
 
 /// One for the process, shared by all plugins. Cheap to clone.
 #[derive(Clone)]
@@ -20,30 +24,47 @@ struct Shared {
     runtime: Handle,
     limits: Limits,
     lookup: Lookup,
+    destinations: Arc<Destinations>,
     metrics: Metrics,
     authorities: Mutex<HashMap<Origin, Arc<Authority>>>,
 }
 
 impl Client {
     /// Calls and connections run on `runtime`, which should outlive the plugins: when it ends, calls fail
-    /// with [`Error::Stopped`]. It needs I/O and time.
+    /// with [`Error::Stopped`]. It needs I/O and time. It does not know the gateway's listeners
+    /// ([`Client::for_gateway`]).
     ///
     /// # Errors
     /// The metrics are registered already.
     ///
     /// [`Error::Stopped`]: crate::Error::Stopped
     pub fn new(runtime: Handle, metrics: &Registry) -> Result<Self, prometheus::Error> {
-        Self::with(runtime, metrics, Limits::default(), resolver::system())
+        Self::for_gateway(runtime, metrics, Destinations::default())
+    }
+
+    /// The same, for a gateway that says which addresses may be called.
+    ///
+    /// # Errors
+    /// The metrics are registered already.
+    pub fn for_gateway(
+        runtime: Handle,
+        metrics: &Registry,
+        destinations: Destinations,
+    ) -> Result<Self, prometheus::Error> {
+        Self::with(runtime, metrics, destinations, Limits::default(), resolver::system())
     }
 
     pub(crate) fn with(
         runtime: Handle,
         metrics: &Registry,
+        destinations: Destinations,
         limits: Limits,
         lookup: Lookup,
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::register(metrics)?;
-        let shared = Arc::new(Shared { runtime, limits, lookup, metrics, authorities: Mutex::default() });
+        let destinations = Arc::new(destinations);
+        let authorities = Mutex::default();
+        let shared = Arc::new(Shared { runtime, limits, lookup, destinations, metrics, authorities });
         shared.runtime.spawn(sweep(Arc::downgrade(&shared), limits));
         Ok(Self(shared))
     }
@@ -52,6 +73,15 @@ impl Client {
     /// with the system's trusted authorities, and the limits are those that [`Profile`]'s methods name.
     pub fn profile(&self, plugin: &'static str) -> Profile {
         Profile::new(self.clone(), self.0.metrics.of_plugin(plugin))
+    }
+
+    /// Whether calls to this URL are refused in any case, since its host is an address that may not be called, or
+    /// `localhost` with the port of one of this gateway's listeners. For the moment when a configuration is
+    /// written: it looks nothing up, so other names pass. Each call is checked again, at the address to which it
+    /// connects.
+    pub fn refuses_literal(&self, url: &Uri) -> Option<Refused> {
+        let origin = request::origin(url).ok()?;
+        self.0.destinations.check_literal(&origin.host, origin.port).err()
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -70,12 +100,25 @@ impl Client {
         }
         if authorities.len() >= self.0.limits.authorities {
             // An authority without calls is replaced even if it has idle connections.
-            let unused = authorities.iter().find(|(_, known)| Arc::strong_count(known) == 1)?.0.clone();
-            authorities.remove(&unused);
+            let unused = || authorities.iter().filter(|(_, known)| Arc::strong_count(known) == 1);
+            let forgettable = unused().find(|(_, known)| known.breaker.is_forgettable());
+            let replaced = forgettable.or_else(|| unused().next())?.0.clone();
+            authorities.remove(&replaced);
         }
-        let made = Arc::new(Authority::new(origin.clone(), Arc::clone(&self.0.lookup), self.0.limits));
+        let made = Arc::new(self.0.new_authority(origin));
         authorities.insert(origin.clone(), Arc::clone(&made));
         Some(made)
+    }
+}
+
+impl Shared {
+    fn new_authority(&self, origin: &Origin) -> Authority {
+        let (lookup, destinations) = (Arc::clone(&self.lookup), Arc::clone(&self.destinations));
+        let resolver = Resolver::new(&origin.host, origin.port, lookup, destinations);
+        let name = origin.name();
+        let gauge = self.metrics.of_breaker(&name);
+        let breaker = Breaker::new(name, self.limits.breaker, gauge);
+        Authority::new(origin.clone(), resolver, breaker, self.limits)
     }
 }
 

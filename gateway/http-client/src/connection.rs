@@ -57,6 +57,8 @@ struct State {
     opened: Instant,
     /// Milliseconds after `opened`.
     last_used: AtomicU64,
+    /// Milliseconds that it may be idle.
+    keepalive: AtomicU64,
     received: AtomicU64,
     calls: AtomicUsize,
     /// Concurrent calls that the server accepts over HTTP/2, as far as known.
@@ -79,6 +81,7 @@ impl Opened {
         let state = Arc::new(State {
             opened: Instant::now(),
             last_used: AtomicU64::new(0),
+            keepalive: AtomicU64::new(u64::MAX),
             received: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
             max_calls: AtomicUsize::new(usize::MAX),
@@ -139,7 +142,7 @@ impl Opened {
         };
         let retired = self.state.retired.load(Ordering::Acquire);
         let old = self.state.opened.elapsed() >= limits.max_age;
-        let unused = self.state.calls.load(Ordering::Acquire) == 0 && self.state.unused_for() >= limits.idle_timeout;
+        let unused = self.state.calls.load(Ordering::Acquire) == 0 && self.state.is_idle_too_long();
         !(closed || retired || old || unused)
     }
 
@@ -150,8 +153,9 @@ impl Opened {
         room.then(|| Self { sender: Sender::Http2(sender.clone()), state: Arc::clone(&self.state) })
     }
 
-    /// Takes the connection for one call.
-    pub(crate) fn lease(self, usage: Usage) -> Lease {
+    /// Takes the connection for one call, after which it may be idle for this long.
+    pub(crate) fn lease(self, usage: Usage, keepalive: Duration) -> Lease {
+        self.state.keepalive.store(milliseconds(keepalive), Ordering::Release);
         self.state.calls.fetch_add(1, Ordering::AcqRel);
         let received = self.state.received.load(Ordering::Acquire);
         Lease { call: Counter(Arc::clone(&self.state)), opened: self, usage, received }
@@ -217,17 +221,20 @@ struct Counter(Arc<State>);
 
 impl Drop for Counter {
     fn drop(&mut self) {
-        let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.last_used.store(now, Ordering::Release);
+        self.0.last_used.store(milliseconds(self.0.opened.elapsed()), Ordering::Release);
         self.0.calls.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl State {
-    fn unused_for(&self) -> Duration {
-        let last_used = Duration::from_millis(self.last_used.load(Ordering::Acquire));
-        self.opened.elapsed().saturating_sub(last_used)
+    fn is_idle_too_long(&self) -> bool {
+        let idle = milliseconds(self.opened.elapsed()).saturating_sub(self.last_used.load(Ordering::Acquire));
+        idle >= self.keepalive.load(Ordering::Acquire)
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A stream that counts what is read from it.

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
 use crate::connection::{Opened, Protocol};
-use crate::resolver::Resolver;
+use crate::destination::Refused;
+use crate::resolver::{Resolver, Unresolved};
 use crate::tls::Tls;
 
 /// How long an attempt may take before the next address is tried in parallel (RFC 8305 §5).
@@ -23,13 +24,17 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) enum Failure {
     Resolve(io::Error),
+    Refused(Refused),
     Connect(io::Error),
     Tls(String),
 }
 
 /// Opens a connection; with TLS if a profile is given.
 pub(crate) async fn dial(resolver: &Resolver, host: &str, tls: Option<&Tls>) -> Result<Opened, Failure> {
-    let addresses = resolver.addresses().await.map_err(Failure::Resolve)?;
+    let addresses = resolver.addresses().await.map_err(|why| match why {
+        Unresolved::Failed(error) => Failure::Resolve(error),
+        Unresolved::Refused(refused) => Failure::Refused(refused),
+    })?;
     let stream = first_of(addresses, TcpStream::connect).await.map_err(Failure::Connect)?;
     stream.set_nodelay(true).map_err(Failure::Connect)?;
     let Some(tls) = tls else {

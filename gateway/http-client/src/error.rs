@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::destination::Refused;
+
 /// Where a call went: scheme, host, port and path.
 pub(crate) type Place = Arc<str>;
 
@@ -18,6 +20,22 @@ pub enum Error {
     InvalidRequest {
         /// What is wrong, and how to correct it.
         reason: &'static str,
+    },
+    /// The host has no address that may be called ([`Destinations`](crate::Destinations)). Nothing was sent.
+    #[error("{place}: {refused}")]
+    Refused {
+        /// Where.
+        place: Place,
+        /// The first of the host's addresses, and why it is refused.
+        refused: Refused,
+    },
+    /// The authority's breaker is open, since the authority failed or was too slow. Nothing was sent.
+    #[error("{place}: not called, since recent calls failed or were too slow; next attempt in {retry_after:?}")]
+    Open {
+        /// Where.
+        place: Place,
+        /// How long to wait before a retry.
+        retry_after: Duration,
     },
     /// The authority has the maximum number of calls. Nothing was sent.
     #[error(
@@ -124,7 +142,7 @@ pub enum Error {
 /// What a caller can do about an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Correct the request or the configuration: a retry cannot succeed.
+    /// Correct the request, the configuration or the settings: a retry cannot succeed.
     InvalidRequest,
     /// Retry later: the authority is unreachable, too slow or overloaded.
     Unavailable,
@@ -175,8 +193,9 @@ impl Error {
     /// What a caller can do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::InvalidRequest { .. } => Class::InvalidRequest,
-            Self::Overloaded { .. }
+            Self::InvalidRequest { .. } | Self::Refused { .. } => Class::InvalidRequest,
+            Self::Open { .. }
+            | Self::Overloaded { .. }
             | Self::TooManyAuthorities { .. }
             | Self::Resolve { .. }
             | Self::Connect { .. }
@@ -188,10 +207,20 @@ impl Error {
         }
     }
 
+    /// How long to wait before a retry, if that is known: what to send in `Retry-After`, rounded up.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Open { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// The label in metrics.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::InvalidRequest { .. } => "invalid_request",
+            Self::Refused { .. } => "refused",
+            Self::Open { .. } => "open",
             Self::Overloaded { .. } | Self::TooManyAuthorities { .. } => "overloaded",
             Self::Resolve { .. } => "resolve",
             Self::Connect { .. } => "connect",

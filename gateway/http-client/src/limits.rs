@@ -21,7 +21,8 @@ pub(crate) struct Limits {
     pub(crate) queue: usize,
     /// Idle HTTP/1.1 connections kept for each authority and TLS profile.
     pub(crate) idle: usize,
-    /// How long a connection may be idle. Shorter than on most servers, so that they seldom close first.
+    /// How long a connection may be idle, unless its profile says otherwise. Shorter than on most servers, so that
+    /// they seldom close first.
     pub(crate) idle_timeout: Duration,
     /// How old a connection may be when it takes a call; DNS changes are followed within this time.
     pub(crate) max_age: Duration,
@@ -31,6 +32,25 @@ pub(crate) struct Limits {
     /// response. It takes longer only if the server responded without reading the request: then the
     /// connection is closed.
     pub(crate) settle: Duration,
+    /// When calls to an authority are refused.
+    pub(crate) breaker: BreakerLimits,
+}
+
+/// The limits of a breaker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BreakerLimits {
+    /// Failures in a row after which it opens.
+    pub(crate) in_a_row: u32,
+    /// Recent calls from which shares of them count.
+    pub(crate) calls: u32,
+    /// How long calls are recent.
+    pub(crate) window: Duration,
+    /// The first open period; each further one is twice as long.
+    pub(crate) shortest: Duration,
+    /// The longest open period.
+    pub(crate) longest: Duration,
+    /// After how long without calls its state no longer matters.
+    pub(crate) forget: Duration,
 }
 
 impl Default for Limits {
@@ -44,6 +64,20 @@ impl Default for Limits {
             max_age: Duration::from_secs(120),
             sweep: Duration::from_secs(5),
             settle: Duration::from_millis(20),
+            breaker: BreakerLimits::default(),
+        }
+    }
+}
+
+impl Default for BreakerLimits {
+    fn default() -> Self {
+        Self {
+            in_a_row: 5,
+            calls: 20,
+            window: Duration::from_secs(10),
+            shortest: Duration::from_secs(1),
+            longest: Duration::from_secs(30),
+            forget: Duration::from_secs(60),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Metrics of calls, by the plugin that makes them: names in the source, so their number is bounded.
+//! Metrics of calls, by the plugin that makes them: names in the source, so their number is bounded. And of
+//! breakers, by authority: those come from the configuration, and their number is limited.
 
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ pub(crate) struct Metrics {
     seconds: HistogramVec,
     in_flight: IntGaugeVec,
     connections: IntCounterVec,
+    breakers: IntGaugeVec,
 }
 
 impl Metrics {
@@ -28,17 +30,29 @@ impl Metrics {
         );
         let in_flight = Opts::new("tollgate_outbound_requests_in_flight", "Outbound requests in flight or waiting.");
         let connections = Opts::new("tollgate_outbound_connections_total", "Outbound connections opened.");
+        let breakers = Opts::new(
+            "tollgate_outbound_breaker_state",
+            "Whether calls to an authority pass: 0 all (closed), 1 one at a time (half-open), 2 none (open).",
+        );
         let metrics = Self {
             requests: IntCounterVec::new(requests, &["plugin", "outcome"])?,
             seconds: HistogramVec::new(seconds.buckets(BOUNDS.to_vec()), &["plugin"])?,
             in_flight: IntGaugeVec::new(in_flight, &["plugin"])?,
             connections: IntCounterVec::new(connections, &["plugin", "protocol"])?,
+            breakers: IntGaugeVec::new(breakers, &["authority"])?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.seconds.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.breakers.clone()))?;
         Ok(metrics)
+    }
+
+    /// The state of one authority's breaker. There is one value for an authority at a time.
+    pub(crate) fn of_breaker(&self, authority: &str) -> BreakerGauge {
+        let gauge = self.breakers.with_label_values(&[authority]);
+        BreakerGauge { authority: authority.to_owned(), gauge, all: self.breakers.clone() }
     }
 
     /// The metrics of one plugin.
@@ -50,6 +64,27 @@ impl Metrics {
             in_flight: self.in_flight.with_label_values(&[plugin]),
             connections: self.connections.clone(),
         }
+    }
+}
+
+/// The time series of one breaker, which ends when this is dropped.
+pub(crate) struct BreakerGauge {
+    authority: String,
+    gauge: IntGauge,
+    all: IntGaugeVec,
+}
+
+impl BreakerGauge {
+    /// The current state.
+    pub(crate) fn set(&self, state: i64) {
+        self.gauge.set(state);
+    }
+}
+
+impl Drop for BreakerGauge {
+    fn drop(&mut self) {
+        // It fails only if there is no such series.
+        let _ = self.all.remove_label_values(&[&self.authority]);
     }
 }
 

@@ -4,9 +4,13 @@
 //! first. Over HTTP/2 calls share one until the server accepts no more streams. Until the protocol is known,
 //! and while it is HTTP/2, connections are opened one at a time, so that calls that begin together share the
 //! first.
+//!
+//! How long a connection may be idle is decided by the call that used it last: profiles that share a pool may
+//! differ.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -16,6 +20,14 @@ use crate::limits::Limits;
 use crate::metrics::PluginMetrics;
 use crate::resolver::Resolver;
 use crate::tls::Tls;
+
+/// A call that needs a connection.
+pub(crate) struct Caller<'a> {
+    pub(crate) resolver: &'a Resolver,
+    pub(crate) metrics: &'a PluginMetrics,
+    /// How long the connection may be idle afterwards.
+    pub(crate) keepalive: Duration,
+}
 
 /// See the module.
 pub(crate) struct Pool {
@@ -48,30 +60,30 @@ impl Pool {
     }
 
     /// A connection for a call: a kept one, or a new one.
-    pub(crate) async fn lease(&self, resolver: &Resolver, metrics: &PluginMetrics) -> Result<Lease, Failure> {
-        if let Some(kept) = self.take() {
+    pub(crate) async fn lease(&self, caller: &Caller<'_>) -> Result<Lease, Failure> {
+        if let Some(kept) = self.take(caller) {
             return Ok(kept);
         }
         if self.speaks_http1.load(Ordering::Acquire) {
-            return self.open(resolver, metrics).await;
+            return self.open(caller).await;
         }
         let turn = self.turn.lock().await;
-        if let Some(kept) = self.take() {
+        if let Some(kept) = self.take(caller) {
             return Ok(kept);
         }
         if self.speaks_http1.load(Ordering::Acquire) {
             drop(turn);
         }
-        self.open(resolver, metrics).await
+        self.open(caller).await
     }
 
     /// A connection for the second attempt of a call. Over HTTP/1.1 it is new, since other kept ones may be as
     /// dead as the first; over HTTP/2 all calls that lost theirs share one again.
-    pub(crate) async fn lease_again(&self, resolver: &Resolver, metrics: &PluginMetrics) -> Result<Lease, Failure> {
+    pub(crate) async fn lease_again(&self, caller: &Caller<'_>) -> Result<Lease, Failure> {
         if self.speaks_http1.load(Ordering::Acquire) {
-            return self.open(resolver, metrics).await;
+            return self.open(caller).await;
         }
-        self.lease(resolver, metrics).await
+        self.lease(caller).await
     }
 
     /// Keeps a connection for the next call, if it is one call's at a time. Others are kept from the start.
@@ -79,7 +91,7 @@ impl Pool {
         let Some(settled) = lease.settle(self.limits.settle).await else { return };
         let mut kept = self.kept();
         let idle = kept.iter().filter(|opened| opened.protocol() == Protocol::Http1).count();
-        if idle < self.limits.idle {
+        if idle < self.limits.idle && settled.is_usable(&self.limits) {
             kept.push(settled);
         }
     }
@@ -91,24 +103,24 @@ impl Pool {
         !kept.is_empty()
     }
 
-    fn take(&self) -> Option<Lease> {
+    fn take(&self, caller: &Caller<'_>) -> Option<Lease> {
         let mut kept = self.kept();
         kept.retain(|opened| opened.is_usable(&self.limits));
         if let Some(shared) = kept.iter().find_map(Opened::share) {
-            return Some(shared.lease(Usage::Reused));
+            return Some(shared.lease(Usage::Reused, caller.keepalive));
         }
         let newest = kept.iter().rposition(|opened| opened.protocol() == Protocol::Http1)?;
-        Some(kept.remove(newest).lease(Usage::Reused))
+        Some(kept.remove(newest).lease(Usage::Reused, caller.keepalive))
     }
 
-    async fn open(&self, resolver: &Resolver, metrics: &PluginMetrics) -> Result<Lease, Failure> {
-        let opened = dial(resolver, &self.host, self.tls.as_ref()).await?;
+    async fn open(&self, caller: &Caller<'_>) -> Result<Lease, Failure> {
+        let opened = dial(caller.resolver, &self.host, self.tls.as_ref()).await?;
         let protocol = opened.protocol();
-        metrics.connected(protocol);
+        caller.metrics.connected(protocol);
         self.speaks_http1.store(protocol == Protocol::Http1, Ordering::Release);
-        let Some(shared) = opened.share() else { return Ok(opened.lease(Usage::New)) };
+        let Some(shared) = opened.share() else { return Ok(opened.lease(Usage::New, caller.keepalive)) };
         // Leased before it is kept, so that it does not count as idle.
-        let lease = shared.lease(Usage::New);
+        let lease = shared.lease(Usage::New, caller.keepalive);
         self.kept().push(opened);
         Ok(lease)
     }

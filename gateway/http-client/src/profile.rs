@@ -29,15 +29,18 @@ pub struct Profile {
     pub(crate) tls: Option<Tls>,
     pub(crate) connect_timeout: Duration,
     pub(crate) timeout: Duration,
+    pub(crate) keepalive: Duration,
     pub(crate) max_body: usize,
     pub(crate) repeatable: bool,
 }
 
 impl Profile {
     pub(crate) fn new(client: Client, metrics: PluginMetrics) -> Self {
+        let keepalive = client.limits().idle_timeout;
         Self {
             client,
             metrics,
+            keepalive,
             tls: None,
             connect_timeout: CONNECT_TIMEOUT,
             timeout: TIMEOUT,
@@ -64,6 +67,14 @@ impl Profile {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST);
+        self
+    }
+
+    /// How long connections are kept open after a call of this profile, unless another call uses them; default
+    /// 30 s. At most two minutes in all, so that DNS changes are followed.
+    #[must_use]
+    pub fn keepalive(mut self, idle: Duration) -> Self {
+        self.keepalive = idle;
         self
     }
 

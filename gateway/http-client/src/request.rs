@@ -95,7 +95,8 @@ impl Outgoing {
     }
 }
 
-fn origin(uri: &Uri) -> Result<Origin, &'static str> {
+/// The authority of an absolute URL, or what is wrong with it.
+pub(crate) fn origin(uri: &Uri) -> Result<Origin, &'static str> {
     let scheme = match uri.scheme_str() {
         Some("http") => Scheme::Http,
         Some("https") => Scheme::Https,

@@ -1,7 +1,10 @@
-//! Resolves host names with the system's resolver.
+//! Resolves host names with the system's resolver, to addresses that may be called.
 //!
 //! A look-up of the system's resolver blocks a thread and cannot be cancelled. So each authority has at most
 //! one in flight, even after its callers are gone: a name that cannot be resolved blocks one thread.
+//!
+//! Invariant: connections are opened to the addresses returned here and to no others, so that a name whose
+//! addresses change (DNS rebinding) does not lead to an address that is refused.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -9,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
+
+use crate::destination::{Destinations, Refused};
 
 /// How long a result is reused: connections opened at the same time share one look-up.
 const FRESH: Duration = Duration::from_secs(1);
@@ -21,11 +26,21 @@ pub(crate) fn system() -> Lookup {
     Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
 }
 
+/// Why there is no address.
+#[derive(Debug)]
+pub(crate) enum Unresolved {
+    /// The resolver's error.
+    Failed(io::Error),
+    /// None of the addresses may be called; this is the first.
+    Refused(Refused),
+}
+
 /// The addresses of one authority.
 pub(crate) struct Resolver {
     host: String,
     port: u16,
     lookup: Lookup,
+    destinations: Arc<Destinations>,
     turn: Arc<Semaphore>,
     last: Arc<Mutex<Option<Found>>>,
 }
@@ -38,12 +53,30 @@ struct Found {
 
 impl Resolver {
     /// For a name or an address without brackets.
-    pub(crate) fn new(host: &str, port: u16, lookup: Lookup) -> Self {
-        Self { host: host.to_owned(), port, lookup, turn: Arc::new(Semaphore::new(1)), last: Arc::default() }
+    pub(crate) fn new(host: &str, port: u16, lookup: Lookup, destinations: Arc<Destinations>) -> Self {
+        let (turn, last) = (Arc::new(Semaphore::new(1)), Arc::default());
+        Self { host: host.to_owned(), port, lookup, destinations, turn, last }
     }
 
-    /// At least one address, alternating between families, otherwise in the resolver's order.
-    pub(crate) async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+    /// At least one address, alternating between families, otherwise in the resolver's order. Those that may not
+    /// be called are left out.
+    pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, Unresolved> {
+        let mut addresses = self.resolved().await.map_err(Unresolved::Failed)?;
+        let mut refused = None;
+        addresses.retain(|address| match self.destinations.check(*address) {
+            Ok(()) => true,
+            Err(why) => {
+                refused.get_or_insert(why);
+                false
+            }
+        });
+        match refused {
+            Some(refused) if addresses.is_empty() => Err(Unresolved::Refused(refused)),
+            _ => Ok(addresses),
+        }
+    }
+
+    async fn resolved(&self) -> io::Result<Vec<SocketAddr>> {
         if let Ok(literal) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(literal, self.port)]);
         }
@@ -96,6 +129,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn resolver(host: &str, lookup: Lookup) -> Resolver {
+        Resolver::new(host, 443, lookup, Arc::default())
+    }
+
     #[test]
     fn families_alternate_rfc8305_4() {
         let given = ["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1"].map(address).to_vec();
@@ -111,7 +148,7 @@ mod tests {
             counted.fetch_add(1, Ordering::SeqCst);
             Ok(vec![SocketAddr::from(([10, 0, 0, 1], port))])
         });
-        let resolver = Resolver::new("issuer.test", 443, lookup);
+        let resolver = resolver("issuer.test", lookup);
         let all = futures::future::join_all((0..8).map(|_| resolver.addresses())).await;
         for addresses in all {
             assert_eq!(addresses.unwrap(), vec![address("10.0.0.1:443")]);
@@ -122,9 +159,24 @@ mod tests {
     #[tokio::test]
     async fn a_name_without_address_is_an_error_and_a_literal_is_not_looked_up() {
         let empty: Lookup = Arc::new(|_, _| Ok(Vec::new()));
-        let refused = Resolver::new("issuer.test", 443, Arc::clone(&empty)).addresses().await;
-        assert_eq!(refused.unwrap_err().to_string(), "the name has no address");
-        let literal = Resolver::new("::1", 443, empty).addresses().await;
+        let refused = resolver("issuer.test", Arc::clone(&empty)).addresses().await;
+        let Err(Unresolved::Failed(error)) = refused else { panic!("{refused:?}") };
+        assert_eq!(error.to_string(), "the name has no address");
+        let literal = resolver("::1", empty).addresses().await;
         assert_eq!(literal.unwrap(), vec![address("[::1]:443")]);
+    }
+
+    #[tokio::test]
+    async fn addresses_that_may_not_be_called_are_left_out() {
+        let given = |addresses: &'static [&'static str]| -> Lookup {
+            Arc::new(move |_, _| Ok(addresses.iter().map(|text| address(text)).collect()))
+        };
+        let some = resolver("issuer.test", given(&["169.254.169.254:443", "10.0.0.1:443"])).addresses().await;
+        assert_eq!(some.unwrap(), vec![address("10.0.0.1:443")]);
+        let none = resolver("issuer.test", given(&["169.254.169.254:443", "[fe80::1]:443"])).addresses().await;
+        let Err(Unresolved::Refused(refused)) = none else { panic!("{none:?}") };
+        assert_eq!(refused.address, address("169.254.169.254:443"));
+        let literal = resolver("169.254.169.254", given(&[])).addresses().await;
+        assert!(matches!(literal, Err(Unresolved::Refused(_))), "{literal:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which certificate authorities are trusted: the TLS part of a profile.
+//! The TLS part of a profile: which certificates are accepted, and which one the client presents.
 //!
 //! Invariant: two values are equal only if a connection opened with one may serve a call made with the other.
 //! Pools are keyed by it, so no verified call uses an unverified connection.
@@ -6,7 +6,8 @@
 use std::sync::{Arc, OnceLock};
 
 use openssl::error::ErrorStack;
-use openssl::ssl::{Ssl, SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{Ssl, SslConnector, SslConnectorBuilder, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 
@@ -22,18 +23,32 @@ pub enum TlsError {
     /// OpenSSL rejects the given certificates.
     #[error("cannot set up TLS; check that the given certificates are valid PEM")]
     OpenSsl(#[from] ErrorStack),
+    /// The client certificate cannot be used.
+    #[error("cannot use the client certificate; provide PEM, the client's own certificate first")]
+    ClientCertificate(#[source] ErrorStack),
+    /// The given text contains no client certificate.
+    #[error("no client certificate in the given PEM text; provide the client's own certificate first")]
+    NoClientCertificate,
+    /// The client's key cannot be read.
+    #[error("cannot read the client certificate's private key; provide it in PEM without a passphrase")]
+    ClientKey(#[source] ErrorStack),
+    /// The client's key belongs to another certificate.
+    #[error("the private key does not belong to the client certificate; provide the key of its first certificate")]
+    ClientKeyMismatch,
 }
 
-/// Which certificates are accepted. Cheap to clone. TLS 1.2 or newer, always.
+/// Which certificates are accepted, and the client's own. Cheap to clone. TLS 1.2 or newer, always.
 #[derive(Clone)]
 pub struct Tls(Arc<Inner>);
 
 struct Inner {
     trust: Trust,
+    /// The client's chain in DER; empty without. Its first certificate determines the key.
+    client: Vec<Vec<u8>>,
     connector: SslConnector,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Trust {
     System,
     /// In DER, in the order given.
@@ -52,7 +67,7 @@ impl Tls {
         if let Some(tls) = SYSTEM.get() {
             return Ok(tls.clone());
         }
-        let made = Self::with(Trust::System)?;
+        let made = Self::with(Trust::System, None)?;
         Ok(SYSTEM.get_or_init(|| made).clone())
     }
 
@@ -67,7 +82,7 @@ impl Tls {
             return Err(TlsError::NoCertificate);
         }
         let encoded: Result<_, ErrorStack> = certificates.iter().map(|certificate| certificate.to_der()).collect();
-        Self::with(Trust::Authorities(encoded?))
+        Self::with(Trust::Authorities(encoded?), None)
     }
 
     /// Any certificate for any host: anyone between here and the authority can read and change the traffic.
@@ -76,10 +91,22 @@ impl Tls {
     /// # Errors
     /// OpenSSL cannot be set up.
     pub fn unverified() -> Result<Self, TlsError> {
-        Self::with(Trust::Anybody)
+        Self::with(Trust::Anybody, None)
     }
 
-    fn with(trust: Trust) -> Result<Self, TlsError> {
+    /// The same, and the client identifies itself (mutual TLS) with this certificate and private key, both PEM:
+    /// the client's own certificate first, then those of intermediate authorities.
+    ///
+    /// # Errors
+    /// There is no certificate, one of the two cannot be read, or they do not belong together.
+    pub fn with_client_certificate(&self, certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let chain = X509::stack_from_pem(certificate).map_err(TlsError::ClientCertificate)?;
+        // Without a callback OpenSSL asks for a passphrase on the terminal.
+        let key = PKey::private_key_from_pem_callback(key, |_| Ok(0)).map_err(TlsError::ClientKey)?;
+        Self::with(self.0.trust.clone(), Some(&Identity { chain, key }))
+    }
+
+    fn with(trust: Trust, identity: Option<&Identity>) -> Result<Self, TlsError> {
         // The builder verifies against the system's authorities.
         let mut builder = SslConnector::builder(SslMethod::tls_client())?;
         builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
@@ -95,7 +122,8 @@ impl Tls {
             }
             Trust::Anybody => builder.set_verify(SslVerifyMode::NONE),
         }
-        Ok(Self(Arc::new(Inner { trust, connector: builder.build() })))
+        let client = identity.map(|identity| identity.present(&mut builder)).transpose()?.unwrap_or_default();
+        Ok(Self(Arc::new(Inner { trust, client, connector: builder.build() })))
     }
 
     /// A new handshake: the name is sent (unless it is an address) and must match the certificate.
@@ -107,9 +135,33 @@ impl Tls {
     }
 }
 
+/// A client certificate with its key.
+struct Identity {
+    chain: Vec<X509>,
+    key: PKey<Private>,
+}
+
+impl Identity {
+    /// Presents it in handshakes; returns the chain in DER.
+    fn present(&self, builder: &mut SslConnectorBuilder) -> Result<Vec<Vec<u8>>, TlsError> {
+        let (own, others) = self.chain.split_first().ok_or(TlsError::NoClientCertificate)?;
+        let matches = own.public_key().map_err(TlsError::ClientCertificate)?.public_eq(&self.key);
+        if !matches {
+            return Err(TlsError::ClientKeyMismatch);
+        }
+        builder.set_certificate(own).map_err(TlsError::ClientCertificate)?;
+        builder.set_private_key(&self.key).map_err(TlsError::ClientKey)?;
+        for other in others {
+            builder.add_extra_chain_cert(other.clone()).map_err(TlsError::ClientCertificate)?;
+        }
+        let encoded: Result<_, ErrorStack> = self.chain.iter().map(|certificate| certificate.to_der()).collect();
+        encoded.map_err(TlsError::ClientCertificate)
+    }
+}
+
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.trust == other.0.trust
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.trust == other.0.trust && self.0.client == other.0.client)
     }
 }
 
@@ -117,11 +169,13 @@ impl Eq for Tls {}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.0.trust {
-            Trust::System => "Tls(system)",
-            Trust::Authorities(_) => "Tls(authorities)",
-            Trust::Anybody => "Tls(unverified)",
-        })
+        let trust = match self.0.trust {
+            Trust::System => "system",
+            Trust::Authorities(_) => "authorities",
+            Trust::Anybody => "unverified",
+        };
+        let client = if self.0.client.is_empty() { "" } else { ", client certificate" };
+        write!(f, "Tls({trust}{client})")
     }
 }
 

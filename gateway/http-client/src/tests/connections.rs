@@ -190,7 +190,7 @@ async fn new_connections_use_changed_addresses() {
     let told = Arc::clone(&address);
     let lookup: resolver::Lookup = Arc::new(move |_, _| Ok(vec![*told.lock().unwrap()]));
     let limits = Limits { max_age: Duration::ZERO, ..Limits::default() };
-    let client = Client::with(Handle::current(), &Registry::new(), limits, lookup).unwrap();
+    let client = Client::with(Handle::current(), &Registry::new(), Destinations::default(), limits, lookup).unwrap();
     let profile = client.profile("test");
     let body = || async { profile.send(get("http://issuer.test/")).await.unwrap().into_body() };
     assert_eq!(body().await, "old");

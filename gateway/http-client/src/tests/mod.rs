@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::limits::Limits;
 use crate::testing::{Server, Stream, read_request};
-use crate::{Client, Profile, resolver};
+use crate::{Client, Destinations, Profile, resolver};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -30,7 +30,7 @@ struct Fixture {
 impl Fixture {
     fn new(limits: Limits) -> Self {
         let registry = Registry::new();
-        let client = Client::with(Handle::current(), &registry, limits, resolver::system()).unwrap();
+        let client = Client::with(Handle::current(), &registry, Destinations::default(), limits, resolver::system()).unwrap();
         Self { client, registry }
     }
 

@@ -29,7 +29,7 @@ async fn a_certificate_is_accepted_only_for_its_names_and_addresses() {
         ("localhost", &by_address, Some("hostname mismatch")),
     ] {
         let lookup: resolver::Lookup = Arc::new(|_, port| Ok(vec![([127, 0, 0, 1], port).into()]));
-        let client = Client::with(Handle::current(), &Registry::new(), Limits::default(), lookup).unwrap();
+        let client = Client::with(Handle::current(), &Registry::new(), Destinations::default(), Limits::default(), lookup).unwrap();
         let result = client.profile("test").tls(trusting(&authority)).send(get(&url(host, server))).await;
         match (mismatch, result) {
             (None, Ok(response)) => assert_eq!(response.status(), StatusCode::OK),
