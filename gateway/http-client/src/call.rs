@@ -81,11 +81,8 @@ impl Call<'_> {
 
     /// One attempt, and a second where that is safe.
     async fn attempts(&self, authority: &Authority) -> Result<Response<Bytes>, Error> {
-        let caller = Caller {
-            resolver: &authority.resolver,
-            metrics: &self.profile.metrics,
-            keepalive: self.profile.keepalive,
-        };
+        let caller =
+            Caller { resolver: &authority.resolver, metrics: &self.profile.metrics, keepalive: self.profile.keepalive };
         let lease = self.connected(self.pool.lease(&caller)).await?;
         match self.attempt(lease).await {
             Err(Failed { again: true, .. }) => {

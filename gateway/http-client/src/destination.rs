@@ -37,10 +37,7 @@ pub struct Destinations {
 impl Destinations {
     /// With the networks to which calls go in any case, and the addresses on which this gateway listens. A
     /// listener on `0.0.0.0` or `[::]` has every address of this machine.
-    pub fn new(
-        allowed: impl IntoIterator<Item = IpNet>,
-        listeners: impl IntoIterator<Item = SocketAddr>,
-    ) -> Self {
+    pub fn new(allowed: impl IntoIterator<Item = IpNet>, listeners: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self { allowed: allowed.into_iter().collect(), listeners: listeners.into_iter().collect() }
     }
 

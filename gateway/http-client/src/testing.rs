@@ -15,7 +15,7 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
-use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslMethod, select_next_proto};
+use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslAcceptorBuilder, SslMethod, SslVerifyMode, select_next_proto};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -42,8 +42,30 @@ impl Authority {
         self.certificate.to_pem().unwrap()
     }
 
+    /// A certificate and its key for a client, both PEM.
+    pub(crate) fn client(&self) -> (Vec<u8>, Vec<u8>) {
+        let key = key();
+        let mut builder = certificate("Test client", &key);
+        builder.set_issuer_name(self.certificate.subject_name()).unwrap();
+        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        (builder.build().to_pem().unwrap(), key.private_key_to_pem_pkcs8().unwrap())
+    }
+
     /// An acceptor for a server with these names (or addresses); `protocols` as in ALPN.
     pub(crate) fn acceptor(&self, names: &[&str], protocols: &'static [u8]) -> SslAcceptor {
+        self.acceptor_builder(names, protocols).build()
+    }
+
+    /// The same, for clients with a certificate of this authority.
+    pub(crate) fn acceptor_of_clients(&self, names: &[&str], protocols: &'static [u8]) -> SslAcceptor {
+        let mut acceptor = self.acceptor_builder(names, protocols);
+        acceptor.cert_store_mut().add_cert(self.certificate.clone()).unwrap();
+        acceptor.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+        acceptor.build()
+    }
+
+    /// The same as [`Authority::acceptor`], before it is built.
+    pub(crate) fn acceptor_builder(&self, names: &[&str], protocols: &'static [u8]) -> SslAcceptorBuilder {
         let key = key();
         let mut builder = certificate("Test server", &key);
         builder.set_issuer_name(self.certificate.subject_name()).unwrap();
@@ -62,7 +84,7 @@ impl Authority {
         acceptor.set_private_key(&key).unwrap();
         acceptor
             .set_alpn_select_callback(move |_, offered| select_next_proto(protocols, offered).ok_or(AlpnError::NOACK));
-        acceptor.build()
+        acceptor
     }
 }
 

@@ -107,10 +107,7 @@ impl Tls {
     }
 
     fn with(trust: Trust, identity: Option<&Identity>) -> Result<Self, TlsError> {
-        // The builder verifies against the system's authorities.
-        let mut builder = SslConnector::builder(SslMethod::tls_client())?;
-        builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-        builder.set_alpn_protos(PROTOCOLS)?;
+        let mut builder = builder()?;
         match &trust {
             Trust::System => {}
             Trust::Authorities(certificates) => {
@@ -133,6 +130,14 @@ impl Tls {
         // The final dot belongs to DNS, and certificates do not have it (RFC 6066 §3).
         settings.into_ssl(host.strip_suffix('.').unwrap_or(host))
     }
+}
+
+/// What all have in common. It verifies against the system's authorities.
+fn builder() -> Result<SslConnectorBuilder, ErrorStack> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    builder.set_alpn_protos(PROTOCOLS)?;
+    Ok(builder)
 }
 
 /// A client certificate with its key.
@@ -200,5 +205,40 @@ mod tests {
         assert!(matches!(Tls::authorities(b""), Err(TlsError::NoCertificate)));
         let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(matches!(Tls::authorities(broken), Err(TlsError::OpenSsl(_))));
+    }
+
+    #[test]
+    fn tls_profiles_differ_by_client_certificate() {
+        let authority = Authority::new();
+        let (one, other) = (authority.client(), authority.client());
+        let without = Tls::authorities(&authority.pem()).unwrap();
+        let with = |(certificate, key): &(Vec<u8>, Vec<u8>)| without.with_client_certificate(certificate, key).unwrap();
+        assert_eq!(with(&one), with(&one));
+        assert_ne!(with(&one), with(&other));
+        assert_ne!(with(&one), without);
+        assert_ne!(with(&one), Tls::system().unwrap().with_client_certificate(&one.0, &one.1).unwrap());
+        assert_eq!(format!("{:?}", with(&one)), "Tls(authorities, client certificate)");
+    }
+
+    #[test]
+    fn a_client_certificate_without_its_key_is_refused() {
+        let (authority, tls) = (Authority::new(), Tls::system().unwrap());
+        let ((certificate, key), (_, other)) = (authority.client(), authority.client());
+        let encrypted = PKey::private_key_from_pem(&key).unwrap();
+        let cipher = openssl::symm::Cipher::aes_128_cbc();
+        let encrypted = encrypted.private_key_to_pem_pkcs8_passphrase(cipher, b"passphrase").unwrap();
+        let refused = |certificate: &[u8], key: &[u8]| tls.with_client_certificate(certificate, key).unwrap_err();
+        assert!(matches!(refused(&certificate, &other), TlsError::ClientKeyMismatch));
+        assert!(matches!(refused(b"", &key), TlsError::NoClientCertificate));
+        for key in [&b""[..], &certificate, &encrypted] {
+            assert!(matches!(refused(&certificate, key), TlsError::ClientKey(_)));
+        }
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(refused(broken, &key), TlsError::ClientCertificate(_)));
+    }
+
+    #[test]
+    fn every_profile_requires_tls_1_2() {
+        assert_eq!(builder().unwrap().min_proto_version(), Some(SslVersion::TLS1_2));
     }
 }

@@ -197,7 +197,8 @@ async fn a_resolver_that_hangs_is_a_connect_timeout_and_blocks_one_thread() {
         let _ = held.lock().unwrap().recv();
         Ok(Vec::new())
     });
-    let client = Client::with(Handle::current(), &Registry::new(), Destinations::default(), Limits::default(), lookup).unwrap();
+    let client =
+        Client::with(Handle::current(), &Registry::new(), Destinations::default(), Limits::default(), lookup).unwrap();
     let profile = client.profile("test").connect_timeout(Duration::from_millis(50));
     let calls = (0..5).map(|_| profile.send(get("http://issuer.test/")));
     for result in futures::future::join_all(calls).await {

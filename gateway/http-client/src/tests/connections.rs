@@ -213,3 +213,30 @@ async fn redirects_and_encoded_bodies_are_passed_on_unchanged() {
     assert_eq!(response.body(), "\x1f\x0b\x08");
     assert_eq!(requests.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_connection_is_kept_as_long_as_the_profile_says_that_used_it_last() {
+    let fixture = fixture();
+    let server = Server::start(None, |_, stream| respond_to_all(stream)).await;
+    let url = server.url("http", "/");
+    let (keeping, closing) = (fixture.profile(), fixture.profile().keepalive(Duration::ZERO));
+    for (profile, connections) in
+        [(&closing, 1), (&closing, 2), (&keeping, 3), (&keeping, 3), (&closing, 3), (&keeping, 4)]
+    {
+        profile.send(get(&url)).await.unwrap();
+        assert_eq!(server.accepted(), connections);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_kept_as_long_as_the_profile_says() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor(&["127.0.0.1"], b"\x02h2");
+    let server = Server::http2(acceptor, |_| async { Response::new(Full::new(Bytes::from("ok"))) }).await;
+    let profile = fixture().profile().tls(Tls::authorities(&authority.pem()).unwrap());
+    let closing = profile.clone().keepalive(Duration::ZERO);
+    for (profile, connections) in [(&profile, 1), (&profile, 1), (&closing, 1), (&profile, 2)] {
+        profile.send(get(&server.url("https", "/"))).await.unwrap();
+        assert_eq!(server.accepted(), connections);
+    }
+}

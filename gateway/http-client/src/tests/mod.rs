@@ -1,7 +1,9 @@
 //! The client against real servers on real sockets.
 
 mod bounds;
+mod breaker;
 mod connections;
+mod destinations;
 mod malformed;
 mod repetition;
 mod tls;
@@ -30,7 +32,8 @@ struct Fixture {
 impl Fixture {
     fn new(limits: Limits) -> Self {
         let registry = Registry::new();
-        let client = Client::with(Handle::current(), &registry, Destinations::default(), limits, resolver::system()).unwrap();
+        let client =
+            Client::with(Handle::current(), &registry, Destinations::default(), limits, resolver::system()).unwrap();
         Self { client, registry }
     }
 
@@ -40,6 +43,11 @@ impl Fixture {
 
     fn metrics(&self) -> String {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_no_breakers(&self) {
+        assert!(!self.metrics().contains("tollgate_outbound_breaker_state{"), "{}", self.metrics());
     }
 
     #[track_caller]

@@ -1,7 +1,7 @@
 //! When a request is sent a second time, and never a third time.
 
 use http::{Response, StatusCode};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::error::Part;
@@ -135,5 +135,103 @@ async fn over_http2_a_refused_or_repeatable_request_is_sent_again() {
         }
         let sent = requests.load(Ordering::SeqCst);
         assert_eq!((sent, server.accepted()), (if repeated { 3 } else { 2 }, connections), "{method} {second:?}");
+    }
+}
+
+/// When a server says on its first connection that it goes away; it then responds no more there, and responds on
+/// each later one.
+#[derive(Debug, Clone, Copy)]
+enum Goes {
+    /// Right after the first response.
+    AfterTheFirst,
+    /// On the second request, which it does not process.
+    WithoutTheSecond,
+    /// On the second request, which it counts among those that it received; then it closes.
+    WithTheSecond,
+}
+
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+const SETTINGS_ACKNOWLEDGED: [u8; 9] = [0, 0, 0, 4, 1, 0, 0, 0, 0];
+
+/// `GOAWAY` without error (RFC 9113 §6.8).
+fn goaway(last_stream: u8) -> [u8; 17] {
+    [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, last_stream, 0, 0, 0, 0]
+}
+
+/// The type and the stream of the next frame; `None` at the end.
+async fn frame(stream: &mut dyn Stream) -> Option<(u8, u8)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut payload).await.ok()?;
+    // Acknowledgements are not told.
+    Some((if head[3] == 4 && head[4] == 1 { 0xff } else { head[3] }, head[8]))
+}
+
+/// Frame by frame, since a library would process what it receives.
+async fn server_that_goes_away(authority: &Authority, goes: Goes) -> (Server, Arc<AtomicUsize>) {
+    let responses = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&responses);
+    let server = Server::start(Some(authority.acceptor(&["127.0.0.1"], b"\x02h2")), move |nth, mut stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            stream.read_exact(&mut [0; 24]).await.unwrap();
+            stream.write_all(&SETTINGS).await.unwrap();
+            let mut gone = false;
+            while let Some((kind, id)) = frame(&mut stream).await {
+                let leaves = nth == 0 && id > 1;
+                match kind {
+                    4 => stream.write_all(&SETTINGS_ACKNOWLEDGED).await.unwrap(),
+                    1 if gone => {}
+                    1 if leaves => {
+                        let last = if matches!(goes, Goes::WithTheSecond) { id } else { 1 };
+                        stream.write_all(&goaway(last)).await.unwrap();
+                        gone = true;
+                        if last == id {
+                            return;
+                        }
+                    }
+                    1 => {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        // `:status: 200`, and nothing else.
+                        let mut said = vec![0, 0, 1, 1, 5, 0, 0, 0, id, 0x88];
+                        if nth == 0 && matches!(goes, Goes::AfterTheFirst) {
+                            said.extend(goaway(1));
+                            gone = true;
+                        }
+                        stream.write_all(&said).await.unwrap();
+                    }
+                    _ => {}
+                }
+            }
+        }
+    })
+    .await;
+    (server, responses)
+}
+
+#[tokio::test]
+async fn when_an_http2_server_goes_away_what_it_has_not_processed_is_sent_on_a_new_connection_rfc9113_6_8() {
+    for (goes, method, responses, connections) in [
+        (Goes::AfterTheFirst, Method::POST, 3, 2),
+        (Goes::WithoutTheSecond, Method::POST, 3, 2),
+        (Goes::WithTheSecond, Method::POST, 2, 2),
+        (Goes::WithTheSecond, Method::GET, 3, 2),
+    ] {
+        let authority = Authority::new();
+        let (server, counted) = server_that_goes_away(&authority, goes).await;
+        let profile = fixture().profile().tls(Tls::authorities(&authority.pem()).unwrap());
+        let url = server.url("https", "/");
+        assert_eq!(profile.send(request(method.clone(), &url)).await.unwrap().status(), StatusCode::OK);
+        let second = profile.send(request(method.clone(), &url)).await;
+        if responses == 3 {
+            assert_eq!(second.unwrap().status(), StatusCode::OK, "{method} {goes:?}");
+        } else {
+            assert!(matches!(second, Err(Error::Lost { part: Part::Head, .. })), "{method} {goes:?}: {second:?}");
+        }
+        assert_eq!(profile.send(request(method.clone(), &url)).await.unwrap().status(), StatusCode::OK);
+        let sent = (counted.load(Ordering::SeqCst), server.accepted());
+        assert_eq!(sent, (responses, connections), "{method} {goes:?}");
     }
 }

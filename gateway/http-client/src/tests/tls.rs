@@ -1,6 +1,7 @@
-//! Which certificates are accepted.
+//! Which certificates are accepted and presented.
 
 use http::StatusCode;
+use openssl::ssl::SslVersion;
 
 use super::*;
 use crate::testing::Authority;
@@ -29,7 +30,9 @@ async fn a_certificate_is_accepted_only_for_its_names_and_addresses() {
         ("localhost", &by_address, Some("hostname mismatch")),
     ] {
         let lookup: resolver::Lookup = Arc::new(|_, port| Ok(vec![([127, 0, 0, 1], port).into()]));
-        let client = Client::with(Handle::current(), &Registry::new(), Destinations::default(), Limits::default(), lookup).unwrap();
+        let client =
+            Client::with(Handle::current(), &Registry::new(), Destinations::default(), Limits::default(), lookup)
+                .unwrap();
         let result = client.profile("test").tls(trusting(&authority)).send(get(&url(host, server))).await;
         match (mismatch, result) {
             (None, Ok(response)) => assert_eq!(response.status(), StatusCode::OK),
@@ -82,4 +85,39 @@ async fn profiles_with_equal_trust_share_connections() {
         assert_eq!(profile.send(get(&server.url("https", "/"))).await.unwrap().status(), StatusCode::OK);
     }
     assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_client_certificate_identifies_the_client_and_its_connections_are_its_own() {
+    let (authority, fixture) = (Authority::new(), fixture());
+    let acceptor = authority.acceptor_of_clients(&["127.0.0.1"], b"\x08http/1.1");
+    let server = Server::start(Some(acceptor), |_, stream| respond_to_all(stream)).await;
+    let url = server.url("https", "/");
+    let (one, other) = (authority.client(), Authority::new().client());
+    let with = |(certificate, key): &(Vec<u8>, Vec<u8>)| {
+        fixture.profile().tls(trusting(&authority).with_client_certificate(certificate, key).unwrap())
+    };
+    for _ in 0..2 {
+        assert_eq!(with(&one).send(get(&url)).await.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(server.accepted(), 1);
+    // Also while there is a connection that was accepted. In TLS 1.3 the client hears of it after its handshake.
+    for refused in [fixture.profile().tls(trusting(&authority)), with(&other)] {
+        let error = refused.send(get(&url)).await.unwrap_err();
+        assert!(matches!(error, Error::Lost { .. } | Error::Tls { .. } | Error::Connect { .. }), "{error}");
+    }
+    assert_eq!(with(&one).send(get(&url)).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_server_without_tls_1_2_is_not_called() {
+    let authority = Authority::new();
+    let mut acceptor = authority.acceptor_builder(&["127.0.0.1"], b"\x08http/1.1");
+    acceptor.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
+    acceptor.set_min_proto_version(Some(SslVersion::TLS1)).unwrap();
+    acceptor.set_max_proto_version(Some(SslVersion::TLS1_1)).unwrap();
+    let server = Server::start(Some(acceptor.build()), |_, stream| respond_to_all(stream)).await;
+    let error = fixture().profile().tls(trusting(&authority)).send(get(&server.url("https", "/"))).await.unwrap_err();
+    let Error::Tls { reason, .. } = &error else { panic!("{error}") };
+    assert!(reason.contains("protocol version"), "{reason}");
 }
