@@ -22,7 +22,8 @@ use tollgate_core::clock::SystemClock;
 use tollgate_core::entity;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
-use tollgate_plugin::{Hosts, http_client};
+use tollgate_plugin::Hosts;
+use tollgate_plugin::http_client::{Client, Destinations};
 use tollgate_store::{MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
 use crate::build_info;
@@ -233,7 +234,7 @@ impl Control {
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
             store.clone(),
-            http_client::Client::new(tokio::runtime::Handle::current(), &registry)?,
+            http_client(settings, &registry)?,
             registry.clone(),
             settings.plugins.clone(),
         );
@@ -265,6 +266,12 @@ impl Control {
         serve("status.listen", settings.status_listen, shown).await?;
         Ok(Self { configuration, metrics, registry })
     }
+}
+
+/// The client for plugins' calls, which do not reach this gateway itself.
+fn http_client(settings: &Settings, registry: &prometheus::Registry) -> Result<Client, prometheus::Error> {
+    let destinations = Destinations::new(settings.outbound_allowed.iter().copied(), settings.listeners());
+    Client::for_gateway(tokio::runtime::Handle::current(), registry, destinations)
 }
 
 /// The kinds and plugins of this gateway.
@@ -373,4 +380,24 @@ fn server_conf(settings: &Settings) -> ServerConf {
     };
     proxy::prepare(&mut conf, &settings.proxy.upstream);
     conf
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn plugins_cannot_call_this_gateway_unless_the_settings_allow_it() {
+        let refused = |flags: &[&str]| {
+            let mut layers = Layers::defaults();
+            layers.flags(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
+            let settings = Settings::from_layers(layers).expect("valid settings");
+            let client = http_client(&settings, &prometheus::Registry::new()).expect("a client");
+            let urls = ["http://127.0.0.1:8000/", "https://localhost:8443/", "http://127.0.0.1:8001/"];
+            urls.map(|url| client.refuses_literal(&url.parse().expect("a URL")).is_some())
+        };
+        assert_eq!(refused(&[]), [true, true, true]);
+        assert_eq!(refused(&["outbound.allowed_addresses=127.0.0.1"]), [false, true, false]);
+        assert_eq!(refused(&["outbound.allowed_addresses=127.0.0.1,::1"]), [false, false, false]);
+    }
 }

@@ -145,3 +145,56 @@ impl Drop for Passage<'_> {
 fn spread() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX / 2)
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// Opens after one failure.
+    fn breaker() -> Breaker {
+        let gauge = Metrics::register(&Registry::new()).unwrap().of_breaker("http://issuer.test:80");
+        Breaker::new(
+            "http://issuer.test:80".to_owned(),
+            BreakerLimits { in_a_row: 1, ..BreakerLimits::default() },
+            gauge,
+        )
+    }
+
+    fn timeout(phase: Phase) -> Error {
+        Error::Timeout { place: "http://issuer.test/".into(), phase, after: TIMEOUT }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_is_no_failure_of_a_server_that_was_not_given_its_time() {
+        for (queued, phase, opens) in [
+            (Duration::ZERO, Phase::Response, true),
+            (Duration::from_secs(5), Phase::Response, true),
+            (Duration::from_secs(6), Phase::Response, false),
+            (Duration::from_secs(6), Phase::Connect, false),
+            (Duration::ZERO, Phase::Queue, false),
+        ] {
+            let (breaker, began) = (breaker(), Instant::now());
+            tokio::time::advance(queued).await;
+            let passage = breaker.enter(began, TIMEOUT).unwrap();
+            tokio::time::advance(TIMEOUT - queued).await;
+            passage.ended(&Err::<(), _>(timeout(phase)));
+            assert_eq!(breaker.refusal().is_some(), opens, "{queued:?} {phase:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_is_slow_if_the_server_took_more_than_half_of_the_timeout() {
+        for (queued, took, slow) in [(0, 5, false), (0, 6, true), (6, 4, false)] {
+            let (breaker, began) = (breaker(), Instant::now());
+            tokio::time::advance(Duration::from_secs(queued)).await;
+            let passage = breaker.enter(began, TIMEOUT).unwrap();
+            tokio::time::advance(Duration::from_secs(took)).await;
+            assert_eq!(passage.judged(None) == Ended::Slow, slow, "{queued} {took}");
+        }
+    }
+}

@@ -130,6 +130,8 @@ pub struct Settings {
     pub database: Database,
     /// Trusted proxies in front.
     pub trusted_ips: Vec<IpNet>,
+    /// Networks that outbound calls reach in any case.
+    pub outbound_allowed: Vec<IpNet>,
     /// The access log.
     pub access_log: AccessLog,
     /// The minimum severity that is logged.
@@ -138,6 +140,14 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// The settings of plugins, which read them.
     pub plugins: SettingValues,
+}
+
+impl Settings {
+    /// The addresses on which this gateway listens.
+    pub fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        let proxy = [self.proxy.http_listen, self.proxy.https_listen];
+        proxy.into_iter().flatten().chain([self.admin_listen, self.status_listen])
+    }
 }
 
 #[cfg(test)]
@@ -242,5 +252,28 @@ mod tests {
     fn the_database_url_is_not_shown() {
         let settings = settings("", &[], &["database.url=postgres://u:hunter2@h/d"]).expect("valid");
         assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_listener_is_known_to_outbound_calls() {
+        let listeners = |flags: &[&str]| {
+            settings("", &[], flags).map(|all| all.listeners().map(|address| address.to_string()).collect::<Vec<_>>())
+        };
+        let all = ["0.0.0.0:8000", "0.0.0.0:8443", "127.0.0.1:8001", "127.0.0.1:8007"].map(str::to_owned).to_vec();
+        assert_eq!(listeners(&[]), Ok(all));
+        let without_proxy = ["127.0.0.1:8001", "[::1]:9"].map(str::to_owned).to_vec();
+        let flags = ["proxy.http_listen=off", "proxy.https_listen=off", "status.listen=[::1]:9"];
+        assert_eq!(listeners(&flags), Ok(without_proxy));
+    }
+
+    #[test]
+    fn outbound_exceptions_are_addresses_or_networks() {
+        let allowed = |file: &str| settings(file, &[], &[]).map(|all| all.outbound_allowed);
+        assert_eq!(allowed(""), Ok(Vec::new()));
+        let networks = ["127.0.0.1/32", "fe80::/10"].map(|text| text.parse().expect("a network")).to_vec();
+        assert_eq!(allowed("outbound:\n  allowed_addresses: [127.0.0.1, 'fe80::/10']\n"), Ok(networks));
+        let told = "test.yaml:2:3: outbound.allowed_addresses: \"localhost\" is neither an IP address nor a CIDR block \
+                    such as 10.0.0.0/8";
+        assert_eq!(allowed("outbound:\n  allowed_addresses: [localhost]\n"), Err(vec![told.to_owned()]));
     }
 }

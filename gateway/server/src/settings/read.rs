@@ -28,6 +28,7 @@ impl Settings {
         let status_listen = layers.read("status.listen", address);
         let database = read_database(layers, data_directory.as_ref());
         let trusted_ips = layers.read("trusted_ips", networks);
+        let outbound_allowed = layers.read("outbound.allowed_addresses", networks);
         let access_log = layers.read("access_log", |text| Ok(access_log(text)));
         let log_level = layers.read("log.level", |text| {
             text.parse().map_err(|_| "expected error, warn, info, debug or trace".to_owned())
@@ -42,6 +43,7 @@ impl Settings {
             status_listen: status_listen?,
             database: database?,
             trusted_ips: trusted_ips?,
+            outbound_allowed: outbound_allowed?,
             access_log: access_log?,
             log_level: log_level?,
             log_format: log_format?,

@@ -80,6 +80,11 @@ const GATEWAY: &[Setting] = &[
     setting("database.acquire_timeout", "2s", "How long a request may wait for a free connection."),
     setting("database.statement_timeout", "5s", "How long one statement may run."),
     setting("trusted_ips", "", "Addresses (CIDR) of proxies whose X-Forwarded-* and X-Real-IP headers are trusted."),
+    setting(
+        "outbound.allowed_addresses",
+        "",
+        "Addresses (CIDR) that plugins may call although they are link-local, a cloud's metadata service, or a listener of this gateway.",
+    ),
     setting("access_log", "-", "Access log: `-`: standard output; `off`: none; otherwise a file to append to."),
     setting("log.level", "info", "Minimum level that is logged: error, warn, info, debug or trace."),
     setting("log.format", "human", "`human` or `json`, for both the log and the access log."),
