@@ -1,7 +1,7 @@
 //! Which certificates are accepted and presented.
 
 use http::StatusCode;
-use openssl::ssl::SslVersion;
+use openssl::ssl::{SslOptions, SslVersion};
 
 use super::*;
 use crate::testing::Authority;
@@ -113,6 +113,7 @@ async fn a_client_certificate_identifies_the_client_and_its_connections_are_its_
 async fn a_server_without_tls_1_2_is_not_called() {
     let authority = Authority::new();
     let mut acceptor = authority.acceptor_builder(&["127.0.0.1"], b"\x08http/1.1");
+    acceptor.clear_options(SslOptions::NO_TLSV1 | SslOptions::NO_TLSV1_1);
     acceptor.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
     acceptor.set_min_proto_version(Some(SslVersion::TLS1)).unwrap();
     acceptor.set_max_proto_version(Some(SslVersion::TLS1_1)).unwrap();
