@@ -153,7 +153,7 @@ impl Call<'_> {
 
     /// The result of an attempt that ended before the head of the response.
     fn without_head(&self, lease: &Lease, error: hyper::Error, unsent: bool) -> Failed {
-        let refused = h2_error(&error).is_some_and(is_unprocessed);
+        let unprocessed = unsent || h2_error(&error).is_some_and(is_unprocessed);
         let stream_alone = h2_error(&error).is_some_and(h2::Error::is_reset);
         if !stream_alone {
             lease.retire();
@@ -166,7 +166,8 @@ impl Call<'_> {
         let repeatable = self.profile.repeatable || self.request.is_idempotent();
         let error = self.broken(Part::Head, error);
         let died = silent && matches!(error, Error::Lost { .. });
-        Failed { error, again: lease.is_reused() && (unsent || refused || (died && repeatable)) }
+        // A new connection that dies says that the server fails; a reused one may have been closed while idle.
+        Failed { error, again: unprocessed || (died && repeatable && lease.is_reused()) }
     }
 
     fn broken(&self, part: Part, source: hyper::Error) -> Error {

@@ -142,6 +142,8 @@ async fn over_http2_a_refused_or_repeatable_request_is_sent_again() {
 /// each later one.
 #[derive(Debug, Clone, Copy)]
 enum Goes {
+    /// On the first request, which it does not process.
+    WithoutTheFirst,
     /// Right after the first response.
     AfterTheFirst,
     /// On the second request, which it does not process.
@@ -180,12 +182,16 @@ async fn server_that_goes_away(authority: &Authority, goes: Goes) -> (Server, Ar
             stream.write_all(&SETTINGS).await.unwrap();
             let mut gone = false;
             while let Some((kind, id)) = frame(&mut stream).await {
-                let leaves = nth == 0 && id > 1;
+                let leaves = nth == 0 && (id > 1 || matches!(goes, Goes::WithoutTheFirst));
                 match kind {
                     4 => stream.write_all(&SETTINGS_ACKNOWLEDGED).await.unwrap(),
                     1 if gone => {}
                     1 if leaves => {
-                        let last = if matches!(goes, Goes::WithTheSecond) { id } else { 1 };
+                        let last = match goes {
+                            Goes::WithoutTheFirst => 0,
+                            Goes::AfterTheFirst | Goes::WithoutTheSecond => 1,
+                            Goes::WithTheSecond => id,
+                        };
                         stream.write_all(&goaway(last)).await.unwrap();
                         gone = true;
                         if last == id {
@@ -214,6 +220,7 @@ async fn server_that_goes_away(authority: &Authority, goes: Goes) -> (Server, Ar
 #[tokio::test]
 async fn when_an_http2_server_goes_away_what_it_has_not_processed_is_sent_on_a_new_connection_rfc9113_6_8() {
     for (goes, method, responses, connections) in [
+        (Goes::WithoutTheFirst, Method::POST, 3, 2),
         (Goes::AfterTheFirst, Method::POST, 3, 2),
         (Goes::WithoutTheSecond, Method::POST, 3, 2),
         (Goes::WithTheSecond, Method::POST, 2, 2),
