@@ -372,3 +372,6 @@ impl Handler for Protection {
         self.guard.access(request)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,12 @@ impl TokenMetrics {
     pub(crate) fn left_out(&self, authority: &str, claim: &str) {
         self.left_out.with_label_values(&[authority, claim]).inc();
     }
+
+    /// How often that was so.
+    #[cfg(test)]
+    pub(crate) fn left_out_count(&self, authority: &str, claim: &str) -> u64 {
+        self.left_out.with_label_values(&[authority, claim]).get()
+    }
 }
 
 /// The metrics of one authority.

@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::Value;
-use tollgate_plugin::cache::{Bounds, FactCache, Loaded, Source};
+use tollgate_plugin::cache::{Bounds, FactCache, Loaded, Source, Trust};
 use tollgate_plugin::own_token::{OwnTokens, Shape};
 use tollgate_plugin::token_cache::TokenCacheBounds;
-use tollgate_plugin::{Clock, Consumers, Digest, Host, StartError};
+use tollgate_plugin::{Clock, Consumers, Digest, Host, Metrics, StartError};
 
 use crate::authority::{Active, Authority, Query, Said, Verifier};
 use crate::cannot_tell::CannotTell;
@@ -156,18 +156,17 @@ impl ThirdPartyTokens {
         let own_tokens = OwnTokens::load(&host.store, &*host.random).await?;
         host.try_shared(|| {
             let bounds = TokenCacheBounds::read(&host.settings)?.third_party;
-            let tokens = Self::new(host, own_tokens, bounds)?;
+            let asking = Asking::new(host.consumers.clone(), Arc::clone(&host.clock), &host.metrics)?;
+            let tokens = Self::new(asking, bounds, host.trust(), own_tokens);
             host.spawn(tokens.cache.clone().keep_measuring());
             Ok(tokens)
         })
     }
 
-    fn new(host: &Host, own_tokens: OwnTokens, bounds: Bounds) -> Result<Self, prometheus::Error> {
-        let metrics = Arc::new(TokenMetrics::register(&host.metrics)?);
-        let (consumers, clock) = (host.consumers.clone(), Arc::clone(&host.clock));
-        let asking = Asking { consumers, clock: Arc::clone(&clock), metrics: Arc::clone(&metrics) };
-        let cache = FactCache::new(bounds, asking, host.trust(), Arc::clone(&clock), metrics.cache.clone());
-        Ok(Self { cache, own_tokens, clock, authorities: Mutex::default(), metrics })
+    fn new(asking: Asking, bounds: Bounds, trust: Arc<dyn Trust>, own_tokens: OwnTokens) -> Self {
+        let (clock, metrics) = (Arc::clone(&asking.clock), Arc::clone(&asking.metrics));
+        let cache = FactCache::new(bounds, asking, trust, Arc::clone(&clock), metrics.cache.clone());
+        Self { cache, own_tokens, clock, authorities: Mutex::default(), metrics }
     }
 
     /// The cached tokens.
@@ -244,6 +243,11 @@ impl Source<TokenFacts> for Asking {
 }
 
 impl Asking {
+    /// Fails if the metrics are registered already.
+    fn new(consumers: Consumers, clock: Arc<dyn Clock>, metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        Ok(Self { consumers, clock, metrics: Arc::new(TokenMetrics::register(metrics)?) })
+    }
+
     /// Asks the authorities in turn.
     async fn ask(&self, question: &Question) -> Result<Option<TokenFacts>, CannotTell> {
         let mut untold = None;
@@ -301,4 +305,18 @@ fn time(authority: &str, claims: &Claims, name: &str) -> Result<Option<i64>, Can
         seconds.is_finite().then_some(seconds as i64)
     });
     seconds.map(Some).ok_or_else(|| CannotTell::malformed(authority, format!("{name} is not a number")))
+}
+
+/// Tokens that are cached in a test.
+#[cfg(test)]
+pub(crate) fn of_test(
+    consumers: Consumers,
+    clock: Arc<dyn Clock>,
+    trust: Arc<dyn Trust>,
+    registry: prometheus::Registry,
+) -> Arc<ThirdPartyTokens> {
+    let metrics = Metrics::new(registry, [crate::metrics::PREFIX]);
+    let asking = Asking::new(consumers, clock, &metrics).unwrap();
+    let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
+    Arc::new(ThirdPartyTokens::new(asking, bounds, trust, OwnTokens::new([7; 32], Vec::new())))
 }
