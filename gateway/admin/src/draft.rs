@@ -40,6 +40,7 @@ pub(crate) async fn of_insert(
     let ttl = take_ttl(kind, &mut document)?;
     reference::resolve(state, kind, &mut document).await?;
     let mut document = schema.process_insert(document, &state.makers()).map_err(DaoError::Schema)?;
+    hear_objections(state, kind, &document)?;
     check_protocols(state, kind, &document).await?;
     document.extend(ttl.map(|ttl| (TTL.to_owned(), ttl)));
     Ok(document)
@@ -51,8 +52,8 @@ pub(crate) fn validate(state: &AdminState, kind: &Kind, input: Input) -> Result<
     let mut document = input.into_document(schema);
     refuse_nul(&document)?;
     take_ttl(kind, &mut document)?;
-    schema.process_insert(document, &state.makers()).map_err(DaoError::Schema)?;
-    Ok(())
+    let document = schema.process_insert(document, &state.makers()).map_err(DaoError::Schema)?;
+    hear_objections(state, kind, &document)
 }
 
 /// A PATCH, which the store applies to the stored document.
@@ -93,6 +94,7 @@ impl<'s> Patch<'s> {
         let patch = Self { state, kind, changes, ttl };
         if let Some(stored) = stored {
             let outcome = patch.apply(&stored).map_err(DaoError::Schema)?;
+            hear_objections(state, kind, &outcome)?;
             check_protocols(state, kind, &outcome).await?;
         }
         Ok(Some(patch))
@@ -174,6 +176,19 @@ fn has_nul(value: &Value) -> bool {
         Value::Object(entries) => entries.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// Refuses a plugin's configuration that the running plugin has something against.
+fn hear_objections(state: &AdminState, kind: &Kind, document: &Document) -> Result<(), DaoError> {
+    if !is_plugins(kind) {
+        return Ok(());
+    }
+    let named = document.text("name").and_then(|name| state.registry.plugin(name));
+    let found = named.zip(document.get("config")).map(|(named, config)| named.plugin.objections(config));
+    let Some(found) = found.filter(|found| !found.is_empty()) else { return Ok(()) };
+    let mut violations = Violations::new();
+    violations.fields.insert("config".to_owned(), Value::Object(found.fields));
+    Err(DaoError::Schema(violations))
 }
 
 /// A plugin must share a protocol with its route, or with a route of its service. The store refuses dangling

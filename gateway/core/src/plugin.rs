@@ -11,7 +11,7 @@ use crate::collection::Collection;
 use crate::entity::{self, Kind};
 use crate::reply::{Reply, Response};
 use crate::request::Request;
-use crate::schema::{EntityCheck, Schema};
+use crate::schema::{EntityCheck, Schema, Violations};
 
 /// A handler's decision about a request.
 #[derive(Debug)]
@@ -143,6 +143,12 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// Drops the cache entry for the key, or all entries if there is no key.
     fn forget_cached(&self, _key: Option<&str>) {}
+
+    /// What this gateway has against a `config` that its schema accepts, such as an address that it must not call:
+    /// faults of fields of `config`. Asked when a configuration is written, never of a stored one.
+    fn objections(&self, _config: &Value) -> Violations {
+        Violations::new()
+    }
 
     /// Creates the handler of one instance.
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError>;

@@ -127,7 +127,7 @@ pub use tollgate_core::reply::{Body, Reply, Response, Source};
 pub use tollgate_core::request::{
     BlockName, BlockNames, Credential, HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target,
 };
-pub use tollgate_core::schema::{Auto, EntityCheck, Field, OnDelete, Rule, Schema};
+pub use tollgate_core::schema::{Auto, EntityCheck, Field, OnDelete, Rule, Schema, Violations};
 pub use tollgate_core::secret::Secret;
 pub use tollgate_core::setting::{self, Setting};
 pub use tollgate_http_client as http_client;

@@ -32,6 +32,15 @@ pub enum CannotTell {
         /// What is wrong with it, without its contents.
         what: Box<str>,
     },
+    /// The authority has an address that this gateway does not call.
+    #[error("authority {authority} must not be called")]
+    Refused {
+        /// Its name.
+        authority: Box<str>,
+        /// The address, and how to allow it.
+        #[source]
+        source: Box<http_client::Error>,
+    },
     /// The authority has no keys that are fresh enough.
     #[error("keys of authority {authority} are unknown: {what}")]
     NoKeys {
@@ -54,6 +63,9 @@ impl CannotTell {
                 authority: authority.into(),
                 what: "its calls and the queue for them are at their limits",
             },
+            _ if matches!(error, http_client::Error::Refused { .. }) => {
+                Self::Refused { authority: authority.into(), source: Box::new(error) }
+            }
             _ => Self::Unavailable { authority: authority.into(), source: Box::new(error) },
         }
     }
@@ -68,6 +80,7 @@ impl CannotTell {
         match self {
             Self::Unavailable { .. } => "authority_unavailable",
             Self::Overloaded { .. } => "authority_overloaded",
+            Self::Refused { .. } => "authority_address_refused",
             Self::Malformed { .. } => "authority_response_malformed",
             Self::NoKeys { .. } => "authority_keys_unavailable",
             Self::Store(_) => "consumer_store_unavailable",

@@ -165,6 +165,22 @@ async fn a_plugin_entity_has_the_schema_of_its_plugin() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_the_running_plugin_objects_to_is_refused_in_every_write() {
+    let admin = Admin::new();
+    let config = |bound: u64| json!({ "name": "guard", "config": { "ttl_bound": bound } });
+    let (_, stored) = admin.json("POST", "/plugins", config(12)).await;
+    let path = format!("/plugins/{}", stored["id"].as_str().unwrap());
+    for (method, path) in
+        [("POST", "/plugins"), ("PUT", &path), ("PATCH", &path), ("POST", "/schemas/plugins/validate")]
+    {
+        let (status, body) = admin.json(method, path, config(13)).await;
+        let refused = json!({ "config": { "ttl_bound": "this gateway does not count to 13" } });
+        assert_eq!((status, &body["fields"]), (400, &refused), "{method} {path}");
+    }
+    assert_eq!(admin.get(&path).await, (200, stored));
+}
+
+#[tokio::test]
 async fn a_plugin_shares_a_protocol_with_its_route_or_service() {
     let admin = Admin::new();
     admin.made("/services", json!({ "name": "s", "host": "h" })).await;

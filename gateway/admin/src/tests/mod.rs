@@ -22,7 +22,7 @@ use tollgate_core::entity::{Kind, consumer, field, plugin, route, service};
 use tollgate_core::plugin::{Definition, Handler, Instance, Plugin, PluginError};
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
-use tollgate_core::schema::{Auto, Field, OnDelete, Schema};
+use tollgate_core::schema::{Auto, Field, OnDelete, Schema, Violations};
 use uuid::Uuid;
 
 use crate::{AdminState, Connections, Limits, LogLevel, Memory, Node};
@@ -55,6 +55,13 @@ impl Plugin for Guard {
 
     fn cached(&self, key: &str) -> Option<Value> {
         self.cached.lock().unwrap().clone().filter(|_| key == "guard:1")
+    }
+
+    fn objections(&self, config: &Value) -> Violations {
+        match config["ttl_bound"].as_i64() {
+            Some(13) => Violations::of_field("ttl_bound", "this gateway does not count to 13"),
+            _ => Violations::new(),
+        }
     }
 
     fn forget_cached(&self, _: Option<&str>) {
