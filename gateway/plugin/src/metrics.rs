@@ -1,7 +1,9 @@
 //! Metrics of a plugin, under its own prefixes.
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// The prefix of every name.
 const NAMESPACE: &str = "tollgate_";
@@ -41,6 +43,14 @@ impl Metrics {
     /// As in [`Self::counter`].
     pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.register(name, |name| IntGauge::new(name, help))
+    }
+
+    /// Gauges distinguished by labels.
+    ///
+    /// # Errors
+    /// As in [`Self::counter`].
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(name, |name| IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// A histogram.

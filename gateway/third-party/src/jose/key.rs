@@ -1,25 +1,13 @@
 //! Keys that verify signatures. A key is made once and verifies many tokens: nothing of it is parsed again.
-//!
-//! OpenSSL refuses signatures of a wrong length itself, except for ECDSA, whose two numbers JWS writes at full
-//! length (RFC 7518 §3.4). PSS salts are as long as the hash (§3.5).
 
 use std::fmt;
 
-use openssl::bn::BigNum;
 use openssl::ec::EcKey;
-use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
-use openssl::md::{Md, MdRef};
-use openssl::md_ctx::MdCtx;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
-use openssl::rsa::Padding;
-use openssl::sha::{sha256, sha384, sha512};
-use openssl::sign::{RsaPssSaltlen, Signer};
 
-use super::algorithm::Hash;
-use super::{Algorithm, Algorithms, Family, Jws, pem};
+use super::{Algorithm, Algorithms, Family, Jws, pem, signature};
 
 /// The smallest RSA key for JOSE, in bits (RFC 7518 §3.3).
 const SMALLEST_RSA: u32 = 2048;
@@ -30,12 +18,17 @@ const LARGEST_RSA: u32 = 8192;
 /// The longest public exponent, in bits; 65537, which nearly all keys have, has 17.
 const LONGEST_EXPONENT: i32 = 64;
 
-/// A key, and the algorithms of its type with which it may be used.
+/// Above so many bits an RSA check is slow: one with 4096 takes as long as one with P-256.
+const SLOW_RSA: u32 = 4096;
+
+/// A key, and the algorithms of its type with which it may be used. Cheap to clone.
+#[derive(Clone)]
 pub struct VerificationKey {
     material: Material,
     algorithms: Algorithms,
 }
 
+#[derive(Clone)]
 enum Material {
     Hmac(PKey<Private>),
     Rsa(PKey<Public>),
@@ -115,7 +108,7 @@ impl VerificationKey {
             return Err(InvalidKey::WrongType(wanted));
         }
         let material = match key.id() {
-            Id::EC => Material::Ec { half: half(key.bits()), key: key.ec_key()? },
+            Id::EC => Material::Ec { half: half_of(key.bits()), key: key.ec_key()? },
             Id::RSA | Id::RSA_PSS => {
                 check_size(&key, size)?;
                 Material::Rsa(key)
@@ -128,6 +121,17 @@ impl VerificationKey {
     /// The algorithms with which it may be used.
     pub fn algorithms(&self) -> Algorithms {
         self.algorithms
+    }
+
+    /// Whether a check takes more than a fifth of a millisecond (docs/decisions/0003-jose-library.md): run it in
+    /// [`SignatureChecks`](super::SignatureChecks).
+    pub fn is_slow(&self) -> bool {
+        match &self.material {
+            Material::Hmac(_) => false,
+            Material::Rsa(key) => key.bits() > SLOW_RSA,
+            Material::Ec { half, .. } => *half > half_of(256),
+            Material::Ed(key) => key.id() == Id::ED448,
+        }
     }
 
     /// Verifies a token's signature.
@@ -152,21 +156,17 @@ impl VerificationKey {
         }
     }
 
-    fn check(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
+    fn check(&self, algorithm: Algorithm, signed: &[u8], sent: &[u8]) -> Result<bool, ErrorStack> {
         let hash = algorithm.hash();
         match (&self.material, algorithm.family()) {
-            (Material::Hmac(secret), Family::Hmac) => hmac(secret, hash, signed, signature),
+            (Material::Hmac(secret), Family::Hmac) => signature::hmac(secret, hash, signed, sent),
             (Material::Rsa(key), family @ (Family::Rsa | Family::RsaPss)) => {
-                let mut context = rsa_context(key, family, hash)?;
+                let mut context = signature::rsa_context(key, family, hash)?;
                 context.digest_verify_update(signed)?;
-                context.digest_verify_final(signature)
+                context.digest_verify_final(sent)
             }
-            (Material::Ec { key, half }, Family::Ecdsa) => ecdsa(key, *half, hash, signed, signature),
-            (Material::Ed(key), Family::Eddsa) => {
-                let mut context = MdCtx::new()?;
-                context.digest_verify_init(None, key)?;
-                context.digest_verify(signed, signature)
-            }
+            (Material::Ec { key, half }, Family::Ecdsa) => signature::ecdsa(key, *half, hash, signed, sent),
+            (Material::Ed(key), Family::Eddsa) => signature::eddsa(key, signed, sent),
             _ => Ok(false),
         }
     }
@@ -202,7 +202,7 @@ fn fitting(key: &PKey<Public>) -> Result<Algorithms, ErrorStack> {
         // Such a key may permit only one hash and one length of salts.
         Id::RSA_PSS => of(&[Family::RsaPss])
             .iter()
-            .filter(|algorithm| rsa_context(key, Family::RsaPss, algorithm.hash()).is_ok())
+            .filter(|algorithm| signature::rsa_context(key, Family::RsaPss, algorithm.hash()).is_ok())
             .collect(),
         Id::EC => match key.ec_key()?.group().curve_name() {
             Some(Nid::X9_62_PRIME256V1) => Algorithms::from_iter([Algorithm::ES256]),
@@ -229,48 +229,8 @@ fn check_size(key: &PKey<Public>, size: RsaSize) -> Result<(), InvalidKey> {
 }
 
 /// The bytes of a number with so many bits.
-fn half(bits: u32) -> usize {
+fn half_of(bits: u32) -> usize {
     usize::try_from(bits.div_ceil(8)).unwrap_or_default()
-}
-
-fn rsa_context(key: &PKey<Public>, family: Family, hash: Hash) -> Result<MdCtx, ErrorStack> {
-    let md: &MdRef = match hash {
-        Hash::Sha256 => Md::sha256(),
-        Hash::Sha384 => Md::sha384(),
-        Hash::Sha512 => Md::sha512(),
-    };
-    let mut context = MdCtx::new()?;
-    let parameters = context.digest_verify_init(Some(md), key)?;
-    if family == Family::RsaPss {
-        parameters.set_rsa_padding(Padding::PKCS1_PSS)?;
-        parameters.set_rsa_mgf1_md(md)?;
-        parameters.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
-    } else {
-        parameters.set_rsa_padding(Padding::PKCS1)?;
-    }
-    Ok(context)
-}
-
-fn ecdsa(key: &EcKey<Public>, half: usize, hash: Hash, signed: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
-    let Some((r, s)) = signature.split_at_checked(half).filter(|(_, s)| s.len() == half) else { return Ok(false) };
-    let signature = EcdsaSig::from_private_components(BigNum::from_slice(r)?, BigNum::from_slice(s)?)?;
-    match hash {
-        Hash::Sha256 => signature.verify(&sha256(signed), key),
-        Hash::Sha384 => signature.verify(&sha384(signed), key),
-        Hash::Sha512 => signature.verify(&sha512(signed), key),
-    }
-}
-
-fn hmac(secret: &PKey<Private>, hash: Hash, signed: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
-    let digest = match hash {
-        Hash::Sha256 => MessageDigest::sha256(),
-        Hash::Sha384 => MessageDigest::sha384(),
-        Hash::Sha512 => MessageDigest::sha512(),
-    };
-    let mut expected = [0; 64];
-    let length = Signer::new(digest, secret)?.sign_oneshot(&mut expected, signed)?;
-    let expected = expected.get(..length).unwrap_or_default();
-    Ok(expected.len() == signature.len() && openssl::memcmp::eq(expected, signature))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl std::fmt::Debug for PublishedKey {
 }
 
 /// The keys of an issuer that can be used.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Arc<PublishedKey>>,
     skipped: BTreeMap<&'static str, usize>,
@@ -104,6 +104,23 @@ impl KeySet {
     /// All usable keys.
     pub fn keys(&self) -> &[Arc<PublishedKey>] {
         &self.keys
+    }
+
+    /// Keeps the objects of keys that are in both sets, to which what was verified with them refers.
+    pub(super) fn adopt(&mut self, known: &Self) {
+        let by_identity: BTreeMap<Uuid, _> = known.keys.iter().map(|key| (key.identity(), key)).collect();
+        for key in &mut self.keys {
+            if let Some(known) = by_identity.get(&key.identity()).filter(|known| known.is_current()) {
+                *key = Arc::clone(known);
+            }
+        }
+    }
+
+    /// Whether both have the same keys.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        self.skipped == other.skipped
+            && self.keys.len() == other.keys.len()
+            && self.keys.iter().zip(&other.keys).all(|(own, other)| own.identity() == other.identity())
     }
 
     /// How many keys were left out, by [reason](Unusable::reason).

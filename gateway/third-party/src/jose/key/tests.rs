@@ -1,4 +1,5 @@
 use openssl::asn1::Asn1Time;
+use openssl::ecdsa::EcdsaSig;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
