@@ -276,6 +276,12 @@ async fn a_request_that_goes_away_does_not_end_the_fetch() {
         tokio::task::yield_now().await;
     }
     world.server.gate.add_permits(1000);
+    let ended = async {
+        while world.metrics().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it ends although nobody waits");
     assert!(world.find("key").await.is_ok());
     assert_eq!(world.fetched(), 1);
 }
