@@ -25,6 +25,7 @@ pub mod recorder;
 pub mod reply;
 pub mod scenario;
 pub mod secrets;
+pub mod signing_key;
 pub mod tls;
 pub mod upstream;
 
@@ -39,6 +40,7 @@ pub use process::Process;
 pub use recorder::Recorder;
 pub use reply::Reply;
 pub use secrets::Secrets;
+pub use signing_key::SigningKey;
 pub use upstream::Upstream;
 
 use std::path::PathBuf;

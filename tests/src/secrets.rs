@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 /// Names of secret fields in JSON, forms and queries.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "access_token",
     "refresh_token",
     "code",
@@ -16,6 +16,8 @@ const NAMES: [&str; 9] = [
     "password",
     "token",
     "key",
+    "secret",
+    "jwt",
 ];
 
 /// Shorter values are ordinary words in tests, such as `bogus`.

@@ -33,6 +33,7 @@ mod descriptors;
 mod foreign_clients;
 mod http1;
 mod http2;
+mod jwt;
 mod key_auth;
 mod lifecycle;
 mod lost_responses;

@@ -1,13 +1,10 @@
-//! `oauth2` and `key-auth` on one route (oauth2.md §4.4): without `anonymous` a request needs both (and), with it
-//! either is enough (or).
-//!
-//! That `oauth2` skips a request that an earlier plugin has authenticated is tested in
-//! `plugins/oauth2/src/guard/tests.rs`: no plugin of this gateway authenticates before it.
+//! Several plugins that authenticate on one route (oauth2.md §4.4): without `anonymous` a request needs all of them
+//! (and), with it any is enough (or). `jwt` runs before `oauth2`, and `key-auth` after it.
 
 use http::Method;
 use serde_json::{Value, json};
 use tollgate_tests::scenario::{Api, Application};
-use tollgate_tests::{Findings, Gateway, Upstream};
+use tollgate_tests::{Findings, Gateway, SigningKey, Upstream};
 
 const API_KEY: &str = "Mouse";
 
@@ -135,4 +132,87 @@ async fn credentials_hidden_by_each_of_two_plugins_stay_hidden() {
     let request = world.gateway.request(Method::POST, "/and/x").query(&form).form(&form);
     let seen = world.gateway.send(request).await.expect(200).content();
     assert_eq!((&seen["uri"], &seen["body"]), (&json!("/x?a=1"), &json!("a=1")));
+}
+
+/// A request's credentials: a JWT, an OAuth token, an API key.
+type Row = (Option<&'static str>, bool, bool, Seen);
+
+/// Adds `jwt` to the routes `/and` and `/or`. In `/and` its tokens have a header of their own.
+async fn add_jwt(world: &World) -> SigningKey {
+    let gateway = &world.gateway;
+    gateway.create("/consumers", json!({"username": "signer"})).await;
+    let credential = gateway.create("/consumers/signer/jwt", json!({"key": "signer"})).await;
+    for (name, config) in [("and", json!({"header_names": ["x-jwt"]})), ("or", json!({"anonymous": "stranger"}))] {
+        gateway.create(&format!("/services/{name}/plugins"), json!({"name": "jwt", "config": config})).await;
+    }
+    SigningKey::hmac("HS256", credential["secret"].as_str().unwrap().as_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jwt_is_needed_as_well_or_enough_before_tokens_and_keys() {
+    const INVALID: &str = "Bearer error=\"invalid_token\"";
+    let world = world().await;
+    // Before `jwt` protects the token endpoint too.
+    let tokens = [("and", world.token("and").await), ("or", world.token("or").await)];
+    let signer = add_jwt(&world).await;
+    let none = || [Value::Null, Value::Null, Value::Null];
+    let of = |consumer: &str, credential: &Value| {
+        let [anonymous, scope, user] = none();
+        passed([json!([consumer]), json!([credential]), anonymous, scope, user])
+    };
+    let of_signer = || of("signer", &json!("signer"));
+    let of_key = || of("keyholder", &world.key["id"]);
+    let of_token = || of("tokenholder", &json!(world.client.id()));
+    let of_nobody = || passed([json!(["stranger"]), Value::Null, json!(["true"]), Value::Null, Value::Null]);
+    let (right, wrong) = (Some("signer"), Some("nobody"));
+    let and: [Row; 6] = [
+        (right, true, true, of_key()),
+        (right, true, false, refused("Key")),
+        (right, false, true, refused("Bearer")),
+        (None, true, true, refused("Bearer")),
+        (wrong, true, true, refused(INVALID)),
+        (None, false, false, refused("Bearer")),
+    ];
+    // A JWT and an OAuth token are in the same header here: a request has one of them.
+    let or: [Row; 8] = [
+        (right, false, true, of_signer()),
+        (right, false, false, of_signer()),
+        (wrong, false, true, of_key()),
+        (wrong, false, false, of_nobody()),
+        (None, true, true, of_token()),
+        (None, true, false, of_token()),
+        (None, false, true, of_key()),
+        (None, false, false, of_nobody()),
+    ];
+    let mut findings = Findings::new();
+    let rows =
+        and.into_iter().map(|row| ("and", "x-jwt", row)).chain(or.into_iter().map(|row| ("or", "authorization", row)));
+    for (name, header, (issuer, with_token, with_key, expected)) in rows {
+        let jwt = issuer.map(|issuer| format!("Bearer {}", signer.token(&json!({"iss": issuer}))));
+        let token =
+            tokens.iter().find(|(route, _)| *route == name).map(|(_, token)| format!("Bearer {token}")).unwrap();
+        let mut headers = Vec::new();
+        headers.extend(jwt.as_deref().map(|jwt| (header, jwt)));
+        headers.extend(with_token.then_some(("authorization", token.as_str())));
+        headers.extend(with_key.then_some(("apikey", API_KEY)));
+        let row = format!("{name}: JWT of {issuer:?}, token {with_token}, key {with_key}");
+        findings.compare(&row, &expected, &world.ask(name, &headers).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_leaves_a_request_alone_that_an_earlier_one_has_authenticated() {
+    let world = world().await;
+    let signer = add_jwt(&world).await;
+    for plugin in world.gateway.admin_get("/services/or/plugins").await.json()["data"].as_array().unwrap() {
+        if plugin["name"] != "jwt" {
+            let path = format!("/plugins/{}", plugin["id"].as_str().unwrap());
+            world.gateway.change(&path, json!({"config": {"hide_credentials": true}})).await;
+        }
+    }
+    let jwt = format!("Bearer {}", signer.token(&json!({"iss": "signer"})));
+    let request = world.gateway.request(Method::GET, "/or/x?access_token=none&apikey=none");
+    let seen = world.gateway.send(request.header("authorization", &jwt)).await.expect(200).content();
+    let got = (&seen["uri"], &seen["headers"]["authorization"], &seen["headers"]["x-consumer-username"]);
+    assert_eq!(got, (&json!("/x?access_token=none&apikey=none"), &json!([jwt]), &json!(["signer"])));
 }

@@ -10,6 +10,7 @@ pub fn all() -> Vec<Box<dyn Factory>> {
     vec![
         Box::new(tollgate_acl::AclFactory),
         Box::new(tollgate_cors::CorsFactory),
+        Box::new(tollgate_jwt::JwtFactory),
         Box::new(tollgate_key_auth::KeyAuthFactory),
         Box::new(tollgate_oauth2::OAuth2Factory),
     ]
