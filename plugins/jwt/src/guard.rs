@@ -120,7 +120,7 @@ impl Authenticator for Guard {
         match self.shared.tokens.load(question.digest, unverified).await {
             Ok(Some(facts)) => Ok(self.judge(&facts)),
             Ok(None) => Ok(Authentication::Invalid(Refusal::NoCredential)),
-            Err(_) => Err(Verdict::Reply(Reply::unavailable("jwt_store_unavailable"))),
+            Err(error) => Err(Verdict::Reply(Reply::unavailable(error.reason()))),
         }
     }
 

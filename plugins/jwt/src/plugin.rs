@@ -10,6 +10,7 @@ use tollgate_plugin::{
     Collection, Consumers, Credentials, Digest, EntityCheck, Factory, Handler, Host, Instance, Plugin, PluginError,
     Schema, Setting, StartError, setting,
 };
+use tollgate_third_party::jose::SignatureChecks;
 
 use crate::config::{self, Config};
 use crate::credential;
@@ -96,7 +97,7 @@ impl Jwt {
         let secrets = SecretCache::new(credential_bounds, source, host.trust(), Arc::clone(&clock), metrics);
         host.spawn(secrets.clone().keep_measuring());
         let metrics = CacheMetrics::register(&host.metrics, "jwt", "JWTs")?;
-        let source = TokenSource::new(secrets);
+        let source = TokenSource::new(secrets, SignatureChecks::of(host));
         let tokens = TokenCache::new(token_bounds, source, host.trust(), Arc::clone(&clock), metrics);
         host.spawn(tokens.clone().keep_measuring());
         Ok(Self { shared: Arc::new(Shared { tokens, clock }), consumers: host.consumers.clone(), collection })

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tollgate_plugin::cache::{Fact, FactCache, Generation, Loaded, SharedFact, Source};
 use tollgate_plugin::{CredentialFacts, Digest, StoreError, thread_cache};
 use tollgate_third_party::claims::{Claims, MalformedClaims};
-use tollgate_third_party::jose::{Algorithm, Jws, Malformed, Part};
+use tollgate_third_party::jose::{Algorithm, Jws, Malformed, Part, SignatureChecks, Unchecked};
 
 use crate::lifetime::Times;
 use crate::refusal::{BadToken, Refusal};
@@ -84,7 +84,7 @@ pub struct TokenFacts(Arc<Inner>);
 
 struct Inner {
     credential: Arc<CredentialFacts>,
-    verified: Result<Times, Refusal>,
+    verified: Verified,
 }
 
 impl TokenFacts {
@@ -129,25 +129,53 @@ pub struct Unverified {
 
 impl Unverified {
     /// Verifies the token with this credential.
-    fn verify(&self, secret: &SecretFacts) -> Result<Times, Refusal> {
+    async fn verify(&self, secret: &SecretFacts, checks: &SignatureChecks) -> Result<Verified, CannotVerify> {
         if self.token.algorithm != secret.algorithm() {
-            return Err(Refusal::Algorithm);
+            return Ok(Err(Refusal::Algorithm));
         }
-        let key = secret.verification_key(self.encoding).ok_or(Refusal::NoVerificationKey)?;
-        key.verify(&self.token.jws).map_err(|_| Refusal::Signature)?;
-        Ok(self.token.times())
+        let Some(key) = secret.verification_key(self.encoding) else { return Ok(Err(Refusal::NoVerificationKey)) };
+        match checks.verify(key, &self.token.jws).await {
+            Ok(()) => Ok(Ok(self.token.times())),
+            Err(Unchecked::BadSignature(_)) => Ok(Err(Refusal::Signature)),
+            Err(Unchecked::Overloaded) => Err(CannotVerify::Overloaded),
+        }
+    }
+}
+
+/// The times of a token, or why its credential does not verify it.
+type Verified = Result<Times, Refusal>;
+
+/// Why it is not known whether a token is valid.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotVerify {
+    /// The credential cannot be looked up.
+    #[error("cannot look up the credential of a JWT")]
+    Store(#[source] Arc<StoreError>),
+    /// Too many signatures wait to be checked.
+    #[error("too many slow signature checks wait")]
+    Overloaded,
+}
+
+impl CannotVerify {
+    /// The reason code in the response and the access log.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "jwt_store_unavailable",
+            Self::Overloaded => "jwt_checks_overloaded",
+        }
     }
 }
 
 /// Verifies tokens.
 pub struct TokenSource {
     secrets: SecretCache,
+    checks: SignatureChecks,
 }
 
 impl TokenSource {
     /// Verifies with these credentials.
-    pub fn new(secrets: SecretCache) -> Self {
-        Self { secrets }
+    pub fn new(secrets: SecretCache, checks: SignatureChecks) -> Self {
+        Self { secrets, checks }
     }
 
     /// The credentials.
@@ -158,16 +186,15 @@ impl TokenSource {
 
 impl Source<TokenFacts> for TokenSource {
     type Question = Unverified;
-    type Error = StoreError;
+    type Error = CannotVerify;
 
     /// `None`: the credential is unknown. It is looked up in here, so that what is kept was read after the look-up
     /// began.
-    async fn read(&self, _: Digest, unverified: Unverified) -> Loaded<Option<TokenFacts>> {
-        let secret = secret::find(&self.secrets, &unverified.key).await?;
-        Ok(secret.map(|secret| {
-            let verified = unverified.verify(&secret);
-            TokenFacts(Arc::new(Inner { credential: Arc::clone(secret.credential()), verified }))
-        }))
+    async fn read(&self, _: Digest, unverified: Unverified) -> Loaded<Option<TokenFacts>, CannotVerify> {
+        let found = secret::find(&self.secrets, &unverified.key).await;
+        let Some(secret) = found.map_err(CannotVerify::Store)? else { return Ok(None) };
+        let verified = unverified.verify(&secret, &self.checks).await?;
+        Ok(Some(TokenFacts(Arc::new(Inner { credential: Arc::clone(secret.credential()), verified }))))
     }
 
     fn endings(&self) -> Generation {

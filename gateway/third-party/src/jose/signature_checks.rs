@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tollgate_plugin::Host;
 
 use super::{BadSignature, Jws, VerificationKey};
 
@@ -19,7 +20,7 @@ const MAX_WAITING: usize = 256;
 /// How long one may wait.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// Runs signature checks; one for all keys of a plugin. Cheap to clone.
+/// Runs signature checks. Cheap to clone.
 #[derive(Clone)]
 pub struct SignatureChecks(Arc<Shared>);
 
@@ -42,6 +43,11 @@ pub enum Unchecked {
 }
 
 impl SignatureChecks {
+    /// Those of this gateway: all plugins share the threads.
+    pub fn of(host: &Host) -> Self {
+        Self::clone(&host.shared(|| Self::new(host.store.runtime().clone())))
+    }
+
     /// Slow checks run on `runtime`, at most one for every second processor.
     pub fn new(runtime: Handle) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);

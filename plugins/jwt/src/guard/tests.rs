@@ -23,6 +23,8 @@ use tollgate_plugin::cache::{Bounds, CacheMetrics, Trust};
 use tollgate_plugin::{Consumers, Credentials, Document, Key, Kind, Metrics, Schema};
 use uuid::Uuid;
 
+use tollgate_third_party::jose::SignatureChecks;
+
 use super::*;
 use crate::credential;
 use crate::secret::{SecretCache, SecretSource};
@@ -121,7 +123,13 @@ impl World {
         let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
         let source = SecretSource::new(credentials);
         let cache = SecretCache::new(bounds, source, feed.clone(), clock.clone(), of("jwt_credential"));
-        let tokens = TokenCache::new(bounds, TokenSource::new(cache), feed.clone(), clock.clone(), of("jwt"));
+        let tokens = TokenCache::new(
+            bounds,
+            TokenSource::new(cache, SignatureChecks::new(tokio::runtime::Handle::current())),
+            feed.clone(),
+            clock.clone(),
+            of("jwt"),
+        );
         let shared = Arc::new(Shared { tokens, clock: clock.clone() });
         let world = Self { secrets, feed, clock, known_consumers, shared };
         world.put(json!({}));
