@@ -160,6 +160,14 @@ pub struct Specifics {
 }
 
 impl Common {
+    /// Those of a stored configuration; its other fields are the plugin's own.
+    ///
+    /// # Errors
+    /// They do not match the schema.
+    pub fn of(config: &Value) -> Result<Self, Unusable> {
+        Ok(Self::deserialize(config)?)
+    }
+
     /// The handler of an instance.
     ///
     /// # Errors

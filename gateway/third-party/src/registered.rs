@@ -19,6 +19,21 @@ pub fn check_types(claims: &Claims) -> Result<(), WrongType> {
     Ok(())
 }
 
+/// A time in Unix seconds: a number (RFC 7519 §2, NumericDate). Fractions are rounded down. `None`: it is not there.
+///
+/// # Errors
+/// It is something else.
+pub fn time(claims: &Claims, claim: &'static str) -> Result<Option<i64>, WrongType> {
+    let Some(value) = claims.get(claim).filter(|value| !value.is_null()) else { return Ok(None) };
+    let seconds = value.as_i64().or_else(|| {
+        let seconds = value.as_f64()?.floor();
+        // Beyond any date; `as` saturates.
+        #[expect(clippy::cast_possible_truncation, reason = "saturates, which is what is meant")]
+        seconds.is_finite().then_some(seconds as i64)
+    });
+    seconds.map(Some).ok_or(WrongType { claim, expected: "a number" })
+}
+
 /// A registered claim has the wrong type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{claim} is not {expected}")]

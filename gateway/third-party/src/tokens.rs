@@ -18,11 +18,11 @@ use tollgate_plugin::{Clock, Consumers, Digest, Host, Metrics, StartError};
 use crate::authority::{Active, Authority, Query, Said, Verifier};
 use crate::cannot_tell::CannotTell;
 use crate::claim_path::ClaimPath;
-use crate::claims::Claims;
 use crate::facts::{Owner, Terms, TokenFacts};
 use crate::jose;
 use crate::kept_claims::Kept;
 use crate::metrics::TokenMetrics;
+use crate::registered::{self, WrongType};
 
 /// What all plugins for tokens of other authorities share on a node.
 pub struct ThirdPartyTokens {
@@ -264,7 +264,8 @@ impl Asking {
 
     async fn facts(&self, authority: &Arc<Authority>, active: Active, asked_at: i64) -> Result<TokenFacts, CannotTell> {
         let Active { claims, signed_by } = active;
-        let time = |name| time(authority.name(), &claims, name);
+        let wrong = |wrong: WrongType| CannotTell::malformed(authority.name(), wrong.to_string());
+        let time = |name| registered::time(&claims, name).map_err(wrong);
         let (expires_at, not_before) = (time("exp")?.unwrap_or(i64::MAX), time("nbf")?.unwrap_or(i64::MIN));
         let left_out = |path: &ClaimPath| self.metrics.left_out(authority.name(), path.as_str());
         let encoded = authority.kept().encode(&claims, left_out);
@@ -293,18 +294,6 @@ impl Asking {
         let found = self.consumers.named(name).await.map_err(CannotTell::Store)?;
         Ok(found.map_or(Owner::Nobody(changes), Owner::Consumer))
     }
-}
-
-/// A time in Unix seconds: a number (RFC 7519 §2, NumericDate). Fractions are rounded down.
-fn time(authority: &str, claims: &Claims, name: &str) -> Result<Option<i64>, CannotTell> {
-    let Some(value) = claims.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
-    let seconds = value.as_i64().or_else(|| {
-        let seconds = value.as_f64()?.floor();
-        // Beyond any date; `as` saturates.
-        #[expect(clippy::cast_possible_truncation, reason = "saturates, which is what is meant")]
-        seconds.is_finite().then_some(seconds as i64)
-    });
-    seconds.map(Some).ok_or_else(|| CannotTell::malformed(authority, format!("{name} is not a number")))
 }
 
 /// Tokens that are cached in a test.

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tollgate_plugin::{Clock, Digest, Host};
+use tollgate_plugin::{Clock, Digest, Host, StartError};
 
 use super::{Fetching, KeySource, KeySourceMetrics, Keys, Remote};
 use crate::jose::{KeySet, SignatureChecks};
+use crate::metrics::PREFIX;
 
 /// How often it is looked whether keys are due.
 const TICK: Duration = Duration::from_secs(1);
@@ -28,6 +29,15 @@ struct Shared {
 }
 
 impl KeySources {
+    /// Those of this gateway, which all plugins for tokens of other authorities share; each names
+    /// [`METRIC_PREFIX`](crate::METRIC_PREFIX) among its metric prefixes.
+    ///
+    /// # Errors
+    /// The gateway does not start.
+    pub fn of(host: &Host) -> Result<Arc<Self>, StartError> {
+        host.try_shared(|| Ok(Self::new(host, KeySourceMetrics::register(&host.metrics, PREFIX)?)))
+    }
+
     /// For a plugin, when it starts.
     pub fn new(host: &Host, metrics: KeySourceMetrics) -> Self {
         Self::with(Arc::clone(&host.clock), host.store.runtime().clone(), metrics, TICK)
