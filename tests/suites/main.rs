@@ -34,6 +34,7 @@ mod foreign_clients;
 mod http1;
 mod http2;
 mod jwt;
+mod jwt_access_token;
 mod key_auth;
 mod lifecycle;
 mod lost_responses;

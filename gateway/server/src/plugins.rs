@@ -11,6 +11,7 @@ pub fn all() -> Vec<Box<dyn Factory>> {
         Box::new(tollgate_acl::AclFactory),
         Box::new(tollgate_cors::CorsFactory),
         Box::new(tollgate_jwt::JwtFactory),
+        Box::new(tollgate_jwt_access_token::JwtAccessTokenFactory),
         Box::new(tollgate_key_auth::KeyAuthFactory),
         Box::new(tollgate_oauth2::OAuth2Factory),
     ]
