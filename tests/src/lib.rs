@@ -10,6 +10,7 @@
 // Test code reports failures by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
+pub mod authority;
 pub mod browser;
 pub mod findings;
 pub mod forwarder;
@@ -31,6 +32,7 @@ pub mod signing_key;
 pub mod tls;
 pub mod upstream;
 
+pub use authority::Authority;
 pub use browser::{Browser, Locator};
 pub use findings::Findings;
 pub use forwarder::Forwarder;

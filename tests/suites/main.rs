@@ -35,6 +35,7 @@ mod http1;
 mod http2;
 mod jwt;
 mod jwt_access_token;
+mod introspection;
 mod key_auth;
 mod lifecycle;
 mod lost_responses;

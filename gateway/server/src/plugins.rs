@@ -14,6 +14,7 @@ pub fn all() -> Vec<Box<dyn Factory>> {
         Box::new(tollgate_jwt_access_token::JwtAccessTokenFactory),
         Box::new(tollgate_key_auth::KeyAuthFactory),
         Box::new(tollgate_oauth2::OAuth2Factory),
+        Box::new(tollgate_oauth2_introspection::OAuth2IntrospectionFactory),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! "Cannot tell": why it is not known whether a token is valid (architecture, invariant 1). The client gets 503,
 //! never 401, and nothing is cached.
 
+use http::StatusCode;
 use tollgate_plugin::StoreError;
 use tollgate_plugin::http_client;
 
@@ -23,6 +24,14 @@ pub enum CannotTell {
         authority: Box<str>,
         /// What there is too much of.
         what: &'static str,
+    },
+    /// The authority's response has a status that says nothing about a token.
+    #[error("authority {authority} responds with status {}{}", .status.as_u16(), advice(*.status))]
+    Status {
+        /// Its name.
+        authority: Box<str>,
+        /// The status.
+        status: StatusCode,
     },
     /// The authority's response cannot be used.
     #[error("response of authority {authority} cannot be used: {what}")]
@@ -81,9 +90,29 @@ impl CannotTell {
             Self::Unavailable { .. } => "authority_unavailable",
             Self::Overloaded { .. } => "authority_overloaded",
             Self::Refused { .. } => "authority_address_refused",
+            Self::Status { status, .. } if refuses_us(*status) => "authority_credentials_refused",
+            Self::Status { status, .. } if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
+                "authority_unavailable"
+            }
+            Self::Status { .. } => "authority_response_malformed",
             Self::Malformed { .. } => "authority_response_malformed",
             Self::NoKeys { .. } => "authority_keys_unavailable",
             Self::Store(_) => "consumer_store_unavailable",
         }
+    }
+}
+
+/// Whether a status is about the gateway's credentials: it never tells that a token is not valid (RFC 7662 §2.3).
+fn refuses_us(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+fn advice(status: StatusCode) -> &'static str {
+    if refuses_us(status) {
+        "; it refuses this gateway's own credentials: check how the plugin authenticates to it"
+    } else if status.is_redirection() || status.is_client_error() {
+        "; check the URL in the plugin's configuration"
+    } else {
+        ""
     }
 }

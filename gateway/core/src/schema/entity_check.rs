@@ -57,6 +57,15 @@ pub enum EntityCheck {
         /// The message for the whole record; `None`: the usual message.
         message: Option<&'static str>,
     },
+    /// If one field satisfies a rule, another one is required, and reported like any required field.
+    Requires {
+        /// The deciding field.
+        if_field: &'static str,
+        /// The rule that it must satisfy.
+        if_match: Rule,
+        /// The field that is then required.
+        field: &'static str,
+    },
     /// At least one of several fields must be set; which ones depends on the contents of a list. The first
     /// matching branch decides.
     ConditionalAtLeastOneOf {
@@ -122,6 +131,13 @@ impl EntityCheck {
                     found.entity(message.map_or_else(usual, str::to_owned));
                 }
             }
+            Self::Requires { if_field, if_match, field } if !found.has(if_field) => {
+                let applies = value_at(record, if_field).is_some_and(|value| if_match.verdict(value).is_ok());
+                let given = value_at(record, field).unwrap_or(&Value::Null);
+                if let (true, Err(fault)) = (applies, Rule::Present.verdict(given)) {
+                    found.field_unless_known(field, fault);
+                }
+            }
             Self::ConditionalAtLeastOneOf { if_field, branches } if !found.has(if_field) => {
                 let case = branches.iter().find(|branch| contains_any(value_at(record, if_field), branch.contains));
                 if let Some(branch) = case.filter(|branch| set(branch.fields) == 0) {
@@ -163,6 +179,12 @@ impl EntityCheck {
                 }
                 json!({ "conditional": shown })
             }
+            Self::Requires { if_field, if_match, field } => json!({"conditional": {
+                "if_field": if_field,
+                "if_match": published_match(if_match),
+                "then_field": field,
+                "then_match": published_match(&Rule::Present),
+            }}),
             Self::ConditionalAtLeastOneOf { .. } | Self::Forbids { .. } => return None,
             Self::Custom { published, .. } => published.clone(),
         })
