@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::issuer_key::SigningKey;
+use crate::issuer_key::IssuerKey;
 
 /// The path of its key set.
 pub const KEYS: &str = "/keys";
@@ -38,7 +38,7 @@ struct Shared {
 
 impl Issuer {
     /// One that publishes these keys, and metadata that name them.
-    pub async fn start(keys: &[&SigningKey]) -> Self {
+    pub async fn start(keys: &[&IssuerKey]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().unwrap());
         let gate = Semaphore::new(Semaphore::MAX_PERMITS);
@@ -62,7 +62,7 @@ impl Issuer {
     }
 
     /// Replaces its key set.
-    pub fn publish(&self, keys: &[&SigningKey]) {
+    pub fn publish(&self, keys: &[&IssuerKey]) {
         self.put(KEYS, 200, &key_set(keys).to_string());
     }
 
@@ -100,7 +100,7 @@ impl Drop for Issuer {
 }
 
 /// A JWK set.
-pub fn key_set(keys: &[&SigningKey]) -> Value {
+pub fn key_set(keys: &[&IssuerKey]) -> Value {
     json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()})
 }
 

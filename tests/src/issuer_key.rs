@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 /// A key of an issuer, for one algorithm.
 #[derive(Debug, Clone)]
-pub struct SigningKey {
+pub struct IssuerKey {
     /// Its `kid`.
     pub id: String,
     /// The registered name of its algorithm.
@@ -27,7 +27,7 @@ pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-impl SigningKey {
+impl IssuerKey {
     /// A new key for this algorithm. An RSA key has 2048 bits.
     pub fn generate(id: &str, algorithm: &'static str) -> Self {
         let curve = |nid| {

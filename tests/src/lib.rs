@@ -38,6 +38,7 @@ pub use findings::Findings;
 pub use forwarder::Forwarder;
 pub use gateway::{Gateway, Store};
 pub use issuer::Issuer;
+pub use issuer_key::IssuerKey;
 pub use keep_alive::KeepAlive;
 pub use lost_response::LostResponses;
 pub use node::Node;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tollgate_tests::issuer::{KEYS, METADATA, key_set};
 use tollgate_tests::issuer_key::{base64url, hmac_sha256};
 use tollgate_tests::scenario::{Api, Application, laid_over};
-use tollgate_tests::{Findings, Gateway, Issuer, Reply, SigningKey, Upstream};
+use tollgate_tests::{Findings, Gateway, Issuer, IssuerKey, Reply, Upstream};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -22,15 +22,15 @@ struct World {
     gateway: Gateway,
     upstream: Upstream,
     issuer: Issuer,
-    key: SigningKey,
+    key: IssuerKey,
 }
 
 impl World {
     async fn new() -> Self {
-        Self::with(SigningKey::generate("k1", "ES256")).await
+        Self::with(IssuerKey::generate("k1", "ES256")).await
     }
 
-    async fn with(key: SigningKey) -> Self {
+    async fn with(key: IssuerKey) -> Self {
         let (gateway, upstream) = (Gateway::on_sqlite().await, Upstream::start().await);
         Self { gateway, upstream, issuer: Issuer::start(&[&key]).await, key }
     }
@@ -125,7 +125,7 @@ fn invalid() -> Whole {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_the_issuer_is_accepted_and_verified_once() {
     for algorithm in ["RS256", "PS384", "ES256", "ES512", "EdDSA"] {
-        let world = World::with(SigningKey::generate("k1", algorithm)).await;
+        let world = World::with(IssuerKey::generate("k1", algorithm)).await;
         world.protect("api", json!({})).await;
         let token = world.token(json!({}));
         for _ in 0..3 {
