@@ -94,6 +94,11 @@ pub trait Authenticator: Send + Sync + 'static {
     fn own_headers(&self) -> &[HeaderName] {
         &[]
     }
+
+    /// Whether a plugin that accepted such a credential has set the same headers itself: then they stay.
+    fn shares_headers_for(&self, _accepted: Credential) -> bool {
+        false
+    }
 }
 
 /// An instance of an authentication plugin.
@@ -126,8 +131,12 @@ impl<A: Authenticator> AuthenticationHandler<A> {
 
     /// Decides on a request.
     pub fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
-        if self.anonymous.is_some() && is_authenticated(request) {
-            self.remove_own_headers(request);
+        if self.anonymous.is_some()
+            && let Some(accepted) = accepted(request)
+        {
+            if !self.authenticator.shares_headers_for(accepted) {
+                self.remove_own_headers(request);
+            }
             return Access::Ready(Ok(Verdict::Continue));
         }
         let found = match self.authenticator.look(request) {
@@ -235,9 +244,9 @@ fn in_protocol_of(
         .with_header(GRPC_MESSAGE, HeaderValue::from_static(grpc_message))
 }
 
-/// Whether an earlier plugin has accepted a credential.
-fn is_authenticated(request: &Request<'_>) -> bool {
-    request.identity.as_ref().is_some_and(|identity| identity.credential.is_some())
+/// The credential that an earlier plugin has accepted.
+fn accepted(request: &Request<'_>) -> Option<Credential> {
+    request.identity.as_ref().and_then(|identity| identity.credential)
 }
 
 #[cfg(test)]

@@ -346,6 +346,11 @@ impl Authenticator for Guard {
     fn own_headers(&self) -> &[HeaderName] {
         &self.rules.own_headers
     }
+
+    /// All plugins for third parties' tokens send claims in the same headers.
+    fn shares_headers_for(&self, accepted: Credential) -> bool {
+        accepted == Credential::ThirdPartyToken
+    }
 }
 
 fn need_body() -> Verdict {

@@ -217,6 +217,11 @@ async fn request(instance: &Arc<dyn Handler>, token: Option<&str>) -> Outcome {
 }
 
 async fn request_for(instance: &Arc<dyn Handler>, token: Option<&str>, path: &'static str) -> Outcome {
+    through(&[instance], token, path).await
+}
+
+/// A request to a route with these instances, in this order.
+async fn through(instances: &[&Arc<dyn Handler>], token: Option<&str>, path: &'static str) -> Outcome {
     let mut headers = HeaderMap::new();
     if let Some(token) = token {
         headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
@@ -237,19 +242,22 @@ async fn request_for(instance: &Arc<dyn Handler>, token: Option<&str>, path: &'s
         response: Vec::new(),
         identity: None,
     };
-    let verdict = match instance.access(&mut request) {
-        Access::Ready(verdict) => verdict,
-        Access::Pending(verdict) => verdict.await,
-    };
-    match verdict.unwrap() {
-        Verdict::Continue => Passed(sent(&request.edits)),
-        Verdict::Reply(reply) => {
-            let challenge = reply.headers.iter().find(|(name, _)| name == "www-authenticate");
-            let text = challenge.map_or(reply.reason, |(_, value)| value.to_str().unwrap());
-            Refused(reply.status.as_u16(), text.to_owned())
+    for instance in instances {
+        let verdict = match instance.access(&mut request) {
+            Access::Ready(verdict) => verdict,
+            Access::Pending(verdict) => verdict.await,
+        };
+        match verdict.unwrap() {
+            Verdict::Continue => {}
+            Verdict::Reply(reply) => {
+                let challenge = reply.headers.iter().find(|(name, _)| name == "www-authenticate");
+                let text = challenge.map_or(reply.reason, |(_, value)| value.to_str().unwrap());
+                return Refused(reply.status.as_u16(), text.to_owned());
+            }
+            Verdict::NeedBody { .. } => panic!("there is no body"),
         }
-        Verdict::NeedBody { .. } => panic!("there is no body"),
     }
+    Passed(sent(&request.edits))
 }
 
 /// The headers that go upstream, in order, without the dashes and prefixes that all have.
@@ -482,6 +490,21 @@ async fn this_gateways_own_tokens_are_sent_to_no_authority() {
     assert_eq!(request(&lenient, Some(own.expose())).await, anonymous);
     assert_eq!(request(&lenient, None).await, anonymous);
     assert_eq!(world.word.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn either_of_two_plugins_may_accept_a_token_and_its_claims_stay() {
+    let world = World::new();
+    let second = Arc::new(Word::default());
+    second.says("seconds", json!({"sub": "second"}));
+    let candidates = vec![world.candidate("two", &second, None)];
+    let lenient = json!({"anonymous": "bob"});
+    let first = world.instance(lenient.clone());
+    let second = world.instance_of(Specifics { candidates, ..world.specifics() }, lenient);
+    assert_eq!(through(&[&first, &second], Some("bobs"), "/").await, of_bob());
+    assert_eq!(through(&[&first, &second], Some("seconds"), "/").await, passed(&["credential-sub=second"]));
+    let anonymous = passed(&["anonymous-consumer=true", &format!("consumer-id={BOB}"), "consumer-username=bob"]);
+    assert_eq!(through(&[&first, &second], Some("nobodys"), "/").await, anonymous);
 }
 
 /// A token with this issuer, signed by nobody.
