@@ -1,7 +1,8 @@
 //! Authorities: the authorization servers whose tokens are accepted, as instances of plugins use them.
 //!
 //! Instances with equal configuration of an authority share it, and so its cached tokens. It lives while an instance
-//! or a cached token refers to it.
+//! refers to it. Cached tokens only refer to what their claims mean ([`AuthorityFacts`]): an authority that is no
+//! longer configured is not called any more, and its keys are not fetched.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -78,14 +79,19 @@ pub trait Verifier: Send + Sync + 'static {
 
 /// An authority.
 pub struct Authority {
+    facts: Arc<AuthorityFacts>,
+    verifier: Box<dyn Verifier>,
+    logged_at: AtomicI64,
+}
+
+/// What cached tokens of an authority refer to.
+pub struct AuthorityFacts {
     /// What logs and metrics call it: a URL without secrets.
     name: Box<str>,
-    verifier: Box<dyn Verifier>,
     /// The claim that names a token's consumer by its username.
     consumer_by: Option<(ClaimPath, Position)>,
     kept: KeptClaims,
     pub(crate) metrics: AuthorityMetrics,
-    logged_at: AtomicI64,
 }
 
 impl Authority {
@@ -99,9 +105,47 @@ impl Authority {
         let kept = KeptClaims::of(REGISTERED.map(ClaimPath::registered));
         // There is room for one more.
         let consumer_by = consumer_by.and_then(|path| kept.keep(&path).ok().map(|position| (path, position)));
-        Self { name: name.into(), verifier, consumer_by, kept, metrics, logged_at: AtomicI64::new(i64::MIN) }
+        let facts = Arc::new(AuthorityFacts { name: name.into(), consumer_by, kept, metrics });
+        Self { facts, verifier, logged_at: AtomicI64::new(i64::MIN) }
     }
 
+    /// What cached tokens refer to.
+    pub fn facts(&self) -> &Arc<AuthorityFacts> {
+        &self.facts
+    }
+
+    pub(crate) fn may_know(&self, token: &str) -> bool {
+        self.verifier.may_know(token)
+    }
+
+    /// Asks it, and measures and logs what happens. `now`: in milliseconds.
+    pub(crate) async fn verify(&self, query: &Query, now: i64) -> Result<Said, CannotTell> {
+        let timer = self.facts.metrics.seconds.start_timer();
+        let said = self.verifier.verify(query).await;
+        timer.observe_duration();
+        match &said {
+            Ok(Said::Active(_)) => self.facts.metrics.active.inc(),
+            Ok(Said::Inactive) => self.facts.metrics.inactive.inc(),
+            Err(error) => {
+                self.facts.metrics.cannot_tell.inc();
+                self.log(error, now);
+            }
+        }
+        said
+    }
+
+    /// Logs a failure, unless one was logged a moment ago: an outage is one line now and then, not one a request.
+    fn log(&self, error: &CannotTell, now: i64) {
+        let last = self.logged_at.load(Ordering::Relaxed);
+        let is_due = now.saturating_sub(last) >= LOG_EVERY;
+        if is_due && self.logged_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let (authority, error) = (self.facts.name(), error as &dyn std::error::Error);
+            tracing::warn!(authority, error, "cannot verify tokens; further failures are counted in metrics");
+        }
+    }
+}
+
+impl AuthorityFacts {
     /// What logs and metrics call it.
     pub fn name(&self) -> &str {
         &self.name
@@ -116,40 +160,16 @@ impl Authority {
     pub(crate) fn consumer_by(&self) -> Option<&(ClaimPath, Position)> {
         self.consumer_by.as_ref()
     }
-
-    pub(crate) fn may_know(&self, token: &str) -> bool {
-        self.verifier.may_know(token)
-    }
-
-    /// Asks it, and measures and logs what happens. `now`: in milliseconds.
-    pub(crate) async fn verify(&self, query: &Query, now: i64) -> Result<Said, CannotTell> {
-        let timer = self.metrics.seconds.start_timer();
-        let said = self.verifier.verify(query).await;
-        timer.observe_duration();
-        match &said {
-            Ok(Said::Active(_)) => self.metrics.active.inc(),
-            Ok(Said::Inactive) => self.metrics.inactive.inc(),
-            Err(error) => {
-                self.metrics.cannot_tell.inc();
-                self.log(error, now);
-            }
-        }
-        said
-    }
-
-    /// Logs a failure, unless one was logged a moment ago: an outage is one line now and then, not one a request.
-    fn log(&self, error: &CannotTell, now: i64) {
-        let last = self.logged_at.load(Ordering::Relaxed);
-        let is_due = now.saturating_sub(last) >= LOG_EVERY;
-        if is_due && self.logged_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            let (authority, error) = (&*self.name, error as &dyn std::error::Error);
-            tracing::warn!(authority, error, "cannot verify tokens; further failures are counted in metrics");
-        }
-    }
 }
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Authority").field("name", &self.facts.name).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for AuthorityFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthorityFacts").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -213,7 +213,7 @@ impl Common {
             audience: self.required_audience.clone(),
             claims: self.required_claims.iter().map(claim).collect::<Result<_, _>>()?,
         };
-        let authority = Arc::clone(&candidate.authority);
+        let authority = Arc::clone(candidate.authority.facts());
         let forwarded = Forwarded::new(&custom, authority.kept())?;
         let requirements = Requirements::new(&required, authority.kept())?;
         Ok(Reading { authority, forwarded, requirements })

@@ -7,7 +7,7 @@ use tollgate_plugin::cache::{Fact, Generation};
 use tollgate_plugin::{ConsumerFacts, Digest, thread_cache};
 use triomphe::ThinArc;
 
-use crate::authority::Authority;
+use crate::authority::AuthorityFacts;
 use crate::jose::PublishedKey;
 use crate::kept_claims::{Kept, Position, decode};
 
@@ -23,7 +23,7 @@ pub struct TokenFacts(ThinArc<Terms, u8>);
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// The authority that vouches for it.
-    pub authority: Arc<Authority>,
+    pub authority: Arc<AuthorityFacts>,
     /// The key that has signed it.
     pub signed_by: Option<Arc<PublishedKey>>,
     /// Whose it is.

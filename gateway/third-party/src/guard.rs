@@ -20,7 +20,7 @@ use tollgate_plugin::{
     Access, Credential, Digest, Handler, HeaderBlock, Identity, NOBODY, Needs, Reply, Request, Secret, Verdict, bearer,
 };
 
-use crate::authority::{Authority, Query, RequestLine};
+use crate::authority::{AuthorityFacts, Query, RequestLine};
 use crate::facts::{Owner, Terms, TokenFacts};
 use crate::forwarded::Forwarded;
 use crate::refusal::{Challenges, Refusal};
@@ -57,7 +57,7 @@ pub struct Rules {
 /// How an instance reads the tokens of one authority.
 pub struct Reading {
     /// The authority.
-    pub authority: Arc<Authority>,
+    pub authority: Arc<AuthorityFacts>,
     /// What is forwarded.
     pub forwarded: Forwarded,
     /// What is required.

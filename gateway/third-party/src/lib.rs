@@ -25,7 +25,7 @@ pub mod registered;
 pub mod requirements;
 mod tokens;
 
-pub use authority::{Active, Authority, Query, RequestLine, Said, Verifier};
+pub use authority::{Active, Authority, AuthorityFacts, Query, RequestLine, Said, Verifier};
 pub use cannot_tell::CannotTell;
 pub use claim_path::{BadClaimPath, ClaimPath};
 pub use config::Common;

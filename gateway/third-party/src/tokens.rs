@@ -15,7 +15,7 @@ use tollgate_plugin::own_token::{OwnTokens, Shape};
 use tollgate_plugin::token_cache::TokenCacheBounds;
 use tollgate_plugin::{Clock, Consumers, Digest, Host, Metrics, StartError};
 
-use crate::authority::{Active, Authority, Query, Said, Verifier};
+use crate::authority::{Active, Authority, AuthorityFacts, Query, Said, Verifier};
 use crate::cannot_tell::CannotTell;
 use crate::claim_path::ClaimPath;
 use crate::facts::{Owner, Terms, TokenFacts};
@@ -254,7 +254,7 @@ impl Asking {
         for authority in question.candidates.of_token(question.query.token.expose()) {
             let asked_at = self.clock.now_millis();
             match authority.verify(&question.query, asked_at).await {
-                Ok(Said::Active(active)) => return self.facts(authority, active, asked_at).await.map(Some),
+                Ok(Said::Active(active)) => return self.facts(authority.facts(), active, asked_at).await.map(Some),
                 Ok(Said::Inactive) => {}
                 Err(error) => untold = Some(error),
             }
@@ -262,7 +262,12 @@ impl Asking {
         untold.map_or(Ok(None), Err)
     }
 
-    async fn facts(&self, authority: &Arc<Authority>, active: Active, asked_at: i64) -> Result<TokenFacts, CannotTell> {
+    async fn facts(
+        &self,
+        authority: &Arc<AuthorityFacts>,
+        active: Active,
+        asked_at: i64,
+    ) -> Result<TokenFacts, CannotTell> {
         let Active { claims, signed_by } = active;
         let wrong = |wrong: WrongType| CannotTell::malformed(authority.name(), wrong.to_string());
         let time = |name| registered::time(&claims, name).map_err(wrong);

@@ -325,6 +325,19 @@ async fn a_token_is_asked_about_once_and_passes_with_its_claims_in_headers() {
 }
 
 #[tokio::test]
+async fn cached_tokens_do_not_keep_an_authority_that_no_instance_has() {
+    let world = World::new();
+    let instance = world.instance(json!({}));
+    assert_eq!(request(&instance, Some("bobs")).await, of_bob());
+    assert_eq!((Arc::strong_count(&world.word), world.word.asked()), (2, vec!["bobs".to_owned()]));
+    drop(instance);
+    assert_eq!(Arc::strong_count(&world.word), 1, "what fetches its keys, for instance, has ended");
+    let again = world.instance(json!({}));
+    assert_eq!(request(&again, Some("bobs")).await, of_bob());
+    assert_eq!(world.word.asked(), ["bobs"], "and is asked again when it is back");
+}
+
+#[tokio::test]
 async fn an_authority_is_asked_again_after_ttl_and_a_token_ends_at_its_own_exp() {
     let world = World::new();
     let (instance, lasting) = (world.instance(json!({})), Specifics { ttl: None, ..world.specifics() });
@@ -438,6 +451,8 @@ async fn a_consumer_follows_its_changes_without_another_question_to_the_authorit
 #[tokio::test]
 async fn what_is_required_is_decided_for_each_instance_on_every_request() {
     let world = World::new();
+    // With it the authority lasts.
+    let _other = world.instance(json!({}));
     let insufficient = |description: &str, scope: &str| {
         let text = format!(r#"Bearer error="insufficient_scope", error_description="{description}"{scope}"#);
         Refused(403, text)
