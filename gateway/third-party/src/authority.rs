@@ -136,6 +136,10 @@ impl Authority {
 
     /// Logs a failure, unless one was logged a moment ago: an outage is one line now and then, not one a request.
     fn log(&self, error: &CannotTell, now: i64) {
+        // Why keys are unknown was logged when they could not be fetched.
+        if matches!(error, CannotTell::NoKeys { .. }) {
+            return;
+        }
         let last = self.logged_at.load(Ordering::Relaxed);
         let is_due = now.saturating_sub(last) >= LOG_EVERY;
         if is_due && self.logged_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
