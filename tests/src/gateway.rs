@@ -131,6 +131,11 @@ impl Gateway {
         format!("http://{}{path}", self.http)
     }
 
+    /// The certificate of the TLS proxy listener, in PEM: it has signed it itself.
+    pub fn certificate(&self) -> String {
+        fs::read_to_string(self.directory.path().join("self-signed.crt")).expect("a certificate")
+    }
+
     /// A request to the TLS proxy listener.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, self.url(path))

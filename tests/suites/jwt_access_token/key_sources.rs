@@ -45,6 +45,31 @@ async fn keys_come_from_a_url_from_metadata_or_from_the_configuration() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_issuers_certificate_is_verified_as_configured() {
+    let world = World::new().await;
+    // Speaks TLS for the issuer.
+    let front = Gateway::on_sqlite().await;
+    front.create("/services", json!({"name": "issuer", "url": world.issuer.url()})).await;
+    front.create("/services/issuer/routes", json!({"paths": ["/issuer"]})).await;
+    let url = front.url(&format!("/issuer{KEYS}"));
+    let token = world.token(json!({}));
+    let mut findings = Findings::new();
+    for (name, fields, status) in [
+        ("own", json!({"tls_ca": front.certificate()}), 200),
+        ("unverified", json!({"tls_verify": false}), 200),
+        ("system", json!({}), 503),
+        ("other", json!({"tls_ca": world.gateway.certificate()}), 503),
+    ] {
+        let entry = world.entry(laid_over(json!({"jwks_uri": url}), fields));
+        world.protect(name, json!({"issuers": [entry]})).await;
+        findings.compare(name, &status, &world.get(&format!("/{name}/x"), &token).await.status);
+    }
+    let warning = "keys of issuer are fetched with tls_verify: false; whoever changes them can sign tokens";
+    let output = world.gateway.output();
+    findings.compare("warnings", &1, &output.lines().filter(|line| line.contains(warning)).count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_that_does_not_say_its_keys_is_503_and_one_clear_line_in_the_log() {
     let world = World::new().await;
     let at = world.issuer.url().trim_start_matches("http://");
