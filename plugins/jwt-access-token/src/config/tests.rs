@@ -1,4 +1,8 @@
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
+use openssl::x509::X509;
 use tollgate_core::clock::ManualClock;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::schema::Makers;
@@ -6,7 +10,8 @@ use tollgate_plugin::Document;
 
 use super::*;
 
-const P256: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+/// A public key.
+pub(crate) const P256: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
 
 /// The configuration as it is stored, or what is wrong with it.
 pub(crate) fn stored(config: Value) -> Result<Value, Value> {
@@ -29,6 +34,17 @@ fn fault(fields: Value) -> Value {
         Ok(_) => Value::Null,
         Err(faults) => faults["issuers"][0].clone(),
     }
+}
+
+/// A certificate in PEM.
+fn certificate() -> String {
+    let key = PKey::generate_ed25519().unwrap();
+    let mut builder = X509::builder().unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    builder.sign(&key, MessageDigest::null()).unwrap();
+    String::from_utf8(builder.build().to_pem().unwrap()).unwrap()
 }
 
 #[test]
@@ -93,7 +109,10 @@ fn what_can_never_work_is_refused() {
 #[test]
 fn what_does_not_fit_together_is_refused() {
     let keys = format!(r#"{{"keys":[{P256}]}}"#);
+    let certificate = certificate();
+    assert_eq!(fault(json!({"tls_ca": certificate})), Value::Null);
     for (fields, message) in [
+        (json!({"tls_ca": certificate, "tls_verify": false}), "'tls_ca' has no effect when 'tls_verify' is false"),
         (
             json!({"jwks_uri": null, "jwks": keys, "algorithms": ["RS256", "ES384"]}),
             "none of the keys in 'jwks' is for one of 'algorithms'",

@@ -12,7 +12,7 @@ use tollgate_third_party::jose::{KeySourceMetrics, KeySources};
 
 use super::*;
 use crate::config::Config;
-use crate::config::tests::stored;
+use crate::config::tests::{P256, stored};
 
 const ISSUER: &str = "https://issuer.example/shop";
 const NOW: i64 = 1_700_000_000;
@@ -46,7 +46,8 @@ impl World {
     fn new(fields: Value) -> Self {
         let key = PKey::generate_ed25519().unwrap();
         let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": encode(key.raw_public_key().unwrap())});
-        let entry = laid_over(json!({"issuer": ISSUER, "jwks": json!({"keys": [jwk]}).to_string()}), fields);
+        let p256: Value = serde_json::from_str(P256).unwrap();
+        let entry = laid_over(json!({"issuer": ISSUER, "jwks": json!({"keys": [jwk, p256]}).to_string()}), fields);
         let config = stored(json!({"issuers": [entry], "clock_skew": 5})).unwrap();
         let config = Config::try_from(&config).unwrap();
         let clock = Arc::new(ManualClock::at(NOW));
@@ -185,6 +186,7 @@ async fn nothing_but_the_configuration_says_which_key_and_algorithm_count() {
     let (any, other) = (World::new(json!({})), World::new(json!({})));
     let narrow = World::new(json!({"algorithms": ["EdDSA"]}));
     assert!(narrow.accepts(json!({}), json!({})).await);
+    assert!(!World::new(json!({"algorithms": ["ES256"]})).accepts(json!({}), json!({})).await, "not wanted");
     let embedded = json!({"kty": "OKP", "crv": "Ed25519", "x": encode(other.key.raw_public_key().unwrap())});
     for header in [
         json!({"jwk": embedded, "kid": null}),
