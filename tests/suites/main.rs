@@ -36,6 +36,7 @@ mod http2;
 mod introspection;
 mod jwt;
 mod jwt_access_token;
+mod introspection;
 mod key_auth;
 mod lifecycle;
 mod lost_responses;
