@@ -1,9 +1,21 @@
 //! Tokens of another authorization server, which is asked about them (introspection.md).
 
+mod cache;
+mod calls;
+mod configuration;
+mod failures;
+mod headers;
+mod tls;
+
+use std::time::{Duration, Instant};
+
 use http::Method;
 use serde_json::{Value, json};
+use tollgate_tests::authority::Response;
 use tollgate_tests::scenario::{Api, laid_over};
 use tollgate_tests::{Authority, Gateway, Reply, Upstream};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How the gateway authenticates.
 const AUTHORIZATION: &str = "Basic dG9sbGdhdGU6YSBzZWNyZXQ=";
@@ -24,7 +36,16 @@ async fn get(gateway: &Gateway, path: &str, token: &str) -> Reply {
     gateway.send(gateway.request(Method::GET, path).bearer_auth(token)).await
 }
 
-/// Status, reason, challenge, `Retry-After`, and the body without the request's id.
+/// Waits until this is so.
+async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Status, challenge, `Retry-After`, and the body without the request's id.
 type Refusal = (u16, Option<String>, Option<String>, Value);
 
 fn refusal(reply: &Reply) -> Refusal {

@@ -36,7 +36,6 @@ mod http2;
 mod introspection;
 mod jwt;
 mod jwt_access_token;
-mod introspection;
 mod key_auth;
 mod lifecycle;
 mod lost_responses;

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tollgate_plugin::http_client::{Tls, TlsError};
-use tollgate_plugin::{EntityCheck, Field, Rule, Schema, Secret};
-use tollgate_third_party::jose::Algorithm;
+use tollgate_plugin::{EntityCheck, Field, Rule, Schema, Secret, Violations};
+use tollgate_third_party::jose::{Algorithm, KeySet, Location, MalformedKeySet};
 use tollgate_third_party::{Common, config};
 
 use crate::client_assertion::{ALGORITHMS, InvalidKey, SigningKey};
@@ -103,6 +103,10 @@ fn authority_fields() -> Vec<Field> {
             .describe("The algorithm of assertions; by default `RS256`, or the one of the key's curve."),
         Field::string("client_assertion_audience")
             .describe("The `aud` of assertions; by default `issuer`, or else `introspection_url`."),
+        Field::string("jwks_uri").rule(Rule::Custom("url", url)).describe(
+            "The URL of the keys with which it signs its responses (RFC 9701); unsigned ones are then refused.",
+        ),
+        Field::string("jwks").rule(Rule::Custom("jwks", key_set)).describe("These keys themselves, as JSON."),
         Field::boolean("tls_verify", true)
             .describe("Whether the endpoint's certificate is verified. Never switch this off in production."),
         Field::string("ca_certificates")
@@ -125,6 +129,7 @@ fn with_checks(schema: Schema) -> Schema {
         if_match: Rule::Equals(json!(method)),
         field,
     };
+    let issuer_of = |keys| EntityCheck::Requires { if_field: keys, if_match: Rule::Present, field: "issuer" };
     let [value, basic, post, assertion, certificate] = AUTH_METHODS;
     schema
         .entity_check(needed(value, "authorization_value"))
@@ -136,6 +141,9 @@ fn with_checks(schema: Schema) -> Schema {
         .entity_check(needed(assertion, "client_key"))
         .entity_check(needed(certificate, "client_id"))
         .entity_check(needed(certificate, "tls_client_certificate"))
+        .entity_check(EntityCheck::OnlyOneOf(&["jwks_uri", "jwks"]))
+        .entity_check(issuer_of("jwks_uri"))
+        .entity_check(issuer_of("jwks"))
         .entity_check(EntityCheck::AllOrNone(&["tls_client_certificate", "tls_client_key"]))
         .check(json!({"custom": "client_keys"}), client_keys)
 }
@@ -174,8 +182,16 @@ fn certificates(value: &Value) -> Result<(), String> {
     Tls::authorities(value.as_str().unwrap_or_default().as_bytes()).map(drop).map_err(|error| error.to_string())
 }
 
+fn key_set(value: &Value) -> Result<(), String> {
+    let keys = KeySet::parse(value.as_str().unwrap_or_default().as_bytes()).map_err(|error| error.to_string())?;
+    if ["private", "symmetric"].iter().any(|secret| keys.skipped().contains_key(secret)) {
+        return Err("contains a private or symmetric key; configure public keys only".to_owned());
+    }
+    if keys.keys().is_empty() { Err("contains no key that can verify signatures".to_owned()) } else { Ok(()) }
+}
+
 /// Keys fit what they are used with.
-fn client_keys(authority: &Map<String, Value>, found: &mut tollgate_plugin::Violations) {
+fn client_keys(authority: &Map<String, Value>, found: &mut Violations) {
     let Ok(stored) = Authority::deserialize(&Value::Object(authority.clone())) else { return };
     if let Err(error) = stored.signing_key() {
         found.field("client_key", error.to_string());
@@ -203,6 +219,12 @@ pub enum Unusable {
     /// The key cannot be used.
     #[error("client_key cannot be used")]
     Key(#[from] InvalidKey),
+    /// The static key set cannot be read.
+    #[error("jwks is malformed")]
+    KeySet(#[from] MalformedKeySet),
+    /// Signed responses need an issuer.
+    #[error("issuer is missing, which signed responses need")]
+    Issuer,
     /// Certificates cannot be used.
     #[error("TLS to the endpoint cannot be set up")]
     Tls(#[from] TlsError),
@@ -249,6 +271,14 @@ impl Config {
     }
 }
 
+/// Where the keys are that sign responses.
+pub enum ResponseKeys {
+    /// In the configuration.
+    Fixed(KeySet),
+    /// At a URL.
+    At(Location),
+}
+
 /// The values of one authority. Contains secrets.
 #[derive(Deserialize)]
 pub struct Authority {
@@ -275,6 +305,8 @@ pub struct Authority {
     pub client_key_id: Option<String>,
     client_key_algorithm: Option<String>,
     client_assertion_audience: Option<String>,
+    jwks_uri: Option<String>,
+    jwks: Option<String>,
     /// Whether the endpoint's certificate is verified.
     pub tls_verify: bool,
     ca_certificates: Option<String>,
@@ -333,6 +365,24 @@ impl Authority {
     pub fn assertion_audience(&self) -> &str {
         let audience = self.client_assertion_audience.as_ref().or(self.issuer.as_ref());
         audience.unwrap_or(&self.introspection_url)
+    }
+
+    /// Where the keys are that sign its responses; `None`: they are not signed.
+    ///
+    /// # Errors
+    /// The static key set cannot be read.
+    pub fn response_keys(&self) -> Result<Option<ResponseKeys>, Unusable> {
+        Ok(match (&self.jwks, &self.jwks_uri) {
+            (Some(keys), _) => Some(ResponseKeys::Fixed(KeySet::parse(keys.as_bytes())?)),
+            (None, Some(url)) => Some(ResponseKeys::At(Location::KeySet(url.clone()))),
+            (None, None) => None,
+        })
+    }
+
+    /// The URLs that are called, by field.
+    pub fn urls(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let keys = self.jwks_uri.as_deref().map(|url| ("jwks_uri", url));
+        std::iter::once(("introspection_url", self.introspection_url.as_str())).chain(keys)
     }
 
     /// Which certificates are accepted, and which one is presented.

@@ -11,12 +11,14 @@ use tollgate_third_party::{CannotTell, Query, Said, Verifier};
 use crate::client_authentication::ClientAuthentication;
 use crate::endpoint_url::EndpointUrl;
 use crate::response;
+use crate::signed_response::SignedResponses;
 
 /// The largest response, in bytes.
 pub const MAX_RESPONSE: usize = 64 * 1024;
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const SIGNED: HeaderValue = HeaderValue::from_static("application/token-introspection+jwt");
 const REQUEST_PATH: HeaderName = HeaderName::from_static("x-request-path");
 const REQUEST_METHOD: HeaderName = HeaderName::from_static("x-request-http-method");
 
@@ -32,6 +34,8 @@ pub struct Endpoint {
     pub token_type_hint: Option<String>,
     /// Headers of every call.
     pub headers: HeaderMap,
+    /// How its responses are verified, if they have to be signed.
+    pub signed: Option<SignedResponses>,
 }
 
 impl Endpoint {
@@ -47,7 +51,7 @@ impl Endpoint {
             .body(Bytes::from(form.finish()))
             .map_err(|_| failed("its URL cannot be called"))?;
         let headers = request.headers_mut();
-        headers.insert(ACCEPT, JSON);
+        headers.insert(ACCEPT, if self.signed.is_some() { SIGNED } else { JSON });
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
@@ -70,6 +74,9 @@ impl Verifier for Endpoint {
     async fn verify(&self, query: &Query) -> Result<Said, CannotTell> {
         let sent = self.profile.send(self.request(query)?).await;
         let response = sent.map_err(|error| CannotTell::failed(&self.url.name, error))?;
-        response::read(&self.url.name, &response)
+        match &self.signed {
+            Some(signed) => signed.read(&self.url.name, &response).await,
+            None => response::read(&self.url.name, &response),
+        }
     }
 }

@@ -7,5 +7,6 @@ pub mod endpoint;
 pub mod endpoint_url;
 pub mod plugin;
 pub mod response;
+pub mod signed_response;
 
 pub use plugin::{NAME, OAuth2IntrospectionFactory};

@@ -4,24 +4,32 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::HeaderValue;
+use serde::Deserialize as _;
 use serde_json::Value;
-use tollgate_plugin::http_client::Client;
-use tollgate_plugin::{Clock, Factory, Handler, Host, Instance, Plugin, PluginError, Random, Schema, StartError};
+use tollgate_plugin::http_client::{Client, Profile};
+use tollgate_plugin::{
+    Clock, Digest, Factory, Handler, Host, Instance, Plugin, PluginError, Random, Schema, StartError, Violations,
+};
 use tollgate_third_party::config::Specifics;
 use tollgate_third_party::guard::RequestLineUse;
+use tollgate_third_party::jose::{KeySources, Remote, Times};
 use tollgate_third_party::{Candidate, ClaimPath, Identity, METRIC_PREFIX, ThirdPartyTokens, Verifier};
 
 use crate::client_assertion::ClientAssertion;
 use crate::client_authentication::ClientAuthentication;
-use crate::config::{self, Authority, Config, Unusable};
+use crate::config::{self, Authority, Config, ResponseKeys, Unusable};
 use crate::endpoint::{Endpoint, MAX_RESPONSE};
 use crate::endpoint_url::EndpointUrl;
+use crate::signed_response::SignedResponses;
 
 /// The plugin's name.
 pub const NAME: &str = "oauth2-introspection";
 
 /// Its priority among plugins (gateway.md §9).
 const PRIORITY: i32 = 1700;
+
+/// The largest key set, in bytes.
+const MAX_KEY_SET: usize = 1024 * 1024;
 
 /// The plugin before it is started.
 pub struct OAuth2IntrospectionFactory;
@@ -51,6 +59,7 @@ impl Factory for OAuth2IntrospectionFactory {
     async fn start(&self, host: &Host) -> Result<Arc<dyn Plugin>, StartError> {
         Ok(Arc::new(Introspection {
             tokens: ThirdPartyTokens::of(host).await?,
+            keys: KeySources::of(host)?,
             client: host.http_client.clone(),
             clock: Arc::clone(&host.clock),
             random: Arc::clone(&host.random),
@@ -61,6 +70,7 @@ impl Factory for OAuth2IntrospectionFactory {
 /// The plugin.
 struct Introspection {
     tokens: Arc<ThirdPartyTokens>,
+    keys: Arc<KeySources>,
     client: Client,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -71,6 +81,19 @@ impl Plugin for Introspection {
         if key.is_none() {
             self.tokens.forget_all();
         }
+    }
+
+    fn objections(&self, config: &Value) -> Violations {
+        let mut found = self.refused_urls(config);
+        let further = config.get("authorities").and_then(Value::as_array).into_iter().flatten();
+        let further: Vec<Violations> = further.map(|authority| self.refused_urls(authority)).collect();
+        if further.iter().any(|violations| !violations.is_empty()) {
+            let shown = |violations: Violations| {
+                if violations.is_empty() { Value::Null } else { Value::Object(violations.fields) }
+            };
+            found.fields.insert("authorities".to_owned(), further.into_iter().map(shown).collect());
+        }
+        found
     }
 
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
@@ -96,7 +119,7 @@ impl Introspection {
         let (identity, url) = (Identity::of(NAME, stored), authority.url()?);
         let consumer_by = ClaimPath::parse(&authority.consumer_by).ok();
         let name = url.name.clone();
-        let make = || Ok::<_, Unusable>(Box::new(self.endpoint(authority, url)?) as Box<dyn Verifier>);
+        let make = || Ok::<_, Unusable>(Box::new(self.endpoint(authority, url, stored)?) as Box<dyn Verifier>);
         Ok(Candidate {
             identity,
             authority: self.tokens.authority(identity, &name, consumer_by, make)?,
@@ -104,7 +127,7 @@ impl Introspection {
         })
     }
 
-    fn endpoint(&self, authority: &Authority, url: EndpointUrl) -> Result<Endpoint, Unusable> {
+    fn endpoint(&self, authority: &Authority, url: EndpointUrl, stored: &Value) -> Result<Endpoint, Unusable> {
         if !authority.tls_verify {
             let authority = &*url.name;
             tracing::warn!(
@@ -120,13 +143,51 @@ impl Introspection {
             .keepalive(authority.keepalive())
             .max_body(MAX_RESPONSE)
             .repeatable();
+        let signed = self.signed(authority, &url, &profile, stored)?;
         Ok(Endpoint {
             url,
             profile,
+            signed,
             authentication: self.authentication(authority)?,
             token_type_hint: authority.token_type_hint.clone(),
             headers: authority.headers()?,
         })
+    }
+
+    /// How responses are verified, if keys are configured.
+    fn signed(
+        &self,
+        authority: &Authority,
+        url: &EndpointUrl,
+        profile: &Profile,
+        stored: &Value,
+    ) -> Result<Option<SignedResponses>, Unusable> {
+        let Some(keys) = authority.response_keys()? else { return Ok(None) };
+        let digest = Digest::of(&format!("{NAME}\n{stored}"));
+        let keys = match keys {
+            ResponseKeys::Fixed(keys) => self.keys.fixed(digest, keys),
+            ResponseKeys::At(location) => self.keys.remote(digest, || Remote {
+                name: url.name.to_string(),
+                location,
+                profile: profile.clone().max_body(MAX_KEY_SET),
+                times: Times::default(),
+            }),
+        };
+        let issuer = authority.issuer.clone().ok_or(Unusable::Issuer)?;
+        Ok(Some(SignedResponses { keys, issuer, audience: authority.client_id.clone() }))
+    }
+
+    /// The URLs of an authority that this gateway never calls.
+    fn refused_urls(&self, authority: &Value) -> Violations {
+        let mut found = Violations::new();
+        let Ok(authority) = Authority::deserialize(authority) else { return found };
+        for (field, url) in authority.urls() {
+            let refused = EndpointUrl::parse(url).ok().and_then(|url| self.client.refuses_literal(&url.uri));
+            if let Some(refused) = refused {
+                found.field(field, refused.to_string());
+            }
+        }
+        found
     }
 
     fn authentication(&self, authority: &Authority) -> Result<ClientAuthentication, Unusable> {

@@ -9,25 +9,34 @@ use tollgate_third_party::claims::Claims;
 use tollgate_third_party::registered::check_types;
 use tollgate_third_party::{Active, CannotTell, Said};
 
+use crate::signed_response;
+
 /// What the authority of that name says.
 ///
 /// # Errors
 /// Its response has another status than 200, or is not an introspection response.
 pub fn read(authority: &str, response: &Response<Bytes>) -> Result<Said, CannotTell> {
-    if response.status() != StatusCode::OK {
-        return Err(CannotTell::Status { authority: authority.into(), status: response.status() });
-    }
+    check_status(authority, response)?;
     let malformed = |what: &str| CannotTell::malformed(authority, what);
     match MediaType::of(response) {
         MediaType::Json => {}
+        MediaType::Signed => return Err(malformed("it is signed; configure jwks_uri or jwks")),
         MediaType::Other => return Err(malformed("Content-Type is not JSON; check introspection_url")),
     }
     let claims = Claims::parse(response.body()).map_err(|error| malformed(&error.to_string()))?;
     said(claims).map_err(|what| CannotTell::malformed(authority, what))
 }
 
+/// Fails unless the status is 200: no other one says anything about a token.
+pub(crate) fn check_status(authority: &str, response: &Response<Bytes>) -> Result<(), CannotTell> {
+    match response.status() {
+        StatusCode::OK => Ok(()),
+        status => Err(CannotTell::Status { authority: authority.into(), status }),
+    }
+}
+
 /// What these members say; `Err`: what is wrong with them.
-fn said(claims: Claims) -> Result<Said, String> {
+pub(crate) fn said(claims: Claims) -> Result<Said, String> {
     match claims.get("active") {
         Some(Value::Bool(false)) => Ok(Said::Inactive),
         Some(Value::Bool(true)) => {
@@ -41,15 +50,17 @@ fn said(claims: Claims) -> Result<Said, String> {
 
 /// What a response says that it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MediaType {
+pub(crate) enum MediaType {
     /// JSON, or nothing: then the body decides.
     Json,
+    /// A signed response (RFC 9701).
+    Signed,
     /// Anything else.
     Other,
 }
 
 impl MediaType {
-    fn of(response: &Response<Bytes>) -> Self {
+    pub(crate) fn of(response: &Response<Bytes>) -> Self {
         let mut values = response.headers().get_all(CONTENT_TYPE).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return if response.headers().contains_key(CONTENT_TYPE) { Self::Other } else { Self::Json };
@@ -57,7 +68,11 @@ impl MediaType {
         let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let essence = essence.to_ascii_lowercase();
         let is_json = essence == "application/json" || (essence.contains('/') && essence.ends_with("+json"));
-        if is_json { Self::Json } else { Self::Other }
+        match essence.strip_prefix("application/") {
+            Some(signed_response::TYPE) => Self::Signed,
+            _ if is_json => Self::Json,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -126,6 +141,13 @@ mod tests {
         let mut twice = response(200, "application/json", r#"{"active":true}"#);
         twice.headers_mut().append(CONTENT_TYPE, http::HeaderValue::from_static("text/html"));
         assert_eq!(outcome(&twice), expected);
+    }
+
+    #[test]
+    fn a_signed_response_needs_keys() {
+        let text = "response of authority issuer cannot be used: it is signed; configure jwks_uri or jwks";
+        let signed = response(200, "application/token-introspection+jwt", "e30.e30.c2ln");
+        assert_eq!(outcome(&signed), Err(("authority_response_malformed", text.to_owned())));
     }
 
     #[test]
