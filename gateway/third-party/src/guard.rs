@@ -315,7 +315,13 @@ impl Authenticator for Guard {
             let question = Question::new(Arc::clone(&self.rules.candidates), query.clone(), only_owner_of);
             let facts = match self.tokens.cache().load(digest, question).await {
                 Ok(Some(facts)) => facts,
-                Ok(None) => return Ok(Authentication::Invalid(Refusal::Inactive)),
+                Ok(None) => {
+                    // Revoked: other threads and instances may have cached it for longer.
+                    if known.is_some() {
+                        self.tokens.cache().forget(&digest);
+                    }
+                    return Ok(Authentication::Invalid(Refusal::Inactive));
+                }
                 Err(error) => {
                     let stale = known.and_then(|known| self.stale(&known, request));
                     return stale.unwrap_or_else(|| Err(Verdict::Reply(Reply::unavailable(error.reason()))));

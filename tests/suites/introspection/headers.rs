@@ -55,7 +55,7 @@ async fn the_upstream_hears_what_the_authority_says_introspection_3() {
     for (path, token, expected) in [
         ("/kate/x", "token-of-kate-1234", laid_over(registered.clone(), of_kate)),
         ("/app/x", "token-of-kate-1234", laid_over(registered, of_app)),
-        ("/kate/x", "token-of-nobody-12", json!({"x-credential-identifier": ["nobody"]})),
+        ("/kate/x", "token-of-nobody-12", json!({"x-credential-identifier": ["nobody"], "x-credential-scope": [""]})),
     ] {
         // Once from the authority, once from the cache.
         for source in ["authority", "cache"] {

@@ -368,6 +368,19 @@ async fn an_authority_is_asked_again_after_ttl_and_a_token_ends_at_its_own_exp()
 }
 
 #[tokio::test]
+async fn a_token_that_is_found_revoked_ends_for_all_instances() {
+    let world = World::new();
+    let instance = world.instance(json!({}));
+    let unlimited = world.instance_of(Specifics { ttl: None, ..world.specifics() }, json!({}));
+    assert_eq!(request(&unlimited, Some("bobs")).await, of_bob());
+    world.word.tokens.lock().unwrap().clear();
+    world.clock.advance(31);
+    assert_eq!(request(&unlimited, Some("bobs")).await, of_bob());
+    assert_eq!(request(&instance, Some("bobs")).await, invalid());
+    assert_eq!(request(&unlimited, Some("bobs")).await, invalid());
+}
+
+#[tokio::test]
 async fn clocks_may_differ_by_the_configured_skew() {
     let world = World::new();
     let instance = world.instance_of(Specifics { clock_skew: 5, ..world.specifics() }, json!({}));
