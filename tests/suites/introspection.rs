@@ -5,6 +5,7 @@ mod calls;
 mod configuration;
 mod failures;
 mod headers;
+mod signed;
 mod tls;
 
 use std::time::{Duration, Instant};

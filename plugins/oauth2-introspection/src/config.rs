@@ -109,7 +109,7 @@ fn authority_fields() -> Vec<Field> {
         Field::string("jwks").rule(Rule::Custom("jwks", key_set)).describe("These keys themselves, as JSON."),
         Field::boolean("tls_verify", true)
             .describe("Whether the endpoint's certificate is verified. Never switch this off in production."),
-        Field::string("ca_certificates")
+        Field::string("tls_ca")
             .rule(Rule::Custom("certificates", certificates))
             .describe("Certificates of the authorities that issue the endpoint's, in PEM, instead of the system's."),
         Field::string("tls_client_certificate")
@@ -309,7 +309,7 @@ pub struct Authority {
     jwks: Option<String>,
     /// Whether the endpoint's certificate is verified.
     pub tls_verify: bool,
-    ca_certificates: Option<String>,
+    tls_ca: Option<String>,
     tls_client_certificate: Option<String>,
     tls_client_key: Option<String>,
 }
@@ -390,7 +390,7 @@ impl Authority {
     /// # Errors
     /// A certificate or a key cannot be read.
     pub fn tls(&self) -> Result<Tls, TlsError> {
-        let tls = match &self.ca_certificates {
+        let tls = match &self.tls_ca {
             _ if !self.tls_verify => Tls::unverified()?,
             Some(pem) => Tls::authorities(pem.as_bytes())?,
             None => Tls::system()?,

@@ -87,3 +87,121 @@ fn unverified(authority: &str, error: Unverified) -> CannotTell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use http::header::CONTENT_TYPE;
+    use openssl::pkey::{PKey, Private};
+    use openssl::sign::Signer;
+    use serde_json::json;
+    use tokio::runtime::Handle;
+    use tollgate_core::clock::ManualClock;
+    use tollgate_plugin::{Digest, Metrics};
+    use tollgate_third_party::jose::{KeySet, KeySourceMetrics, KeySources};
+
+    use super::*;
+
+    fn encode(bytes: impl AsRef<[u8]>) -> String {
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn sign(key: &PKey<Private>, header: &Value, claims: &Value) -> String {
+        let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
+        let signature = Signer::new_without_digest(key).unwrap().sign_oneshot_to_vec(signed.as_bytes()).unwrap();
+        format!("{signed}.{}", encode(signature))
+    }
+
+    /// Verifies with this key, for the client `gateway`.
+    fn responses(key: &PKey<Private>) -> SignedResponses {
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": encode(key.raw_public_key().unwrap())});
+        let metrics = Metrics::new(prometheus::Registry::new(), ["test"]);
+        let metrics = KeySourceMetrics::register(&metrics, "test").unwrap();
+        let clock = Arc::new(ManualClock::at(0));
+        let sources = KeySources::with(clock, Handle::current(), metrics, Duration::from_secs(1));
+        let keys = KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
+        let (issuer, audience) = ("https://issuer.test".to_owned(), Some("gateway".to_owned()));
+        SignedResponses { keys: sources.fixed(Digest::of("test"), keys), issuer, audience }
+    }
+
+    /// The `sub` of an active token, or what is wrong.
+    async fn outcome(responses: &SignedResponses, media_type: &str, body: &str) -> Result<Option<String>, String> {
+        let response = Response::builder().header(CONTENT_TYPE, media_type);
+        let response = response.body(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        match responses.read("issuer", &response).await {
+            Ok(Said::Active(active)) => {
+                assert_eq!(active.signed_by.unwrap().id.as_deref(), Some("k1"));
+                Ok(active.claims.text("sub").map(str::to_owned))
+            }
+            Ok(Said::Inactive) => Ok(None),
+            Err(error) => {
+                assert_eq!(error.reason(), "authority_response_malformed");
+                let text = error.to_string();
+                Err(text.strip_prefix("response of authority issuer cannot be used: ").unwrap().to_owned())
+            }
+        }
+    }
+
+    const SIGNED: &str = "application/token-introspection+jwt";
+
+    fn header() -> Value {
+        json!({"alg": "EdDSA", "kid": "k1", "typ": "token-introspection+jwt"})
+    }
+
+    fn claims(introspection: Value) -> Value {
+        json!({"iss": "https://issuer.test", "aud": "gateway", "iat": 1, "token_introspection": introspection})
+    }
+
+    fn with(mut members: Value, name: &str, value: Value) -> Value {
+        members.as_object_mut().unwrap().insert(name.to_owned(), value);
+        members
+    }
+
+    #[tokio::test]
+    async fn a_response_that_the_authority_has_signed_for_us_counts_rfc9701_5() {
+        let key = PKey::generate_ed25519().unwrap();
+        let responses = responses(&key);
+        let active = claims(json!({"active": true, "sub": "kate"}));
+        for claims in [active.clone(), with(active, "aud", json!(["other", "gateway"]))] {
+            let signed = sign(&key, &header(), &claims);
+            assert_eq!(outcome(&responses, SIGNED, &signed).await, Ok(Some("kate".to_owned())));
+        }
+        let typ = with(header(), "typ", json!("application/Token-Introspection+JWT"));
+        let inactive = sign(&key, &typ, &claims(json!({"active": false})));
+        assert_eq!(outcome(&responses, SIGNED, &inactive).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn any_other_response_says_nothing() {
+        let (key, other) = (PKey::generate_ed25519().unwrap(), PKey::generate_ed25519().unwrap());
+        let responses = responses(&key);
+        let active = claims(json!({"active": true}));
+        let signed = |header: Value, claims: &Value| sign(&key, &header, claims);
+        let audience = "aud does not contain the client_id that is configured";
+        let object = "token_introspection is not an object";
+        for (media_type, body, what) in [
+            ("application/json", r#"{"active":true}"#.to_owned(), "it is not signed, although keys are configured"),
+            ("application/jwt", signed(header(), &active), "it is not signed, although keys are configured"),
+            (SIGNED, "{}".to_owned(), "not a token of three parts"),
+            (SIGNED, sign(&other, &header(), &active), "the token's signature is not valid"),
+            (SIGNED, signed(with(header(), "kid", json!("k2")), &active), "the authority publishes no such key"),
+            (SIGNED, signed(with(header(), "alg", json!("none")), &active), "the authority publishes no such key"),
+            (SIGNED, signed(with(header(), "typ", json!("at+jwt")), &active), "typ is not token-introspection+jwt"),
+            (
+                SIGNED,
+                signed(header(), &with(active.clone(), "iss", json!("https://issuer.test/"))),
+                "iss is not the issuer that is configured",
+            ),
+            (SIGNED, signed(header(), &with(active.clone(), "aud", json!("other"))), audience),
+            (SIGNED, signed(header(), &with(active.clone(), "aud", Value::Null)), audience),
+            (SIGNED, signed(header(), &with(active.clone(), "token_introspection", json!(true))), object),
+            (SIGNED, signed(header(), &claims(json!({"active": "true"}))), "active is not a boolean"),
+            (SIGNED, signed(header(), &claims(json!({"active": true, "exp": "1"}))), "exp is not a number"),
+        ] {
+            assert_eq!(outcome(&responses, media_type, &body).await, Err(what.to_owned()), "{body}");
+        }
+    }
+}

@@ -84,7 +84,10 @@ async fn tokens_do_not_fill_the_memory() {
     };
     until("the cache is measured", || async { metric("entries").await > 0.0 }).await;
     let (weight, entries) = (metric("weight_bytes").await, metric("entries").await);
-    assert!((1.0..=50_000.0).contains(&weight) && (1.0..=200.0).contains(&entries), "{weight} bytes, {entries} entries");
+    assert!(
+        (1.0..=50_000.0).contains(&weight) && (1.0..=200.0).contains(&entries),
+        "{weight} bytes, {entries} entries"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ async fn every_field_has_its_default_introspection_1() {
     let beyond = json!({
         "issuer": null, "auth_method": "authorization_value", "client_id": null, "client_secret": null,
         "client_key": null, "client_key_id": null, "client_key_algorithm": null, "client_assertion_audience": null,
-        "jwks_uri": null, "jwks": null, "tls_verify": true, "ca_certificates": null,
+        "jwks_uri": null, "jwks": null, "tls_verify": true, "tls_ca": null,
         "tls_client_certificate": null, "tls_client_key": null, "authorities": [], "realm": null,
         "required_scopes": [], "required_scopes_match": "all", "scope_claim": "scope", "required_audience": [],
         "required_claims": [], "serve_stale_for": 0,
@@ -123,10 +123,7 @@ async fn what_can_never_work_is_refused_when_it_is_written() {
             laid_over(assertion, json!({"client_key": key, "client_key_algorithm": "RS256"})),
             json!({"client_key": "not a key for RS256"}),
         ),
-        (
-            json!({"ca_certificates": "none"}),
-            json!({"ca_certificates": "no certificate in the given PEM text; provide at least one"}),
-        ),
+        (json!({"tls_ca": "none"}), json!({"tls_ca": "no certificate in the given PEM text; provide at least one"})),
         (
             json!({"tls_client_certificate": "none"}),
             json!({"@entity": ["all or none of these fields must be set: 'tls_client_certificate', 'tls_client_key'"]}),

@@ -73,8 +73,8 @@ async fn an_authority_is_called_if_its_certificate_is_accepted() {
     let mut findings = Findings::new();
     for (name, config, accepted) in [
         ("system", json!({}), false),
-        ("other", json!({"ca_certificates": Certified::new().pem()}), false),
-        ("right", json!({"ca_certificates": certified.pem()}), true),
+        ("other", json!({"tls_ca": Certified::new().pem()}), false),
+        ("right", json!({"tls_ca": certified.pem()}), true),
         ("any", json!({"tls_verify": false}), true),
     ] {
         findings.compare(&format!("a warning before {name}"), &false, &warned());
@@ -92,7 +92,7 @@ async fn the_gateway_authenticates_with_its_certificate() {
     let (upstream, server, client) = (Upstream::start().await, Certified::new(), Certified::new());
     let authority = Authority::over_tls(server.server(Some(&client))).await;
     authority.knows("token-of-kate-1234", json!({}));
-    let trusted = json!({"ca_certificates": server.pem()});
+    let trusted = json!({"tls_ca": server.pem()});
     protected(&gateway, "without", &upstream, &authority, trusted.clone()).await;
     let own = json!({
         "auth_method": "tls_client_auth", "client_id": "gateway",

@@ -316,4 +316,24 @@ mod tests {
         assert_eq!(messages(&check, &json!({"mandatory_scope": true, "scopes": []}), Phase::Insert), json!({}));
         assert_eq!(messages(&check, &json!({"mandatory_scope": false}), Phase::Insert), json!({}));
     }
+
+    #[test]
+    fn a_field_that_another_one_requires_is_reported_like_any_required_field() {
+        let check =
+            EntityCheck::Requires { if_field: "method", if_match: Rule::Equals(json!("secret")), field: "secret" };
+        for (record, faults) in [
+            (json!({"method": "secret"}), json!({"secret": "required field missing"})),
+            (json!({"method": "secret", "secret": null}), json!({"secret": "required field missing"})),
+            (json!({"method": "secret", "secret": "s"}), json!({})),
+            (json!({"method": "key"}), json!({})),
+            (json!({"method": null}), json!({})),
+            (json!({}), json!({})),
+        ] {
+            assert_eq!(messages(&check, &record, Phase::Insert), faults, "{record}");
+        }
+        let published = json!({"conditional": {
+            "if_field": "method", "if_match": {"eq": "secret"}, "then_field": "secret", "then_match": {"required": true},
+        }});
+        assert_eq!(check.published(), Some(published));
+    }
 }
