@@ -64,5 +64,8 @@ fn the_gateway_names_plugins_only_in_the_registry() {
 
 fn is_test(path: &Path) -> bool {
     let path = path.to_string_lossy();
-    path.contains("/tests/") || path.ends_with("_tests.rs") || path.ends_with("/testing.rs")
+    path.contains("/tests/")
+        || path.ends_with("_tests.rs")
+        || path.ends_with("/tests.rs")
+        || path.ends_with("/testing.rs")
 }
