@@ -52,6 +52,8 @@ impl Identity {
 pub struct Candidates {
     /// The key of the digests of their tokens.
     key: [u8; 32],
+    /// The same, where what is digested includes the request.
+    request_key: [u8; 32],
     list: Vec<Candidate>,
 }
 
@@ -74,7 +76,8 @@ impl Candidates {
             let issuer = candidate.issuer.as_deref().unwrap_or_default();
             hasher.update(&candidate.identity.0).update(&issuer.len().to_le_bytes()).update(issuer.as_bytes());
         }
-        Self { key: *hasher.finalize().as_bytes(), list }
+        let key = *hasher.finalize().as_bytes();
+        Self { key, request_key: *blake3::keyed_hash(&key, b"with the request").as_bytes(), list }
     }
 
     /// Whether any of them may have issued a token: a cheap check before they are asked.
@@ -93,10 +96,9 @@ impl Candidates {
         match query.request {
             None => Digest(*blake3::keyed_hash(&self.key, query.token.as_bytes()).as_bytes()),
             Some((method, path)) => {
-                let mut hasher = blake3::Hasher::new_keyed(&self.key);
-                // Neither a token of a header nor a method contains a line end.
-                for part in [query.token, "\n", method, "\n", path] {
-                    hasher.update(part.as_bytes());
+                let mut hasher = blake3::Hasher::new_keyed(&self.request_key);
+                for part in [query.token, method, path] {
+                    hasher.update(&part.len().to_le_bytes()).update(part.as_bytes());
                 }
                 Digest(*hasher.finalize().as_bytes())
             }
@@ -313,4 +315,26 @@ pub(crate) fn of_test(
     let asking = Asking::new(consumers, clock, &metrics).unwrap();
     let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
     Arc::new(ThirdPartyTokens::new(asking, bounds, trust, OwnTokens::new([7; 32], Vec::new())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_token_passes_for_the_request() {
+        let candidates = Candidates::new(Vec::new());
+        let digest = |token, request| candidates.digest(&QueryText { token, request });
+        let digests = [
+            digest("t", None),
+            digest("t", Some(("GET", "/a"))),
+            digest("t", Some(("GET", "/b"))),
+            digest("t\nGET\n/a", None),
+            digest("t\nGET", Some(("GET", "/a"))),
+            digest("t", Some(("GET\nGET", "/a"))),
+        ];
+        for (index, one) in digests.iter().enumerate() {
+            assert!(digests.iter().skip(index + 1).all(|other| one != other), "{index}");
+        }
+    }
 }
