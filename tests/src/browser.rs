@@ -77,6 +77,18 @@ impl Browser {
         }
     }
 
+    /// Types into an element, once it accepts that.
+    pub async fn enter(&self, what: Locator<'_>, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let element = self.find(what).await;
+            match self.command(&format!("element/{element}/value"), &json!({"text": text})).await {
+                Ok(_) => return,
+                Err(error) => assert!(Instant::now() < deadline, "{what:?}: {error}"),
+            }
+        }
+    }
+
     /// The text of an element, once it exists.
     pub async fn text(&self, what: Locator<'_>) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -136,7 +148,8 @@ async fn value(response: reqwest::Response) -> Result<Value, String> {
 }
 
 fn capabilities(profile: &TempDir) -> Value {
-    // The sandbox needs privileges that containers lack. The certificates are self-signed.
+    // The sandbox needs privileges that containers lack. The certificates are self-signed. Pages of third parties
+    // name hosts elsewhere, which must not delay them.
     let arguments = [
         "--headless",
         "--no-sandbox",
@@ -148,6 +161,7 @@ fn capabilities(profile: &TempDir) -> Value {
         "--disable-component-update",
         "--disable-sync",
         "--ignore-certificate-errors",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     ];
     let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
     arguments.push(format!("--user-data-dir={}", profile.path().display()));

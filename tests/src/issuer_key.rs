@@ -54,6 +54,37 @@ impl IssuerKey {
         self.key.public_key_to_pem().unwrap()
     }
 
+    /// The private key in PEM.
+    pub fn private_pem(&self) -> String {
+        String::from_utf8(self.key.private_key_to_pem_pkcs8().unwrap()).unwrap()
+    }
+
+    /// The private key as an issuer is configured with it; RSA or of a curve.
+    pub fn private_jwk(&self) -> Value {
+        let mut jwk = self.jwk();
+        match self.key.id() {
+            Id::RSA => {
+                let rsa = self.key.rsa().unwrap();
+                let numbers = [
+                    ("d", Some(rsa.d())),
+                    ("p", rsa.p()),
+                    ("q", rsa.q()),
+                    ("dp", rsa.dmp1()),
+                    ("dq", rsa.dmq1()),
+                    ("qi", rsa.iqmp()),
+                ];
+                for (name, number) in numbers {
+                    jwk[name] = json!(base64url(number.unwrap().to_vec()));
+                }
+            }
+            _ => {
+                jwk["d"] =
+                    json!(base64url(self.key.ec_key().unwrap().private_key().to_vec_padded(self.half()).unwrap()))
+            }
+        }
+        jwk
+    }
+
     /// The public key as an issuer publishes it.
     pub fn jwk(&self) -> Value {
         let mut jwk = match self.key.id() {

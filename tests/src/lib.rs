@@ -1,16 +1,19 @@
 //! End-to-end tests: the real gateway, real stores, real sockets, third-party clients.
 //!
 //! This is the harness; the suites are in `suites/`. A whole gateway ([`Gateway`]) is one local variable and
-//! stops on drop, and so do its upstream ([`Upstream`]) and a browser ([`Browser`]). Every secret that passes
-//! through the harness is recorded ([`Secrets`]); if a gateway's output contains one, its test fails.
+//! stops on drop, and so do its upstream ([`Upstream`]), a browser ([`Browser`]) and a third party's
+//! authorization server ([`AuthorizationServer`]). Every secret that passes through the harness is recorded
+//! ([`Secrets`]); if a gateway's output contains one, its test fails.
 //!
 //! The tests need what `./dev test` provides: built programs, `TOLLGATE_TEST_POSTGRES`, `psql`, Chromium with
-//! its driver, and a Python with Authlib. A missing prerequisite fails the test.
+//! its driver, a Python with Authlib, Debian's glewlwyd, and Node with oidc-provider. A missing prerequisite
+//! fails the test.
 
 // Test code reports failures by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
 pub mod authority;
+pub mod authorization_server;
 pub mod browser;
 pub mod findings;
 pub mod forwarder;
@@ -33,6 +36,7 @@ pub mod tls;
 pub mod upstream;
 
 pub use authority::Authority;
+pub use authorization_server::AuthorizationServer;
 pub use browser::{Browser, Locator};
 pub use findings::Findings;
 pub use forwarder::Forwarder;
