@@ -47,6 +47,7 @@ mod races;
 mod resource;
 mod revocation;
 mod spelling;
+mod third_party;
 mod third_party_servers;
 mod tidy;
 mod token;
