@@ -13,7 +13,7 @@ use crate::jose::{KeySet, SignatureChecks};
 use crate::metrics::PREFIX;
 
 /// How often it is looked whether keys are due.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Makes key sources, and refreshes them as long as they are in use. Cheap to clone.
 #[derive(Clone)]
