@@ -32,6 +32,7 @@ pub mod scenario;
 pub mod scrape;
 pub mod span;
 pub mod state;
+pub mod third_party;
 pub mod timing;
 pub mod upstream;
 pub mod workload;
