@@ -26,6 +26,11 @@ impl Watch {
         Self { since: Instant::now(), used: used() }
     }
 
+    /// The same, without CPU time that was used for something else.
+    pub fn without(self, other: Duration) -> Self {
+        Self { used: self.used + other, ..self }
+    }
+
     /// The generator's health, for a run with these threads and connections.
     pub fn verdict(&self, threads: usize, connections: usize, summary: &Summary, is_open: bool) -> Generator {
         let elapsed = self.since.elapsed().as_secs_f64().max(f64::EPSILON);

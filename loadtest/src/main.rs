@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 use tollgate_load::arguments::{RunArgs, TrustArgs};
@@ -16,6 +17,7 @@ use tollgate_load::provision::{self, Amount, Progress};
 use tollgate_load::report::{self, Files};
 use tollgate_load::run;
 use tollgate_load::state::Order;
+use tollgate_load::third_party::{Issuer, Kind};
 use tollgate_load::upstream;
 use uuid::Uuid;
 
@@ -37,7 +39,7 @@ enum Command {
     /// Remove exactly what `provision` created.
     Cleanup(CleanupArgs),
     /// Run a scenario: one of warm, zipf, cold-start, flood, issue-storm, refresh-storm, revocation,
-    /// mixed-day, outage, saturation, or a file.
+    /// mixed-day, outage, saturation, third-party, or a file.
     Run(Box<RunArgs>),
     /// Compare results; fail on missed thresholds.
     Compare(CompareArgs),
@@ -73,6 +75,13 @@ struct ProvisionArgs {
     /// How many of the tokens have a refresh token.
     #[arg(long, default_value_t = 0)]
     refresh_tokens: usize,
+    /// Tokens of a third-party authority instead of the gateway's: opaque ones for the plugin oauth2-introspection,
+    /// or JWTs with this signature for jwt-access-token. This program serves the authority itself.
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with_all = ["credentials", "refresh_tokens"])]
+    third_party: Option<Kind>,
+    /// Where `provision` and `run` serve that authority; the gateway must reach it.
+    #[arg(long, default_value = "127.0.0.1:9001", value_name = "ADDRESS", requires = "third_party")]
+    authority: SocketAddr,
     /// Number of concurrent calls.
     #[arg(long, default_value_t = 16)]
     parallel: usize,
@@ -169,12 +178,16 @@ fn provision(args: ProvisionArgs) -> Result<bool, Failed> {
     let trust = args.trust.trust();
     let admin = Endpoint::new(&args.admin, Protocol::Http1, &trust)?;
     let proxy = Endpoint::new(&args.proxy, Protocol::Http1, &trust)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let third_party = args.third_party.map(|kind| Issuer::new(kind, args.authority, now)).transpose()?;
+    let consumers = args.consumers.max(1);
     let order = Order {
         seed: Uuid::new_v4(),
         prefix: args.prefix,
         upstream: args.upstream,
-        consumers: args.consumers.max(1),
-        credentials: args.credentials.max(1),
+        consumers,
+        credentials: if third_party.is_some() { consumers } else { args.credentials.max(1) },
+        third_party,
     };
     let amount = Amount { tokens: args.tokens, refresh_tokens: args.refresh_tokens, parallel: args.parallel.max(1) };
     let state = provision::provision(&args.state, order, &amount, (&admin, &proxy), Progress::Shown)?;

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use openssl::error::ErrorStack;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
@@ -19,6 +21,7 @@ use crate::connection::{Connection, Keep, Request};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::state::{Entry, Journal, Order, State, StateError, Token};
+use crate::third_party::{self, Authority, FORWARDED, Issuer, Listening};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Tokens are valid for a week, longer than any run.
@@ -71,6 +74,17 @@ pub enum ProvisionError {
          another file with --state"
     )]
     OtherOrder(&'static str),
+    /// The third-party authority cannot be served.
+    #[error("cannot serve the third-party authority on {address}: {source}; choose another address with --authority")]
+    Authority {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A third-party token cannot be signed.
+    #[error("cannot sign a token: {0}")]
+    Signature(#[from] ErrorStack),
     /// The state file is empty.
     #[error("the state file is empty; there is nothing to clean up")]
     NothingMade,
@@ -110,20 +124,25 @@ pub fn provision(
 ) -> Result<State, ProvisionError> {
     let mut journal = Journal::open(path)?;
     let mut state = State::load(path)?;
-    let order = match &state.order {
+    let mut order = match &state.order {
         Some(known) => resumed(known, &order)?,
-        None => {
-            journal.append(&Entry::Order(order.clone()))?;
-            state.add(Entry::Order(order.clone()));
-            order
-        }
+        None => order,
     };
+    // Served until everything is created: the gateway may ask for its keys.
+    let _authority = serve(&mut order)?;
+    if state.order.is_none() {
+        journal.append(&Entry::Order(order.clone()))?;
+        state.add(Entry::Order(order.clone()));
+    }
     run(async {
         if !state.made {
             make(&order, admin, amount.parallel, progress).await?;
             journal.append(&Entry::Made)?;
         }
-        issue(&order, proxy, amount, &state, journal, progress).await
+        match &order.third_party {
+            Some(issuer) => mint(&order, issuer, amount, &state, journal, progress),
+            None => issue(&order, proxy, amount, &state, journal, progress).await,
+        }
     })?;
     Ok(State::load(path)?)
 }
@@ -171,11 +190,34 @@ fn resumed(known: &Order, asked: &Order) -> Result<Order, ProvisionError> {
         (known.upstream != asked.upstream, "its upstream differs"),
         (known.consumers != asked.consumers, "its number of consumers differs"),
         (known.credentials != asked.credentials, "its number of credentials differs"),
+        (
+            !same_issuer(known.third_party.as_ref(), asked.third_party.as_ref()),
+            "its --third-party or --authority differs",
+        ),
     ];
     match differs.into_iter().find(|(differs, _)| *differs) {
         Some((_, what)) => Err(ProvisionError::OtherOrder(what)),
         None => Ok(known.clone()),
     }
+}
+
+/// Port 0 is any port, and keys differ.
+fn same_issuer(known: Option<&Issuer>, asked: Option<&Issuer>) -> bool {
+    match (known, asked) {
+        (Some(known), Some(asked)) => {
+            known.kind == asked.kind && (asked.address.port() == 0 || known.address == asked.address)
+        }
+        (known, asked) => known.is_none() && asked.is_none(),
+    }
+}
+
+fn serve(order: &mut Order) -> Result<Option<Authority>, ProvisionError> {
+    let Some(mut issuer) = order.third_party.clone() else { return Ok(None) };
+    let address = issuer.address;
+    let authority = issuer.serve(order.holders(&issuer));
+    let authority = authority.map_err(|source| ProvisionError::Authority { address, source })?;
+    order.third_party = Some(issuer);
+    Ok(Some(authority))
 }
 
 fn run(work: impl Future<Output = Result<(), ProvisionError>>) -> Result<(), ProvisionError> {
@@ -191,15 +233,8 @@ async fn make(order: &Order, admin: &Endpoint, parallel: usize, progress: Progre
     let paths = [format!("/{}", order.prefix)];
     let body = json!({ "name": order.prefix, "paths": paths, "service": { "id": service } });
     put(&mut first, &format!("/routes/{route}"), body).await?;
-    let config = json!({
-        "enable_client_credentials": true,
-        "enable_password_grant": true,
-        "accept_http_if_already_terminated": true,
-        "token_expiration": EXPIRATION,
-        "scopes": [SCOPE],
-        "provision_key": order.provision_key(),
-    });
-    let body = json!({ "name": "oauth2", "route": { "id": route }, "config": config });
+    let (name, config) = plugin(order);
+    let body = json!({ "name": name, "route": { "id": route }, "config": config });
     put(&mut first, &format!("/plugins/{}", order.id("plugin", 0)), body).await?;
 
     let consumers = bar("consumers", order.consumers, progress);
@@ -211,6 +246,9 @@ async fn make(order: &Order, admin: &Endpoint, parallel: usize, progress: Progre
         }
     })
     .await?;
+    if order.third_party.is_some() {
+        return Ok(());
+    }
     let credentials = bar("credentials", order.credentials, progress);
     in_parallel(order.credentials, parallel, &credentials, || {
         let (mut admin, order) = (Admin::new(admin), order.clone());
@@ -228,6 +266,22 @@ async fn make(order: &Order, admin: &Endpoint, parallel: usize, progress: Progre
         }
     })
     .await
+}
+
+/// The plugin that checks the tokens: its name and configuration.
+fn plugin(order: &Order) -> (&'static str, Value) {
+    if let Some(issuer) = &order.third_party {
+        return third_party::plugin(issuer.kind, Listening(issuer.address), &FORWARDED);
+    }
+    let config = json!({
+        "enable_client_credentials": true,
+        "enable_password_grant": true,
+        "accept_http_if_already_terminated": true,
+        "token_expiration": EXPIRATION,
+        "scopes": [SCOPE],
+        "provision_key": order.provision_key(),
+    });
+    ("oauth2", config)
 }
 
 async fn put(admin: &mut Admin, path: &str, body: Value) -> Result<(), ProvisionError> {
@@ -268,6 +322,31 @@ async fn issue(
         }
     })
     .await
+}
+
+/// Mints tokens of a third party.
+fn mint(
+    order: &Order,
+    issuer: &Issuer,
+    amount: &Amount,
+    state: &State,
+    mut journal: Journal,
+    progress: Progress,
+) -> Result<(), ProvisionError> {
+    let minter = issuer.minter(order.holders(issuer))?;
+    let bar = bar("tokens", amount.tokens.saturating_sub(state.tokens.len()), progress);
+    for place in state.tokens.len()..amount.tokens {
+        let number = u32::try_from(place).unwrap_or(u32::MAX);
+        let token = Token {
+            access_token: minter.mint(number)?,
+            refresh_token: None,
+            credential: place % order.credentials.max(1),
+        };
+        journal.append(&Entry::Token(token))?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
 }
 
 /// A client of the token endpoint.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::revocation::{self, Drill};
 use crate::scenario::{Load, Scenario, ScenarioError, Search};
 use crate::scrape::Scraper;
 use crate::state::{Entry, Journal, State, StateError, Token};
+use crate::third_party::Authority;
 use crate::timing::Pace;
 use crate::workload::{Supply, WorkloadError};
 
@@ -70,6 +72,14 @@ pub enum RunError {
          `tollgate-load provision` again, which replaces revoked ones up to --tokens"
     )]
     NothingToRevoke(usize),
+    /// The third-party authority that issued the tokens cannot be served.
+    #[error("cannot serve the third-party authority on {address}, where `provision` did: {source}")]
+    Authority {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Threads or runtimes.
     #[error("cannot start threads: {0}")]
     System(#[from] std::io::Error),
@@ -86,6 +96,7 @@ struct Run {
     stop: Arc<AtomicBool>,
     updates: Sender<Update>,
     scraper: Option<Scraper>,
+    authority: Option<Authority>,
 }
 
 /// Runs a scenario and writes its result.
@@ -108,6 +119,7 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let reserved = reserved(&scenario, &state)?;
     let journal = if reserved.is_empty() { None } else { Some(Journal::open(&args.state)?) };
     let supply = Supply::new(&scenario, state, reserved.len())?;
+    let authority = authority(supply.state())?;
     let echoes = preflight(&endpoint, supply.state(), scenario.timeout.0)?;
     let supply = Arc::new(if echoes { supply } else { supply.without_identities() });
 
@@ -117,7 +129,7 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let screen = live::start(view, shown, Arc::clone(&stop))?;
     let metrics = args.metrics.as_deref().map(|address| Endpoint::new(address, Protocol::Http1, &trust)).transpose()?;
     let scraper = metrics.map(Scraper::start).transpose()?;
-    let mut run = Run { scenario, endpoint, admin, supply, reserved, journal, stop, updates, scraper };
+    let mut run = Run { scenario, endpoint, admin, supply, reserved, journal, stop, updates, scraper, authority };
     let mut outcome = run.measure(&args.proxy)?;
     outcome.scenario_text = text;
     outcome.options = args.changes();
@@ -130,6 +142,14 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     keep(&args.state, refreshed)?;
     written?;
     Ok(outcome)
+}
+
+/// Serves the third party that issued the tokens, as `provision` did.
+fn authority(state: &State) -> Result<Option<Authority>, RunError> {
+    let Some((order, mut issuer)) = state.order.as_ref().zip(state.third_party().cloned()) else { return Ok(None) };
+    let address = issuer.address;
+    let authority = issuer.serve(order.holders(&issuer));
+    Ok(Some(authority.map_err(|source| RunError::Authority { address, source })?))
 }
 
 /// Records the tokens that replaced refreshed ones, for the next run.
@@ -209,7 +229,7 @@ fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
 
 impl Run {
     fn measure(&mut self, target: &str) -> Result<Outcome, RunError> {
-        let watch = Watch::start();
+        let (watch, served) = (Watch::start(), self.authority_cpu());
         let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.begin(target)?;
         let mut outcome = match self.scenario.load.search {
@@ -224,8 +244,14 @@ impl Run {
         outcome.machine = health::machine();
         outcome.started_at = started_at;
         outcome.interrupted = self.stop.load(Ordering::Relaxed);
+        let watch = watch.without(self.authority_cpu().saturating_sub(served));
         outcome.generator = watch.verdict(self.scenario.threads, self.scenario.connections, &outcome.total, is_open);
         Ok(outcome)
+    }
+
+    /// CPU time of the authority, which this process serves, but which is not the generator.
+    fn authority_cpu(&self) -> Duration {
+        self.authority.as_ref().map(Authority::cpu).unwrap_or_default()
     }
 
     fn begin(&self, target: &str) -> Result<(), RunError> {

@@ -175,7 +175,7 @@ pub enum ScenarioError {
 }
 
 /// The built-in scenarios, by name.
-pub const SHIPPED: [(&str, &str); 10] = [
+pub const SHIPPED: [(&str, &str); 11] = [
     ("warm", include_str!("../scenarios/warm.yaml")),
     ("zipf", include_str!("../scenarios/zipf.yaml")),
     ("cold-start", include_str!("../scenarios/cold-start.yaml")),
@@ -186,6 +186,7 @@ pub const SHIPPED: [(&str, &str); 10] = [
     ("mixed-day", include_str!("../scenarios/mixed-day.yaml")),
     ("outage", include_str!("../scenarios/outage.yaml")),
     ("saturation", include_str!("../scenarios/saturation.yaml")),
+    ("third-party", include_str!("../scenarios/third-party.yaml")),
 ];
 
 fn shipped_names() -> Vec<&'static str> {

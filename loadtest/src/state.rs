@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::third_party::{Holders, Issuer};
+
 /// What to create.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -28,8 +30,11 @@ pub struct Order {
     pub upstream: String,
     /// Number of consumers.
     pub consumers: usize,
-    /// Number of credentials, spread over the consumers.
+    /// Number of credentials, spread over the consumers. Those of a third party are its clients.
     pub credentials: usize,
+    /// Who issues the tokens, if it is not the gateway.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub third_party: Option<Issuer>,
 }
 
 impl Order {
@@ -50,11 +55,21 @@ impl Order {
 
     /// A credential.
     pub fn credential(&self, number: usize) -> Credential {
+        let consumer = number % self.consumers.max(1);
+        let client_id = match self.third_party {
+            Some(_) => Holders::client_id_of(consumer),
+            None => self.id("client", number).simple().to_string(),
+        };
         Credential {
-            consumer_id: self.id("consumer", number % self.consumers.max(1)).to_string(),
-            client_id: self.id("client", number).simple().to_string(),
+            consumer_id: self.id("consumer", consumer).to_string(),
+            client_id,
             client_secret: self.id("secret", number).simple().to_string(),
         }
+    }
+
+    /// Whose the tokens of a third party are: its clients are the consumers.
+    pub fn holders(&self, issuer: &Issuer) -> Holders {
+        Holders { prefix: self.prefix.clone(), consumers: self.consumers, issued_at: issuer.issued_at }
     }
 }
 
@@ -207,6 +222,11 @@ impl State {
         Self { route_path: route_path.trim_end_matches('/').to_owned(), tokens: vec![token], ..Self::default() }
     }
 
+    /// Who issued the tokens, if it was not the gateway.
+    pub fn third_party(&self) -> Option<&Issuer> {
+        self.order.as_ref()?.third_party.as_ref()
+    }
+
     /// Tokens that were not revoked, with their indices.
     pub fn live(&self) -> impl Iterator<Item = (usize, &Token)> {
         self.tokens.iter().enumerate().filter(|(place, _)| !self.revoked.contains(place))
@@ -289,7 +309,8 @@ mod tests {
 
     fn order() -> Order {
         let upstream = "http://127.0.0.1:1".to_owned();
-        Order { seed: Uuid::from_u128(7), prefix: "load".to_owned(), upstream, consumers: 2, credentials: 3 }
+        let prefix = "load".to_owned();
+        Order { seed: Uuid::from_u128(7), prefix, upstream, consumers: 2, credentials: 3, third_party: None }
     }
 
     #[test]

@@ -14,9 +14,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 /// Headers that are echoed.
-const ECHOED: [HeaderName; 4] = [
+const ECHOED: [HeaderName; 5] = [
     HeaderName::from_static("x-consumer-id"),
     HeaderName::from_static("x-credential-identifier"),
+    HeaderName::from_static("x-credential-client-id"),
     HeaderName::from_static("x-authenticated-scope"),
     HeaderName::from_static("x-authenticated-userid"),
 ];

@@ -48,6 +48,15 @@ pub enum WorkloadError {
         /// How many are needed for all parts of the scenario.
         enough: usize,
     },
+    /// The tokens are not the gateway's own.
+    #[error(
+        "`{what}` needs tokens that the gateway issues, and those in the state file are of a third party: provision \
+         without --third-party, into another --state"
+    )]
+    ThirdParty {
+        /// The part of the scenario.
+        what: &'static str,
+    },
     /// A token contains characters that are invalid in a header.
     #[error("a token in the state file contains characters that are invalid in a header")]
     Token,
@@ -91,6 +100,9 @@ impl Supply {
     /// Prepares the provisioned state, and checks that it suffices. The last `reserved` tokens are kept for
     /// revocation, and those with a refresh token for `refresh`, which invalidates them.
     pub fn new(scenario: &Scenario, state: State, reserved: usize) -> Result<Self, WorkloadError> {
+        if state.third_party().is_some() {
+            only_presents_tokens(scenario)?;
+        }
         let bearers: Result<Vec<_>, _> = state
             .lasting()
             .map(|(place, token)| {
@@ -147,6 +159,14 @@ impl Supply {
         self.identity_every = 0;
         self
     }
+}
+
+/// Tokens of a third party can be presented, but not issued, refreshed or revoked.
+fn only_presents_tokens(scenario: &Scenario) -> Result<(), WorkloadError> {
+    let issues = |part: &&Part| matches!(part.send, Kind::Issue | Kind::Refresh);
+    let sent = scenario.mix.iter().find(issues).map(|part| part.send.name());
+    let what = sent.or(scenario.revoke.as_ref().map(|_| "revoke"));
+    what.map_or(Ok(()), |what| Err(WorkloadError::ThirdParty { what }))
 }
 
 /// Takes the tokens for parts with `pick: once` from the end of the list; `kept` others have another use.
@@ -377,7 +397,8 @@ impl Workload {
         let Some(holder) = token.and_then(|token| state.credentials.get(token.credential)) else {
             return Ok(Checked::Status);
         };
-        let rows = [("x-consumer-id", &holder.consumer_id), ("x-credential-identifier", &holder.client_id)];
+        let client = if state.third_party().is_some() { "x-credential-client-id" } else { "x-credential-identifier" };
+        let rows = [("x-consumer-id", &holder.consumer_id), (client, &holder.client_id)];
         for (name, expected) in rows {
             let found = response.header(name);
             if found != Some(expected) {

@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ struct Shared {
     introspections: AtomicU64,
     /// How long an introspection takes, in milliseconds.
     delay: AtomicU64,
+    /// Its thread, below /proc; unknown until that runs.
+    thread: OnceLock<PathBuf>,
 }
 
 impl Authority {
@@ -86,18 +89,28 @@ impl Authority {
             keys,
             introspections: AtomicU64::new(0),
             delay: AtomicU64::new(0),
+            thread: OnceLock::new(),
         });
         let (stop, stopped) = watch::channel(false);
         let served = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("authority".to_owned())
-            .spawn(move || runtime.block_on(serve(listener, served, stopped)))?;
+        let thread = std::thread::Builder::new().name("authority".to_owned()).spawn(move || {
+            let thread = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+            let _ = served.thread.set(Path::new("/proc").join(thread));
+            runtime.block_on(serve(listener, served, stopped));
+        })?;
         Ok(Self { listening, shared, stop, thread: Some(thread) })
     }
 
     /// Introspections so far.
     pub fn introspections(&self) -> u64 {
         self.shared.introspections.load(Ordering::Relaxed)
+    }
+
+    /// CPU time so far.
+    pub fn cpu(&self) -> Duration {
+        let schedule = self.shared.thread.get().map(|thread| std::fs::read_to_string(thread.join("schedstat")));
+        let schedule = schedule.and_then(Result::ok).unwrap_or_default();
+        Duration::from_nanos(schedule.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default())
     }
 
     /// From now on, an introspection takes this long.

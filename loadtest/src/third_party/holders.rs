@@ -33,7 +33,12 @@ impl Holders {
 
     /// The client that the token was issued to.
     pub fn client_id(&self, number: u32) -> String {
-        format!("client-{:06}", self.consumer(number))
+        Self::client_id_of(self.consumer(number))
+    }
+
+    /// The client of a consumer.
+    pub fn client_id_of(consumer: usize) -> String {
+        format!("client-{consumer:06}")
     }
 
     /// The user.

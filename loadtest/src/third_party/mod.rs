@@ -9,6 +9,7 @@
 
 mod authority;
 mod holders;
+mod issuer;
 pub mod opaque;
 mod plugin;
 mod signer;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use authority::{AUTHORIZATION_VALUE, Authority, Listening};
 pub use holders::{FORWARDED, Holders};
+pub use issuer::{Issuer, Minter};
 pub use plugin::plugin;
 pub use signer::{Algorithm, Signer};
 
