@@ -8,6 +8,7 @@ use crate::database::psql;
 use crate::error::{Error, Result};
 use crate::figure::Figure;
 use crate::measurement::Measurement;
+use crate::memory::{self, MEMORY};
 use crate::options::Amounts;
 use crate::progress::say;
 use crate::sample::Spread;
@@ -34,6 +35,7 @@ pub async fn measure(stage: &mut Stage<'_>, parts: &[&'static str], amounts: Amo
     for part in parts {
         say(&format!("measuring {part}"));
         let figures = match *part {
+            MEMORY => memory::figures(stage, amounts).await,
             _ if cfg!(debug_assertions) => {
                 Err(Error::Usage("the store runs in this process: build with --release".into()))
             }

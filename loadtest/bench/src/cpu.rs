@@ -72,6 +72,12 @@ impl CpuTime {
     }
 }
 
+/// The CPU time of the calling thread.
+pub fn of_this_thread() -> Duration {
+    let schedule = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(first_number(&schedule).unwrap_or_default())
+}
+
 fn difference(later: &BTreeMap<u32, u64>, earlier: &BTreeMap<u32, u64>) -> u64 {
     later.iter().map(|(key, now)| now.saturating_sub(earlier.get(key).copied().unwrap_or_default())).sum()
 }

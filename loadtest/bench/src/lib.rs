@@ -7,7 +7,8 @@
 //! - [`row`]: what is measured; [`stage`]: the prepared programs; [`program`]: how each is run.
 //! - [`load`]: the load generators; [`check`]: checks of responses.
 //! - [`sample`]: results of the rounds; [`target`]: expected results; [`report`]: output.
-//! - [`store`], [`capacity`]: the store alone, compared with `pgbench`.
+//! - [`store`], [`capacity`]: the store alone, compared with `pgbench`; [`signature_check`]: OpenSSL alone.
+//! - [`memory`]: what a cached token of a third party takes.
 //!
 //! It drives programs and observes them from outside. The Criterion benchmarks measure single
 //! components.
@@ -24,6 +25,7 @@ pub mod figure;
 pub mod load;
 pub mod machine;
 pub mod measurement;
+pub mod memory;
 pub mod options;
 pub mod postgres;
 pub mod program;
@@ -31,6 +33,7 @@ pub mod progress;
 pub mod report;
 pub mod row;
 pub mod sample;
+pub mod signature_check;
 pub mod site;
 pub mod stage;
 pub mod store;

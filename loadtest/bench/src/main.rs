@@ -8,6 +8,7 @@ use tollgate_bench::capacity::{self, GROWTH, STORE};
 use tollgate_bench::error::{Error, Result};
 use tollgate_bench::machine::{Machine, Stolen};
 use tollgate_bench::measurement::{measure, story};
+use tollgate_bench::memory::MEMORY;
 use tollgate_bench::options::Options;
 use tollgate_bench::progress::say;
 use tollgate_bench::report::Report;
@@ -79,6 +80,7 @@ async fn run(options: &Options) -> Result<Report> {
 fn list() -> String {
     let parts = [
         (STORE, "the store's look-ups and inserts on PostgreSQL, compared with pgbench"),
+        (MEMORY, "memory of a cached introspected token, by claim"),
         (GROWTH, "look-ups and start-up with 10,000,000 tokens in PostgreSQL (--full)"),
     ];
     let all = ROWS.iter().map(|row| (row.name, row.about)).chain(parts);

@@ -10,12 +10,15 @@ use crate::error::{Error, Result};
 use crate::load::{Outcome, Step, Wire};
 use crate::options::Amounts;
 use crate::progress::say;
-use crate::row::{Row, Subject};
+use crate::row::{Ask, Row, Subject};
 use crate::sample::{Sample, Spread};
 use crate::stage::Stage;
 
 /// The tolerated share of unexpected responses.
 const TOLERATED: f64 = 0.0001;
+
+/// How long a row is measured before the next one.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The results of the rows.
 #[derive(Debug, Default)]
@@ -54,7 +57,8 @@ pub async fn measure(stage: &mut Stage<'_>, rows: &[&'static Row], amounts: Amou
         measurement.failures.push(("oauth2", story(&error)));
     }
     rounds(stage, &mut measurement, amounts).await;
-    for figure in [stage.late_misses().await, stage.store_calls_by_forged_tokens().await] {
+    let unknown = stage.calls_for_one_unknown_token().await;
+    for figure in [stage.late_misses().await, stage.store_calls_by_forged_tokens().await, unknown] {
         match figure {
             Ok(figure) => stage.figures.extend(figure),
             Err(error) => measurement.failures.push(("oauth2", story(&error))),
@@ -74,6 +78,10 @@ async fn check_all(stage: &Stage<'_>, rows: &[&'static Row]) -> Vec<(&'static st
 }
 
 async fn check_one(stage: &Stage<'_>, row: &Row) -> Result<()> {
+    if let Ask::SignatureCheck(_) = row.ask {
+        // Each check is judged.
+        return Ok(());
+    }
     let ready = stage.ready(row.subject).ok_or_else(|| Error::Usage("it is not running".to_owned()))?;
     let requests =
         ready.requests(row.ask).ok_or_else(|| Error::Usage("it does not support this request".to_owned()))?;
@@ -151,6 +159,15 @@ impl Totals {
 
 async fn step(stage: &Stage<'_>, row: &Row, start: u64, totals: &mut Totals) -> Result<()> {
     let lost = || Error::Usage(format!("{} is not running", row.name));
+    if let Ask::SignatureCheck(kind) = row.ask {
+        let check = stage.signature_check(kind).ok_or_else(lost)?;
+        // This thread has nothing else to do: no other row is measured at the same time.
+        let (checks, cpu) = check.run(SECOND)?;
+        totals.cpu += cpu;
+        totals.requests += checks;
+        totals.seconds += SECOND.as_secs_f64();
+        return Ok(());
+    }
     let ready = stage.ready(row.subject).ok_or_else(lost)?;
     let requests = ready.requests(row.ask).ok_or_else(lost)?;
     let address = if row.wire == Wire::Plain { ready.proxy.http } else { ready.proxy.https };
@@ -158,7 +175,7 @@ async fn step(stage: &Stage<'_>, row: &Row, start: u64, totals: &mut Totals) -> 
         address: address.ok_or_else(lost)?,
         wire: row.wire,
         requests,
-        duration: Duration::from_secs(1),
+        duration: SECOND,
         start,
         folder: stage.folder(),
     };

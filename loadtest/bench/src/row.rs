@@ -1,5 +1,7 @@
 //! The rows of a run.
 
+use tollgate_load::third_party::Kind;
+
 use crate::load::Wire;
 use crate::options::Options;
 
@@ -10,8 +12,14 @@ pub enum Subject {
     Nginx,
     /// nginx, `auth_request` with a cache.
     NginxTokenCache,
+    /// nginx, `auth_request` with a cache, and the headers of an introspected token.
+    NginxIntrospection,
     /// HAProxy.
     Haproxy,
+    /// HAProxy, which checks the signatures of JWTs.
+    HaproxyJwt,
+    /// OpenSSL in this process: the signature check alone.
+    Openssl,
     /// The smallest possible Pingora proxy, with published Pingora.
     Smallest,
     /// The same with our changes to Pingora.
@@ -26,6 +34,10 @@ pub enum Subject {
     MissingPostgres,
     /// With a cache that is too small, on SQLite.
     MissingSqlite,
+    /// With a cache that is too small, for tokens of a third party.
+    MissingThirdParty,
+    /// With tokens of a third party alone, to see what memory they take; in no row.
+    ThirdPartyMemory,
     /// 10 routes, services and consumers.
     Few,
     /// 10,000 routes and consumers, 1,000 services.
@@ -53,6 +65,14 @@ pub enum Ask {
     IssueHashed,
     /// Protected paths across the table, each with its own token, by Zipf's law.
     EveryRoute,
+    /// A path that accepts tokens of a third party, with one token.
+    ThirdParty(Kind),
+    /// The same, with cached opaque tokens by Zipf's law.
+    ThirdPartyZipf,
+    /// The same, with many tokens in turn.
+    EveryThirdParty(Kind),
+    /// No request: a check of the signature of a third party's token.
+    SignatureCheck(Kind),
 }
 
 /// Which runs include a row.
@@ -153,6 +173,80 @@ pub const ROWS: &[Row] = &[
     )
     .compared_with("nginx-token-cache")
     .not_quick(),
+    row(
+        "nginx-introspection",
+        Subject::NginxIntrospection,
+        Ask::OneToken,
+        Wire::Plain,
+        "nginx, auth_request with proxy_cache, one token, and the headers that introspected has",
+    )
+    .compared_with(FLOOR),
+    row(
+        "haproxy-jwt",
+        Subject::HaproxyJwt,
+        Ask::ThirdParty(Kind::Rs256),
+        Wire::Plain,
+        "HAProxy, jwt_verify (RS256), issuer and expiry; no claims forwarded",
+    )
+    .compared_with("haproxy"),
+    row(
+        "introspected",
+        Subject::Tollgate,
+        Ask::ThirdParty(Kind::Introspection),
+        Wire::Plain,
+        "Tollgate, oauth2-introspection, one cached token",
+    )
+    .compared_with("oauth2"),
+    row(
+        "introspected-zipf",
+        Subject::Tollgate,
+        Ask::ThirdPartyZipf,
+        Wire::Plain,
+        "Tollgate, oauth2-introspection, cached tokens by Zipf's law",
+    )
+    .compared_with("oauth2-zipf")
+    .not_quick(),
+    row(
+        "introspection",
+        Subject::MissingThirdParty,
+        Ask::EveryThirdParty(Kind::Introspection),
+        Wire::Plain,
+        "Tollgate, oauth2-introspection, tokens not in the cache: each is introspected",
+    )
+    .compared_with("plain"),
+    row(
+        "jwt-rs256",
+        Subject::Tollgate,
+        Ask::ThirdParty(Kind::Rs256),
+        Wire::Plain,
+        "Tollgate, jwt-access-token, one cached token, RS256",
+    )
+    .compared_with("oauth2"),
+    row("jwt-es256", Subject::Tollgate, Ask::ThirdParty(Kind::Es256), Wire::Plain, "the same, ES256")
+        .compared_with("oauth2"),
+    row("jwt-eddsa", Subject::Tollgate, Ask::ThirdParty(Kind::Eddsa), Wire::Plain, "the same, EdDSA")
+        .compared_with("oauth2"),
+    row(
+        "check-rs256",
+        Subject::Openssl,
+        Ask::SignatureCheck(Kind::Rs256),
+        Wire::Plain,
+        "OpenSSL: the signature check alone, RS256 (RSA of 2048 bits)",
+    ),
+    row("check-es256", Subject::Openssl, Ask::SignatureCheck(Kind::Es256), Wire::Plain, "the same, ES256 (P-256)"),
+    row("check-eddsa", Subject::Openssl, Ask::SignatureCheck(Kind::Eddsa), Wire::Plain, "the same, EdDSA (Ed25519)"),
+    row(
+        "jwt-rs256-new",
+        Subject::MissingThirdParty,
+        Ask::EveryThirdParty(Kind::Rs256),
+        Wire::Plain,
+        "Tollgate, jwt-access-token, tokens not in the cache, RS256",
+    )
+    .compared_with("jwt-rs256"),
+    row("jwt-es256-new", Subject::MissingThirdParty, Ask::EveryThirdParty(Kind::Es256), Wire::Plain, "the same, ES256")
+        .compared_with("jwt-es256"),
+    row("jwt-eddsa-new", Subject::MissingThirdParty, Ask::EveryThirdParty(Kind::Eddsa), Wire::Plain, "the same, EdDSA")
+        .compared_with("jwt-eddsa"),
     row("forged", Subject::Tollgate, Ask::Forged, Wire::Plain, "Tollgate, oauth2, forged tokens refused")
         .compared_with("oauth2"),
     row(

@@ -46,6 +46,14 @@ impl Spread {
         let rounds = samples.iter().zip(peers).filter_map(|(sample, peer)| Some((sample.as_ref()?, peer.as_ref()?)));
         Self::of(rounds.map(|(sample, peer)| sample.micros / peer.micros))
     }
+
+    /// The spread, over the rounds, of what samples exceed a base by, in units of a third.
+    pub fn of_excess(samples: &[Option<Sample>], base: &[Option<Sample>], units: &[Option<Sample>]) -> Option<Self> {
+        let rounds = samples.iter().zip(base).zip(units);
+        let rounds =
+            rounds.filter_map(|((sample, base), unit)| Some((sample.as_ref()?, base.as_ref()?, unit.as_ref()?)));
+        Self::of(rounds.map(|(sample, base, unit)| (sample.micros - base.micros) / unit.micros))
+    }
 }
 
 #[cfg(test)]
@@ -68,5 +76,7 @@ mod tests {
         // The machine was twice as slow in the second round; the ratio was the same.
         let (rows, peers) = ([sample(3.0), sample(6.0), None], [sample(2.0), sample(4.0), sample(1.0)]);
         assert_eq!(Spread::of_ratios(&rows, &peers), Some(Spread { median: 1.5, min: 1.5, max: 1.5 }));
+        let units = [sample(0.5), sample(2.0), sample(1.0)];
+        assert_eq!(Spread::of_excess(&rows, &peers, &units), Some(Spread { median: 1.5, min: 1.0, max: 2.0 }));
     }
 }

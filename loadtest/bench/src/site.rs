@@ -65,6 +65,22 @@ pub struct Site {
 }
 
 impl Site {
+    /// What the names of its consumers begin with, before a hyphen and their number.
+    pub const CONSUMERS: &str = "tollgate-bench-person";
+
+    /// The name of a service and its route.
+    pub fn named(suffix: &str) -> String {
+        format!("{PREFIX}-{suffix}")
+    }
+
+    /// Adds a service with a route, and protects it with a plugin of this name and configuration.
+    pub async fn protect(&self, suffix: &str, upstream: SocketAddr, (name, config): (&str, Value)) -> Result<()> {
+        let operator = Operator { client: Client::new(), admin: self.admin.clone() };
+        let service = operator.service(suffix, upstream).await?;
+        let plugin = json!({"name": name, "config": config});
+        operator.post(&format!("/services/{service}/plugins"), plugin).await.map(drop)
+    }
+
     /// Creates it through the Admin API at `admin`, such as `http://127.0.0.1:8001`.
     pub async fn make(admin: &str, upstream: SocketAddr, extent: Extent) -> Result<Self> {
         let operator = Operator { client: Client::new(), admin: admin.trim_end_matches('/').to_owned() };

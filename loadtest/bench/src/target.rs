@@ -11,6 +11,8 @@ use crate::sample::Spread;
 enum Measure {
     /// CPU per request of one row, relative to another.
     Ratio(&'static str, &'static str),
+    /// What CPU per request of one row exceeds that of another by, relative to a third.
+    Excess(&'static str, &'static str, &'static str),
     /// A figure.
     Figure(&'static str),
 }
@@ -36,9 +38,9 @@ const fn at_least(what: &'static str, measure: Measure, bound: f64) -> Target {
     Target { what, measure, bound: Bound::AtLeast(bound) }
 }
 
-use Measure::{Figure as Number, Ratio};
+use Measure::{Excess, Figure as Number, Ratio};
 
-const TARGETS: [Target; 17] = [
+const TARGETS: [Target; 30] = [
     at_most("no plugin ÷ the smallest pingora-proxy", Ratio("plain", "smallest"), 1.08),
     at_most("oauth2, one warm token ÷ no plugin", Ratio("oauth2", "plain"), 1.08),
     at_most("oauth2, cached tokens by Zipf's law ÷ one token", Ratio("oauth2-zipf", "oauth2"), 1.10),
@@ -59,6 +61,31 @@ const TARGETS: [Target; 17] = [
     at_most("time of a look-up at 10,000,000 rows ÷ at 10,000", Number("look-up-growth"), 1.3),
     at_most("CPU of the gateway for a look-up at 10,000,000 rows ÷ at 10,000", Number("look-up-growth-micros"), 1.3),
     at_most("10,000 routes, 1,000 services, 10,000 consumers ÷ 10 of each", Ratio("many", "few"), 1.1),
+    at_most("introspected token, cached ÷ own warm token", Ratio("introspected", "oauth2"), 1.05),
+    at_most("JWT, RS256, cached ÷ own warm token", Ratio("jwt-rs256", "oauth2"), 1.05),
+    at_most("JWT, ES256, cached ÷ own warm token", Ratio("jwt-es256", "oauth2"), 1.05),
+    at_most("JWT, EdDSA, cached ÷ own warm token", Ratio("jwt-eddsa", "oauth2"), 1.05),
+    at_most(
+        "JWT, RS256, not cached: what it adds to an own warm token ÷ the signature check alone",
+        Excess("jwt-rs256-new", "oauth2", "check-rs256"),
+        1.3,
+    ),
+    at_most("the same, ES256", Excess("jwt-es256-new", "oauth2", "check-es256"), 1.3),
+    at_most("the same, EdDSA", Excess("jwt-eddsa-new", "oauth2", "check-eddsa"), 1.3),
+    at_most("introspection of a token that is not cached ÷ no plugin", Ratio("introspection", "plain"), 2.5),
+    at_most("calls for one unknown token in 10,000 requests at once", Number("calls-for-unknown"), 1.0),
+    at_most(
+        "introspected token, cached ÷ nginx auth_request with cache",
+        Ratio("introspected", "nginx-introspection"),
+        1.0,
+    ),
+    at_most("introspected token, cached ÷ HAProxy jwt_verify (RS256)", Ratio("introspected", "haproxy-jwt"), 1.0),
+    at_most("JWT, RS256, cached ÷ HAProxy jwt_verify (RS256)", Ratio("jwt-rs256", "haproxy-jwt"), 1.0),
+    at_most(
+        "resident bytes per cached introspected token, five claims forwarded",
+        Number("bytes-per-third-party-token"),
+        500.0,
+    ),
     at_most("start with 10,000,000 tokens in the store ÷ with 10,000", Number("start-growth"), 1.2),
 ];
 
@@ -97,6 +124,10 @@ fn judge_one(target: &Target, measurement: &Measurement, figures: &[Figure]) -> 
         Ratio(row, peer) => {
             measurement.of(row).zip(measurement.of(peer)).and_then(|(row, peer)| Spread::of_ratios(row, peer))
         }
+        Excess(row, base, unit) => {
+            let (row, base, unit) = (measurement.of(row), measurement.of(base), measurement.of(unit));
+            row.zip(base).zip(unit).and_then(|((row, base), unit)| Spread::of_excess(row, base, unit))
+        }
         Number(name) => {
             let figure = figures.iter().find(|figure| figure.name == name);
             figure.and_then(|figure| Spread::of([figure.value]))
@@ -123,9 +154,12 @@ mod tests {
     #[test]
     fn every_ratio_names_existing_rows() {
         for target in &TARGETS {
-            if let Ratio(row, peer) = target.measure {
-                assert!(find(row).is_some() && find(peer).is_some(), "{}", target.what);
-            }
+            let named = match target.measure {
+                Ratio(row, peer) => vec![row, peer],
+                Excess(row, base, unit) => vec![row, base, unit],
+                Number(_) => Vec::new(),
+            };
+            assert!(named.into_iter().all(|name| find(name).is_some()), "{}", target.what);
         }
     }
 

@@ -24,7 +24,7 @@ pub use plugin::plugin;
 pub use signer::{Algorithm, Signer};
 
 /// The kinds of tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Opaque tokens, introspected by the gateway.

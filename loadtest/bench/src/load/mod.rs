@@ -11,8 +11,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tollgate_load::third_party::Holders;
+
 use crate::command;
 use crate::error::{Error, Result};
+use crate::site::SCOPE;
 
 /// Concurrent requests.
 pub const CONCURRENCY: usize = 32;
@@ -40,15 +43,29 @@ pub struct Tokens {
     pub order: Option<PathBuf>,
 }
 
-/// The identity of a token.
+/// The identity headers of a token, by the names that the upstream echoes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// `X-Consumer-Username`.
-    pub username: String,
-    /// `X-Credential-Identifier`.
-    pub client_id: String,
-    /// `X-Authenticated-Userid`.
-    pub userid: String,
+    /// Name and value.
+    pub echoed: Vec<(&'static str, String)>,
+    /// Whether there is an `X-Consumer-Id` too.
+    pub consumer: bool,
+}
+
+impl Identity {
+    /// That of a token which the gateway issued.
+    pub fn of_own(username: String, client_id: String, userid: String) -> Self {
+        let scope = ("scope", SCOPE.to_owned());
+        Self { echoed: vec![("username", username), ("client", client_id), ("userid", userid), scope], consumer: true }
+    }
+
+    /// That of a third party's token, by its number.
+    pub fn of_third_party(holders: &Holders, number: u32) -> Self {
+        let subject = Holders::subject(number);
+        let (email, client) = (format!("{subject}@example.com"), holders.client_id(number));
+        let echoed = [("username", holders.username(number)), ("sub", subject), ("email", email), ("azp", client)];
+        Self { echoed: echoed.into(), consumer: true }
+    }
 }
 
 /// What is sent.

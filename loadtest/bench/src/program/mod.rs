@@ -12,9 +12,11 @@ use std::net::SocketAddr;
 
 use tollgate_tests::process::Process;
 
-pub use haproxy::haproxy;
+pub use haproxy::{haproxy, jwt as haproxy_jwt};
 pub use listening::{Listening, free_addresses};
-pub use nginx::{BODY, Upstream, proxy as nginx_proxy, token_cache as nginx_token_cache};
+pub use nginx::{
+    BODY, Upstream, introspected as nginx_introspected, proxy as nginx_proxy, token_cache as nginx_token_cache,
+};
 pub use other::Other;
 pub use smallest::smallest;
 pub use tollgate::{AccessLog, Settings as TollgateSettings, Tollgate, metric};

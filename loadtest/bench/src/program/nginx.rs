@@ -27,7 +27,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Responds to every path with [`BODY`], to `/echo` with the identity headers, and to `/introspect` as an
+    /// Responds to every path with [`BODY`], to `/echo` with the identity headers, and to `/introspect-…` as an
     /// introspection endpoint for `auth_request` that accepts all tokens that start with `Bearer`.
     pub async fn start(folder: &Path) -> Result<Self> {
         let [address] = free_addresses()?;
@@ -37,19 +37,12 @@ server {{
     listen {address};
     location / {{ return 200 "{BODY}"; }}
     location = /echo {{
-        return 200 "username=$http_x_consumer_username client=$http_x_credential_identifier userid=$http_x_authenticated_userid scope=$http_x_authenticated_scope id=$http_x_consumer_id ";
+        return 200 " username=$http_x_consumer_username client=$http_x_credential_identifier userid=$http_x_authenticated_userid scope=$http_x_authenticated_scope sub=$http_x_credential_sub email=$http_x_credential_email azp=$http_x_credential_client_id id=$http_x_consumer_id ";
     }}
-    location = /introspect {{
-        if ($http_authorization !~ "^Bearer [0-9A-Za-z]+$") {{ return 401; }}
-        add_header X-Consumer-Id "5c8d2a4e-6f1b-4a7e-9d23-0a1b2c3d4e5f";
-        add_header X-Consumer-Username "person-0";
-        add_header X-Credential-Identifier "client-0";
-        add_header X-Authenticated-Userid "user-00000000";
-        add_header X-Authenticated-Scope "email profile";
-        return 200 "";
-    }}
-}}
-"#
+{OWN}{THIRD_PARTY}}}
+"#,
+            OWN = introspection("own", &OWN),
+            THIRD_PARTY = introspection("third-party", &THIRD_PARTY),
         );
         let process = start(folder, "upstream", address, &conf).await?;
         Ok(Self { address, process })
@@ -69,21 +62,71 @@ pub async fn proxy(folder: &Path, upstream: SocketAddr, certificate: &KeptCertif
     Ok(Proxy { process: process.id(), http: Some(http), https: Some(https), guard: Some(process) })
 }
 
+/// The identity headers of a token, as an endpoint for `auth_request` returns them.
+type Headers = [(&'static str, &'static str)];
+
+/// Those of a token that the gateway issued.
+const OWN: [(&str, &str); 5] = [
+    ("X-Consumer-Id", "5c8d2a4e-6f1b-4a7e-9d23-0a1b2c3d4e5f"),
+    ("X-Consumer-Username", "person-0"),
+    ("X-Credential-Identifier", "client-0"),
+    ("X-Authenticated-Userid", "user-00000000"),
+    ("X-Authenticated-Scope", "email profile"),
+];
+
+/// Those of a token of a third party: what Tollgate makes of the stub authority's responses.
+const THIRD_PARTY: [(&str, &str); 15] = [
+    ("X-Consumer-Id", "5c8d2a4e-6f1b-4a7e-9d23-0a1b2c3d4e5f"),
+    ("X-Consumer-Username", "person-0"),
+    ("X-Credential-Identifier", "person-0"),
+    ("X-Credential-Scope", "email profile"),
+    ("X-Credential-Client-Id", "client-000000"),
+    ("X-Credential-Token-Type", "Bearer"),
+    ("X-Credential-Exp", "1796515200"),
+    ("X-Credential-Iat", "1795910400"),
+    ("X-Credential-Sub", "user-00000000"),
+    ("X-Credential-Iss", "http://127.0.0.1:40000"),
+    ("X-Credential-Email", "user-00000000@example.com"),
+    ("X-Credential-Tenant", "tenant-000"),
+    ("X-Credential-Department", "engineering"),
+    ("X-Credential-Plan", "enterprise"),
+    ("X-Credential-Roles", "reader,writer"),
+];
+
+/// The endpoint `/introspect-NAME`.
+fn introspection(name: &str, headers: &Headers) -> String {
+    let lines: String =
+        headers.iter().map(|(header, value)| format!("        add_header {header} \"{value}\";\n")).collect();
+    format!(
+        "    location = /introspect-{name} {{\n        if ($http_authorization !~ \"^Bearer [0-9A-Za-z]+$\") {{ return \
+         401; }}\n{lines}        return 200 \"\";\n    }}\n"
+    )
+}
+
 /// `auth_request` to an introspection endpoint whose responses are cached by the `Authorization` header, with
 /// the five identity headers from it.
 pub async fn token_cache(folder: &Path, upstream: SocketAddr, certificate: &KeptCertificate) -> Result<Proxy> {
+    cached_auth_request(folder, "own", &OWN, upstream, certificate).await
+}
+
+/// The same with the headers of a token of a third party.
+pub async fn introspected(folder: &Path, upstream: SocketAddr, certificate: &KeptCertificate) -> Result<Proxy> {
+    cached_auth_request(folder, "third-party", &THIRD_PARTY, upstream, certificate).await
+}
+
+async fn cached_auth_request(
+    folder: &Path,
+    endpoint: &str,
+    headers: &Headers,
+    upstream: SocketAddr,
+    certificate: &KeptCertificate,
+) -> Result<Proxy> {
     let [http, https] = free_addresses()?;
-    let cache = folder.join("nginx-token-cache");
-    let headers = [
-        "X-Consumer-Id",
-        "X-Consumer-Username",
-        "X-Credential-Identifier",
-        "X-Authenticated-Userid",
-        "X-Authenticated-Scope",
-    ];
+    let name = format!("nginx-token-cache-{endpoint}");
+    let cache = folder.join(&name);
     let identity: String = headers
         .iter()
-        .map(|header| {
+        .map(|(header, _)| {
             let variable = header.to_ascii_lowercase().replace('-', "_");
             format!(
                 "        auth_request_set $i_{variable} $upstream_http_{variable};\n        \
@@ -103,7 +146,7 @@ server {{
     }}
     location = /introspect {{
         internal;
-        proxy_pass http://upstream;
+        proxy_pass http://upstream/introspect-{endpoint};
         proxy_http_version 1.1;
         proxy_set_header Connection "";
         proxy_pass_request_body off;
@@ -119,7 +162,7 @@ server {{
         pool = pool(upstream),
         listen = listen(http, https, certificate),
     );
-    let process = start(folder, "nginx-token-cache", http, &conf).await?;
+    let process = start(folder, &name, http, &conf).await?;
     Ok(Proxy { process: process.id(), http: Some(http), https: Some(https), guard: Some(process) })
 }
 
@@ -151,7 +194,7 @@ worker_processes 1;
 pid {home}/pid;
 error_log {home}/error.log warn;
 {user}
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     default_type text/plain;

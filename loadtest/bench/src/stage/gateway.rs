@@ -19,13 +19,13 @@ use crate::token_list::{TokenList, write_zipf_order};
 /// Room for all tokens of any run.
 pub(super) const AMPLE: u64 = 16 << 30;
 /// Room for about two thousand tokens: the others are looked up in the store.
-const SCANT: u64 = 1 << 20;
+pub(super) const SCANT: u64 = 1 << 20;
 
 /// A gateway with its configuration.
-struct Configured {
-    tollgate: Tollgate,
+pub(super) struct Configured {
+    pub(super) tollgate: Tollgate,
     database: Database,
-    site: Site,
+    pub(super) site: Site,
 }
 
 impl Stage<'_> {
@@ -50,6 +50,7 @@ impl Stage<'_> {
             let identity = identity(&configured.site, 0);
             requests.push((Ask::Zipf, Requests::bearers(guarded(&configured.site), list).known_as(identity)));
         }
+        requests.extend(self.cached_third_party(&configured, asks).await?);
         Ok(ready(configured, requests))
     }
 
@@ -88,7 +89,12 @@ impl Stage<'_> {
         Ok(ready(configured, vec![(Ask::EveryToken, every)]))
     }
 
-    async fn start(&mut self, settings: TollgateSettings, database: Database, extent: Extent) -> Result<Configured> {
+    pub(super) async fn start(
+        &mut self,
+        settings: TollgateSettings,
+        database: Database,
+        extent: Extent,
+    ) -> Result<Configured> {
         let tollgate = Tollgate::start(self.path(), &self.options.tollgate, &settings, &self.certificate).await?;
         let site = Site::make(&format!("http://{}", tollgate.admin), self.upstream.address, extent).await?;
         Ok(Configured { tollgate, database, site })
@@ -164,7 +170,7 @@ pub(super) fn settings(name: &'static str, database: &Database, cache_bytes: u64
     TollgateSettings { name, database_url, cache_bytes, access_log, trusted_ips: "" }
 }
 
-fn ready(configured: Configured, requests: Vec<(Ask, Requests)>) -> Ready {
+pub(super) fn ready(configured: Configured, requests: Vec<(Ask, Requests)>) -> Ready {
     let Configured { tollgate: Tollgate { proxy, status, .. }, .. } = configured;
     Ready { proxy, status: Some(status), requests }
 }
@@ -179,7 +185,7 @@ fn identity(site: &Site, place: usize) -> Identity {
     let registered = site.registered.get(place % site.registered.len().max(1));
     let (username, client_id) =
         registered.map(|known| (known.username.clone(), known.client_id.clone())).unwrap_or_default();
-    Identity { username, client_id, userid: userid(place) }
+    Identity::of_own(username, client_id, userid(place))
 }
 
 /// The requests for a site with one service and one token.

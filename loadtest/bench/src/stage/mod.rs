@@ -4,13 +4,17 @@ mod gateway;
 mod observation;
 mod peer;
 mod table;
+mod third_party;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use tollgate_load::third_party::{Kind, Signer};
 use tollgate_quickstart::certificate::{self, KeptCertificate};
+
+pub use third_party::holders;
 
 use crate::error::{Error, Result};
 use crate::figure::Figure;
@@ -20,6 +24,7 @@ use crate::postgres::Cluster;
 use crate::program::{Proxy, Upstream};
 use crate::progress::say;
 use crate::row::{Ask, Row, Subject};
+use crate::signature_check::SignatureCheck;
 
 /// A program that is ready.
 pub struct Ready {
@@ -43,6 +48,9 @@ pub struct Stage<'a> {
     /// Figures measured during preparation.
     pub figures: Vec<Figure>,
     site: Option<crate::site::Site>,
+    third_parties: BTreeMap<Subject, third_party::ThirdParty>,
+    signers: Vec<Signer>,
+    checks: Vec<(Kind, SignatureCheck)>,
     /// Store look-ups of [`Subject::Tollgate`] before the rounds.
     misses: Option<f64>,
     upstream: Upstream,
@@ -64,6 +72,9 @@ impl<'a> Stage<'a> {
             ready: BTreeMap::new(),
             figures: Vec::new(),
             site: None,
+            third_parties: BTreeMap::new(),
+            signers: Vec::new(),
+            checks: Vec::new(),
             misses: None,
             upstream,
             cluster: None,
@@ -79,6 +90,11 @@ impl<'a> Stage<'a> {
         say(&format!("preparing {subject:?}"));
         let asks: Vec<Ask> = rows.iter().map(|row| row.ask).collect();
         let ready = match subject {
+            Subject::Openssl => return self.openssl(&asks),
+            Subject::NginxIntrospection => self.nginx_introspection().await?,
+            Subject::HaproxyJwt => self.haproxy_jwt().await?,
+            Subject::MissingThirdParty => self.missing_third_party(&asks).await?,
+            Subject::ThirdPartyMemory => return Err(Error::Usage("it has no rows".to_owned())),
             Subject::Nginx => self.nginx().await?,
             Subject::NginxTokenCache => self.nginx_token_cache().await?,
             Subject::Haproxy => self.haproxy().await?,
@@ -100,6 +116,11 @@ impl<'a> Stage<'a> {
     /// A prepared program.
     pub fn ready(&self, subject: Subject) -> Option<&Ready> {
         self.ready.get(&subject)
+    }
+
+    /// A signature check in this process.
+    pub fn signature_check(&self, kind: Kind) -> Option<&SignatureCheck> {
+        self.checks.iter().find_map(|(known, check)| (*known == kind).then_some(check))
     }
 
     /// A folder for files.

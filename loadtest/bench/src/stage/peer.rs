@@ -31,8 +31,7 @@ impl Stage<'_> {
             order: Some(write_zipf_order(self.path(), "nginx-order", popular.len())?),
         };
         let one = popular.iter().next().unwrap_or_default();
-        let identity =
-            Identity { username: "person-0".into(), client_id: "client-0".into(), userid: "user-00000000".into() };
+        let identity = Identity::of_own("person-0".into(), "client-0".into(), "user-00000000".into());
         let requests = vec![
             (Ask::OneToken, Requests::bearer("/", one).known_as(identity.clone())),
             (Ask::Zipf, Requests::bearers("/", tokens).known_as(identity)),

@@ -65,7 +65,7 @@ impl Stage<'_> {
         let list = self.path().join(format!("{}-requests", size.name));
         write_requests(&list, &tokens, size.routes).map_err(Error::system("cannot write a list of requests"))?;
         let order = write_zipf_order(self.path(), &format!("{}-order", size.name), tokens.len())?;
-        let identity = Identity { username: username(0), client_id: client_id(0), userid: userid(0) };
+        let identity = Identity::of_own(username(0), client_id(0), userid(0));
         let everyone =
             |order| Requests::bearers("{path}", Tokens { list: list.clone(), order }).known_as(identity.clone());
         self.present_all(&tollgate, &everyone(None), tokens.len()).await?;
