@@ -519,6 +519,28 @@ mod tests {
     }
 
     #[test]
+    fn tokens_of_a_third_party_are_only_presented() {
+        use crate::third_party::{Issuer, Kind};
+        let supply = |text: &str| {
+            let mut state = state();
+            let third_party = Issuer::new(Kind::Introspection, ([127, 0, 0, 1], 1).into(), 0).ok();
+            let (seed, prefix, upstream) = (uuid::Uuid::nil(), String::new(), String::new());
+            state.order =
+                Some(crate::state::Order { seed, prefix, upstream, consumers: 1, credentials: 1, third_party });
+            Supply::new(&Scenario::parse("x", text).unwrap(), state, 0).err().map(|error| error.to_string())
+        };
+        assert_eq!(supply("name: x\nabout: y\nmix: [{send: token}, {send: random_token}]\n"), None);
+        for (rest, what) in [
+            ("mix: [{send: token}, {send: issue}]\n", "`issue` needs"),
+            ("mix: [{send: refresh}]\n", "`refresh` needs"),
+            ("mix: [{send: token}]\nrevoke: {every: 1s, watch: 1s}\n", "`revoke` needs"),
+        ] {
+            let error = supply(&format!("name: x\nabout: y\n{rest}")).unwrap_or_default();
+            assert!(error.starts_with(what), "{error}");
+        }
+    }
+
+    #[test]
     fn a_503_without_retry_after_is_wrong_if_it_is_required() {
         let text = "name: x\nabout: y\nretry_after: true\nmix: [{send: token, expect: [200, 503]}]\n";
         let supply = Supply::new(&Scenario::parse("x", text).unwrap(), state(), 0).unwrap();

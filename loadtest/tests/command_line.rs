@@ -107,6 +107,21 @@ fn invalid_options_are_refused() {
 }
 
 #[test]
+fn an_authority_that_cannot_listen_is_reported_before_anything_is_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let provision = ["provision", "--admin", "http://127.0.0.1:1", "--third-party", "es256", "--authority", &address];
+    let ended = call(folder.path(), &provision);
+    let expected =
+        format!("tollgate-load: cannot serve the third-party authority on {address}: Address already in use");
+    assert!(ended.code == Some(2) && ended.stderr.starts_with(&expected), "{ended:?}");
+    assert!(ended.stderr.contains("choose another address with --authority"), "{ended:?}");
+    let alone = call(folder.path(), &["provision", "--authority", &address]);
+    assert!(alone.code == Some(2) && alone.stderr.contains("--third-party <KIND>"), "{alone:?}");
+}
+
+#[test]
 fn a_full_disk_is_reported() {
     let _turn = alone();
     let stub = Stub::start(200, vec![Duration::from_millis(2)]);

@@ -106,3 +106,32 @@ async fn a_mixed_day_has_all_its_steps_and_kinds() {
     assert_eq!(day.total.statuses.keys().collect::<Vec<_>>(), [&200, &401]);
     assert!(ended.stdout.contains("peak, 2 s: 150 per second of 150"), "{ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_a_third_party_are_provisioned_measured_checked_and_removed() {
+    let _turn = alone();
+    let world = World::start().await;
+    let admin = world.gateway.addresses.admin.to_string();
+    for kind in ["introspection", "rs256", "es256", "eddsa"] {
+        // An interrupted provisioning resumes, with the same authority.
+        assert_eq!(world.provision_third_party(kind, "10").code, Some(0), "{kind}");
+        let ended = world.provision_third_party(kind, "1100");
+        assert!(ended.stdout.contains("3 credentials and 1100 tokens"), "{kind}: {ended:?}");
+        for scenario in ["warm", "zipf", "cold-start"] {
+            let (_, outcome) = world.run(scenario, &["--rate", "100"]);
+            assert!(outcome.checks.identities_checked > 0, "{kind}, {scenario}: {:?}", outcome.checks);
+            assert_eq!(outcome.total.statuses.keys().collect::<Vec<_>>(), [&200]);
+        }
+        let (_, mixed) = world.run("third-party", &["--rate", "100"]);
+        let kinds: Vec<&str> = mixed.phases.iter().map(|phase| phase.name.as_str()).collect();
+        assert_eq!(kinds, ["cold", "warm", "zipf"], "{kind}: {mixed:?}");
+        let ended = world.call(&["run", "issue-storm", "--admin", &admin]);
+        let refused = "`issue` needs tokens that the gateway issues, and those in the state file are of a third party";
+        assert!(ended.code == Some(2) && ended.stderr.contains(refused), "{ended:?}");
+        let ended = world.call(&["cleanup", "--admin", &admin]);
+        assert_eq!(ended.code, Some(0), "{kind}: {ended:?}");
+        for path in ["/plugins", "/routes", "/services", "/consumers"] {
+            assert_eq!(world.count(path).await, 0, "{kind}: {path}");
+        }
+    }
+}

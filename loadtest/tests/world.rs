@@ -82,6 +82,14 @@ impl World {
         ])
     }
 
+    /// Provisions tokens of a third party, whose authority listens on any port.
+    pub fn provision_third_party(&self, kind: &str, tokens: &str) -> Ended {
+        let (admin, proxy) = (self.gateway.addresses.admin.to_string(), format!("http://{}", self.gateway.http));
+        let gateway = ["provision", "--admin", &admin, "--proxy", &proxy, "--upstream", &self.upstream.url];
+        let amount = ["--consumers", "3", "--tokens", tokens, "--third-party", kind, "--authority", "127.0.0.1:0"];
+        self.call(&[gateway.as_slice(), &amount].concat())
+    }
+
     /// Runs a scenario, for two seconds by default. It must succeed, with a response to every request.
     pub fn run(&self, scenario: &str, more: &[&str]) -> (Ended, Outcome) {
         let (admin, proxy) = (self.gateway.addresses.admin.to_string(), format!("http://{}", self.gateway.http));

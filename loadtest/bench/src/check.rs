@@ -33,6 +33,15 @@ pub async fn check(row: &Row, proxy: &Proxy, requests: &Requests) -> Result<()> 
         Ask::Forged => Ok(()),
         Ask::IssuePlain | Ask::IssueHashed => issued(row, &body),
         Ask::Plain => body_is_the_upstreams(row, &body),
+        Ask::ThirdParty(kind) if kind.algorithm().is_some() => {
+            body_is_the_upstreams(row, &body)?;
+            let (status, _) = first.tampered().send(&client, &base, "").await?;
+            if status != 401 {
+                return Err(wrong(row, format!("a token with a wrong signature gets {status}, expected 401")));
+            }
+            let (_, echoed) = first.send(&client, &base, "echo").await?;
+            identity_reaches_the_upstream(row, requests, &echoed)
+        }
         _ => {
             body_is_the_upstreams(row, &body)?;
             let (_, echoed) = first.send(&client, &base, "echo").await?;
@@ -91,6 +100,17 @@ fn first_request(requests: &Requests) -> Result<First> {
 }
 
 impl First {
+    /// The same with the first character of the JWT's signature changed.
+    fn tampered(&self) -> Self {
+        let change = |value: &String| {
+            let Some((signed, signature)) = value.rsplit_once('.') else { return value.clone() };
+            let first = if signature.starts_with('A') { "B" } else { "A" };
+            format!("{signed}.{first}{}", signature.get(1..).unwrap_or_default())
+        };
+        let headers = self.headers.iter().map(|(name, value)| (*name, change(value))).collect();
+        Self { method: self.method.clone(), path: self.path.clone(), headers, body: self.body.clone() }
+    }
+
     async fn send(&self, client: &Client, base: &str, suffix: &str) -> Result<(u16, String)> {
         let url = format!("{base}{}{suffix}", self.path);
         let unreachable = |source| Error::Unreachable { url: url.clone(), source };
