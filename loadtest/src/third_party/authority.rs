@@ -81,7 +81,8 @@ impl Authority {
         let keys = signers.iter().map(Signer::jwk).collect::<Result<Vec<_>, _>>()?;
         let keys = Bytes::from(json!({"keys": keys}).to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind(address))?;
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
         let listening = Listening(listener.local_addr()?);
         let shared = Arc::new(Shared {
             issuer: listening.issuer(),
@@ -128,7 +129,8 @@ impl Drop for Authority {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

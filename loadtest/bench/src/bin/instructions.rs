@@ -20,6 +20,8 @@ use tollgate_bench::error::{Error, Result};
 use tollgate_bench::measurement::story;
 use tollgate_bench::program::{AccessLog, Tollgate, TollgateSettings};
 use tollgate_bench::site::{Extent, Site};
+use tollgate_bench::stage::holders;
+use tollgate_load::third_party::{Algorithm, Authority, FORWARDED, Kind, Minter, Signer, plugin};
 use tollgate_quickstart::certificate;
 
 /// How far a count may exceed the recorded one.
@@ -109,6 +111,7 @@ async fn count_all(options: &Options) -> Result<Counts> {
         name: "counted",
         database_url: format!("sqlite:{}", folder.path().join("tollgate.db").display()),
         cache_bytes: 1 << 20,
+        third_party_percent: 50,
         access_log: AccessLog::Off,
         trusted_ips: "",
     };
@@ -121,11 +124,35 @@ async fn count_all(options: &Options) -> Result<Counts> {
     let bearer = format!("Authorization: Bearer {token}\r\n");
     let mut counted = Counted { process: tollgate.proxy.process, dumps, taken: 0 };
     let mut counts = Counts::new();
-    for (scenario, path, header) in [("no plugin", site.plain.as_str(), ""), ("oauth2, warm", &guarded, &bearer)] {
+    let (_authority, third_party) = third_party(&site, upstream).await?;
+    let own = [("no plugin", site.plain, String::new()), ("oauth2, warm", guarded, bearer)];
+    for (scenario, path, header) in own.into_iter().chain(third_party) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {proxy}\r\n{header}\r\n");
         counts.insert(scenario.to_owned(), counted.count(proxy, &request)?);
     }
     Ok(counts)
+}
+
+/// An authority, and a scenario for each plugin that accepts its tokens: its name, its path and a token's header.
+async fn third_party(site: &Site, upstream: SocketAddr) -> Result<(Authority, [(&'static str, String, String); 2])> {
+    let holders = holders(site.registered.len());
+    let signer = Signer::generate(Algorithm::Es256).map_err(Error::store)?;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let authority = Authority::start(any, holders.clone(), std::slice::from_ref(&signer));
+    let authority = authority.map_err(Error::system("cannot serve a stub authority"))?;
+    let kinds = [
+        ("oauth2-introspection, cached", Kind::Introspection, None),
+        ("jwt-access-token, cached", Kind::Es256, Some(signer)),
+    ];
+    let mut scenarios = kinds.clone().map(|(name, ..)| (name, String::new(), String::new()));
+    for ((_, path, header), (name, kind, signer)) in scenarios.iter_mut().zip(kinds) {
+        let suffix = name.split_once(',').map_or(name, |(suffix, _)| suffix);
+        site.protect(suffix, upstream, plugin(kind, authority.listening, &FORWARDED)).await?;
+        let minter = Minter { issuer: authority.listening.issuer(), holders: holders.clone(), signer };
+        *path = format!("/{}", Site::named(suffix));
+        *header = format!("Authorization: Bearer {}\r\n", minter.mint(0).map_err(Error::store)?);
+    }
+    Ok((authority, scenarios))
 }
 
 /// A script that starts the gateway under callgrind, with the arguments it gets.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub database_url: String,
     /// Maximum weight of cached tokens.
     pub cache_bytes: u64,
+    /// The share of it for tokens of third parties.
+    pub third_party_percent: u8,
     /// Whether requests are logged.
     pub access_log: AccessLog,
     /// Proxies whose X-Forwarded-Proto is trusted; empty: none.
@@ -83,7 +85,7 @@ impl Tollgate {
             .env("TOLLGATE_STATUS_LISTEN", status.to_string())
             .env("TOLLGATE_DATABASE_URL", &settings.database_url)
             .env("TOLLGATE_TOKEN_CACHE_MAX_BYTES", settings.cache_bytes.to_string())
-            .env("TOLLGATE_TOKEN_CACHE_THIRD_PARTY_PERCENT", "0")
+            .env("TOLLGATE_TOKEN_CACHE_THIRD_PARTY_PERCENT", settings.third_party_percent.to_string())
             .env("TOLLGATE_TRUSTED_IPS", settings.trusted_ips)
             .env("TOLLGATE_TLS_CERTIFICATE", &certificate.certificate_file)
             .env("TOLLGATE_TLS_KEY", &certificate.key_file)

@@ -33,7 +33,7 @@ impl Stage<'_> {
         let needs_all = asks.contains(&Ask::Zipf);
         let database = Database::Sqlite(self.path().join("tollgate.db"));
         let extent = Extent { services: 1, consumers: if needs_all { self.amounts.consumers } else { 1 } };
-        let configured = self.start(settings("tollgate", &database, AMPLE), database, extent).await?;
+        let configured = self.start(with_third_parties("tollgate", &database, AMPLE), database, extent).await?;
         let one = configured.site.token().await?;
         let mut requests = few_requests(&configured.site, &one);
         let forged = TokenList::forge(10_000).write(self.path(), "forged")?;
@@ -167,7 +167,12 @@ impl Stage<'_> {
 
 pub(super) fn settings(name: &'static str, database: &Database, cache_bytes: u64) -> TollgateSettings {
     let (database_url, access_log) = (database.url(), AccessLog::Off);
-    TollgateSettings { name, database_url, cache_bytes, access_log, trusted_ips: "" }
+    TollgateSettings { name, database_url, cache_bytes, third_party_percent: 0, access_log, trusted_ips: "" }
+}
+
+/// The same, with half of the cache for tokens of third parties.
+pub(super) fn with_third_parties(name: &'static str, database: &Database, cache_bytes: u64) -> TollgateSettings {
+    TollgateSettings { third_party_percent: 50, ..settings(name, database, cache_bytes) }
 }
 
 pub(super) fn ready(configured: Configured, requests: Vec<(Ask, Requests)>) -> Ready {

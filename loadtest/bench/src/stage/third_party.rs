@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tollgate_load::third_party::{Authority, FORWARDED, Holders, Kind, Minter, Signer, opaque, plugin};
 
-use super::gateway::{AMPLE, Configured, SCANT, settings};
+use super::gateway::{AMPLE, Configured, SCANT, with_third_parties};
 use super::{Ready, Stage};
 use crate::command;
 use crate::cpu;
@@ -101,7 +101,7 @@ impl Stage<'_> {
 
     pub(super) async fn missing_third_party(&mut self, asks: &[Ask]) -> Result<Ready> {
         let database = Database::Sqlite(self.path().join("missing-third-party.db"));
-        let settings = settings("missing-third-party", &database, SCANT);
+        let settings = with_third_parties("missing-third-party", &database, SCANT);
         let configured = self.start(settings, database, Extent { services: 1, consumers: 1 }).await?;
         self.accept_third_party(Subject::MissingThirdParty, &configured.site, &kinds(asks), &FORWARDED).await?;
         let mut requests = Vec::new();
@@ -233,7 +233,7 @@ impl Stage<'_> {
     pub async fn memory_of_third_party(&mut self, count: usize, forwarded: &[&str]) -> Result<f64> {
         let database = Database::Sqlite(self.path().join(format!("memory-{}-{count}.db", forwarded.len())));
         let extent = Extent { services: 1, consumers: self.amounts.consumers };
-        let configured = self.start(settings("memory", &database, AMPLE), database, extent).await?;
+        let configured = self.start(with_third_parties("memory", &database, AMPLE), database, extent).await?;
         let kinds = [Kind::Introspection];
         self.accept_third_party(Subject::ThirdPartyMemory, &configured.site, &kinds, forwarded).await?;
         let tokens = u32::try_from(count).unwrap_or(u32::MAX);
