@@ -149,11 +149,15 @@ impl<H: Lines> Head for Edited<'_, H> {
     }
 
     fn apply(&mut self, block: &HeaderBlock) {
+        let mut of_block = Names::default();
         for name in block.names() {
             let bit = bit_of(name);
             self.remove_bit(name, bit);
-            self.added.add(bit);
+            of_block.add(bit);
         }
+        // Only now: names of one block differ, and their bits would lead to a search for each that has the bit of an
+        // earlier one.
+        self.added.add(of_block.0);
         self.head.push_lines(block.lines());
     }
 
