@@ -111,16 +111,23 @@ fn is_list_of_credentials(value: &[u8]) -> bool {
 fn from_header<'r>(value: &'r [u8]) -> Found<'r> {
     let value = value.trim_ascii();
     let Ok(text) = std::str::from_utf8(value) else { return Found::Unreadable };
-    let mut words = text.split_ascii_whitespace();
-    match (words.next(), words.next(), words.next()) {
-        (None, ..) => Found::Missing,
-        (Some(scheme), Some(token), None)
-            if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") =>
+    if text.is_empty() {
+        return Found::Missing;
+    }
+    let words = text.find(|character: char| character.is_ascii_whitespace()).map(|end| text.split_at(end));
+    match words.map(|(scheme, rest)| (scheme, rest.trim_ascii_start())) {
+        Some((scheme, token))
+            if (scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token")) && is_word(token) =>
         {
             Found::Token(Cow::Borrowed(token))
         }
         _ => Found::Token(Cow::Borrowed(text)),
     }
+}
+
+/// Whether a text has no white space. Tokens may be long, so many bytes are looked at together: without leaving early.
+fn is_word(text: &str) -> bool {
+    !text.bytes().fold(false, |any, byte| any | byte.is_ascii_whitespace())
 }
 
 fn found(argument: Argument<'_>) -> Found<'_> {
