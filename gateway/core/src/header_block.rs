@@ -4,11 +4,10 @@ use std::borrow::Cow;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue};
-use smallvec::SmallVec;
 use triomphe::ThinArc;
 
-/// Lines that are being rendered: nearly always on the stack, so that the block is the only allocation.
-type Lines = SmallVec<[u8; 512]>;
+/// Bytes reserved for lines that are being rendered: nearly always enough.
+const ROOM: usize = 1024;
 
 /// The name of a header in a [`HeaderBlock`], and its spelling.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +80,7 @@ pub struct HeaderBlock(ThinArc<BlockNames, u8>);
 impl HeaderBlock {
     /// Each name is set to the value at the same index, or removed if there is none.
     pub fn new<const COUNT: usize>(names: &'static [BlockName; COUNT], values: [Option<&HeaderValue>; COUNT]) -> Self {
-        let mut lines = Lines::new();
+        let mut lines = Vec::with_capacity(ROOM);
         for (name, value) in names.iter().zip(values) {
             if let Some(value) = value {
                 push(&mut lines, name, value.as_bytes());
@@ -95,11 +94,12 @@ impl HeaderBlock {
     ///
     /// Keep the block with what it is rendered from: all blocks with these names share their reference count, which
     /// threads that render on every request would contend for.
-    pub fn of_values<'v>(names: &BlockNames, values: impl IntoIterator<Item = (usize, &'v [u8])>) -> Option<Self> {
-        let mut lines = Lines::new();
+    pub fn of_values<V: AsRef<[u8]>>(names: &BlockNames, values: impl IntoIterator<Item = (usize, V)>) -> Option<Self> {
+        let mut lines = Vec::with_capacity(ROOM);
         for (index, value) in values {
-            let name = names.as_slice().get(index)?;
-            if !value.iter().copied().all(is_valid_in_value) {
+            let (name, value) = (names.as_slice().get(index)?, value.as_ref());
+            // Without leaving early, so that many bytes are looked at together.
+            if !value.iter().fold(true, |all, byte| all & is_valid_in_value(*byte)) {
                 return None;
             }
             push(&mut lines, name, value);
@@ -118,7 +118,7 @@ impl HeaderBlock {
     }
 }
 
-fn push(lines: &mut Lines, name: &BlockName, value: &[u8]) {
+fn push(lines: &mut Vec<u8>, name: &BlockName, value: &[u8]) {
     for part in [name.spelled.as_bytes(), b": ", value, b"\r\n"] {
         lines.extend_from_slice(part);
     }
@@ -126,7 +126,7 @@ fn push(lines: &mut Lines, name: &BlockName, value: &[u8]) {
 
 /// As in a [`HeaderValue`]: anything but control characters, with the exception of tabs.
 const fn is_valid_in_value(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+    (byte == b'\t') | ((byte >= b' ') & (byte != 0x7f))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! carry without changing its meaning (nested objects, control characters, elements with commas) is left out and
 //! counted.
 
+use std::borrow::Cow;
+
 use http::HeaderName;
 use serde_json::Value;
 use tollgate_plugin::{BlockName, BlockNames, HeaderBlock, header_value};
@@ -11,7 +13,7 @@ use tollgate_plugin::{BlockName, BlockNames, HeaderBlock, header_value};
 use crate::authority::REGISTERED;
 use crate::claim_path::ClaimPath;
 use crate::facts::TokenFacts;
-use crate::kept_claims::{Kept, KeptClaims, Position, TooManyClaims};
+use crate::kept_claims::{Form, KeptClaims, Position, TooManyClaims};
 
 /// The prefix of all headers; identity headers of every plugin that forwards claims.
 pub const HEADER_PREFIX: &str = "x-credential-";
@@ -110,39 +112,24 @@ impl Forwarded {
 
     /// The headers for a token. `left_out` is told the claims that no header can carry.
     pub fn block(&self, facts: &TokenFacts, mut left_out: impl FnMut(Position)) -> Option<HeaderBlock> {
-        let mut joined: Vec<(usize, Vec<u8>)> = Vec::new();
-        let mut direct = Vec::with_capacity(self.own.len());
-        for (position, kept) in facts.claims() {
-            let Some(header) = self.headers.get(position.index()).copied().flatten() else { continue };
-            match Carried::of(kept) {
-                Carried::AsIs(bytes) => direct.push((header, bytes)),
-                Carried::Joined(bytes) => joined.push((header, bytes)),
-                Carried::Not => left_out(position),
+        let values = facts.encoded_claims().filter_map(|(position, form, value)| {
+            let header = self.headers.get(position.index()).copied().flatten()?;
+            let carried = carried(form, value);
+            if carried.is_none() {
+                left_out(position);
             }
-        }
-        let joined = joined.iter().map(|(header, bytes)| (*header, bytes.as_slice()));
-        HeaderBlock::of_values(&self.names, direct.into_iter().chain(joined))
+            Some((header, carried?))
+        });
+        HeaderBlock::of_values(&self.names, values)
     }
 }
 
-/// How a value is carried by a header.
-enum Carried<'f> {
-    AsIs(&'f [u8]),
-    Joined(Vec<u8>),
-    Not,
-}
-
-impl<'f> Carried<'f> {
-    fn of(kept: Kept<'f>) -> Self {
-        match kept {
-            Kept::Text(text) if header_value(text).is_some() => Self::AsIs(text.as_bytes()),
-            Kept::Text(_) => Self::Not,
-            // Numbers and booleans are spelled in JSON as they are in headers.
-            Kept::Json(text) if text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '-') => {
-                Self::AsIs(text.as_bytes())
-            }
-            Kept::Json(_) => joined(&kept.value()).map_or(Self::Not, Self::Joined),
-        }
+/// The value as a header carries it.
+fn carried(form: Form, value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match form {
+        Form::Text | Form::Scalar | Form::List => Some(Cow::Borrowed(value)),
+        Form::OtherText => None,
+        Form::Json => joined(&serde_json::from_slice(value).ok()?).map(Cow::Owned),
     }
 }
 

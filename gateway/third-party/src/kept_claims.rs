@@ -5,11 +5,14 @@
 //! claim for as long as the authority is known: facts that were cached before a claim was added lack it, and say
 //! so.
 //!
-//! Encoded, each claim takes its value and four bytes: position, form, length (big-endian).
+//! Encoded, each claim takes its value and four bytes: position, form, length (big-endian). The form says how a header
+//! carries the value, which would otherwise be found out on every request.
 
+use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
+use tollgate_plugin::header_value;
 
 use crate::claim_path::ClaimPath;
 use crate::claims::Claims;
@@ -90,14 +93,35 @@ pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
 }
 
-const TEXT: u8 = 0;
-const JSON: u8 = 1;
+/// How a value is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Form {
+    /// A string that a header carries as it is.
+    Text,
+    /// A string that no header can carry.
+    OtherText,
+    /// A number or a boolean, which headers spell as JSON does.
+    Scalar,
+    /// An array of strings, joined by commas: none contains one or is empty, and a header carries them.
+    List,
+    /// Any other value, as JSON.
+    Json,
+}
+
+impl Form {
+    fn parse(byte: u8) -> Option<Self> {
+        [Self::Text, Self::OtherText, Self::Scalar, Self::List, Self::Json].into_iter().find(|form| *form as u8 == byte)
+    }
+}
 
 /// A kept value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept<'f> {
     /// A string.
     Text(&'f str),
+    /// An array of strings without commas, joined by commas.
+    List(&'f str),
     /// Any other value, as JSON.
     Json(&'f str),
 }
@@ -107,6 +131,7 @@ impl Kept<'_> {
     pub fn value(&self) -> Value {
         match self {
             Self::Text(text) => Value::from(*text),
+            Self::List(text) => text.split(',').map(Value::from).collect(),
             Self::Json(text) => serde_json::from_str(text).unwrap_or_default(),
         }
     }
@@ -116,7 +141,7 @@ impl Kept<'_> {
     pub fn has_word(&self, wanted: &str) -> bool {
         match self {
             Self::Text(text) => text.split(' ').any(|word| word == wanted),
-            Self::Json(_) => self.has_element(wanted),
+            Self::List(_) | Self::Json(_) => self.has_element(wanted),
         }
     }
 
@@ -124,6 +149,7 @@ impl Kept<'_> {
     pub fn has_element(&self, wanted: &str) -> bool {
         match self {
             Self::Text(text) => *text == wanted,
+            Self::List(text) => text.split(',').any(|element| element == wanted),
             Self::Json(_) => match self.value() {
                 Value::Array(elements) => elements.iter().any(|element| element.as_str() == Some(wanted)),
                 _ => false,
@@ -134,29 +160,54 @@ impl Kept<'_> {
 
 /// Appends a value; `false` if it is too long.
 fn encode(position: u8, value: &Value, bytes: &mut Vec<u8>) -> bool {
-    let json;
-    let (form, text) = match value {
-        Value::String(text) => (TEXT, text.as_str()),
-        other => {
-            json = other.to_string();
-            (JSON, json.as_str())
-        }
-    };
+    let (form, text) = formed(value);
     let Some(length) = u16::try_from(text.len()).ok().filter(|_| text.len() <= LONGEST_VALUE) else { return false };
-    bytes.extend_from_slice(&[position, form]);
+    bytes.extend_from_slice(&[position, form as u8]);
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(text.as_bytes());
     true
 }
 
+fn formed(value: &Value) -> (Form, Cow<'_, str>) {
+    match value {
+        Value::String(text) if header_value(text).is_some() => (Form::Text, Cow::from(text)),
+        Value::String(text) => (Form::OtherText, Cow::from(text)),
+        Value::Number(_) | Value::Bool(_) => (Form::Scalar, Cow::from(value.to_string())),
+        Value::Array(elements) => match list(elements) {
+            Some(text) => (Form::List, Cow::from(text)),
+            None => (Form::Json, Cow::from(value.to_string())),
+        },
+        Value::Null | Value::Object(_) => (Form::Json, Cow::from(value.to_string())),
+    }
+}
+
+/// The elements of an array, joined by commas, if they can be told apart then. An empty array would be one empty text.
+fn list(elements: &[Value]) -> Option<String> {
+    let is_plain = |text: &&str| !text.is_empty() && !text.contains(',') && header_value(text).is_some();
+    let texts: Option<Vec<&str>> = elements.iter().map(|element| element.as_str().filter(is_plain)).collect();
+    texts.filter(|texts| !texts.is_empty()).map(|texts| texts.join(","))
+}
+
 /// The kept claims in encoded bytes, in the order of their positions.
-pub fn decode(mut bytes: &[u8]) -> impl Iterator<Item = (Position, Kept<'_>)> {
+pub fn decode(bytes: &[u8]) -> impl Iterator<Item = (Position, Kept<'_>)> {
+    encoded(bytes).map_while(|(position, form, text)| {
+        let text = std::str::from_utf8(text).ok()?;
+        let kept = match form {
+            Form::Text | Form::OtherText => Kept::Text(text),
+            Form::List => Kept::List(text),
+            Form::Scalar | Form::Json => Kept::Json(text),
+        };
+        Some((position, kept))
+    })
+}
+
+/// The same, as it is encoded.
+pub(crate) fn encoded(mut bytes: &[u8]) -> impl Iterator<Item = (Position, Form, &[u8])> {
     std::iter::from_fn(move || {
         let (&[position, form, high, low], rest) = bytes.split_first_chunk::<4>()?;
         let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
         bytes = rest;
-        let text = std::str::from_utf8(text).ok()?;
-        Some((Position(position), if form == TEXT { Kept::Text(text) } else { Kept::Json(text) }))
+        Some((Position(position), Form::parse(form)?, text))
     })
 }
 
@@ -208,6 +259,21 @@ mod tests {
         }
         assert_eq!(kept.keep(&path("another")), Err(TooManyClaims));
         assert_eq!(kept.keep(&path("claim7")), Ok(Position(7)));
+    }
+
+    #[test]
+    fn an_array_of_texts_is_a_list_if_its_elements_can_be_told_apart() {
+        let form = |value: Value| {
+            let (form, text) = formed(&value);
+            (form, text.into_owned())
+        };
+        assert_eq!(form(json!(["a", "b c"])), (Form::List, "a,b c".to_owned()));
+        for other in [json!([]), json!([""]), json!(["a,b"]), json!(["a", 1]), json!(["a\n"]), json!([["a"]])] {
+            assert_eq!(form(other.clone()), (Form::Json, other.to_string()));
+        }
+        let list = Kept::List("a,b c");
+        assert_eq!(list.value(), json!(["a", "b c"]));
+        assert!(list.has_element("b c") && list.has_word("b c") && !list.has_element("a,b c"));
     }
 
     #[test]
