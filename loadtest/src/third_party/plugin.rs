@@ -27,9 +27,12 @@ fn introspection(authority: Listening, forwarded: &[&str]) -> Value {
 
 fn jwt(algorithm: Algorithm, authority: Listening, forwarded: &[&str]) -> Value {
     json!({
-        "issuers": [{"issuer": authority.issuer(), "jwks_uri": authority.keys()}],
-        "algorithms": [algorithm.name()],
-        "consumer_by": "username",
+        "issuers": [{
+            "issuer": authority.issuer(),
+            "jwks_uri": authority.keys(),
+            "algorithms": [algorithm.name()],
+        }],
+        "consumer_claim": "username",
         "custom_claims_forward": forwarded,
     })
 }

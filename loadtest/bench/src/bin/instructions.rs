@@ -141,12 +141,11 @@ async fn third_party(site: &Site, upstream: SocketAddr) -> Result<(Authority, [(
     let authority = Authority::start(any, holders.clone(), std::slice::from_ref(&signer));
     let authority = authority.map_err(Error::system("cannot serve a stub authority"))?;
     let kinds = [
-        ("oauth2-introspection, cached", Kind::Introspection, None),
-        ("jwt-access-token, cached", Kind::Es256, Some(signer)),
+        ("oauth2-introspection, cached", "i", Kind::Introspection, None),
+        ("jwt-access-token, cached", "j", Kind::Es256, Some(signer)),
     ];
     let mut scenarios = kinds.clone().map(|(name, ..)| (name, String::new(), String::new()));
-    for ((_, path, header), (name, kind, signer)) in scenarios.iter_mut().zip(kinds) {
-        let suffix = name.split_once(',').map_or(name, |(suffix, _)| suffix);
+    for ((_, path, header), (_, suffix, kind, signer)) in scenarios.iter_mut().zip(kinds) {
         site.protect(suffix, upstream, plugin(kind, authority.listening, &FORWARDED)).await?;
         let minter = Minter { issuer: authority.listening.issuer(), holders: holders.clone(), signer };
         *path = format!("/{}", Site::named(suffix));

@@ -50,11 +50,17 @@ pub fn holders(consumers: usize) -> Holders {
 }
 
 fn path(kind: Kind) -> String {
-    format!("/{}/", Site::named(&suffix(kind)))
+    format!("/{}/", Site::named(suffix(kind)))
 }
 
-fn suffix(kind: Kind) -> String {
-    kind.algorithm().map_or("introspection", |algorithm| algorithm.name()).to_ascii_lowercase()
+/// As short as that of the service for own tokens, since a longer path costs more.
+fn suffix(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Introspection => "i",
+        Kind::Rs256 => "r",
+        Kind::Es256 => "e",
+        Kind::Eddsa => "d",
+    }
 }
 
 /// The kinds of tokens in requests.
@@ -157,7 +163,7 @@ impl Stage<'_> {
         let authority = Authority::start(any, holders.clone(), &signers);
         let authority = authority.map_err(Error::system("cannot serve a stub authority"))?;
         for kind in kinds {
-            site.protect(&suffix(*kind), self.upstream.address, plugin(*kind, authority.listening, forwarded)).await?;
+            site.protect(suffix(*kind), self.upstream.address, plugin(*kind, authority.listening, forwarded)).await?;
         }
         self.third_parties.insert(subject, ThirdParty { authority, holders });
         Ok(())
@@ -178,7 +184,7 @@ impl Stage<'_> {
             write(&list, &(0..count).map(opaque::token).collect::<String>())?;
             return Ok(Requests::bearers(path(kind), Tokens { list, order: None }).known_as(identity));
         }
-        say(&format!("  signing {count} tokens, {}", suffix(kind)));
+        say(&format!("  signing {count} tokens, {kind:?}"));
         // Tokens of a signature algorithm differ in length.
         let mut lines = String::new();
         for number in 0..count {
