@@ -9,7 +9,7 @@ use triomphe::ThinArc;
 
 use crate::authority::AuthorityFacts;
 use crate::jose::PublishedKey;
-use crate::kept_claims::{Form, Kept, Position, decode, encoded};
+use crate::kept_claims::{Form, Kept, Position};
 
 /// Bytes of a cached token besides its claims: what the cache takes for an entry (docs/performance.md), the terms,
 /// and what an allocation rounds up.
@@ -67,12 +67,12 @@ impl TokenFacts {
 
     /// The claims that were kept.
     pub fn claims(&self) -> impl Iterator<Item = (Position, Kept<'_>)> {
-        decode(&self.0.slice)
+        self.terms().authority.kept().decode(&self.0.slice)
     }
 
     /// The same, as they are kept.
     pub(crate) fn encoded_claims(&self) -> impl Iterator<Item = (Position, Form, &[u8])> {
-        encoded(&self.0.slice)
+        self.terms().authority.kept().encoded(&self.0.slice)
     }
 
     /// One of them.

@@ -6,7 +6,8 @@
 //! so.
 //!
 //! Encoded, each claim takes its value and four bytes: position, form, length (big-endian). The form says how a header
-//! carries the value, which would otherwise be found out on every request.
+//! carries the value, which would otherwise be found out on every request. A value that many tokens have takes the four
+//! bytes alone: its number among the [`CommonValues`] is in place of the length.
 
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
@@ -16,6 +17,7 @@ use tollgate_plugin::header_value;
 
 use crate::claim_path::ClaimPath;
 use crate::claims::Claims;
+use crate::common_values::CommonValues;
 
 /// The most claims that are kept of a token.
 const MOST: usize = 64;
@@ -40,13 +42,22 @@ impl Position {
 pub struct TooManyClaims;
 
 /// The claims kept of an authority's tokens.
-#[derive(Debug, Default)]
-pub struct KeptClaims(RwLock<Vec<ClaimPath>>);
+#[derive(Debug)]
+pub struct KeptClaims {
+    paths: RwLock<Vec<ClaimPath>>,
+    common: CommonValues,
+}
+
+impl Default for KeptClaims {
+    fn default() -> Self {
+        Self::of([])
+    }
+}
 
 impl KeptClaims {
     /// Keeps these from the beginning.
     pub(crate) fn of(paths: impl IntoIterator<Item = ClaimPath>) -> Self {
-        Self(RwLock::new(paths.into_iter().collect()))
+        Self { paths: RwLock::new(paths.into_iter().collect()), common: CommonValues::of(MOST) }
     }
 
     /// Adds a claim, unless it is kept already.
@@ -54,7 +65,7 @@ impl KeptClaims {
     /// # Errors
     /// There are too many.
     pub fn keep(&self, path: &ClaimPath) -> Result<Position, TooManyClaims> {
-        let mut paths = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut paths = self.paths.write().unwrap_or_else(PoisonError::into_inner);
         let index = match paths.iter().position(|known| known == path) {
             Some(index) => index,
             None if paths.len() >= MOST => return Err(TooManyClaims),
@@ -68,21 +79,63 @@ impl KeptClaims {
 
     /// The name of a kept claim.
     pub(crate) fn name(&self, position: Position) -> String {
-        let paths = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let paths = self.paths.read().unwrap_or_else(PoisonError::into_inner);
         paths.get(position.index()).map(ClaimPath::to_string).unwrap_or_default()
     }
 
     /// What is kept of these claims. `left_out` is told the claims that are too long.
     pub(crate) fn encode(&self, claims: &Claims, mut left_out: impl FnMut(&ClaimPath)) -> Encoded {
-        let paths = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let paths = self.paths.read().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = Vec::new();
         for (position, path) in (0_u8..).zip(paths.iter()) {
             let Some(value) = path.of(claims) else { continue };
-            if !encode(position, value, &mut bytes) {
+            if !self.encode_one(position, value, &mut bytes) {
                 left_out(path);
             }
         }
         Encoded { count: u8::try_from(paths.len()).unwrap_or(u8::MAX), bytes }
+    }
+
+    /// Appends a value; `false` if it is too long.
+    fn encode_one(&self, position: u8, value: &Value, bytes: &mut Vec<u8>) -> bool {
+        let (form, text) = formed(value);
+        if let Some(number) = self.common.number(position, text.as_bytes()) {
+            bytes.extend_from_slice(&[position, form as u8 | COMMON]);
+            bytes.extend_from_slice(&number.to_be_bytes());
+            return true;
+        }
+        let Some(length) = u16::try_from(text.len()).ok().filter(|_| text.len() <= LONGEST_VALUE) else { return false };
+        bytes.extend_from_slice(&[position, form as u8]);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+        true
+    }
+
+    /// The kept claims in encoded bytes, in the order of their positions.
+    pub fn decode<'f>(&'f self, bytes: &'f [u8]) -> impl Iterator<Item = (Position, Kept<'f>)> {
+        self.encoded(bytes).map_while(|(position, form, text)| {
+            let text = std::str::from_utf8(text).ok()?;
+            let kept = match form {
+                Form::Text | Form::OtherText => Kept::Text(text),
+                Form::List => Kept::List(text),
+                Form::Scalar | Form::Json => Kept::Json(text),
+            };
+            Some((position, kept))
+        })
+    }
+
+    /// The same, as it is encoded.
+    pub(crate) fn encoded<'f>(&'f self, mut bytes: &'f [u8]) -> impl Iterator<Item = (Position, Form, &'f [u8])> {
+        std::iter::from_fn(move || {
+            let (&[position, form, high, low], rest) = bytes.split_first_chunk::<4>()?;
+            let number = u16::from_be_bytes([high, low]);
+            let text;
+            (text, bytes) = match form & COMMON {
+                0 => rest.split_at_checked(usize::from(number))?,
+                _ => (self.common.value(position, number)?, rest),
+            };
+            Some((Position(position), Form::parse(form & !COMMON)?, text))
+        })
     }
 }
 
@@ -108,6 +161,9 @@ pub(crate) enum Form {
     /// Any other value, as JSON.
     Json,
 }
+
+/// The bit in the byte of the form that says that the value is a common one.
+const COMMON: u8 = 0x80;
 
 impl Form {
     fn parse(byte: u8) -> Option<Self> {
@@ -158,16 +214,6 @@ impl Kept<'_> {
     }
 }
 
-/// Appends a value; `false` if it is too long.
-fn encode(position: u8, value: &Value, bytes: &mut Vec<u8>) -> bool {
-    let (form, text) = formed(value);
-    let Some(length) = u16::try_from(text.len()).ok().filter(|_| text.len() <= LONGEST_VALUE) else { return false };
-    bytes.extend_from_slice(&[position, form as u8]);
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(text.as_bytes());
-    true
-}
-
 fn formed(value: &Value) -> (Form, Cow<'_, str>) {
     match value {
         Value::String(text) if header_value(text).is_some() => (Form::Text, Cow::from(text)),
@@ -186,29 +232,6 @@ fn list(elements: &[Value]) -> Option<String> {
     let is_plain = |text: &&str| !text.is_empty() && !text.contains(',') && header_value(text).is_some();
     let texts: Option<Vec<&str>> = elements.iter().map(|element| element.as_str().filter(is_plain)).collect();
     texts.filter(|texts| !texts.is_empty()).map(|texts| texts.join(","))
-}
-
-/// The kept claims in encoded bytes, in the order of their positions.
-pub fn decode(bytes: &[u8]) -> impl Iterator<Item = (Position, Kept<'_>)> {
-    encoded(bytes).map_while(|(position, form, text)| {
-        let text = std::str::from_utf8(text).ok()?;
-        let kept = match form {
-            Form::Text | Form::OtherText => Kept::Text(text),
-            Form::List => Kept::List(text),
-            Form::Scalar | Form::Json => Kept::Json(text),
-        };
-        Some((position, kept))
-    })
-}
-
-/// The same, as it is encoded.
-pub(crate) fn encoded(mut bytes: &[u8]) -> impl Iterator<Item = (Position, Form, &[u8])> {
-    std::iter::from_fn(move || {
-        let (&[position, form, high, low], rest) = bytes.split_first_chunk::<4>()?;
-        let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
-        bytes = rest;
-        Some((Position(position), Form::parse(form)?, text))
-    })
 }
 
 #[cfg(test)]
@@ -231,11 +254,25 @@ mod tests {
         let positions: Vec<_> = ["sub", "exp", "a.b", "gone", "sub"].map(|text| kept.keep(&path(text)).unwrap()).into();
         assert_eq!(positions, [0, 1, 2, 3, 0].map(Position));
         let encoded = kept.encode(&claims(&json!({"sub": "é", "exp": 7, "a": {"b": [1, "x"]}, "other": 1})), |_| ());
-        let read: Vec<_> = decode(&encoded.bytes).collect();
+        let read: Vec<_> = kept.decode(&encoded.bytes).collect();
         let expected = [(0, Kept::Text("é")), (1, Kept::Json("7")), (2, Kept::Json(r#"[1,"x"]"#))];
         assert_eq!(read, expected.map(|(position, value)| (Position(position), value)));
         assert_eq!(encoded.count, 4);
         assert_eq!(read[2].1.value(), json!([1, "x"]));
+    }
+
+    #[test]
+    fn a_value_that_tokens_share_takes_four_bytes() {
+        let kept = KeptClaims::default();
+        for name in ["iss", "sub"] {
+            kept.keep(&path(name)).unwrap();
+        }
+        let own = "x".repeat(100);
+        let said = claims(&json!({"iss": "https://issuer.example", "sub": own}));
+        let encoded = kept.encode(&said, |_| ());
+        assert_eq!(encoded.bytes.len(), 4 + 4 + own.len());
+        let read: Vec<_> = kept.decode(&encoded.bytes).map(|(_, kept)| kept).collect();
+        assert_eq!(read, [Kept::Text("https://issuer.example"), Kept::Text(own.as_str())]);
     }
 
     #[test]
@@ -248,7 +285,7 @@ mod tests {
         let claims = claims(&json!({"a": "x".repeat(LONGEST_VALUE + 1), "b": "y".repeat(LONGEST_VALUE)}));
         let encoded = kept.encode(&claims, |path| left_out.push(path.as_str().to_owned()));
         assert_eq!(left_out, ["a"]);
-        assert_eq!(decode(&encoded.bytes).count(), 1);
+        assert_eq!(kept.decode(&encoded.bytes).count(), 1);
     }
 
     #[test]

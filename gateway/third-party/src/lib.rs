@@ -13,6 +13,7 @@ pub mod authority;
 mod cannot_tell;
 mod claim_path;
 pub mod claims;
+mod common_values;
 pub mod config;
 pub mod facts;
 pub mod forwarded;
