@@ -94,13 +94,14 @@ impl Authority {
         self.calls.acquire().await.ok()
     }
 
-    /// The connections shared by calls with this TLS profile.
+    /// The connections shared by calls with this TLS profile on the current runtime, which drives them.
     pub(crate) fn pool(&self, tls: Option<&Tls>) -> Arc<Pool> {
+        let runtime = tokio::runtime::Handle::current().id();
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = pools.iter().find(|pool| pool.is_for(tls)) {
+        if let Some(pool) = pools.iter().find(|pool| pool.is_for(tls, runtime)) {
             return Arc::clone(pool);
         }
-        let pool = Arc::new(Pool::new(&self.origin.host, tls.cloned(), self.limits));
+        let pool = Arc::new(Pool::new(&self.origin.host, tls.cloned(), runtime, self.limits));
         pools.push(Arc::clone(&pool));
         pool
     }

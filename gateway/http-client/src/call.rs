@@ -31,7 +31,7 @@ impl From<Error> for Failed {
 }
 
 /// Runs a call to its end.
-pub(crate) async fn run(profile: Profile, request: Outgoing) -> Result<Response<Bytes>, Error> {
+pub(crate) async fn run(profile: &Profile, request: Outgoing) -> Result<Response<Bytes>, Error> {
     let began = Instant::now();
     let deadline = began + profile.timeout;
     let place = || Place::clone(&request.place);
@@ -41,7 +41,7 @@ pub(crate) async fn run(profile: Profile, request: Outgoing) -> Result<Response<
         authority.ok_or_else(|| Error::TooManyAuthorities { place: place(), authorities: limits.authorities })?;
     let open = |retry_after| Error::Open { place: place(), retry_after };
     authority.breaker.refusal().map_or(Ok(()), |retry_after| Err(open(retry_after)))?;
-    let tls = tls(&profile, &request)?;
+    let tls = tls(profile, &request)?;
     let admitted = timeout_at(deadline, authority.admit()).await;
     let admitted = admitted.map_err(|_| Error::Timeout { place: place(), phase: Phase::Queue, after: profile.timeout });
     let _admitted =
@@ -49,7 +49,7 @@ pub(crate) async fn run(profile: Profile, request: Outgoing) -> Result<Response<
     // While this call waited, others may have found that the server fails.
     let passage = authority.breaker.enter(began, profile.timeout).map_err(open)?;
     let pool = authority.pool(tls.as_ref());
-    let result = Call { profile: &profile, request: &request, pool: &pool, deadline }.attempts(&authority).await;
+    let result = Call { profile, request: &request, pool: &pool, deadline }.attempts(&authority).await;
     passage.ended(&result);
     result
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::connection::{Lease, Opened, Protocol, Usage};
@@ -33,6 +34,8 @@ pub(crate) struct Caller<'a> {
 pub(crate) struct Pool {
     host: String,
     tls: Option<Tls>,
+    /// What drives its connections.
+    runtime: runtime::Id,
     limits: Limits,
     /// Whether the last connection opened speaks HTTP/1.1.
     speaks_http1: AtomicBool,
@@ -42,21 +45,22 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Without connections.
-    pub(crate) fn new(host: &str, tls: Option<Tls>, limits: Limits) -> Self {
+    pub(crate) fn new(host: &str, tls: Option<Tls>, runtime: runtime::Id, limits: Limits) -> Self {
         Self {
             host: host.to_owned(),
             // Without TLS nothing is negotiated.
             speaks_http1: AtomicBool::new(tls.is_none()),
             tls,
+            runtime,
             limits,
             turn: AsyncMutex::new(()),
             kept: Mutex::default(),
         }
     }
 
-    /// Whether calls with this profile may use its connections.
-    pub(crate) fn is_for(&self, tls: Option<&Tls>) -> bool {
-        self.tls.as_ref() == tls
+    /// Whether calls with this profile may use its connections, on this runtime.
+    pub(crate) fn is_for(&self, tls: Option<&Tls>, runtime: runtime::Id) -> bool {
+        self.runtime == runtime && self.tls.as_ref() == tls
     }
 
     /// A connection for a call: a kept one, or a new one.

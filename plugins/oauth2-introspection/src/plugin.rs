@@ -142,7 +142,8 @@ impl Introspection {
             .timeout(authority.timeout())
             .keepalive(authority.keepalive())
             .max_body(MAX_RESPONSE)
-            .repeatable();
+            .repeatable()
+            .staying();
         let signed = self.signed(authority, &url, &profile, stored)?;
         Ok(Endpoint {
             url,

@@ -126,6 +126,24 @@ async fn calls_end_with_the_clients_runtime() {
 }
 
 #[tokio::test]
+async fn a_call_that_stays_on_its_thread_needs_no_other_and_shares_no_connection_with_them() {
+    let server = Server::start(None, |_, stream| respond_to_all(stream)).await;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let client = Client::new(runtime.handle().clone(), &Registry::new()).unwrap();
+    let profile = client.profile("test").staying();
+    let elsewhere = profile.clone();
+    let url = server.url("http", "/");
+    // On a runtime with several threads it does not stay.
+    let status = runtime.spawn(async move { elsewhere.send(get(&url)).await.unwrap().status() }).await.unwrap();
+    assert_eq!((status, server.accepted()), (StatusCode::OK, 1));
+    runtime.shutdown_background();
+    for _ in 0..2 {
+        let here = profile.send(get(&server.url("http", "/"))).await.unwrap();
+        assert_eq!((here.status(), server.accepted()), (StatusCode::OK, 2));
+    }
+}
+
+#[tokio::test]
 async fn a_connection_closed_by_the_server_is_not_reused() {
     let (closed, mut has_closed) = mpsc::unbounded_channel();
     let server = Server::start(None, move |_, mut stream| {
