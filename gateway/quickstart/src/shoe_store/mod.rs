@@ -2,6 +2,7 @@
 
 mod connection;
 mod flow;
+mod pages;
 mod storefront;
 
 use std::net::{SocketAddr, TcpListener};

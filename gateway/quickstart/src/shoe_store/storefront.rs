@@ -1,4 +1,4 @@
-//! The store's pages.
+//! What the store's addresses do.
 
 use std::sync::Arc;
 
@@ -6,19 +6,15 @@ use axum::Form;
 use axum::extract::{Query, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use maud::{Markup, html};
+use maud::html;
 use serde::Deserialize;
 
-use crate::browser_session::{Session, Sessions};
+use crate::browser_session::Sessions;
 use crate::page::{Brand, Page, see_other};
-use crate::step_on::StepCounts;
 
 use super::connection::{Error, Pending, StepOnApi, Tokens};
 use super::flow::{self, Flow};
-
-/// Steps per percent of discount, and the maximum discount.
-const STEPS_PER_PER_CENT: u32 = 5_000;
-const MOST_PER_CENT: u32 = 20;
+use super::pages::{connect_link, denied, failure, offer, trouble, welcome};
 
 /// What the store can say about the steps in between.
 const SHOWN_BY_STEP_ON: &str = "Step On asks the user, and the gateway for the code (steps B and C)";
@@ -73,7 +69,7 @@ pub(super) async fn show(
         Ok(counts) => {
             let content = html! {
                 @if notice.refreshed.is_some() { p.notice role="status" { "Your step counts are up to date." } }
-                (offer(&counts, &session))
+                (offer(&counts, &session.form_token))
             };
             Page::new(Brand::ShoeFlyShoe, "Your steps, your discount", content).into_response()
         }
@@ -171,76 +167,4 @@ pub(super) async fn happened(State(store): State<Arc<Store>>, headers: HeaderMap
         p { a href="/" { "Back to the store" } }
     };
     Page::new(Brand::ShoeFlyShoe, "What just happened", content).into_response()
-}
-
-fn welcome() -> Response {
-    let content = html! {
-        p { "We give a discount for every step you take. Connect your Step On account, and see how much." }
-        (connect_link("Connect Step On"))
-    };
-    Page::new(Brand::ShoeFlyShoe, "Walk more, pay less", content).into_response()
-}
-
-fn denied() -> Response {
-    let content = html! {
-        p role="status" { "You did not let us see your steps, so there is no discount yet." }
-        (connect_link("Connect Step On"))
-        (flow_link())
-    };
-    Page::new(Brand::ShoeFlyShoe, "No steps shared", content).into_response()
-}
-
-fn offer(counts: &StepCounts, session: &Session<Visit>) -> Markup {
-    html! {
-        p { "Hello " strong #user { (counts.user) } ", here is your week." }
-        table {
-            caption { "Your steps" }
-            thead { tr { th scope="col" { "Day" } th scope="col" { "Steps" } } }
-            tbody { @for day in &counts.days { tr { th scope="row" { (day.day) } td { (day.steps) } } } }
-            tfoot { tr { th scope="row" { "Total" } td #total { (counts.total) } } }
-        }
-        p.offer { "Your discount on any pair: " strong #discount { (discount(counts.total)) " %" } }
-        form method="post" action="/refresh" {
-            input type="hidden" name="form_token" value=(session.form_token);
-            button type="submit" #refresh { "Refresh" }
-        }
-        (flow_link())
-    }
-}
-
-fn discount(steps: u32) -> u32 {
-    (steps / STEPS_PER_PER_CENT).min(MOST_PER_CENT)
-}
-
-fn connect_link(text: &str) -> Markup {
-    html! { div class="actions" { a #connect .button href="/connect" { (text) } } }
-}
-
-fn flow_link() -> Markup {
-    html! { p { a #what-happened href="/flow" { "What just happened" } } }
-}
-
-fn trouble(error: &Error) -> Response {
-    match error {
-        Error::Ended => failure(StatusCode::OK, "Your connection with Step On has ended."),
-        Error::Refused(_) => failure(StatusCode::BAD_GATEWAY, "Step On refused to share your steps with us."),
-        Error::Unavailable => failure(StatusCode::BAD_GATEWAY, "Step On is not responding at the moment."),
-    }
-}
-
-fn failure(status: StatusCode, what: &str) -> Response {
-    let content = html! { p role="alert" { (what) } (connect_link("Connect Step On again")) (flow_link()) };
-    Page::new(Brand::ShoeFlyShoe, "That did not work", content).status(status).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_discount_grows_with_the_steps_up_to_its_limit() {
-        for (steps, per_cent) in [(0, 0), (4_999, 0), (14_000, 2), (48_000, 9), (96_000, 19), (1_000_000, 20)] {
-            assert_eq!(discount(steps), per_cent, "{steps} steps");
-        }
-    }
 }
