@@ -8,7 +8,7 @@ use url::Url;
 use crate::gateway::{self, Gateway};
 use crate::operator::{self, Call, Operator};
 use crate::setup;
-use crate::shoe_store::{self, ShoeStore};
+use crate::shoe_store::{self, AuthorizationServer, ShoeStore};
 use crate::site;
 use crate::step_on::{self, StepOn};
 
@@ -73,20 +73,31 @@ impl Tutorial {
         let (step_on, step_on_address) = listen(addresses.step_on)?;
         let (shoe_store, shoe_store_address) = listen(addresses.shoe_store)?;
         let step_on_url = address(&format!("https://{step_on_address}/"))?;
+        let mut authorization = step_on_url.clone();
+        authorization.set_path("/authorize");
         let redirect_uri = address(&format!("http://{shoe_store_address}/callback"))?;
 
         let mut operator = Operator::new(gateway.client()?, gateway.admin.clone(), narrate);
         let configured = setup::configure(&mut operator, step_on_address, &redirect_uri).await?;
         let provision_key = configured.provision_key.clone();
-        let step_on = StepOn::start(step_on, step_on::Settings { gateway: gateway.clone(), provision_key, log })?;
+        let consent = step_on::Consent::OwnPage { gateway: Box::new(gateway.clone()), provision_key };
+        let step_on = StepOn::start(step_on, step_on::Settings { consent, log })?;
+        let authorization_server = AuthorizationServer {
+            name: "Step On",
+            consent: "Step On asks the user, and the gateway for the code (steps B and C)",
+            authorization,
+            token: gateway.proxied("stepon/oauth2/token"),
+            revocation: None,
+            client_id: configured.client_id.clone(),
+            client_secret: configured.client_secret.clone(),
+        };
         let shoe_store = ShoeStore::start(
             shoe_store,
             shoe_store::Settings {
                 gateway: gateway.clone(),
                 step_on: step_on_url,
                 redirect_uri,
-                client_id: configured.client_id.clone(),
-                client_secret: configured.client_secret.clone(),
+                authorization_server,
             },
         )?;
         Ok(Self { step_on, shoe_store, configured })

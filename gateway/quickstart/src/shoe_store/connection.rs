@@ -1,4 +1,5 @@
-//! The store's side of OAuth2 (RFC 6749 §4.1, RFC 7636): from the link to the refreshed token.
+//! The store's side of OAuth2 (RFC 6749 §4.1, RFC 7636): from the link to the refreshed token, or the revoked one
+//! (RFC 7009).
 
 use openssl::base64::encode_block;
 use openssl::sha::sha256;
@@ -9,6 +10,7 @@ use url::Url;
 use crate::browser_session::{same_secret, unguessable};
 use crate::step_on::StepCounts;
 
+use super::AuthorizationServer;
 use super::flow::{self, Flow, shortened};
 
 /// The only scope that the store needs and requests.
@@ -45,12 +47,9 @@ pub(super) enum Error {
 /// Step On, as the store sees it.
 pub(super) struct StepOnApi {
     pub(super) client: Client,
-    pub(super) authorization_page: Url,
-    pub(super) token: Url,
+    pub(super) authorization_server: AuthorizationServer,
     pub(super) step_counts: Url,
     pub(super) redirect_uri: Url,
-    pub(super) client_id: String,
-    pub(super) client_secret: String,
 }
 
 impl Pending {
@@ -71,13 +70,20 @@ impl Pending {
     }
 }
 
+impl Tokens {
+    /// Whether there is a refresh token.
+    pub(super) fn can_be_refreshed(&self) -> bool {
+        self.refresh_token.is_some()
+    }
+}
+
 impl StepOnApi {
     /// Step A: where the browser is sent to ask the user.
     pub(super) fn authorization_url(&self, pending: &Pending) -> Url {
-        let mut url = self.authorization_page.clone();
+        let mut url = self.authorization_server.authorization.clone();
         url.query_pairs_mut()
             .append_pair("response_type", "code")
-            .append_pair("client_id", &self.client_id)
+            .append_pair("client_id", &self.authorization_server.client_id)
             .append_pair("redirect_uri", self.redirect_uri.as_str())
             .append_pair("scope", SCOPE)
             .append_pair("state", &pending.state)
@@ -111,20 +117,31 @@ impl StepOnApi {
         struct Refused {
             error: String,
         }
-        let request = self.client.post(self.token.clone()).basic_auth(&self.client_id, Some(&self.client_secret));
-        let shown = format!(
-            "POST {}\nAuthorization: Basic {}:{} (in base64)\n{}",
-            self.token,
-            self.client_id,
-            shortened(&self.client_secret),
-            flow::form(grant),
-        );
-        let (status, body) = exchange(request.form(grant), title, shown, flow).await?;
+        let (request, shown) = self.authenticated(&self.authorization_server.token, grant);
+        let (status, body) = exchange(request, title, shown, flow).await?;
         if status.is_success() {
             return serde_json::from_str(&body).map_err(|_| Error::Unavailable);
         }
         let refused: Refused = serde_json::from_str(&body).map_err(|_| Error::Unavailable)?;
         Err(Error::Refused(refused.error))
+    }
+
+    /// Has the access token revoked (RFC 7009 §2.1). The store keeps it.
+    pub(super) async fn revoke(&self, tokens: &Tokens, flow: &mut Flow) -> Result<(), Error> {
+        let revocation = self.authorization_server.revocation.as_ref().ok_or(Error::Unavailable)?;
+        let form = [("token", tokens.access_token.as_str()), ("token_type_hint", "access_token")];
+        let (request, shown) = self.authenticated(&revocation.endpoint, &form);
+        let (status, _) = exchange(request, "The store has its access token revoked (RFC 7009)", shown, flow).await?;
+        if status.is_success() { Ok(()) } else { Err(Error::Unavailable) }
+    }
+
+    /// A form for the authorization server, with the client's authentication; and how it is shown.
+    fn authenticated(&self, endpoint: &Url, form: &[(&str, &str)]) -> (RequestBuilder, String) {
+        let AuthorizationServer { client_id, client_secret, .. } = &self.authorization_server;
+        let request = self.client.post(endpoint.clone()).basic_auth(client_id, Some(client_secret)).form(form);
+        let secret = shortened(client_secret);
+        let fields = flow::form(form);
+        (request, format!("POST {endpoint}\nAuthorization: Basic {client_id}:{secret} (in base64)\n{fields}"))
     }
 
     /// The user's steps.

@@ -14,14 +14,14 @@ const KEPT: usize = 20;
 const SHOWN: usize = 6;
 
 /// Secret parameters and members.
-const SECRETS: [&str; 7] =
-    ["access_token", "refresh_token", "code", "code_verifier", "client_secret", "provision_key", "state"];
+const SECRETS: [&str; 8] =
+    ["access_token", "refresh_token", "token", "code", "code_verifier", "client_secret", "provision_key", "state"];
 
 /// One request and its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exchange {
     /// Its purpose, with its step in RFC 6749 §4.1.
-    pub(super) title: &'static str,
+    pub(super) title: String,
     /// Method, address, headers and body.
     pub(super) request: String,
     /// Status and body, or where the browser was sent.
@@ -34,11 +34,11 @@ pub(super) struct Flow(VecDeque<Exchange>);
 
 impl Flow {
     /// Adds an exchange.
-    pub(super) fn add(&mut self, title: &'static str, request: String, response: String) {
+    pub(super) fn add(&mut self, title: impl Into<String>, request: String, response: String) {
         if self.0.len() == KEPT {
             self.0.pop_front();
         }
-        self.0.push_back(Exchange { title, request, response });
+        self.0.push_back(Exchange { title: title.into(), request, response });
     }
 
     /// The exchanges, in order.

@@ -7,6 +7,7 @@ mod storefront;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -25,14 +26,38 @@ use storefront::Store;
 pub struct Settings {
     /// The gateway in front of Step On's API.
     pub gateway: Gateway,
-    /// Step On itself, for its authorization page.
+    /// Step On itself, for the page that shows its requests.
     pub step_on: Url,
-    /// Where Step On redirects the browser.
+    /// Where the browser is redirected with the code.
     pub redirect_uri: Url,
+    /// Where the store gets its tokens.
+    pub authorization_server: AuthorizationServer,
+}
+
+/// An authorization server, as its client knows it.
+pub struct AuthorizationServer {
+    /// What the store's pages call it.
+    pub name: &'static str,
+    /// What it does between steps A and C of RFC 6749 §4.1.
+    pub consent: &'static str,
+    /// Where the browser is sent.
+    pub authorization: Url,
+    /// Where codes and refresh tokens are redeemed.
+    pub token: Url,
+    /// How the store has its access token revoked, if it may.
+    pub revocation: Option<Revocation>,
     /// The store's client id.
     pub client_id: String,
     /// The store's client secret.
     pub client_secret: String,
+}
+
+/// Revocation (RFC 7009).
+pub struct Revocation {
+    /// Where tokens are revoked.
+    pub endpoint: Url,
+    /// How long the gateway accepts a token after that.
+    pub in_force_within: Duration,
 }
 
 /// The running store. It stops when this is dropped.
@@ -44,18 +69,16 @@ pub struct ShoeStore {
 impl ShoeStore {
     /// Starts it.
     pub fn start(listener: TcpListener, settings: Settings) -> Result<Self, Error> {
-        let mut authorization_page = settings.step_on;
-        authorization_page.set_path("/authorize");
+        let mut requests = settings.step_on;
+        requests.set_path("/requests");
         let store = Store {
             api: StepOnApi {
                 client: settings.gateway.client()?,
-                authorization_page,
-                token: settings.gateway.proxied("stepon/oauth2/token"),
+                authorization_server: settings.authorization_server,
                 step_counts: settings.gateway.proxied("stepon/stepcounts"),
                 redirect_uri: settings.redirect_uri,
-                client_id: settings.client_id,
-                client_secret: settings.client_secret,
             },
+            requests,
             sessions: Sessions::new("shoeflyshoe", Transport::Loopback),
         };
         let routes = Router::new()
@@ -63,6 +86,7 @@ impl ShoeStore {
             .route("/connect", get(storefront::connect))
             .route("/callback", get(storefront::callback))
             .route("/refresh", post(storefront::refresh))
+            .route("/revoke", post(storefront::revoke))
             .route("/flow", get(storefront::happened))
             .route("/style.css", get(page::style))
             .with_state(Arc::new(store));

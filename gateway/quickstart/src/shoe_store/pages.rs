@@ -7,7 +7,8 @@ use maud::{Markup, html};
 use crate::page::{Brand, Page};
 use crate::step_on::StepCounts;
 
-use super::connection::Error;
+use super::AuthorizationServer;
+use super::connection::{Error, Tokens};
 
 /// Steps per percent of discount, and the maximum discount.
 const STEPS_PER_PER_CENT: u32 = 5_000;
@@ -30,7 +31,7 @@ pub(super) fn denied() -> Response {
     Page::new(Brand::ShoeFlyShoe, "No steps shared", content).into_response()
 }
 
-pub(super) fn offer(counts: &StepCounts, form_token: &str) -> Markup {
+pub(super) fn offer(counts: &StepCounts) -> Markup {
     html! {
         p { "Hello " strong #user { (counts.user) } ", here is your week." }
         table {
@@ -40,11 +41,35 @@ pub(super) fn offer(counts: &StepCounts, form_token: &str) -> Markup {
             tfoot { tr { th scope="row" { "Total" } td #total { (counts.total) } } }
         }
         p.offer { "Your discount on any pair: " strong #discount { (discount(counts.total)) " %" } }
-        form method="post" action="/refresh" {
-            input type="hidden" name="form_token" value=(form_token);
-            button type="submit" #refresh { "Refresh" }
+    }
+}
+
+/// What the store can do with its tokens.
+pub(super) fn buttons(tokens: &Tokens, server: &AuthorizationServer, form_token: &str) -> Markup {
+    let button = |name: &str, text: &str| {
+        html! {
+            form method="post" action={ "/" (name) } {
+                input type="hidden" name="form_token" value=(form_token);
+                button type="submit" id=(name) { (text) }
+            }
         }
-        (flow_link())
+    };
+    html! {
+        div class="actions" {
+            @if tokens.can_be_refreshed() { (button("refresh", "Refresh")) }
+            @if server.revocation.is_some() { (button("revoke", "Revoke the access token")) }
+        }
+    }
+}
+
+/// After a revocation: when it will be in force.
+pub(super) fn revoked(server: &AuthorizationServer) -> Markup {
+    let seconds = server.revocation.as_ref().map_or(0, |revocation| revocation.in_force_within.as_secs());
+    html! {
+        p.notice role="status" {
+            (server.name) " has revoked the access token. The gateway still accepts it until it asks again, for "
+            (seconds) " seconds at most. " a #again href="/" { "Look again" }
+        }
     }
 }
 
@@ -56,8 +81,12 @@ pub(super) fn connect_link(text: &str) -> Markup {
     html! { div class="actions" { a #connect .button href="/connect" { (text) } } }
 }
 
-fn flow_link() -> Markup {
+pub(super) fn flow_link() -> Markup {
     html! { p { a #what-happened href="/flow" { "What just happened" } } }
+}
+
+pub(super) fn expired() -> Response {
+    failure(StatusCode::BAD_REQUEST, "This form has expired. Please start again.")
 }
 
 pub(super) fn trouble(error: &Error) -> Response {

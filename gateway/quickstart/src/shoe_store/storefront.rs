@@ -8,20 +8,22 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::html;
 use serde::Deserialize;
+use url::Url;
 
-use crate::browser_session::Sessions;
+use crate::browser_session::{Session, Sessions};
 use crate::page::{Brand, Page, see_other};
 
 use super::connection::{Error, Pending, StepOnApi, Tokens};
 use super::flow::{self, Flow};
-use super::pages::{connect_link, denied, failure, offer, trouble, welcome};
-
-/// What the store can say about the steps in between.
-const SHOWN_BY_STEP_ON: &str = "Step On asks the user, and the gateway for the code (steps B and C)";
+use super::pages::{
+    buttons, connect_link, denied, expired, failure, flow_link, offer, revoked, trouble, welcome,
+};
 
 /// State shared by the pages.
 pub(super) struct Store {
     pub(super) api: StepOnApi,
+    /// Step On's page that shows the requests to its API.
+    pub(super) requests: Url,
     pub(super) sessions: Sessions<Visit>,
 }
 
@@ -33,7 +35,7 @@ pub(super) struct Visit {
     flow: Flow,
 }
 
-/// The authorization response from Step On (RFC 6749 §4.1.2).
+/// The authorization response (RFC 6749 §4.1.2).
 #[derive(Deserialize)]
 pub(super) struct Returned {
     #[serde(default)]
@@ -46,11 +48,12 @@ pub(super) struct Returned {
 #[derive(Debug, Deserialize)]
 pub(super) struct Notice {
     refreshed: Option<String>,
+    revoked: Option<String>,
 }
 
-/// The refresh button's form.
+/// The form of a button.
 #[derive(Deserialize)]
-pub(super) struct Refresh {
+pub(super) struct Button {
     form_token: String,
 }
 
@@ -67,9 +70,13 @@ pub(super) async fn show(
     store.sessions.change(&session, |visit| visit.flow = flow);
     match counts {
         Ok(counts) => {
+            let server = &store.api.authorization_server;
             let content = html! {
                 @if notice.refreshed.is_some() { p.notice role="status" { "Your step counts are up to date." } }
-                (offer(&counts, &session.form_token))
+                @if notice.revoked.is_some() { (revoked(server)) }
+                (offer(&counts))
+                (buttons(tokens, server, &session.form_token))
+                (flow_link())
             };
             Page::new(Brand::ShoeFlyShoe, "Your steps, your discount", content).into_response()
         }
@@ -77,14 +84,16 @@ pub(super) async fn show(
     }
 }
 
-/// `GET /connect`: redirects to Step On.
+/// `GET /connect`: redirects to the authorization server.
 pub(super) async fn connect(State(store): State<Arc<Store>>, headers: HeaderMap) -> Response {
     let pending = Pending::new();
     let url = store.api.authorization_url(&pending);
     let authorization = see_other(url.as_str());
     let session = store.sessions.find(&headers).unwrap_or_else(|| store.sessions.start(None, Visit::default()));
     let mut flow = Flow::default();
-    flow.add("The store sends the browser to Step On (step A)", flow::get(&url), SHOWN_BY_STEP_ON.to_owned());
+    let server = &store.api.authorization_server;
+    let title = format!("The store sends the browser to {} (step A)", server.name);
+    flow.add(title, flow::get(&url), server.consent.to_owned());
     store.sessions.change(&session, |visit| {
         visit.pending = Some(pending);
         visit.flow = flow;
@@ -92,7 +101,7 @@ pub(super) async fn connect(State(store): State<Arc<Store>>, headers: HeaderMap)
     ([(header::SET_COOKIE, store.sessions.set_cookie(&session))], authorization).into_response()
 }
 
-/// `GET /callback`: back from Step On.
+/// `GET /callback`: back from the authorization server.
 pub(super) async fn callback(
     State(store): State<Arc<Store>>,
     headers: HeaderMap,
@@ -109,7 +118,8 @@ pub(super) async fn callback(
     let mut flow = session.value.flow.clone();
     let mut back = store.api.redirect_uri.clone();
     back.set_query(query.as_deref());
-    flow.add("Step On sends the browser back (step C)", flow::get(&back), "303 See Other".to_owned());
+    let title = format!("{} sends the browser back (step C)", store.api.authorization_server.name);
+    flow.add(title, flow::get(&back), "303 See Other".to_owned());
     store.sessions.change(&session, |visit| visit.flow = flow.clone());
     match (returned.code, returned.error.as_deref()) {
         (Some(code), None) => {
@@ -126,7 +136,7 @@ pub(super) async fn callback(
         }
         (_, Some("access_denied")) => denied(),
         (_, Some(error)) => trouble(&Error::Refused(error.to_owned())),
-        (None, None) => failure(StatusCode::BAD_REQUEST, "Step On sent neither a code nor an error."),
+        (None, None) => failure(StatusCode::BAD_REQUEST, "This response has neither a code nor an error."),
     }
 }
 
@@ -134,12 +144,9 @@ pub(super) async fn callback(
 pub(super) async fn refresh(
     State(store): State<Arc<Store>>,
     headers: HeaderMap,
-    Form(form): Form<Refresh>,
+    Form(button): Form<Button>,
 ) -> Response {
-    let session = store.sessions.find(&headers).filter(|session| session.accepts(&form.form_token));
-    let Some(session) = session else {
-        return failure(StatusCode::BAD_REQUEST, "This form has expired. Please start again.");
-    };
+    let Some(session) = store.session_of(&headers, &button) else { return expired() };
     let Some(tokens) = &session.value.tokens else { return see_other("/") };
     let mut flow = session.value.flow.clone();
     let refreshed = store.api.refresh(tokens, &mut flow).await;
@@ -149,6 +156,19 @@ pub(super) async fn refresh(
             store.sessions.change(&session, |visit| visit.tokens = Some(fresh));
             see_other("/?refreshed=yes")
         }
+        Err(error) => trouble(&error),
+    }
+}
+
+/// `POST /revoke`: has the access token revoked, and keeps it: how it is refused can then be seen.
+pub(super) async fn revoke(State(store): State<Arc<Store>>, headers: HeaderMap, Form(button): Form<Button>) -> Response {
+    let Some(session) = store.session_of(&headers, &button) else { return expired() };
+    let Some(tokens) = &session.value.tokens else { return see_other("/") };
+    let mut flow = session.value.flow.clone();
+    let revoked = store.api.revoke(tokens, &mut flow).await;
+    store.sessions.change(&session, |visit| visit.flow = flow);
+    match revoked {
+        Ok(()) => see_other("/?revoked=yes"),
         Err(error) => trouble(&error),
     }
 }
@@ -164,7 +184,15 @@ pub(super) async fn happened(State(store): State<Arc<Store>>, headers: HeaderMap
                 li { h2 { (exchange.title) } pre.request { (exchange.request) } pre.response { (exchange.response) } }
             }
         }
+        p { a #requests href=(store.requests) { "The requests that reached Step On" } }
         p { a href="/" { "Back to the store" } }
     };
     Page::new(Brand::ShoeFlyShoe, "What just happened", content).into_response()
+}
+
+impl Store {
+    /// The browser's session, if the form belongs to it.
+    fn session_of(&self, headers: &HeaderMap, button: &Button) -> Option<Session<Visit>> {
+        self.sessions.find(headers).filter(|session| session.accepts(&button.form_token))
+    }
 }

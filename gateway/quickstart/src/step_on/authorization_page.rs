@@ -23,16 +23,14 @@ use crate::browser_session::{Session, Sessions};
 use crate::page::{Brand, Page, see_other};
 
 use super::application::{Applications, Checked, Refusal};
-use super::request_log::RequestLog;
 use super::step_counts::USERS;
 
-/// State shared by Step On's handlers.
+/// State shared by the page's handlers.
 pub(super) struct Context {
     pub(super) applications: Applications,
     pub(super) authorize: Url,
     pub(super) provision_key: String,
     pub(super) client: Client,
-    pub(super) request_log: RequestLog,
     pub(super) sessions: Sessions<User>,
 }
 

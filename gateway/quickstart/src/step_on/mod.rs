@@ -24,15 +24,27 @@ pub(crate) use step_counts::StepCounts;
 use application::Applications;
 use authorization_page::Context;
 use request_log::RequestLog;
+use step_counts::Api;
 
 /// Step On's settings.
 pub struct Settings {
-    /// The gateway in front of its API.
-    pub gateway: Gateway,
-    /// The provision key, by which the gateway authenticates the authorization page.
-    pub provision_key: String,
+    /// Who asks users for their consent.
+    pub consent: Consent,
     /// Where the API logs the identity of its requests.
     pub log: Log,
+}
+
+/// Who asks users whether an application may see their steps.
+pub enum Consent {
+    /// Step On itself, on its authorization page. The gateway's `oauth2` plugin issues the tokens.
+    OwnPage {
+        /// The gateway in front of its API.
+        gateway: Box<Gateway>,
+        /// The provision key, by which the gateway authenticates the authorization page.
+        provision_key: String,
+    },
+    /// A third party, which issues the tokens too: the gateway introspects them.
+    ThirdParty,
 }
 
 /// Step On, running. It stops when this is dropped.
@@ -44,23 +56,19 @@ pub struct StepOn {
 impl StepOn {
     /// Starts it.
     pub fn start(listener: TcpListener, settings: Settings) -> Result<Self, Error> {
-        let client = settings.gateway.client()?;
-        let context = Context {
-            applications: Applications::registered_at(settings.gateway.admin.clone(), client.clone()),
-            authorize: settings.gateway.proxied("stepon/oauth2/authorize"),
-            provision_key: settings.provision_key,
-            client,
-            request_log: RequestLog::new(settings.log),
-            sessions: Sessions::new("__Host-stepon", Transport::Tls),
+        let user_header = match settings.consent {
+            Consent::OwnPage { .. } => "x-authenticated-userid",
+            Consent::ThirdParty => "x-credential-sub",
         };
-        let routes = Router::new()
-            .route("/stepcounts", get(step_counts::show))
-            .route("/requests", get(request_log::show))
-            .route("/authorize", get(authorization_page::ask).post(authorization_page::decide))
-            .route("/login", post(authorization_page::log_in))
-            .route("/logout", post(authorization_page::log_out))
-            .route("/style.css", get(page::style))
-            .with_state(Arc::new(context));
+        let request_log = Arc::new(RequestLog::new(settings.log));
+        let api = Api { request_log: Arc::clone(&request_log), user_header };
+        let mut routes = Router::new()
+            .route("/stepcounts", get(step_counts::show).with_state(api))
+            .route("/requests", get(request_log::show).with_state(request_log))
+            .route("/style.css", get(page::style));
+        if let Consent::OwnPage { gateway, provision_key } = settings.consent {
+            routes = routes.merge(authorization_page(&gateway, provision_key)?);
+        }
         let certificate = certificate::self_signed("Step On")?;
         Ok(Self { site: Site::secure(listener, routes, &certificate)? })
     }
@@ -69,4 +77,20 @@ impl StepOn {
     pub fn address(&self) -> SocketAddr {
         self.site.address()
     }
+}
+
+fn authorization_page(gateway: &Gateway, provision_key: String) -> Result<Router, Error> {
+    let client = gateway.client()?;
+    let context = Context {
+        applications: Applications::registered_at(gateway.admin.clone(), client.clone()),
+        authorize: gateway.proxied("stepon/oauth2/authorize"),
+        provision_key,
+        client,
+        sessions: Sessions::new("__Host-stepon", Transport::Tls),
+    };
+    Ok(Router::new()
+        .route("/authorize", get(authorization_page::ask).post(authorization_page::decide))
+        .route("/login", post(authorization_page::log_in))
+        .route("/logout", post(authorization_page::log_out))
+        .with_state(Arc::new(context)))
 }

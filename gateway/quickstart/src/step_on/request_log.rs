@@ -1,4 +1,4 @@
-//! The identity headers of each request to the API: on a page (`GET /requests`) and in a log.
+//! The identity headers of each request to the API, whichever plugin set them: on a page (`GET /requests`) and in a log.
 //!
 //! Through the gateway, these headers are the gateway's; a direct request shows what its sender wrote.
 //! No credential is kept. Bounded: the oldest request is dropped.
@@ -8,27 +8,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use maud::html;
 
 use crate::page::{Brand, Page};
 
-use super::authorization_page::Context;
-
 /// Maximum number of requests.
 const KEPT: usize = 50;
 
-/// The gateway's identity headers.
-const IDENTITY_HEADERS: [&str; 7] = [
-    "x-consumer-id",
-    "x-consumer-custom-id",
-    "x-consumer-username",
-    "x-credential-identifier",
-    "x-anonymous-consumer",
-    "x-authenticated-scope",
-    "x-authenticated-userid",
-];
+/// How the names of the gateway's identity headers begin.
+const IDENTITY_HEADERS: [&str; 4] = ["x-consumer-", "x-credential-", "x-anonymous-consumer", "x-authenticated-"];
 
 /// Writes a line of the log.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
@@ -37,7 +27,8 @@ pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     target: &'static str,
-    identity: Vec<(&'static str, String)>,
+    /// In the order of their names.
+    identity: Vec<(String, String)>,
 }
 
 impl fmt::Display for Entry {
@@ -64,8 +55,12 @@ impl RequestLog {
 
     /// Records a request.
     pub(super) fn record(&self, target: &'static str, headers: &HeaderMap) {
-        let present = |name: &'static str| Some((name, headers.get(name)?.to_str().ok()?.to_owned()));
-        let entry = Entry { target, identity: IDENTITY_HEADERS.into_iter().filter_map(present).collect() };
+        let is_identity = |name: &str| IDENTITY_HEADERS.iter().any(|beginning| name.starts_with(beginning));
+        let fields = headers.iter().filter(|(name, _)| is_identity(name.as_str()));
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let mut identity: Vec<_> = fields.map(|(name, value)| (name.to_string(), text(value))).collect();
+        identity.sort();
+        let entry = Entry { target, identity };
         (self.log)(&format!("Step On: {entry}"));
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() == KEPT {
@@ -80,8 +75,8 @@ impl RequestLog {
 }
 
 /// `GET /requests`.
-pub(super) async fn show(State(context): State<Arc<Context>>) -> Response {
-    let entries = context.request_log.entries();
+pub(super) async fn show(State(log): State<Arc<RequestLog>>) -> Response {
+    let entries = log.entries();
     let content = html! {
         @if entries.is_empty() { p { "None yet: connect the store first." } }
         @else { p { "Newest first, with the identity headers that the gateway set." } }
@@ -102,8 +97,6 @@ pub(super) async fn show(State(context): State<Arc<Context>>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -115,12 +108,15 @@ mod tests {
         headers.insert("authorization", HeaderValue::from_static("Bearer secret"));
         headers.insert("x-authenticated-scope", HeaderValue::from_static("step_counts"));
         headers.insert("x-authenticated-userid", HeaderValue::from_static("annie"));
+        headers.insert("x-credential-membership", HeaderValue::from_static("gold"));
+        headers.insert("x-anonymous-consumer", HeaderValue::from_static("true"));
         log.record("GET /stepcounts", &headers);
         log.record("GET /stepcounts", &HeaderMap::new());
         assert_eq!(
             *lines.lock().unwrap(),
             [
-                "Step On: GET /stepcounts\n    x-authenticated-scope: step_counts\n    x-authenticated-userid: annie",
+                "Step On: GET /stepcounts\n    x-anonymous-consumer: true\n    x-authenticated-scope: step_counts\n    \
+                 x-authenticated-userid: annie\n    x-credential-membership: gold",
                 "Step On: GET /stepcounts: no identity headers",
             ]
         );

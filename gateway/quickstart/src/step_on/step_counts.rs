@@ -1,8 +1,8 @@
 //! `GET /stepcounts`: the steps of a user.
 //!
-//! Through the gateway, `x-authenticated-userid` names the user: the gateway removes that header from
-//! client requests. In direct calls, `mock-logged-in-as` stands in for a login; it is ignored in
-//! requests from the gateway (which carry a consumer).
+//! Through the gateway, an identity header names the user: the gateway removes such headers from client
+//! requests. In direct calls, `mock-logged-in-as` stands in for a login; it is ignored in requests from
+//! the gateway (which carry a consumer or a credential).
 
 use std::sync::Arc;
 
@@ -13,7 +13,16 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::authorization_page::Context;
+use super::request_log::RequestLog;
+
+/// State of the endpoint.
+#[derive(Clone)]
+pub(super) struct Api {
+    /// Where requests are recorded.
+    pub(super) request_log: Arc<RequestLog>,
+    /// The header in which the gateway names the user.
+    pub(super) user_header: &'static str,
+}
 
 /// The steps of one day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,18 +54,19 @@ pub(super) const USERS: [(&str, [u32; 7]); 3] = [
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// The endpoint.
-pub(super) async fn show(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
-    context.request_log.record("GET /stepcounts", &headers);
-    match user(&headers).and_then(of) {
+pub(super) async fn show(State(api): State<Api>, headers: HeaderMap) -> Response {
+    api.request_log.record("GET /stepcounts", &headers);
+    match user(&headers, api.user_header).and_then(of) {
         Some(counts) => Json(counts).into_response(),
         None => (StatusCode::UNAUTHORIZED, Json(json!({"message": "Who are you?"}))).into_response(),
     }
 }
 
-fn user(headers: &HeaderMap) -> Option<&str> {
-    let through_gateway = headers.contains_key("x-consumer-id");
+fn user<'h>(headers: &'h HeaderMap, user_header: &str) -> Option<&'h str> {
+    let of_gateway = |name: &str| name.starts_with("x-consumer-") || name.starts_with("x-credential-");
+    let through_gateway = headers.keys().any(|name| of_gateway(name.as_str()));
     let direct = if through_gateway { None } else { headers.get("mock-logged-in-as") };
-    headers.get("x-authenticated-userid").or(direct)?.to_str().ok()
+    headers.get(user_header).or(direct)?.to_str().ok()
 }
 
 fn of(user: &str) -> Option<StepCounts> {
@@ -75,12 +85,13 @@ mod tests {
     fn the_user_comes_from_the_gateway_or_the_mock_header() {
         type Headers = &'static [(&'static str, &'static str)];
         const GATEWAY: (&str, &str) = ("x-consumer-id", "1");
-        let cases: [(Headers, Option<&str>); 6] = [
+        let cases: [(Headers, Option<&str>); 7] = [
             (&[], None),
             (&[("mock-logged-in-as", "bob")], Some("bob")),
             (&[GATEWAY, ("x-authenticated-userid", "annie")], Some("annie")),
             (&[GATEWAY, ("x-authenticated-userid", "annie"), ("mock-logged-in-as", "bob")], Some("annie")),
             (&[GATEWAY, ("mock-logged-in-as", "bob")], None),
+            (&[("x-credential-client-id", "1"), ("mock-logged-in-as", "bob")], None),
             (&[GATEWAY], None),
         ];
         for (headers, expected) in cases {
@@ -88,7 +99,7 @@ mod tests {
                 .iter()
                 .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .collect();
-            assert_eq!(user(&headers), expected, "{headers:?}");
+            assert_eq!(user(&headers, "x-authenticated-userid"), expected, "{headers:?}");
         }
     }
 
