@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::issuer_key::IssuerKey;
 use crate::process::Process;
 use crate::reply::Reply;
+pub use oidc_provider::{installed as installed_oidc_provider, log_in as log_in_at_oidc_provider};
 
 /// The client that obtains tokens, and its secret.
 pub const CLIENT: (&str, &str) = ("shop", "secret-of-the-shop-0123456789");

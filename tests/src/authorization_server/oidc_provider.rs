@@ -6,18 +6,24 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::{AuthorizationServer, CLIENT, GATEWAY, GATEWAY_WITH_KEY, USER};
+use super::{AuthorizationServer, CLIENT, GATEWAY, GATEWAY_WITH_KEY, SCOPE, USER};
 use crate::browser::{Browser, Locator};
 
 const HOW: &str = "TOLLGATE_TEST_OIDC_PROVIDER is not set: run the tests with ./dev test, which installs \
     oidc-provider, or set it to a copy of tests/servers/oidc-provider in which `npm ci` was run";
 
+/// The folder in which it is installed.
+pub fn installed() -> PathBuf {
+    std::env::var_os("TOLLGATE_TEST_OIDC_PROVIDER").unwrap_or_else(|| panic!("{HOW}")).into()
+}
+
 /// `node server.mjs CONFIG`.
 pub(super) fn command(server: &AuthorizationServer) -> Command {
-    let folder = std::env::var_os("TOLLGATE_TEST_OIDC_PROVIDER").unwrap_or_else(|| panic!("{HOW}"));
     let config = json!({
         "port": server.address.port(),
         "keys": server.keys,
+        "scopes": [SCOPE, "more"],
+        "claims": {"tenant": 7, "roles": ["reader", "writer"]},
         "clients": [
             {
                 "client_id": CLIENT.0,
@@ -47,12 +53,12 @@ pub(super) fn command(server: &AuthorizationServer) -> Command {
     let file = server.directory().join("config.json");
     fs::write(&file, config.to_string()).expect("a file");
     let mut command = Command::new("node");
-    command.arg(PathBuf::from(folder).join("server.mjs")).arg(file);
+    command.arg(installed().join("server.mjs")).arg(file);
     command
 }
 
 /// On its development pages: the login, then the consent.
-pub(super) async fn log_in(browser: &Browser) {
+pub async fn log_in(browser: &Browser) {
     browser.enter(Locator::Css("input[name=login]"), USER.0).await;
     browser.enter(Locator::Css("input[name=password]"), USER.1).await;
     browser.press(Locator::XPath("//button[normalize-space()='Sign-in']")).await;
