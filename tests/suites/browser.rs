@@ -5,17 +5,17 @@ use tollgate_tests::{Browser, Locator};
 use crate::tutorial;
 
 /// Clicks the element that `css` selects.
-async fn press(browser: &Browser, css: &str) {
+pub(crate) async fn press(browser: &Browser, css: &str) {
     browser.press(Locator::Css(css)).await;
 }
 
 /// The text of the element that `css` selects, once it exists.
-async fn text(browser: &Browser, css: &str) -> String {
+pub(crate) async fn text(browser: &Browser, css: &str) -> String {
     browser.text(Locator::Css(css)).await
 }
 
 /// Waits for the page with a heading.
-async fn heading(browser: &Browser, expected: &str) {
+pub(crate) async fn heading(browser: &Browser, expected: &str) {
     browser.find(Locator::XPath(&format!("//h1[normalize-space()='{expected}']"))).await;
 }
 

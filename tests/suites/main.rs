@@ -43,6 +43,7 @@ mod multiple_auth;
 mod nodes;
 mod plugins;
 mod proxy;
+mod quickstart;
 mod races;
 mod resource;
 mod revocation;

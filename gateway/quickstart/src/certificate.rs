@@ -108,8 +108,9 @@ fn still_good(pem: &[u8]) -> bool {
     checked().unwrap_or(false)
 }
 
-fn write_private(path: &Path, key: &[u8]) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(key)
+/// Writes a file that only its owner may read.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(content)
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@
 //! 4. (D, E) The store redeems the code at the gateway for an access and a refresh token.
 //! 5. The store reads the step counts through the gateway with the access token.
 //!
+//! In the second half ([`third_party`]) somebody else's authorization server asks the user and issues the tokens,
+//! and the gateway introspects them.
+//!
 //! Invariant: nothing here depends on the gateway's internals; everything goes over HTTP, as in a real
 //! site. Out of scope: keeping users, sessions or tokens beyond the process, and checking passwords.
 
@@ -24,6 +27,7 @@ pub mod operator;
 pub mod setup;
 pub mod shoe_store;
 pub mod step_on;
+pub mod third_party;
 pub mod tutorial;
 
 mod browser_session;
@@ -33,4 +37,5 @@ mod site;
 pub use gateway::Gateway;
 pub use shoe_store::ShoeStore;
 pub use step_on::StepOn;
+pub use third_party::ThirdPartyTutorial;
 pub use tutorial::Tutorial;

@@ -15,8 +15,9 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tollgate_quickstart::certificate::{self, KeptCertificate};
 use tollgate_quickstart::operator::Call;
-use tollgate_quickstart::tutorial::{Addresses, Tutorial};
-use tollgate_quickstart::{Gateway, gateway};
+use tollgate_quickstart::third_party::Installed;
+use tollgate_quickstart::tutorial::Addresses;
+use tollgate_quickstart::{Gateway, ThirdPartyTutorial, Tutorial, gateway, step_on};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How long the gateway may take to exit after SIGTERM.
@@ -29,9 +30,15 @@ struct Arguments {
     /// Path of the gateway's program (default: next to this program).
     #[arg(long)]
     gateway: Option<PathBuf>,
-    /// Folder for the gateway's database and certificate.
+    /// Folder for the gateway's database and certificate (with --third-party: its folder `third-party`).
     #[arg(long, default_value = ".quickstart")]
     data: PathBuf,
+    /// Starts Step On behind a third party's authorization server, oidc-provider: the gateway introspects its tokens.
+    #[arg(long, requires = "oidc_provider")]
+    third_party: bool,
+    /// Folder in which oidc-provider is installed; ./dev installs it and gives this.
+    #[arg(long, value_name = "FOLDER", requires = "third_party")]
+    oidc_provider: Option<PathBuf>,
     /// The proxy's HTTP port.
     #[arg(long, default_value_t = 8000)]
     proxy_http: u16,
@@ -50,6 +57,21 @@ struct Arguments {
     /// Shoe Fly Shoe's port.
     #[arg(long, default_value_t = 3001)]
     shoe_store: u16,
+    /// The third party's port (only with --third-party).
+    #[arg(long, default_value_t = 3002)]
+    authorization_server: u16,
+}
+
+impl Arguments {
+    /// The folder of this tutorial's state: each half has a gateway of its own.
+    fn folder(&self) -> PathBuf {
+        if self.third_party { self.data.join("third-party") } else { self.data.clone() }
+    }
+
+    fn third_party(&self) -> Option<Installed> {
+        let folder = self.oidc_provider.clone().filter(|_| self.third_party)?;
+        Some(Installed { folder, address: loopback(self.authorization_server), data: self.folder() })
+    }
 }
 
 #[tokio::main]
@@ -72,8 +94,8 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     // Caught from now on: one that comes while the gateway starts must end that, too.
     let asked_to_end = asked_to_end()?;
-    std::fs::create_dir_all(&arguments.data)?;
-    let certificate = certificate::keep_in(&arguments.data)?;
+    std::fs::create_dir_all(arguments.folder())?;
+    let certificate = certificate::keep_in(&arguments.folder())?;
     let mut process = start(&arguments, &certificate)?;
     let outcome = tokio::select! {
         outcome = show(&arguments, certificate, &mut process) => outcome.map(|never| match never {}),
@@ -105,14 +127,58 @@ async fn show(
     let addresses = Addresses { step_on: loopback(arguments.step_on), shoe_store: loopback(arguments.shoe_store) };
     let mut narrate = |call: &Call| say(&mut out, &call.to_string());
     let log = Arc::new(|line: &str| say(&mut std::io::stdout(), line));
-    let tutorial = Tutorial::start(&gateway, addresses, &mut narrate, log).await?;
-    let step_on = tutorial.step_on.address();
-    let mut out = std::io::stdout();
-    say(&mut out, &format!("Step On's API and authorization page: https://{step_on}/"));
-    say(&mut out, "(Its certificate is self-signed: your browser will warn you once.)");
-    say(&mut out, &format!("Shoe Fly Shoe: {}", tutorial.shoe_store.url()));
-    say(&mut out, "\nOpen the store, connect Step On, and see the discount. Each request that reaches Step On's API");
-    say(&mut out, &format!("is shown here and at https://{step_on}/requests. Press Ctrl-C to stop everything."));
+    match arguments.third_party() {
+        None => own_tokens(&gateway, addresses, &mut narrate, log).await,
+        Some(server) => third_party_tokens(&gateway, addresses, &server, &mut narrate, log).await,
+    }
+}
+
+/// The tutorial's first half: the gateway issues the tokens.
+async fn own_tokens(
+    gateway: &Gateway,
+    addresses: Addresses,
+    narrate: &mut (dyn FnMut(&Call) + Send),
+    log: step_on::Log,
+) -> Result<Infallible, Box<dyn Error>> {
+    let tutorial = Tutorial::start(gateway, addresses, narrate, log).await?;
+    let (step_on, shoe_store) = (tutorial.step_on.address(), tutorial.shoe_store.url());
+    let introduction = format!(
+        "\
+Step On's API and authorization page: https://{step_on}/
+(Its certificate is self-signed: your browser will warn you once.)
+Shoe Fly Shoe: {shoe_store}
+
+Open the store, connect Step On, and see the discount. Each request that reaches Step On's API
+is shown here and at https://{step_on}/requests. Press Ctrl-C to stop everything."
+    );
+    say(&mut std::io::stdout(), &introduction);
+    std::future::pending().await
+}
+
+/// Its second half: a third party issues them.
+async fn third_party_tokens(
+    gateway: &Gateway,
+    addresses: Addresses,
+    server: &Installed,
+    narrate: &mut (dyn FnMut(&Call) + Send),
+    log: step_on::Log,
+) -> Result<Infallible, Box<dyn Error>> {
+    let tutorial = ThirdPartyTutorial::start(gateway, addresses, server, narrate, log).await?;
+    let (step_on, shoe_store) = (tutorial.step_on.address(), tutorial.shoe_store.url());
+    let introduction = format!(
+        "\
+The third party, oidc-provider: {}
+Step On's API: https://{step_on}/
+(Its certificate is self-signed: your browser will warn you once.)
+Shoe Fly Shoe: {shoe_store}
+
+Open the store and connect Step On. The third party asks who you are: annie, bob or clark, with any
+password. Each request that reaches Step On's API is shown here and at https://{step_on}/requests,
+with what the third party said about its token. Then have the token revoked, and see it refused.
+Press Ctrl-C to stop everything.",
+        tutorial.issuer(),
+    );
+    say(&mut std::io::stdout(), &introduction);
     std::future::pending().await
 }
 
@@ -146,14 +212,15 @@ fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Result<Child, 
         Some(binary) => binary.clone(),
         None => std::env::current_exe()?.with_file_name("tollgate"),
     };
-    let database = std::path::absolute(arguments.data.join("tollgate.db"))?;
-    let log = std::fs::File::create(arguments.data.join("gateway.log"))?;
+    let data = std::path::absolute(arguments.folder())?;
+    let database = data.join("tollgate.db");
+    let log = std::fs::File::create(data.join("gateway.log"))?;
     let mut command = Command::new(&binary);
     command
         .args(["run", "--migrate"])
         .process_group(0)
         .kill_on_drop(true)
-        .env("TOLLGATE_DATA_DIRECTORY", std::path::absolute(&arguments.data)?)
+        .env("TOLLGATE_DATA_DIRECTORY", &data)
         .env("TOLLGATE_PROXY_HTTP_LISTEN", loopback(arguments.proxy_http).to_string())
         .env("TOLLGATE_PROXY_HTTPS_LISTEN", loopback(arguments.proxy_https).to_string())
         .env("TOLLGATE_ADMIN_LISTEN", loopback(arguments.admin).to_string())

@@ -55,15 +55,21 @@ pub async fn configure(
     step_on: SocketAddr,
     redirect_uri: &Url,
 ) -> Result<Configured, Error> {
+    route(operator, step_on).await?;
+    let PluginConfig { provision_key } = protect(operator).await?;
+    let _: Value = operator.put("/consumers/shoeflyshoe", json!({})).await?;
+    let Credential { client_id, client_secret, .. } = register(operator, redirect_uri).await?;
+    Ok(Configured { provision_key, client_id, client_secret })
+}
+
+/// Routes `/stepon` to Step On's API at `step_on`.
+pub(crate) async fn route(operator: &mut Operator<'_>, step_on: SocketAddr) -> Result<(), Error> {
     // Step On's certificate is self-signed, so verification is off.
     let service = json!({"url": format!("https://{step_on}"), "tls_verify": false});
     let _: Value = operator.put("/services/stepon", service).await?;
     let route = json!({"paths": ["/stepon"], "service": {"name": "stepon"}});
     let _: Value = operator.put("/routes/stepon", route).await?;
-    let PluginConfig { provision_key } = protect(operator).await?;
-    let _: Value = operator.put("/consumers/shoeflyshoe", json!({})).await?;
-    let Credential { client_id, client_secret, .. } = register(operator, redirect_uri).await?;
-    Ok(Configured { provision_key, client_id, client_secret })
+    Ok(())
 }
 
 /// The service's oauth2 plugin.

@@ -1,4 +1,4 @@
-//! The whole tutorial: both sites, and a gateway configured for them.
+//! The whole tutorial: both sites, and a gateway configured for them, which issues the tokens.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -11,6 +11,7 @@ use crate::setup;
 use crate::shoe_store::{self, AuthorizationServer, ShoeStore};
 use crate::site;
 use crate::step_on::{self, StepOn};
+use crate::third_party;
 
 /// Where the two sites listen. Port 0 is any free port.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,9 @@ pub enum Error {
     /// A site did not start.
     #[error("cannot start a site")]
     Site(#[from] site::Error),
+    /// The third party's server did not start.
+    #[error(transparent)]
+    ThirdParty(#[from] third_party::NotStarted),
 }
 
 /// Both running sites. They stop when this is dropped.
@@ -93,24 +97,19 @@ impl Tutorial {
         };
         let shoe_store = ShoeStore::start(
             shoe_store,
-            shoe_store::Settings {
-                gateway: gateway.clone(),
-                step_on: step_on_url,
-                redirect_uri,
-                authorization_server,
-            },
+            shoe_store::Settings { gateway: gateway.clone(), step_on: step_on_url, redirect_uri, authorization_server },
         )?;
         Ok(Self { step_on, shoe_store, configured })
     }
 }
 
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
 
-fn address(text: &str) -> Result<Url, Error> {
+pub(crate) fn address(text: &str) -> Result<Url, Error> {
     Url::parse(text).map_err(|error| Error::Address(text.to_owned(), error))
 }

@@ -15,9 +15,7 @@ use crate::page::{Brand, Page, see_other};
 
 use super::connection::{Error, Pending, StepOnApi, Tokens};
 use super::flow::{self, Flow};
-use super::pages::{
-    buttons, connect_link, denied, expired, failure, flow_link, offer, revoked, trouble, welcome,
-};
+use super::pages::{buttons, connect_link, denied, expired, failure, flow_link, offer, revoked, trouble, welcome};
 
 /// State shared by the pages.
 pub(super) struct Store {
@@ -161,7 +159,11 @@ pub(super) async fn refresh(
 }
 
 /// `POST /revoke`: has the access token revoked, and keeps it: how it is refused can then be seen.
-pub(super) async fn revoke(State(store): State<Arc<Store>>, headers: HeaderMap, Form(button): Form<Button>) -> Response {
+pub(super) async fn revoke(
+    State(store): State<Arc<Store>>,
+    headers: HeaderMap,
+    Form(button): Form<Button>,
+) -> Response {
     let Some(session) = store.session_of(&headers, &button) else { return expired() };
     let Some(tokens) = &session.value.tokens else { return see_other("/") };
     let mut flow = session.value.flow.clone();
