@@ -1,5 +1,7 @@
 //! `tollgate-quickstart`: a gateway and the tutorial's two sites, configured for each other.
 
+mod gateway_process;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::io::Write;
@@ -7,21 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Parser;
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 use tollgate_quickstart::certificate::{self, KeptCertificate};
 use tollgate_quickstart::operator::Call;
 use tollgate_quickstart::third_party::Installed;
 use tollgate_quickstart::tutorial::Addresses;
-use tollgate_quickstart::{Gateway, ThirdPartyTutorial, Tutorial, gateway, step_on};
-
-const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long the gateway may take to exit after SIGTERM.
-const GRACE: Duration = Duration::from_secs(10);
+use tollgate_quickstart::{Gateway, ThirdPartyTutorial, Tutorial, step_on};
 
 /// Starts a gateway with the Step On tutorial, and stops both at Ctrl-C.
 #[derive(Debug, Parser)]
@@ -96,7 +92,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let asked_to_end = asked_to_end()?;
     std::fs::create_dir_all(arguments.folder())?;
     let certificate = certificate::keep_in(&arguments.folder())?;
-    let mut process = start(&arguments, &certificate)?;
+    let mut process = gateway_process::start(&arguments, &certificate)?;
     let outcome = tokio::select! {
         outcome = show(&arguments, certificate, &mut process) => outcome.map(|never| match never {}),
         () = asked_to_end => {
@@ -104,7 +100,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
     };
-    end(process).await?;
+    gateway_process::end(process).await?;
     outcome
 }
 
@@ -120,7 +116,7 @@ async fn show(
         loopback(arguments.status),
         certificate.certificate,
     )?;
-    wait_for(&gateway, process).await?;
+    gateway_process::wait_for(&gateway, process).await?;
 
     let mut out = std::io::stdout();
     say(&mut out, "The gateway is running. Configuring it through its Admin API:\n");
@@ -192,68 +188,6 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
         }
     })
-}
-
-/// Sends SIGTERM to the gateway, and SIGKILL if it does not exit in time.
-async fn end(mut process: Child) -> std::io::Result<()> {
-    if let Some(id) = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
-        kill_process(id, Signal::TERM)?;
-    }
-    match tokio::time::timeout(GRACE, process.wait()).await {
-        Ok(ended) => ended.map(drop),
-        Err(_) => process.kill().await,
-    }
-}
-
-/// Starts the gateway on the embedded store, with its output in a file beside the store. It has its own process
-/// group: Ctrl-C in the terminal reaches only this program, which then stops the gateway.
-fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Result<Child, Box<dyn Error>> {
-    let binary = match &arguments.gateway {
-        Some(binary) => binary.clone(),
-        None => std::env::current_exe()?.with_file_name("tollgate"),
-    };
-    let data = std::path::absolute(arguments.folder())?;
-    let database = data.join("tollgate.db");
-    let log = std::fs::File::create(data.join("gateway.log"))?;
-    let mut command = Command::new(&binary);
-    command
-        .args(["run", "--migrate"])
-        .process_group(0)
-        .kill_on_drop(true)
-        .env("TOLLGATE_DATA_DIRECTORY", &data)
-        .env("TOLLGATE_PROXY_HTTP_LISTEN", loopback(arguments.proxy_http).to_string())
-        .env("TOLLGATE_PROXY_HTTPS_LISTEN", loopback(arguments.proxy_https).to_string())
-        .env("TOLLGATE_ADMIN_LISTEN", loopback(arguments.admin).to_string())
-        .env("TOLLGATE_STATUS_LISTEN", loopback(arguments.status).to_string())
-        .env("TOLLGATE_DATABASE_URL", format!("sqlite:{}", database.display()))
-        .env("TOLLGATE_TLS_CERTIFICATE", std::path::absolute(&certificate.certificate_file)?)
-        .env("TOLLGATE_TLS_KEY", std::path::absolute(&certificate.key_file)?)
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    command.spawn().map_err(|error| format!("cannot start {}: {error}", binary.display()).into())
-}
-
-/// Waits until the gateway is ready; fails if it exits first.
-async fn wait_for(gateway: &Gateway, process: &mut Child) -> Result<(), Box<dyn Error>> {
-    let ready = gateway.ready_within(READY_WITHIN);
-    tokio::pin!(ready);
-    loop {
-        tokio::select! {
-            outcome = &mut ready => {
-                outcome.map_err(|error: gateway::Error| format!("{error}; see gateway.log in the data folder"))?;
-                // Another gateway may have responded on these ports while ours exited.
-                return match process.try_wait()? {
-                    None => Ok(()),
-                    Some(status) => Err(format!("the gateway exited ({status}); see gateway.log in the data folder").into()),
-                };
-            }
-            () = tokio::time::sleep(Duration::from_millis(100)) => {
-                if let Some(status) = process.try_wait()? {
-                    return Err(format!("the gateway exited ({status}); see gateway.log in the data folder").into());
-                }
-            }
-        }
-    }
 }
 
 fn loopback(port: u16) -> SocketAddr {
