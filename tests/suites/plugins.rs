@@ -24,3 +24,17 @@ async fn every_plugin_has_an_example_that_works_and_a_row_in_the_documentation()
         findings.check(name, if reply.status == 201 { Ok(()) } else { Err(reply.body) });
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configurations_in_the_guide_to_third_party_tokens_are_accepted() {
+    let gateway = Gateway::on_sqlite().await;
+    let guide = std::fs::read_to_string(repository().join("docs/third-party-tokens.md")).unwrap();
+    let blocks: Vec<&str> = guide.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 5, "the guide has {} configurations", blocks.len());
+    let mut findings = Findings::new();
+    for block in blocks {
+        let plugin: Value = serde_json::from_str(block).unwrap_or_else(|error| panic!("{error}: {block}"));
+        let reply = gateway.admin(Method::POST, "/schemas/plugins/validate", plugin).await;
+        findings.check(block, if reply.status == 200 { Ok(()) } else { Err(reply.body) });
+    }
+}
