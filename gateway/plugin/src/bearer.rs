@@ -105,7 +105,7 @@ fn is_list_of_credentials(value: &[u8]) -> bool {
         let mut words = part.trim_ascii().split(u8::is_ascii_whitespace);
         words.next().is_some_and(|word| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme)))
     };
-    value.contains(&b',') && value.split(|byte| *byte == b',').any(has_scheme)
+    memchr::memchr(b',', value).is_some() && value.split(|byte| *byte == b',').any(has_scheme)
 }
 
 fn from_header<'r>(value: &'r [u8]) -> Found<'r> {

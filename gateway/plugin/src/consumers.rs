@@ -132,6 +132,12 @@ pub fn header_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
+/// Whether there is a [`header_value`] for a text.
+pub fn is_header_value(text: &str) -> bool {
+    let is_valid = |byte: u8| (byte == b'\t') | ((byte >= b' ') & (byte != 0x7f));
+    text.trim() == text && text.bytes().fold(true, |all, byte| all & is_valid(byte))
+}
+
 /// Loads and shares consumers. Cheap to clone.
 #[derive(Clone)]
 pub struct Consumers {
@@ -302,5 +308,22 @@ impl ChangeListener for Consumers {
     async fn reset(&self) -> Result<(), StoreError> {
         self.forget_all();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_a_header_value_if_one_can_be_made_of_it() {
+        let texts = ["", "a b", " a", "a\u{a0}", "é", "a\tb", "\t", "a\n", "\0", "a\u{7f}", "a,b"];
+        for text in texts {
+            assert_eq!(is_header_value(text), header_value(text).is_some(), "{text:?}");
+        }
+        for byte in 0..=127_u8 {
+            let text = format!("a{}b", char::from(byte));
+            assert_eq!(is_header_value(&text), header_value(&text).is_some(), "{byte}");
+        }
     }
 }

@@ -108,7 +108,7 @@ pub mod presented;
 mod shared;
 pub mod token_cache;
 
-pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value};
+pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value, is_header_value};
 pub use credentials::{CredentialFacts, Credentials};
 pub use digest::Digest;
 pub use factory::{Factory, StartError};

@@ -71,6 +71,11 @@ pub trait Verifier: Send + Sync + 'static {
     /// It is not known.
     async fn verify(&self, query: &Query) -> Result<Said, CannotTell>;
 
+    /// Whether it finds out by itself, without asking anybody, that a JWT is of another issuer.
+    fn checks_issuer(&self) -> bool {
+        false
+    }
+
     /// Whether it makes sense to ask about such a token at all: cheap, and without waiting.
     fn may_know(&self, _token: &str) -> bool {
         true
@@ -112,6 +117,10 @@ impl Authority {
     /// What cached tokens refer to.
     pub fn facts(&self) -> &Arc<AuthorityFacts> {
         &self.facts
+    }
+
+    pub(crate) fn checks_issuer(&self) -> bool {
+        self.verifier.checks_issuer()
     }
 
     pub(crate) fn may_know(&self, token: &str) -> bool {

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
-use tollgate_plugin::header_value;
+use tollgate_plugin::is_header_value;
 
 use crate::claim_path::ClaimPath;
 use crate::claims::Claims;
@@ -216,7 +216,7 @@ impl Kept<'_> {
 
 fn formed(value: &Value) -> (Form, Cow<'_, str>) {
     match value {
-        Value::String(text) if header_value(text).is_some() => (Form::Text, Cow::from(text)),
+        Value::String(text) if is_header_value(text) => (Form::Text, Cow::from(text)),
         Value::String(text) => (Form::OtherText, Cow::from(text)),
         Value::Number(_) | Value::Bool(_) => (Form::Scalar, Cow::from(value.to_string())),
         Value::Array(elements) => match list(elements) {
@@ -229,7 +229,7 @@ fn formed(value: &Value) -> (Form, Cow<'_, str>) {
 
 /// The elements of an array, joined by commas, if they can be told apart then. An empty array would be one empty text.
 fn list(elements: &[Value]) -> Option<String> {
-    let is_plain = |text: &&str| !text.is_empty() && !text.contains(',') && header_value(text).is_some();
+    let is_plain = |text: &&str| !text.is_empty() && !text.contains(',') && is_header_value(text);
     let texts: Option<Vec<&str>> = elements.iter().map(|element| element.as_str().filter(is_plain)).collect();
     texts.filter(|texts| !texts.is_empty()).map(|texts| texts.join(","))
 }

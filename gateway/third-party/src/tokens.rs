@@ -108,7 +108,8 @@ impl Candidates {
     /// Those that may know a token: chosen by the `iss` of a JWT, since a token of one authority is not sent to
     /// another.
     fn of_token<'c>(&'c self, token: &str) -> impl Iterator<Item = &'c Arc<Authority>> {
-        let chosen = self.list.iter().any(|candidate| candidate.issuer.is_some());
+        let alone = matches!(&*self.list, [only] if only.authority.checks_issuer());
+        let chosen = !alone && self.list.iter().any(|candidate| candidate.issuer.is_some());
         let issuer = chosen.then(|| jose::unverified_issuer(token)).flatten();
         let is_named = |candidate: &Candidate| match (&issuer, &candidate.issuer) {
             (Some(issuer), Some(own)) => issuer.as_str() == &**own,

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tollgate_plugin::Clock;
 use tollgate_third_party::claims::Claims;
-use tollgate_third_party::jose::{Algorithms, Jws, KeySource, MAX_TOKEN, Unverified, looks_like_jwt};
+use tollgate_third_party::jose::{Algorithms, Jws, KeySource, MAX_TOKEN, Unverified, dots, looks_like_jwt};
 use tollgate_third_party::registered::{check_types, time};
 use tollgate_third_party::{Active, CannotTell, Query, Said, Verifier};
 
@@ -111,9 +111,13 @@ impl Verifier for JwtVerifier {
         }
     }
 
+    fn checks_issuer(&self) -> bool {
+        true
+    }
+
     fn may_know(&self, token: &str) -> bool {
         // Five parts are an encrypted token.
-        token.len() <= MAX_TOKEN && looks_like_jwt(token) && token.bytes().filter(|byte| *byte == b'.').count() == 2
+        token.len() <= MAX_TOKEN && dots(token) == 2 && looks_like_jwt(token)
     }
 }
 

@@ -139,15 +139,19 @@ impl fmt::Debug for Jws {
 /// Whether a token has the shape of a JWT, signed or encrypted. Cheap; says nothing about its contents.
 pub fn looks_like_jwt(token: &str) -> bool {
     // An object begins with `{`, which always encodes to `e` and something.
-    let mut dots = 0;
-    let is_base64url = token.bytes().all(|byte| match byte {
-        b'.' => {
-            dots += 1;
-            true
-        }
-        _ => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
-    });
-    is_base64url && token.starts_with('e') && matches!(dots, 2 | 4)
+    token.starts_with('e') && matches!(dots(token), 2 | 4) && {
+        // Tokens are long, so many bytes are looked at together: without branches, and without leaving early.
+        let is_ours = |byte: u8| {
+            (byte.is_ascii_digit() | byte.is_ascii_lowercase() | byte.is_ascii_uppercase())
+                | ((byte == b'-') | (byte == b'_') | (byte == b'.'))
+        };
+        token.bytes().fold(true, |all, byte| all & is_ours(byte))
+    }
+}
+
+/// How many dots a token has.
+pub fn dots(token: &str) -> usize {
+    memchr::memchr_iter(b'.', token.as_bytes()).count()
 }
 
 /// The `iss` that a signed token claims. It is not verified: use it to select who verifies the token, and for

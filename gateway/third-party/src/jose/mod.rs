@@ -21,7 +21,7 @@ mod testing;
 
 pub use algorithm::{Algorithm, Algorithms, Family};
 pub use jwk::Unusable;
-pub use jws::{Jws, MAX_TOKEN, Malformed, Part, looks_like_jwt, unverified_issuer};
+pub use jws::{Jws, MAX_TOKEN, Malformed, Part, dots, looks_like_jwt, unverified_issuer};
 pub use key::{BadSignature, InvalidKey, RsaSize, VerificationKey};
 pub use key_set::{KeySet, MalformedKeySet, PublishedKey};
 pub use key_source::{FetchError, KeySource, KeySourceMetrics, KeySources, Location, NoKey, Remote, Times, Unverified};
