@@ -59,7 +59,7 @@ impl Holders {
             "exp": self.issued_at + LIFETIME,
             "email": format!("{subject}@example.com"),
             "tenant": format!("tenant-{:03}", number % 100),
-            "department": DEPARTMENTS[number as usize % DEPARTMENTS.len()],
+            "department": DEPARTMENTS.get(number as usize % DEPARTMENTS.len()),
             "plan": "enterprise",
             "roles": ["reader", "writer"],
         });
