@@ -396,19 +396,18 @@ async fn a_configuration_that_can_never_work_is_refused_when_it_is_written() {
     let own = world.gateway.plain_url("/keys");
     let address = own.trim_start_matches("http://").trim_end_matches("/keys").to_owned();
     let hint = "outbound calls go there only if the setting outbound.allowed_addresses contains it";
-    let cannot = |issuer: &str, refused: &str| json!({"config": {"issuers": format!("the keys of issuer '{issuer}' cannot be fetched: {refused}; {hint}")}});
-    let url = world.issuer.url();
     let in_issuer = |field: Value| json!({"config": {"issuers": [field]}});
+    let cannot = |field: &str, refused: &str| in_issuer(json!({ field: format!("{refused}; {hint}") }));
     let mut findings = Findings::new();
     for (fields, expected) in [
-        (json!({"jwks_uri": own}), cannot(url, &format!("{address} is a listener of this gateway"))),
+        (json!({"jwks_uri": own}), cannot("jwks_uri", &format!("{address} is a listener of this gateway"))),
         (
             json!({"jwks_uri": "http://169.254.169.254/keys"}),
-            cannot(url, "169.254.169.254:80 is the address of a cloud's metadata service"),
+            cannot("jwks_uri", "169.254.169.254:80 is the address of a cloud's metadata service"),
         ),
         (
             json!({"jwks_uri": null, "discovery": true, "issuer": format!("http://{address}")}),
-            cannot(&format!("http://{address}"), &format!("{address} is a listener of this gateway")),
+            cannot("issuer", &format!("{address} is a listener of this gateway")),
         ),
         (json!({"algorithms": []}), in_issuer(json!({"algorithms": "length must be at least 1"}))),
         (json!({"jwks_uri": null}), in_issuer(json!("exactly one of 'jwks_uri', 'discovery' and 'jwks' must be set"))),

@@ -10,11 +10,13 @@
 //! another issued it. What cannot be found out is 503 ([`CannotTell`]), and is not cached.
 
 pub mod authority;
+mod authority_url;
 mod cannot_tell;
 mod claim_path;
 pub mod claims;
 mod common_values;
 pub mod config;
+pub mod connection;
 pub mod facts;
 pub mod forwarded;
 pub mod guard;
@@ -27,8 +29,10 @@ pub mod requirements;
 mod tokens;
 
 pub use authority::{Active, Authority, AuthorityFacts, Query, RequestLine, Said, Verifier};
+pub use authority_url::{AuthorityUrl, BadUrl};
 pub use cannot_tell::CannotTell;
 pub use claim_path::{BadClaimPath, ClaimPath};
 pub use config::Common;
+pub use connection::Connection;
 pub use metrics::PREFIX as METRIC_PREFIX;
 pub use tokens::{Candidate, Candidates, Identity, ThirdPartyTokens};

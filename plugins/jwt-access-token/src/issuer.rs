@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tollgate_plugin::http_client::{Client, Tls, TlsError};
-use tollgate_plugin::{Digest, Field, Rule, Schema};
+use tollgate_plugin::http_client::{Client, TlsError};
+use tollgate_plugin::{Digest, Field, Rule, Schema, Violations};
 use tollgate_third_party::jose::{
     Algorithm, Algorithms, Family, KeySet, KeySource, KeySources, Location, Remote, Times,
 };
+use tollgate_third_party::{AuthorityUrl, Connection, connection};
 use url::Url;
 
 use crate::plugin::NAME;
@@ -42,25 +43,22 @@ const KEY_FIELDS: [&str; 11] = [
 pub fn schema() -> Schema {
     let algorithms: Vec<&'static str> = asymmetric().map(Algorithm::name).collect();
     let algorithm = Field::string("").one_of(&algorithms);
-    Schema::new(vec![
+    let mut fields = vec![
         Field::string("issuer").required().rule(Rule::Custom("issuer", issuer)),
-        Field::string("jwks_uri").rule(Rule::Custom("url", url)),
+        connection::url("jwks_uri"),
         Field::boolean("discovery", false),
-        Field::string("jwks").rule(Rule::Custom("jwks", key_set)),
+        connection::key_set("jwks"),
         Field::array("algorithms", algorithm).default(json!(algorithms)).required().rule(Rule::LengthMin(1)),
         Field::strings("audience").default(json!([])).required(),
         Field::boolean("require_typ", false),
         Field::boolean("allow_without_exp", false),
         Field::number("maximum_lifetime").rule(Rule::GreaterThan(0.0)),
-        Field::boolean("tls_verify", true),
-        Field::string("tls_ca").rule(Rule::Custom("certificates", certificates)),
-        Field::integer("timeout").default(10_000).required().between(1, 60_000),
-        Field::integer("keepalive").default(60_000).required().between(0, 600_000),
         Field::number("key_refresh").default(300).required().rule(Rule::Between(1.0, DAY)),
         Field::number("key_min_refresh").default(10).required().rule(Rule::Between(1.0, 3_600.0)),
         Field::number("key_max_stale").default(3_600).required().rule(Rule::Between(0.0, 7.0 * DAY)),
-    ])
-    .describe(&[
+    ];
+    fields.extend(connection::fields());
+    let schema = Schema::new(fields).describe(&[
         ("issuer", "The `iss` of its tokens, character by character."),
         ("jwks_uri", "The URL of its key set."),
         ("discovery", "Whether the URL of its key set is in the metadata under the issuer's own URL."),
@@ -70,15 +68,11 @@ pub fn schema() -> Schema {
         ("require_typ", "Whether a token's `typ` must be `at+jwt` (RFC 9068)."),
         ("allow_without_exp", "Whether tokens without `exp` are accepted."),
         ("maximum_lifetime", "The most seconds from a token's `iat` to its `exp`; tokens without either are refused."),
-        ("tls_verify", "Whether its TLS certificate is verified."),
-        ("tls_ca", "The authorities, in PEM, that may have issued its TLS certificate, instead of the system's."),
-        ("timeout", "Timeout of one call, in milliseconds."),
-        ("keepalive", "How long an idle connection to it is kept open, in milliseconds."),
         ("key_refresh", "Seconds after which its keys are fetched again; a withdrawn key is accepted for so long."),
         ("key_min_refresh", "Seconds in which tokens with unknown keys cause at most one fetch."),
         ("key_max_stale", "Seconds for which its keys are used while they cannot be fetched again."),
-    ])
-    .overall(check)
+    ]);
+    connection::with_checks(schema).overall(check)
 }
 
 /// With a public key as the secret, anybody could sign.
@@ -95,28 +89,6 @@ fn issuer(value: &Value) -> Result<(), String> {
     if has_credentials { Err("must not contain credentials".to_owned()) } else { Ok(()) }
 }
 
-fn url(value: &Value) -> Result<(), String> {
-    let text = value.as_str().unwrap_or_default();
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(url) = url else { return Err("expected an http or https URL".to_owned()) };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not contain credentials".to_owned());
-    }
-    if url.fragment().is_some() { Err("must not contain a fragment".to_owned()) } else { Ok(()) }
-}
-
-fn certificates(value: &Value) -> Result<(), String> {
-    Tls::authorities(value.as_str().unwrap_or_default().as_bytes()).map(drop).map_err(|error| error.to_string())
-}
-
-fn key_set(value: &Value) -> Result<(), String> {
-    let keys = KeySet::parse(value.as_str().unwrap_or_default().as_bytes()).map_err(|error| error.to_string())?;
-    if ["private", "symmetric"].iter().any(|secret| keys.skipped().contains_key(secret)) {
-        return Err("contains a private or symmetric key; configure public keys only".to_owned());
-    }
-    if keys.keys().is_empty() { Err("contains no key that can verify signatures".to_owned()) } else { Ok(()) }
-}
-
 /// Rules about several fields.
 fn check(record: &Value) -> Result<(), String> {
     let is_given = |name: &str| record.get(name).is_some_and(|value| !value.is_null() && *value != json!(false));
@@ -127,9 +99,6 @@ fn check(record: &Value) -> Result<(), String> {
     let stored = Stored::deserialize(record).map_err(|error| error.to_string())?;
     if stored.discovery && !Location::Issuer(stored.issuer.clone()).is_valid() {
         return Err("with 'discovery', 'issuer' must be an http or https URL without query and fragment".to_owned());
-    }
-    if stored.tls_ca.is_some() && !stored.tls_verify {
-        return Err("'tls_ca' has no effect when 'tls_verify' is false".to_owned());
     }
     let accepted = stored.accepted();
     let fits =
@@ -151,10 +120,8 @@ struct Stored {
     require_typ: bool,
     allow_without_exp: bool,
     maximum_lifetime: Option<f64>,
-    tls_verify: bool,
-    tls_ca: Option<String>,
-    timeout: u64,
-    keepalive: u64,
+    #[serde(flatten)]
+    connection: Connection,
     key_refresh: f64,
     key_min_refresh: f64,
     key_max_stale: f64,
@@ -225,16 +192,7 @@ pub enum Lifetime {
 #[derive(Debug, Clone)]
 enum Source {
     Fixed(String),
-    Remote(Location, Connection),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Connection {
-    tls_verify: bool,
-    tls_ca: Option<String>,
-    timeout: Duration,
-    keepalive: Duration,
-    times: Times,
+    Remote(Location, Connection, Times),
 }
 
 impl TryFrom<Value> for Issuer {
@@ -262,23 +220,18 @@ impl TryFrom<Value> for Issuer {
 
 impl Source {
     fn of(stored: Stored) -> Result<Self, Unusable> {
-        let connection = Connection {
-            tls_verify: stored.tls_verify,
-            tls_ca: stored.tls_ca,
-            timeout: Duration::from_millis(stored.timeout),
-            keepalive: Duration::from_millis(stored.keepalive),
-            times: Times {
-                refresh: seconds(stored.key_refresh),
-                min_refresh: seconds(stored.key_min_refresh),
-                max_stale: seconds(stored.key_max_stale),
-            },
+        let times = Times {
+            refresh: seconds(stored.key_refresh),
+            min_refresh: seconds(stored.key_min_refresh),
+            max_stale: seconds(stored.key_max_stale),
         };
-        match (stored.jwks, stored.jwks_uri) {
-            (Some(jwks), _) => Ok(Self::Fixed(jwks)),
-            (None, Some(url)) => Ok(Self::Remote(Location::KeySet(url), connection)),
-            (None, None) if stored.discovery => Ok(Self::Remote(Location::Issuer(stored.issuer), connection)),
-            (None, None) => Err(Unusable::NoKeySource(stored.issuer.into())),
-        }
+        let location = match (stored.jwks, stored.jwks_uri) {
+            (Some(jwks), _) => return Ok(Self::Fixed(jwks)),
+            (None, Some(url)) => Location::KeySet(url),
+            (None, None) if stored.discovery => Location::Issuer(stored.issuer),
+            (None, None) => return Err(Unusable::NoKeySource(stored.issuer.into())),
+        };
+        Ok(Self::Remote(location, stored.connection, times))
     }
 }
 
@@ -291,18 +244,25 @@ impl Issuer {
     pub fn longest_call(&self) -> i64 {
         match &self.source {
             Source::Fixed(_) => LONGEST_CHECK,
-            Source::Remote(_, connection) => {
-                let call = i64::try_from(connection.timeout.as_millis()).unwrap_or(i64::MAX);
-                call.saturating_mul(MOST_CALLS).saturating_add(LONGEST_CHECK)
+            Source::Remote(_, connection, _) => {
+                connection.timeout().saturating_mul(MOST_CALLS).saturating_add(LONGEST_CHECK)
             }
         }
     }
 
-    /// Why its keys can never be fetched by this gateway, as far as its URL shows.
-    pub fn refused(&self, client: &Client) -> Option<String> {
-        let Source::Remote(Location::KeySet(url) | Location::Issuer(url), _) = &self.source else { return None };
-        let refused = client.refuses_literal(&url.parse().ok()?)?;
-        Some(format!("the keys of issuer '{}' cannot be fetched: {refused}", self.name))
+    /// The URLs that this gateway never calls.
+    pub fn refused_urls(&self, client: &Client) -> Violations {
+        let mut found = Violations::new();
+        if let Source::Remote(location, ..) = &self.source {
+            let field = match location {
+                Location::KeySet(_) => "jwks_uri",
+                Location::Issuer(_) => "issuer",
+            };
+            if let Some(refused) = url_of(location).and_then(|url| url.refused(client)) {
+                found.field(field, refused);
+            }
+        }
+        found
     }
 
     /// Its keys.
@@ -317,13 +277,14 @@ impl Issuer {
                 let keys = keys.map_err(|error| Unusable::KeySet(self.name.clone(), error))?;
                 Ok(sources.fixed(configuration, keys))
             }
-            Source::Remote(location, connection) => {
+            Source::Remote(location, connection, times) => {
                 let tls = connection.tls().map_err(|error| Unusable::Tls(self.name.clone(), error))?;
-                let profile = client.profile(NAME).tls(tls).timeout(connection.timeout).keepalive(connection.keepalive);
+                let profile = connection.profile(client, NAME, tls);
                 Ok(sources.remote(configuration, || {
-                    self.warn(location, connection);
-                    let (name, location) = (self.name.to_string(), location.clone());
-                    Remote { name, location, profile, times: connection.times }
+                    if let Some(url) = url_of(location) {
+                        connection.warn(&self.name, &url);
+                    }
+                    Remote { name: self.name.to_string(), location: location.clone(), profile, times: *times }
                 }))
             }
         }
@@ -333,28 +294,9 @@ impl Issuer {
     fn of_keys(&self) -> Value {
         KEY_FIELDS.iter().map(|field| self.stored.get(field).cloned().unwrap_or_default()).collect()
     }
-
-    /// Who can change the traffic can sign tokens.
-    fn warn(&self, location: &Location, connection: &Connection) {
-        let (Location::KeySet(url) | Location::Issuer(url)) = location;
-        let issuer = &*self.name;
-        if url.starts_with("http:") {
-            tracing::warn!(issuer, "keys of issuer are fetched without TLS; whoever changes them can sign tokens");
-        } else if !connection.tls_verify {
-            tracing::warn!(
-                issuer,
-                "keys of issuer are fetched with tls_verify: false; whoever changes them can sign tokens"
-            );
-        }
-    }
 }
 
-impl Connection {
-    fn tls(&self) -> Result<Tls, TlsError> {
-        match &self.tls_ca {
-            Some(pem) => Tls::authorities(pem.as_bytes()),
-            None if self.tls_verify => Tls::system(),
-            None => Tls::unverified(),
-        }
-    }
+fn url_of(location: &Location) -> Option<AuthorityUrl> {
+    let (Location::KeySet(url) | Location::Issuer(url)) = location;
+    AuthorityUrl::parse(url).ok()
 }

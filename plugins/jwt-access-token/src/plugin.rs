@@ -11,7 +11,9 @@ use tollgate_plugin::{
 use tollgate_third_party::config::{self as common, Unusable};
 use tollgate_third_party::guard::RequestLineUse;
 use tollgate_third_party::jose::KeySources;
-use tollgate_third_party::{Candidate, Common, METRIC_PREFIX, ThirdPartyTokens, config::Specifics, forwarded};
+use tollgate_third_party::{
+    Candidate, Common, METRIC_PREFIX, ThirdPartyTokens, config::Specifics, connection, forwarded,
+};
 
 use crate::config::{self, Config};
 use crate::issuer::Issuer;
@@ -82,12 +84,8 @@ impl Plugin for JwtAccessToken {
     }
 
     fn objections(&self, config: &Value) -> Violations {
-        let mut found = Violations::new();
         let issuers = Config::try_from(config).map(|config| config.issuers).unwrap_or_default();
-        if let Some(refused) = issuers.iter().find_map(|issuer| issuer.refused(&self.http_client)) {
-            found.field("issuers", refused);
-        }
-        found
+        connection::objections_in("issuers", issuers.iter().map(|issuer| issuer.refused_urls(&self.http_client)))
     }
 
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {

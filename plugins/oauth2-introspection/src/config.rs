@@ -4,24 +4,19 @@
 //! ones are elements of `authorities`, with the same fields.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tollgate_plugin::http_client::{Tls, TlsError};
 use tollgate_plugin::{EntityCheck, Field, Rule, Schema, Secret, Violations};
-use tollgate_third_party::jose::{Algorithm, KeySet, Location, MalformedKeySet};
-use tollgate_third_party::{Common, config};
+use tollgate_third_party::jose::{Algorithm, KeySet, MalformedKeySet};
+use tollgate_third_party::{AuthorityUrl, BadUrl, Common, Connection, config, connection};
 
 use crate::client_assertion::{ALGORITHMS, InvalidKey, SigningKey};
-use crate::endpoint_url::{BadUrl, EndpointUrl};
 
 /// The longest time that a field may give, in seconds: ten years.
 const LONGEST: f64 = 315_360_000.0;
-
-/// The longest time that a field may give, in milliseconds.
-const LONGEST_MILLIS: i32 = i32::MAX - 1;
 
 /// What the plugin itself writes, besides what the HTTP client writes.
 const WRITTEN_HERE: [&str; 6] =
@@ -54,7 +49,7 @@ pub fn schema() -> Schema {
 fn authority_fields() -> Vec<Field> {
     let header_name = Field::string("").rule(Rule::Custom("header_name", header_name));
     let header_value = Field::string("").rule(Rule::HeaderText);
-    vec![
+    let mut fields = vec![
         Field::string("introspection_url")
             .required()
             .rule(Rule::Custom("url", url))
@@ -64,16 +59,6 @@ fn authority_fields() -> Vec<Field> {
             .rule(Rule::HeaderText)
             .describe("The value of the `Authorization` header. Required, unless `auth_method` says otherwise."),
         Field::string("token_type_hint").describe("What the endpoint is told a token to be: `token_type_hint`."),
-        Field::integer("timeout")
-            .default(10_000)
-            .required()
-            .between(1, LONGEST_MILLIS)
-            .describe("The timeout of a call, in milliseconds."),
-        Field::integer("keepalive")
-            .default(60_000)
-            .required()
-            .between(0, LONGEST_MILLIS)
-            .describe("How long an idle connection is kept open, in milliseconds; at most two minutes."),
         Field::map("custom_introspection_headers", header_name, header_value)
             .default(json!({}))
             .required()
@@ -103,19 +88,16 @@ fn authority_fields() -> Vec<Field> {
             .describe("The algorithm of assertions; by default `RS256`, or the one of the key's curve."),
         Field::string("client_assertion_audience")
             .describe("The `aud` of assertions; by default `issuer`, or else `introspection_url`."),
-        Field::string("jwks_uri").rule(Rule::Custom("url", url)).describe(
+        connection::url("jwks_uri").describe(
             "The URL of the keys with which it signs its responses (RFC 9701); unsigned ones are then refused.",
         ),
-        Field::string("jwks").rule(Rule::Custom("jwks", key_set)).describe("These keys themselves, as JSON."),
-        Field::boolean("tls_verify", true)
-            .describe("Whether the endpoint's certificate is verified. Never switch this off in production."),
-        Field::string("tls_ca")
-            .rule(Rule::Custom("certificates", certificates))
-            .describe("Certificates of the authorities that issue the endpoint's, in PEM, instead of the system's."),
+        connection::key_set("jwks").describe("These keys themselves, as JSON."),
         Field::string("tls_client_certificate")
             .describe("The gateway's certificate in TLS, in PEM, followed by those of intermediate authorities."),
         Field::string("tls_client_key").sensitive().describe("Its private key, in PEM."),
-    ]
+    ];
+    fields.extend(connection::fields());
+    fields
 }
 
 /// The methods of client authentication.
@@ -131,7 +113,7 @@ fn with_checks(schema: Schema) -> Schema {
     };
     let issuer_of = |keys| EntityCheck::Requires { if_field: keys, if_match: Rule::Present, field: "issuer" };
     let [value, basic, post, assertion, certificate] = AUTH_METHODS;
-    schema
+    connection::with_checks(schema)
         .entity_check(needed(value, "authorization_value"))
         .entity_check(needed(basic, "client_id"))
         .entity_check(needed(basic, "client_secret"))
@@ -149,7 +131,10 @@ fn with_checks(schema: Schema) -> Schema {
 }
 
 fn url(value: &Value) -> Result<(), String> {
-    EndpointUrl::parse(value.as_str().unwrap_or_default()).map(drop).map_err(|error| error.to_string())
+    AuthorityUrl::parse(value.as_str().unwrap_or_default()).map(drop).map_err(|error| match error {
+        BadUrl::Credentials => format!("{error}; use authorization_value, or client_id and client_secret"),
+        BadUrl::NotAbsolute | BadUrl::Fragment => error.to_string(),
+    })
 }
 
 fn header_name(value: &Value) -> Result<(), String> {
@@ -178,18 +163,6 @@ fn private_key(value: &Value) -> Result<(), String> {
     SigningKey::parse(value.as_str().unwrap_or_default(), None).map(drop).map_err(|error| error.to_string())
 }
 
-fn certificates(value: &Value) -> Result<(), String> {
-    Tls::authorities(value.as_str().unwrap_or_default().as_bytes()).map(drop).map_err(|error| error.to_string())
-}
-
-fn key_set(value: &Value) -> Result<(), String> {
-    let keys = KeySet::parse(value.as_str().unwrap_or_default().as_bytes()).map_err(|error| error.to_string())?;
-    if ["private", "symmetric"].iter().any(|secret| keys.skipped().contains_key(secret)) {
-        return Err("contains a private or symmetric key; configure public keys only".to_owned());
-    }
-    if keys.keys().is_empty() { Err("contains no key that can verify signatures".to_owned()) } else { Ok(()) }
-}
-
 /// Keys fit what they are used with.
 fn client_keys(authority: &Map<String, Value>, found: &mut Violations) {
     let Ok(stored) = Authority::deserialize(&Value::Object(authority.clone())) else { return };
@@ -208,7 +181,7 @@ pub enum Unusable {
     #[error("stored configuration does not match its schema")]
     Fields(#[from] serde_json::Error),
     /// The URL cannot be called.
-    #[error("introspection_url cannot be called")]
+    #[error("introspection_url or jwks_uri cannot be called")]
     Url(#[from] BadUrl),
     /// No header can carry a value.
     #[error("authorization_value or a header is not valid in HTTP")]
@@ -276,7 +249,7 @@ pub enum ResponseKeys {
     /// In the configuration.
     Fixed(KeySet),
     /// At a URL.
-    At(Location),
+    At(AuthorityUrl),
 }
 
 /// The values of one authority. Contains secrets.
@@ -289,9 +262,6 @@ pub struct Authority {
     pub authorization_value: Option<String>,
     /// What the endpoint is told a token to be.
     pub token_type_hint: Option<String>,
-    /// The timeout of a call, in milliseconds.
-    pub timeout: i64,
-    keepalive: u64,
     custom_introspection_headers: BTreeMap<String, String>,
     /// The member of a response that names the consumer.
     pub consumer_by: String,
@@ -307,9 +277,9 @@ pub struct Authority {
     client_assertion_audience: Option<String>,
     jwks_uri: Option<String>,
     jwks: Option<String>,
-    /// Whether the endpoint's certificate is verified.
-    pub tls_verify: bool,
-    tls_ca: Option<String>,
+    /// How it is called.
+    #[serde(flatten)]
+    pub connection: Connection,
     tls_client_certificate: Option<String>,
     tls_client_key: Option<String>,
 }
@@ -319,18 +289,8 @@ impl Authority {
     ///
     /// # Errors
     /// It is no such URL.
-    pub fn url(&self) -> Result<EndpointUrl, Unusable> {
-        Ok(EndpointUrl::parse(&self.introspection_url)?)
-    }
-
-    /// How long an idle connection is kept open.
-    pub fn keepalive(&self) -> Duration {
-        Duration::from_millis(self.keepalive)
-    }
-
-    /// The timeout of a call.
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.timeout).unwrap_or_default())
+    pub fn url(&self) -> Result<AuthorityUrl, Unusable> {
+        Ok(AuthorityUrl::parse(&self.introspection_url)?)
     }
 
     /// Headers of every call.
@@ -374,7 +334,7 @@ impl Authority {
     pub fn response_keys(&self) -> Result<Option<ResponseKeys>, Unusable> {
         Ok(match (&self.jwks, &self.jwks_uri) {
             (Some(keys), _) => Some(ResponseKeys::Fixed(KeySet::parse(keys.as_bytes())?)),
-            (None, Some(url)) => Some(ResponseKeys::At(Location::KeySet(url.clone()))),
+            (None, Some(url)) => Some(ResponseKeys::At(AuthorityUrl::parse(url)?)),
             (None, None) => None,
         })
     }
@@ -390,11 +350,7 @@ impl Authority {
     /// # Errors
     /// A certificate or a key cannot be read.
     pub fn tls(&self) -> Result<Tls, TlsError> {
-        let tls = match &self.tls_ca {
-            _ if !self.tls_verify => Tls::unverified()?,
-            Some(pem) => Tls::authorities(pem.as_bytes())?,
-            None => Tls::system()?,
-        };
+        let tls = self.connection.tls()?;
         match (&self.tls_client_certificate, &self.tls_client_key) {
             (Some(certificate), Some(key)) => tls.with_client_certificate(certificate.as_bytes(), key.as_bytes()),
             _ => Ok(tls),

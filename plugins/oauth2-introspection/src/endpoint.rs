@@ -6,10 +6,9 @@ use form_urlencoded::Serializer;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use tollgate_plugin::http_client::Profile;
-use tollgate_third_party::{CannotTell, Query, Said, Verifier};
+use tollgate_third_party::{AuthorityUrl, CannotTell, Query, Said, Verifier};
 
 use crate::client_authentication::ClientAuthentication;
-use crate::endpoint_url::EndpointUrl;
 use crate::response;
 use crate::signed_response::SignedResponses;
 
@@ -25,7 +24,7 @@ const REQUEST_METHOD: HeaderName = HeaderName::from_static("x-request-http-metho
 /// An endpoint.
 pub struct Endpoint {
     /// Where it is.
-    pub url: EndpointUrl,
+    pub url: AuthorityUrl,
     /// How it is called.
     pub profile: Profile,
     /// How the gateway authenticates.

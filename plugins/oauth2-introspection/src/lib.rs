@@ -35,7 +35,7 @@
 //! signed): one object without repeated members, with boolean `active`, and registered members of their types. Any
 //! other says nothing about the token, is not cached, and is 503.
 //!
-//! - [`config`], [`endpoint_url`]: the configuration of an instance.
+//! - [`config`]: the configuration of an instance.
 //! - [`endpoint`]: how an authority is asked.
 //! - [`client_authentication`], [`client_assertion`]: how the gateway authenticates to it.
 //! - [`response`], [`signed_response`]: what it says.
@@ -45,7 +45,6 @@ pub mod client_assertion;
 pub mod client_authentication;
 pub mod config;
 pub mod endpoint;
-pub mod endpoint_url;
 pub mod plugin;
 pub mod response;
 pub mod signed_response;

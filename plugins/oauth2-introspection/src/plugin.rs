@@ -12,14 +12,15 @@ use tollgate_plugin::{
 };
 use tollgate_third_party::config::Specifics;
 use tollgate_third_party::guard::RequestLineUse;
-use tollgate_third_party::jose::{KeySources, Remote, Times};
-use tollgate_third_party::{Candidate, ClaimPath, Identity, METRIC_PREFIX, ThirdPartyTokens, Verifier};
+use tollgate_third_party::jose::{KeySources, Location, Remote, Times};
+use tollgate_third_party::{
+    AuthorityUrl, Candidate, ClaimPath, Identity, METRIC_PREFIX, ThirdPartyTokens, Verifier, connection,
+};
 
 use crate::client_assertion::ClientAssertion;
 use crate::client_authentication::ClientAuthentication;
 use crate::config::{self, Authority, Config, ResponseKeys, Unusable};
 use crate::endpoint::{Endpoint, MAX_RESPONSE};
-use crate::endpoint_url::EndpointUrl;
 use crate::signed_response::SignedResponses;
 
 /// The plugin's name.
@@ -27,9 +28,6 @@ pub const NAME: &str = "oauth2-introspection";
 
 /// Its priority among plugins (gateway.md §9).
 const PRIORITY: i32 = 1700;
-
-/// The largest key set, in bytes.
-const MAX_KEY_SET: usize = 1024 * 1024;
 
 /// The plugin before it is started.
 pub struct OAuth2IntrospectionFactory;
@@ -86,13 +84,8 @@ impl Plugin for Introspection {
     fn objections(&self, config: &Value) -> Violations {
         let mut found = self.refused_urls(config);
         let further = config.get("authorities").and_then(Value::as_array).into_iter().flatten();
-        let further: Vec<Violations> = further.map(|authority| self.refused_urls(authority)).collect();
-        if further.iter().any(|violations| !violations.is_empty()) {
-            let shown = |violations: Violations| {
-                if violations.is_empty() { Value::Null } else { Value::Object(violations.fields) }
-            };
-            found.fields.insert("authorities".to_owned(), further.into_iter().map(shown).collect());
-        }
+        let further = further.map(|authority| self.refused_urls(authority));
+        found.fields.extend(connection::objections_in("authorities", further).fields);
         found
     }
 
@@ -100,7 +93,8 @@ impl Plugin for Introspection {
         let failed = |error: Unusable| PluginError { plugin: NAME, source: Box::new(error) };
         let config = Config::read(instance.config).map_err(failed)?;
         let authorities = config.authorities.iter();
-        let longest_call = authorities.clone().map(|(authority, _)| authority.timeout).max().unwrap_or_default();
+        let longest_call =
+            authorities.clone().map(|(authority, _)| authority.connection.timeout()).max().unwrap_or_default();
         let candidates = authorities.map(|(authority, stored)| self.candidate(authority, stored));
         let specifics = Specifics {
             candidates: candidates.collect::<Result<_, _>>().map_err(failed)?,
@@ -127,27 +121,13 @@ impl Introspection {
         })
     }
 
-    fn endpoint(&self, authority: &Authority, url: EndpointUrl, stored: &Value) -> Result<Endpoint, Unusable> {
-        if !authority.tls_verify {
-            let authority = &*url.name;
-            tracing::warn!(
-                authority,
-                "tls_verify is false: whoever is between here and this authority can read and change its responses"
-            );
-        }
-        let profile = self
-            .client
-            .profile(NAME)
-            .tls(authority.tls()?)
-            .timeout(authority.timeout())
-            .keepalive(authority.keepalive())
-            .max_body(MAX_RESPONSE)
-            .repeatable()
-            .staying();
+    fn endpoint(&self, authority: &Authority, url: AuthorityUrl, stored: &Value) -> Result<Endpoint, Unusable> {
+        authority.connection.warn(&url.name, &url);
+        let profile = authority.connection.profile(&self.client, NAME, authority.tls()?);
         let signed = self.signed(authority, &url, &profile, stored)?;
         Ok(Endpoint {
             url,
-            profile,
+            profile: profile.max_body(MAX_RESPONSE).repeatable().staying(),
             signed,
             authentication: self.authentication(authority)?,
             token_type_hint: authority.token_type_hint.clone(),
@@ -159,7 +139,7 @@ impl Introspection {
     fn signed(
         &self,
         authority: &Authority,
-        url: &EndpointUrl,
+        url: &AuthorityUrl,
         profile: &Profile,
         stored: &Value,
     ) -> Result<Option<SignedResponses>, Unusable> {
@@ -167,11 +147,10 @@ impl Introspection {
         let digest = Digest::of(&format!("{NAME}\n{stored}"));
         let keys = match keys {
             ResponseKeys::Fixed(keys) => self.keys.fixed(digest, keys),
-            ResponseKeys::At(location) => self.keys.remote(digest, || Remote {
-                name: url.name.to_string(),
-                location,
-                profile: profile.clone().max_body(MAX_KEY_SET),
-                times: Times::default(),
+            ResponseKeys::At(keys) => self.keys.remote(digest, || {
+                authority.connection.warn(&url.name, &keys);
+                let (name, location) = (url.name.to_string(), Location::KeySet(keys.uri.to_string()));
+                Remote { name, location, profile: profile.clone(), times: Times::default() }
             }),
         };
         let issuer = authority.issuer.clone().ok_or(Unusable::Issuer)?;
@@ -183,9 +162,8 @@ impl Introspection {
         let mut found = Violations::new();
         let Ok(authority) = Authority::deserialize(authority) else { return found };
         for (field, url) in authority.urls() {
-            let refused = EndpointUrl::parse(url).ok().and_then(|url| self.client.refuses_literal(&url.uri));
-            if let Some(refused) = refused {
-                found.field(field, refused.to_string());
+            if let Some(refused) = AuthorityUrl::parse(url).ok().and_then(|url| url.refused(&self.client)) {
+                found.field(field, refused);
             }
         }
         found

@@ -52,7 +52,7 @@ async fn what_can_never_work_is_refused_when_it_is_written() {
     let pem = |key: &PKey<openssl::pkey::Private>| String::from_utf8(key.private_key_to_pem_pkcs8().unwrap()).unwrap();
     let key = pem(&PKey::generate_ed25519().unwrap());
     let assertion = json!({"auth_method": "private_key_jwt", "client_id": "gateway"});
-    let url = "expected an absolute http or https URL, such as https://issuer.example/introspect";
+    let url = "expected an absolute http or https URL, such as https://issuer.example/path";
     let metadata = "169.254.169.254:80 is the address of a cloud's metadata service; outbound calls go there only if \
                     the setting outbound.allowed_addresses contains it";
     let element = |fields: Value| {
@@ -124,6 +124,10 @@ async fn what_can_never_work_is_refused_when_it_is_written() {
             json!({"client_key": "not a key for RS256"}),
         ),
         (json!({"tls_ca": "none"}), json!({"tls_ca": "no certificate in the given PEM text; provide at least one"})),
+        (
+            json!({"tls_ca": gateway.certificate(), "tls_verify": false}),
+            json!({"tls_ca": "has no effect when tls_verify is false"}),
+        ),
         (
             json!({"tls_client_certificate": "none"}),
             json!({"@entity": ["all or none of these fields must be set: 'tls_client_certificate', 'tls_client_key'"]}),

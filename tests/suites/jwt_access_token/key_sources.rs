@@ -64,7 +64,7 @@ async fn the_issuers_certificate_is_verified_as_configured() {
         world.protect(name, json!({"issuers": [entry]})).await;
         findings.compare(name, &status, &world.get(&format!("/{name}/x"), &token).await.status);
     }
-    let warning = "keys of issuer are fetched with tls_verify: false; whoever changes them can sign tokens";
+    let warning = "tls_verify is false: whoever is between here and this authority can read and change its responses";
     let output = world.gateway.output();
     findings.compare("warnings", &1, &output.lines().filter(|line| line.contains(warning)).count());
 }

@@ -1,14 +1,15 @@
-//! The URL of an introspection endpoint.
+//! The URLs under which authorities are called.
 
 use http::Uri;
+use tollgate_plugin::http_client::Client;
 use url::Url;
 
 /// A URL that can be called.
 #[derive(Debug, Clone)]
-pub struct EndpointUrl {
+pub struct AuthorityUrl {
     /// Where calls go.
     pub uri: Uri,
-    /// What logs and metrics call the authority: the URL without its query, which may contain secrets.
+    /// What logs and metrics call it: the URL without its query, which may contain secrets.
     pub name: Box<str>,
 }
 
@@ -16,17 +17,17 @@ pub struct EndpointUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
     /// Not an absolute URL of a scheme that can be called.
-    #[error("expected an absolute http or https URL, such as https://issuer.example/introspect")]
+    #[error("expected an absolute http or https URL, such as https://issuer.example/path")]
     NotAbsolute,
     /// It contains a username or a password, which logs would show.
-    #[error("must not contain credentials; use authorization_value, or client_id and client_secret")]
+    #[error("must not contain credentials")]
     Credentials,
     /// It has a fragment, which is never sent.
-    #[error("must not have a fragment")]
+    #[error("must not contain a fragment")]
     Fragment,
 }
 
-impl EndpointUrl {
+impl AuthorityUrl {
     /// Reads a URL.
     ///
     /// # Errors
@@ -46,6 +47,11 @@ impl EndpointUrl {
         url.set_query(None);
         Ok(Self { uri, name: url.as_str().into() })
     }
+
+    /// Why this gateway never calls it, as far as the URL shows.
+    pub fn refused(&self, client: &Client) -> Option<String> {
+        client.refuses_literal(&self.uri).map(|refused| refused.to_string())
+    }
 }
 
 #[cfg(test)]
@@ -53,11 +59,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_an_authority_is_its_url_without_the_query() {
-        let url = EndpointUrl::parse("https://Issuer.example:443/introspect?realm=a&key=secret").unwrap();
+    fn the_name_is_the_url_without_the_query() {
+        let url = AuthorityUrl::parse("https://Issuer.example:443/introspect?realm=a&key=secret").unwrap();
         assert_eq!(url.uri, "https://issuer.example/introspect?realm=a&key=secret");
         assert_eq!(&*url.name, "https://issuer.example/introspect");
-        assert_eq!(EndpointUrl::parse("http://[::1]:8080").unwrap().uri, "http://[::1]:8080/");
+        assert_eq!(AuthorityUrl::parse("http://[::1]:8080").unwrap().uri, "http://[::1]:8080/");
     }
 
     #[test]
@@ -73,7 +79,7 @@ mod tests {
             ("https://client:secret@issuer.example/", BadUrl::Credentials),
             ("https://issuer.example/#top", BadUrl::Fragment),
         ] {
-            assert_eq!(EndpointUrl::parse(text).unwrap_err(), error, "{text}");
+            assert_eq!(AuthorityUrl::parse(text).unwrap_err(), error, "{text}");
         }
     }
 }
