@@ -106,6 +106,8 @@ pub mod multipart;
 pub mod own_token;
 pub mod presented;
 mod shared;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod token_cache;
 
 pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value, is_header_value};

@@ -119,18 +119,10 @@ impl Credentials for CachedCredentials {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use tollgate_plugin::testing::Feed;
 
     use super::*;
     use crate::store::memory::MemoryCollection;
-
-    struct Feed(AtomicBool);
-
-    impl Trust for Feed {
-        fn is_current(&self) -> bool {
-            self.0.load(Ordering::SeqCst)
-        }
-    }
 
     struct Clients {
         stored: Arc<MemoryCollection>,
@@ -141,7 +133,7 @@ mod tests {
     impl Clients {
         /// With a cache of at most this number of entries.
         fn of_at_most(entries: u64) -> Self {
-            let (stored, feed) = (MemoryCollection::new(credential::NAME), Arc::new(Feed(AtomicBool::new(true))));
+            let (stored, feed) = (MemoryCollection::new(credential::NAME), Feed::new());
             let cached = CachedCredentials::of_at_most(entries, stored.clone(), feed.clone());
             Self { stored, feed, cached }
         }
@@ -214,7 +206,7 @@ mod tests {
         assert!(clients.redirect_uri("a").await.is_some());
         clients.put(1, "a", "http://new.test/");
         assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://old.test/"), "no change was received");
-        clients.feed.0.store(false, Ordering::SeqCst);
+        clients.feed.stop();
         assert_eq!(clients.redirect_uri("a").await.as_deref(), Some("http://new.test/"));
     }
 }

@@ -13,7 +13,8 @@ use super::{files, read};
 const PAGE: &str = "docs/architecture.md";
 
 /// A crate with documented layers, and the folder of its sources.
-const LAYERED: [(&str, &str); 2] = [("oauth2", "plugins/oauth2/src"), ("the kit", "gateway/plugin/src")];
+const LAYERED: [(&str, &str); 3] =
+    [("oauth2", "plugins/oauth2/src"), ("the kit", "gateway/plugin/src"), ("third-party", "gateway/third-party/src")];
 
 /// The folder of a crate's sources, and its import cycles, which the page lists with the reason.
 const CYCLES: [(&str, &[&[&str]]); 9] = [

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue};
@@ -9,13 +9,11 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
-use tollgate_core::collection::{Collection, Merge, Page, PageQuery};
-use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::random::SystemRandom;
 use tollgate_core::request::{Edits, RequestBody, Target};
-use tollgate_plugin::cache::Trust;
 use tollgate_plugin::own_token::OwnTokens;
-use tollgate_plugin::{Consumers, Document, HeaderEdit, Key, Kind, Schema};
+use tollgate_plugin::testing::{Entities, Feed};
+use tollgate_plugin::{Consumers, HeaderEdit, Kind, Schema};
 use uuid::Uuid;
 
 use super::*;
@@ -28,62 +26,6 @@ use crate::tokens::{Candidate, Identity as AuthorityIdentity, of_test};
 
 const NOW: i64 = 1_000_000;
 const BOB: Uuid = Uuid::from_u128(2);
-
-struct Feed(AtomicBool);
-
-impl Trust for Feed {
-    fn is_current(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// Consumers in memory; counts queries.
-struct Memory {
-    kind: Kind,
-    documents: Mutex<HashMap<Uuid, Value>>,
-    asked: AtomicUsize,
-    down: AtomicBool,
-}
-
-#[async_trait]
-impl Collection for Memory {
-    fn kind(&self) -> &Kind {
-        &self.kind
-    }
-
-    async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.down.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("stopped by the test".into()));
-        }
-        let documents = self.documents.lock().unwrap();
-        let found = match key {
-            Key::Id(id) => documents.get(id),
-            Key::Unique { field, value } => documents.values().find(|found| found[*field] == json!(value)),
-        };
-        Ok(found.map(|found| Document::try_from(found.clone()).unwrap()))
-    }
-
-    async fn page(&self, _: &PageQuery) -> Result<Page, StoreError> {
-        Ok(Page::default())
-    }
-
-    async fn insert(&self, document: Document) -> Result<Document, DaoError> {
-        Ok(document)
-    }
-
-    async fn upsert(&self, _: &Key, document: Document) -> Result<Document, DaoError> {
-        Ok(document)
-    }
-
-    async fn update(&self, _: &Key, _: &Merge<'_>) -> Result<Option<Document>, DaoError> {
-        Ok(None)
-    }
-
-    async fn delete(&self, _: &Key) -> Result<bool, DaoError> {
-        Ok(false)
-    }
-}
 
 /// An authority whose word the test chooses.
 #[derive(Default)]
@@ -129,7 +71,7 @@ impl Verifier for Asked {
 }
 
 struct World {
-    consumers: Arc<Memory>,
+    consumers: Arc<Entities>,
     known: Consumers,
     feed: Arc<Feed>,
     clock: Arc<ManualClock>,
@@ -140,10 +82,9 @@ struct World {
 impl World {
     /// The authority knows one token of Bob's.
     fn new() -> Self {
-        let kind = Kind::new("consumers", Schema::default());
-        let (asked, down) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let consumers = Arc::new(Memory { kind, documents: Mutex::default(), asked, down });
-        let (feed, clock) = (Arc::new(Feed(AtomicBool::new(true))), Arc::new(ManualClock::at(NOW)));
+        let consumers = Entities::new(Kind::new("consumers", Schema::default()));
+        consumers.put(BOB, json!({"username": "bob"}));
+        let (feed, clock) = (Feed::new(), Arc::new(ManualClock::at(NOW)));
         let known = Consumers::new(consumers.clone(), feed.clone());
         let tokens = of_test(known.clone(), clock.clone(), feed.clone(), prometheus::Registry::new());
         let word = Arc::new(Word::default());
@@ -151,9 +92,7 @@ impl World {
             "bobs",
             json!({"username": "bob", "scope": "read write", "aud": ["api", "b"], "exp": NOW + 1000, "n": {"x": 7}}),
         );
-        let world = Self { consumers, known, feed, clock, tokens, word };
-        world.consumers.documents.lock().unwrap().insert(BOB, json!({"id": BOB, "username": "bob"}));
-        world
+        Self { consumers, known, feed, clock, tokens, word }
     }
 
     fn candidate(&self, name: &str, word: &Arc<Word>, issuer: Option<&str>) -> Candidate {
@@ -192,9 +131,9 @@ impl World {
     /// A consumer is written, or deleted.
     async fn write_consumer(&self, id: Uuid, username: Option<&str>) {
         match username {
-            Some(name) => self.consumers.documents.lock().unwrap().insert(id, json!({"id": id, "username": name})),
-            None => self.consumers.documents.lock().unwrap().remove(&id),
-        };
+            Some(name) => self.consumers.put(id, json!({"username": name})),
+            None => self.consumers.remove(id),
+        }
         let kind = "consumers".to_owned();
         let change = Change { kind, operation: Operation::Updated, id, key: Vec::new(), document: None };
         self.known.apply(&[change]).await.unwrap();
@@ -407,7 +346,7 @@ async fn what_an_authority_cannot_tell_is_503_and_is_not_cached() {
     assert_eq!(request(&instance, Some("bobs")).await, of_bob(), "a cached token goes on within ttl");
     world.clock.advance(1);
     assert_eq!(request(&instance, Some("bobs")).await, unavailable());
-    world.consumers.down.store(true, Ordering::SeqCst);
+    world.consumers.stop();
     world.word.down.store(false, Ordering::SeqCst);
     world.word.says("eves", json!({"username": "eve"}));
     assert_eq!(request(&instance, Some("eves")).await, Refused(503, "consumer_store_unavailable".to_owned()));
@@ -454,11 +393,11 @@ async fn a_consumer_follows_its_changes_without_another_question_to_the_authorit
     assert!(!lines.iter().any(|line| line.starts_with("consumer")), "{lines:?}");
     assert_eq!(world.word.asked(), ["eves", "bobs"]);
     request(&instance, Some("eves")).await;
-    let before = world.consumers.asked.load(Ordering::SeqCst);
+    let before = world.consumers.asked();
     for _ in 0..3 {
         request(&instance, Some("eves")).await;
     }
-    assert_eq!(world.consumers.asked.load(Ordering::SeqCst), before, "consumers are not queried for each request");
+    assert_eq!(world.consumers.asked(), before, "consumers are not queried for each request");
 }
 
 #[tokio::test]
@@ -598,7 +537,7 @@ async fn nothing_cached_is_used_while_the_change_feed_is_stale() {
     let world = World::new();
     let instance = world.instance(json!({}));
     request(&instance, Some("bobs")).await;
-    world.feed.0.store(false, Ordering::SeqCst);
+    world.feed.stop();
     assert_eq!(request(&instance, Some("bobs")).await, of_bob());
     assert_eq!(world.word.asked(), ["bobs", "bobs"]);
 }

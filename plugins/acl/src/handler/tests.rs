@@ -11,7 +11,8 @@ use tollgate_core::clock::ManualClock;
 use tollgate_core::collection::{Merge, Page};
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::request::Edits;
-use tollgate_plugin::cache::{Bounds, CacheMetrics, Trust};
+use tollgate_plugin::cache::{Bounds, CacheMetrics};
+use tollgate_plugin::testing::Feed;
 use tollgate_plugin::{
     Collection, Credential, Document, Filter, HeaderEdit, Identity, Key, Kind, Metrics, PageQuery, RequestBody, Target,
 };
@@ -89,14 +90,6 @@ impl Rows {
     }
 }
 
-struct Feed(AtomicBool);
-
-impl Trust for Feed {
-    fn is_current(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
 #[derive(Clone)]
 struct World {
     rows: Arc<Rows>,
@@ -117,7 +110,7 @@ impl World {
             reads: AtomicUsize::new(0),
             meanwhile: Mutex::default(),
         });
-        let feed = Arc::new(Feed(AtomicBool::new(true)));
+        let feed = Feed::new();
         let metrics = Metrics::new(prometheus::Registry::new(), [crate::NAME]);
         let metrics = CacheMetrics::register(&metrics, "acl_groups", "groups").unwrap();
         let bounds = Bounds { bytes: 1 << 20, negative_millis: 0 };
@@ -396,7 +389,7 @@ async fn without_the_change_feed_the_store_is_asked() {
     let world = World::of(&["a"]);
     assert!(world.bob_is_in("a").await);
     world.remove(100);
-    world.feed.0.store(false, Ordering::SeqCst);
+    world.feed.stop();
     assert!(!world.bob_is_in("a").await);
 }
 

@@ -1,11 +1,7 @@
 mod forged;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -15,12 +11,11 @@ use openssl::sign::Signer;
 use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
-use tollgate_core::collection::{Collection, Merge, Page, PageQuery};
-use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::reply::Body;
 use tollgate_core::request::{Credential, Edits, RequestBody, Target};
-use tollgate_plugin::cache::{Bounds, CacheMetrics, Trust};
-use tollgate_plugin::{Consumers, Credentials, Document, Key, Kind, Metrics, Schema};
+use tollgate_plugin::cache::{Bounds, CacheMetrics};
+use tollgate_plugin::testing::{Entities, Feed};
+use tollgate_plugin::{Consumers, Credentials, Kind, Metrics, Schema};
 use uuid::Uuid;
 
 use tollgate_third_party::jose::SignatureChecks;
@@ -34,75 +29,8 @@ const NOW: i64 = 1_000_000;
 const BOB: Uuid = Uuid::from_u128(2);
 const CREDENTIAL: Uuid = Uuid::from_u128(3);
 
-struct Feed(AtomicBool);
-
-impl Trust for Feed {
-    fn is_current(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// Entities in memory; counts queries.
-struct Memory {
-    kind: Kind,
-    documents: Mutex<HashMap<Uuid, Value>>,
-    asked: AtomicUsize,
-    down: AtomicBool,
-}
-
-impl Memory {
-    fn new(kind: Kind) -> Arc<Self> {
-        Arc::new(Self { kind, documents: Mutex::default(), asked: AtomicUsize::new(0), down: AtomicBool::new(false) })
-    }
-
-    fn put(&self, id: Uuid, mut document: Value) {
-        document["id"] = json!(id);
-        self.documents.lock().unwrap().insert(id, document);
-    }
-}
-
-#[async_trait]
-impl Collection for Memory {
-    fn kind(&self) -> &Kind {
-        &self.kind
-    }
-
-    async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.down.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("stopped by the test".into()));
-        }
-        let documents = self.documents.lock().unwrap();
-        let found = match key {
-            Key::Id(id) => documents.get(id),
-            Key::Unique { field, value } => documents.values().find(|found| found[*field] == json!(value)),
-        };
-        Ok(found.map(|found| Document::try_from(found.clone()).unwrap()))
-    }
-
-    async fn page(&self, _: &PageQuery) -> Result<Page, StoreError> {
-        Ok(Page::default())
-    }
-
-    async fn insert(&self, document: Document) -> Result<Document, DaoError> {
-        Ok(document)
-    }
-
-    async fn upsert(&self, _: &Key, document: Document) -> Result<Document, DaoError> {
-        Ok(document)
-    }
-
-    async fn update(&self, _: &Key, _: &Merge<'_>) -> Result<Option<Document>, DaoError> {
-        Ok(None)
-    }
-
-    async fn delete(&self, _: &Key) -> Result<bool, DaoError> {
-        Ok(false)
-    }
-}
-
 struct World {
-    secrets: Arc<Memory>,
+    secrets: Arc<Entities>,
     feed: Arc<Feed>,
     clock: Arc<ManualClock>,
     known_consumers: Consumers,
@@ -112,10 +40,10 @@ struct World {
 impl World {
     /// Bob has a credential with the key `bob` and the secret `right`.
     fn new() -> Self {
-        let secrets = Memory::new(credential::kind());
-        let consumers = Memory::new(Kind::new("consumers", Schema::default()));
+        let secrets = Entities::new(credential::kind());
+        let consumers = Entities::new(Kind::new("consumers", Schema::default()));
         consumers.put(BOB, json!({"username": "bob"}));
-        let (feed, clock) = (Arc::new(Feed(AtomicBool::new(true))), Arc::new(ManualClock::at(NOW)));
+        let (feed, clock) = (Feed::new(), Arc::new(ManualClock::at(NOW)));
         let known_consumers = Consumers::new(consumers, feed.clone());
         let credentials = Credentials::new(secrets.clone(), "key", known_consumers.clone());
         let metrics = Metrics::new(prometheus::Registry::new(), ["jwt"]);
@@ -173,7 +101,7 @@ impl World {
     }
 
     fn asked(&self) -> usize {
-        self.secrets.asked.load(Ordering::SeqCst)
+        self.secrets.asked()
     }
 }
 
@@ -318,7 +246,7 @@ async fn a_change_of_the_credential_or_its_consumer_takes_effect_at_once() {
     world.change(json!({})).await;
     assert_eq!(results().await, ["passed", WRONG, UNKNOWN]);
     // Deleting the consumer deletes the credential.
-    world.secrets.documents.lock().unwrap().clear();
+    world.secrets.clear();
     world.changed("consumers", BOB).await;
     assert_eq!(results().await, [UNKNOWN, UNKNOWN, UNKNOWN]);
 }
@@ -377,10 +305,10 @@ async fn a_token_is_neither_accepted_nor_refused_while_the_store_is_unavailable(
     let world = World::new();
     let protection = world.protection(json!({"anonymous": "bob"}));
     assert_eq!(present(&protection, &of_bob()).await.result(), "passed");
-    world.secrets.down.store(true, Ordering::SeqCst);
+    world.secrets.stop();
     assert_eq!(present(&protection, &of_bob()).await.result(), "passed");
     // A node that does not receive changes trusts no cached fact.
-    world.feed.0.store(false, Ordering::SeqCst);
+    world.feed.stop();
     let outcome = present(&protection, &of_bob()).await;
     assert_eq!(outcome.result(), "jwt_store_unavailable");
     let Verdict::Reply(reply) = outcome.verdict else { panic!("a reply") };

@@ -1,20 +1,15 @@
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
-use tollgate_core::collection::{Collection, Merge, Page, PageQuery};
-use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::reply::Body;
 use tollgate_core::request::{Edits, RequestBody, Target};
-use tollgate_plugin::cache::{Bounds, CacheMetrics, Trust};
-use tollgate_plugin::{Consumers, Credential, Credentials, Document, HeaderEdit, Key, Kind, Metrics, Schema};
+use tollgate_plugin::cache::{Bounds, CacheMetrics};
+use tollgate_plugin::testing::{Entities, Feed};
+use tollgate_plugin::{Consumers, Credential, Credentials, Document, HeaderEdit, Kind, Metrics, Schema};
 use uuid::Uuid;
 
 use super::*;
@@ -26,75 +21,8 @@ const NOW: i64 = 1_000_000;
 const BOB: Uuid = Uuid::from_u128(2);
 const CREDENTIAL: Uuid = Uuid::from_u128(3);
 
-struct Feed(AtomicBool);
-
-impl Trust for Feed {
-    fn is_current(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// Entities in memory; counts queries.
-struct Memory {
-    kind: Kind,
-    documents: Mutex<HashMap<Uuid, Value>>,
-    asked: AtomicUsize,
-    down: AtomicBool,
-}
-
-impl Memory {
-    fn new(kind: Kind) -> Arc<Self> {
-        Arc::new(Self { kind, documents: Mutex::default(), asked: AtomicUsize::new(0), down: AtomicBool::new(false) })
-    }
-
-    fn put(&self, id: Uuid, mut document: Value) {
-        document["id"] = json!(id);
-        self.documents.lock().unwrap().insert(id, document);
-    }
-}
-
-#[async_trait]
-impl Collection for Memory {
-    fn kind(&self) -> &Kind {
-        &self.kind
-    }
-
-    async fn find(&self, key: &Key) -> Result<Option<Document>, StoreError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.down.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("stopped by the test".into()));
-        }
-        let documents = self.documents.lock().unwrap();
-        let found = match key {
-            Key::Id(id) => documents.get(id),
-            Key::Unique { field, value } => documents.values().find(|found| found[*field] == json!(value)),
-        };
-        Ok(found.map(|found| Document::try_from(found.clone()).unwrap()))
-    }
-
-    async fn page(&self, _: &PageQuery) -> Result<Page, StoreError> {
-        Ok(Page::default())
-    }
-
-    async fn insert(&self, document: Document) -> Result<Document, DaoError> {
-        Ok(document)
-    }
-
-    async fn upsert(&self, _: &Key, document: Document) -> Result<Document, DaoError> {
-        Ok(document)
-    }
-
-    async fn update(&self, _: &Key, _: &Merge<'_>) -> Result<Option<Document>, DaoError> {
-        Ok(None)
-    }
-
-    async fn delete(&self, _: &Key) -> Result<bool, DaoError> {
-        Ok(false)
-    }
-}
-
 struct World {
-    keys: Arc<Memory>,
+    keys: Arc<Entities>,
     feed: Arc<Feed>,
     clock: Arc<ManualClock>,
     known_consumers: Consumers,
@@ -104,11 +32,11 @@ struct World {
 impl World {
     /// Bob has the key `right`.
     fn new() -> Self {
-        let keys = Memory::new(credential::kind());
-        let consumers = Memory::new(Kind::new("consumers", Schema::default()));
+        let keys = Entities::new(credential::kind());
+        let consumers = Entities::new(Kind::new("consumers", Schema::default()));
         consumers.put(BOB, json!({"username": "bob"}));
         keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": null}));
-        let (feed, clock) = (Arc::new(Feed(AtomicBool::new(true))), Arc::new(ManualClock::at(NOW)));
+        let (feed, clock) = (Feed::new(), Arc::new(ManualClock::at(NOW)));
         let known_consumers = Consumers::new(consumers, feed.clone());
         let credentials = Credentials::new(keys.clone(), "id", known_consumers.clone());
         let metrics = Metrics::new(prometheus::Registry::new(), ["key_auth"]);
@@ -147,7 +75,7 @@ impl World {
     }
 
     fn asked(&self) -> usize {
-        self.keys.asked.load(Ordering::SeqCst)
+        self.keys.asked()
     }
 }
 
@@ -265,7 +193,7 @@ async fn a_change_of_the_key_or_its_consumer_takes_effect_at_once() {
     world.changed(credential::NAME, CREDENTIAL).await;
     assert_eq!((result("right").await, result("new").await), ("key_unknown", "passed"));
     // Deleting the consumer deletes the key.
-    world.keys.documents.lock().unwrap().clear();
+    world.keys.clear();
     world.changed("consumers", BOB).await;
     assert_eq!(result("new").await, "key_unknown");
 }
@@ -280,7 +208,7 @@ async fn a_cached_key_expires_when_its_row_does() {
     world.clock.advance(10);
     assert_eq!(result().await, "passed");
     world.clock.advance(1);
-    world.keys.documents.lock().unwrap().clear();
+    world.keys.clear();
     assert_eq!(result().await, "key_expired");
     // With a longer life, it is read again.
     world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}, "ttl": null}));
@@ -292,7 +220,7 @@ async fn a_cached_key_expires_when_its_row_does() {
     world.changed(credential::NAME, CREDENTIAL).await;
     assert_eq!(result().await, "passed");
     world.clock.advance(1);
-    world.keys.documents.lock().unwrap().clear();
+    world.keys.clear();
     assert_eq!(result().await, "key_expired");
 }
 
@@ -306,7 +234,7 @@ async fn the_key_of_an_expired_credential_may_be_used_for_another_one() {
     assert_eq!(ask().await.credential, Some(Credential::Entity(CREDENTIAL)));
     world.clock.advance(2);
     // Swept, without a change record.
-    world.keys.documents.lock().unwrap().clear();
+    world.keys.clear();
     assert_eq!(ask().await.result(), "key_expired");
     let again = ask().await;
     assert_eq!((again.ready, again.result()), (true, "key_unknown"), "the store is queried once");
@@ -318,7 +246,7 @@ async fn the_key_of_an_expired_credential_may_be_used_for_another_one() {
     world.changed(credential::NAME, SECOND).await;
     assert_eq!(ask().await.credential, Some(Credential::Entity(SECOND)));
     world.clock.advance(2);
-    world.keys.documents.lock().unwrap().clear();
+    world.keys.clear();
     world.keys.put(CREDENTIAL, json!({"key": "right", "consumer": {"id": BOB}}));
     world.changed(credential::NAME, CREDENTIAL).await;
     assert_eq!(ask().await.credential, Some(Credential::Entity(CREDENTIAL)));
@@ -329,10 +257,10 @@ async fn a_key_is_neither_accepted_nor_refused_while_the_store_is_unavailable() 
     let world = World::new();
     let protection = world.protection(json!({"anonymous": "bob"}));
     assert_eq!(Call::header("apikey", "right").at(&protection).await.result(), "passed");
-    world.keys.down.store(true, Ordering::SeqCst);
+    world.keys.stop();
     assert_eq!(Call::header("apikey", "right").at(&protection).await.result(), "passed");
     // A node that does not receive changes trusts no cached fact.
-    world.feed.0.store(false, Ordering::SeqCst);
+    world.feed.stop();
     let outcome = Call::header("apikey", "right").at(&protection).await;
     assert_eq!(outcome.result(), "key_store_unavailable");
     let Verdict::Reply(reply) = outcome.verdict else { panic!("a reply") };

@@ -337,7 +337,7 @@ fn without_the_feed_the_store_is_queried_and_no_older_entry_returns_with_it() {
         };
         readers_and_writer(&node, 1, read, move |node| {
             let world = &node.world;
-            world.feed.0.store(false, Ordering::SeqCst);
+            world.feed.stop();
             for version in 1..3 {
                 node.put_token(digest, version);
                 node.put_credential(version);
@@ -350,7 +350,7 @@ fn without_the_feed_the_store_is_queried_and_no_older_entry_returns_with_it() {
                 of(credential::NAME, Operation::Updated, world.credential),
                 of("consumers", Operation::Updated, world.consumer),
             ]);
-            world.feed.0.store(true, Ordering::SeqCst);
+            world.feed.resume();
         });
     });
 }
@@ -364,13 +364,12 @@ fn a_credential_from_before_the_feed_was_lost_does_not_return_with_it() {
         let (_, call) = node.token();
         let (guard, meanwhile) = (node.world.guard(|_| {}), call.clone());
         readers_and_writer(&node, 2, requests(&node, call, "x-credential-identifier", 0), move |node| {
-            let feed = &node.world.feed.0;
-            feed.store(false, Ordering::SeqCst);
+            node.world.feed.stop();
             node.put_credential(1);
             // Read without the feed, in place of what the others have cached.
             assert!(block_on(meanwhile.at(&guard)).passed());
             node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
-            feed.store(true, Ordering::SeqCst);
+            node.world.feed.resume();
             node.acknowledge(1);
         });
     });
@@ -424,13 +423,13 @@ fn without_the_feed_a_client_is_read_from_the_store() {
             2,
             |node| of_client(node, 0),
             |node| {
-                node.world.feed.0.store(false, Ordering::SeqCst);
+                node.world.feed.stop();
                 for version in 1..3 {
                     client_of(version, node, CLIENT);
                     node.acknowledge(version);
                 }
                 node.hear(&[of(credential::NAME, Operation::Updated, node.world.credential)]);
-                node.world.feed.0.store(true, Ordering::SeqCst);
+                node.world.feed.resume();
             },
         );
     });

@@ -12,7 +12,8 @@ use tollgate_core::random::SystemRandom;
 use tollgate_core::reply::Body;
 use tollgate_core::request::{Credential, HeaderEdit, Identity, RequestBody, Target};
 use tollgate_plugin::authentication::AuthenticationHandler;
-use tollgate_plugin::cache::{Bounds, Trust};
+use tollgate_plugin::cache::Bounds;
+use tollgate_plugin::testing::Feed;
 use tollgate_plugin::{Consumers, Credentials as KnownCredentials};
 use uuid::Uuid;
 
@@ -22,14 +23,6 @@ use crate::store::Token;
 use crate::store::memory::{MemoryCollection, MemoryTokens};
 
 const NOW: i64 = 1_000_000;
-
-pub(super) struct Feed(pub(super) AtomicBool);
-
-impl Trust for Feed {
-    fn is_current(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 pub(super) struct World {
     pub(super) tokens: Arc<MemoryTokens>,
@@ -49,7 +42,7 @@ impl World {
         let tokens = MemoryTokens::new();
         let (credentials, consumers) =
             (MemoryCollection::new("oauth2_credentials"), MemoryCollection::new("consumers"));
-        let feed = Arc::new(Feed(AtomicBool::new(true)));
+        let feed = Feed::new();
         let known_consumers = Consumers::new(consumers.clone(), feed.clone());
         let known_credentials = KnownCredentials::new(credentials.clone(), "client_id", known_consumers.clone());
         let clock = Arc::new(ManualClock::at(NOW));
@@ -686,7 +679,7 @@ async fn an_unavailable_store_is_503_and_is_not_remembered() {
     assert_eq!((result.reply().status.as_u16(), result.reason()), (503, "token_store_unavailable"));
     world.tokens.down.store(false, Ordering::SeqCst);
     assert!(call.at(&guard).await.passed());
-    world.feed.0.store(false, Ordering::SeqCst);
+    world.feed.stop();
     world.tokens.down.store(true, Ordering::SeqCst);
     assert_eq!(call.at(&guard).await.reply().status.as_u16(), 503, "without the feed the cache is not trusted");
 }
@@ -815,9 +808,9 @@ async fn a_change_is_seen_at_once_even_if_the_thread_has_just_seen_the_token() {
     assert_eq!(elsewhere.at(&guard).await.reason(), "token_of_other_service");
 
     warm(&call, &guard).await;
-    world.feed.0.store(false, Ordering::SeqCst);
+    world.feed.stop();
     assert!(!call.at(&guard).await.ready, "without the change feed no cached data is used");
-    world.feed.0.store(true, Ordering::SeqCst);
+    world.feed.resume();
 
     warm(&call, &guard).await;
     world.clock.advance(11);
@@ -857,7 +850,7 @@ async fn without_the_change_feed_no_cached_credential_or_consumer_is_used() {
     let token = world.bearer(&world.token(|_| {}));
     warm(&token, &guard).await;
     warm(&call, &guard).await;
-    world.feed.0.store(false, Ordering::SeqCst);
+    world.feed.stop();
     // On another node.
     world.credentials.put(world.credential, json!({"client_id": "renamed", "consumer": {"id": world.consumer}}));
     world.consumers.put(world.consumer, json!({"username": "bob", "custom_id": "b-2"}));
@@ -866,7 +859,7 @@ async fn without_the_change_feed_no_cached_credential_or_consumer_is_used() {
     assert_eq!(result.upstream("x-consumer-custom-id"), Some(Some("b-2")));
     assert_eq!(call.at(&guard).await.upstream("x-consumer-custom-id"), Some(Some("b-2")));
     // What was cached before does not return with the feed, which has not reported anything yet.
-    world.feed.0.store(true, Ordering::SeqCst);
+    world.feed.resume();
     assert_eq!(token.at(&guard).await.upstream("x-credential-identifier"), Some(Some("renamed")));
     assert_eq!(call.at(&guard).await.upstream("x-consumer-custom-id"), Some(Some("b-2")));
 }
