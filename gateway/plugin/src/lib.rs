@@ -105,6 +105,7 @@ mod metrics;
 pub mod multipart;
 pub mod own_token;
 pub mod presented;
+pub mod protection;
 mod shared;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

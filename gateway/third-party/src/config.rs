@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_plugin::authentication::{self, AuthenticationHandler};
 use tollgate_plugin::presented::CredentialHeader;
+use tollgate_plugin::protection::{Absence, Preflight, Protection};
 use tollgate_plugin::{EntityCheck, Field, Handler, PluginError, Rule, Schema};
 
 use crate::claim_path::ClaimPath;
 use crate::forwarded::{Forwarded, check_headers};
-use crate::guard::{Absence, Credentials, Freshness, Guard, Preflight, Protection, Reading, RequestLineUse, Rules};
+use crate::guard::{Credentials, Freshness, Guard, Reading, RequestLineUse, Rules};
 use crate::kept_claims::TooManyClaims;
 use crate::refusal::Challenges;
 use crate::requirements::{Match, Required, RequiredClaim, Requirements};
@@ -189,7 +190,7 @@ impl Common {
             },
             clock_skew: own.clock_skew,
             challenges: Challenges::new(self.realm.as_deref(), &self.required_scopes).ok_or(Unusable::Challenge)?,
-            absence: if self.anonymous.is_some() { Absence::Tolerated } else { Absence::Refused },
+            absence: Absence::of(self.anonymous.as_deref()),
             credentials: if self.hide_credentials { Credentials::Hide } else { Credentials::Forward },
             request_line: own.request_line,
         };

@@ -5,19 +5,19 @@
 //! 3. Check what is cached, on every request: `exp` and `nbf`, the age of the authority's word (`ttl`), whose the token
 //!    is, and what this instance requires of it. What is too old or not known any more is asked for again.
 //!
-//! The kit decides what follows when several plugins authenticate ([`AuthenticationHandler`]).
+//! The kit decides what follows when several plugins authenticate ([`AuthenticationHandler`](tollgate_plugin::authentication::AuthenticationHandler)).
 
 use std::sync::Arc;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 use tollgate_plugin::authentication::{
-    Authenticated, Authentication, AuthenticationHandler, Authenticator, Found, Look, permission_denied,
-    unauthenticated,
+    Authenticated, Authentication, Authenticator, Found, Look, permission_denied, unauthenticated,
 };
 use tollgate_plugin::cache::{Known, SharedFact};
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
+use tollgate_plugin::protection::Absence;
 use tollgate_plugin::{
-    Access, Credential, Digest, Handler, HeaderBlock, Identity, NOBODY, Needs, Reply, Request, Secret, Verdict, bearer,
+    Credential, Digest, HeaderBlock, Identity, NOBODY, Needs, Reply, Request, Secret, Verdict, bearer,
 };
 
 use crate::authority::{AuthorityFacts, Query, RequestLine};
@@ -75,15 +75,6 @@ pub struct Freshness {
     pub longest_call: i64,
 }
 
-/// Whether a request needs its own token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absence {
-    /// It does.
-    Refused,
-    /// It may pass as the anonymous consumer: anything that might be a token is removed all the same.
-    Tolerated,
-}
-
 /// Whether the token is forwarded to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credentials {
@@ -91,15 +82,6 @@ pub enum Credentials {
     Forward,
     /// It is removed (`hide_credentials`).
     Hide,
-}
-
-/// Whether an `OPTIONS` request needs a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preflight {
-    /// It does, like any other request.
-    Judged,
-    /// It passes without one (`run_on_preflight` is false).
-    Passed,
 }
 
 /// Whether authorities are told about the request (`introspect_request`).
@@ -361,27 +343,6 @@ impl Authenticator for Guard {
 
 fn need_body() -> Verdict {
     Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }
-}
-
-/// One configured instance.
-pub struct Protection {
-    /// Decides on requests.
-    pub guard: AuthenticationHandler<Guard>,
-    /// Whether `OPTIONS` requests need a token.
-    pub preflight: Preflight,
-}
-
-impl Handler for Protection {
-    fn needs(&self) -> Needs {
-        self.guard.needs()
-    }
-
-    fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
-        if self.preflight == Preflight::Passed && request.method == Method::OPTIONS {
-            return Access::Ready(Ok(Verdict::Continue));
-        }
-        self.guard.access(request)
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_plugin::authentication;
 use tollgate_plugin::presented::CredentialHeader;
+use tollgate_plugin::protection::Preflight;
 use tollgate_plugin::{EntityCheck, Field, Rule, Schema};
 
 use crate::lifetime::{Checked, Lifetime};
@@ -108,15 +109,6 @@ impl Challenges {
         let value = |text: &str| HeaderValue::from_bytes(text.as_bytes()).ok();
         Some(Self { absent: value(&absent)?, invalid: value(&invalid)? })
     }
-}
-
-/// Whether an `OPTIONS` request needs a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preflight {
-    /// It does, like any other request.
-    Judged,
-    /// It passes without one (`run_on_preflight` is false).
-    Passed,
 }
 
 /// An instance's configuration.

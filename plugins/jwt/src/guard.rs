@@ -5,18 +5,15 @@
 //!    algorithms, and verify the signature (RFC 7515 §5.2).
 //! 3. Check its times, on every request.
 //!
-//! The kit decides what follows when several plugins authenticate ([`AuthenticationHandler`]).
+//! The kit decides what follows when several plugins authenticate ([`AuthenticationHandler`](tollgate_plugin::authentication::AuthenticationHandler)).
 
 use std::sync::Arc;
 
-use http::Method;
-use tollgate_plugin::authentication::{
-    Authentication, AuthenticationHandler, Authenticator, Found, Look, unauthenticated,
-};
+use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
 use tollgate_plugin::cache::Known;
-use tollgate_plugin::{Access, Clock, Digest, Handler, Needs, Reply, Request, Secret, Verdict};
+use tollgate_plugin::{Clock, Digest, Reply, Request, Secret, Verdict};
 
-use crate::config::{Challenges, Config, Preflight};
+use crate::config::{Challenges, Config};
 use crate::lifetime::Lifetime;
 use crate::presented::{self, Places};
 use crate::refusal::{BadToken, Refusal};
@@ -131,27 +128,6 @@ impl Authenticator for Guard {
 
 fn invalid(refusal: Refusal) -> Look<Refusal, Question> {
     Look::Found(Ok(Authentication::Invalid(refusal)))
-}
-
-/// One configured instance.
-pub struct TokenProtection {
-    /// Decides on requests.
-    pub guard: AuthenticationHandler<Guard>,
-    /// Whether `OPTIONS` requests need a token.
-    pub preflight: Preflight,
-}
-
-impl Handler for TokenProtection {
-    fn needs(&self) -> Needs {
-        self.guard.needs()
-    }
-
-    fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
-        if self.preflight == Preflight::Passed && request.method == Method::OPTIONS {
-            return Access::Ready(Ok(Verdict::Continue));
-        }
-        self.guard.access(request)
-    }
 }
 
 #[cfg(test)]

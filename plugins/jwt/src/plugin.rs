@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, CacheMetrics, Known, named};
+use tollgate_plugin::protection::Protection;
 use tollgate_plugin::{
     Collection, Consumers, Credentials, Digest, EntityCheck, Factory, Handler, Host, Instance, Plugin, PluginError,
     Schema, Setting, StartError, setting,
@@ -14,7 +15,7 @@ use tollgate_third_party::jose::SignatureChecks;
 
 use crate::config::{self, Config};
 use crate::credential;
-use crate::guard::{Guard, Shared, TokenProtection};
+use crate::guard::{Guard, Shared};
 use crate::secret::{SecretCache, SecretSource};
 use crate::token::{TokenCache, TokenSource};
 
@@ -140,6 +141,6 @@ impl Plugin for Jwt {
         let config = config.map_err(|unreadable| PluginError { plugin: NAME, source: Box::new(unreadable) })?;
         let guard = Guard::new(&config, Arc::clone(&self.shared));
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.consumers);
-        Ok(Arc::new(TokenProtection { guard, preflight: config.preflight }))
+        Ok(Arc::new(Protection { guard, preflight: config.preflight }))
     }
 }

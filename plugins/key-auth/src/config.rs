@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_plugin::authentication;
 use tollgate_plugin::presented::CredentialHeader;
+use tollgate_plugin::protection::Preflight;
 use tollgate_plugin::{Field, Rule, Schema};
 
 use crate::presented::{Name, Places};
@@ -67,15 +68,6 @@ pub enum Keys {
     Forward,
     /// They are removed (`hide_credentials`).
     Hide,
-}
-
-/// Whether an `OPTIONS` request needs a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preflight {
-    /// It does, like any other request.
-    Judged,
-    /// It passes without one (`run_on_preflight` is false).
-    Passed,
 }
 
 /// An instance's configuration.

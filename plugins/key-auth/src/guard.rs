@@ -4,22 +4,21 @@
 //! 2. Look it up by its digest, in the cache or else in the store.
 //! 3. Check that it is still valid.
 //!
-//! The kit decides what follows when several plugins authenticate ([`AuthenticationHandler`]).
+//! The kit decides what follows when several plugins authenticate ([`AuthenticationHandler`](tollgate_plugin::authentication::AuthenticationHandler)).
 
 use std::sync::Arc;
 
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use prometheus::IntCounter;
-use tollgate_plugin::authentication::{
-    Authentication, AuthenticationHandler, Authenticator, Found, Look, unauthenticated,
-};
+use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
 use tollgate_plugin::cache::Known;
 use tollgate_plugin::presented::{BODY_LIMIT, Hiding};
-use tollgate_plugin::{Access, Clock, Digest, Handler, Needs, Reply, Request, Secret, Verdict};
+use tollgate_plugin::protection::Absence;
+use tollgate_plugin::{Clock, Digest, Needs, Reply, Request, Secret, Verdict};
 
 use crate::cache::{KeyCache, KeyFacts};
-use crate::config::{Keys, Preflight};
+use crate::config::Keys;
 use crate::presented::{self, Places};
 
 /// Why a request is refused.
@@ -55,15 +54,6 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Counts keys that were known but had expired.
     pub expired: IntCounter,
-}
-
-/// Whether a request needs its own key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absence {
-    /// It does.
-    Refused,
-    /// It may pass as the anonymous consumer: anything that might be a key is removed all the same.
-    Tolerated,
 }
 
 /// The guard of one plugin instance.
@@ -180,27 +170,6 @@ impl Authenticator for Guard {
 
 fn need_body() -> Verdict {
     Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }
-}
-
-/// One configured instance.
-pub struct KeyProtection {
-    /// Decides on requests.
-    pub guard: AuthenticationHandler<Guard>,
-    /// Whether `OPTIONS` requests need a key.
-    pub preflight: Preflight,
-}
-
-impl Handler for KeyProtection {
-    fn needs(&self) -> Needs {
-        self.guard.needs()
-    }
-
-    fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
-        if self.preflight == Preflight::Passed && request.method == Method::OPTIONS {
-            return Access::Ready(Ok(Verdict::Continue));
-        }
-        self.guard.access(request)
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, CacheMetrics, Known, named};
+use tollgate_plugin::protection::{Absence, Protection};
 use tollgate_plugin::{
     Collection, Consumers, Credentials, Digest, Factory, Handler, Host, Instance, Plugin, PluginError, Schema, Setting,
     StartError, setting,
@@ -14,7 +15,7 @@ use tollgate_plugin::{
 use crate::cache::{KeyCache, KeySource};
 use crate::config::{self, Config};
 use crate::credential;
-use crate::guard::{Absence, Guard, KeyProtection, Shared};
+use crate::guard::{Guard, Shared};
 
 /// The plugin's name.
 pub const NAME: &str = "key-auth";
@@ -125,11 +126,11 @@ impl Plugin for KeyAuth {
         let guard = Guard {
             places: config.places,
             keys: config.keys,
-            absence: if config.anonymous.is_some() { Absence::Tolerated } else { Absence::Refused },
+            absence: Absence::of(config.anonymous.as_deref()),
             challenge: config.challenge,
             shared: Arc::clone(&self.shared),
         };
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.consumers);
-        Ok(Arc::new(KeyProtection { guard, preflight: config.preflight }))
+        Ok(Arc::new(Protection { guard, preflight: config.preflight }))
     }
 }

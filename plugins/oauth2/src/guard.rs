@@ -23,6 +23,7 @@ use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look
 use tollgate_plugin::bearer;
 use tollgate_plugin::cache::Known;
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
+use tollgate_plugin::protection::Absence;
 
 use crate::cache::TokenCache;
 use crate::challenge::{Challenges, Refusal};
@@ -50,15 +51,6 @@ pub enum Credentials {
     Forward,
     /// It is removed (`hide_credentials`).
     Hide,
-}
-
-/// Whether a request needs its own token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absence {
-    /// It does: a request without one is refused before any other check.
-    Refused,
-    /// It may pass as the anonymous consumer (`anonymous`): anything that might be a token is removed all the same.
-    Tolerated,
 }
 
 /// The rules of a guard, from its instance's configuration.

@@ -13,6 +13,7 @@ use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::named;
+use tollgate_plugin::protection::Absence;
 use tollgate_plugin::token_cache::TokenCacheBounds;
 use tollgate_plugin::{Consumers, Credentials, Factory, Host, Migration, StartError};
 use tollgate_store::migration;
@@ -25,7 +26,7 @@ use crate::config::{self, Config};
 use crate::credentials::CachedCredentials;
 use crate::endpoint::{AuthorizationServer, Endpoint};
 use crate::entity::{authorization_code, credential};
-use crate::guard::{self, Absence, Guard, Reach, Rules, Shared};
+use crate::guard::{self, Guard, Reach, Rules, Shared};
 use crate::issuer::Issuer;
 use crate::listener::Listener;
 use crate::metrics::{self, Metrics};
@@ -194,7 +195,7 @@ impl Plugin for OAuth2 {
         let rules = Rules {
             header: config.auth_header.clone(),
             challenges: Box::new(challenges),
-            absence: if config.anonymous.is_some() { Absence::Tolerated } else { Absence::Refused },
+            absence: Absence::of(config.anonymous.as_deref()),
             reach: if config.global_credentials { Reach::Global } else { Reach::Service },
             credentials: if config.hide_credentials { guard::Credentials::Hide } else { guard::Credentials::Forward },
         };

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tollgate_core::change::{Change, ChangeListener, Operation};
@@ -13,7 +13,7 @@ use tollgate_core::random::SystemRandom;
 use tollgate_core::request::{Edits, RequestBody, Target};
 use tollgate_plugin::own_token::OwnTokens;
 use tollgate_plugin::testing::{Entities, Feed};
-use tollgate_plugin::{Consumers, HeaderEdit, Kind, Schema};
+use tollgate_plugin::{Access, Consumers, Handler, HeaderEdit, Kind, Schema};
 use uuid::Uuid;
 
 use super::*;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
@@ -13,9 +13,11 @@ use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::reply::Body;
 use tollgate_core::request::{Credential, Edits, RequestBody, Target};
+use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, CacheMetrics};
+use tollgate_plugin::protection::Protection;
 use tollgate_plugin::testing::{Entities, Feed};
-use tollgate_plugin::{Consumers, Credentials, Kind, Metrics, Schema};
+use tollgate_plugin::{Access, Consumers, Credentials, Handler, Kind, Metrics, Schema};
 use uuid::Uuid;
 
 use tollgate_third_party::jose::SignatureChecks;
@@ -79,7 +81,7 @@ impl World {
         self.changed(credential::NAME, CREDENTIAL).await;
     }
 
-    fn protection(&self, patch: Value) -> TokenProtection {
+    fn protection(&self, patch: Value) -> Protection<Guard> {
         let mut config = json!({
             "uri_param_names": ["jwt"], "cookie_names": [], "key_claim_name": "iss", "secret_is_base64": false,
             "claims_to_verify": null, "anonymous": null, "run_on_preflight": true, "maximum_expiration": 0,
@@ -89,7 +91,7 @@ impl World {
         let config = Config::try_from(&config).unwrap();
         let guard = Guard::new(&config, Arc::clone(&self.shared));
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.known_consumers);
-        TokenProtection { guard, preflight: config.preflight }
+        Protection { guard, preflight: config.preflight }
     }
 
     async fn changed(&self, kind: &str, id: Uuid) {
@@ -133,7 +135,7 @@ impl Outcome {
 }
 
 /// A request with these header lines.
-async fn ask(protection: &TokenProtection, method: Method, lines: &[(&'static str, &str)]) -> Outcome {
+async fn ask(protection: &Protection<Guard>, method: Method, lines: &[(&'static str, &str)]) -> Outcome {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(*name, HeaderValue::from_str(value).unwrap());
@@ -162,7 +164,7 @@ async fn ask(protection: &TokenProtection, method: Method, lines: &[(&'static st
     Outcome { ready, verdict: verdict.unwrap(), credential }
 }
 
-async fn present(protection: &TokenProtection, token: &str) -> Outcome {
+async fn present(protection: &Protection<Guard>, token: &str) -> Outcome {
     ask(protection, Method::GET, &[("authorization", &format!("Bearer {token}"))]).await
 }
 

@@ -1,15 +1,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::reply::Body;
 use tollgate_core::request::{Edits, RequestBody, Target};
+use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, CacheMetrics};
+use tollgate_plugin::protection::Protection;
 use tollgate_plugin::testing::{Entities, Feed};
-use tollgate_plugin::{Consumers, Credential, Credentials, Document, HeaderEdit, Kind, Metrics, Schema};
+use tollgate_plugin::{Access, Consumers, Credential, Credentials, Handler, HeaderEdit, Kind, Metrics, Schema};
 use uuid::Uuid;
 
 use super::*;
@@ -49,7 +51,7 @@ impl World {
         Self { keys, feed, clock, known_consumers, shared }
     }
 
-    fn protection(&self, patch: Value) -> KeyProtection {
+    fn protection(&self, patch: Value) -> Protection<Guard> {
         let mut config = json!({
             "key_names": ["apikey"], "hide_credentials": false, "anonymous": null, "key_in_header": true,
             "key_in_query": true, "key_in_body": false, "run_on_preflight": true, "realm": null,
@@ -59,12 +61,12 @@ impl World {
         let guard = Guard {
             places: config.places,
             keys: config.keys,
-            absence: if config.anonymous.is_some() { Absence::Tolerated } else { Absence::Refused },
+            absence: Absence::of(config.anonymous.as_deref()),
             challenge: config.challenge,
             shared: Arc::clone(&self.shared),
         };
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.known_consumers);
-        KeyProtection { guard, preflight: config.preflight }
+        Protection { guard, preflight: config.preflight }
     }
 
     async fn changed(&self, kind: &str, id: Uuid) {
@@ -112,7 +114,7 @@ impl Call {
         self
     }
 
-    async fn at(self, protection: &KeyProtection) -> Outcome {
+    async fn at(self, protection: &Protection<Guard>) -> Outcome {
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers {
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
