@@ -7,7 +7,7 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::ecdsa::EcdsaSig;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::{Id, PKey, Private};
 use openssl::rsa::{Padding, Rsa};
 use openssl::sign::{RsaPssSaltlen, Signer};
 use serde_json::{Value, json};
@@ -18,10 +18,10 @@ pub const ALGORITHMS: [&str; 13] = [
 ];
 
 /// A key that signs with one algorithm.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SigningKey {
     algorithm: &'static str,
-    key: PKey<Private>,
+    pub(crate) key: PKey<Private>,
 }
 
 /// In base64url without padding.
@@ -52,6 +52,11 @@ impl SigningKey {
         Self { algorithm: "EdDSA", key: PKey::generate_ed448().unwrap() }
     }
 
+    /// The same key for another algorithm.
+    pub fn with_algorithm(&self, algorithm: &'static str) -> Self {
+        Self { algorithm, key: self.key.clone() }
+    }
+
     /// Its algorithm.
     pub fn algorithm(&self) -> &'static str {
         self.algorithm
@@ -74,27 +79,37 @@ impl SigningKey {
         format!("{input}.{signature}")
     }
 
-    fn signature(&self, input: &[u8]) -> Vec<u8> {
-        if self.algorithm == "EdDSA" {
-            return Signer::new_without_digest(&self.key).unwrap().sign_oneshot_to_vec(input).unwrap();
+    /// The signature of these bytes, as JWS has it.
+    pub fn signature(&self, signed: &[u8]) -> Vec<u8> {
+        let signature = self.openssl_signature(signed);
+        if self.key.id() != Id::EC {
+            return signature;
+        }
+        let signature = EcdsaSig::from_der(&signature).unwrap();
+        [signature.r(), signature.s()].map(|number| number.to_vec_padded(self.half()).unwrap()).concat()
+    }
+
+    /// The signature as OpenSSL makes it: in DER for ECDSA.
+    pub fn openssl_signature(&self, signed: &[u8]) -> Vec<u8> {
+        if matches!(self.key.id(), Id::ED25519 | Id::ED448) {
+            return Signer::new_without_digest(&self.key).unwrap().sign_oneshot_to_vec(signed).unwrap();
         }
         let digest = match &self.algorithm[2..] {
-            "256" => MessageDigest::sha256(),
             "384" => MessageDigest::sha384(),
-            _ => MessageDigest::sha512(),
+            "512" => MessageDigest::sha512(),
+            _ => MessageDigest::sha256(),
         };
         let mut signer = Signer::new(digest, &self.key).unwrap();
         if self.algorithm.starts_with("PS") {
             signer.set_rsa_padding(Padding::PKCS1_PSS).unwrap();
             signer.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH).unwrap();
         }
-        let signature = signer.sign_oneshot_to_vec(input).unwrap();
-        if !self.algorithm.starts_with("ES") {
-            return signature;
-        }
-        let signature = EcdsaSig::from_der(&signature).unwrap();
-        let half = i32::try_from(self.key.bits().div_ceil(8)).unwrap();
-        [signature.r().to_vec_padded(half).unwrap(), signature.s().to_vec_padded(half).unwrap()].concat()
+        signer.sign_oneshot_to_vec(signed).unwrap()
+    }
+
+    /// The bytes of half an ECDSA signature, and of a coordinate of a public key.
+    pub(crate) fn half(&self) -> i32 {
+        i32::try_from(self.key.bits().div_ceil(8)).unwrap()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tokens that nobody should accept: each is refused with the one response that says nothing about the reason.
 
-use tollgate_tests::issuer_key::{base64url, hmac_sha256};
+use tollgate_tests::SigningKey;
+use tollgate_tests::signing_key::encode;
 
 use super::*;
 
@@ -57,30 +58,32 @@ async fn a_token_cannot_choose_how_it_is_verified() {
     let thief = IssuerKey::generate("thief", "ES256");
     let their_issuer = Issuer::start(&[&thief]).await;
     let claims = world.claims(json!({}));
-    let unsigned =
-        |alg: &str| format!("{}.{}", base64url(json!({"alg": alg}).to_string()), base64url(claims.to_string()));
+    let unsigned = |alg: &str| format!("{}.{}", encode(json!({"alg": alg}).to_string()), encode(claims.to_string()));
     let mut rows = Vec::new();
     for alg in ["none", "None", "NONE", "nOnE", ""] {
         rows.push(row(format!("alg {alg:?}"), format!("{}.", unsigned(alg))));
-        let signature = keys.ec.signature(unsigned(alg).as_bytes());
-        rows.push(row(format!("alg {alg:?} with a signature"), format!("{}.{}", unsigned(alg), base64url(signature))));
+        let signature = keys.ec.signing.signature(unsigned(alg).as_bytes());
+        rows.push(row(format!("alg {alg:?} with a signature"), format!("{}.{}", unsigned(alg), encode(signature))));
     }
     for key in keys.all() {
-        for (what, secret) in [("PEM", key.pem()), ("JWK", key.jwk().to_string().into_bytes())] {
+        for (what, secret) in
+            [("PEM", key.signing.public_pem().into_bytes()), ("JWK", key.jwk().to_string().into_bytes())]
+        {
             for kid in [json!({"alg": "HS256"}), json!({"alg": "HS256", "kid": key.id})] {
-                let signed = format!("{}.{}", base64url(kid.to_string()), base64url(claims.to_string()));
-                let token = format!("{signed}.{}", base64url(hmac_sha256(&secret, signed.as_bytes())));
+                let signed = format!("{}.{}", encode(kid.to_string()), encode(claims.to_string()));
+                let token =
+                    format!("{signed}.{}", encode(SigningKey::hmac("HS256", &secret).signature(signed.as_bytes())));
                 rows.push(row(format!("HMAC with the {what} of {}: {kid}", key.id), token));
             }
         }
         for alg in ["RS256", "PS256", "RS512", "ES256", "ES384", "EdDSA", "RS256 ", "es256", "ES256K"] {
-            if alg != key.algorithm {
+            if alg != key.signing.algorithm() {
                 let token = key.token_with(&json!({"alg": alg, "kid": key.id}), &claims);
                 rows.push(row(format!("{} says that it is {alg}", key.id), token));
             }
         }
         for other in keys.all().into_iter().filter(|other| other.id != key.id) {
-            let token = key.token_with(&json!({"alg": other.algorithm, "kid": other.id}), &claims);
+            let token = key.token_with(&json!({"alg": other.signing.algorithm(), "kid": other.id}), &claims);
             rows.push(row(format!("{} says that it is {}", key.id, other.id), token));
         }
     }
@@ -96,7 +99,7 @@ async fn a_token_cannot_choose_how_it_is_verified() {
         json!({"alg": "ES256", "kid": "thief", "jku": url}),
         json!({"alg": "ES256", "jku": url, "x5u": url}),
         json!({"alg": "ES256", "kid": url}),
-        json!({"alg": "ES256", "x5c": [base64url(thief.pem())]}),
+        json!({"alg": "ES256", "x5c": [encode(thief.signing.public_pem())]}),
     ] {
         rows.push(row(format!("another key with {header}"), thief.token_with(&header, &claims)));
     }
@@ -172,15 +175,15 @@ async fn a_token_that_is_not_exactly_as_it_was_signed_is_refused() {
             ("padding", format!("{token}==")),
             ("a longer signature", format!("{token}AAAA")),
             ("a repeated signature", format!("{token}{signature}")),
-            ("zeros", format!("{header}.{payload}.{}", base64url([0; 64]))),
+            ("zeros", format!("{header}.{payload}.{}", encode([0; 64]))),
         ] {
             rows.push(row(format!("{}: {what}", key.id), changed));
         }
     }
     let signed = keys.ec.token(&claims);
     let signed = &signed[..signed.rfind('.').unwrap()];
-    let der = keys.ec.openssl_signature(signed.as_bytes());
-    rows.push(row("an ECDSA signature in DER", format!("{signed}.{}", base64url(der))));
+    let der = keys.ec.signing.openssl_signature(signed.as_bytes());
+    rows.push(row("an ECDSA signature in DER", format!("{signed}.{}", encode(der))));
     let header = r#"{"alg":"ES256","kid":"ec"}"#;
     let text = claims.to_string();
     let with = |members: &str| format!("{},{members}}}", &text[..text.len() - 1]);
@@ -204,7 +207,7 @@ async fn a_token_that_is_not_exactly_as_it_was_signed_is_refused() {
     }
     rows.push(row(
         "an encrypted token",
-        format!("{}.a2V5.aXY.dGV4dA.dGFn", base64url(r#"{"alg":"RSA-OAEP","enc":"A256GCM"}"#)),
+        format!("{}.a2V5.aXY.dGV4dA.dGFn", encode(r#"{"alg":"RSA-OAEP","enc":"A256GCM"}"#)),
     ));
     are_refused(&world, rows).await;
 }
