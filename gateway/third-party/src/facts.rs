@@ -13,7 +13,7 @@ use crate::kept_claims::{Form, Kept, Position};
 
 /// Bytes of a cached token besides its claims: what the cache takes for an entry (docs/performance.md), the terms,
 /// and what an allocation rounds up.
-pub const ENTRY_BYTES: u32 = 370;
+pub(crate) const ENTRY_BYTES: u32 = 370;
 
 /// What an authority said of a token. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -31,7 +31,7 @@ use crate::tokens::{Candidates, QueryText, Question, ThirdPartyTokens};
 const ATTEMPTS: usize = 3;
 
 /// The rules of a guard, from its instance's configuration.
-pub struct Rules {
+pub(crate) struct Rules {
     /// The header searched for tokens.
     pub header: CredentialHeader,
     /// Who is asked.
@@ -55,7 +55,7 @@ pub struct Rules {
 }
 
 /// How an instance reads the tokens of one authority.
-pub struct Reading {
+pub(crate) struct Reading {
     /// The authority.
     pub authority: Arc<AuthorityFacts>,
     /// What is forwarded.
@@ -66,7 +66,7 @@ pub struct Reading {
 
 /// How old an authority's word may be, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Freshness {
+pub(crate) struct Freshness {
     /// How long it is used; `i64::MAX`: until the token's own `exp`.
     pub ttl: i64,
     /// How much longer, while the authority cannot tell.
@@ -77,7 +77,7 @@ pub struct Freshness {
 
 /// Whether the token is forwarded to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Credentials {
+pub(crate) enum Credentials {
     /// The upstream sees it.
     Forward,
     /// It is removed (`hide_credentials`).
@@ -94,7 +94,7 @@ pub enum RequestLineUse {
 }
 
 /// The guard of one plugin instance.
-pub struct Guard {
+pub(crate) struct Guard {
     rules: Rules,
     tokens: Arc<ThirdPartyTokens>,
 }
@@ -120,7 +120,7 @@ enum Recent {
 }
 
 /// The question for the authorities.
-pub struct Asked {
+pub(crate) struct Asked {
     digest: Digest,
     query: Query,
     /// What is cached, but cannot be used as it is.
@@ -130,7 +130,7 @@ pub struct Asked {
 
 impl Guard {
     /// A guard with these rules.
-    pub fn new(rules: Rules, tokens: Arc<ThirdPartyTokens>) -> Self {
+    pub(crate) fn new(rules: Rules, tokens: Arc<ThirdPartyTokens>) -> Self {
         Self { rules, tokens }
     }
 
@@ -251,7 +251,9 @@ impl Guard {
     /// What is cached, if it may be used while the authority cannot tell.
     fn stale(&self, known: &TokenFacts, request: &mut Request<'_>) -> Option<Found<Refusal>> {
         let Judged::Decided(found) = self.judge(known, Recent::WithinStale, request) else { return None };
-        known.terms().authority.metrics.stale.inc();
+        if let Ok(Authentication::Valid(_)) = &found {
+            known.terms().authority.metrics.stale.inc();
+        }
         Some(found)
     }
 }

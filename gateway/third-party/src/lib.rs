@@ -1,15 +1,15 @@
 //! Tokens of other authorization servers (*authorities*): what the plugins that accept them share.
 //!
 //! A plugin supplies how an authority is asked about a token ([`Verifier`]) and its configuration; the rest is here:
-//! the guard ([`guard`]), the one cache of such tokens ([`ThirdPartyTokens`]), what is required of a token
-//! ([`requirements`]) and what the upstream hears of it ([`forwarded`]). JSON Web Signatures and the keys of
-//! authorities are in [`jose`].
+//! the guard and what it requires of a token ([`config`]), how an authority is called ([`connection`]), the one cache of
+//! such tokens ([`ThirdPartyTokens`]) and what the upstream hears of a token ([`forwarded`]). JSON Web Signatures and the
+//! keys of authorities are in [`jose`].
 //!
 //! Invariants: the cache holds what an authority said, never what follows from it for a request. A token is sent to
 //! no authority but those of the instance that received it, and not to them if it is this gateway's own or says that
 //! another issued it. What cannot be found out is 503 ([`CannotTell`]), and is not cached.
 
-pub mod authority;
+mod authority;
 mod authority_url;
 mod cannot_tell;
 mod claim_path;
@@ -17,15 +17,15 @@ pub mod claims;
 mod common_values;
 pub mod config;
 pub mod connection;
-pub mod facts;
+mod facts;
 pub mod forwarded;
-pub mod guard;
+mod guard;
 pub mod jose;
-pub mod kept_claims;
+mod kept_claims;
 mod metrics;
-pub mod refusal;
+mod refusal;
 pub mod registered;
-pub mod requirements;
+mod requirements;
 mod tokens;
 
 pub use authority::{Active, Authority, AuthorityFacts, Query, RequestLine, Said, Verifier};
@@ -34,5 +34,6 @@ pub use cannot_tell::CannotTell;
 pub use claim_path::{BadClaimPath, ClaimPath};
 pub use config::Common;
 pub use connection::Connection;
+pub use guard::RequestLineUse;
 pub use metrics::PREFIX as METRIC_PREFIX;
 pub use tokens::{Candidate, Candidates, Identity, ThirdPartyTokens};

@@ -18,7 +18,7 @@ const INVALID_PARAMETERS: &str =
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// It has no token.
     Missing,
     /// It has several.
@@ -39,7 +39,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// The reason code in the access log.
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Missing => "token_missing",
             Self::Several => "repeated_credentials",
@@ -74,7 +74,7 @@ fn description(lack: Lack) -> &'static str {
 
 /// The challenges of an instance.
 #[derive(Debug, Clone)]
-pub struct Challenges {
+pub(crate) struct Challenges {
     missing: HeaderValue,
     several: HeaderValue,
     invalid: HeaderValue,
@@ -83,7 +83,7 @@ pub struct Challenges {
 
 impl Challenges {
     /// For an optional realm, and the required scopes. `None`: they are not valid in a header.
-    pub fn new(realm: Option<&str>, scopes: &[String]) -> Option<Self> {
+    pub(crate) fn new(realm: Option<&str>, scopes: &[String]) -> Option<Self> {
         let missing = authentication::challenge("Bearer", realm);
         let separator = if realm.is_some() { ", " } else { " " };
         let with =
@@ -100,7 +100,7 @@ impl Challenges {
     }
 
     /// The response.
-    pub fn reply(&self, refusal: Refusal) -> Reply {
+    pub(crate) fn reply(&self, refusal: Refusal) -> Reply {
         let [scope, audience, claim] = &self.insufficient;
         let (body, challenge) = match refusal {
             Refusal::Missing => (Bytes::from_static(MISSING.as_bytes()), &self.missing),

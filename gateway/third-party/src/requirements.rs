@@ -9,7 +9,7 @@ use crate::kept_claims::{KeptClaims, Position, TooManyClaims};
 
 /// Whether a token needs all of several scopes, or one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Match {
+pub(crate) enum Match {
     /// All of them.
     All,
     /// At least one.
@@ -18,7 +18,7 @@ pub enum Match {
 
 /// What a token lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lack {
+pub(crate) enum Lack {
     /// A scope.
     Scope,
     /// An audience that this API belongs to.
@@ -29,7 +29,7 @@ pub enum Lack {
 
 /// A claim that a token needs.
 #[derive(Debug, Clone)]
-pub struct RequiredClaim {
+pub(crate) struct RequiredClaim {
     /// The claim.
     pub path: ClaimPath,
     /// The values, one of which it must have or contain; if empty, it only has to be there.
@@ -38,7 +38,7 @@ pub struct RequiredClaim {
 
 /// The requirements of an instance, as configured.
 #[derive(Debug, Clone)]
-pub struct Required {
+pub(crate) struct Required {
     /// The claim that lists scopes.
     pub scope_claim: ClaimPath,
     /// Scopes.
@@ -53,7 +53,7 @@ pub struct Required {
 
 /// The requirements of an instance.
 #[derive(Debug)]
-pub struct Requirements {
+pub(crate) struct Requirements {
     scope: Position,
     scopes: Vec<Box<str>>,
     scopes_match: Match,
@@ -68,7 +68,7 @@ impl Requirements {
     ///
     /// # Errors
     /// There are too many claims.
-    pub fn new(required: &Required, kept: &KeptClaims) -> Result<Self, TooManyClaims> {
+    pub(crate) fn new(required: &Required, kept: &KeptClaims) -> Result<Self, TooManyClaims> {
         let scope = kept.keep(&required.scope_claim)?;
         let aud = kept.keep(&ClaimPath::registered("aud"))?;
         let claim = |claim: &RequiredClaim| Ok((kept.keep(&claim.path)?, claim.values.clone()));
@@ -86,7 +86,7 @@ impl Requirements {
     }
 
     /// How many kept claims it reads.
-    pub fn reach(&self) -> usize {
+    pub(crate) fn reach(&self) -> usize {
         self.reach
     }
 
@@ -94,7 +94,7 @@ impl Requirements {
     ///
     /// # Errors
     /// What it lacks.
-    pub fn check(&self, facts: &TokenFacts) -> Result<(), Lack> {
+    pub(crate) fn check(&self, facts: &TokenFacts) -> Result<(), Lack> {
         if !self.scopes.is_empty() && !self.has_scopes(facts) {
             return Err(Lack::Scope);
         }

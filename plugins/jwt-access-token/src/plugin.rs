@@ -9,10 +9,9 @@ use tollgate_plugin::{
     Clock, EntityCheck, Factory, Handler, Host, Instance, Plugin, PluginError, Schema, StartError, Violations,
 };
 use tollgate_third_party::config::{self as common, Unusable};
-use tollgate_third_party::guard::RequestLineUse;
 use tollgate_third_party::jose::KeySources;
 use tollgate_third_party::{
-    Candidate, Common, METRIC_PREFIX, ThirdPartyTokens, config::Specifics, connection, forwarded,
+    Candidate, Common, METRIC_PREFIX, RequestLineUse, ThirdPartyTokens, config::Specifics, connection, forwarded,
 };
 
 use crate::config::{self, Config};

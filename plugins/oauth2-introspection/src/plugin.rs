@@ -11,10 +11,9 @@ use tollgate_plugin::{
     Clock, Digest, Factory, Handler, Host, Instance, Plugin, PluginError, Random, Schema, StartError, Violations,
 };
 use tollgate_third_party::config::Specifics;
-use tollgate_third_party::guard::RequestLineUse;
 use tollgate_third_party::jose::{KeySources, Location, Remote, Times};
 use tollgate_third_party::{
-    AuthorityUrl, Candidate, ClaimPath, Identity, METRIC_PREFIX, ThirdPartyTokens, Verifier, connection,
+    AuthorityUrl, Candidate, ClaimPath, Identity, METRIC_PREFIX, RequestLineUse, ThirdPartyTokens, Verifier, connection,
 };
 
 use crate::client_assertion::ClientAssertion;

@@ -375,6 +375,22 @@ async fn a_cached_token_may_be_served_stale_for_a_while_but_not_beyond_its_exp()
 }
 
 #[tokio::test]
+async fn only_a_token_that_is_accepted_counts_as_stale() {
+    let world = World::new();
+    let open = world.instance(json!({"serve_stale_for": 60.0}));
+    let closed = world.instance(json!({"serve_stale_for": 60.0, "required_scopes": ["admin"]}));
+    assert_eq!(request(&open, Some("bobs")).await, of_bob());
+    world.word.down.store(true, Ordering::SeqCst);
+    world.clock.advance(35);
+    let authority = world.candidate("one", &world.word, None).authority;
+    let counted = || authority.facts().metrics.stale.get();
+    assert!(matches!(request(&closed, Some("bobs")).await, Refused(403, _)));
+    assert_eq!(counted(), 0);
+    assert_eq!(request(&open, Some("bobs")).await, of_bob());
+    assert_eq!(counted(), 1);
+}
+
+#[tokio::test]
 async fn a_consumer_follows_its_changes_without_another_question_to_the_authority() {
     let world = World::new();
     let instance = world.instance(json!({}));
