@@ -35,12 +35,14 @@
 //! signed): one object without repeated members, with boolean `active`, and registered members of their types. Any
 //! other says nothing about the token, is not cached, and is 503.
 //!
-//! - [`config`]: the configuration of an instance.
+//! - [`config`], [`authority_fields`], [`authority`]: the configuration of an instance, and of each authority.
 //! - [`endpoint`]: how an authority is asked.
 //! - [`client_authentication`], [`client_assertion`]: how the gateway authenticates to it.
 //! - [`response`], [`signed_response`]: what it says.
 //! - [`plugin`]: the plugin as seen by the gateway.
 
+pub mod authority;
+pub mod authority_fields;
 pub mod client_assertion;
 pub mod client_authentication;
 pub mod config;

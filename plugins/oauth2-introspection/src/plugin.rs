@@ -16,9 +16,10 @@ use tollgate_third_party::{
     AuthorityUrl, Candidate, ClaimPath, Identity, METRIC_PREFIX, RequestLineUse, ThirdPartyTokens, Verifier, connection,
 };
 
+use crate::authority::{Authority, ResponseKeys, Unusable};
 use crate::client_assertion::ClientAssertion;
 use crate::client_authentication::ClientAuthentication;
-use crate::config::{self, Authority, Config, ResponseKeys, Unusable};
+use crate::config::{self, Config};
 use crate::endpoint::{Endpoint, MAX_RESPONSE};
 use crate::signed_response::SignedResponses;
 
