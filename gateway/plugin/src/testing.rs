@@ -65,8 +65,8 @@ impl Entities {
 
     /// Stores an entity, whose other fields are these.
     pub fn put(&self, id: Uuid, mut fields: Value) {
-        fields["id"] = json!(id);
-        self.documents().insert(id, Document::try_from(fields).expect("the fields are an object"));
+        fields.as_object_mut().expect("an object").insert("id".to_owned(), json!(id));
+        self.documents().insert(id, Document::try_from(fields).expect("an object"));
     }
 
     /// Removes an entity.
