@@ -20,12 +20,13 @@ use tollgate_core::random::SystemRandom;
 use tollgate_core::request::{Edits, Request, RequestBody, Target};
 use tollgate_oauth2::cache::{TokenCache, TokenSource};
 use tollgate_oauth2::challenge::Challenges;
-use tollgate_oauth2::guard::{Absence, Credentials, Guard, Reach, Rules, Shared};
+use tollgate_oauth2::guard::{Credentials, Guard, Reach, Rules, Shared};
 use tollgate_oauth2::metrics::{Metrics, PREFIXES};
 use tollgate_oauth2::token::{Digest, OwnTokens};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, Trust};
 use tollgate_plugin::presented::CredentialHeader;
+use tollgate_plugin::protection::Absence;
 use tollgate_plugin::{Consumers, Credentials as KnownCredentials};
 use uuid::Uuid;
 
