@@ -234,10 +234,16 @@ impl Guard {
             },
             None => (None, false),
         };
-        if !self.rules.candidates.may_know(token) {
+        if self.is_of_other_scheme(token, request) || !self.rules.candidates.may_know(token) {
             return invalid(Refusal::Foreign);
         }
         Look::Ask(Asked { digest, query: self.query(token, request), known, only_owner })
+    }
+
+    /// Whether what was found is a whole header value, such as a name and a password: none of an authority's business.
+    /// After their scheme, bearer tokens have no spaces (RFC 6750 §2.1).
+    fn is_of_other_scheme(&self, token: &str, request: &Request<'_>) -> bool {
+        self.rules.header.value(request).is_some() && token.bytes().any(|byte| byte.is_ascii_whitespace())
     }
 
     fn judge_counted(&self, facts: &TokenFacts, request: &mut Request<'_>) -> Judged {

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -161,16 +162,17 @@ async fn request_for(instance: &Arc<dyn Handler>, token: Option<&str>, path: &'s
 
 /// A request to a route with these instances, in this order.
 async fn through(instances: &[&Arc<dyn Handler>], token: Option<&str>, path: &'static str) -> Outcome {
-    let mut headers = HeaderMap::new();
-    if let Some(token) = token {
-        headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
-    }
+    let value = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
+    with_headers(instances, &value.into_iter().map(|value| (AUTHORIZATION, value)).collect(), path).await
+}
+
+async fn with_headers(instances: &[&Arc<dyn Handler>], headers: &HeaderMap, path: &'static str) -> Outcome {
     let target = Target { route_id: Uuid::nil(), service_id: None };
     let mut request = Request {
         method: &Method::GET,
         path,
         query: None,
-        headers: &headers,
+        headers,
         http2: false,
         tls: false,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -472,6 +474,17 @@ async fn this_gateways_own_tokens_are_sent_to_no_authority() {
     let anonymous = passed(&["anonymous-consumer=true", &format!("consumer-id={BOB}"), "consumer-username=bob"]);
     assert_eq!(request(&lenient, Some(own.expose())).await, anonymous);
     assert_eq!(request(&lenient, None).await, anonymous);
+    assert_eq!(world.word.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn credentials_of_other_schemes_are_sent_to_no_authority() {
+    let world = World::new();
+    let instance = world.instance(json!({}));
+    for value in ["Basic a2F0ZTpzZWNyZXQ=", r#"Digest username="kate""#, "Bearer a b"] {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap())]);
+        assert_eq!(with_headers(&[&instance], &headers, "/").await, invalid(), "{value}");
+    }
     assert_eq!(world.word.asked(), [""; 0]);
 }
 
