@@ -39,15 +39,9 @@ impl Claims {
     /// # Errors
     /// See [`MalformedClaims`].
     pub fn parse(bytes: &[u8]) -> Result<Self, MalformedClaims> {
-        let mut fault = None;
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        let read = deserializer.deserialize_any(Strict { depth: 0, fault: &mut fault });
-        let value = read.and_then(|value| deserializer.end().map(|()| value));
-        match (value, fault) {
-            (Ok(Value::Object(members)), None) => Ok(Self(members)),
-            (Ok(_), None) => Err(MalformedClaims::NotAnObject),
-            (_, Some(fault)) => Err(fault),
-            (Err(_), None) => Err(MalformedClaims::NotJson),
+        match value(bytes)? {
+            Value::Object(members) => Ok(Self(members)),
+            _ => Err(MalformedClaims::NotAnObject),
         }
     }
 
@@ -65,6 +59,19 @@ impl Claims {
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.0
     }
+}
+
+/// Reads any value as strictly as an object. Not `serde_json::from_str`: in that, a member with a name of the parser's
+/// own stands for the value that its text spells, so that an object would pass for a string.
+///
+/// # Errors
+/// See [`MalformedClaims`].
+pub(crate) fn value(bytes: &[u8]) -> Result<Value, MalformedClaims> {
+    let mut fault = None;
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let read = deserializer.deserialize_any(Strict { depth: 0, fault: &mut fault });
+    let value = read.and_then(|value| deserializer.end().map(|()| value));
+    value.map_err(|_| fault.unwrap_or(MalformedClaims::NotJson))
 }
 
 /// Members that something else has checked, such as a plugin's configuration.

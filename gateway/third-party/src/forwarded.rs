@@ -12,6 +12,7 @@ use tollgate_plugin::{BlockName, BlockNames, HeaderBlock, header_value};
 
 use crate::authority::REGISTERED;
 use crate::claim_path::ClaimPath;
+use crate::claims;
 use crate::facts::TokenFacts;
 use crate::kept_claims::{Form, KeptClaims, Position, TooManyClaims};
 
@@ -129,7 +130,7 @@ fn carried(form: Form, value: &[u8]) -> Option<Cow<'_, [u8]>> {
     match form {
         Form::Text | Form::Scalar | Form::List => Some(Cow::Borrowed(value)),
         Form::OtherText => None,
-        Form::Json => joined(&serde_json::from_slice(value).ok()?).map(Cow::Owned),
+        Form::Json => joined(&claims::value(value).ok()?).map(Cow::Owned),
     }
 }
 

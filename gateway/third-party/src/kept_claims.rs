@@ -16,7 +16,7 @@ use serde_json::Value;
 use tollgate_plugin::is_header_value;
 
 use crate::claim_path::ClaimPath;
-use crate::claims::Claims;
+use crate::claims::{self, Claims};
 use crate::common_values::CommonValues;
 
 /// The most claims that are kept of a token.
@@ -188,7 +188,7 @@ impl Kept<'_> {
         match self {
             Self::Text(text) => Value::from(*text),
             Self::List(text) => text.split(',').map(Value::from).collect(),
-            Self::Json(text) => serde_json::from_str(text).unwrap_or_default(),
+            Self::Json(text) => claims::value(text.as_bytes()).unwrap_or_default(),
         }
     }
 

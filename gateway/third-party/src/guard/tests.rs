@@ -489,6 +489,27 @@ async fn credentials_of_other_schemes_are_sent_to_no_authority() {
 }
 
 #[tokio::test]
+async fn an_object_never_passes_for_the_value_that_it_spells() {
+    let world = World::new();
+    let spelled = |text: &str| json!({"$serde_json::private::RawValue": text});
+    for (token, roles) in [
+        ("element", json!([spelled(r#""admin""#)])),
+        ("value", spelled(r#""admin""#)),
+        ("array", spelled(r#"["admin"]"#)),
+    ] {
+        world.word.says(token, json!({"roles": roles}));
+        let forwarding = world.instance(json!({"custom_claims_forward": ["roles"]}));
+        assert_eq!(request(&forwarding, Some(token)).await, passed(&[]), "{token}");
+        for patch in [
+            json!({"required_claims": [{"claim": "roles", "values": ["admin"]}]}),
+            json!({"scope_claim": "roles", "required_scopes": ["admin"]}),
+        ] {
+            let Refused(403, _) = request(&world.instance(patch), Some(token)).await else { panic!("{token}") };
+        }
+    }
+}
+
+#[tokio::test]
 async fn either_of_two_plugins_may_accept_a_token_and_its_claims_stay() {
     let world = World::new();
     let second = Arc::new(Word::default());
