@@ -1,19 +1,21 @@
 //! The fields of `config` that all plugins for tokens of other authorities have, and the handler that follows from
 //! them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tollgate_plugin::authentication::{self, AuthenticationHandler};
 use tollgate_plugin::presented::CredentialHeader;
 use tollgate_plugin::protection::{Absence, Preflight, Protection};
-use tollgate_plugin::{EntityCheck, Field, Handler, PluginError, Rule, Schema};
+use tollgate_plugin::{EntityCheck, Field, Handler, PluginError, Rule, Schema, Violations};
 
+use crate::authority::REGISTERED;
 use crate::claim_path::ClaimPath;
 use crate::forwarded::{Forwarded, check_headers};
 use crate::guard::{Credentials, Freshness, Guard, Reading, RequestLineUse, Rules};
-use crate::kept_claims::TooManyClaims;
+use crate::kept_claims::{self, TooManyClaims};
 use crate::refusal::Challenges;
 use crate::requirements::{Match, Required, RequiredClaim, Requirements};
 use crate::tokens::{Candidate, Candidates, ThirdPartyTokens};
@@ -71,9 +73,26 @@ pub fn fields() -> Vec<Field> {
     ]
 }
 
-/// Rules about several of the fields: none so far.
+/// Rules about several of the fields.
 pub fn checks() -> Vec<EntityCheck> {
-    Vec::new()
+    vec![EntityCheck::Custom { published: json!({"custom": "claims"}), check: claims_fit }]
+}
+
+/// An instance that names more claims than are kept of a token could not be compiled.
+fn claims_fit(config: &Map<String, Value>, found: &mut Violations) {
+    let text = |name: &str| config.get(name).and_then(Value::as_str);
+    let elements = |name: &str| config.get(name).and_then(Value::as_array).into_iter().flatten();
+    let forwarded = elements("custom_claims_forward").filter_map(Value::as_str);
+    let required = elements("required_claims").filter_map(|required| required.get("claim")?.as_str());
+    let single = [text("scope_claim"), text("consumer_claim")].into_iter().flatten();
+    let claims: BTreeSet<&str> = forwarded.chain(required).chain(single).chain(REGISTERED).collect();
+    if claims.len() > kept_claims::MOST {
+        let most = kept_claims::MOST - REGISTERED.len();
+        found.field_unless_known(
+            "custom_claims_forward",
+            format!("at most {most} different claims, besides the registered ones, may be forwarded or required"),
+        );
+    }
 }
 
 fn claim(value: &Value) -> Result<(), String> {

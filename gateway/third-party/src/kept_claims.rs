@@ -20,7 +20,7 @@ use crate::claims::{self, Claims};
 use crate::common_values::CommonValues;
 
 /// The most claims that are kept of a token.
-const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 
 /// Longer values are not kept: they would not be accepted in a header, and no requirement is met by one.
 const LONGEST_VALUE: usize = 8 * 1024;

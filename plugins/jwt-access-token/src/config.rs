@@ -31,7 +31,8 @@ pub fn schema() -> Schema {
             .rule(Rule::Between(1.0, 31_536_000.0))
             .describe("Seconds for which a verified token is cached; by default until its `exp`."),
     ];
-    Schema::new(own.into_iter().chain(common::fields()).collect())
+    let schema = Schema::new(own.into_iter().chain(common::fields()).collect());
+    common::checks().into_iter().fold(schema, Schema::entity_check)
 }
 
 fn claim(value: &Value) -> Result<(), String> {

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 use tollgate_plugin::http_client::Client;
-use tollgate_plugin::{
-    Clock, EntityCheck, Factory, Handler, Host, Instance, Plugin, PluginError, Schema, StartError, Violations,
-};
-use tollgate_third_party::config::{self as common, Unusable};
+use tollgate_plugin::{Clock, Factory, Handler, Host, Instance, Plugin, PluginError, Schema, StartError, Violations};
+use tollgate_third_party::config::Unusable;
 use tollgate_third_party::jose::KeySources;
 use tollgate_third_party::{
     Candidate, Common, METRIC_PREFIX, RequestLineUse, ThirdPartyTokens, config::Specifics, connection, forwarded,
@@ -39,10 +37,6 @@ impl Factory for JwtAccessTokenFactory {
 
     fn config_schema(&self) -> Schema {
         config::schema()
-    }
-
-    fn checks(&self) -> Vec<EntityCheck> {
-        common::checks()
     }
 
     fn identity_headers(&self) -> &'static [&'static str] {

@@ -92,6 +92,10 @@ async fn what_can_never_work_is_refused_when_it_is_written() {
         (json!({"keepalive": -1}), json!({"keepalive": "value should be between 0 and 2147483646"})),
         (json!({"consumer_by": "sub"}), json!({"consumer_by": "expected one of: username, client_id"})),
         (
+            json!({"custom_claims_forward": (0..54).map(|number| format!("c{number}")).collect::<Vec<_>>()}),
+            json!({"custom_claims_forward": "at most 53 different claims, besides the registered ones, may be forwarded or required"}),
+        ),
+        (
             json!({"custom_introspection_headers": {"a b": "c"}}),
             json!({"custom_introspection_headers": "'a b' is not a valid header name"}),
         ),

@@ -175,3 +175,15 @@ fn an_issuer_is_identified_by_all_that_decides_about_its_tokens() {
     let other = entry(json!({"issuer": "https://other.example"}));
     assert_eq!(identity(json!({"issuers": [entry(json!({})), other], "required_scopes": ["a"]})), one);
 }
+
+#[test]
+fn more_claims_than_are_kept_of_a_token_are_refused() {
+    let config = |count: usize| {
+        let forwarded: Vec<String> = (1..count).map(|number| format!("c{number}")).collect();
+        json!({"issuers": [entry(json!({}))], "custom_claims_forward": forwarded, "consumer_claim": "client_id",
+            "required_claims": [{"claim": "c1"}], "scope_claim": "scp"})
+    };
+    let message = "at most 53 different claims, besides the registered ones, may be forwarded or required";
+    assert!(stored(config(53)).is_ok());
+    assert_eq!(stored(config(54)), Err(json!({"custom_claims_forward": message})));
+}
