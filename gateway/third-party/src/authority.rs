@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use http::Method;
+use serde_json::Value;
 use tollgate_plugin::Secret;
 
 use crate::cannot_tell::CannotTell;
@@ -82,8 +83,28 @@ pub trait Verifier: Send + Sync + 'static {
     }
 }
 
+/// Identifies an authority: a digest of everything in its configuration that decides what it says of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity(pub(crate) [u8; 32]);
+
+impl Identity {
+    /// Of one of those that are known under this identity, one after another.
+    pub(crate) fn numbered(self, number: u64) -> Self {
+        Self(*blake3::keyed_hash(&self.0, &number.to_le_bytes()).as_bytes())
+    }
+
+    /// Of this plugin and configuration.
+    pub fn of(plugin: &str, configuration: &Value) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        // A name has no line end, so that nothing of it can pass for configuration.
+        hasher.update(plugin.as_bytes()).update(b"\n").update(configuration.to_string().as_bytes());
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
 /// An authority.
 pub struct Authority {
+    identity: Identity,
     facts: Arc<AuthorityFacts>,
     verifier: Box<dyn Verifier>,
     logged_at: AtomicI64,
@@ -102,6 +123,7 @@ pub struct AuthorityFacts {
 impl Authority {
     /// An authority that is asked by `verifier`.
     pub(crate) fn new(
+        identity: Identity,
         name: &str,
         verifier: Box<dyn Verifier>,
         consumer_by: Option<ClaimPath>,
@@ -111,7 +133,12 @@ impl Authority {
         // There is room for one more.
         let consumer_by = consumer_by.and_then(|path| kept.keep(&path).ok().map(|position| (path, position)));
         let facts = Arc::new(AuthorityFacts { name: name.into(), consumer_by, kept, metrics });
-        Self { facts, verifier, logged_at: AtomicI64::new(i64::MIN) }
+        Self { identity, facts, verifier, logged_at: AtomicI64::new(i64::MIN) }
+    }
+
+    /// What its tokens are cached under.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// What cached tokens refer to.

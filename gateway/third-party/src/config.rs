@@ -171,8 +171,6 @@ pub struct Specifics {
     pub candidates: Vec<Candidate>,
     /// How long an authority's word is used, in seconds; `None`: until the token's own `exp`.
     pub ttl: Option<f64>,
-    /// The longest that asking one authority may take, in milliseconds.
-    pub longest_call: i64,
     /// How far the clocks of authorities may differ from ours, in seconds.
     pub clock_skew: i64,
     /// Whether authorities are told method and path of requests.
@@ -196,7 +194,6 @@ impl Common {
         let readings: Vec<Reading> =
             own.candidates.iter().map(|candidate| self.reading(candidate)).collect::<Result<_, Unusable>>()?;
         let names = readings.first().map(|reading| reading.forwarded.own_headers().to_vec());
-        let calls = i64::try_from(own.candidates.len()).unwrap_or(i64::MAX);
         let rules = Rules {
             header: CredentialHeader::parse("authorization").ok_or(Unusable::Challenge)?,
             candidates: Arc::new(Candidates::new(own.candidates)),
@@ -205,7 +202,6 @@ impl Common {
             freshness: Freshness {
                 ttl: own.ttl.map_or(i64::MAX, millis),
                 serve_stale_for: millis(self.serve_stale_for),
-                longest_call: own.longest_call.saturating_mul(calls),
             },
             clock_skew: own.clock_skew,
             challenges: Challenges::new(self.realm.as_deref(), &self.required_scopes).ok_or(Unusable::Challenge)?,

@@ -34,6 +34,8 @@ pub struct Terms {
     pub not_before: i64,
     /// When the authority was asked, in Unix milliseconds.
     pub asked_at: i64,
+    /// How long it took to respond, in milliseconds.
+    pub took: u32,
     /// The number of the authority's kept claims that were looked for.
     pub kept: u8,
 }

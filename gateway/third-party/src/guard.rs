@@ -13,7 +13,7 @@ use http::HeaderName;
 use tollgate_plugin::authentication::{
     Authenticated, Authentication, Authenticator, Found, Look, permission_denied, unauthenticated,
 };
-use tollgate_plugin::cache::{Known, SharedFact};
+use tollgate_plugin::cache::{Fact, Known, SharedFact};
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
 use tollgate_plugin::protection::Absence;
 use tollgate_plugin::{
@@ -71,8 +71,6 @@ pub(crate) struct Freshness {
     pub ttl: i64,
     /// How much longer, while the authority cannot tell.
     pub serve_stale_for: i64,
-    /// The longest that asking may take.
-    pub longest_call: i64,
 }
 
 /// Whether the token is forwarded to the upstream.
@@ -113,8 +111,8 @@ enum Judged {
 enum Recent {
     /// One within `ttl`.
     WithinTtl,
-    /// That, and one given for this very request: asked for after this time.
-    AskedSince(i64),
+    /// That, and one that came after this time, in Unix milliseconds: for this very request.
+    ToldSince(i64),
     /// Any: the authority cannot tell more.
     WithinStale,
 }
@@ -168,11 +166,11 @@ impl Guard {
     }
 
     fn is_recent(&self, terms: &Terms, recent: Recent) -> bool {
-        let Freshness { ttl, serve_stale_for, longest_call } = self.rules.freshness;
+        let Freshness { ttl, serve_stale_for } = self.rules.freshness;
         let age = self.tokens.clock().now_millis().saturating_sub(terms.asked_at);
         match recent {
             Recent::WithinTtl => age < ttl,
-            Recent::AskedSince(since) => age < ttl || terms.asked_at >= since.saturating_sub(longest_call),
+            Recent::ToldSince(since) => age < ttl || terms.asked_at.saturating_add(terms.took.into()) >= since,
             Recent::WithinStale => age < ttl.saturating_add(serve_stale_for),
         }
     }
@@ -256,6 +254,9 @@ impl Guard {
 
     /// What is cached, if it may be used while the authority cannot tell.
     fn stale(&self, known: &TokenFacts, request: &mut Request<'_>) -> Option<Found<Refusal>> {
+        if !known.is_current() {
+            return None;
+        }
         let Judged::Decided(found) = self.judge(known, Recent::WithinStale, request) else { return None };
         if let Ok(Authentication::Valid(_)) = &found {
             known.terms().authority.metrics.stale.inc();
@@ -317,7 +318,7 @@ impl Authenticator for Guard {
                     return stale.unwrap_or_else(|| Err(Verdict::Reply(Reply::unavailable(error.reason()))));
                 }
             };
-            only_owner = match self.judge(&facts, Recent::AskedSince(since), request) {
+            only_owner = match self.judge(&facts, Recent::ToldSince(since), request) {
                 Judged::Decided(found) => return found,
                 Judged::AskAgain => false,
                 Judged::OwnerChanged => true,

@@ -19,8 +19,11 @@ use crate::claim_path::ClaimPath;
 use crate::claims::{self, Claims};
 use crate::common_values::CommonValues;
 
-/// The most claims that are kept of a token.
+/// The most claims that one instance may name, the registered ones included.
 pub(crate) const MOST: usize = 64;
+
+/// The most claims that instances may name one after another, before the authority is known anew.
+const PLACES: usize = 200;
 
 /// Longer values are not kept: they would not be accepted in a header, and no requirement is met by one.
 const LONGEST_VALUE: usize = 8 * 1024;
@@ -38,7 +41,7 @@ impl Position {
 
 /// More claims are named than can be kept of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MOST} different claims are forwarded or required of the tokens of one authority")]
+#[error("more than {PLACES} different claims are forwarded or required of the tokens of one authority")]
 pub struct TooManyClaims;
 
 /// The claims kept of an authority's tokens.
@@ -57,7 +60,13 @@ impl Default for KeptClaims {
 impl KeptClaims {
     /// Keeps these from the beginning.
     pub(crate) fn of(paths: impl IntoIterator<Item = ClaimPath>) -> Self {
-        Self { paths: RwLock::new(paths.into_iter().collect()), common: CommonValues::of(MOST) }
+        Self { paths: RwLock::new(paths.into_iter().collect()), common: CommonValues::of(PLACES) }
+    }
+
+    /// Whether there is room for all claims that one instance may name.
+    pub(crate) fn has_room(&self) -> bool {
+        let paths = self.paths.read().unwrap_or_else(PoisonError::into_inner);
+        paths.len() + MOST <= PLACES
     }
 
     /// Adds a claim, unless it is kept already.
@@ -68,7 +77,7 @@ impl KeptClaims {
         let mut paths = self.paths.write().unwrap_or_else(PoisonError::into_inner);
         let index = match paths.iter().position(|known| known == path) {
             Some(index) => index,
-            None if paths.len() >= MOST => return Err(TooManyClaims),
+            None if paths.len() >= PLACES => return Err(TooManyClaims),
             None => {
                 paths.push(path.clone());
                 paths.len() - 1
@@ -291,7 +300,7 @@ mod tests {
     #[test]
     fn the_number_of_kept_claims_is_bounded() {
         let kept = KeptClaims::default();
-        for number in 0..MOST {
+        for number in 0..PLACES {
             kept.keep(&path(&format!("claim{number}"))).unwrap();
         }
         assert_eq!(kept.keep(&path("another")), Err(TooManyClaims));

@@ -28,7 +28,7 @@ pub mod registered;
 mod requirements;
 mod tokens;
 
-pub use authority::{Active, Authority, AuthorityFacts, Query, RequestLine, Said, Verifier};
+pub use authority::{Active, Authority, AuthorityFacts, Identity, Query, RequestLine, Said, Verifier};
 pub use authority_url::{AuthorityUrl, BadUrl};
 pub use cannot_tell::CannotTell;
 pub use claim_path::{BadClaimPath, ClaimPath};
@@ -36,4 +36,4 @@ pub use config::Common;
 pub use connection::Connection;
 pub use guard::RequestLineUse;
 pub use metrics::PREFIX as METRIC_PREFIX;
-pub use tokens::{Candidate, Candidates, Identity, ThirdPartyTokens};
+pub use tokens::{Candidate, Candidates, ThirdPartyTokens};

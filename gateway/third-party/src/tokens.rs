@@ -7,6 +7,7 @@
 //! Unknown tokens are cached briefly and in bounded number; what could not be found out is not cached.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::Value;
@@ -15,7 +16,7 @@ use tollgate_plugin::own_token::{OwnTokens, Shape};
 use tollgate_plugin::token_cache::TokenCacheBounds;
 use tollgate_plugin::{Clock, Consumers, Digest, Host, Metrics, StartError};
 
-use crate::authority::{Active, Authority, AuthorityFacts, Query, Said, Verifier};
+use crate::authority::{Active, Authority, AuthorityFacts, Identity, Query, Said, Verifier};
 use crate::cannot_tell::CannotTell;
 use crate::claim_path::ClaimPath;
 use crate::facts::{Owner, Terms, TokenFacts};
@@ -30,21 +31,9 @@ pub struct ThirdPartyTokens {
     own_tokens: OwnTokens,
     clock: Arc<dyn Clock>,
     authorities: Mutex<HashMap<Identity, Weak<Authority>>>,
+    /// The number of authorities that were made.
+    made: AtomicU64,
     metrics: Arc<TokenMetrics>,
-}
-
-/// Identifies an authority: a digest of everything in its configuration that decides what it says of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Identity([u8; 32]);
-
-impl Identity {
-    /// Of this plugin and configuration.
-    pub fn of(plugin: &str, configuration: &Value) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        // A name has no line end, so that nothing of it can pass for configuration.
-        hasher.update(plugin.as_bytes()).update(b"\n").update(configuration.to_string().as_bytes());
-        Self(*hasher.finalize().as_bytes())
-    }
 }
 
 /// The authorities of an instance, in the order in which they are asked.
@@ -60,8 +49,6 @@ pub struct Candidates {
 /// An authority of an instance.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// Its identity.
-    pub identity: Identity,
     /// The authority.
     pub authority: Arc<Authority>,
     /// The `iss` of its JWT-shaped tokens: others are not sent to it. `None`: it may know any token.
@@ -74,7 +61,10 @@ impl Candidates {
         let mut hasher = blake3::Hasher::new();
         for candidate in &list {
             let issuer = candidate.issuer.as_deref().unwrap_or_default();
-            hasher.update(&candidate.identity.0).update(&issuer.len().to_le_bytes()).update(issuer.as_bytes());
+            hasher
+                .update(&candidate.authority.identity().0)
+                .update(&issuer.len().to_le_bytes())
+                .update(issuer.as_bytes());
         }
         let key = *hasher.finalize().as_bytes();
         Self { key, request_key: *blake3::keyed_hash(&key, b"with the request").as_bytes(), list }
@@ -169,7 +159,7 @@ impl ThirdPartyTokens {
     fn new(asking: Asking, bounds: Bounds, trust: Arc<dyn Trust>, own_tokens: OwnTokens) -> Self {
         let (clock, metrics) = (Arc::clone(&asking.clock), Arc::clone(&asking.metrics));
         let cache = FactCache::new(bounds, asking, trust, Arc::clone(&clock), metrics.cache.clone());
-        Self { cache, own_tokens, clock, authorities: Mutex::default(), metrics }
+        Self { cache, own_tokens, clock, authorities: Mutex::default(), made: AtomicU64::new(0), metrics }
     }
 
     /// The cached tokens.
@@ -210,11 +200,14 @@ impl ThirdPartyTokens {
         verifier: impl FnOnce() -> Result<Box<dyn Verifier>, E>,
     ) -> Result<Arc<Authority>, E> {
         let mut authorities = self.authorities.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = authorities.get(&identity).and_then(Weak::upgrade) {
+        // Instances that have a full one keep it, with the tokens that were cached for it.
+        let known = authorities.get(&identity).and_then(Weak::upgrade);
+        if let Some(known) = known.filter(|known| known.facts().kept().has_room()) {
             return Ok(known);
         }
         authorities.retain(|_, known| known.strong_count() > 0);
-        let authority = Arc::new(Authority::new(name, verifier()?, consumer_by, self.metrics.of(name)));
+        let own = identity.numbered(self.made.fetch_add(1, Ordering::Relaxed));
+        let authority = Arc::new(Authority::new(own, name, verifier()?, consumer_by, self.metrics.of(name)));
         authorities.insert(identity, Arc::downgrade(&authority));
         Ok(authority)
     }
@@ -271,6 +264,7 @@ impl Asking {
         active: Active,
         asked_at: i64,
     ) -> Result<TokenFacts, CannotTell> {
+        let took = u32::try_from(self.clock.now_millis().saturating_sub(asked_at)).unwrap_or_default();
         let Active { claims, signed_by } = active;
         let wrong = |wrong: WrongType| CannotTell::malformed(authority.name(), wrong.to_string());
         let time = |name| registered::time(&claims, name).map_err(wrong);
@@ -280,7 +274,7 @@ impl Asking {
         let named = authority.consumer_by().map(|(path, _)| path.of(&claims).and_then(Value::as_str));
         let owner = self.owner(named).await?;
         let authority = Arc::clone(authority);
-        let terms = Terms { authority, signed_by, owner, expires_at, not_before, asked_at, kept: encoded.count };
+        let terms = Terms { authority, signed_by, owner, expires_at, not_before, asked_at, took, kept: encoded.count };
         Ok(TokenFacts::new(terms, &encoded.bytes))
     }
 

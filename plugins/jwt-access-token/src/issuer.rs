@@ -18,12 +18,6 @@ use crate::plugin::NAME;
 /// A day, in seconds.
 const DAY: f64 = 86_400.0;
 
-/// How long a slow signature check may take to begin, with its own time, in milliseconds.
-const LONGEST_CHECK: i64 = 2_000;
-
-/// The calls that keys may need: metadata in two places, and the key set.
-const MOST_CALLS: i64 = 3;
-
 /// The fields that decide which keys it has, and how they are fetched.
 const KEY_FIELDS: [&str; 11] = [
     "issuer",
@@ -240,16 +234,6 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 impl Issuer {
-    /// The longest that it may take to verify a token, in milliseconds.
-    pub fn longest_call(&self) -> i64 {
-        match &self.source {
-            Source::Fixed(_) => LONGEST_CHECK,
-            Source::Remote(_, connection, _) => {
-                connection.timeout().saturating_mul(MOST_CALLS).saturating_add(LONGEST_CHECK)
-            }
-        }
-    }
-
     /// The URLs that this gateway never calls.
     pub fn refused_urls(&self, client: &Client) -> Violations {
         let mut found = Violations::new();

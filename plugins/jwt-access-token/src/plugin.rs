@@ -84,12 +84,10 @@ impl Plugin for JwtAccessToken {
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
         let config = Config::try_from(instance.config);
         let config = config.map_err(|unreadable| PluginError { plugin: NAME, source: Box::new(unreadable) })?;
-        let longest_call = config.issuers.iter().map(Issuer::longest_call).max().unwrap_or_default();
         let candidates = config.issuers.iter().map(|issuer| self.candidate(&config, issuer));
         let specifics = Specifics {
             candidates: candidates.collect::<Result<_, _>>()?,
             ttl: config.ttl,
-            longest_call,
             clock_skew: config.clock_skew,
             request_line: RequestLineUse::Untold,
         };
@@ -109,6 +107,6 @@ impl JwtAccessToken {
         let authority = self.tokens.authority(identity, &issuer.name, config.consumer_claim.clone(), verifier)?;
         // A single verifier compares `iss` itself, so that the token is read once.
         let chosen_by = (config.issuers.len() > 1).then(|| issuer.name.clone());
-        Ok(Candidate { identity, authority, issuer: chosen_by })
+        Ok(Candidate { authority, issuer: chosen_by })
     }
 }

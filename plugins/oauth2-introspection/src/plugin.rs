@@ -93,13 +93,10 @@ impl Plugin for Introspection {
         let failed = |error: Unusable| PluginError { plugin: NAME, source: Box::new(error) };
         let config = Config::read(instance.config).map_err(failed)?;
         let authorities = config.authorities.iter();
-        let longest_call =
-            authorities.clone().map(|(authority, _)| authority.connection.timeout()).max().unwrap_or_default();
         let candidates = authorities.map(|(authority, stored)| self.candidate(authority, stored));
         let specifics = Specifics {
             candidates: candidates.collect::<Result<_, _>>().map_err(failed)?,
             ttl: config.ttl,
-            longest_call,
             clock_skew: 0,
             request_line: if config.introspect_request { RequestLineUse::Told } else { RequestLineUse::Untold },
         };
@@ -115,7 +112,6 @@ impl Introspection {
         let name = url.name.clone();
         let make = || Ok::<_, Unusable>(Box::new(self.endpoint(authority, url, stored)?) as Box<dyn Verifier>);
         Ok(Candidate {
-            identity,
             authority: self.tokens.authority(identity, &name, consumer_by, make)?,
             issuer: authority.issuer.as_deref().map(Into::into),
         })

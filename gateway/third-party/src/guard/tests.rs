@@ -18,12 +18,12 @@ use tollgate_plugin::{Access, Consumers, Handler, HeaderEdit, Kind, Schema};
 use uuid::Uuid;
 
 use super::*;
-use crate::authority::{Active, Said, Verifier};
+use crate::authority::{Active, Identity as AuthorityIdentity, Said, Verifier};
 use crate::cannot_tell::CannotTell;
 use crate::claim_path::ClaimPath;
 use crate::claims::Claims;
 use crate::config::{Common, Specifics};
-use crate::tokens::{Candidate, Identity as AuthorityIdentity, of_test};
+use crate::tokens::{Candidate, of_test};
 
 const NOW: i64 = 1_000_000;
 const BOB: Uuid = Uuid::from_u128(2);
@@ -101,14 +101,13 @@ impl World {
         let consumer_by = Some(ClaimPath::parse("username").unwrap());
         let make = || Ok::<_, std::convert::Infallible>(Box::new(Asked(Arc::clone(word))) as Box<dyn Verifier>);
         let authority = self.tokens.authority(identity, name, consumer_by, make).unwrap();
-        Candidate { identity, authority, issuer: issuer.map(Into::into) }
+        Candidate { authority, issuer: issuer.map(Into::into) }
     }
 
     fn specifics(&self) -> Specifics {
         Specifics {
             candidates: vec![self.candidate("one", &self.word, None)],
             ttl: Some(30.0),
-            longest_call: 1_000,
             clock_skew: 0,
             request_line: RequestLineUse::Untold,
         }
@@ -463,6 +462,21 @@ async fn custom_claims_are_forwarded_and_what_no_header_carries_is_left_out() {
     assert_eq!(request(&instance, Some("custom")).await, expected);
     let left_out = |claim: &str| world.tokens.metrics().left_out_count("one", claim);
     assert_eq!(["bad", "o", "comma", "n.x"].map(left_out), [1, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn an_authority_never_runs_out_of_claims_however_often_instances_change() {
+    let world = World::new();
+    let claims = |number: usize| (0..20).map(|claim| format!("c{number}x{claim}")).collect::<Vec<_>>();
+    let first = world.instance(json!({"custom_claims_forward": claims(0)}));
+    assert_eq!(request(&first, Some("bobs")).await, of_bob());
+    for number in 1..40 {
+        let changed = world.instance(json!({"custom_claims_forward": claims(number)}));
+        assert_eq!(request(&changed, Some("bobs")).await, of_bob(), "{number}");
+    }
+    world.word.asked();
+    assert_eq!(request(&first, Some("bobs")).await, of_bob());
+    assert_eq!(world.word.asked(), [""; 0], "what is cached for the first instance stays");
 }
 
 #[tokio::test]
