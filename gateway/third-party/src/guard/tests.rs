@@ -597,6 +597,26 @@ async fn concurrent_requests_share_one_question() {
 }
 
 #[tokio::test]
+async fn a_word_that_took_longer_than_ttl_counts_for_all_who_waited_for_it() {
+    let world = World::new();
+    let instance = world.instance(json!({}));
+    let gate = Arc::new(Notify::new());
+    *world.word.gate.lock().unwrap() = Some(gate.clone());
+    let mut first = Box::pin(request(&instance, Some("bobs")));
+    assert!(futures::poll!(&mut first).is_pending());
+    world.clock.advance(20);
+    let mut second = Box::pin(request(&instance, Some("bobs")));
+    assert!(futures::poll!(&mut second).is_pending());
+    world.clock.advance(20);
+    *world.word.gate.lock().unwrap() = None;
+    gate.notify_one();
+    assert_eq!(futures::future::join(first, second).await, (of_bob(), of_bob()));
+    assert_eq!(world.word.asked(), ["bobs"]);
+    assert_eq!(request(&instance, Some("bobs")).await, of_bob());
+    assert_eq!(world.word.asked(), ["bobs"], "but not for who comes later");
+}
+
+#[tokio::test]
 async fn nothing_cached_is_used_while_the_change_feed_is_stale() {
     let world = World::new();
     let instance = world.instance(json!({}));
