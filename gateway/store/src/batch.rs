@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tollgate_core::error::StoreError;
+use tollgate_core::error::{BreakerOpen, StoreError};
 
 /// The maximum number of requests per statement.
 pub(crate) const WIDTH: usize = 64;
@@ -168,6 +168,7 @@ fn shared_error(error: &Arc<StoreError>) -> StoreError {
         StoreError::Busy(limit) => StoreError::Busy(limit),
         StoreError::Timeout(limit) => StoreError::Timeout(limit),
         StoreError::Corrupt { kind, what } => StoreError::Corrupt { kind, what },
+        StoreError::Unavailable(_) if error.is_reported() => BreakerOpen.into(),
         StoreError::Unavailable(_) => StoreError::Unavailable(Box::new(Arc::clone(error))),
         StoreError::Statement { statement, .. } => {
             StoreError::Statement { statement, source: Box::new(Arc::clone(error)) }

@@ -39,7 +39,9 @@ pub(crate) const EXPIRED: Sweep =
 pub(crate) async fn run(writer: Writer, sweep: Sweep, metrics: Metrics) {
     loop {
         tokio::time::sleep(sweep.interval).await;
-        if let Err(error) = clean(&writer, &sweep, &metrics).await {
+        if let Err(error) = clean(&writer, &sweep, &metrics).await
+            && !error.is_reported()
+        {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, table = sweep.table, "cannot delete expired rows; retrying at the next sweep");
         }

@@ -10,7 +10,7 @@ use tollgate_core::error::StoreError;
 
 use crate::failure::Abort;
 use crate::feed::Write;
-use crate::postgres::{Link, Postgres, PostgresSession};
+use crate::postgres::{Breaker, Link, Postgres, PostgresSession};
 use crate::sqlite::{Sqlite, SqliteSession};
 use crate::transaction::{Begin, Scope, Transaction};
 use crate::work::{ReadWork, WriteWork};
@@ -28,6 +28,14 @@ pub(crate) enum Database {
 }
 
 impl Database {
+    /// The breaker in front of it. SQLite needs none: it is not away.
+    pub(crate) fn breaker(&self) -> Option<&Breaker> {
+        match self {
+            Self::Postgres(postgres) => Some(postgres.breaker()),
+            Self::Sqlite(_) => None,
+        }
+    }
+
     /// Runs `work`, which must not write.
     #[expect(clippy::manual_async_fn, reason = "an async fn cannot declare its future Send")]
     pub(crate) fn read<I, T, F>(&self, input: I, work: F) -> impl Future<Output = Result<T, StoreError>> + Send
@@ -42,10 +50,14 @@ impl Database {
                     let client = postgres.client().await?;
                     let link = Link::Client { client: &client, write: None };
                     let result = postgres.within(work.run(&input, &mut PostgresSession { postgres, link })).await;
-                    result.unwrap_or_else(|stuck| {
+                    let result = result.unwrap_or_else(|stuck| {
                         close(client);
                         Err(stuck)
-                    })
+                    });
+                    match result {
+                        Ok(value) => Ok(value),
+                        Err(error) => Err(postgres.explained(error).await),
+                    }
                 }
                 Self::Sqlite(sqlite) => {
                     let job = move |connection: &mut _| at_once(work.run(&input, &mut SqliteSession(connection)));

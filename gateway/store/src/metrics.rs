@@ -7,7 +7,7 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Handles of the store's metrics. Cheap to clone.
 #[derive(Clone)]
@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     wait_seconds: Histogram,
     up: IntGauge,
+    breaker: IntGauge,
     rows_deleted: IntCounterVec,
 }
 
@@ -28,10 +29,15 @@ impl Metrics {
             registry: registry.clone(),
             wait_seconds: Histogram::with_opts(wait)?,
             up: IntGauge::new("tollgate_store_up", "Whether the store responded to the last query (1) or not (0).")?,
+            breaker: IntGauge::new(
+                "tollgate_store_breaker_state",
+                "Whether calls to the store pass (0), wait for a probe (1), or fail at once because it is away (2).",
+            )?,
             rows_deleted: IntCounterVec::new(deleted, &["table"])?,
         };
         metrics.add(metrics.wait_seconds.clone());
         metrics.add(metrics.up.clone());
+        metrics.add(metrics.breaker.clone());
         metrics.add(metrics.rows_deleted.clone());
         Ok(metrics)
     }
@@ -46,6 +52,19 @@ impl Metrics {
 
     pub(crate) fn mark_down(&self) {
         self.up.set(0);
+    }
+
+    /// 0: closed, 1: a probe decides, 2: open.
+    pub(crate) fn breaker_is(&self, state: i64) {
+        self.breaker.set(state);
+    }
+
+    /// Reports, at every scrape, for how long changes have not been heard.
+    pub(crate) fn watch_outage(&self, unheard: impl Fn() -> Duration + Send + Sync + 'static) {
+        let about = "For how long this node has not heard the change feed, while its caches are not current; else 0.";
+        if let Ok(gauge) = Gauge::new("tollgate_store_outage_seconds", about) {
+            self.add(OutageCollector { gauge, unheard: Box::new(unheard) });
+        }
     }
 
     pub(crate) fn deleted(&self, table: &str, rows: u64) {
@@ -106,6 +125,23 @@ impl Collector for PoolCollector {
         for (state, count) in ["in_use", "idle", "waiting"].iter().zip((self.read)()) {
             self.gauge.with_label_values(&[*state]).set(count);
         }
+        self.gauge.collect()
+    }
+}
+
+/// Computes an age when it is scraped.
+struct OutageCollector {
+    gauge: Gauge,
+    unheard: Box<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl Collector for OutageCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set((self.unheard)().as_secs_f64());
         self.gauge.collect()
     }
 }

@@ -18,7 +18,7 @@ use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::migration::{Location, MigrationError, MigrationId, Migrations};
 use crate::options::{MigrationPolicy, Options};
-use crate::postgres::{Postgres, UrlError};
+use crate::postgres::{Breaker, Postgres, UrlError};
 use crate::session::Parameter;
 use crate::sqlite::{OpenFileError, Sqlite};
 use crate::statement;
@@ -93,6 +93,7 @@ impl Store {
         let writer = Writer { database, feed, clock: options.clock, runtime: Handle::current() };
         let inner = Inner { writer, kinds, metrics, tasks: Mutex::default() };
         let store = Self { inner: Arc::new(inner) };
+        store.inner.metrics.watch_outage(store.feed().unheard());
         store.start_feed().await?;
         store.clean(CHANGES);
         store.clean(EXPIRED);
@@ -119,6 +120,13 @@ impl Store {
             Err(_) => self.inner.metrics.mark_down(),
         }
         result
+    }
+
+    /// Whether the store is away, as far as is known without asking it: calls fail at once, or this node does not hear
+    /// of changes.
+    pub fn is_away(&self) -> bool {
+        let breaker = self.inner.writer.database.breaker();
+        breaker.is_some_and(Breaker::is_open) || self.feed().outage().is_some()
     }
 
     /// A value that all nodes share: the stored one, or else the result of `make`. Nodes that call this
@@ -248,6 +256,7 @@ impl Store {
         self.spawn(feed.clone().watch());
         match self.inner.writer.database.clone() {
             Database::Postgres(postgres) => {
+                self.spawn(postgres.clone().watch());
                 let start = self.read((), async |(), session| feed::postgres::Cursor::now(session).await);
                 self.spawn(feed::postgres::run(feed, postgres, start.await?, metrics));
             }

@@ -4,4 +4,4 @@ mod entity;
 mod store;
 
 pub use entity::DaoError;
-pub use store::StoreError;
+pub use store::{BreakerOpen, StoreError};

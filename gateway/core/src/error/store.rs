@@ -33,9 +33,39 @@ pub enum StoreError {
     },
 }
 
+/// The cause of [`StoreError::Unavailable`] while the breaker in front of the database is open. The store has logged
+/// why when it opened.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the database does not respond: its breaker is open")]
+pub struct BreakerOpen;
+
+impl From<BreakerOpen> for StoreError {
+    fn from(open: BreakerOpen) -> Self {
+        Self::Unavailable(Box::new(open))
+    }
+}
+
 impl StoreError {
+    /// Whether the store has logged the cause, once for all calls that it fails: those who made them do not log it
+    /// again.
+    pub fn is_reported(&self) -> bool {
+        matches!(self, Self::Unavailable(cause) if cause.is::<BreakerOpen>())
+    }
+
     /// Whether a retry may succeed.
-    pub(crate) fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::Timeout(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_breaker_refused_is_reported_already() {
+        assert!(StoreError::from(BreakerOpen).is_reported());
+        assert!(!StoreError::Unavailable("the connection broke".into()).is_reported());
+        assert!(!StoreError::Timeout(Duration::ZERO).is_reported());
     }
 }

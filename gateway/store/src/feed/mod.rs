@@ -8,12 +8,13 @@
 //! Invariants: listeners receive entities in their current state, one call after another, so that of two
 //! changes to one entity the later one prevails. A change that a listener could not apply is kept and
 //! retried. If that lasts longer than the bound, or the feed cannot be read for longer than the bound, or the
-//! outcome of a write is unknown, [`Feed::is_current`] returns false.
+//! outcome of a write is unknown, [`Feed::is_current`] returns false; [`Feed::outage`] says whether that is because the
+//! store is away (`standing`).
 //!
 //! [`Store::transaction`]: crate::Store::transaction
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -21,21 +22,24 @@ use tokio::sync::{Notify, watch};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::Clock;
 use tollgate_core::collection::Document;
-use tollgate_core::error::StoreError;
+use tollgate_core::error::{BreakerOpen, StoreError};
 use uuid::Uuid;
 
 use crate::database::Database;
 use crate::entity::read::find_many;
 use crate::kinds::Kinds;
 use crate::options::Options;
+use crate::postgres::Breaker;
 use pending::Pending;
 use reading::Readings;
+use standing::{Hearing, Signs, Standing};
 pub(crate) use write::Write;
 
 mod pending;
 pub(crate) mod postgres;
 mod reading;
 pub(crate) mod sqlite;
+mod standing;
 mod unknown_outcome;
 mod write;
 
@@ -68,17 +72,22 @@ struct Inner {
     announced: Mutex<HashSet<Uuid>>,
     /// Since when the outcome of a write is unknown: of the last one, if there are several.
     unknown_since: watch::Sender<Option<Instant>>,
-    /// When the other nodes' changes were last read; `None` if there are no other nodes.
-    last_read: Mutex<Option<Instant>>,
+    /// When this was made.
+    made: Instant,
+    /// Whether other nodes write to the store: otherwise a silent feed proves nothing.
+    is_shared: bool,
+    /// When their changes were last read, in milliseconds since it was made.
+    last_read: AtomicU64,
+    /// When the database last responded to the feed, and what came of the last attempt.
+    heard: Mutex<(Instant, Hearing)>,
+    standing: watch::Sender<Standing>,
+    /// Whether the standing is current.
     current: AtomicBool,
 }
 
 impl Feed {
     pub(crate) fn new(database: Database, kinds: Kinds, options: &Options) -> Self {
-        let last_read = match database {
-            Database::Postgres(_) => Some(Instant::now()),
-            Database::Sqlite(_) => None,
-        };
+        let (made, is_shared) = (Instant::now(), matches!(database, Database::Postgres(_)));
         let inner = Inner {
             database,
             kinds,
@@ -93,7 +102,11 @@ impl Feed {
             readings: Readings::default(),
             announced: Mutex::default(),
             unknown_since: watch::Sender::new(None),
-            last_read: Mutex::new(last_read),
+            made,
+            is_shared,
+            last_read: AtomicU64::new(0),
+            heard: Mutex::new((made, Hearing::Heard)),
+            standing: watch::Sender::new(Standing::Current),
             current: AtomicBool::new(true),
         };
         Self { inner: Arc::new(inner) }
@@ -109,6 +122,26 @@ impl Feed {
     /// outcome of its own writes. One relaxed atomic read.
     pub fn is_current(&self) -> bool {
         self.inner.current.load(Ordering::Relaxed)
+    }
+
+    /// While the store is away: for how long this node has not heard of changes. What is cached was true then.
+    /// `None`: caches are current, or must not be used at all.
+    pub fn outage(&self) -> Option<Duration> {
+        (*self.inner.standing.borrow() == Standing::Outage).then(|| self.last_read().elapsed())
+    }
+
+    /// For how long this node has not heard of changes, 0 while caches are current: for a metric, which must not keep
+    /// the store open.
+    pub(crate) fn unheard(&self) -> impl Fn() -> Duration + Send + Sync + 'static {
+        let feed = Arc::downgrade(&self.inner);
+        move || match feed.upgrade().map(|inner| Self { inner }) {
+            Some(feed) if !feed.is_current() => feed.last_read().elapsed(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn last_read(&self) -> Instant {
+        self.inner.made + Duration::from_millis(self.inner.last_read.load(Ordering::Relaxed))
     }
 
     /// Applies changes of this node or others.
@@ -136,11 +169,23 @@ impl Feed {
 
     /// Returns when this node has applied everything that was committed before the call. For a write that
     /// changes nothing because another writer, or an attempt that seemed to fail, made the change: the
-    /// response reveals that change, so it must be in force here. Returns an error on timeout.
+    /// response reveals that change, so it must be in force here. Returns an error on timeout, and at once while the
+    /// store is away.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
         let limit = self.inner.wait_limit;
-        let read = tokio::time::timeout(limit, self.inner.readings.next()).await;
-        read.map_err(|_| StoreError::Timeout(limit))
+        tokio::select! {
+            biased;
+            () = self.store_is_away() => Err(BreakerOpen.into()),
+            read = tokio::time::timeout(limit, self.inner.readings.next()) => {
+                read.map_err(|_| StoreError::Timeout(limit))
+            }
+        }
+    }
+
+    /// Waits until the store is away.
+    async fn store_is_away(&self) {
+        // The sender is a field of `self`, so it still exists.
+        let _ = self.inner.standing.subscribe().wait_for(|standing| *standing == Standing::Outage).await;
     }
 
     /// Applies all pending changes unless another caller has. The holder of the turn takes everything that
@@ -235,10 +280,8 @@ impl Feed {
     /// Records that everything that was committed when this reading began was read and passed to the
     /// listeners.
     pub(crate) fn reading_ends(&self, reading: u64) {
-        // Only if other nodes write: otherwise a silent feed proves nothing.
-        if let Some(last) = self.inner.last_read.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            *last = Instant::now();
-        }
+        let millis = u64::try_from(self.inner.made.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.inner.last_read.store(millis, Ordering::Relaxed);
         // Changes that a listener could not apply were read, but are not in force.
         if self.pending().failing_since().is_none() {
             self.inner.readings.finish(reading);
@@ -256,18 +299,58 @@ impl Feed {
         self.inner.written.notified().await;
     }
 
-    /// Determines whether the node is current. Serialised by a lock, so that the last caller has the latest
+    /// The database has responded to the feed.
+    pub(crate) fn mark_heard(&self) {
+        *self.lock_heard() = (Instant::now(), Hearing::Heard);
+    }
+
+    /// The feed cannot be read, because of this. Returns whether that is new.
+    pub(crate) fn mark_unheard(&self, error: &StoreError) -> bool {
+        let hearing = if error.is_transient() { Hearing::Lost } else { Hearing::Unusable };
+        let before = std::mem::replace(&mut self.lock_heard().1, hearing);
+        self.update_current();
+        before != hearing
+    }
+
+    fn lock_heard(&self) -> MutexGuard<'_, (Instant, Hearing)> {
+        self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Determines what the caches are worth. Serialised by a lock, so that the last caller has the latest
     /// information.
     fn update_current(&self) {
-        let late = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > self.inner.bound);
-        let last_read = self.inner.last_read.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.inner.unknown_since.borrow().is_none();
-        let current = known && !late(*last_read) && !late(self.pending().failing_since());
-        if self.inner.current.swap(current, Ordering::Relaxed) != current {
-            match current {
-                true => tracing::info!("change feed is current again"),
-                false => tracing::warn!("change feed is stale; bypassing caches"),
+        let heard = self.lock_heard();
+        let now = Instant::now();
+        let breaker = self.inner.database.breaker();
+        let signs = Signs {
+            bound: self.inner.bound,
+            last_read: self.inner.is_shared.then(|| self.last_read()),
+            heard: *heard,
+            away: breaker.is_some_and(Breaker::is_open),
+            failing_since: self.pending().failing_since(),
+            outcome_unknown: self.inner.unknown_since.borrow().is_some(),
+        };
+        let before = *self.inner.standing.borrow();
+        let standing = signs.standing(before, now);
+        if standing == before {
+            return;
+        }
+        self.inner.standing.send_replace(standing);
+        self.inner.current.store(standing == Standing::Current, Ordering::Relaxed);
+        match standing {
+            Standing::Current => tracing::info!("change feed is current again"),
+            Standing::Outage => {
+                tracing::warn!(
+                    "change feed is stale: the store is away; serving what is cached (outage.serve_cached_for)"
+                );
             }
+            Standing::Untrusted => tracing::warn!("change feed is stale; bypassing caches"),
+        }
+        if standing == Standing::Outage
+            && let Some(breaker) = breaker
+        {
+            // If it is silent, others wait for it too.
+            breaker.suspect();
         }
     }
 
@@ -283,7 +366,7 @@ impl Feed {
                 if let Some(ticket) = waiting
                     && let Err(error) = self.settle(ticket).await
                 {
-                    tracing::warn!(%error, "cannot apply changes; retrying");
+                    report(&error);
                 }
             }
         };
@@ -294,5 +377,12 @@ impl Feed {
             }
         };
         tokio::join!(retry, check, self.resolve_unknown_outcomes());
+    }
+}
+
+/// Logs why changes cannot be applied, unless the breaker has.
+fn report(error: &StoreError) {
+    if !error.is_reported() {
+        tracing::warn!(error = error as &dyn std::error::Error, "cannot apply changes; retrying");
     }
 }

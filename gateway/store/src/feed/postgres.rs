@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::feed::Feed;
 use crate::metrics::Metrics;
-use crate::postgres::{Link, Postgres, PostgresSession};
+use crate::postgres::{Link, Postgres, PostgresSession, spread};
 use crate::row::Row;
 use crate::session::{Parameter, Session};
 use crate::statement::Statement;
@@ -96,9 +96,14 @@ pub(crate) async fn run(feed: Feed, postgres: Postgres, mut cursor: Cursor, metr
         let before = cursor.read_at;
         let Err(error) = follow(&feed, &postgres, &mut cursor, &metrics).await;
         metrics.mark_down();
-        tracing::warn!(error = &error as &dyn std::error::Error, "change feed interrupted; reconnecting");
+        if feed.mark_unheard(&error) {
+            postgres.breaker().suspect();
+            tracing::warn!(error = &error as &dyn std::error::Error, "change feed interrupted; reconnecting");
+        }
         backoff = if cursor.read_at > before { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
-        tokio::time::sleep(backoff).await;
+        tokio::time::sleep(spread(backoff)).await;
+        // Its probes find out when the database responds.
+        postgres.breaker().closed().await;
     }
 }
 
@@ -154,6 +159,7 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
         let reading = reading.get_or_insert_with(|| Reading::begin(feed));
         let read = page(session, snapshot, &reading.snapshot, reading.position, PAGE);
         let (head, rows) = postgres.bounded(read).await?;
+        feed.mark_heard();
         if cursor.is_of_another(&head) {
             match cursor.reading.take() {
                 Some(reading) if reading.snapshot.is_empty() => return cursor.start_over(feed, reading, head).await,
@@ -269,7 +275,7 @@ pub(super) async fn take_in(feed: &Feed, changes: &[Change]) {
         return;
     }
     if let Err(error) = feed.receive(changes).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "cannot apply changes; retrying");
+        super::report(&error);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Determines the outcome of a write when the database's response to it was lost.
 //!
-//! 1. The node stops trusting its caches ([`Feed::is_current`]).
+//! 1. The node stops trusting its caches ([`Feed::is_current`]); while the store is away, they are served as they were
+//!    before ([`Feed::outage`]), since the write was not acknowledged.
 //! 2. The write may still be running in the database, and commit later. So this waits until every transaction
 //!    that had begun by now has ended, or for the longest time that the database lets a statement run.
 //! 3. A feed reading that begins now includes the write's rows if it was committed; they were never
@@ -32,10 +33,13 @@ impl Feed {
         self.inner.written.notify_one();
     }
 
-    /// Waits until every outcome is known, up to a limit.
+    /// Waits until every outcome is known, up to a limit, and not while the store is away.
     pub(super) async fn resolved(&self) {
         let mut unknown = self.inner.unknown_since.subscribe();
-        let _ = tokio::time::timeout(self.inner.wait_limit, unknown.wait_for(Option::is_none)).await;
+        tokio::select! {
+            _ = tokio::time::timeout(self.inner.wait_limit, unknown.wait_for(Option::is_none)) => {}
+            () = self.store_is_away() => {}
+        }
     }
 
     /// Determines unknown outcomes until the store is closed.
@@ -51,6 +55,7 @@ impl Feed {
                 None => Ok(()),
             };
             if settled.and(self.catch_up().await).is_err() {
+                tokio::time::sleep(TICK).await;
                 continue;
             }
             let resolved = |current: &mut Option<Instant>| {
@@ -78,6 +83,7 @@ impl Feed {
                         return;
                     }
                 }
+                Err(error) if error.is_reported() => {}
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "write outcome still unknown; retrying");
                 }

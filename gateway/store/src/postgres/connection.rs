@@ -97,10 +97,19 @@ impl Connector {
 
     /// A connection outside the pool and without a statement timeout, for migrations.
     pub(crate) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = self.unlimited.connect(self.tls()).await?;
+        self.connect_with(&self.unlimited).await
+    }
+
+    /// A connection outside the pool, otherwise like those of the pool.
+    pub(crate) async fn connect_as_pooled(&self) -> Result<Client, tokio_postgres::Error> {
+        self.connect_with(&self.pooled).await
+    }
+
+    async fn connect_with(&self, config: &Config) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = config.connect(self.tls()).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "migration connection failed");
+                tracing::debug!(%error, "connection outside the pool failed");
             }
         });
         Ok(client)

@@ -2,25 +2,34 @@
 //!
 //! Statements are prepared once per connection. The server cancels a statement that runs too long
 //! (`statement_timeout`); [`Postgres::within`] and TCP keepalives detect a server that does not respond at
-//! all. Queues are bounded: a caller that waits too long for a connection gets an error.
+//! all. Queues are bounded: a caller that waits too long for a connection gets an error. While the database is away,
+//! nobody waits ([`Breaker`]).
 
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+};
 use tokio_postgres::error::{Severity, SqlState};
-use tollgate_core::error::StoreError;
+use tollgate_core::error::{BreakerOpen, StoreError};
 
 use crate::feed::Write;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::statement;
+use crate::statement::Statement;
+pub(crate) use breaker::{Breaker, spread};
 pub(crate) use connection::Connector;
 pub use connection::UrlError;
 pub(crate) use session::{Link, PostgresSession, column};
 
+mod breaker;
 mod connection;
 mod session;
+
+const PING: Statement = statement!("setting/ping.sql");
 
 /// A pool of connections to PostgreSQL. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +42,7 @@ struct Inner {
     connector: Connector,
     acquire_timeout: Duration,
     statement_timeout: Duration,
+    breaker: Breaker,
     metrics: Metrics,
 }
 
@@ -57,22 +67,98 @@ impl Postgres {
                 connector,
                 acquire_timeout: options.acquire_timeout,
                 statement_timeout: options.statement_timeout,
+                breaker: Breaker::new(metrics.clone()),
                 metrics,
             }),
         })
     }
 
-    /// A connection, returned to the pool on drop. Waits at most for the acquire timeout.
+    /// A connection, returned to the pool on drop. Waits at most for the acquire timeout, and not at all while the
+    /// database is away.
     pub(crate) async fn client(&self) -> Result<Object, StoreError> {
+        self.inner.breaker.admit().await?;
+        match self.pooled().await {
+            // Nothing was sent yet: if the probe finds the database, another attempt is due.
+            Err(StoreError::Unavailable(_)) => {
+                self.inner.breaker.admit().await?;
+                self.pooled().await
+            }
+            other => other,
+        }
+    }
+
+    async fn pooled(&self) -> Result<Object, StoreError> {
         let started = Instant::now();
-        let client = self.inner.pool.get().await;
+        let client = tokio::select! {
+            biased;
+            client = self.inner.pool.get() => client,
+            () = self.inner.breaker.opened() => return Err(BreakerOpen.into()),
+        };
         self.inner.metrics.waited(started.elapsed());
-        client.map_err(|error| match error {
-            PoolError::Timeout(TimeoutType::Wait) => StoreError::Busy(self.inner.acquire_timeout),
+        client.map_err(|error| self.no_connection(error))
+    }
+
+    /// Why there is no connection.
+    fn no_connection(&self, error: PoolError) -> StoreError {
+        match error {
+            PoolError::Timeout(TimeoutType::Wait) => return StoreError::Busy(self.inner.acquire_timeout),
+            // Others respond: there are fewer of them than the pool may have.
+            PoolError::Backend(error)
+                if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) && self.inner.pool.status().size > 0 =>
+            {
+                tracing::debug!(%error, "no further store connection");
+                return StoreError::Busy(Duration::ZERO);
+            }
+            _ => {}
+        }
+        self.inner.breaker.suspect();
+        match error {
             PoolError::Timeout(_) => StoreError::Timeout(self.inner.acquire_timeout),
             PoolError::Backend(error) => StoreError::Unavailable(Box::new(error)),
             other => StoreError::Unavailable(Box::new(other)),
-        })
+        }
+    }
+
+    /// The breaker in front of the database.
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.inner.breaker
+    }
+
+    /// Probes the database whenever it is suspected to be away, until the store is closed.
+    pub(crate) async fn watch(self) {
+        self.inner.breaker.run(|| self.probe()).await;
+    }
+
+    /// Whether the database responds to a statement: on a connection of the pool, or on one of its own if all of
+    /// those are in use.
+    async fn probe(&self) -> Result<(), StoreError> {
+        let Inner { pool, acquire_timeout, breaker, .. } = &*self.inner;
+        if breaker.is_silent() {
+            // They may never hear from the database again.
+            pool.retain(|_, _| false);
+        }
+        let limit = Some(*acquire_timeout);
+        let at_once = Timeouts { wait: Some(Duration::ZERO), create: limit, recycle: limit };
+        let client = match pool.timeout_get(&at_once).await {
+            Ok(client) => client,
+            Err(PoolError::Timeout(TimeoutType::Wait)) => return self.probe_alone().await,
+            Err(PoolError::Timeout(_)) => return Err(StoreError::Timeout(*acquire_timeout)),
+            Err(error) => return Err(StoreError::Unavailable(Box::new(error))),
+        };
+        match tokio::time::timeout(*acquire_timeout, client.batch_execute(PING.postgres)).await {
+            Ok(responded) => responded.map_err(|error| StoreError::Unavailable(Box::new(error))),
+            Err(_) => {
+                drop(Object::take(client));
+                Err(StoreError::Timeout(*acquire_timeout))
+            }
+        }
+    }
+
+    async fn probe_alone(&self) -> Result<(), StoreError> {
+        let limit = self.inner.acquire_timeout * 2;
+        let asked = async { self.inner.connector.connect_as_pooled().await?.batch_execute(PING.postgres).await };
+        let responded = tokio::time::timeout(limit, asked).await.map_err(|_| StoreError::Timeout(limit))?;
+        responded.map_err(|error| StoreError::Unavailable(Box::new(error)))
     }
 
     /// Converts a driver's error. `statement` is the file in `sql/`.
@@ -81,10 +167,26 @@ impl Postgres {
             Some(code) if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE => {
                 StoreError::Timeout(self.inner.statement_timeout)
             }
+            Some(code) if says_away(code) => {
+                self.inner.breaker.suspect();
+                StoreError::Unavailable(Box::new(error))
+            }
             Some(code) if says_unavailable(code) => StoreError::Unavailable(Box::new(error)),
             Some(_) => StoreError::Statement { statement, source: Box::new(error) },
-            None if error.is_closed() || is_io(&error) => StoreError::Unavailable(Box::new(error)),
+            None if error.is_closed() || is_io(&error) => {
+                self.inner.breaker.suspect();
+                StoreError::Unavailable(Box::new(error))
+            }
             None => StoreError::Statement { statement, source: Box::new(error) },
+        }
+    }
+
+    /// The error of a call, once it is clear whether the database is away: then the breaker has reported it.
+    pub(crate) async fn explained(&self, error: StoreError) -> StoreError {
+        let is_connection = matches!(error, StoreError::Unavailable(_) | StoreError::Timeout(_));
+        match self.inner.breaker.admit().await {
+            Err(open) if is_connection => open.into(),
+            _ => error,
         }
     }
 
@@ -101,11 +203,18 @@ impl Postgres {
     }
 
     /// Allows the statements in `work` twice the statement timeout; the server itself cancels them after one,
-    /// unless it is unreachable. An error means that `work` did not end in time, and its client must not be
+    /// unless it is unreachable, and the breaker releases them when it finds that. An error means that `work` did not end in time, and its client must not be
     /// used again.
     pub(crate) async fn within<W: Future>(&self, work: W) -> Result<W::Output, StoreError> {
         let limit = self.inner.statement_timeout * 2;
-        tokio::time::timeout(limit, work).await.map_err(|_| StoreError::Timeout(limit))
+        tokio::select! {
+            biased;
+            done = tokio::time::timeout(limit, work) => done.map_err(|_| {
+                self.inner.breaker.suspect();
+                StoreError::Timeout(limit)
+            }),
+            () = self.inner.breaker.silent() => Err(BreakerOpen.into()),
+        }
     }
 
     /// The same for work that can fail with a store error.
@@ -119,12 +228,16 @@ impl Postgres {
     }
 }
 
-/// Class 08 (connection), 57P (shutdown, crash, starting up), 53 (too many connections, disk full) and a
-/// primary that became a standby: the server is currently unavailable.
+/// Class 08 (connection) and 57P (shutdown, crash, starting up): the connection is of no more use, and perhaps no
+/// other is.
+fn says_away(code: &SqlState) -> bool {
+    ["08", "57P"].iter().any(|class| code.code().starts_with(class))
+}
+
+/// Class 53 (memory, disk full) and a database that is read-only: it is currently unavailable to such statements, and
+/// to no others.
 fn says_unavailable(code: &SqlState) -> bool {
-    let code = code.code();
-    ["08", "57P", "53"].iter().any(|class| code.starts_with(class))
-        || code == SqlState::READ_ONLY_SQL_TRANSACTION.code()
+    code.code().starts_with("53") || *code == SqlState::READ_ONLY_SQL_TRANSACTION
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
