@@ -190,7 +190,9 @@ fn store_failed(error: &StoreError) -> Response {
     let causes = causes(error);
     match error {
         StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Timeout(_) => {
-            tracing::warn!(error = %error, causes, "Admin request failed: store unavailable");
+            if !error.is_reported() {
+                tracing::warn!(error = %error, causes, "Admin request failed: store unavailable");
+            }
             unavailable("The store is not available")
         }
         StoreError::Statement { .. } | StoreError::Corrupt { .. } => {

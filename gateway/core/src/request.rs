@@ -1,6 +1,7 @@
 //! A request as a plugin sees it: checked, routed, without the client's identity headers.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -123,9 +124,16 @@ pub struct Request<'r> {
     /// Set by authentication plugins, read by later plugins. `None`: no plugin has
     /// authenticated it; a plugin that needs a consumer then refuses it with 401.
     pub identity: Option<Identity>,
+    /// Set if it is decided on cached data while the store is away: for how long no changes were heard.
+    pub served_stale: Option<Duration>,
 }
 
 impl Request<'_> {
+    /// It is decided on data that was current this long ago.
+    pub fn serve_stale(&mut self, age: Duration) {
+        self.served_stale = Some(self.served_stale.map_or(age, |known| known.max(age)));
+    }
+
     /// Whether this is a gRPC call: HTTP/2 with `application/grpc` (oauth2.md §4.2).
     pub fn is_grpc(&self) -> bool {
         self.http2 && has_grpc_type(self.headers)

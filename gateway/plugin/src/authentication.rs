@@ -12,6 +12,7 @@ use tollgate_core::plugin::{Access, Handler, Needs, PluginError, Verdict};
 use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::{Credential, HeaderBlock, Identity, Request};
 
+use crate::cache::ServeCached;
 use crate::consumers::{ConsumerFacts, Consumers};
 use crate::credentials::CredentialFacts;
 
@@ -83,6 +84,9 @@ pub trait Authenticator: Send + Sync + 'static {
 
     /// The response to a request that is not accepted.
     fn refuse(&self, refusal: Self::Refusal, request: &Request<'_>) -> Reply;
+
+    /// How long the instance serves what is cached while the store is away.
+    fn serve_cached(&self) -> ServeCached;
 
     /// What it needs besides the request head.
     fn needs(&self) -> Needs {
@@ -171,7 +175,9 @@ impl<A: Authenticator> AuthenticationHandler<A> {
         let Some(anonymous) = &self.anonymous else {
             return Ok(Verdict::Reply(self.authenticator.refuse(refusal, request)));
         };
-        let consumer = anonymous.consumers.known_anonymous(&anonymous.name).ok_or(anonymous)?;
+        let rule = self.authenticator.serve_cached();
+        let known = anonymous.consumers.known_anonymous_for(&anonymous.name, rule, request);
+        let consumer = known.ok_or(anonymous)?;
         self.identify_anonymous(&consumer, request);
         Ok(Verdict::Continue)
     }
@@ -190,8 +196,10 @@ impl<A: Authenticator> AuthenticationHandler<A> {
                 Verdict::Reply(Reply::message(status, "anonymous_consumer_missing", message))
             }
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, anonymous = name, "cannot look up anonymous consumer");
+                if !error.is_reported() {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, anonymous = name, "cannot look up anonymous consumer");
+                }
                 Verdict::Reply(Reply::unavailable("consumer_store_unavailable"))
             }
         })

@@ -189,6 +189,7 @@ mod tests {
                 edits: Edits::default(),
                 response: Vec::new(),
                 identity: None,
+                served_stale: None,
             };
             act(CredentialHeader::parse("authorization").as_ref(), &mut request)
         }

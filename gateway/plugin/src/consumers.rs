@@ -2,7 +2,8 @@
 //!
 //! Invariant: facts about a consumer are invalidated before the write that made them stale is
 //! acknowledged ([`SharedFacts`]). They live while something refers to them. A node that has lost the
-//! change feed uses none of them and queries the store.
+//! change feed uses none of them and queries the store; but for the anonymous consumer, while the store is away and the
+//! instance serves what is cached.
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -13,11 +14,13 @@ use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::collection::{Collection, Key};
 use tollgate_core::error::StoreError;
-use tollgate_core::request::{BlockName, HeaderBlock};
+use tollgate_core::request::{BlockName, HeaderBlock, Request};
 use uuid::Uuid;
 
 use crate::cache::model::{self, Map};
-use crate::cache::{Counter, Generation, Invalidation, OnConflict, SharedFact, SharedFacts, Stamped, Trust};
+use crate::cache::{
+    Counter, Generation, Invalidation, OnConflict, ServeCached, SharedFact, SharedFacts, Stamped, Trust,
+};
 
 /// The kind of entity.
 const KIND: &str = "consumers";
@@ -238,6 +241,22 @@ impl Consumers {
     pub fn known_anonymous(&self, name: &str) -> Option<Arc<ConsumerFacts>> {
         let known = self.inner.anonymous.get(name).filter(|consumer| consumer.is_current())?;
         self.inner.trust.is_current().then_some(known)
+    }
+
+    /// The same for a request. While the store is away, also as it was when this node last heard of changes, if the
+    /// instance serves it; the request is marked then.
+    pub fn known_anonymous_for(
+        &self,
+        name: &str,
+        rule: ServeCached,
+        request: &mut Request<'_>,
+    ) -> Option<Arc<ConsumerFacts>> {
+        self.known_anonymous(name).or_else(|| {
+            let age = self.inner.trust.outage().filter(|age| rule.admits(*age))?;
+            let known = self.inner.anonymous.get(name).filter(|consumer| consumer.is_current())?;
+            request.serve_stale(age);
+            Some(known)
+        })
     }
 
     /// The consumer that a plugin names as anonymous: by id, then by username (oauth2.md §4.4).

@@ -31,13 +31,14 @@ pub struct Host {
     pub metrics: Metrics,
     /// The values of plugins' settings.
     pub settings: SettingValues,
+    pub(crate) trust: Arc<dyn Trust>,
     pub(crate) shared: Shared,
 }
 
 impl Host {
-    /// Whether cached data may be used, that is, whether this node still receives every change.
+    /// Whether cached data may be used, that is, whether this node still receives every change, or the store is away.
     pub fn trust(&self) -> Arc<dyn Trust> {
-        Arc::new(self.store.feed().clone())
+        Arc::clone(&self.trust)
     }
 
     /// What several plugins share, such as one cache: the gateway has one value of each type, made by the first plugin

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tollgate_core::clock::Clock;
 use tollgate_core::entity;
 use tollgate_core::random::Random;
-use tollgate_core::setting::SettingValues;
+use tollgate_core::setting::{SettingError, SettingValues};
 use tollgate_http_client::Client;
 use tollgate_store::Store;
 
+use crate::cache::Trust;
+use crate::cache::outage::NodeTrust;
 use crate::consumers::Consumers;
 use crate::factory::Factory;
 use crate::host::Host;
@@ -30,11 +32,15 @@ pub struct Hosts {
     /// The values of plugins' settings.
     pub settings: SettingValues,
     consumers: Consumers,
+    trust: Arc<dyn Trust>,
     shared: Shared,
 }
 
 impl Hosts {
     /// Uses this store; subscribes consumers to its changes.
+    ///
+    /// # Errors
+    /// A setting is missing or wrong.
     pub fn new(
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
@@ -42,22 +48,25 @@ impl Hosts {
         http_client: Client,
         registry: prometheus::Registry,
         settings: SettingValues,
-    ) -> Self {
+    ) -> Result<Self, SettingError> {
+        let trust: Arc<dyn Trust> = Arc::new(NodeTrust::new(store.feed().clone(), &settings)?);
         let collection = store.documents(Arc::new(entity::consumer::kind()));
-        let consumers = Consumers::new(collection, Arc::new(store.feed().clone()));
+        let consumers = Consumers::new(collection, Arc::clone(&trust));
         store.feed().subscribe(Arc::new(consumers.clone()));
-        Self { clock, random, store, http_client, registry, settings, consumers, shared: Shared::default() }
+        let shared = Shared::default();
+        Ok(Self { clock, random, store, http_client, registry, settings, consumers, trust, shared })
     }
 
     /// The host of one plugin.
     pub fn of(&self, factory: &dyn Factory) -> Host {
-        let Self { clock, random, store, http_client, registry, settings, consumers, shared } = self;
+        let Self { clock, random, store, http_client, registry, settings, consumers, trust, shared } = self;
         Host {
             clock: Arc::clone(clock),
             random: Arc::clone(random),
             store: store.clone(),
             http_client: http_client.clone(),
             consumers: consumers.clone(),
+            trust: Arc::clone(trust),
             metrics: Metrics::new(registry.clone(), factory.metric_prefixes()),
             settings: settings.clone(),
             shared: shared.clone(),

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -17,29 +18,56 @@ use uuid::Uuid;
 use crate::cache::Trust;
 
 /// A change feed that is current until the test stops it.
-#[derive(Debug)]
-pub struct Feed(AtomicBool);
+#[derive(Debug, Default)]
+pub struct Feed(Mutex<Heard>);
+
+/// What a feed knows of changes.
+#[derive(Debug, Default, Clone, Copy)]
+enum Heard {
+    #[default]
+    All,
+    /// The store is away: none for this time.
+    NoneFor(Duration),
+    /// Something is wrong.
+    Unknown,
+}
 
 impl Feed {
     /// A current one.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicBool::new(true)))
+        Arc::default()
     }
 
     /// From now on nothing cached is trusted.
     pub fn stop(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        *self.heard() = Heard::Unknown;
+    }
+
+    /// The store is away, and no change was heard for this time.
+    pub fn lose_store(&self, since: Duration) {
+        *self.heard() = Heard::NoneFor(since);
     }
 
     /// It is current again.
     pub fn resume(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        *self.heard() = Heard::All;
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().expect("no test panics here")
     }
 }
 
 impl Trust for Feed {
     fn is_current(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        matches!(*self.heard(), Heard::All)
+    }
+
+    fn outage(&self) -> Option<Duration> {
+        match *self.heard() {
+            Heard::NoneFor(time) => Some(time),
+            Heard::All | Heard::Unknown => None,
+        }
     }
 }
 

@@ -103,6 +103,9 @@ pub enum StartError {
         #[source]
         source: tollgate_plugin::StartError,
     },
+    /// A setting that plugins share is wrong.
+    #[error(transparent)]
+    Setting(#[from] tollgate_core::setting::SettingError),
     /// A plugin declares an invalid identity header.
     #[error(transparent)]
     IdentityHeader(#[from] proxy::InvalidName),
@@ -237,7 +240,7 @@ impl Control {
             http_client(settings, &registry)?,
             registry.clone(),
             settings.plugins.clone(),
-        );
+        )?;
         let entities = entities(&hosts).await?;
 
         let verification = match settings.proxy.upstream_verification {
@@ -261,7 +264,7 @@ impl Control {
             Limits::default(),
         ));
         serve("admin.listen", settings.admin_listen, tollgate_admin::router(Arc::clone(&admin))).await?;
-        let status = Status { readiness, store, metrics: registry.clone() };
+        let status = Status { readiness, when_degraded: settings.when_degraded, store, metrics: registry.clone() };
         let shown = status::router(status).merge(tollgate_admin::status_router(admin));
         serve("status.listen", settings.status_listen, shown).await?;
         Ok(Self { configuration, metrics, registry })
@@ -313,7 +316,7 @@ async fn watch_store(store: Store, metrics: Arc<Metrics>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(5));
     loop {
         ticks.tick().await;
-        metrics.datastore_reachable().set(i64::from(store.ping().await.is_ok()));
+        metrics.datastore_reachable().set(i64::from(status::responds(&store).await));
     }
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::log;
 use crate::settings::Settings;
-use crate::status::export;
+use crate::status::{export, responds};
 use crate::telemetry::metrics::Metrics;
 
 /// This node.
@@ -111,7 +111,7 @@ impl Node for ThisNode {
     }
 
     async fn database_reachable(&self) -> bool {
-        self.store.ping().await.is_ok()
+        responds(&self.store).await
     }
 
     fn metrics(&self) -> String {

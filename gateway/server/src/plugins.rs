@@ -1,5 +1,6 @@
 //! The plugins of this gateway. Add a plugin here, in one line.
 
+use tollgate_plugin::cache::outage;
 use tollgate_plugin::{Factory, Setting, token_cache};
 
 use crate::proxy::{IdentityHeaders, InvalidName};
@@ -20,7 +21,7 @@ pub fn all() -> Vec<Box<dyn Factory>> {
 
 /// The settings of the plugins: those that several read, then those that each declares.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
-    token_cache::SETTINGS.iter().chain(all().into_iter().flat_map(|plugin| plugin.settings()))
+    token_cache::SETTINGS.iter().chain(outage::SETTINGS).chain(all().into_iter().flat_map(|plugin| plugin.settings()))
 }
 
 /// The identity headers declared by the plugins, and those of the compatible gateway.

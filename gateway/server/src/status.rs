@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,6 +13,11 @@ use axum::{Form, Json, Router};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use serde_json::json;
 use tollgate_store::Store;
+
+use crate::settings::WhenDegraded;
+
+/// How long the store may take to respond to a health check.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// Whether this node accepts requests.
 #[derive(Debug, Default)]
@@ -48,6 +54,8 @@ impl Readiness {
 pub struct Status {
     /// Readiness of this node.
     pub readiness: Arc<Readiness>,
+    /// What readiness is while the store is away.
+    pub when_degraded: WhenDegraded,
     /// Pinged by readiness.
     pub store: Store,
     /// The exported metrics.
@@ -64,15 +72,19 @@ pub fn router(status: Status) -> Router {
 }
 
 async fn ready(State(status): State<Status>) -> Response {
-    let reason = match status.readiness.reason() {
-        Some(reason) => Some(reason),
-        None if status.store.ping().await.is_err() => Some("store unavailable"),
-        None => None,
+    let (code, message) = match status.readiness.reason() {
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+        None if responds(&status.store).await => (StatusCode::OK, "ready"),
+        None if status.when_degraded == WhenDegraded::Ready => (StatusCode::OK, "degraded"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
     };
-    match reason {
-        None => Json(json!({"message": "ready"})).into_response(),
-        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"message": reason}))).into_response(),
-    }
+    (code, Json(json!({"message": message}))).into_response()
+}
+
+/// Whether the store responds, within a limit.
+pub async fn responds(store: &Store) -> bool {
+    let ping = tokio::time::timeout(PROBE, store.ping());
+    !store.is_away() && ping.await.is_ok_and(|responded| responded.is_ok()) && !store.is_away()
 }
 
 #[derive(serde::Deserialize)]

@@ -172,8 +172,10 @@ impl Authority {
 
     /// Logs a failure, unless one was logged a moment ago: an outage is one line now and then, not one a request.
     fn log(&self, error: &CannotTell, now: i64) {
-        // Why keys are unknown was logged when they could not be fetched.
-        if matches!(error, CannotTell::NoKeys { .. }) {
+        // Why keys are unknown was logged when they could not be fetched, and that the store is away when it was found.
+        if matches!(error, CannotTell::NoKeys { .. })
+            || matches!(error, CannotTell::Store(error) if error.is_reported())
+        {
             return;
         }
         let last = self.logged_at.load(Ordering::Relaxed);

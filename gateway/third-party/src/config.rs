@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tollgate_plugin::authentication::{self, AuthenticationHandler};
+use tollgate_plugin::cache::ServeCached;
 use tollgate_plugin::presented::CredentialHeader;
 use tollgate_plugin::protection::{Absence, Preflight, Protection};
 use tollgate_plugin::{EntityCheck, Field, Handler, PluginError, Rule, Schema, Violations};
@@ -70,6 +71,7 @@ pub fn fields() -> Vec<Field> {
             .required()
             .rule(Rule::Between(0.0, LONGEST))
             .describe("Seconds for which a cached token is accepted beyond `ttl` while its authority cannot be asked."),
+        ServeCached::field(),
     ]
 }
 
@@ -133,6 +135,7 @@ pub struct Common {
     required_audience: Vec<String>,
     required_claims: Vec<StoredClaim>,
     serve_stale_for: f64,
+    serve_cached_for: Option<u32>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -206,6 +209,7 @@ impl Common {
             clock_skew: own.clock_skew,
             challenges: Challenges::new(self.realm.as_deref(), &self.required_scopes).ok_or(Unusable::Challenge)?,
             absence: Absence::of(self.anonymous.as_deref()),
+            serve_cached: ServeCached::of(self.serve_cached_for),
             credentials: if self.hide_credentials { Credentials::Hide } else { Credentials::Forward },
             request_line: own.request_line,
         };

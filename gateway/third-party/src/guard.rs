@@ -13,7 +13,7 @@ use http::HeaderName;
 use tollgate_plugin::authentication::{
     Authenticated, Authentication, Authenticator, Found, Look, permission_denied, unauthenticated,
 };
-use tollgate_plugin::cache::{Fact, Known, SharedFact};
+use tollgate_plugin::cache::{Fact, Known, ServeCached, SharedFact};
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
 use tollgate_plugin::protection::Absence;
 use tollgate_plugin::{
@@ -48,6 +48,8 @@ pub(crate) struct Rules {
     pub challenges: Challenges,
     /// Whether requests without a valid token may pass as the anonymous consumer.
     pub absence: Absence,
+    /// How long cached tokens are accepted while the store is away.
+    pub serve_cached: ServeCached,
     /// Whether the upstream sees the token.
     pub credentials: Credentials,
     /// Whether the authorities are told method and path of the request.
@@ -223,7 +225,7 @@ impl Guard {
         if self.tokens.is_own(token) {
             return invalid(Refusal::Own);
         }
-        let (known, only_owner) = match cache.get(&digest) {
+        let (known, only_owner) = match cache.get_for(&digest, self.rules.serve_cached, request) {
             Some(Known::Unknown) => return invalid(Refusal::Inactive),
             Some(Known::Fact(facts)) => match self.judge_counted(&facts, request) {
                 Judged::Decided(found) => return Look::Found(found),
@@ -326,6 +328,10 @@ impl Authenticator for Guard {
             known = Some(facts);
         }
         Err(Verdict::Reply(Reply::unavailable("token_keeps_changing")))
+    }
+
+    fn serve_cached(&self) -> ServeCached {
+        self.rules.serve_cached
     }
 
     fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {

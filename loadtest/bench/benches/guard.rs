@@ -24,7 +24,7 @@ use tollgate_oauth2::guard::{Credentials, Guard, Reach, Rules, Shared};
 use tollgate_oauth2::metrics::{Metrics, PREFIXES};
 use tollgate_oauth2::token::{Digest, OwnTokens};
 use tollgate_plugin::authentication::AuthenticationHandler;
-use tollgate_plugin::cache::{Bounds, Trust};
+use tollgate_plugin::cache::{Bounds, ServeCached, Trust};
 use tollgate_plugin::presented::CredentialHeader;
 use tollgate_plugin::protection::Absence;
 use tollgate_plugin::{Consumers, Credentials as KnownCredentials};
@@ -69,6 +69,7 @@ fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<G
         absence: Absence::Refused,
         reach: Reach::Service,
         credentials: Credentials::Forward,
+        serve_cached: ServeCached::AS_SET,
     };
     AuthenticationHandler::new(Guard::new(rules, Arc::clone(shared)), None, consumers)
 }
@@ -93,6 +94,7 @@ fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
         edits: Edits::default(),
         response: Vec::new(),
         identity: None,
+        served_stale: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tollgate_plugin::cache::ServeCached;
 use tollgate_plugin::{EntityCheck, Field, Schema};
 
 /// The schema of `config`.
@@ -14,6 +15,7 @@ pub(crate) fn schema() -> Schema {
         Field::boolean("hide_groups_header", false).describe("Whether X-Consumer-Groups is kept from the upstream."),
         Field::boolean("always_use_authenticated_groups", false)
             .describe("No effect: no authentication plugin reports groups."),
+        ServeCached::field(),
     ])
 }
 
@@ -29,6 +31,8 @@ pub(crate) fn checks() -> Vec<EntityCheck> {
 pub(crate) struct Config {
     pub(crate) rule: Rule,
     pub(crate) header: Header,
+    /// How long cached groups are used while the store is away.
+    pub(crate) serve_cached: ServeCached,
 }
 
 /// Which consumers may pass.
@@ -71,6 +75,7 @@ struct Stored {
     allow: Option<HashSet<String>>,
     deny: Option<HashSet<String>>,
     hide_groups_header: bool,
+    serve_cached_for: Option<u32>,
 }
 
 impl TryFrom<&Value> for Config {
@@ -86,7 +91,7 @@ impl TryFrom<&Value> for Config {
             _ => return Err(Unreadable::Lists),
         };
         let header = if stored.hide_groups_header { Header::Hidden } else { Header::Sent };
-        Ok(Self { rule, header })
+        Ok(Self { rule, header, serve_cached: ServeCached::of(stored.serve_cached_for) })
     }
 }
 

@@ -152,7 +152,9 @@ impl Source<Groups> for GroupSource {
     /// Never `None`: a consumer without rows is in no group.
     async fn read(&self, consumer: Uuid, (): ()) -> Loaded<Option<Groups>> {
         let found = self.find(consumer).await;
-        if let Err(error) = &found {
+        if let Err(error) = &found
+            && !error.is_reported()
+        {
             let error = error as &dyn std::error::Error;
             tracing::warn!(error, %consumer, "cannot look up groups of consumer");
         }

@@ -21,7 +21,7 @@ impl Handler for AccessControl {
         if let Some(verdict) = self.groups.of_this_thread(&consumer, |groups| self.judge(groups, request)) {
             return Access::Ready(Ok(verdict));
         }
-        match self.groups.get(&consumer) {
+        match self.groups.get_for(&consumer, self.config.serve_cached, request) {
             Some(Known::Fact(groups)) => Access::Ready(Ok(self.judge(&groups, request))),
             Some(Known::Unknown) | None => {
                 Access::Pending(Box::pin(async move { Ok(self.ask(consumer, request).await) }))
@@ -32,7 +32,7 @@ impl Handler for AccessControl {
 
 impl AccessControl {
     async fn ask(&self, consumer: Uuid, request: &mut Request<'_>) -> Verdict {
-        match self.groups.load(consumer, ()).await {
+        match self.groups.load_for(consumer, (), self.config.serve_cached, request).await {
             Ok(Some(groups)) => self.judge(&groups, request),
             Ok(None) | Err(_) => Verdict::Reply(Reply::unavailable("acl_store_unavailable")),
         }

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_plugin::authentication;
+use tollgate_plugin::cache::ServeCached;
 use tollgate_plugin::presented::CredentialHeader;
 use tollgate_plugin::protection::Preflight;
 use tollgate_plugin::{EntityCheck, Field, Rule, Schema};
@@ -29,6 +30,7 @@ pub fn schema() -> Schema {
         Field::number("maximum_expiration").default(0).between(0, 31_536_000),
         Field::set("header_names", header_name).default(json!(["authorization"])),
         Field::string("realm").optional().rule(Rule::Custom("realm", realm)),
+        ServeCached::field(),
     ])
     .describe(&[
         ("uri_param_names", "The query arguments in which a token is looked for."),
@@ -126,6 +128,8 @@ pub struct Config {
     pub anonymous: Option<String>,
     /// Whether `OPTIONS` requests need a token.
     pub preflight: Preflight,
+    /// How long cached tokens are accepted while the store is away.
+    pub serve_cached: ServeCached,
     /// The `WWW-Authenticate` of refusals.
     pub challenges: Challenges,
 }
@@ -160,6 +164,7 @@ struct Stored {
     maximum_expiration: Option<f64>,
     header_names: Option<Vec<String>>,
     realm: Option<String>,
+    serve_cached_for: Option<u32>,
 }
 
 impl TryFrom<&Value> for Config {
@@ -190,6 +195,7 @@ impl TryFrom<&Value> for Config {
             },
             anonymous: stored.anonymous,
             preflight: if stored.run_on_preflight { Preflight::Judged } else { Preflight::Passed },
+            serve_cached: ServeCached::of(stored.serve_cached_for),
             challenges: Challenges::with(stored.realm.as_deref()).ok_or(Unreadable::Realm)?,
         })
     }

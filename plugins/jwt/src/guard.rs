@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
-use tollgate_plugin::cache::Known;
+use tollgate_plugin::cache::{Known, ServeCached};
 use tollgate_plugin::{Clock, Digest, Reply, Request, Secret, Verdict};
 
 use crate::config::{Challenges, Config};
@@ -35,6 +35,7 @@ pub struct Guard {
     encoding: Encoding,
     lifetime: Lifetime,
     challenges: Challenges,
+    serve_cached: ServeCached,
     digest_key: [u8; 32],
     shared: Arc<Shared>,
 }
@@ -54,6 +55,7 @@ impl Guard {
             encoding: config.encoding,
             lifetime: config.lifetime,
             challenges: config.challenges.clone(),
+            serve_cached: config.serve_cached,
             digest_key: digest_key(&config.key_claim, config.encoding),
             shared,
         }
@@ -102,23 +104,27 @@ impl Authenticator for Guard {
         if let Some(found) = tokens.of_this_thread(&digest, |facts| self.judge(facts)) {
             return Look::Found(Ok(found));
         }
-        match tokens.get(&digest) {
+        match tokens.get_for(&digest, self.serve_cached, request) {
             Some(Known::Fact(facts)) => Look::Found(Ok(self.judge(&facts))),
             Some(Known::Unknown) => invalid(Refusal::NoCredential),
             None => Look::Ask(Question { digest, token: Secret::new(token) }),
         }
     }
 
-    async fn ask(&self, question: Question, _: &mut Request<'_>) -> Found<Refusal> {
+    async fn ask(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
         let unverified = match self.read(question.token.expose()) {
             Ok(unverified) => unverified,
             Err(refusal) => return Ok(Authentication::Invalid(refusal)),
         };
-        match self.shared.tokens.load(question.digest, unverified).await {
+        match self.shared.tokens.load_for(question.digest, unverified, self.serve_cached, request).await {
             Ok(Some(facts)) => Ok(self.judge(&facts)),
             Ok(None) => Ok(Authentication::Invalid(Refusal::NoCredential)),
             Err(error) => Err(Verdict::Reply(Reply::unavailable(error.reason()))),
         }
+    }
+
+    fn serve_cached(&self) -> ServeCached {
+        self.serve_cached
     }
 
     fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {

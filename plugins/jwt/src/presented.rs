@@ -157,6 +157,7 @@ mod tests {
             edits: Edits::default(),
             response: Vec::new(),
             identity: None,
+            served_stale: None,
         };
         match find(places, &request) {
             Found::Token(token) => token.into_owned(),

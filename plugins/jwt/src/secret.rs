@@ -146,7 +146,9 @@ impl Source<SecretFacts> for SecretSource {
 
     async fn read(&self, _: Digest, key: Arc<str>) -> Loaded<Option<SecretFacts>> {
         let read = self.find(&key).await;
-        if let Err(error) = &read {
+        if let Err(error) = &read
+            && !error.is_reported()
+        {
             tracing::warn!(error = &**error as &dyn std::error::Error, "JWT credential look-up failed");
         }
         read

@@ -95,7 +95,9 @@ impl Source<KeyFacts> for KeySource {
 
     async fn read(&self, _: Digest, key: Secret) -> Loaded<Option<KeyFacts>> {
         let read = self.find(&key).await;
-        if let Err(error) = &read {
+        if let Err(error) = &read
+            && !error.is_reported()
+        {
             tracing::warn!(error = &**error as &dyn std::error::Error, "API key look-up failed");
         }
         read

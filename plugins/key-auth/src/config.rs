@@ -4,6 +4,7 @@ use http::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_plugin::authentication;
+use tollgate_plugin::cache::ServeCached;
 use tollgate_plugin::presented::CredentialHeader;
 use tollgate_plugin::protection::Preflight;
 use tollgate_plugin::{Field, Rule, Schema};
@@ -22,6 +23,7 @@ pub fn schema() -> Schema {
         Field::boolean("key_in_body", false),
         Field::boolean("run_on_preflight", true),
         Field::string("realm").optional().rule(Rule::Custom("realm", realm)),
+        ServeCached::field(),
     ])
     .describe(&[
         ("key_names", "The names under which a key is looked for, in this order."),
@@ -81,6 +83,8 @@ pub struct Config {
     pub anonymous: Option<String>,
     /// Whether `OPTIONS` requests need a key.
     pub preflight: Preflight,
+    /// How long cached keys are accepted while the store is away.
+    pub serve_cached: ServeCached,
     /// The `WWW-Authenticate` of refusals.
     pub challenge: HeaderValue,
 }
@@ -110,6 +114,7 @@ struct Stored {
     key_in_body: bool,
     run_on_preflight: bool,
     realm: Option<String>,
+    serve_cached_for: Option<u32>,
 }
 
 impl TryFrom<&Value> for Config {
@@ -131,6 +136,7 @@ impl TryFrom<&Value> for Config {
             keys: if stored.hide_credentials { Keys::Hide } else { Keys::Forward },
             anonymous: stored.anonymous,
             preflight: if stored.run_on_preflight { Preflight::Judged } else { Preflight::Passed },
+            serve_cached: ServeCached::of(stored.serve_cached_for),
             challenge: challenge(stored.realm.as_deref()).ok_or(Unreadable::Realm)?,
         })
     }

@@ -12,7 +12,7 @@ use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 use prometheus::IntCounter;
 use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
-use tollgate_plugin::cache::Known;
+use tollgate_plugin::cache::{Known, ServeCached};
 use tollgate_plugin::presented::{BODY_LIMIT, Hiding};
 use tollgate_plugin::protection::Absence;
 use tollgate_plugin::{Clock, Digest, Needs, Reply, Request, Secret, Verdict};
@@ -64,6 +64,8 @@ pub struct Guard {
     pub keys: Keys,
     /// Whether requests without a valid key may pass as the anonymous consumer.
     pub absence: Absence,
+    /// How long cached keys are accepted while the store is away.
+    pub serve_cached: ServeCached,
     /// The `WWW-Authenticate` of refusals.
     pub challenge: HeaderValue,
     /// The state shared by all guards.
@@ -146,19 +148,24 @@ impl Authenticator for Guard {
         if let Some(found) = cache.of_this_thread(&digest, |facts| self.judge(facts)) {
             return self.known(found, digest, key);
         }
-        match cache.get(&digest) {
+        match cache.get_for(&digest, self.serve_cached, request) {
             Some(Known::Fact(facts)) => self.known(self.judge(&facts), digest, key),
             Some(Known::Unknown) => Look::Found(Ok(Authentication::Invalid(Refusal::Unknown))),
             None => Look::Ask(Question { digest, key: Secret::new(&**key), unknown: Refusal::Unknown }),
         }
     }
 
-    async fn ask(&self, question: Question, _: &mut Request<'_>) -> Found<Refusal> {
-        match self.shared.cache.load(question.digest, question.key).await {
+    async fn ask(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
+        let Question { digest, key, unknown } = question;
+        match self.shared.cache.load_for(digest, key, self.serve_cached, request).await {
             Ok(Some(facts)) => Ok(self.judge(&facts)),
-            Ok(None) => Ok(Authentication::Invalid(question.unknown)),
+            Ok(None) => Ok(Authentication::Invalid(unknown)),
             Err(_) => Err(Verdict::Reply(Reply::unavailable("key_store_unavailable"))),
         }
+    }
+
+    fn serve_cached(&self) -> ServeCached {
+        self.serve_cached
     }
 
     fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {

@@ -127,6 +127,7 @@ impl Plugin for KeyAuth {
             places: config.places,
             keys: config.keys,
             absence: Absence::of(config.anonymous.as_deref()),
+            serve_cached: config.serve_cached,
             challenge: config.challenge,
             shared: Arc::clone(&self.shared),
         };

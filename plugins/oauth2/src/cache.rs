@@ -88,7 +88,9 @@ impl Source<Facts> for TokenSource {
 
     async fn read(&self, digest: Digest, (): ()) -> Loaded<Option<Facts>> {
         let read = self.find(digest).await;
-        if let Err(error) = &read {
+        if let Err(error) = &read
+            && !error.is_reported()
+        {
             tracing::warn!(error = &**error as &dyn std::error::Error, "token look-up failed");
         }
         read

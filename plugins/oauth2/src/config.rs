@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Number, Value};
 use tollgate_core::schema::{Auto, EntityCheck, Field, Rule, Schema};
 use tollgate_core::secret::Secret;
+use tollgate_plugin::cache::ServeCached;
 use tollgate_plugin::presented::CredentialHeader;
 
 use crate::profile::Profile;
@@ -35,6 +36,7 @@ pub fn schema() -> Schema {
         Field::boolean("reuse_refresh_token", false),
         Field::string("pkce").default("lax").optional().one_of(&["none", "lax", "strict"]),
         Field::string("realm").optional(),
+        ServeCached::field(),
     ])
     .describe(&DESCRIPTIONS)
     .entity_check(EntityCheck::Conditional {
@@ -128,6 +130,8 @@ pub struct Config {
     pub pkce: Pkce,
     /// The realm of challenges.
     pub realm: Option<String>,
+    /// How long cached tokens are accepted while the store is away.
+    pub serve_cached: ServeCached,
     /// What is permitted beyond the current recommendations; not configurable yet.
     pub profile: Profile,
 }
@@ -158,6 +162,7 @@ struct Stored {
     reuse_refresh_token: bool,
     pkce: Option<Pkce>,
     realm: Option<String>,
+    serve_cached_for: Option<u32>,
 }
 
 impl TryFrom<&Value> for Config {
@@ -183,6 +188,7 @@ impl TryFrom<&Value> for Config {
             reuse_refresh_token: stored.reuse_refresh_token,
             pkce: stored.pkce.unwrap_or_default(),
             realm: stored.realm,
+            serve_cached: ServeCached::of(stored.serve_cached_for),
             profile: Profile::compat(),
         })
     }
@@ -211,7 +217,7 @@ pub(crate) mod tests {
             "enable_authorization_code": true, "enable_implicit_grant": true, "enable_client_credentials": true,
             "enable_password_grant": true, "hide_credentials": false, "accept_http_if_already_terminated": false,
             "anonymous": null, "global_credentials": false, "auth_header_name": "authorization",
-            "refresh_token_ttl": 1_209_600, "reuse_refresh_token": false, "pkce": "lax", "realm": null,
+            "refresh_token_ttl": 1_209_600, "reuse_refresh_token": false, "pkce": "lax", "realm": null, "serve_cached_for": null,
         });
         for (field, value) in patch.as_object().into_iter().flatten() {
             stored[field] = value.clone();

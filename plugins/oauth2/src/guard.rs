@@ -21,7 +21,7 @@ use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
 use tollgate_plugin::bearer;
-use tollgate_plugin::cache::Known;
+use tollgate_plugin::cache::{Known, ServeCached};
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
 use tollgate_plugin::protection::Absence;
 
@@ -66,6 +66,8 @@ pub struct Rules {
     pub reach: Reach,
     /// Whether the upstream sees the token.
     pub credentials: Credentials,
+    /// How long cached tokens are accepted while the store is away.
+    pub serve_cached: ServeCached,
 }
 
 /// State shared by the guards of a node.
@@ -163,7 +165,7 @@ impl Authenticator for Guard {
             self.shared.metrics.forged.inc();
             return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
         }
-        match self.shared.cache.get(&digest) {
+        match self.shared.cache.get_for(&digest, self.rules.serve_cached, request) {
             Some(Known::Fact(facts)) => Look::Found(self.judge(&facts, request)),
             Some(Known::Unknown) => Look::Found(Ok(Authentication::Invalid(Refusal::Unknown))),
             None => Look::Ask(digest),
@@ -171,7 +173,7 @@ impl Authenticator for Guard {
     }
 
     async fn ask(&self, digest: Digest, request: &mut Request<'_>) -> Found<Refusal> {
-        match self.shared.cache.load(digest, ()).await {
+        match self.shared.cache.load_for(digest, (), self.rules.serve_cached, request).await {
             Ok(Some(facts)) => self.judge(&facts, request),
             Ok(None) => Ok(Authentication::Invalid(Refusal::Unknown)),
             Err(_) => Err(Verdict::Reply(Reply::unavailable("token_store_unavailable"))),
@@ -180,6 +182,10 @@ impl Authenticator for Guard {
 
     fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
         unauthenticated(self.rules.challenges.reply(refusal), request)
+    }
+
+    fn serve_cached(&self) -> ServeCached {
+        self.rules.serve_cached
     }
 
     fn needs(&self) -> Needs {

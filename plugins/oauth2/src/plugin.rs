@@ -198,6 +198,7 @@ impl Plugin for OAuth2 {
             absence: Absence::of(config.anonymous.as_deref()),
             reach: if config.global_credentials { Reach::Global } else { Reach::Service },
             credentials: if config.hide_credentials { guard::Credentials::Hide } else { guard::Credentials::Forward },
+            serve_cached: config.serve_cached,
         };
         let guard = Guard::new(rules, Arc::clone(&self.shared));
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.consumers);

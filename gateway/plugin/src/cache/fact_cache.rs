@@ -7,7 +7,8 @@
 //!   older generation.
 //! - Unknown keys are remembered briefly and in bounded number; a store failure is never
 //!   remembered.
-//! - A node that has lost the change feed trusts nothing in this cache.
+//! - A node that has lost the change feed trusts nothing in this cache. If that is because the store is away, it may
+//!   serve facts as they were when it last heard of changes ([`FactCache::get_for`]), and says so in the request.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
@@ -16,12 +17,14 @@ use std::time::{Duration, Instant};
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tollgate_core::clock::Clock;
+use tollgate_core::request::Request;
 
 use super::Trust;
 use super::fact::{CacheKey, Fact};
 use super::generation::{Counter, Generation, Generations, Stamped};
 use super::metrics::CacheMetrics;
 use super::model::{self, Map};
+use super::outage::ServeCached;
 use super::single_flight::{Loaded, Role, SingleFlight};
 use super::thread_cache::{self, CacheId, ThreadCached};
 
@@ -222,6 +225,40 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
             inner.metrics.cache_seconds.observe(started.elapsed().as_secs_f64());
         }
         known
+    }
+
+    /// As [`Self::get`], for a request. While the store is away, also a fact as it was when this node last heard of
+    /// changes, if the instance serves it; the request is marked then.
+    pub fn get_for(&self, key: &F::Key, rule: ServeCached, request: &mut Request<'_>) -> Option<Known<F>> {
+        self.get(key).or_else(|| self.unheard(key, rule, request).map(Known::Fact))
+    }
+
+    /// As [`Self::load`], for a request that found nothing with [`Self::get_for`]. If the store turns out to be away,
+    /// what is served then.
+    ///
+    /// # Errors
+    /// The store failed, and there is nothing to be served.
+    pub async fn load_for(
+        &self,
+        key: F::Key,
+        question: S::Question,
+        rule: ServeCached,
+        request: &mut Request<'_>,
+    ) -> Loaded<Option<F>, S::Error> {
+        match self.load(key, question).await {
+            Ok(found) => Ok(found),
+            Err(error) => self.unheard(&key, rule, request).map(Some).ok_or(error),
+        }
+    }
+
+    fn unheard(&self, key: &F::Key, rule: ServeCached, request: &mut Request<'_>) -> Option<F> {
+        let inner = &*self.inner;
+        let age = inner.trust.outage().filter(|age| rule.admits(*age))?;
+        let kept = inner.facts.get(&ByHead(*key))?;
+        let fact = kept.at(self.generation(key)).filter(|fact| fact.is_current())?.clone();
+        inner.metrics.stale.inc();
+        request.serve_stale(age);
+        Some(fact)
     }
 
     /// Queries the store, in single flight with other callers for the same key. `None`: the key is unknown.

@@ -18,6 +18,8 @@ pub struct CacheMetrics {
     pub miss: IntCounter,
     /// Found in the cache as unknown.
     pub negative: IntCounter,
+    /// Found in the cache and served while the store was away.
+    pub stale: IntCounter,
     /// Waited for a look-up in progress.
     pub coalesced: IntCounter,
     /// Time of look-ups in the cache; one key in 64 is measured.
@@ -47,6 +49,7 @@ impl CacheMetrics {
             hit: lookups.with_label_values(&["hit"]),
             miss: lookups.with_label_values(&["miss"]),
             negative: lookups.with_label_values(&["negative"]),
+            stale: lookups.with_label_values(&["stale"]),
             coalesced: lookups.with_label_values(&["coalesced"]),
             lookups,
             cache_seconds: seconds.with_label_values(&["cache"]),

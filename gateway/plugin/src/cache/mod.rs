@@ -9,7 +9,7 @@
 //!
 //! Invariant: a request that arrives after a write was acknowledged is decided only on data read after that
 //! write was committed, whatever other threads do meanwhile. Without the change feed no cached data is
-//! trusted ([`Trust`]).
+//! trusted ([`Trust`]), but while the store is away, for as long as the operator says ([`ServeCached`]).
 //!
 //! # Which invalidation?
 //!
@@ -136,9 +136,12 @@ mod fact_cache;
 mod generation;
 mod metrics;
 pub mod model;
+pub mod outage;
 mod shared_facts;
 mod single_flight;
 mod thread_cache;
+
+use std::time::Duration;
 
 use tollgate_store::Feed;
 
@@ -146,6 +149,7 @@ pub use fact::{CacheKey, Fact};
 pub use fact_cache::{Bounds, FactCache, HeadHasher, Known, Source};
 pub use generation::{Counter, Generation, Generations, Stamped, head};
 pub use metrics::CacheMetrics;
+pub use outage::ServeCached;
 pub use shared_facts::{Invalidation, OnConflict, SharedFact, SharedFacts, Ticket};
 pub use single_flight::{Loaded, Lookup, Role, SingleFlight};
 pub use thread_cache::{PerThread, ThreadCache, ThreadCached};
@@ -154,12 +158,21 @@ pub use thread_cache::{PerThread, ThreadCache, ThreadCached};
 pub trait Trust: Send + Sync + 'static {
     /// `false`: what is cached may be out of date.
     fn is_current(&self) -> bool;
+
+    /// While the store is away, and the node serves what is cached: for how long this node has received no changes.
+    fn outage(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// As reported by the store's change feed.
 impl Trust for Feed {
     fn is_current(&self) -> bool {
         Self::is_current(self)
+    }
+
+    fn outage(&self) -> Option<Duration> {
+        Self::outage(self)
     }
 }
 

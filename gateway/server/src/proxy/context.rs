@@ -1,7 +1,7 @@
 //! Request context: what is known about a request in progress, as states.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Uri};
@@ -40,6 +40,8 @@ pub struct Context {
     pub(super) route: Option<Arc<RouteEntry>>,
     /// The identity found by the plugins.
     pub(super) consumer: Option<Uuid>,
+    /// If it was decided on cached data while the store was away: for how long no changes were heard.
+    pub(super) served_stale: Option<Duration>,
     /// The plugins' changes to the response.
     pub(super) response: ResponsePlan,
     /// Who responds to it.
@@ -121,6 +123,7 @@ impl Context {
             origin: None,
             route: None,
             consumer: None,
+            served_stale: None,
             response: ResponsePlan::default(),
             course: Course::Undecided,
             replied_at: None,

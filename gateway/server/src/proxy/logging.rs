@@ -70,5 +70,6 @@ fn line<'r>(
         total_ms: millis(seen.total),
         proxy_ms: sent.map(|sent| millis(sent.duration_since(context.started))),
         upstream_ms: seen.upstream.map(millis),
+        served_stale: context.served_stale.map(|age| age.as_secs()),
     }
 }

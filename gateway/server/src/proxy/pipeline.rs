@@ -6,6 +6,7 @@
 //! The common case, in which every verdict is immediate and `Continue`, allocates nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{StatusCode, Version};
 use pingora_core::Result;
@@ -46,6 +47,7 @@ struct Progress {
     edits: Edits,
     response: Vec<HeaderEdit>,
     identity: Option<Identity>,
+    served_stale: Option<Duration>,
     forwardable: Forwardable,
 }
 
@@ -54,6 +56,8 @@ pub(crate) struct Judged {
     pub(crate) outcome: Outcome,
     /// The identity of the request.
     pub(crate) identity: Option<Identity>,
+    /// If it was decided on cached data while the store was away: for how long no changes were heard.
+    pub(crate) served_stale: Option<Duration>,
     pub(crate) response: ResponsePlan,
 }
 
@@ -68,6 +72,7 @@ pub(crate) async fn run(session: &mut Session, route: &RouteEntry, accepted: &Ac
         edits: Edits::default(),
         response: Vec::new(),
         identity: None,
+        served_stale: None,
         forwardable: Forwardable::Yes,
     };
     let (reply, effective) = if plugins.varies_by_consumer() {
@@ -88,13 +93,13 @@ pub(crate) async fn run(session: &mut Session, route: &RouteEntry, accepted: &Ac
             Outcome::Pass(progress.edits, if met { Expectation::Met } else { Expectation::Forwarded })
         }
     };
-    Ok(Judged { outcome, identity: progress.identity, response })
+    Ok(Judged { outcome, identity: progress.identity, served_stale: progress.served_stale, response })
 }
 
 /// A plugin that the request needs cannot run.
 fn unable(reason: &'static str) -> Judged {
     let outcome = Outcome::Reply(Reply::unavailable(reason));
-    Judged { outcome, identity: None, response: ResponsePlan::default() }
+    Judged { outcome, identity: None, served_stale: None, response: ResponsePlan::default() }
 }
 
 async fn run_all(
@@ -197,12 +202,14 @@ async fn ask(
         edits: std::mem::take(&mut progress.edits),
         response: std::mem::take(&mut progress.response),
         identity: progress.identity.take(),
+        served_stale: progress.served_stale,
     };
     let verdict = match link.handler.access(&mut request) {
         Access::Ready(verdict) => verdict,
         Access::Pending(waiting) => waiting.await,
     };
-    let Request { body, edits, response, identity, .. } = request;
+    let Request { body, edits, response, identity, served_stale, .. } = request;
+    progress.served_stale = served_stale;
     (progress.body, progress.edits, progress.identity) = (body, edits, identity);
     progress.response = response;
     verdict

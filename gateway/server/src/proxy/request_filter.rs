@@ -65,6 +65,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     }
     let judged = pipeline::run(session, &route, &accepted).await?;
     context.consumer = judged.identity.and_then(|identity| identity.consumer);
+    context.served_stale = judged.served_stale;
     context.response = judged.response;
     match judged.outcome {
         Outcome::Reply(reply) => Ok(Some(OwnResponse::gateway(reply))),

@@ -51,6 +51,15 @@ pub enum UpstreamVerification {
     Skip,
 }
 
+/// Whether a node is ready while its database is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenDegraded {
+    /// It is: it serves what it has cached.
+    Ready,
+    /// It is not.
+    NotReady,
+}
+
 /// A certificate given by the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
@@ -128,6 +137,8 @@ pub struct Settings {
     pub status_listen: SocketAddr,
     /// The store.
     pub database: Database,
+    /// Readiness while the store is away.
+    pub when_degraded: WhenDegraded,
     /// Trusted proxies in front.
     pub trusted_ips: Vec<IpNet>,
     /// Networks that outbound calls reach in any case.

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use tollgate_core::setting::{duration, number};
 
-use super::{AccessLog, CertificateFiles, Database, Layers, LogFormat, Problem, Proxy, Settings, UpstreamVerification};
+use super::{
+    AccessLog, CertificateFiles, Database, Layers, LogFormat, Problem, Proxy, Settings, UpstreamVerification,
+    WhenDegraded,
+};
 use crate::proxy::{Product, UpstreamSettings};
 
 impl Settings {
@@ -27,6 +30,11 @@ impl Settings {
         let admin_listen = layers.read("admin.listen", address);
         let status_listen = layers.read("status.listen", address);
         let database = read_database(layers, data_directory.as_ref());
+        let outage_ready = layers.read("outage.ready", |text| match text {
+            "true" => Ok(WhenDegraded::Ready),
+            "false" => Ok(WhenDegraded::NotReady),
+            _ => Err("expected true or false".to_owned()),
+        });
         let trusted_ips = layers.read("trusted_ips", networks);
         let outbound_allowed = layers.read("outbound.allowed_addresses", networks);
         let access_log = layers.read("access_log", |text| Ok(access_log(text)));
@@ -42,6 +50,7 @@ impl Settings {
             admin_listen: admin_listen?,
             status_listen: status_listen?,
             database: database?,
+            when_degraded: outage_ready?,
             trusted_ips: trusted_ips?,
             outbound_allowed: outbound_allowed?,
             access_log: access_log?,

@@ -79,6 +79,11 @@ const GATEWAY: &[Setting] = &[
     setting("database.max_connections", "8", "Maximum number of connections to PostgreSQL."),
     setting("database.acquire_timeout", "2s", "How long a request may wait for a free connection."),
     setting("database.statement_timeout", "5s", "How long one statement may run."),
+    setting(
+        "outage.ready",
+        "true",
+        "Whether a node stays ready (/status/ready is 200, `degraded`) while the database is away; false: 503.",
+    ),
     setting("trusted_ips", "", "Addresses (CIDR) of proxies whose X-Forwarded-* and X-Real-IP headers are trusted."),
     setting(
         "outbound.allowed_addresses",

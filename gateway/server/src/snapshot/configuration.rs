@@ -60,6 +60,7 @@ impl Configuration {
     pub async fn retry(&self) {
         if !self.lock_waiting().is_empty()
             && let Err(error) = self.catch_up().await
+            && !error.is_reported()
         {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

@@ -71,6 +71,9 @@ pub struct Line<'a> {
     /// From then until the upstream's response head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<u64>,
+    /// If it was decided on cached data while the store was away: for how many seconds no changes were heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served_stale: Option<u64>,
 }
 
 impl Line<'_> {
@@ -102,6 +105,7 @@ impl Line<'_> {
         pair(out, " consumer=", self.consumer);
         pair(out, " proxy_ms=", self.proxy_ms);
         pair(out, " upstream_ms=", self.upstream_ms);
+        pair(out, " served_stale=", self.served_stale);
     }
 }
 
@@ -417,6 +421,7 @@ mod tests {
             total_ms: 3,
             proxy_ms: None,
             upstream_ms: None,
+            served_stale: None,
         }
     }
 

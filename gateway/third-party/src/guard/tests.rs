@@ -181,6 +181,7 @@ async fn with_headers(instances: &[&Arc<dyn Handler>], headers: &HeaderMap, path
         edits: Edits::default(),
         response: Vec::new(),
         identity: None,
+        served_stale: None,
     };
     for instance in instances {
         let verdict = match instance.access(&mut request) {

@@ -220,6 +220,7 @@ impl Head {
             edits: Edits::default(),
             response: Vec::new(),
             identity,
+            served_stale: None,
         }
     }
 }

@@ -155,6 +155,7 @@ async fn ask(protection: &Protection<Guard>, method: Method, lines: &[(&'static 
         edits: Edits::default(),
         response: Vec::new(),
         identity: None,
+        served_stale: None,
     };
     let (ready, verdict) = match protection.access(&mut request) {
         Access::Ready(verdict) => (true, verdict),

@@ -62,6 +62,7 @@ impl World {
             places: config.places,
             keys: config.keys,
             absence: Absence::of(config.anonymous.as_deref()),
+            serve_cached: config.serve_cached,
             challenge: config.challenge,
             shared: Arc::clone(&self.shared),
         };
@@ -134,6 +135,7 @@ impl Call {
             edits: self.edits,
             response: Vec::new(),
             identity: None,
+            served_stale: None,
         };
         let (ready, verdict) = match protection.access(&mut request) {
             Access::Ready(verdict) => (true, verdict),

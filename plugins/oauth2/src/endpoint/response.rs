@@ -89,7 +89,10 @@ pub(super) fn failed(endpoint: Endpoint, error: &Error, state: &State) -> Reply 
             Reply::json(StatusCode::INTERNAL_SERVER_ERROR, "route_without_service", &body)
         }
         Error::Store(source) => {
-            tracing::warn!(error = source as &dyn std::error::Error, "{endpoint} request failed: store unavailable");
+            if !source.is_reported() {
+                let error = source as &dyn std::error::Error;
+                tracing::warn!(error, "{endpoint} request failed: store unavailable");
+            }
             Reply::unavailable("token_store_unavailable")
         }
         Error::Overloaded(_) => Reply::unavailable("secret_verification_overloaded"),

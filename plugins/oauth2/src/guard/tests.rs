@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -111,6 +112,7 @@ impl World {
             absence: Absence::Refused,
             reach: Reach::Service,
             credentials: Credentials::Forward,
+            serve_cached: ServeCached::AS_SET,
         };
         change(&mut rules);
         Guard::new(rules, self.shared.clone())
@@ -181,6 +183,7 @@ pub(super) struct Outcome {
     query: Option<String>,
     body: Option<Bytes>,
     identity: Option<Identity>,
+    served_stale: Option<Duration>,
 }
 
 impl Call {
@@ -215,6 +218,7 @@ impl Call {
             edits: tollgate_core::request::Edits::default(),
             response: Vec::new(),
             identity: self.identity,
+            served_stale: None,
         };
         let (ready, verdict) = match guard.access(&mut request) {
             Access::Ready(verdict) => (true, verdict),
@@ -227,6 +231,7 @@ impl Call {
             query: request.edits.query,
             body: request.edits.body,
             identity: request.identity,
+            served_stale: request.served_stale,
         }
     }
 }
@@ -922,6 +927,7 @@ async fn a_warm_token_costs_only_the_allocation_of_its_user_id() {
         edits: tollgate_core::request::Edits::default(),
         response: Vec::new(),
         identity: None,
+        served_stale: None,
     };
     let allocated = allocation_counter::measure(|| {
         let verdict = guard.access(&mut request);

@@ -77,6 +77,7 @@ impl Post {
             edits: Edits::default(),
             response: Vec::new(),
             identity: None,
+            served_stale: None,
         }
     }
 }

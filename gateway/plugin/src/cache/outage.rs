@@ -1,0 +1,106 @@
+//! What is served from caches while the store is away.
+//!
+//! A fact that is cached was true when this node last heard of changes. An operator decides how long that is good
+//! enough: for the node (`outage.serve_cached_for`), and for less time in an instance of a plugin (`serve_cached_for`).
+//! What the store did not know is never served: it may know it by now.
+
+use std::time::Duration;
+
+use tollgate_core::schema::Field;
+use tollgate_core::setting::{self, Setting, SettingError, SettingValues};
+use tollgate_store::Feed;
+
+use super::Trust;
+
+const SERVE_CACHED_FOR: &str = "outage.serve_cached_for";
+
+/// The settings for outages of the store that plugins share.
+pub const SETTINGS: &[Setting] = &[Setting::new(
+    SERVE_CACHED_FOR,
+    "15m",
+    "How long cached tokens, keys and their owners are accepted while the store is away, from when this node last \
+     heard of changes; 0: not at all.",
+)
+.checked(|text| limit(text).map(drop))];
+
+/// The longest time that an instance may give, in seconds: a year, as for settings.
+const LONGEST: i32 = 31_536_000;
+
+fn limit(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { setting::duration(text) }
+}
+
+/// How long an instance serves what is cached while the store is away: never longer than the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeCached {
+    /// In seconds: an instance's rules are read on every request, and are small.
+    limit: u32,
+}
+
+impl ServeCached {
+    /// As long as the node.
+    pub const AS_SET: Self = Self { limit: u32::MAX };
+
+    /// The field `serve_cached_for` of an instance's configuration.
+    pub fn field() -> Field {
+        Field::integer("serve_cached_for").optional().between(0, LONGEST).describe(
+            "Seconds for which cached data is used while the gateway's database is away, from the last change heard; \
+             null: as long as the gateway's setting `outage.serve_cached_for`, which also limits it; 0: not at all.",
+        )
+    }
+
+    /// What that field says.
+    pub fn of(seconds: Option<u32>) -> Self {
+        seconds.map_or(Self::AS_SET, |limit| Self { limit })
+    }
+
+    /// Whether what was true this long ago is good enough.
+    pub(crate) fn admits(self, age: Duration) -> bool {
+        age < Duration::from_secs(self.limit.into())
+    }
+}
+
+/// The change feed, and how long this node goes on without it.
+pub(crate) struct NodeTrust {
+    feed: Feed,
+    limit: Duration,
+}
+
+impl NodeTrust {
+    /// Reads the setting.
+    pub(crate) fn new(feed: Feed, settings: &SettingValues) -> Result<Self, SettingError> {
+        Ok(Self { feed, limit: settings.read(SERVE_CACHED_FOR, limit)? })
+    }
+}
+
+impl Trust for NodeTrust {
+    fn is_current(&self) -> bool {
+        self.feed.is_current()
+    }
+
+    fn outage(&self) -> Option<Duration> {
+        self.feed.outage().filter(|age| *age < self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_zero_admits_nothing() {
+        let age = Duration::from_secs;
+        for (limit, admitted) in [(None, [true; 3]), (Some(60), [true, true, false]), (Some(0), [false; 3])] {
+            let rule = ServeCached::of(limit);
+            assert_eq!([age(0), age(59), age(60)].map(|age| rule.admits(age)), admitted, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn the_setting_is_a_duration_or_zero() {
+        for (text, expected) in [("15m", Some(900)), ("0", Some(0)), ("0s", Some(0)), ("", None), ("60", None)] {
+            assert_eq!(limit(text).ok(), expected.map(Duration::from_secs), "{text:?}");
+        }
+        assert_eq!(SETTINGS.iter().map(|setting| (setting.check)(setting.default)).collect::<Vec<_>>(), [Ok(())]);
+    }
+}
