@@ -6,6 +6,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCOD
 use http::{HeaderName, HeaderValue};
 use triomphe::ThinArc;
 
+use crate::name_filter::NameBit;
+
 /// Bytes reserved for lines that are being rendered: nearly always enough.
 const ROOM: usize = 1024;
 
@@ -14,12 +16,13 @@ const ROOM: usize = 1024;
 pub struct BlockName {
     name: HeaderName,
     spelled: Cow<'static, str>,
+    bit: NameBit,
 }
 
 impl BlockName {
     /// `name` is in lower case; `spelled` is the same name as sent.
     pub const fn new(name: &'static str, spelled: &'static str) -> Self {
-        Self { name: HeaderName::from_static(name), spelled: Cow::Borrowed(spelled) }
+        Self { name: HeaderName::from_static(name), spelled: Cow::Borrowed(spelled), bit: NameBit::new(name) }
     }
 
     /// A name from configuration, sent as it is spelled there. `None`: it is not a header name, or it is one that
@@ -27,7 +30,8 @@ impl BlockName {
     pub fn parse(spelled: &str) -> Option<Self> {
         const FRAMING: [HeaderName; 7] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, TE, TRAILER];
         let name = HeaderName::from_bytes(spelled.as_bytes()).ok()?;
-        (!FRAMING.contains(&name)).then(|| Self { name, spelled: Cow::Owned(spelled.to_owned()) })
+        let bit = NameBit::of(&name);
+        (!FRAMING.contains(&name)).then(|| Self { name, spelled: Cow::Owned(spelled.to_owned()), bit })
     }
 
     /// The name in lower case.
@@ -89,22 +93,28 @@ impl HeaderBlock {
         Self(ThinArc::from_header_and_slice(BlockNames(Names::Static(names)), &lines))
     }
 
-    /// Each name is set to the values with its index in `names`, a line each, or removed if there is none. `None`: a
-    /// value is not valid in a header, or no name has its index.
+    /// Each name is set to the values of the parts, a line each, or removed if there is none. `None`: a value is not
+    /// valid in a header, or no name has its index.
     ///
     /// Keep the block with what it is rendered from: all blocks with these names share their reference count, which
     /// threads that render on every request would contend for.
-    pub fn of_values<V: AsRef<[u8]>>(names: &BlockNames, values: impl IntoIterator<Item = (usize, V)>) -> Option<Self> {
+    pub fn of_parts<'v>(names: &BlockNames, parts: impl IntoIterator<Item = BlockPart<'v>>) -> Option<Self> {
         let mut lines = Vec::with_capacity(ROOM);
-        for (index, value) in values {
-            let (name, value) = (names.as_slice().get(index)?, value.as_ref());
-            // Without leaving early, so that many bytes are looked at together.
-            if !value.iter().fold(true, |all, byte| all & is_valid_in_value(*byte)) {
-                return None;
+        for part in parts {
+            match part {
+                BlockPart::Line(line) => lines.extend_from_slice(&line.line),
+                BlockPart::Value(index, value) => {
+                    let name = names.as_slice().get(index).filter(|_| is_valid(&value))?;
+                    push(&mut lines, name, &value);
+                }
             }
-            push(&mut lines, name, value);
         }
         Some(Self(ThinArc::from_header_and_slice(names.clone(), &lines)))
+    }
+
+    /// The names, with their bits in a [`NameFilter`](crate::request::NameFilter).
+    pub fn names_with_bits(&self) -> impl Iterator<Item = (&HeaderName, NameBit)> {
+        self.0.header.header.as_slice().iter().map(|name| (&name.name, name.bit))
     }
 
     /// All names that are set or removed.
@@ -118,10 +128,49 @@ impl HeaderBlock {
     }
 }
 
+/// A part of a block.
+#[derive(Debug, Clone)]
+pub enum BlockPart<'v> {
+    /// The value of the name with this index.
+    Value(usize, Cow<'v, [u8]>),
+    /// A line of one of the names.
+    Line(&'v BlockLine),
+}
+
+/// A header with its value, rendered for many blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockLine {
+    line: Box<[u8]>,
+    /// Where the value begins.
+    value: usize,
+}
+
+impl BlockLine {
+    /// `None`: the value is not valid in a header.
+    pub fn new(name: &BlockName, value: &[u8]) -> Option<Self> {
+        let mut line = Vec::new();
+        is_valid(value).then(|| push(&mut line, name, value))?;
+        Some(Self { line: line.into(), value: name.spelled.len() + SEPARATOR.len() })
+    }
+
+    /// The value.
+    pub fn value(&self) -> &[u8] {
+        self.line.get(self.value..).and_then(|rest| rest.strip_suffix(END)).unwrap_or_default()
+    }
+}
+
+const SEPARATOR: &[u8] = b": ";
+const END: &[u8] = b"\r\n";
+
 fn push(lines: &mut Vec<u8>, name: &BlockName, value: &[u8]) {
-    for part in [name.spelled.as_bytes(), b": ", value, b"\r\n"] {
+    for part in [name.spelled.as_bytes(), SEPARATOR, value, END] {
         lines.extend_from_slice(part);
     }
+}
+
+/// Whether all bytes are valid. Without leaving early, so that many are looked at together.
+fn is_valid(value: &[u8]) -> bool {
+    value.iter().fold(true, |all, byte| all & is_valid_in_value(*byte))
 }
 
 /// As in a [`HeaderValue`]: anything but control characters, with the exception of tabs.
@@ -132,6 +181,10 @@ const fn is_valid_in_value(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of_values<'v>(names: &BlockNames, values: impl IntoIterator<Item = (usize, &'v [u8])>) -> Option<HeaderBlock> {
+        HeaderBlock::of_parts(names, values.into_iter().map(|(index, value)| BlockPart::Value(index, value.into())))
+    }
 
     fn configured(names: &[&str]) -> BlockNames {
         BlockNames::new(names.iter().map(|name| BlockName::parse(name).unwrap()).collect())
@@ -145,26 +198,36 @@ mod tests {
         let of_code = HeaderBlock::new(&NAMES, [Some(&bob), None, Some(&id)]);
         let names = configured(&["X-Name", "X-Other", "X-ID"]);
         let values: [(usize, &[u8]); 2] = [(0, b"bob"), (2, b"1")];
-        let of_configuration = HeaderBlock::of_values(&names, values).unwrap();
+        let of_configuration = of_values(&names, values).unwrap();
         for block in [&of_code, &of_configuration] {
             assert_eq!(block.lines(), b"X-Name: bob\r\nX-ID: 1\r\n");
             assert_eq!(block.names().collect::<Vec<_>>(), ["x-name", "x-other", "x-id"]);
         }
         assert_eq!(of_code, of_configuration);
-        assert_ne!(of_code, HeaderBlock::of_values(&names, [(0, &b"bob"[..])]).unwrap());
+        assert_ne!(of_code, of_values(&names, [(0, &b"bob"[..])]).unwrap());
+    }
+
+    #[test]
+    fn a_line_is_rendered_once() {
+        let names = configured(&["X-One", "X-Two"]);
+        let line = BlockLine::new(&names.as_slice()[1], b"2: two").unwrap();
+        let parts = [BlockPart::Value(0, b"one"[..].into()), BlockPart::Line(&line)];
+        assert_eq!(HeaderBlock::of_parts(&names, parts).unwrap().lines(), b"X-One: one\r\nX-Two: 2: two\r\n");
+        assert_eq!(line.value(), b"2: two");
+        assert_eq!(BlockLine::new(&names.as_slice()[0], b"a\r\nb: c"), None);
     }
 
     #[test]
     fn a_name_may_have_several_values() {
         let values: [(usize, &[u8]); 3] = [(1, b"a"), (1, b"b"), (0, b"")];
-        let block = HeaderBlock::of_values(&configured(&["x-one", "X_Two"]), values).unwrap();
+        let block = of_values(&configured(&["x-one", "X_Two"]), values).unwrap();
         assert_eq!(block.lines(), b"X_Two: a\r\nX_Two: b\r\nx-one: \r\n");
     }
 
     #[test]
     fn a_long_block_is_rendered_whole() {
         let long = [b'a'; 2000];
-        let block = HeaderBlock::of_values(&configured(&["X-Long"]), [(0, &long[..])]).unwrap();
+        let block = of_values(&configured(&["X-Long"]), [(0, &long[..])]).unwrap();
         assert_eq!(block.lines(), [&b"X-Long: "[..], &long, b"\r\n"].concat());
     }
 
@@ -174,13 +237,13 @@ mod tests {
         for byte in 0..=u8::MAX {
             let value = [b'a', byte, b'b'];
             let expected = HeaderValue::from_bytes(&value).is_ok();
-            assert_eq!(HeaderBlock::of_values(&names, [(0, &value[..])]).is_some(), expected, "{byte}");
+            assert_eq!(of_values(&names, [(0, &value[..])]).is_some(), expected, "{byte}");
         }
     }
 
     #[test]
     fn a_value_of_no_name_makes_no_block() {
-        assert_eq!(HeaderBlock::of_values(&configured(&["x-one"]), [(1, &b"a"[..])]), None);
+        assert_eq!(of_values(&configured(&["x-one"]), [(1, &b"a"[..])]), None);
     }
 
     #[test]

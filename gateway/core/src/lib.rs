@@ -19,6 +19,7 @@ pub mod entity;
 pub mod error;
 mod header_block;
 pub mod host;
+mod name_filter;
 pub mod path;
 pub mod plugin;
 pub mod random;

@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-pub use crate::header_block::{BlockName, BlockNames, HeaderBlock};
+pub use crate::header_block::{BlockLine, BlockName, BlockNames, BlockPart, HeaderBlock};
+pub use crate::name_filter::{NameBit, NameFilter};
 
 /// The part of the request's body that the gateway has read.
 #[derive(Debug, Clone, PartialEq, Eq)]

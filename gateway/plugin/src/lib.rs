@@ -128,7 +128,8 @@ pub use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, Plugin
 pub use tollgate_core::random::Random;
 pub use tollgate_core::reply::{Body, Reply, Response, Source};
 pub use tollgate_core::request::{
-    BlockName, BlockNames, Credential, HeaderBlock, HeaderEdit, Identity, Request, RequestBody, Target,
+    BlockLine, BlockName, BlockNames, BlockPart, Credential, HeaderBlock, HeaderEdit, Identity, Request, RequestBody,
+    Target,
 };
 pub use tollgate_core::schema::{Auto, EntityCheck, Field, OnDelete, Rule, Schema, Violations};
 pub use tollgate_core::secret::Secret;

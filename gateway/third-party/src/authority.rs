@@ -13,16 +13,12 @@ use serde_json::Value;
 use tollgate_plugin::Secret;
 
 use crate::cannot_tell::CannotTell;
+use crate::claim_header::REGISTERED;
 use crate::claim_path::ClaimPath;
 use crate::claims::Claims;
 use crate::jose::PublishedKey;
 use crate::kept_claims::{KeptClaims, Position};
 use crate::metrics::AuthorityMetrics;
-
-/// The registered claims, in the order of their positions: kept of every token, since all are forwarded when present
-/// (introspection.md).
-pub(crate) const REGISTERED: [&str; 11] =
-    ["scope", "client_id", "username", "token_type", "exp", "iat", "nbf", "sub", "aud", "iss", "jti"];
 
 /// How often failures of an authority are logged, in milliseconds.
 const LOG_EVERY: i64 = 10_000;

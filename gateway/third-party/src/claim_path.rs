@@ -54,7 +54,7 @@ impl ClaimPath {
 
     /// The claim's value. Null counts as absent.
     pub fn of<'c>(&self, claims: &'c Claims) -> Option<&'c Value> {
-        find(&self.0, claims.as_map())
+        find(&self.0, |name| claims.get(name))
     }
 }
 
@@ -65,14 +65,18 @@ impl fmt::Display for ClaimPath {
 }
 
 /// A path has at most [`LONGEST`] dots, and what is nested is as deep as a claims object may be.
-fn find<'c>(path: &str, object: &'c Map<String, Value>) -> Option<&'c Value> {
-    if let Some(value) = object.get(path) {
+fn find<'c>(path: &str, member: impl Fn(&str) -> Option<&'c Value>) -> Option<&'c Value> {
+    if let Some(value) = member(path) {
         return (!value.is_null()).then_some(value);
     }
     path.rmatch_indices('.').find_map(|(dot, _)| {
         let (name, rest) = (path.get(..dot)?, path.get(dot + 1..)?);
-        find(rest, object.get(name)?.as_object()?)
+        find_in(rest, member(name)?.as_object()?)
     })
+}
+
+fn find_in<'c>(path: &str, object: &'c Map<String, Value>) -> Option<&'c Value> {
+    find(path, |name| object.get(name))
 }
 
 #[cfg(test)]

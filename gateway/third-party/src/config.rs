@@ -12,9 +12,9 @@ use tollgate_plugin::presented::CredentialHeader;
 use tollgate_plugin::protection::{Absence, Preflight, Protection};
 use tollgate_plugin::{EntityCheck, Field, Handler, PluginError, Rule, Schema, Violations};
 
-use crate::authority::REGISTERED;
+use crate::claim_header::{REGISTERED, check_headers};
 use crate::claim_path::ClaimPath;
-use crate::forwarded::{Forwarded, check_headers};
+use crate::forwarded::Forwarded;
 use crate::guard::{Credentials, Freshness, Guard, Reading, RequestLineUse, Rules};
 use crate::kept_claims::{self, TooManyClaims};
 use crate::refusal::Challenges;

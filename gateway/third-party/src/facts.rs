@@ -9,7 +9,7 @@ use triomphe::ThinArc;
 
 use crate::authority::AuthorityFacts;
 use crate::jose::PublishedKey;
-use crate::kept_claims::{Form, Kept, Position};
+use crate::kept_claims::{Form, Kept, KeptValue, Position};
 
 /// Bytes of a cached token besides its claims: what the cache takes for an entry (docs/performance.md), the terms,
 /// and what an allocation rounds up.
@@ -73,7 +73,7 @@ impl TokenFacts {
     }
 
     /// The same, as they are kept.
-    pub(crate) fn encoded_claims(&self) -> impl Iterator<Item = (Position, Form, &[u8])> {
+    pub(crate) fn encoded_claims(&self) -> impl Iterator<Item = (Position, Form, KeptValue<'_>)> {
         self.terms().authority.kept().encoded(&self.0.slice)
     }
 

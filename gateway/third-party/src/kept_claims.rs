@@ -13,17 +13,21 @@ use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
-use tollgate_plugin::is_header_value;
+use tollgate_plugin::{BlockName, is_header_value};
 
+use crate::claim_header::block_name;
 use crate::claim_path::ClaimPath;
 use crate::claims::{self, Claims};
-use crate::common_values::CommonValues;
+use crate::common_values::{CommonValue, CommonValues};
 
 /// The most claims that one instance may name, the registered ones included.
 pub(crate) const MOST: usize = 64;
 
 /// The most claims that instances may name one after another, before the authority is known anew.
 const PLACES: usize = 200;
+
+/// Bytes reserved for the claims of a token: nearly always enough.
+const ROOM: usize = 512;
 
 /// Longer values are not kept: they would not be accepted in a header, and no requirement is met by one.
 const LONGEST_VALUE: usize = 8 * 1024;
@@ -47,8 +51,22 @@ pub struct TooManyClaims;
 /// The claims kept of an authority's tokens.
 #[derive(Debug)]
 pub struct KeptClaims {
-    paths: RwLock<Vec<ClaimPath>>,
+    claims: RwLock<Vec<KeptClaim>>,
     common: CommonValues,
+}
+
+/// A claim that is kept.
+#[derive(Debug)]
+struct KeptClaim {
+    path: ClaimPath,
+    /// The header that it is forwarded in.
+    header: Option<BlockName>,
+}
+
+impl KeptClaim {
+    fn new(path: ClaimPath) -> Self {
+        Self { header: block_name(&path), path }
+    }
 }
 
 impl Default for KeptClaims {
@@ -60,13 +78,14 @@ impl Default for KeptClaims {
 impl KeptClaims {
     /// Keeps these from the beginning.
     pub(crate) fn of(paths: impl IntoIterator<Item = ClaimPath>) -> Self {
-        Self { paths: RwLock::new(paths.into_iter().collect()), common: CommonValues::of(PLACES) }
+        let claims = paths.into_iter().map(KeptClaim::new).collect();
+        Self { claims: RwLock::new(claims), common: CommonValues::of(PLACES) }
     }
 
     /// Whether there is room for all claims that one instance may name.
     pub(crate) fn has_room(&self) -> bool {
-        let paths = self.paths.read().unwrap_or_else(PoisonError::into_inner);
-        paths.len() + MOST <= PLACES
+        let claims = self.claims.read().unwrap_or_else(PoisonError::into_inner);
+        claims.len() + MOST <= PLACES
     }
 
     /// Adds a claim, unless it is kept already.
@@ -74,13 +93,13 @@ impl KeptClaims {
     /// # Errors
     /// There are too many.
     pub fn keep(&self, path: &ClaimPath) -> Result<Position, TooManyClaims> {
-        let mut paths = self.paths.write().unwrap_or_else(PoisonError::into_inner);
-        let index = match paths.iter().position(|known| known == path) {
+        let mut claims = self.claims.write().unwrap_or_else(PoisonError::into_inner);
+        let index = match claims.iter().position(|known| known.path == *path) {
             Some(index) => index,
-            None if paths.len() >= PLACES => return Err(TooManyClaims),
+            None if claims.len() >= PLACES => return Err(TooManyClaims),
             None => {
-                paths.push(path.clone());
-                paths.len() - 1
+                claims.push(KeptClaim::new(path.clone()));
+                claims.len() - 1
             }
         };
         u8::try_from(index).map(Position).map_err(|_| TooManyClaims)
@@ -88,27 +107,27 @@ impl KeptClaims {
 
     /// The name of a kept claim.
     pub(crate) fn name(&self, position: Position) -> String {
-        let paths = self.paths.read().unwrap_or_else(PoisonError::into_inner);
-        paths.get(position.index()).map(ClaimPath::to_string).unwrap_or_default()
+        let claims = self.claims.read().unwrap_or_else(PoisonError::into_inner);
+        claims.get(position.index()).map(|claim| claim.path.to_string()).unwrap_or_default()
     }
 
     /// What is kept of these claims. `left_out` is told the claims that are too long.
     pub(crate) fn encode(&self, claims: &Claims, mut left_out: impl FnMut(&ClaimPath)) -> Encoded {
-        let paths = self.paths.read().unwrap_or_else(PoisonError::into_inner);
-        let mut bytes = Vec::new();
-        for (position, path) in (0_u8..).zip(paths.iter()) {
-            let Some(value) = path.of(claims) else { continue };
-            if !self.encode_one(position, value, &mut bytes) {
-                left_out(path);
+        let kept = self.claims.read().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = Vec::with_capacity(ROOM);
+        for (position, claim) in (0_u8..).zip(kept.iter()) {
+            let Some(value) = claim.path.of(claims) else { continue };
+            if !self.encode_one(position, value, claim.header.as_ref(), &mut bytes) {
+                left_out(&claim.path);
             }
         }
-        Encoded { count: u8::try_from(paths.len()).unwrap_or(u8::MAX), bytes }
+        Encoded { count: u8::try_from(kept.len()).unwrap_or(u8::MAX), bytes }
     }
 
     /// Appends a value; `false` if it is too long.
-    fn encode_one(&self, position: u8, value: &Value, bytes: &mut Vec<u8>) -> bool {
+    fn encode_one(&self, position: u8, value: &Value, header: Option<&BlockName>, bytes: &mut Vec<u8>) -> bool {
         let (form, text) = formed(value);
-        if let Some(number) = self.common.number(position, text.as_bytes()) {
+        if let Some(number) = self.common.number(position, text.as_bytes(), header) {
             bytes.extend_from_slice(&[position, form as u8 | COMMON]);
             bytes.extend_from_slice(&number.to_be_bytes());
             return true;
@@ -122,8 +141,8 @@ impl KeptClaims {
 
     /// The kept claims in encoded bytes, in the order of their positions.
     pub fn decode<'f>(&'f self, bytes: &'f [u8]) -> impl Iterator<Item = (Position, Kept<'f>)> {
-        self.encoded(bytes).map_while(|(position, form, text)| {
-            let text = std::str::from_utf8(text).ok()?;
+        self.encoded(bytes).map_while(|(position, form, value)| {
+            let text = std::str::from_utf8(value.bytes()).ok()?;
             let kept = match form {
                 Form::Text | Form::OtherText => Kept::Text(text),
                 Form::List => Kept::List(text),
@@ -134,17 +153,36 @@ impl KeptClaims {
     }
 
     /// The same, as it is encoded.
-    pub(crate) fn encoded<'f>(&'f self, mut bytes: &'f [u8]) -> impl Iterator<Item = (Position, Form, &'f [u8])> {
+    pub(crate) fn encoded<'f>(&'f self, mut bytes: &'f [u8]) -> impl Iterator<Item = (Position, Form, KeptValue<'f>)> {
         std::iter::from_fn(move || {
             let (&[position, form, high, low], rest) = bytes.split_first_chunk::<4>()?;
             let number = u16::from_be_bytes([high, low]);
-            let text;
-            (text, bytes) = match form & COMMON {
-                0 => rest.split_at_checked(usize::from(number))?,
-                _ => (self.common.value(position, number)?, rest),
+            let value;
+            (value, bytes) = match form & COMMON {
+                0 => rest.split_at_checked(usize::from(number)).map(|(own, rest)| (KeptValue::Own(own), rest))?,
+                _ => (KeptValue::Common(self.common.value(position, number)?), rest),
             };
-            Some((Position(position), Form::parse(form & !COMMON)?, text))
+            Some((Position(position), Form::parse(form & !COMMON)?, value))
         })
+    }
+}
+
+/// A value, where it is kept.
+#[derive(Clone, Copy)]
+pub(crate) enum KeptValue<'f> {
+    /// With its token.
+    Own(&'f [u8]),
+    /// Once for many tokens.
+    Common(&'f CommonValue),
+}
+
+impl<'f> KeptValue<'f> {
+    /// The value.
+    pub(crate) fn bytes(self) -> &'f [u8] {
+        match self {
+            Self::Own(value) => value,
+            Self::Common(value) => value.value(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 mod authority;
 mod authority_url;
 mod cannot_tell;
+mod claim_header;
 mod claim_path;
 pub mod claims;
 mod common_values;
@@ -31,6 +32,7 @@ mod tokens;
 pub use authority::{Active, Authority, AuthorityFacts, Identity, Query, RequestLine, Said, Verifier};
 pub use authority_url::{AuthorityUrl, BadUrl};
 pub use cannot_tell::CannotTell;
+pub use claim_header::HEADER_PREFIX;
 pub use claim_path::{BadClaimPath, ClaimPath};
 pub use config::Common;
 pub use connection::Connection;

@@ -9,7 +9,7 @@ use tollgate_plugin::{Clock, Factory, Handler, Host, Instance, Plugin, PluginErr
 use tollgate_third_party::config::Unusable;
 use tollgate_third_party::jose::KeySources;
 use tollgate_third_party::{
-    Candidate, Common, METRIC_PREFIX, RequestLineUse, ThirdPartyTokens, config::Specifics, connection, forwarded,
+    Candidate, Common, HEADER_PREFIX, METRIC_PREFIX, RequestLineUse, ThirdPartyTokens, config::Specifics, connection,
 };
 
 use crate::config::{self, Config};
@@ -40,13 +40,7 @@ impl Factory for JwtAccessTokenFactory {
     }
 
     fn identity_headers(&self) -> &'static [&'static str] {
-        &[
-            "x-consumer-id",
-            "x-consumer-custom-id",
-            "x-consumer-username",
-            forwarded::HEADER_PREFIX,
-            "x-anonymous-consumer",
-        ]
+        &["x-consumer-id", "x-consumer-custom-id", "x-consumer-username", HEADER_PREFIX, "x-anonymous-consumer"]
     }
 
     fn metric_prefixes(&self) -> Vec<String> {

@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tollgate_plugin::Clock;
 use tollgate_third_party::claims::Claims;
-use tollgate_third_party::jose::{Algorithms, Jws, KeySource, MAX_TOKEN, Unverified, dots, looks_like_jwt};
+use tollgate_third_party::jose::{
+    Algorithms, Jws, KeySource, KnownHeaders, MAX_TOKEN, Unverified, dots, looks_like_jwt,
+};
 use tollgate_third_party::registered::{check_types, time};
 use tollgate_third_party::{Active, CannotTell, Query, Said, Verifier};
 
@@ -29,6 +31,7 @@ pub struct JwtVerifier {
     lifetime: Lifetime,
     clock_skew: i64,
     keys: Arc<KeySource>,
+    headers: KnownHeaders,
     clock: Arc<dyn Clock>,
 }
 
@@ -44,6 +47,7 @@ impl JwtVerifier {
             lifetime: *lifetime,
             clock_skew,
             keys,
+            headers: KnownHeaders::default(),
             clock,
         }
     }
@@ -63,9 +67,12 @@ impl JwtVerifier {
     /// Media types are compared without regard to case, and `application/` may be left out (RFC 7515 §4.1.9).
     fn accepts_type(&self, jws: &Jws) -> bool {
         let Some(typ) = jws.header.get("typ") else { return self.typ == Typ::Any };
-        let Some(typ) = typ.as_str().map(str::to_ascii_lowercase) else { return false };
-        let typ = typ.strip_prefix("application/").unwrap_or(&typ);
-        typ == "at+jwt" || (typ == "jwt" && self.typ == Typ::Any)
+        let Some(typ) = typ.as_str() else { return false };
+        let is = |name: &str| {
+            let (start, end) = typ.split_at_checked(typ.len().saturating_sub(name.len())).unwrap_or_default();
+            end.eq_ignore_ascii_case(name) && (start.is_empty() || start.eq_ignore_ascii_case("application/"))
+        };
+        is("at+jwt") || (self.typ == Typ::Any && is("jwt"))
     }
 
     fn is_for_us(&self, claims: &Claims) -> bool {
@@ -96,11 +103,14 @@ impl JwtVerifier {
 #[async_trait]
 impl Verifier for JwtVerifier {
     async fn verify(&self, query: &Query) -> Result<Said, CannotTell> {
-        let Ok(jws) = Jws::parse(query.token.expose()) else { return Ok(Said::Inactive) };
+        let Ok(jws) = Jws::parse_knowing(query.token.expose(), &self.headers) else { return Ok(Said::Inactive) };
         let Some(claims) = self.claims(&jws) else { return Ok(Said::Inactive) };
         let authority = || self.issuer.clone();
         match self.keys.verify(&jws).await {
-            Ok(key) => Ok(Said::Active(Active { claims, signed_by: Some(key) })),
+            Ok(key) => {
+                self.headers.keep_of_verified(&jws.header);
+                Ok(Said::Active(Active { claims, signed_by: Some(key) }))
+            }
             Err(Unverified::NoSuchKey | Unverified::BadSignature(_)) => Ok(Said::Inactive),
             Err(Unverified::CannotTell(error)) => {
                 Err(CannotTell::NoKeys { authority: authority(), what: error.to_string().into() })

@@ -3,11 +3,11 @@
 //! Fields that we add are not put into Pingora's map of headers but written as lines after it, which costs
 //! a copy each and neither a hash nor an allocation. For a line to replace the sender's
 //! field, the map must not contain the name: a single word nearly always shows that it
-//! does not ([`Names`]).
+//! does not ([`NameFilter`]).
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tollgate_core::request::HeaderBlock;
+use tollgate_core::request::{HeaderBlock, NameBit, NameFilter};
 
 use super::lines::{LineName, Lines};
 
@@ -16,46 +16,14 @@ use super::lines::{LineName, Lines};
 pub struct Field {
     pub(crate) name: HeaderName,
     spelled: LineName,
-    bit: u128,
+    bit: NameBit,
 }
 
 impl Field {
     /// `name` is in lower case, and `spelled` is the same name.
     pub const fn new(name: &'static str, spelled: &'static str) -> Self {
-        Self { name: HeaderName::from_static(name), spelled: LineName::new(spelled), bit: bit(name.as_bytes()) }
+        Self { name: HeaderName::from_static(name), spelled: LineName::new(spelled), bit: NameBit::new(name) }
     }
-}
-
-/// Names that may be present: one bit each. No bit: no header; a set bit may also belong to another name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Names(u128);
-
-impl Names {
-    /// The names of all headers.
-    fn of(headers: &HeaderMap) -> Self {
-        Self(headers.keys().fold(0, |bits, name| bits | bit_of(name)))
-    }
-
-    fn add(&mut self, bit: u128) {
-        self.0 |= bit;
-    }
-
-    fn may_have(self, bit: u128) -> bool {
-        self.0 & bit != 0
-    }
-}
-
-fn bit_of(name: &HeaderName) -> u128 {
-    bit(name.as_str().as_bytes())
-}
-
-#[expect(clippy::indexing_slicing, reason = "in a constant function; names are not empty")]
-const fn bit(name: &[u8]) -> u128 {
-    let length = name.len();
-    let ends = (name[length / 2] as u32) << 16 | (name[length * 3 / 4] as u32) << 8 | name[length - 1] as u32;
-    // The upper bits of a product depend on all bits of its factors.
-    let mixed = (ends ^ (length as u32) << 24).wrapping_mul(0x9e37_79b1);
-    1 << (mixed >> 25)
 }
 
 /// A head with edits.
@@ -80,25 +48,25 @@ pub trait Head {
 pub struct Edited<'h, H> {
     head: &'h mut H,
     /// Names that the map may contain: received, or set by us.
-    sent: Names,
+    sent: NameFilter,
     /// Names that the lines may contain.
-    added: Names,
+    added: NameFilter,
 }
 
 impl<'h, H: Lines> Edited<'h, H> {
     /// `room`: the number of bytes reserved for lines.
     pub fn new(head: &'h mut H, room: usize) -> Self {
-        let sent = Names::of(head.headers());
+        let sent = NameFilter::of(head.headers());
         head.reserve_lines(room);
-        Self { head, sent, added: Names::default() }
+        Self { head, sent, added: NameFilter::default() }
     }
 
     /// Whether the sender may have a field with this name.
     pub(crate) fn may_have(&self, name: &HeaderName) -> bool {
-        self.sent.may_have(bit_of(name))
+        self.sent.may_have(NameBit::of(name))
     }
 
-    fn remove_bit(&mut self, name: &HeaderName, bit: u128) {
+    fn remove_bit(&mut self, name: &HeaderName, bit: NameBit) {
         if self.sent.may_have(bit) {
             self.head.remove(name);
         }
@@ -129,7 +97,7 @@ impl<H: Lines> Head for Edited<'_, H> {
     }
 
     fn set_header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let bit = bit_of(name);
+        let bit = NameBit::of(name);
         if is_read_by_pingora(name) {
             if self.added.may_have(bit) {
                 self.head.remove_lines(name);
@@ -144,32 +112,31 @@ impl<H: Lines> Head for Edited<'_, H> {
     }
 
     fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.added.add(bit_of(name));
+        self.added.add(NameBit::of(name));
         self.head.push_header(name, value);
     }
 
     fn apply(&mut self, block: &HeaderBlock) {
-        let mut of_block = Names::default();
-        for name in block.names() {
-            let bit = bit_of(name);
+        let mut of_block = NameFilter::default();
+        for (name, bit) in block.names_with_bits() {
             self.remove_bit(name, bit);
             of_block.add(bit);
         }
         // Only now: names of one block differ, and their bits would lead to a search for each that has the bit of an
         // earlier one.
-        self.added.add(of_block.0);
+        self.added.add_all(of_block);
         self.head.push_lines(block.lines());
     }
 
     fn remove(&mut self, name: &HeaderName) {
-        self.remove_bit(name, bit_of(name));
+        self.remove_bit(name, NameBit::of(name));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use pingora::http::RequestHeader;
-    use tollgate_core::request::{BlockName, BlockNames};
+    use tollgate_core::request::{BlockName, BlockNames, BlockPart};
 
     use super::*;
 
@@ -245,7 +212,8 @@ mod tests {
     fn a_block_of_configured_names_replaces_them_in_any_letter_case() {
         let mut request = head(&[("X-ONE", "theirs"), ("x-two", "theirs"), ("X-Three", "theirs")]);
         let names = BlockNames::new(["X-Two", "X-one"].map(|name| BlockName::parse(name).unwrap()).to_vec());
-        let block = HeaderBlock::of_values(&names, [(1, &b"ours"[..]), (1, b"too")]).unwrap();
+        let values = [&b"ours"[..], b"too"].map(|value| BlockPart::Value(1, value.into()));
+        let block = HeaderBlock::of_parts(&names, values).unwrap();
         Edited::new(&mut request, 0).apply(&block);
         assert_eq!(written(&request), "X-Three: theirs\r\nX-one: ours\r\nX-one: too\r\n");
     }
@@ -274,15 +242,5 @@ mod tests {
         let mut request = head(&[("X-One", "theirs")]);
         Edited::new(&mut request, 0).set(&ONE, b"a\r\nX-Two: b");
         assert_eq!(written(&request), "");
-    }
-
-    #[test]
-    fn every_name_of_a_map_may_be_present() {
-        let names = ["host", "user-agent", "accept", "x-forwarded-for", "x", "x-one", "connection", "te"];
-        let headers: HeaderMap =
-            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static(""))).collect();
-        let known = Names::of(&headers);
-        assert!(headers.keys().all(|name| known.may_have(bit_of(name))));
-        assert!(!Names::of(&HeaderMap::new()).may_have(bit_of(&HOST)));
     }
 }

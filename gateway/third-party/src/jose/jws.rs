@@ -7,16 +7,13 @@
 //! [`VerificationKey::verify`]: super::VerificationKey::verify
 
 use std::fmt;
+use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
 use super::Algorithm;
+use super::header::{Header, KnownHeaders, MAX_TOKEN, Malformed, Part, decode};
 use crate::claims::{Claims, MalformedClaims};
-
-/// Longer tokens are refused; requests with such headers seldom get here.
-pub const MAX_TOKEN: usize = 16 * 1024;
 
 /// The issuer of tokens up to here is read, although they are too long to be verified: another authority may know
 /// them. A request presents none that is longer.
@@ -26,58 +23,12 @@ const MAX_ISSUED: usize = 128 * 1024;
 #[derive(Clone)]
 pub struct Jws {
     /// The protected header.
-    pub header: Claims,
+    pub header: Arc<Header>,
     /// What is signed: usually the claims.
     pub payload: Bytes,
-    algorithm: Option<Algorithm>,
     /// Header and payload as sent, with the dot.
     signing_input: Bytes,
     signature: Bytes,
-}
-
-/// Why a token is not one. Contains nothing of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// Not three parts.
-    #[error("not a token of three parts")]
-    NotCompact,
-    /// Five parts: encrypted (RFC 7516), which nothing here can read.
-    #[error("the token is encrypted")]
-    Encrypted,
-    /// Longer than [`MAX_TOKEN`].
-    #[error("the token is longer than {MAX_TOKEN} bytes")]
-    TooLong,
-    /// A part is not base64url without padding.
-    #[error("the token's {0} is not base64url")]
-    Encoding(Part),
-    /// The header is not an object.
-    #[error("the token's header is malformed: {0}")]
-    Header(MalformedClaims),
-    /// The header has no string `alg`.
-    #[error("the token's header names no algorithm")]
-    NoAlgorithm,
-    /// The header has `crit`, so that who does not understand it must refuse the token.
-    #[error("the token's header has critical parameters")]
-    Critical,
-}
-
-/// A part of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "their names say it")]
-pub enum Part {
-    Header,
-    Payload,
-    Signature,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Header => "header",
-            Self::Payload => "payload",
-            Self::Signature => "signature",
-        })
-    }
 }
 
 impl Jws {
@@ -86,29 +37,40 @@ impl Jws {
     /// # Errors
     /// See [`Malformed`].
     pub fn parse(token: &str) -> Result<Self, Malformed> {
+        Self::parse_with(token, |header| Header::parse(header).map(Arc::new))
+    }
+
+    /// Reads a token, whose header may be known.
+    ///
+    /// # Errors
+    /// See [`Malformed`].
+    pub fn parse_knowing(token: &str, headers: &KnownHeaders) -> Result<Self, Malformed> {
+        Self::parse_with(token, |header| match headers.find(header) {
+            Some(known) => Ok(known),
+            None => Header::parse(header).map(Arc::new),
+        })
+    }
+
+    fn parse_with(
+        token: &str,
+        header_of: impl FnOnce(&str) -> Result<Arc<Header>, Malformed>,
+    ) -> Result<Self, Malformed> {
         if token.len() > MAX_TOKEN {
             return Err(Malformed::TooLong);
         }
         let (header, payload, signature) = parts(token)?;
         let signing_input = header.len() + 1 + payload.len();
-        let header = decode(header, Part::Header)?;
-        let header = Claims::parse(&header).map_err(Malformed::Header)?;
-        let algorithm = header.text("alg").ok_or(Malformed::NoAlgorithm)?;
-        if header.get("crit").is_some() {
-            return Err(Malformed::Critical);
-        }
         Ok(Self {
-            algorithm: Algorithm::parse(algorithm),
+            header: header_of(header)?,
             payload: decode(payload, Part::Payload)?.into(),
             signing_input: Bytes::copy_from_slice(token.as_bytes().get(..signing_input).unwrap_or_default()),
             signature: decode(signature, Part::Signature)?.into(),
-            header,
         })
     }
 
     /// The algorithm in the header, if it is one. Without a key this says nothing.
     pub fn algorithm(&self) -> Option<Algorithm> {
-        self.algorithm
+        self.header.algorithm()
     }
 
     /// The id of the signing key, as the header has it.
@@ -136,7 +98,7 @@ impl Jws {
 /// Without contents: a token is a secret.
 impl fmt::Debug for Jws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jws").field("algorithm", &self.algorithm).finish_non_exhaustive()
+        f.debug_struct("Jws").field("algorithm", &self.algorithm()).finish_non_exhaustive()
     }
 }
 
@@ -179,13 +141,12 @@ fn parts(token: &str) -> Result<(&str, &str, &str), Malformed> {
     }
 }
 
-fn decode(text: &str, part: Part) -> Result<Vec<u8>, Malformed> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed::Encoding(part))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
 
@@ -199,6 +160,16 @@ mod tests {
 
     fn refusal(token: &str) -> Malformed {
         Jws::parse(token).unwrap_err()
+    }
+
+    #[test]
+    fn a_known_header_is_not_read_again() {
+        let (headers, sent) = (KnownHeaders::default(), token(r#"{"alg":"ES256","kid":"1"}"#));
+        let first = Jws::parse_knowing(&sent, &headers).unwrap();
+        headers.keep_of_verified(&first.header);
+        let again = Jws::parse_knowing(&sent, &headers).unwrap();
+        assert!(Arc::ptr_eq(&first.header, &again.header));
+        assert_eq!((again.key_id(), again.algorithm()), (Some("1"), Some(Algorithm::ES256)));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Keys that verify signatures. A key is made once and verifies many tokens: nothing of it is parsed again.
 
 use std::fmt;
+use std::sync::Arc;
 
 use openssl::ec::EcKey;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
 
-use super::{Algorithm, Algorithms, Family, Jws, pem, signature};
+use super::signature::{self, RsaChecks};
+use super::{Algorithm, Algorithms, Family, Jws, pem};
 
 /// The smallest RSA key for JOSE, in bits (RFC 7518 §3.3).
 const SMALLEST_RSA: u32 = 2048;
@@ -31,7 +33,7 @@ pub struct VerificationKey {
 #[derive(Clone)]
 enum Material {
     Hmac(PKey<Private>),
-    Rsa(PKey<Public>),
+    Rsa(Arc<RsaChecks>),
     Ec {
         key: EcKey<Public>,
         /// The length of half a signature, in bytes.
@@ -111,7 +113,7 @@ impl VerificationKey {
             Id::EC => Material::Ec { half: half_of(key.bits()), key: key.ec_key()? },
             Id::RSA | Id::RSA_PSS => {
                 check_size(&key, size)?;
-                Material::Rsa(key)
+                Material::Rsa(Arc::new(RsaChecks::new(key)))
             }
             _ => Material::Ed(key),
         };
@@ -128,7 +130,7 @@ impl VerificationKey {
     pub fn is_slow(&self) -> bool {
         match &self.material {
             Material::Hmac(_) => false,
-            Material::Rsa(key) => key.bits() > SLOW_RSA,
+            Material::Rsa(checks) => checks.key().bits() > SLOW_RSA,
             Material::Ec { half, .. } => *half > half_of(256),
             Material::Ed(key) => key.id() == Id::ED448,
         }
@@ -151,7 +153,8 @@ impl VerificationKey {
     pub(super) fn to_der(&self) -> Option<Vec<u8>> {
         match &self.material {
             Material::Hmac(_) => None,
-            Material::Rsa(key) | Material::Ed(key) => key.public_key_to_der().ok(),
+            Material::Rsa(checks) => checks.key().public_key_to_der().ok(),
+            Material::Ed(key) => key.public_key_to_der().ok(),
             Material::Ec { key, .. } => key.public_key_to_der().ok(),
         }
     }
@@ -160,11 +163,7 @@ impl VerificationKey {
         let hash = algorithm.hash();
         match (&self.material, algorithm.family()) {
             (Material::Hmac(secret), Family::Hmac) => signature::hmac(secret, hash, signed, sent),
-            (Material::Rsa(key), family @ (Family::Rsa | Family::RsaPss)) => {
-                let mut context = signature::rsa_context(key, family, hash)?;
-                context.digest_verify_update(signed)?;
-                context.digest_verify_final(sent)
-            }
+            (Material::Rsa(checks), Family::Rsa | Family::RsaPss) => checks.verify(algorithm, signed, sent),
             (Material::Ec { key, half }, Family::Ecdsa) => signature::ecdsa(key, *half, hash, signed, sent),
             (Material::Ed(key), Family::Eddsa) => signature::eddsa(key, signed, sent),
             _ => Ok(false),
@@ -200,10 +199,9 @@ fn fitting(key: &PKey<Public>) -> Result<Algorithms, ErrorStack> {
     Ok(match key.id() {
         Id::RSA => of(&[Family::Rsa, Family::RsaPss]),
         // Such a key may permit only one hash and one length of salts.
-        Id::RSA_PSS => of(&[Family::RsaPss])
-            .iter()
-            .filter(|algorithm| signature::rsa_context(key, Family::RsaPss, algorithm.hash()).is_ok())
-            .collect(),
+        Id::RSA_PSS => {
+            of(&[Family::RsaPss]).iter().filter(|algorithm| signature::rsa_context(key, *algorithm).is_ok()).collect()
+        }
         Id::EC => match key.ec_key()?.group().curve_name() {
             Some(Nid::X9_62_PRIME256V1) => Algorithms::from_iter([Algorithm::ES256]),
             Some(Nid::SECP384R1) => Algorithms::from_iter([Algorithm::ES384]),

@@ -63,7 +63,7 @@ impl KeySet {
     /// # Errors
     /// See [`MalformedKeySet`].
     pub fn parse(document: &[u8]) -> Result<Self, MalformedKeySet> {
-        Self::from_members(Claims::parse(document)?.as_map())
+        Self::from_keys(Claims::parse(document)?.get("keys"))
     }
 
     /// A key set whose members have been read.
@@ -71,7 +71,11 @@ impl KeySet {
     /// # Errors
     /// As in [`Self::parse`].
     pub fn from_members(members: &Map<String, Value>) -> Result<Self, MalformedKeySet> {
-        let Some(Value::Array(keys)) = members.get("keys") else { return Err(MalformedKeySet::NoKeys) };
+        Self::from_keys(members.get("keys"))
+    }
+
+    fn from_keys(keys: Option<&Value>) -> Result<Self, MalformedKeySet> {
+        let Some(Value::Array(keys)) = keys else { return Err(MalformedKeySet::NoKeys) };
         if keys.len() > MAX_KEYS {
             return Err(MalformedKeySet::TooMany);
         }

@@ -7,6 +7,7 @@
 //! 4. [`SignatureChecks`] keep slow checks off the threads that serve requests.
 
 mod algorithm;
+mod header;
 mod jwk;
 mod jws;
 mod key;
@@ -20,8 +21,9 @@ mod signature_checks;
 mod testing;
 
 pub use algorithm::{Algorithm, Algorithms, Family};
+pub use header::{Header, KnownHeaders, MAX_TOKEN, Malformed, Part};
 pub use jwk::Unusable;
-pub use jws::{Jws, MAX_TOKEN, Malformed, Part, dots, looks_like_jwt, unverified_issuer};
+pub use jws::{Jws, dots, looks_like_jwt, unverified_issuer};
 pub use key::{BadSignature, InvalidKey, RsaSize, VerificationKey};
 pub use key_set::{KeySet, MalformedKeySet, PublishedKey};
 pub use key_source::{FetchError, KeySource, KeySourceMetrics, KeySources, Location, NoKey, Remote, Times, Unverified};
