@@ -26,8 +26,8 @@ const LOG_EVERY: i64 = 10_000;
 /// What is asked about.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// The token.
-    pub token: Secret,
+    /// The token. Those who wait for the same look-up share it.
+    pub token: Arc<Secret>,
     /// The request that presents it, if the authority wants to know (`introspect_request`).
     pub request: Option<Arc<RequestLine>>,
 }

@@ -125,15 +125,17 @@ pub(crate) fn value(bytes: &[u8]) -> Result<Value, MalformedClaims> {
     read(bytes, |deserializer, fault| deserializer.deserialize_any(Strict { depth: 0, fault }))
 }
 
-type JsonDeserializer<'b> = serde_json::Deserializer<serde_json::de::SliceRead<'b>>;
+type JsonDeserializer<'b> = serde_json::Deserializer<serde_json::de::StrRead<'b>>;
 
 /// Reads with the function, and nothing but white space after that.
 fn read<'b, T>(
     bytes: &'b [u8],
     read: impl FnOnce(&mut JsonDeserializer<'b>, &mut Option<MalformedClaims>) -> Result<T, serde_json::Error>,
 ) -> Result<T, MalformedClaims> {
+    // At once, and not again for each text in it.
+    let text = std::str::from_utf8(bytes).map_err(|_| MalformedClaims::NotJson)?;
     let mut fault = None;
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = read(&mut deserializer, &mut fault);
     let value = value.and_then(|value| deserializer.end().map(|()| value));
     value.map_err(|_| fault.unwrap_or(MalformedClaims::NotJson))

@@ -205,7 +205,7 @@ impl Guard {
     fn query(&self, token: &str, request: &Request<'_>) -> Query {
         let line = || Arc::new(RequestLine { method: request.method.clone(), path: request.path.into() });
         let request = (self.rules.request_line == RequestLineUse::Told).then(line);
-        Query { token: Secret::new(token), request }
+        Query { token: Arc::new(Secret::new(token)), request }
     }
 
     fn digest(&self, token: &str, request: &Request<'_>) -> Digest {

@@ -10,6 +10,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODI
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
+use tollgate_core::request::HeaderEdit;
 
 use super::client::Origin;
 use super::context::{Context, Expectation, Outbound};
@@ -22,7 +23,7 @@ use super::response_phase;
 use crate::snapshot::UpstreamHost;
 use crate::upstream::uses::Use;
 
-/// The usual size of our lines, in bytes.
+/// The usual size of our lines, in bytes, besides those that plugins have rendered.
 const ROOM: usize = 768;
 
 /// Writes the head of one attempt; `request` is a copy of the client's.
@@ -58,12 +59,21 @@ pub(super) fn upstream_request_filter(
         outbound: &proxied.outbound,
         connection: proxied.connection,
     };
-    attempt.write(&mut Edited::new(request, ROOM));
+    attempt.write(&mut Edited::new(request, ROOM + rendered(&proxied.outbound.headers)));
     request.set_uri(proxied.outbound.uri.clone());
     proxied.sent = Some(Instant::now());
     proxied.responded_at = None;
     context.peer = Some(peer);
     Ok(())
+}
+
+/// The size of the lines that plugins have rendered, in bytes.
+fn rendered(edits: &[HeaderEdit]) -> usize {
+    let sizes = edits.iter().map(|edit| match edit {
+        HeaderEdit::Apply(block) => block.lines().len(),
+        HeaderEdit::Set(..) | HeaderEdit::Append(..) | HeaderEdit::Remove(_) => 0,
+    });
+    sizes.sum()
 }
 
 /// The parts of an attempt's head.

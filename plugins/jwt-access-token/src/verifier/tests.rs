@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openssl::pkey::{PKey, Private};
@@ -74,7 +76,7 @@ impl World {
     }
 
     async fn accepts_text(&self, header: &str, payload: &str) -> bool {
-        let token = Secret::new(self.sign(header, payload));
+        let token = Arc::new(Secret::new(self.sign(header, payload)));
         match self.verifier.verify(&Query { token, request: None }).await.unwrap() {
             Said::Active(active) => {
                 assert!(active.signed_by.is_some_and(|key| key.is_current()));
@@ -199,7 +201,7 @@ async fn nothing_but_the_configuration_says_which_key_and_algorithm_count() {
         assert!(any.accepts(header.clone(), json!({})).await, "{header}: ignored");
         let forged = laid_over(json!({"alg": "EdDSA", "kid": "k"}), header.clone());
         let claims = json!({"iss": ISSUER, "exp": NOW + 60});
-        let forged = Secret::new(other.sign(&forged.to_string(), &claims.to_string()));
+        let forged = Arc::new(Secret::new(other.sign(&forged.to_string(), &claims.to_string())));
         let said = any.verifier.verify(&Query { token: forged, request: None }).await.unwrap();
         assert!(matches!(said, Said::Inactive), "{header}: with another key");
     }
