@@ -1,6 +1,7 @@
-//! A TCP forwarder that can be cut or blocked.
+//! A TCP forwarder that can be cut, blocked or slowed down.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -21,6 +22,8 @@ pub struct Forwarder {
 enum Flow {
     Open,
     Blocked,
+    /// What comes from the target is held back for so long.
+    Slow(Duration),
 }
 
 impl Forwarder {
@@ -55,7 +58,12 @@ impl Forwarder {
         self.flow.send_replace(Flow::Blocked);
     }
 
-    /// Forwards again, starting with the data held back.
+    /// Delays all data from the target.
+    pub fn slow(&self, delay: Duration) {
+        self.flow.send_replace(Flow::Slow(delay));
+    }
+
+    /// Forwards again, without delay, starting with the data held back.
     pub fn unblock(&self) {
         self.flow.send_replace(Flow::Open);
     }
@@ -68,20 +76,35 @@ impl Drop for Forwarder {
 }
 
 async fn connect(near: TcpStream, target: String, mut flowing: watch::Receiver<Flow>) {
-    if flowing.wait_for(|flow| *flow == Flow::Open).await.is_err() {
+    if flowing.wait_for(|flow| *flow != Flow::Blocked).await.is_err() {
         return;
     }
     let Ok(far) = TcpStream::connect(target).await else { return };
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    tokio::join!(carry(near_in, far_out, flowing.clone()), carry(far_in, near_out, flowing));
+    tokio::join!(
+        carry(near_in, far_out, flowing.clone(), |_| Duration::ZERO),
+        carry(far_in, near_out, flowing, |flow| match flow {
+            Flow::Slow(delay) => delay,
+            Flow::Open | Flow::Blocked => Duration::ZERO,
+        })
+    );
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flowing: watch::Receiver<Flow>) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut flowing: watch::Receiver<Flow>,
+    delay: fn(Flow) -> Duration,
+) {
     let mut bytes = vec![0; 16 * 1024];
     loop {
         let read = from.read(&mut bytes).await;
-        if flowing.wait_for(|flow| *flow == Flow::Open).await.is_err() {
+        if flowing.wait_for(|flow| *flow != Flow::Blocked).await.is_err() {
             return;
+        }
+        let delay = delay(*flowing.borrow());
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
         let going_on = match read {
             Ok(count) if count > 0 => bytes.get(..count).unwrap_or_default(),

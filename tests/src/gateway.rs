@@ -11,6 +11,7 @@ use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::confinement::Confinement;
 use crate::lost_response::LostResponses;
 use crate::postgres::Database;
 use crate::process::Process;
@@ -47,8 +48,17 @@ pub struct Gateway {
     /// A client that trusts it, follows no redirects, and speaks HTTP/1.1 or 2.
     pub client: Client,
     process: Process,
+    launch: Launch,
     directory: TempDir,
     database: Option<Database>,
+}
+
+/// How its process is started.
+#[derive(Debug, Clone)]
+struct Launch {
+    database_url: String,
+    settings: Vec<(String, String)>,
+    confinement: Option<Confinement>,
 }
 
 impl Gateway {
@@ -84,11 +94,25 @@ impl Gateway {
         Self::running(directory, database, &url, settings, None).await
     }
 
+    /// On a database of the test's own: a server, or a file.
+    pub async fn on_url(url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::running(folder(), None, url, settings, None).await
+    }
+
     /// On SQLite, in a process with a limit of open files.
     pub async fn with_open_files(limit: u32) -> Self {
         let directory = folder();
         let url = format!("sqlite:{}", directory.path().join("tollgate.db").display());
-        Self::running(directory, None, &url, &[], Some(limit)).await
+        Self::running(directory, None, &url, &[], Some(Confinement::OpenFiles(limit))).await
+    }
+
+    /// On SQLite, whose folder `small` is on a disk of so many KiB.
+    pub async fn on_small_disk(size: u32) -> Self {
+        let directory = folder();
+        let small = directory.path().join("small");
+        fs::create_dir(&small).expect("a folder");
+        let url = format!("sqlite:{}", small.join("tollgate.db").display());
+        Self::running(directory, None, &url, &[], Some(Confinement::SmallDisk(small, size))).await
     }
 
     /// Another node on the database of this one, which must outlive it.
@@ -107,15 +131,17 @@ impl Gateway {
         database: Option<Database>,
         url: &str,
         settings: &[(&str, &str)],
-        open_files: Option<u32>,
+        confinement: Option<Confinement>,
     ) -> Self {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let launch = Launch { database_url: url.to_owned(), settings, confinement };
         // A port that was free a moment ago may be taken: then it tries others.
         for _ in 0..3 {
-            if let Some(running) = Running::start(&directory, url, settings, open_files).await {
+            if let Some(running) = Running::start(&directory, &launch, free_ports()).await {
                 let client = running.addresses.client().expect("a client");
                 let Running { addresses, http, https, process } = running;
                 let secrets = Secrets::default();
-                return Self { addresses, http, https, secrets, client, process, directory, database };
+                return Self { addresses, http, https, secrets, client, process, launch, directory, database };
             }
         }
         panic!("the gateway did not start:\n{}", fs::read_to_string(output_of(&directory)).unwrap_or_default());
@@ -214,6 +240,30 @@ impl Gateway {
         self.process.interrupt().expect("a process that can be signalled");
     }
 
+    /// Sends SIGKILL and waits for its end.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("a process that can be killed");
+    }
+
+    /// Starts it again at the same addresses, after it has ended, and waits until it is ready.
+    pub async fn start_again(&mut self) {
+        let port = |url: &url::Url| SocketAddr::from(([127, 0, 0, 1], url.port().expect("a port")));
+        let ports = [self.http, self.https, port(&self.addresses.admin), port(&self.addresses.status)];
+        let running = Running::start(&self.directory, &self.launch, ports).await;
+        let running = running.unwrap_or_else(|| panic!("the gateway did not start again:\n{}", self.output()));
+        self.process = running.process;
+    }
+
+    /// Its process id.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its folder: the data directory.
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
     /// Waits for it to exit, within a limit.
     pub async fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
@@ -272,19 +322,15 @@ impl Running {
     /// `None` when it ends before it is ready.
     async fn start(
         directory: &TempDir,
-        database_url: &str,
-        settings: &[(&str, &str)],
-        open_files: Option<u32>,
+        launch: &Launch,
+        [http, https, admin, status]: [SocketAddr; 4],
     ) -> Option<Self> {
-        let [http, https, admin, status] = free_ports();
-        let output = File::create(output_of(directory)).expect("a file");
-        let mut command = match open_files {
-            None => Command::new(program("tollgate")),
-            Some(limit) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]).arg(program("tollgate"));
-                shell
-            }
+        // A later start continues the output of earlier ones.
+        let output = File::options().create(true).append(true).open(output_of(directory)).expect("a file");
+        let program = program("tollgate");
+        let mut command = match &launch.confinement {
+            None => Command::new(program),
+            Some(confinement) => confinement.command(&program),
         };
         let inherited = std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_"));
         inherited.for_each(|(name, _)| {
@@ -299,9 +345,9 @@ impl Running {
             .env("TOLLGATE_PROXY_DRAIN_TIMEOUT", "1s")
             .env("TOLLGATE_ADMIN_LISTEN", admin.to_string())
             .env("TOLLGATE_STATUS_LISTEN", status.to_string())
-            .env("TOLLGATE_DATABASE_URL", database_url)
+            .env("TOLLGATE_DATABASE_URL", &launch.database_url)
             .env("TOLLGATE_ACCESS_LOG", "-")
-            .envs(settings.iter().copied())
+            .envs(launch.settings.iter().map(|(name, value)| (name, value)))
             .stdout(output.try_clone().expect("a file"))
             .stderr(output);
         let mut process = Process::start(&mut command).expect("a program that starts");

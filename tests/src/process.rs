@@ -29,6 +29,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Its standard output, if that is a pipe; once.
+    pub fn output(&mut self) -> Option<std::process::ChildStdout> {
+        self.child.stdout.take()
+    }
+
     /// Its exit status, if it has exited.
     pub fn ended(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
         self.child.try_wait()
@@ -42,6 +47,14 @@ impl Process {
     /// Sends SIGINT, as Ctrl-C does. The process must not have exited yet.
     pub fn interrupt(&self) -> io::Result<()> {
         self.signal(Signal::INT)
+    }
+
+    /// Sends SIGKILL and waits for it to exit; does nothing if it has exited already.
+    pub fn kill(&mut self) -> io::Result<std::process::ExitStatus> {
+        if self.child.try_wait()?.is_none() {
+            self.child.kill()?;
+        }
+        self.child.wait()
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {

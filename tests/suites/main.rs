@@ -41,6 +41,7 @@ mod lifecycle;
 mod lost_responses;
 mod multiple_auth;
 mod nodes;
+mod outage;
 mod plugins;
 mod proxy;
 mod quickstart;

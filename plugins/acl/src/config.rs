@@ -114,6 +114,7 @@ mod tests {
     fn what_is_left_out_has_its_default() {
         let expected = json!({
             "allow": ["a"], "deny": null, "hide_groups_header": false, "always_use_authenticated_groups": false,
+            "serve_cached_for": null,
         });
         assert_eq!(stored(json!({"allow": ["a"]})), Ok(expected));
     }

@@ -96,8 +96,11 @@ pub(crate) async fn run(feed: Feed, postgres: Postgres, mut cursor: Cursor, metr
         let before = cursor.read_at;
         let Err(error) = follow(&feed, &postgres, &mut cursor, &metrics).await;
         metrics.mark_down();
-        if feed.mark_unheard(&error) {
+        let is_new = feed.mark_unheard(&error);
+        if is_new {
             postgres.breaker().suspect();
+        }
+        if is_new && !error.is_reported() {
             tracing::warn!(error = &error as &dyn std::error::Error, "change feed interrupted; reconnecting");
         }
         backoff = if cursor.read_at > before { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
