@@ -250,7 +250,7 @@ async fn an_invalid_configuration_is_rejected() {
     gateway.admin(Method::PATCH, &plugin, json!({"config": {"deny": ["b"]}})).await.expect(400);
     let changed = gateway.change(&plugin, json!({"config": {"allow": null, "deny": ["b"]}})).await;
     let config = json!({
-        "allow": null, "deny": ["b"], "hide_groups_header": false, "always_use_authenticated_groups": false,
+        "allow": null, "deny": ["b"], "hide_groups_header": false, "serve_cached_for": null, "always_use_authenticated_groups": false,
     });
     findings.compare("from allow to deny", &config, &changed["config"]);
 }

@@ -300,7 +300,7 @@ async fn a_configuration_is_validated_and_has_defaults() {
     let made = gateway.create("/plugins", json!({"name": "key-auth"})).await;
     let defaults = json!({
         "key_names": ["apikey"], "hide_credentials": false, "anonymous": null, "key_in_header": true,
-        "key_in_query": true, "key_in_body": false, "run_on_preflight": true, "realm": null,
+        "key_in_query": true, "key_in_body": false, "run_on_preflight": true, "realm": null, "serve_cached_for": null,
     });
     let mut findings = Findings::new();
     findings.compare("defaults", &defaults, &made["config"]);

@@ -2,10 +2,11 @@
 //!
 //! Invariant: facts about a consumer are invalidated before the write that made them stale is
 //! acknowledged ([`SharedFacts`]). They live while something refers to them. A node that has lost the
-//! change feed uses none of them and queries the store; but for the anonymous consumer, while the store is away and the
-//! instance serves what is cached.
+//! change feed uses none of them and queries the store; but for the anonymous consumer and those that tokens of third
+//! parties name, while the store is away and the instance serves what is cached.
 
 use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderValue;
@@ -216,7 +217,13 @@ impl Consumers {
         self.inner.changes.current()
     }
 
-    /// The consumer with this username; `None` when there is none. It may have changed by now.
+    /// While the store is away, and the node serves what is cached: for how long it has received no changes.
+    pub fn outage(&self) -> Option<Duration> {
+        self.inner.trust.outage()
+    }
+
+    /// The consumer with this username; `None` when there is none. It may have changed by now. While the store is away,
+    /// the consumer as it was when this node last heard of changes, for callers that see to [`Self::outage`].
     ///
     /// # Errors
     /// The store failed.
@@ -232,9 +239,18 @@ impl Consumers {
                 _ => {}
             }
         }
-        let found = self.by_username(username, on_conflict).await?;
+        let found = match self.by_username(username, on_conflict).await {
+            Ok(found) => found,
+            Err(error) => return self.unheard(username).map(Some).ok_or(error),
+        };
         self.inner.usernames.insert(username.into(), Stamped::new(changes, found.clone()));
         Ok(found)
+    }
+
+    fn unheard(&self, username: &str) -> Option<Arc<ConsumerFacts>> {
+        self.outage()?;
+        let known = self.inner.usernames.get(username)?;
+        known.unchecked().clone().filter(|consumer| consumer.is_current())
     }
 
     /// The consumer that a plugin names as anonymous, if it is known already.

@@ -254,6 +254,14 @@ impl Guard {
         judged
     }
 
+    /// Whether the owner of a token may be used: while the store is away, it is as it was when changes were last heard.
+    fn owner_is_served(&self, facts: &TokenFacts, request: &mut Request<'_>) -> bool {
+        let Owner::Consumer(_) = facts.terms().owner else { return true };
+        let Some(age) = self.tokens.consumers().outage() else { return true };
+        request.serve_stale(age);
+        self.rules.serve_cached.admits(age)
+    }
+
     /// What is cached, if it may be used while the authority cannot tell.
     fn stale(&self, known: &TokenFacts, request: &mut Request<'_>) -> Option<Found<Refusal>> {
         if !known.is_current() {
@@ -307,7 +315,8 @@ impl Authenticator for Guard {
             let only_owner_of = known.clone().filter(|_| only_owner);
             let question = Question::new(Arc::clone(&self.rules.candidates), query.clone(), only_owner_of);
             let facts = match self.tokens.cache().load(digest, question).await {
-                Ok(Some(facts)) => facts,
+                Ok(Some(facts)) if self.owner_is_served(&facts, request) => facts,
+                Ok(Some(_)) => return Err(Verdict::Reply(Reply::unavailable("consumer_store_unavailable"))),
                 Ok(None) => {
                     // Revoked: other threads and instances may have cached it for longer.
                     if known.is_some() {

@@ -28,7 +28,7 @@
 //!
 //! | name | labels |
 //! |---|---|
-//! | `tollgate_acl_groups_lookups_total` | `result`: `hit`, `miss`, `coalesced` |
+//! | `tollgate_acl_groups_lookups_total` | `result`: `hit`, `miss`, `stale`, `coalesced` |
 //! | `tollgate_acl_groups_lookup_seconds` | `source`: `cache`, `store` |
 //! | `tollgate_acl_groups_cache_entries`, `…_weight_bytes`, `…_evictions_total` | |
 

@@ -23,7 +23,7 @@ async fn every_field_has_its_default_introspection_1() {
         "jwks_uri": null, "jwks": null, "tls_verify": true, "tls_ca": null,
         "tls_client_certificate": null, "tls_client_key": null, "authorities": [], "realm": null,
         "required_scopes": [], "required_scopes_match": "all", "scope_claim": "scope", "required_audience": [],
-        "required_claims": [], "serve_stale_for": 0,
+        "required_claims": [], "serve_stale_for": 0, "serve_cached_for": null,
     });
     assert_eq!(stored["config"], laid_over(of_contract, beyond));
     assert_eq!(stored["protocols"], json!(["grpc", "grpcs", "http", "https"]));

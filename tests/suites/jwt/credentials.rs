@@ -9,7 +9,7 @@ async fn a_configuration_is_validated_and_has_defaults() {
     let defaults = json!({
         "uri_param_names": ["jwt"], "cookie_names": [], "key_claim_name": "iss", "secret_is_base64": false,
         "claims_to_verify": null, "anonymous": null, "run_on_preflight": true, "maximum_expiration": 0,
-        "header_names": ["authorization"], "realm": null,
+        "header_names": ["authorization"], "realm": null, "serve_cached_for": null,
     });
     let mut findings = Findings::new();
     findings.compare("defaults", &defaults, &made["config"]);

@@ -55,7 +55,7 @@ impl ServeCached {
     }
 
     /// Whether what was true this long ago is good enough.
-    pub(crate) fn admits(self, age: Duration) -> bool {
+    pub fn admits(self, age: Duration) -> bool {
         age < Duration::from_secs(self.limit.into())
     }
 }

@@ -468,6 +468,7 @@ mod tests {
             consumer: Some(Uuid::from_u128(u128::MAX)),
             proxy_ms: Some(1),
             upstream_ms: Some(18_446_744_073_709_551_615),
+            served_stale: Some(7),
             ..line()
         };
         let mut written = Vec::new();
@@ -477,7 +478,7 @@ mod tests {
             "2026-01-31T12:34:56.789Z 401 GET /a\\n\\\"b\\\" \u{e9} request_id=00112233445566778899aabbccddeeff total_ms=3 \
              bytes_in=0 bytes_out=12 client=2001:db8::1 route=00000000-0000-0000-0000-000000000001 \
              service=00000000-0000-0000-0000-0000000000ab consumer=ffffffff-ffff-ffff-ffff-ffffffffffff \
-             proxy_ms=1 upstream_ms=18446744073709551615\n"
+             proxy_ms=1 upstream_ms=18446744073709551615 served_stale=7\n"
         );
     }
 

@@ -340,9 +340,7 @@ impl Feed {
         match standing {
             Standing::Current => tracing::info!("change feed is current again"),
             Standing::Outage => {
-                tracing::warn!(
-                    "change feed is stale: the store is away; serving what is cached (outage.serve_cached_for)"
-                );
+                tracing::warn!("change feed is stale; serving what is cached while the store is away");
             }
             Standing::Untrusted => tracing::warn!("change feed is stale; bypassing caches"),
         }

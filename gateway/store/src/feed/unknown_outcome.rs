@@ -74,7 +74,7 @@ impl Feed {
     /// Waits until a write that was sent before `since` has ended in the database.
     async fn has_ended(&self, since: Option<Instant>) {
         let Database::Postgres(_) = self.inner.database else { return };
-        let mut asked = None;
+        let (mut asked, mut since) = (None, since);
         while since.is_some_and(|since| since.elapsed() < self.inner.longest_statement) {
             match self.running().await {
                 Ok((now, oldest)) => {
@@ -83,7 +83,8 @@ impl Feed {
                         return;
                     }
                 }
-                Err(error) if error.is_reported() => {}
+                // A database that was frozen continues where it was: the time begins when it responds again.
+                Err(error) if error.is_reported() => since = Some(Instant::now()),
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "write outcome still unknown; retrying");
                 }

@@ -29,6 +29,9 @@ mod breaker;
 mod connection;
 mod session;
 
+/// How many callers may wait for a connection: more would not get one in time.
+const MOST_WAITING: usize = 1024;
+
 const PING: Statement = statement!("setting/ping.sql");
 
 /// A pool of connections to PostgreSQL. Cheap to clone.
@@ -89,6 +92,9 @@ impl Postgres {
 
     async fn pooled(&self) -> Result<Object, StoreError> {
         let started = Instant::now();
+        if self.inner.pool.status().waiting >= MOST_WAITING {
+            return Err(StoreError::Busy(Duration::ZERO));
+        }
         let client = tokio::select! {
             biased;
             client = self.inner.pool.get() => client,

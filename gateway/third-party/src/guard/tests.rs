@@ -618,6 +618,28 @@ async fn a_word_that_took_longer_than_ttl_counts_for_all_who_waited_for_it() {
 }
 
 #[tokio::test]
+async fn while_the_store_is_away_a_token_needs_its_authority_and_a_consumer_that_is_cached() {
+    let world = World::new();
+    let (open, never) = (world.instance(json!({})), world.instance(json!({"serve_cached_for": 0})));
+    world.word.says("others", json!({"username": "bob"}));
+    world.word.says("eves", json!({"username": "eve"}));
+    world.word.says("nobodys", json!({}));
+    assert_eq!(request(&open, Some("bobs")).await, of_bob());
+    world.consumers.stop();
+    world.feed.lose_store(std::time::Duration::from_secs(60));
+    assert_eq!(request(&open, Some("bobs")).await, of_bob());
+    assert_eq!(world.word.asked(), ["bobs"], "it is cached");
+    world.clock.advance(31);
+    assert_eq!(request(&open, Some("bobs")).await, of_bob());
+    assert_eq!(world.word.asked(), ["bobs"], "older than ttl");
+    assert_eq!(request(&open, Some("others")).await, of_bob(), "its authority knows it, and its consumer is cached");
+    let unavailable = || Refused(503, "consumer_store_unavailable".to_owned());
+    assert_eq!(request(&open, Some("eves")).await, unavailable());
+    assert_eq!(request(&never, Some("bobs")).await, unavailable());
+    assert!(matches!(request(&never, Some("nobodys")).await, Passed(_)), "the store is not asked about it");
+}
+
+#[tokio::test]
 async fn nothing_cached_is_used_while_the_change_feed_is_stale() {
     let world = World::new();
     let instance = world.instance(json!({}));

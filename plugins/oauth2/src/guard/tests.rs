@@ -241,6 +241,14 @@ impl Outcome {
         matches!(self.verdict, Verdict::Continue)
     }
 
+    /// The status of the reply, if there is one.
+    fn refused_with(&self) -> Option<u16> {
+        match &self.verdict {
+            Verdict::Reply(reply) => Some(reply.status.as_u16()),
+            Verdict::Continue | Verdict::NeedBody { .. } => None,
+        }
+    }
+
     pub(super) fn reply(&self) -> &Reply {
         let Verdict::Reply(reply) = &self.verdict else { panic!("no reply but {:?}", self.verdict) };
         reply
@@ -867,6 +875,42 @@ async fn without_the_change_feed_no_cached_credential_or_consumer_is_used() {
     world.feed.resume();
     assert_eq!(token.at(&guard).await.upstream("x-credential-identifier"), Some(Some("renamed")));
     assert_eq!(call.at(&guard).await.upstream("x-consumer-custom-id"), Some(Some("b-2")));
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_what_is_cached_goes_on_and_is_said_to_be_stale() {
+    let world = World::new();
+    let (guard, never) = (world.guard(|_| {}), world.guard(|rules| rules.serve_cached = ServeCached::of(Some(0))));
+    let a_minute = world.guard(|rules| rules.serve_cached = ServeCached::of(Some(60)));
+    let (cached, unknown) = (world.bearer(&world.token(|_| {})), world.bearer(&world.token(|_| {})));
+    let short = world.bearer(&world.token(|token| token.expires_in = 10));
+    let stranger = world.bearer(world.shared.own_tokens.mint(&SystemRandom).expose());
+    for call in [&cached, &short] {
+        warm(call, &guard).await;
+    }
+    assert_eq!(stranger.at(&guard).await.refused_with(), Some(401));
+    world.tokens.down.store(true, Ordering::SeqCst);
+    let age = Duration::from_secs(59);
+    world.feed.lose_store(age);
+    let outcome = cached.at(&guard).await;
+    assert!(outcome.passed() && outcome.ready);
+    assert_eq!(outcome.served_stale, Some(age));
+    assert!(cached.at(&a_minute).await.passed());
+    // Neither what is not cached, nor what the store did not know a moment ago.
+    for call in [&unknown, &stranger] {
+        assert_eq!((call.at(&guard).await.refused_with(), call.at(&guard).await.served_stale), (Some(503), None));
+    }
+    assert_eq!(cached.at(&never).await.refused_with(), Some(503));
+    assert_eq!(world.bearer(&"x".repeat(32)).at(&guard).await.refused_with(), Some(401), "forged");
+    world.clock.advance(11);
+    assert_eq!(short.at(&guard).await.refused_with(), Some(401), "expired");
+    world.feed.lose_store(Duration::from_secs(60));
+    assert_eq!((cached.at(&guard).await.passed(), cached.at(&a_minute).await.refused_with()), (true, Some(503)));
+    // What is heard ends it all the same.
+    world.credential_changed().await;
+    assert_eq!(cached.at(&guard).await.refused_with(), Some(503));
+    world.feed.stop();
+    assert_eq!(short.at(&guard).await.refused_with(), Some(503), "not an outage: nothing cached is used");
 }
 
 #[tokio::test]
