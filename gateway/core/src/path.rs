@@ -28,6 +28,25 @@ pub enum Malformed {
     Control,
 }
 
+/// A path in its normal form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Normal<'p> {
+    /// The path.
+    pub path: Cow<'p, str>,
+    /// Whether others may find dot segments in it.
+    pub dots: Dots,
+}
+
+/// Whether a path in normal form, which has no dot segments, may have some for a server that reads it in
+/// another way: with `%2F` or a backslash as a separator, without what follows a semicolon, or decoded once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dots {
+    /// However it is read, it has none.
+    None,
+    /// It contains two dots in a row, or an encoded percent sign.
+    Possible,
+}
+
 /// The path in its normal form: unreserved characters decoded, dot segments removed, slashes merged.
 ///
 /// Bytes that are not UTF-8 once decoded stay encoded, in upper case. `..` segments beyond the root are
@@ -36,11 +55,20 @@ pub enum Malformed {
 /// # Errors
 /// See [`Malformed`].
 pub fn normalise(raw: &str) -> Result<Cow<'_, str>, Malformed> {
+    read(raw).map(|normal| normal.path)
+}
+
+/// The path in its normal form ([`normalise`]), and whether others may find dot segments in it.
+///
+/// # Errors
+/// See [`Malformed`].
+pub fn read(raw: &str) -> Result<Normal<'_>, Malformed> {
     if !raw.starts_with('/') {
         return Err(Malformed::NotAbsolute);
     }
     let mut encoded = false;
     let mut segments = false;
+    let mut dots = false;
     let mut previous = 0;
     for byte in raw.bytes() {
         if byte.is_ascii_control() {
@@ -48,13 +76,20 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, Malformed> {
         }
         encoded |= byte == b'%';
         segments |= previous == b'/' && (byte == b'/' || byte == b'.');
+        dots |= previous == b'.' && byte == b'.';
         previous = byte;
     }
-    if !encoded {
-        return Ok(if segments { Cow::Owned(resolve_segments(raw)) } else { Cow::Borrowed(raw) });
-    }
-    // A decoded dot may have completed a dot segment.
-    Ok(Cow::Owned(resolve_segments(&decode(raw)?)))
+    let path = match (encoded, segments) {
+        (false, false) => Cow::Borrowed(raw),
+        (false, true) => Cow::Owned(resolve_segments(raw)),
+        // A decoded dot may have completed a dot segment.
+        (true, _) => {
+            let path = resolve_segments(&decode(raw)?);
+            dots = path.contains("..") || path.contains("%25");
+            Cow::Owned(path)
+        }
+    };
+    Ok(Normal { path, dots: if dots { Dots::Possible } else { Dots::None } })
 }
 
 /// Decodes all but reserved characters.
@@ -169,6 +204,25 @@ mod tests {
     #[test]
     fn a_path_in_normal_form_is_not_copied() {
         assert!(matches!(normalise("/api/v1.2/users/~x"), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn paths_that_others_may_read_with_dot_segments_are_told() {
+        let rows = [
+            ("/api/v1.2/.well-known/x;v=1", Dots::None),
+            ("/group%2Fproject", Dots::None),
+            ("/a/%2e/b", Dots::None),
+            ("/a/%2e%2e/b", Dots::None),
+            ("/a..b", Dots::Possible),
+            ("/a/..;/b", Dots::Possible),
+            ("/a/..%2fb", Dots::Possible),
+            ("/a/%2e%2e%5cb", Dots::Possible),
+            ("/a/%252e%252e/b", Dots::Possible),
+            ("/a/%25%32e./b", Dots::Possible),
+        ];
+        for (raw, expected) in rows {
+            assert_eq!(read(raw).unwrap().dots, expected, "{raw}");
+        }
     }
 
     #[test]

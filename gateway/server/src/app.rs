@@ -186,6 +186,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
             product: settings.proxy.product,
             identity_headers,
             trusted_ips: TrustedIps::new(settings.trusted_ips.iter().copied()),
+            lenient_path_services: settings.proxy.lenient_path_services.clone(),
             keepalive_timeout: settings.proxy.keepalive_timeout,
             head_timeout: settings.proxy.head_timeout,
             read_timeout: settings.proxy.read_timeout,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use gateway::{Gateway, Route, body_of, guard, header_of, refused, replying, status_of, upstream};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
-use tollgate::proxy::{IdentityHeaders, Settings};
+use tollgate::proxy::{IdentityHeaders, LenientServices, Settings};
 use tollgate_core::plugin::Verdict;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::RequestBody;
@@ -461,4 +461,78 @@ fn an_idle_upstream_connection_is_reused() {
     let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
     let response = gateway.converse(&[(request, "\"target\":\"/x\"}"), (request, "\"target\":\"/x\"}")]);
     assert_eq!(response.matches("HTTP/1.1 200").count(), 2, "{response}");
+}
+
+#[test]
+fn a_path_that_an_upstream_may_read_as_another_routes_is_refused() {
+    let refusing = || replying(|| Reply::message(StatusCode::UNAUTHORIZED, "no_token", "no"));
+    let gateway = Gateway::start(vec![
+        Route::to("/api", &upstream()),
+        Route::to("/api/admin", &upstream()).plugin(refusing()),
+        Route::to("/based", &upstream()).edit(|service| service.path = Some("/v1/x".to_owned())),
+        Route::to("~/users/\\d+", &upstream()),
+        Route::to("/guarded", &upstream()).plugin(refusing()),
+    ]);
+    let climbing = [
+        "/api/..%2fother",
+        "/api/..%2F..%2Fother",
+        "/api/%2e%2e%2fother",
+        "/api/..;/other",
+        "/api/..;a=b/other",
+        "/api/..%5cother",
+        "/api/..\\other",
+        "/api/%252e%252e/other",
+        "/api/%252e%252e%252fother",
+        "/api/..%252fother",
+        "/api/x/..;/..;/other",
+        "/api/x%2fy/..;/..;/..;/other",
+        "/api/..%3b/other",
+        // The same route, but the plugins of a longer one would be passed by.
+        "/api/x%2f..%2fadmin",
+        "/api/x/..;/admin/y",
+        // Below the route, but not below the service.
+        "/based/..%2fother",
+        "/based/..;/based/other",
+        "/users/7/..;/other",
+    ];
+    // Refused before any plugin.
+    for target in climbing.into_iter().chain(["/guarded/..%2fapi"]) {
+        let response = gateway.send(&get(target));
+        let text = body_of(&response);
+        assert_eq!(status_of(&response), 400, "{target}: {response}");
+        assert!(text.contains("The path leaves its route or service by dot segments"), "{target}: {text}");
+        assert_eq!(header_of(&response, "connection"), Some("close"));
+    }
+    let lines = gateway.log_lines(climbing.len() + 1);
+    assert!(lines.iter().all(|line| line["reason"] == "climbing_path"), "{lines:?}");
+    for (target, sent) in [
+        ("/api/group%2Fproject", "/group%2Fproject"),
+        ("/api/group%2fproject", "/group%2Fproject"),
+        ("/api/a..b/c;v=1/..d", "/a..b/c;v=1/..d"),
+        ("/api/x/..%2fy", "/x/..%2Fy"),
+        ("/api/x/..;/y", "/x/..;/y"),
+        ("/api/100%25", "/100%25"),
+        ("/based/a%5Cb", "/v1/x/a%5Cb"),
+        ("/based/a/..%2fb", "/v1/x/a/..%2Fb"),
+        ("/users/7/a/..%2fb", "/a/..%2Fb"),
+        ("/api/x/../y", "/y"),
+    ] {
+        let response = gateway.send(&get(target));
+        assert_eq!((status_of(&response), seen(&response)["target"].as_str()), (200, Some(sent)), "{target}");
+    }
+}
+
+#[test]
+fn a_lenient_service_gets_paths_that_climb_for_others() {
+    for named in ["api", "8f4ecf2e-5c0a-4d53-9d0a-3f1b1f2a7b11"] {
+        let services = ["other", named].map(str::to_owned);
+        let settings = Settings { lenient_path_services: LenientServices::new(services), ..gateway::settings() };
+        let id = "8f4ecf2e-5c0a-4d53-9d0a-3f1b1f2a7b11".parse().unwrap();
+        let route = Route::to("/api", &upstream()).edit(|service| service.id = id);
+        let other = Route::to("/strict", &upstream()).edit(|service| service.name = Some("strict".to_owned()));
+        let gateway = Gateway::start_with(settings, vec![route, other]);
+        let response = gateway.send(&get("/api/..%2fother"));
+        assert_eq!((status_of(&response), seen(&response)["target"].as_str()), (200, Some("/..%2Fother")));
+        assert_eq!(status_of(&gateway.send(&get("/strict/..%2fother"))), 400);
+    }
 }

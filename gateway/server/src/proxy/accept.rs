@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 use tollgate_core::host::{Authority, Host};
 use tollgate_core::reply::Reply;
-use tollgate_router::path::normalise;
+use tollgate_router::path::{self, Dots};
 
 use super::client::{self, Origin};
 use super::framing::{self, Refusal};
@@ -25,6 +25,8 @@ const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 pub(crate) struct Accepted {
     /// The normalised path, or [`framing::WHOLE_SERVER`].
     pub(crate) path: String,
+    /// Whether an upstream may find dot segments in it.
+    pub(crate) dots: Dots,
     /// The requested host.
     pub(crate) host: Option<Host<'static>>,
     /// The requested port, if the host names one.
@@ -49,6 +51,7 @@ pub(crate) enum Names {
 /// The result of checking a head.
 struct Checked {
     path: String,
+    dots: Dots,
     authority: Option<Authority<'static>>,
     fields: Fields,
 }
@@ -81,7 +84,7 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
         // The following bytes on the connection may not be a request.
         session.set_keepalive(None);
     }
-    let Checked { path, authority, fields } = match checked {
+    let Checked { path, dots, authority, fields } = match checked {
         Ok(checked) => checked,
         Err(refusal) => return Ok(Err(response_to(refusal))),
     };
@@ -97,7 +100,7 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
     http2::join_cookies(session.req_header_mut());
     let server_name = client::server_name(session);
     let (host, host_port) = authority.map_or((None, None), |authority| (Some(authority.host), authority.port));
-    Ok(Ok(Accepted { path, host, host_port, origin, server_name, names: fields.names }))
+    Ok(Ok(Accepted { path, dots, host, host_port, origin, server_name, names: fields.names }))
 }
 
 fn bound(session: &mut Session, settings: &Settings) {
@@ -126,12 +129,13 @@ fn check(session: &Session, identity: &IdentityHeaders) -> std::result::Result<C
     if !head.raw_path_is_utf8() {
         return Err(Refusal::Path);
     }
-    let path = if framing::asks_for_the_server(head) {
-        framing::WHOLE_SERVER.to_owned()
+    let (path, dots) = if framing::asks_for_the_server(head) {
+        (framing::WHOLE_SERVER.to_owned(), Dots::None)
     } else {
-        normalise(head.uri.path()).map_err(|_| Refusal::Path)?.into_owned()
+        let normal = path::read(head.uri.path()).map_err(|_| Refusal::Path)?;
+        (normal.path.into_owned(), normal.dots)
     };
-    Ok(Checked { path, authority, fields })
+    Ok(Checked { path, dots, authority, fields })
 }
 
 fn check_fields(headers: &HeaderMap, identity: &IdentityHeaders) -> std::result::Result<Fields, Refusal> {

@@ -14,6 +14,7 @@ mod admission;
 mod authority;
 mod body;
 mod client;
+mod climbing;
 mod connections;
 mod context;
 mod failure;
@@ -57,6 +58,7 @@ use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use client::ServerName;
+pub use climbing::LenientServices;
 pub use context::Context;
 pub use identity_headers::{IdentityHeaders, InvalidName};
 pub use listeners::{Listeners, ProxyService, prepare, service};
@@ -78,6 +80,8 @@ pub struct Settings {
     pub identity_headers: IdentityHeaders,
     /// Peers whose forwarded headers are trusted.
     pub trusted_ips: TrustedIps,
+    /// Services that get paths which climb for other readers.
+    pub lenient_path_services: LenientServices,
     /// Timeout of idle client connections; at least a second.
     pub keepalive_timeout: Duration,
     /// Timeout for the whole head of an HTTP/1.1 request.

@@ -9,12 +9,13 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Edits;
-use tollgate_router::path::{Strip, as_sent, upstream_path};
+use tollgate_router::path::{Dots, Strip, as_sent, upstream_path};
 use tollgate_router::{MatchedPath, Ports, Query};
 
 use super::accept::{self, Accepted, Names};
 use super::admission::{self, Arrival};
 use super::client::Origin;
+use super::climbing::{self, Leads};
 use super::context::{Context, Course, Expectation, Outbound, Proxied};
 use super::framing;
 use super::lookalike;
@@ -56,10 +57,13 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     };
     context.origin = Some(accepted.origin);
     http2::confirm_end(session).await?;
-    let Some((route, matched)) = find_route(gateway, session, &accepted) else {
+    let Some(Found { route, matched, leads }) = find_route(gateway, session, &accepted) else {
         return Ok(Some(message(StatusCode::NOT_FOUND, "no_route", "no Route matched with those values")));
     };
     context.route = Some(Arc::clone(&route));
+    if leads == Leads::Elsewhere {
+        return Ok(Some(message(StatusCode::BAD_REQUEST, "climbing_path", climbing::MESSAGE)));
+    }
     if let Some(reply) = admission::refuse(&route, || arrival(session, &accepted)) {
         return Ok(Some(OwnResponse::gateway(reply)));
     }
@@ -73,7 +77,14 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     }
 }
 
-fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Option<(Arc<RouteEntry>, MatchedPath)> {
+/// The route of a request.
+struct Found {
+    route: Arc<RouteEntry>,
+    matched: MatchedPath,
+    leads: Leads,
+}
+
+fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Option<Found> {
     let head = session.req_header();
     let snapshot = gateway.snapshot.load();
     let query = Query {
@@ -86,7 +97,15 @@ fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Opti
         sni: accepted.server_name.as_ref(),
     };
     let found = snapshot.router.find(&query)?;
-    Some((Arc::clone(found.value), found.path))
+    let leads = match accepted.dots {
+        Dots::None => Leads::WhereItSays,
+        Dots::Possible => {
+            let asked = climbing::Asked { path: &accepted.path, matched: found.path, route: found.value };
+            let other = |path: &str| snapshot.router.find(&Query { path, ..query }).map(|other| other.value);
+            climbing::leads(&asked, &gateway.settings.lenient_path_services, other)
+        }
+    };
+    Some(Found { route: Arc::clone(found.value), matched: found.path, leads })
 }
 
 fn arrival<'r>(session: &'r Session, accepted: &'r Accepted) -> Arrival<'r> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tollgate_core::setting::SettingValues;
 
-use crate::proxy::{Product, UpstreamSettings};
+use crate::proxy::{LenientServices, Product, UpstreamSettings};
 
 pub use layers::{Layers, Problem, Source};
 pub use position::Position;
@@ -92,6 +92,8 @@ pub struct Proxy {
     pub drain_timeout: Duration,
     /// Whether upstreams are verified if their service does not say.
     pub upstream_verification: UpstreamVerification,
+    /// Services that get paths which climb for other readers.
+    pub lenient_path_services: LenientServices,
     /// Connections to upstreams.
     pub upstream: UpstreamSettings,
 }

@@ -10,7 +10,7 @@ use super::{
     AccessLog, CertificateFiles, Database, Layers, LogFormat, Problem, Proxy, Settings, UpstreamVerification,
     WhenDegraded,
 };
-use crate::proxy::{Product, UpstreamSettings};
+use crate::proxy::{LenientServices, Product, UpstreamSettings};
 
 impl Settings {
     /// Checks the layered values; reports all problems at once.
@@ -80,6 +80,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         "false" => Ok(UpstreamVerification::Skip),
         _ => Err("expected true or false".to_owned()),
     });
+    let lenient_path_services = layers.read("proxy.lenient_path_services", services);
     let upstream = read_upstream(layers);
     let threads = match threads? {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -96,6 +97,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         write_timeout: write_timeout?,
         drain_timeout: drain_timeout?,
         upstream_verification: upstream_verification?,
+        lenient_path_services: lenient_path_services?,
         upstream: upstream?,
     })
 }
@@ -167,6 +169,11 @@ fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
         "off" | "false" => Ok(None),
         _ => address(text).map(Some),
     }
+}
+
+fn services(text: &str) -> Result<LenientServices, String> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    Ok(LenientServices::new(entries.map(str::to_owned)))
 }
 
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {

@@ -44,6 +44,11 @@ const GATEWAY: &[Setting] = &[
         "true",
         "Whether to verify HTTPS upstreams for services whose `tls_verify` is null.",
     ),
+    setting(
+        "proxy.lenient_path_services",
+        "",
+        "Names or ids of services that also get paths which leave their route or service once read in another way.",
+    ),
     setting("proxy.upstream_keepalive_timeout", "60s", "How long an idle upstream connection is kept open."),
     setting(
         "proxy.upstream_keepalive_pool_size",

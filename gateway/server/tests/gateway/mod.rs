@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
-use tollgate::proxy::{self, IdentityHeaders, Listeners, Product, Settings, TrustedIps, UpstreamSettings};
+use tollgate::proxy::{
+    self, IdentityHeaders, LenientServices, Listeners, Product, Settings, TrustedIps, UpstreamSettings,
+};
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
@@ -135,6 +137,7 @@ pub(crate) fn settings() -> Settings {
         product: Product::Tollgate,
         identity_headers: IdentityHeaders::default(),
         trusted_ips: TrustedIps::default(),
+        lenient_path_services: LenientServices::default(),
         keepalive_timeout: Duration::from_secs(5),
         head_timeout: Duration::from_secs(2),
         read_timeout: Duration::from_secs(2),
