@@ -129,11 +129,11 @@ const END_HEADERS: u8 = 4;
 pub struct Frames(SslStream<TcpStream>);
 
 impl Frames {
-    /// Connects, and sends the preface and empty settings.
+    /// Connects, and sends the preface and settings: no table of fields, so that each response is readable by itself.
     pub async fn open(address: SocketAddr) -> Self {
         let mut stream = tls(address).await;
         stream
-            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x01\0\0\0\0")
             .await
             .expect("a preface that is taken");
         Self(stream)
@@ -145,20 +145,21 @@ impl Frames {
         bytes.extend_from_slice(&[frame.kind, frame.flags]);
         bytes.extend_from_slice(&frame.stream.to_be_bytes());
         bytes.extend_from_slice(&frame.payload);
-        self.0.write_all(&bytes).await.expect("a frame that is taken");
+        // Refused if an earlier frame ended the connection, which `next` tells.
+        let _ = self.0.write_all(&bytes).await;
     }
 
     /// Sends HEADERS with these fields unchanged.
-    pub async fn headers(&mut self, stream: u32, fields: &[(&str, &str)], end: bool) {
+    pub async fn headers(&mut self, stream: u32, fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)], end: bool) {
         let mut payload = Vec::new();
         for (name, value) in fields {
             // literal, never indexed, neither of them compressed
             payload.push(0x10);
-            for text in [name, value] {
+            for text in [name.as_ref(), value.as_ref()] {
                 let length = u8::try_from(text.len()).unwrap();
                 assert!(length < 127, "a short text");
                 payload.push(length);
-                payload.extend_from_slice(text.as_bytes());
+                payload.extend_from_slice(text);
             }
         }
         let flags = END_HEADERS | if end { END_STREAM } else { 0 };

@@ -6,7 +6,7 @@
 //! ([`Secrets`]); if a gateway's output contains one, its test fails.
 //!
 //! The tests need what `./dev test` provides: built programs, `TOLLGATE_TEST_POSTGRES`, `psql`, Chromium with
-//! its driver, a Python with Authlib, Debian's glewlwyd, and Node with oidc-provider. A missing prerequisite
+//! its driver, a Python with Authlib, Debian's glewlwyd, nginx and HAProxy, and Node with oidc-provider. A missing prerequisite
 //! fails the test.
 
 // Test code reports failures by panicking.
@@ -16,6 +16,7 @@ pub mod authority;
 pub mod authorization_server;
 pub mod browser;
 pub mod confinement;
+pub mod corpus;
 pub mod findings;
 pub mod forwarder;
 pub mod gateway;
@@ -37,6 +38,7 @@ pub mod secrets;
 pub mod signing_key;
 pub mod tls;
 pub mod upstream;
+pub mod web_server;
 
 pub use authority::Authority;
 pub use authorization_server::AuthorizationServer;
@@ -58,6 +60,7 @@ pub use reply::Reply;
 pub use secrets::Secrets;
 pub use signing_key::SigningKey;
 pub use upstream::Upstream;
+pub use web_server::WebServer;
 
 use std::path::PathBuf;
 

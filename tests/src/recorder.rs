@@ -104,6 +104,11 @@ impl Recorder {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The bytes of each connection.
     pub fn bytes(&self) -> Vec<String> {
         let log = self.log.lock().unwrap();

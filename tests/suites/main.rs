@@ -31,6 +31,7 @@ mod browser;
 mod cors;
 mod descriptors;
 mod foreign_clients;
+mod framing;
 mod http1;
 mod http2;
 mod introspection;

@@ -3,7 +3,7 @@
 //! Invariant: after this, the path is normalised, the message's length is unambiguous,
 //! and no header that could carry an identity comes from the client.
 
-use http::header::{ALLOW, AUTHORIZATION, CONNECTION, PROXY_AUTHORIZATION};
+use http::header::{ALLOW, AUTHORIZATION, CONNECTION, PROXY_AUTHORIZATION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -59,7 +59,7 @@ struct Checked {
 /// The result of checking its fields.
 #[derive(Debug, PartialEq, Eq)]
 struct Fields {
-    /// Fields that clients may not send.
+    /// Fields that are not passed on: those that clients may not send, and those that say nothing.
     foreign: SmallVec<[HeaderName; 2]>,
     names: Names,
     connection: After,
@@ -141,7 +141,11 @@ fn check(session: &Session, identity: &IdentityHeaders) -> std::result::Result<C
 fn check_fields(headers: &HeaderMap, identity: &IdentityHeaders) -> std::result::Result<Fields, Refusal> {
     let mut fields = Fields { foreign: SmallVec::new(), names: Names::Plain, connection: After::AsRead };
     let (mut authorizations, mut proxy_authorizations, mut connections) = (0, 0, 0);
-    for (name, _) in headers {
+    for (name, value) in headers {
+        // Possible over HTTP/2, where it is malformed (RFC 9113 §8.2.1); an HTTP/1 upstream would not see it.
+        if is_padded(value.as_bytes()) {
+            return Err(Refusal::Field);
+        }
         authorizations += usize::from(*name == AUTHORIZATION);
         connections += usize::from(*name == CONNECTION);
         let text = name.as_str();
@@ -155,17 +159,29 @@ fn check_fields(headers: &HeaderMap, identity: &IdentityHeaders) -> std::result:
             }
         }
     }
+    let says = |option: &str| headers.get_all(CONNECTION).iter().any(|value| has_option(value, option));
     // Pingora reads the first of several.
-    if connections > 1 && headers.get_all(CONNECTION).iter().any(says_close) {
+    if connections > 1 && says("close") {
         fields.connection = After::Closed;
+    }
+    // Without `Connection: upgrade` the client asks for nothing (RFC 9110 §7.8), but an upstream could switch.
+    if headers.contains_key(UPGRADE) && !says("upgrade") {
+        fields.foreign.push(UPGRADE);
     }
     // The gateway would use one of them, and the upstream perhaps another.
     if authorizations > 1 || proxy_authorizations > 1 { Err(Refusal::Credentials) } else { Ok(fields) }
 }
 
-/// Whether a `Connection` field has the option `close` (RFC 9110 §7.6.1).
-fn says_close(value: &HeaderValue) -> bool {
-    value.as_bytes().split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+/// Whether a `Connection` field has this option (RFC 9110 §7.6.1).
+fn has_option(value: &HeaderValue, option: &str) -> bool {
+    let options = value.as_bytes().split(|byte| *byte == b',');
+    options.map(<[u8]>::trim_ascii).any(|given| given.eq_ignore_ascii_case(option.as_bytes()))
+}
+
+/// Whether a value begins or ends with white space.
+fn is_padded(value: &[u8]) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.first()) || is_space(value.last())
 }
 
 fn response_to(refusal: Refusal) -> OwnResponse {
@@ -182,6 +198,7 @@ fn response_to(refusal: Refusal) -> OwnResponse {
         Refusal::Path => (bad, "bad_path"),
         Refusal::MethodCase => (bad, "bad_method"),
         Refusal::Credentials => (bad, "repeated_credentials"),
+        Refusal::Field => (bad, "bad_field"),
         Refusal::Method => ((StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"), "method_not_allowed"),
         Refusal::TargetTooLong => ((StatusCode::URI_TOO_LONG, "URI too long"), "target_too_long"),
         Refusal::HeadTooLong => ((StatusCode::BAD_REQUEST, "Request header or cookie too large"), "head_too_long"),
@@ -221,6 +238,26 @@ mod tests {
             }
             assert_eq!(check_fields(&all, &IdentityHeaders::default()).is_ok(), once, "{names:?}");
         }
+    }
+
+    #[test]
+    fn an_upgrade_counts_if_connection_names_it_and_padded_values_are_refused() {
+        let fields = |pairs: &[(&'static str, &'static str)]| {
+            let pair = |(name, value): &(&'static str, &'static str)| {
+                (HeaderName::from_static(name), http::HeaderValue::from_static(value))
+            };
+            let headers: HeaderMap = pairs.iter().map(pair).collect();
+            check_fields(&headers, &IdentityHeaders::default()).map(|fields| fields.foreign.contains(&UPGRADE))
+        };
+        let websocket = ("upgrade", "websocket");
+        assert_eq!(fields(&[websocket, ("connection", "keep-alive, Upgrade")]), Ok(false));
+        assert_eq!(fields(&[websocket, ("connection", "keep-alive")]), Ok(true));
+        assert_eq!(fields(&[websocket]), Ok(true));
+        assert_eq!(fields(&[("connection", "upgrade")]), Ok(false));
+        for value in [" a", "a ", "\ta", "a\t", " "] {
+            assert_eq!(fields(&[("x-one", value)]), Err(Refusal::Field), "{value:?}");
+        }
+        assert_eq!(fields(&[("x-one", ""), ("x-two", "a b\tc")]), Ok(false));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) enum Refusal {
     MethodCase,
     /// A field that carries a credential is repeated, and two servers may use different ones.
     Credentials,
+    /// A value begins or ends with white space.
+    Field,
     /// The target is too long.
     TargetTooLong,
     /// The head is too long.
@@ -67,10 +69,13 @@ pub(crate) const WHOLE_SERVER: &str = "*";
 /// RFC 9112 §3.2: `/path`, `http://host/path`, or `*` with OPTIONS; `host:port` is for CONNECT.
 fn check_target(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     let target = head.raw_path();
+    // Over HTTP/2, the scheme is a field of its own; without an authority, it is lost.
+    let is_web = matches!(head.uri.scheme_str(), Some("http" | "https"));
+    let scheme = head.version != Version::HTTP_2 || head.uri.authority().is_none() || is_web;
     let known = target.first() == Some(&b'/') || asks_for_the_server(head) || after_scheme(target).is_some();
     // Pingora cuts off a fragment; a request line cannot have one.
     let fragment = raw.is_some_and(|raw| memchr::memchr2(b'#', b'\n', raw).and_then(|at| raw.get(at)) == Some(&b'#'));
-    if known && !fragment { Ok(()) } else { Err(Refusal::Target) }
+    if known && scheme && !fragment { Ok(()) } else { Err(Refusal::Target) }
 }
 
 /// The part after `http://` or `https://`: an authority, and usually a path.

@@ -62,6 +62,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     };
     context.route = Some(Arc::clone(&route));
     if leads == Leads::Elsewhere {
+        session.set_keepalive(None);
         return Ok(Some(message(StatusCode::BAD_REQUEST, "climbing_path", climbing::MESSAGE)));
     }
     if let Some(reply) = admission::refuse(&route, || arrival(session, &accepted)) {

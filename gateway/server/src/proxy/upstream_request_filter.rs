@@ -107,6 +107,7 @@ impl Attempt<'_> {
         hop.apply(head);
         head.set(&X_KONG_REQUEST_ID, self.request_id.as_str().as_bytes());
         self.set_host(head);
+        set_framing(head);
         set_connection(self.connection, head);
         apply(self.outbound, head);
     }
@@ -139,6 +140,20 @@ fn remove_hop_by_hop(client: &RequestHeader, head: &mut Edited<'_, RequestHeader
         if Trailers::of(&client.headers) == Trailers::Wanted {
             head.set_header(&TE, &HeaderValue::from_static("trailers"));
         }
+    }
+}
+
+/// The client's fields, in the spelling that every parser reads alike: some know `chunked` in small letters only, or
+/// take leading zeros for another base.
+fn set_framing(head: &mut Edited<'_, RequestHeader>) {
+    if head.may_have(&TRANSFER_ENCODING) && head.headers().contains_key(TRANSFER_ENCODING) {
+        head.set_header(&TRANSFER_ENCODING, &HeaderValue::from_static("chunked"));
+    }
+    let length = if head.may_have(&CONTENT_LENGTH) { head.headers().get(CONTENT_LENGTH) } else { None };
+    let padded = length.and_then(|length| length.to_str().ok()).filter(|text| text.len() > 1 && text.starts_with('0'));
+    let Some(digits) = padded.map(|text| text.trim_start_matches('0')) else { return };
+    if let Ok(plain) = HeaderValue::from_str(if digits.is_empty() { "0" } else { digits }) {
+        head.set_header(&CONTENT_LENGTH, &plain);
     }
 }
 
