@@ -38,6 +38,7 @@ mod tags;
 mod tests;
 
 pub use frame::{router, status_router};
+pub use list::page_query;
 pub use memory::{Memory, MemoryRegion, MemoryWorker};
 pub use node::{Connections, LogLevel, Node};
 pub use state::{AdminState, Limits};

@@ -41,6 +41,13 @@ pub(crate) async fn collection(entities: &Entities, query: &Query) -> Result<Res
     Ok(respond(page, entities.kind().segment, &rest.concat()))
 }
 
+/// The page that a raw query asks for in a list of entities with tags; `None`: it is refused.
+pub fn page_query(raw: &str) -> Option<PageQuery> {
+    let query = Query::parse(Some(raw)).ok()?;
+    let filter = tags(query.stored("tags")).ok()?;
+    Some(PageQuery { filter, after: after(&query).ok()?, size: size(&query).ok()? })
+}
+
 /// `GET` of a kind below a parent. The URL of the next page has the path as the client sent it. Tags are
 /// ignored.
 pub(crate) async fn children(

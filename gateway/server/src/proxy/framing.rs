@@ -12,7 +12,7 @@ const MAX_HEAD: usize = 32 * 1024;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// It is not an HTTP/1.0, HTTP/1.1 or HTTP/2 request.
     Version,
     /// A line ends in a bare line feed.
@@ -42,7 +42,7 @@ pub(crate) enum Refusal {
 }
 
 /// Checks a head; `raw` is its text, if there is one (HTTP/1).
-pub(crate) fn check(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
+pub fn check(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     if !matches!(head.version, Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
         return Err(Refusal::Version);
     }

@@ -18,7 +18,7 @@ mod climbing;
 mod connections;
 mod context;
 mod failure;
-mod framing;
+pub mod framing;
 pub mod head;
 mod hop;
 mod hop_by_hop;

@@ -1,5 +1,7 @@
 //! The rules of the ports, on both databases.
 
+mod rotation;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -13,6 +15,7 @@ use tollgate_store::testing::{Backend, TestDatabase};
 use tollgate_store::{MigrationSet, Parameter, Statement, Store};
 use uuid::Uuid;
 
+use self::rotation::refreshing_follows_its_model;
 use super::{Code, Outcome, Provenance, Rotation, SWEEPS, Token, TokenFilter, TokenRows, open};
 use crate::entity::{credential, token as token_kind};
 use crate::token::Digest;
@@ -163,6 +166,7 @@ on_both!(
     tokens_are_paged_by_id,
     tokens_stored_at_once_succeed_or_fail_independently,
     concurrent_look_ups_find_their_own_tokens,
+    refreshing_follows_its_model,
 );
 
 async fn a_stored_row_is_found(fixture: Fixture) {
