@@ -131,6 +131,8 @@
 //! with [`CacheMetrics::register`]; [`FactCache::keep_measuring`] is spawned so that its gauges move. If the
 //! store cannot be read, the plugin logs the error and responds with `Reply::unavailable`.
 
+#[cfg(test)]
+mod against_model;
 mod fact;
 mod fact_cache;
 mod generation;

@@ -29,6 +29,7 @@ fn request<'r>(headers: &'r HeaderMap, query: Option<&'r str>, body: Bytes) -> R
         edits: Edits::default(),
         response: Vec::new(),
         identity: None,
+        served_stale: None,
     }
 }
 
