@@ -140,7 +140,7 @@ fn check(session: &Session, identity: &IdentityHeaders) -> std::result::Result<C
 
 fn check_fields(headers: &HeaderMap, identity: &IdentityHeaders) -> std::result::Result<Fields, Refusal> {
     let mut fields = Fields { foreign: SmallVec::new(), names: Names::Plain, connection: After::AsRead };
-    let (mut authorizations, mut proxy_authorizations, mut connections) = (0, 0, 0);
+    let (mut authorizations, mut proxy_authorizations, mut connections, mut upgrades) = (0, 0, 0, 0);
     for (name, value) in headers {
         // Possible over HTTP/2, where it is malformed (RFC 9113 §8.2.1); an HTTP/1 upstream would not see it.
         if is_padded(value.as_bytes()) {
@@ -148,6 +148,7 @@ fn check_fields(headers: &HeaderMap, identity: &IdentityHeaders) -> std::result:
         }
         authorizations += usize::from(*name == AUTHORIZATION);
         connections += usize::from(*name == CONNECTION);
+        upgrades += usize::from(*name == UPGRADE);
         let text = name.as_str();
         proxy_authorizations += usize::from(lookalike::is_same(text.as_bytes(), PROXY_AUTHORIZATION.as_str()));
         if identity.contains(text) {
@@ -165,7 +166,7 @@ fn check_fields(headers: &HeaderMap, identity: &IdentityHeaders) -> std::result:
         fields.connection = After::Closed;
     }
     // Without `Connection: upgrade` the client asks for nothing (RFC 9110 §7.8), but an upstream could switch.
-    if headers.contains_key(UPGRADE) && !says("upgrade") {
+    if upgrades > 0 && !says("upgrade") {
         fields.foreign.push(UPGRADE);
     }
     // The gateway would use one of them, and the upstream perhaps another.

@@ -70,8 +70,8 @@ pub(crate) const WHOLE_SERVER: &str = "*";
 fn check_target(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     let target = head.raw_path();
     // Over HTTP/2, the scheme is a field of its own; without an authority, it is lost.
-    let is_web = matches!(head.uri.scheme_str(), Some("http" | "https"));
-    let scheme = head.version != Version::HTTP_2 || head.uri.authority().is_none() || is_web;
+    let is_web = || matches!(head.uri.scheme_str(), Some("http" | "https"));
+    let scheme = head.version != Version::HTTP_2 || head.uri.authority().is_none() || is_web();
     let known = target.first() == Some(&b'/') || asks_for_the_server(head) || after_scheme(target).is_some();
     // Pingora cuts off a fragment; a request line cannot have one.
     let fragment = raw.is_some_and(|raw| memchr::memchr2(b'#', b'\n', raw).and_then(|at| raw.get(at)) == Some(&b'#'));
