@@ -7,6 +7,7 @@
 //!   from one description.
 //! - [`collection`], [`change`]: the store port and what it announces.
 //! - [`path`], [`host`]: the normal forms of paths and hosts, shared by validation and matching.
+//! - [`network`], [`header_text`]: who counts as one sender; text that is sent in headers.
 //! - [`plugin`], [`request`], [`reply`]: a request and its response as a plugin sees them.
 //! - [`setting`]: the node's settings, the gateway's own and those of plugins.
 //! - [`secret`], [`clock`], [`random`]: values that must not leak, and time and randomness as
@@ -18,8 +19,10 @@ pub mod collection;
 pub mod entity;
 pub mod error;
 mod header_block;
+pub mod header_text;
 pub mod host;
 mod name_filter;
+pub mod network;
 pub mod path;
 pub mod plugin;
 pub mod random;

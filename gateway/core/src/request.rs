@@ -112,6 +112,8 @@ pub struct Request<'r> {
     pub tls: bool,
     /// The TCP peer, before any real-ip substitution.
     pub peer: IpAddr,
+    /// The client: the peer, or whom a trusted peer names.
+    pub client: IpAddr,
     /// Whether the peer is in `trusted_ips`.
     pub peer_trusted: bool,
     /// The route and service that matched.

@@ -184,6 +184,7 @@ mod tests {
                 http2: false,
                 tls: false,
                 peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                client: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 peer_trusted: false,
                 target: &target,
                 body: self.form.clone().unwrap_or(RequestBody::Unread),

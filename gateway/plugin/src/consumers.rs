@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::collection::{Collection, Key};
 use tollgate_core::error::StoreError;
+use tollgate_core::header_text;
 use tollgate_core::request::{BlockName, HeaderBlock, Request};
 use uuid::Uuid;
 
@@ -73,6 +74,7 @@ impl ConsumerFacts {
     /// A consumer with these names.
     pub fn new(id: Uuid, username: Option<String>, custom_id: Option<String>) -> Self {
         let names = Names { username, custom_id };
+        names.warn_of_unsent(id);
         let anonymous_headers = names.headers(id, None);
         let (names, own_headers) = (Box::new(names), OnceLock::new());
         Self { id, anonymous_headers, names, own_headers, invalidation: Invalidation::new() }
@@ -108,10 +110,18 @@ static OWN: [BlockName; 4] = [
 ];
 
 impl Names {
+    fn warn_of_unsent(&self, consumer: Uuid) {
+        for (field, name) in [("username", &self.username), ("custom_id", &self.custom_id)] {
+            if name.as_ref().is_some_and(|name| name.len() > header_text::max_bytes()) {
+                tracing::warn!(%consumer, field, "consumer's name is too long to be sent upstream: shorten it");
+            }
+        }
+    }
+
     fn own_headers(&self, consumer: Uuid) -> HeaderBlock {
         let id = header_value(&consumer.to_string());
-        let username = self.username.as_deref().and_then(header_value);
-        let custom_id = self.custom_id.as_deref().and_then(header_value);
+        let username = self.username.as_deref().and_then(identity_value);
+        let custom_id = self.custom_id.as_deref().and_then(identity_value);
         HeaderBlock::new(&OWN, [id.as_ref(), custom_id.as_ref(), username.as_ref(), None])
     }
 
@@ -119,8 +129,8 @@ impl Names {
     /// anonymous.
     fn headers(&self, consumer: Uuid, credential: Option<&HeaderValue>) -> HeaderBlock {
         let id = header_value(&consumer.to_string());
-        let username = self.username.as_deref().and_then(header_value);
-        let custom_id = self.custom_id.as_deref().and_then(header_value);
+        let username = self.username.as_deref().and_then(identity_value);
+        let custom_id = self.custom_id.as_deref().and_then(identity_value);
         let anonymous = credential.is_none().then(|| HeaderValue::from_static("true"));
         let values = [id.as_ref(), custom_id.as_ref(), username.as_ref(), credential, anonymous.as_ref()];
         HeaderBlock::new(&IDENTITY, values)
@@ -136,8 +146,19 @@ pub fn header_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
+/// The same for text that identifies somebody: not sent if it is longer than upstreams need accept
+/// ([`header_text`]). What is written is checked, so this concerns what was stored before, or elsewhere.
+pub fn identity_value(text: &str) -> Option<HeaderValue> {
+    if header_text::is_too_long(text) { None } else { header_value(text) }
+}
+
+/// Whether there is an [`identity_value`] for a text.
+pub fn is_identity_value(text: &str) -> bool {
+    is_header_value(text) && !header_text::is_too_long(text)
+}
+
 /// Whether there is a [`header_value`] for a text.
-pub fn is_header_value(text: &str) -> bool {
+fn is_header_value(text: &str) -> bool {
     let is_valid = |byte: u8| (byte == b'\t') | ((byte >= b' ') & (byte != 0x7f));
     text.trim() == text && text.bytes().fold(true, |all, byte| all & is_valid(byte))
 }
@@ -359,6 +380,18 @@ mod tests {
         for byte in 0..=127_u8 {
             let text = format!("a{}b", char::from(byte));
             assert_eq!(is_header_value(&text), header_value(&text).is_some(), "{byte}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_stored_too_long_is_not_sent() {
+        let (kept, long) = ("a".repeat(4096), "a".repeat(4097));
+        let of =
+            |name: &str| ConsumerFacts::new(Uuid::nil(), Some(name.to_owned()), None).own_headers().lines().to_vec();
+        assert!(of(&kept).windows(4096).any(|window| window == kept.as_bytes()));
+        assert!(!of(&long).windows(4096).any(|window| window == kept.as_bytes()));
+        for text in [&kept, &long] {
+            assert_eq!(is_identity_value(text), identity_value(text).is_some());
         }
     }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::cache::{
     Counter, Generation, Invalidation, Loaded, OnConflict, SharedFact, SharedFacts, SingleFlight, Ticket, head,
 };
-use crate::consumers::{ConsumerFacts, Consumers, header_value};
+use crate::consumers::{ConsumerFacts, Consumers, identity_value};
 
 /// A credential with its consumer.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl CredentialFacts {
     /// A credential of this consumer. `identifier` is the `X-Credential-Identifier`; `None` if it is not a valid
     /// header value.
     pub fn new(id: Uuid, identifier: &str, consumer: Arc<ConsumerFacts>) -> Option<Self> {
-        let headers = consumer.headers(&header_value(identifier)?);
+        let headers = consumer.headers(&identity_value(identifier)?);
         Some(Self { id, consumer, headers, invalidation: Invalidation::new() })
     }
 }

@@ -111,7 +111,7 @@ mod shared;
 pub mod testing;
 pub mod token_cache;
 
-pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value, is_header_value};
+pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value, identity_value, is_identity_value};
 pub use credentials::{CredentialFacts, Credentials};
 pub use digest::Digest;
 pub use factory::{Factory, StartError};

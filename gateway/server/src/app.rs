@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 use tollgate_admin::{AdminState, Limits};
 use tollgate_core::clock::SystemClock;
 use tollgate_core::entity;
+use tollgate_core::header_text;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
 use tollgate_plugin::Hosts;
@@ -168,6 +169,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     let log = log::init(settings.log_level, settings.log_format);
     let open_files = descriptors::raise_limit();
     let identity_headers = plugins::identity_headers()?;
+    header_text::set_max_bytes(settings.header_value_bytes);
     try_addresses(settings)?;
     std::fs::create_dir_all(&settings.data_directory).map_err(StartError::DataDirectory)?;
     let tls = match settings.proxy.https_listen {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use http::HeaderName;
 use serde_json::Value;
-use tollgate_plugin::{BlockName, BlockNames, BlockPart, HeaderBlock, header_value};
+use tollgate_plugin::{BlockName, BlockNames, BlockPart, HeaderBlock, identity_value};
 
 use crate::claim_header::{REGISTERED_HEADERS, block_name};
 use crate::claim_path::ClaimPath;
@@ -90,7 +90,7 @@ fn part(header: usize, form: Form, value: KeptValue<'_>) -> Option<BlockPart<'_>
 fn joined(value: &Value) -> Option<Vec<u8>> {
     let elements = value.as_array()?.iter().map(|element| match element {
         Value::String(text) => {
-            (!text.contains(',') && !text.is_empty() && header_value(text).is_some()).then(|| text.clone())
+            (!text.contains(',') && !text.is_empty() && identity_value(text).is_some()).then(|| text.clone())
         }
         Value::Number(_) | Value::Bool(_) => Some(element.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
-use tollgate_plugin::{BlockName, is_header_value};
+use tollgate_plugin::{BlockName, is_identity_value};
 
 use crate::claim_header::block_name;
 use crate::claim_path::ClaimPath;
@@ -263,7 +263,7 @@ impl Kept<'_> {
 
 fn formed(value: &Value) -> (Form, Cow<'_, str>) {
     match value {
-        Value::String(text) if is_header_value(text) => (Form::Text, Cow::from(text)),
+        Value::String(text) if is_identity_value(text) => (Form::Text, Cow::from(text)),
         Value::String(text) => (Form::OtherText, Cow::from(text)),
         Value::Number(_) | Value::Bool(_) => (Form::Scalar, Cow::from(value.to_string())),
         Value::Array(elements) => match list(elements) {
@@ -276,7 +276,7 @@ fn formed(value: &Value) -> (Form, Cow<'_, str>) {
 
 /// The elements of an array, joined by commas, if they can be told apart then. An empty array would be one empty text.
 fn list(elements: &[Value]) -> Option<String> {
-    let is_plain = |text: &&str| !text.is_empty() && !text.contains(',') && is_header_value(text);
+    let is_plain = |text: &&str| !text.is_empty() && !text.contains(',') && is_identity_value(text);
     let texts: Option<Vec<&str>> = elements.iter().map(|element| element.as_str().filter(is_plain)).collect();
     texts.filter(|texts| !texts.is_empty()).map(|texts| texts.join(","))
 }

@@ -88,6 +88,7 @@ fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
         http2: false,
         tls: true,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
         target,
         body: RequestBody::Unread,

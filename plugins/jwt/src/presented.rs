@@ -151,6 +151,7 @@ mod tests {
             http2: false,
             tls: false,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
             target: &Target { route_id: Uuid::nil(), service_id: None },
             body: RequestBody::Unread,

@@ -8,7 +8,7 @@ use tollgate_core::clock::Clock;
 use tollgate_core::error::StoreError;
 use tollgate_plugin::cache::model::{self, Map};
 use tollgate_plugin::cache::{FactCache, Generation, Loaded, SharedFacts, Source};
-use tollgate_plugin::{CredentialFacts, Credentials, header_value};
+use tollgate_plugin::{CredentialFacts, Credentials, identity_value};
 use uuid::Uuid;
 
 use crate::store::{Token, Tokens};
@@ -56,7 +56,7 @@ impl TokenSource {
         if let Some(known) = self.scopes.get(scope) {
             return Some(known);
         }
-        let value = Arc::new(header_value(scope)?);
+        let value = Arc::new(identity_value(scope)?);
         self.scopes.insert(scope.to_owned(), Arc::clone(&value));
         Some(value)
     }
@@ -66,7 +66,7 @@ impl TokenSource {
         // Identity that cannot be sent upstream is not left out silently.
         let scope = token.scope.as_deref().map(|scope| self.scope(scope).ok_or(corrupt("scope"))).transpose()?;
         let userid = token.authenticated_userid.as_deref();
-        if userid.is_some_and(|userid| header_value(userid).is_none()) {
+        if userid.is_some_and(|userid| identity_value(userid).is_none()) {
             return Err(corrupt("authenticated_userid"));
         }
         let service = token.service_id.map(|id| self.services.get_or_add(id, || Service::new(id)));

@@ -5,7 +5,8 @@
 //! 2. The client is looked up in [`Credentials`].
 //! 3. It is authenticated: a confidential client has the secret, a public one has none.
 //!
-//! A grant requires an [`AuthenticatedClient`], which only step 3 creates. An unknown client costs the
+//! Failures are limited ([`guesses`](crate::guesses)): before step 2 for those who have failed too often, in step 3 for
+//! each attempt. A grant requires an [`AuthenticatedClient`], which only step 3 creates. An unknown client costs the
 //! same work as one with a wrong secret.
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::derivation_queue::Requester;
 use crate::entity::credential::{ClientType, Credential};
 use crate::error::{Error, Mode, Refusal};
+use crate::guesses::{Attempt, Guesses, Kind};
 use crate::parameters::{Parameter, Parameters};
 use crate::profile::Permission;
 
@@ -99,6 +101,14 @@ impl Claims {
     }
 }
 
+impl Claims {
+    /// The name under which failures are counted: the last interpretation's, since a client's id can be escaped in many
+    /// ways.
+    fn name(&self) -> Option<&str> {
+        self.readings.last().map(|claim| claim.client_id.as_str())
+    }
+}
+
 /// The interpretations of `Basic <base64 of id:secret>`; none for any other header.
 fn basic(header: &[u8]) -> Vec<Claim> {
     let scheme = header.windows(5).position(|window| window.eq_ignore_ascii_case(b"basic"));
@@ -171,25 +181,34 @@ pub async fn identify(
     parameters: &Parameters,
     request: &Request<'_>,
     credentials: &dyn Credentials,
-    verifier: &SecretVerifier,
+    (verifier, guesses): (&SecretVerifier, &Guesses),
 ) -> Result<Identification, Error> {
     if parameters.has_secret_in_query() && config.profile.client_secret_in_query == Permission::Refused {
         return Err(Refusal::InvalidClient(Mode::Parameters).into());
     }
     let claims = Claims::read(config, parameters, request);
     let mut identification = Identification { mode: claims.mode, found: None };
+    let Some(name) = claims.name() else { return Ok(identification) };
+    let mut attempt = guesses.attempt(Kind::Client, name, request.client);
+    attempt.allowed()?;
     for claim in &claims.readings {
         let credential = find(credentials, &claim.client_id).await?;
-        let requester = Requester::new(request.peer, credential.as_ref().map(|credential| credential.id));
-        let verdict = judge(requester, credential.as_deref(), &claim.secret, claims.mode, verifier).await?;
+        let requester = Requester::new(request.client, credential.as_ref().map(|credential| credential.id));
+        let verdict =
+            judge(requester, credential.as_deref(), &claim.secret, claims.mode, (verifier, &mut attempt)).await?;
         let Some(credential) = credential else { continue };
         if verdict.is_ok() || identification.found.is_none() {
             let done = verdict.is_ok();
             identification.found = Some((credential, verdict));
             if done {
-                break;
+                attempt.succeeded();
+                return Ok(identification);
             }
         }
+    }
+    // A public client has no secret that could be guessed.
+    if !matches!(identification.found, Some((_, Err(Refusal::SecretOfPublicClient)))) {
+        attempt.count()?;
     }
     Ok(identification)
 }
@@ -199,7 +218,7 @@ async fn judge(
     credential: Option<&Credential>,
     given: &Given,
     mode: Mode,
-    verifier: &SecretVerifier,
+    (verifier, attempt): (&SecretVerifier, &mut Attempt<'_>),
 ) -> Result<Result<(), Refusal>, Error> {
     if credential.is_some_and(|credential| credential.client_type == ClientType::Public) {
         let blank = match given {
@@ -211,7 +230,8 @@ async fn judge(
     }
     let right = match given {
         Given::Text(secret) => {
-            verifier.verify(requester, credential.map(|credential| &credential.secret), secret).await? == Proof::Right
+            let kept = credential.map(|credential| &credential.secret);
+            verifier.verify(requester, kept, secret, attempt).await? == Proof::Right
         }
         Given::Nothing | Given::NoText => false,
     };

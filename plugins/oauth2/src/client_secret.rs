@@ -22,6 +22,7 @@ use tollgate_core::random::{Random, SystemRandom};
 use tollgate_core::secret::Secret;
 
 use crate::derivation_queue::{Class, DerivationQueue, Permit, Requester};
+use crate::guesses::{Attempt, Limited};
 
 const ITERATIONS: u32 = 10_000;
 const MAX_ITERATIONS: u32 = 1_000_000;
@@ -132,6 +133,27 @@ fn derive(clear: &str, salt: &[u8], iterations: u32, into: &mut [u8]) -> bool {
 #[error("too many client secrets are waiting to be verified")]
 pub struct Overloaded;
 
+/// Why a secret is not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unverified {
+    /// The queue is full.
+    Overloaded(Overloaded),
+    /// The client or its address has failed too often.
+    Limited(Limited),
+}
+
+impl From<Overloaded> for Unverified {
+    fn from(overloaded: Overloaded) -> Self {
+        Self::Overloaded(overloaded)
+    }
+}
+
+impl From<Limited> for Unverified {
+    fn from(limited: Limited) -> Self {
+        Self::Limited(limited)
+    }
+}
+
 /// Whether a presented secret is the client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
@@ -171,17 +193,20 @@ impl SecretVerifier {
         }
     }
 
-    /// Whether the secret presented by `requester` is the stored one; `None` is an unknown client.
+    /// Whether the secret presented by `requester` is the stored one; `None` is an unknown client. The attempt is counted
+    /// before a wrong secret is refused, and before a key is derived to find out.
     pub async fn verify(
         &self,
         requester: Requester,
         kept: Option<&ClientSecret>,
         presented: &Secret,
-    ) -> Result<Proof, Overloaded> {
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Proof, Unverified> {
         match kept {
             Some(ClientSecret::Plain(secret)) if secret.matches(presented.expose()) => Ok(Proof::Right),
-            Some(ClientSecret::Hashed(hash)) => self.verify_hash(requester, hash, presented).await,
+            Some(ClientSecret::Hashed(hash)) => self.verify_hash(requester, hash, presented, attempt).await,
             Some(ClientSecret::Plain(_) | ClientSecret::Unmatchable) | None => {
+                attempt.count()?;
                 let permit = self.acquire(Class::Refused, requester).await?;
                 derive_during(permit, &self.nobody, presented).await?;
                 Ok(Proof::Wrong)
@@ -194,7 +219,8 @@ impl SecretVerifier {
         requester: Requester,
         hash: &SecretHash,
         presented: &Secret,
-    ) -> Result<Proof, Overloaded> {
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Proof, Unverified> {
         let known = self.fingerprint(hash, presented);
         if self.verified.contains_key(&known) {
             return Ok(Proof::Right);
@@ -204,6 +230,8 @@ impl SecretVerifier {
             // Another request of the same client has already verified it.
             return Ok(Proof::Right);
         }
+        // With the permit: requests of one client at once count one by one, and only while they are wrong.
+        attempt.count()?;
         let proof = derive_during(permit, hash, presented).await?;
         match proof {
             Proof::Right => self.verified.insert(known, ()),
@@ -252,14 +280,30 @@ impl fmt::Debug for SecretVerifier {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tollgate_core::clock::SystemClock;
 
     use super::*;
+    use crate::guesses::tests::guesses;
+    use crate::guesses::{Kind, Limits};
 
     const SALT: &[u8] = b"a litte bit, just a little bit";
     const TOFU: &str = "$pbkdf2-sha512$i=10000,l=32$YSBsaXR0ZSBiaXQsIGp1c3QgYSBsaXR0bGUgYml0$z6ysNworexAhDELywIDi0ba0B0T7F/MBZ6Ige9lWRYI";
 
     fn secret(text: &str) -> Secret {
         Secret::new(text)
+    }
+
+    /// Verifies without limits for guesses.
+    async fn verify(
+        verifier: &SecretVerifier,
+        requester: Requester,
+        kept: Option<&ClientSecret>,
+        presented: &Secret,
+    ) -> Result<Proof, Unverified> {
+        let none = Limits { per_name_and_address: 0, per_address: 0, per_name: 0, window: Duration::from_secs(1) };
+        let guesses = guesses(none, std::sync::Arc::new(SystemClock));
+        let mut attempt = guesses.attempt(Kind::Client, "shoe", std::net::Ipv4Addr::LOCALHOST.into());
+        verifier.verify(requester, kept, presented, &mut attempt).await
     }
 
     fn requester() -> Requester {
@@ -272,20 +316,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_is_right_for_its_hash_alone() -> Result<(), Overloaded> {
+    async fn a_secret_is_right_for_its_hash_alone() -> Result<(), Unverified> {
         let verifier = SecretVerifier::default();
         let kept = ClientSecret::hashed(TOFU);
         for _ in 0..2 {
-            assert_eq!(verifier.verify(requester(), Some(&kept), &secret("tofu")).await?, Proof::Right);
-            assert_eq!(verifier.verify(requester(), Some(&kept), &secret("tofu ")).await?, Proof::Wrong);
+            assert_eq!(verify(&verifier, requester(), Some(&kept), &secret("tofu")).await?, Proof::Right);
+            assert_eq!(verify(&verifier, requester(), Some(&kept), &secret("tofu ")).await?, Proof::Wrong);
         }
         verifier.verified.run_pending_tasks();
         assert_eq!(verifier.verified.entry_count(), 1, "only a right secret is remembered");
-        assert_eq!(verifier.verify(requester(), None, &secret("tofu")).await?, Proof::Wrong);
-        assert_eq!(verifier.verify(requester(), Some(&ClientSecret::Unmatchable), &secret("")).await?, Proof::Wrong);
+        assert_eq!(verify(&verifier, requester(), None, &secret("tofu")).await?, Proof::Wrong);
+        assert_eq!(verify(&verifier, requester(), Some(&ClientSecret::Unmatchable), &secret("")).await?, Proof::Wrong);
         let plain = ClientSecret::Plain(secret("tofu"));
-        assert_eq!(verifier.verify(requester(), Some(&plain), &secret("tofu")).await?, Proof::Right);
-        assert_eq!(verifier.verify(requester(), Some(&plain), &secret("Tofu")).await?, Proof::Wrong);
+        assert_eq!(verify(&verifier, requester(), Some(&plain), &secret("tofu")).await?, Proof::Right);
+        assert_eq!(verify(&verifier, requester(), Some(&plain), &secret("Tofu")).await?, Proof::Wrong);
         Ok(())
     }
 
@@ -303,7 +347,7 @@ mod tests {
             let (verifier, ended) = (std::sync::Arc::clone(&verifier), std::sync::Arc::clone(&ended));
             let text = text.to_owned();
             tokio::spawn(async move {
-                let proof = verifier.verify(requester, kept.as_ref(), &secret(&text)).await.unwrap();
+                let proof = verify(&verifier, requester, kept.as_ref(), &secret(&text)).await.unwrap();
                 ended.lock().unwrap().push(text);
                 proof
             })
@@ -337,7 +381,7 @@ mod tests {
         let wrong = {
             let verifier = std::sync::Arc::clone(&verifier);
             let known = Requester::new(std::net::IpAddr::from([192, 0, 2, 1]), Some(uuid::Uuid::nil()));
-            tokio::spawn(async move { verifier.verify(known, Some(&kept), &secret("y")).await.unwrap() })
+            tokio::spawn(async move { verify(&verifier, known, Some(&kept), &secret("y")).await.unwrap() })
         };
         while verifier.queue.waiting() < 1 {
             tokio::task::yield_now().await;

@@ -9,18 +9,16 @@
 //! requests loses one.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tollgate_core::network;
 use uuid::Uuid;
 
 /// The maximum number of waiting requests in a class.
 const MAX_WAITING: usize = 1024;
-
-/// The part of an IPv6 address that identifies its network.
-const NETWORK: u128 = u128::MAX << 64;
 
 /// What is known about a request before any derivation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +38,9 @@ pub struct Requester {
 
 impl Requester {
     /// A requester at this address that claims to be the client with this credential; `None` is an
-    /// unknown client. An IPv6 address counts as its /64 network, since a host usually controls all of it.
+    /// unknown client.
     pub fn new(address: IpAddr, client: Option<Uuid>) -> Self {
-        let address = match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & NETWORK)),
-            address @ IpAddr::V4(_) => address,
-        };
-        Self { address, client }
+        Self { address: network::of(address), client }
     }
 }
 

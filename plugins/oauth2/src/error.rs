@@ -5,9 +5,11 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 use tollgate_core::error::StoreError;
+use tollgate_core::header_text;
 
-use crate::client_secret::Overloaded;
+use crate::client_secret::{Overloaded, Unverified};
 use crate::entity::credential::ClientType;
+use crate::guesses::Limited;
 use crate::profile::UnknownGrant;
 
 /// How a client tried to authenticate; decides how a failure is reported (RFC 6749 §5.2).
@@ -43,6 +45,10 @@ pub enum Refusal {
     /// The user id begins or ends with white space. Header parsers trim it, so the upstream would see
     /// another user.
     PaddedUserid,
+    /// A value that is kept or sent on is too long.
+    TooLong(&'static str),
+    /// Too many attempts to authenticate have failed; seconds until the next one is possible.
+    TooManyFailures(u64),
     /// The response type is unknown or not enabled.
     ResponseType,
     /// The scope is not a string.
@@ -128,6 +134,12 @@ impl Refusal {
                 "authenticated_userid must not begin or end with white space".into(),
                 "userid_padded",
             ),
+            Self::TooLong(name) => too_long(name),
+            Self::TooManyFailures(_) => (
+                "temporarily_unavailable",
+                "Too many attempts to authenticate have failed; try again later".into(),
+                "too_many_failures",
+            ),
             Self::ResponseType => {
                 ("unsupported_response_type", "Invalid response_type".into(), "response_type_unsupported")
             }
@@ -189,9 +201,25 @@ impl Refusal {
         let (status, challenge) = match self {
             Self::InvalidClient(Mode::Header) => (StatusCode::UNAUTHORIZED, Some("Basic realm=\"OAuth2.0\"")),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            Self::TooManyFailures(_) => (StatusCode::TOO_MANY_REQUESTS, None),
             _ => (StatusCode::BAD_REQUEST, None),
         };
         ErrorResponse { status, error, description, challenge, reason }
+    }
+}
+
+fn too_long(name: &str) -> (&'static str, Cow<'static, str>, &'static str) {
+    let description = format!("{name} must not be longer than {} bytes", header_text::max_bytes()).into();
+    match name {
+        "authenticated_userid" => ("invalid_authenticated_userid", description, "userid_too_long"),
+        "scope" => ("invalid_scope", description, "scope_too_long"),
+        _ => ("invalid_request", description, "parameter_too_long"),
+    }
+}
+
+impl From<Limited> for Refusal {
+    fn from(limited: Limited) -> Self {
+        Self::TooManyFailures(limited.retry_after)
     }
 }
 
@@ -232,6 +260,21 @@ pub enum Error {
     Overloaded(#[from] Overloaded),
 }
 
+impl From<Limited> for Error {
+    fn from(limited: Limited) -> Self {
+        Self::Refused(limited.into())
+    }
+}
+
+impl From<Unverified> for Error {
+    fn from(unverified: Unverified) -> Self {
+        match unverified {
+            Unverified::Overloaded(overloaded) => Self::Overloaded(overloaded),
+            Unverified::Limited(limited) => limited.into(),
+        }
+    }
+}
+
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -266,6 +309,20 @@ mod tests {
                 400,
                 "invalid_authenticated_userid",
                 "authenticated_userid must not begin or end with white space",
+            ),
+            (
+                Refusal::TooLong("authenticated_userid"),
+                400,
+                "invalid_authenticated_userid",
+                "authenticated_userid must not be longer than 4096 bytes",
+            ),
+            (Refusal::TooLong("scope"), 400, "invalid_scope", "scope must not be longer than 4096 bytes"),
+            (Refusal::TooLong("state"), 400, "invalid_request", "state must not be longer than 4096 bytes"),
+            (
+                Refusal::TooManyFailures(6),
+                429,
+                "temporarily_unavailable",
+                "Too many attempts to authenticate have failed; try again later",
             ),
             (Refusal::ResponseType, 400, "unsupported_response_type", "Invalid response_type"),
             (Refusal::ScopeNotText, 400, "invalid_scope", "scope must be a string"),

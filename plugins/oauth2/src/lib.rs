@@ -8,6 +8,7 @@
 //! - [`endpoint`]: the authorization server. [`client`] authenticates the client, [`grant`] decides what
 //!   it gets, by the rules of [`pkce`], [`scope`] and [`redirect_uri`], and has the [`issuer`] create it;
 //!   [`error`] renders refusals.
+//! - [`guesses`]: limits for those who guess secrets.
 //! - [`parameters`]: the parameters of a request, in any kind of body.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
 //! - [`token`]: tokens and their digests.
@@ -25,6 +26,7 @@ pub mod entity;
 pub mod error;
 pub mod grant;
 pub mod guard;
+pub mod guesses;
 pub mod issuer;
 pub mod listener;
 pub mod metrics;

@@ -17,6 +17,8 @@ pub struct Metrics {
     pub expired: IntCounter,
     /// Tokens issued, by grant and outcome.
     pub issued: IntCounterVec,
+    /// Requests refused after too many failed authentications, by what has failed too often.
+    pub limited: IntCounterVec,
 }
 
 impl Metrics {
@@ -26,11 +28,12 @@ impl Metrics {
     /// A name is taken.
     pub fn register(metrics: &tollgate_plugin::Metrics) -> Result<Self, prometheus::Error> {
         let cache = CacheMetrics::register(metrics, "token", "tokens")?;
-        let issued = "tokens_issued_total";
+        let (issued, limited) = ("tokens_issued_total", "token_requests_limited_total");
         Ok(Self {
             forged: cache.result("forged"),
             expired: cache.result("expired"),
             cache,
+            limited: metrics.counters(limited, "Requests refused with 429 after too many failures", &["by"])?,
             issued: metrics.counters(issued, "Token requests by grant and outcome", &["grant", "outcome"])?,
         })
     }

@@ -11,6 +11,7 @@ use tollgate_core::entity::Kind;
 use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, Verdict};
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
+use tollgate_core::setting::Setting;
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::named;
 use tollgate_plugin::protection::Absence;
@@ -27,6 +28,7 @@ use crate::credentials::CachedCredentials;
 use crate::endpoint::{AuthorizationServer, Endpoint};
 use crate::entity::{authorization_code, credential};
 use crate::guard::{self, Guard, Reach, Rules, Shared};
+use crate::guesses::{self, Guesses};
 use crate::issuer::Issuer;
 use crate::listener::Listener;
 use crate::metrics::{self, Metrics};
@@ -63,6 +65,10 @@ impl Factory for OAuth2Factory {
 
     fn config_schema(&self) -> Schema {
         config::schema()
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        guesses::SETTINGS
     }
 
     fn migrations(&self) -> &'static [Migration] {
@@ -135,9 +141,12 @@ impl OAuth2 {
         }
         let token_collection =
             TokenCollection::new(rows, own_tokens.clone(), Arc::clone(&clock), Arc::clone(&random), foreign_tokens);
+        let limits = guesses::Limits::read(&host.settings)?;
+        let guesses = Guesses::new(limits, random.as_ref(), Arc::clone(&clock), &metrics.limited);
         let server = Arc::new(AuthorizationServer {
             credentials: Arc::clone(&credentials) as _,
             verifier: SecretVerifier::new(random.as_ref()),
+            guesses,
             issuer: Issuer { tokens, own_tokens, clock, random },
             issued: metrics.issued,
         });

@@ -1,5 +1,7 @@
 //! Scope: what a client requests and what it is granted (RFC 6749 §3.3, oauth2.md §3.8).
 
+use tollgate_core::header_text;
+
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::parameters::Parameter;
@@ -12,6 +14,9 @@ pub fn granted(config: &Config, asked: Option<&Parameter>) -> Result<Option<Stri
         return if missing { Err(Refusal::MissingScope) } else { Ok(None) };
     };
     let asked = asked.text().ok_or(Refusal::ScopeNotText)?;
+    if header_text::is_too_long(asked) {
+        return Err(Refusal::TooLong("scope"));
+    }
     if let Some(unknown) = words(asked).find(|word| !has(scopes, word)) {
         return Err(Refusal::UnknownScope(unknown.to_owned()));
     }
@@ -63,6 +68,9 @@ mod tests {
             (&set, Some(text("email wot what")), unknown("wot")),
             (&set, Some(text("Email")), unknown("Email")),
             (&set, Some(text("email,profile")), unknown("email,profile")),
+            (&set, Some(text(&"email ".repeat(700))), Err(Refusal::TooLong("scope"))),
+            (&set, Some(text(&"x".repeat(4097))), Err(Refusal::TooLong("scope"))),
+            (&unset, Some(text(&"x".repeat(4097))), Ok(None)),
             (&set, None, Ok(None)),
             (&mandatory, Some(text("")), Ok(None)),
             (&mandatory, Some(text("  ")), Ok(None)),

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::header_text;
+
 /// The result of checking a value: `Err` holds the message for the client.
 pub type Check = fn(&Value) -> Result<(), String>;
 
@@ -43,7 +45,8 @@ pub enum Rule {
     /// A list whose elements are all from one of these sets: `these sets are mutually exclusive: …`.
     ExclusiveSets(Vec<Vec<&'static str>>),
     /// Text that does not change when it is sent as a header value: recipients strip white space from both
-    /// ends, and control characters are not allowed. It applies to written values, not to a name that
+    /// ends, control characters are not allowed, and a longer value than the node's bound ([`header_text`]) might be
+    /// refused. It applies to written values, not to a name that
     /// identifies a stored entity.
     HeaderText,
     /// Any other rule, with its name.
@@ -97,7 +100,7 @@ impl Rule {
                 })
             }
             Self::ExclusiveSets(sets) => exclusive_sets(sets, value),
-            Self::HeaderText => header_text(value.as_str().unwrap_or_default()),
+            Self::HeaderText => header_text::check(value.as_str().unwrap_or_default()),
             Self::Custom(_, check) => check(value),
         }
     }
@@ -134,11 +137,6 @@ impl Rule {
 /// Reads the long form of a UUID, the only one that is accepted.
 pub(super) fn parse_uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
-}
-
-fn header_text(text: &str) -> Result<(), String> {
-    ensure(!text.contains(char::is_control), || "must not contain control characters".to_owned())?;
-    ensure(text.trim() == text, || "must not begin or end with white space".to_owned())
 }
 
 fn ensure(kept: bool, message: impl FnOnce() -> String) -> Result<(), String> {
@@ -209,6 +207,7 @@ mod tests {
             (Rule::HeaderText, json!("a\u{a0}"), "must not begin or end with white space"),
             (Rule::HeaderText, json!("a\t"), "must not contain control characters"),
             (Rule::HeaderText, json!("a\r\nb"), "must not contain control characters"),
+            (Rule::HeaderText, json!("a".repeat(4097)), "must not be longer than 4096 bytes"),
             (sets, json!(["https", "grpc"]), "these sets are mutually exclusive: ('http', 'https'), ('grpc', 'grpcs')"),
         ];
         for (rule, value, text) in table {

@@ -196,6 +196,7 @@ async fn ask(
         http2: head.version == Version::HTTP_2,
         tls: accepted.origin.scheme == Scheme::Https,
         peer: accepted.origin.peer,
+        client: accepted.origin.client.address,
         peer_trusted: accepted.origin.is_trusted(),
         target: &route.target,
         body: std::mem::replace(&mut progress.body, RequestBody::Unread),

@@ -141,6 +141,8 @@ pub struct Settings {
     pub database: Database,
     /// Readiness while the store is away.
     pub when_degraded: WhenDegraded,
+    /// The most bytes that are sent upstream in one identity header.
+    pub header_value_bytes: usize,
     /// Trusted proxies in front.
     pub trusted_ips: Vec<IpNet>,
     /// Networks that outbound calls reach in any case.

@@ -35,6 +35,7 @@ impl Settings {
             "false" => Ok(WhenDegraded::NotReady),
             _ => Err("expected true or false".to_owned()),
         });
+        let header_value_bytes = layers.read("limits.header_value_bytes", |text| bounded(text, 64, 65_536));
         let trusted_ips = layers.read("trusted_ips", networks);
         let outbound_allowed = layers.read("outbound.allowed_addresses", networks);
         let access_log = layers.read("access_log", |text| Ok(access_log(text)));
@@ -51,6 +52,7 @@ impl Settings {
             status_listen: status_listen?,
             database: database?,
             when_degraded: outage_ready?,
+            header_value_bytes: header_value_bytes?,
             trusted_ips: trusted_ips?,
             outbound_allowed: outbound_allowed?,
             access_log: access_log?,
@@ -150,6 +152,12 @@ fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Optio
         acquire_timeout: acquire_timeout?,
         statement_timeout: statement_timeout?,
     })
+}
+
+/// A number within these limits.
+fn bounded(text: &str, low: usize, high: usize) -> Result<usize, String> {
+    let number = usize::try_from(number(text)?).ok().filter(|number| (low..=high).contains(number));
+    number.ok_or_else(|| format!("expected a number from {low} to {high}"))
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

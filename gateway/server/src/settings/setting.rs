@@ -89,6 +89,11 @@ const GATEWAY: &[Setting] = &[
         "true",
         "Whether a node stays ready (/status/ready is 200, `degraded`) while the database is away; false: 503.",
     ),
+    setting(
+        "limits.header_value_bytes",
+        "4096",
+        "Maximum length of what is sent upstream in one identity header: authenticated_userid, scope, usernames, custom ids, client ids; also of `state`.",
+    ),
     setting("trusted_ips", "", "Addresses (CIDR) of proxies whose X-Forwarded-* and X-Real-IP headers are trusted."),
     setting(
         "outbound.allowed_addresses",

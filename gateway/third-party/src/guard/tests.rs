@@ -175,6 +175,7 @@ async fn with_headers(instances: &[&Arc<dyn Handler>], headers: &HeaderMap, path
         http2: false,
         tls: false,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
         target: &target,
         body: RequestBody::Unread,

@@ -214,6 +214,7 @@ impl Head {
             http2: false,
             tls: true,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
             target: &self.target,
             body: RequestBody::Unread,

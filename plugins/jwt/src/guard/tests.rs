@@ -149,6 +149,7 @@ async fn ask(protection: &Protection<Guard>, method: Method, lines: &[(&'static 
         http2: true,
         tls: false,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
         target: &target,
         body: RequestBody::Unread,

@@ -129,6 +129,7 @@ impl Call {
             http2: false,
             tls: false,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
             target: &target,
             body: self.body.map_or(RequestBody::Unread, |body| RequestBody::Read(Bytes::from_static(body.as_bytes()))),

@@ -28,7 +28,7 @@ use crate::endpoint::response::{self, State};
 use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::entity::credential::Credential;
 use crate::error::{Error, Mode, Refusal};
-use crate::grant::{Authorization, Grantor, authorization_code, implicit, require_provision_key, userid};
+use crate::grant::{Authorization, Grantor, authorization_code, implicit, userid};
 use crate::issuer::Issued;
 use crate::parameters::{Parameter, Parameters};
 use crate::pkce;
@@ -63,9 +63,10 @@ pub(super) async fn respond(
 ) -> Reply {
     let (parameters, state, verdict) = begin(config, request);
     let response_type = response_type(config, &parameters);
-    let checked = verdict.and_then(|()| provisioned(config, &parameters));
+    let grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
+    let checked = verdict.and_then(|()| provisioned(&grantor, &parameters));
     let (target, result) = match checked {
-        Ok(()) => authorize(server, plugin_id, config, &parameters, request).await,
+        Ok(()) => authorize(server, &grantor, &parameters).await,
         Err(refusal) => (None, Err(refusal.into())),
     };
     let grant = match response_type {
@@ -83,8 +84,8 @@ pub(super) async fn respond(
 }
 
 /// Checks 2 and 3.
-fn provisioned(config: &Config, parameters: &Parameters) -> Result<(), Refusal> {
-    require_provision_key(config, parameters)?;
+fn provisioned(grantor: &Grantor<'_>, parameters: &Parameters) -> Result<(), Refusal> {
+    grantor.require_provision_key(parameters)?;
     userid(parameters).map(drop)
 }
 
@@ -100,11 +101,10 @@ fn response_type(config: &Config, parameters: &Parameters) -> Result<ResponseTyp
 /// Checks 4 to 8, then the grant.
 async fn authorize(
     server: &AuthorizationServer,
-    plugin_id: Uuid,
-    config: &Config,
+    grantor: &Grantor<'_>,
     parameters: &Parameters,
-    request: &Request<'_>,
 ) -> (Option<Target>, Result<Granted, Error>) {
+    let config = grantor.config;
     let known = match parameters.text("client_id") {
         Some(client_id) => client::find(server.credentials.as_ref(), client_id).await,
         None => Ok(None),
@@ -125,12 +125,11 @@ async fn authorize(
         let client = target.as_ref().ok_or_else(unknown_client)?;
         let authorization =
             Authorization { credential_id: client.client.id, authenticated_userid: Some(userid(parameters)?), scope };
-        let grantor = Grantor::new(&server.issuer, plugin_id, config, request.target.service_id);
         match response_type {
-            ResponseType::Token => implicit::issue(&grantor, authorization).await.map(Granted::Token),
+            ResponseType::Token => implicit::issue(grantor, authorization).await.map(Granted::Token),
             ResponseType::Code => {
                 let named = parameters.text("redirect_uri").map(str::to_owned);
-                authorization_code::issue(&grantor, authorization, challenge, named).await.map(Granted::Code)
+                authorization_code::issue(grantor, authorization, challenge, named).await.map(Granted::Code)
             }
         }
     };

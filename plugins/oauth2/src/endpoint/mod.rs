@@ -18,6 +18,7 @@ use crate::client::Credentials;
 use crate::client_secret::SecretVerifier;
 use crate::config::Config;
 use crate::error::{Error, Refusal};
+use crate::guesses::Guesses;
 use crate::issuer::Issuer;
 use crate::parameters::Parameters;
 
@@ -72,6 +73,8 @@ pub struct AuthorizationServer {
     pub credentials: Arc<dyn Credentials>,
     /// Verifies client secrets.
     pub verifier: SecretVerifier,
+    /// Limits guesses of secrets.
+    pub guesses: Guesses,
     /// Counts requests by `grant` and `outcome`, including refused ones.
     pub issued: IntCounterVec,
 }

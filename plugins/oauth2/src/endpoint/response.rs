@@ -1,9 +1,10 @@
 //! The responses of both endpoints: JSON that must not be cached (RFC 6749 §5.1, oauth2.md
 //! §3.4).
 
-use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
+use tollgate_core::header_text;
 use tollgate_core::reply::Reply;
 
 use crate::endpoint::Endpoint;
@@ -20,7 +21,11 @@ impl State {
     pub(super) fn of(parameters: &Parameters) -> Result<Self, Refusal> {
         match parameters.get("state") {
             None | Some(Parameter::Other(Value::Null)) => Ok(Self(None)),
+            Some(Parameter::Text(text)) if header_text::is_too_long(text) => Err(Refusal::TooLong("state")),
             Some(Parameter::Text(text)) => Ok(Self(Some(Value::String(text.clone())))),
+            Some(Parameter::Other(Value::Number(number))) if header_text::is_too_long(&number.to_string()) => {
+                Err(Refusal::TooLong("state"))
+            }
             Some(Parameter::Other(value @ (Value::Number(_) | Value::Bool(_)))) => Ok(Self(Some(value.clone()))),
             Some(Parameter::Other(_) | Parameter::Unreadable | Parameter::Repeated) => Err(Refusal::NotText("state")),
         }
@@ -69,7 +74,10 @@ pub(super) fn refused(refusal: &Refusal, state: &State) -> Reply {
     body.insert("error".to_owned(), error.error.into());
     body.insert("error_description".to_owned(), error.description.into_owned().into());
     state.add_to(&mut body);
-    let reply = framed(error.status, error.reason, body);
+    let mut reply = framed(error.status, error.reason, body);
+    if let Refusal::TooManyFailures(seconds) = refusal {
+        reply = reply.with_header(RETRY_AFTER, HeaderValue::from(*seconds));
+    }
     match error.challenge {
         Some(challenge) => reply.with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge)),
         None => reply,

@@ -97,7 +97,8 @@ async fn exchange(
 ) -> Result<Issued, Error> {
     let enabled = grant.filter(|grant| grant.is_enabled(config)).ok_or(Refusal::GrantType);
     let credentials = server.credentials.as_ref();
-    let identification = client::identify(config, parameters, request, credentials, &server.verifier).await?;
+    let identification =
+        client::identify(config, parameters, request, credentials, (&server.verifier, &server.guesses)).await?;
     let mode = identification.mode();
     let redirect = match grant {
         Some(GrantType::ClientCredentials) => Ok(()),
@@ -107,7 +108,7 @@ async fn exchange(
     redirect?;
     let enabled = enabled?;
 
-    let grantor = Grantor::new(&server.issuer, plugin_id, config, request.target.service_id);
+    let grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
     let known = |client: Option<AuthenticatedClient>| client.ok_or(Refusal::InvalidClient(mode));
     match enabled {
         GrantType::ClientCredentials => client_credentials::exchange(&grantor, client, parameters).await,

@@ -8,7 +8,7 @@
 use crate::client::AuthenticatedClient;
 use crate::entity::credential::ClientType;
 use crate::error::{Error, Mode, Refusal};
-use crate::grant::{Authorization, Grantor, Refresh, require_provision_key, userid};
+use crate::grant::{Authorization, Grantor, Refresh, userid};
 use crate::issuer::Issued;
 use crate::parameters::Parameters;
 use crate::profile::Permission;
@@ -23,7 +23,7 @@ pub async fn exchange(
     let userid = match parameters.get("authenticated_userid") {
         None => None,
         Some(_) => {
-            require_provision_key(grantor.config, parameters)?;
+            grantor.require_provision_key(parameters)?;
             Some(userid(parameters)?)
         }
     };

@@ -1,12 +1,16 @@
 //! The grants (RFC 6749 §4, §6), one per file, and what they share: whom a token is for, what it is bound
 //! to and how long it lives (oauth2.md §3.9).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use tollgate_core::header_text;
+use tollgate_core::request::Request;
 use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::{Error, Mode, Refusal};
+use crate::guesses::{Attempt, Guesses, Kind};
 use crate::issuer::{Issued, Issuer};
 use crate::parameters::{Parameter, Parameters};
 use crate::profile::ScopeInResponse;
@@ -19,10 +23,16 @@ pub mod implicit;
 pub mod password;
 pub mod refresh_token;
 
-/// Refuses a caller without the instance's provision key.
-pub fn require_provision_key(config: &Config, parameters: &Parameters) -> Result<(), Refusal> {
-    let right = parameters.text("provision_key").is_some_and(|key| config.provision_key.matches(key));
-    if right { Ok(()) } else { Err(Refusal::ProvisionKey) }
+/// A wrong key is a guess; none is not.
+fn require_provision_key(config: &Config, mut attempt: Attempt<'_>, parameters: &Parameters) -> Result<(), Refusal> {
+    let Some(key) = parameters.text("provision_key") else { return Err(Refusal::ProvisionKey) };
+    attempt.allowed()?;
+    if config.provision_key.matches(key) {
+        attempt.succeeded();
+        return Ok(());
+    }
+    attempt.count()?;
+    Err(Refusal::ProvisionKey)
 }
 
 /// The logged-in user, as named by the caller. It is sent in a header of every request that the token
@@ -30,6 +40,9 @@ pub fn require_provision_key(config: &Config, parameters: &Parameters) -> Result
 pub fn userid(parameters: &Parameters) -> Result<String, Refusal> {
     let userid = parameters.text("authenticated_userid").filter(|userid| !userid.trim().is_empty());
     let userid = userid.ok_or(Refusal::MissingUserid)?;
+    if header_text::is_too_long(userid) {
+        return Err(Refusal::TooLong("authenticated_userid"));
+    }
     if userid.contains(char::is_control) {
         return Err(Refusal::UnprintableUserid);
     }
@@ -63,12 +76,16 @@ pub enum Refresh {
 pub struct Grantor<'a> {
     /// Makes and stores tokens.
     pub issuer: &'a Issuer,
+    /// Limits wrong provision keys.
+    pub guesses: &'a Guesses,
     /// The plugin instance.
     pub plugin_id: Uuid,
     /// Its configuration.
     pub config: &'a Config,
     /// The service of the matched route.
     pub service_id: Option<Uuid>,
+    /// The client's address.
+    pub address: IpAddr,
     /// The time of the request, in Unix seconds.
     pub now: i64,
 }
@@ -82,9 +99,23 @@ pub struct Draft {
 }
 
 impl<'a> Grantor<'a> {
-    /// For a request to a route of this service.
-    pub fn new(issuer: &'a Issuer, plugin_id: Uuid, config: &'a Config, service_id: Option<Uuid>) -> Self {
-        Self { issuer, plugin_id, config, service_id, now: issuer.clock.now() }
+    /// For this request to the plugin instance.
+    pub fn new(
+        issuer: &'a Issuer,
+        guesses: &'a Guesses,
+        plugin_id: Uuid,
+        config: &'a Config,
+        request: &Request<'_>,
+    ) -> Self {
+        let (service_id, address) = (request.target.service_id, request.client);
+        Self { issuer, guesses, plugin_id, config, service_id, address, now: issuer.clock.now() }
+    }
+
+    /// Refuses a caller without the instance's provision key.
+    pub fn require_provision_key(&self, parameters: &Parameters) -> Result<(), Refusal> {
+        let name = self.plugin_id.to_string();
+        let attempt = self.guesses.attempt(Kind::ProvisionKey, &name, self.address);
+        require_provision_key(self.config, attempt, parameters)
     }
 
     /// Whether a code or token bound to this service may be used here. A global instance accepts any.

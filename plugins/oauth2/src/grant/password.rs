@@ -5,7 +5,7 @@
 
 use crate::client::AuthenticatedClient;
 use crate::error::Error;
-use crate::grant::{Authorization, Grantor, Refresh, require_provision_key, userid};
+use crate::grant::{Authorization, Grantor, Refresh, userid};
 use crate::issuer::Issued;
 use crate::parameters::Parameters;
 use crate::scope;
@@ -16,7 +16,7 @@ pub async fn exchange(
     client: &AuthenticatedClient,
     parameters: &Parameters,
 ) -> Result<Issued, Error> {
-    require_provision_key(grantor.config, parameters)?;
+    grantor.require_provision_key(parameters)?;
     let userid = userid(parameters)?;
     let asked = parameters.get("scope");
     let scope = scope::granted(grantor.config, asked)?;

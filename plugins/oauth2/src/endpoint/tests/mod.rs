@@ -20,11 +20,13 @@ use super::*;
 use crate::client_secret::{self, ClientSecret};
 use crate::config::tests::config;
 use crate::entity::credential::{ClientType, Credential};
+use crate::guesses;
 use crate::token::{Digest, OwnTokens};
 use ledger::Ledger;
 
 mod authorize;
 mod ledger;
+mod limits;
 mod token;
 
 const NOW: i64 = 1_700_000_000;
@@ -39,6 +41,7 @@ pub(crate) struct Post {
     pub(crate) headers: HeaderMap,
     pub(crate) body: RequestBody,
     pub(crate) target: Target,
+    client: IpAddr,
     path: String,
     query: String,
 }
@@ -50,6 +53,7 @@ impl Post {
             headers: HeaderMap::new(),
             body: RequestBody::Read(Bytes::new()),
             target: Target { route_id: Uuid::nil(), service_id: Some(Uuid::from_u128(1)) },
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             path: path.to_owned(),
             query: query.to_owned(),
         }
@@ -71,6 +75,7 @@ impl Post {
             http2: false,
             tls: true,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: self.client,
             peer_trusted: false,
             target: &self.target,
             body: self.body.clone(),
@@ -103,6 +108,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(guesses::Limits { per_name_and_address: 0, per_address: 0, per_name: 0, ..guesses::tests::LIMITS })
+    }
+
+    /// With limits for guesses.
+    fn with(limits: guesses::Limits) -> Self {
         let ledger = Arc::new(Ledger::default());
         let clock = Arc::new(ManualClock::at(NOW));
         let labels = &["grant", "outcome"];
@@ -116,6 +126,7 @@ impl World {
             issuer,
             credentials: Arc::new(clients()),
             verifier: SecretVerifier::default(),
+            guesses: guesses::tests::guesses(limits, Arc::clone(&clock) as _),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
         };
         Self { server, ledger, clock, plugin_id: Uuid::from_u128(7) }
@@ -188,12 +199,16 @@ struct Response {
     status: u16,
     body: Value,
     challenge: Option<String>,
+    retry_after: Option<String>,
     reason: &'static str,
 }
 
 impl Response {
     fn of(reply: &Reply) -> Self {
-        let challenge = reply.headers.iter().find(|(name, _)| name == http::header::WWW_AUTHENTICATE);
+        let header = |wanted| {
+            let found = reply.headers.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.to_str().unwrap().to_owned())
+        };
         Self {
             status: reply.status.as_u16(),
             body: match &reply.body {
@@ -201,7 +216,8 @@ impl Response {
                 Body::Message(message) => json!({"message": message}),
                 Body::Empty => Value::Null,
             },
-            challenge: challenge.map(|(_, value)| value.to_str().unwrap().to_owned()),
+            challenge: header(http::header::WWW_AUTHENTICATE),
+            retry_after: header(http::header::RETRY_AFTER),
             reason: reply.reason,
         }
     }
