@@ -193,6 +193,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
             head_timeout: settings.proxy.head_timeout,
             read_timeout: settings.proxy.read_timeout,
             write_timeout: settings.proxy.write_timeout,
+            limits: settings.limits,
             upstream: settings.proxy.upstream,
         },
         snapshot: control.configuration.snapshot(),

@@ -79,7 +79,7 @@ enum After {
 /// The outer error: the connection cannot be used at all.
 pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, OwnResponse>> {
     bound(session, settings);
-    let checked = check(session, &settings.identity_headers);
+    let checked = check(session, settings);
     if checked.is_err() {
         // The following bytes on the connection may not be a request.
         session.set_keepalive(None);
@@ -113,9 +113,12 @@ fn bound(session: &mut Session, settings: &Settings) {
     session.set_pipelining_enabled(true);
     session.set_read_timeout(Some(settings.read_timeout));
     session.set_write_timeout(Some(settings.write_timeout));
+    // Pingora as published has no minimum pace.
+    #[cfg(pingora_patched)]
+    session.set_min_body_pace(settings.limits.body_pace());
 }
 
-fn check(session: &Session, identity: &IdentityHeaders) -> std::result::Result<Checked, Refusal> {
+fn check(session: &Session, settings: &Settings) -> std::result::Result<Checked, Refusal> {
     let head = session.req_header();
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
     // Methods are case-sensitive (RFC 9110 §9.1), and `get` matches no route for `GET`: it would bypass
@@ -123,9 +126,9 @@ fn check(session: &Session, identity: &IdentityHeaders) -> std::result::Result<C
     if head.method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
         return Err(Refusal::MethodCase);
     }
-    framing::check(head, raw.as_deref())?;
+    framing::check(head, raw.as_deref(), &settings.limits)?;
     let authority = authority::asked(head)?.map(Authority::into_owned);
-    let fields = check_fields(&head.headers, identity)?;
+    let fields = check_fields(&head.headers, &settings.identity_headers)?;
     if !head.raw_path_is_utf8() {
         return Err(Refusal::Path);
     }
@@ -185,6 +188,9 @@ fn is_padded(value: &[u8]) -> bool {
     is_space(value.first()) || is_space(value.last())
 }
 
+const TOO_LARGE: (StatusCode, &str) =
+    (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request header or cookie too large");
+
 fn response_to(refusal: Refusal) -> OwnResponse {
     let bad = (StatusCode::BAD_REQUEST, "Bad request");
     let ((status, message), reason) = match refusal {
@@ -202,7 +208,8 @@ fn response_to(refusal: Refusal) -> OwnResponse {
         Refusal::Field => (bad, "bad_field"),
         Refusal::Method => ((StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"), "method_not_allowed"),
         Refusal::TargetTooLong => ((StatusCode::URI_TOO_LONG, "URI too long"), "target_too_long"),
-        Refusal::HeadTooLong => ((StatusCode::BAD_REQUEST, "Request header or cookie too large"), "head_too_long"),
+        Refusal::HeadTooLong => (TOO_LARGE, "head_too_long"),
+        Refusal::TooManyFields => (TOO_LARGE, "too_many_fields"),
     };
     let reply = Reply::message(status, reason, message);
     OwnResponse::engine(match refusal {

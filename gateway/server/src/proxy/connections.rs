@@ -3,26 +3,54 @@
 //! A draining process needs the count: over HTTP/2, the end of a response may
 //! still be waiting to be written by its connection.
 
+#[cfg(pingora_patched)]
+use std::any::Any;
 use std::sync::Arc;
+#[cfg(pingora_patched)]
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
+#[cfg(not(pingora_patched))]
+use pingora_core::protocols::GetSocketDigest as _;
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
-use super::Gateway;
+use super::open_connections::{OpenConnection, OpenConnections};
+use super::{Gateway, Settings};
+#[cfg(pingora_patched)]
+use crate::telemetry::limit_metrics::Limit;
 use crate::telemetry::metrics::Metrics;
 
 /// The proxy with connection counting.
 pub(super) struct Connections {
     proxy: Arc<HttpProxy<Gateway>>,
     metrics: Arc<Metrics>,
+    open: Arc<OpenConnections>,
+    #[cfg(pingora_patched)]
+    handshake_timeout: Duration,
 }
 
 impl Connections {
-    pub(super) fn of(proxy: HttpProxy<Gateway>, metrics: Arc<Metrics>) -> Self {
-        Self { proxy: Arc::new(proxy), metrics }
+    pub(super) fn of(proxy: HttpProxy<Gateway>, metrics: Arc<Metrics>, settings: &Settings) -> Self {
+        let limits = settings.limits;
+        let trusted = settings.trusted_ips.clone();
+        let open = OpenConnections::new(limits.connections, limits.connections_per_address, trusted);
+        Self {
+            proxy: Arc::new(proxy),
+            metrics,
+            open: Arc::new(open),
+            #[cfg(pingora_patched)]
+            handshake_timeout: limits.tls_handshake_timeout,
+        }
+    }
+
+    /// Counts a connection, or refuses it.
+    fn admit_peer(&self, peer: Option<&SocketAddr>) -> Option<OpenConnection> {
+        let address = peer.and_then(SocketAddr::as_inet).map(std::net::SocketAddr::ip);
+        self.open.open(address).inspect_err(|limit| self.metrics.limits().count(*limit)).ok()
     }
 }
 
@@ -44,8 +72,30 @@ impl Drop for Open {
 
 #[async_trait]
 impl ServerApp for Connections {
+    /// Counts a connection before its handshake.
+    #[cfg(pingora_patched)]
+    fn admit(&self, peer: Option<&SocketAddr>) -> Option<Box<dyn Any + Send>> {
+        self.admit_peer(peer).map(|open| Box::new(open) as _)
+    }
+
+    #[cfg(pingora_patched)]
+    fn handshake_timeout(&self) -> Duration {
+        self.handshake_timeout
+    }
+
+    #[cfg(pingora_patched)]
+    fn handshake_timed_out(&self) {
+        self.metrics.limits().count(Limit::TlsHandshake);
+    }
+
     /// Serves a connection until it ends, for any number of requests.
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        // Pingora as published does not ask before the handshake.
+        #[cfg(not(pingora_patched))]
+        let _admitted = {
+            let digest = stream.get_socket_digest();
+            self.admit_peer(digest.as_ref().and_then(|digest| digest.peer_addr()))?
+        };
         let _open = Open::new(&self.metrics);
         self.proxy.process_new(stream, shutdown).await
     }

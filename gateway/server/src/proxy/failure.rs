@@ -12,6 +12,7 @@ use super::context::Context;
 use super::reply::{self, OwnResponse};
 use super::upstream_peer::NAME_RESOLUTION;
 use crate::descriptors::are_exhausted;
+use crate::telemetry::limit_metrics::Limit;
 
 /// The error of a request for which no file descriptor is left to connect upstream.
 pub(super) const NO_DESCRIPTOR: ErrorType = ErrorType::Custom("NoDescriptor");
@@ -30,7 +31,9 @@ pub(super) async fn fail_to_proxy(
     session.set_keepalive(None);
     let io_error = error.root_cause().downcast_ref::<std::io::Error>();
     let kind = if io_error.is_some_and(are_exhausted) { &NO_DESCRIPTOR } else { error.etype() };
-    let response = if begun { None } else { response_to(error.esource(), kind) };
+    let answer = response_to(error.esource(), kind);
+    count(gateway, error.esource(), kind, answer.as_ref());
+    let response = if begun { None } else { answer };
     let Some(response) = response else {
         context.replied(if begun { "answer_cut_short" } else { "client_gone" });
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -40,6 +43,16 @@ pub(super) async fn fail_to_proxy(
     // The client may have disconnected by now; the log has the status it would have received.
     let _ = reply::send(gateway.settings.product, session, context, response).await;
     FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
+}
+
+/// Counts a limit that ended the request, even if it is too late for a response.
+fn count(gateway: &Gateway, source: &ErrorSource, kind: &ErrorType, response: Option<&OwnResponse>) {
+    let limits = gateway.metrics.limits();
+    match (source, kind, response) {
+        (ErrorSource::Downstream, ErrorType::WriteTimedout, _) => limits.count(Limit::WriteTimeout),
+        (_, _, Some(response)) => limits.count_reason(response.reply.reason),
+        (_, _, None) => {}
+    }
 }
 
 /// Logs error types only: the text of an error may quote what a client or an upstream sent.
@@ -95,6 +108,9 @@ fn invalid_response(reason: &'static str) -> OwnResponse {
 /// have it.
 const PLAINTEXT_ON_TLS: &str = "PlaintextOnTLS";
 
+/// Pingora's error for a request body below its minimum pace, likewise.
+const BODY_TOO_SLOW: &str = "BodyTooSlow";
+
 fn of_client(kind: &ErrorType) -> Option<OwnResponse> {
     match kind {
         ErrorType::HTTPStatus(414) => Some(engine(StatusCode::URI_TOO_LONG, "target_too_long", "URI too long")),
@@ -111,6 +127,9 @@ fn of_client(kind: &ErrorType) -> Option<OwnResponse> {
             Some(OwnResponse::plain(Reply::message(StatusCode::BAD_REQUEST, "plain_http_on_https", message)))
         }
         ErrorType::ReadTimedout => Some(engine(StatusCode::REQUEST_TIMEOUT, "client_timeout", "Request timeout")),
+        kind if kind.as_str() == BODY_TOO_SLOW => {
+            Some(engine(StatusCode::REQUEST_TIMEOUT, "client_too_slow", "Request timeout"))
+        }
         // HTTP/2 errors are those of the stream: it was reset, and no response can be sent.
         ErrorType::ReadError
         | ErrorType::WriteError

@@ -5,10 +5,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Version};
 use pingora::http::RequestHeader;
 
-/// The maximum length of a request target, in bytes.
-const MAX_TARGET: usize = 8 * 1024;
-/// The maximum length of a head, in bytes.
-const MAX_HEAD: usize = 32 * 1024;
+use super::Limits;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,28 +36,33 @@ pub enum Refusal {
     TargetTooLong,
     /// The head is too long.
     HeadTooLong,
+    /// The head has too many fields.
+    TooManyFields,
 }
 
 /// Checks a head; `raw` is its text, if there is one (HTTP/1).
-pub fn check(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
+pub fn check(head: &RequestHeader, raw: Option<&[u8]>, limits: &Limits) -> Result<(), Refusal> {
     if !matches!(head.version, Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
         return Err(Refusal::Version);
     }
     if matches!(head.method, Method::TRACE | Method::CONNECT) {
         return Err(Refusal::Method);
     }
-    check_size(head, raw)?;
+    check_size(head, raw, limits)?;
     check_target(head, raw)?;
     check_body_framing(&head.headers)?;
     raw.map_or(Ok(()), |raw| check_lines(raw, &head.headers))
 }
 
-fn check_size(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
-    if head.raw_path().len() > MAX_TARGET {
+fn check_size(head: &RequestHeader, raw: Option<&[u8]>, limits: &Limits) -> Result<(), Refusal> {
+    if head.raw_path().len() > limits.target_bytes {
         return Err(Refusal::TargetTooLong);
     }
+    if head.headers.len() > limits.header_count {
+        return Err(Refusal::TooManyFields);
+    }
     let size = raw.map_or_else(|| size_of(&head.headers), <[u8]>::len);
-    if size > MAX_HEAD { Err(Refusal::HeadTooLong) } else { Ok(()) }
+    if size > limits.head_bytes { Err(Refusal::HeadTooLong) } else { Ok(()) }
 }
 
 /// The target that addresses the server itself (RFC 9112 §3.2.4).
@@ -133,6 +135,10 @@ fn check_lines(raw: &[u8], headers: &HeaderMap) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
+        super::check(head, raw, &Limits::default())
+    }
 
     type Row<'r> = (&'r [(&'r str, &'r str)], Result<(), Refusal>);
 
@@ -211,11 +217,13 @@ mod tests {
 
     #[test]
     fn long_heads_are_refused() {
-        let long = "x".repeat(MAX_HEAD);
+        let long = "x".repeat(32 * 1024);
         assert_eq!(check(&head("GET", &[("host", "a"), ("x", &long)]), None), Err(Refusal::HeadTooLong));
-        let path = format!("/{}", "a".repeat(MAX_TARGET));
+        let path = format!("/{}", "a".repeat(8 * 1024));
         let mut target = RequestHeader::build("GET", path.as_bytes(), None).unwrap();
         target.insert_header("host", "a").unwrap();
         assert_eq!(check(&target, None), Err(Refusal::TargetTooLong));
+        let fields = |count| check(&head("GET", &vec![("x", "1"); count]), None);
+        assert_eq!((fields(256), fields(257)), (Ok(()), Err(Refusal::TooManyFields)));
     }
 }

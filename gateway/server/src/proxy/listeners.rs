@@ -2,11 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+#[cfg(pingora_patched)]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::tls::TlsSettings;
+#[cfg(pingora_patched)]
+use pingora_core::protocols::http::v2::{H2Closed, H2Limits};
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::{Service, listening};
@@ -14,6 +18,9 @@ use pingora_proxy::http_proxy;
 
 use super::connections::Connections;
 use super::{Gateway, Settings, UpstreamSettings};
+#[cfg(pingora_patched)]
+use crate::telemetry::limit_metrics::Limit;
+use crate::telemetry::metrics::Metrics;
 
 /// Requests per client connection before it is closed, so that its memory is released.
 const REQUESTS_PER_CONNECTION: u32 = 10_000;
@@ -83,12 +90,14 @@ pub fn service(
     listeners: Listeners,
     listening: impl FnOnce() + Send + Sync + 'static,
 ) -> ProxyService {
-    let options = server_options(&gateway.settings);
+    let settings = gateway.settings.clone();
+    let options = server_options(&settings, &gateway.metrics);
     let metrics = Arc::clone(&gateway.metrics);
     let descriptors = Arc::clone(&gateway.descriptors);
     let mut proxy = http_proxy(conf, gateway);
     proxy.server_options = Some(options);
-    let mut service = listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics));
+    proxy.h2_options = Some(settings.limits.h2_options());
+    let mut service = listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics, &settings));
     service.set_connection_filter(descriptors);
     let mut addresses = Vec::new();
     if let Some(address) = listeners.http {
@@ -103,16 +112,31 @@ pub fn service(
     ProxyService { proxy: service, addresses, listening: Some(Box::new(listening)) }
 }
 
-fn server_options(settings: &Settings) -> HttpServerOptions {
+#[cfg_attr(not(pingora_patched), expect(unused_variables, reason = "Pingora as published counts nothing"))]
+fn server_options(settings: &Settings, metrics: &Metrics) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     // CONNECT is refused by us, like TRACE, with the body and headers of our own responses.
     options.allow_connect_method_proxying = true;
     options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
     options.h2_idle_timeout = Some(settings.keepalive_timeout);
-    // Pingora as published has no such deadline.
+    // Pingora as published has no such limits.
     #[cfg(pingora_patched)]
     {
         options.h1_header_timeout = Some(settings.head_timeout);
+        options.h2_limits = Some(h2_limits(settings, metrics));
     }
     options
+}
+
+#[cfg(pingora_patched)]
+fn h2_limits(settings: &Settings, metrics: &Metrics) -> H2Limits {
+    let closed = Arc::new(H2Closed::default());
+    let add = |limit, total: fn(&H2Closed) -> &AtomicU64| {
+        let closed = Arc::clone(&closed);
+        metrics.limits().add_source(limit, move || total(&closed).load(Ordering::Relaxed));
+    };
+    add(Limit::Http2Preface, |closed| &closed.slow_prefaces);
+    add(Limit::Http2Head, |closed| &closed.slow_headers);
+    add(Limit::Http2Frames, |closed| &closed.floods);
+    H2Limits { excess_frames: settings.limits.http2_excess_frames, header_timeout: settings.head_timeout, closed }
 }

@@ -24,11 +24,13 @@ mod hop;
 mod hop_by_hop;
 mod http2;
 mod identity_headers;
+mod limits;
 mod lines;
 mod listeners;
 mod logging;
 mod lookalike;
 mod negotiation;
+mod open_connections;
 mod pipeline;
 mod product;
 mod reply;
@@ -61,6 +63,7 @@ pub use client::ServerName;
 pub use climbing::LenientServices;
 pub use context::Context;
 pub use identity_headers::{IdentityHeaders, InvalidName};
+pub use limits::Limits;
 pub use listeners::{Listeners, ProxyService, prepare, service};
 pub use product::Product;
 pub use trusted_peer::TrustedIps;
@@ -90,6 +93,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// Timeout between two writes to a client.
     pub write_timeout: Duration,
+    /// What clients may cost.
+    pub limits: Limits,
     /// Connections to upstreams.
     pub upstream: UpstreamSettings,
 }

@@ -52,6 +52,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
         Ok(accepted) => accepted,
         Err(response) => {
             context.origin = Origin::of(session, &gateway.settings.trusted_ips);
+            gateway.metrics.limits().count_reason(response.reply.reason);
             return Ok(Some(response));
         }
     };

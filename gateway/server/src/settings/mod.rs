@@ -16,7 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tollgate_core::setting::SettingValues;
 
-use crate::proxy::{LenientServices, Product, UpstreamSettings};
+use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
 
 pub use layers::{Layers, Problem, Source};
 pub use position::Position;
@@ -141,6 +141,8 @@ pub struct Settings {
     pub database: Database,
     /// Readiness while the store is away.
     pub when_degraded: WhenDegraded,
+    /// What clients may cost.
+    pub limits: Limits,
     /// The most bytes that are sent upstream in one identity header.
     pub header_value_bytes: usize,
     /// Trusted proxies in front.
@@ -255,6 +257,22 @@ mod tests {
                 "--set: proxy.upstream_keepalive_requests: expected a number of at least 1".to_owned(),
             ])
         );
+    }
+
+    #[test]
+    fn limits_are_read_and_their_defaults_are_those_of_the_proxy() {
+        let limits = |flags: &[&str]| settings("", &[], flags).map(|settings| settings.limits);
+        assert_eq!(limits(&[]), Ok(Limits::default()));
+        let given = limits(&["limits.connections=7", "limits.body_min_rate=0", "limits.http2_streams=3"]);
+        let expected = Limits { connections: 7, body_min_rate: 0, http2_streams: 3, ..Limits::default() };
+        assert_eq!(given, Ok(expected));
+        let problems = limits(&["limits.header_count=257", "limits.failure_window=1ms", "limits.header_value_bytes=1"]);
+        let expected = [
+            "--set: limits.header_count: expected a number from 16 to 256",
+            "--set: limits.header_value_bytes: expected a number from 64 to 65536",
+            "--set: limits.failure_window: expected at least 1s",
+        ];
+        assert_eq!(problems, Err(expected.map(str::to_owned).to_vec()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     AccessLog, CertificateFiles, Database, Layers, LogFormat, Problem, Proxy, Settings, UpstreamVerification,
     WhenDegraded,
 };
-use crate::proxy::{LenientServices, Product, UpstreamSettings};
+use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
 
 impl Settings {
     /// Checks the layered values; reports all problems at once.
@@ -35,6 +35,7 @@ impl Settings {
             "false" => Ok(WhenDegraded::NotReady),
             _ => Err("expected true or false".to_owned()),
         });
+        let limits = read_limits(layers);
         let header_value_bytes = layers.read("limits.header_value_bytes", |text| bounded(text, 64, 65_536));
         let trusted_ips = layers.read("trusted_ips", networks);
         let outbound_allowed = layers.read("outbound.allowed_addresses", networks);
@@ -52,6 +53,7 @@ impl Settings {
             status_listen: status_listen?,
             database: database?,
             when_degraded: outage_ready?,
+            limits: limits?,
             header_value_bytes: header_value_bytes?,
             trusted_ips: trusted_ips?,
             outbound_allowed: outbound_allowed?,
@@ -119,6 +121,38 @@ fn read_upstream(layers: &mut Layers) -> Option<UpstreamSettings> {
         keepalive_pool_size: keepalive_pool_size?,
         keepalive_requests: keepalive_requests?,
     })
+}
+
+fn read_limits(layers: &mut Layers) -> Option<Limits> {
+    let count = |text: &str| bounded(text, 0, 10_000_000);
+    let count_u32 = |text: &str| bounded(text, 0, 10_000_000).map(saturated);
+    let connections = layers.read("limits.connections", count);
+    let connections_per_address = layers.read("limits.connections_per_address", count);
+    let tls_handshake_timeout = layers.read("limits.tls_handshake_timeout", duration);
+    let target_bytes = layers.read("limits.target_bytes", |text| bounded(text, 256, 65_536));
+    let head_bytes = layers.read("limits.head_bytes", |text| bounded(text, 1024, 524_288));
+    // Pingora's parser has room for 256.
+    let header_count = layers.read("limits.header_count", |text| bounded(text, 16, 256));
+    let body_min_rate = layers.read("limits.body_min_rate", count_u32);
+    let body_grace = layers.read("limits.body_grace", duration);
+    let http2_streams = layers.read("limits.http2_streams", |text| bounded(text, 1, 10_000).map(saturated));
+    let http2_excess_frames = layers.read("limits.http2_excess_frames", count_u32);
+    Some(Limits {
+        connections: connections?,
+        connections_per_address: connections_per_address?,
+        tls_handshake_timeout: tls_handshake_timeout?,
+        target_bytes: target_bytes?,
+        head_bytes: head_bytes?,
+        header_count: header_count?,
+        body_min_rate: body_min_rate?,
+        body_grace: body_grace?,
+        http2_streams: http2_streams?,
+        http2_excess_frames: http2_excess_frames?,
+    })
+}
+
+fn saturated(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn read_certificate(layers: &mut Layers) -> Option<Option<CertificateFiles>> {

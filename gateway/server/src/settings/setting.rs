@@ -90,6 +90,32 @@ const GATEWAY: &[Setting] = &[
         "Whether a node stays ready (/status/ready is 200, `degraded`) while the database is away; false: 503.",
     ),
     setting(
+        "limits.connections",
+        "0",
+        "Maximum number of open client connections; 0: as many as there are file descriptors for.",
+    ),
+    setting(
+        "limits.connections_per_address",
+        "8192",
+        "Maximum number of open connections of one client address (a /64 network of IPv6), except those in trusted_ips; 0: no limit.",
+    ),
+    setting("limits.tls_handshake_timeout", "15s", "How long a TLS handshake may take."),
+    setting("limits.target_bytes", "8192", "Maximum length of a request target (414)."),
+    setting("limits.head_bytes", "32768", "Maximum length of a request head (431)."),
+    setting("limits.header_count", "256", "Maximum number of fields of a request head (431)."),
+    setting(
+        "limits.body_min_rate",
+        "128",
+        "Minimum pace of a request body, in bytes per second of waiting for it (408); 0: none.",
+    ),
+    setting("limits.body_grace", "30s", "Time that a body has in addition to its minimum pace."),
+    setting("limits.http2_streams", "100", "Maximum number of concurrent streams of an HTTP/2 connection."),
+    setting(
+        "limits.http2_excess_frames",
+        "1000",
+        "Frames without content (PING, SETTINGS, RST_STREAM …) that an HTTP/2 client may send within ten seconds in excess of what its requests and bodies need, before the connection is closed; 0: no limit.",
+    ),
+    setting(
         "limits.header_value_bytes",
         "4096",
         "Maximum length of what is sent upstream in one identity header: authenticated_userid, scope, usernames, custom ids, client ids; also of `state`.",

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use tollgate_core::header_text;
 
+use super::limit_metrics::{Limit, LimitMetrics};
 use super::route_metrics::{Labels, Observation, RouteMetrics, Routes};
 use crate::build_info::{self, BuildInfo};
 
@@ -23,6 +25,7 @@ pub struct Metrics {
     under_way: IntGauge,
     datastore_reachable: IntGauge,
     access_log_dropped: IntCounter,
+    limits: LimitMetrics,
 }
 
 /// `kong_nginx_connections_total`. Three of its states are counted; the others are derived from them
@@ -81,6 +84,9 @@ impl Metrics {
     pub fn register(registry: &Registry, node_id: &str, version: &str) -> Result<Self, prometheus::Error> {
         let routes = Routes::new()?;
         registry.register(Box::new(routes.clone()))?;
+        let limits = LimitMetrics::new()?;
+        limits.add_source(Limit::HeaderValue, header_text::too_long);
+        registry.register(Box::new(limits.clone()))?;
         let requests =
             IntGaugeVec::new(Opts::new("kong_nginx_requests_total", "Requests received."), &["node_id", "subsystem"])?;
         let node = IntGaugeVec::new(Opts::new("kong_node_info", "This node."), &["node_id", "version"])?;
@@ -100,7 +106,7 @@ impl Metrics {
         let accepted = connections.state("accepted");
         let (open, under_way) = (connections.state("active"), connections.state("writing"));
         registry.register(Box::new(connections))?;
-        Ok(Self { requests, accepted, open, under_way, routes, datastore_reachable, access_log_dropped })
+        Ok(Self { requests, accepted, open, under_way, routes, datastore_reachable, access_log_dropped, limits })
     }
 
     /// The metrics of a route; the same for the same labels, in every snapshot.
@@ -155,6 +161,11 @@ impl Metrics {
     /// 1 while the store responds, else 0.
     pub fn datastore_reachable(&self) -> &IntGauge {
         &self.datastore_reachable
+    }
+
+    /// How often limits were reached.
+    pub fn limits(&self) -> &LimitMetrics {
+        &self.limits
     }
 
     /// The counter of dropped access log lines.

@@ -4,6 +4,7 @@
 //! are resolved beforehand, and a log line that finds its buffer full is dropped and counted.
 
 pub mod access_log;
+pub mod limit_metrics;
 pub mod metrics;
 
 mod route_counters;

@@ -18,7 +18,7 @@ use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
 use tollgate::proxy::{
-    self, IdentityHeaders, LenientServices, Listeners, Product, Settings, TrustedIps, UpstreamSettings,
+    self, IdentityHeaders, LenientServices, Limits, Listeners, Product, Settings, TrustedIps, UpstreamSettings,
 };
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, LineFormat};
@@ -142,6 +142,7 @@ pub(crate) fn settings() -> Settings {
         head_timeout: Duration::from_secs(2),
         read_timeout: Duration::from_secs(2),
         write_timeout: Duration::from_secs(5),
+        limits: Limits::default(),
         upstream: UpstreamSettings::default(),
     }
 }
