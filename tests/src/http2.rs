@@ -18,10 +18,14 @@ pub async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("a response in time")
 }
 
-async fn tls(address: SocketAddr) -> SslStream<TcpStream> {
+/// A TLS connection whose client offers these protocols (in the format of ALPN; none: no extension) and checks no
+/// certificate.
+pub async fn tls(address: SocketAddr, protocols: &[u8]) -> SslStream<TcpStream> {
     let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
     connector.set_verify(SslVerifyMode::NONE);
-    connector.set_alpn_protos(b"\x02h2").unwrap();
+    if !protocols.is_empty() {
+        connector.set_alpn_protos(protocols).unwrap();
+    }
     let mut offer = connector.build().configure().unwrap();
     offer.set_verify_hostname(false);
     let socket = TcpStream::connect(address).await.expect("a listening gateway");
@@ -30,6 +34,9 @@ async fn tls(address: SocketAddr) -> SslStream<TcpStream> {
     soon(Pin::new(&mut stream).connect()).await.expect("a handshake");
     stream
 }
+
+/// The protocols of a client that speaks only HTTP/2.
+pub const H2: &[u8] = b"\x02h2";
 
 /// A connection on which a test composes requests from pieces.
 pub struct Connection {
@@ -46,7 +53,7 @@ impl Drop for Connection {
 impl Connection {
     /// Connects.
     pub async fn open(address: SocketAddr) -> Self {
-        let (requests, connection) = h2::client::handshake(tls(address).await).await.expect("an HTTP/2 server");
+        let (requests, connection) = h2::client::handshake(tls(address, H2).await).await.expect("an HTTP/2 server");
         let task = tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -109,48 +116,9 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// Types of frames.
-pub mod kind {
-    /// DATA.
-    pub const DATA: u8 = 0;
-    /// HEADERS.
-    pub const HEADERS: u8 = 1;
-    /// RST_STREAM.
-    pub const RST_STREAM: u8 = 3;
-    /// GOAWAY.
-    pub const GOAWAY: u8 = 7;
-}
-
-/// END_STREAM, on DATA and HEADERS.
-pub const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// A connection for single frames.
-pub struct Frames(SslStream<TcpStream>);
-
-impl Frames {
-    /// Connects, and sends the preface and settings: no table of fields, so that each response is readable by itself.
-    pub async fn open(address: SocketAddr) -> Self {
-        let mut stream = tls(address).await;
-        stream
-            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x01\0\0\0\0")
-            .await
-            .expect("a preface that is taken");
-        Self(stream)
-    }
-
-    /// Sends a frame.
-    pub async fn send(&mut self, frame: &Frame) {
-        let mut bytes = u32::try_from(frame.payload.len()).unwrap().to_be_bytes()[1..].to_vec();
-        bytes.extend_from_slice(&[frame.kind, frame.flags]);
-        bytes.extend_from_slice(&frame.stream.to_be_bytes());
-        bytes.extend_from_slice(&frame.payload);
-        // Refused if an earlier frame ended the connection, which `next` tells.
-        let _ = self.0.write_all(&bytes).await;
-    }
-
-    /// Sends HEADERS with these fields unchanged.
-    pub async fn headers(&mut self, stream: u32, fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)], end: bool) {
+impl Frame {
+    /// HEADERS with these fields unchanged.
+    pub fn headers(stream: u32, fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)], end: bool) -> Self {
         let mut payload = Vec::new();
         for (name, value) in fields {
             // literal, never indexed, neither of them compressed
@@ -163,7 +131,84 @@ impl Frames {
             }
         }
         let flags = END_HEADERS | if end { END_STREAM } else { 0 };
-        self.send(&Frame { kind: kind::HEADERS, flags, stream, payload }).await;
+        Self { kind: kind::HEADERS, flags, stream, payload }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = u32::try_from(self.payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        bytes.extend_from_slice(&[self.kind, self.flags]);
+        bytes.extend_from_slice(&self.stream.to_be_bytes());
+        bytes.extend_from_slice(&self.payload);
+        bytes
+    }
+}
+
+/// Types of frames.
+pub mod kind {
+    /// DATA.
+    pub const DATA: u8 = 0;
+    /// HEADERS.
+    pub const HEADERS: u8 = 1;
+    /// PRIORITY.
+    pub const PRIORITY: u8 = 2;
+    /// RST_STREAM.
+    pub const RST_STREAM: u8 = 3;
+    /// SETTINGS.
+    pub const SETTINGS: u8 = 4;
+    /// PING.
+    pub const PING: u8 = 6;
+    /// GOAWAY.
+    pub const GOAWAY: u8 = 7;
+    /// WINDOW_UPDATE.
+    pub const WINDOW_UPDATE: u8 = 8;
+    /// CONTINUATION.
+    pub const CONTINUATION: u8 = 9;
+}
+
+/// END_STREAM, on DATA and HEADERS.
+pub const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A connection for single frames.
+pub struct Frames(SslStream<TcpStream>);
+
+impl Frames {
+    /// Connects, and sends the preface and settings: no table of fields, so that each response is readable by itself.
+    pub async fn open(address: SocketAddr) -> Self {
+        let mut stream = tls(address, H2).await;
+        stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x01\0\0\0\0")
+            .await
+            .expect("a preface that is taken");
+        Self(stream)
+    }
+
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: &Frame) {
+        // Refused if an earlier frame ended the connection, which `next` tells.
+        let _ = self.0.write_all(&frame.bytes()).await;
+    }
+
+    /// Sends frames, as far as they are taken.
+    pub async fn flood(&mut self, frames: &[Frame]) {
+        let bytes: Vec<u8> = frames.iter().flat_map(Frame::bytes).collect();
+        let _ = soon(self.0.write_all(&bytes)).await;
+    }
+
+    /// Reads until the connection is closed; the error code of its GOAWAY, if there was one.
+    pub async fn until_closed(&mut self) -> Option<u32> {
+        let mut code = None;
+        while let Some(frame) = self.next().await {
+            if frame.kind == kind::GOAWAY {
+                code = frame.payload.get(4..8).map(|code| u32::from_be_bytes(code.try_into().unwrap()));
+            }
+        }
+        code
+    }
+
+    /// Sends HEADERS with these fields unchanged.
+    pub async fn headers(&mut self, stream: u32, fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)], end: bool) {
+        self.send(&Frame::headers(stream, fields, end)).await;
     }
 
     /// The next frame; `None` when the connection is closed.

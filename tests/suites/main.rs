@@ -39,6 +39,7 @@ mod jwt;
 mod jwt_access_token;
 mod key_auth;
 mod lifecycle;
+mod limits;
 mod lost_responses;
 mod multiple_auth;
 mod nodes;

@@ -9,6 +9,9 @@ use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 /// What HTTP/2 counts for a field in addition to its name and value (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
+/// The library's limit, if ours is lower.
+const LIST_BYTES: u32 = 64 * 1024;
+
 /// The limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -59,12 +62,12 @@ impl Limits {
         (bytes_per_second > 0).then_some(MinBodyPace { bytes_per_second, grace: self.body_grace })
     }
 
-    /// The library's own limit of a head is twice ours, so that a head that is a little too long is refused like one
-    /// over HTTP/1.1.
+    /// The library has its own limit of a head, for which it responds itself. It is not below ours, so that a head that is
+    /// a little too long is refused like one over HTTP/1.1.
     pub(super) fn h2_options(&self) -> H2Options {
         let mut options = default_h2_options();
-        let list = 2 * (self.target_bytes + self.head_bytes + FIELD_OVERHEAD * self.header_count);
-        options.max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX));
+        let list = self.target_bytes + self.head_bytes + FIELD_OVERHEAD * self.header_count;
+        options.max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX).max(LIST_BYTES));
         options.max_concurrent_streams(self.http2_streams);
         options
     }
