@@ -140,6 +140,14 @@ pub const ROWS: &[Row] = &[
     )
     .compared_with("oauth2"),
     row(
+        "unknown-postgres",
+        Subject::MissingPostgres,
+        Ask::Unknown,
+        Wire::Plain,
+        "Tollgate, oauth2, well-formed tokens that do not exist, PostgreSQL",
+    )
+    .compared_with("miss-postgres"),
+    row(
         "miss-sqlite",
         Subject::MissingSqlite,
         Ask::EveryToken,

@@ -86,7 +86,11 @@ impl Stage<'_> {
         let extent = Extent { services: 1, consumers: self.amounts.consumers };
         let configured = self.start(settings(name, &database, SCANT), database, extent).await?;
         let (_, every) = self.fill(&configured, name).await?;
-        Ok(ready(configured, vec![(Ask::EveryToken, every)]))
+        // More than are remembered as unknown until they are presented again.
+        let unknown = TokenList::mint(configured.database.checksum_key().await?, self.amounts.tokens);
+        let list = unknown.write(self.path(), &format!("{name}-unknown"))?;
+        let unknown = Requests::bearers(guarded(&configured.site), Tokens { list, order: None });
+        Ok(ready(configured, vec![(Ask::EveryToken, every), (Ask::Unknown, unknown)]))
     }
 
     pub(super) async fn start(
