@@ -199,8 +199,8 @@ async fn heads_have_the_same_limits_over_both_versions() {
             let reply = Reply::read(response).await;
             findings.compare(&row, &expected, &reply.status);
             let message = match expected {
-                431 => "Request header or cookie too large\n",
-                414 => "URI too long\n",
+                431 => "Request header or cookie too large",
+                414 => "URI too long",
                 _ => "",
             };
             let found = reply.body.contains(message);

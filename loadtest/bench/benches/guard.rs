@@ -59,7 +59,8 @@ fn shared(consumers: &Consumers) -> Arc<Shared> {
     let source = TokenSource::new(Arc::new(made_up::Rows), credentials, Arc::clone(&clock));
     let cache = TokenCache::new(bounds, source, Arc::new(UpToDate), Arc::clone(&clock), metrics.cache.clone());
     let own_tokens = OwnTokens::new([7; 32], Vec::new());
-    Arc::new(Shared { cache, own_tokens, foreign_tokens: Arc::default(), clock, metrics })
+    let unproven = Arc::new(tokio::sync::Semaphore::new(1));
+    Arc::new(Shared { cache, own_tokens, foreign_tokens: Arc::default(), unproven, clock, metrics })
 }
 
 fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<Guard> {

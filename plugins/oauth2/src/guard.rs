@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderName, HeaderValue};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tollgate_core::clock::Clock;
 use tollgate_core::plugin::{Needs, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
+use tollgate_core::setting::{self, Setting};
 use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
 use tollgate_plugin::bearer;
 use tollgate_plugin::cache::{Known, ServeCached};
@@ -34,6 +36,23 @@ use crate::token_facts::Facts;
 const AUTHENTICATED_SCOPE: HeaderName = HeaderName::from_static("x-authenticated-scope");
 const AUTHENTICATED_USERID: HeaderName = HeaderName::from_static("x-authenticated-userid");
 static OWN_HEADERS: [HeaderName; 2] = [AUTHENTICATED_SCOPE, AUTHENTICATED_USERID];
+
+/// How many tokens without our checksum are looked up at once.
+pub const LOOKUPS: Setting = Setting::new(
+    "limits.imported_token_lookups",
+    "256",
+    "While imported tokens exist: maximum number of tokens without this gateway's checksum that are looked up at once; others get 503.",
+)
+.checked(|text| lookups(text).map(drop));
+
+/// Reads [`LOOKUPS`].
+///
+/// # Errors
+/// What is expected.
+pub fn lookups(text: &str) -> Result<usize, String> {
+    let number = usize::try_from(setting::number(text)?).ok().filter(|number| (1..=4096).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 4096".to_owned())
+}
 
 /// Which tokens an instance accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +97,30 @@ pub struct Shared {
     pub own_tokens: OwnTokens,
     /// Whether tokens exist that we did not mint.
     pub foreign_tokens: Arc<AtomicBool>,
+    /// Turns to look up tokens without our checksum ([`LOOKUPS`]).
+    pub unproven: Arc<Semaphore>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The metrics.
     pub metrics: Metrics,
+}
+
+/// Whether a token can exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// It has our checksum.
+    Checksum,
+    /// It has none, but tokens without one were imported.
+    None,
+    /// It has none, and nothing was imported.
+    Forged,
+}
+
+/// A token to be looked up.
+pub struct Question {
+    digest: Digest,
+    /// For one that may be made up.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 /// The guard of one plugin instance.
@@ -97,8 +136,27 @@ impl Guard {
     }
 
     /// Imported tokens carry no checksum: while any exist, every token is looked up.
-    fn may_exist(&self, token: &str) -> bool {
-        self.shared.own_tokens.is_ours(token) == Shape::Genuine || self.shared.foreign_tokens.load(Ordering::Acquire)
+    fn proof(&self, token: &str) -> Proof {
+        match self.shared.own_tokens.is_ours(token) {
+            Shape::Genuine => Proof::Checksum,
+            _ if self.shared.foreign_tokens.load(Ordering::Acquire) => Proof::None,
+            _ => Proof::Forged,
+        }
+    }
+
+    /// Anybody can make up tokens without a checksum, so only so many of them are looked up at once: the others' turn in
+    /// the store comes as soon as without them.
+    fn look_up(&self, digest: Digest, proof: Proof) -> Look<Refusal, Question> {
+        if proof == Proof::Checksum {
+            return Look::Ask(Question { digest, _turn: None });
+        }
+        match Arc::clone(&self.shared.unproven).try_acquire_owned() {
+            Ok(turn) => Look::Ask(Question { digest, _turn: Some(turn) }),
+            Err(_) => {
+                self.shared.metrics.unproven.inc();
+                Look::Found(Err(Verdict::Reply(Reply::unavailable("token_lookups_limited"))))
+            }
+        }
     }
 
     fn judge(&self, facts: &Facts, request: &mut Request<'_>) -> Found<Refusal> {
@@ -126,9 +184,9 @@ impl Guard {
 
 impl Authenticator for Guard {
     type Refusal = Refusal;
-    type Question = Digest;
+    type Question = Question;
 
-    fn look(&self, request: &mut Request<'_>) -> Look<Refusal, Digest> {
+    fn look(&self, request: &mut Request<'_>) -> Look<Refusal, Question> {
         let in_request = bearer::find(self.rules.header.as_ref(), request);
         let token = match &in_request {
             // Reported even if requests may be anonymous: the upstream might believe one of them.
@@ -161,19 +219,20 @@ impl Authenticator for Guard {
         }
         // A token in this thread's cache need not prove that it is ours; others must, before
         // the shared cache is queried.
-        if !self.may_exist(token) {
+        let proof = self.proof(token);
+        if proof == Proof::Forged {
             self.shared.metrics.forged.inc();
             return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
         }
         match self.shared.cache.get_for(&digest, self.rules.serve_cached, request) {
             Some(Known::Fact(facts)) => Look::Found(self.judge(&facts, request)),
             Some(Known::Unknown) => Look::Found(Ok(Authentication::Invalid(Refusal::Unknown))),
-            None => Look::Ask(digest),
+            None => self.look_up(digest, proof),
         }
     }
 
-    async fn ask(&self, digest: Digest, request: &mut Request<'_>) -> Found<Refusal> {
-        match self.shared.cache.load_for(digest, (), self.rules.serve_cached, request).await {
+    async fn ask(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
+        match self.shared.cache.load_for(question.digest, (), self.rules.serve_cached, request).await {
             Ok(Some(facts)) => self.judge(&facts, request),
             Ok(None) => Ok(Authentication::Invalid(Refusal::Unknown)),
             Err(_) => Err(Verdict::Reply(Reply::unavailable("token_store_unavailable"))),
@@ -197,7 +256,7 @@ impl Authenticator for Guard {
     }
 }
 
-fn need_body() -> Look<Refusal, Digest> {
+fn need_body() -> Look<Refusal, Question> {
     Look::Found(Err(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }))
 }
 

@@ -30,7 +30,7 @@ const PER_NAME: &str = "limits.failures_per_client";
 const WINDOW: &str = "limits.failure_window";
 
 /// The settings.
-pub const SETTINGS: &[Setting] = &[
+pub const SETTINGS: [Setting; 4] = [
     Setting::new(
         PER_NAME_AND_ADDRESS,
         "50",

@@ -13,6 +13,8 @@ pub struct Metrics {
     pub cache: CacheMetrics,
     /// Refused by the checksum, without cache or store.
     pub forged: IntCounter,
+    /// Not looked up, as too many without our checksum are.
+    pub unproven: IntCounter,
     /// Found, but expired or revoked.
     pub expired: IntCounter,
     /// Tokens issued, by grant and outcome.
@@ -31,6 +33,7 @@ impl Metrics {
         let (issued, limited) = ("tokens_issued_total", "token_requests_limited_total");
         Ok(Self {
             forged: cache.result("forged"),
+            unproven: cache.result("limited"),
             expired: cache.result("expired"),
             cache,
             limited: metrics.counters(limited, "Requests refused with 429 after too many failures", &["by"])?,

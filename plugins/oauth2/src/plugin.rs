@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tollgate_core::collection::Collection;
 use tollgate_core::entity::Kind;
 use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, Verdict};
@@ -42,6 +43,12 @@ pub const NAME: &str = "oauth2";
 /// Its priority among plugins (gateway.md §9).
 const PRIORITY: i32 = 1400;
 
+/// The settings of the node that concern it.
+const SETTINGS: &[Setting] = &{
+    let [name_and_address, address, name, window] = guesses::SETTINGS;
+    [name_and_address, address, name, window, guard::LOOKUPS]
+};
+
 /// The prefix of a credential in `/cache/{key}`, by its `client_id` or id.
 const CREDENTIAL_KEY: &str = "oauth2_credentials:";
 /// The prefix of a consumer.
@@ -68,7 +75,7 @@ impl Factory for OAuth2Factory {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        guesses::SETTINGS
+        SETTINGS
     }
 
     fn migrations(&self) -> &'static [Migration] {
@@ -125,6 +132,7 @@ impl OAuth2 {
             cache,
             own_tokens: own_tokens.clone(),
             foreign_tokens: Arc::clone(&foreign_tokens),
+            unproven: Arc::new(Semaphore::new(host.settings.read(guard::LOOKUPS.path, guard::lookups)?)),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
         });

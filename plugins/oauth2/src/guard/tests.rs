@@ -57,6 +57,7 @@ impl World {
             cache,
             own_tokens: OwnTokens::new([1; 32], Vec::new()),
             foreign_tokens: Arc::default(),
+            unproven: Arc::new(tokio::sync::Semaphore::new(2)),
             clock: clock.clone(),
             metrics,
         });
@@ -485,6 +486,22 @@ async fn every_token_is_looked_up_while_imported_ones_exist() {
     assert_eq!(world.bearer("imported").at(&guard).await.reason(), "token_forged");
     world.shared.foreign_tokens.store(true, Ordering::SeqCst);
     assert!(world.bearer("imported").at(&guard).await.passed());
+}
+
+#[tokio::test]
+async fn tokens_without_our_checksum_are_looked_up_a_few_at_once_and_delay_no_others() {
+    let world = World::new();
+    world.shared.foreign_tokens.store(true, Ordering::SeqCst);
+    let guard = world.guard(|_| {});
+    let turns = Arc::clone(&world.shared.unproven).acquire_many_owned(2).await.unwrap();
+    let result = world.bearer("made up").at(&guard).await;
+    assert_eq!((result.reason(), result.ready), ("token_lookups_limited", true));
+    assert!(world.bearer(&world.token(|_| {})).at(&guard).await.passed(), "one with our checksum is looked up");
+    drop(turns);
+    for _ in 0..5 {
+        assert_eq!(world.bearer("made up").at(&guard).await.reason(), "token_unknown", "turns are given back");
+    }
+    assert_eq!(world.shared.unproven.available_permits(), 2);
 }
 
 #[tokio::test]
