@@ -208,7 +208,7 @@ pub async fn identify(
     }
     // A public client has no secret that could be guessed.
     if !matches!(identification.found, Some((_, Err(Refusal::SecretOfPublicClient)))) {
-        attempt.count()?;
+        attempt.failed()?;
     }
     Ok(identification)
 }

@@ -20,6 +20,7 @@ use openssl::pkcs5::pbkdf2_hmac;
 use subtle::ConstantTimeEq;
 use tollgate_core::random::{Random, SystemRandom};
 use tollgate_core::secret::Secret;
+use tollgate_core::setting::{self, Setting};
 
 use crate::derivation_queue::{Class, DerivationQueue, Permit, Requester};
 use crate::guesses::{Attempt, Limited};
@@ -38,6 +39,23 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 const MAX_REMEMBERED: u64 = 10_000;
 /// How long a verification may wait for its key derivation.
 const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// How many secrets wait to be verified.
+pub const WAITING: Setting = Setting::new(
+    "limits.secrets_waiting",
+    "1024",
+    "Maximum number of client secrets of known clients that wait to be verified, and as many others; more get 503.",
+)
+.checked(|text| waiting(text).map(drop));
+
+/// Reads [`WAITING`].
+///
+/// # Errors
+/// What is expected.
+pub fn waiting(text: &str) -> Result<usize, String> {
+    let number = usize::try_from(setting::number(text)?).ok().filter(|number| (1..=65_536).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 65536".to_owned())
+}
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -174,21 +192,23 @@ pub struct SecretVerifier {
 
 impl Default for SecretVerifier {
     fn default() -> Self {
-        Self::new(&SystemRandom)
+        Self::new(&SystemRandom, 1024)
     }
 }
 
 impl SecretVerifier {
     /// Starts with nothing remembered. At most a quarter of the CPUs derive keys at once, so that refused clients
     /// cannot starve the others.
-    pub fn new(random: &dyn Random) -> Self {
+    ///
+    /// `max_waiting`: of known clients, and as many others.
+    pub fn new(random: &dyn Random, max_waiting: usize) -> Self {
         let mut key = [0; 32];
         random.fill(&mut key);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             verified: moka::sync::Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build(),
             key,
-            queue: DerivationQueue::new(processors.div_ceil(4), MAX_WAIT),
+            queue: DerivationQueue::new(processors.div_ceil(4), max_waiting, MAX_WAIT),
             nobody: SecretHash::of_nobody(),
         }
     }
@@ -336,7 +356,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_right_secret_does_not_wait_behind_refused_ones() {
         let verifier = std::sync::Arc::new(SecretVerifier {
-            queue: DerivationQueue::new(1, Duration::from_secs(60)),
+            queue: DerivationQueue::new(1, 1024, Duration::from_secs(60)),
             // Refused requests take their time, beside which that of recording a result is nothing.
             nobody: SecretHash { iterations: 100_000, ..SecretHash::of_nobody() },
             ..SecretVerifier::default()
@@ -374,7 +394,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn the_wrong_secret_of_a_client_that_exists_waits_among_the_refused_as_well() {
         let verifier = std::sync::Arc::new(SecretVerifier {
-            queue: DerivationQueue::new(1, Duration::from_secs(60)),
+            queue: DerivationQueue::new(1, 1024, Duration::from_secs(60)),
             ..SecretVerifier::default()
         });
         let (held, kept) = (verifier.acquire(Class::Claimed, requester()).await.unwrap(), ClientSecret::hashed(TOFU));

@@ -17,9 +17,6 @@ use tokio::sync::oneshot;
 use tollgate_core::network;
 use uuid::Uuid;
 
-/// The maximum number of waiting requests in a class.
-const MAX_WAITING: usize = 1024;
-
 /// What is known about a request before any derivation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -54,10 +51,11 @@ pub struct DerivationQueue {
 pub struct Permit(Arc<Mutex<State>>);
 
 impl DerivationQueue {
-    /// A queue with this number of `permits`, in which a request waits at most `max_wait`.
-    pub fn new(permits: usize, max_wait: Duration) -> Self {
-        let state =
-            State { free: permits, next: Class::Claimed, claimed: Waiting::default(), refused: Waiting::default() };
+    /// A queue with this number of `permits`, in which at most `max_waiting` requests of a class wait, each at most
+    /// `max_wait`.
+    pub fn new(permits: usize, max_waiting: usize, max_wait: Duration) -> Self {
+        let waiting = || Waiting { addresses: VecDeque::new(), most: max_waiting };
+        let state = State { free: permits, next: Class::Claimed, claimed: waiting(), refused: waiting() };
         Self { state: Arc::new(Mutex::new(state)), max_wait }
     }
 
@@ -137,9 +135,9 @@ impl State {
 type Waiter = oneshot::Sender<Permit>;
 
 /// The waiters of a class: by address, then by client; the front of each is served next.
-#[derive(Default)]
 struct Waiting {
     addresses: VecDeque<Address>,
+    most: usize,
 }
 
 struct Address {
@@ -154,10 +152,10 @@ struct Client {
 
 impl Waiting {
     fn push(&mut self, requester: Requester) -> Option<oneshot::Receiver<Permit>> {
-        if self.len() >= MAX_WAITING {
+        if self.len() >= self.most {
             self.drop_cancelled();
         }
-        if self.len() >= MAX_WAITING && !self.evict_for(requester.address) {
+        if self.len() >= self.most && !self.evict_for(requester.address) {
             return None;
         }
         let (waiter, waiting) = oneshot::channel();
@@ -248,8 +246,10 @@ mod tests {
 
     use super::*;
 
+    const MAX_WAITING: usize = 1024;
+
     fn queue() -> DerivationQueue {
-        DerivationQueue::new(1, Duration::from_secs(60))
+        DerivationQueue::new(1, MAX_WAITING, Duration::from_secs(60))
     }
 
     fn requester(address: &str, client: Option<u128>) -> Requester {
@@ -322,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_request_waits_for_ever() {
-        let queue = DerivationQueue::new(1, Duration::from_millis(1));
+        let queue = DerivationQueue::new(1, MAX_WAITING, Duration::from_millis(1));
         let requester = requester("192.0.2.1", Some(1));
         let permit = queue.acquire(Class::Claimed, requester).await.unwrap();
         assert!(queue.acquire(Class::Claimed, requester).await.is_none());

@@ -5,8 +5,8 @@
 //!
 //! 1. A name and address at their limit are refused, whatever secret they present: otherwise the right guess would
 //!    get through.
-//! 2. An address at its limit is refused for other names too, except for names that it has authenticated as before:
-//!    a client behind the same address as somebody who guesses goes on.
+//! 2. An address at its limit hears of no failure but that there were too many. The right secret is accepted: a client
+//!    behind the same address as somebody who guesses goes on, and which names exist is not told.
 //! 3. A name at its limit is refused to addresses that have failed for it recently, so everybody else has at least
 //!    one attempt: nobody can lock a client out from elsewhere.
 //!
@@ -40,7 +40,7 @@ pub const SETTINGS: [Setting; 4] = [
     Setting::new(
         PER_ADDRESS,
         "500",
-        "The same from one address, for all clients that have not authenticated from there; 0: no limit.",
+        "The same from one address, for all clients: from then on each failure is 429, while the right secret is accepted; 0: no limit.",
     )
     .checked(check_number),
     Setting::new(
@@ -205,7 +205,6 @@ impl Attempt<'_> {
         if guesses.authenticated.has(now, self.name_and_address) {
             return Ok(());
         }
-        guesses.limited(1, guesses.by_address.wait(now, self.address))?;
         if guesses.by_name_and_address.is_empty(now, self.name_and_address) {
             return Ok(());
         }
@@ -228,6 +227,16 @@ impl Attempt<'_> {
         self.guesses.by_name.add(now, self.name);
         self.counted = true;
         Ok(())
+    }
+
+    /// The attempt was wrong.
+    ///
+    /// # Errors
+    /// A limit is reached.
+    pub fn failed(mut self) -> Result<(), Limited> {
+        self.count()?;
+        let guesses = self.guesses;
+        guesses.limited(1, guesses.by_address.excess(guesses.now(), self.address))
     }
 
     /// The attempt was right: it does not count, and the name is remembered for its address.
@@ -298,8 +307,14 @@ impl Counts {
         (filled + self.each).saturating_sub(self.window)
     }
 
+    /// Milliseconds until the failures that were counted are within the limit.
+    fn excess(&self, now: u64, place: Place) -> u64 {
+        self.empty_at(place).saturating_sub(now).min(self.window + self.each).saturating_sub(self.window)
+    }
+
     fn add(&self, now: u64, place: Place) {
-        let last = now.saturating_add(self.window);
+        // One more than there is room for, which shows that the limit is exceeded.
+        let last = now.saturating_add(self.window + self.each);
         for cell in self.cells(place) {
             let add = |empty_at: u64| Some((empty_at.max(now) + self.each).min(last));
             let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -416,19 +431,34 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_address_that_guesses_names_is_refused_but_not_the_clients_that_authenticated_from_it() {
+    fn an_address_that_guesses_names_hears_of_its_limit_and_the_right_secret_is_accepted_from_it() {
         let world = World::new(LIMITS);
-        world.attempt("good", HERE).succeeded();
+        let fail = |name: &str, address| world.attempt(name, address).failed().map_err(|limited| limited.retry_after);
         for nth in 0..20 {
-            assert_eq!(world.fail(&format!("unknown {nth}"), HERE), Ok(()));
+            assert_eq!(fail(&format!("unknown {nth}"), HERE), Ok(()));
         }
-        assert_eq!(world.fail("unknown", HERE), Err(3), "twenty in fifty seconds");
-        assert_eq!((world.allowed("good", HERE), world.allowed("unknown", THERE)), (Ok(()), Ok(())));
+        assert_eq!(fail("unknown", HERE), Err(3), "twenty in fifty seconds");
+        assert_eq!((fail("another", HERE), fail("another", THERE)), (Err(3), Ok(())));
+        let mut good = world.attempt("good", HERE);
+        assert_eq!((good.allowed(), good.count()), (Ok(()), Ok(())));
+        good.succeeded();
+        world.clock.advance(5);
+        assert_eq!((fail("one", HERE), fail("two", HERE)), (Ok(()), Err(3)));
+    }
+
+    #[test]
+    fn an_address_that_has_authenticated_is_spared_the_limit_of_a_client_for_a_day() {
+        let world = World::new(LIMITS);
+        world.attempt("shoe", HERE).succeeded();
+        let guessed = || {
+            for nth in 0..20 {
+                assert_eq!(world.fail("shoe", &format!("198.51.100.{nth}")), Ok(()));
+            }
+            world.fail("shoe", HERE).and_then(|()| world.allowed("shoe", HERE))
+        };
+        assert_eq!(guessed(), Ok(()));
         world.clock.advance(25 * 60 * 60);
-        for nth in 0..20 {
-            assert_eq!(world.fail(&format!("unknown {nth}"), HERE), Ok(()));
-        }
-        assert!(world.allowed("good", HERE).is_err(), "after a day it is one of many");
+        assert_eq!(guessed(), Err(3), "then it is one of many");
     }
 
     #[test]

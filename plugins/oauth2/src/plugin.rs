@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::cache::{TokenCache, TokenSource};
 use crate::challenge::Challenges;
-use crate::client_secret::SecretVerifier;
+use crate::client_secret::{self, SecretVerifier};
 use crate::config::{self, Config};
 use crate::credentials::CachedCredentials;
 use crate::endpoint::{AuthorizationServer, Endpoint};
@@ -46,7 +46,7 @@ const PRIORITY: i32 = 1400;
 /// The settings of the node that concern it.
 const SETTINGS: &[Setting] = &{
     let [name_and_address, address, name, window] = guesses::SETTINGS;
-    [name_and_address, address, name, window, guard::LOOKUPS]
+    [name_and_address, address, name, window, client_secret::WAITING, guard::LOOKUPS]
 };
 
 /// The prefix of a credential in `/cache/{key}`, by its `client_id` or id.
@@ -150,12 +150,14 @@ impl OAuth2 {
         let token_collection =
             TokenCollection::new(rows, own_tokens.clone(), Arc::clone(&clock), Arc::clone(&random), foreign_tokens);
         let limits = guesses::Limits::read(&host.settings)?;
+        let waiting = host.settings.read(client_secret::WAITING.path, client_secret::waiting)?;
         let guesses = Guesses::new(limits, random.as_ref(), Arc::clone(&clock), &metrics.limited);
         let server = Arc::new(AuthorizationServer {
             credentials: Arc::clone(&credentials) as _,
-            verifier: SecretVerifier::new(random.as_ref()),
+            verifier: SecretVerifier::new(random.as_ref(), waiting),
             guesses,
             issuer: Issuer { tokens, own_tokens, clock, random },
+            overloaded: metrics.limited.with_label_values(&["secrets_waiting"]),
             issued: metrics.issued,
         });
         let consumers = host.consumers.clone();

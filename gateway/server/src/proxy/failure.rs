@@ -31,9 +31,9 @@ pub(super) async fn fail_to_proxy(
     session.set_keepalive(None);
     let io_error = error.root_cause().downcast_ref::<std::io::Error>();
     let kind = if io_error.is_some_and(are_exhausted) { &NO_DESCRIPTOR } else { error.etype() };
-    let answer = response_to(error.esource(), kind);
-    count(gateway, error.esource(), kind, answer.as_ref());
-    let response = if begun { None } else { answer };
+    let due = response_to(error.esource(), kind);
+    count(gateway, error.esource(), kind, due.as_ref());
+    let response = if begun { None } else { due };
     let Some(response) = response else {
         context.replied(if begun { "answer_cut_short" } else { "client_gone" });
         return FailToProxy { error_code: 0, can_reuse_downstream: false };

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use prometheus::IntCounterVec;
+use prometheus::{IntCounter, IntCounterVec};
 use tollgate_core::plugin::Verdict;
 use tollgate_core::request::{Request, RequestBody};
 use tollgate_plugin::bearer;
@@ -75,6 +75,8 @@ pub struct AuthorizationServer {
     pub verifier: SecretVerifier,
     /// Limits guesses of secrets.
     pub guesses: Guesses,
+    /// Counts requests for which too many secrets were waiting.
+    pub overloaded: IntCounter,
     /// Counts requests by `grant` and `outcome`, including refused ones.
     pub issued: IntCounterVec,
 }

@@ -81,6 +81,9 @@ pub(super) async fn respond(
         grant.map_or("unknown", GrantType::as_str),
         result.as_ref().err().map_or(Outcome::Issued, Outcome::from),
     );
+    if matches!(result, Err(Error::Overloaded(_))) {
+        server.overloaded.inc();
+    }
     match result {
         Ok(issued) => response::issued(&issued, &state),
         Err(error) => response::failed(Endpoint::Token, &error, &state),

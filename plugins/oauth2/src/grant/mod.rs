@@ -24,14 +24,14 @@ pub mod password;
 pub mod refresh_token;
 
 /// A wrong key is a guess; none is not.
-fn require_provision_key(config: &Config, mut attempt: Attempt<'_>, parameters: &Parameters) -> Result<(), Refusal> {
+fn require_provision_key(config: &Config, attempt: Attempt<'_>, parameters: &Parameters) -> Result<(), Refusal> {
     let Some(key) = parameters.text("provision_key") else { return Err(Refusal::ProvisionKey) };
     attempt.allowed()?;
     if config.provision_key.matches(key) {
         attempt.succeeded();
         return Ok(());
     }
-    attempt.count()?;
+    attempt.failed()?;
     Err(Refusal::ProvisionKey)
 }
 

@@ -127,6 +127,7 @@ impl World {
             credentials: Arc::new(clients()),
             verifier: SecretVerifier::default(),
             guesses: guesses::tests::guesses(limits, Arc::clone(&clock) as _),
+            overloaded: IntCounter::new("overloaded", "overloaded").unwrap(),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
         };
         Self { server, ledger, clock, plugin_id: Uuid::from_u128(7) }
