@@ -223,7 +223,6 @@ impl Attempt<'_> {
         self.allowed()?;
         let now = self.guesses.now();
         self.guesses.by_name_and_address.add(now, self.name_and_address);
-        self.guesses.by_address.add(now, self.address);
         self.guesses.by_name.add(now, self.name);
         self.counted = true;
         Ok(())
@@ -236,14 +235,15 @@ impl Attempt<'_> {
     pub fn failed(mut self) -> Result<(), Limited> {
         self.count()?;
         let guesses = self.guesses;
-        guesses.limited(1, guesses.by_address.excess(guesses.now(), self.address))
+        let now = guesses.now();
+        guesses.by_address.add(now, self.address);
+        guesses.limited(1, guesses.by_address.excess(now, self.address))
     }
 
     /// The attempt was right: it does not count, and the name is remembered for its address.
     pub fn succeeded(self) {
         if self.counted {
             self.guesses.by_name_and_address.take_back(self.name_and_address);
-            self.guesses.by_address.take_back(self.address);
             self.guesses.by_name.take_back(self.name);
         }
         self.guesses.authenticated.set(self.guesses.now(), self.name_and_address);
