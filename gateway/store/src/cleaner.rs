@@ -27,38 +27,59 @@ pub struct Sweep {
     pub interval: Duration,
 }
 
-/// Changes that every node has read long ago.
-pub(crate) const CHANGES: Sweep =
-    Sweep { table: "changes", statement: statement!("change/clean.sql"), interval: Duration::from_secs(60) };
+/// A sweep, and how long its rows are kept if its statement asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job {
+    sweep: Sweep,
+    /// Its third parameter, in seconds.
+    kept: Option<i64>,
+}
+
+impl From<Sweep> for Job {
+    fn from(sweep: Sweep) -> Self {
+        Self { sweep, kept: None }
+    }
+}
+
+impl Job {
+    /// Changes that every node has read long ago.
+    pub(crate) fn changes(retention: Duration) -> Self {
+        let statement = statement!("change/clean.sql");
+        let sweep = Sweep { table: "changes", statement, interval: Duration::from_secs(60) };
+        Self { sweep, kept: Some(i64::try_from(retention.as_secs()).unwrap_or(i64::MAX)) }
+    }
+}
 
 /// Entities whose `ttl` has expired.
 pub(crate) const EXPIRED: Sweep =
     Sweep { table: "entities", statement: statement!("entity/sweep.sql"), interval: Duration::from_secs(60) };
 
 /// Sweeps until the store is closed.
-pub(crate) async fn run(writer: Writer, sweep: Sweep, metrics: Metrics) {
+pub(crate) async fn run(writer: Writer, job: Job, metrics: Metrics) {
+    let Sweep { table, interval, .. } = job.sweep;
     loop {
-        tokio::time::sleep(sweep.interval).await;
-        if let Err(error) = clean(&writer, &sweep, &metrics).await
+        tokio::time::sleep(interval).await;
+        if let Err(error) = clean(&writer, &job, &metrics).await
             && !error.is_reported()
         {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, table = sweep.table, "cannot delete expired rows; retrying at the next sweep");
+            tracing::warn!(error, table, "cannot delete expired rows; retrying at the next sweep");
         }
     }
 }
 
 /// Deletes batches until one is not full. Returns the number of deleted rows.
-pub(crate) async fn clean(writer: &Writer, sweep: &Sweep, metrics: &Metrics) -> Result<u64, StoreError> {
+pub(crate) async fn clean(writer: &Writer, job: &Job, metrics: &Metrics) -> Result<u64, StoreError> {
     let now = writer.clock.now();
     let mut total = 0;
     loop {
-        let delete = writer.write(Scope::Statement, (sweep.statement, now), async |(statement, now), tx| {
-            let parameters = [Parameter::Integer(*now), Parameter::Integer(BATCH)];
-            Ok::<_, Abort>(tx.execute(statement, &parameters).await?)
+        let delete = writer.write(Scope::Statement, (*job, now), async |(job, now), tx| {
+            let mut parameters = vec![Parameter::Integer(*now), Parameter::Integer(BATCH)];
+            parameters.extend(job.kept.map(Parameter::Integer));
+            Ok::<_, Abort>(tx.execute(&job.sweep.statement, &parameters).await?)
         });
         let rows = delete.await?.in_force()?;
-        metrics.deleted(sweep.table, rows);
+        metrics.deleted(job.sweep.table, rows);
         total += rows;
         if i64::try_from(rows).unwrap_or(i64::MAX) < BATCH {
             return Ok(total);

@@ -136,7 +136,7 @@ where
         Scope::Transaction => {
             let whole = async {
                 let failed = |error| Abort::from(postgres.error("BEGIN", error));
-                let begun = client.transaction().await.map_err(failed)?;
+                let begun = postgres.begin(&mut client).await.map_err(failed)?;
                 let mut session = PostgresSession { postgres, link: Link::Transaction(&begun) };
                 let mut transaction = Transaction::new(begin, &mut session, write, &mut changes);
                 // Dropping the transaction rolls it back.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Handles of the store's metrics. Cheap to clone.
 #[derive(Clone)]
@@ -17,6 +17,9 @@ pub(crate) struct Metrics {
     up: IntGauge,
     breaker: IntGauge,
     rows_deleted: IntCounterVec,
+    revocation_lag_seconds: Histogram,
+    feed_changes: IntCounterVec,
+    feed_resets: IntCounter,
 }
 
 impl Metrics {
@@ -25,6 +28,13 @@ impl Metrics {
         let wait = HistogramOpts::new("tollgate_store_wait_seconds", "Time spent waiting for a store connection.")
             .buckets(vec![0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0]);
         let deleted = Opts::new("tollgate_cleaner_rows_deleted_total", "Expired rows removed by the cleaner.");
+        let lag = HistogramOpts::new(
+            "tollgate_revocation_lag_seconds",
+            "From the commit of another node's change until it is in force on this node.",
+        )
+        .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]);
+        let changes = Opts::new("tollgate_feed_changes_total", "Changes read that this node had not applied yet.");
+        let resets = "How often all caches were cleared because changes may have been missed, or were too many.";
         let metrics = Self {
             registry: registry.clone(),
             wait_seconds: Histogram::with_opts(wait)?,
@@ -34,11 +44,17 @@ impl Metrics {
                 "Whether calls to the store pass (0), wait for a probe (1), or fail at once because it is away (2).",
             )?,
             rows_deleted: IntCounterVec::new(deleted, &["table"])?,
+            revocation_lag_seconds: Histogram::with_opts(lag)?,
+            feed_changes: IntCounterVec::new(changes, &["kind"])?,
+            feed_resets: IntCounter::new("tollgate_feed_resets_total", resets)?,
         };
         metrics.add(metrics.wait_seconds.clone());
         metrics.add(metrics.up.clone());
         metrics.add(metrics.breaker.clone());
         metrics.add(metrics.rows_deleted.clone());
+        metrics.add(metrics.revocation_lag_seconds.clone());
+        metrics.add(metrics.feed_changes.clone());
+        metrics.add(metrics.feed_resets.clone());
         Ok(metrics)
     }
 
@@ -69,6 +85,27 @@ impl Metrics {
 
     pub(crate) fn deleted(&self, table: &str, rows: u64) {
         self.rows_deleted.with_label_values(&[table]).inc_by(rows);
+    }
+
+    /// A change of another node is in force this long after its commit.
+    pub(crate) fn took_effect(&self, lag: Duration) {
+        self.revocation_lag_seconds.observe(lag.as_secs_f64());
+    }
+
+    pub(crate) fn change_read(&self, kind: &str) {
+        self.feed_changes.with_label_values(&[kind]).inc();
+    }
+
+    pub(crate) fn feed_reset(&self) {
+        self.feed_resets.inc();
+    }
+
+    /// Reports the age of the last reading of the feed at every scrape.
+    pub(crate) fn watch_feed_age(&self, age: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
+        let help = "How long ago everything that other nodes had committed was last read and applied.";
+        if let Ok(gauge) = Gauge::new("tollgate_feed_age_seconds", help) {
+            self.add(AgeCollector { gauge, age: Box::new(age) });
+        }
     }
 
     /// Reports a pool's connections at every scrape.
@@ -142,6 +179,24 @@ impl Collector for OutageCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.gauge.set((self.unheard)().as_secs_f64());
+        self.gauge.collect()
+    }
+}
+
+/// Reads the age of the last reading when it is scraped.
+struct AgeCollector {
+    gauge: Gauge,
+    age: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
+}
+
+impl Collector for AgeCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Some(age) = (self.age)() else { return Vec::new() };
+        self.gauge.set(age.as_secs_f64());
         self.gauge.collect()
     }
 }

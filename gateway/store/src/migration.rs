@@ -62,6 +62,7 @@ pub const GATEWAY: MigrationSet = MigrationSet {
         migration!(1, "entities", "migrations/0001_entities.sql"),
         migration!(2, "change_horizon", "migrations/0002_change_horizon.sql"),
         migration!(3, "entity_expiry", "migrations/0003_entity_expiry.sql"),
+        migration!(4, "change_written_at", "migrations/0004_change_written_at.sql"),
     ],
 };
 

@@ -32,6 +32,9 @@ pub struct Options {
     pub statement_timeout: Duration,
     /// How long committed changes may stay unread before caches are bypassed.
     pub feed_bound: Duration,
+    /// How long changes are kept after they have become visible. A node that did not read for longer clears its
+    /// caches.
+    pub change_retention: Duration,
     /// The owners of tables: the gateway first, then plugins.
     pub migrations: Vec<MigrationSet>,
     /// What happens if the database lacks migrations.
@@ -44,7 +47,7 @@ pub struct Options {
 
 impl Options {
     /// The defaults for a database: 8 connections, 2 s of waiting, 5 s per statement, 1 s without the feed,
-    /// the machine's clock and a new metrics registry.
+    /// an hour of changes, the machine's clock and a new metrics registry.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -52,6 +55,7 @@ impl Options {
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),
             feed_bound: Duration::from_secs(1),
+            change_retention: Duration::from_secs(3600),
             migrations: vec![GATEWAY],
             migration: MigrationPolicy::default(),
             clock: Arc::new(SystemClock),
@@ -68,6 +72,7 @@ impl fmt::Debug for Options {
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
             .field("feed_bound", &self.feed_bound)
+            .field("change_retention", &self.change_retention)
             .field("migration", &self.migration)
             .finish_non_exhaustive()
     }

@@ -9,7 +9,7 @@ use tollgate_core::collection::{Collection, TagIndex, TagPage, TagPosition};
 use tollgate_core::entity::Kind;
 use tollgate_core::error::StoreError;
 
-use crate::cleaner::{self, CHANGES, EXPIRED, Sweep};
+use crate::cleaner::{self, EXPIRED, Job, Sweep};
 use crate::collection::Documents;
 use crate::database::Database;
 use crate::entity::tag;
@@ -18,7 +18,7 @@ use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::migration::{Location, MigrationError, MigrationId, Migrations};
 use crate::options::{MigrationPolicy, Options};
-use crate::postgres::{Breaker, Postgres, UrlError};
+use crate::postgres::{Breaker, Connector, Postgres, UrlError};
 use crate::session::Parameter;
 use crate::sqlite::{OpenFileError, Sqlite};
 use crate::statement;
@@ -85,17 +85,18 @@ impl Store {
         let metrics = Metrics::register(&options.metrics)?;
         migrate(&options).await?;
         let database = match Location::parse(&options.url)? {
-            Location::Postgres => Database::Postgres(Postgres::new(&options, metrics.clone())?),
+            Location::Postgres => Database::Postgres(connect(&options, metrics.clone()).await?),
             Location::Sqlite(path) => Database::Sqlite(Sqlite::start(path, &options, metrics.clone())?),
         };
         let kinds = Kinds::default();
-        let feed = Feed::new(database.clone(), kinds.clone(), &options);
+        let feed = Feed::new(database.clone(), kinds.clone(), &options, metrics.clone());
+        let retention = options.change_retention;
         let writer = Writer { database, feed, clock: options.clock, runtime: Handle::current() };
         let inner = Inner { writer, kinds, metrics, tasks: Mutex::default() };
         let store = Self { inner: Arc::new(inner) };
         store.inner.metrics.watch_outage(store.feed().unheard());
         store.start_feed().await?;
-        store.clean(CHANGES);
+        store.spawn(cleaner::run(store.inner.writer.clone(), Job::changes(retention), store.inner.metrics.clone()));
         store.clean(EXPIRED);
         Ok(store)
     }
@@ -142,12 +143,18 @@ impl Store {
 
     /// Sweeps a table until the store is closed.
     pub fn clean(&self, sweep: Sweep) {
-        self.spawn(cleaner::run(self.inner.writer.clone(), sweep, self.inner.metrics.clone()));
+        self.spawn(cleaner::run(self.inner.writer.clone(), sweep.into(), self.inner.metrics.clone()));
     }
 
     /// Sweeps a table once, now, and returns the number of deleted rows.
     pub async fn clean_now(&self, sweep: &Sweep) -> Result<u64, StoreError> {
-        cleaner::clean(&self.inner.writer, sweep, &self.inner.metrics).await
+        cleaner::clean(&self.inner.writer, &(*sweep).into(), &self.inner.metrics).await
+    }
+
+    /// Deletes changes that are old enough.
+    #[cfg(test)]
+    pub(crate) async fn clean_changes(&self, retention: std::time::Duration) -> Result<u64, StoreError> {
+        cleaner::clean(&self.inner.writer, &Job::changes(retention), &self.inner.metrics).await
     }
 
     /// Reads: runs `work`, which must not write, and must await only statements. Each statement sees what is
@@ -258,6 +265,7 @@ impl Store {
             Database::Postgres(postgres) => {
                 self.spawn(postgres.clone().watch());
                 let start = self.read((), async |(), session| feed::postgres::Cursor::now(session).await);
+                feed.watch_age(&metrics);
                 self.spawn(feed::postgres::run(feed, postgres, start.await?, metrics));
             }
             database @ Database::Sqlite(_) => {
@@ -284,6 +292,12 @@ impl TagIndex for Store {
         });
         read.await
     }
+}
+
+async fn connect(options: &Options, metrics: Metrics) -> Result<Postgres, OpenError> {
+    let connector = Connector::parse(options)?.with_sessions().await;
+    let connector = connector.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+    Ok(Postgres::new(connector, options, metrics)?)
 }
 
 async fn migrate(options: &Options) -> Result<(), OpenError> {

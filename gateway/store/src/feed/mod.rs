@@ -28,13 +28,16 @@ use uuid::Uuid;
 use crate::database::Database;
 use crate::entity::read::find_many;
 use crate::kinds::Kinds;
+use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::postgres::Breaker;
+use lag::Lag;
 use pending::Pending;
 use reading::Readings;
 use standing::{Hearing, Signs, Standing};
 pub(crate) use write::Write;
 
+mod lag;
 mod pending;
 pub(crate) mod postgres;
 mod reading;
@@ -61,6 +64,10 @@ struct Inner {
     wait_limit: Duration,
     /// The time within which the database has ended every running statement.
     longest_statement: Duration,
+    /// After this time without a reading, rows may be gone: shorter than they are kept.
+    kept: Duration,
+    metrics: Metrics,
+    lag: Lag,
     listeners: RwLock<Vec<Arc<dyn ChangeListener>>>,
     pending: Mutex<Pending>,
     /// Held while listeners apply changes.
@@ -86,7 +93,7 @@ struct Inner {
 }
 
 impl Feed {
-    pub(crate) fn new(database: Database, kinds: Kinds, options: &Options) -> Self {
+    pub(crate) fn new(database: Database, kinds: Kinds, options: &Options, metrics: Metrics) -> Self {
         let (made, is_shared) = (Instant::now(), matches!(database, Database::Postgres(_)));
         let inner = Inner {
             database,
@@ -95,6 +102,10 @@ impl Feed {
             bound: options.feed_bound,
             wait_limit: options.acquire_timeout + options.feed_bound,
             longest_statement: options.statement_timeout * 2,
+            // The database rounds to whole seconds.
+            kept: options.change_retention.saturating_sub(Duration::from_secs(1)) * 5 / 6,
+            lag: Lag::new(metrics.clone()),
+            metrics,
             listeners: RwLock::default(),
             pending: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -116,6 +127,16 @@ impl Feed {
     /// for the listener.
     pub fn subscribe(&self, listener: Arc<dyn ChangeListener>) {
         self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    /// Reports at every scrape how long ago other nodes' changes were last read.
+    pub(crate) fn watch_age(&self, metrics: &Metrics) {
+        // The registry outlives the store.
+        let feed = Arc::downgrade(&self.inner);
+        metrics.watch_feed_age(move || {
+            let inner = feed.upgrade()?;
+            Some(Feed { inner }.last_read().elapsed())
+        });
     }
 
     /// Whether this node has read all changes that were committed longer ago than the bound, and knows the
@@ -209,7 +230,10 @@ impl Feed {
         };
         let mut pending = self.pending();
         match result {
-            Ok(()) => pending.finished(batch.upto, batch.count),
+            Ok(()) => {
+                pending.finished(batch.upto, batch.count);
+                self.inner.lag.caught_up();
+            }
             Err(_) => pending.failed(),
         }
         result
@@ -258,6 +282,7 @@ impl Feed {
     }
 
     async fn reset_listeners(&self) -> Result<(), StoreError> {
+        self.inner.metrics.feed_reset();
         for listener in self.listeners() {
             listener.reset().await?;
         }

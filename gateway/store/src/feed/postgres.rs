@@ -13,7 +13,7 @@
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::ClientWrapper;
 use tokio::sync::Notify;
@@ -23,8 +23,9 @@ use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
 use crate::feed::Feed;
+use crate::feed::lag::Asked;
 use crate::metrics::Metrics;
-use crate::postgres::{Link, Postgres, PostgresSession, spread};
+use crate::postgres::{Link, Postgres, PostgresSession, Sessions, spread};
 use crate::row::Row;
 use crate::session::{Parameter, Session};
 use crate::statement::Statement;
@@ -40,12 +41,12 @@ const NOTIFY: &str = include_str!("../../../../sql/postgres/change/notify.sql");
 
 /// How long a change can stay unread without a notification.
 const POLL: Duration = Duration::from_millis(250);
+/// The same where there are no notifications.
+const POLL_ALONE: Duration = Duration::from_millis(50);
 /// Minimum and maximum wait between attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Rows per page.
 const PAGE: i64 = 1000;
-/// After this many seconds without a reading, rows may be gone (`change/clean.sql` keeps them for an hour).
-const KEPT: i64 = 3000;
 
 /// The position of the reader.
 pub(crate) struct Cursor {
@@ -53,7 +54,7 @@ pub(crate) struct Cursor {
     snapshot: String,
     /// The current reading: if it is interrupted, it continues from here.
     reading: Option<Reading>,
-    /// When the snapshot was taken, by the database's clock, in seconds.
+    /// A time just before the snapshot was taken, by the database's clock, in microseconds.
     read_at: i64,
     /// When the server was started.
     server: i64,
@@ -74,6 +75,7 @@ struct Reading {
 /// The columns common to all rows of a page; present even without changes.
 struct Head {
     snapshot: String,
+    /// Before the page was read, in microseconds.
     time: i64,
     server: i64,
 }
@@ -120,8 +122,13 @@ async fn follow(
     let notified = Arc::new(Notify::new());
     let client = postgres.bounded(connect(postgres, notified.clone())).await?;
     let failed = |error| postgres.error("change/listen.sql", error);
-    if let Err(error) = postgres.bounded(async { client.batch_execute(LISTEN).await.map_err(failed) }).await {
+    let mut poll = POLL;
+    if postgres.sessions() == Sessions::Shared {
+        // Another connection's transaction would be notified.
+        poll = POLL_ALONE;
+    } else if let Err(error) = postgres.bounded(async { client.batch_execute(LISTEN).await.map_err(failed) }).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "LISTEN unavailable; polling for changes");
+        poll = POLL_ALONE;
     }
     loop {
         let mut session = PostgresSession { postgres, link: Link::Client { client: &client, write: None } };
@@ -130,7 +137,7 @@ async fn follow(
         tokio::select! {
             () = notified.notified() => {}
             () = feed.reading_is_wanted() => {}
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep(poll) => {}
             () = feed.written_here() => {
                 postgres.bounded(async { client.batch_execute(NOTIFY).await.map_err(failed) }).await?;
             }
@@ -160,6 +167,7 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
     loop {
         let Cursor { snapshot, reading, .. } = &mut *cursor;
         let reading = reading.get_or_insert_with(|| Reading::begin(feed));
+        let here = Instant::now();
         let read = page(session, snapshot, &reading.snapshot, reading.position, PAGE);
         let (head, rows) = postgres.bounded(read).await?;
         feed.mark_heard();
@@ -175,12 +183,16 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
             (reading.snapshot, reading.read_at) = (head.snapshot, head.time);
         }
         let full = i64::try_from(rows.len()).is_ok_and(|count| count == PAGE);
-        let mut changes = Vec::new();
+        let (asked, unseen) = (Asked { here, there: head.time }, cursor.read_at);
+        let (mut changes, mut committed) = (Vec::new(), Vec::new());
         for row in &rows {
             reading.position = (transaction(row, ROW)?, row.get(ROW + 1)?);
-            changes.extend(unannounced(feed, &reading.announced, row, ROW + 2)?);
+            let Some(change) = unannounced(feed, &reading.announced, row, ROW + 2)? else { continue };
+            committed.extend(row.get::<Option<_>>(ROW + 7)?.and_then(|written| asked.committed(written, unseen)));
+            changes.push(change);
         }
-        take_in(feed, &changes).await;
+        let applied = take_in(feed, &changes).await;
+        feed.inner.lag.read(committed, applied);
         if !full {
             return cursor.finish(feed, head.time).await;
         }
@@ -220,9 +232,10 @@ impl Cursor {
     /// Everything up to the snapshot of the reading was read.
     async fn finish(&mut self, feed: &Feed, now: i64) -> Result<(), StoreError> {
         let Some(reading) = self.reading.take() else { return Ok(()) };
-        let gap = now - self.read_at;
+        let gap = Duration::from_micros(u64::try_from(now - self.read_at).unwrap_or(0));
         (self.snapshot, self.read_at) = (reading.snapshot, reading.read_at);
-        if gap > KEPT {
+        if gap > feed.inner.kept {
+            tracing::warn!(?gap, "change feed was not read for longer than changes are kept; clearing all caches");
             feed.reset().await?;
         }
         feed.reading_ends(reading.number);
@@ -272,14 +285,13 @@ async fn page(
 }
 
 /// Passes changes to the listeners. If they fail, the feed keeps the changes and retries, and the reading
-/// continues.
-pub(super) async fn take_in(feed: &Feed, changes: &[Change]) {
+/// continues. Returns whether all have applied them.
+pub(super) async fn take_in(feed: &Feed, changes: &[Change]) -> bool {
     if changes.is_empty() {
-        return;
+        return true;
     }
-    if let Err(error) = feed.receive(changes).await {
-        super::report(&error);
-    }
+    changes.iter().for_each(|change| feed.inner.metrics.change_read(&change.kind));
+    feed.receive(changes).await.inspect_err(super::report).is_ok()
 }
 
 /// The change in a row from a column on: kind, operation, id, key, origin. `None`: it was announced, or its

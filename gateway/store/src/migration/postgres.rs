@@ -1,7 +1,8 @@
-//! Migrating PostgreSQL.
+//! Migrating PostgreSQL. Every statement is unnamed and every lock ends with its transaction, so that migrations
+//! can go through a pooler (`postgres::sessions`).
 
-use tokio_postgres::Client;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Transaction};
 
 use super::{Applied, MigrationError, MigrationId, MigrationSet, Status, all, checksum, compare, now};
 use crate::postgres::Connector;
@@ -18,39 +19,60 @@ const RECORD: Statement = statement!("migration/record.sql");
 const LOCK: &str = include_str!("../../../../sql/postgres/migration/lock.sql");
 
 pub(super) async fn status(connector: &Connector, sets: &[MigrationSet]) -> Result<Status, MigrationError> {
-    let client = connector.connect().await?;
-    read(&client, sets).await
+    let mut client = connector.connect().await?;
+    let transaction = client.transaction().await?;
+    read(&transaction, sets).await
 }
 
 pub(super) async fn up(connector: &Connector, sets: &[MigrationSet]) -> Result<Vec<MigrationId>, MigrationError> {
     let mut client = connector.connect().await?;
-    // Held until this connection ends, so that of nodes that start together one migrates and the others then
-    // find nothing to do.
-    client.query_one(LOCK, &[]).await?;
-    client.batch_execute(TABLE_CREATE.postgres).await?;
-    if !client.query_one(HAS_OWNERS.postgres, &[]).await?.try_get::<_, bool>(0)? {
-        client.batch_execute(ADD_OWNERS.postgres).await?;
+    let transaction = locked(&mut client).await?;
+    transaction.batch_execute(TABLE_CREATE.postgres).await?;
+    if !exists(&transaction, HAS_OWNERS).await? {
+        transaction.batch_execute(ADD_OWNERS.postgres).await?;
     }
-    let pending = read(&client, sets).await?.pending;
-    for (id, migration) in all(sets).filter(|(id, _)| pending.contains(id)) {
-        let transaction = client.transaction().await?;
+    transaction.commit().await?;
+    let mut done = Vec::new();
+    for (id, migration) in all(sets) {
+        // The lock is taken before the check: of two nodes one migrates and the other then finds nothing to do.
+        let transaction = locked(&mut client).await?;
+        if !read(&transaction, sets).await?.pending.contains(&id) {
+            continue;
+        }
         transaction.batch_execute(migration.postgres).await?;
-        let checksum = checksum(migration.postgres);
-        let recorded = [&id.owner as &(dyn ToSql + Sync), &id.version, &migration.name, &now(), &checksum];
-        transaction.execute(RECORD.postgres, &recorded).await?;
+        let (version, now, checksum) = (id.version, now(), checksum(migration.postgres));
+        let recorded: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&id.owner, Type::TEXT),
+            (&version, Type::INT8),
+            (&migration.name, Type::TEXT),
+            (&now, Type::INT8),
+            (&checksum, Type::TEXT),
+        ];
+        transaction.execute_typed(RECORD.postgres, &recorded).await?;
         transaction.commit().await?;
         tracing::info!(owner = id.owner, version = id.version, name = migration.name, "migration applied");
+        done.push(id);
     }
-    Ok(pending)
+    Ok(done)
 }
 
-async fn read(client: &Client, sets: &[MigrationSet]) -> Result<Status, MigrationError> {
-    let exists: bool = client.query_one(TABLE_EXISTS.postgres, &[]).await?.try_get(0)?;
+/// A transaction in its turn: nodes that start together migrate one after the other.
+async fn locked(client: &mut Client) -> Result<Transaction<'_>, MigrationError> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(LOCK).await?;
+    Ok(transaction)
+}
+
+async fn exists(transaction: &Transaction<'_>, statement: Statement) -> Result<bool, MigrationError> {
+    Ok(transaction.query_typed_one(statement.postgres, &[]).await?.try_get(0)?)
+}
+
+async fn read(transaction: &Transaction<'_>, sets: &[MigrationSet]) -> Result<Status, MigrationError> {
     let mut applied = Vec::new();
-    if exists {
-        let has_owners: bool = client.query_one(HAS_OWNERS.postgres, &[]).await?.try_get(0)?;
+    if exists(transaction, TABLE_EXISTS).await? {
+        let has_owners = exists(transaction, HAS_OWNERS).await?;
         let sql = if has_owners { APPLIED.postgres } else { APPLIED_BEFORE_OWNERS.postgres };
-        for row in client.query(sql, &[]).await? {
+        for row in transaction.query_typed(sql, &[]).await? {
             applied.push(Applied { owner: row.try_get(0)?, version: row.try_get(1)?, checksum: row.try_get(2)? });
         }
     }

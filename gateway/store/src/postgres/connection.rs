@@ -11,6 +11,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config};
 
 use crate::options::Options;
+use crate::postgres::sessions::{Sessions, has_statement_timeout};
 
 /// The URL does not specify a database.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum UrlError {
     /// The driver rejects it. The driver's message does not repeat the password.
     #[error("invalid database URL")]
     Postgres(#[source] tokio_postgres::Error),
+    /// `pooler` is unknown.
+    #[error("the database URL's pooler must be none or transaction; leave it out to have it detected")]
+    Pooler,
     /// A certificate or key file is missing or not PEM.
     #[error("cannot load the certificate files in the database URL")]
     Tls(#[source] openssl::error::ErrorStack),
@@ -42,11 +46,12 @@ enum Verification {
 
 /// The URL parameters that the driver does not support.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct TlsParameters {
+struct Parameters {
     mode: Option<String>,
     root_certificate: Option<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    pooler: Option<String>,
 }
 
 /// The connection parameters.
@@ -56,12 +61,15 @@ pub(crate) struct Connector {
     feed: Config,
     unlimited: Config,
     tls: MakeTlsConnector,
+    /// `None`: not known yet.
+    sessions: Option<Sessions>,
+    statement_timeout: Duration,
 }
 
 impl Connector {
     /// Parses the URL of the options.
     pub(crate) fn parse(options: &Options) -> Result<Self, UrlError> {
-        let (url, parameters) = split_tls_parameters(&options.url);
+        let (url, parameters) = split_parameters(&options.url);
         let mut unlimited: Config = url.parse().map_err(UrlError::Postgres)?;
         let (mode, verification) = parameters.requirement()?;
         unlimited.ssl_mode(mode);
@@ -75,10 +83,46 @@ impl Connector {
         unlimited.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(1));
         unlimited.keepalives_retries(3).tcp_user_timeout(options.statement_timeout * 2);
         let mut pooled = unlimited.clone();
-        pooled.options(limits(unlimited.get_options(), options.statement_timeout));
+        let limits = limits(options.statement_timeout).map(|(name, limit)| format!("-c {name}={limit}"));
+        pooled.options(format!("{} {}", unlimited.get_options().unwrap_or_default(), limits.join(" ")));
         let mut feed = pooled.clone();
         feed.options(format!("{} {PLANNED_EACH_TIME}", pooled.get_options().unwrap_or_default()));
-        Ok(Self { pooled, feed, unlimited, tls: parameters.connector(verification).map_err(UrlError::Tls)? })
+        let (sessions, tls) = (parameters.sessions()?, parameters.connector(verification).map_err(UrlError::Tls)?);
+        let statement_timeout = options.statement_timeout;
+        Ok(Self { pooled, feed, unlimited, tls, sessions, statement_timeout })
+    }
+
+    /// With sessions as the URL says, or else as a connection shows.
+    pub(crate) async fn with_sessions(mut self) -> Result<Self, tokio_postgres::Error> {
+        let sessions = match self.sessions {
+            Some(known) => known,
+            None => Sessions::detect(&self.pooled, self.tls()).await?,
+        };
+        self.sessions = Some(sessions);
+        if sessions == Sessions::Shared {
+            // A pooler refuses parameters that would apply to a session, or ignores them.
+            (self.pooled, self.feed) = (self.unlimited.clone(), self.unlimited.clone());
+            let bounded = has_statement_timeout(&self.connect().await?).await?;
+            tracing::info!("a connection pooler shares the database's sessions: using no prepared statements");
+            if !bounded {
+                tracing::warn!(
+                    "the database does not end statements that run too long: a pooler cannot pass on \
+                     database.statement_timeout; set it for the role: ALTER ROLE … SET statement_timeout"
+                );
+            }
+        }
+        Ok(self)
+    }
+
+    /// Who uses the sessions of the connections.
+    pub(crate) fn sessions(&self) -> Sessions {
+        self.sessions.unwrap_or(Sessions::Own)
+    }
+
+    /// The limits on a transaction in a shared session, in the form of a statement.
+    pub(crate) fn transaction_limits(&self) -> String {
+        let limits = limits(self.statement_timeout).map(|(name, limit)| format!("SET LOCAL {name} = {limit}"));
+        limits.join("; ")
     }
 
     /// For statements of requests: the server cancels those that run too long.
@@ -119,20 +163,19 @@ impl Connector {
 /// A cached plan, made while the table was small, would still be used when it has grown.
 const PLANNED_EACH_TIME: &str = "-c plan_cache_mode=force_custom_plan";
 
-/// The server-side limits, after the options in the URL. The lock timeout is shorter than the statement
-/// timeout, so that the error distinguishes them.
-fn limits(given: Option<&str>, statement_timeout: Duration) -> String {
+/// The server-side limits, in milliseconds. The lock timeout is shorter than the statement timeout, so that
+/// the error distinguishes them.
+fn limits(statement_timeout: Duration) -> [(&'static str, u128); 3] {
     let statement = statement_timeout.as_millis().max(2);
-    let lock = statement * 4 / 5;
-    let idle = statement * 2;
-    format!(
-        "{} -c statement_timeout={statement} -c lock_timeout={lock} -c idle_in_transaction_session_timeout={idle}",
-        given.unwrap_or_default()
-    )
+    [
+        ("statement_timeout", statement),
+        ("lock_timeout", statement * 4 / 5),
+        ("idle_in_transaction_session_timeout", statement * 2),
+    ]
 }
 
-fn split_tls_parameters(url: &str) -> (String, TlsParameters) {
-    let mut parameters = TlsParameters::default();
+fn split_parameters(url: &str) -> (String, Parameters) {
+    let mut parameters = Parameters::default();
     let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), parameters) };
     let mut rest = Vec::new();
     for pair in query.split('&') {
@@ -143,6 +186,7 @@ fn split_tls_parameters(url: &str) -> (String, TlsParameters) {
             "sslrootcert" => parameters.root_certificate = Some(value.into()),
             "sslcert" => parameters.certificate = Some(value.into()),
             "sslkey" => parameters.key = Some(value.into()),
+            "pooler" => parameters.pooler = Some(value),
             _ => rest.push(pair),
         }
     }
@@ -150,7 +194,16 @@ fn split_tls_parameters(url: &str) -> (String, TlsParameters) {
     (url, parameters)
 }
 
-impl TlsParameters {
+impl Parameters {
+    fn sessions(&self) -> Result<Option<Sessions>, UrlError> {
+        match self.pooler.as_deref() {
+            None => Ok(None),
+            Some("none") => Ok(Some(Sessions::Own)),
+            Some("transaction") => Ok(Some(Sessions::Shared)),
+            Some(_) => Err(UrlError::Pooler),
+        }
+    }
+
     /// As in libpq: `require` with a root certificate verifies the chain.
     fn requirement(&self) -> Result<(SslMode, Verification), UrlError> {
         Ok(match self.mode.as_deref() {
@@ -194,7 +247,7 @@ mod tests {
     use super::*;
 
     fn requirement(url: &str) -> Result<(SslMode, Verification), UrlError> {
-        split_tls_parameters(url).1.requirement()
+        split_parameters(url).1.requirement()
     }
 
     #[test]
@@ -215,7 +268,7 @@ mod tests {
 
     #[test]
     fn unknown_parameters_are_not_passed_to_the_driver() {
-        let (url, parameters) = split_tls_parameters("postgres://h/d?sslrootcert=%2Fa%20b&user=u&sslmode=verify-full");
+        let (url, parameters) = split_parameters("postgres://h/d?sslrootcert=%2Fa%20b&user=u&sslmode=verify-full");
         assert_eq!(url, "postgres://h/d?user=u");
         assert_eq!(parameters.root_certificate, Some(PathBuf::from("/a b")));
         assert_eq!(parameters.mode.as_deref(), Some("verify-full"));

@@ -1,6 +1,6 @@
 //! PostgreSQL: a pool with a hard cap and a limit on every wait.
 //!
-//! Statements are prepared once per connection. The server cancels a statement that runs too long
+//! Statements are prepared once per connection, unless a pooler shares the sessions (`sessions`). The server cancels a statement that runs too long
 //! (`statement_timeout`); [`Postgres::within`] and TCP keepalives detect a server that does not respond at
 //! all. Queues are bounded: a caller that waits too long for a connection gets an error. While the database is away,
 //! nobody waits ([`Breaker`]).
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts, Transaction,
 };
 use tokio_postgres::error::{Severity, SqlState};
 use tollgate_core::error::{BreakerOpen, StoreError};
@@ -24,10 +24,13 @@ pub(crate) use breaker::{Breaker, spread};
 pub(crate) use connection::Connector;
 pub use connection::UrlError;
 pub(crate) use session::{Link, PostgresSession, column};
+pub(crate) use sessions::Sessions;
 
 mod breaker;
 mod connection;
 mod session;
+mod sessions;
+mod value;
 
 /// How many callers may wait for a connection: more would not get one in time.
 const MOST_WAITING: usize = 1024;
@@ -51,8 +54,7 @@ struct Inner {
 
 impl Postgres {
     /// Creates the pool; connections are opened on demand.
-    pub(crate) fn new(options: &Options, metrics: Metrics) -> Result<Self, UrlError> {
-        let connector = Connector::parse(options)?;
+    pub(crate) fn new(connector: Connector, options: &Options, metrics: Metrics) -> Result<Self, UrlError> {
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(connector.pooled().clone(), connector.tls(), manager_config);
         let pool = Pool::builder(manager)
@@ -226,6 +228,20 @@ impl Postgres {
     /// The same for work that can fail with a store error.
     pub(crate) async fn bounded<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.within(work).await?
+    }
+
+    /// Who uses the sessions of the connections.
+    pub(crate) fn sessions(&self) -> Sessions {
+        self.inner.connector.sessions()
+    }
+
+    /// Begins a transaction, with its limits if the session does not have them.
+    pub(crate) async fn begin<'c>(&self, client: &'c mut Object) -> Result<Transaction<'c>, tokio_postgres::Error> {
+        let transaction = client.transaction().await?;
+        if self.sessions() == Sessions::Shared {
+            transaction.batch_execute(&self.inner.connector.transaction_limits()).await?;
+        }
+        Ok(transaction)
     }
 
     /// The connector, for connections outside the pool.

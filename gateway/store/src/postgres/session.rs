@@ -1,17 +1,15 @@
 //! A PostgreSQL connection as a [`Session`].
 
-use std::error::Error as StdError;
-
 use async_trait::async_trait;
 use deadpool_postgres::{ClientWrapper, Transaction};
 use tokio_postgres::Row as PostgresRow;
 use tokio_postgres::error::{Error as PostgresError, SqlState};
-use tokio_postgres::types::private::BytesMut;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::Type;
 
 use crate::failure::Failure;
 use crate::feed::Write;
-use crate::postgres::Postgres;
+use crate::postgres::value::{Many, Value, references, typed};
+use crate::postgres::{Postgres, Sessions};
 use crate::row::{Column, Columns, Row};
 use crate::session::{Parameter, Session};
 use crate::statement::Statement;
@@ -31,11 +29,10 @@ pub(crate) struct PostgresSession<'c> {
     pub(crate) link: Link<'c>,
 }
 
-/// Values by reference, as the driver requires.
-type Values<'v> = [&'v (dyn ToSql + Sync)];
-
 impl Link<'_> {
-    async fn query(&self, sql: &str, values: &Values<'_>) -> Result<Vec<PostgresRow>, PostgresError> {
+    /// Runs a statement that is prepared once per session.
+    async fn query<V: Value>(&self, sql: &str, values: &[V]) -> Result<Vec<PostgresRow>, PostgresError> {
+        let values = &references(values);
         match self {
             Self::Client { client, write } => {
                 let statement = client.prepare_cached(sql).await?;
@@ -45,13 +42,31 @@ impl Link<'_> {
         }
     }
 
-    async fn execute(&self, sql: &str, values: &Values<'_>) -> Result<u64, PostgresError> {
+    async fn execute<V: Value>(&self, sql: &str, values: &[V]) -> Result<u64, PostgresError> {
+        let values = &references(values);
         match self {
             Self::Client { client, write } => {
                 let statement = client.prepare_cached(sql).await?;
                 committing(*write, client.execute(&statement, values)).await
             }
             Self::Transaction(client) => client.execute(&client.prepare_cached(sql).await?, values).await,
+        }
+    }
+
+    /// Runs a statement without a name, in one round trip: it leaves nothing in the session.
+    async fn query_unnamed<V: Value>(&self, sql: &str, values: &[V]) -> Result<Vec<PostgresRow>, PostgresError> {
+        let values = &typed(values);
+        match self {
+            Self::Client { client, write } => committing(*write, client.query_typed(sql, values)).await,
+            Self::Transaction(client) => client.query_typed(sql, values).await,
+        }
+    }
+
+    async fn execute_unnamed<V: Value>(&self, sql: &str, values: &[V]) -> Result<u64, PostgresError> {
+        let values = &typed(values);
+        match self {
+            Self::Client { client, write } => committing(*write, client.execute_typed(sql, values)).await,
+            Self::Transaction(client) => client.execute_typed(sql, values).await,
         }
     }
 }
@@ -67,8 +82,11 @@ async fn committing<T>(
 }
 
 impl PostgresSession<'_> {
-    async fn query(&self, statement: &Statement, values: &Values<'_>) -> Result<Vec<Row>, Failure> {
-        let rows = self.link.query(statement.postgres, values).await;
+    async fn query<V: Value>(&self, statement: &Statement, values: &[V]) -> Result<Vec<Row>, Failure> {
+        let rows = match self.postgres.sessions() {
+            Sessions::Own => self.link.query(statement.postgres, values).await,
+            Sessions::Shared => self.link.query_unnamed(statement.postgres, values).await,
+        };
         let rows = rows.map_err(|error| self.failure(statement, error))?;
         Ok(rows.into_iter().map(|row| Row(Columns::Postgres(row))).collect())
     }
@@ -89,11 +107,14 @@ impl PostgresSession<'_> {
 #[async_trait]
 impl Session for PostgresSession<'_> {
     async fn rows(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
-        self.query(statement, &references(parameters)).await
+        self.query(statement, parameters).await
     }
 
     async fn execute(&mut self, statement: &Statement, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
-        let done = self.link.execute(statement.postgres, &references(parameters)).await;
+        let done = match self.postgres.sessions() {
+            Sessions::Own => self.link.execute(statement.postgres, parameters).await,
+            Sessions::Shared => self.link.execute_unnamed(statement.postgres, parameters).await,
+        };
         done.map_err(|error| self.failure(statement, error))
     }
 
@@ -103,14 +124,11 @@ impl Session for PostgresSession<'_> {
         lists: &[Vec<Parameter<'_>>],
     ) -> Result<Vec<Row>, Failure> {
         let Some(first) = lists.first() else { return Ok(Vec::new()) };
-        let array = |index| lists.iter().map(|list| list.get(index).copied().unwrap_or(Parameter::Null)).collect();
-        let arrays: Vec<Vec<Parameter<'_>>> = (0..first.len()).map(array).collect();
-        self.query(statement, &references(&arrays)).await
+        let array =
+            |index| Many(lists.iter().map(|list| list.get(index).copied().unwrap_or(Parameter::Null)).collect());
+        let arrays: Vec<Many<'_>> = (0..first.len()).map(array).collect();
+        self.query(statement, &arrays).await
     }
-}
-
-fn references<T: ToSql + Sync>(values: &[T]) -> Vec<&(dyn ToSql + Sync)> {
-    values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
 }
 
 /// A column of a row. `None`: it does not exist, or has a type that no statement returns.
@@ -123,27 +141,4 @@ pub(crate) fn column(row: &PostgresRow, index: usize) -> Option<Column<'_>> {
         _ => row.try_get::<_, Option<&[u8]>>(index).ok()?.map(Column::Bytes),
     };
     Some(value.unwrap_or(Column::Null))
-}
-
-impl ToSql for Parameter<'_> {
-    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        match self {
-            Self::Null => Ok(IsNull::Yes),
-            Self::Text(text) => text.to_sql_checked(ty, out),
-            Self::Integer(number) => number.to_sql_checked(ty, out),
-            Self::Boolean(value) => value.to_sql_checked(ty, out),
-            Self::Uuid(id) => id.to_sql_checked(ty, out),
-            Self::Bytes(bytes) => bytes.to_sql_checked(ty, out),
-            Self::Texts(texts) => texts.to_sql_checked(ty, out),
-            Self::Uuids(ids) => ids.to_sql_checked(ty, out),
-            Self::ByteStrings(all) => all.to_sql_checked(ty, out),
-        }
-    }
-
-    /// Each variant checks its own type.
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
 }

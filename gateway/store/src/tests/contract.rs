@@ -12,16 +12,22 @@ use tollgate_core::error::DaoError;
 use tollgate_core::schema::{Field, Schema, Violations};
 use uuid::Uuid;
 
-use super::fixture::{Fixture, Recorder, an_hour_passes, document, id, reference};
+use super::fixture::{Fixture, RETENTION, Recorder, an_hour_passes, document, id, reference};
 use crate::testing::Backend;
 
-/// Runs each test on both databases.
+/// Runs each test on both databases, and in sessions of PostgreSQL that a pooler shares.
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 super::$name(super::Fixture::new(super::Backend::Postgres).await).await;
+            })*
+        }
+        mod postgres_in_shared_sessions {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::Fixture::in_shared_sessions().await).await;
             })*
         }
         mod sqlite {
@@ -495,16 +501,15 @@ async fn old_changes_are_cleaned(f: Fixture) {
     for number in 0..3 {
         add(&services, json!({"name": format!("s{number}")})).await;
     }
-    let sweep = crate::cleaner::CHANGES;
-    assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);
+    assert_eq!(store.clean_changes(RETENTION).await.unwrap(), 0);
     clock.advance(3601);
     if let crate::database::Database::Postgres(postgres) = store.database() {
         an_hour_passes(postgres).await;
-        assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);
+        assert_eq!(store.clean_changes(RETENTION).await.unwrap(), 0);
     }
     add(&services, json!({"name": "young"})).await;
-    assert_eq!(store.clean_now(&sweep).await.unwrap(), 3);
-    assert_eq!(store.clean_now(&sweep).await.unwrap(), 0);
+    assert_eq!(store.clean_changes(RETENTION).await.unwrap(), 3);
+    assert_eq!(store.clean_changes(RETENTION).await.unwrap(), 0);
 }
 
 async fn a_dropped_write_is_still_announced(f: Fixture) {

@@ -1,6 +1,7 @@
 //! Kinds and documents for the tests.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -31,6 +32,14 @@ pub(super) struct Fixture {
 impl Fixture {
     pub(super) async fn new(backend: Backend) -> Self {
         let database = TestDatabase::create(backend).await;
+        let store = database.open().await;
+        Self::of(database, store)
+    }
+
+    /// On PostgreSQL, as if through a pooler that shares sessions.
+    pub(super) async fn in_shared_sessions() -> Self {
+        let mut database = TestDatabase::create(Backend::Postgres).await;
+        database.url.push_str(if database.url.contains('?') { "&pooler=transaction" } else { "?pooler=transaction" });
         let store = database.open().await;
         Self::of(database, store)
     }
@@ -128,6 +137,9 @@ pub(super) async fn eventually(what: &str, condition: impl Fn() -> bool) {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
 }
+
+/// How long changes are kept.
+pub(super) const RETENTION: Duration = Duration::from_secs(3600);
 
 /// Makes the cleaner believe that its last run was an hour ago.
 pub(super) async fn an_hour_passes(postgres: &Postgres) {

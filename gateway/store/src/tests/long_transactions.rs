@@ -8,8 +8,7 @@ use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
 use super::feed::{INSERT, Nodes};
-use super::fixture::{Fixture, an_hour_passes, eventually, postgres};
-use crate::cleaner::CHANGES;
+use super::fixture::{Fixture, RETENTION, an_hour_passes, eventually, postgres};
 use crate::testing::{Backend, TestDatabase};
 
 async fn connect(database: &TestDatabase) -> Client {
@@ -163,7 +162,7 @@ async fn each_change_is_received_once_however_transactions_interleave() {
 async fn changes_of_a_long_transaction_are_kept_for_an_hour_after_its_commit() {
     let fixture = Fixture::new(Backend::Postgres).await;
     let (store, database) = (&fixture.store, postgres(&fixture.store));
-    let clean = async || store.clean_now(&CHANGES).await.unwrap();
+    let clean = async || store.clean_changes(RETENTION).await.unwrap();
     let open = connect(&fixture.database).await;
     open.batch_execute("BEGIN").await.unwrap();
     // Written in 1970.
@@ -190,7 +189,7 @@ async fn the_age_of_changes_is_not_read_from_another_cluster() {
     client.execute(restored, &[]).await.unwrap();
     client.execute(INSERT, &[&Uuid::from_u128(1)]).await.unwrap();
     for _ in 0..3 {
-        assert_eq!(fixture.store.clean_now(&CHANGES).await.unwrap(), 0);
+        assert_eq!(fixture.store.clean_changes(RETENTION).await.unwrap(), 0);
     }
     let kept = "SELECT pg_snapshot_xmax(recent)::text <> '999999999999', old::text FROM change_horizon";
     let row = client.query_one(kept, &[]).await.unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 use tollgate_core::clock::ManualClock;
 use tollgate_core::error::StoreError;
 
-use super::fixture::{Fixture, an_hour_passes, document, eventually};
+use super::fixture::{Fixture, RETENTION, an_hour_passes, document, eventually};
 use crate::database::Database;
 use crate::testing::{Backend, TestDatabase};
 use crate::{Options, Store};
@@ -38,11 +38,11 @@ async fn the_store_reports_its_load(backend: Backend) {
     let store = &fixture.store;
     if let Database::Postgres(postgres) = store.database() {
         // On PostgreSQL, the rows that a snapshot taken an hour ago, by the database's clock, sees.
-        assert_eq!(store.clean_now(&crate::cleaner::CHANGES).await.unwrap(), 0);
+        assert_eq!(store.clean_changes(RETENTION).await.unwrap(), 0);
         an_hour_passes(postgres).await;
-        assert_eq!(store.clean_now(&crate::cleaner::CHANGES).await.unwrap(), 0);
+        assert_eq!(store.clean_changes(RETENTION).await.unwrap(), 0);
     }
-    assert_eq!(fixture.store.clean_now(&crate::cleaner::CHANGES).await.unwrap(), 1);
+    assert_eq!(fixture.store.clean_changes(RETENTION).await.unwrap(), 1);
     assert_eq!(value(&registry, "tollgate_cleaner_rows_deleted_total", Some("changes")), Some(1.0));
 }
 

@@ -77,9 +77,16 @@ fn every_statement_is_used() {
 fn both_databases_have_the_same_statements() {
     let names = |database| statements(database).into_iter().map(|(name, _)| name).collect::<BTreeSet<_>>();
     let only_one: Vec<String> = names("postgres").symmetric_difference(&names("sqlite")).cloned().collect();
-    // One node needs no notification, a thread that has ended runs nothing, and SQLite's own lock serialises
-    // migrations.
-    let expected = ["change/listen.sql", "change/notify.sql", "change/running.sql", "migration/lock.sql"];
+    // One node needs no notification, a thread that has ended runs nothing, SQLite's own lock serialises
+    // migrations, and it has no sessions.
+    let expected = [
+        "change/listen.sql",
+        "change/notify.sql",
+        "change/running.sql",
+        "migration/lock.sql",
+        "setting/session.sql",
+        "setting/statement_timeout.sql",
+    ];
     assert_eq!(only_one, expected);
 }
 
@@ -166,7 +173,7 @@ async fn postgres_finds_old_changes_by_index() {
     let sql = fs::read_to_string(root().join("sql/postgres/change/clean.sql")).unwrap();
     client.batch_execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan").await.unwrap();
     client.batch_execute(&format!("PREPARE clean AS {sql}")).await.unwrap();
-    let rows = client.query("EXPLAIN EXECUTE clean (0, 10)", &[]).await.unwrap();
+    let rows = client.query("EXPLAIN EXECUTE clean (0, 10, 3600)", &[]).await.unwrap();
     let plan = rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n");
     assert!(plan.contains("Index Cond: (xid < "), "{plan}");
     assert!(!plan.contains("Seq Scan on changes"), "{plan}");

@@ -1,0 +1,1 @@
+-- Nothing to do: one node writes, and applies its changes before it responds.
