@@ -6,7 +6,7 @@
 //! ([`Secrets`]); if a gateway's output contains one, its test fails.
 //!
 //! The tests need what `./dev test` provides: built programs, `TOLLGATE_TEST_POSTGRES`, `psql`, Chromium with
-//! its driver, a Python with Authlib, Debian's glewlwyd, nginx and HAProxy, and Node with oidc-provider. A missing prerequisite
+//! its driver, a Python with Authlib, Debian's glewlwyd, nginx, HAProxy and PgBouncer, and Node with oidc-provider. A missing prerequisite
 //! fails the test.
 
 // Test code reports failures by panicking.
@@ -26,6 +26,7 @@ pub mod issuer_key;
 pub mod keep_alive;
 pub mod lost_response;
 pub mod node;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod postgres_server;
 pub mod process;

@@ -44,6 +44,7 @@ mod lost_responses;
 mod multiple_auth;
 mod nodes;
 mod outage;
+mod pgbouncer;
 mod plugins;
 mod proxy;
 mod quickstart;

@@ -9,6 +9,15 @@ use tollgate_tests::{Gateway, Upstream};
 
 const BOUND: Duration = Duration::from_secs(1);
 
+/// Waits until a condition holds; fails if that takes longer than the limit.
+pub(crate) async fn within(limit: Duration, what: &str, condition: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < limit, "{what}: not in force after {:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Sends requests until the node returns this status; fails if that takes longer than the bound.
 async fn within_a_second(api: &Api, node: &Gateway, token: &str, status: u16, what: &str) {
     let begun = Instant::now();

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Worker threads, each with its own cache: more than there are processors, so that they are interrupted
 /// everywhere. The token endpoint is called over plain HTTP, as by a TLS terminator.
-const SETTINGS: [(&str, &str); 3] =
+pub(crate) const SETTINGS: [(&str, &str); 3] =
     [("TOLLGATE_PROXY_THREADS", "4"), ("TOLLGATE_ACCESS_LOG", "off"), ("TOLLGATE_TRUSTED_IPS", "127.0.0.0/8")];
 
 /// One write, and the request that all readers repeat until it is in force.
@@ -143,7 +143,7 @@ enum Change {
 }
 
 /// The nodes; writes go to the first.
-struct Stress {
+pub(crate) struct Stress {
     // Dropped before the nodes.
     readers: JoinSet<()>,
     nodes: Vec<Gateway>,
@@ -173,7 +173,7 @@ fn get(api: &str, token: &str) -> String {
 }
 
 impl Stress {
-    async fn on(nodes: Vec<Gateway>) -> Self {
+    pub(crate) async fn on(nodes: Vec<Gateway>) -> Self {
         let upstream = Upstream::of_heads().await;
         let api = Api::protected(&nodes[0], "api", &upstream, json!({})).await;
         let application = Application::register(&nodes[0], "client", json!({})).await;
@@ -183,6 +183,13 @@ impl Stress {
             (0..READERS / nodes.len()).for_each(|_| drop(readers.spawn(read(node, gateway.http, rounds.subscribe()))));
         }
         Self { readers, nodes, upstream, api, application, rounds, over: Mutex::default(), made: AtomicUsize::new(0) }
+    }
+
+    /// The nodes, when no more requests are sent.
+    pub(crate) fn into_nodes(self) -> Vec<Gateway> {
+        let Self { readers, nodes, .. } = self;
+        drop(readers);
+        nodes
     }
 
     fn gateway(&self) -> &Gateway {
@@ -371,8 +378,13 @@ impl Stress {
 
     /// Makes every change of the plan in turn. With several nodes each change takes longer, so half of them are made.
     async fn carry_out(&self) {
+        self.carry_out_in_part(self.nodes.len()).await;
+    }
+
+    /// Makes one of so many changes of the plan, and each kind at least once.
+    pub(crate) async fn carry_out_in_part(&self, part: usize) {
         let mut outdated: BTreeMap<Change, (usize, usize)> = BTreeMap::new();
-        let times = |times: usize| times.div_ceil(self.nodes.len());
+        let times = |times: usize| times.div_ceil(part);
         for turn in 0..times(PLAN.iter().map(|(_, times)| *times).max().unwrap_or_default()) {
             for (change, _) in PLAN.iter().filter(|(_, planned)| turn < times(*planned)) {
                 self.change(*change).await;
@@ -416,7 +428,5 @@ async fn a_revocation_on_one_node_is_in_force_on_the_other_and_stays_so() {
     let stress = Stress::on(vec![one, other]).await;
     stress.carry_out().await;
     // The other node is dropped first: the first one owns the database.
-    let Stress { readers, mut nodes, .. } = stress;
-    drop(readers);
-    drop(nodes.pop());
+    drop(stress.into_nodes().pop());
 }

@@ -34,6 +34,7 @@ pub fn schema() -> Schema {
         Field::string("auth_header_name").default(DEFAULT_HEADER),
         Field::number("refresh_token_ttl").default(1_209_600).between(0, 100_000_000).required(),
         Field::boolean("reuse_refresh_token", false),
+        Field::number("refresh_grace").default(0).between(0, 3600).required(),
         Field::string("pkce").default("lax").optional().one_of(&["none", "lax", "strict"]),
         Field::string("realm").optional(),
         ServeCached::field(),
@@ -50,7 +51,7 @@ pub fn schema() -> Schema {
 }
 
 /// The field descriptions in `/schemas/plugins/oauth2`.
-const DESCRIPTIONS: [(&str, &str); 17] = [
+const DESCRIPTIONS: [(&str, &str); 19] = [
     ("scopes", "The scopes that clients may request. Required when `mandatory_scope` is true."),
     ("mandatory_scope", "Whether a client has to request a scope."),
     ("provision_key", "The key with which the login page authenticates; generated when not given."),
@@ -66,6 +67,7 @@ const DESCRIPTIONS: [(&str, &str); 17] = [
     ("auth_header_name", "The header that carries the access token, and a client's Basic credentials."),
     ("refresh_token_ttl", "Lifetime of refresh tokens in seconds; 0 means unlimited."),
     ("reuse_refresh_token", "Whether a refresh keeps the refresh token."),
+    ("refresh_grace", "For how many seconds a repeated refresh gets the same tokens again; 0 means never."),
     ("pkce", "Which clients must use PKCE (RFC 7636): none, public ones (`lax`), all (`strict`)."),
     ("realm", "The `realm` of the challenges in `WWW-Authenticate`."),
 ];
@@ -126,6 +128,8 @@ pub struct Config {
     pub refresh_token_ttl: Option<Duration>,
     /// Whether a refresh keeps the refresh token.
     pub reuse_refresh_token: bool,
+    /// For how long a repeated refresh gets the same tokens again, in whole seconds; `None`: never.
+    pub refresh_grace: Option<Duration>,
     /// Which clients must use PKCE.
     pub pkce: Pkce,
     /// The realm of challenges.
@@ -160,6 +164,9 @@ struct Stored {
     auth_header_name: Option<String>,
     refresh_token_ttl: Number,
     reuse_refresh_token: bool,
+    /// Absent in configurations of earlier versions.
+    #[serde(default = "no_seconds")]
+    refresh_grace: Number,
     pkce: Option<Pkce>,
     realm: Option<String>,
     serve_cached_for: Option<u32>,
@@ -186,12 +193,17 @@ impl TryFrom<&Value> for Config {
             auth_header: CredentialHeader::parse(stored.auth_header_name.as_deref().unwrap_or(DEFAULT_HEADER)),
             refresh_token_ttl: seconds(&stored.refresh_token_ttl),
             reuse_refresh_token: stored.reuse_refresh_token,
+            refresh_grace: seconds(&stored.refresh_grace),
             pkce: stored.pkce.unwrap_or_default(),
             realm: stored.realm,
             serve_cached: ServeCached::of(stored.serve_cached_for),
             profile: Profile::compat(),
         })
     }
+}
+
+fn no_seconds() -> Number {
+    0.into()
 }
 
 /// The largest value that a stored `expires_in` can hold.
@@ -217,7 +229,8 @@ pub(crate) mod tests {
             "enable_authorization_code": true, "enable_implicit_grant": true, "enable_client_credentials": true,
             "enable_password_grant": true, "hide_credentials": false, "accept_http_if_already_terminated": false,
             "anonymous": null, "global_credentials": false, "auth_header_name": "authorization",
-            "refresh_token_ttl": 1_209_600, "reuse_refresh_token": false, "pkce": "lax", "realm": null, "serve_cached_for": null,
+            "refresh_token_ttl": 1_209_600, "reuse_refresh_token": false, "refresh_grace": 0, "pkce": "lax", "realm": null,
+            "serve_cached_for": null,
         });
         for (field, value) in patch.as_object().into_iter().flatten() {
             stored[field] = value.clone();
@@ -228,7 +241,7 @@ pub(crate) mod tests {
     #[test]
     fn the_schema_has_the_fields_of_the_checked_form() {
         let schema = schema();
-        assert_eq!(schema.fields.len(), 18, "Kong's 17 and serve_cached_for");
+        assert_eq!(schema.fields.len(), 19, "Kong's 17, serve_cached_for and refresh_grace");
         let stored: serde_json::Map<_, _> = schema
             .fields
             .iter()
@@ -239,7 +252,9 @@ pub(crate) mod tests {
         let config = Config::try_from(&stored).unwrap();
         assert_eq!(config.token_expiration, Some(Duration::from_secs(7200)));
         assert_eq!(config.refresh_token_ttl, Some(Duration::from_secs(1_209_600)));
-        assert_eq!(config.pkce, Pkce::Lax);
+        assert_eq!((config.refresh_grace, config.pkce), (None, Pkce::Lax));
+        stored.as_object_mut().unwrap().remove("refresh_grace");
+        assert_eq!(Config::try_from(&stored).unwrap().refresh_grace, None);
         assert_eq!(config.profile, Profile::compat());
         stored["extra"] = json!(1);
         assert!(Config::try_from(&stored).is_err());

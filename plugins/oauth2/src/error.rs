@@ -252,6 +252,9 @@ pub enum Error {
     /// The tokens of this plugin instance are bound to a service, and the route has none.
     #[error("route has no service to bind the token to")]
     NoService,
+    /// The tokens cannot be sealed for a repeated request.
+    #[error("cannot seal the new tokens for refresh_grace")]
+    Sealing(#[from] openssl::error::ErrorStack),
     /// The store is unavailable.
     #[error(transparent)]
     Store(#[from] StoreError),

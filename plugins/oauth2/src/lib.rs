@@ -36,6 +36,7 @@ pub mod plugin;
 pub mod profile;
 pub mod redirect_uri;
 pub mod scope;
+pub mod sealed_pair;
 pub mod store;
 pub mod token;
 pub mod token_collection;

@@ -55,7 +55,10 @@ const CREDENTIAL_KEY: &str = "oauth2_credentials:";
 const CONSUMER_KEY: &str = "consumers:";
 
 /// The tables of tokens and codes.
-pub const MIGRATIONS: &[Migration] = &[migration!(1, "oauth2", "oauth2/migrations/0001_oauth2.sql")];
+pub const MIGRATIONS: &[Migration] = &[
+    migration!(1, "oauth2", "oauth2/migrations/0001_oauth2.sql"),
+    migration!(2, "recent_refreshes", "oauth2/migrations/0002_recent_refreshes.sql"),
+];
 
 /// The plugin before it is started.
 pub struct OAuth2Factory;

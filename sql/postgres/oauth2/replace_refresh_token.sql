@@ -1,5 +1,6 @@
 -- Deletes a token and inserts its successor, both or neither. $1 to $12 are the successor, $13 the
--- refresh token, $14 the current time, $15 this write. Of two concurrent uses of one refresh token,
+-- refresh token, $14 the current time, $15 this write. $16 is what a repeated refresh gets, if anything,
+-- until $17. Of two concurrent uses of one refresh token,
 -- one waits for the other and then finds it gone. The client is locked first, as in its deletion,
 -- so that the two do not deadlock.
 -- The client is compared with IS NOT DISTINCT FROM, which no index supports: the row must be looked
@@ -23,5 +24,10 @@ WITH credential AS MATERIALIZED (
     SELECT $1::uuid, $2::bytea, $3::bytea, $4::text, $5::uuid, $6::uuid,
            $7::bigint, $8::bigint, $9::bigint, $10::text, $11::text, $12::uuid, false
     FROM ended
+), repeatable AS (
+    INSERT INTO oauth2_recent_refreshes (refresh_token, token_id, sealed, expires_at)
+    SELECT $13, $1, $16::bytea, $17::bigint FROM ended WHERE $16::bytea IS NOT NULL
+    ON CONFLICT (refresh_token) DO UPDATE
+    SET token_id = excluded.token_id, sealed = excluded.sealed, expires_at = excluded.expires_at
 )
 SELECT id, access_token FROM ended

@@ -93,8 +93,11 @@ pub(super) fn failed(endpoint: Endpoint, error: &Error, state: &State) -> Reply 
                 "{endpoint} request failed: route has no service to bind the token to; \
                  give the route a service or set global_credentials"
             );
-            let body = json!({"message": "An unexpected error occurred"});
-            Reply::json(StatusCode::INTERNAL_SERVER_ERROR, "route_without_service", &body)
+            unexpected("route_without_service")
+        }
+        Error::Sealing(source) => {
+            tracing::error!(error = source as &dyn std::error::Error, "{endpoint} request failed: {error}");
+            unexpected("tokens_not_sealed")
         }
         Error::Store(source) => {
             if !source.is_reported() {
@@ -105,6 +108,10 @@ pub(super) fn failed(endpoint: Endpoint, error: &Error, state: &State) -> Reply 
         }
         Error::Overloaded(_) => Reply::unavailable("secret_verification_overloaded"),
     }
+}
+
+fn unexpected(reason: &'static str) -> Reply {
+    Reply::json(StatusCode::INTERNAL_SERVER_ERROR, reason, &json!({"message": "An unexpected error occurred"}))
 }
 
 /// The response to a method other than POST (oauth2.md §3.1): no frame, a Bearer challenge.

@@ -5,16 +5,22 @@
 //! 3. Its scope is still configured; the scope of the request is ignored.
 //! 4. One statement rotates it: either a new row replaces the old one, or (`reuse_refresh_token`) the
 //!    row gets a new access token. Of two concurrent requests one succeeds.
+//!
+//! With `refresh_grace`, a client that did not hear the response may repeat its request within that time: whoever
+//! presents the same refresh token again gets the same pair of tokens, under the same checks, for as long as the
+//! pair is as it was given out. The statement of step 4 stores the pair, sealed; nothing else decides.
 
 use tollgate_core::secret::Secret;
+use uuid::Uuid;
 
 use crate::client::AuthenticatedClient;
 use crate::error::{Error, Mode, Refusal};
-use crate::grant::{Authorization, Grantor, Refresh};
+use crate::grant::{Authorization, Grantor, Refresh, whole_seconds};
 use crate::issuer::Issued;
 use crate::parameters::Parameters;
 use crate::scope;
-use crate::store::{Outcome, Rotation, Token};
+use crate::sealed_pair::Pair;
+use crate::store::{Outcome, RecentRefresh, Repeatable, Rotation, Token};
 use crate::token::Digest;
 
 /// All steps.
@@ -25,26 +31,40 @@ pub async fn exchange(
 ) -> Result<Issued, Error> {
     let invalid = || Refusal::InvalidRefreshToken(grantor.config.profile.unknown_grant);
     let presented = parameters.text("refresh_token").ok_or_else(invalid)?;
+    // A refresh token that is kept is still there after a refresh: its last refresh comes first.
+    if grantor.config.reuse_refresh_token
+        && let Some(issued) = repeated(grantor, client, presented).await?
+    {
+        return Ok(issued);
+    }
     let digest = Digest::of(presented);
     let tokens = grantor.issuer.tokens.as_ref();
-    let stored = tokens.find_by_refresh_token(digest, grantor.now).await?.ok_or_else(invalid)?;
-    if !grantor.accepts(stored.service_id) {
-        return Err(invalid().into());
+    if let Some(stored) = tokens.find_by_refresh_token(digest, grantor.now).await? {
+        allow(grantor, client, &stored)?;
+        let (rotation, row, issued) = rotation(grantor, stored, presented)?;
+        let repeatable = repeatable(grantor, &issued, presented, row)?;
+        let credential_id = client.credential().id;
+        match tokens.rotate_refresh_token(digest, credential_id, rotation, repeatable, grantor.now).await? {
+            Outcome::Won(_) => return Ok(issued),
+            Outcome::Lost => {}
+        }
     }
-    let credential_id = client.credential().id;
-    if stored.credential_id != credential_id {
-        return Err(Refusal::InvalidClient(Mode::Parameters).into());
-    }
-    scope::still_granted(grantor.config, stored.scope.as_deref())?;
-    let (rotation, issued) = rotation(grantor, stored, presented)?;
-    match tokens.rotate_refresh_token(digest, credential_id, rotation, grantor.now).await? {
-        Outcome::Won(_) => Ok(issued),
-        Outcome::Lost => Err(invalid().into()),
-    }
+    repeated(grantor, client, presented).await?.ok_or_else(|| invalid().into())
 }
 
-/// Step 4, decided but not written.
-fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Rotation, Issued), Error> {
+/// Steps 1 to 3.
+fn allow(grantor: &Grantor<'_>, client: &AuthenticatedClient, stored: &Token) -> Result<(), Refusal> {
+    if !grantor.accepts(stored.service_id) {
+        return Err(Refusal::InvalidRefreshToken(grantor.config.profile.unknown_grant));
+    }
+    if stored.credential_id != client.credential().id {
+        return Err(Refusal::InvalidClient(Mode::Parameters));
+    }
+    scope::still_granted(grantor.config, stored.scope.as_deref())
+}
+
+/// Step 4, decided but not written: also the row that gets the tokens.
+fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Rotation, Uuid, Issued), Error> {
     let authorization = Authorization {
         credential_id: stored.credential_id,
         authenticated_userid: stored.authenticated_userid,
@@ -53,7 +73,8 @@ fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Ro
     let family = stored.family.or(Some(stored.id));
     let mut draft = grantor.draft(authorization, Refresh::With, family)?;
     if !grantor.config.reuse_refresh_token {
-        return Ok((Rotation::Replace(draft.row), draft.issued));
+        let row = draft.row.id;
+        return Ok((Rotation::Replace(draft.row), row, draft.issued));
     }
     draft.issued.refresh_token = draft.issued.refresh_token.map(|_| Secret::new(presented));
     let rotation = Rotation::Renew {
@@ -64,5 +85,48 @@ fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Ro
         created_at: draft.row.created_at,
         ttl: draft.row.ttl,
     };
-    Ok((rotation, draft.issued))
+    Ok((rotation, stored.id, draft.issued))
+}
+
+/// What a repetition of this refresh gets, if the configuration has one.
+fn repeatable(
+    grantor: &Grantor<'_>,
+    issued: &Issued,
+    presented: &str,
+    row: Uuid,
+) -> Result<Option<Repeatable>, Error> {
+    let Some(grace) = grantor.config.refresh_grace else { return Ok(None) };
+    let pair = Pair { access_token: issued.access_token.clone(), refresh_token: issued.refresh_token.clone() };
+    let sealed = pair.seal(presented, row, grantor.issuer.random.as_ref())?;
+    Ok(Some(Repeatable { sealed, until: grantor.now.saturating_add(whole_seconds(grace)) }))
+}
+
+/// The tokens of the last refresh with this refresh token, if it may be repeated now and they are unchanged.
+async fn repeated(
+    grantor: &Grantor<'_>,
+    client: &AuthenticatedClient,
+    presented: &str,
+) -> Result<Option<Issued>, Error> {
+    let Some(grace) = grantor.config.refresh_grace else { return Ok(None) };
+    let recent = grantor.issuer.tokens.find_recent_refresh(Digest::of(presented), grantor.now).await?;
+    let Some(RecentRefresh { token, sealed }) = recent else { return Ok(None) };
+    // It was refreshed again, or changed: by an operator, who may also have shortened the time.
+    let age = grantor.now.saturating_sub(token.created_at);
+    let Some(pair) = Pair::open(&sealed, presented, token.id).filter(|pair| is_of(pair, &token)) else {
+        return Ok(None);
+    };
+    let expires_in = (token.expires_in > 0).then(|| token.expires_in.saturating_sub(age));
+    if age > whole_seconds(grace) || expires_in.is_some_and(|left| left <= 0) {
+        return Ok(None);
+    }
+    allow(grantor, client, &token)?;
+    let Pair { access_token, refresh_token } = pair;
+    Ok(Some(Issued { access_token, expires_in, refresh_token, scope: None }))
+}
+
+/// Whether a row still has the tokens of the pair.
+fn is_of(pair: &Pair, token: &Token) -> bool {
+    let refresh_token = pair.refresh_token.as_ref().map(|refresh_token| Digest::of(refresh_token.expose()));
+    token.access_token == Digest::of(pair.access_token.expose())
+        && refresh_token.is_none_or(|refresh_token| token.refresh_token == Some(refresh_token))
 }

@@ -14,7 +14,7 @@ use tollgate_core::schema::Schema;
 use tollgate_plugin::cache::model::step;
 use uuid::Uuid;
 
-use super::{Code, Outcome, Rotation, Token, Tokens};
+use super::{Code, Outcome, RecentRefresh, Repeatable, Rotation, Token, Tokens};
 use crate::token::Digest;
 
 /// Tokens in memory; codes are not stored.
@@ -85,8 +85,13 @@ impl Tokens for MemoryTokens {
         _: Digest,
         _: Uuid,
         _: Rotation,
+        _: Option<Repeatable>,
         _: i64,
     ) -> Result<Outcome<Digest>, StoreError> {
+        Err(down())
+    }
+
+    async fn find_recent_refresh(&self, _: Digest, _: i64) -> Result<Option<RecentRefresh>, StoreError> {
         Err(down())
     }
 

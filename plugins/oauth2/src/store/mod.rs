@@ -107,6 +107,24 @@ pub enum Rotation {
     },
 }
 
+/// What a repeated refresh gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeatable {
+    /// The new pair, readable with the refresh token that was presented.
+    pub sealed: Vec<u8>,
+    /// The last second in which it is given out, in Unix seconds.
+    pub until: i64,
+}
+
+/// A refresh that can still be repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentRefresh {
+    /// The row that the refresh added or renewed, as it is now.
+    pub token: Token,
+    /// The pair that it gave out, sealed.
+    pub sealed: Vec<u8>,
+}
+
 /// Whether a one-time operation succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome<T = ()> {
@@ -146,14 +164,18 @@ pub trait Tokens: Send + Sync + 'static {
     ) -> Result<Outcome, StoreError>;
 
     /// Rotates this client's refresh token: both changes or neither. Won: the digest of the access
-    /// token that ended, which the caller's cache must evict.
+    /// token that ended, which the caller's cache must evict. `repeatable` is stored with it.
     async fn rotate_refresh_token(
         &self,
         refresh_token: Digest,
         credential_id: Uuid,
         rotation: Rotation,
+        repeatable: Option<Repeatable>,
         now: i64,
     ) -> Result<Outcome<Digest>, StoreError>;
+
+    /// The last refresh with this refresh token that was stored as repeatable, if its row still exists.
+    async fn find_recent_refresh(&self, refresh_token: Digest, now: i64) -> Result<Option<RecentRefresh>, StoreError>;
 
     /// Whether there is an access token that was not minted here; an expired one may count.
     async fn any_imported(&self) -> Result<bool, StoreError>;
@@ -216,7 +238,7 @@ pub trait TokenRows: Tokens {
 }
 
 /// Removes expired rows, which are already invisible.
-pub const SWEEPS: [Sweep; 2] = [
+pub const SWEEPS: [Sweep; 3] = [
     Sweep {
         table: "oauth2_tokens",
         statement: statement!("oauth2/sweep_tokens.sql"),
@@ -225,6 +247,11 @@ pub const SWEEPS: [Sweep; 2] = [
     Sweep {
         table: "oauth2_authorization_codes",
         statement: statement!("oauth2/sweep_codes.sql"),
+        interval: Duration::from_secs(60),
+    },
+    Sweep {
+        table: "oauth2_recent_refreshes",
+        statement: statement!("oauth2/sweep_recent_refreshes.sql"),
         interval: Duration::from_secs(60),
     },
 ];

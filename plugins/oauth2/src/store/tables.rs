@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::batches::{Inserts, LookUps};
 use super::columns::{self, code_parameters, digest, token_parameters, tokens};
-use super::{Code, Outcome, Provenance, Rotation, Token, TokenFilter, TokenRows, Tokens};
+use super::{Code, Outcome, Provenance, RecentRefresh, Repeatable, Rotation, Token, TokenFilter, TokenRows, Tokens};
 use crate::entity;
 use crate::token::Digest;
 
@@ -30,6 +30,7 @@ const INSERT_CODE: Statement = statement!("oauth2/insert_code.sql");
 const REDEEM_CODE: Statement = statement!("oauth2/redeem_code.sql");
 const REPLACE_REFRESH_TOKEN: Statement = statement!("oauth2/replace_refresh_token.sql");
 const RENEW_REFRESH_TOKEN: Statement = statement!("oauth2/renew_refresh_token.sql");
+const FIND_RECENT_REFRESH: Statement = statement!("oauth2/find_recent_refresh.sql");
 const FORGET_EXPIRED: Statement = statement!("oauth2/forget_expired.sql");
 const INSERT_ROW: Statement = statement!("oauth2/insert_row.sql");
 const REPLACE_ROW: Statement = statement!("oauth2/replace_row.sql");
@@ -130,6 +131,7 @@ impl Tokens for Tables {
         refresh_token: Digest,
         credential_id: Uuid,
         rotation: Rotation,
+        repeatable: Option<Repeatable>,
         now: i64,
     ) -> Result<Outcome<Digest>, StoreError> {
         let rotation = match rotation {
@@ -138,9 +140,9 @@ impl Tokens for Tables {
             renewal @ Rotation::Renew { .. } => renewal,
         };
         let rotate = self.store.statement_committed(
-            (refresh_token, credential_id, rotation, now),
-            async |(refresh_token, credential_id, rotation, now), tx| {
-                let rows = rotate(tx, refresh_token, *credential_id, rotation, *now).await?;
+            (refresh_token, credential_id, rotation, repeatable, now),
+            async |(refresh_token, credential_id, rotation, repeatable, now), tx| {
+                let rows = rotate(tx, refresh_token, *credential_id, rotation, repeatable.as_ref(), *now).await?;
                 let Some(ended) = rows.first() else { return Ok::<_, Abort>(Outcome::Lost) };
                 let (id, access_token) = (ended.get(0)?, Digest(ended.get(1)?));
                 tx.announce(change(Operation::Deleted, id, access_token));
@@ -148,6 +150,15 @@ impl Tokens for Tables {
             },
         );
         Ok(rotated(rotate.await?))
+    }
+
+    async fn find_recent_refresh(&self, refresh_token: Digest, now: i64) -> Result<Option<RecentRefresh>, StoreError> {
+        let find = self.store.read((refresh_token, now), async |(refresh_token, now), session| {
+            let rows = session.rows(&FIND_RECENT_REFRESH, &[digest(refresh_token), (*now).into()]).await?;
+            let recent = |row: &Row| Ok(RecentRefresh { token: columns::token(row)?, sealed: row.get(12)? });
+            rows.first().map(recent).transpose()
+        });
+        find.await
     }
 
     async fn any_imported(&self) -> Result<bool, StoreError> {
@@ -165,19 +176,23 @@ async fn rotate(
     refresh_token: &Digest,
     credential_id: Uuid,
     rotation: &Rotation,
+    repeatable: Option<&Repeatable>,
     now: i64,
 ) -> Result<Vec<Row>, Failure> {
     let (now, origin) = (Parameter::Integer(now), Parameter::Uuid(tx.origin()));
+    let sealed = repeatable.map(|repeatable| repeatable.sealed.as_slice());
+    let repeatable = [sealed.into(), repeatable.map(|repeatable| repeatable.until).into()];
     match rotation {
         Rotation::Replace(successor) => {
             let mut parameters = token_parameters(successor);
             parameters.extend([digest(refresh_token), now, origin]);
+            parameters.extend(repeatable);
             tx.rows(&REPLACE_REFRESH_TOKEN, &parameters).await
         }
         Rotation::Renew { replaces, access_token, token_hint, expires_in, created_at, ttl } => {
             let taken = [digest(refresh_token), credential_id.into(), digest(replaces)];
             let new = [digest(access_token), token_hint.into(), (*expires_in).into(), (*created_at).into()];
-            let parameters = [&taken[..], &new, &[(*ttl).into(), now, origin]].concat();
+            let parameters = [&taken[..], &new, &[(*ttl).into(), now, origin], &repeatable].concat();
             tx.rows(&RENEW_REFRESH_TOKEN, &parameters).await
         }
     }

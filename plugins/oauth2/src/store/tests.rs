@@ -16,7 +16,9 @@ use tollgate_store::{MigrationSet, Parameter, Statement, Store};
 use uuid::Uuid;
 
 use self::rotation::refreshing_follows_its_model;
-use super::{Code, Outcome, Provenance, Rotation, SWEEPS, Token, TokenFilter, TokenRows, open};
+use super::{
+    Code, Outcome, Provenance, RecentRefresh, Repeatable, Rotation, SWEEPS, Token, TokenFilter, TokenRows, open,
+};
 use crate::entity::{credential, token as token_kind};
 use crate::token::Digest;
 
@@ -158,6 +160,7 @@ on_both!(
     a_code_is_redeemed_once,
     a_refresh_token_is_replaced_once,
     a_row_is_renewed_once_per_access_token_seen,
+    a_refresh_that_can_be_repeated_is_stored_with_the_rotation,
     rows_of_a_deleted_entity_are_deleted_with_it,
     no_row_is_added_for_a_deleted_entity,
     expired_rows_are_invisible_and_swept,
@@ -208,7 +211,7 @@ async fn a_refresh_token_is_replaced_once(fixture: Fixture) {
     let Fixture { tokens, credential, received, .. } = &fixture;
     let old = fixture.stored().await;
     let refresh_token = old.refresh_token.unwrap();
-    let replace = || tokens.rotate_refresh_token(refresh_token, *credential, Rotation::Replace(fixture.token()), NOW);
+    let replace = || tokens.rotate_refresh_token(refresh_token, *credential, Rotation::Replace(fixture.token()), None, NOW);
     let outcomes: Vec<_> = join_all((0..16).map(|_| replace())).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(won(&outcomes), 1);
     assert!(outcomes.contains(&Outcome::Won(old.access_token)));
@@ -225,7 +228,7 @@ async fn a_row_is_renewed_once_per_access_token_seen(fixture: Fixture) {
         let (access_token, token_hint) = (random(), "abcd".to_owned());
         let (replaces, ttl) = (old.access_token, Some(NOW + 200));
         let rotation = Rotation::Renew { replaces, access_token, token_hint, expires_in: 5, created_at: NOW + 1, ttl };
-        tokens.rotate_refresh_token(refresh_token, *credential, rotation, NOW)
+        tokens.rotate_refresh_token(refresh_token, *credential, rotation, None, NOW)
     };
     let outcomes: Vec<_> = join_all((0..16).map(|_| renew())).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(won(&outcomes), 1);
@@ -236,6 +239,51 @@ async fn a_row_is_renewed_once_per_access_token_seen(fixture: Fixture) {
     let ttl = Some(NOW + 200);
     let token_hint = "abcd".to_owned();
     assert_eq!(left, [Token { access_token, token_hint, expires_in: 5, created_at: NOW + 1, ttl, ..old }]);
+}
+
+async fn a_refresh_that_can_be_repeated_is_stored_with_the_rotation(fixture: Fixture) {
+    let Fixture { tokens, credential, store, .. } = &fixture;
+    let old = fixture.stored().await;
+    let presented = old.refresh_token.unwrap();
+    let successors: Vec<Token> = (0..8).map(|_| fixture.token()).collect();
+    let rotations = successors.iter().map(|successor| {
+        let repeatable = Repeatable { sealed: successor.id.as_bytes().to_vec(), until: NOW + 10 };
+        let rotation = Rotation::Replace(successor.clone());
+        tokens.rotate_refresh_token(presented, *credential, rotation, Some(repeatable), NOW)
+    });
+    let outcomes: Vec<_> = join_all(rotations).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(won(&outcomes), 1);
+    let successor = fixture.all().await.pop().unwrap();
+    let sealed = successor.id.as_bytes().to_vec();
+    let expected = Some(RecentRefresh { token: successor.clone(), sealed });
+    assert_eq!(tokens.find_recent_refresh(presented, NOW + 10).await.unwrap(), expected);
+    assert_eq!(tokens.find_recent_refresh(presented, NOW + 11).await.unwrap(), None);
+
+    // A row that is renewed keeps its refresh token; the last refresh is the one that counts.
+    let presented = successor.refresh_token.unwrap();
+    let mut replaces = successor.access_token;
+    for number in 0..2 {
+        let access_token = random();
+        let (token_hint, ttl) = ("abcd".to_owned(), None);
+        let rotation = Rotation::Renew { replaces, access_token, token_hint, expires_in: 5, created_at: NOW, ttl };
+        let repeatable = Some(Repeatable { sealed: vec![number], until: NOW + 10 });
+        let rotated = tokens.rotate_refresh_token(presented, *credential, rotation, repeatable, NOW).await.unwrap();
+        assert_eq!(rotated, Outcome::Won(replaces));
+        replaces = access_token;
+        let recent = tokens.find_recent_refresh(presented, NOW).await.unwrap().unwrap();
+        assert_eq!((recent.token.access_token, recent.sealed), (access_token, vec![number]));
+    }
+    // A lost rotation stores nothing.
+    let repeatable = Some(Repeatable { sealed: vec![9], until: NOW + 10 });
+    let rotation = Rotation::Replace(fixture.token());
+    let lost = tokens.rotate_refresh_token(presented, SystemRandom.uuid(), rotation, repeatable, NOW).await.unwrap();
+    assert_eq!(lost, Outcome::Lost);
+    assert_eq!(tokens.find_recent_refresh(presented, NOW).await.unwrap().unwrap().sealed, [1]);
+
+    assert!(tokens.delete_row(successor.id, NOW).await.unwrap().is_some());
+    assert_eq!(tokens.find_recent_refresh(presented, NOW).await.unwrap(), None);
+    // The two refreshes are swept, by the machine's clock: long ago.
+    assert_eq!(store.clean_now(&SWEEPS[2]).await.unwrap(), 2);
 }
 
 async fn rows_of_a_deleted_entity_are_deleted_with_it(fixture: Fixture) {
@@ -292,12 +340,13 @@ async fn expired_rows_are_invisible_and_swept(fixture: Fixture) {
     assert_eq!(tokens.delete_row(token.id, late).await.unwrap(), None);
     assert_eq!(tokens.redeem_code(code.code, *credential, fixture.token(), late).await.unwrap(), Outcome::Lost);
     let rotation = Rotation::Replace(fixture.token());
-    assert_eq!(tokens.rotate_refresh_token(refresh_token, *credential, rotation, late).await.unwrap(), Outcome::Lost);
+    let rotated = tokens.rotate_refresh_token(refresh_token, *credential, rotation, None, late).await.unwrap();
+    assert_eq!(rotated, Outcome::Lost);
     // An expired row blocks nothing.
     let again = Token { ttl: None, ..token };
     tokens.insert_row(again, Provenance::Given, late).await.unwrap();
     fixture.stored().await;
-    for sweep in &SWEEPS {
+    for sweep in &SWEEPS[..2] {
         assert_eq!(store.clean_now(sweep).await.unwrap(), 1, "{}", sweep.table);
     }
     assert_eq!(fixture.all().await.len(), 1);

@@ -1,5 +1,6 @@
 //! Tokens and codes in memory, with the rules of the store port.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,13 +8,15 @@ use async_trait::async_trait;
 use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
-use crate::store::{Code, Outcome, Rotation, Token, Tokens};
+use crate::store::{Code, Outcome, RecentRefresh, Repeatable, Rotation, Token, Tokens};
 use crate::token::Digest;
 
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) tokens: Mutex<Vec<Token>>,
     pub(crate) codes: Mutex<Vec<Code>>,
+    /// By the refresh token that was presented: the row, and what was stored.
+    pub(crate) refreshes: Mutex<HashMap<Digest, (Uuid, Repeatable)>>,
     pub(crate) down: AtomicBool,
 }
 
@@ -88,6 +91,7 @@ impl Tokens for Ledger {
         refresh_token: Digest,
         credential_id: Uuid,
         rotation: Rotation,
+        repeatable: Option<Repeatable>,
         now: i64,
     ) -> Result<Outcome<Digest>, StoreError> {
         self.available()?;
@@ -106,7 +110,18 @@ impl Tokens for Ledger {
                 *row = Token { access_token, token_hint, expires_in, created_at, ttl, ..row.clone() };
             }
         }
+        if let Some(repeatable) = repeatable {
+            self.refreshes.lock().unwrap().insert(refresh_token, (row.id, repeatable));
+        }
         Ok(Outcome::Won(ended))
+    }
+
+    async fn find_recent_refresh(&self, refresh_token: Digest, now: i64) -> Result<Option<RecentRefresh>, StoreError> {
+        self.available()?;
+        let (tokens, refreshes) = (self.tokens.lock().unwrap(), self.refreshes.lock().unwrap());
+        let Some((id, Repeatable { sealed, until })) = refreshes.get(&refresh_token) else { return Ok(None) };
+        let token = tokens.iter().find(|token| token.id == *id && is_alive(token.ttl, now) && *until >= now);
+        Ok(token.map(|token| RecentRefresh { token: token.clone(), sealed: sealed.clone() }))
     }
 
     async fn any_imported(&self) -> Result<bool, StoreError> {

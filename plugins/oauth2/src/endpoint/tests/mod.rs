@@ -27,6 +27,7 @@ use ledger::Ledger;
 mod authorize;
 mod ledger;
 mod limits;
+mod refresh_grace;
 mod token;
 
 const NOW: i64 = 1_700_000_000;
