@@ -75,12 +75,8 @@ impl Gateway {
     /// On PostgreSQL, through a forwarder that can lose the response to a commit. Other nodes connect directly.
     pub async fn on_postgres_with_lost_responses() -> (Self, LostResponses) {
         let database = Database::create();
-        let mut url = url::Url::parse(&database.url()).expect("a URL");
-        let target = format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432));
-        let forwarder = LostResponses::to(target).await;
-        url.set_ip_host(forwarder.address.ip()).expect("a URL with a host");
-        url.set_port(Some(forwarder.address.port())).expect("a URL with a port");
-        (Self::running(folder(), Some(database), url.as_str(), &[], None).await, forwarder)
+        let (url, forwarder) = LostResponses::before(&database.url()).await;
+        (Self::running(folder(), Some(database), &url, &[], None).await, forwarder)
     }
 
     /// With additional settings, by their environment names.

@@ -64,9 +64,24 @@ impl LostResponses {
         Self { address, task, plan }
     }
 
+    /// Forwards to the server of a database, and returns the database's URL through it.
+    pub async fn before(database: &str) -> (String, Self) {
+        let mut url = url::Url::parse(database).expect("a URL");
+        let target = format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432));
+        let forwarder = Self::to(target).await;
+        url.set_ip_host(forwarder.address.ip()).expect("a URL with a host");
+        url.set_port(Some(forwarder.address.port())).expect("a URL with a port");
+        (url.into(), forwarder)
+    }
+
     /// Loses the response to the next commit of a statement whose text contains `part`.
     pub fn lose_next(&self, part: &str) {
         *self.plan.next.lock().unwrap() = Some(part.to_owned());
+    }
+
+    /// Loses no more responses, even if none was lost yet.
+    pub fn lose_no_more(&self) {
+        *self.plan.next.lock().unwrap() = None;
     }
 
     /// How many responses were lost.

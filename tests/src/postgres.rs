@@ -34,6 +34,11 @@ impl Database {
         url.into()
     }
 
+    /// Runs a statement, and returns its values without headings.
+    pub fn run(&self, statement: &str) -> String {
+        psql(&Url::parse(&self.url()).expect("a URL"), statement).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Its contents, as SQL.
     pub fn dump(&self) -> String {
         let output = Command::new("pg_dump").args(["--inserts", "--dbname", &self.url()]).output();
@@ -50,11 +55,13 @@ impl Drop for Database {
     }
 }
 
-fn psql(server: &Url, statement: &str) -> Result<(), String> {
+fn psql(server: &Url, statement: &str) -> Result<String, String> {
     let output = Command::new("psql")
         .args([
             "--no-psqlrc",
             "--quiet",
+            "--tuples-only",
+            "--no-align",
             "--set",
             "ON_ERROR_STOP=1",
             "--command",
@@ -64,5 +71,9 @@ fn psql(server: &Url, statement: &str) -> Result<(), String> {
         ])
         .output()
         .map_err(|error| format!("psql, from PostgreSQL's client programs: {error}"))?;
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }

@@ -31,16 +31,17 @@ pub async fn exchange(
 ) -> Result<Issued, Error> {
     let invalid = || Refusal::InvalidRefreshToken(grantor.config.profile.unknown_grant);
     let presented = parameters.text("refresh_token").ok_or_else(invalid)?;
-    // A refresh token that is kept is still there after a refresh: its last refresh comes first.
-    if grantor.config.reuse_refresh_token
-        && let Some(issued) = repeated(grantor, client, presented).await?
-    {
-        return Ok(issued);
-    }
     let digest = Digest::of(presented);
     let tokens = grantor.issuer.tokens.as_ref();
     if let Some(stored) = tokens.find_by_refresh_token(digest, grantor.now).await? {
         allow(grantor, client, &stored)?;
+        // A refresh token that is kept is still there after a refresh, so its last refresh comes first. It is looked
+        // up after the row: the statement below refuses whoever has read the row before that refresh.
+        if grantor.config.reuse_refresh_token
+            && let Some(issued) = repeated(grantor, client, presented).await?
+        {
+            return Ok(issued);
+        }
         let (rotation, row, issued) = rotation(grantor, stored, presented)?;
         let repeatable = repeatable(grantor, &issued, presented, row)?;
         let credential_id = client.credential().id;
@@ -89,12 +90,7 @@ fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Ro
 }
 
 /// What a repetition of this refresh gets, if the configuration has one.
-fn repeatable(
-    grantor: &Grantor<'_>,
-    issued: &Issued,
-    presented: &str,
-    row: Uuid,
-) -> Result<Option<Repeatable>, Error> {
+fn repeatable(grantor: &Grantor<'_>, issued: &Issued, presented: &str, row: Uuid) -> Result<Option<Repeatable>, Error> {
     let Some(grace) = grantor.config.refresh_grace else { return Ok(None) };
     let pair = Pair { access_token: issued.access_token.clone(), refresh_token: issued.refresh_token.clone() };
     let sealed = pair.seal(presented, row, grantor.issuer.random.as_ref())?;

@@ -211,7 +211,8 @@ async fn a_refresh_token_is_replaced_once(fixture: Fixture) {
     let Fixture { tokens, credential, received, .. } = &fixture;
     let old = fixture.stored().await;
     let refresh_token = old.refresh_token.unwrap();
-    let replace = || tokens.rotate_refresh_token(refresh_token, *credential, Rotation::Replace(fixture.token()), None, NOW);
+    let replace =
+        || tokens.rotate_refresh_token(refresh_token, *credential, Rotation::Replace(fixture.token()), None, NOW);
     let outcomes: Vec<_> = join_all((0..16).map(|_| replace())).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(won(&outcomes), 1);
     assert!(outcomes.contains(&Outcome::Won(old.access_token)));
