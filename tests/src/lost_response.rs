@@ -149,6 +149,10 @@ enum Arrival {
 
 async fn forward(mut near: TcpStream, target: String, plan: Arc<Plan>) {
     let Ok(mut far) = TcpStream::connect(target).await else { return };
+    // Messages are forwarded one by one.
+    if near.set_nodelay(true).and(far.set_nodelay(true)).is_err() {
+        return;
+    }
     if begin(&mut near, &mut far).await.is_none() {
         return;
     }

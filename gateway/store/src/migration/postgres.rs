@@ -31,10 +31,11 @@ pub(super) async fn up(connector: &Connector, sets: &[MigrationSet]) -> Result<V
     if !exists(&transaction, HAS_OWNERS).await? {
         transaction.batch_execute(ADD_OWNERS.postgres).await?;
     }
+    let pending = read(&transaction, sets).await?.pending;
     transaction.commit().await?;
     let mut done = Vec::new();
-    for (id, migration) in all(sets) {
-        // The lock is taken before the check: of two nodes one migrates and the other then finds nothing to do.
+    for (id, migration) in all(sets).filter(|(id, _)| pending.contains(id)) {
+        // Another node may have applied it since then: the lock is taken before the check.
         let transaction = locked(&mut client).await?;
         if !read(&transaction, sets).await?.pending.contains(&id) {
             continue;
