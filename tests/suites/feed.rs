@@ -43,6 +43,9 @@ impl Nodes {
         let upstream = Upstream::of_heads().await;
         let api = Api::protected(&nodes[0], "api", &upstream, json!({})).await;
         let client = Application::register(&nodes[0], "client", json!({})).await;
+        for node in &nodes {
+            knows(&api, node).await;
+        }
         Self { nodes, upstream, api, client, database }
     }
 
@@ -103,6 +106,11 @@ impl Nodes {
         let all = self.nodes[node].metric("tollgate_revocation_lag_seconds_count", &[]).await;
         all - self.nodes[node].metric("tollgate_revocation_lag_seconds_bucket", &[&bucket]).await
     }
+}
+
+/// Waits until a node has the API.
+async fn knows(api: &Api, node: &Gateway) {
+    within(PATIENCE, "the API", async || api.get(node, "none").await.status == 401).await;
 }
 
 fn get(token: &str) -> String {
@@ -255,6 +263,7 @@ async fn a_node_that_was_cut_off_catches_up_with_ten_thousand_changes() {
     url.set_port(Some(forwarder.address.port())).expect("a URL with a port");
     let cut_off = Gateway::at(url.as_str(), &SETTINGS).await;
 
+    knows(&nodes.api, &cut_off).await;
     let tokens = nodes.tokens(40).await;
     let mut connection = KeepAlive::to(cut_off.http);
     for token in &tokens {
