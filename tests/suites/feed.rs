@@ -5,6 +5,8 @@
 //! Limits are generous, since tests share their machine; figures of a quiet one are in `docs/reliability.md`, and
 //! `cargo nextest run --package tollgate-tests feed --no-capture` prints those of this one.
 
+#![expect(clippy::print_stderr, reason = "the figures are for the reader of the output")]
+
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
