@@ -51,7 +51,7 @@ pub fn schema() -> Schema {
 }
 
 /// The field descriptions in `/schemas/plugins/oauth2`.
-const DESCRIPTIONS: [(&str, &str); 19] = [
+const DESCRIPTIONS: [(&str, &str); 18] = [
     ("scopes", "The scopes that clients may request. Required when `mandatory_scope` is true."),
     ("mandatory_scope", "Whether a client has to request a scope."),
     ("provision_key", "The key with which the login page authenticates; generated when not given."),
