@@ -114,10 +114,18 @@ impl<'s> Patch<'s> {
             }
         }
         let mut merged = schema.process_update(stored, changes, &self.state.makers())?;
+        self.hear_new_objections(stored, &merged)?;
         // `ttl` in the stored document is the time left when it was read: only a new value is written.
         merged.remove(TTL);
         merged.extend(self.ttl.clone().map(|ttl| (TTL.to_owned(), ttl)));
         Ok(merged)
+    }
+
+    /// An entity that was stored before the node had anything against it can still be changed in other fields.
+    fn hear_new_objections(&self, stored: &Document, merged: &Document) -> Result<(), Violations> {
+        let found = self.state.node.objections(self.kind.name, merged);
+        let is_new = || found.fields != self.state.node.objections(self.kind.name, stored).fields;
+        if !found.is_empty() && is_new() { Err(found) } else { Ok(()) }
     }
 }
 
@@ -178,10 +186,10 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// Refuses a plugin's configuration that the running plugin has something against.
+/// Refuses an entity that the node has something against, and a configuration that its plugin has.
 fn hear_objections(state: &AdminState, kind: &Kind, document: &Document) -> Result<(), DaoError> {
     if !is_plugins(kind) {
-        return Ok(());
+        return state.node.objections(kind.name, document).into_result().map_err(DaoError::Schema);
     }
     let named = document.text("name").and_then(|name| state.registry.plugin(name));
     let found = named.zip(document.get("config")).map(|(named, config)| named.plugin.objections(config));

@@ -1,11 +1,14 @@
 //! The verbs on entities, the same for every kind (gateway.md §2.2).
 
+use std::sync::{Mutex, PoisonError};
+
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tollgate_core::collection::{Document, Key};
 use tollgate_core::error::DaoError;
 use uuid::Uuid;
 
+use crate::audit::{self, Change};
 use crate::child::{self, Named};
 use crate::draft::{self, Given, Patch};
 use crate::input::Input;
@@ -32,8 +35,10 @@ pub(crate) async fn create_child(
 
 async fn insert(state: &AdminState, entities: &Entities, input: Input, given: Given<'_>) -> Result<Response, Failure> {
     let document = draft::of_insert(state, entities, input, given).await?;
+    let fields = audit::given(&document);
     let stored = entities.insert(document).await?;
-    Ok(Response::json(StatusCode::CREATED, &Value::from(stored)))
+    let change = Change { id: stored.id(), fields };
+    Ok(Response::json(StatusCode::CREATED, &Value::from(stored)).changed(change))
 }
 
 /// `GET`, `PUT`, `PATCH` and `DELETE` of an entity.
@@ -50,8 +55,9 @@ pub(crate) async fn act(
         Method::PATCH => patch(state, entities, &key, input).await,
         Method::DELETE => {
             // Deleting an entity that does not exist succeeds (gateway.md §2.2).
+            let id = id_of(entities, &key).await?;
             entities.delete(&key).await?;
-            Ok(Response::empty(StatusCode::NO_CONTENT))
+            Ok(Response::empty(StatusCode::NO_CONTENT).changed(Change { id, ..Change::default() }))
         }
         _ => show(entities.find(&key).await?),
     }
@@ -81,7 +87,7 @@ pub(crate) async fn act_on_child(
         Method::DELETE => {
             let id = child.id().ok_or_else(|| reference::without_id(children.kind()))?;
             if children.delete(&Key::Id(id)).await? {
-                Ok(Response::empty(StatusCode::NO_CONTENT))
+                Ok(Response::empty(StatusCode::NO_CONTENT).changed(Change { id: Some(id), ..Change::default() }))
             } else {
                 Err(Failure::NotFound)
             }
@@ -103,8 +109,10 @@ pub(crate) async fn put(
         Key::Unique { field, value } => (*field, Value::from(value.as_str())),
     });
     let document = draft::of_insert(state, entities, input, &given).await?;
+    let fields = audit::given(&document);
     let stored = entities.upsert(key, document).await?;
-    Ok(Response::ok(&Value::from(stored)))
+    let change = Change { id: stored.id(), fields };
+    Ok(Response::ok(&Value::from(stored)).changed(change))
 }
 
 /// Updates the entity at `key`.
@@ -117,12 +125,30 @@ pub(crate) async fn patch(
     let Some(patch) = Patch::read(state, entities, key, input, &[]).await? else {
         return Err(Failure::NotFound);
     };
-    let updated = entities.update(key, &|stored| patch.apply(stored)).await?;
+    let fields = Mutex::new(Vec::new());
+    let merge = |stored: &Document| {
+        let merged = patch.apply(stored)?;
+        *fields.lock().unwrap_or_else(PoisonError::into_inner) = audit::different(stored, &merged);
+        Ok(merged)
+    };
+    let updated = entities.update(key, &merge).await?;
     match updated {
-        Some(document) => Ok(Response::ok(&Value::from(document))),
+        Some(document) => {
+            let fields = fields.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let change = Change { id: document.id(), fields };
+            Ok(Response::ok(&Value::from(document)).changed(change))
+        }
         // Plugins are looked up before they are updated, so the error differs.
         None if draft::is_plugins(entities.kind()) => Err(Failure::NotFound),
         None => Err(DaoError::NotFound { key: key.clone() }.into()),
+    }
+}
+
+/// The id behind a key, for the audit log, which names no second keys: some are secrets.
+async fn id_of(entities: &Entities, key: &Key) -> Result<Option<Uuid>, Failure> {
+    match key {
+        Key::Id(id) => Ok(Some(*id)),
+        Key::Unique { .. } => Ok(entities.find(key).await?.and_then(|found| found.id())),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What every request passes through: limits, CORS, `OPTIONS`, `HEAD`, latency, and the one place where a
-//! failure becomes a response (gateway.md §1).
+//! What every request passes through: limits, who may send it, CORS, `OPTIONS`, `HEAD`, latency, the audit log, and
+//! the one place where a failure becomes a response (gateway.md §1).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,11 +13,15 @@ use axum::routing::get;
 use futures::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, ORIGIN,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
 };
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use tollgate_core::audit::{Action, Event, Outcome};
 
+use crate::access::{self, Caller};
 use crate::input::Input;
+use crate::peer::Peer;
 use crate::query::Query;
 use crate::resource::Resource;
 use crate::response::{Failure, Head, Response};
@@ -48,34 +52,65 @@ pub(crate) async fn serve_status(State(state): State<Arc<AdminState>>, RawQuery(
 
 pub(crate) async fn serve(State(state): State<Arc<AdminState>>, request: Request<Body>) -> HttpResponse {
     let begin = Instant::now();
-    let head = if request.method() == Method::HEAD { Head::Only } else { Head::AndBody };
-    let origin = request.headers().get(ORIGIN).cloned().unwrap_or(HeaderValue::from_static("*"));
-    let mut response = match state.slots.try_acquire() {
+    let (mut response, origin) = match state.slots.try_acquire() {
         Ok(_slot) => respond(&state, request).await,
-        Err(_) => Response::from(Failure::Overloaded).into_response(head),
+        Err(_) => (Response::from(Failure::Overloaded).into_response(head_of(request.method())), None),
     };
     let headers = response.headers_mut();
     headers.insert(http::header::SERVER, HeaderValue::from_static(SERVER));
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    if let Some(origin) = origin {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
     headers.insert(LATENCY, HeaderValue::from(u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX)));
     response
 }
 
-async fn respond(state: &AdminState, request: Request<Body>) -> HttpResponse {
+fn head_of(method: &Method) -> Head {
+    if method == Method::HEAD { Head::Only } else { Head::AndBody }
+}
+
+/// The response, and the origin whose pages may read it: none after a refusal for the origin or host.
+async fn respond(state: &AdminState, request: Request<Body>) -> (HttpResponse, Option<HeaderValue>) {
     let (parts, body) = request.into_parts();
-    let head = if parts.method == Method::HEAD { Head::Only } else { Head::AndBody };
+    let peer = Peer::of(&parts.extensions);
+    match state.access.browser.judge(&parts.uri, &parts.headers, peer) {
+        Ok(origin) => (respond_to_allowed(state, &parts, body).await, Some(origin)),
+        Err(foreign) => {
+            let failure = foreign.into();
+            log_refusal(state, &failure, None, peer);
+            (Response::from(failure).into_response(head_of(&parts.method)), None)
+        }
+    }
+}
+
+async fn respond_to_allowed(state: &AdminState, parts: &Parts, body: Body) -> HttpResponse {
+    let head = head_of(&parts.method);
+    let peer = Peer::of(&parts.extensions);
     let segments = path::segments(parts.uri.path());
-    let Some(resource) = segments.as_ref().and_then(|segments| Resource::of(state, segments)) else {
+    let resource = segments.as_ref().and_then(|segments| Resource::of(state, segments));
+    // A browser asks without credentials; the methods of a path are no secret.
+    if parts.method == Method::OPTIONS
+        && let Some(resource) = &resource
+    {
+        return preflight(resource, &parts.headers);
+    }
+    let caller = match state.access.caller(&parts.headers, peer).await {
+        Ok(caller) => caller,
+        Err(failure) => {
+            log_refusal(state, &failure, None, peer);
+            return Response::from(failure).into_response(head);
+        }
+    };
+    let Some(resource) = resource else {
         return Response::from(Failure::NotFound).into_response(head);
     };
-    if parts.method == Method::OPTIONS {
-        return preflight(&resource, &parts.headers);
+    let outcome = authorized(state, parts, &resource, &caller, body).await;
+    let response = outcome.unwrap_or_else(Response::from);
+    if resource.is_write(&parts.method) && resource.allows(&parts.method) {
+        state.audit.write(&written(parts, &resource, &caller, &response));
     }
-    // A panic in one request must not end others on its connection, nor leave its client without a response.
-    let work = AssertUnwindSafe(handle(state, &parts, &resource, body)).catch_unwind();
-    let outcome = work.await.unwrap_or(Err(Failure::Panicked));
-    let mut response = outcome.unwrap_or_else(Response::from).into_response(head);
+    let mut response = response.into_response(head);
     if response.status() == StatusCode::METHOD_NOT_ALLOWED
         && let Ok(allow) = HeaderValue::try_from(resource.allow_without(&parts.method))
     {
@@ -85,9 +120,50 @@ async fn respond(state: &AdminState, request: Request<Body>) -> HttpResponse {
     response
 }
 
+/// Handles the request of a caller whose role permits it.
+async fn authorized(
+    state: &AdminState,
+    parts: &Parts,
+    resource: &Resource<'_>,
+    caller: &Caller,
+    body: Body,
+) -> Result<Response, Failure> {
+    if resource.is_write(&parts.method) {
+        caller.require_write()?;
+    }
+    // A panic in one request must not end others on its connection, nor leave its client without a response.
+    let work = AssertUnwindSafe(handle(state, parts, resource, body)).catch_unwind();
+    work.await.unwrap_or(Err(Failure::Panicked))
+}
+
+fn log_refusal(state: &AdminState, failure: &Failure, caller: Option<&Caller>, peer: Option<&Peer>) {
+    let actor = caller.map(|caller| caller.name.as_str());
+    if let Some(event) = access::refusal(failure, actor, peer) {
+        state.audit.write(&event);
+    }
+}
+
+/// The event of a write, whatever its outcome.
+fn written(parts: &Parts, resource: &Resource<'_>, caller: &Caller, response: &Response) -> Event {
+    let outcome = match response.status {
+        status if status.is_success() => Outcome::Done,
+        status if status.is_server_error() => Outcome::Failed,
+        _ => Outcome::Refused,
+    };
+    let mut event = Event::new(Action::AdminWrite, outcome);
+    event.actor = Some(caller.name.clone());
+    event.client = Peer::of(&parts.extensions).map(Peer::ip);
+    event.method = Some(parts.method.to_string());
+    event.entity = Some(resource.audited().to_owned());
+    event.id = response.change.id.or_else(|| resource.id());
+    event.fields.clone_from(&response.change.fields);
+    event.status = Some(response.status.as_u16());
+    event
+}
+
 async fn handle(
     state: &AdminState,
-    parts: &http::request::Parts,
+    parts: &Parts,
     resource: &Resource<'_>,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -105,7 +181,7 @@ async fn handle(
 
 async fn dispatch(
     state: &AdminState,
-    parts: &http::request::Parts,
+    parts: &Parts,
     resource: &Resource<'_>,
     query: &Query,
     input: Input,

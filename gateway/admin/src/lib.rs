@@ -9,10 +9,13 @@
 //! 4. `draft`: input → a document that has passed its schema, references resolved.
 //! 5. `entity`, `list`, `foreign`: the verbs on entities; `node`, `schemas`, `tags`, `cache`: the rest.
 //!
-//! The API has no users. Anyone who can reach its listener can change everything, so bind it to loopback or
-//! put it behind an authenticating proxy. A browser on the same machine can reach loopback too; the
-//! operator's guide shows how to prevent that.
+//! Who may call it: `browser` (what web pages may do), `admin_token` and `access`. What was called, and what it
+//! changed, goes to the audit log: `audit`.
 
+mod access;
+mod admin_token;
+mod audit;
+mod browser;
 mod cache;
 mod catalogue;
 mod child;
@@ -23,25 +26,34 @@ mod frame;
 mod information;
 mod input;
 mod list;
+mod listener;
 mod memory;
 mod node;
 mod offset;
 mod path;
+mod peer;
 mod query;
 mod reference;
 mod resource;
 mod response;
 mod schemas;
 mod state;
+mod status_guard;
 mod tags;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Access, Authentication};
+pub use admin_token::{AdminToken, AdminTokens, Role};
+pub use browser::{BrowserRules, Hosts, Origins, is_loopback};
 pub use frame::{router, status_router};
 pub use list::page_query;
+pub use listener::Listener;
 pub use memory::{Memory, MemoryRegion, MemoryWorker};
 pub use node::{Connections, LogLevel, Node};
+pub use peer::{Peer, Transport};
 pub use state::{AdminState, Limits};
+pub use status_guard::guard_status;
 
 /// The version of the API, not of this program: tools parse it, here and in `Server: kong/…`, to choose which
 /// API to use.

@@ -2,6 +2,8 @@
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
+use tollgate_core::collection::Document;
+use tollgate_core::schema::Violations;
 use uuid::Uuid;
 
 use crate::memory::Memory;
@@ -103,4 +105,10 @@ pub trait Node: Send + Sync + 'static {
 
     /// Changes the log level.
     fn set_log_level(&self, level: LogLevel);
+
+    /// What this node has against an entity of that kind that its schema accepts, such as an address to which it does
+    /// not proxy.
+    fn objections(&self, _kind: &str, _document: &Document) -> Violations {
+        Violations::new()
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::Method;
 use tollgate_core::collection::Collection;
+use uuid::Uuid;
 
 use crate::state::AdminState;
 
@@ -129,6 +130,37 @@ impl<'r> Resource<'r> {
     pub(crate) fn allows(&self, method: &Method) -> bool {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         self.own_methods().contains(method)
+    }
+
+    /// Whether a method of the resource changes something. Validation does not, although it is a POST.
+    pub(crate) fn is_write(&self, method: &Method) -> bool {
+        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        !reads && !matches!(self, Self::SchemaValidation(_) | Self::PluginValidation)
+    }
+
+    /// Its name in the audit log: the kind of entity that a write changes.
+    pub(crate) fn audited(&self) -> &'static str {
+        match self {
+            Self::Collection(entities) | Self::Entity(entities, _) => entities.kind().name,
+            Self::Children(nested, _) | Self::Child(nested, ..) => nested.children.kind().name,
+            Self::Foreign(foreign, _) => foreign.targets.kind().name,
+            Self::Cache | Self::CacheKey(_) => "cache",
+            Self::LogLevel | Self::NewLogLevel(_) => "log_level",
+            Self::Tags | Self::Tag(_) => "tags",
+            Self::Configuration => "config",
+            Self::Schema(_) | Self::SchemaValidation(_) | Self::PluginSchema(_) | Self::PluginValidation => "schemas",
+            Self::Information | Self::Status | Self::Metrics | Self::Timers | Self::Endpoints | Self::EnabledPlugins => {
+                "node"
+            }
+        }
+    }
+
+    /// The entity's id, if the path names it by id.
+    pub(crate) fn id(&self) -> Option<Uuid> {
+        match self {
+            Self::Entity(_, key) | Self::Child(_, _, key) if key.len() == 36 => Uuid::parse_str(key).ok(),
+            _ => None,
+        }
     }
 
     /// The value of `Allow`, sorted.

@@ -2,12 +2,15 @@
 
 use axum::body::Body;
 use axum::response::Response as HttpResponse;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tollgate_core::error::{DaoError, StoreError};
 
+use crate::audit::Change;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"Admin API\"");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 
 /// A response without the headers that every response has.
@@ -17,6 +20,8 @@ pub(crate) struct Response {
     content_type: HeaderValue,
     body: Vec<u8>,
     retry: Retry,
+    /// What a write did, for the audit log.
+    pub(crate) change: Change,
 }
 
 /// Whether the client should retry.
@@ -29,7 +34,7 @@ enum Retry {
 impl Response {
     /// A JSON body.
     pub(crate) fn json(status: StatusCode, body: &Value) -> Self {
-        Self { status, content_type: JSON, body: body.to_string().into_bytes(), retry: Retry::Never }
+        Self { body: body.to_string().into_bytes(), ..Self::empty(status) }
     }
 
     /// 200 with a JSON body.
@@ -44,12 +49,12 @@ impl Response {
 
     /// No body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, content_type: JSON, body: Vec::new(), retry: Retry::Never }
+        Self { status, content_type: JSON, body: Vec::new(), retry: Retry::Never, change: Change::default() }
     }
 
     /// 200 with metrics in Prometheus' text format.
     pub(crate) fn metrics(text: String) -> Self {
-        Self { status: StatusCode::OK, content_type: PROMETHEUS, body: text.into_bytes(), retry: Retry::Never }
+        Self { content_type: PROMETHEUS, body: text.into_bytes(), ..Self::empty(StatusCode::OK) }
     }
 
     /// The response; without its body for `HEAD`, whose headers are those of `GET`.
@@ -67,10 +72,18 @@ impl Response {
             headers.insert(CONTENT_TYPE, self.content_type);
             headers.insert(CONTENT_LENGTH, length);
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, CHALLENGE);
+        }
         if self.retry == Retry::Soon {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+
+    /// With what it changed.
+    pub(crate) fn changed(self, change: Change) -> Self {
+        Self { change, ..self }
     }
 
     fn retry_soon(self) -> Self {
@@ -128,6 +141,18 @@ pub(crate) enum Failure {
     NeedsNoDatabase,
     #[error(transparent)]
     Dao(#[from] DaoError),
+    #[error("host not allowed")]
+    HostNotAllowed,
+    #[error("origin not allowed")]
+    OriginNotAllowed,
+    #[error("no admin token")]
+    TokenMissing,
+    #[error("unknown admin token")]
+    TokenUnknown,
+    #[error("the admin token's role is read")]
+    RoleInsufficient,
+    #[error("the peer is not on this machine")]
+    PeerNotLocal,
     #[error("a handler panicked")]
     Panicked,
 }
@@ -167,6 +192,27 @@ impl From<Failure> for Response {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 Self::json(status, &error.to_json())
             }
+            Failure::HostNotAllowed => forbidden(
+                "The Host of this request is not a name of this listener: web pages could reach it by their own names. \
+                 Use its address or localhost, or add the name to admin.allowed_hosts",
+            ),
+            Failure::OriginNotAllowed => forbidden(
+                "This request comes from a web page of another origin: add the origin to admin.allowed_origins if its \
+                 pages may use this API",
+            ),
+            Failure::TokenMissing => unauthorized(
+                "This request has no admin token: send one in Authorization: Bearer, or in Kong-Admin-Token; \
+                 tollgate admin-token create makes one",
+            ),
+            Failure::TokenUnknown => unauthorized(
+                "The admin token of this request is unknown or revoked: tollgate admin-token list shows which exist",
+            ),
+            Failure::RoleInsufficient => {
+                forbidden("The role of this admin token is read: changes need one with the role write")
+            }
+            Failure::PeerNotLocal => {
+                forbidden("Only this machine, or an admin token with the role write, may change this node's state")
+            }
             Failure::Panicked => unexpected(),
         }
     }
@@ -175,6 +221,14 @@ impl From<Failure> for Response {
 /// The only error sent as plain text under the JSON content type (gateway.md §1).
 fn several_content_types() -> Response {
     Response { body: b"Multiple Content-Type headers not allowed".to_vec(), ..Response::empty(StatusCode::BAD_REQUEST) }
+}
+
+fn forbidden(message: &str) -> Response {
+    Response::message(StatusCode::FORBIDDEN, message)
+}
+
+fn unauthorized(message: &str) -> Response {
+    Response::message(StatusCode::UNAUTHORIZED, message)
 }
 
 fn unexpected() -> Response {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tollgate_core::audit::{AuditLog, NoAuditLog};
 use tollgate_core::clock::Clock;
 use tollgate_core::collection::{Collection, TagIndex};
 use tollgate_core::random::Random;
 use tollgate_core::registry::Registry;
 use tollgate_core::schema::{Makers, Schema};
 
+use crate::access::Access;
 use crate::node::Node;
 
 /// Limits on requests to the Admin API.
@@ -38,12 +40,14 @@ pub struct AdminState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) limits: Limits,
+    pub(crate) access: Access,
+    pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) slots: Semaphore,
     plugin_schemas: BTreeMap<&'static str, Schema>,
 }
 
 impl AdminState {
-    /// Serves what is registered.
+    /// Serves what is registered, on loopback, to whoever reaches it, without an audit log.
     pub fn new(
         registry: Registry,
         tags: Arc<dyn TagIndex>,
@@ -55,7 +59,20 @@ impl AdminState {
         let definitions = registry.plugins().map(|plugin| &plugin.definition);
         let plugin_schemas = definitions.map(|plugin| (plugin.name, plugin.instance_schema())).collect();
         let slots = Semaphore::new(limits.concurrent_requests);
-        Self { registry, tags, node, clock, random, limits, slots, plugin_schemas }
+        let (access, audit) = (Access::default(), Arc::new(NoAuditLog));
+        Self { registry, tags, node, clock, random, limits, access, audit, slots, plugin_schemas }
+    }
+
+    /// With other rules for who may call it.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// With an audit log.
+    #[must_use]
+    pub fn with_audit_log(self, audit: Arc<dyn AuditLog>) -> Self {
+        Self { audit, ..self }
     }
 
     /// The schema of a `plugins` entity of that name, its `config` included.

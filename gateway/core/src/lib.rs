@@ -8,11 +8,13 @@
 //! - [`collection`], [`change`]: the store port and what it announces.
 //! - [`path`], [`host`]: the normal forms of paths and hosts, shared by validation and matching.
 //! - [`network`], [`header_text`]: who counts as one sender; text that is sent in headers.
+//! - [`audit`]: what was changed or issued, by whom and from where.
 //! - [`plugin`], [`request`], [`reply`]: a request and its response as a plugin sees them.
 //! - [`setting`]: the node's settings, the gateway's own and those of plugins.
 //! - [`secret`], [`clock`], [`random`]: values that must not leak, and time and randomness as
 //!   parameters.
 
+pub mod audit;
 pub mod change;
 pub mod clock;
 pub mod collection;

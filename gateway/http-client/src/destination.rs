@@ -1,4 +1,4 @@
-//! Which addresses may be called: one list for all outbound calls.
+//! Which addresses may be called: one list for all outbound calls, and one for all upstreams.
 //!
 //! URLs come from the configuration, and names from DNS, which others control. So addresses that no authority
 //! has are refused: link-local ones, among them the metadata services of clouds, which hand out credentials;
@@ -32,17 +32,52 @@ const COMMON_METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 pub struct Destinations {
     allowed: Vec<IpNet>,
     listeners: Vec<SocketAddr>,
+    purpose: Purpose,
+}
+
+/// What goes to the addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// Calls of plugins.
+    #[default]
+    OutboundCalls,
+    /// Requests of clients.
+    Upstreams,
+}
+
+impl fmt::Display for Purpose {
+    /// What an operator can do about it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutboundCalls => {
+                "outbound calls go there only if the setting outbound.allowed_addresses contains it"
+            }
+            Self::Upstreams => {
+                "requests are proxied there only if the setting proxy.allowed_upstream_addresses contains it"
+            }
+        })
+    }
 }
 
 impl Destinations {
     /// With the networks to which calls go in any case, and the addresses on which this gateway listens. A
     /// listener on `0.0.0.0` or `[::]` has every address of this machine.
     pub fn new(allowed: impl IntoIterator<Item = IpNet>, listeners: impl IntoIterator<Item = SocketAddr>) -> Self {
-        Self { allowed: allowed.into_iter().collect(), listeners: listeners.into_iter().collect() }
+        let (allowed, listeners) = (allowed.into_iter().collect(), listeners.into_iter().collect());
+        Self { allowed, listeners, purpose: Purpose::default() }
+    }
+
+    /// The same, for another purpose.
+    #[must_use]
+    pub fn for_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
     }
 
     /// Fails if this address may not be called.
-    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    /// It is on the module's list, and no exception.
+    pub fn check(&self, address: SocketAddr) -> Result<(), Refused> {
         let forms = [address.ip().to_canonical(), embedded(address.ip())];
         let allowed = |ip: IpAddr| self.allowed.iter().any(|network| network.contains(&ip));
         if allowed(address.ip()) || forms.into_iter().any(allowed) {
@@ -50,14 +85,17 @@ impl Destinations {
         }
         let refusal = |ip: IpAddr| refusal(ip).or_else(|| self.is_listener(ip, address.port()));
         match forms.into_iter().find_map(refusal) {
-            Some(reason) => Err(Refused { address, reason }),
+            Some(reason) => Err(Refused { address, reason, purpose: self.purpose }),
             None => Ok(()),
         }
     }
 
     /// The same for a host that need not be looked up: an address without brackets, or `localhost`
     /// (RFC 6761 §6.3). Other names pass.
-    pub(crate) fn check_literal(&self, host: &str, port: u16) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    /// As for [`Destinations::check`].
+    pub fn check_literal(&self, host: &str, port: u16) -> Result<(), Refused> {
         if let Ok(ip) = host.parse() {
             return self.check(SocketAddr::new(ip, port));
         }
@@ -80,12 +118,14 @@ impl Destinations {
 
 /// An address that may not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is {reason}; outbound calls go there only if the setting outbound.allowed_addresses contains it")]
+#[error("{address} is {reason}; {purpose}")]
 pub struct Refused {
     /// The address.
     pub address: SocketAddr,
     /// Why it is refused.
     pub reason: Refusal,
+    /// What would have gone there.
+    pub purpose: Purpose,
 }
 
 /// Why an address is refused.

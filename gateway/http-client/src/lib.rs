@@ -89,7 +89,7 @@ mod testing;
 mod tests;
 
 pub use client::Client;
-pub use destination::{Destinations, Refusal, Refused};
+pub use destination::{Destinations, Purpose, Refusal, Refused};
 pub use error::{Class, Error, Part, Phase};
 pub use profile::Profile;
 pub use tls::{Tls, TlsError};

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use tollgate_core::audit::AuditLog;
 use tollgate_core::clock::Clock;
 use tollgate_core::random::Random;
 use tollgate_core::setting::SettingValues;
@@ -27,6 +28,8 @@ pub struct Host {
     pub http_client: Client,
     /// Consumers, shared by all authentication plugins.
     pub consumers: Consumers,
+    /// Where what a plugin issues, and whom it refuses, is recorded.
+    pub audit_log: Arc<dyn AuditLog>,
     /// Metrics under the plugin's prefixes.
     pub metrics: Metrics,
     /// The values of plugins' settings.

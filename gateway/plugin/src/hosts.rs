@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tollgate_core::audit::{AuditLog, NoAuditLog};
 use tollgate_core::clock::Clock;
 use tollgate_core::entity;
 use tollgate_core::random::Random;
@@ -31,6 +32,7 @@ pub struct Hosts {
     pub registry: prometheus::Registry,
     /// The values of plugins' settings.
     pub settings: SettingValues,
+    audit_log: Arc<dyn AuditLog>,
     consumers: Consumers,
     trust: Arc<dyn Trust>,
     shared: Shared,
@@ -53,13 +55,19 @@ impl Hosts {
         let collection = store.documents(Arc::new(entity::consumer::kind()));
         let consumers = Consumers::new(collection, Arc::clone(&trust));
         store.feed().subscribe(Arc::new(consumers.clone()));
-        let shared = Shared::default();
-        Ok(Self { clock, random, store, http_client, registry, settings, consumers, trust, shared })
+        let (audit_log, shared) = (Arc::new(NoAuditLog), Shared::default());
+        Ok(Self { clock, random, store, http_client, registry, settings, audit_log, consumers, trust, shared })
+    }
+
+    /// With an audit log.
+    #[must_use]
+    pub fn with_audit_log(self, audit_log: Arc<dyn AuditLog>) -> Self {
+        Self { audit_log, ..self }
     }
 
     /// The host of one plugin.
     pub fn of(&self, factory: &dyn Factory) -> Host {
-        let Self { clock, random, store, http_client, registry, settings, consumers, trust, shared } = self;
+        let Self { clock, random, store, http_client, registry, settings, audit_log, consumers, trust, shared } = self;
         Host {
             clock: Arc::clone(clock),
             random: Arc::clone(random),
@@ -67,6 +75,7 @@ impl Hosts {
             http_client: http_client.clone(),
             consumers: consumers.clone(),
             trust: Arc::clone(trust),
+            audit_log: Arc::clone(audit_log),
             metrics: Metrics::new(registry.clone(), factory.metric_prefixes()),
             settings: settings.clone(),
             shared: shared.clone(),

@@ -16,6 +16,7 @@
 //! | telling the gateway's own tokens from others | [`own_token`] |
 //! | look-ups on every request | [`cache`]: exact after every change, bounded, single flight |
 //! | what several plugins share | [`Host::shared`]; [`token_cache`]: the memory for tokens of all kinds |
+//! | telling auditors what was issued or refused | [`Host::audit_log`], [`audit`] |
 //! | changes | a [`ChangeListener`] on the feed of [`Host::store`] |
 //! | other servers | [`http_client`] |
 //!
@@ -119,6 +120,7 @@ pub use host::Host;
 pub use hosts::Hosts;
 pub use metrics::Metrics;
 
+pub use tollgate_core::audit::{self, AuditLog};
 pub use tollgate_core::change::{Change, ChangeListener, Operation};
 pub use tollgate_core::clock::Clock;
 pub use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};

@@ -11,13 +11,15 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openssl::ssl::SslAcceptor;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use tokio::runtime::Runtime;
-use tollgate_admin::{AdminState, Limits};
+use tollgate_admin::{Access, AdminState, Authentication, BrowserRules, Hosts as HostRules, Limits};
 use tollgate_core::clock::SystemClock;
 use tollgate_core::entity;
 use tollgate_core::header_text;
@@ -27,6 +29,8 @@ use tollgate_plugin::Hosts;
 use tollgate_plugin::http_client::{Client, Destinations};
 use tollgate_store::{MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
+use crate::admin_tls;
+use crate::admin_tokens;
 use crate::build_info;
 use crate::certificate;
 use crate::cli::SettingsArgs;
@@ -34,12 +38,14 @@ use crate::descriptors::{self, Descriptors};
 use crate::log;
 use crate::node::{self, ThisNode};
 use crate::plugins;
+use crate::process_memory;
 use crate::proxy::{self, TrustedIps};
-use crate::settings::{self, Layers, LogFormat, Settings, UpstreamVerification};
-use crate::shutdown::Shutdown;
+use crate::settings::{AdminAuth, Layers, LineDestination, LogFormat, Settings, UpstreamVerification};
+use crate::shutdown::{Logs, Shutdown};
 use crate::snapshot::configuration::Configuration;
 use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
 use crate::upstream::service::Verification;
@@ -113,6 +119,15 @@ pub enum StartError {
     /// The access log cannot be opened.
     #[error("access_log: cannot write")]
     AccessLog(#[source] std::io::Error),
+    /// The audit log cannot be opened.
+    #[error("audit_log: cannot write")]
+    AuditLog(#[source] std::io::Error),
+    /// TLS cannot be set up for the Admin API.
+    #[error("admin.listen: cannot set up TLS")]
+    AdminTls(#[from] admin_tls::Error),
+    /// An admin token cannot be made, listed or revoked.
+    #[error(transparent)]
+    AdminToken(#[from] admin_tokens::Error),
     /// The handlers of the signals that end the process cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
@@ -134,6 +149,27 @@ pub fn load_settings(arguments: &SettingsArgs) -> Result<Settings, Vec<String>> 
     );
     layers.flags(&arguments.set);
     Settings::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+/// Checks what the settings name: certificates and keys. The settings themselves have been checked.
+pub fn check(settings: &Settings) -> Result<String, StartError> {
+    if let (Some(_), Some(files)) = (settings.proxy.https_listen, &settings.certificate) {
+        certificate::check(files)?;
+    }
+    if let Some(tls) = &settings.admin.tls {
+        admin_tls::acceptor(tls)?;
+    }
+    Ok("The settings are valid.".to_owned())
+}
+
+/// Makes, lists or revokes admin tokens.
+pub fn admin_token(settings: &Settings, step: admin_tokens::Step) -> Result<String, StartError> {
+    std::fs::create_dir_all(&settings.data_directory).map_err(StartError::DataDirectory)?;
+    control_runtime()?.block_on(async {
+        let options = store_options(settings, Migration::Embedded, &prometheus::Registry::new());
+        let store = Store::open(options).await?;
+        Ok(admin_tokens::run(&store, step).await?)
+    })
 }
 
 /// Applies the missing migrations.
@@ -167,6 +203,7 @@ fn list(versions: &[MigrationId]) -> String {
 /// Runs the gateway until it is told to stop.
 pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> {
     let log = log::init(settings.log_level, settings.log_format);
+    process_memory::protect(settings.core_dumps);
     let open_files = descriptors::raise_limit();
     let identity_headers = plugins::identity_headers()?;
     header_text::set_max_bytes(settings.header_value_bytes);
@@ -180,6 +217,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     let readiness = Arc::new(Readiness::default());
     let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness)))?;
     let access_log = open_access_log(settings, &control.metrics).map_err(StartError::AccessLog)?;
+    let logs = Logs { access: access_log.clone(), audit: control.audit_log.clone() };
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(settings));
     server.bootstrap();
@@ -198,16 +236,16 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
         },
         snapshot: control.configuration.snapshot(),
         metrics: Arc::clone(&control.metrics),
-        access_log: access_log.clone(),
+        access_log,
         upstream_uses: Uses::new(settings.proxy.upstream.keepalive_requests),
         descriptors: Arc::new(Descriptors::new(open_files, &control.registry)?),
     };
     let listeners = proxy::Listeners { http: settings.proxy.http_listen, https: settings.proxy.https_listen.zip(tls) };
     let shutdown =
-        Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), access_log)
+        Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), logs)
             .map_err(StartError::Signals)?;
     let (http, https) = (settings.proxy.http_listen, settings.proxy.https_listen);
-    let (admin, status) = (settings.admin_listen, settings.status_listen);
+    let (admin, status) = (settings.admin.listen, settings.status_listen);
     let listening = move || {
         readiness.set_started();
         let build_info::BuildInfo { version, pingora } = build_info::THIS;
@@ -224,6 +262,7 @@ struct Control {
     configuration: Arc<Configuration>,
     metrics: Arc<Metrics>,
     registry: prometheus::Registry,
+    audit_log: AuditLog,
 }
 
 impl Control {
@@ -237,6 +276,7 @@ impl Control {
         let node_id = node::id(&settings.data_directory).map_err(StartError::DataDirectory)?;
         let metrics = Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
         let store = Store::open(store_options(settings, migration, &registry)).await?;
+        let audit_log = open_audit_log(settings, &metrics).map_err(StartError::AuditLog)?;
         let hosts = Hosts::new(
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
@@ -244,14 +284,17 @@ impl Control {
             http_client(settings, &registry)?,
             registry.clone(),
             settings.plugins.clone(),
-        )?;
+        )?
+        .with_audit_log(Arc::new(audit_log.clone()));
         let entities = entities(&hosts).await?;
 
         let verification = match settings.proxy.upstream_verification {
             UpstreamVerification::Verify => Verification::On,
             UpstreamVerification::Skip => Verification::Off,
         };
-        let configuration = Arc::new(Configuration::load(entities.clone(), Arc::clone(&metrics), verification).await?);
+        let upstreams = node::upstream_destinations(settings);
+        let configuration = Configuration::load(entities.clone(), Arc::clone(&metrics), verification, upstreams);
+        let configuration = Arc::new(configuration.await?);
         store.feed().subscribe(Arc::clone(&configuration) as _);
         // Applies writes between loading and subscribing.
         tollgate_core::change::ChangeListener::reset(configuration.as_ref()).await?;
@@ -259,20 +302,62 @@ impl Control {
         tokio::spawn(watch_store(store.clone(), Arc::clone(&metrics)));
 
         let node = ThisNode::new(node_id, settings, store.clone(), registry.clone(), Arc::clone(&metrics), log);
-        let admin = Arc::new(AdminState::new(
+        let admin = AdminState::new(
             entities,
             Arc::new(store.clone()),
             Arc::new(node),
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
             Limits::default(),
-        ));
-        serve("admin.listen", settings.admin_listen, tollgate_admin::router(Arc::clone(&admin))).await?;
+        );
+        let admin = admin.with_access(access(settings, &store)).with_audit_log(Arc::new(audit_log.clone()));
         let status = Status { readiness, when_degraded: settings.when_degraded, store, metrics: registry.clone() };
-        let shown = status::router(status).merge(tollgate_admin::status_router(admin));
-        serve("status.listen", settings.status_listen, shown).await?;
-        Ok(Self { configuration, metrics, registry })
+        serve_control(settings, Arc::new(admin), status).await?;
+        Ok(Self { configuration, metrics, registry, audit_log })
     }
+}
+
+/// Serves the Admin API and the status listener.
+async fn serve_control(settings: &Settings, admin: Arc<AdminState>, status: Status) -> Result<(), StartError> {
+    if settings.admin.sends_tokens_in_clear() {
+        tracing::warn!(
+            listen = %settings.admin.listen,
+            "admin tokens cross the network in clear text: set admin.tls.certificate, or put TLS in front"
+        );
+    }
+    let tls = settings.admin.tls.as_ref().map(admin_tls::acceptor).transpose()?;
+    serve("admin.listen", settings.admin.listen, tls, tollgate_admin::router(Arc::clone(&admin))).await?;
+    let rules = browser_rules(settings, settings.status_listen, HostCheck::OnLoopback);
+    let shown = status::router(status).merge(tollgate_admin::status_router(Arc::clone(&admin)));
+    serve("status.listen", settings.status_listen, None, tollgate_admin::guard_status(shown, admin, rules)).await
+}
+
+/// Who may use the Admin API.
+fn access(settings: &Settings, store: &Store) -> Access {
+    let authentication = match settings.admin.auth {
+        AdminAuth::Off => Authentication::Connection,
+        AdminAuth::Tokens => Authentication::Tokens(admin_tokens::of(store)),
+    };
+    let check = if settings.admin.knows_callers() { HostCheck::Never } else { HostCheck::OnLoopback };
+    Access { browser: browser_rules(settings, settings.admin.listen, check), authentication }
+}
+
+/// Whether the name by which a listener is addressed matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HostCheck {
+    /// Callers prove who they are.
+    Never,
+    /// A page that reaches the listener under its own name could use it.
+    OnLoopback,
+}
+
+fn browser_rules(settings: &Settings, listener: SocketAddr, check: HostCheck) -> BrowserRules {
+    let hosts = if check == HostCheck::OnLoopback && tollgate_admin::is_loopback(listener) {
+        HostRules::Local { listener: listener.ip(), allowed: settings.admin.allowed_hosts.clone() }
+    } else {
+        HostRules::Any
+    };
+    BrowserRules { origins: settings.admin.allowed_origins.clone(), hosts }
 }
 
 /// The client for plugins' calls, which do not reach this gateway itself.
@@ -296,16 +381,30 @@ async fn entities(hosts: &Hosts) -> Result<Registry, StartError> {
 }
 
 fn open_access_log(settings: &Settings, metrics: &Metrics) -> std::io::Result<AccessLog> {
-    let destination: Box<dyn Write + Send> = match &settings.access_log {
-        settings::AccessLog::Off => return Ok(AccessLog::off()),
-        settings::AccessLog::StandardOutput => Box::new(std::io::stdout()),
-        settings::AccessLog::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
-    };
+    let Some(destination) = open_lines(&settings.access_log, 0o666)? else { return Ok(AccessLog::off()) };
     let format = match settings.log_format {
         LogFormat::Human => LineFormat::Human,
         LogFormat::Json => LineFormat::Json,
     };
     AccessLog::to_writer(destination, format, metrics.access_log_dropped())
+}
+
+fn open_audit_log(settings: &Settings, metrics: &Metrics) -> std::io::Result<AuditLog> {
+    match open_lines(&settings.audit_log, 0o600)? {
+        None => Ok(AuditLog::off()),
+        Some(destination) => AuditLog::to_writer(destination, metrics.audit_log_dropped()),
+    }
+}
+
+/// Opens the destination of a log; a file that does not exist gets this mode, less the process's mask.
+fn open_lines(destination: &LineDestination, mode: u32) -> std::io::Result<Option<Box<dyn Write + Send>>> {
+    Ok(match destination {
+        LineDestination::Off => None,
+        LineDestination::StandardOutput => Some(Box::new(std::io::stdout())),
+        LineDestination::File(path) => {
+            Some(Box::new(OpenOptions::new().create(true).append(true).mode(mode).open(path)?))
+        }
+    })
 }
 
 async fn retry_configuration(configuration: Arc<Configuration>) {
@@ -324,14 +423,21 @@ async fn watch_store(store: Store, metrics: Arc<Metrics>) {
     }
 }
 
-async fn serve(setting: &'static str, address: SocketAddr, router: axum::Router) -> Result<(), StartError> {
+async fn serve(
+    setting: &'static str,
+    address: SocketAddr,
+    tls: Option<SslAcceptor>,
+    router: axum::Router,
+) -> Result<(), StartError> {
     let listener = tokio::net::TcpListener::bind(address).await.map_err(|source| StartError::Listen {
         setting,
         address,
         source,
     })?;
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        let listener = tollgate_admin::Listener::new(listener, tls);
+        let service = router.into_make_service_with_connect_info::<tollgate_admin::Peer>();
+        if let Err(error) = axum::serve(listener, service).await {
             tracing::error!(%error, setting, "listener failed");
         }
     });

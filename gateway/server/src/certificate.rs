@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use openssl::asn1::Asn1Time;
@@ -46,6 +46,18 @@ pub enum Error {
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
+    },
+    /// Other users can read the key.
+    #[error(
+        "{path}: other users of this machine can read this private key (mode {mode:o}): run `chmod 600 {path}`, or make \
+         it root's with mode 640 and a group that only the gateway has",
+        path = path.display()
+    )]
+    Exposed {
+        /// The key's file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// The self-signed certificate cannot be created.
     #[error("cannot create self-signed certificate: {0}")]
@@ -114,7 +126,24 @@ fn self_signed() -> Result<(X509, PKey<Private>), ErrorStack> {
     Ok((builder.build(), key))
 }
 
-fn check(files: &CertificateFiles) -> Result<(), Error> {
+/// Whether the permissions of a key keep other users from it. Root may share it with a group, as Debian's `ssl-cert` is.
+fn is_private(owner: u32, mode: u32) -> bool {
+    mode & 0o077 == 0 || (owner == 0 && mode & 0o037 == 0)
+}
+
+/// Fails if other users can read or replace a key.
+fn check_permissions(path: &Path) -> Result<(), Error> {
+    let metadata = fs::metadata(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+    let mode = metadata.mode() & 0o777;
+    if is_private(metadata.uid(), mode) { Ok(()) } else { Err(Error::Exposed { path: path.to_owned(), mode }) }
+}
+
+/// Whether a certificate and its key can be served: they are readable, belong together, and the key is private.
+///
+/// # Errors
+/// They cannot.
+pub fn check(files: &CertificateFiles) -> Result<(), Error> {
+    check_permissions(&files.key)?;
     let read = |path: &PathBuf| fs::read(path).map_err(|source| Error::File { path: path.clone(), source });
     let pem = |path: &PathBuf, what| {
         let path = path.clone();
@@ -144,6 +173,31 @@ mod tests {
         assert_eq!(made, fs::read(&second.certificate).expect("readable"));
         let mode = fs::metadata(&first.key).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let made = files(None, directory.path()).expect("made");
+        for (mode, expected) in [(0o600, true), (0o400, true), (0o644, false), (0o604, false), (0o620, false)] {
+            fs::set_permissions(&made.key, fs::Permissions::from_mode(mode)).expect("its owner");
+            let checked = files(Some(&made), directory.path());
+            assert_eq!(checked.is_ok(), expected, "{mode:o}");
+            if let Err(error) = checked {
+                let text = error.to_string();
+                assert!(text.contains("self-signed.key") && text.contains(&format!("{mode:o}")), "{text}");
+            }
+        }
+        for (owner, mode, expected) in [
+            (0, 0o640, true),
+            (0, 0o440, true),
+            (0, 0o660, false),
+            (0, 0o644, false),
+            (1000, 0o640, false),
+            (1000, 0o600, true),
+        ] {
+            assert_eq!(is_private(owner, mode), expected, "{owner} {mode:o}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::build_info;
 
@@ -43,6 +43,12 @@ pub enum Command {
         #[command(subcommand)]
         step: MigrateStep,
     },
+    /// Make, list or revoke tokens for the Admin API; they count where `admin.auth` is `tokens`.
+    AdminToken {
+        /// The step.
+        #[command(subcommand)]
+        step: AdminTokenStep,
+    },
     /// List every setting with its environment name and default.
     Settings,
 }
@@ -62,6 +68,45 @@ pub enum MigrateStep {
         #[command(flatten)]
         settings: SettingsArgs,
     },
+}
+
+/// What happens to admin tokens.
+#[derive(Debug, Subcommand)]
+pub enum AdminTokenStep {
+    /// Make a token and print it, once; the database keeps a digest.
+    Create {
+        /// Whom the token is for, such as a person or a program; the audit log shows it.
+        name: String,
+        /// What its holder may do.
+        #[arg(long, value_enum, default_value_t = AdminRole::Read)]
+        role: AdminRole,
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// List the tokens: role, when each was made, and for whom.
+    List {
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Revoke a token, on every node at once.
+    Revoke {
+        /// Whom the token was for.
+        name: String,
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+}
+
+/// The role of an admin token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AdminRole {
+    /// Read everything that the Admin API shows, provision keys and clear client secrets included.
+    Read,
+    /// Change it as well.
+    Write,
 }
 
 /// Sources of the settings: `--set` over environment over file over default.

@@ -3,6 +3,8 @@
 //! [`app`] is the composition root; [`proxy`] the data plane; [`settings`] the node's settings; [`snapshot`]
 //! the configuration from the Admin API, compiled for requests.
 
+pub mod admin_tls;
+pub mod admin_tokens;
 pub mod app;
 pub mod build_info;
 pub mod certificate;
@@ -13,6 +15,7 @@ pub mod log;
 pub mod node;
 pub mod plugin_choice;
 pub mod plugins;
+pub mod process_memory;
 pub mod proxy;
 mod scheme;
 pub mod settings;

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tollgate::app;
-use tollgate::cli::{Cli, Command, MigrateStep, SettingsArgs};
+use tollgate::cli::{AdminRole, AdminTokenStep, Cli, Command, MigrateStep, SettingsArgs};
+use tollgate::{admin_tokens, app};
 use tollgate::settings::{SETTINGS, Settings};
 
 // Measured against the system allocator on the proxy path: see docs/performance.md.
@@ -18,15 +18,31 @@ fn main() -> ExitCode {
             let policy = if migrate { app::Migration::First } else { app::Migration::Embedded };
             finish(app::run(&settings, policy))
         }),
-        Command::Check { settings } => with_settings(&settings, |_| say("The settings are valid.")),
+        Command::Check { settings } => with_settings(&settings, |settings| report(app::check(&settings))),
         Command::Migrate { step: MigrateStep::Up { settings } } => {
             with_settings(&settings, |settings| report(app::migrate_up(&settings)))
         }
         Command::Migrate { step: MigrateStep::Status { settings } } => {
             with_settings(&settings, |settings| report(app::migrate_status(&settings)))
         }
+        Command::AdminToken { step } => admin_token(step),
         Command::Settings => say(&list_settings()),
     }
+}
+
+fn admin_token(step: AdminTokenStep) -> ExitCode {
+    let (settings, step) = match step {
+        AdminTokenStep::Create { name, role, settings } => {
+            let role = match role {
+                AdminRole::Read => tollgate_admin::Role::Read,
+                AdminRole::Write => tollgate_admin::Role::Write,
+            };
+            (settings, admin_tokens::Step::Create { name, role })
+        }
+        AdminTokenStep::List { settings } => (settings, admin_tokens::Step::List),
+        AdminTokenStep::Revoke { name, settings } => (settings, admin_tokens::Step::Revoke { name }),
+    };
+    with_settings(&settings, |settings| report(app::admin_token(&settings, step)))
 }
 
 fn with_settings(arguments: &SettingsArgs, run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {

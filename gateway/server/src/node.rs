@@ -10,7 +10,10 @@ use std::sync::PoisonError;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use tollgate_admin::{Connections, LogLevel, Memory, MemoryWorker, Node};
+use tollgate_core::collection::Document;
 use tollgate_core::random::{Random as _, SystemRandom};
+use tollgate_core::schema::Violations;
+use tollgate_plugin::http_client::{Destinations, Purpose};
 use tollgate_store::Store;
 use uuid::Uuid;
 
@@ -28,6 +31,7 @@ pub struct ThisNode {
     metrics: Arc<Metrics>,
     log: log::Handle,
     level: Mutex<LogLevel>,
+    upstreams: Arc<Destinations>,
 }
 
 impl ThisNode {
@@ -47,8 +51,15 @@ impl ThisNode {
             _ => LogLevel::Debug,
         };
         let configuration = published(settings);
-        Self { id, configuration, store, registry, metrics, log, level: Mutex::new(level) }
+        let upstreams = upstream_destinations(settings);
+        Self { id, configuration, store, registry, metrics, log, level: Mutex::new(level), upstreams }
     }
+}
+
+/// The addresses to which requests are proxied.
+pub fn upstream_destinations(settings: &Settings) -> Arc<Destinations> {
+    let allowed = settings.proxy.allowed_upstreams.iter().copied();
+    Arc::new(Destinations::new(allowed, settings.listeners()).for_purpose(Purpose::Upstreams))
 }
 
 /// Lists no secrets: the whole database URL is omitted, since it may contain a
@@ -62,7 +73,7 @@ fn published(settings: &Settings) -> Map<String, Value> {
         "database_url": "******",
         "router_flavor": "traditional_compatible",
         "proxy_listen": [listen(settings.proxy.http_listen), listen(settings.proxy.https_listen)],
-        "admin_listen": [settings.admin_listen.to_string()],
+        "admin_listen": [settings.admin.listen.to_string()],
         "status_listen": [settings.status_listen.to_string()],
         "trusted_ips": trusted,
         "role": "traditional",
@@ -120,6 +131,17 @@ impl Node for ThisNode {
 
     fn log_level(&self) -> LogLevel {
         *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A service's host is refused where it is an address; a name is resolved, and checked, by each request.
+    fn objections(&self, kind: &str, document: &Document) -> Violations {
+        let host = document.text("host").filter(|_| kind == "services").unwrap_or_default();
+        let port = document.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+        let bare = host.trim_matches(['[', ']']);
+        match self.upstreams.check_literal(bare, port.unwrap_or_default()) {
+            Ok(()) => Violations::new(),
+            Err(refused) => Violations::of_field("host", &refused.to_string()),
+        }
     }
 
     fn set_log_level(&self, level: LogLevel) {

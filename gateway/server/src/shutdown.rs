@@ -16,9 +16,10 @@ use tokio::sync::Mutex;
 
 use crate::status::Readiness;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::metrics::Metrics;
 
-/// The time limit for writing the queued access log lines.
+/// The time limit for writing the queued lines of a log.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// The time limit for closing connections once no request is in progress.
@@ -27,12 +28,28 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// The interval between checks for requests in progress.
 const POLL: Duration = Duration::from_millis(20);
 
+/// The logs that are written by threads of their own.
+#[derive(Clone)]
+pub struct Logs {
+    /// The access log.
+    pub access: AccessLog,
+    /// The audit log.
+    pub audit: AuditLog,
+}
+
+impl Logs {
+    fn flush(&self) {
+        self.access.flush(FLUSH);
+        self.audit.flush(FLUSH);
+    }
+}
+
 /// Waits for the signal that ends the process.
 pub struct Shutdown {
     control: Handle,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
-    access_log: AccessLog,
+    logs: Logs,
     signals: Mutex<Signals>,
 }
 
@@ -43,18 +60,18 @@ impl Shutdown {
         control: Handle,
         readiness: Arc<Readiness>,
         metrics: Arc<Metrics>,
-        access_log: AccessLog,
+        logs: Logs,
     ) -> std::io::Result<Self> {
         let caught = {
             let _runtime = control.enter();
             Signals::catch()?
         };
-        Ok(Self { control, readiness, metrics, access_log, signals: Mutex::new(caught) })
+        Ok(Self { control, readiness, metrics, logs, signals: Mutex::new(caught) })
     }
 
     /// Ends the process when no request is in progress any more.
     fn end_when_idle(&self) {
-        let (metrics, access_log) = (Arc::clone(&self.metrics), self.access_log.clone());
+        let (metrics, logs) = (Arc::clone(&self.metrics), self.logs.clone());
         self.control.spawn(async move {
             // Connections accepted just before the listeners closed may still send their request.
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -69,7 +86,7 @@ impl Shutdown {
                 }
             };
             let _ = tokio::time::timeout(CLOSE, closed).await;
-            access_log.flush(FLUSH);
+            logs.flush();
             tracing::info!("drained; exiting");
             std::process::exit(0);
         });
@@ -86,7 +103,7 @@ impl ShutdownSignalWatch for Shutdown {
                 _ = terminate.recv() => {}
                 _ = quit.recv() => {}
                 _ = interrupt.recv() => {
-                    self.access_log.flush(FLUSH);
+                    self.logs.flush();
                     // Not through the framework, which joins its threads first. Acknowledged writes are
                     // committed already. 128 + SIGINT, like a shell.
                     std::process::exit(130);

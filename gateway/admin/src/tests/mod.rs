@@ -1,5 +1,6 @@
 //! The Admin API from request to response, on an in-memory store.
 
+mod access;
 mod entities;
 mod lists;
 mod memory_collection;
@@ -16,16 +17,17 @@ use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
+use tollgate_core::audit::{AuditLog, Event};
 use tollgate_core::clock::ManualClock;
-use tollgate_core::collection::Collection;
-use tollgate_core::entity::{Kind, consumer, field, plugin, route, service};
+use tollgate_core::collection::{Collection, Document};
+use tollgate_core::entity::{Kind, admin_token, consumer, field, plugin, route, service};
 use tollgate_core::plugin::{Definition, Handler, Instance, Plugin, PluginError};
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
 use tollgate_core::schema::{Auto, Field, OnDelete, Schema, Violations};
 use uuid::Uuid;
 
-use crate::{AdminState, Connections, Limits, LogLevel, Memory, Node};
+use crate::{Access, AdminState, AdminTokens, Connections, Limits, LogLevel, Memory, Node};
 use memory_collection::MemoryStore;
 
 /// A plugin with a configuration and an entity kind.
@@ -145,6 +147,28 @@ impl Node for Standing {
     fn set_log_level(&self, level: LogLevel) {
         *self.level.lock().unwrap() = level;
     }
+
+    fn objections(&self, kind: &str, document: &Document) -> Violations {
+        let host = document.text("host").filter(|host| kind == "services" && host.starts_with("forbidden"));
+        host.map_or_else(Violations::new, |host| Violations::of_field("host", &format!("{host} is not called")))
+    }
+}
+
+/// The events of an audit log, as lines.
+#[derive(Default)]
+struct Events(Mutex<Vec<Value>>);
+
+impl AuditLog for Events {
+    fn write(&self, event: &Event) {
+        self.0.lock().unwrap().push(serde_json::to_value(event).unwrap());
+    }
+}
+
+impl Events {
+    /// The events since the last call.
+    fn take(&self) -> Vec<Value> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
 }
 
 /// A complete Admin API.
@@ -198,6 +222,16 @@ impl Admin {
         let node = Arc::new(Standing { level: Mutex::new(LogLevel::Info), database });
         let clock = Arc::new(ManualClock::at(1_700_000_000));
         Self(Arc::new(AdminState::new(registry, Arc::new(store), node, clock, Arc::new(SystemRandom), limits)))
+    }
+
+    /// The same with other rules, an audit log, and admin tokens, which are used only if the rules say so.
+    fn with_access(access: impl FnOnce(AdminTokens) -> Access) -> (Self, AdminTokens, Arc<Events>) {
+        let Ok(state) = Arc::try_unwrap(Self::new().0) else { unreachable!("nobody else has it") };
+        let collection = MemoryStore::default().collection(admin_token::kind());
+        let tokens = AdminTokens::new(collection, Arc::clone(&state.clock), Arc::clone(&state.random));
+        let events = Arc::new(Events::default());
+        let state = state.with_access(access(tokens.clone())).with_audit_log(Arc::clone(&events) as _);
+        (Self(Arc::new(state)), tokens, events)
     }
 
     async fn send(&self, request: Request<Body>) -> Seen {

@@ -15,11 +15,11 @@ async fn responses_on_one_connection_are_framed_correctly() {
     tokio::spawn(axum::serve(listener, crate::router(Admin::new().0)).into_future());
     client
         .write_all(
-            b"HEAD /services HTTP/1.1\r\nHost: a\r\n\r\n\
-              OPTIONS /services HTTP/1.1\r\nHost: a\r\n\r\n\
-              DELETE /services/x HTTP/1.1\r\nHost: a\r\n\r\n\
-              POST /services HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n\
-              GET /services HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            b"HEAD /services HTTP/1.1\r\nHost: localhost\r\n\r\n\
+              OPTIONS /services HTTP/1.1\r\nHost: localhost\r\n\r\n\
+              DELETE /services/x HTTP/1.1\r\nHost: localhost\r\n\r\n\
+              POST /services HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Type: text/plain\r\n\r\n\
+              GET /services HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         )
         .await
         .unwrap();
@@ -52,8 +52,6 @@ async fn every_response_carries_the_frame() {
         assert!(seen.header("x-kong-admin-latency").parse::<u64>().is_ok());
         assert!(seen.header("content-length").parse::<u64>().is_ok_and(|length| length > 0));
     }
-    let request = Request::builder().uri("/services").header("origin", "http://ui.test").body(Body::empty()).unwrap();
-    assert_eq!(admin.send(request).await.header("access-control-allow-origin"), "http://ui.test");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! A kind is data: its file states its fields, defaults and rules once, and everything else is derived from
 //! them. The gateway's own kinds are here; plugins bring theirs.
 
+pub mod admin_token;
 pub mod consumer;
 pub mod field;
 mod host;

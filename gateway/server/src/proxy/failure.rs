@@ -10,7 +10,7 @@ use super::Gateway;
 use super::client::Origin;
 use super::context::Context;
 use super::reply::{self, OwnResponse};
-use super::upstream_peer::NAME_RESOLUTION;
+use super::upstream_peer::{ADDRESS_REFUSED, NAME_RESOLUTION};
 use crate::descriptors::are_exhausted;
 use crate::telemetry::limit_metrics::Limit;
 
@@ -70,6 +70,11 @@ fn log(error: &Error, reply: &Reply, context: &mut Context) {
 fn response_to(source: &ErrorSource, kind: &ErrorType) -> Option<OwnResponse> {
     if *kind == NAME_RESOLUTION {
         let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "name_resolution", "name resolution failed");
+        return Some(OwnResponse::gateway(reply));
+    }
+    if *kind == ADDRESS_REFUSED {
+        let text = "The upstream server is currently unavailable";
+        let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "upstream_address_refused", text);
         return Some(OwnResponse::gateway(reply));
     }
     if *kind == NO_DESCRIPTOR {
@@ -165,6 +170,7 @@ mod tests {
             (ErrorSource::Upstream, ErrorType::ConnectTimedout, Some(504)),
             (ErrorSource::Upstream, ErrorType::ReadTimedout, Some(504)),
             (ErrorSource::Unset, NAME_RESOLUTION, Some(503)),
+            (ErrorSource::Unset, ADDRESS_REFUSED, Some(503)),
             (ErrorSource::Internal, NO_DESCRIPTOR, Some(503)),
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, Some(400)),
             (ErrorSource::Downstream, ErrorType::ReadTimedout, Some(408)),

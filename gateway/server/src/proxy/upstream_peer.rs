@@ -9,9 +9,13 @@ use super::context::Context;
 use super::retry::{self, Reached, Replay};
 use super::upstream_request_filter::host;
 use crate::snapshot::UpstreamHost;
+use crate::upstream::addresses;
 
 /// The error of a service whose host cannot be resolved.
 pub(super) const NAME_RESOLUTION: ErrorType = ErrorType::Custom("NameResolution");
+
+/// The error of a service at an address to which requests are not proxied.
+pub(super) const ADDRESS_REFUSED: ErrorType = ErrorType::Custom("AddressRefused");
 
 /// The peer of the next attempt.
 pub(super) async fn upstream_peer(
@@ -28,6 +32,10 @@ pub(super) async fn upstream_peer(
     proxied.reached = Reached::NoConnection;
     match proxied.service.peer(preserved, settings.keepalive_timeout).await {
         Ok(peer) => Ok(Box::new(peer)),
+        Err(error @ addresses::Error::Refused(_)) => {
+            tracing::warn!(service = %proxied.service.id, %error, "upstream address refused");
+            Error::e_because(ADDRESS_REFUSED, "upstream address refused", error)
+        }
         Err(error) => {
             tracing::warn!(service = %proxied.service.id, error = describe(&error), "cannot resolve upstream host");
             Error::e_because(NAME_RESOLUTION, "cannot resolve upstream host", error)

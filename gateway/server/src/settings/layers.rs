@@ -96,7 +96,7 @@ impl Layers {
             };
             let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
             let source = Source::File(name.to_owned(), Position::find(text, &path));
-            let is_section = SETTINGS.iter().any(|setting| section(setting.path) == Some(path.as_str()));
+            let is_section = SETTINGS.iter().any(|setting| is_below(setting.path, &path));
             match (find(&path), value) {
                 (Some(setting), value) => match scalar(value) {
                     Some(text) => self.put(setting, text, source),
@@ -179,8 +179,9 @@ fn find(path: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.path == path)
 }
 
-fn section(path: &str) -> Option<&str> {
-    path.split_once('.').map(|(section, _)| section)
+/// Whether a setting is in this section, or in one below it.
+fn is_below(path: &str, section: &str) -> bool {
+    path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn unknown(path: &str) -> String {

@@ -4,6 +4,7 @@
 //! reported at once, those in the file with line and column. [`Settings`] are checked: all defaults
 //! are filled in.
 
+mod admin;
 mod layers;
 mod position;
 mod read;
@@ -18,19 +19,29 @@ use tollgate_core::setting::SettingValues;
 
 use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
 
+pub use admin::{Admin, AdminAuth, AdminTls};
 pub use layers::{Layers, Problem, Source};
 pub use position::Position;
 pub use setting::SETTINGS;
 
-/// The destination of the access log.
+/// The destination of the access log or the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum LineDestination {
     /// None.
     Off,
     /// Standard output.
     StandardOutput,
     /// A file, appended to.
     File(PathBuf),
+}
+
+/// Whether the system may write the process's memory to a file when it crashes, and debuggers may read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CoreDumps {
+    /// It may not.
+    Prevented,
+    /// It may, as the system is configured.
+    Permitted,
 }
 
 /// The format of log lines.
@@ -96,6 +107,8 @@ pub struct Proxy {
     pub lenient_path_services: LenientServices,
     /// Connections to upstreams.
     pub upstream: UpstreamSettings,
+    /// Networks to which requests are proxied in any case.
+    pub allowed_upstreams: Vec<IpNet>,
 }
 
 /// The settings of the store.
@@ -134,7 +147,7 @@ pub struct Settings {
     /// The operator's certificate; `None`: a self-signed one.
     pub certificate: Option<CertificateFiles>,
     /// The Admin API.
-    pub admin_listen: SocketAddr,
+    pub admin: Admin,
     /// The status listener: liveness, readiness, metrics.
     pub status_listen: SocketAddr,
     /// The store.
@@ -150,7 +163,11 @@ pub struct Settings {
     /// Networks that outbound calls reach in any case.
     pub outbound_allowed: Vec<IpNet>,
     /// The access log.
-    pub access_log: AccessLog,
+    pub access_log: LineDestination,
+    /// The audit log.
+    pub audit_log: LineDestination,
+    /// Whether memory may be dumped.
+    pub core_dumps: CoreDumps,
     /// The minimum severity that is logged.
     pub log_level: tracing::Level,
     /// The format of log lines.
@@ -163,7 +180,7 @@ impl Settings {
     /// The addresses on which this gateway listens.
     pub fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
         let proxy = [self.proxy.http_listen, self.proxy.https_listen];
-        proxy.into_iter().flatten().chain([self.admin_listen, self.status_listen])
+        proxy.into_iter().flatten().chain([self.admin.listen, self.status_listen])
     }
 }
 
@@ -196,7 +213,7 @@ mod tests {
     fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
         let file = "admin:\n  listen: 127.0.0.1:1\n";
         let environment = [("TOLLGATE_ADMIN_LISTEN", "127.0.0.1:2")];
-        let listen = |result: Result<Settings, Vec<String>>| result.map(|settings| settings.admin_listen.port());
+        let listen = |result: Result<Settings, Vec<String>>| result.map(|settings| settings.admin.listen.port());
         assert_eq!(listen(settings("", &[], &[])), Ok(8001));
         assert_eq!(listen(settings(file, &[], &[])), Ok(1));
         assert_eq!(listen(settings(file, &environment, &[])), Ok(2));

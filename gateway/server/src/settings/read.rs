@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use tollgate_core::setting::{duration, number};
 
 use super::{
-    AccessLog, CertificateFiles, Database, Layers, LogFormat, Problem, Proxy, Settings, UpstreamVerification,
-    WhenDegraded,
+    CertificateFiles, CoreDumps, Database, Layers, LineDestination, LogFormat, Problem, Proxy, Settings,
+    UpstreamVerification, WhenDegraded,
 };
 use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
 
@@ -27,7 +27,7 @@ impl Settings {
         let data_directory = layers.read("data_directory", path);
         let proxy = read_proxy(layers);
         let certificate = read_certificate(layers);
-        let admin_listen = layers.read("admin.listen", address);
+        let admin = super::admin::read(layers);
         let status_listen = layers.read("status.listen", address);
         let database = read_database(layers, data_directory.as_ref());
         let outage_ready = layers.read("outage.ready", |text| match text {
@@ -39,7 +39,13 @@ impl Settings {
         let header_value_bytes = layers.read("limits.header_value_bytes", |text| bounded(text, 64, 65_536));
         let trusted_ips = layers.read("trusted_ips", networks);
         let outbound_allowed = layers.read("outbound.allowed_addresses", networks);
-        let access_log = layers.read("access_log", |text| Ok(access_log(text)));
+        let access_log = layers.read("access_log", |text| Ok(lines(text)));
+        let audit_log = layers.read("audit_log", |text| Ok(lines(text)));
+        let core_dumps = layers.read("core_dumps", |text| match text {
+            "true" => Ok(CoreDumps::Permitted),
+            "false" => Ok(CoreDumps::Prevented),
+            _ => Err("expected true or false".to_owned()),
+        });
         let log_level = layers.read("log.level", |text| {
             text.parse().map_err(|_| "expected error, warn, info, debug or trace".to_owned())
         });
@@ -49,7 +55,7 @@ impl Settings {
             data_directory: data_directory?,
             proxy: proxy?,
             certificate: certificate?,
-            admin_listen: admin_listen?,
+            admin: admin?,
             status_listen: status_listen?,
             database: database?,
             when_degraded: outage_ready?,
@@ -58,6 +64,8 @@ impl Settings {
             trusted_ips: trusted_ips?,
             outbound_allowed: outbound_allowed?,
             access_log: access_log?,
+            audit_log: audit_log?,
+            core_dumps: core_dumps?,
             log_level: log_level?,
             log_format: log_format?,
             plugins: plugins?,
@@ -86,6 +94,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
     });
     let lenient_path_services = layers.read("proxy.lenient_path_services", services);
     let upstream = read_upstream(layers);
+    let allowed_upstreams = layers.read("proxy.allowed_upstream_addresses", networks);
     let threads = match threads? {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => usize::try_from(some).ok()?,
@@ -103,6 +112,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         upstream_verification: upstream_verification?,
         lenient_path_services: lenient_path_services?,
         upstream: upstream?,
+        allowed_upstreams: allowed_upstreams?,
     })
 }
 
@@ -198,11 +208,11 @@ fn path(text: &str) -> Result<PathBuf, String> {
     optional_path(text).ok_or_else(|| "expected a path".to_owned())
 }
 
-fn optional_path(text: &str) -> Option<PathBuf> {
+pub(super) fn optional_path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected address:port, such as 127.0.0.1:8001 or [::1]:8001".to_owned())
 }
 
@@ -219,8 +229,12 @@ fn services(text: &str) -> Result<LenientServices, String> {
 }
 
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries.map(network).collect()
+    words(text).map(network).collect()
+}
+
+/// The entries of a list.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
 fn network(entry: &str) -> Result<IpNet, String> {
@@ -230,11 +244,11 @@ fn network(entry: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("{entry:?} is neither an IP address nor a CIDR block such as 10.0.0.0/8"))
 }
 
-fn access_log(text: &str) -> AccessLog {
+fn lines(text: &str) -> LineDestination {
     match text {
-        "off" | "false" | "" => AccessLog::Off,
-        "-" => AccessLog::StandardOutput,
-        file => AccessLog::File(PathBuf::from(file)),
+        "off" | "false" | "" => LineDestination::Off,
+        "-" => LineDestination::StandardOutput,
+        file => LineDestination::File(PathBuf::from(file)),
     }
 }
 

@@ -61,6 +61,11 @@ const GATEWAY: &[Setting] = &[
         "Maximum number of requests per upstream connection; 1: a new connection for each request.",
     ),
     setting(
+        "proxy.allowed_upstream_addresses",
+        "",
+        "Addresses (CIDR) to which services may point although they are link-local, a cloud's metadata service, or a listener of this gateway.",
+    ),
+    setting(
         "tls.certificate",
         "",
         "PEM file with the certificate chain for TLS clients; empty: a self-signed one is generated and kept.",
@@ -69,7 +74,33 @@ const GATEWAY: &[Setting] = &[
     setting(
         "admin.listen",
         "127.0.0.1:8001",
-        "Address of the Admin API. It has no authentication: bind it to an address that only operators can reach.",
+        "Address of the Admin API. One that is not loopback needs admin.auth or admin.tls.client_ca.",
+    ),
+    setting(
+        "admin.auth",
+        "off",
+        "Authentication at the Admin API: `off`, or `tokens`, which `tollgate admin-token` makes.",
+    ),
+    setting(
+        "admin.tls.certificate",
+        "",
+        "PEM file with the certificate chain of the Admin API; empty: plain HTTP.",
+    ),
+    setting("admin.tls.key", "", "PEM file with the private key of `admin.tls.certificate`."),
+    setting(
+        "admin.tls.client_ca",
+        "",
+        "PEM file with the authorities whose client certificates the Admin API requires; empty: none is required.",
+    ),
+    setting(
+        "admin.allowed_origins",
+        "",
+        "Origins of web pages that may use the Admin API, such as https://ui.example.com; `*`: all, with admin.auth.",
+    ),
+    setting(
+        "admin.allowed_hosts",
+        "",
+        "Names by which the Admin API and the status listener may be addressed on loopback, besides localhost and addresses.",
     ),
     setting(
         "status.listen",
@@ -127,6 +158,16 @@ const GATEWAY: &[Setting] = &[
         "Addresses (CIDR) that plugins may call although they are link-local, a cloud's metadata service, or a listener of this gateway.",
     ),
     setting("access_log", "-", "Access log: `-`: standard output; `off`: none; otherwise a file to append to."),
+    setting(
+        "audit_log",
+        "-",
+        "Audit log of Admin writes and token events, as JSON lines: `-`: standard output; `off`: none; otherwise a file to append to.",
+    ),
+    setting(
+        "core_dumps",
+        "false",
+        "Whether the system may dump the process's memory, which holds secrets, and debuggers may attach to it.",
+    ),
     setting("log.level", "info", "Minimum level that is logged: error, warn, info, debug or trace."),
     setting("log.format", "human", "`human` or `json`, for both the log and the access log."),
 ];

@@ -14,6 +14,7 @@ use tollgate_core::change::{Change, ChangeListener};
 use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
 use tollgate_core::error::StoreError;
 use tollgate_core::registry::Registry;
+use tollgate_plugin::http_client::Destinations;
 use uuid::Uuid;
 
 use super::Snapshot;
@@ -38,10 +39,11 @@ impl Configuration {
         registry: Registry,
         metrics: Arc<Metrics>,
         verification: Verification,
+        destinations: Arc<Destinations>,
     ) -> Result<Self, StoreError> {
         let nothing = Snapshot::compile([]).map_err(|error| not_in_force(error.into()))?;
         let configuration = Self {
-            compiler: Compiler { registry, metrics, verification },
+            compiler: Compiler { registry, metrics, verification, destinations },
             snapshot: Arc::new(ArcSwap::from_pointee(nothing)),
             waiting: Mutex::default(),
             mirror: tokio::sync::Mutex::default(),

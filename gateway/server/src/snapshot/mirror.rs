@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tollgate_core::collection::Document;
 use tollgate_core::plugin::{Handler, Instance};
 use tollgate_core::registry::{Registered, Registry};
+use tollgate_plugin::http_client::Destinations;
 use tollgate_router::{CompileError, CompiledRoute, RouteSpec};
 use uuid::Uuid;
 
@@ -63,6 +64,7 @@ pub(crate) struct Compiler {
     pub(crate) registry: Registry,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) verification: Verification,
+    pub(crate) destinations: Arc<Destinations>,
 }
 
 /// The entities with their compiled forms.
@@ -221,7 +223,7 @@ impl Compiler {
         let label = document.text("name").or_else(|| document.text("host")).unwrap_or_default().to_owned();
         let enabled = document.flag("enabled") != Some(false);
         let entry = read::<ServiceSpec>("services", document).and_then(|spec| {
-            match ServiceEntry::new(&spec, self.verification) {
+            match ServiceEntry::new(&spec, self.verification, &self.destinations) {
                 Ok(entry) => Some(Arc::new(entry)),
                 Err(error) => {
                     tracing::error!(service = %spec.id, %error, "invalid upstream host; requests to the service are refused");

@@ -9,7 +9,7 @@ const SERVICE: Uuid = Uuid::from_u128(1);
 
 fn compiler() -> Compiler {
     let metrics = Arc::new(Metrics::register(&prometheus::Registry::new(), "node", "version").unwrap());
-    Compiler { registry: Registry::new(), metrics, verification: Verification::On }
+    Compiler { registry: Registry::new(), metrics, verification: Verification::On, destinations: Arc::default() }
 }
 
 fn document(value: Value) -> Option<Document> {

@@ -1,27 +1,20 @@
 //! The access log: one line per request, written by a separate thread.
 //!
 //! Invariant: a line never holds a query, a header value or a body, so no token, code or secret.
-//! When the buffer is full, lines are dropped and counted: logging never waits for its destination.
-//!
-//! A request writes its line in thread-local memory and copies it into the buffer that the writer
-//! takes periodically: no allocation, a lock held only for that copy, and, except for the
-//! first line after a pause, no system call.
+//! A request writes its line in thread-local memory and copies it into the buffer of a [`LineWriter`], without
+//! allocating.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::IntCounter;
 use serde::Serialize;
 use uuid::Uuid;
 
-/// Bytes that may wait for the writer: some ten thousand lines.
-const BUFFER: usize = 4 << 20;
-
-/// How long the writer lets lines accumulate, so that a burst costs few system calls.
-const GATHER: Duration = Duration::from_millis(10);
+use super::line_writer::LineWriter;
 
 /// The format of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,63 +170,13 @@ pub struct AccessLog(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    buffer: Arc<Buffer>,
+    writer: LineWriter,
     format: LineFormat,
-    dropped: IntCounter,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.buffer.lock().closed = true;
-        self.buffer.changed.notify_all();
-    }
-}
-
-/// The buffer between requests and the writer.
-#[derive(Debug, Default)]
-struct Buffer {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    lines: Vec<u8>,
-    /// Whether the writer holds lines that it has taken and not written yet.
-    writing: bool,
-    /// Notifies a flush that everything was written.
-    flushing: bool,
-    closed: bool,
-}
-
-/// The result of adding a line.
-enum Added {
-    /// The buffer was empty: the writer may be asleep.
-    First,
-    Following,
-    /// The buffer is full.
-    Dropped,
 }
 
 thread_local! {
     /// The line being written.
     static RENDERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-impl Buffer {
-    fn add(&self, line: &[u8]) -> Added {
-        let mut state = self.lock();
-        if state.lines.len() + line.len() > BUFFER {
-            return Added::Dropped;
-        }
-        let added = if state.lines.is_empty() { Added::First } else { Added::Following };
-        state.lines.extend_from_slice(line);
-        added
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl AccessLog {
@@ -248,10 +191,8 @@ impl AccessLog {
         format: LineFormat,
         dropped: IntCounter,
     ) -> std::io::Result<Self> {
-        let buffer = Arc::new(Buffer::default());
-        let filled = Arc::clone(&buffer);
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_lines(&filled, destination))?;
-        Ok(Self(Some(Arc::new(Inner { buffer, format, dropped }))))
+        let writer = LineWriter::start("access-log", destination, dropped)?;
+        Ok(Self(Some(Arc::new(Inner { writer, format }))))
     }
 
     /// Whether lines are written at all.
@@ -262,60 +203,18 @@ impl AccessLog {
     /// Adds a line, or drops it.
     pub fn write(&self, line: &Line<'_>) {
         let Some(inner) = &self.0 else { return };
-        let added = RENDERED.with_borrow_mut(|rendered| {
+        RENDERED.with_borrow_mut(|rendered| {
             rendered.clear();
             line.render(inner.format, rendered);
-            inner.buffer.add(rendered)
+            inner.writer.add(rendered);
         });
-        match added {
-            Added::First => inner.buffer.changed.notify_all(),
-            Added::Following => {}
-            Added::Dropped => inner.dropped.inc(),
-        }
     }
 
     /// Waits, for a limited time, until earlier lines are written. For shutdown.
     pub fn flush(&self, bound: Duration) {
-        let Some(inner) = &self.0 else { return };
-        let deadline = Instant::now() + bound;
-        let mut state = inner.buffer.lock();
-        // Too slow: shutdown continues anyway.
-        while (state.writing || !state.lines.is_empty()) && Instant::now() < deadline {
-            state.flushing = true;
-            inner.buffer.changed.notify_all();
-            let waiting = inner.buffer.changed.wait_timeout(state, GATHER);
-            state = waiting.unwrap_or_else(PoisonError::into_inner).0;
+        if let Some(inner) = &self.0 {
+            inner.writer.flush(bound);
         }
-    }
-}
-
-fn write_lines(buffer: &Buffer, mut destination: Box<dyn Write + Send>) {
-    let mut batch = Vec::new();
-    loop {
-        {
-            let mut state = buffer.lock();
-            while state.lines.is_empty() && !state.closed {
-                state = buffer.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            if !(state.flushing || state.closed) {
-                let gathering =
-                    buffer.changed.wait_timeout_while(state, GATHER, |state| !state.flushing && !state.closed);
-                state = gathering.unwrap_or_else(PoisonError::into_inner).0;
-            }
-            if state.lines.is_empty() {
-                return;
-            }
-            // The two buffers are swapped: neither is allocated again.
-            std::mem::swap(&mut state.lines, &mut batch);
-            state.writing = true;
-            state.flushing = false;
-        }
-        if let Err(error) = destination.write_all(&batch).and_then(|()| destination.flush()) {
-            tracing::warn!(%error, "cannot write the access log; lines are lost");
-        }
-        batch.clear();
-        buffer.lock().writing = false;
-        buffer.changed.notify_all();
     }
 }
 

@@ -25,6 +25,7 @@ pub struct Metrics {
     under_way: IntGauge,
     datastore_reachable: IntGauge,
     access_log_dropped: IntCounter,
+    audit_log_dropped: IntCounter,
     limits: LimitMetrics,
 }
 
@@ -95,6 +96,11 @@ impl Metrics {
             "tollgate_access_log_dropped_total",
             "Access log lines dropped because their buffer was full.",
         )?;
+        let audit_log_dropped = IntCounter::new(
+            "tollgate_audit_log_dropped_total",
+            "Audit log lines dropped because their buffer was full.",
+        )?;
+        registry.register(Box::new(audit_log_dropped.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(node.clone()))?;
         registry.register(Box::new(datastore_reachable.clone()))?;
@@ -106,7 +112,17 @@ impl Metrics {
         let accepted = connections.state("accepted");
         let (open, under_way) = (connections.state("active"), connections.state("writing"));
         registry.register(Box::new(connections))?;
-        Ok(Self { requests, accepted, open, under_way, routes, datastore_reachable, access_log_dropped, limits })
+        Ok(Self {
+            requests,
+            accepted,
+            open,
+            under_way,
+            routes,
+            datastore_reachable,
+            access_log_dropped,
+            audit_log_dropped,
+            limits,
+        })
     }
 
     /// The metrics of a route; the same for the same labels, in every snapshot.
@@ -166,6 +182,11 @@ impl Metrics {
     /// How often limits were reached.
     pub fn limits(&self) -> &LimitMetrics {
         &self.limits
+    }
+
+    /// The counter of dropped audit log lines.
+    pub fn audit_log_dropped(&self) -> IntCounter {
+        self.audit_log_dropped.clone()
     }
 
     /// The counter of dropped access log lines.

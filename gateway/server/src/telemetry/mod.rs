@@ -1,10 +1,12 @@
-//! What the data plane reports: metrics and the access log.
+//! What the gateway reports: metrics, the access log and the audit log.
 //!
-//! Both are updated once per request, after the response. Neither may delay a request: metric handles
-//! are resolved beforehand, and a log line that finds its buffer full is dropped and counted.
+//! Metrics and the access log are updated once per request, after the response. Nothing here may delay a request:
+//! metric handles are resolved beforehand, and a log line that finds its buffer full is dropped and counted.
 
 pub mod access_log;
+pub mod audit_log;
 pub mod limit_metrics;
+mod line_writer;
 pub mod metrics;
 
 mod route_counters;

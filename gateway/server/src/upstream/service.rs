@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -15,6 +16,7 @@ use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamReque
 use serde::{Deserialize, Deserializer};
 use smallvec::SmallVec;
 use tollgate_core::host::Authority;
+use tollgate_plugin::http_client::Destinations;
 use uuid::Uuid;
 
 use super::addresses::{self, Addresses};
@@ -120,8 +122,12 @@ impl Millis {
 }
 
 impl ServiceEntry {
-    /// Compiles a service; `default` applies if it does not say.
-    pub fn new(spec: &ServiceSpec, default: Verification) -> Result<Self, InvalidHost> {
+    /// Compiles a service; `default` applies if it does not say. Requests are proxied to permitted addresses only.
+    pub fn new(
+        spec: &ServiceSpec,
+        default: Verification,
+        destinations: &Arc<Destinations>,
+    ) -> Result<Self, InvalidHost> {
         let verification = match spec.tls_verify {
             Some(true) => Verification::On,
             Some(false) => Verification::Off,
@@ -132,7 +138,7 @@ impl ServiceEntry {
             "https" => Transport::Https(verification),
             _ => Transport::NotProxied,
         };
-        let addresses = Addresses::new(&spec.host, spec.port);
+        let addresses = Addresses::new(&spec.host, spec.port, destinations);
         Ok(Self {
             id: spec.id,
             label: spec.name.as_deref().unwrap_or(&spec.host).into(),
@@ -256,7 +262,7 @@ pub(crate) mod tests {
             ("http", "::1", 8080, "[::1]:8080"),
         ];
         for (protocol, host, port, expected) in rows {
-            let entry = ServiceEntry::new(&spec(protocol, host, port), Verification::On).unwrap();
+            let entry = ServiceEntry::new(&spec(protocol, host, port), Verification::On, &Arc::default()).unwrap();
             assert_eq!(entry.host_header().unwrap(), expected);
         }
     }
@@ -264,12 +270,12 @@ pub(crate) mod tests {
     #[test]
     fn a_verified_peer_always_has_a_server_name() {
         for host in ["API.test.", "127.0.0.1", "[::1]"] {
-            let entry = ServiceEntry::new(&spec("https", host, 443), Verification::On).unwrap();
+            let entry = ServiceEntry::new(&spec("https", host, 443), Verification::On, &Arc::default()).unwrap();
             assert!(!entry.server_name.is_empty(), "{host}");
         }
         let mut trusting = spec("https", "127.0.0.1", 443);
         trusting.tls_verify = Some(false);
-        assert_eq!(ServiceEntry::new(&trusting, Verification::On).unwrap().server_name, "".into());
+        assert_eq!(ServiceEntry::new(&trusting, Verification::On, &Arc::default()).unwrap().server_name, "".into());
     }
 
     #[test]
@@ -285,13 +291,13 @@ pub(crate) mod tests {
             (Some("."), "a.test"),
             (Some("[]:1"), "a.test"),
         ];
-        let entry = ServiceEntry::new(&spec("https", "a.test", 443), Verification::On).unwrap();
+        let entry = ServiceEntry::new(&spec("https", "a.test", 443), Verification::On, &Arc::default()).unwrap();
         for (preserved, expected) in rows {
             assert_eq!(entry.server_name(preserved), expected, "{preserved:?}");
         }
-        let plain = ServiceEntry::new(&spec("http", "a.test", 80), Verification::On).unwrap();
+        let plain = ServiceEntry::new(&spec("http", "a.test", 80), Verification::On, &Arc::default()).unwrap();
         assert_eq!(plain.server_name(Some("b.test")), "");
-        let trusting = ServiceEntry::new(&spec("https", "127.0.0.1", 443), Verification::Off).unwrap();
+        let trusting = ServiceEntry::new(&spec("https", "127.0.0.1", 443), Verification::Off, &Arc::default()).unwrap();
         assert_eq!(trusting.server_name(Some("b.test")), "b.test");
         assert_eq!(trusting.server_name(Some("127.0.0.2")), "");
     }
@@ -306,14 +312,14 @@ pub(crate) mod tests {
             (Some(false), Verification::On, Verification::Off),
         ] {
             service.tls_verify = field;
-            assert_eq!(ServiceEntry::new(&service, default).unwrap().transport, Transport::Https(expected));
+            assert_eq!(ServiceEntry::new(&service, default, &Arc::default()).unwrap().transport, Transport::Https(expected));
         }
     }
 
     #[test]
     fn protocols_not_proxied_yet_are_recognised() {
         for protocol in ["grpc", "grpcs", "tcp", "tls", "udp", "tls_passthrough"] {
-            let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On).unwrap();
+            let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On, &Arc::default()).unwrap();
             assert_eq!(entry.transport, Transport::NotProxied);
         }
     }

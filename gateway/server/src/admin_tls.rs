@@ -1,0 +1,79 @@
+//! The TLS side of `admin.listen`: the same versions and ciphers as the proxy's, and client certificates where
+//! `admin.tls.client_ca` names their authorities.
+
+use std::path::PathBuf;
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslVerifyMode, SslVersion};
+use openssl::x509::X509;
+
+use crate::certificate;
+use crate::settings::AdminTls;
+
+/// What sessions may be resumed with: those of this listener. OpenSSL requires it where clients have certificates.
+const SESSION_CONTEXT: &[u8] = b"tollgate admin";
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The certificate or its key is unusable.
+    #[error(transparent)]
+    Certificate(#[from] certificate::Error),
+    /// The file of authorities is unusable.
+    #[error("admin.tls.client_ca: {path}: no PEM certificate can be read")]
+    ClientCa {
+        /// The file.
+        path: PathBuf,
+        /// The cause, if the file could not be read.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// OpenSSL rejects the certificate, its key, or the versions.
+    #[error(transparent)]
+    OpenSsl(#[from] ErrorStack),
+}
+
+/// The acceptor: Mozilla's intermediate ciphers, TLS 1.2 or newer.
+pub fn acceptor(tls: &AdminTls) -> Result<SslAcceptor, Error> {
+    certificate::check(&tls.files)?;
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+    acceptor.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    acceptor.set_private_key_file(&tls.files.key, SslFiletype::PEM)?;
+    acceptor.set_certificate_chain_file(&tls.files.certificate)?;
+    acceptor.check_private_key()?;
+    acceptor.set_session_id_context(SESSION_CONTEXT)?;
+    if let Some(path) = &tls.client_ca {
+        for authority in authorities(path)? {
+            acceptor.add_client_ca(&authority)?;
+            acceptor.cert_store_mut().add_cert(authority)?;
+        }
+        acceptor.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    }
+    Ok(acceptor.build())
+}
+
+fn authorities(path: &PathBuf) -> Result<Vec<X509>, Error> {
+    let unusable = |source| Error::ClientCa { path: path.clone(), source };
+    let text = std::fs::read(path).map_err(|source| unusable(Some(source)))?;
+    match X509::stack_from_pem(&text) {
+        Ok(authorities) if !authorities.is_empty() => Ok(authorities),
+        _ => Err(unusable(None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_are_read_from_a_file_that_has_some() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let files = certificate::files(None, directory.path()).expect("made");
+        let tls = |client_ca| AdminTls { files: files.clone(), client_ca };
+        assert!(acceptor(&tls(None)).is_ok());
+        assert!(acceptor(&tls(Some(files.certificate.clone()))).is_ok());
+        for unusable in [files.key.clone(), directory.path().join("none")] {
+            assert!(matches!(acceptor(&tls(Some(unusable))), Err(Error::ClientCa { .. })));
+        }
+    }
+}
