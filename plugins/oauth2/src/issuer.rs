@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tollgate_core::clock::Clock;
 use tollgate_core::random::Random;
 use tollgate_core::secret::Secret;
+use uuid::Uuid;
 
 use crate::store::Tokens;
 use crate::token::{Digest, OwnTokens};
@@ -37,6 +38,8 @@ impl Issuer {
 /// A token response: shown once, to the client.
 #[derive(Debug, Clone)]
 pub struct Issued {
+    /// The id of its row.
+    pub id: Uuid,
     /// The access token.
     pub access_token: Secret,
     /// The lifetime in seconds; `None`: it never expires.

@@ -151,7 +151,8 @@ impl OAuth2 {
             store.clean(sweep);
         }
         let token_collection =
-            TokenCollection::new(rows, own_tokens.clone(), Arc::clone(&clock), Arc::clone(&random), foreign_tokens);
+            TokenCollection::new(rows, own_tokens.clone(), Arc::clone(&clock), Arc::clone(&random), foreign_tokens)
+                .with_audit_log(Arc::clone(&host.audit_log));
         let limits = guesses::Limits::read(&host.settings)?;
         let waiting = host.settings.read(client_secret::WAITING.path, client_secret::waiting)?;
         let guesses = Guesses::new(limits, random.as_ref(), Arc::clone(&clock), &metrics.limited);
@@ -162,6 +163,7 @@ impl OAuth2 {
             issuer: Issuer { tokens, own_tokens, clock, random },
             overloaded: metrics.limited.with_label_values(&["secrets_waiting"]),
             issued: metrics.issued,
+            audit_log: Arc::clone(&host.audit_log),
         });
         let consumers = host.consumers.clone();
         let collections: Vec<Arc<dyn Collection>> = vec![stored_credentials, Arc::new(token_collection)];

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tollgate_core::audit::{self, Action, AuditLog, Event, NoAuditLog};
 use tollgate_core::clock::Clock;
 use tollgate_core::collection::{Collection, Document, Filter, Key, Merge, Page, PageQuery};
 use tollgate_core::entity::Kind;
@@ -40,6 +41,7 @@ pub struct TokenCollection {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     imported: Arc<AtomicBool>,
+    audit_log: Arc<dyn AuditLog>,
 }
 
 impl TokenCollection {
@@ -52,7 +54,13 @@ impl TokenCollection {
         random: Arc<dyn Random>,
         imported: Arc<AtomicBool>,
     ) -> Self {
-        Self { kind: token::kind(), tokens, own_tokens, clock, random, imported }
+        Self { kind: token::kind(), tokens, own_tokens, clock, random, imported, audit_log: Arc::new(NoAuditLog) }
+    }
+
+    /// With an audit log, which hears of revocations.
+    #[must_use]
+    pub fn with_audit_log(self, audit_log: Arc<dyn AuditLog>) -> Self {
+        Self { audit_log, ..self }
     }
 
     async fn row(&self, key: &Key, now: i64) -> Result<Option<Token>, StoreError> {
@@ -237,7 +245,12 @@ impl Collection for TokenCollection {
             },
         };
         match self.tokens.delete_row(id, now).await? {
-            Some(_) => Ok(true),
+            Some(_) => {
+                let mut event = Event::new(Action::TokenRevoked, audit::Outcome::Done);
+                event.id = Some(id);
+                self.audit_log.write(&event);
+                Ok(true)
+            }
             None => self.unchanged(Ok(false)).await,
         }
     }

@@ -20,10 +20,12 @@ use http::StatusCode;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_core::secret::Secret;
+use tollgate_plugin::audit::Action;
 use uuid::Uuid;
 
 use crate::client;
 use crate::config::Config;
+use crate::endpoint::record::Subject;
 use crate::endpoint::response::{self, State};
 use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::entity::credential::Credential;
@@ -75,6 +77,14 @@ pub(super) async fn respond(
         Err(_) => "unknown",
     };
     server.count(grant, result.as_ref().err().map_or(Outcome::Issued, Outcome::from));
+    let credential = target.as_ref().map(|target| target.client.id);
+    let subject = Subject { plugin: plugin_id, credential, grant, request };
+    let event = match &result {
+        Ok(Granted::Code(_)) => Some(subject.issued(Action::CodeIssued, None)),
+        Ok(Granted::Token(issued)) => Some(subject.issued(Action::TokenIssued, Some(issued.id))),
+        Err(error) => subject.refused(error),
+    };
+    event.iter().for_each(|event| server.audit_log.write(event));
     match (result, target) {
         (Ok(granted), Some(target)) => accepted(config, &target, &granted, &state),
         (Err(Error::Refused(refusal)), Some(target)) => refused(config, &target, &refusal, &state),

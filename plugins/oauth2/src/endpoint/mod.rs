@@ -10,6 +10,7 @@ use http::Method;
 use prometheus::{IntCounter, IntCounterVec};
 use tollgate_core::plugin::Verdict;
 use tollgate_core::request::{Request, RequestBody};
+use tollgate_plugin::AuditLog;
 use tollgate_plugin::bearer;
 use tollgate_plugin::presented::Presented;
 use uuid::Uuid;
@@ -24,6 +25,7 @@ use crate::parameters::Parameters;
 
 mod authorize;
 mod https;
+mod record;
 mod response;
 mod token;
 
@@ -79,6 +81,8 @@ pub struct AuthorizationServer {
     pub overloaded: IntCounter,
     /// Counts requests by `grant` and `outcome`, including refused ones.
     pub issued: IntCounterVec,
+    /// Where what is issued, and who is refused, is recorded.
+    pub audit_log: Arc<dyn AuditLog>,
 }
 
 impl AuthorizationServer {

@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn responses_that_issue_or_refuse_may_not_be_stored_rfc6749_5_1() {
-        let token = Issued { access_token: Secret::new("t"), expires_in: None, refresh_token: None, scope: None };
+        let access_token = Secret::new("t");
+        let token = Issued { id: uuid::Uuid::nil(), access_token, expires_in: None, refresh_token: None, scope: None };
         for reply in [
             issued(&token, &State::default()),
             refused(&Refusal::GrantType, &State::default()),

@@ -13,10 +13,12 @@ use std::str::FromStr;
 
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
+use tollgate_plugin::audit::Action;
 use uuid::Uuid;
 
 use crate::client::{self, AuthenticatedClient, Identification};
 use crate::config::Config;
+use crate::endpoint::record::Subject;
 use crate::endpoint::response::{self};
 use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::error::{Error, Refusal};
@@ -73,23 +75,32 @@ pub(super) async fn respond(
 ) -> Reply {
     let (parameters, state, verdict) = begin(config, request);
     let grant = parameters.text("grant_type").and_then(|name| name.parse().ok());
-    let result = match verdict {
+    let (credential, result) = match verdict {
         Ok(()) => exchange(server, plugin_id, config, grant, &parameters, request).await,
-        Err(refusal) => Err(refusal.into()),
+        Err(refusal) => (None, Err(refusal.into())),
     };
-    server.count(
-        grant.map_or("unknown", GrantType::as_str),
-        result.as_ref().err().map_or(Outcome::Issued, Outcome::from),
-    );
+    let name = grant.map_or("unknown", GrantType::as_str);
+    server.count(name, result.as_ref().err().map_or(Outcome::Issued, Outcome::from));
     if matches!(result, Err(Error::Overloaded(_))) {
         server.overloaded.inc();
     }
+    let subject = Subject { plugin: plugin_id, credential, grant: name, request };
+    let event = match &result {
+        Ok(issued) => Some(subject.issued(action(grant), Some(issued.id))),
+        Err(error) => subject.refused(error),
+    };
+    event.iter().for_each(|event| server.audit_log.write(event));
     match result {
         Ok(issued) => response::issued(&issued, &state),
         Err(error) => response::failed(Endpoint::Token, &error, &state),
     }
 }
 
+fn action(grant: Option<GrantType>) -> Action {
+    if grant == Some(GrantType::RefreshToken) { Action::TokenRefreshed } else { Action::TokenIssued }
+}
+
+/// The credential that the request named, if there is one, and the result.
 async fn exchange(
     server: &AuthorizationServer,
     plugin_id: Uuid,
@@ -97,11 +108,26 @@ async fn exchange(
     grant: Option<GrantType>,
     parameters: &Parameters,
     request: &Request<'_>,
-) -> Result<Issued, Error> {
-    let enabled = grant.filter(|grant| grant.is_enabled(config)).ok_or(Refusal::GrantType);
+) -> (Option<Uuid>, Result<Issued, Error>) {
     let credentials = server.credentials.as_ref();
-    let identification =
-        client::identify(config, parameters, request, credentials, (&server.verifier, &server.guesses)).await?;
+    match client::identify(config, parameters, request, credentials, (&server.verifier, &server.guesses)).await {
+        Err(error) => (None, Err(error)),
+        Ok(identification) => {
+            let credential = identification.credential().map(|credential| credential.id);
+            let grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
+            (credential, issue(&grantor, identification, grant, parameters).await)
+        }
+    }
+}
+
+async fn issue(
+    grantor: &Grantor<'_>,
+    identification: Identification,
+    grant: Option<GrantType>,
+    parameters: &Parameters,
+) -> Result<Issued, Error> {
+    let config = grantor.config;
+    let enabled = grant.filter(|grant| grant.is_enabled(config)).ok_or(Refusal::GrantType);
     let mode = identification.mode();
     let redirect = match grant {
         Some(GrantType::ClientCredentials) => Ok(()),
@@ -111,13 +137,12 @@ async fn exchange(
     redirect?;
     let enabled = enabled?;
 
-    let grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
     let known = |client: Option<AuthenticatedClient>| client.ok_or(Refusal::InvalidClient(mode));
     match enabled {
-        GrantType::ClientCredentials => client_credentials::exchange(&grantor, client, parameters).await,
-        GrantType::AuthorizationCode => authorization_code::exchange(&grantor, &known(client)?, parameters).await,
-        GrantType::Password => password::exchange(&grantor, &known(client)?, parameters).await,
-        GrantType::RefreshToken => refresh_token::exchange(&grantor, &known(client)?, parameters).await,
+        GrantType::ClientCredentials => client_credentials::exchange(grantor, client, parameters).await,
+        GrantType::AuthorizationCode => authorization_code::exchange(grantor, &known(client)?, parameters).await,
+        GrantType::Password => password::exchange(grantor, &known(client)?, parameters).await,
+        GrantType::RefreshToken => refresh_token::exchange(grantor, &known(client)?, parameters).await,
     }
 }
 

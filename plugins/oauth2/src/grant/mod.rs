@@ -143,7 +143,8 @@ impl<'a> Grantor<'a> {
             scope: authorization.scope,
             family,
         };
-        let issued = Issued { access_token, expires_in: lifetime.map(whole_seconds), refresh_token, scope: None };
+        let expires_in = lifetime.map(whole_seconds);
+        let issued = Issued { id: row.id, access_token, expires_in, refresh_token, scope: None };
         Ok(Draft { row, issued })
     }
 

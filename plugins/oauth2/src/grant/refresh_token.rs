@@ -71,12 +71,13 @@ fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Ro
         authenticated_userid: stored.authenticated_userid,
         scope: stored.scope,
     };
-    let family = stored.family.or(Some(stored.id));
+    let (id, family) = (stored.id, stored.family.or(Some(stored.id)));
     let mut draft = grantor.draft(authorization, Refresh::With, family)?;
     if !grantor.config.reuse_refresh_token {
         let row = draft.row.id;
         return Ok((Rotation::Replace(draft.row), row, draft.issued));
     }
+    draft.issued.id = id;
     draft.issued.refresh_token = draft.issued.refresh_token.map(|_| Secret::new(presented));
     let rotation = Rotation::Renew {
         replaces: stored.access_token,

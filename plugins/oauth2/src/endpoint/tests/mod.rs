@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use tollgate_core::random::SystemRandom;
 use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::{Edits, Target};
 use tollgate_core::secret::Secret;
+use tollgate_plugin::audit::Event;
 
 use super::*;
 use crate::client_secret::{self, ClientSecret};
@@ -24,6 +25,7 @@ use crate::guesses;
 use crate::token::{Digest, OwnTokens};
 use ledger::Ledger;
 
+mod audit;
 mod authorize;
 mod ledger;
 mod limits;
@@ -105,6 +107,24 @@ struct World {
     ledger: Arc<Ledger>,
     clock: Arc<ManualClock>,
     plugin_id: Uuid,
+    events: Arc<Events>,
+}
+
+/// The events of the audit log, as lines.
+#[derive(Default)]
+struct Events(Mutex<Vec<Value>>);
+
+impl AuditLog for Events {
+    fn write(&self, event: &Event) {
+        self.0.lock().unwrap().push(serde_json::to_value(event).unwrap());
+    }
+}
+
+impl Events {
+    /// The events since the last call.
+    fn take(&self) -> Vec<Value> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
 }
 
 impl World {
@@ -115,6 +135,7 @@ impl World {
     /// With limits for guesses.
     fn with(limits: guesses::Limits) -> Self {
         let ledger = Arc::new(Ledger::default());
+        let events = Arc::new(Events::default());
         let clock = Arc::new(ManualClock::at(NOW));
         let labels = &["grant", "outcome"];
         let issuer = Issuer {
@@ -130,8 +151,9 @@ impl World {
             guesses: guesses::tests::guesses(limits, Arc::clone(&clock) as _),
             overloaded: IntCounter::new("overloaded", "overloaded").unwrap(),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
+            audit_log: Arc::clone(&events) as _,
         };
-        Self { server, ledger, clock, plugin_id: Uuid::from_u128(7) }
+        Self { server, ledger, clock, plugin_id: Uuid::from_u128(7), events }
     }
 
     async fn send(&self, config: &Config, post: &Post) -> Response {
