@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,9 @@ pub struct Gateway {
     pub secrets: Secrets,
     /// A client that trusts it, follows no redirects, and speaks HTTP/1.1 or 2.
     pub client: Client,
+    /// The token that calls of the Admin API present, if any.
+    pub admin_token: Option<String>,
+    database_url: String,
     process: Process,
     launch: Launch,
     directory: TempDir,
@@ -77,6 +80,11 @@ impl Gateway {
         let database = Database::create();
         let (url, forwarder) = LostResponses::before(&database.url()).await;
         (Self::running(folder(), Some(database), &url, &[], None).await, forwarder)
+    }
+
+    /// On this database, whose URL may differ from the address of `database` by a password.
+    pub async fn on_database(database: Database, url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::running(folder(), Some(database), url, settings, None).await
     }
 
     /// With additional settings, by their environment names.
@@ -137,7 +145,20 @@ impl Gateway {
                 let client = running.addresses.client().expect("a client");
                 let Running { addresses, http, https, process } = running;
                 let secrets = Secrets::default();
-                return Self { addresses, http, https, secrets, client, process, launch, directory, database };
+                let (database_url, admin_token) = (url.to_owned(), None);
+                return Self {
+                    addresses,
+                    http,
+                    https,
+                    secrets,
+                    client,
+                    admin_token,
+                    database_url,
+                    process,
+                    launch,
+                    directory,
+                    database,
+                };
             }
         }
         panic!("the gateway did not start:\n{}", fs::read_to_string(output_of(&directory)).unwrap_or_default());
@@ -186,7 +207,10 @@ impl Gateway {
     /// A call of the Admin API with a JSON body; null sends none.
     pub async fn admin(&self, method: Method, path: &str, body: Value) -> Reply {
         let url = self.addresses.admin.join(path).expect("a path");
-        let request = self.client.request(method, url);
+        let mut request = self.client.request(method, url);
+        if let Some(token) = &self.admin_token {
+            request = request.bearer_auth(token);
+        }
         self.send(if body.is_null() { request } else { request.json(&body) }).await
     }
 
@@ -224,6 +248,40 @@ impl Gateway {
             series.is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|label| line.contains(label))
         });
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Runs `tollgate ARGUMENTS` on the same database: whether it succeeded, and its output. What it prints may be
+    /// secret: it is not searched.
+    pub fn tool(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(program("tollgate"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_")) {
+            command.env_remove(name);
+        }
+        command.args(arguments).current_dir(self.directory.path());
+        command.env("TOLLGATE_DATA_DIRECTORY", self.directory.path()).env("TOLLGATE_DATABASE_URL", &self.database_url);
+        let output = command.output().expect("a program that runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).expect("text"))
+    }
+
+    /// Has an admin token made; calls of the Admin API present it from now on.
+    pub fn make_admin_token(&mut self) -> String {
+        let (made, token) = self.tool(&["admin-token", "create", "tests", "--role", "write"]);
+        assert!(made, "{token}");
+        let token = token.trim().to_owned();
+        self.secrets.add(&token);
+        self.admin_token = Some(token.clone());
+        token
+    }
+
+    /// Its folder.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Its process id.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Sends SIGTERM without waiting.

@@ -78,6 +78,11 @@ impl Secrets {
         leaked.map(|secret| format!("{}… ({} characters)", &secret[..6], secret.len())).collect()
     }
 
+    /// The secrets that `text` contains.
+    pub fn within(&self, text: &str) -> BTreeSet<String> {
+        self.known.lock().unwrap().iter().filter(|secret| text.contains(secret.as_str())).cloned().collect()
+    }
+
     /// The number of secrets.
     pub fn count(&self) -> usize {
         self.known.lock().unwrap().len()

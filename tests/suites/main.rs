@@ -26,6 +26,7 @@ macro_rules! on_both_stores {
 
 mod acl;
 mod admin;
+mod admin_security;
 mod authorize;
 mod browser;
 mod cors;
@@ -54,6 +55,7 @@ mod races;
 mod refresh_grace;
 mod resource;
 mod revocation;
+mod secrets;
 mod spelling;
 mod third_party;
 mod third_party_servers;

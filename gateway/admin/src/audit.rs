@@ -33,7 +33,8 @@ pub(crate) fn different(before: &Document, after: &Document) -> Vec<String> {
         match value {
             _ if value == earlier => {}
             Value::Object(config) if name == CONFIG => {
-                let differs = |(field, value): &(&String, &Value)| earlier.get(field.as_str()).unwrap_or(&nothing) != *value;
+                let differs =
+                    |(field, value): &(&String, &Value)| earlier.get(field.as_str()).unwrap_or(&nothing) != *value;
                 found.extend(config.iter().filter(differs).map(|(field, _)| format!("{CONFIG}.{field}")));
             }
             _ => found.push(name.clone()),

@@ -70,12 +70,7 @@ pub(crate) enum Foreign {
 
 impl BrowserRules {
     /// The value of `Access-Control-Allow-Origin`, or why the request is refused.
-    pub(crate) fn judge(
-        &self,
-        uri: &Uri,
-        headers: &HeaderMap,
-        peer: Option<&Peer>,
-    ) -> Result<HeaderValue, Foreign> {
+    pub(crate) fn judge(&self, uri: &Uri, headers: &HeaderMap, peer: Option<&Peer>) -> Result<HeaderValue, Foreign> {
         self.check_host(uri, headers)?;
         self.judge_origin(headers, peer)
     }
@@ -102,7 +97,9 @@ impl BrowserRules {
         match &self.origins {
             Origins::None => false,
             Origins::Any => true,
-            Origins::Listed(listed) => listed.iter().any(|known| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes())),
+            Origins::Listed(listed) => {
+                listed.iter().any(|known| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes()))
+            }
         }
     }
 }
@@ -111,7 +108,9 @@ fn is_local(host: &str, listener: IpAddr, allowed: &[String]) -> bool {
     let Ok(authority) = Authority::parse(host) else { return false };
     let name = authority.host.as_str();
     match name.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(ip) => ip.to_canonical().is_loopback() || ip.to_canonical() == listener.to_canonical() || is_in(allowed, name),
+        Ok(ip) => {
+            ip.to_canonical().is_loopback() || ip.to_canonical() == listener.to_canonical() || is_in(allowed, name)
+        }
         Err(_) => name == "localhost" || name.ends_with(".localhost") || is_in(allowed, name),
     }
 }
@@ -162,14 +161,34 @@ mod tests {
         let hosts = Hosts::Local { listener: "127.0.0.7".parse().unwrap(), allowed: vec!["admin.test".to_owned()] };
         let rules = BrowserRules { hosts, ..BrowserRules::default() };
         for host in [
-            "127.0.0.1:8001", "127.0.0.1", "[::1]:8001", "127.0.0.7:1", "127.9.9.9", "[::ffff:127.0.0.1]", "localhost",
-            "LOCALHOST.:8001", "a.localhost:8001", "admin.test", "Admin.Test:8001",
+            "127.0.0.1:8001",
+            "127.0.0.1",
+            "[::1]:8001",
+            "127.0.0.7:1",
+            "127.9.9.9",
+            "[::ffff:127.0.0.1]",
+            "localhost",
+            "LOCALHOST.:8001",
+            "a.localhost:8001",
+            "admin.test",
+            "Admin.Test:8001",
         ] {
             assert_eq!(judged(&rules, &[("host", host)]), Ok("*".to_owned()), "{host}");
         }
         for host in [
-            "evil.test", "evil.test:8001", "localhost.evil.test", "127.0.0.1.evil.test", "notlocalhost", "192.0.2.1",
-            "0.0.0.0", "127.1", "0x7f000001", "", "admin.test.", "a b", "[::2]",
+            "evil.test",
+            "evil.test:8001",
+            "localhost.evil.test",
+            "127.0.0.1.evil.test",
+            "notlocalhost",
+            "192.0.2.1",
+            "0.0.0.0",
+            "127.1",
+            "0x7f000001",
+            "",
+            "admin.test.",
+            "a b",
+            "[::2]",
         ] {
             let expected = if host == "admin.test." { Ok("*".to_owned()) } else { Err(Foreign::Host) };
             assert_eq!(judged(&rules, &[("host", host)]), expected, "{host}");

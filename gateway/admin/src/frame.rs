@@ -161,12 +161,7 @@ fn written(parts: &Parts, resource: &Resource<'_>, caller: &Caller, response: &R
     event
 }
 
-async fn handle(
-    state: &AdminState,
-    parts: &Parts,
-    resource: &Resource<'_>,
-    body: Body,
-) -> Result<Response, Failure> {
+async fn handle(state: &AdminState, parts: &Parts, resource: &Resource<'_>, body: Body) -> Result<Response, Failure> {
     if !resource.allows(&parts.method) {
         return Err(Failure::MethodNotAllowed);
     }

@@ -149,9 +149,12 @@ impl<'r> Resource<'r> {
             Self::Tags | Self::Tag(_) => "tags",
             Self::Configuration => "config",
             Self::Schema(_) | Self::SchemaValidation(_) | Self::PluginSchema(_) | Self::PluginValidation => "schemas",
-            Self::Information | Self::Status | Self::Metrics | Self::Timers | Self::Endpoints | Self::EnabledPlugins => {
-                "node"
-            }
+            Self::Information
+            | Self::Status
+            | Self::Metrics
+            | Self::Timers
+            | Self::Endpoints
+            | Self::EnabledPlugins => "node",
         }
     }
 

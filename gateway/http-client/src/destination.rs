@@ -49,9 +49,7 @@ impl fmt::Display for Purpose {
     /// What an operator can do about it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OutboundCalls => {
-                "outbound calls go there only if the setting outbound.allowed_addresses contains it"
-            }
+            Self::OutboundCalls => "outbound calls go there only if the setting outbound.allowed_addresses contains it",
             Self::Upstreams => {
                 "requests are proxied there only if the setting proxy.allowed_upstream_addresses contains it"
             }

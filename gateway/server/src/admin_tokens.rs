@@ -24,8 +24,8 @@ pub enum Error {
     Create {
         /// Its name.
         name: String,
-        /// What is wrong with it.
-        why: DaoError,
+        /// What is wrong with it, and what to do.
+        why: String,
     },
     /// The token cannot be revoked.
     #[error("cannot revoke the admin token named {name:?}: {why}")]
@@ -64,13 +64,21 @@ pub fn of(store: &Store) -> AdminTokens {
     AdminTokens::new(store.documents(Arc::new(admin_token::kind())), Arc::new(SystemClock), Arc::new(SystemRandom))
 }
 
+fn explained(error: &DaoError) -> String {
+    match error {
+        DaoError::Unique { .. } => "the name is taken; revoke that token first, or choose another name".to_owned(),
+        DaoError::Schema(violations) => violations.message(),
+        other => other.to_string(),
+    }
+}
+
 /// Runs a step; the result is its output.
 pub async fn run(store: &Store, step: Step) -> Result<String, Error> {
     let tokens = of(store);
     match step {
         Step::Create { name, role } => match tokens.create(&name, role).await {
             Ok(token) => Ok(token.expose().to_owned()),
-            Err(why) => Err(Error::Create { name, why }),
+            Err(why) => Err(Error::Create { name, why: explained(&why) }),
         },
         Step::Revoke { name } => match tokens.revoke(&name).await {
             Ok(true) => Ok(format!("Revoked {name}.")),

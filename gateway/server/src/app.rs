@@ -241,9 +241,8 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
         descriptors: Arc::new(Descriptors::new(open_files, &control.registry)?),
     };
     let listeners = proxy::Listeners { http: settings.proxy.http_listen, https: settings.proxy.https_listen.zip(tls) };
-    let shutdown =
-        Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), logs)
-            .map_err(StartError::Signals)?;
+    let shutdown = Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), logs)
+        .map_err(StartError::Signals)?;
     let (http, https) = (settings.proxy.http_listen, settings.proxy.https_listen);
     let (admin, status) = (settings.admin.listen, settings.status_listen);
     let listening = move || {
@@ -445,7 +444,7 @@ async fn serve(
 }
 
 fn store_options(settings: &Settings, migration: Migration, metrics: &prometheus::Registry) -> Options {
-    let mut options = Options::new(settings.database.url.clone());
+    let mut options = Options::new(settings.database.url.expose());
     options.max_connections = settings.database.max_connections;
     options.acquire_timeout = settings.database.acquire_timeout;
     options.statement_timeout = settings.database.statement_timeout;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tollgate::cli::{AdminRole, AdminTokenStep, Cli, Command, MigrateStep, SettingsArgs};
-use tollgate::{admin_tokens, app};
 use tollgate::settings::{SETTINGS, Settings};
+use tollgate::{admin_tokens, app};
 
 // Measured against the system allocator on the proxy path: see docs/performance.md.
 #[global_allocator]

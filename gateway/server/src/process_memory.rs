@@ -20,3 +20,21 @@ pub fn protect(core_dumps: CoreDumps) {
         tracing::warn!(%error, "cannot prevent core dumps and debuggers");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn memory_is_neither_dumped_nor_read_unless_that_is_permitted() {
+        protect(CoreDumps::Permitted);
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::Dumpable);
+        protect(CoreDumps::Prevented);
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+        // Other tests of this process may need it.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+    }
+}

@@ -56,12 +56,7 @@ pub struct Shutdown {
 impl Shutdown {
     /// Installs the handlers now: a signal that arrives before Pingora waits for it is not lost, and
     /// does not kill a gateway that has reported that it is ready.
-    pub fn new(
-        control: Handle,
-        readiness: Arc<Readiness>,
-        metrics: Arc<Metrics>,
-        logs: Logs,
-    ) -> std::io::Result<Self> {
+    pub fn new(control: Handle, readiness: Arc<Readiness>, metrics: Arc<Metrics>, logs: Logs) -> std::io::Result<Self> {
         let caught = {
             let _runtime = control.enter();
             Signals::catch()?

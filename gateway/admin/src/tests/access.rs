@@ -3,10 +3,10 @@
 use axum::extract::ConnectInfo;
 
 use super::*;
+use crate::Role;
 use crate::access::Authentication;
 use crate::browser::{BrowserRules, Hosts, Origins};
 use crate::peer::{Peer, Transport};
-use crate::Role;
 use crate::status_guard::judge;
 
 fn with_tokens(tokens: AdminTokens) -> Access {
@@ -15,7 +15,8 @@ fn with_tokens(tokens: AdminTokens) -> Access {
 }
 
 fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Request<Body> {
-    let request = Request::builder().method(method).uri(path).extension(ConnectInfo(peer("192.0.2.1", Transport::Plain)));
+    let request =
+        Request::builder().method(method).uri(path).extension(ConnectInfo(peer("192.0.2.1", Transport::Plain)));
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(Body::from(body.to_owned())).unwrap()
 }
@@ -59,7 +60,8 @@ async fn a_token_is_needed_and_its_role_decides_what_it_may_do() {
     let refused = admin.send(write(reader.expose())).await;
     let message = "The role of this admin token is read: changes need one with the role write";
     assert_eq!(refused.status_and_body(), (403, json!({ "message": message })));
-    let validated = request("POST", "/schemas/services/validate", &[JSON, ("kong-admin-token", reader.expose())], SERVICE);
+    let validated =
+        request("POST", "/schemas/services/validate", &[JSON, ("kong-admin-token", reader.expose())], SERVICE);
     assert_eq!(admin.send(validated).await.status, 200);
     let made = admin.send(write(writer.expose())).await;
     assert_eq!(made.status, 201);
@@ -72,9 +74,8 @@ async fn a_token_is_needed_and_its_role_decides_what_it_may_do() {
         line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         line
     };
-    let fields = [
-        "connect_timeout", "enabled", "host", "name", "port", "protocol", "read_timeout", "retries", "write_timeout",
-    ];
+    let fields =
+        ["connect_timeout", "enabled", "host", "name", "port", "protocol", "read_timeout", "retries", "write_timeout"];
     let expected = [
         line(json!({"outcome": "refused", "actor": "token:reader", "status": 403})),
         line(json!({"outcome": "done", "actor": "token:writer", "status": 201, "id": id, "fields": fields})),

@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn origins_and_hosts_are_checked() {
-        let valid = admin(&["admin.allowed_origins=https://UI.test,http://localhost:3000", "admin.allowed_hosts=A.test."]);
+        let valid =
+            admin(&["admin.allowed_origins=https://UI.test,http://localhost:3000", "admin.allowed_hosts=A.test."]);
         let valid = valid.expect("valid");
         let listed = ["https://ui.test", "http://localhost:3000"].map(str::to_owned).to_vec();
         assert_eq!((valid.allowed_origins, valid.allowed_hosts), (Origins::Listed(listed), vec!["a.test".to_owned()]));

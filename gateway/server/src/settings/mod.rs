@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tollgate_core::secret::Secret;
 use tollgate_core::setting::SettingValues;
 
 use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
@@ -115,7 +116,7 @@ pub struct Proxy {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Database {
     /// `sqlite:PATH` or `postgres://…`; contains the password.
-    pub url: String,
+    pub url: Secret,
     /// The maximum number of connections of this process.
     pub max_connections: usize,
     /// Timeout for getting a connection.
@@ -133,7 +134,7 @@ impl std::fmt::Debug for Database {
 impl Database {
     /// Whether it is the embedded store.
     pub fn is_embedded(&self) -> bool {
-        self.url.starts_with("sqlite:")
+        self.url.expose().starts_with("sqlite:")
     }
 }
 
@@ -294,7 +295,8 @@ mod tests {
 
     #[test]
     fn the_embedded_database_lives_in_the_data_directory() {
-        let url = settings("data_directory: /var/lib/tollgate\n", &[], &[]).map(|settings| settings.database.url);
+        let url = settings("data_directory: /var/lib/tollgate\n", &[], &[])
+            .map(|settings| settings.database.url.expose().to_owned());
         assert_eq!(url, Ok("sqlite:/var/lib/tollgate/tollgate.db".to_owned()));
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use tollgate_core::secret::Secret;
 use tollgate_core::setting::{duration, number};
 
 use super::{
@@ -191,7 +192,7 @@ fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Optio
     let acquire_timeout = layers.read("database.acquire_timeout", duration);
     let statement_timeout = layers.read("database.statement_timeout", duration);
     Some(Database {
-        url: url?,
+        url: Secret::new(url?),
         max_connections: max_connections?,
         acquire_timeout: acquire_timeout?,
         statement_timeout: statement_timeout?,

@@ -81,11 +81,7 @@ const GATEWAY: &[Setting] = &[
         "off",
         "Authentication at the Admin API: `off`, or `tokens`, which `tollgate admin-token` makes.",
     ),
-    setting(
-        "admin.tls.certificate",
-        "",
-        "PEM file with the certificate chain of the Admin API; empty: plain HTTP.",
-    ),
+    setting("admin.tls.certificate", "", "PEM file with the certificate chain of the Admin API; empty: plain HTTP."),
     setting("admin.tls.key", "", "PEM file with the private key of `admin.tls.certificate`."),
     setting(
         "admin.tls.client_ca",

@@ -312,7 +312,10 @@ pub(crate) mod tests {
             (Some(false), Verification::On, Verification::Off),
         ] {
             service.tls_verify = field;
-            assert_eq!(ServiceEntry::new(&service, default, &Arc::default()).unwrap().transport, Transport::Https(expected));
+            assert_eq!(
+                ServiceEntry::new(&service, default, &Arc::default()).unwrap().transport,
+                Transport::Https(expected)
+            );
         }
     }
 

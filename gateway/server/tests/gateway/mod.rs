@@ -111,7 +111,8 @@ impl Route {
             "strip_path": true, "preserve_host": false, "created_at": 1,
         }))
         .unwrap();
-        let service = self.service.map(|spec| Arc::new(ServiceEntry::new(&spec, Verification::On, &Arc::default()).unwrap()));
+        let service =
+            self.service.map(|spec| Arc::new(ServiceEntry::new(&spec, Verification::On, &Arc::default()).unwrap()));
         let labels = Labels { service: "api".to_owned(), route: self.path };
         (spec, Arc::new(RouteEntry::new(&fields, service, self.chain, metrics.route(labels))))
     }
