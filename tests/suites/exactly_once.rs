@@ -33,7 +33,7 @@ impl Nodes {
         let mut nodes = Vec::new();
         for _ in 0..3 {
             let (url, forwarder) = LostResponses::before(&database.url()).await;
-            nodes.push((Gateway::at(&url, &[]).await, forwarder));
+            nodes.push((Gateway::on_url(&url, &[]).await, forwarder));
         }
         let upstream = Upstream::start().await;
         let api = Api::protected(&nodes[0].0, "api", &upstream, config).await;

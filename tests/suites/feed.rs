@@ -39,9 +39,9 @@ impl Nodes {
     async fn start() -> Self {
         let database = Database::create();
         // The first one migrates.
-        let mut nodes = vec![Gateway::at(&database.url(), &SETTINGS).await];
+        let mut nodes = vec![Gateway::on_url(&database.url(), &SETTINGS).await];
         let url = database.url();
-        nodes.extend(join_all((0..2).map(|_| Gateway::at(&url, &SETTINGS))).await);
+        nodes.extend(join_all((0..2).map(|_| Gateway::on_url(&url, &SETTINGS))).await);
         let upstream = Upstream::of_heads().await;
         let api = Api::protected(&nodes[0], "api", &upstream, json!({})).await;
         let client = Application::register(&nodes[0], "client", json!({})).await;
@@ -263,7 +263,7 @@ async fn a_node_that_was_cut_off_catches_up_with_ten_thousand_changes() {
     let forwarder = Forwarder::to(server.clone()).await;
     url.set_ip_host(forwarder.address.ip()).expect("a URL with a host");
     url.set_port(Some(forwarder.address.port())).expect("a URL with a port");
-    let cut_off = Gateway::at(url.as_str(), &SETTINGS).await;
+    let cut_off = Gateway::on_url(url.as_str(), &SETTINGS).await;
 
     knows(&nodes.api, &cut_off).await;
     let tokens = nodes.tokens(40).await;

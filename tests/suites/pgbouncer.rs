@@ -21,7 +21,7 @@ async fn changes_behind_pgbouncer_are_in_force_on_every_node() {
     let pooler = PgBouncer::start(&database.url(), StartupParameters::Ignored).await;
     // They start at the same time, so they take turns to migrate.
     let url = pooler.url(&database.url());
-    let (one, other) = tokio::join!(Gateway::at(&url, &SETTINGS), Gateway::at(&url, &SETTINGS));
+    let (one, other) = tokio::join!(Gateway::on_url(&url, &SETTINGS), Gateway::on_url(&url, &SETTINGS));
     for node in [&one, &other] {
         assert!(node.output().contains(RECOGNISED), "{}", node.output());
         assert!(node.output().contains("ALTER ROLE"), "{}", node.output());
@@ -40,10 +40,10 @@ async fn changes_behind_pgbouncer_are_in_force_on_every_node() {
 async fn a_pooler_that_refuses_startup_parameters_is_recognised() {
     let database = Database::create();
     let pooler = PgBouncer::start(&database.url(), StartupParameters::Refused).await;
-    let behind = Gateway::at(&pooler.url(&database.url()), &[]).await;
+    let behind = Gateway::on_url(&pooler.url(&database.url()), &[]).await;
     assert!(behind.output().contains(RECOGNISED), "{}", behind.output());
     // A node without the pooler wakes nobody behind it, and is woken.
-    let direct = Gateway::at(&database.url(), &[]).await;
+    let direct = Gateway::on_url(&database.url(), &[]).await;
     assert!(!direct.output().contains(RECOGNISED), "{}", direct.output());
     let upstream = Upstream::start().await;
     let api = Api::protected(&behind, "api", &upstream, json!({})).await;

@@ -231,7 +231,7 @@ async fn no_secret_leaves_the_gateway_on_postgres() {
     let database = Database::create();
     let mut url = url::Url::parse(&database.url()).unwrap();
     url.set_password(Some(DATABASE_PASSWORD)).unwrap();
-    let gateway = Gateway::on_url(database, url.as_str(), &settings).await;
+    let gateway = Gateway::on_database(database, url.as_str(), &settings).await;
     no_secret_leaves_the_gateway(gateway, temporary.path()).await;
 }
 

@@ -1,7 +1,7 @@
 //! The process's memory, which holds secrets: the system neither dumps it nor lets debuggers read it, unless
 //! `core_dumps` permits that.
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use crate::settings::CoreDumps;
 
@@ -10,8 +10,7 @@ pub fn protect(core_dumps: CoreDumps) {
     if core_dumps == CoreDumps::Permitted {
         return;
     }
-    let maximum = getrlimit(Resource::Core).maximum.map(|_| 0);
-    let none = Rlimit { current: Some(0), maximum };
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "cannot set the size limit of core dumps to 0");
     }
@@ -23,7 +22,7 @@ pub fn protect(core_dumps: CoreDumps) {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::dumpable_behavior;
+    use rustix::process::{dumpable_behavior, getrlimit};
 
     use super::*;
 
@@ -33,7 +32,8 @@ mod tests {
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::Dumpable);
         protect(CoreDumps::Prevented);
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
-        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+        let limit = getrlimit(Resource::Core);
+        assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
         // Other tests of this process may need it.
         set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
     }
