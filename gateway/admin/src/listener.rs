@@ -6,6 +6,8 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use openssl::ssl::{Ssl, SslAcceptor};
 use openssl::x509::{X509NameRef, X509Ref};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -69,6 +71,12 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<Peer> {
         Ok(Peer { address: self.tcp.local_addr()?, transport: Transport::Plain })
+    }
+}
+
+impl Connected<IncomingStream<'_, Listener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        stream.remote_addr().clone()
     }
 }
 

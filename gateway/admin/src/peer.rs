@@ -3,10 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
-
-use crate::listener::Listener;
 
 /// How a connection is protected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +33,5 @@ impl Peer {
     /// The peer of a request's connection; `None` if the server did not attach it.
     pub(crate) fn of(extensions: &http::Extensions) -> Option<&Self> {
         extensions.get::<ConnectInfo<Self>>().map(|ConnectInfo(peer)| peer)
-    }
-}
-
-impl Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        stream.remote_addr().clone()
     }
 }
