@@ -303,9 +303,14 @@ impl Gateway {
     pub async fn start_again(&mut self) {
         let port = |url: &url::Url| SocketAddr::from(([127, 0, 0, 1], url.port().expect("a port")));
         let ports = [self.http, self.https, port(&self.addresses.admin), port(&self.addresses.status)];
-        let running = Running::start(&self.directory, &self.launch, ports).await;
-        let running = running.unwrap_or_else(|| panic!("the gateway did not start again:\n{}", self.output()));
-        self.process = running.process;
+        // Somebody may have taken a port for a moment.
+        for _ in 0..3 {
+            if let Some(running) = Running::start(&self.directory, &self.launch, ports).await {
+                self.process = running.process;
+                return;
+            }
+        }
+        panic!("the gateway did not start again:\n{}", self.output());
     }
 
     /// Its process id.
@@ -424,10 +429,18 @@ impl Running {
     }
 }
 
-pub(crate) fn free_ports() -> [SocketAddr; 4] {
-    // All four are bound at the same time, so that they differ.
-    let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+/// Free ports, below those that the system gives to outgoing connections: such a connection could have one while a
+/// gateway that had it is started again.
+pub(crate) fn free_ports<const COUNT: usize>() -> [SocketAddr; COUNT] {
+    // All are bound at the same time, so that they differ.
+    let held = [(); COUNT].map(|()| std::iter::repeat_with(bind).flatten().next().expect("a free port"));
     held.map(|listener| listener.local_addr().unwrap())
+}
+
+fn bind() -> Option<TcpListener> {
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    let random = uuid::Uuid::new_v4().as_fields().1;
+    TcpListener::bind(("127.0.0.1", PORTS.start + random % (PORTS.end - PORTS.start))).ok()
 }
 
 fn output_of(directory: &TempDir) -> PathBuf {

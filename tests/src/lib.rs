@@ -34,6 +34,7 @@ pub mod raw;
 pub mod recorder;
 pub mod recording_proxy;
 pub mod reply;
+pub mod rounds;
 pub mod scenario;
 pub mod secrets;
 pub mod signing_key;
@@ -58,6 +59,7 @@ pub use process::Process;
 pub use recorder::Recorder;
 pub use recording_proxy::RecordingProxy;
 pub use reply::Reply;
+pub use rounds::Rounds;
 pub use secrets::Secrets;
 pub use signing_key::SigningKey;
 pub use upstream::Upstream;
@@ -74,10 +76,12 @@ pub fn repository() -> PathBuf {
     tests.parent().expect("the package is in a folder of the repository").to_owned()
 }
 
-/// A program of the workspace, next to the running test.
+/// A program of the workspace, next to the running test or program.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test is a file");
-    let profile = test.ancestors().nth(2).expect("tests are built into target/PROFILE/deps");
+    let running = std::env::current_exe().expect("a test is a file");
+    let folder = running.parent().expect("a file is in a folder");
+    // Tests are built into target/PROFILE/deps, programs into target/PROFILE.
+    let profile = if folder.ends_with("deps") { folder.parent().expect("target/PROFILE") } else { folder };
     let program = profile.join(name);
     assert!(program.exists(), "{} is not built; run ./dev test, which builds it", program.display());
     program

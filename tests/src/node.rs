@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::confinement::Confinement;
 use crate::gateway::free_ports;
 use crate::process::Process;
 use crate::program;
@@ -23,6 +24,7 @@ pub struct Node {
     pub listeners: [(&'static str, SocketAddr); 4],
     directory: TempDir,
     database_url: Option<String>,
+    confinement: Option<Confinement>,
 }
 
 /// The result of a command.
@@ -56,7 +58,13 @@ impl Node {
             ],
             directory: tempfile::Builder::new().prefix("tollgate-node-").tempdir().expect("a folder"),
             database_url,
+            confinement: None,
         }
+    }
+
+    /// With its processes confined from now on.
+    pub fn confined(&mut self, confinement: Confinement) {
+        self.confinement = Some(confinement);
     }
 
     /// Its folder.
@@ -106,7 +114,10 @@ impl Node {
 
     fn spawn(&self, arguments: &[&str]) -> Process {
         let output = File::create(self.output_file()).expect("a file");
-        let mut command = Command::new(program("tollgate"));
+        let mut command = match &self.confinement {
+            None => Command::new(program("tollgate")),
+            Some(confinement) => confinement.command(&program("tollgate")),
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_")) {
             command.env_remove(name);
         }

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::confinement::seen_by;
+use crate::gateway::free_ports;
 use crate::process::Process;
 
 /// PostgreSQL refuses to run as root.
@@ -76,7 +76,8 @@ impl PostgresServer {
         if let Some((user, group)) = account {
             chown(directory.path(), Some(user), Some(group)).expect("a folder of our own");
         }
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let [address] = free_ports();
+        let port = address.port();
         let settings = DURABLE.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
         let disk = disk.map(|megabytes| Disk::mount(directory.path().join("disk"), megabytes, account));
         let data = disk.as_ref().map_or(directory.path(), |disk| &disk.folder).join("data");

@@ -45,7 +45,7 @@ impl WebServer {
     /// Starts one. The proxies send requests to `upstream`, over connections that they keep.
     pub fn start(kind: Kind, upstream: SocketAddr) -> Self {
         let folder = tempfile::Builder::new().prefix("tollgate-test-").tempdir().expect("a folder");
-        let [address, ..] = crate::gateway::free_ports();
+        let [address] = crate::gateway::free_ports();
         let log = fs::File::create(folder.path().join("log")).expect("a file");
         let mut command = command(kind, folder.path(), address, upstream);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);

@@ -14,7 +14,7 @@ use tollgate_core::clock::{Clock, SystemClock};
 
 use crate::options::Options;
 use crate::postgres::{Connector, UrlError};
-use crate::sqlite::{OpenFileError, open};
+use crate::sqlite::{OpenFileError, open_checked};
 
 mod postgres;
 mod sqlite;
@@ -177,7 +177,7 @@ impl<'o> Migrations<'o> {
             Location::Sqlite(path) if !path.exists() => compare(self.sets(), &[], |_| String::new()),
             Location::Sqlite(path) => {
                 let sets = self.sets().to_vec();
-                blocking(move || sqlite::status(&open(&path)?, &sets)).await
+                blocking(move || sqlite::status(&open_checked(&path)?, &sets)).await
             }
         }
     }
@@ -188,7 +188,7 @@ impl<'o> Migrations<'o> {
             Location::Postgres => postgres::up(&Connector::parse(self.options)?, self.sets()).await,
             Location::Sqlite(path) => {
                 let sets = self.sets().to_vec();
-                blocking(move || sqlite::up(&mut open(&path)?, &sets)).await
+                blocking(move || sqlite::up(&mut open_checked(&path)?, &sets)).await
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::feed::Write;
 use crate::metrics::{Load, Metrics};
 use crate::options::Options;
 pub use file::OpenFileError;
-pub(crate) use file::open;
+pub(crate) use file::{open, open_checked};
 use queue::{Queue, queue};
 use reader::ReaderJob;
 pub(crate) use session::{SqliteSession, column};
@@ -48,7 +48,7 @@ impl Sqlite {
         metrics.watch_threads(load.clone());
         let (writer, turns) = queue(options, &metrics, &load);
         writer::start(open(&path)?, turns)?;
-        let connections = (0..readers).map(|_| open(&path)).collect::<Result<Vec<_>, _>>()?;
+        let connections = (0..readers).map(|_| file::open_reader(&path)).collect::<Result<Vec<_>, _>>()?;
         let (readers, turns) = queue(options, &metrics, &load);
         reader::start(connections, &turns)?;
         Ok(Self { writer, readers, statement_timeout: options.statement_timeout })
@@ -112,7 +112,10 @@ impl Sqlite {
                 | ErrorCode::DiskFull
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::CannotOpen
-                | ErrorCode::ReadOnly,
+                | ErrorCode::ReadOnly
+                // What is in an unreadable page cannot be told.
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase,
             ) => StoreError::Unavailable(Box::new(error)),
             _ => StoreError::Statement { statement, source: Box::new(error) },
         }

@@ -46,7 +46,6 @@ impl Job for ReaderJob {
 /// Starts one thread per connection.
 pub(super) fn start(connections: Vec<Connection>, turns: &Turns<ReaderJob>) -> Result<(), OpenFileError> {
     for mut connection in connections {
-        connection.execute_batch("PRAGMA query_only = ON").map_err(OpenFileError::Database)?;
         let turns = turns.clone();
         let work = move || {
             while let Some(job) = turns.next() {
