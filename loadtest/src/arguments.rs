@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::endpoint::Trust;
+use crate::fault;
 use crate::span::Span;
 
 /// `tollgate-load run`. It has no `Debug`: it may contain a token.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct RunArgs {
     /// Name or file of a scenario.
     pub scenario: String,
@@ -65,6 +66,19 @@ pub struct RunArgs {
     /// Use HTTP/2.
     #[arg(long)]
     pub http2: bool,
+    /// Start this gateway, with a PostgreSQL, an upstream and tokens of its own, and bring the --faults of that
+    /// PostgreSQL about, instead of testing a gateway that runs. The scenario needs a rate, and a kind `cached`.
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["proxy", "admin", "metrics", "state", "token", "http2"])]
+    pub gateway: Option<PathBuf>,
+    /// With --gateway: the faults, in this order (default: all; `full` only as root).
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FAULT", requires = "gateway")]
+    pub faults: Vec<fault::Kind>,
+    /// Break the store of the gateway under test with this shell command, a third of the run after its begin.
+    #[arg(long = "break", value_name = "COMMAND", requires = "repair", conflicts_with = "gateway")]
+    pub break_store: Option<String>,
+    /// Repair it with this one, two thirds after its begin.
+    #[arg(long, value_name = "COMMAND", requires = "break_store")]
+    pub repair: Option<String>,
     /// Which certificates are trusted.
     #[command(flatten)]
     pub trust: TrustArgs,

@@ -18,8 +18,8 @@ const EXAMPLES: usize = 10;
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
     kinds: BTreeMap<String, Recorder>,
-    /// By the index of the step, if there are several.
-    steps: BTreeMap<usize, Recorder>,
+    /// By the index of the step, if there are several, and by kind.
+    steps: BTreeMap<usize, BTreeMap<String, Recorder>>,
     checks: Checks,
 }
 
@@ -52,7 +52,7 @@ impl Counters {
             None => self.kinds.entry(finished.kind.to_owned()).or_insert(Recorder::try_new()?),
         };
         let step = match finished.step {
-            Some(step) => Some(known(&mut self.steps, step)?),
+            Some(step) => Some(known(self.steps.entry(step).or_default(), finished.kind)?),
             None => None,
         };
         let lateness = finished.sent.saturating_duration_since(finished.intended);
@@ -89,7 +89,9 @@ impl Counters {
     /// Adds the counters of another thread or second.
     pub fn merge(&mut self, other: &Self) {
         merge(&mut self.kinds, &other.kinds);
-        merge(&mut self.steps, &other.steps);
+        for (step, kinds) in &other.steps {
+            merge(self.steps.entry(*step).or_default(), kinds);
+        }
         self.checks.statuses_checked += other.checks.statuses_checked;
         self.checks.identities_checked += other.checks.identities_checked;
         self.checks.wrong += other.checks.wrong;
@@ -108,8 +110,19 @@ impl Counters {
     }
 
     /// The summary of a step, over its duration.
-    pub fn step(&self, number: usize, took: Duration) -> Summary {
-        self.steps.get(&number).map(|recorder| recorder.summary(took)).unwrap_or_default()
+    ///
+    /// # Errors
+    /// If another histogram cannot be allocated.
+    pub fn step(&self, number: usize, took: Duration) -> Result<Summary, CreationError> {
+        let mut all = Recorder::try_new()?;
+        self.steps.get(&number).into_iter().flat_map(BTreeMap::values).for_each(|recorder| all.add(recorder));
+        Ok(all.summary(took))
+    }
+
+    /// The summary of each kind in a step, over its duration.
+    pub fn step_kinds(&self, number: usize, took: Duration) -> impl Iterator<Item = (&str, Summary)> {
+        let kinds = self.steps.get(&number).into_iter().flatten();
+        kinds.map(move |(kind, recorder)| (kind.as_str(), recorder.summary(took)))
     }
 
     /// How requests of each kind ended, and when.
@@ -133,8 +146,8 @@ impl Counters {
     }
 }
 
-fn known(recorders: &mut BTreeMap<usize, Recorder>, key: usize) -> Result<&mut Recorder, CreationError> {
-    match recorders.entry(key) {
+fn known<'r>(recorders: &'r mut BTreeMap<String, Recorder>, kind: &str) -> Result<&'r mut Recorder, CreationError> {
+    match recorders.entry(kind.to_owned()) {
         Entry::Occupied(entry) => Ok(entry.into_mut()),
         Entry::Vacant(entry) => Ok(entry.insert(Recorder::try_new()?)),
     }

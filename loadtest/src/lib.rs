@@ -4,7 +4,7 @@
 //! 2. [`provision`] creates what a scenario needs through the Admin API, and records it ([`state`]).
 //! 3. [`run`]: [`generator`] threads send what [`workload`] chooses at the times of [`timing`], over
 //!    [`connection`]s; [`counters`] and [`recorder`] count responses; [`revocation`] runs in parallel.
-//! 4. [`outage`] summarises responses over time; [`live`] shows results, [`report`] writes them, [`compare`]
+//! 4. [`fault`] breaks and repairs a store during a run; [`outage`] summarises responses over time; [`live`] shows results, [`report`] writes them, [`compare`]
 //!    compares them ([`outcome`] is the model).
 //!
 //! Responses are also checked: every status, and a sample of the identity headers that the upstream echoes.
@@ -16,6 +16,7 @@ pub mod connection;
 pub mod counters;
 pub mod endpoint;
 pub mod failure;
+pub mod fault;
 pub mod generator;
 pub mod health;
 mod http1;

@@ -12,7 +12,7 @@ use tollgate_load::compare::{self, CompareArgs};
 use tollgate_load::endpoint::{Endpoint, Protocol};
 use tollgate_load::failure::Failure;
 use tollgate_load::live::{View, duration, trouble};
-use tollgate_load::outcome::{Outcome, Step, Stretch};
+use tollgate_load::outcome::{Faults, Outcome, Step, Stretch};
 use tollgate_load::provision::{self, Amount, Progress};
 use tollgate_load::report::{self, Files};
 use tollgate_load::run;
@@ -223,7 +223,8 @@ fn summary_text(outcome: &Outcome) -> String {
         let reason = Failure::named(name).map_or_else(String::new, |failure| format!(" ({failure})"));
         text.push_str(&format!("\n  {name}: {count}{reason}"));
     }
-    for Step { name, rate, duration: seconds, summary } in &outcome.steps {
+    for Step { name, rate, duration: seconds, summary, .. } in outcome.steps.iter().filter(|_| outcome.faults.is_none())
+    {
         text.push_str(&format!(
             "\n  {name}, {seconds:.0} s: {:.0} per second of {rate:.0}; p50 {}, p99 {}, max {}",
             summary.rate,
@@ -236,7 +237,10 @@ fn summary_text(outcome: &Outcome) -> String {
         "\n  checked: {} statuses, {} identities",
         outcome.checks.statuses_checked, outcome.checks.identities_checked
     ));
-    if let Some(outage) = &outcome.outage {
+    if let Some(faults) = &outcome.faults {
+        text.push_str(&fault_table(faults));
+    }
+    if let Some(outage) = outcome.outage.as_ref().filter(|_| outcome.faults.is_none()) {
         text.push_str(&format!("\n  {}", trouble(outage)));
         for Stretch { kind, ending, from, to, requests, .. } in &outage.stretches {
             text.push_str(&format!("\n    {kind:<14} {ending:<8} {from:>8.2} s to {to:>8.2} s  {requests:>8}"));
@@ -260,7 +264,7 @@ fn summary_text(outcome: &Outcome) -> String {
             None => format!("\n  even the lowest rate did not keep p99 under {bound}"),
         });
     }
-    if !outcome.is_valid() {
+    if outcome.checks.wrong > 0 || outcome.total.responses == 0 {
         text.push_str(&format!("\n  FAILED: {} wrong responses of {}", outcome.checks.wrong, outcome.total.responses));
         for example in &outcome.checks.examples {
             text.push_str(&format!(
@@ -272,6 +276,39 @@ fn summary_text(outcome: &Outcome) -> String {
     if let Some(limited) = &outcome.generator.limited {
         text.push_str(&format!("\n  UNRELIABLE: {limited}"));
     }
+    text
+}
+
+/// What each fault cost cached traffic.
+fn fault_table(faults: &Faults) -> String {
+    let bound = faults.bound;
+    let head =
+        ["p50 before", "during", "after", "p99 before", "during", "after", "× normal", "not 200", "others", "longest"];
+    let mut text = format!("\n  cached tokens while the store is broken; normal p99 {}\n", duration(faults.normal_p99));
+    text.push_str(&format!("    {:<18}", "fault"));
+    head.iter().for_each(|name| text.push_str(&format!("{name:>11}")));
+    for fault in &faults.rows {
+        let cells = [
+            duration(fault.before.p50),
+            duration(fault.during.p50),
+            duration(fault.after.p50),
+            duration(fault.before.p99),
+            duration(fault.during.p99),
+            duration(fault.after.p99),
+            format!("{:.2}", fault.during.p99 / faults.normal_p99.max(f64::MIN_POSITIVE)),
+            fault.not_accepted.to_string(),
+            fault.others_unserved.to_string(),
+            duration(fault.others_longest),
+        ];
+        text.push_str(&format!("\n    {:<18}", fault.name));
+        cells.iter().for_each(|cell| text.push_str(&format!("{cell:>11}")));
+        text.push_str(if fault.held { "  kept" } else { "  MISSED" });
+    }
+    let missed = faults.rows.iter().filter(|fault| !fault.held).count();
+    text.push_str(&match missed {
+        0 => format!("\n  every fault kept p99 within {bound} × normal, and every cached token was accepted"),
+        _ => format!("\n  FAILED: {missed} faults did not keep p99 within {bound} × normal with every token accepted"),
+    });
     text
 }
 

@@ -53,6 +53,46 @@ pub struct Outcome {
     pub saturation: Option<Saturation>,
     /// The responses during an outage of the store.
     pub outage: Option<Outage>,
+    /// What each fault of the store cost, if the run brought them about.
+    pub faults: Option<Faults>,
+}
+
+/// What faults of the store cost cached traffic.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Faults {
+    /// The normal p99 in microseconds: the median of the steps before faults.
+    pub normal_p99: f64,
+    /// By how much the p99 during a fault may exceed it.
+    pub bound: f64,
+    /// Whether all faults kept the bound, and every cached token was accepted.
+    pub held: bool,
+    /// One row for each fault, in order.
+    pub rows: Vec<Fault>,
+}
+
+/// What a fault of the store cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fault {
+    /// Its name.
+    pub name: String,
+    /// Latency of cached traffic before it.
+    pub before: Latency,
+    /// During it.
+    pub during: Latency,
+    /// After it.
+    pub after: Latency,
+    /// Requests with cached tokens that did not get 200 during it.
+    pub not_accepted: u64,
+    /// The same after it.
+    pub not_accepted_after: u64,
+    /// Other requests during it that got no response, or one of status 500 or above.
+    pub others_unserved: u64,
+    /// The longest that one of them waited for its response, in microseconds.
+    pub others_longest: f64,
+    /// Whether the bound was kept, and every cached token accepted.
+    pub held: bool,
 }
 
 /// The machine that generated the load.
@@ -134,6 +174,8 @@ pub struct Step {
     pub duration: f64,
     /// The summary of the requests scheduled in it.
     pub summary: Summary,
+    /// The same by kind of request.
+    pub kinds: Vec<Phase>,
 }
 
 /// One kind of a run's requests.
@@ -285,9 +327,10 @@ impl Summary {
 }
 
 impl Outcome {
-    /// Whether there were responses, and all were correct.
+    /// Whether there were responses, all were correct, and faults of the store kept their bounds.
     pub fn is_valid(&self) -> bool {
-        self.checks.wrong == 0 && self.total.responses > 0
+        let held = self.faults.as_ref().is_none_or(|faults| faults.held);
+        self.checks.wrong == 0 && self.total.responses > 0 && held
     }
 }
 

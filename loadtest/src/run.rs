@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use crate::connection::{Connection, Keep, Request};
 use crate::counters::Counters;
 use crate::endpoint::{Endpoint, EndpointError, Protocol};
 use crate::failure::Failure;
+use crate::fault::{self, Breaker, Breaking, PrepareError, Prepared};
 use crate::generator::{self, GeneratorError, Measured, Plan};
 use crate::health::{self, Watch};
 use crate::live::{self, Update, View};
@@ -80,6 +82,12 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// The gateway and the store of the run's own.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// A fault of the store could not be brought about, or not be ended.
+    #[error("cannot break or repair the store: {0}")]
+    Fault(String),
     /// Threads or runtimes.
     #[error("cannot start threads: {0}")]
     System(#[from] std::io::Error),
@@ -97,6 +105,7 @@ struct Run {
     updates: Sender<Update>,
     scraper: Option<Scraper>,
     authority: Option<Authority>,
+    breaker: Option<Box<dyn Breaker>>,
 }
 
 /// Runs a scenario and writes its result.
@@ -105,7 +114,10 @@ struct Run {
 /// If it cannot be run, or its result cannot be written.
 pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let (scenario, text) = Scenario::find(&args.scenario)?;
-    let scenario = overridden(scenario, args).checked("the scenario with the command line options")?;
+    let mut scenario = overridden(scenario, args);
+    let Prepared { args, breaker, site } = fault::prepare(args, &mut scenario)?;
+    let args = &args;
+    let scenario = scenario.checked("the scenario with the command line options")?;
     let files = Files::open(args.json.as_deref(), args.html.as_deref())?;
     let trust = args.trust.trust();
     let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
@@ -129,13 +141,15 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let screen = live::start(view, shown, Arc::clone(&stop))?;
     let metrics = args.metrics.as_deref().map(|address| Endpoint::new(address, Protocol::Http1, &trust)).transpose()?;
     let scraper = metrics.map(Scraper::start).transpose()?;
-    let mut run = Run { scenario, endpoint, admin, supply, reserved, journal, stop, updates, scraper, authority };
+    let mut run =
+        Run { scenario, endpoint, admin, supply, reserved, journal, stop, updates, scraper, authority, breaker };
     let mut outcome = run.measure(&args.proxy)?;
     outcome.scenario_text = text;
     outcome.options = args.changes();
     let refreshed = run.supply.refreshed();
     // The display ends when the sender is dropped.
     drop(run);
+    drop(site);
     let _ = screen.join();
     // Both files are written even if one fails.
     let written = files.write(&outcome);
@@ -292,8 +306,13 @@ impl Run {
             (None, None) => Pace::Closed,
         };
         let drill = self.drill(duration)?;
+        let breaking = self.break_store(duration)?;
         let measured = self.send(&self.plan(pace, duration))?;
         let mut outcome = outcome(measured, &self.scenario)?;
+        if let Some(breaking) = breaking {
+            let faults = breaking.end().map_err(RunError::Fault)?;
+            outcome.faults = Some(fault::judge(&faults, &outcome.steps));
+        }
         if let Some(found) = drill.map(|drill| drill.join().unwrap_or_default()) {
             outcome.checks.wrong += found.wrong.len() as u64;
             let wrong =
@@ -304,7 +323,14 @@ impl Run {
         Ok(outcome)
     }
 
-    fn drill(&mut self, duration: Duration) -> Result<Option<std::thread::JoinHandle<revocation::Found>>, RunError> {
+    /// Starts breaking and repairing the store, if the run does that.
+    fn break_store(&mut self, duration: Duration) -> Result<Option<Breaking>, RunError> {
+        let Some(breaker) = self.breaker.take() else { return Ok(None) };
+        let start = Instant::now() + self.scenario.warm_up.0;
+        Ok(Some(fault::start(breaker, (start, duration), self.updates.clone(), Arc::clone(&self.stop))?))
+    }
+
+    fn drill(&mut self, duration: Duration) -> Result<Option<JoinHandle<revocation::Found>>, RunError> {
         let journal = self.journal.take();
         let (Some(revoke), Some(admin), Some(journal)) = (self.scenario.revoke, &self.admin, journal) else {
             return Ok(None);
@@ -384,8 +410,10 @@ fn outcome(measured: Measured, scenario: &Scenario) -> Result<Outcome, RunError>
         let took = step.duration.0.min(left);
         left -= took;
         let name = step.name.clone().unwrap_or_else(|| format!("step {}", number + 1));
-        let summary = measured.counters.step(number, took);
-        outcome.steps.push(Step { name, rate: step.rate, duration: took.as_secs_f64(), summary });
+        let summary = measured.counters.step(number, took).map_err(GeneratorError::from)?;
+        let kinds = measured.counters.step_kinds(number, took);
+        let kinds = kinds.map(|(kind, summary)| Phase { name: kind.to_owned(), summary }).collect();
+        outcome.steps.push(Step { name, rate: step.rate, duration: took.as_secs_f64(), summary, kinds });
     }
     Ok(outcome)
 }

@@ -169,19 +169,34 @@ fn only_presents_tokens(scenario: &Scenario) -> Result<(), WorkloadError> {
     what.map_or(Ok(()), |what| Err(WorkloadError::ThirdParty { what }))
 }
 
-/// Takes the tokens for parts with `pick: once` from the end of the list; `kept` others have another use.
-fn unseen(scenario: &Scenario, tokens: &mut Vec<Bearer>, kept: usize) -> Result<Vec<Bearer>, WorkloadError> {
-    let is_once = |part: &&Part| part.send == Kind::Token && part.pick == Pick::Once;
+/// How many tokens a scenario needs: those for parts with `pick: once`, and the most that another part uses.
+pub fn tokens(scenario: &Scenario) -> usize {
+    seen_once(scenario) + seen_often(scenario)
+}
+
+fn is_once(part: &&Part) -> bool {
+    part.send == Kind::Token && part.pick == Pick::Once
+}
+
+fn seen_once(scenario: &Scenario) -> usize {
     let shares = |parts: &mut dyn Iterator<Item = &Part>| parts.map(|part| f64::from(part.share)).sum::<f64>();
     let once = shares(&mut scenario.mix.iter().filter(is_once));
-    if once == 0.0 {
+    let mean = if once > 0.0 { scenario.requests() * once / shares(&mut scenario.mix.iter()) } else { 0.0 };
+    // Parts are drawn at random, so a few more may be needed.
+    (mean + 4.0 * mean.sqrt()).ceil() as usize
+}
+
+fn seen_often(scenario: &Scenario) -> usize {
+    let others = scenario.mix.iter().filter(|part| part.send == Kind::Token && !is_once(part));
+    others.map(|part| part.tokens.unwrap_or(1)).max().unwrap_or(0)
+}
+
+/// Takes the tokens for parts with `pick: once` from the end of the list; `kept` others have another use.
+fn unseen(scenario: &Scenario, tokens: &mut Vec<Bearer>, kept: usize) -> Result<Vec<Bearer>, WorkloadError> {
+    let (wanted, others) = (seen_once(scenario), seen_often(scenario));
+    if wanted == 0 {
         return Ok(Vec::new());
     }
-    let mean = scenario.requests() * once / shares(&mut scenario.mix.iter());
-    // Parts are drawn at random, so a few more may be needed.
-    let wanted = (mean + 4.0 * mean.sqrt()).ceil() as usize;
-    let others = scenario.mix.iter().filter(|part| part.send == Kind::Token && !is_once(part));
-    let others = others.map(|part| part.tokens.unwrap_or(1)).max().unwrap_or(0);
     let found = tokens.len().saturating_sub(others);
     if found < wanted {
         return Err(WorkloadError::TooFew { wanted, found, enough: wanted + others + kept });

@@ -1,14 +1,16 @@
-//! The outage drill, with a store that becomes unreachable and comes back.
+//! The outage drill, with a store that becomes unreachable and comes back, and with faults that the drill itself brings
+//! about.
 
 use std::fs;
+use std::time::Duration;
 
-use tollgate_load::outcome::{Outage, Outcome, Stretch};
+use tollgate_load::outcome::{Outage, Outcome, Step, Stretch};
 use tollgate_tests::postgres::Database;
-use tollgate_tests::{Forwarder, Store};
+use tollgate_tests::{Forwarder, Store, program};
 use url::Url;
 
 use crate::alone;
-use crate::program::result;
+use crate::program::{call, result};
 use crate::world::{Running, World};
 
 /// The stretches of one kind of request, in order of time.
@@ -41,7 +43,9 @@ impl Drill {
         let forwarder = Forwarder::to(target.clone()).await;
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(forwarder.address.port())).unwrap();
-        let settings = [settings, &[("TOLLGATE_DATABASE_URL", url.as_str())]].concat();
+        // Nothing is served on cached facts alone, so that an outage shows.
+        let own = [("TOLLGATE_DATABASE_URL", url.as_str()), ("TOLLGATE_OUTAGE_SERVE_CACHED_FOR", "0s")];
+        let settings = [settings, &own].concat();
         let world = World::on(Store::Postgres, &settings).await;
         assert_eq!(world.provision("220", "0").code, Some(0));
         Self { database, world, forwarder, target }
@@ -126,4 +130,55 @@ async fn a_store_that_hangs_is_an_outage_too_and_waits_are_bounded() {
     // longer than twice the gateway's limits on the store.
     assert_eq!((outcome.checks.wrong, outcome.total.failures()), (0, 0), "{outcome:?}");
     assert!(outcome.total.latency.max < 3e6, "{outcome:?}");
+}
+
+fn statuses(step: &Step, kind: &str) -> Vec<u16> {
+    let phase = step.kinds.iter().find(|phase| phase.name == kind);
+    phase.unwrap_or_else(|| panic!("no {kind}: {step:?}")).summary.statuses.keys().copied().collect()
+}
+
+#[test]
+fn a_fault_of_a_store_of_its_own_is_judged_by_cached_traffic() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = program("tollgate").display().to_string();
+    let ended = call(
+        folder.path(),
+        &[
+            &["run", "outage", "--gateway", &gateway, "--faults", "cut", "--duration", "12s", "--warm-up", "1s"][..],
+            &["--rate", "100", "--no-tui", "--json", "r.json", "--html", "r.html"],
+        ]
+        .concat(),
+    );
+    let outcome = result(&folder.path().join("r.json"));
+    let names: Vec<&str> = outcome.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["cut: before", "cut: during", "cut: after"], "{ended:?}");
+    let [before, during, after] = &outcome.steps[..] else { panic!("{ended:?}") };
+    // On a busy machine the first and the last requests of a step may be sent late.
+    assert!(statuses(before, "issue").contains(&200) && statuses(before, "uncached").contains(&200), "{ended:?}");
+    assert!(statuses(during, "issue").contains(&503), "{ended:?}");
+    assert!(statuses(after, "issue").contains(&200), "{ended:?}");
+    let faults = outcome.faults.clone().unwrap();
+    let [cut] = &faults.rows[..] else { panic!("{faults:?}") };
+    assert!(cut.name == "cut" && cut.others_unserved > 0 && cut.before.p99 > 0.0, "{faults:?}");
+    assert_eq!((ended.code, outcome.is_valid()), (Some(i32::from(!faults.held)), faults.held), "{ended:?}");
+    assert!(ended.stdout.contains("cached tokens while the store is broken; normal p99"), "{ended:?}");
+    assert!(fs::read_to_string(folder.path().join("r.html")).unwrap().contains("while the store is broken"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_of_a_given_gateway_is_broken_and_repaired_by_commands() {
+    let _turn = alone();
+    let world = World::on(Store::Sqlite, &[]).await;
+    assert_eq!(world.provision("220", "0").code, Some(0));
+    let commands = ["--break", "touch broken", "--repair", "touch repaired; exit 3", "--rate", "50"];
+    let (admin, proxy) = (world.gateway.addresses.admin.to_string(), format!("http://{}", world.gateway.http));
+    let run =
+        ["run", "outage", "--admin", &admin, "--proxy", &proxy, "--no-tui", "--warm-up", "0s", "--duration", "3s"];
+    let ended = world.call(&[&run[..], &commands].concat());
+    let made = |name: &str| fs::metadata(world.folder.path().join(name)).unwrap().modified().unwrap();
+    let between = made("repaired").duration_since(made("broken")).unwrap();
+    assert!(between >= Duration::from_millis(900), "{between:?}");
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("given: `touch repaired; exit 3` ended with exit status: 3"), "{ended:?}");
 }

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{ReportError, chart};
 use crate::failure::Failure;
 use crate::live::{self, duration};
-use crate::outcome::{Latency, Outage, Outcome, Revocation, Saturation, Second, Step, Stretch, Summary};
+use crate::outcome::{Faults, Latency, Outage, Outcome, Revocation, Saturation, Second, Step, Stretch, Summary};
 
 const STYLE: &str = "
 :root { color-scheme: light dark }
@@ -48,6 +48,7 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
                 (responses(&outcome.total))
                 @if let Some(revocation) = &outcome.revocation { (revocations(revocation)) }
                 @if let Some(saturation) = &outcome.saturation { (trials(saturation)) }
+                @if let Some(faults) = &outcome.faults { (faults_of_the_store(faults)) }
                 @if let Some(outage) = &outcome.outage { (timeline(outage, outcome.duration)) }
                 (generator(outcome))
                 h2 { "The scenario" }
@@ -121,7 +122,7 @@ fn steps(steps: &[Step]) -> Markup {
                 }
             }
             tbody {
-                @for Step { name, rate, duration: seconds, summary } in steps {
+                @for Step { name, rate, duration: seconds, summary, .. } in steps {
                     tr {
                         th scope="row" { (name) ", " (format!("{seconds:.0} s")) }
                         @for rate in [rate, &summary.rate] { td { (format!("{rate:.0}/s")) } }
@@ -239,6 +240,28 @@ fn timeline(outage: &Outage, over: f64) -> Markup {
                         td { (format!("{:.2} s", stretch.from)) }
                         td { (format!("{:.2} s", stretch.to)) }
                         td { (stretch.requests) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn faults_of_the_store(faults: &Faults) -> Markup {
+    let head = ["fault", "p50 before", "during", "after", "p99 before", "during", "after", "not 200", "kept"];
+    html! {
+        h2 { "Cached tokens while the store is broken" }
+        p { "Normal p99 " (duration(faults.normal_p99)) "; at most " (faults.bound) " times that during a fault." }
+        table {
+            thead { tr { @for name in head { th scope="col" { (name) } } } }
+            tbody {
+                @for fault in &faults.rows {
+                    tr {
+                        th scope="row" { (fault.name) }
+                        @for latency in [&fault.before, &fault.during, &fault.after] { td { (duration(latency.p50)) } }
+                        @for latency in [&fault.before, &fault.during, &fault.after] { td { (duration(latency.p99)) } }
+                        td { (fault.not_accepted) }
+                        td { (if fault.held { "yes" } else { "no" }) }
                     }
                 }
             }
