@@ -313,16 +313,6 @@ impl Gateway {
         panic!("the gateway did not start again:\n{}", self.output());
     }
 
-    /// Its process id.
-    pub fn process_id(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// Its folder: the data directory.
-    pub fn directory(&self) -> &std::path::Path {
-        self.directory.path()
-    }
-
     /// Waits for it to exit, within a limit.
     pub async fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;

@@ -262,6 +262,7 @@ impl World {
             http2: false,
             tls: true,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
             target: &target,
             body: RequestBody::Unread,

@@ -118,7 +118,7 @@ async fn repeated(
     }
     allow(grantor, client, &token)?;
     let Pair { access_token, refresh_token } = pair;
-    Ok(Some(Issued { access_token, expires_in, refresh_token, scope: None }))
+    Ok(Some(Issued { id: token.id, access_token, expires_in, refresh_token, scope: None }))
 }
 
 /// Whether a row still has the tokens of the pair.

@@ -23,6 +23,7 @@ fn request<'r>(headers: &'r HeaderMap, query: Option<&'r str>, body: Bytes) -> R
         http2: false,
         tls: true,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
         target: &TARGET,
         body: RequestBody::Read(body),

@@ -2,7 +2,7 @@
 //! makes no difference how a head is cut into pieces.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use tollgate::proxy::framing;
+use tollgate::proxy::{Limits, framing};
 
 use crate::connection;
 
@@ -31,7 +31,7 @@ fn accepted(pieces: &[&[u8]]) -> Option<Framing> {
     connection::run(connection::with(pieces, async |session| {
         session.read_request().await.ok().flatten()?;
         let head = session.req_header();
-        framing::check(head, Some(&session.get_headers_raw_bytes())).ok()?;
+        framing::check(head, Some(&session.get_headers_raw_bytes()), &Limits::default()).ok()?;
         let length = head.headers.get(CONTENT_LENGTH).map(|value| value.as_bytes().to_vec());
         Some(Framing { chunked: head.headers.contains_key(TRANSFER_ENCODING), length })
     }))

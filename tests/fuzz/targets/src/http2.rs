@@ -10,7 +10,7 @@ use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tollgate::proxy::framing;
+use tollgate::proxy::{Limits, framing};
 
 use crate::{connection, head};
 
@@ -45,7 +45,7 @@ async fn serve(server: Box<tokio::io::DuplexStream>) {
         }
     }
     for mut session in sessions {
-        if framing::check(session.req_header(), None).is_ok() {
+        if framing::check(session.req_header(), None, &Limits::default()).is_ok() {
             let head = session.req_header().clone();
             forward(&head, body(&mut session).await);
         }
