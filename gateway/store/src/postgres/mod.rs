@@ -154,7 +154,12 @@ impl Postgres {
             Err(error) => return Err(StoreError::Unavailable(Box::new(error))),
         };
         match tokio::time::timeout(*acquire_timeout, client.batch_execute(PING.postgres)).await {
-            Ok(responded) => responded.map_err(|error| StoreError::Unavailable(Box::new(error))),
+            Ok(Ok(())) => Ok(()),
+            // Only this connection may have ended, a moment ago.
+            Ok(Err(_)) => {
+                drop(Object::take(client));
+                self.probe_alone().await
+            }
             Err(_) => {
                 drop(Object::take(client));
                 Err(StoreError::Timeout(*acquire_timeout))
