@@ -445,6 +445,7 @@ async fn serve(
 
 fn store_options(settings: &Settings, migration: Migration, metrics: &prometheus::Registry) -> Options {
     let mut options = Options::new(settings.database.url.expose());
+    options.replicas = settings.database.replicas.iter().map(|url| url.expose().to_owned()).collect();
     options.max_connections = settings.database.max_connections;
     options.acquire_timeout = settings.database.acquire_timeout;
     options.statement_timeout = settings.database.statement_timeout;

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::Object;
 use futures::FutureExt;
 use tollgate_core::change::Change;
 use tollgate_core::error::StoreError;
 
 use crate::failure::Abort;
 use crate::feed::Write;
-use crate::postgres::{Breaker, Link, Postgres, PostgresSession};
+use crate::postgres::{Breaker, Link, Object, Postgres, PostgresSession};
 use crate::sqlite::{Sqlite, SqliteSession};
 use crate::transaction::{Begin, Scope, Transaction};
 use crate::work::{ReadWork, WriteWork};

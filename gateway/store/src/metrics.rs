@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -20,6 +19,7 @@ pub(crate) struct Metrics {
     revocation_lag_seconds: Histogram,
     feed_changes: IntCounterVec,
     feed_resets: IntCounter,
+    replica_reads: IntCounterVec,
 }
 
 impl Metrics {
@@ -35,6 +35,7 @@ impl Metrics {
         .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]);
         let changes = Opts::new("tollgate_feed_changes_total", "Changes read that this node had not applied yet.");
         let resets = "How often all caches were cleared because changes may have been missed, or were too many.";
+        let replica = Opts::new("tollgate_store_replica_reads_total", "Reads offered to replicas, by result.");
         let metrics = Self {
             registry: registry.clone(),
             wait_seconds: Histogram::with_opts(wait)?,
@@ -47,6 +48,7 @@ impl Metrics {
             revocation_lag_seconds: Histogram::with_opts(lag)?,
             feed_changes: IntCounterVec::new(changes, &["kind"])?,
             feed_resets: IntCounter::new("tollgate_feed_resets_total", resets)?,
+            replica_reads: IntCounterVec::new(replica, &["result"])?,
         };
         metrics.add(metrics.wait_seconds.clone());
         metrics.add(metrics.up.clone());
@@ -55,6 +57,7 @@ impl Metrics {
         metrics.add(metrics.revocation_lag_seconds.clone());
         metrics.add(metrics.feed_changes.clone());
         metrics.add(metrics.feed_resets.clone());
+        metrics.add(metrics.replica_reads.clone());
         Ok(metrics)
     }
 
@@ -108,10 +111,14 @@ impl Metrics {
         }
     }
 
+    pub(crate) fn replica_read(&self, result: &str) {
+        self.replica_reads.with_label_values(&[result]).inc();
+    }
+
     /// Reports a pool's connections at every scrape.
-    pub(crate) fn watch_pool(&self, pool: Pool) {
+    pub(crate) fn watch_pool(&self, status: impl Fn() -> deadpool::Status + Send + Sync + 'static) {
         self.watch(move || {
-            let status = pool.status();
+            let status = status();
             let in_use = status.size.saturating_sub(status.available);
             [in_use, status.available, status.waiting].map(|count| i64::try_from(count).unwrap_or(i64::MAX))
         });

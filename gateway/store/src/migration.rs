@@ -90,7 +90,10 @@ pub enum MigrationError {
     /// The embedded database cannot be opened.
     #[error(transparent)]
     File(#[from] OpenFileError),
-    /// PostgreSQL is unreachable or reported an error.
+    /// PostgreSQL is unreachable.
+    #[error(transparent)]
+    Connect(Box<dyn std::error::Error + Send + Sync>),
+    /// PostgreSQL reported an error.
     #[error("cannot read or migrate the PostgreSQL schema")]
     Postgres(#[from] tokio_postgres::Error),
     /// SQLite reported an error.

@@ -23,6 +23,8 @@ pub enum MigrationPolicy {
 pub struct Options {
     /// `postgres://user:password@host:port/database?…` or `sqlite:PATH`.
     pub url: String,
+    /// `postgres://…` of streaming replicas, which look-ups may read.
+    pub replicas: Vec<String>,
     /// The maximum number of connections that this process opens for statements. The change feed uses one
     /// more.
     pub max_connections: usize,
@@ -51,6 +53,7 @@ impl Options {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            replicas: Vec::new(),
             max_connections: 8,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),

@@ -168,6 +168,26 @@ impl Store {
         self.inner.writer.database.read(input, work)
     }
 
+    /// Reads from a replica that shows every change applied on this node. `None`: no replica does; ask the
+    /// primary ([`Store::read`]), as for everything that is not found, since it may have been added a moment ago.
+    #[expect(clippy::manual_async_fn, reason = "an async fn cannot declare its future Send")]
+    pub fn read_from_replica<I, T, F>(&self, input: I, work: F) -> impl Future<Output = Option<T>> + Send
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        F: ReadWork<I, T>,
+    {
+        async move {
+            let Database::Postgres(postgres) = &self.inner.writer.database else { return None };
+            let replicas = postgres.replicas()?;
+            // A node that may have missed changes does not know what a replica must show.
+            if !self.feed().is_current() {
+                return None;
+            }
+            replicas.read(input, work).await
+        }
+    }
+
     /// Writes: runs `work` in a transaction, which is committed if `work` returns `Ok`, and retried after a
     /// conflict with another transaction (at most ten times). `work` must await only statements.
     ///
@@ -264,9 +284,10 @@ impl Store {
         match self.inner.writer.database.clone() {
             Database::Postgres(postgres) => {
                 self.spawn(postgres.clone().watch());
-                let start = self.read((), async |(), session| feed::postgres::Cursor::now(session).await);
+                let start = self.read((), async |(), session| feed::postgres::Cursor::now(session).await).await?;
                 feed.watch_age(&metrics);
-                self.spawn(feed::postgres::run(feed, postgres, start.await?, metrics));
+                postgres.follow(start.server());
+                self.spawn(feed::postgres::run(feed, postgres, start, metrics));
             }
             database @ Database::Sqlite(_) => {
                 let last = feed::sqlite::last(&database).await?;
@@ -295,8 +316,7 @@ impl TagIndex for Store {
 }
 
 async fn connect(options: &Options, metrics: Metrics) -> Result<Postgres, OpenError> {
-    let connector = Connector::parse(options)?.with_sessions().await;
-    let connector = connector.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+    let connector = Connector::parse(options)?.with_sessions().await?;
     Ok(Postgres::new(connector, options, metrics)?)
 }
 

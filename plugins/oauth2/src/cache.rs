@@ -75,7 +75,7 @@ impl TokenSource {
 
     async fn find(&self, digest: Digest) -> Loaded<Option<Facts>> {
         let now = self.clock.now();
-        let found = self.store.find_tokens(&[digest], now).await.map_err(Arc::new)?;
+        let found = self.store.look_up_tokens(&[digest], now).await.map_err(Arc::new)?;
         let Some(token) = found.into_iter().find(|token| token.access_token == digest) else { return Ok(None) };
         let Some(credential) = self.credentials.load(token.credential_id).await? else { return Ok(None) };
         self.facts(&token, credential).map(Some).map_err(Arc::new)

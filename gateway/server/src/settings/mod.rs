@@ -117,6 +117,8 @@ pub struct Proxy {
 pub struct Database {
     /// `sqlite:PATH` or `postgres://…`; contains the password.
     pub url: Secret,
+    /// `postgres://…` of streaming replicas that look-ups may read; contain passwords.
+    pub replicas: Vec<Secret>,
     /// The maximum number of connections of this process.
     pub max_connections: usize,
     /// Timeout for getting a connection.

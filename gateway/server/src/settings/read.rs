@@ -185,6 +185,7 @@ fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Optio
             _ => Err("expected sqlite:PATH or postgres://user:password@host:port/database".to_owned()),
         }
     });
+    let replicas = layers.read("database.replicas", urls);
     let max_connections = layers.read("database.max_connections", |text| match number(text)? {
         connections @ 1..=1000 => usize::try_from(connections).map_err(|error| error.to_string()),
         _ => Err("expected a number from 1 to 1000".to_owned()),
@@ -193,6 +194,7 @@ fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Optio
     let statement_timeout = layers.read("database.statement_timeout", duration);
     Some(Database {
         url: Secret::new(url?),
+        replicas: replicas?,
         max_connections: max_connections?,
         acquire_timeout: acquire_timeout?,
         statement_timeout: statement_timeout?,
@@ -222,6 +224,20 @@ fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
         "off" | "false" => Ok(None),
         _ => address(text).map(Some),
     }
+}
+
+/// A comma also separates the hosts within a URL.
+fn urls(text: &str) -> Result<Vec<Secret>, String> {
+    let mut urls: Vec<String> = Vec::new();
+    for part in words(text) {
+        match urls.last_mut() {
+            _ if part.starts_with("postgres://") || part.starts_with("postgresql://") => urls.push(part.to_owned()),
+            Some(last) => *last = format!("{last},{part}"),
+            // The value may contain a password: it is not repeated.
+            None => return Err("expected URLs such as postgres://user:password@host:port/database".to_owned()),
+        }
+    }
+    Ok(urls.into_iter().map(Secret::new).collect())
 }
 
 fn services(text: &str) -> Result<LenientServices, String> {

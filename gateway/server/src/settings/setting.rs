@@ -108,6 +108,11 @@ const GATEWAY: &[Setting] = &[
         "",
         "`sqlite:PATH`, or `postgres://user:password@host:port/database`; empty: SQLite, `tollgate.db` in the data directory.",
     ),
+    setting(
+        "database.replicas",
+        "",
+        "`postgres://…` of streaming replicas, which look-ups of tokens read if they show every change applied on this node.",
+    ),
     setting("database.max_connections", "8", "Maximum number of connections to PostgreSQL."),
     setting("database.acquire_timeout", "2s", "How long a request may wait for a free connection."),
     setting("database.statement_timeout", "5s", "How long one statement may run."),

@@ -30,7 +30,7 @@ use crate::entity::read::find_many;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::postgres::Breaker;
+use crate::postgres::{Breaker, Replicas};
 use lag::Lag;
 use pending::Pending;
 use reading::Readings;
@@ -287,6 +287,13 @@ impl Feed {
             listener.reset().await?;
         }
         Ok(())
+    }
+
+    fn replicas(&self) -> Option<&Replicas> {
+        match &self.inner.database {
+            Database::Postgres(postgres) => postgres.replicas(),
+            Database::Sqlite(_) => None,
+        }
     }
 
     fn listeners(&self) -> Vec<Arc<dyn ChangeListener>> {

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::feed::Feed;
 use crate::feed::lag::Asked;
 use crate::metrics::Metrics;
-use crate::postgres::{Link, Postgres, PostgresSession, Sessions, spread};
+use crate::postgres::{Connected, Link, Postgres, PostgresSession, Sessions, spread};
 use crate::row::Row;
 use crate::session::{Parameter, Session};
 use crate::statement::Statement;
@@ -34,6 +34,17 @@ use crate::statement::Statement;
 const READ: Statement = Statement {
     name: "change/since.sql",
     postgres: include_str!("../../../../sql/postgres/change/since.sql"),
+    sqlite: "",
+};
+/// Only PostgreSQL has replicas.
+const POSITION: Statement = Statement {
+    name: "change/position.sql",
+    postgres: include_str!("../../../../sql/postgres/change/position.sql"),
+    sqlite: "",
+};
+const MARK_SERVER: Statement = Statement {
+    name: "change/mark_server.sql",
+    postgres: include_str!("../../../../sql/postgres/change/mark_server.sql"),
     sqlite: "",
 };
 const LISTEN: &str = include_str!("../../../../sql/postgres/change/listen.sql");
@@ -70,6 +81,8 @@ struct Reading {
     read_at: i64,
     /// Writes of this node whose rows need not be applied.
     announced: HashSet<Uuid>,
+    /// How many writes of this node were announced when it began: see `postgres/position.rs`.
+    covers: u64,
 }
 
 /// The columns common to all rows of a page; present even without changes.
@@ -106,7 +119,9 @@ pub(crate) async fn run(feed: Feed, postgres: Postgres, mut cursor: Cursor, metr
             tracing::warn!(error = &error as &dyn std::error::Error, "change feed interrupted; reconnecting");
         }
         backoff = if cursor.read_at > before { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
-        tokio::time::sleep(spread(backoff)).await;
+        // A connection of the pool that found another server ends the wait.
+        tokio::time::sleep(BACKOFF.0).await;
+        let _ = tokio::time::timeout(spread(backoff).saturating_sub(BACKOFF.0), postgres.suspected()).await;
         // Its probes find out when the database responds.
         postgres.breaker().closed().await;
     }
@@ -130,13 +145,18 @@ async fn follow(
         tracing::warn!(error = &error as &dyn std::error::Error, "LISTEN unavailable; polling for changes");
         poll = POLL_ALONE;
     }
+    let mut marked = None;
     loop {
         let mut session = PostgresSession { postgres, link: Link::Client { client: &client, write: None } };
         read_all(feed, &mut session, cursor).await?;
+        if marked.replace(cursor.server) != Some(cursor.server) {
+            mark_server(&mut session, cursor.server).await;
+        }
         metrics.mark_up();
         tokio::select! {
             () = notified.notified() => {}
             () = feed.reading_is_wanted() => {}
+            () = postgres.suspected() => {}
             () = tokio::time::sleep(poll) => {}
             () = feed.written_here() => {
                 postgres.bounded(async { client.batch_execute(NOTIFY).await.map_err(failed) }).await?;
@@ -146,9 +166,8 @@ async fn follow(
 }
 
 async fn connect(postgres: &Postgres, notified: Arc<Notify>) -> Result<ClientWrapper, StoreError> {
-    let connector = postgres.connector();
-    let connected = connector.feed().connect(connector.tls()).await;
-    let (client, mut connection) = connected.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+    let connected = postgres.connector().connect_feed().await;
+    let Connected { client, mut connection } = connected.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
     let drive = tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if matches!(message, AsyncMessage::Notification(_)) {
@@ -159,6 +178,40 @@ async fn connect(postgres: &Postgres, notified: Arc<Notify>) -> Result<ClientWra
         notified.notify_one();
     });
     Ok(ClientWrapper::new(client, drive))
+}
+
+/// Names the server to its replicas. While that fails, they are not read.
+async fn mark_server(session: &mut PostgresSession<'_>, server: i64) {
+    if session.postgres.replicas().is_none() {
+        return;
+    }
+    let (postgres, server) = (session.postgres, server.to_string());
+    let mark = async { Ok(session.execute(&MARK_SERVER, &[Parameter::Bytes(server.as_bytes())]).await?) };
+    if let Err(error) = postgres.bounded(mark).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "cannot mark the primary; replicas are not read");
+    }
+}
+
+/// Tells what replicas must have replayed before they are read, if that changes: after `rows` were read, and before
+/// they are applied.
+async fn require_position(
+    session: &mut PostgresSession<'_>,
+    server: i64,
+    covers: u64,
+    rows: &[Row],
+) -> Result<(), StoreError> {
+    let postgres = session.postgres;
+    let Some(replicas) = postgres.replicas() else { return Ok(()) };
+    if !replicas.position().is_wanted(covers, !rows.is_empty()) {
+        return Ok(());
+    }
+    let read = async {
+        let rows = session.rows(&POSITION, &[]).await?;
+        let nothing = StoreError::Corrupt { kind: "position", what: "the query returned none" };
+        rows.first().ok_or(nothing)?.get(0)
+    };
+    replicas.position().require(server, postgres.bounded(read).await?);
+    Ok(())
 }
 
 /// Reads everything that is new and passes it to the listeners.
@@ -173,7 +226,14 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
         feed.mark_heard();
         if cursor.is_of_another(&head) {
             match cursor.reading.take() {
-                Some(reading) if reading.snapshot.is_empty() => return cursor.start_over(feed, reading, head).await,
+                Some(reading) if reading.snapshot.is_empty() => {
+                    // Before the caches are cleared: what is read from then on must come from that server.
+                    postgres.follow(head.server);
+                    if let Some(replicas) = postgres.replicas() {
+                        replicas.position().lose();
+                    }
+                    return cursor.start_over(feed, reading, head).await;
+                }
                 // The reading continued with an older snapshot, which is not from that server.
                 _ => continue,
             }
@@ -182,6 +242,7 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
         if reading.snapshot.is_empty() {
             (reading.snapshot, reading.read_at) = (head.snapshot, head.time);
         }
+        require_position(session, head.server, reading.covers, &rows).await?;
         let full = i64::try_from(rows.len()).is_ok_and(|count| count == PAGE);
         let (asked, unseen) = (Asked { here, there: head.time }, cursor.read_at);
         let (mut changes, mut committed) = (Vec::new(), Vec::new());
@@ -194,6 +255,9 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
         let applied = take_in(feed, &changes).await;
         feed.inner.lag.read(committed, applied);
         if !full {
+            if let Some(replicas) = postgres.replicas() {
+                replicas.position().cover(reading.covers);
+            }
             return cursor.finish(feed, head.time).await;
         }
     }
@@ -202,12 +266,18 @@ async fn read_all(feed: &Feed, session: &mut PostgresSession<'_>, cursor: &mut C
 impl Reading {
     fn begin(feed: &Feed) -> Self {
         // In this order: a write announced now is included in the snapshot taken next.
+        let covers = feed.replicas().map_or(0, |replicas| replicas.position().announced());
         let (number, announced) = (feed.reading_begins(), feed.take_announced());
-        Self { number, snapshot: String::new(), position: (0, 0), read_at: 0, announced }
+        Self { number, snapshot: String::new(), position: (0, 0), read_at: 0, announced, covers }
     }
 }
 
 impl Cursor {
+    /// When the server was started that the readings come from.
+    pub(crate) fn server(&self) -> i64 {
+        self.server
+    }
+
     /// As if the previous readings came from another server.
     #[cfg(test)]
     pub(crate) fn of_another_server(self) -> Self {

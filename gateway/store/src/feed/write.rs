@@ -103,6 +103,10 @@ impl Write {
                 announced.insert(self.id);
             }
         }
+        // Before caches are told, so that what is read afterwards includes this write.
+        if let Some(replicas) = self.feed.replicas() {
+            replicas.position().write_announced();
+        }
         self.feed.inner.written.notify_one();
         let acted = self.feed.receive(changes).await;
         self.state.store(NOTHING, Ordering::Release);

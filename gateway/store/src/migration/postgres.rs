@@ -19,13 +19,13 @@ const RECORD: Statement = statement!("migration/record.sql");
 const LOCK: &str = include_str!("../../../../sql/postgres/migration/lock.sql");
 
 pub(super) async fn status(connector: &Connector, sets: &[MigrationSet]) -> Result<Status, MigrationError> {
-    let mut client = connector.connect().await?;
+    let mut client = connect(connector).await?;
     let transaction = client.transaction().await?;
     read(&transaction, sets).await
 }
 
 pub(super) async fn up(connector: &Connector, sets: &[MigrationSet]) -> Result<Vec<MigrationId>, MigrationError> {
-    let mut client = connector.connect().await?;
+    let mut client = connect(connector).await?;
     let transaction = locked(&mut client).await?;
     transaction.batch_execute(TABLE_CREATE.postgres).await?;
     if !exists(&transaction, HAS_OWNERS).await? {
@@ -55,6 +55,10 @@ pub(super) async fn up(connector: &Connector, sets: &[MigrationSet]) -> Result<V
         done.push(id);
     }
     Ok(done)
+}
+
+async fn connect(connector: &Connector) -> Result<Client, MigrationError> {
+    connector.connect().await.map_err(|error| MigrationError::Connect(Box::new(error)))
 }
 
 /// A transaction in its turn: nodes that start together migrate one after the other.

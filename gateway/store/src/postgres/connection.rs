@@ -1,15 +1,20 @@
 //! Connects to PostgreSQL: the URL, TLS and the server-side limits.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
 use openssl::x509::store::X509StoreBuilder;
 use percent_encoding::percent_decode_str;
 use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config};
+use tollgate_core::error::StoreError;
 
+use super::hosts::{ConnectError, Connected, Hosts, Role};
+use super::primary::Primary;
 use crate::options::Options;
 use crate::postgres::sessions::{Sessions, has_statement_timeout};
 
@@ -22,6 +27,9 @@ pub enum UrlError {
     /// `sslmode` is unknown.
     #[error("the database URL's sslmode must be disable, prefer, require, verify-ca or verify-full")]
     SslMode,
+    /// `target_session_attrs` asks for something else than the primary.
+    #[error("the database URL's target_session_attrs must be read-write, primary or any: a node needs the primary")]
+    TargetSession,
     /// The driver rejects it. The driver's message does not repeat the password.
     #[error("invalid database URL")]
     Postgres(#[source] tokio_postgres::Error),
@@ -44,23 +52,29 @@ enum Verification {
     ChainAndName,
 }
 
-/// The URL parameters that the driver does not support.
+/// The URL parameters that the driver does not support, or not as this needs them.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Parameters {
+struct OwnParameters {
+    target_session: Option<String>,
+    pooler: Option<String>,
+    tls: TlsParameters,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct TlsParameters {
     mode: Option<String>,
     root_certificate: Option<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
-    pooler: Option<String>,
 }
 
-/// The connection parameters.
+/// The servers of a database, and the parameters with which they are connected to.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    pooled: Config,
-    feed: Config,
-    unlimited: Config,
-    tls: MakeTlsConnector,
+    pooled: Hosts,
+    feed: Hosts,
+    unlimited: Hosts,
+    primary: Arc<Primary>,
     /// `None`: not known yet.
     sessions: Option<Sessions>,
     statement_timeout: Duration,
@@ -69,9 +83,18 @@ pub(crate) struct Connector {
 impl Connector {
     /// Parses the URL of the options.
     pub(crate) fn parse(options: &Options) -> Result<Self, UrlError> {
-        let (url, parameters) = split_parameters(&options.url);
+        Self::of_url(&options.url, None, options)
+    }
+
+    /// Parses the URL of a replica.
+    pub(crate) fn parse_replica(url: &str, options: &Options) -> Result<Self, UrlError> {
+        Self::of_url(url, Some(Role::Any), options)
+    }
+
+    fn of_url(url: &str, role: Option<Role>, options: &Options) -> Result<Self, UrlError> {
+        let (url, parameters) = split_own_parameters(url);
         let mut unlimited: Config = url.parse().map_err(UrlError::Postgres)?;
-        let (mode, verification) = parameters.requirement()?;
+        let (mode, verification) = parameters.tls.requirement()?;
         unlimited.ssl_mode(mode);
         if unlimited.get_application_name().is_none() {
             unlimited.application_name("tollgate");
@@ -82,29 +105,31 @@ impl Connector {
         // Detects a vanished server within seconds instead of hours.
         unlimited.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(1));
         unlimited.keepalives_retries(3).tcp_user_timeout(options.statement_timeout * 2);
-        let mut pooled = unlimited.clone();
-        let limits = limits(options.statement_timeout).map(|(name, limit)| format!("-c {name}={limit}"));
-        pooled.options(format!("{} {}", unlimited.get_options().unwrap_or_default(), limits.join(" ")));
-        let mut feed = pooled.clone();
-        feed.options(format!("{} {PLANNED_EACH_TIME}", pooled.get_options().unwrap_or_default()));
-        let (sessions, tls) = (parameters.sessions()?, parameters.connector(verification).map_err(UrlError::Tls)?);
+        let role = role.map_or_else(|| parameters.role(&unlimited), Ok)?;
+        let sessions = parameters.sessions()?;
+        let tls = parameters.tls.connector(verification).map_err(UrlError::Tls)?;
         let statement_timeout = options.statement_timeout;
-        Ok(Self { pooled, feed, unlimited, tls, sessions, statement_timeout })
+        let unlimited = Hosts::new(&unlimited, tls, role, statement_timeout * 2);
+        let limits = limits(statement_timeout).map(|(name, limit)| format!("-c {name}={limit}"));
+        let feed = unlimited.with_options(&limits.join(" "));
+        let (pooled, feed) = (feed.within(options.acquire_timeout), feed.with_options(PLANNED_EACH_TIME));
+        let primary = Arc::new(Primary::new(role));
+        let connector = Self { pooled, feed, unlimited, primary, sessions, statement_timeout };
+        Ok(if sessions == Some(Sessions::Shared) { connector.in_shared_sessions() } else { connector })
     }
 
     /// With sessions as the URL says, or else as a connection shows.
-    pub(crate) async fn with_sessions(mut self) -> Result<Self, tokio_postgres::Error> {
-        let sessions = match self.sessions {
-            Some(known) => known,
-            None => Sessions::detect(&self.pooled, self.tls()).await?,
-        };
-        self.sessions = Some(sessions);
-        if sessions == Sessions::Shared {
-            // A pooler refuses parameters that would apply to a session, or ignores them.
-            (self.pooled, self.feed) = (self.unlimited.clone(), self.unlimited.clone());
-            let bounded = has_statement_timeout(&self.connect().await?).await?;
+    pub(crate) async fn with_sessions(mut self) -> Result<Self, StoreError> {
+        if self.sessions.is_none() {
+            self = match Sessions::detect(&self.feed).await? {
+                Sessions::Own => Self { sessions: Some(Sessions::Own), ..self },
+                Sessions::Shared => self.in_shared_sessions(),
+            };
+        }
+        if self.sessions() == Sessions::Shared {
             tracing::info!("a connection pooler shares the database's sessions: using no prepared statements");
-            if !bounded {
+            let client = self.connect().await.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+            if !has_statement_timeout(&client).await? {
                 tracing::warn!(
                     "the database does not end statements that run too long: a pooler cannot pass on \
                      database.statement_timeout; set it for the role: ALTER ROLE … SET statement_timeout"
@@ -112,6 +137,12 @@ impl Connector {
             }
         }
         Ok(self)
+    }
+
+    /// A pooler refuses parameters that would apply to a session, or ignores them.
+    fn in_shared_sessions(self) -> Self {
+        let (pooled, feed) = (self.pooled.like(&self.unlimited), self.feed.like(&self.unlimited));
+        Self { pooled, feed, sessions: Some(Sessions::Shared), ..self }
     }
 
     /// Who uses the sessions of the connections.
@@ -125,38 +156,41 @@ impl Connector {
         limits.join("; ")
     }
 
-    /// For statements of requests: the server cancels those that run too long.
-    pub(crate) fn pooled(&self) -> &Config {
-        &self.pooled
+    /// Which server is the primary.
+    pub(crate) fn primary(&self) -> &Primary {
+        &self.primary
     }
 
-    /// For the change feed.
-    pub(crate) fn feed(&self) -> &Config {
-        &self.feed
+    /// A connection for statements of requests, to the server that the change feed reads: the server cancels
+    /// those that run too long.
+    pub(crate) async fn connect_pooled(&self) -> Result<Connected, ConnectError> {
+        // Boxed, as every request that reaches the store contains it.
+        self.pooled.connect(|server| self.primary.admit(server)).boxed().await
     }
 
-    pub(crate) fn tls(&self) -> MakeTlsConnector {
-        self.tls.clone()
+    /// A connection for the change feed, which decides what the primary is.
+    pub(crate) async fn connect_feed(&self) -> Result<Connected, ConnectError> {
+        self.feed.connect(|server| self.primary.admit_for_feed(server)).await
     }
 
     /// A connection outside the pool and without a statement timeout, for migrations.
-    pub(crate) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        self.connect_with(&self.unlimited).await
+    pub(crate) async fn connect(&self) -> Result<Client, ConnectError> {
+        Ok(Self::driven(self.unlimited.connect(|_| Ok(())).await?))
     }
 
-    /// A connection outside the pool, otherwise like those of the pool.
-    pub(crate) async fn connect_as_pooled(&self) -> Result<Client, tokio_postgres::Error> {
-        self.connect_with(&self.pooled).await
+    /// A connection outside the pool, otherwise like those of the pool, to a primary that the feed may not have
+    /// found yet.
+    pub(crate) async fn connect_as_pooled(&self) -> Result<Client, ConnectError> {
+        Ok(Self::driven(self.pooled.connect(|server| self.primary.admit_for_feed(server)).boxed().await?))
     }
 
-    async fn connect_with(&self, config: &Config) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = config.connect(self.tls()).await?;
+    fn driven(Connected { client, connection }: Connected) -> Client {
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection outside the pool failed");
             }
         });
-        Ok(client)
+        client
     }
 }
 
@@ -174,19 +208,20 @@ fn limits(statement_timeout: Duration) -> [(&'static str, u128); 3] {
     ]
 }
 
-fn split_parameters(url: &str) -> (String, Parameters) {
-    let mut parameters = Parameters::default();
+fn split_own_parameters(url: &str) -> (String, OwnParameters) {
+    let mut parameters = OwnParameters::default();
     let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), parameters) };
     let mut rest = Vec::new();
     for pair in query.split('&') {
         let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decode_str(raw).decode_utf8_lossy().into_owned();
         match name {
-            "sslmode" => parameters.mode = Some(value),
-            "sslrootcert" => parameters.root_certificate = Some(value.into()),
-            "sslcert" => parameters.certificate = Some(value.into()),
-            "sslkey" => parameters.key = Some(value.into()),
+            "sslmode" => parameters.tls.mode = Some(value),
+            "sslrootcert" => parameters.tls.root_certificate = Some(value.into()),
+            "sslcert" => parameters.tls.certificate = Some(value.into()),
+            "sslkey" => parameters.tls.key = Some(value.into()),
             "pooler" => parameters.pooler = Some(value),
+            "target_session_attrs" => parameters.target_session = Some(value),
             _ => rest.push(pair),
         }
     }
@@ -194,7 +229,17 @@ fn split_parameters(url: &str) -> (String, Parameters) {
     (url, parameters)
 }
 
-impl Parameters {
+impl OwnParameters {
+    /// Of several hosts only the primary is of use, whether the URL says so or not.
+    fn role(&self, config: &Config) -> Result<Role, UrlError> {
+        let several = config.get_hosts().len().max(config.get_hostaddrs().len()) > 1;
+        match self.target_session.as_deref() {
+            Some("read-write" | "primary") => Ok(Role::Primary),
+            None | Some("any") => Ok(if several { Role::Primary } else { Role::Any }),
+            Some(_) => Err(UrlError::TargetSession),
+        }
+    }
+
     fn sessions(&self) -> Result<Option<Sessions>, UrlError> {
         match self.pooler.as_deref() {
             None => Ok(None),
@@ -203,7 +248,9 @@ impl Parameters {
             Some(_) => Err(UrlError::Pooler),
         }
     }
+}
 
+impl TlsParameters {
     /// As in libpq: `require` with a root certificate verifies the chain.
     fn requirement(&self) -> Result<(SslMode, Verification), UrlError> {
         Ok(match self.mode.as_deref() {
@@ -247,7 +294,7 @@ mod tests {
     use super::*;
 
     fn requirement(url: &str) -> Result<(SslMode, Verification), UrlError> {
-        split_parameters(url).1.requirement()
+        split_own_parameters(url).1.tls.requirement()
     }
 
     #[test]
@@ -268,17 +315,50 @@ mod tests {
 
     #[test]
     fn unknown_parameters_are_not_passed_to_the_driver() {
-        let (url, parameters) = split_parameters("postgres://h/d?sslrootcert=%2Fa%20b&user=u&sslmode=verify-full");
+        let (url, parameters) = split_own_parameters("postgres://h/d?sslrootcert=%2Fa%20b&user=u&sslmode=verify-full");
         assert_eq!(url, "postgres://h/d?user=u");
-        assert_eq!(parameters.root_certificate, Some(PathBuf::from("/a b")));
-        assert_eq!(parameters.mode.as_deref(), Some("verify-full"));
+        assert_eq!(parameters.tls.root_certificate, Some(PathBuf::from("/a b")));
+        assert_eq!(parameters.tls.mode.as_deref(), Some("verify-full"));
     }
 
     #[test]
     fn a_unix_socket_is_a_host() {
         let connector = Connector::parse(&Options::new("postgres:///d?host=/run/postgresql&user=u")).unwrap();
-        let hosts = connector.pooled().get_hosts();
-        assert_eq!(hosts, [tokio_postgres::config::Host::Unix("/run/postgresql".into())]);
+        assert_eq!(connector.pooled.shown().collect::<Vec<_>>(), ["/run/postgresql"]);
+    }
+
+    #[test]
+    fn several_hosts_are_several_servers_of_which_one_must_be_the_primary() {
+        let of = |url: &str| Connector::parse(&Options::new(url));
+        let several = of("postgres://u:p@one:1,two,[::1]:3/d?hostaddr=10.0.0.1,10.0.0.2,10.0.0.3").unwrap();
+        assert_eq!(several.pooled.shown().collect::<Vec<_>>(), ["one:1", "two:5432", "::1:3"]);
+        let role = |url: &str| of(url).map(|connector| connector.pooled.role());
+        assert_eq!(role("postgres://h/d").unwrap(), Role::Any);
+        assert_eq!(role("postgres://h,i/d").unwrap(), Role::Primary);
+        assert_eq!(role("postgres://h/d?target_session_attrs=read-write").unwrap(), Role::Primary);
+        assert_eq!(role("postgres://h/d?target_session_attrs=primary&user=u").unwrap(), Role::Primary);
+        for other in ["read-only", "standby", "prefer-standby", ""] {
+            let refused = role(&format!("postgres://h,i/d?target_session_attrs={other}"));
+            assert!(matches!(refused, Err(UrlError::TargetSession)), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_pooler_that_shares_sessions_gets_no_settings_of_sessions() {
+        let of = |query: &str| Connector::parse(&Options::new(format!("postgres://h,i/d?options=-cx%3D1{query}")));
+        fn settings(connector: &Connector) -> [Vec<&str>; 2] {
+            [&connector.pooled, &connector.feed].map(Hosts::options)
+        }
+        let own = of("&pooler=none").unwrap();
+        let [pooled, feed] = settings(&own);
+        let limits = "-c statement_timeout=5000 -c lock_timeout=4000 -c idle_in_transaction_session_timeout=10000";
+        assert_eq!(pooled, vec![format!("-cx=1 {limits}"); 2]);
+        assert_eq!(feed, vec![format!("-cx=1 {limits} {PLANNED_EACH_TIME}"); 2]);
+        let shared = of("&pooler=transaction&target_session_attrs=primary").unwrap();
+        assert_eq!(settings(&shared), [["-cx=1", "-cx=1"]; 2]);
+        assert_eq!([own.sessions(), shared.sessions()], [Sessions::Own, Sessions::Shared]);
+        assert_eq!(shared.pooled.role(), Role::Primary);
+        assert!(matches!(of("&pooler=session"), Err(UrlError::Pooler)));
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts, Transaction,
-};
+use deadpool::Runtime;
+use deadpool::managed::{TimeoutType, Timeouts};
+use deadpool_postgres::Transaction;
 use tokio_postgres::error::{Severity, SqlState};
 use tollgate_core::error::{BreakerOpen, StoreError};
 
@@ -23,11 +23,20 @@ use crate::statement::Statement;
 pub(crate) use breaker::{Breaker, spread};
 pub(crate) use connection::Connector;
 pub use connection::UrlError;
+use hosts::ConnectError;
+pub(crate) use hosts::Connected;
+pub(crate) use pool::Object;
+pub(crate) use replica::Replicas;
 pub(crate) use session::{Link, PostgresSession, column};
 pub(crate) use sessions::Sessions;
 
 mod breaker;
 mod connection;
+mod hosts;
+mod pool;
+mod position;
+mod primary;
+mod replica;
 mod session;
 mod sessions;
 mod value;
@@ -37,6 +46,8 @@ const MOST_WAITING: usize = 1024;
 
 const PING: Statement = statement!("setting/ping.sql");
 
+type PoolError = deadpool::managed::PoolError<ConnectError>;
+
 /// A pool of connections to PostgreSQL. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Postgres {
@@ -44,20 +55,32 @@ pub(crate) struct Postgres {
 }
 
 struct Inner {
-    pool: Pool,
+    pool: pool::Pool,
     connector: Connector,
     acquire_timeout: Duration,
     statement_timeout: Duration,
     breaker: Breaker,
     metrics: Metrics,
+    replicas: Option<Replicas>,
 }
 
 impl Postgres {
     /// Creates the pool; connections are opened on demand.
     pub(crate) fn new(connector: Connector, options: &Options, metrics: Metrics) -> Result<Self, UrlError> {
-        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(connector.pooled().clone(), connector.tls(), manager_config);
-        let pool = Pool::builder(manager)
+        let replicas = Replicas::new(options, &metrics)?;
+        let postgres = Self::with(connector, options, metrics, replicas)?;
+        let pool = postgres.inner.pool.clone();
+        postgres.inner.metrics.watch_pool(move || pool.status());
+        Ok(postgres)
+    }
+
+    fn with(
+        connector: Connector,
+        options: &Options,
+        metrics: Metrics,
+        replicas: Option<Replicas>,
+    ) -> Result<Self, UrlError> {
+        let pool = pool::Pool::builder(pool::Connections { connector: connector.clone() })
             .max_size(options.max_connections.max(1))
             .wait_timeout(Some(options.acquire_timeout))
             .create_timeout(Some(options.acquire_timeout))
@@ -65,7 +88,6 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| UrlError::NoRuntime)?;
-        metrics.watch_pool(pool.clone());
         Ok(Self {
             inner: Arc::new(Inner {
                 pool,
@@ -74,6 +96,7 @@ impl Postgres {
                 statement_timeout: options.statement_timeout,
                 breaker: Breaker::new(metrics.clone()),
                 metrics,
+                replicas,
             }),
         })
     }
@@ -90,6 +113,11 @@ impl Postgres {
             }
             other => other,
         }
+    }
+
+    /// A connection, whatever the breaker says: to a replica, which is not waited for.
+    async fn unguarded(&self) -> Result<Object, StoreError> {
+        self.inner.pool.get().await.map_err(|error| StoreError::Unavailable(Box::new(error)))
     }
 
     async fn pooled(&self) -> Result<Object, StoreError> {
@@ -140,7 +168,7 @@ impl Postgres {
     /// Whether the database responds to a statement: on a connection of the pool, or on one of its own if all of
     /// those are in use.
     async fn probe(&self) -> Result<(), StoreError> {
-        let Inner { pool, acquire_timeout, breaker, .. } = &*self.inner;
+        let Inner { pool, connector, acquire_timeout, breaker, .. } = &*self.inner;
         if breaker.is_silent() {
             // They may never hear from the database again.
             pool.retain(|_, _| false);
@@ -150,6 +178,11 @@ impl Postgres {
         let client = match pool.timeout_get(&at_once).await {
             Ok(client) => client,
             Err(PoolError::Timeout(TimeoutType::Wait)) => return self.probe_alone().await,
+            // The pool waits for the change feed to move to another server, and the feed for this probe.
+            Err(PoolError::Backend(ref error)) if error.is_not_followed() => return self.probe_alone().await,
+            Err(PoolError::Backend(_) | PoolError::Timeout(_)) if connector.primary().is_one_of_several() => {
+                return self.probe_alone().await;
+            }
             Err(PoolError::Timeout(_)) => return Err(StoreError::Timeout(*acquire_timeout)),
             Err(error) => return Err(StoreError::Unavailable(Box::new(error))),
         };
@@ -169,13 +202,22 @@ impl Postgres {
 
     async fn probe_alone(&self) -> Result<(), StoreError> {
         let limit = self.inner.acquire_timeout * 2;
-        let asked = async { self.inner.connector.connect_as_pooled().await?.batch_execute(PING.postgres).await };
-        let responded = tokio::time::timeout(limit, asked).await.map_err(|_| StoreError::Timeout(limit))?;
-        responded.map_err(|error| StoreError::Unavailable(Box::new(error)))
+        let asked = async {
+            let client = self.inner.connector.connect_as_pooled().await;
+            let client = client.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+            client.batch_execute(PING.postgres).await.map_err(|error| StoreError::Unavailable(Box::new(error)))
+        };
+        tokio::time::timeout(limit, asked).await.map_err(|_| StoreError::Timeout(limit))?
     }
 
     /// Converts a driver's error. `statement` is the file in `sql/`.
     pub(crate) fn error(&self, statement: &'static str, error: tokio_postgres::Error) -> StoreError {
+        if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+            && self.inner.connector.primary().refused_a_write()
+        {
+            tracing::warn!(statement, "database server refuses writes; looking for the primary");
+            self.close_earlier();
+        }
         match error.code() {
             Some(code) if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE => {
                 StoreError::Timeout(self.inner.statement_timeout)
@@ -247,6 +289,30 @@ impl Postgres {
             transaction.batch_execute(&self.inner.connector.transaction_limits()).await?;
         }
         Ok(transaction)
+    }
+
+    /// The change feed reads the server that was started at this time: connections to another one are not used
+    /// again.
+    pub(crate) fn follow(&self, server: i64) {
+        if self.inner.connector.primary().follow(server) {
+            self.close_earlier();
+        }
+    }
+
+    /// The replicas, if there are any.
+    pub(crate) fn replicas(&self) -> Option<&Replicas> {
+        self.inner.replicas.as_ref()
+    }
+
+    /// Closes idle connections of earlier epochs; the others are closed when they are returned.
+    fn close_earlier(&self) {
+        let epoch = self.inner.connector.primary().epoch();
+        self.inner.pool.retain(|connection, _| connection.is_of_epoch(epoch));
+    }
+
+    /// Waits until there is a sign that the change feed no longer reads the primary.
+    pub(crate) async fn suspected(&self) {
+        self.inner.connector.primary().suspected().await;
     }
 
     /// The connector, for connections outside the pool.

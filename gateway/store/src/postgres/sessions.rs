@@ -5,8 +5,10 @@
 //! session. So statements are unnamed there, limits are set by each transaction, and the feed polls.
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, SimpleQueryMessage, Socket};
+use tokio_postgres::{Client, SimpleQueryMessage};
+use tollgate_core::error::StoreError;
+
+use super::hosts::{Connected, Hosts};
 
 /// Who uses the session of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,19 +26,13 @@ const MARKED: &str = include_str!("../../../../sql/postgres/setting/session.sql"
 const STATEMENT_TIMEOUT: &str = include_str!("../../../../sql/postgres/setting/statement_timeout.sql");
 
 impl Sessions {
-    /// Connects as a pool does, and finds out whether the start-up parameters reached the server.
-    pub(super) async fn detect<T>(config: &Config, tls: T) -> Result<Self, tokio_postgres::Error>
-    where
-        T: MakeTlsConnect<Socket>,
-        T::Stream: Send + 'static,
-    {
-        let mut marked = config.clone();
-        marked.options(format!("{} {MARK}", config.get_options().unwrap_or_default()));
-        let (client, connection) = match marked.connect(tls).await {
+    /// Connects as others do, and finds out whether the start-up parameters reached the server.
+    pub(super) async fn detect(hosts: &Hosts) -> Result<Self, StoreError> {
+        let Connected { client, connection } = match hosts.with_options(MARK).connect(|_| Ok(())).await {
             Ok(connected) => connected,
             // PgBouncer's response to parameters that it cannot pass on.
             Err(error) if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) => return Ok(Self::Shared),
-            Err(error) => return Err(error),
+            Err(error) => return Err(unavailable(error)),
         };
         tokio::spawn(connection);
         let own = value(&client, MARKED).await?.as_deref() == Some("own");
@@ -45,15 +41,19 @@ impl Sessions {
 }
 
 /// Whether the server ends statements of this connection that run too long.
-pub(super) async fn has_statement_timeout(client: &Client) -> Result<bool, tokio_postgres::Error> {
+pub(super) async fn has_statement_timeout(client: &Client) -> Result<bool, StoreError> {
     Ok(value(client, STATEMENT_TIMEOUT).await?.is_some_and(|limit| limit != "0"))
 }
 
 /// The only value that a statement returns.
-async fn value(client: &Client, sql: &str) -> Result<Option<String>, tokio_postgres::Error> {
-    let messages = client.simple_query(sql).await?;
+async fn value(client: &Client, sql: &str) -> Result<Option<String>, StoreError> {
+    let messages = client.simple_query(sql).await.map_err(unavailable)?;
     Ok(messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
         _ => None,
     }))
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
 }

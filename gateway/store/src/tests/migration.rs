@@ -79,7 +79,7 @@ async fn a_newer_database_is_refused() {
 #[tokio::test]
 async fn an_unreachable_server_is_an_error_without_waiting() {
     let error = Store::open(Options::new("postgres://nobody@127.0.0.1:1/none")).await.err().expect("the store opened");
-    assert!(matches!(error, OpenError::Migration(MigrationError::Postgres(_))), "{error:?}");
+    assert!(matches!(error, OpenError::Migration(MigrationError::Connect(_))), "{error:?}");
     let error = Store::open(Options::new("mysql://h/d")).await.err().expect("the store opened");
     assert!(matches!(error, OpenError::Url(crate::UrlError::Scheme) | OpenError::Migration(_)), "{error:?}");
 }

@@ -5,6 +5,7 @@ mod batch;
 mod contract;
 mod feed;
 mod fixture;
+mod hosts;
 mod lag;
 mod long_transactions;
 mod metrics;

@@ -141,6 +141,12 @@ pub trait Tokens: Send + Sync + 'static {
     /// omitted. The implementation batches concurrent look-ups into one statement.
     async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError>;
 
+    /// The same for a cache, which hears of every later change: it may read a replica that shows every change
+    /// applied on this node.
+    async fn look_up_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
+        self.find_tokens(access_tokens, now).await
+    }
+
     /// The token with this refresh token.
     async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError>;
 

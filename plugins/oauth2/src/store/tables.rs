@@ -13,7 +13,7 @@ use tollgate_plugin::store::{
 };
 use uuid::Uuid;
 
-use super::batches::{Inserts, LookUps};
+use super::batches::{From, Inserts, LookUps};
 use super::columns::{self, code_parameters, digest, token_parameters, tokens};
 use super::{Code, Outcome, Provenance, RecentRefresh, Repeatable, Rotation, Token, TokenFilter, TokenRows, Tokens};
 use crate::entity;
@@ -80,7 +80,11 @@ fn added(rows: &[Row]) -> Outcome {
 #[async_trait]
 impl Tokens for Tables {
     async fn find_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
-        self.look_ups.submit((access_tokens.to_vec(), now)).await
+        self.look_ups.submit((access_tokens.to_vec(), now, From::Primary)).await
+    }
+
+    async fn look_up_tokens(&self, access_tokens: &[Digest], now: i64) -> Result<Vec<Token>, StoreError> {
+        self.look_ups.submit((access_tokens.to_vec(), now, From::Replica)).await
     }
 
     async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError> {
