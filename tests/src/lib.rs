@@ -15,6 +15,7 @@
 pub mod authority;
 pub mod authorization_server;
 pub mod browser;
+pub mod cluster;
 pub mod confinement;
 pub mod corpus;
 pub mod findings;
@@ -45,6 +46,7 @@ pub mod web_server;
 pub use authority::Authority;
 pub use authorization_server::AuthorizationServer;
 pub use browser::{Browser, Locator};
+pub use cluster::{Cluster, Replication};
 pub use confinement::Confinement;
 pub use findings::Findings;
 pub use forwarder::Forwarder;

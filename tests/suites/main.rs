@@ -33,6 +33,7 @@ mod cors;
 mod descriptors;
 mod embedded_store;
 mod exactly_once;
+mod failover;
 mod feed;
 mod foreign_clients;
 mod framing;

@@ -10,6 +10,7 @@ use tollgate_tests::{Findings, program, repository};
 mod documents;
 mod layers;
 mod plugins;
+mod scaling;
 
 /// Every file of the repository below `folder` whose name has this ending, as a path from the root.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
