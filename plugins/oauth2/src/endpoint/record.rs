@@ -2,9 +2,6 @@
 //!
 //! Requests that are malformed, and those that failed on our side, are in the access log alone.
 
-use std::net::IpAddr;
-
-use http::HeaderMap;
 use tollgate_core::request::Request;
 use tollgate_plugin::audit::{Action, Event, Outcome};
 use uuid::Uuid;
@@ -41,7 +38,7 @@ impl Subject<'_> {
 
     fn event(&self, action: Action, outcome: Outcome) -> Event {
         let mut event = Event::new(action, outcome);
-        event.client = Some(client(self.request));
+        event.client = Some(self.request.client.to_canonical());
         event.grant = Some(self.grant);
         event.credential = self.credential;
         event.service = self.request.target.service_id;
@@ -61,15 +58,4 @@ fn action(refusal: &Refusal) -> Option<Action> {
         }
         _ => None,
     }
-}
-
-/// The peer, or the address that a trusted peer names.
-fn client(request: &Request<'_>) -> IpAddr {
-    let named = request.peer_trusted.then(|| real_ip(request.headers)).flatten();
-    named.unwrap_or(request.peer).to_canonical()
-}
-
-fn real_ip(headers: &HeaderMap) -> Option<IpAddr> {
-    let value = headers.get_all("x-real-ip").iter().next_back()?.to_str().ok()?;
-    value.rsplit(',').next()?.trim().parse().ok()
 }
