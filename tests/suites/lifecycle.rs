@@ -116,7 +116,9 @@ async fn a_database_is_migrated_only_on_the_operators_command() {
     let status = node.run(&["migrate", "status"]).await;
     assert_eq!(status.code, Some(0), "{}", status.output);
     assert!(
-        status.output.starts_with("Applied: none; pending: gateway 1, gateway 2, gateway 3, oauth2 1"),
+        status
+            .output
+            .starts_with("Applied: none; pending: gateway 1, gateway 2, gateway 3, gateway 4, oauth2 1, oauth2 2;"),
         "{}",
         status.output
     );

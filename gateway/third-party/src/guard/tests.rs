@@ -80,6 +80,10 @@ struct World {
     word: Arc<Word>,
 }
 
+fn claims_of_bob() -> Value {
+    json!({"username": "bob", "scope": "read write", "aud": ["api", "b"], "exp": NOW + 1000, "n": {"x": 7}})
+}
+
 impl World {
     /// The authority knows one token of Bob's.
     fn new() -> Self {
@@ -89,10 +93,7 @@ impl World {
         let known = Consumers::new(consumers.clone(), feed.clone());
         let tokens = of_test(known.clone(), clock.clone(), feed.clone(), prometheus::Registry::new());
         let word = Arc::new(Word::default());
-        word.says(
-            "bobs",
-            json!({"username": "bob", "scope": "read write", "aud": ["api", "b"], "exp": NOW + 1000, "n": {"x": 7}}),
-        );
+        word.says("bobs", claims_of_bob());
         Self { consumers, known, feed, clock, tokens, word }
     }
 
@@ -622,7 +623,7 @@ async fn a_word_that_took_longer_than_ttl_counts_for_all_who_waited_for_it() {
 async fn while_the_store_is_away_a_token_needs_its_authority_and_a_consumer_that_is_cached() {
     let world = World::new();
     let (open, never) = (world.instance(json!({})), world.instance(json!({"serve_cached_for": 0})));
-    world.word.says("others", json!({"username": "bob"}));
+    world.word.says("others", claims_of_bob());
     world.word.says("eves", json!({"username": "eve"}));
     world.word.says("nobodys", json!({}));
     assert_eq!(request(&open, Some("bobs")).await, of_bob());

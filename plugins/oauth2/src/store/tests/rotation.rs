@@ -192,7 +192,8 @@ async fn rotate(
     rotations: impl Iterator<Item = Rotation>,
     now: i64,
 ) -> Result<Option<(usize, Digest)>, TestCaseError> {
-    let calls = rotations.map(|rotation| fixture.tokens.rotate_refresh_token(refresh_token, client, rotation, None, now));
+    let calls =
+        rotations.map(|rotation| fixture.tokens.rotate_refresh_token(refresh_token, client, rotation, None, now));
     let outcomes = join_all(calls).await.into_iter().map(Result::unwrap).enumerate();
     let winners: Vec<_> = outcomes
         .filter_map(|(nth, outcome)| match outcome {
