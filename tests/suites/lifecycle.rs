@@ -131,7 +131,8 @@ async fn a_database_is_migrated_only_on_the_operators_command() {
 
     let applied = node.run(&["migrate", "up"]).await;
     assert!(
-        applied.code == Some(0) && applied.output.starts_with("Applied gateway 1, gateway 2, gateway 3, oauth2 1"),
+        applied.code == Some(0)
+            && applied.output.starts_with("Applied gateway 1, gateway 2, gateway 3, gateway 4, oauth2 1, oauth2 2"),
         "{applied:?}"
     );
     let again = node.run(&["migrate", "up"]).await;

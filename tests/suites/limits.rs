@@ -21,7 +21,8 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 const SHORT: &[(&str, &str)] = &[
     ("TOLLGATE_PROXY_HEAD_TIMEOUT", "2s"),
     ("TOLLGATE_PROXY_WRITE_TIMEOUT", "1s"),
-    ("TOLLGATE_PROXY_KEEPALIVE_TIMEOUT", "1s"),
+    // Longer than the deadline of a head: an unfinished one is not an idle connection.
+    ("TOLLGATE_PROXY_KEEPALIVE_TIMEOUT", "4s"),
     ("TOLLGATE_LIMITS_TLS_HANDSHAKE_TIMEOUT", "2s"),
     ("TOLLGATE_LIMITS_BODY_GRACE", "1s"),
 ];
