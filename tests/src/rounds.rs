@@ -2,7 +2,7 @@
 //! afterwards.
 //!
 //! A round: [clients](client) send requests without pause; in the middle of them the gateway, its PostgreSQL or both
-//! get SIGKILL, and are started again. Then each client's [ledger](ledger) is settled. A response of 200 is a promise:
+//! get SIGKILL, and are started again. Then each client's [ledger] is settled. A response of 200 is a promise:
 //!
 //! - every token of such a response is accepted, with its user's identity;
 //! - every refresh token of one works exactly once: of two requests at the same time one succeeds;

@@ -140,7 +140,7 @@ impl Node for ThisNode {
         let bare = host.trim_matches(['[', ']']);
         match self.upstreams.check_literal(bare, port.unwrap_or_default()) {
             Ok(()) => Violations::new(),
-            Err(refused) => Violations::of_field("host", &refused.to_string()),
+            Err(refused) => Violations::of_field("host", refused.to_string()),
         }
     }
 

@@ -353,7 +353,7 @@ impl Marks {
 }
 
 fn minutes(millis: u64) -> u64 {
-    millis / 60_000 & u64::from(u32::MAX)
+    (millis / 60_000) & u64::from(u32::MAX)
 }
 
 #[cfg(test)]

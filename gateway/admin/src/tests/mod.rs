@@ -150,7 +150,7 @@ impl Node for Standing {
 
     fn objections(&self, kind: &str, document: &Document) -> Violations {
         let host = document.text("host").filter(|host| kind == "services" && host.starts_with("forbidden"));
-        host.map_or_else(Violations::new, |host| Violations::of_field("host", &format!("{host} is not called")))
+        host.map_or_else(Violations::new, |host| Violations::of_field("host", format!("{host} is not called")))
     }
 }
 

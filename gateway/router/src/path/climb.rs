@@ -228,7 +228,10 @@ mod tests {
 
     /// What common servers make of a path before they look for a file or a handler.
     mod models {
-        pub(super) const ALL: [(&str, fn(&str) -> String); 7] = [
+        /// Its name, and how it reads a path.
+        type Reader = (&'static str, fn(&str) -> String);
+
+        pub(super) const ALL: [Reader; 7] = [
             ("decodes once", once),
             ("decodes segment by segment", by_segment),
             ("drops parameters, then decodes", parameters_first),

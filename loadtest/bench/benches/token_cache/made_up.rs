@@ -6,7 +6,7 @@ use tollgate_core::collection::{Collection, Document, Key, Merge, Page, PageQuer
 use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::schema::Schema;
-use tollgate_oauth2::store::{Code, Outcome, Rotation, Token, Tokens};
+use tollgate_oauth2::store::{Code, Outcome, RecentRefresh, Repeatable, Rotation, Token, Tokens};
 use tollgate_oauth2::token::Digest;
 use uuid::Uuid;
 
@@ -87,9 +87,14 @@ impl Tokens for Rows {
         _: Digest,
         _: Uuid,
         _: Rotation,
+        _: Option<Repeatable>,
         _: i64,
     ) -> Result<Outcome<Digest>, StoreError> {
         unreachable!("the cache only reads")
+    }
+
+    async fn find_recent_refresh(&self, _: Digest, _: i64) -> Result<Option<RecentRefresh>, StoreError> {
+        unreachable!("the cache looks up by access token")
     }
 
     async fn any_imported(&self) -> Result<bool, StoreError> {
