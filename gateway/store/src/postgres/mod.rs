@@ -186,6 +186,10 @@ impl Postgres {
             Err(PoolError::Timeout(_)) => return Err(StoreError::Timeout(*acquire_timeout)),
             Err(error) => return Err(StoreError::Unavailable(Box::new(error))),
         };
+        // A connection that was just made has run a statement: each one more is a round trip, which may be slow.
+        if Object::metrics(&client).recycle_count == 0 {
+            return Ok(());
+        }
         match tokio::time::timeout(*acquire_timeout, client.batch_execute(PING.postgres)).await {
             Ok(Ok(())) => Ok(()),
             // Only this connection may have ended, a moment ago.
@@ -200,14 +204,12 @@ impl Postgres {
         }
     }
 
+    /// On a connection of its own, which runs a statement while it is made.
     async fn probe_alone(&self) -> Result<(), StoreError> {
         let limit = self.inner.acquire_timeout * 2;
-        let asked = async {
-            let client = self.inner.connector.connect_as_pooled().await;
-            let client = client.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
-            client.batch_execute(PING.postgres).await.map_err(|error| StoreError::Unavailable(Box::new(error)))
-        };
-        tokio::time::timeout(limit, asked).await.map_err(|_| StoreError::Timeout(limit))?
+        let connected = tokio::time::timeout(limit, self.inner.connector.connect_as_pooled()).await;
+        let connected = connected.map_err(|_| StoreError::Timeout(limit))?;
+        connected.map(drop).map_err(|error| StoreError::Unavailable(Box::new(error)))
     }
 
     /// Converts a driver's error. `statement` is the file in `sql/`.
