@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
-#[cfg(not(pingora_patched))]
-use pingora_core::protocols::GetSocketDigest as _;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::ShutdownWatch;
