@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::{Value, json};
 use tollgate_tests::scenario::{Api, Application};
-use tollgate_tests::{Findings, Gateway, Reply, Upstream};
+use tollgate_tests::{Findings, Gateway, Reply, Store, Upstream};
 
 const INVALID_CLIENT: (&str, &str) = ("invalid_client", "Invalid client authentication");
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -375,42 +375,53 @@ async fn a_user_id_that_would_change_in_a_header_is_refused() {
 /// Connections that request tokens for unknown clients.
 const STRANGERS: usize = 300;
 
-on_both_stores! {
-    async fn a_known_client_gets_its_token_during_a_flood_of_unknown_clients(gateway: Gateway) {
-        let upstream = Upstream::start().await;
-        let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
-        let mut clients = Vec::new();
-        for index in 0..10 {
-            let hashed = json!({"client_secret": format!("secret{index}"), "hash_secret": true});
-            clients.push((Application::register(&gateway, &format!("client{index}"), hashed).await, format!("secret{index}")));
-        }
-        let asked = Arc::new(AtomicUsize::new(0));
-        let mut strangers = tokio::task::JoinSet::new();
-        // HTTP/1.1, so that each has its own connection.
-        let http = reqwest::Client::builder().http1_only().danger_accept_invalid_certs(true).build().unwrap();
-        for _ in 0..STRANGERS {
-            let (http, url, asked) = (http.clone(), gateway.url("/api/oauth2/token"), Arc::clone(&asked));
-            strangers.spawn(async move {
-                loop {
-                    let (id, secret) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
-                    let form = [("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)];
-                    asked.fetch_add(1, Ordering::SeqCst);
-                    let reply = http.post(&url).form(&form).send().await.unwrap();
-                    assert!([400, 429, 503].contains(&reply.status().as_u16()), "{reply:?}");
-                }
-            });
-        }
-        // On average each has had one response, so all are waiting for the next.
-        while asked.load(Ordering::SeqCst) < 2 * STRANGERS {
-            assert!(strangers.try_join_next().is_none(), "an unknown client gave up");
-            tokio::task::yield_now().await;
-        }
-        let mut findings = Findings::new();
-        for (client, secret) in &clients {
-            let form = [("grant_type", "client_credentials"), ("client_id", client.id()), ("client_secret", secret)];
-            findings.compare(client.id(), &200, &api.token(&gateway, &form).await.status);
-        }
+async fn known_clients_get_tokens_during_a_flood(store: Store) {
+    // Each failure takes its turn, however many there were.
+    let gateway = Gateway::on(store, &[("TOLLGATE_LIMITS_FAILURES_PER_ADDRESS", "0")]).await;
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
+    let mut clients = Vec::new();
+    for index in 0..10 {
+        let hashed = json!({"client_secret": format!("secret{index}"), "hash_secret": true});
+        clients
+            .push((Application::register(&gateway, &format!("client{index}"), hashed).await, format!("secret{index}")));
     }
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut strangers = tokio::task::JoinSet::new();
+    // HTTP/1.1, so that each has its own connection.
+    let http = reqwest::Client::builder().http1_only().danger_accept_invalid_certs(true).build().unwrap();
+    for _ in 0..STRANGERS {
+        let (http, url, asked) = (http.clone(), gateway.url("/api/oauth2/token"), Arc::clone(&asked));
+        strangers.spawn(async move {
+            loop {
+                let (id, secret) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
+                let form = [("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)];
+                asked.fetch_add(1, Ordering::SeqCst);
+                let reply = http.post(&url).form(&form).send().await.unwrap();
+                assert!([400, 503].contains(&reply.status().as_u16()), "{reply:?}");
+            }
+        });
+    }
+    // On average each has had one response, so all are waiting for the next.
+    while asked.load(Ordering::SeqCst) < 2 * STRANGERS {
+        assert!(strangers.try_join_next().is_none(), "an unknown client gave up");
+        tokio::task::yield_now().await;
+    }
+    let mut findings = Findings::new();
+    for (client, secret) in &clients {
+        let form = [("grant_type", "client_credentials"), ("client_id", client.id()), ("client_secret", secret)];
+        findings.compare(client.id(), &200, &api.token(&gateway, &form).await.status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_client_gets_its_token_during_a_flood_of_unknown_clients_on_sqlite() {
+    known_clients_get_tokens_during_a_flood(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_client_gets_its_token_during_a_flood_of_unknown_clients_on_postgres() {
+    known_clients_get_tokens_during_a_flood(Store::Postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
