@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
 use moka::sync::Cache;
 use tollgate_core::clock::Clock;
 use tollgate_core::error::StoreError;
@@ -11,29 +10,37 @@ use tollgate_plugin::cache::{FactCache, Generation, Loaded, SharedFacts, Source}
 use tollgate_plugin::{CredentialFacts, Credentials, identity_value};
 use uuid::Uuid;
 
+use crate::binding::Binding;
 use crate::store::{Token, Tokens};
 use crate::token::Digest;
-use crate::token_facts::{Facts, Service, Terms};
+use crate::token_facts::{Facts, Grant, Service, Terms};
 
-/// The maximum number of distinct scopes that are shared.
-const SCOPES: u64 = 10_000;
+/// The maximum number of distinct grants that are shared.
+const GRANTS: u64 = 10_000;
 
 /// Facts about tokens, by the digest of the access token.
 pub type TokenCache = FactCache<Facts, TokenSource>;
+
+/// What tokens share a grant by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct GrantKey {
+    scope: Option<String>,
+    binding: Option<Arc<Binding>>,
+}
 
 /// The tokens in the store, with what they refer to.
 pub struct TokenSource {
     store: Arc<dyn Tokens>,
     credentials: Credentials,
     services: SharedFacts<Service>,
-    scopes: Map<String, Arc<HeaderValue>>,
+    grants: Map<GrantKey, Arc<Grant>>,
     clock: Arc<dyn Clock>,
 }
 
 impl TokenSource {
     /// Reads from the store of tokens and the credentials of their clients.
     pub fn new(store: Arc<dyn Tokens>, credentials: Credentials, clock: Arc<dyn Clock>) -> Self {
-        Self { store, credentials, services: SharedFacts::new(), scopes: model::map(Cache::new(SCOPES)), clock }
+        Self { store, credentials, services: SharedFacts::new(), grants: model::map(Cache::new(GRANTS)), clock }
     }
 
     /// The credentials of the clients that tokens were issued to.
@@ -51,26 +58,36 @@ impl TokenSource {
         self.services.invalidate_all();
     }
 
-    /// The header value of a scope, shared by all tokens with that scope.
-    fn scope(&self, scope: &str) -> Option<Arc<HeaderValue>> {
-        if let Some(known) = self.scopes.get(scope) {
-            return Some(known);
+    /// What a token was granted, shared by all tokens with that scope and audience. Fails if the scope is not valid in a
+    /// header.
+    fn grant(&self, token: &Token) -> Result<Option<Arc<Grant>>, StoreError> {
+        if token.scope.is_none() && token.binding.is_none() {
+            return Ok(None);
         }
-        let value = Arc::new(identity_value(scope)?);
-        self.scopes.insert(scope.to_owned(), Arc::clone(&value));
-        Some(value)
+        // The key or certificate that a token is bound to is shared by few.
+        let is_shared = token.binding.as_ref().is_none_or(|binding| binding.confirmation.is_none());
+        let key = is_shared.then(|| GrantKey { scope: token.scope.clone(), binding: token.binding.clone() });
+        if let Some(known) = key.as_ref().and_then(|key| self.grants.get(key)) {
+            return Ok(Some(known));
+        }
+        // Identity that cannot be sent upstream is not left out silently.
+        let value = |scope| identity_value(scope).ok_or(StoreError::Corrupt { kind: "oauth2_tokens", what: "scope" });
+        let scope = token.scope.as_deref().map(value).transpose()?;
+        let grant = Arc::new(Grant { scope, binding: token.binding.clone() });
+        if let Some(key) = key {
+            self.grants.insert(key, Arc::clone(&grant));
+        }
+        Ok(Some(grant))
     }
 
     fn facts(&self, token: &Token, credential: Arc<CredentialFacts>) -> Result<Facts, StoreError> {
-        let corrupt = |what| StoreError::Corrupt { kind: "oauth2_tokens", what };
-        // Identity that cannot be sent upstream is not left out silently.
-        let scope = token.scope.as_deref().map(|scope| self.scope(scope).ok_or(corrupt("scope"))).transpose()?;
+        let grant = self.grant(token)?;
         let userid = token.authenticated_userid.as_deref();
         if userid.is_some_and(|userid| identity_value(userid).is_none()) {
-            return Err(corrupt("authenticated_userid"));
+            return Err(StoreError::Corrupt { kind: "oauth2_tokens", what: "authenticated_userid" });
         }
         let service = token.service_id.map(|id| self.services.get_or_add(id, || Service::new(id)));
-        Ok(Facts::new(Terms { credential, service, valid_until: valid_until(token), scope }, userid))
+        Ok(Facts::new(Terms { credential, service, valid_until: valid_until(token), grant }, userid))
     }
 
     async fn find(&self, digest: Digest) -> Loaded<Option<Facts>> {

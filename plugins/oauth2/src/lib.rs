@@ -11,9 +11,10 @@
 //! - [`guesses`]: limits for those who guess secrets.
 //! - [`parameters`]: the parameters of a request, in any kind of body.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
-//! - [`token`]: tokens and their digests.
+//! - [`token`], [`binding`]: tokens and their digests, and whom and what they are bound to.
 //! - [`store`]: the port to the database and its two adapters.
 
+pub mod binding;
 pub mod cache;
 pub mod challenge;
 pub mod client;

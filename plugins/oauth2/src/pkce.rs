@@ -130,6 +130,7 @@ mod tests {
             redirect_uri: None,
             created_at: 0,
             ttl: 300,
+            binding: None,
         }
     }
 

@@ -58,6 +58,7 @@ const CONSUMER_KEY: &str = "consumers:";
 pub const MIGRATIONS: &[Migration] = &[
     migration!(1, "oauth2", "oauth2/migrations/0001_oauth2.sql"),
     migration!(2, "recent_refreshes", "oauth2/migrations/0002_recent_refreshes.sql"),
+    migration!(3, "binding", "oauth2/migrations/0003_binding.sql"),
 ];
 
 /// The plugin before it is started.

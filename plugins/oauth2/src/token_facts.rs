@@ -11,6 +11,7 @@ use tollgate_plugin::{CredentialFacts, thread_cache};
 use triomphe::ThinArc;
 use uuid::Uuid;
 
+use crate::binding::Binding;
 use crate::token::Digest;
 
 /// Bytes of an entry without its user id: the resident memory of a million tokens with user ids of 12
@@ -32,8 +33,17 @@ pub struct Terms {
     pub service: Option<Arc<Service>>,
     /// The last Unix second in which it is valid; `i64::MAX`: it never expires.
     pub valid_until: i64,
-    /// `X-Authenticated-Scope`, shared by all tokens of that scope.
-    pub scope: Option<Arc<HeaderValue>>,
+    /// What it was granted, shared by all tokens of that scope; `None`: no scope and no binding.
+    pub grant: Option<Arc<Grant>>,
+}
+
+/// What a token permits, and to whom.
+#[derive(Debug, Default)]
+pub struct Grant {
+    /// `X-Authenticated-Scope`.
+    pub scope: Option<HeaderValue>,
+    /// What it is bound to beyond its client and service.
+    pub binding: Option<Arc<Binding>>,
 }
 
 /// A service that tokens are bound to.
@@ -79,7 +89,12 @@ impl Facts {
 
     /// The value of `X-Authenticated-Scope`.
     pub fn scope(&self) -> Option<&HeaderValue> {
-        self.terms().scope.as_deref()
+        self.terms().grant.as_ref()?.scope.as_ref()
+    }
+
+    /// What it is bound to beyond its client and service.
+    pub fn binding(&self) -> Option<&Binding> {
+        self.terms().grant.as_ref()?.binding.as_deref()
     }
 
     /// The value of `X-Authenticated-UserId`, created on each call: kept as a header value it would be an additional
@@ -109,10 +124,13 @@ impl Fact for Facts {
         terms.credential.is_current() && terms.service.as_ref().is_none_or(|service| service.is_current())
     }
 
-    /// The credential, its consumer, the service and the scope are shared and weigh nothing here.
+    /// The credential, its consumer, the service and the scope are shared and weigh nothing here; the key or
+    /// certificate that a token is bound to is its own.
     fn weight(&self) -> u32 {
         let userid = self.0.slice.len().saturating_sub(1);
-        ENTRY_BYTES.saturating_add(u32::try_from(userid).unwrap_or(u32::MAX))
+        let bound = self.binding().filter(|binding| binding.confirmation.is_some());
+        let own = bound.map_or(0, |binding| size_of::<Grant>() + size_of::<Binding>() + 2 * binding.text().len());
+        ENTRY_BYTES.saturating_add(u32::try_from(userid + own).unwrap_or(u32::MAX))
     }
 }
 
@@ -139,7 +157,7 @@ mod tests {
     use super::*;
 
     fn with_userid(userid: Option<&str>) -> Facts {
-        let terms = Terms { credential: credential("client", "bob"), service: None, valid_until: 7, scope: None };
+        let terms = Terms { credential: credential("client", "bob"), service: None, valid_until: 7, grant: None };
         Facts::new(terms, userid)
     }
 

@@ -2,11 +2,11 @@
 WITH ended AS (
     DELETE FROM oauth2_tokens WHERE id = $1 AND (ttl IS NULL OR ttl >= $2)
     RETURNING id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
-       authenticated_userid, scope, family
+       authenticated_userid, scope, family, binding
 ), recorded AS (
     INSERT INTO changes (kind, operation, id, key, origin, created_at)
     SELECT 'oauth2_tokens', 'deleted', id, access_token, $3, $2 FROM ended
 )
 SELECT id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
-       authenticated_userid, scope, family
+       authenticated_userid, scope, family, binding
 FROM ended

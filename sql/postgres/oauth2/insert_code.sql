@@ -9,9 +9,9 @@ WITH credential AS MATERIALIZED (
 )
 INSERT INTO oauth2_authorization_codes (
     id, code, credential_id, service_id, plugin_id, authenticated_userid, scope, challenge,
-    challenge_method, redirect_uri, created_at, ttl)
+    challenge_method, redirect_uri, created_at, ttl, binding)
 SELECT $1::uuid, $2::bytea, $3::uuid, $4::uuid, $5::uuid, $6::text, $7::text, $8::text,
-       $9::text, $10::text, $11::bigint, $12::bigint
+       $9::text, $10::text, $11::bigint, $12::bigint, $13::text
 WHERE EXISTS (SELECT FROM credential) AND ($4::uuid IS NULL OR EXISTS (SELECT FROM service))
   AND ($5::uuid IS NULL OR EXISTS (SELECT FROM plugin))
 RETURNING id

@@ -1,6 +1,6 @@
--- Deletes a token and inserts its successor, both or neither. $1 to $12 are the successor, $13 the
--- refresh token, $14 the current time, $15 this write. $16 is what a repeated refresh gets, if anything,
--- until $17. Of two concurrent uses of one refresh token,
+-- Deletes a token and inserts its successor, both or neither. $1 to $13 are the successor, $14 the
+-- refresh token, $15 the current time, $16 this write. $17 is what a repeated refresh gets, if anything,
+-- until $18. Of two concurrent uses of one refresh token,
 -- one waits for the other and then finds it gone. The client is locked first, as in its deletion,
 -- so that the two do not deadlock.
 -- The client is compared with IS NOT DISTINCT FROM, which no index supports: the row must be looked
@@ -11,22 +11,22 @@ WITH credential AS MATERIALIZED (
     SELECT 1 FROM entities WHERE kind = 'services' AND id = $6 FOR KEY SHARE
 ), ended AS (
     DELETE FROM oauth2_tokens
-    WHERE refresh_token = $13 AND credential_id IS NOT DISTINCT FROM $5 AND (ttl IS NULL OR ttl >= $14)
+    WHERE refresh_token = $14 AND credential_id IS NOT DISTINCT FROM $5 AND (ttl IS NULL OR ttl >= $15)
       AND EXISTS (SELECT FROM credential) AND ($6::uuid IS NULL OR EXISTS (SELECT FROM service))
     RETURNING id, access_token
 ), recorded AS (
     INSERT INTO changes (kind, operation, id, key, origin, created_at)
-    SELECT 'oauth2_tokens', 'deleted', id, access_token, $15, $14 FROM ended
+    SELECT 'oauth2_tokens', 'deleted', id, access_token, $16, $15 FROM ended
 ), successor AS (
     INSERT INTO oauth2_tokens (
         id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
-        authenticated_userid, scope, family, imported)
+        authenticated_userid, scope, family, binding, imported)
     SELECT $1::uuid, $2::bytea, $3::bytea, $4::text, $5::uuid, $6::uuid,
-           $7::bigint, $8::bigint, $9::bigint, $10::text, $11::text, $12::uuid, false
+           $7::bigint, $8::bigint, $9::bigint, $10::text, $11::text, $12::uuid, $13::text, false
     FROM ended
 ), repeatable AS (
     INSERT INTO oauth2_recent_refreshes (refresh_token, token_id, sealed, expires_at)
-    SELECT $13, $1, $16::bytea, $17::bigint FROM ended WHERE $16::bytea IS NOT NULL
+    SELECT $14, $1, $17::bytea, $18::bigint FROM ended WHERE $17::bytea IS NOT NULL
     ON CONFLICT (refresh_token) DO UPDATE
     SET token_id = excluded.token_id, sealed = excluded.sealed, expires_at = excluded.expires_at
 )

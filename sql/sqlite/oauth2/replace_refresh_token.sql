@@ -1,20 +1,20 @@
--- Deletes a token and inserts its successor, both or neither. ?1 to ?12 are the successor, ?13 the
--- refresh token, ?14 the current time, ?15 this write. ?16 is what a repeated refresh gets, if anything, until
--- ?17. The deleted row is copied to the changes
+-- Deletes a token and inserts its successor, both or neither. ?1 to ?13 are the successor, ?14 the
+-- refresh token, ?15 the current time, ?16 this write. ?17 is what a repeated refresh gets, if anything, until
+-- ?18. The deleted row is copied to the changes
 -- first, since it is lost once it is deleted.
 INSERT INTO changes (kind, operation, id, key, origin, created_at)
-SELECT 'oauth2_tokens', 'deleted', id, access_token, ?15, ?14 FROM oauth2_tokens
-WHERE refresh_token = ?13 AND credential_id = ?5 AND (ttl IS NULL OR ttl >= ?14)
+SELECT 'oauth2_tokens', 'deleted', id, access_token, ?16, ?15 FROM oauth2_tokens
+WHERE refresh_token = ?14 AND credential_id = ?5 AND (ttl IS NULL OR ttl >= ?15)
   AND EXISTS (SELECT 1 FROM entities WHERE kind = 'oauth2_credentials' AND id = ?5)
   AND (?6 IS NULL OR EXISTS (SELECT 1 FROM entities WHERE kind = 'services' AND id = ?6));
-DELETE FROM oauth2_tokens WHERE refresh_token = ?13 AND changes() > 0
+DELETE FROM oauth2_tokens WHERE refresh_token = ?14 AND changes() > 0
 RETURNING id, access_token;
 INSERT INTO oauth2_tokens (
     id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
-    authenticated_userid, scope, family, imported)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0
+    authenticated_userid, scope, family, binding, imported)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0
 WHERE changes() > 0;
 INSERT INTO oauth2_recent_refreshes (refresh_token, token_id, sealed, expires_at)
-SELECT ?13, ?1, ?16, ?17 WHERE changes() > 0 AND ?16 IS NOT NULL
+SELECT ?14, ?1, ?17, ?18 WHERE changes() > 0 AND ?17 IS NOT NULL
 ON CONFLICT (refresh_token) DO UPDATE
 SET token_id = excluded.token_id, sealed = excluded.sealed, expires_at = excluded.expires_at

@@ -50,6 +50,7 @@ fn token(access_token: Digest, now: i64) -> Token {
         authenticated_userid: Some(userid(n)),
         scope: Some(SCOPES[n % SCOPES.len()].to_owned()),
         family: None,
+        binding: None,
     }
 }
 

@@ -23,7 +23,7 @@ pub async fn look_up(table: &TokenTable, duration: Duration) -> Result<Rate> {
     let script = format!(
         "\\set place random(1, {})\n\
          SELECT id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl, \
-         authenticated_userid, scope, family FROM oauth2_tokens \
+         authenticated_userid, scope, family, binding FROM oauth2_tokens \
          WHERE access_token = sha256(int8send(:place)) AND (ttl IS NULL OR ttl >= {});\n",
         table.rows(),
         table.now()

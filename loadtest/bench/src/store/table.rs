@@ -148,6 +148,7 @@ impl TokenTable {
             authenticated_userid: None,
             scope: Some("email".to_owned()),
             family: None,
+            binding: None,
         }
     }
 }

@@ -133,8 +133,12 @@ async fn authorize(
         redirect?;
         let (scope, response_type) = (scope?, response_type?);
         let client = target.as_ref().ok_or_else(unknown_client)?;
-        let authorization =
-            Authorization { credential_id: client.client.id, authenticated_userid: Some(userid(parameters)?), scope };
+        let authorization = Authorization {
+            credential_id: client.client.id,
+            authenticated_userid: Some(userid(parameters)?),
+            scope,
+            binding: None,
+        };
         match response_type {
             ResponseType::Token => implicit::issue(grantor, authorization).await.map(Granted::Token),
             ResponseType::Code => {

@@ -42,6 +42,7 @@ pub async fn issue(
         redirect_uri,
         created_at: grantor.now,
         ttl: grantor.now + LIFETIME,
+        binding: authorization.binding,
     };
     stored(grantor.issuer.tokens.insert_code(row).await?)?;
     Ok(code)
@@ -71,8 +72,12 @@ pub async fn exchange(
         return Err(invalid().into());
     }
     let credential_id = client.credential().id;
-    let authorization =
-        Authorization { credential_id, authenticated_userid: code.authenticated_userid, scope: code.scope };
+    let authorization = Authorization {
+        credential_id,
+        authenticated_userid: code.authenticated_userid,
+        scope: code.scope,
+        binding: code.binding,
+    };
     let draft = grantor.draft(authorization, Refresh::With, Some(code.id))?;
     match grantor.issuer.tokens.redeem_code(digest, credential_id, draft.row, grantor.now).await? {
         Outcome::Won(()) => Ok(draft.issued),

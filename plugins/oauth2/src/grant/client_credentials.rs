@@ -37,7 +37,8 @@ pub async fn exchange(
     let asked = parameters.get("scope");
     let scope = scope::granted(grantor.config, asked)?;
     let named = grantor.scope_to_name(asked, scope.as_deref());
-    let authorization = Authorization { credential_id: credential.id, authenticated_userid: userid, scope };
+    let authorization =
+        Authorization { credential_id: credential.id, authenticated_userid: userid, scope, binding: None };
     let mut draft = grantor.draft(authorization, Refresh::Without, None)?;
     draft.issued.scope = named;
     grantor.insert(draft).await

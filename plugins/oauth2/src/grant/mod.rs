@@ -2,12 +2,14 @@
 //! to and how long it lives (oauth2.md §3.9).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_core::header_text;
 use tollgate_core::request::Request;
 use uuid::Uuid;
 
+use crate::binding::Binding;
 use crate::config::Config;
 use crate::error::{Error, Mode, Refusal};
 use crate::guesses::{Attempt, Guesses, Kind};
@@ -61,6 +63,8 @@ pub struct Authorization {
     pub authenticated_userid: Option<String>,
     /// The granted scope.
     pub scope: Option<String>,
+    /// What its tokens are bound to beyond client and service.
+    pub binding: Option<Arc<Binding>>,
 }
 
 /// Whether a token comes with a refresh token.
@@ -142,6 +146,7 @@ impl<'a> Grantor<'a> {
             authenticated_userid: authorization.authenticated_userid,
             scope: authorization.scope,
             family,
+            binding: authorization.binding,
         };
         let expires_in = lifetime.map(whole_seconds);
         let issued = Issued { id: row.id, access_token, expires_in, refresh_token, scope: None };

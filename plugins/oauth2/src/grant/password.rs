@@ -22,7 +22,7 @@ pub async fn exchange(
     let scope = scope::granted(grantor.config, asked)?;
     let named = grantor.scope_to_name(asked, scope.as_deref());
     let credential_id = client.credential().id;
-    let authorization = Authorization { credential_id, authenticated_userid: Some(userid), scope };
+    let authorization = Authorization { credential_id, authenticated_userid: Some(userid), scope, binding: None };
     let mut draft = grantor.draft(authorization, Refresh::With, None)?;
     draft.issued.scope = named;
     grantor.insert(draft).await

@@ -70,6 +70,7 @@ fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Ro
         credential_id: stored.credential_id,
         authenticated_userid: stored.authenticated_userid,
         scope: stored.scope,
+        binding: stored.binding,
     };
     let (id, family) = (stored.id, stored.family.or(Some(stored.id)));
     let mut draft = grantor.draft(authorization, Refresh::With, family)?;

@@ -81,6 +81,7 @@ impl World {
             authenticated_userid: Some("alice".to_owned()),
             scope: Some("email profile".to_owned()),
             family: None,
+            binding: None,
         }
     }
 

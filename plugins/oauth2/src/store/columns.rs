@@ -1,10 +1,13 @@
 //! Tokens and codes as parameters and columns, in the order of the statements: the order of the fields of
 //! [`Token`] and [`Code`].
 
+use std::sync::Arc;
+
 use tollgate_core::error::StoreError;
 use tollgate_plugin::store::{Parameter, Row};
 
 use super::{Code, Token};
+use crate::binding::Binding;
 use crate::token::Digest;
 
 /// A digest as a parameter.
@@ -12,7 +15,19 @@ pub(super) fn digest(digest: &Digest) -> Parameter<'_> {
     Parameter::Bytes(&digest.0)
 }
 
-/// A token: parameters 1 to 12.
+/// A binding as a parameter.
+fn binding(binding: Option<&Arc<Binding>>) -> Parameter<'_> {
+    binding.map(|binding| binding.text()).into()
+}
+
+/// The binding in a column.
+fn bound(row: &Row, column: usize, kind: &'static str) -> Result<Option<Arc<Binding>>, StoreError> {
+    let Some(text) = row.get::<Option<String>>(column)? else { return Ok(None) };
+    // Whoever cannot read what a token is bound to must not accept it.
+    Binding::parse(&text).map_err(|_| StoreError::Corrupt { kind, what: "binding" })
+}
+
+/// A token: parameters 1 to 13.
 pub(super) fn token_parameters(token: &Token) -> Vec<Parameter<'_>> {
     vec![
         token.id.into(),
@@ -27,10 +42,11 @@ pub(super) fn token_parameters(token: &Token) -> Vec<Parameter<'_>> {
         token.authenticated_userid.as_ref().into(),
         token.scope.as_ref().into(),
         token.family.into(),
+        binding(token.binding.as_ref()),
     ]
 }
 
-/// A code: parameters 1 to 12.
+/// A code: parameters 1 to 13.
 pub(super) fn code_parameters(code: &Code) -> Vec<Parameter<'_>> {
     vec![
         code.id.into(),
@@ -45,6 +61,7 @@ pub(super) fn code_parameters(code: &Code) -> Vec<Parameter<'_>> {
         code.redirect_uri.as_ref().into(),
         code.created_at.into(),
         code.ttl.into(),
+        binding(code.binding.as_ref()),
     ]
 }
 
@@ -63,6 +80,7 @@ pub(super) fn token(row: &Row) -> Result<Token, StoreError> {
         authenticated_userid: row.get(9)?,
         scope: row.get(10)?,
         family: row.get(11)?,
+        binding: bound(row, 12, "oauth2_tokens")?,
     })
 }
 
@@ -86,5 +104,6 @@ pub(super) fn code(row: &Row) -> Result<Code, StoreError> {
         redirect_uri: row.get(9)?,
         created_at: row.get(10)?,
         ttl: row.get(11)?,
+        binding: bound(row, 12, "oauth2_authorization_codes")?,
     })
 }

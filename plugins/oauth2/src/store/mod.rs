@@ -15,6 +15,7 @@ use tollgate_core::error::{DaoError, StoreError};
 use tollgate_plugin::store::{Store, Sweep, statement};
 use uuid::Uuid;
 
+use crate::binding::Binding;
 use crate::token::Digest;
 
 mod batches;
@@ -53,6 +54,8 @@ pub struct Token {
     /// The code or refresh token this one descends from, shared by all descendants, so that a replay
     /// can revoke the whole family.
     pub family: Option<Uuid>,
+    /// What it is bound to beyond its client and service.
+    pub binding: Option<Arc<Binding>>,
 }
 
 /// An authorization code row.
@@ -82,6 +85,8 @@ pub struct Code {
     pub created_at: i64,
     /// When it expires, in Unix seconds.
     pub ttl: i64,
+    /// What its tokens are bound to beyond their client and service.
+    pub binding: Option<Arc<Binding>>,
 }
 
 /// How a refresh changes the stored row (oauth2.md §3.9).

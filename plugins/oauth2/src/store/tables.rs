@@ -159,7 +159,7 @@ impl Tokens for Tables {
     async fn find_recent_refresh(&self, refresh_token: Digest, now: i64) -> Result<Option<RecentRefresh>, StoreError> {
         let find = self.store.read((refresh_token, now), async |(refresh_token, now), session| {
             let rows = session.rows(&FIND_RECENT_REFRESH, &[digest(refresh_token), (*now).into()]).await?;
-            let recent = |row: &Row| Ok(RecentRefresh { token: columns::token(row)?, sealed: row.get(12)? });
+            let recent = |row: &Row| Ok(RecentRefresh { token: columns::token(row)?, sealed: row.get(13)? });
             rows.first().map(recent).transpose()
         });
         find.await

@@ -19,6 +19,7 @@ use self::rotation::refreshing_follows_its_model;
 use super::{
     Code, Outcome, Provenance, RecentRefresh, Repeatable, Rotation, SWEEPS, Token, TokenFilter, TokenRows, open,
 };
+use crate::binding::{Binding, Confirmation};
 use crate::entity::{credential, token as token_kind};
 use crate::token::Digest;
 
@@ -92,6 +93,7 @@ impl Fixture {
             authenticated_userid: Some("ada".to_owned()),
             scope: Some("email".to_owned()),
             family: Some(SystemRandom.uuid()),
+            binding: Binding::new(vec!["https://api.example".to_owned()], Some(Confirmation::Key("jkt".to_owned()))),
         }
     }
 
@@ -109,6 +111,7 @@ impl Fixture {
             redirect_uri: None,
             created_at: NOW,
             ttl: NOW + 300,
+            binding: Binding::new(vec!["https://api.example".to_owned()], None),
         }
     }
 
@@ -182,6 +185,7 @@ async fn a_stored_row_is_found(fixture: Fixture) {
         authenticated_userid: None,
         scope: None,
         family: None,
+        binding: None,
         ..fixture.token()
     };
     tokens.insert_token(bare.clone()).await.unwrap();

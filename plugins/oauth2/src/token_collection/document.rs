@@ -109,6 +109,7 @@ impl Draft {
             authenticated_userid: self.authenticated_userid.clone(),
             scope: self.scope.clone(),
             family: None,
+            binding: None,
         }
     }
 
@@ -130,6 +131,7 @@ impl Draft {
             authenticated_userid: self.authenticated_userid.clone(),
             scope: self.scope.clone(),
             family: old.family,
+            binding: old.binding.clone(),
         }
     }
 }
