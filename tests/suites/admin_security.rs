@@ -151,5 +151,11 @@ async fn no_web_page_drains_a_node_or_reads_its_status_under_its_own_name() {
     call(&gateway, Method::GET, &metrics, &[("host", "localhost")], "").await.expect(200);
     call(&gateway, Method::GET, &ready, &[], "").await.expect(200);
     call(&gateway, Method::POST, &ready, &[], "status=draining").await.expect(204);
+    assert_eq!(call(&gateway, Method::GET, &ready, &[], "").await.expect(503).json(), json!({"message": "draining"}));
+    call(&gateway, Method::POST, &ready, &[], "status=ready").await.expect(204);
+    assert_eq!(call(&gateway, Method::GET, &ready, &[], "").await.expect(200).json(), json!({"message": "ready"}));
+    let neither = call(&gateway, Method::POST, &ready, &[], "status=away").await.expect(400);
+    assert_eq!(neither.json(), json!({"message": "status must be draining, or ready to end it"}));
+    call(&gateway, Method::POST, &ready, &[], "status=draining").await.expect(204);
     call(&gateway, Method::GET, &ready, &[], "").await.expect(503);
 }

@@ -30,6 +30,8 @@ pub struct Connections {
 /// A log level that the Admin API can set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
+    /// Every step.
+    Trace,
     /// Everything.
     Debug,
     /// What happened.
@@ -49,12 +51,22 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    const ALL: [Self; 8] =
-        [Self::Debug, Self::Info, Self::Notice, Self::Warn, Self::Error, Self::Crit, Self::Alert, Self::Emerg];
+    const ALL: [Self; 9] = [
+        Self::Trace,
+        Self::Debug,
+        Self::Info,
+        Self::Notice,
+        Self::Warn,
+        Self::Error,
+        Self::Crit,
+        Self::Alert,
+        Self::Emerg,
+    ];
 
     /// The name in paths and responses.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Trace => "trace",
             Self::Debug => "debug",
             Self::Info => "info",
             Self::Notice => "notice",

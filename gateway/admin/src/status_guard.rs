@@ -44,7 +44,8 @@ async fn guard(state: &AdminState, rules: &BrowserRules, request: Request<Body>,
     };
     let response = next.run(Request::from_parts(parts, body)).await;
     if !reads && response.status().is_success() {
-        let mut event = Event::new(Action::NodeDraining, Outcome::Done);
+        let action = response.extensions().get().copied().unwrap_or(Action::NodeDraining);
+        let mut event = Event::new(action, Outcome::Done);
         event.actor = Some(caller);
         event.client = peer.as_ref().map(Peer::ip);
         state.audit.write(&event);

@@ -30,6 +30,8 @@ pub enum Action {
     GrantRefused,
     /// The node was told to drain.
     NodeDraining,
+    /// It reports again that it is ready.
+    NodeReady,
 }
 
 /// How it ended.

@@ -109,6 +109,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let millis = factor.zip(amount.parse::<u64>().ok()).and_then(|(factor, amount)| amount.checked_mul(factor));
     match millis {
         Some(millis @ 1..=31_536_000_000) => Ok(Duration::from_millis(millis)),
+        Some(0) => Err("must be above 0, such as 500ms, 60s, 5m or 1h".to_owned()),
+        Some(_) => Err("must be at most a year (8760h)".to_owned()),
         _ => Err("expected a duration, such as 500ms, 60s, 5m or 1h".to_owned()),
     }
 }
@@ -125,6 +127,8 @@ mod tests {
         for bad in ["", "5", "s", "-1s", "1.5s", "0s", "99999999999999999999h", "1d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+        assert_eq!(duration("0s"), Err("must be above 0, such as 500ms, 60s, 5m or 1h".to_owned()));
+        assert_eq!(duration("9000h"), Err("must be at most a year (8760h)".to_owned()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use openssl::error::ErrorStack;
-use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslVerifyMode, SslVersion};
+use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
 
 use crate::certificate;
@@ -38,7 +38,7 @@ pub fn acceptor(tls: &AdminTls) -> Result<SslAcceptor, Error> {
     certificate::check(&tls.files)?;
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
     acceptor.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    acceptor.set_private_key_file(&tls.files.key, SslFiletype::PEM)?;
+    acceptor.set_private_key(&*certificate::private_key(&tls.files)?)?;
     acceptor.set_certificate_chain_file(&tls.files.certificate)?;
     acceptor.check_private_key()?;
     acceptor.set_session_id_context(SESSION_CONTEXT)?;

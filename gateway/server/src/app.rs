@@ -12,7 +12,9 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openssl::ssl::SslAcceptor;
@@ -27,12 +29,13 @@ use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
 use tollgate_plugin::Hosts;
 use tollgate_plugin::http_client::{Client, Destinations};
-use tollgate_store::{MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
+use tollgate_store::{MigrationError, MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
 use crate::admin_tls;
 use crate::admin_tokens;
 use crate::build_info;
 use crate::certificate;
+use crate::check::{self, Reach};
 use crate::cli::SettingsArgs;
 use crate::descriptors::{self, Descriptors};
 use crate::log;
@@ -84,8 +87,14 @@ pub enum StartError {
     #[error("proxy.https_listen: no usable certificate")]
     Certificate(#[from] certificate::Error),
     /// The data directory is unusable.
-    #[error("data_directory: cannot read or write")]
-    DataDirectory(#[source] std::io::Error),
+    #[error("data_directory: cannot read or write {path}")]
+    DataDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
     /// The store cannot be opened.
     #[error("cannot open the database")]
     Open(#[from] tollgate_store::OpenError),
@@ -117,11 +126,23 @@ pub enum StartError {
     #[error(transparent)]
     IdentityHeader(#[from] proxy::InvalidName),
     /// The access log cannot be opened.
-    #[error("access_log: cannot write")]
-    AccessLog(#[source] std::io::Error),
+    #[error("access_log: cannot write {path}")]
+    AccessLog {
+        /// The file.
+        path: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
     /// The audit log cannot be opened.
-    #[error("audit_log: cannot write")]
-    AuditLog(#[source] std::io::Error),
+    #[error("audit_log: cannot write {path}")]
+    AuditLog {
+        /// The file.
+        path: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
     /// TLS cannot be set up for the Admin API.
     #[error("admin.listen: cannot set up TLS")]
     AdminTls(#[from] admin_tls::Error),
@@ -136,35 +157,45 @@ pub enum StartError {
     Tls(#[from] tls::Error),
 }
 
-/// Reads the settings: `--set` over environment over file over default. Reports all problems at once.
+/// Reads and checks the settings. Reports all problems at once.
 pub fn load_settings(arguments: &SettingsArgs) -> Result<Settings, Vec<String>> {
+    let layers = layers(arguments).map_err(|problem| vec![problem])?;
+    Settings::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+}
+
+/// Reads the settings: `--set` over environment over file over default.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn layers(arguments: &SettingsArgs) -> Result<Layers, String> {
     let mut layers = Layers::defaults();
     if let Some(path) = &arguments.config {
         let text =
-            std::fs::read_to_string(path).map_err(|error| vec![format!("{}: cannot read: {error}", path.display())])?;
+            std::fs::read_to_string(path).map_err(|error| format!("{}: cannot read: {error}", path.display()))?;
         layers.file(&path.display().to_string(), &text);
     }
     layers.environment(
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
     );
     layers.flags(&arguments.set);
-    Settings::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    Ok(layers)
 }
 
-/// Checks what the settings name: certificates and keys. The settings themselves have been checked.
-pub fn check(settings: &Settings) -> Result<String, StartError> {
-    if let (Some(_), Some(files)) = (settings.proxy.https_listen, &settings.certificate) {
-        certificate::check(files)?;
+/// What would keep the gateway from starting or working. The settings themselves have been checked.
+pub fn check(settings: &Settings, reach: Reach) -> Result<Vec<String>, StartError> {
+    let options = || store_options(settings, Migration::Embedded, &prometheus::Registry::new());
+    let runtime = control_runtime()?;
+    let _entered = runtime.enter();
+    let mut problems = check::of_this_machine(settings, &options());
+    if reach == Reach::Online && problems.is_empty() {
+        problems.extend(runtime.block_on(check::of_other_machines(options())));
     }
-    if let Some(tls) = &settings.admin.tls {
-        admin_tls::acceptor(tls)?;
-    }
-    Ok("The settings are valid.".to_owned())
+    Ok(problems)
 }
 
 /// Makes, lists or revokes admin tokens.
 pub fn admin_token(settings: &Settings, step: admin_tokens::Step) -> Result<String, StartError> {
-    std::fs::create_dir_all(&settings.data_directory).map_err(StartError::DataDirectory)?;
+    make_data_directory(settings)?;
     control_runtime()?.block_on(async {
         let options = store_options(settings, Migration::Embedded, &prometheus::Registry::new());
         let store = Store::open(options).await?;
@@ -204,11 +235,12 @@ fn list(versions: &[MigrationId]) -> String {
 pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> {
     let log = log::init(settings.log_level, settings.log_format);
     process_memory::protect(settings.core_dumps);
+    let started = end_on_panic();
     let open_files = descriptors::raise_limit();
     let identity_headers = plugins::identity_headers()?;
     header_text::set_max_bytes(settings.header_value_bytes);
     try_addresses(settings)?;
-    std::fs::create_dir_all(&settings.data_directory).map_err(StartError::DataDirectory)?;
+    make_data_directory(settings)?;
     let tls = match settings.proxy.https_listen {
         Some(_) => Some(tls::settings(&certificate::files(settings.certificate.as_ref(), &settings.data_directory)?)?),
         None => None,
@@ -216,7 +248,8 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     let runtime = control_runtime()?;
     let readiness = Arc::new(Readiness::default());
     let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness)))?;
-    let access_log = open_access_log(settings, &control.metrics).map_err(StartError::AccessLog)?;
+    let access_log = open_access_log(settings, &control.metrics)
+        .map_err(|source| StartError::AccessLog { path: settings.access_log.to_string(), source })?;
     let logs = Logs { access: access_log.clone(), audit: control.audit_log.clone() };
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(settings));
@@ -243,17 +276,41 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     let listeners = proxy::Listeners { http: settings.proxy.http_listen, https: settings.proxy.https_listen.zip(tls) };
     let shutdown = Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), logs)
         .map_err(StartError::Signals)?;
-    let (http, https) = (settings.proxy.http_listen, settings.proxy.https_listen);
+    let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let (http, https) = (shown(settings.proxy.http_listen), shown(settings.proxy.https_listen));
     let (admin, status) = (settings.admin.listen, settings.status_listen);
     let listening = move || {
         readiness.set_started();
+        started.store(true, Ordering::Release);
         let build_info::BuildInfo { version, pingora } = build_info::THIS;
-        tracing::info!(version, %pingora, ?http, ?https, %admin, %status, open_files, "tollgate is ready");
+        tracing::info!(version, %pingora, http, https, %admin, %status, open_files, "tollgate is ready");
     };
     server.add_service(proxy::service(&server.configuration, gateway, listeners, listening));
     server.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// Until what is returned is true, a panic in any thread ends the process: a gateway that has not started must not live
+/// on without the part that panicked. Afterwards a panic ends the request or task in which it happens.
+fn end_on_panic() -> Arc<AtomicBool> {
+    let started = Arc::new(AtomicBool::new(false));
+    let (report, seen) = (std::panic::take_hook(), Arc::clone(&started));
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if !seen.load(Ordering::Acquire) {
+            std::process::exit(1);
+        }
+    }));
+    started
+}
+
+fn make_data_directory(settings: &Settings) -> Result<(), StartError> {
+    std::fs::create_dir_all(&settings.data_directory).map_err(|source| data_directory(settings, source))
+}
+
+fn data_directory(settings: &Settings, source: std::io::Error) -> StartError {
+    StartError::DataDirectory { path: settings.data_directory.clone(), source }
 }
 
 /// The parts that run in addition to the proxy.
@@ -272,10 +329,17 @@ impl Control {
         readiness: Arc<Readiness>,
     ) -> Result<Self, StartError> {
         let registry = prometheus::Registry::new();
-        let node_id = node::id(&settings.data_directory).map_err(StartError::DataDirectory)?;
+        let node_id = node::id(&settings.data_directory).map_err(|source| data_directory(settings, source))?;
         let metrics = Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
-        let store = Store::open(store_options(settings, migration, &registry)).await?;
-        let audit_log = open_audit_log(settings, &metrics).map_err(StartError::AuditLog)?;
+        let options = store_options(settings, migration, &registry);
+        if let (false, Some(wait)) = (settings.database.is_embedded(), settings.database.startup_wait) {
+            wait_for_database(&options, wait).await;
+        }
+        tracing::info!(postgres = !settings.database.is_embedded(), "opening the database");
+        let store = Store::open(options).await?;
+        tracing::info!("starting the plugins");
+        let audit_log = open_audit_log(settings, &metrics)
+            .map_err(|source| StartError::AuditLog { path: settings.audit_log.to_string(), source })?;
         let hosts = Hosts::new(
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
@@ -287,6 +351,7 @@ impl Control {
         .with_audit_log(Arc::new(audit_log.clone()));
         let entities = entities(&hosts).await?;
 
+        tracing::info!("loading the configuration");
         let verification = match settings.proxy.upstream_verification {
             UpstreamVerification::Verify => Verification::On,
             UpstreamVerification::Skip => Verification::Off,
@@ -313,6 +378,19 @@ impl Control {
         let status = Status { readiness, when_degraded: settings.when_degraded, store, metrics: registry.clone() };
         serve_control(settings, Arc::new(admin), status).await?;
         Ok(Self { configuration, metrics, registry, audit_log })
+    }
+}
+
+/// Waits until the database can be reached, for so long at most; what else may be wrong with it is found when it is
+/// opened.
+async fn wait_for_database(options: &Options, wait: Duration) {
+    let deadline = tokio::time::Instant::now() + wait;
+    while let Err(error @ MigrationError::Connect(_)) = Migrations::new(options).status().await {
+        if tokio::time::Instant::now() >= deadline {
+            break;
+        }
+        tracing::warn!(error = &error as &dyn std::error::Error, "waiting for the database");
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -16,6 +16,8 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 
+use zeroize::Zeroizing;
+
 use crate::settings::CertificateFiles;
 
 /// Why there is no usable certificate.
@@ -30,14 +32,12 @@ pub enum Error {
         source: io::Error,
     },
     /// A file contains no certificate or key.
-    #[error("{path}: invalid PEM {what}: {source}")]
+    #[error("{path}: no {what} in PEM format can be read")]
     Pem {
         /// The file.
         path: PathBuf,
         /// `certificate` or `private key`.
         what: &'static str,
-        /// OpenSSL's error.
-        source: ErrorStack,
     },
     /// The key does not belong to the certificate.
     #[error("{key}: private key does not match the certificate in {certificate}")]
@@ -46,6 +46,22 @@ pub enum Error {
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
+    },
+    /// The key is encrypted, and there is no passphrase.
+    #[error("{path}: the private key is encrypted: set {setting} to a file that holds its passphrase")]
+    Encrypted {
+        /// The key's file.
+        path: PathBuf,
+        /// The setting that names the passphrase's file.
+        setting: &'static str,
+    },
+    /// The passphrase is not that of the key.
+    #[error("{path}: the passphrase in {passphrase} does not decrypt this private key")]
+    Passphrase {
+        /// The key's file.
+        path: PathBuf,
+        /// The passphrase's file.
+        passphrase: PathBuf,
     },
     /// Other users can read the key.
     #[error(
@@ -75,8 +91,12 @@ pub fn files(given: Option<&CertificateFiles>, data_directory: &Path) -> Result<
 }
 
 fn kept(directory: &Path) -> Result<CertificateFiles, Error> {
-    let files =
-        CertificateFiles { certificate: directory.join("self-signed.crt"), key: directory.join("self-signed.key") };
+    let files = CertificateFiles {
+        certificate: directory.join("self-signed.crt"),
+        key: directory.join("self-signed.key"),
+        passphrase: None,
+        passphrase_setting: "tls.key_passphrase_file",
+    };
     if files.certificate.exists() && files.key.exists() {
         return Ok(files);
     }
@@ -138,19 +158,45 @@ fn check_permissions(path: &Path) -> Result<(), Error> {
     if is_private(metadata.uid(), mode) { Ok(()) } else { Err(Error::Exposed { path: path.to_owned(), mode }) }
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+/// The private key, decrypted with the passphrase in its file if it has one.
+///
+/// # Errors
+/// It cannot be read, or others can read it.
+pub fn private_key(files: &CertificateFiles) -> Result<PKey<Private>, Error> {
+    check_permissions(&files.key)?;
+    let passphrase = files.passphrase.as_deref().map(|path| check_permissions(path).and_then(|()| read(path)));
+    let passphrase = passphrase.transpose()?.map(Zeroizing::new);
+    let passphrase = passphrase.as_deref().map(|text| text.trim_ascii_end());
+    let mut was_asked = false;
+    // Without a callback OpenSSL asks whoever sits at the terminal.
+    let read = PKey::private_key_from_pem_callback(&Zeroizing::new(read(&files.key)?), |buffer| {
+        was_asked = true;
+        let passphrase = passphrase.unwrap_or_default();
+        match buffer.get_mut(..passphrase.len()) {
+            Some(place) => place.copy_from_slice(passphrase),
+            None => return Ok(0),
+        }
+        Ok(passphrase.len())
+    });
+    read.map_err(|_| match &files.passphrase {
+        None if was_asked => Error::Encrypted { path: files.key.clone(), setting: files.passphrase_setting },
+        Some(passphrase) if was_asked => Error::Passphrase { path: files.key.clone(), passphrase: passphrase.clone() },
+        _ => Error::Pem { path: files.key.clone(), what: "private key" },
+    })
+}
+
 /// Whether a certificate and its key can be served: they are readable, belong together, and the key is private.
 ///
 /// # Errors
 /// They cannot.
 pub fn check(files: &CertificateFiles) -> Result<(), Error> {
-    check_permissions(&files.key)?;
-    let read = |path: &PathBuf| fs::read(path).map_err(|source| Error::File { path: path.clone(), source });
-    let pem = |path: &PathBuf, what| {
-        let path = path.clone();
-        move |source| Error::Pem { path, what, source }
-    };
-    let certificate = X509::from_pem(&read(&files.certificate)?).map_err(pem(&files.certificate, "certificate"))?;
-    let key = PKey::private_key_from_pem(&read(&files.key)?).map_err(pem(&files.key, "private key"))?;
+    let key = private_key(files)?;
+    let certificate = X509::from_pem(&read(&files.certificate)?)
+        .map_err(|_| Error::Pem { path: files.certificate.clone(), what: "certificate" })?;
     if certificate.public_key()?.public_eq(&key) {
         Ok(())
     } else {
@@ -201,11 +247,38 @@ mod tests {
     }
 
     #[test]
+    fn an_encrypted_key_needs_its_passphrase_and_nobody_is_asked_for_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut made = files(None, directory.path()).expect("made");
+        let key = PKey::private_key_from_pem(&fs::read(&made.key).expect("a key")).expect("PEM");
+        let encrypted = key.private_key_to_pem_pkcs8_passphrase(openssl::symm::Cipher::aes_256_cbc(), b"open sesame");
+        write(&made.key, &encrypted.expect("encrypted")).expect("written");
+        let text = |files: &CertificateFiles| check(files).expect_err("refused").to_string();
+        let key = made.key.display().to_string();
+        assert_eq!(
+            text(&made),
+            format!(
+                "{key}: the private key is encrypted: set tls.key_passphrase_file to a file that holds its passphrase"
+            )
+        );
+        let passphrase = directory.path().join("passphrase");
+        made.passphrase = Some(passphrase.clone());
+        write(&passphrase, b"wrong\n").expect("written");
+        let told = format!("{key}: the passphrase in {} does not decrypt this private key", passphrase.display());
+        assert_eq!(text(&made), told);
+        write(&passphrase, b"open sesame\n").expect("written");
+        assert!(check(&made).is_ok());
+        assert!(crate::tls::settings(&made).is_ok());
+        write(&made.key, b"garbage").expect("written");
+        assert_eq!(text(&made), format!("{key}: no private key in PEM format can be read"));
+    }
+
+    #[test]
     fn a_key_of_another_certificate_is_refused() {
         let (one, two) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
         let certificate = files(None, one.path()).expect("made").certificate;
         let key = files(None, two.path()).expect("made").key;
-        let mixed = CertificateFiles { certificate, key };
+        let mixed = CertificateFiles { certificate, key, passphrase: None, passphrase_setting: "" };
         assert!(matches!(files(Some(&mixed), one.path()), Err(Error::Mismatch { .. })));
     }
 }

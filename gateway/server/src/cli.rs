@@ -31,8 +31,15 @@ pub enum Command {
         #[arg(long)]
         migrate: bool,
     },
-    /// Check the settings and report every problem with its place; exit 1 if there is any.
+    /// Check the settings and the files that they name, and report every problem with its place; exit 1 if there is
+    /// any.
     Check {
+        /// Try the database, the services' hosts and the servers in plugins' configurations, too.
+        #[arg(long)]
+        online: bool,
+        /// Try nothing on other machines; the default.
+        #[arg(long, conflicts_with = "online")]
+        offline: bool,
         /// Where the settings come from.
         #[command(flatten)]
         settings: SettingsArgs,
@@ -49,8 +56,12 @@ pub enum Command {
         #[command(subcommand)]
         step: AdminTokenStep,
     },
-    /// List every setting with its environment name and default.
-    Settings,
+    /// List every setting with its value, where that comes from, its environment name and its default.
+    Settings {
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
 }
 
 /// Steps of a migration.

@@ -9,6 +9,7 @@ pub mod app;
 pub mod build_info;
 pub mod certificate;
 pub mod chain;
+pub mod check;
 pub mod cli;
 pub mod descriptors;
 pub mod log;

@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tollgate::check::{Reach, with_causes};
 use tollgate::cli::{AdminRole, AdminTokenStep, Cli, Command, MigrateStep, SettingsArgs};
-use tollgate::settings::{SETTINGS, Settings};
+use tollgate::settings::{Settings, listing};
 use tollgate::{admin_tokens, app};
 
 // Measured against the system allocator on the proxy path: see docs/performance.md.
@@ -18,7 +19,17 @@ fn main() -> ExitCode {
             let policy = if migrate { app::Migration::First } else { app::Migration::Embedded };
             finish(app::run(&settings, policy))
         }),
-        Command::Check { settings } => with_settings(&settings, |settings| report(app::check(&settings))),
+        Command::Check { settings, online, offline: _ } => with_settings(&settings, |settings| {
+            let reach = if online { Reach::Online } else { Reach::Offline };
+            match app::check(&settings, reach) {
+                Ok(problems) if problems.is_empty() => say("The settings are valid."),
+                Ok(problems) => {
+                    problems.iter().for_each(complain);
+                    ExitCode::FAILURE
+                }
+                Err(error) => finish(Err(error)),
+            }
+        }),
         Command::Migrate { step: MigrateStep::Up { settings } } => {
             with_settings(&settings, |settings| report(app::migrate_up(&settings)))
         }
@@ -26,7 +37,16 @@ fn main() -> ExitCode {
             with_settings(&settings, |settings| report(app::migrate_status(&settings)))
         }
         Command::AdminToken { step } => admin_token(step),
-        Command::Settings => say(&list_settings()),
+        Command::Settings { settings } => match app::layers(&settings) {
+            Ok(layers) => {
+                layers.problems.iter().for_each(complain);
+                say(&listing::of(&layers))
+            }
+            Err(problem) => {
+                complain(&problem);
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
@@ -68,32 +88,10 @@ fn finish(result: Result<(), app::StartError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(error) = cause {
-                let more = error.to_string();
-                if !text.contains(&more) {
-                    text = format!("{text}: {more}");
-                }
-                cause = error.source();
-            }
-            complain(&text);
+            complain(&with_causes(&error));
             ExitCode::FAILURE
         }
     }
-}
-
-fn list_settings() -> String {
-    let rows = SETTINGS.iter().map(|setting| {
-        let default = if setting.default.is_empty() { "(not set)" } else { setting.default };
-        format!(
-            "{}\n  {}\n  default {default}, environment {}",
-            setting.path,
-            setting.about,
-            setting.environment_name()
-        )
-    });
-    rows.collect::<Vec<_>>().join("\n")
 }
 
 /// A closed standard output (`tollgate settings | head`) is not a failure.

@@ -48,7 +48,8 @@ impl ThisNode {
             tracing::Level::ERROR => LogLevel::Error,
             tracing::Level::WARN => LogLevel::Warn,
             tracing::Level::INFO => LogLevel::Info,
-            _ => LogLevel::Debug,
+            tracing::Level::DEBUG => LogLevel::Debug,
+            tracing::Level::TRACE => LogLevel::Trace,
         };
         let configuration = published(settings);
         let upstreams = upstream_destinations(settings);
@@ -147,6 +148,7 @@ impl Node for ThisNode {
     fn set_log_level(&self, level: LogLevel) {
         *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
         self.log.set_level(match level {
+            LogLevel::Trace => tracing::Level::TRACE,
             LogLevel::Debug => tracing::Level::DEBUG,
             LogLevel::Info | LogLevel::Notice => tracing::Level::INFO,
             LogLevel::Warn => tracing::Level::WARN,

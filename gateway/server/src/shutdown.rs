@@ -106,7 +106,7 @@ impl ShutdownSignalWatch for Shutdown {
             }
         }
         tracing::info!("draining: finishing requests, accepting no connections");
-        self.readiness.set_draining();
+        self.readiness.set_stopping();
         self.end_when_idle();
         ShutdownSignal::GracefulTerminate
     }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Form, Json, Router};
+use axum::{Extension, Form, Json, Router};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use serde_json::json;
+use tollgate_admin::Peer;
+use tollgate_core::audit::Action;
 use tollgate_store::Store;
 
 use crate::settings::WhenDegraded;
@@ -23,7 +25,10 @@ const PROBE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Readiness {
     started: AtomicBool,
-    draining: AtomicBool,
+    /// An operator took the node out of rotation.
+    drained: AtomicBool,
+    /// The process is about to end.
+    stopping: AtomicBool,
 }
 
 impl Readiness {
@@ -32,14 +37,19 @@ impl Readiness {
         self.started.store(true, Ordering::Release);
     }
 
-    /// No new requests are accepted.
-    pub fn set_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+    /// Takes the node out of rotation, or puts it back.
+    fn set_drained(&self, drained: bool) {
+        self.drained.store(drained, Ordering::Release);
+    }
+
+    /// The process is about to end: no new requests are accepted.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
     }
 
     /// Why the node is not ready, if it is not.
     fn reason(&self) -> Option<&'static str> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.stopping.load(Ordering::Acquire) || self.drained.load(Ordering::Acquire) {
             Some("draining")
         } else if !self.started.load(Ordering::Acquire) {
             Some("starting")
@@ -92,13 +102,27 @@ struct Wanted {
     status: String,
 }
 
-async fn set_state(State(status): State<Status>, Form(wanted): Form<Wanted>) -> Response {
-    if wanted.status == "draining" {
-        status.readiness.set_draining();
-        StatusCode::NO_CONTENT.into_response()
+async fn set_state(
+    State(status): State<Status>,
+    peer: Option<Extension<ConnectInfo<Peer>>>,
+    Form(wanted): Form<Wanted>,
+) -> Response {
+    let (draining, action) = match wanted.status.as_str() {
+        "draining" => (true, Action::NodeDraining),
+        "ready" => (false, Action::NodeReady),
+        _ => {
+            let message = "status must be draining, or ready to end it";
+            return (StatusCode::BAD_REQUEST, Json(json!({"message": message}))).into_response();
+        }
+    };
+    status.readiness.set_drained(draining);
+    let client = peer.map(|Extension(ConnectInfo(peer))| peer.address.to_string()).unwrap_or_default();
+    if draining {
+        tracing::warn!(client, "draining: told to report that this node is not ready");
     } else {
-        (StatusCode::BAD_REQUEST, Json(json!({"message": "status must be draining"}))).into_response()
+        tracing::warn!(client, "no longer draining: told to report that this node is ready");
     }
+    (StatusCode::NO_CONTENT, Extension(action)).into_response()
 }
 
 async fn metrics(State(status): State<Status>) -> Response {

@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use pingora_core::listeners::TlsAccept;
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::protocols::tls::TlsRef;
-use pingora_core::tls::ssl::{NameType, SslFiletype, SslVersion};
+use pingora_core::tls::ssl::{NameType, SslVersion};
 use tollgate_core::host::Host;
 
+use crate::certificate;
 use crate::proxy::ServerName;
 use crate::settings::CertificateFiles;
 
@@ -24,6 +25,9 @@ pub enum Error {
     /// Pingora cannot create an acceptor.
     #[error("cannot create TLS acceptor: {0}")]
     Acceptor(Box<pingora_core::Error>),
+    /// The key is unusable.
+    #[error(transparent)]
+    Certificate(#[from] certificate::Error),
     /// OpenSSL rejects the certificate, its key, or the versions.
     #[error(transparent)]
     OpenSsl(#[from] pingora_core::tls::error::ErrorStack),
@@ -33,7 +37,7 @@ pub enum Error {
 pub fn settings(files: &CertificateFiles) -> Result<TlsSettings, Error> {
     let mut settings = TlsSettings::with_callbacks(Box::new(NameKeeper)).map_err(Error::Acceptor)?;
     settings.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    settings.set_private_key_file(&files.key, SslFiletype::PEM)?;
+    settings.set_private_key(&*certificate::private_key(files)?)?;
     settings.set_certificate_chain_file(&files.certificate)?;
     settings.check_private_key()?;
     // Only a name that a callback has accepted is stored in the session. Without it a client that

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tollgate_core::clock::{Clock, SystemClock};
 
-use crate::migration::{GATEWAY, MigrationSet};
+use crate::migration::{GATEWAY, Location, MigrationSet};
+use crate::postgres::{Connector, UrlError};
 
 /// What to do if the database lacks migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,6 +65,17 @@ impl Options {
             clock: Arc::new(SystemClock),
             metrics: prometheus::Registry::new(),
         }
+    }
+
+    /// Whether the URLs specify databases, whose certificate files can be read. Must be called in a runtime.
+    ///
+    /// # Errors
+    /// One does not.
+    pub fn check_urls(&self) -> Result<(), UrlError> {
+        if let Location::Postgres = Location::parse(&self.url)? {
+            Connector::parse(self)?;
+        }
+        self.replicas.iter().try_for_each(|url| Connector::parse_replica(url, self).map(drop))
     }
 }
 

@@ -129,6 +129,8 @@ async fn the_log_level_is_shown_and_set() {
     assert_eq!(admin.get("/debug/node/log-level").await, (200, message("log level: info")));
     let put = async |level: &str| admin.bare("PUT", &format!("/debug/node/log-level/{level}")).await.status_and_body();
     assert_eq!(put("info").await, (200, message("log level is already info")));
+    assert_eq!(put("trace").await, (200, message("log level changed")));
+    assert_eq!(admin.get("/debug/node/log-level").await, (200, message("log level: trace")));
     assert_eq!(put("debug").await, (200, message("log level changed")));
     assert_eq!(put("loud").await, (400, message("unknown log level: loud")));
     assert_eq!(admin.get("/debug/node/log-level").await, (200, message("log level: debug")));

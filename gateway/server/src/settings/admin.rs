@@ -97,9 +97,13 @@ fn unprotected(listen: SocketAddr) -> String {
 
 fn read_tls(layers: &mut Layers) -> Option<Option<AdminTls>> {
     let certificate = layers.read("admin.tls.certificate", |text| Ok(optional_path(text)))?;
+    let passphrase_setting = "admin.tls.key_passphrase_file";
+    let passphrase = layers.read(passphrase_setting, |text| Ok(optional_path(text)))?;
     let files = layers.read("admin.tls.key", |text| match (certificate, optional_path(text)) {
         (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some(CertificateFiles { certificate, key })),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(CertificateFiles { certificate, key, passphrase, passphrase_setting }))
+        }
         _ => Err("admin.tls.certificate and admin.tls.key must be set together".to_owned()),
     })?;
     layers.read("admin.tls.client_ca", |text| match (files, optional_path(text)) {

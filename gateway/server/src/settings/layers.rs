@@ -138,6 +138,17 @@ impl Layers {
         }
     }
 
+    /// Reports a value that does not go with others.
+    pub(super) fn add_problem(&mut self, path: &str, what: String) {
+        let source = self.values.get(path).map_or(Source::Default, |(_, source)| source.clone());
+        self.problems.push(Problem { source, path: path.to_owned(), what });
+    }
+
+    /// A value as given, and where it comes from.
+    pub fn given(&self, path: &str) -> Option<(&str, &Source)> {
+        self.values.get(path).map(|(text, source)| (text.as_str(), source))
+    }
+
     fn put(&mut self, setting: &Setting, value: String, source: Source) {
         self.values.insert(setting.path, (value, source));
     }

@@ -6,6 +6,8 @@
 
 mod admin;
 mod layers;
+mod listeners;
+pub mod listing;
 mod position;
 mod read;
 mod setting;
@@ -34,6 +36,16 @@ pub enum LineDestination {
     StandardOutput,
     /// A file, appended to.
     File(PathBuf),
+}
+
+impl std::fmt::Display for LineDestination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::StandardOutput => f.write_str("standard output"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Whether the system may write the process's memory to a file when it crashes, and debuggers may read it.
@@ -79,6 +91,10 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// The PEM file of the key.
     pub key: PathBuf,
+    /// The file with the passphrase of an encrypted key.
+    pub passphrase: Option<PathBuf>,
+    /// The setting that names this file.
+    pub passphrase_setting: &'static str,
 }
 
 /// The settings of the proxy.
@@ -125,6 +141,8 @@ pub struct Database {
     pub acquire_timeout: Duration,
     /// Timeout of a statement.
     pub statement_timeout: Duration,
+    /// For how long a database that cannot be reached is tried again at start.
+    pub startup_wait: Option<Duration>,
 }
 
 impl std::fmt::Debug for Database {
@@ -315,9 +333,8 @@ mod tests {
         };
         let all = ["0.0.0.0:8000", "0.0.0.0:8443", "127.0.0.1:8001", "127.0.0.1:8007"].map(str::to_owned).to_vec();
         assert_eq!(listeners(&[]), Ok(all));
-        let without_proxy = ["127.0.0.1:8001", "[::1]:9"].map(str::to_owned).to_vec();
-        let flags = ["proxy.http_listen=off", "proxy.https_listen=off", "status.listen=[::1]:9"];
-        assert_eq!(listeners(&flags), Ok(without_proxy));
+        let without_tls = ["0.0.0.0:8000", "127.0.0.1:8001", "[::1]:9"].map(str::to_owned).to_vec();
+        assert_eq!(listeners(&["proxy.https_listen=off", "status.listen=[::1]:9"]), Ok(without_tls));
     }
 
     #[test]

@@ -17,6 +17,9 @@ impl Settings {
     /// Checks the layered values; reports all problems at once.
     pub fn from_layers(mut layers: Layers) -> Result<Self, Vec<Problem>> {
         let settings = Self::read(&mut layers);
+        if let Some(settings) = &settings {
+            super::listeners::check(&mut layers, settings);
+        }
         match settings {
             Some(settings) if layers.problems.is_empty() => Ok(settings),
             _ => Err(layers.problems),
@@ -168,9 +171,13 @@ fn saturated(number: usize) -> u32 {
 
 fn read_certificate(layers: &mut Layers) -> Option<Option<CertificateFiles>> {
     let certificate = layers.read("tls.certificate", |text| Ok(optional_path(text)))?;
+    let passphrase_setting = "tls.key_passphrase_file";
+    let passphrase = layers.read(passphrase_setting, |text| Ok(optional_path(text)))?;
     layers.read("tls.key", |text| match (certificate, optional_path(text)) {
         (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some(CertificateFiles { certificate, key })),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(CertificateFiles { certificate, key, passphrase, passphrase_setting }))
+        }
         _ => Err("tls.certificate and tls.key must be set together".to_owned()),
     })
 }
@@ -192,12 +199,17 @@ fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Optio
     });
     let acquire_timeout = layers.read("database.acquire_timeout", duration);
     let statement_timeout = layers.read("database.statement_timeout", duration);
+    let startup_wait = layers.read("database.startup_wait", |text| match text {
+        "off" | "false" => Ok(None),
+        _ => duration(text).map(Some),
+    });
     Some(Database {
         url: Secret::new(url?),
         replicas: replicas?,
         max_connections: max_connections?,
         acquire_timeout: acquire_timeout?,
         statement_timeout: statement_timeout?,
+        startup_wait: startup_wait?,
     })
 }
 

@@ -72,6 +72,11 @@ const GATEWAY: &[Setting] = &[
     ),
     setting("tls.key", "", "PEM file with the private key of `tls.certificate`."),
     setting(
+        "tls.key_passphrase_file",
+        "",
+        "File with the passphrase of `tls.key`, if that is encrypted; a line break at its end is not part of it.",
+    ),
+    setting(
         "admin.listen",
         "127.0.0.1:8001",
         "Address of the Admin API. One that is not loopback needs admin.auth or admin.tls.client_ca.",
@@ -83,6 +88,7 @@ const GATEWAY: &[Setting] = &[
     ),
     setting("admin.tls.certificate", "", "PEM file with the certificate chain of the Admin API; empty: plain HTTP."),
     setting("admin.tls.key", "", "PEM file with the private key of `admin.tls.certificate`."),
+    setting("admin.tls.key_passphrase_file", "", "File with the passphrase of `admin.tls.key`, if that is encrypted."),
     setting(
         "admin.tls.client_ca",
         "",
@@ -116,6 +122,11 @@ const GATEWAY: &[Setting] = &[
     setting("database.max_connections", "8", "Maximum number of connections to PostgreSQL."),
     setting("database.acquire_timeout", "2s", "How long a request may wait for a free connection."),
     setting("database.statement_timeout", "5s", "How long one statement may run."),
+    setting(
+        "database.startup_wait",
+        "off",
+        "How long to keep trying at start while PostgreSQL cannot be reached; `off`: the first failure ends the start.",
+    ),
     setting(
         "outage.ready",
         "true",

@@ -324,14 +324,14 @@ mod tests {
     #[test]
     fn a_unix_socket_is_a_host() {
         let connector = Connector::parse(&Options::new("postgres:///d?host=/run/postgresql&user=u")).unwrap();
-        assert_eq!(connector.pooled.shown().collect::<Vec<_>>(), ["/run/postgresql"]);
+        assert_eq!(connector.pooled.shown().collect::<Vec<_>>(), ["/run/postgresql/d as u"]);
     }
 
     #[test]
     fn several_hosts_are_several_servers_of_which_one_must_be_the_primary() {
         let of = |url: &str| Connector::parse(&Options::new(url));
         let several = of("postgres://u:p@one:1,two,[::1]:3/d?hostaddr=10.0.0.1,10.0.0.2,10.0.0.3").unwrap();
-        assert_eq!(several.pooled.shown().collect::<Vec<_>>(), ["one:1", "two:5432", "::1:3"]);
+        assert_eq!(several.pooled.shown().collect::<Vec<_>>(), ["one:1/d as u", "two:5432/d as u", "::1:3/d as u"]);
         let role = |url: &str| of(url).map(|connector| connector.pooled.role());
         assert_eq!(role("postgres://h/d").unwrap(), Role::Any);
         assert_eq!(role("postgres://h,i/d").unwrap(), Role::Primary);

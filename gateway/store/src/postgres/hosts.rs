@@ -48,32 +48,40 @@ pub(crate) struct Server {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     /// The driver failed.
-    #[error("cannot connect to the database at {host}")]
+    #[error("cannot connect to {host}{}", hint(.error))]
     Driver {
         host: String,
         #[source]
         error: tokio_postgres::Error,
     },
     /// The server closed the connection.
-    #[error("the database at {host} closed the connection")]
+    #[error("{host} closed the connection")]
     Closed { host: String },
     /// The host has no address.
-    #[error("cannot resolve the database host {host}")]
+    #[error(
+        "cannot resolve the host of {host}: a password with `@`, `:` or `/` must be percent-encoded in the URL (`@` is \
+         `%40`)"
+    )]
     Resolve {
         host: String,
         #[source]
         error: std::io::Error,
     },
     /// The server cannot be used.
-    #[error("cannot use the database at {host}")]
+    #[error("cannot use {host}")]
     Unfit {
         host: String,
         #[source]
         error: Unfit,
     },
     /// None has responded in time.
-    #[error("no database server responded within {0:?}")]
-    Timeout(Duration),
+    #[error("cannot connect to {hosts} within {limit:?}")]
+    Timeout {
+        /// All that were tried.
+        hosts: String,
+        /// The limit.
+        limit: Duration,
+    },
     /// The URL names none.
     #[error("the database URL names no host")]
     NoHost,
@@ -181,9 +189,14 @@ impl Hosts {
             Some(async move { self.connect_to(host, admit).await.map(|connected| (index, connected)) })
         });
         let connected = tokio::time::timeout(self.limit, first_of(attempts)).await;
-        let (index, connected) = connected.map_err(|_| ConnectError::Timeout(self.limit))??;
+        let (index, connected) = connected.map_err(|_| self.timeout())??;
         self.last.store(index, Ordering::Relaxed);
         Ok(connected)
+    }
+
+    fn timeout(&self) -> ConnectError {
+        let hosts: Vec<_> = self.each.iter().map(|host| host.shown.as_str()).collect();
+        ConnectError::Timeout { hosts: hosts.join(", "), limit: self.limit }
     }
 
     async fn connect_to(
@@ -262,12 +275,15 @@ impl OneHost {
         let ports = config.get_ports();
         let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(5432);
         let (host, address) = (config.get_hosts().get(index), config.get_hostaddrs().get(index));
-        let shown = match (host, address) {
-            (Some(Host::Tcp(name)), _) => format!("{name}:{port}"),
+        let place = match (host, address) {
+            // What stands before an `@` in a name is the rest of a password that has one.
+            (Some(Host::Tcp(name)), _) => format!("{}:{port}", name.rsplit('@').next().unwrap_or_default()),
             (Some(Host::Unix(folder)), _) => folder.display().to_string(),
             (None, Some(address)) => format!("{address}:{port}"),
             (None, None) => String::new(),
         };
+        let user = config.get_user().map(|user| format!(" as {user}")).unwrap_or_default();
+        let shown = format!("{place}/{}{user}", config.get_dbname().or(config.get_user()).unwrap_or_default());
         let name = match (host, address) {
             (Some(Host::Tcp(name)), None) => Some(name.clone()),
             _ => None,
@@ -288,6 +304,18 @@ impl OneHost {
         let mut one = self.clone();
         one.config.options(format!("{} {more}", self.config.get_options().unwrap_or_default()));
         one
+    }
+}
+
+/// What an operator may want to do about it.
+fn hint(error: &tokio_postgres::Error) -> &'static str {
+    if error.code().is_some_and(|code| *code == SqlState::INVALID_PASSWORD) {
+        return " (a password with `@`, `:` or `/` must be percent-encoded in the URL: `@` is `%40`)";
+    }
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match cause.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::ConnectionRefused) => " (nothing accepts connections there: is PostgreSQL running?)",
+        _ => "",
     }
 }
 

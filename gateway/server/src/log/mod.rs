@@ -1,6 +1,8 @@
 //! The log: standard output, as text or JSON. The access log is separate (see
 //! [`crate::telemetry`]).
 
+mod json;
+
 use tracing::Level;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -27,7 +29,7 @@ pub fn init(level: Level, format: LogFormat) -> Handle {
     let output = fmt::layer().with_writer(std::io::stdout).with_ansi(false);
     let output = match format {
         LogFormat::Human => output.boxed(),
-        LogFormat::Json => output.json().flatten_event(true).boxed(),
+        LogFormat::Json => output.event_format(json::JsonLines).boxed(),
     };
     // Fails only on a second call in the process, and the first logger stays in use.
     let _already_started = tracing_subscriber::registry().with(filter).with(output).try_init();

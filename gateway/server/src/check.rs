@@ -1,0 +1,202 @@
+//! `tollgate check`: everything that would keep the gateway from starting, or from working, all at once.
+//!
+//! 1. On this machine: the settings, certificates and keys, the database's URL, the folders of logs.
+//! 2. On other machines (`--online`): the database and its migrations, the hosts of services, and the servers that
+//!    plugins' URLs name.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tollgate_core::collection::{Filter, PageQuery};
+use tollgate_core::entity;
+use tollgate_store::{Migrations, Options, Store};
+use url::Url;
+
+use crate::admin_tls;
+use crate::certificate;
+use crate::settings::{LineDestination, Settings};
+
+/// How long another machine may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How many services and plugins are looked at; so many are read at once.
+const PAGE: usize = 1000;
+
+/// Which machines are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Only this one.
+    Offline,
+    /// The database, services and authorities too.
+    Online,
+}
+
+/// What is wrong on this machine, each with its setting.
+pub fn of_this_machine(settings: &Settings, options: &Options) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let (Some(_), Some(files)) = (settings.proxy.https_listen, &settings.certificate)
+        && let Err(error) = certificate::check(files)
+    {
+        problems.push(format!("tls.certificate, tls.key: {}", with_causes(&error)));
+    }
+    if let Some(tls) = &settings.admin.tls
+        && let Err(error) = admin_tls::acceptor(tls)
+    {
+        problems.push(format!("admin.tls: {}", with_causes(&error)));
+    }
+    if let Err(error) = options.check_urls() {
+        problems.push(format!("database.url: {}", with_causes(&error)));
+    }
+    for (setting, destination) in [("access_log", &settings.access_log), ("audit_log", &settings.audit_log)] {
+        if let LineDestination::File(path) = destination
+            && let Err(what) = can_be_appended_to(path)
+        {
+            problems.push(format!("{setting}: {what}"));
+        }
+    }
+    problems
+}
+
+/// Whether a log file is there, or could be created; nothing is.
+fn can_be_appended_to(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    if path.exists() {
+        let opened = std::fs::OpenOptions::new().append(true).open(path);
+        return opened.map(drop).map_err(|error| format!("cannot write {shown}: {error}"));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(format!("cannot write {shown}: there is no folder {}", folder.display()));
+    }
+    let writable = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
+    writable.map_err(|error| format!("cannot write {shown}: {}: {error}", folder.display()))
+}
+
+/// What is wrong on other machines.
+pub async fn of_other_machines(options: Options) -> Vec<String> {
+    match Migrations::new(&options).status().await {
+        Err(error) => return vec![format!("database.url: {}", with_causes(&error))],
+        Ok(status) if !status.pending.is_empty() => {
+            return vec![
+                "database.url: the database lacks migrations: run `tollgate migrate up`, or start with `--migrate`"
+                    .to_owned(),
+            ];
+        }
+        Ok(_) => {}
+    }
+    let destinations = match destinations(options).await {
+        Ok(destinations) => destinations,
+        Err(problem) => return vec![problem],
+    };
+    let mut problems = Vec::new();
+    for (what, host, port) in destinations {
+        let connected = tokio::time::timeout(CONNECT, TcpStream::connect((host.as_str(), port))).await;
+        match connected {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => problems.push(format!("{what}: cannot connect to {host}:{port}: {error}")),
+            Err(_) => problems.push(format!("{what}: cannot connect to {host}:{port} within {CONNECT:?}")),
+        }
+    }
+    problems
+}
+
+/// The servers that the configuration names: whose, host and port.
+async fn destinations(options: Options) -> Result<BTreeSet<(String, String, u16)>, String> {
+    let unreadable = |error: &dyn Error| format!("database.url: cannot read the configuration: {}", with_causes(error));
+    let store = Store::open(options).await.map_err(|error| unreadable(&error))?;
+    let mut found = BTreeSet::new();
+    for kind in [entity::service::kind(), entity::plugin::kind()] {
+        let of_services = kind.name == "services";
+        let collection = store.documents(kind.into());
+        let query = PageQuery { filter: Filter::All, after: None, size: PAGE };
+        let page = collection.page(&query).await.map_err(|error| unreadable(&error))?;
+        for document in page.documents {
+            let name = document.text("name").unwrap_or_default().to_owned();
+            if !of_services {
+                for url in urls(document.get("config").unwrap_or(&Value::Null)) {
+                    if let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) {
+                        found.insert((format!("plugin {name}"), host.trim_matches(['[', ']']).to_owned(), port));
+                    }
+                }
+                continue;
+            }
+            let port = document.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+            if let (Some(host), Some(port)) = (document.text("host"), port) {
+                found.insert((format!("service {name}"), host.trim_matches(['[', ']']).to_owned(), port));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The URLs in a plugin's configuration.
+fn urls(config: &Value) -> Vec<Url> {
+    match config {
+        Value::String(text) if text.starts_with("http://") || text.starts_with("https://") => {
+            text.parse().into_iter().collect()
+        }
+        Value::Array(items) => items.iter().flat_map(urls).collect(),
+        Value::Object(fields) => fields.values().flat_map(urls).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// An error and what led to it, each once.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Layers;
+
+    fn problems(flags: &[&str]) -> Vec<String> {
+        let mut layers = Layers::defaults();
+        layers.flags(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
+        let settings = Settings::from_layers(layers).expect("valid settings");
+        of_this_machine(&settings, &Options::new(settings.database.url.expose()))
+    }
+
+    #[tokio::test]
+    async fn what_would_fail_later_is_found_at_once() {
+        assert_eq!(problems(&[]), Vec::<String>::new());
+        let found = problems(&[
+            "access_log=/nowhere/at/all.log",
+            "audit_log=/proc/nothing",
+            "database.url=postgres://u:p@h:port/d",
+            "tls.certificate=/nowhere/a.crt",
+            "tls.key=/nowhere/a.key",
+        ]);
+        let expected = [
+            "tls.certificate, tls.key: /nowhere/a.key: No such file or directory (os error 2)",
+            "database.url: invalid database URL: invalid connection string: invalid value for option `port`",
+            "access_log: cannot write /nowhere/at/all.log: there is no folder /nowhere/at",
+        ];
+        assert_eq!(found.iter().take(3).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+        let of_ssl_mode = problems(&["database.url=postgres://h/d?sslmode=verify"]);
+        let told =
+            "database.url: the database URL's sslmode must be disable, prefer, require, verify-ca or verify-full";
+        assert_eq!(of_ssl_mode, [told]);
+    }
+
+    #[test]
+    fn urls_of_a_configuration_are_found_wherever_they_are() {
+        let config = serde_json::json!({"a": "http://h1:81/x", "b": [{"c": "https://h2"}], "d": "text", "e": 1});
+        let hosts: Vec<_> = urls(&config).iter().map(|url| url.host_str().map(str::to_owned)).collect();
+        assert_eq!(hosts, [Some("h1".to_owned()), Some("h2".to_owned())]);
+    }
+}
