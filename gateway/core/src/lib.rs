@@ -8,6 +8,7 @@
 //! - [`collection`], [`change`]: the store port and what it announces.
 //! - [`path`], [`host`]: the normal forms of paths and hosts, shared by validation and matching.
 //! - [`network`], [`header_text`]: who counts as one sender; text that is sent in headers.
+//! - [`forwarded`]: what the client addressed its request to.
 //! - [`audit`]: what was changed or issued, by whom and from where.
 //! - [`plugin`], [`request`], [`reply`]: a request and its response as a plugin sees them.
 //! - [`setting`]: the node's settings, the gateway's own and those of plugins.
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod collection;
 pub mod entity;
 pub mod error;
+pub mod forwarded;
 mod header_block;
 pub mod header_text;
 pub mod host;

@@ -78,6 +78,14 @@ pub trait Handler: Send + Sync + 'static {
         Needs::default()
     }
 
+    /// The names below `/.well-known/` (RFC 8615) that this instance serves for its route. A client that knows a
+    /// resource as `https://host/path` looks for `https://host/.well-known/NAME/path` (RFC 8414 §3.1): such a request
+    /// is handled by the plugins of the route that `/path` leads to, with the whole path, if one of them serves the
+    /// name. It is never proxied.
+    fn well_known(&self) -> &[&'static str] {
+        &[]
+    }
+
     /// Handles a request before it is proxied.
     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a>;
 

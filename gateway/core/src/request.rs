@@ -8,6 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use crate::forwarded::{self, Sender};
+
+pub use crate::forwarded::Addressed;
 pub use crate::header_block::{BlockLine, BlockName, BlockNames, BlockPart, HeaderBlock};
 pub use crate::name_filter::{NameBit, NameFilter};
 
@@ -116,6 +119,8 @@ pub struct Request<'r> {
     pub client: IpAddr,
     /// Whether the peer is in `trusted_ips`.
     pub peer_trusted: bool,
+    /// The host that it names, and the part of its path by which the route was found.
+    pub addressed: Addressed<'r>,
     /// The route and service that matched.
     pub target: &'r Target,
     /// The body, if a plugin asked for it.
@@ -135,6 +140,15 @@ impl Request<'_> {
     /// It is decided on data that was current this long ago.
     pub fn serve_stale(&mut self, age: Duration) {
         self.served_stale = Some(self.served_stale.map_or(age, |known| known.max(age)));
+    }
+
+    /// The origin that the client used, such as `https://api.example.com`; `None` if the request names no host.
+    pub fn origin(&self) -> Option<String> {
+        forwarded::origin(self.tls, self.sender(), self.headers, &self.addressed)
+    }
+
+    fn sender(&self) -> Sender {
+        if self.peer_trusted { Sender::Trusted } else { Sender::Untrusted }
     }
 
     /// Whether this is a gRPC call: HTTP/2 with `application/grpc` (oauth2.md §4.2).

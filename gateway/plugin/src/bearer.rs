@@ -150,7 +150,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use http::{HeaderMap, HeaderName, HeaderValue};
-    use tollgate_core::request::{Edits, HeaderEdit, RequestBody, Target};
+    use tollgate_core::request::{Addressed, Edits, HeaderEdit, RequestBody, Target};
     use uuid::Uuid;
 
     use super::*;
@@ -186,6 +186,7 @@ mod tests {
                 peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 client: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 peer_trusted: false,
+                addressed: Addressed::default(),
                 target: &target,
                 body: self.form.clone().unwrap_or(RequestBody::Unread),
                 edits: Edits::default(),

@@ -17,7 +17,7 @@ use tollgate_core::clock::{Clock, SystemClock};
 use tollgate_core::collection::Collection;
 use tollgate_core::plugin::{Access, Verdict};
 use tollgate_core::random::SystemRandom;
-use tollgate_core::request::{Edits, Request, RequestBody, Target};
+use tollgate_core::request::{Addressed, Edits, Request, RequestBody, Target};
 use tollgate_oauth2::cache::{TokenCache, TokenSource};
 use tollgate_oauth2::challenge::Challenges;
 use tollgate_oauth2::guard::{Credentials, Guard, Reach, Rules, Shared};
@@ -91,6 +91,7 @@ fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
+        addressed: Addressed::default(),
         target,
         body: RequestBody::Unread,
         edits: Edits::default(),

@@ -126,7 +126,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use http::{HeaderMap, HeaderName, HeaderValue, Method};
-    use tollgate_core::request::{Edits, RequestBody, Target};
+    use tollgate_core::request::{Addressed, Edits, RequestBody, Target};
     use uuid::Uuid;
 
     use super::*;
@@ -153,6 +153,7 @@ mod tests {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
+            addressed: Addressed::default(),
             target: &Target { route_id: Uuid::nil(), service_id: None },
             body: RequestBody::Unread,
             edits: Edits::default(),

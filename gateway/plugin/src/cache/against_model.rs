@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use proptest::prelude::*;
 use tollgate_core::clock::ManualClock;
-use tollgate_core::request::{Edits, Request, RequestBody, Target};
+use tollgate_core::request::{Addressed, Edits, Request, RequestBody, Target};
 use uuid::Uuid;
 
 use super::outage::ServeCached;
@@ -264,6 +264,7 @@ impl World {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
+            addressed: Addressed::default(),
             target: &target,
             body: RequestBody::Unread,
             edits: Edits::default(),

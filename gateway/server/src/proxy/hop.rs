@@ -14,8 +14,8 @@ use crate::scheme::Scheme;
 
 pub(super) const X_REAL_IP: Field = Field::new("x-real-ip", "X-Real-IP");
 const X_FORWARDED_FOR: Field = Field::new("x-forwarded-for", "X-Forwarded-For");
-pub(super) const X_FORWARDED_PROTO: Field = Field::new("x-forwarded-proto", "X-Forwarded-Proto");
-pub(super) const X_FORWARDED_HOST: Field = Field::new("x-forwarded-host", "X-Forwarded-Host");
+const X_FORWARDED_PROTO: Field = Field::new("x-forwarded-proto", "X-Forwarded-Proto");
+const X_FORWARDED_HOST: Field = Field::new("x-forwarded-host", "X-Forwarded-Host");
 const X_FORWARDED_PORT: Field = Field::new("x-forwarded-port", "X-Forwarded-Port");
 const X_FORWARDED_PATH: Field = Field::new("x-forwarded-path", "X-Forwarded-Path");
 const X_FORWARDED_PREFIX: Field = Field::new("x-forwarded-prefix", "X-Forwarded-Prefix");

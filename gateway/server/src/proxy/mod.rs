@@ -44,6 +44,7 @@ mod trailers;
 mod trusted_peer;
 mod upstream_peer;
 mod upstream_request_filter;
+mod well_known;
 
 use std::sync::Arc;
 use std::time::Duration;

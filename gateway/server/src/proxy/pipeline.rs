@@ -14,7 +14,7 @@ use pingora_proxy::Session;
 use serde_json::json;
 use tollgate_core::plugin::{Access, Handler, PluginError, Verdict};
 use tollgate_core::reply::Reply;
-use tollgate_core::request::{Edits, HeaderEdit, Identity, Request, RequestBody};
+use tollgate_core::request::{Addressed, Edits, HeaderEdit, Identity, Request, RequestBody};
 
 use super::accept::Accepted;
 use super::body::{self, Forwardable, Purpose};
@@ -41,6 +41,15 @@ pub(crate) struct ResponsePlan {
     pub(crate) handlers: Vec<Arc<dyn Handler>>,
 }
 
+/// The request, and where it goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'r> {
+    pub(crate) route: &'r RouteEntry,
+    pub(crate) accepted: &'r Accepted,
+    /// The part of the path by which the route was found.
+    pub(crate) matched: &'r str,
+}
+
 /// The state that one plugin passes to the next.
 struct Progress {
     body: RequestBody,
@@ -62,8 +71,8 @@ pub(crate) struct Judged {
 }
 
 /// Runs the route's plugins. The error is the client's: it sent its body too slowly or disconnected.
-pub(crate) async fn run(session: &mut Session, route: &RouteEntry, accepted: &Accepted) -> Result<Judged> {
-    let plugins = match &route.chain {
+pub(crate) async fn run(session: &mut Session, asked: Asked<'_>) -> Result<Judged> {
+    let plugins = match &asked.route.chain {
         Chain::Ready(plugins) => plugins,
         Chain::Uncompilable(reason) => return Ok(unable(reason)),
     };
@@ -76,10 +85,10 @@ pub(crate) async fn run(session: &mut Session, route: &RouteEntry, accepted: &Ac
         forwardable: Forwardable::Yes,
     };
     let (reply, effective) = if plugins.varies_by_consumer() {
-        run_by_consumer(session, route, accepted, plugins, &mut progress).await?
+        run_by_consumer(session, asked, plugins, &mut progress).await?
     } else {
         let effective = Effective::Route(plugins.entries());
-        (run_all(session, route, accepted, plugins, &mut progress).await?, effective)
+        (run_all(session, asked, plugins, &mut progress).await?, effective)
     };
     let response = ResponsePlan { edits: progress.response, handlers: plugins.response_phase(&effective) };
     let outcome = match reply {
@@ -104,13 +113,12 @@ fn unable(reason: &'static str) -> Judged {
 
 async fn run_all(
     session: &mut Session,
-    route: &RouteEntry,
-    accepted: &Accepted,
+    asked: Asked<'_>,
     plugins: &Plugins,
     progress: &mut Progress,
 ) -> Result<Option<Reply>> {
     for entry in plugins.entries() {
-        if let Some(reply) = run_one(session, route, accepted, (plugins, entry), progress).await? {
+        if let Some(reply) = run_one(session, asked, (plugins, entry), progress).await? {
             return Ok(Some(reply));
         }
     }
@@ -120,8 +128,7 @@ async fn run_all(
 /// The same, for routes with consumer-scoped instances.
 async fn run_by_consumer<'p>(
     session: &mut Session,
-    route: &RouteEntry,
-    accepted: &Accepted,
+    asked: Asked<'_>,
     plugins: &'p Plugins,
     progress: &mut Progress,
 ) -> Result<(Option<Reply>, Effective<'p>)> {
@@ -129,13 +136,13 @@ async fn run_by_consumer<'p>(
     let mut next = 0;
     while let Some(entry) = effective.entries().get(next).cloned() {
         let before = progress.identity.and_then(|identity| identity.consumer);
-        let reply = run_one(session, route, accepted, (plugins, &entry), progress).await?;
+        let reply = run_one(session, asked, (plugins, &entry), progress).await?;
         if reply.is_some() {
             return Ok((reply, effective));
         }
         let now = progress.identity.and_then(|identity| identity.consumer);
         if now != before {
-            let of_consumer = now.map(|id| plugins.of_consumer(id, route.target.route_id, route.target.service_id));
+            let of_consumer = now.map(|id| plugins.of_consumer(id, asked.route.target.route_id, asked.route.target.service_id));
             match of_consumer.unwrap_or(Ok(Effective::Route(plugins.entries()))) {
                 Ok(changed) => effective = changed,
                 Err(chain::Uncompilable) => return Ok((Some(Reply::unavailable("plugin_uncompilable")), effective)),
@@ -149,12 +156,11 @@ async fn run_by_consumer<'p>(
 /// Runs one plugin, and again if it requests the body; returns its reply, if any.
 async fn run_one(
     session: &mut Session,
-    route: &RouteEntry,
-    accepted: &Accepted,
+    asked: Asked<'_>,
     (plugins, link): (&Plugins, &ChainEntry),
     progress: &mut Progress,
 ) -> Result<Option<Reply>> {
-    match ask(session, route, accepted, link, progress).await {
+    match ask(session, asked, link, progress).await {
         Ok(Verdict::Continue) => return Ok(None),
         Ok(Verdict::Reply(reply)) => return Ok(Some(reply)),
         Ok(Verdict::NeedBody { limit, terminal }) => {
@@ -167,26 +173,26 @@ async fn run_one(
                 progress.forwardable = reading.forwardable;
             }
         }
-        Err(error) => return Ok(Some(broken(link, route, &error))),
+        Err(error) => return Ok(Some(broken(link, asked.route, &error))),
     }
-    match ask(session, route, accepted, link, progress).await {
+    match ask(session, asked, link, progress).await {
         Ok(Verdict::Continue) => Ok(None),
         Ok(Verdict::Reply(reply)) => Ok(Some(reply)),
         Ok(Verdict::NeedBody { .. }) => {
-            tracing::error!(plugin = link.name(), route = %route.target.route_id, "plugin asked for the body twice; request refused");
+            tracing::error!(plugin = link.name(), route = %asked.route.target.route_id, "plugin asked for the body twice; request refused");
             Ok(Some(unexpected()))
         }
-        Err(error) => Ok(Some(broken(link, route, &error))),
+        Err(error) => Ok(Some(broken(link, asked.route, &error))),
     }
 }
 
 async fn ask(
     session: &Session,
-    route: &RouteEntry,
-    accepted: &Accepted,
+    asked: Asked<'_>,
     link: &ChainEntry,
     progress: &mut Progress,
 ) -> std::result::Result<Verdict, PluginError> {
+    let Asked { route, accepted, matched } = asked;
     let head = session.req_header();
     let mut request = Request {
         method: &head.method,
@@ -198,6 +204,7 @@ async fn ask(
         peer: accepted.origin.peer,
         client: accepted.origin.client.address,
         peer_trusted: accepted.origin.is_trusted(),
+        addressed: Addressed { host: accepted.host.as_ref(), port: accepted.host_port, matched },
         target: &route.target,
         body: std::mem::replace(&mut progress.body, RequestBody::Unread),
         edits: std::mem::take(&mut progress.edits),

@@ -19,9 +19,10 @@ use super::climbing::{self, Leads};
 use super::context::{Context, Course, Expectation, Outbound, Proxied};
 use super::framing;
 use super::lookalike;
-use super::pipeline::{self, Outcome};
+use super::pipeline::{self, Asked, Outcome};
 use super::reply::{self, OwnResponse};
 use super::trusted_peer;
+use super::well_known;
 use super::{Gateway, http2};
 use crate::scheme::Scheme;
 use crate::snapshot::RouteEntry;
@@ -58,7 +59,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     };
     context.origin = Some(accepted.origin);
     http2::confirm_end(session).await?;
-    let Some(Found { route, matched, leads }) = find_route(gateway, session, &accepted) else {
+    let Some(Found { route, matched, leads, reason }) = find_route(gateway, session, &accepted) else {
         return Ok(Some(message(StatusCode::NOT_FOUND, "no_route", "no Route matched with those values")));
     };
     context.route = Some(Arc::clone(&route));
@@ -69,12 +70,14 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     if let Some(reply) = admission::refuse(&route, || arrival(session, &accepted)) {
         return Ok(Some(OwnResponse::gateway(reply)));
     }
-    let judged = pipeline::run(session, &route, &accepted).await?;
+    let asked = Asked { route: &route, accepted: &accepted, matched: reason.matched(&accepted.path, matched) };
+    let judged = pipeline::run(session, asked).await?;
     context.consumer = judged.identity.and_then(|identity| identity.consumer);
     context.served_stale = judged.served_stale;
     context.response = judged.response;
     match judged.outcome {
         Outcome::Reply(reply) => Ok(Some(OwnResponse::gateway(reply))),
+        Outcome::Pass(..) if reason == Reason::WellKnown => Ok(Some(OwnResponse::gateway(well_known::not_found()))),
         Outcome::Pass(edits, expectation) => pass(session, context, &route, accepted, matched, edits, expectation),
     }
 }
@@ -84,6 +87,28 @@ struct Found {
     route: Arc<RouteEntry>,
     matched: MatchedPath,
     leads: Leads,
+    reason: Reason,
+}
+
+/// Why a request belongs to its route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// Its path matches.
+    Path,
+    /// Its path is a well-known one of the route's.
+    WellKnown,
+}
+
+impl Reason {
+    /// The part of the path by which the route was found.
+    fn matched(self, path: &str, matched: MatchedPath) -> &str {
+        let (MatchedPath::Prefix(length) | MatchedPath::Regex { len: length }) = matched else { return "" };
+        let path = match self {
+            Self::Path => path,
+            Self::WellKnown => well_known::rest(path),
+        };
+        path.get(..length).unwrap_or(path)
+    }
 }
 
 fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Option<Found> {
@@ -98,7 +123,13 @@ fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Opti
         headers: &head.headers,
         sni: accepted.server_name.as_ref(),
     };
-    let found = snapshot.router.find(&query)?;
+    let found = snapshot.router.find(&query);
+    let other = |path: &str| snapshot.router.find(&Query { path, ..query });
+    if let Some(found) = well_known::find(&accepted.path, found.as_ref(), other) {
+        let (route, matched) = (Arc::clone(found.value), found.path);
+        return Some(Found { route, matched, leads: Leads::WhereItSays, reason: Reason::WellKnown });
+    }
+    let found = found?;
     let leads = match accepted.dots {
         Dots::None => Leads::WhereItSays,
         Dots::Possible => {
@@ -107,7 +138,7 @@ fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Opti
             climbing::leads(&asked, &gateway.settings.lenient_path_services, other)
         }
     };
-    Some(Found { route: Arc::clone(found.value), matched: found.path, leads })
+    Some(Found { route: Arc::clone(found.value), matched: found.path, leads, reason: Reason::Path })
 }
 
 fn arrival<'r>(session: &'r Session, accepted: &'r Accepted) -> Arrival<'r> {

@@ -7,9 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::HeaderMap;
 use ipnet::IpNet;
-use tollgate_core::host::{Authority, Host};
+use tollgate_core::forwarded::{self, Sender};
+use tollgate_core::host::Host;
 
-use super::hop::{X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP};
+use super::hop::X_REAL_IP;
 use crate::scheme::Scheme;
 
 /// The peers whose claims about earlier hops are trusted; none by default.
@@ -36,6 +37,15 @@ pub(crate) enum Peer {
     Trusted,
     /// They are replaced.
     Untrusted,
+}
+
+impl From<Peer> for Sender {
+    fn from(peer: Peer) -> Self {
+        match peer {
+            Peer::Trusted => Self::Trusted,
+            Peer::Untrusted => Self::Untrusted,
+        }
+    }
 }
 
 /// The source of a request.
@@ -70,21 +80,12 @@ fn address(text: &str) -> Option<IpAddr> {
 /// The client's scheme: on the connection to us, or in a trusted peer's `X-Forwarded-Proto`. With several
 /// values it is unknown which is right, so they do not count as `https`.
 pub(crate) fn scheme(ours: Scheme, standing: Peer, headers: &HeaderMap) -> Scheme {
-    if standing == Peer::Untrusted {
-        return ours;
-    }
-    let mut claimed = headers.get_all(&X_FORWARDED_PROTO.name).iter();
-    match (claimed.next(), claimed.next()) {
-        (None, _) => ours,
-        (Some(one), None) if one.as_bytes().trim_ascii().eq_ignore_ascii_case(b"https") => Scheme::Https,
-        _ => Scheme::Http,
-    }
+    if forwarded::is_https(ours == Scheme::Https, standing.into(), headers) { Scheme::Https } else { Scheme::Http }
 }
 
 /// The requested host according to a trusted peer.
 pub(crate) fn host(standing: Peer, headers: &HeaderMap) -> Option<Host<'_>> {
-    let claimed = headers.get(&X_FORWARDED_HOST.name).filter(|_| standing == Peer::Trusted)?;
-    Authority::parse(claimed.to_str().ok()?).ok().map(|authority| authority.host)
+    forwarded::authority(standing.into(), headers).map(|authority| authority.host)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::random::SystemRandom;
-use tollgate_core::request::{Edits, RequestBody, Target};
+use tollgate_core::request::{Addressed, Edits, RequestBody, Target};
 use tollgate_plugin::own_token::OwnTokens;
 use tollgate_plugin::testing::{Entities, Feed};
 use tollgate_plugin::{Access, Consumers, Handler, HeaderEdit, Kind, Schema};
@@ -178,6 +178,7 @@ async fn with_headers(instances: &[&Arc<dyn Handler>], headers: &HeaderMap, path
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
+        addressed: Addressed::default(),
         target: &target,
         body: RequestBody::Unread,
         edits: Edits::default(),

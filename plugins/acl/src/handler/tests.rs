@@ -10,7 +10,7 @@ use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::collection::{Merge, Page};
 use tollgate_core::error::{DaoError, StoreError};
-use tollgate_core::request::Edits;
+use tollgate_core::request::{Addressed, Edits};
 use tollgate_plugin::cache::{Bounds, CacheMetrics};
 use tollgate_plugin::testing::Feed;
 use tollgate_plugin::{
@@ -216,6 +216,7 @@ impl Head {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
+            addressed: Addressed::default(),
             target: &self.target,
             body: RequestBody::Unread,
             edits: Edits::default(),

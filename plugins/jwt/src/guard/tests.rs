@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::reply::Body;
-use tollgate_core::request::{Credential, Edits, RequestBody, Target};
+use tollgate_core::request::{Addressed, Credential, Edits, RequestBody, Target};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, CacheMetrics};
 use tollgate_plugin::protection::Protection;
@@ -151,6 +151,7 @@ async fn ask(protection: &Protection<Guard>, method: Method, lines: &[(&'static 
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
+        addressed: Addressed::default(),
         target: &target,
         body: RequestBody::Unread,
         edits: Edits::default(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
 use tollgate_core::reply::Body;
-use tollgate_core::request::{Edits, RequestBody, Target};
+use tollgate_core::request::{Addressed, Edits, RequestBody, Target};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, CacheMetrics};
 use tollgate_plugin::protection::Protection;
@@ -131,6 +131,7 @@ impl Call {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
+            addressed: Addressed::default(),
             target: &target,
             body: self.body.map_or(RequestBody::Unread, |body| RequestBody::Read(Bytes::from_static(body.as_bytes()))),
             edits: self.edits,

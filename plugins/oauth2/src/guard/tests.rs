@@ -11,7 +11,7 @@ use tollgate_core::clock::ManualClock;
 use tollgate_core::plugin::Access;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::reply::Body;
-use tollgate_core::request::{Credential, HeaderEdit, Identity, RequestBody, Target};
+use tollgate_core::request::{Addressed, Credential, HeaderEdit, Identity, RequestBody, Target};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::Bounds;
 use tollgate_plugin::testing::Feed;
@@ -216,6 +216,7 @@ impl Call {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
+            addressed: Addressed::default(),
             target: &self.target,
             body: self.body.clone(),
             edits: tollgate_core::request::Edits::default(),
@@ -986,6 +987,7 @@ async fn a_warm_token_costs_only_the_allocation_of_its_user_id() {
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
+        addressed: Addressed::default(),
         target: &call.target,
         body: RequestBody::Unread,
         edits: tollgate_core::request::Edits::default(),

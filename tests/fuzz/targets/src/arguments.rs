@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
-use tollgate_core::request::{Edits, RequestBody, Target};
+use tollgate_core::request::{Addressed, Edits, RequestBody, Target};
 use tollgate_oauth2::parameters::Parameters;
 use tollgate_plugin::Request;
 use tollgate_plugin::bearer::{self, Found};
@@ -25,6 +25,7 @@ fn request<'r>(headers: &'r HeaderMap, query: Option<&'r str>, body: Bytes) -> R
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
+        addressed: Addressed::default(),
         target: &TARGET,
         body: RequestBody::Read(body),
         edits: Edits::default(),

@@ -13,7 +13,7 @@ use tollgate_core::clock::ManualClock;
 use tollgate_core::error::StoreError;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::reply::{Body, Reply};
-use tollgate_core::request::{Edits, Target};
+use tollgate_core::request::{Addressed, Edits, Target};
 use tollgate_core::secret::Secret;
 use tollgate_plugin::audit::Event;
 
@@ -80,6 +80,7 @@ impl Post {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client: self.client,
             peer_trusted: false,
+            addressed: Addressed::default(),
             target: &self.target,
             body: self.body.clone(),
             edits: Edits::default(),
