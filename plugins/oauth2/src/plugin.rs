@@ -33,6 +33,7 @@ use crate::guesses::{self, Guesses};
 use crate::issuer::Issuer;
 use crate::listener::Listener;
 use crate::metrics::{self, Metrics};
+use crate::profile;
 use crate::store::{self, Tokens};
 use crate::token::OwnTokens;
 use crate::token_collection::TokenCollection;
@@ -213,7 +214,7 @@ impl Plugin for OAuth2 {
     }
 
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
-        let config = Config::try_from(instance.config)
+        let config = Config::read(instance.config, profile::Name::Kong)
             .map_err(|unreadable| PluginError { plugin: NAME, source: Box::new(unreadable) })?;
         let challenges = Challenges::new(config.realm.as_deref())
             .ok_or_else(|| PluginError { plugin: NAME, source: Box::new(InvalidRealm) })?;

@@ -2,6 +2,18 @@
 //! field per behaviour (oauth2.md §7). The profile of an instance is decided only where its
 //! configuration is checked, in [`config`](crate::config).
 
+use serde::Deserialize;
+
+/// The name of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Name {
+    /// Everything that clients of Kong's plugin rely on.
+    Kong,
+    /// The current recommendations: RFC 9700, OAuth 2.1.
+    Bcp,
+}
+
 /// Whether something is permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
@@ -81,9 +93,14 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The profile of an instance whose configuration names none: everything that clients of
-    /// Kong's plugin rely on.
-    pub fn compat() -> Self {
+    /// The behaviours of this profile.
+    pub fn of(name: Name) -> Self {
+        match name {
+            Name::Kong | Name::Bcp => Self::kong(),
+        }
+    }
+
+    fn kong() -> Self {
         Self {
             redirect_binding: RedirectBinding::Free,
             public_client_credentials: Permission::Permitted,

@@ -1,84 +1,37 @@
 //! The plugin's configuration: its schema as data, and the checked form that requests use
 //! (oauth2.md §1).
+//!
+//! Each concern has a file: its fields, how they are stored, and their checked form. A stored configuration may lack the
+//! fields that came with later versions; it has none that are in no group.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Number, Value};
-use tollgate_core::schema::{Auto, EntityCheck, Field, Rule, Schema};
+use tollgate_core::schema::{Field, Schema};
 use tollgate_core::secret::Secret;
 use tollgate_plugin::cache::ServeCached;
 use tollgate_plugin::presented::CredentialHeader;
 
-use crate::profile::Profile;
+use crate::profile::{self, Profile};
 
-const DEFAULT_HEADER: &str = "authorization";
-const GRANTS: [&str; 4] =
-    ["enable_authorization_code", "enable_implicit_grant", "enable_client_credentials", "enable_password_grant"];
+mod behaviours;
+mod contract;
+pub mod endpoints;
+pub mod grants;
+pub mod sender;
+
+/// The fields of every concern, in the order in which they are published.
+fn groups() -> [Vec<Field>; 5] {
+    [contract::fields(), behaviours::fields(), endpoints::fields(), grants::fields(), sender::fields()]
+}
 
 /// The schema of the `config` record.
 pub fn schema() -> Schema {
-    Schema::new(vec![
-        Field::strings("scopes"),
-        Field::boolean("mandatory_scope", false),
-        Field::string("provision_key").auto(Auto::RandomString).unique().sensitive().required(),
-        Field::number("token_expiration").default(7200).required(),
-        Field::boolean("enable_authorization_code", false),
-        Field::boolean("enable_implicit_grant", false),
-        Field::boolean("enable_client_credentials", false),
-        Field::boolean("enable_password_grant", false),
-        Field::boolean("hide_credentials", false),
-        Field::boolean("accept_http_if_already_terminated", false),
-        Field::string("anonymous"),
-        Field::boolean("global_credentials", false),
-        Field::string("auth_header_name").default(DEFAULT_HEADER),
-        Field::number("refresh_token_ttl").default(1_209_600).between(0, 100_000_000).required(),
-        Field::boolean("reuse_refresh_token", false),
-        Field::number("refresh_grace").default(0).between(0, 3600).required(),
-        Field::string("pkce").default("lax").optional().one_of(&["none", "lax", "strict"]),
-        Field::string("realm").optional(),
-        ServeCached::field(),
-    ])
-    .describe(&DESCRIPTIONS)
-    .entity_check(EntityCheck::Conditional {
-        if_field: "mandatory_scope",
-        if_match: Rule::Equals(Value::Bool(true)),
-        then_field: "scopes",
-        then_match: Rule::Present,
-        message: None,
-    })
-    .overall(some_grant)
-}
-
-/// The field descriptions in `/schemas/plugins/oauth2`.
-const DESCRIPTIONS: [(&str, &str); 18] = [
-    ("scopes", "The scopes that clients may request. Required when `mandatory_scope` is true."),
-    ("mandatory_scope", "Whether a client has to request a scope."),
-    ("provision_key", "The key with which the login page authenticates; generated when not given."),
-    ("token_expiration", "Lifetime of access tokens in seconds; 0 means unlimited."),
-    ("enable_authorization_code", "Whether authorization codes are issued (RFC 6749 section 4.1)."),
-    ("enable_implicit_grant", "Whether tokens are issued at the authorization endpoint (RFC 6749 section 4.2)."),
-    ("enable_client_credentials", "Whether clients get tokens for themselves (RFC 6749 section 4.4)."),
-    ("enable_password_grant", "Whether clients get tokens for users they have authenticated (RFC 6749 section 4.3)."),
-    ("hide_credentials", "Whether the access token is removed from the request that goes upstream."),
-    ("accept_http_if_already_terminated", "Whether a trusted peer's `X-Forwarded-Proto: https` counts as HTTPS."),
-    ("anonymous", "The consumer, by id or username, of requests without a valid token."),
-    ("global_credentials", "Whether tokens are valid for every service whose plugin also has this set."),
-    ("auth_header_name", "The header that carries the access token, and a client's Basic credentials."),
-    ("refresh_token_ttl", "Lifetime of refresh tokens in seconds; 0 means unlimited."),
-    ("reuse_refresh_token", "Whether a refresh keeps the refresh token."),
-    ("refresh_grace", "For how many seconds a repeated refresh gets the same tokens again; 0 means never."),
-    ("pkce", "Which clients must use PKCE (RFC 7636): none, public ones (`lax`), all (`strict`)."),
-    ("realm", "The `realm` of the challenges in `WWW-Authenticate`."),
-];
-
-/// At least one grant is enabled.
-fn some_grant(config: &Value) -> Result<(), String> {
-    let enabled = |grant: &&str| config.get(grant) == Some(&Value::Bool(true));
-    if GRANTS.iter().any(enabled) {
-        return Ok(());
-    }
-    Err(format!("at least one of these fields must be true: {}", GRANTS.join(", ")))
+    let fields = groups().into_iter().flatten().collect();
+    contract::rules(Schema::new(fields).describe(&contract::DESCRIPTIONS))
 }
 
 /// Which clients must use PKCE (RFC 7636).
@@ -136,47 +89,39 @@ pub struct Config {
     pub realm: Option<String>,
     /// How long cached tokens are accepted while the store is away.
     pub serve_cached: ServeCached,
-    /// What is permitted beyond the current recommendations; not configurable yet.
+    /// What is permitted beyond the current recommendations.
     pub profile: Profile,
+    /// The endpoints beside those for authorization and tokens.
+    pub endpoints: endpoints::Endpoints,
+    /// Further ways to a token, and what a token is.
+    pub grants: grants::Grants,
+    /// What binds a token to its sender.
+    pub sender: sender::Sender,
 }
 
 /// A stored configuration that does not match its schema.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the configuration of an oauth2 plugin")]
-pub struct Unreadable(#[from] serde_json::Error);
-
-/// The record as stored.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    scopes: Option<Vec<String>>,
-    mandatory_scope: bool,
-    provision_key: String,
-    token_expiration: Number,
-    enable_authorization_code: bool,
-    enable_implicit_grant: bool,
-    enable_client_credentials: bool,
-    enable_password_grant: bool,
-    hide_credentials: bool,
-    accept_http_if_already_terminated: bool,
-    anonymous: Option<String>,
-    global_credentials: bool,
-    auth_header_name: Option<String>,
-    refresh_token_ttl: Number,
-    reuse_refresh_token: bool,
-    /// Absent in configurations of earlier versions.
-    #[serde(default = "no_seconds")]
-    refresh_grace: Number,
-    pkce: Option<Pkce>,
-    realm: Option<String>,
-    serve_cached_for: Option<u32>,
+pub enum Unreadable {
+    /// A value has another type.
+    #[error("cannot read the configuration of an oauth2 plugin")]
+    Value(#[from] serde_json::Error),
+    /// There is no such field.
+    #[error("cannot read the configuration of an oauth2 plugin: unknown field {0}")]
+    Unknown(String),
 }
 
-impl TryFrom<&Value> for Config {
-    type Error = Unreadable;
-
-    fn try_from(stored: &Value) -> Result<Self, Unreadable> {
-        let stored = Stored::deserialize(stored)?;
+impl Config {
+    /// The checked form of a stored configuration. `default`: the profile of one that names none.
+    ///
+    /// # Errors
+    /// It does not match the schema.
+    pub fn read(stored: &Value, default: profile::Name) -> Result<Self, Unreadable> {
+        refuse_unknown_fields(stored)?;
+        let profile = behaviours::Stored::deserialize(stored)?.resolve(default);
+        let endpoints = endpoints::Endpoints::deserialize(stored)?;
+        let grants = grants::Grants::deserialize(stored)?;
+        let sender = sender::Sender::deserialize(stored)?;
+        let stored = contract::Stored::deserialize(stored)?;
         Ok(Self {
             scopes: stored.scopes,
             mandatory_scope: stored.mandatory_scope,
@@ -190,20 +135,30 @@ impl TryFrom<&Value> for Config {
             accept_http_if_already_terminated: stored.accept_http_if_already_terminated,
             anonymous: stored.anonymous,
             global_credentials: stored.global_credentials,
-            auth_header: CredentialHeader::parse(stored.auth_header_name.as_deref().unwrap_or(DEFAULT_HEADER)),
+            auth_header: CredentialHeader::parse(
+                stored.auth_header_name.as_deref().unwrap_or(contract::DEFAULT_HEADER),
+            ),
             refresh_token_ttl: seconds(&stored.refresh_token_ttl),
             reuse_refresh_token: stored.reuse_refresh_token,
             refresh_grace: seconds(&stored.refresh_grace),
             pkce: stored.pkce.unwrap_or_default(),
             realm: stored.realm,
             serve_cached: ServeCached::of(stored.serve_cached_for),
-            profile: Profile::compat(),
+            profile,
+            endpoints,
+            grants,
+            sender,
         })
     }
 }
 
-fn no_seconds() -> Number {
-    0.into()
+/// The names of all fields.
+static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| groups().iter().flatten().map(|field| field.name).collect());
+
+fn refuse_unknown_fields(stored: &Value) -> Result<(), Unreadable> {
+    let mut names = stored.as_object().into_iter().flat_map(serde_json::Map::keys);
+    let unknown = names.find(|name| !NAMES.contains(name.as_str()));
+    unknown.map_or(Ok(()), |name| Err(Unreadable::Unknown(name.clone())))
 }
 
 /// The largest value that a stored `expires_in` can hold.
@@ -222,42 +177,44 @@ pub(crate) mod tests {
 
     use super::*;
 
+    /// A stored configuration with the defaults and all grants enabled.
+    pub(crate) fn stored() -> Value {
+        let default = |field: Field| (field.name.to_owned(), field.default.unwrap_or_default());
+        let mut stored = Value::Object(schema().fields.into_iter().map(default).collect());
+        stored["provision_key"] = json!("provision123");
+        for grant in ["authorization_code", "implicit_grant", "client_credentials", "password_grant"] {
+            stored[format!("enable_{grant}")] = json!(true);
+        }
+        stored
+    }
+
     /// A configuration with the defaults, all grants enabled, changed by `patch`.
     pub(crate) fn config(patch: &Value) -> Config {
-        let mut stored = json!({
-            "scopes": null, "mandatory_scope": false, "provision_key": "provision123", "token_expiration": 7200,
-            "enable_authorization_code": true, "enable_implicit_grant": true, "enable_client_credentials": true,
-            "enable_password_grant": true, "hide_credentials": false, "accept_http_if_already_terminated": false,
-            "anonymous": null, "global_credentials": false, "auth_header_name": "authorization",
-            "refresh_token_ttl": 1_209_600, "reuse_refresh_token": false, "refresh_grace": 0, "pkce": "lax", "realm": null,
-            "serve_cached_for": null,
-        });
+        let mut stored = stored();
         for (field, value) in patch.as_object().into_iter().flatten() {
             stored[field] = value.clone();
         }
-        Config::try_from(&stored).unwrap()
+        read(&stored).unwrap()
+    }
+
+    fn read(stored: &Value) -> Result<Config, Unreadable> {
+        Config::read(stored, profile::Name::Kong)
     }
 
     #[test]
     fn the_schema_has_the_fields_of_the_checked_form() {
-        let schema = schema();
-        assert_eq!(schema.fields.len(), 19, "Kong's 17, serve_cached_for and refresh_grace");
-        let stored: serde_json::Map<_, _> = schema
-            .fields
-            .iter()
-            .map(|field| (field.name.to_owned(), field.default.clone().unwrap_or(json!(null))))
-            .collect();
-        let mut stored = Value::Object(stored);
-        stored["provision_key"] = json!("key");
-        let config = Config::try_from(&stored).unwrap();
+        let names: Vec<_> = contract::fields().iter().map(|field| field.name).collect();
+        assert_eq!(names.len(), 19, "Kong's 17, serve_cached_for and refresh_grace");
+        let mut stored = stored();
+        let config = read(&stored).unwrap();
         assert_eq!(config.token_expiration, Some(Duration::from_secs(7200)));
         assert_eq!(config.refresh_token_ttl, Some(Duration::from_secs(1_209_600)));
         assert_eq!((config.refresh_grace, config.pkce), (None, Pkce::Lax));
         stored.as_object_mut().unwrap().remove("refresh_grace");
-        assert_eq!(Config::try_from(&stored).unwrap().refresh_grace, None);
-        assert_eq!(config.profile, Profile::compat());
+        assert_eq!(read(&stored).unwrap().refresh_grace, None);
+        assert_eq!(config.profile, Profile::of(profile::Name::Kong));
         stored["extra"] = json!(1);
-        assert!(Config::try_from(&stored).is_err());
+        assert!(read(&stored).is_err());
     }
 
     #[test]
@@ -303,16 +260,8 @@ pub(crate) mod tests {
         }
         let document = json!({"config": {"enable_password_grant": true, "token_expiration": -0.5}});
         let accepted = plugin.process_insert(Document::try_from(document).unwrap(), &makers).unwrap();
-        let config = Config::try_from(&accepted["config"]).unwrap();
+        let config = read(&accepted["config"]).unwrap();
         assert_eq!((config.provision_key.expose().len(), config.token_expiration), (32, None));
-    }
-
-    #[test]
-    fn at_least_one_grant_is_enabled() {
-        let message = "at least one of these fields must be true: enable_authorization_code, \
-                       enable_implicit_grant, enable_client_credentials, enable_password_grant";
-        assert_eq!(some_grant(&json!({"enable_implicit_grant": false})), Err(message.to_owned()));
-        assert_eq!(some_grant(&json!({"enable_implicit_grant": true})), Ok(()));
     }
 
     #[test]
