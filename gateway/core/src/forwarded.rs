@@ -96,7 +96,8 @@ mod tests {
         ];
         let host = Host::parse("api.test").unwrap();
         for (tls, sender, port, sent, expected) in rows {
-            let sent = sent.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let sent =
+                sent.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
             let headers: HeaderMap = sent.collect();
             let addressed = Addressed { host: Some(&host), port, matched: "" };
             assert_eq!(origin(tls, sender, &headers, &addressed).as_deref(), Some(expected), "{headers:?}");

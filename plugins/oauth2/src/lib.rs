@@ -1,13 +1,14 @@
 //! OAuth2 for Tollgate: authorization server and bearer token guard.
 //!
-//! A protected route responds to `…/oauth2/authorize` and `…/oauth2/token` itself and lets every other
-//! request pass only with a token (oauth2.md §3.1).
+//! A protected route responds to `…/oauth2/authorize` and `…/oauth2/token` itself, and to the endpoints that its plugin
+//! names, and lets every other request pass only with a token (oauth2.md §3.1).
 //!
 //! - [`guard`]: the hot path. [`tollgate_plugin::bearer`] finds the token, [`cache`] looks it up
 //!   ([`token_facts`]), [`challenge`] renders refusals.
 //! - [`endpoint`]: the authorization server. [`client`] authenticates the client, [`grant`] decides what
 //!   it gets, by the rules of [`pkce`], [`scope`] and [`redirect_uri`], and has the [`issuer`] create it;
 //!   [`error`] renders refusals.
+//! - [`issuer_identifier`]: the names by which clients know the authorization server and its resources.
 //! - [`guesses`]: limits for those who guess secrets.
 //! - [`parameters`]: the parameters of a request, in any kind of body.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
@@ -29,6 +30,7 @@ pub mod grant;
 pub mod guard;
 pub mod guesses;
 pub mod issuer;
+pub mod issuer_identifier;
 pub mod listener;
 pub mod metrics;
 pub mod parameters;

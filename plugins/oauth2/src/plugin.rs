@@ -24,9 +24,10 @@ use uuid::Uuid;
 use crate::cache::{TokenCache, TokenSource};
 use crate::challenge::Challenges;
 use crate::client_secret::{self, SecretVerifier};
+use crate::config::endpoints::Names;
 use crate::config::{self, Config};
 use crate::credentials::CachedCredentials;
-use crate::endpoint::{AuthorizationServer, Endpoint};
+use crate::endpoint::{AuthorizationServer, Endpoint, path};
 use crate::entity::{authorization_code, credential};
 use crate::guard::{self, Guard, Reach, Rules, Shared};
 use crate::guesses::{self, Guesses};
@@ -228,8 +229,9 @@ impl Plugin for OAuth2 {
         };
         let guard = Guard::new(rules, Arc::clone(&self.shared));
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.consumers);
+        let names = config.endpoints.names;
         let endpoints = Endpoints { instance: instance.id, config, server: Arc::clone(&self.server) };
-        Ok(Arc::new(Protection { guard, endpoints: Box::new(endpoints) }))
+        Ok(Arc::new(Protection { guard, names, endpoints: Box::new(endpoints) }))
     }
 }
 
@@ -241,6 +243,8 @@ struct InvalidRealm;
 /// One configured instance. Most requests need only the guard, which is two cache lines.
 struct Protection {
     guard: AuthenticationHandler<Guard>,
+    /// Which endpoints it has beside the two that all have.
+    names: Names,
     endpoints: Box<Endpoints>,
 }
 
@@ -257,17 +261,42 @@ impl Endpoints {
     }
 }
 
+impl Protection {
+    fn endpoint(&self, request: &Request<'_>) -> Option<Endpoint> {
+        let endpoint = Endpoint::of_path(request.path);
+        if self.names.is_empty() {
+            return endpoint;
+        }
+        endpoint.or_else(|| Endpoint::named(&self.endpoints.config, request))
+    }
+}
+
 impl Handler for Protection {
     fn needs(&self) -> Needs {
         self.guard.needs()
     }
 
+    fn well_known(&self) -> &[&'static str] {
+        path::well_known(self.names)
+    }
+
     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
-        match Endpoint::of_path(request.path) {
+        match self.endpoint(request) {
             None => self.guard.access(request),
             Some(endpoint) => {
                 Access::Pending(Box::pin(async move { Ok(self.endpoints.respond(endpoint, request).await) }))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_most_requests_need_of_an_instance_is_two_cache_lines() {
+        let reference_counts = 2 * size_of::<usize>();
+        assert!(reference_counts + size_of::<Protection>() <= 128, "{}", size_of::<Protection>());
     }
 }

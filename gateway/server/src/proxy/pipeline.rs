@@ -142,7 +142,8 @@ async fn run_by_consumer<'p>(
         }
         let now = progress.identity.and_then(|identity| identity.consumer);
         if now != before {
-            let of_consumer = now.map(|id| plugins.of_consumer(id, asked.route.target.route_id, asked.route.target.service_id));
+            let of_consumer =
+                now.map(|id| plugins.of_consumer(id, asked.route.target.route_id, asked.route.target.service_id));
             match of_consumer.unwrap_or(Ok(Effective::Route(plugins.entries()))) {
                 Ok(changed) => effective = changed,
                 Err(chain::Uncompilable) => return Ok((Some(Reply::unavailable("plugin_uncompilable")), effective)),

@@ -1,14 +1,16 @@
-//! The authorization server's two endpoints, present on every protected route (oauth2.md §3).
+//! The authorization server's endpoints: two that are present on every protected route (oauth2.md §3), and those that
+//! the instance names.
 //!
-//! This module recognises the path, refuses other methods and reads the body; the requests
-//! themselves are handled in [`token`] and [`authorize`].
+//! [`path`] recognises them. This module refuses other methods, responds to preflights and has the body read; the
+//! requests themselves are handled in the file of each endpoint.
 
 use std::fmt;
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, StatusCode};
 use prometheus::{IntCounter, IntCounterVec};
 use tollgate_core::plugin::Verdict;
+use tollgate_core::reply::Reply;
 use tollgate_core::request::{Request, RequestBody};
 use tollgate_plugin::AuditLog;
 use tollgate_plugin::bearer;
@@ -24,7 +26,9 @@ use crate::issuer::Issuer;
 use crate::parameters::Parameters;
 
 mod authorize;
+mod cross_origin;
 mod https;
+pub mod path;
 mod record;
 mod response;
 mod token;
@@ -41,20 +45,26 @@ pub enum Endpoint {
     Authorize,
     /// `…/oauth2/token`
     Token,
-}
-
-impl Endpoint {
-    /// The endpoint of a normalised path, with any prefix (oauth2.md §3.1).
-    pub fn of_path(path: &str) -> Option<Self> {
-        let path = path.strip_suffix('/').unwrap_or(path);
-        if path.ends_with("/oauth2/token") {
-            Some(Self::Token)
-        } else if path.ends_with("/oauth2/authorize") {
-            Some(Self::Authorize)
-        } else {
-            None
-        }
-    }
+    /// `…/oauth2/introspect`
+    Introspect,
+    /// `…/oauth2/revoke`
+    Revoke,
+    /// `/.well-known/oauth-authorization-server`
+    Metadata,
+    /// `/.well-known/oauth-protected-resource`
+    ResourceMetadata,
+    /// `…/oauth2/par`
+    PushedAuthorization,
+    /// `…/oauth2/device_authorization`
+    DeviceAuthorization,
+    /// `…/oauth2/device`: the hook of the page that users visit.
+    Device,
+    /// `…/oauth2/register`
+    Register,
+    /// `…/oauth2/register/{client_id}`
+    RegisteredClient,
+    /// `…/oauth2/jwks`
+    Jwks,
 }
 
 impl fmt::Display for Endpoint {
@@ -63,6 +73,16 @@ impl fmt::Display for Endpoint {
         f.write_str(match self {
             Self::Authorize => "authorization",
             Self::Token => "token",
+            Self::Introspect => "introspection",
+            Self::Revoke => "revocation",
+            Self::Metadata => "metadata",
+            Self::ResourceMetadata => "resource metadata",
+            Self::PushedAuthorization => "pushed authorization request",
+            Self::DeviceAuthorization => "device authorization",
+            Self::Device => "device verification",
+            Self::Register => "registration",
+            Self::RegisteredClient => "client configuration",
+            Self::Jwks => "key",
         })
     }
 }
@@ -94,16 +114,38 @@ impl AuthorizationServer {
         endpoint: Endpoint,
         request: &Request<'_>,
     ) -> Verdict {
-        if request.method != Method::POST {
-            return Verdict::Reply(response::invalid_method(endpoint, request.method, config.realm.as_deref()));
+        if let Some(reply) = cross_origin::preflight(config, endpoint, request) {
+            return Verdict::Reply(reply);
         }
-        if request.body == RequestBody::Unread {
+        let has_body = matches!(*request.method, Method::POST | Method::PUT);
+        let reply = if !endpoint.methods().contains(request.method) {
+            response::invalid_method(endpoint, request.method, config.realm.as_deref())
+        } else if has_body && request.body == RequestBody::Unread {
             return Verdict::NeedBody { limit: BODY_LIMIT, terminal: true };
-        }
-        Verdict::Reply(match endpoint {
+        } else {
+            self.reply(plugin_id, config, endpoint, request).await
+        };
+        Verdict::Reply(cross_origin::open(config, endpoint, reply))
+    }
+
+    async fn reply(&self, plugin_id: Uuid, config: &Config, endpoint: Endpoint, request: &Request<'_>) -> Reply {
+        match endpoint {
             Endpoint::Token => token::respond(self, plugin_id, config, request).await,
             Endpoint::Authorize => authorize::respond(self, plugin_id, config, request).await,
-        })
+            Endpoint::Introspect
+            | Endpoint::Revoke
+            | Endpoint::Metadata
+            | Endpoint::ResourceMetadata
+            | Endpoint::PushedAuthorization
+            | Endpoint::DeviceAuthorization
+            | Endpoint::Device
+            | Endpoint::Register
+            | Endpoint::RegisteredClient
+            | Endpoint::Jwks => {
+                let text = "This endpoint is not implemented yet";
+                Reply::message(StatusCode::NOT_IMPLEMENTED, "endpoint_not_implemented", text)
+            }
+        }
     }
 
     fn count(&self, grant: &str, outcome: Outcome) {
@@ -130,22 +172,27 @@ impl From<&Error> for Outcome {
     }
 }
 
-/// The first steps of both endpoints: parameters, state, and refusal of malformed
-/// requests.
+/// The first steps of the endpoints that echo a state: parameters, state, and refusal of malformed requests.
 fn begin(config: &Config, request: &Request<'_>) -> (Parameters, State, Result<(), Refusal>) {
-    let parameters = Parameters::read(request);
+    let (parameters, verdict) = read(config, request);
     let (state, state_verdict) = match State::of(&parameters) {
         Ok(state) => (state, Ok(())),
         Err(refusal) => (State::default(), Err(refusal)),
     };
+    (parameters, state, verdict.and(state_verdict))
+}
+
+/// The first steps of every endpoint: parameters, and refusal of malformed requests.
+fn read(config: &Config, request: &Request<'_>) -> (Parameters, Result<(), Refusal>) {
+    let parameters = Parameters::read(request);
     let in_header = config.auth_header.as_ref().map(|header| bearer::in_header(header, request));
     let verdict = https::require(config, request).and_then(|()| match (&request.body, parameters.repeated()) {
         _ if in_header == Some(Presented::Several) => Err(Refusal::SeveralCredentials),
         (RequestBody::TooLarge, _) => Err(Refusal::TooLarge),
         (_, Some(name)) => Err(Refusal::Repeated(name)),
-        (_, None) => state_verdict,
+        (_, None) => Ok(()),
     });
-    (parameters, state, verdict)
+    (parameters, verdict)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The responses of both endpoints: JSON that must not be cached (RFC 6749 §5.1, oauth2.md
+//! The responses of the endpoints: JSON that must not be cached (RFC 6749 §5.1, oauth2.md
 //! §3.4).
 
 use http::header::{ALLOW, CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 use tollgate_core::header_text;
 use tollgate_core::reply::Reply;
@@ -114,14 +114,21 @@ fn unexpected(reason: &'static str) -> Reply {
     Reply::json(StatusCode::INTERNAL_SERVER_ERROR, reason, &json!({"message": "An unexpected error occurred"}))
 }
 
-/// The response to a method other than POST (oauth2.md §3.1): no frame, a Bearer challenge.
-pub(super) fn invalid_method(endpoint: Endpoint, method: &http::Method, realm: Option<&str>) -> Reply {
+/// Methods as in `Allow`.
+pub(super) fn names(methods: &[Method]) -> String {
+    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The response to a method that the endpoint does not have (oauth2.md §3.1): no frame, a Bearer challenge.
+pub(super) fn invalid_method(endpoint: Endpoint, method: &Method, realm: Option<&str>) -> Reply {
     let text = printable(&format!("The HTTP method {method} is invalid for the {endpoint} endpoint"));
     let realm = realm.map(|realm| format!("realm=\"{realm}\", ")).unwrap_or_default();
     let challenge = format!("Bearer {realm}error=\"invalid_method\", error_description=\"{text}\"");
     let body = json!({"error": "invalid_method", "error_description": text});
-    let reply = Reply::json(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &body)
-        .with_header(ALLOW, HeaderValue::from_static("POST"));
+    let mut reply = Reply::json(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &body);
+    if let Ok(methods) = HeaderValue::try_from(names(endpoint.methods())) {
+        reply = reply.with_header(ALLOW, methods);
+    }
     match HeaderValue::from_bytes(challenge.as_bytes()) {
         Ok(challenge) => reply.with_header(WWW_AUTHENTICATE, challenge),
         Err(_) => reply,
@@ -136,7 +143,6 @@ fn framed(status: StatusCode, reason: &'static str, body: Map<String, Value>) ->
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
     use tollgate_core::reply::Body;
     use tollgate_core::secret::Secret;
 
