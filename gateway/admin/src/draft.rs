@@ -7,7 +7,7 @@ use serde_json::Value;
 use tollgate_core::collection::{Document, Filter, Key, PageQuery};
 use tollgate_core::entity::{Kind, field, plugin};
 use tollgate_core::error::DaoError;
-use tollgate_core::schema::{Schema, Violations};
+use tollgate_core::schema::{Insertion, Schema, Violations};
 
 use crate::input::Input;
 use crate::reference;
@@ -31,7 +31,7 @@ pub(crate) async fn of_insert(
     entities: &Entities,
     input: Input,
     given: Given<'_>,
-) -> Result<Document, DaoError> {
+) -> Result<Insertion, DaoError> {
     let kind = entities.kind();
     let schema = schema_of(state, kind, input.peek("name")).map_err(DaoError::Schema)?;
     let mut document = input.into_document(schema);
@@ -39,11 +39,11 @@ pub(crate) async fn of_insert(
     document.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let ttl = take_ttl(kind, &mut document)?;
     reference::resolve(state, kind, &mut document).await?;
-    let mut document = schema.process_insert(document, &state.makers()).map_err(DaoError::Schema)?;
-    hear_objections(state, kind, &document)?;
-    check_protocols(state, kind, &document).await?;
-    document.extend(ttl.map(|ttl| (TTL.to_owned(), ttl)));
-    Ok(document)
+    let mut insertion = schema.insertion(document, &state.makers()).map_err(DaoError::Schema)?;
+    hear_objections(state, kind, &insertion.document)?;
+    check_protocols(state, kind, &insertion.document).await?;
+    insertion.document.extend(ttl.map(|ttl| (TTL.to_owned(), ttl)));
+    Ok(insertion)
 }
 
 /// Validates the input of an insertion, without the store.

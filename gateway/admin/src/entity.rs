@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use tollgate_core::collection::{Document, Key};
 use tollgate_core::error::DaoError;
+use tollgate_core::schema::Insertion;
 use uuid::Uuid;
 
 use crate::audit::{self, Change};
@@ -34,9 +35,10 @@ pub(crate) async fn create_child(
 }
 
 async fn insert(state: &AdminState, entities: &Entities, input: Input, given: Given<'_>) -> Result<Response, Failure> {
-    let document = draft::of_insert(state, entities, input, given).await?;
+    let Insertion { document, shown_once } = draft::of_insert(state, entities, input, given).await?;
     let fields = audit::given(&document);
-    let stored = entities.insert(document).await?;
+    let mut stored = entities.insert(document).await?;
+    stored.extend(shown_once);
     let change = Change { id: stored.id(), fields };
     Ok(Response::json(StatusCode::CREATED, &Value::from(stored)).changed(change))
 }
@@ -108,9 +110,10 @@ pub(crate) async fn put(
         Key::Id(id) => ("id", Value::from(id.to_string())),
         Key::Unique { field, value } => (*field, Value::from(value.as_str())),
     });
-    let document = draft::of_insert(state, entities, input, &given).await?;
+    let Insertion { document, shown_once } = draft::of_insert(state, entities, input, &given).await?;
     let fields = audit::given(&document);
-    let stored = entities.upsert(key, document).await?;
+    let mut stored = entities.upsert(key, document).await?;
+    stored.extend(shown_once);
     let change = Change { id: stored.id(), fields };
     Ok(Response::ok(&Value::from(stored)).changed(change))
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tollgate_core::error::StoreError;
 use tollgate_core::plugin::{Definition, Plugin};
 use tollgate_core::schema::{EntityCheck, Schema};
-use tollgate_core::setting::{Setting, SettingError};
+use tollgate_core::setting::{Setting, SettingError, SettingValues};
 use tollgate_store::Migration;
 
 use crate::host::Host;
@@ -25,6 +26,17 @@ pub enum StartError {
     Setting(#[from] SettingError),
 }
 
+/// A remark about a configuration, for its operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    /// How it is configured.
+    Notice(String),
+    /// It is better changed.
+    Warning(String),
+    /// It contradicts itself: `tollgate check` fails.
+    Fault(String),
+}
+
 /// A plugin before it is started. The command line uses these declarations as well, without starting
 /// anything: `tollgate settings` and `tollgate migrate` work from them.
 #[async_trait]
@@ -38,6 +50,23 @@ pub trait Factory: Send + Sync + 'static {
     /// The schema of the `config` record.
     fn config_schema(&self) -> Schema;
 
+    /// The same on a node with these settings, where defaults depend on one.
+    ///
+    /// # Errors
+    /// A setting is wrong.
+    fn config_schema_for(&self, _settings: &SettingValues) -> Result<Schema, SettingError> {
+        Ok(self.config_schema())
+    }
+
+    /// What an operator should know about a configuration that its schema accepts: `tollgate check` shows it, and the
+    /// gateway logs it when it starts.
+    ///
+    /// # Errors
+    /// A setting is wrong.
+    fn remarks(&self, _config: &Value, _settings: &SettingValues) -> Result<Vec<Remark>, SettingError> {
+        Ok(Vec::new())
+    }
+
     /// Whether an instance may be bound to a consumer. An authentication plugin's may not: it runs before the
     /// consumer is known.
     fn consumer_scoped(&self) -> bool {
@@ -49,15 +78,18 @@ pub trait Factory: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// All of these declarations together.
-    fn definition(&self) -> Definition {
-        Definition {
+    /// All of these declarations together, on a node with these settings.
+    ///
+    /// # Errors
+    /// A setting is wrong.
+    fn definition(&self, settings: &SettingValues) -> Result<Definition, SettingError> {
+        Ok(Definition {
             name: self.name(),
             priority: self.priority(),
-            config_schema: self.config_schema(),
+            config_schema: self.config_schema_for(settings)?,
             consumer_scoped: self.consumer_scoped(),
             checks: self.checks(),
-        }
+        })
     }
 
     /// The node settings it adds, such as `key_auth_cache.max_bytes`: each also stands in `conf/tollgate.yaml`,

@@ -115,7 +115,7 @@ pub mod token_cache;
 pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value, identity_value, is_identity_value};
 pub use credentials::{CredentialFacts, Credentials};
 pub use digest::Digest;
-pub use factory::{Factory, StartError};
+pub use factory::{Factory, Remark, StartError};
 pub use host::Host;
 pub use hosts::Hosts;
 pub use metrics::Metrics;

@@ -452,7 +452,10 @@ async fn entities(hosts: &Hosts) -> Result<Registry, StartError> {
     for factory in plugins::all() {
         let started = factory.start(&hosts.of(factory.as_ref())).await;
         let started = started.map_err(|source| StartError::Plugin { name: factory.name(), source })?;
-        registry.add_plugin(factory.definition(), started);
+        let definition = factory.definition(&hosts.settings);
+        let definition =
+            definition.map_err(|error| StartError::Plugin { name: factory.name(), source: error.into() })?;
+        registry.add_plugin(definition, started);
     }
     Ok(registry)
 }

@@ -12,7 +12,7 @@ use tollgate_core::entity::Kind;
 use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, Verdict};
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
-use tollgate_core::setting::Setting;
+use tollgate_core::setting::{Setting, SettingError, SettingValues};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::named;
 use tollgate_plugin::protection::Absence;
@@ -48,7 +48,7 @@ const PRIORITY: i32 = 1400;
 /// The settings of the node that concern it.
 const SETTINGS: &[Setting] = &{
     let [name_and_address, address, name, window] = guesses::SETTINGS;
-    [name_and_address, address, name, window, client_secret::WAITING, guard::LOOKUPS]
+    [name_and_address, address, name, window, client_secret::WAITING, guard::LOOKUPS, profile::DEFAULT]
 };
 
 /// The prefix of a credential in `/cache/{key}`, by its `client_id` or id.
@@ -77,7 +77,11 @@ impl Factory for OAuth2Factory {
     }
 
     fn config_schema(&self) -> Schema {
-        config::schema()
+        config::schema(profile::Name::default())
+    }
+
+    fn config_schema_for(&self, settings: &SettingValues) -> Result<Schema, SettingError> {
+        Ok(config::schema(profile::default_in(settings)?))
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -116,19 +120,21 @@ pub struct OAuth2 {
     consumers: Consumers,
     credentials: Arc<CachedCredentials>,
     collections: Vec<Arc<dyn Collection>>,
+    default_profile: profile::Name,
 }
 
 impl OAuth2 {
     async fn start(host: &Host) -> Result<Self, StartError> {
         let Host { store, clock, random, .. } = host.clone();
         let metrics = Metrics::register(&host.metrics)?;
+        let default_profile = profile::default_in(&host.settings)?;
         let bounds = TokenCacheBounds::read(&host.settings)?.own;
         let own_tokens = OwnTokens::load(&store, random.as_ref()).await?;
         let rows = store::open(&store);
         let tokens: Arc<dyn Tokens> = Arc::clone(&rows) as _;
         let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
 
-        let stored_credentials = store.documents(Arc::new(credential::kind()));
+        let stored_credentials = store.documents(Arc::new(credential::kind(default_profile)));
         let known = Credentials::new(Arc::clone(&stored_credentials), "client_id", host.consumers.clone());
         store.feed().subscribe(Arc::new(known.clone()));
         let source = TokenSource::new(Arc::clone(&tokens), known, Arc::clone(&clock));
@@ -170,7 +176,7 @@ impl OAuth2 {
         });
         let consumers = host.consumers.clone();
         let collections: Vec<Arc<dyn Collection>> = vec![stored_credentials, Arc::new(token_collection)];
-        Ok(Self { server, shared, consumers, credentials, collections })
+        Ok(Self { server, shared, consumers, credentials, collections, default_profile })
     }
 }
 
@@ -215,7 +221,7 @@ impl Plugin for OAuth2 {
     }
 
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
-        let config = Config::read(instance.config, profile::Name::Kong)
+        let config = Config::read(instance.config, self.default_profile)
             .map_err(|unreadable| PluginError { plugin: NAME, source: Box::new(unreadable) })?;
         let challenges = Challenges::new(config.realm.as_deref())
             .ok_or_else(|| PluginError { plugin: NAME, source: Box::new(InvalidRealm) })?;

@@ -14,15 +14,29 @@ use tollgate_plugin::arguments;
 
 /// The schema's rule for a registered URI.
 pub fn check(value: &Value) -> Result<(), String> {
+    check_if(value, |parts| parts.has_scheme_and_host())
+}
+
+/// The same where native apps may register URIs of a scheme of their own, without a host (RFC 8252 §7.1).
+pub fn check_with_private_use(value: &Value) -> Result<(), String> {
+    check_if(value, |parts| parts.has_scheme_and_host() || parts.is_private_use())
+}
+
+fn check_if(value: &Value, is_accepted: impl FnOnce(&Parts<'_>) -> bool) -> Result<(), String> {
     let uri = value.as_str().unwrap_or_default();
     let parts = Parts::of(uri);
-    if !parts.has_scheme_and_host() {
+    if !is_accepted(&parts) {
         return Err(format!("cannot parse '{uri}'"));
     }
     if parts.fragment.is_some() {
         return Err(format!("fragment not allowed in '{uri}'"));
     }
     Ok(())
+}
+
+/// Whether a registered URI is of a native app's own scheme, without a host (RFC 8252 §7.1).
+pub fn is_private_use(uri: &str) -> bool {
+    Parts::of(uri).is_private_use()
 }
 
 /// Whether the requested URI is registered (RFC 6749 §3.1.2.3): the same text, or, if `loopback`
@@ -93,6 +107,17 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Such a scheme is a domain name in reverse, so it has a period; one slash follows, and no host.
+    fn is_private_use(&self) -> bool {
+        let Some((scheme, path)) = self.before_query.split_once(':') else { return false };
+        let is_label = |label: &str| label.starts_with(|first: char| first.is_ascii_alphabetic());
+        let is_reversed = scheme.contains('.') && scheme.split('.').all(|label| !label.is_empty());
+        let is_plain = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        let is_path = path.starts_with('/') && !path.starts_with("//");
+        let is_printable = self.before_query.bytes().all(|byte| byte.is_ascii_graphic());
+        is_label(scheme) && is_reversed && is_plain && is_path && is_printable
+    }
+
     fn has_scheme_and_host(&self) -> bool {
         let Some((scheme, rest)) = self.before_query.split_once(':') else { return false };
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphanumeric())
@@ -122,6 +147,32 @@ mod tests {
         }
         let fragment = "http://a.test/cb#top";
         assert_eq!(check(&json!(fragment)), Err(format!("fragment not allowed in '{fragment}'")));
+    }
+
+    #[test]
+    fn native_apps_may_have_a_scheme_of_their_own_rfc8252_7_1() {
+        for uri in ["com.example.app:/cb", "com.example.app:/oauth2/cb?x=1", "org.a-b.c1:/"] {
+            assert_eq!((check_with_private_use(&json!(uri)), is_private_use(uri)), (Ok(()), true), "{uri}");
+            assert_eq!(check(&json!(uri)), Err(format!("cannot parse '{uri}'")));
+        }
+        for uri in [
+            "custom:/cb",
+            "com.example.app:cb",
+            "com.example.app:///cb",
+            "com..app:/cb",
+            ".com:/cb",
+            "1.b:/cb",
+            "urn:ietf:wg:oauth:2.0:oob",
+            "javascript:/alert(1)",
+            "com.example.app:/a b",
+            "http:/cb",
+            "com.example.app:",
+        ] {
+            assert_eq!(check_with_private_use(&json!(uri)), Err(format!("cannot parse '{uri}'")), "{uri}");
+        }
+        let fragment = "com.example.app:/cb#top";
+        assert_eq!(check_with_private_use(&json!(fragment)), Err(format!("fragment not allowed in '{fragment}'")));
+        assert!(!is_private_use("myapp://cb") && check_with_private_use(&json!("myapp://cb")).is_ok());
     }
 
     #[test]

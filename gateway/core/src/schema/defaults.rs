@@ -19,12 +19,22 @@ impl Schema {
             match given {
                 Some(value) => field.normalise(value, makers),
                 None => {
-                    let mut value = field.missing(makers);
+                    let default = self.default_in(record, field);
+                    let mut value = field.missing(default, makers);
                     field.normalise(&mut value, makers);
                     record.insert(field.name.to_owned(), value);
                 }
             }
         }
+    }
+}
+
+impl Schema {
+    /// The default of a field in this record, which may depend on another field.
+    pub(super) fn default_in<'s>(&'s self, record: &Map<String, Value>, field: &'s Field) -> Option<&'s Value> {
+        let mut given = self.dependent_defaults.iter().filter(|rule| record.get(rule.field) == Some(&rule.value));
+        let dependent = given.find_map(|rule| rule.defaults.iter().find(|(name, _)| *name == field.name));
+        dependent.map(|(_, value)| value).or(field.default.as_ref())
     }
 }
 
@@ -35,8 +45,8 @@ impl Field {
     }
 
     /// The value when none is given.
-    fn missing(&self, makers: &Makers<'_>) -> Value {
-        match (&self.auto, &self.default, &self.ty) {
+    fn missing(&self, default: Option<&Value>, makers: &Makers<'_>) -> Value {
+        match (&self.auto, default, &self.ty) {
             (Some(auto), _, _) => makers.make(*auto),
             (None, Some(default), _) => default.clone(),
             (None, None, Type::Record(_)) if self.required => Value::Object(Map::new()),

@@ -29,6 +29,7 @@ pub use document::{Document, NotAnObject};
 pub use entity_check::{Branch, EntityCheck, Forbidden, RecordCheck};
 pub use key::Key;
 pub use makers::Makers;
+pub use process::Insertion;
 pub use rule::{Check, Rule};
 pub use violations::Violations;
 
@@ -290,10 +291,24 @@ pub struct Schema {
     pub overall: Option<Check>,
     /// Changes the given fields before defaults are filled in, where a default depends on another field.
     pub adjust: Option<fn(&mut Map<String, Value>)>,
+    /// Defaults that depend on the value of another field.
+    pub dependent_defaults: Vec<DependentDefaults>,
     /// Fields that are accepted and translated into other fields, such as a service's `url`.
     pub shorthands: Vec<Shorthand>,
     /// Values that are rewritten before they are stored, such as a secret that is hashed.
     pub transformations: Vec<Transformation>,
+}
+
+/// Defaults in records in which a field has a given value. A stored value that was the default follows when an update
+/// changes that field.
+#[derive(Debug, Clone)]
+pub struct DependentDefaults {
+    /// The field that decides.
+    pub field: &'static str,
+    /// Its value.
+    pub value: Value,
+    /// The defaults of other fields.
+    pub defaults: Vec<(&'static str, Value)>,
 }
 
 /// Rewrites values before they are stored. On an update, `input` and `needs` must be given together or not at
@@ -335,6 +350,22 @@ impl Schema {
             let said = descriptions.iter().find(|(name, _)| *name == field.name);
             field.description = said.map(|(_, description)| *description).or(field.description);
         }
+        self
+    }
+
+    /// Sets the default of a field.
+    #[must_use]
+    pub fn default_of(mut self, name: &str, value: Value) -> Self {
+        if let Some(field) = self.fields.iter_mut().find(|field| field.name == name) {
+            field.default = Some(value);
+        }
+        self
+    }
+
+    /// Sets the defaults of records in which `field` has this value.
+    #[must_use]
+    pub fn defaults_where(mut self, field: &'static str, value: Value, defaults: Vec<(&'static str, Value)>) -> Self {
+        self.dependent_defaults.push(DependentDefaults { field, value, defaults });
         self
     }
 

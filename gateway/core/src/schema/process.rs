@@ -10,10 +10,31 @@ use crate::schema::entity_check::{all_or_none, is_set};
 use crate::schema::phase::Phase;
 use crate::schema::{Auto, Document, Makers, Schema, Transformation, Type, Violations};
 
+/// What a POST or PUT stores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Insertion {
+    /// The document.
+    pub document: Document,
+    /// Secrets that the gateway has generated and rewritten, without being asked for either: nobody could know them if
+    /// the response did not show them.
+    pub shown_once: Map<String, Value>,
+}
+
 impl Schema {
     /// The document of a POST or PUT: every field present, missing values null.
     pub fn process_insert(&self, input: Document, makers: &Makers<'_>) -> Result<Document, Violations> {
+        Ok(self.insertion(input, makers)?.document)
+    }
+
+    /// The same, with what only its response shows.
+    ///
+    /// # Errors
+    /// The document violates the schema.
+    pub fn insertion(&self, input: Document, makers: &Makers<'_>) -> Result<Insertion, Violations> {
         let mut document = self.expand(input);
+        let is_left_open = |name| !document.contains_key(name);
+        let generated = |rewrite: &&Transformation| is_left_open(rewrite.input) && is_left_open(rewrite.needs);
+        let generated: Vec<&str> = self.transformations.iter().filter(generated).map(|rewrite| rewrite.needs).collect();
         self.complete(&mut document, makers);
         let mut found = self.faults(&document, Phase::Insert);
         for transformation in &self.transformations {
@@ -23,10 +44,14 @@ impl Schema {
             }
         }
         found.into_result()?;
+        let clear: Vec<(&str, Option<Value>)> =
+            generated.into_iter().map(|name| (name, document.get(name).cloned())).collect();
         for transformation in &self.transformations {
             transformation.apply(&mut document);
         }
-        Ok(document)
+        let rewritten = clear.into_iter().filter(|(name, clear)| document.get(*name) != clear.as_ref());
+        let shown_once = rewritten.filter_map(|(name, clear)| Some((name.to_owned(), clear?))).collect();
+        Ok(Insertion { document, shown_once })
     }
 
     /// The document of a PATCH: records are merged key by key, everything else is replaced, null clears. The
@@ -113,7 +138,25 @@ impl Schema {
             };
             merged.insert(name.clone(), nested.unwrap_or_else(|| value.clone()));
         }
+        self.drop_outdated_defaults(stored, patch, &mut merged);
         merged
+    }
+
+    /// A stored value that was a dependent default is filled in again when the field that decides has changed.
+    fn drop_outdated_defaults(
+        &self,
+        stored: &Map<String, Value>,
+        patch: &Map<String, Value>,
+        merged: &mut Map<String, Value>,
+    ) {
+        let decided = self.dependent_defaults.iter().filter(|rule| stored.get(rule.field) != merged.get(rule.field));
+        let names: Vec<&str> = decided.flat_map(|rule| rule.defaults.iter().map(|(name, _)| *name)).collect();
+        for field in self.fields.iter().filter(|field| names.contains(&field.name)) {
+            let was_default = stored.get(field.name) == self.default_in(stored, field);
+            if was_default && !patch.contains_key(field.name) {
+                merged.remove(field.name);
+            }
+        }
     }
 }
 

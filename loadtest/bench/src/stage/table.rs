@@ -108,7 +108,7 @@ impl Seed {
         let collection = |kind: Kind| store.documents(Arc::new(kind));
         let (services, routes) = (collection(service::kind()), collection(route::kind()));
         let (consumers, plugins) = (collection(consumer::kind()), collection(plugin::kind()));
-        let credentials = collection(credential::kind());
+        let credentials = collection(credential::kind(tollgate_oauth2::profile::Name::Kong));
 
         let of_service =
             |number| completed(&services.kind().schema, json!({"name": format!("service-{number}"), "url": upstream}));
@@ -144,7 +144,7 @@ fn completed(schema: &Schema, fields: Value) -> Result<Document> {
 
 fn of_plugin(service: Uuid) -> Result<Document> {
     let scopes: Vec<_> = SCOPE.split(' ').collect();
-    let config = completed(&config::schema(), json!({"scopes": scopes, "enable_client_credentials": true}))?;
+    let config = completed(&config::schema(tollgate_oauth2::profile::Name::Kong), json!({"scopes": scopes, "enable_client_credentials": true}))?;
     let now = MAKERS.clock.now();
     let fields = json!({
         "id": SystemRandom.uuid(), "created_at": now, "updated_at": now, "name": tollgate_oauth2::NAME,

@@ -63,7 +63,7 @@ impl TokenTable {
         let mut holders = Vec::new();
         for place in 0..HOLDERS {
             let client = json!({"consumer": {"id": consumer}, "client_id": format!("app-{place}")});
-            holders.push(add(&store, credential::kind(), client).await?);
+            holders.push(add(&store, credential::kind(tollgate_oauth2::profile::Name::Kong), client).await?);
         }
         let now = SystemClock.now();
         if url.starts_with("postgres") {

@@ -28,10 +28,11 @@ fn groups() -> [Vec<Field>; 5] {
     [contract::fields(), behaviours::fields(), endpoints::fields(), grants::fields(), sender::fields()]
 }
 
-/// The schema of the `config` record.
-pub fn schema() -> Schema {
+/// The schema of the `config` record. `default`: the profile of instances that name none.
+pub fn schema(default: profile::Name) -> Schema {
     let fields = groups().into_iter().flatten().collect();
-    contract::rules(Schema::new(fields).describe(&contract::DESCRIPTIONS))
+    let schema = behaviours::defaults(Schema::new(fields).describe(&contract::DESCRIPTIONS), default);
+    contract::rules(schema)
 }
 
 /// Which clients must use PKCE (RFC 7636).
@@ -89,8 +90,12 @@ pub struct Config {
     pub realm: Option<String>,
     /// How long cached tokens are accepted while the store is away.
     pub serve_cached: ServeCached,
+    /// Its profile.
+    pub profile_name: profile::Name,
     /// What is permitted beyond the current recommendations.
     pub profile: Profile,
+    /// What profile `bcp` would do, if that is only counted (`log_only`).
+    pub counted: Option<Profile>,
     /// The endpoints beside those for authorization and tokens.
     pub endpoints: endpoints::Endpoints,
     /// Further ways to a token, and what a token is.
@@ -117,11 +122,12 @@ impl Config {
     /// It does not match the schema.
     pub fn read(stored: &Value, default: profile::Name) -> Result<Self, Unreadable> {
         refuse_unknown_fields(stored)?;
-        let profile = behaviours::Stored::deserialize(stored)?.resolve(default);
+        let behaviours = behaviours::Stored::deserialize(stored)?;
         let endpoints = endpoints::Endpoints::deserialize(stored)?;
         let grants = grants::Grants::deserialize(stored)?;
         let sender = sender::Sender::deserialize(stored)?;
         let stored = contract::Stored::deserialize(stored)?;
+        let behaviours = behaviours.resolve(default, stored.pkce);
         Ok(Self {
             scopes: stored.scopes,
             mandatory_scope: stored.mandatory_scope,
@@ -141,10 +147,12 @@ impl Config {
             refresh_token_ttl: seconds(&stored.refresh_token_ttl),
             reuse_refresh_token: stored.reuse_refresh_token,
             refresh_grace: seconds(&stored.refresh_grace),
-            pkce: stored.pkce.unwrap_or_default(),
+            pkce: behaviours.pkce,
             realm: stored.realm,
             serve_cached: ServeCached::of(stored.serve_cached_for),
-            profile,
+            profile_name: behaviours.name,
+            profile: behaviours.profile,
+            counted: behaviours.counted,
             endpoints,
             grants,
             sender,
@@ -180,7 +188,7 @@ pub(crate) mod tests {
     /// A stored configuration with the defaults and all grants enabled.
     pub(crate) fn stored() -> Value {
         let default = |field: Field| (field.name.to_owned(), field.default.unwrap_or_default());
-        let mut stored = Value::Object(schema().fields.into_iter().map(default).collect());
+        let mut stored = Value::Object(schema(profile::Name::Kong).fields.into_iter().map(default).collect());
         stored["provision_key"] = json!("provision123");
         for grant in ["authorization_code", "implicit_grant", "client_credentials", "password_grant"] {
             stored[format!("enable_{grant}")] = json!(true);
@@ -237,7 +245,7 @@ pub(crate) mod tests {
         use tollgate_core::random::SystemRandom;
         use tollgate_core::schema::{Document, Makers};
 
-        let plugin = Schema::new(vec![Field::record("config", schema()).required()]);
+        let plugin = Schema::new(vec![Field::record("config", schema(profile::Name::Kong)).required()]);
         let makers = Makers { clock: &ManualClock::at(0), random: &SystemRandom };
         let grants = "at least one of these fields must be true: enable_authorization_code, \
                       enable_implicit_grant, enable_client_credentials, enable_password_grant";

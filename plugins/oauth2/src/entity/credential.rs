@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
 use tollgate_core::collection::Document;
 use tollgate_core::entity::{Kind, field};
 use tollgate_core::schema::{Auto, Field, OnDelete, Rule, Schema, Transformation};
@@ -9,19 +10,24 @@ use tollgate_core::secret::Secret;
 use uuid::Uuid;
 
 use crate::client_secret::{self, ClientSecret};
+use crate::profile::Name;
 use crate::redirect_uri;
 
 /// The kind's name.
 pub const NAME: &str = "oauth2_credentials";
 
-/// The kind as data.
-pub fn kind() -> Kind {
-    Kind::new(NAME, schema()).segment("oauth2").second_key("client_id")
+/// The kind as data. A credential belongs to no plugin: what a profile says of it, the node's does (`default`).
+pub fn kind(default: Name) -> Kind {
+    Kind::new(NAME, schema(default)).segment("oauth2").second_key("client_id")
 }
 
-fn schema() -> Schema {
-    let redirect_uri = Field::string("").rule(Rule::Custom("redirect_uri", redirect_uri::check));
-    Schema::new(vec![
+fn schema(default: Name) -> Schema {
+    let check = match default {
+        Name::Kong => redirect_uri::check,
+        Name::Bcp => redirect_uri::check_with_private_use,
+    };
+    let redirect_uri = Field::string("").rule(Rule::Custom("redirect_uri", check));
+    let schema = Schema::new(vec![
         field::id(),
         field::created_at(),
         Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
@@ -29,7 +35,7 @@ fn schema() -> Schema {
         // Sent upstream in a header.
         Field::string("client_id").auto(Auto::RandomString).unique().optional().rule(Rule::HeaderText),
         Field::string("client_secret").auto(Auto::RandomString).sensitive().optional(),
-        Field::boolean("hash_secret", false),
+        Field::boolean("hash_secret", default == Name::Bcp),
         Field::array("redirect_uris", redirect_uri).optional(),
         field::tags(),
         Field::string("client_type").default("confidential").one_of(&["confidential", "public"]).required(),
@@ -39,7 +45,15 @@ fn schema() -> Schema {
         input: "hash_secret",
         needs: "client_secret",
         on_write: client_secret::hash,
-    })
+    });
+    if default == Name::Bcp { schema.adjust(without_secret) } else { schema }
+}
+
+/// Without a secret there is none to hash.
+fn without_secret(given: &mut Map<String, Value>) {
+    if given.get("client_secret") == Some(&Value::Null) {
+        given.entry("hash_secret").or_insert(Value::Bool(false));
+    }
 }
 
 /// The descriptions of a credential's own fields in `/schemas/oauth2_credentials`.
@@ -132,7 +146,7 @@ fn redirect_uris(document: &Document) -> Result<Vec<String>, Unreadable> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -193,7 +207,7 @@ mod tests {
             for (field, value) in patch.as_object().into_iter().flatten() {
                 document[field] = value.clone();
             }
-            kind().schema.process_insert(Document::try_from(document).unwrap(), &makers)
+            kind(Name::Kong).schema.process_insert(Document::try_from(document).unwrap(), &makers)
         };
         for (patch, field, fault) in [
             (json!({"client_type": "x"}), "client_type", json!("expected one of: confidential, public")),

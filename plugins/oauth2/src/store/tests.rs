@@ -69,7 +69,7 @@ impl Fixture {
         let store = database.open().await;
         let consumers = store.documents(Arc::new(tollgate_core::entity::consumer::kind()));
         let services = store.documents(Arc::new(tollgate_core::entity::service::kind()));
-        let credentials = store.documents(Arc::new(credential::kind()));
+        let credentials = store.documents(Arc::new(credential::kind(crate::profile::Name::Kong)));
         let consumer = put(&consumers, json!({"username": "ada"})).await;
         let credential = put(&credentials, json!({"consumer": {"id": consumer}, "client_id": "app"})).await;
         let service = put(&services, json!({"name": "api"})).await;

@@ -52,7 +52,9 @@ impl World {
         };
         let consumer = add(consumer::kind(), json!({"username": "bob"})).await;
         let service = add(service::kind(), json!({"name": "svc", "host": "svc.test"})).await;
-        let credential = add(credential::kind(), json!({"name": "app", "consumer": {"id": consumer}})).await;
+        let credential =
+            add(credential::kind(crate::profile::Name::Kong), json!({"name": "app", "consumer": {"id": consumer}}))
+                .await;
         let rows = store::open(&store);
         let own_tokens = OwnTokens::new([7; 32], Vec::new());
         let imported = Arc::new(AtomicBool::new(false));
