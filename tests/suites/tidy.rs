@@ -54,9 +54,9 @@ fn dependencies(manifest: &str) -> BTreeSet<&str> {
     names
 }
 
-/// A plugin may depend only on the kit, and on what plugins for tokens of other authorities share. The first plugin predates the kit and also depends on what is below it.
-const PLUGIN_MAY_NAME: &[&str] = &["tollgate-plugin", "tollgate-third-party"];
-const FIRST_PLUGIN_MAY_NAME: &[&str] = &["tollgate-core", "tollgate-store", "tollgate-plugin"];
+/// A plugin may depend only on the kit, on JOSE, and on what plugins for tokens of other authorities share. The first plugin predates the kit and also depends on what is below it.
+const PLUGIN_MAY_NAME: &[&str] = &["tollgate-plugin", "tollgate-jose", "tollgate-third-party"];
+const FIRST_PLUGIN_MAY_NAME: &[&str] = &["tollgate-core", "tollgate-store", "tollgate-plugin", "tollgate-jose"];
 const SERVER_MAY_NAME: [&str; 5] =
     ["tollgate-core", "tollgate-store", "tollgate-router", "tollgate-admin", "tollgate-plugin"];
 
@@ -68,7 +68,8 @@ fn dependencies_point_inward() {
         ("gateway/http-client", &[]),
         ("gateway/plugin", &["tollgate-core", "tollgate-http-client", "tollgate-store"]),
         ("gateway/store", &["tollgate-core"]),
-        ("gateway/third-party", &["tollgate-plugin"]),
+        ("gateway/jose", &["tollgate-plugin"]),
+        ("gateway/third-party", &["tollgate-plugin", "tollgate-jose"]),
         ("gateway/router", &["tollgate-core"]),
         ("gateway/admin", &["tollgate-core"]),
         ("gateway/quickstart", &[]),

@@ -15,10 +15,10 @@ use tollgate_plugin::Secret;
 use crate::cannot_tell::CannotTell;
 use crate::claim_header::REGISTERED;
 use crate::claim_path::ClaimPath;
-use crate::claims::Claims;
-use crate::jose::PublishedKey;
 use crate::kept_claims::{KeptClaims, Position};
 use crate::metrics::AuthorityMetrics;
+use tollgate_jose::PublishedKey;
+use tollgate_jose::claims::Claims;
 
 /// How often failures of an authority are logged, in milliseconds.
 const LOG_EVERY: i64 = 10_000;

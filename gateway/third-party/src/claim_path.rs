@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::claims::Claims;
+use tollgate_jose::claims::Claims;
 
 /// Longer paths are refused: no authority has such claims, and headers are named after them.
 const LONGEST: usize = 128;

@@ -8,7 +8,7 @@ use tollgate_plugin::http_client::{Client, Profile, Tls, TlsError};
 use tollgate_plugin::{Field, Rule, Schema, Violations};
 
 use crate::authority_url::AuthorityUrl;
-use crate::jose::KeySet;
+use tollgate_jose::KeySet;
 
 /// The longest time that a field may give, in milliseconds.
 const LONGEST: i32 = i32::MAX - 1;

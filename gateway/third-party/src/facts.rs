@@ -8,8 +8,8 @@ use tollgate_plugin::{ConsumerFacts, Digest, thread_cache};
 use triomphe::ThinArc;
 
 use crate::authority::AuthorityFacts;
-use crate::jose::PublishedKey;
 use crate::kept_claims::{Form, Kept, KeptValue, Position};
+use tollgate_jose::PublishedKey;
 
 /// Bytes of a cached token besides its claims: what the cache takes for an entry (docs/performance.md), the terms,
 /// and what an allocation rounds up.

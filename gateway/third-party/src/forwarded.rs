@@ -12,10 +12,10 @@ use tollgate_plugin::{BlockName, BlockNames, BlockPart, HeaderBlock, identity_va
 
 use crate::claim_header::{REGISTERED_HEADERS, block_name};
 use crate::claim_path::ClaimPath;
-use crate::claims;
 use crate::common_values::CommonValue;
 use crate::facts::TokenFacts;
 use crate::kept_claims::{Form, KeptClaims, KeptValue, Position, TooManyClaims};
+use tollgate_jose::claims;
 
 /// The headers of an instance.
 #[derive(Debug, Clone)]

@@ -17,8 +17,8 @@ use tollgate_plugin::{BlockName, is_identity_value};
 
 use crate::claim_header::block_name;
 use crate::claim_path::ClaimPath;
-use crate::claims::{self, Claims};
 use crate::common_values::{CommonValue, CommonValues};
+use tollgate_jose::claims::{self, Claims};
 
 /// The most claims that one instance may name, the registered ones included.
 pub(crate) const MOST: usize = 64;

@@ -3,7 +3,7 @@
 //! A plugin supplies how an authority is asked about a token ([`Verifier`]) and its configuration; the rest is here:
 //! the guard and what it requires of a token ([`config`]), how an authority is called ([`connection`]), the one cache of
 //! such tokens ([`ThirdPartyTokens`]) and what the upstream hears of a token ([`forwarded`]). JSON Web Signatures and the
-//! keys of authorities are in [`jose`].
+//! keys of authorities come from a [`key_source`]; JOSE itself is in `tollgate-jose`.
 //!
 //! Invariants: the cache holds what an authority said, never what follows from it for a request. A token is sent to
 //! no authority but those of the instance that received it, and not to them if it is this gateway's own or says that
@@ -14,15 +14,14 @@ mod authority_url;
 mod cannot_tell;
 mod claim_header;
 mod claim_path;
-pub mod claims;
 mod common_values;
 pub mod config;
 pub mod connection;
 mod facts;
 pub mod forwarded;
 mod guard;
-pub mod jose;
 mod kept_claims;
+pub mod key_source;
 mod metrics;
 mod refusal;
 pub mod registered;

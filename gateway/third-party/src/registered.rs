@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::claims::Claims;
+use tollgate_jose::claims::Claims;
 
 /// Checks the types of the registered claims that are present. Null counts as absent.
 ///

@@ -20,10 +20,10 @@ use crate::authority::{Active, Authority, AuthorityFacts, Identity, Query, Said,
 use crate::cannot_tell::CannotTell;
 use crate::claim_path::ClaimPath;
 use crate::facts::{Owner, Terms, TokenFacts};
-use crate::jose;
 use crate::kept_claims::Kept;
 use crate::metrics::TokenMetrics;
 use crate::registered::{self, WrongType};
+use tollgate_jose as jose;
 
 /// What all plugins for tokens of other authorities share on a node.
 pub struct ThirdPartyTokens {

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tollgate_jose::{Algorithm, Algorithms, Family, KeySet};
 use tollgate_plugin::http_client::{Client, TlsError};
 use tollgate_plugin::{Digest, Field, Rule, Schema, Violations};
-use tollgate_third_party::jose::{
-    Algorithm, Algorithms, Family, KeySet, KeySource, KeySources, Location, Remote, Times,
-};
+use tollgate_third_party::key_source::{KeySource, KeySources, Location, Remote, Times};
 use tollgate_third_party::{AuthorityUrl, Connection, connection};
 use url::Url;
 
@@ -138,7 +137,7 @@ pub enum Unusable {
     NoKeySource(Box<str>),
     /// Its static key set cannot be read.
     #[error("issuer {0} has a malformed key set")]
-    KeySet(Box<str>, #[source] tollgate_third_party::jose::MalformedKeySet),
+    KeySet(Box<str>, #[source] tollgate_jose::MalformedKeySet),
     /// TLS cannot be set up.
     #[error("TLS for issuer {0} cannot be set up")]
     Tls(Box<str>, #[source] TlsError),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tollgate_plugin::http_client::Client;
 use tollgate_plugin::{Clock, Factory, Handler, Host, Instance, Plugin, PluginError, Schema, StartError, Violations};
 use tollgate_third_party::config::Unusable;
-use tollgate_third_party::jose::KeySources;
+use tollgate_third_party::key_source::KeySources;
 use tollgate_third_party::{
     Candidate, Common, HEADER_PREFIX, METRIC_PREFIX, RequestLineUse, ThirdPartyTokens, config::Specifics, connection,
 };

@@ -12,11 +12,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tollgate_jose::claims::Claims;
+use tollgate_jose::{Algorithms, Jws, KnownHeaders, MAX_TOKEN, dots, looks_like_jwt};
 use tollgate_plugin::Clock;
-use tollgate_third_party::claims::Claims;
-use tollgate_third_party::jose::{
-    Algorithms, Jws, KeySource, KnownHeaders, MAX_TOKEN, Unverified, dots, looks_like_jwt,
-};
+use tollgate_third_party::key_source::{KeySource, Unverified};
 use tollgate_third_party::registered::{check_types, time};
 use tollgate_third_party::{Active, CannotTell, Query, Said, Verifier};
 

@@ -1,8 +1,8 @@
 //! The `jwt_secrets` kind: the key of a consumer, and what its tokens' signatures are verified with.
 
 use serde_json::{Map, Value, json};
+use tollgate_jose::{Algorithm, Family, InvalidKey, RsaSize, VerificationKey};
 use tollgate_plugin::{Auto, EntityCheck, Field, Kind, OnDelete, Rule, Schema, field};
-use tollgate_third_party::jose::{Algorithm, Family, InvalidKey, RsaSize, VerificationKey};
 
 /// The kind's name.
 pub const NAME: &str = "jwt_secrets";

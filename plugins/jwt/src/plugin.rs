@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tollgate_jose::SignatureChecks;
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, CacheMetrics, Known, named};
 use tollgate_plugin::protection::Protection;
@@ -11,7 +12,6 @@ use tollgate_plugin::{
     Collection, Consumers, Credentials, Digest, EntityCheck, Factory, Handler, Host, Instance, Plugin, PluginError,
     Schema, Setting, StartError, setting,
 };
-use tollgate_third_party::jose::SignatureChecks;
 
 use crate::config::{self, Config};
 use crate::credential;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use tollgate_jose::{Algorithm, Family, VerificationKey};
 use tollgate_plugin::cache::{Fact, FactCache, Generation, Known, Loaded, SharedFact, Source};
 use tollgate_plugin::{CredentialFacts, Credentials, Digest, Document, Key, StoreError, thread_cache};
-use tollgate_third_party::jose::{Algorithm, Family, VerificationKey};
 
 use crate::credential::{DEFAULT_ALGORITHM, NAME, public_key};
 

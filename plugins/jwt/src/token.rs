@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use tollgate_jose::claims::{Claims, MalformedClaims};
+use tollgate_jose::{Algorithm, Jws, Malformed, Part, SignatureChecks, Unchecked};
 use tollgate_plugin::cache::{Fact, FactCache, Generation, Loaded, SharedFact, Source};
 use tollgate_plugin::{CredentialFacts, Digest, StoreError, thread_cache};
-use tollgate_third_party::claims::{Claims, MalformedClaims};
-use tollgate_third_party::jose::{Algorithm, Jws, Malformed, Part, SignatureChecks, Unchecked};
 
 use crate::lifetime::Times;
 use crate::refusal::{BadToken, Refusal};

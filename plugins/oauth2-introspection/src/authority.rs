@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
+use tollgate_jose::{Algorithm, KeySet, MalformedKeySet};
 use tollgate_plugin::Secret;
 use tollgate_plugin::http_client::{Tls, TlsError};
-use tollgate_third_party::jose::{Algorithm, KeySet, MalformedKeySet};
 use tollgate_third_party::{AuthorityUrl, BadUrl, Connection};
 
 use crate::client_assertion::{InvalidKey, SigningKey};

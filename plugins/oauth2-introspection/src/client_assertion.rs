@@ -12,8 +12,8 @@ use openssl::pkey::{Id, PKey, Private};
 use openssl::rsa::Padding;
 use openssl::sign::{RsaPssSaltlen, Signer};
 use serde_json::json;
+use tollgate_jose::{Algorithm, Family};
 use tollgate_plugin::{Clock, Random, Secret};
-use tollgate_third_party::jose::{Algorithm, Family};
 
 /// How long an assertion is valid, in seconds: a call and the difference of two clocks.
 const LIFETIME: i64 = 60;
@@ -151,7 +151,7 @@ mod tests {
     use openssl::rsa::Rsa;
     use tollgate_core::clock::ManualClock;
     use tollgate_core::random::SystemRandom;
-    use tollgate_third_party::jose::{Jws, RsaSize, VerificationKey};
+    use tollgate_jose::{Jws, RsaSize, VerificationKey};
 
     use super::*;
 

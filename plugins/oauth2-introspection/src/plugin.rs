@@ -11,7 +11,7 @@ use tollgate_plugin::{
     Clock, Digest, Factory, Handler, Host, Instance, Plugin, PluginError, Random, Schema, StartError, Violations,
 };
 use tollgate_third_party::config::Specifics;
-use tollgate_third_party::jose::{KeySources, Location, Remote, Times};
+use tollgate_third_party::key_source::{KeySources, Location, Remote, Times};
 use tollgate_third_party::{
     AuthorityUrl, Candidate, ClaimPath, Identity, METRIC_PREFIX, RequestLineUse, ThirdPartyTokens, Verifier, connection,
 };

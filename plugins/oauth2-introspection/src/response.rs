@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use serde_json::Value;
-use tollgate_third_party::claims::Claims;
+use tollgate_jose::claims::Claims;
 use tollgate_third_party::registered::check_types;
 use tollgate_third_party::{Active, CannotTell, Said};
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use serde_json::Value;
-use tollgate_third_party::claims::Claims;
-use tollgate_third_party::jose::{Jws, KeySource, PublishedKey, Unverified};
+use tollgate_jose::claims::Claims;
+use tollgate_jose::{Jws, PublishedKey};
+use tollgate_third_party::key_source::{KeySource, Unverified};
 use tollgate_third_party::{Active, CannotTell, Said};
 
 use crate::response::{self, MediaType};
@@ -100,8 +101,9 @@ mod tests {
     use serde_json::json;
     use tokio::runtime::Handle;
     use tollgate_core::clock::ManualClock;
+    use tollgate_jose::KeySet;
     use tollgate_plugin::{Digest, Metrics};
-    use tollgate_third_party::jose::{KeySet, KeySourceMetrics, KeySources};
+    use tollgate_third_party::key_source::{KeySourceMetrics, KeySources};
 
     use super::*;
 

@@ -21,9 +21,9 @@ use super::*;
 use crate::authority::{Active, Identity as AuthorityIdentity, Said, Verifier};
 use crate::cannot_tell::CannotTell;
 use crate::claim_path::ClaimPath;
-use crate::claims::Claims;
 use crate::config::{Common, Specifics};
 use crate::tokens::{Candidate, of_test};
+use tollgate_jose::claims::Claims;
 
 const NOW: i64 = 1_000_000;
 const BOB: Uuid = Uuid::from_u128(2);

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tollgate_core::clock::ManualClock;
 use tollgate_plugin::http_client::Client;
 use tollgate_plugin::{Metrics, Secret};
-use tollgate_third_party::jose::{KeySourceMetrics, KeySources};
+use tollgate_third_party::key_source::{KeySourceMetrics, KeySources};
 
 use super::*;
 use crate::config::Config;

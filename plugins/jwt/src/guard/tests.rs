@@ -20,7 +20,7 @@ use tollgate_plugin::testing::{Entities, Feed};
 use tollgate_plugin::{Access, Consumers, Credentials, Handler, Kind, Metrics, Schema};
 use uuid::Uuid;
 
-use tollgate_third_party::jose::SignatureChecks;
+use tollgate_jose::SignatureChecks;
 
 use super::*;
 use crate::credential;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::jose::testing::{SigningKey, encode, members};
+use crate::testing::{SigningKey, encode, members};
 
 fn refusal(jwk: Value) -> String {
     VerificationKey::from_jwk(&members(jwk)).unwrap_err().to_string()

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::Algorithm;
+use crate::Algorithm;
 use crate::claims::{Claims, MalformedClaims};
 
 /// Longer tokens are refused; requests with such headers seldom get here.

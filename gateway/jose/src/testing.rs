@@ -1,5 +1,7 @@
 //! Keys that sign, for tests.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "only for tests")]
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openssl::bn::BigNumContext;
@@ -12,18 +14,19 @@ use openssl::rsa::{Padding, Rsa};
 use openssl::sign::{RsaPssSaltlen, Signer};
 use serde_json::{Map, Value, json};
 
-use super::algorithm::Hash;
-use super::{Algorithm, Family};
+use crate::algorithm::Hash;
+use crate::{Algorithm, Family};
 
 /// A key of an issuer.
-pub(crate) struct SigningKey(pub(crate) PKey<Private>);
+pub struct SigningKey(pub PKey<Private>);
 
-pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
+/// As base64url without padding.
+pub fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Of a JSON value that is an object.
-pub(crate) fn members(value: Value) -> Map<String, Value> {
+pub fn members(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,
         other => panic!("not an object: {other}"),
@@ -32,7 +35,7 @@ pub(crate) fn members(value: Value) -> Map<String, Value> {
 
 impl SigningKey {
     /// A new key for this algorithm.
-    pub(crate) fn generate(algorithm: Algorithm) -> Self {
+    pub fn generate(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::ES256 => Self::ec(Nid::X9_62_PRIME256V1),
             Algorithm::ES384 => Self::ec(Nid::SECP384R1),
@@ -43,21 +46,24 @@ impl SigningKey {
         }
     }
 
-    pub(crate) fn rsa(bits: u32) -> Self {
+    /// A new RSA key of this size.
+    pub fn rsa(bits: u32) -> Self {
         Self(PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap())
     }
 
-    pub(crate) fn ec(curve: Nid) -> Self {
+    /// A new key on this curve.
+    pub fn ec(curve: Nid) -> Self {
         let group = EcGroup::from_curve_name(curve).unwrap();
         Self(PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap())
     }
 
-    pub(crate) fn pem(&self) -> Vec<u8> {
+    /// The public key in PEM.
+    pub fn pem(&self) -> Vec<u8> {
         self.0.public_key_to_pem().unwrap()
     }
 
     /// The public key, without `kid`, `alg` and `use`.
-    pub(crate) fn jwk(&self) -> Map<String, Value> {
+    pub fn jwk(&self) -> Map<String, Value> {
         let key = &self.0;
         members(match key.id() {
             Id::RSA => {
@@ -85,14 +91,14 @@ impl SigningKey {
     }
 
     /// The public key with this `kid`.
-    pub(crate) fn jwk_of(&self, id: &str) -> Value {
+    pub fn jwk_of(&self, id: &str) -> Value {
         let mut jwk = self.jwk();
         jwk.insert("kid".to_owned(), json!(id));
         Value::Object(jwk)
     }
 
     /// A token with this header, in which `alg` is set, and this payload.
-    pub(crate) fn sign(&self, algorithm: Algorithm, header: &Value, payload: &Value) -> String {
+    pub fn sign(&self, algorithm: Algorithm, header: &Value, payload: &Value) -> String {
         let mut header = members(header.clone());
         header.insert("alg".to_owned(), json!(algorithm.name()));
         let signed = format!("{}.{}", encode(Value::Object(header).to_string()), encode(payload.to_string()));

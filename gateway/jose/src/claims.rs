@@ -121,7 +121,7 @@ impl From<Map<String, Value>> for Claims {
 ///
 /// # Errors
 /// See [`MalformedClaims`].
-pub(crate) fn value(bytes: &[u8]) -> Result<Value, MalformedClaims> {
+pub fn value(bytes: &[u8]) -> Result<Value, MalformedClaims> {
     read(bytes, |deserializer, fault| deserializer.deserialize_any(Strict { depth: 0, fault }))
 }
 

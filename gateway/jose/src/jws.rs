@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Algorithm;
-use super::header::{Header, KnownHeaders, MAX_TOKEN, Malformed, Part, decode};
+use crate::Algorithm;
 use crate::claims::{Claims, MalformedClaims};
+use crate::header::{Header, KnownHeaders, MAX_TOKEN, Malformed, Part, decode};
 
 /// The issuer of tokens up to here is read, although they are too long to be verified: another authority may know
 /// them. A request presents none that is longer.

@@ -14,7 +14,7 @@ use tollgate_plugin::http_client::Client;
 use tollgate_plugin::{Digest, Metrics};
 
 use super::*;
-use crate::jose::testing::SigningKey;
+use tollgate_jose::testing::SigningKey;
 
 /// A server of documents by path, which counts the requests.
 #[derive(Clone)]
@@ -352,7 +352,7 @@ async fn a_token_is_verified_with_the_keys_of_its_authority() {
     assert_eq!(verify(token(&old, json!({}))).await, Ok("old".to_owned()), "without an id");
     assert_eq!(verify(token(&new, json!({"kid": "old"}))).await, refused(BadSignature.into()));
     assert_eq!(verify(token(&new, json!({"kid": "new"}))).await, refused(Unverified::NoSuchKey));
-    let unknown = Jws::parse(&format!("{}.e30.", crate::jose::testing::encode(r#"{"alg":"none"}"#))).unwrap();
+    let unknown = Jws::parse(&format!("{}.e30.", tollgate_jose::testing::encode(r#"{"alg":"none"}"#))).unwrap();
     assert_eq!(verify(unknown).await, refused(Unverified::NoSuchKey));
     world.server.publish(&[("old", &old), ("new", &new)]);
     assert_eq!(verify(token(&new, json!({}))).await, refused(BadSignature.into()), "fetched just now");

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Algorithm, Unusable, VerificationKey};
 use crate::claims::{Claims, MalformedClaims};
+use crate::{Algorithm, Unusable, VerificationKey};
 
 /// A set with more keys is refused: no issuer has as many.
 const MAX_KEYS: usize = 200;
@@ -111,7 +111,7 @@ impl KeySet {
     }
 
     /// Keeps the objects of keys that are in both sets, to which what was verified with them refers.
-    pub(super) fn adopt(&mut self, known: &Self) {
+    pub fn adopt(&mut self, known: &Self) {
         let by_identity: BTreeMap<Uuid, _> = known.keys.iter().map(|key| (key.identity(), key)).collect();
         for key in &mut self.keys {
             if let Some(known) = by_identity.get(&key.identity()).filter(|known| known.is_current()) {
@@ -121,7 +121,7 @@ impl KeySet {
     }
 
     /// Whether both have the same keys.
-    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+    pub fn is_same_as(&self, other: &Self) -> bool {
         self.skipped == other.skipped
             && self.keys.len() == other.keys.len()
             && self.keys.iter().zip(&other.keys).all(|(own, other)| own.identity() == other.identity())
@@ -141,12 +141,12 @@ impl PublishedKey {
     }
 
     /// Ends what was verified with it.
-    pub(super) fn withdraw(&self) {
+    pub fn withdraw(&self) {
         self.withdrawn.store(true, Ordering::Release);
     }
 
     /// Equal for keys of the same id, algorithms and values.
-    pub(super) fn identity(&self) -> Uuid {
+    pub fn identity(&self) -> Uuid {
         self.identity
     }
 

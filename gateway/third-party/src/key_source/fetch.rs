@@ -10,8 +10,8 @@ use tollgate_plugin::http_client::{self, Class};
 use url::{Position, Url};
 
 use super::{Location, Remote};
-use crate::claims::{Claims, MalformedClaims};
-use crate::jose::{KeySet, MalformedKeySet};
+use tollgate_jose::claims::{Claims, MalformedClaims};
+use tollgate_jose::{KeySet, MalformedKeySet};
 
 /// Longer values of an issuer are cut off in errors.
 const MAX_SHOWN: usize = 200;
@@ -180,7 +180,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::jose::testing::members;
+    use tollgate_jose::testing::members;
 
     #[test]
     fn metadata_is_found_where_the_issuer_has_it_rfc8414_3_1() {

@@ -11,8 +11,8 @@ use openssl::pkey::{Id, PKey, Public};
 use openssl::rsa::Rsa;
 use serde_json::{Map, Value};
 
-use super::key::{InvalidKey, RsaSize, VerificationKey, clean};
-use super::{Algorithm, Algorithms, Family};
+use crate::key::{InvalidKey, RsaSize, VerificationKey, clean};
+use crate::{Algorithm, Algorithms, Family};
 
 /// Members that only private keys have (RFC 7518 §6.2.2, §6.3.2).
 const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];

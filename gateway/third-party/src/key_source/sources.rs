@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 use tollgate_plugin::{Clock, Digest, Host, StartError};
 
 use super::{Fetching, KeySource, KeySourceMetrics, Keys, Remote};
-use crate::jose::{KeySet, SignatureChecks};
 use crate::metrics::PREFIX;
+use tollgate_jose::{KeySet, SignatureChecks};
 
 /// How often it is looked whether keys are due.
 const TICK: Duration = Duration::from_millis(100);

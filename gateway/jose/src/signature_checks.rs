@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tollgate_plugin::Host;
 
-use super::{BadSignature, Jws, VerificationKey};
+use crate::{BadSignature, Jws, VerificationKey};
 
 /// How many checks may wait: about a tenth of a second's work.
 const MAX_WAITING: usize = 256;
@@ -110,8 +110,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::jose::testing::SigningKey;
-    use crate::jose::{Algorithm, RsaSize};
+    use crate::testing::SigningKey;
+    use crate::{Algorithm, RsaSize};
 
     fn signed(algorithm: Algorithm) -> (VerificationKey, Jws) {
         let signing = SigningKey::generate(algorithm);

@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, Shared};
 
 use super::fetch::{self, FetchError, Fetched};
 use super::{Fetching, NoKey};
-use crate::jose::{Algorithm, KeySet, PublishedKey};
+use tollgate_jose::{Algorithm, KeySet, PublishedKey};
 
 /// The shortest `max-age` of an authority that is followed.
 const SHORTEST_AGE: Duration = Duration::from_secs(60);

@@ -18,8 +18,8 @@ use openssl::pkey_ctx::PkeyCtx;
 use openssl::rsa::Padding;
 use openssl::sign::{RsaPssSaltlen, Signer};
 
-use super::Family;
-use super::algorithm::{Algorithm, Hash};
+use crate::Family;
+use crate::algorithm::{Algorithm, Hash};
 
 /// The most contexts of a key that wait for their next check: about one for each thread that checks.
 const MOST_IDLE: usize = 16;

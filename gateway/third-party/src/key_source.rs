@@ -26,7 +26,7 @@ use tollgate_plugin::http_client::Profile;
 
 use self::metrics::AuthorityMetrics;
 use self::refresh::{Refresh, State};
-use super::{Algorithm, BadSignature, Jws, KeySet, PublishedKey, SignatureChecks, Unchecked};
+use tollgate_jose::{Algorithm, BadSignature, Jws, KeySet, PublishedKey, SignatureChecks, Unchecked};
 
 pub use fetch::FetchError;
 pub use metrics::KeySourceMetrics;

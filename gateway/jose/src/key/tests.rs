@@ -9,7 +9,7 @@ use openssl::x509::X509;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::jose::testing::{SigningKey, encode, members};
+use crate::testing::{SigningKey, encode, members};
 
 /// The claims in the examples of RFC 7515.
 const JOE: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
@@ -268,7 +268,7 @@ fn small_and_huge_rsa_keys_are_for_those_who_ask_for_them() {
     {
         let jwk = members(json!({"kty": "RSA", "n": modulus(bits), "e": exponent}));
         let error = VerificationKey::from_jwk(&jwk).unwrap_err();
-        assert!(matches!(error, crate::jose::Unusable::Invalid(InvalidKey::RsaTooLarge)), "{error:?}");
+        assert!(matches!(error, crate::Unusable::Invalid(InvalidKey::RsaTooLarge)), "{error:?}");
     }
 }
 

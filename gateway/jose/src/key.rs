@@ -1,5 +1,7 @@
 //! Keys that verify signatures. A key is made once and verifies many tokens: nothing of it is parsed again.
 
+mod pem;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,8 +10,8 @@ use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
 
-use super::signature::{self, RsaChecks};
-use super::{Algorithm, Algorithms, Family, Jws, pem};
+use crate::signature::{self, RsaChecks};
+use crate::{Algorithm, Algorithms, Family, Jws};
 
 /// The smallest RSA key for JOSE, in bits (RFC 7518 §3.3).
 const SMALLEST_RSA: u32 = 2048;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::jose::testing::SigningKey;
+use crate::testing::SigningKey;
 
 fn parse(document: &Value) -> KeySet {
     KeySet::parse(document.to_string().as_bytes()).unwrap()
@@ -88,7 +88,7 @@ fn an_empty_set_is_one_and_another_document_is_not() {
 fn a_key_is_the_same_only_with_the_same_id_algorithm_and_value() {
     let (key, other) = (SigningKey::rsa(2048), SigningKey::rsa(2048));
     let with = |jwk: Value, member: &str, value: Value| {
-        let mut jwk = crate::jose::testing::members(jwk);
+        let mut jwk = crate::testing::members(jwk);
         jwk.insert(member.to_owned(), value);
         Value::Object(jwk)
     };
