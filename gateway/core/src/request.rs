@@ -98,6 +98,27 @@ pub enum Credential {
     ThirdPartyToken,
 }
 
+/// The certificate with which a client has proved its key in the TLS handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Base64url of the SHA-256 of its DER: `x5t#S256` (RFC 8705 §3.1).
+    pub thumbprint: String,
+    /// The attributes of its subject, each with its type (a short name such as `CN`, or a dotted OID), in the order
+    /// of RFC 4514: the most specific first.
+    pub subject: Vec<(String, String)>,
+    /// Whether one of the authorities that the operator has named vouches for it.
+    pub trust: CertificateTrust,
+}
+
+/// What a client's certificate is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateTrust {
+    /// It was issued by an authority that the operator has named, and is within its time.
+    Verified,
+    /// Nobody vouches for its subject: only its key is proved.
+    KeyOnly,
+}
+
 /// A request being processed by a route's plugins.
 #[derive(Debug)]
 pub struct Request<'r> {
@@ -121,6 +142,8 @@ pub struct Request<'r> {
     pub peer_trusted: bool,
     /// The host that it names, and the part of its path by which the route was found.
     pub addressed: Addressed<'r>,
+    /// The client's certificate, on a connection whose listener requests one.
+    pub certificate: Option<&'r ClientCertificate>,
     /// The route and service that matched.
     pub target: &'r Target,
     /// The body, if a plugin asked for it.

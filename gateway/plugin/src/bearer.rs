@@ -187,6 +187,7 @@ mod tests {
                 client: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 peer_trusted: false,
                 addressed: Addressed::default(),
+                certificate: None,
                 target: &target,
                 body: self.form.clone().unwrap_or(RequestBody::Unread),
                 edits: Edits::default(),

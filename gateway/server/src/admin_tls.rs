@@ -1,11 +1,8 @@
 //! The TLS side of `admin.listen`: the same versions and ciphers as the proxy's, and client certificates where
 //! `admin.tls.client_ca` names their authorities.
 
-use std::path::PathBuf;
-
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode, SslVersion};
-use openssl::x509::X509;
 
 use crate::certificate;
 use crate::settings::AdminTls;
@@ -20,14 +17,8 @@ pub enum Error {
     #[error(transparent)]
     Certificate(#[from] certificate::Error),
     /// The file of authorities is unusable.
-    #[error("admin.tls.client_ca: {path}: no PEM certificate can be read")]
-    ClientCa {
-        /// The file.
-        path: PathBuf,
-        /// The cause, if the file could not be read.
-        #[source]
-        source: Option<std::io::Error>,
-    },
+    #[error("admin.tls.client_ca: {0}")]
+    ClientCa(#[from] certificate::UnusableAuthorities),
     /// OpenSSL rejects the certificate, its key, or the versions.
     #[error(transparent)]
     OpenSsl(#[from] ErrorStack),
@@ -43,22 +34,13 @@ pub fn acceptor(tls: &AdminTls) -> Result<SslAcceptor, Error> {
     acceptor.check_private_key()?;
     acceptor.set_session_id_context(SESSION_CONTEXT)?;
     if let Some(path) = &tls.client_ca {
-        for authority in authorities(path)? {
+        for authority in certificate::authorities(path)? {
             acceptor.add_client_ca(&authority)?;
             acceptor.cert_store_mut().add_cert(authority)?;
         }
         acceptor.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
     }
     Ok(acceptor.build())
-}
-
-fn authorities(path: &PathBuf) -> Result<Vec<X509>, Error> {
-    let unusable = |source| Error::ClientCa { path: path.clone(), source };
-    let text = std::fs::read(path).map_err(|source| unusable(Some(source)))?;
-    match X509::stack_from_pem(&text) {
-        Ok(authorities) if !authorities.is_empty() => Ok(authorities),
-        _ => Err(unusable(None)),
-    }
 }
 
 #[cfg(test)]
@@ -73,7 +55,7 @@ mod tests {
         assert!(acceptor(&tls(None)).is_ok());
         assert!(acceptor(&tls(Some(files.certificate.clone()))).is_ok());
         for unusable in [files.key.clone(), directory.path().join("none")] {
-            assert!(matches!(acceptor(&tls(Some(unusable))), Err(Error::ClientCa { .. })));
+            assert!(matches!(acceptor(&tls(Some(unusable))), Err(Error::ClientCa(_))));
         }
     }
 }

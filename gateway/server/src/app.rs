@@ -242,7 +242,10 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     try_addresses(settings)?;
     make_data_directory(settings)?;
     let tls = match settings.proxy.https_listen {
-        Some(_) => Some(tls::settings(&certificate::files(settings.certificate.as_ref(), &settings.data_directory)?)?),
+        Some(_) => {
+            let files = certificate::files(settings.certificate.as_ref(), &settings.data_directory)?;
+            Some(tls::settings(&files, &settings.client_certificates)?)
+        }
         None => None,
     };
     let runtime = control_runtime()?;

@@ -204,6 +204,30 @@ pub fn check(files: &CertificateFiles) -> Result<(), Error> {
     }
 }
 
+/// A file of authorities that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: no PEM certificate can be read", path.display())]
+pub struct UnusableAuthorities {
+    /// The file.
+    pub path: PathBuf,
+    /// The cause, if the file could not be read.
+    #[source]
+    pub source: Option<std::io::Error>,
+}
+
+/// The certificates in a file of authorities, of which there is at least one.
+///
+/// # Errors
+/// See [`UnusableAuthorities`].
+pub fn authorities(path: &Path) -> Result<Vec<X509>, UnusableAuthorities> {
+    let unusable = |source| UnusableAuthorities { path: path.to_owned(), source };
+    let text = std::fs::read(path).map_err(|source| unusable(Some(source)))?;
+    match X509::stack_from_pem(&text) {
+        Ok(authorities) if !authorities.is_empty() => Ok(authorities),
+        _ => Err(unusable(None)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -268,7 +292,7 @@ mod tests {
         assert_eq!(text(&made), told);
         write(&passphrase, b"open sesame\n").expect("written");
         assert!(check(&made).is_ok());
-        assert!(crate::tls::settings(&made).is_ok());
+        assert!(private_key(&made).is_ok());
         write(&made.key, b"garbage").expect("written");
         assert_eq!(text(&made), format!("{key}: no private key in PEM format can be read"));
     }

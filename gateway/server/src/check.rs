@@ -43,6 +43,11 @@ pub fn of_this_machine(settings: &Settings, options: &Options) -> Vec<String> {
     {
         problems.push(format!("tls.certificate, tls.key: {}", with_causes(&error)));
     }
+    if let Some(path) = &settings.client_certificates.authorities
+        && let Err(error) = certificate::authorities(path)
+    {
+        problems.push(format!("tls.client_ca: {}", with_causes(&error)));
+    }
     if let Some(tls) = &settings.admin.tls
         && let Err(error) = admin_tls::acceptor(tls)
     {

@@ -92,6 +92,7 @@ fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
         addressed: Addressed::default(),
+        certificate: None,
         target,
         body: RequestBody::Unread,
         edits: Edits::default(),

@@ -154,6 +154,7 @@ mod tests {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
             addressed: Addressed::default(),
+            certificate: None,
             target: &Target { route_id: Uuid::nil(), service_id: None },
             body: RequestBody::Unread,
             edits: Edits::default(),

@@ -265,6 +265,7 @@ impl World {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
             addressed: Addressed::default(),
+            certificate: None,
             target: &target,
             body: RequestBody::Unread,
             edits: Edits::default(),

@@ -2,16 +2,23 @@
 
 use std::net::IpAddr;
 
+use pingora_core::protocols::Digest;
 use pingora_proxy::Session;
 use tollgate_core::host::Host;
+use tollgate_core::request::ClientCertificate;
 
 use super::trusted_peer::{self, Peer, TrustedIps};
 use crate::scheme::Scheme;
 
-/// The server name of a client's TLS handshake. The listener's certificate callback returns one
-/// (in an `Arc`) from `handshake_complete_callback`, and routing by SNI reads it there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerName(pub Host<'static>);
+/// What a client's TLS handshake said. The listener's certificate callback returns one (in an `Arc`) from
+/// `handshake_complete_callback`; routing by SNI and plugins read it there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsClient {
+    /// The server name that it requested.
+    pub server_name: Option<Host<'static>>,
+    /// Its certificate.
+    pub certificate: Option<ClientCertificate>,
+}
 
 /// The connection a request came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +52,14 @@ impl Origin {
 
 /// The server name that the client requested.
 pub(crate) fn server_name(session: &Session) -> Option<Host<'static>> {
-    let tls = session.digest()?.ssl_digest.as_ref()?;
-    tls.extension.get::<ServerName>().map(|name| name.0.clone())
+    tls_client(session.digest()?)?.server_name.clone()
+}
+
+/// The certificate that the client presented.
+pub(crate) fn certificate(connection: &Digest) -> Option<&ClientCertificate> {
+    tls_client(connection)?.certificate.as_ref()
+}
+
+fn tls_client(connection: &Digest) -> Option<&TlsClient> {
+    connection.ssl_digest.as_ref()?.extension.get::<TlsClient>()
 }

@@ -60,7 +60,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-pub use client::ServerName;
+pub use client::TlsClient;
 pub use climbing::LenientServices;
 pub use context::Context;
 pub use identity_headers::{IdentityHeaders, InvalidName};

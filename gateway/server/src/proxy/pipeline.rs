@@ -18,6 +18,7 @@ use tollgate_core::request::{Addressed, Edits, HeaderEdit, Identity, Request, Re
 
 use super::accept::Accepted;
 use super::body::{self, Forwardable, Purpose};
+use super::client;
 use super::context::Expectation;
 use crate::chain::{self, Chain, ChainEntry, Effective, Plugins};
 use crate::scheme::Scheme;
@@ -206,6 +207,7 @@ async fn ask(
         client: accepted.origin.client.address,
         peer_trusted: accepted.origin.is_trusted(),
         addressed: Addressed { host: accepted.host.as_ref(), port: accepted.host_port, matched },
+        certificate: session.digest().and_then(client::certificate),
         target: &route.target,
         body: std::mem::replace(&mut progress.body, RequestBody::Unread),
         edits: std::mem::take(&mut progress.edits),

@@ -158,6 +158,26 @@ impl Database {
     }
 }
 
+/// Whether TLS clients are asked for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestedCertificates {
+    /// They are not.
+    Off,
+    /// They may present one.
+    Optional,
+    /// They must present one.
+    Required,
+}
+
+/// The certificates of TLS clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Whether they are asked for.
+    pub requested: RequestedCertificates,
+    /// The PEM file of the authorities that vouch for them.
+    pub authorities: Option<PathBuf>,
+}
+
 /// All settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -167,6 +187,8 @@ pub struct Settings {
     pub proxy: Proxy,
     /// The operator's certificate; `None`: a self-signed one.
     pub certificate: Option<CertificateFiles>,
+    /// The certificates of clients.
+    pub client_certificates: ClientCertificates,
     /// The Admin API.
     pub admin: Admin,
     /// The status listener: liveness, readiness, metrics.

@@ -8,7 +8,8 @@ use tollgate_core::secret::Secret;
 use tollgate_core::setting::{duration, number};
 
 use super::{
-    CertificateFiles, CoreDumps, Database, Layers, LineDestination, LogFormat, Problem, Proxy, Settings,
+    CertificateFiles, ClientCertificates, CoreDumps, Database, Layers, LineDestination, LogFormat, Problem, Proxy,
+    RequestedCertificates, Settings,
     UpstreamVerification, WhenDegraded,
 };
 use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
@@ -31,6 +32,7 @@ impl Settings {
         let data_directory = layers.read("data_directory", path);
         let proxy = read_proxy(layers);
         let certificate = read_certificate(layers);
+        let client_certificates = read_client_certificates(layers);
         let admin = super::admin::read(layers);
         let status_listen = layers.read("status.listen", address);
         let database = read_database(layers, data_directory.as_ref());
@@ -59,6 +61,7 @@ impl Settings {
             data_directory: data_directory?,
             proxy: proxy?,
             certificate: certificate?,
+            client_certificates: client_certificates?,
             admin: admin?,
             status_listen: status_listen?,
             database: database?,
@@ -180,6 +183,22 @@ fn read_certificate(layers: &mut Layers) -> Option<Option<CertificateFiles>> {
         }
         _ => Err("tls.certificate and tls.key must be set together".to_owned()),
     })
+}
+
+fn read_client_certificates(layers: &mut Layers) -> Option<ClientCertificates> {
+    let requested = layers.read("tls.client_certificates", |text| match text {
+        "off" => Ok(RequestedCertificates::Off),
+        "optional" => Ok(RequestedCertificates::Optional),
+        "required" => Ok(RequestedCertificates::Required),
+        _ => Err("expected off, optional or required".to_owned()),
+    });
+    let authorities = layers.read("tls.client_ca", |text| match optional_path(text) {
+        Some(_) if requested == Some(RequestedCertificates::Off) => {
+            Err("is used only with tls.client_certificates: set that to optional or required".to_owned())
+        }
+        path => Ok(path),
+    });
+    Some(ClientCertificates { requested: requested?, authorities: authorities? })
 }
 
 fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Option<Database> {

@@ -77,6 +77,16 @@ const GATEWAY: &[Setting] = &[
         "File with the passphrase of `tls.key`, if that is encrypted; a line break at its end is not part of it.",
     ),
     setting(
+        "tls.client_certificates",
+        "off",
+        "Whether TLS clients are asked for a certificate: `off`, `optional` or `required`; for tokens that are bound to one, and clients that authenticate with one.",
+    ),
+    setting(
+        "tls.client_ca",
+        "",
+        "PEM file with the authorities that vouch for clients' certificates; with `required`, others are refused in the handshake.",
+    ),
+    setting(
         "admin.listen",
         "127.0.0.1:8001",
         "Address of the Admin API. One that is not loopback needs admin.auth or admin.tls.client_ca.",

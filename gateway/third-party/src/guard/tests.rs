@@ -179,6 +179,7 @@ async fn with_headers(instances: &[&Arc<dyn Handler>], headers: &HeaderMap, path
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
         addressed: Addressed::default(),
+        certificate: None,
         target: &target,
         body: RequestBody::Unread,
         edits: Edits::default(),

@@ -217,6 +217,7 @@ impl Head {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
             addressed: Addressed::default(),
+            certificate: None,
             target: &self.target,
             body: RequestBody::Unread,
             edits: Edits::default(),

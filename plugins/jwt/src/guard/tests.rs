@@ -152,6 +152,7 @@ async fn ask(protection: &Protection<Guard>, method: Method, lines: &[(&'static 
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
         addressed: Addressed::default(),
+        certificate: None,
         target: &target,
         body: RequestBody::Unread,
         edits: Edits::default(),

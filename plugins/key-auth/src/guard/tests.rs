@@ -132,6 +132,7 @@ impl Call {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             peer_trusted: false,
             addressed: Addressed::default(),
+            certificate: None,
             target: &target,
             body: self.body.map_or(RequestBody::Unread, |body| RequestBody::Read(Bytes::from_static(body.as_bytes()))),
             edits: self.edits,

@@ -26,6 +26,7 @@ fn request<'r>(headers: &'r HeaderMap, query: Option<&'r str>, body: Bytes) -> R
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         peer_trusted: false,
         addressed: Addressed::default(),
+        certificate: None,
         target: &TARGET,
         body: RequestBody::Read(body),
         edits: Edits::default(),

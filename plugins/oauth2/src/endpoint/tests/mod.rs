@@ -81,6 +81,7 @@ impl Post {
             client: self.client,
             peer_trusted: false,
             addressed: Addressed::default(),
+            certificate: None,
             target: &self.target,
             body: self.body.clone(),
             edits: Edits::default(),
