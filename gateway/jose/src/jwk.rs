@@ -9,6 +9,7 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Public};
 use openssl::rsa::Rsa;
+use openssl::sha::sha256;
 use serde_json::{Map, Value};
 
 use crate::key::{InvalidKey, RsaSize, VerificationKey, clean};
@@ -74,6 +75,25 @@ impl VerificationKey {
         let wanted = wanted(jwk)?;
         clean(public_key(jwk, kind).and_then(|key| Ok(Self::public(key, wanted, RsaSize::Secure)?)))
     }
+}
+
+/// The thumbprint of a public key, with SHA-256 (RFC 7638 §3): base64url of the digest of its required members in
+/// lexicographic order. `None`: it is of an unknown type, or lacks one.
+pub fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
+    let members: &[&str] = match jwk.get("kty")?.as_str()? {
+        "EC" => &["crv", "kty", "x", "y"],
+        "OKP" => &["crv", "kty", "x"],
+        "RSA" => &["e", "kty", "n"],
+        _ => return None,
+    };
+    let mut text = String::with_capacity(160);
+    for (index, member) in members.iter().enumerate() {
+        text.push_str(if index == 0 { "{" } else { "," });
+        let value = Value::String(jwk.get(*member)?.as_str()?.to_owned());
+        text.push_str(&format!("\"{member}\":{value}"));
+    }
+    text.push('}');
+    Some(URL_SAFE_NO_PAD.encode(sha256(text.as_bytes())))
 }
 
 /// Whether it is for signatures (RFC 7517 §4.2, §4.3).

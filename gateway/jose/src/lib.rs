@@ -20,7 +20,7 @@ pub mod testing;
 
 pub use algorithm::{Algorithm, Algorithms, Family};
 pub use header::{Header, KnownHeaders, MAX_TOKEN, Malformed, Part};
-pub use jwk::Unusable;
+pub use jwk::{Unusable, thumbprint};
 pub use jws::{Jws, dots, looks_like_jwt, unverified_issuer};
 pub use key::{BadSignature, InvalidKey, RsaSize, VerificationKey};
 pub use key_set::{KeySet, MalformedKeySet, PublishedKey};

@@ -23,6 +23,7 @@ pub mod client_secret;
 pub mod config;
 pub mod credentials;
 pub mod derivation_queue;
+pub mod dpop;
 pub mod endpoint;
 pub mod entity;
 pub mod error;

@@ -1,0 +1,199 @@
+//! The URI that a request was sent to, as its client wrote it, and whether a proof is for it (RFC 9449 §4.3.9).
+//!
+//! Both are compared in normal form (RFC 3986 §6.2.2, §6.2.3), without query and fragment. A trusted peer knows better
+//! than the request what the client addressed: `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Port` are
+//! believed from those, as everywhere in the gateway, and from nobody else.
+
+use std::borrow::Cow;
+
+use http::HeaderValue;
+use tollgate_core::host::{Authority, Host};
+use tollgate_core::path::normalise;
+use tollgate_core::request::Request;
+
+/// A URI without query and fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetUri<'r> {
+    scheme: &'static str,
+    host: Cow<'r, str>,
+    port: u16,
+    path: Cow<'r, str>,
+}
+
+impl<'r> TargetUri<'r> {
+    /// Of a request. `None`: it names no host.
+    pub fn of(request: &Request<'r>) -> Option<Self> {
+        let forwarded = |name| Forwarded::of(request, name);
+        let scheme = match forwarded("x-forwarded-proto") {
+            Forwarded::Nothing => {
+                if request.tls {
+                    "https"
+                } else {
+                    "http"
+                }
+            }
+            Forwarded::One(word) if word.eq_ignore_ascii_case("https") => "https",
+            Forwarded::One(_) | Forwarded::Several => "http",
+        };
+        let (host, port) = match forwarded("x-forwarded-host").one().and_then(|host| Authority::parse(host).ok()) {
+            Some(authority) => (Cow::Owned(authority.host.as_str().to_owned()), authority.port),
+            None => (Cow::Borrowed(request.addressed.host?.as_str()), request.addressed.port),
+        };
+        let port = port.or_else(|| forwarded("x-forwarded-port").one()?.parse().ok());
+        let port = port.unwrap_or_else(|| default_port(scheme));
+        Some(Self { scheme, host, port, path: Cow::Borrowed(request.path) })
+    }
+
+    /// Reads an absolute URI with `http` or `https`.
+    pub fn parse(text: &str) -> Option<TargetUri<'_>> {
+        let (scheme, rest) = text.split_once("://")?;
+        let scheme = ["https", "http"].into_iter().find(|known| known.eq_ignore_ascii_case(scheme))?;
+        let rest = rest.split(['?', '#']).next()?;
+        let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+        let Authority { host, port } = Authority::parse(authority).ok()?;
+        let host: Host<'static> = host.into_owned();
+        let path = normalise(path).ok()?;
+        Some(TargetUri {
+            scheme,
+            host: Cow::Owned(host.as_str().to_owned()),
+            port: port.unwrap_or_else(|| default_port(scheme)),
+            path,
+        })
+    }
+
+    /// Whether a text names this URI.
+    pub fn is(&self, text: &str) -> bool {
+        TargetUri::parse(text).is_some_and(|named| named == *self)
+    }
+
+    /// The same with another path.
+    pub fn with_path(&self, path: &'r str) -> Self {
+        Self { path: Cow::Borrowed(path), ..self.clone() }
+    }
+}
+
+fn default_port(scheme: &str) -> u16 {
+    if scheme == "https" { 443 } else { 80 }
+}
+
+/// What a trusted peer says of the client in a header.
+enum Forwarded<'r> {
+    Nothing,
+    One(&'r str),
+    Several,
+}
+
+impl<'r> Forwarded<'r> {
+    fn of(request: &Request<'r>, name: &'static str) -> Self {
+        if !request.peer_trusted {
+            return Self::Nothing;
+        }
+        let mut values = request.headers.get_all(name).iter().map(HeaderValue::to_str);
+        match (values.next(), values.next()) {
+            (None, _) => Self::Nothing,
+            (Some(Ok(value)), None) if !value.contains(',') => Self::One(value.trim()),
+            _ => Self::Several,
+        }
+    }
+
+    fn one(self) -> Option<&'r str> {
+        if let Self::One(value) = self { Some(value) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use http::{HeaderMap, HeaderName, Method};
+    use tollgate_core::request::{Addressed, Edits, RequestBody, Target};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Whether a proof for `uri` is for a request for `/a/b` of `host`.
+    fn is_for(uri: &str, tls: bool, host: &str, trusted: bool, headers: &[(&'static str, &str)]) -> bool {
+        let authority = Authority::parse(host).unwrap().into_owned();
+        let pair = |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), value.parse().unwrap());
+        let headers = HeaderMap::from_iter(headers.iter().map(pair));
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let request = Request {
+            method: &Method::GET,
+            path: "/a/b",
+            query: Some("q"),
+            headers: &headers,
+            http2: false,
+            tls,
+            peer: ip,
+            client: ip,
+            peer_trusted: trusted,
+            addressed: Addressed { host: Some(&authority.host), port: authority.port },
+            certificate: None,
+            target: &Target { route_id: Uuid::nil(), service_id: None },
+            body: RequestBody::Unread,
+            edits: Edits::default(),
+            response: Vec::new(),
+            identity: None,
+            served_stale: None,
+        };
+        TargetUri::of(&request).unwrap().is(uri)
+    }
+
+    #[test]
+    fn uris_are_compared_in_normal_form_rfc9449_4_3() {
+        for (uri, expected) in [
+            ("https://api.test/a/b", true),
+            ("https://api.test:443/a/b", true),
+            ("HTTPS://API.test/a/b", true),
+            ("https://api.test/a/b?x=1", true),
+            ("https://api.test/a/b#f", true),
+            ("https://api.test/a/./b", true),
+            ("https://api.test/a/c/../b", true),
+            ("https://api.test/%61/b", true),
+            ("https://api.test./a/b", true),
+            ("https://api.test/a/b/", false),
+            ("https://api.test/a/B", false),
+            ("https://api.test/a%2Fb", false),
+            ("https://api.test/a", false),
+            ("http://api.test/a/b", false),
+            ("http://api.test:443/a/b", false),
+            ("https://api.test:8443/a/b", false),
+            ("https://other.test/a/b", false),
+            ("https://user@api.test/a/b", false),
+            ("https://api.test:x/a/b", false),
+            ("//api.test/a/b", false),
+            ("/a/b", false),
+            ("", false),
+            ("https://api.test", false),
+        ] {
+            assert_eq!(is_for(uri, true, "API.test", false, &[]), expected, "{uri}");
+        }
+        assert!(is_for("http://127.0.0.1:8000/a/b", false, "127.0.0.1:8000", false, &[]));
+        assert!(!is_for("http://127.0.0.1/a/b", false, "127.0.0.1:8000", false, &[]));
+        assert!(is_for("http://[::1]:8000/a/b", false, "[::1]:8000", false, &[]));
+    }
+
+    #[test]
+    fn behind_a_trusted_peer_the_uri_is_what_the_client_sent_there() {
+        let proto = ("x-forwarded-proto", "https");
+        let (host, port) = (("x-forwarded-host", "api.test"), ("x-forwarded-port", "8443"));
+        let other = ("x-forwarded-host", "api.test:9443");
+        let rows: [(&str, bool, &[(&'static str, &str)], bool); 12] = [
+            ("https://gateway.test/a/b", true, &[proto], true),
+            ("http://gateway.test/a/b", true, &[], true),
+            ("https://api.test/a/b", true, &[proto, host], true),
+            ("https://api.test:8443/a/b", true, &[proto, host, port], true),
+            ("https://api.test:9443/a/b", true, &[proto, other, port], true),
+            ("https://gateway.test:8443/a/b", true, &[proto, port], true),
+            ("https://gateway.test/a/b", true, &[proto, host], false),
+            ("https://api.test/a/b", true, &[host], false),
+            ("https://gateway.test/a/b", true, &[proto, proto], false),
+            ("https://gateway.test/a/b", true, &[("x-forwarded-proto", "https, http")], false),
+            ("https://api.test/a/b", false, &[proto, host], false),
+            ("http://gateway.test/a/b", false, &[proto, host, port], true),
+        ];
+        for (uri, trusted, headers, expected) in rows {
+            assert_eq!(is_for(uri, false, "gateway.test", trusted, headers), expected, "{uri} {trusted} {headers:?}");
+        }
+    }
+}
