@@ -74,7 +74,7 @@ impl Site {
         upstream.spawn(move || upstream::serve(echo, |_| {})).map_err(system)?;
         let log = folder.path().join("gateway.log");
         let output = File::create(&log).map_err(system)?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(from_any_folder(program).map_err(system)?);
         command.args(["run", "--migrate"]).current_dir(folder.path()).env("TOLLGATE_DATA_DIRECTORY", folder.path());
         command
             .env("TOLLGATE_PROXY_HTTP_LISTEN", proxy.to_string())
@@ -130,10 +130,34 @@ impl Site {
     }
 }
 
+/// A relative path means the folder of the caller, but the program is started in another one. A bare name is looked up
+/// in `PATH`.
+fn from_any_folder(program: &Path) -> io::Result<PathBuf> {
+    if program.components().count() > 1 { std::path::absolute(program) } else { Ok(program.to_owned()) }
+}
+
 fn free_ports() -> io::Result<[SocketAddr; 4]> {
     // All are bound at the same time, so that they differ.
     let bind = || TcpListener::bind("127.0.0.1:0");
     let held = [bind()?, bind()?, bind()?, bind()?];
     let [one, two, three, four] = &held;
     Ok([one.local_addr()?, two.local_addr()?, three.local_addr()?, four.local_addr()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_path_of_a_program_means_the_folder_of_the_caller_and_a_bare_name_path() {
+        let here = std::env::current_dir().unwrap();
+        for (given, expected) in [
+            ("target/release/tollgate", here.join("target/release/tollgate")),
+            ("./tollgate", here.join("tollgate")),
+            ("/usr/bin/tollgate", PathBuf::from("/usr/bin/tollgate")),
+            ("tollgate", PathBuf::from("tollgate")),
+        ] {
+            assert_eq!(from_any_folder(Path::new(given)).unwrap(), expected, "{given}");
+        }
+    }
 }
