@@ -2,6 +2,7 @@
 
 mod audit;
 mod browser;
+mod connections;
 mod tls;
 mod upstreams;
 

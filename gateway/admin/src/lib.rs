@@ -42,13 +42,14 @@ mod status_guard;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod write_timeout;
 
 pub use access::{Access, Authentication};
 pub use admin_token::{AdminToken, AdminTokens, Role};
 pub use browser::{BrowserRules, Hosts, Origins, is_loopback};
 pub use frame::{router, status_router};
 pub use list::page_query;
-pub use listener::Listener;
+pub use listener::{Admission, Bound, Bounds, Listener};
 pub use memory::{Memory, MemoryRegion, MemoryWorker};
 pub use node::{Connections, LogLevel, Node};
 pub use peer::{Peer, Transport};

@@ -1,102 +1,170 @@
-//! A listener with or without TLS, which tells each connection's [`Peer`].
+//! A listener with or without TLS for the operator's HTTP: the Admin API, health probes and metrics.
 //!
-//! Handshakes run beside each other, within a time limit: a client that does not finish its handshake delays no other.
+//! Nobody but the operator should reach it, but whoever does must not be able to exhaust it: connections are counted
+//! before their handshake, and each step of one (handshake, head, reading the response) has a time limit. Handshakes
+//! run beside each other. It speaks HTTP/1.1 only.
 
+use std::error::Error as _;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
+use axum::Router;
+use axum::extract::{ConnectInfo, Extension};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use openssl::ssl::{Ssl, SslAcceptor};
 use openssl::x509::{X509NameRef, X509Ref};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio_openssl::SslStream;
 
 use crate::peer::{Peer, Transport};
-
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// How many handshakes may be under way; further connections wait in the system's queue.
-const HANDSHAKES: usize = 256;
+use crate::write_timeout::WriteTimeout;
 
 /// The most characters of a certificate's subject that are kept.
 const SUBJECT: usize = 256;
 
-/// A connection, with or without TLS.
-pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+/// What hyper needs at least.
+const LEAST_BUFFER: usize = 8192;
 
-impl<C: AsyncRead + AsyncWrite + Send + Unpin> Connection for C {}
+/// What a connection may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Time for a whole request head, from when the previous request ended: also for idle connections.
+    pub head_timeout: Duration,
+    /// How long a client may pause while reading its response.
+    pub write_timeout: Duration,
+    /// Bytes of a request head.
+    pub head_bytes: usize,
+    /// Fields of a request head.
+    pub header_count: usize,
+}
 
-type Accepted = (Box<dyn Connection>, Peer);
+/// A bound that a connection reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The handshake took too long.
+    Handshake,
+    /// No complete head came in time.
+    HeadTimeout,
+    /// The head was too long, or had too many fields.
+    HeadSize,
+    /// The response was not read.
+    Write,
+}
+
+/// Who counts connections, and the bounds that they reach.
+pub trait Admission: Send + Sync {
+    /// Counts a connection until the result is dropped; `None`: there are too many, and it is closed.
+    fn admit(&self, client: IpAddr) -> Option<Box<dyn Send>>;
+
+    /// A connection was ended by a bound.
+    fn reached(&self, bound: Bound);
+}
 
 /// The listener.
 pub struct Listener {
     tcp: TcpListener,
     tls: Option<SslAcceptor>,
-    handshakes: JoinSet<Option<Accepted>>,
+    bounds: Bounds,
+    admission: Arc<dyn Admission>,
 }
 
 impl Listener {
     /// Serves a bound address; with TLS if there is an acceptor.
-    pub fn new(tcp: TcpListener, tls: Option<SslAcceptor>) -> Self {
-        Self { tcp, tls, handshakes: JoinSet::new() }
+    pub fn new(tcp: TcpListener, tls: Option<SslAcceptor>, bounds: Bounds, admission: Arc<dyn Admission>) -> Self {
+        Self { tcp, tls, bounds, admission }
     }
-}
 
-impl axum::serve::Listener for Listener {
-    type Io = Box<dyn Connection>;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> Accepted {
+    /// Serves connections for ever. Handlers find the [`Peer`] of theirs as `ConnectInfo`.
+    pub async fn serve(mut self, router: Router) {
         loop {
-            tokio::select! {
-                Some(done) = self.handshakes.join_next() => {
-                    if let Ok(Some(accepted)) = done {
-                        return accepted;
-                    }
-                }
-                (stream, address) = axum::serve::Listener::accept(&mut self.tcp), if self.handshakes.len() < HANDSHAKES => {
-                    match &self.tls {
-                        None => return (Box::new(stream), Peer { address, transport: Transport::Plain }),
-                        Some(acceptor) => drop(self.handshakes.spawn(shake_hands(acceptor.clone(), stream, address))),
-                    }
-                }
+            // Waits a moment if the process has no file descriptors left.
+            let (stream, address) = axum::serve::Listener::accept(&mut self.tcp).await;
+            let Some(place) = self.admission.admit(address.ip()) else { continue };
+            let connection = Connection {
+                address,
+                tls: self.tls.clone(),
+                bounds: self.bounds,
+                admission: Arc::clone(&self.admission),
+                router: router.clone(),
+            };
+            tokio::spawn(async move {
+                connection.run(stream).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// A connection before its handshake.
+struct Connection {
+    address: SocketAddr,
+    tls: Option<SslAcceptor>,
+    bounds: Bounds,
+    admission: Arc<dyn Admission>,
+    router: Router,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let Some(acceptor) = self.tls.clone() else { return self.serve(stream, Transport::Plain).await };
+        let shaken = tokio::time::timeout(self.bounds.handshake_timeout, shake_hands(&acceptor, stream)).await;
+        match shaken {
+            Ok(Ok((stream, transport))) => self.serve(stream, transport).await,
+            // The client's affair.
+            Ok(Err(error)) => {
+                tracing::debug!(client = %self.address, %error, "TLS handshake failed at admin.listen");
             }
+            Err(_) => self.admission.reached(Bound::Handshake),
         }
     }
 
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer { address: self.tcp.local_addr()?, transport: Transport::Plain })
-    }
-}
-
-impl Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
-
-/// `None`: the handshake failed, which is the client's affair.
-async fn shake_hands(acceptor: SslAcceptor, stream: TcpStream, address: std::net::SocketAddr) -> Option<Accepted> {
-    let mut stream = SslStream::new(Ssl::new(acceptor.context()).ok()?, stream).ok()?;
-    match tokio::time::timeout(HANDSHAKE, Pin::new(&mut stream).accept()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(client = %address, %error, "TLS handshake failed at admin.listen");
-            return None;
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, transport: Transport) {
+        let Self { address, bounds, admission, router, .. } = self;
+        let router = router.layer(Extension(ConnectInfo(Peer { address, transport })));
+        let stream = TokioIo::new(WriteTimeout::new(stream, bounds.write_timeout));
+        let mut server = http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(bounds.head_timeout);
+        server.max_header_size(bounds.head_bytes).max_headers(bounds.header_count);
+        server.max_buf_size(bounds.head_bytes.max(LEAST_BUFFER));
+        if let Err(error) = server.serve_connection(stream, TowerToHyperService::new(router)).await
+            && let Some(bound) = bound_of(&error)
+        {
+            admission.reached(bound);
         }
-        Err(_) => return None,
     }
+}
+
+fn bound_of(error: &hyper::Error) -> Option<Bound> {
+    if error.is_timeout() {
+        Some(Bound::HeadTimeout)
+    } else if error.is_parse_too_large() {
+        Some(Bound::HeadSize)
+    } else {
+        let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut).then_some(Bound::Write)
+    }
+}
+
+async fn shake_hands(
+    acceptor: &SslAcceptor,
+    stream: TcpStream,
+) -> Result<(SslStream<TcpStream>, Transport), openssl::ssl::Error> {
+    let mut stream = SslStream::new(Ssl::new(acceptor.context())?, stream)?;
+    Pin::new(&mut stream).accept().await?;
     // Without `admin.tls.client_ca` no certificate is requested, so one that is here was verified.
     let transport = match stream.ssl().peer_certificate() {
         Some(certificate) => Transport::TlsWithCertificate(subject(&certificate)),
         None => Transport::Tls,
     };
-    Some((Box::new(stream), Peer { address, transport }))
+    Ok((stream, transport))
 }
 
 /// The subject as `CN=ops,O=Example`.

@@ -42,7 +42,11 @@ async fn guard(state: &AdminState, rules: &BrowserRules, request: Request<Body>,
             return Response::from(failure).into_response(Head::AndBody);
         }
     };
-    let response = next.run(Request::from_parts(parts, body)).await;
+    // A body that does not come would hold the connection.
+    let work = next.run(Request::from_parts(parts, body));
+    let Ok(response) = tokio::time::timeout(state.limits.body_timeout, work).await else {
+        return Response::from(Failure::BodyTimeout).into_response(Head::AndBody);
+    };
     if !reads && response.status().is_success() {
         let action = response.extensions().get().copied().unwrap_or(Action::NodeDraining);
         let mut event = Event::new(action, Outcome::Done);

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openssl::ssl::SslAcceptor;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use tokio::runtime::Runtime;
@@ -40,6 +39,7 @@ use crate::cli::SettingsArgs;
 use crate::descriptors::{self, Descriptors};
 use crate::log;
 use crate::node::{self, ThisNode};
+use crate::operator_listeners;
 use crate::plugins;
 use crate::process_memory;
 use crate::proxy::{self, TrustedIps};
@@ -379,7 +379,7 @@ impl Control {
         );
         let admin = admin.with_access(access(settings, &store)).with_audit_log(Arc::new(audit_log.clone()));
         let status = Status { readiness, when_degraded: settings.when_degraded, store, metrics: registry.clone() };
-        serve_control(settings, Arc::new(admin), status).await?;
+        serve_control(settings, &metrics, Arc::new(admin), status).await?;
         Ok(Self { configuration, metrics, registry, audit_log })
     }
 }
@@ -398,7 +398,12 @@ async fn wait_for_database(options: &Options, wait: Duration) {
 }
 
 /// Serves the Admin API and the status listener.
-async fn serve_control(settings: &Settings, admin: Arc<AdminState>, status: Status) -> Result<(), StartError> {
+async fn serve_control(
+    settings: &Settings,
+    metrics: &Metrics,
+    admin: Arc<AdminState>,
+    status: Status,
+) -> Result<(), StartError> {
     if settings.admin.sends_tokens_in_clear() {
         tracing::warn!(
             listen = %settings.admin.listen,
@@ -406,10 +411,15 @@ async fn serve_control(settings: &Settings, admin: Arc<AdminState>, status: Stat
         );
     }
     let tls = settings.admin.tls.as_ref().map(admin_tls::acceptor).transpose()?;
-    serve("admin.listen", settings.admin.listen, tls, tollgate_admin::router(Arc::clone(&admin))).await?;
+    let limits = (settings, metrics.limits());
+    let (address, api) = (settings.admin.listen, tollgate_admin::router(Arc::clone(&admin)));
+    let served = operator_listeners::serve(address, tls, api, limits).await;
+    served.map_err(|source| StartError::Listen { setting: "admin.listen", address, source })?;
     let rules = browser_rules(settings, settings.status_listen, HostCheck::OnLoopback);
     let shown = status::router(status).merge(tollgate_admin::status_router(Arc::clone(&admin)));
-    serve("status.listen", settings.status_listen, None, tollgate_admin::guard_status(shown, admin, rules)).await
+    let (address, shown) = (settings.status_listen, tollgate_admin::guard_status(shown, admin, rules));
+    let served = operator_listeners::serve(address, None, shown, limits).await;
+    served.map_err(|source| StartError::Listen { setting: "status.listen", address, source })
 }
 
 /// Who may use the Admin API.
@@ -504,27 +514,6 @@ async fn watch_store(store: Store, metrics: Arc<Metrics>) {
         ticks.tick().await;
         metrics.datastore_reachable().set(i64::from(status::responds(&store).await));
     }
-}
-
-async fn serve(
-    setting: &'static str,
-    address: SocketAddr,
-    tls: Option<SslAcceptor>,
-    router: axum::Router,
-) -> Result<(), StartError> {
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|source| StartError::Listen {
-        setting,
-        address,
-        source,
-    })?;
-    tokio::spawn(async move {
-        let listener = tollgate_admin::Listener::new(listener, tls);
-        let service = router.into_make_service_with_connect_info::<tollgate_admin::Peer>();
-        if let Err(error) = axum::serve(listener, service).await {
-            tracing::error!(%error, setting, "listener failed");
-        }
-    });
-    Ok(())
 }
 
 fn store_options(settings: &Settings, migration: Migration, metrics: &prometheus::Registry) -> Options {

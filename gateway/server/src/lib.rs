@@ -14,6 +14,7 @@ pub mod cli;
 pub mod descriptors;
 pub mod log;
 pub mod node;
+mod operator_listeners;
 pub mod plugin_choice;
 pub mod plugins;
 pub mod process_memory;

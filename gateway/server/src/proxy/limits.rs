@@ -19,6 +19,10 @@ pub struct Limits {
     pub connections: usize,
     /// Those of one address; 0: no limit.
     pub connections_per_address: usize,
+    /// Open connections to the Admin API, and as many to the status listener; 0: no limit.
+    pub operator_connections: usize,
+    /// Those of one address; 0: no limit.
+    pub operator_connections_per_address: usize,
     /// Timeout of a TLS handshake.
     pub tls_handshake_timeout: Duration,
     /// Bytes of a request target.
@@ -42,6 +46,8 @@ impl Default for Limits {
         Self {
             connections: 0,
             connections_per_address: 8192,
+            operator_connections: 512,
+            operator_connections_per_address: 256,
             tls_handshake_timeout: Duration::from_secs(15),
             target_bytes: 8 * 1024,
             head_bytes: 32 * 1024,

@@ -66,6 +66,7 @@ pub use context::Context;
 pub use identity_headers::{IdentityHeaders, InvalidName};
 pub use limits::Limits;
 pub use listeners::{Listeners, ProxyService, prepare, service};
+pub(crate) use open_connections::OpenConnections;
 pub use product::Product;
 pub use trusted_peer::TrustedIps;
 

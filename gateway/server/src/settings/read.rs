@@ -145,6 +145,8 @@ fn read_limits(layers: &mut Layers) -> Option<Limits> {
     let count_u32 = |text: &str| bounded(text, 0, 10_000_000).map(saturated);
     let connections = layers.read("limits.connections", count);
     let connections_per_address = layers.read("limits.connections_per_address", count);
+    let operator_connections = layers.read("limits.operator_connections", count);
+    let operator_connections_per_address = layers.read("limits.operator_connections_per_address", count);
     let tls_handshake_timeout = layers.read("limits.tls_handshake_timeout", duration);
     let target_bytes = layers.read("limits.target_bytes", |text| bounded(text, 256, 65_536));
     let head_bytes = layers.read("limits.head_bytes", |text| bounded(text, 1024, 524_288));
@@ -157,6 +159,8 @@ fn read_limits(layers: &mut Layers) -> Option<Limits> {
     Some(Limits {
         connections: connections?,
         connections_per_address: connections_per_address?,
+        operator_connections: operator_connections?,
+        operator_connections_per_address: operator_connections_per_address?,
         tls_handshake_timeout: tls_handshake_timeout?,
         target_bytes: target_bytes?,
         head_bytes: head_bytes?,

@@ -152,6 +152,16 @@ const GATEWAY: &[Setting] = &[
         "8192",
         "Maximum number of open connections of one client address (a /64 network of IPv6), except those in trusted_ips; 0: no limit.",
     ),
+    setting(
+        "limits.operator_connections",
+        "512",
+        "Maximum number of open connections to the Admin API, and as many to the status listener; 0: no limit.",
+    ),
+    setting(
+        "limits.operator_connections_per_address",
+        "256",
+        "Of these, maximum number of one client address (a /64 network of IPv6); 0: no limit.",
+    ),
     setting("limits.tls_handshake_timeout", "15s", "How long a TLS handshake may take."),
     setting("limits.target_bytes", "8192", "Maximum length of a request target (414)."),
     setting("limits.head_bytes", "32768", "Maximum length of a request head (431)."),

@@ -16,6 +16,10 @@ pub enum Limit {
     Connections,
     /// `limits.connections_per_address`
     ConnectionsPerAddress,
+    /// `limits.operator_connections`
+    OperatorConnections,
+    /// `limits.operator_connections_per_address`
+    OperatorConnectionsPerAddress,
     /// `limits.tls_handshake_timeout`
     TlsHandshake,
     /// `proxy.head_timeout`, over HTTP/2: the preface.
@@ -24,7 +28,7 @@ pub enum Limit {
     Http2Head,
     /// `limits.http2_excess_frames`
     Http2Frames,
-    /// `proxy.head_timeout` over HTTP/1.1, and `proxy.read_timeout`.
+    /// `proxy.head_timeout` over HTTP/1.1, also of the operator's listeners, and `proxy.read_timeout`.
     ClientTimeout,
     /// `proxy.write_timeout`
     WriteTimeout,
@@ -41,9 +45,11 @@ pub enum Limit {
 }
 
 impl Limit {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
+        Self::OperatorConnections,
+        Self::OperatorConnectionsPerAddress,
         Self::TlsHandshake,
         Self::Http2Preface,
         Self::Http2Head,
@@ -61,6 +67,8 @@ impl Limit {
         match self {
             Self::Connections => "connections",
             Self::ConnectionsPerAddress => "connections_per_address",
+            Self::OperatorConnections => "operator_connections",
+            Self::OperatorConnectionsPerAddress => "operator_connections_per_address",
             Self::TlsHandshake => "tls_handshake",
             Self::Http2Preface => "http2_preface",
             Self::Http2Head => "http2_head",
