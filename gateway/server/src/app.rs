@@ -341,6 +341,7 @@ impl Control {
         tracing::info!(postgres = !settings.database.is_embedded(), "opening the database");
         let store = Store::open(options).await?;
         tracing::info!("starting the plugins");
+        readiness.export(&registry)?;
         let audit_log = open_audit_log(settings, &metrics)
             .map_err(|source| StartError::AuditLog { path: settings.audit_log.to_string(), source })?;
         let hosts = Hosts::new(

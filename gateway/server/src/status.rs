@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Form, Json, Router};
-use prometheus::{Encoder as _, Registry, TextEncoder};
+use prometheus::{Encoder as _, PullingGauge, Registry, TextEncoder};
 use serde_json::json;
 use tollgate_admin::Peer;
 use tollgate_core::audit::Action;
@@ -37,6 +37,18 @@ impl Readiness {
         self.started.store(true, Ordering::Release);
     }
 
+    /// Exports whether the node drains.
+    pub fn export(self: &Arc<Self>, metrics: &Registry) -> Result<(), prometheus::Error> {
+        let this = Arc::clone(self);
+        let about = "Whether this node reports that it is draining: 1 or 0.";
+        let drains = move || if this.drains() { 1.0 } else { 0.0 };
+        metrics.register(Box::new(PullingGauge::new("tollgate_draining", about, Box::new(drains))?))
+    }
+
+    fn drains(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) || self.drained.load(Ordering::Acquire)
+    }
+
     /// Takes the node out of rotation, or puts it back.
     fn set_drained(&self, drained: bool) {
         self.drained.store(drained, Ordering::Release);
@@ -49,7 +61,7 @@ impl Readiness {
 
     /// Why the node is not ready, if it is not.
     fn reason(&self) -> Option<&'static str> {
-        if self.stopping.load(Ordering::Acquire) || self.drained.load(Ordering::Acquire) {
+        if self.drains() {
             Some("draining")
         } else if !self.started.load(Ordering::Acquire) {
             Some("starting")

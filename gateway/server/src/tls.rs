@@ -125,8 +125,7 @@ fn client_certificate(certificate: &X509Ref, trust: CertificateTrust) -> Option<
 mod tests {
     use super::*;
 
-    const NONE: ClientCertificates =
-        ClientCertificates { requested: RequestedCertificates::Off, authorities: None };
+    const NONE: ClientCertificates = ClientCertificates { requested: RequestedCertificates::Off, authorities: None };
 
     #[test]
     fn the_kept_certificate_is_accepted() {

@@ -20,7 +20,7 @@ use super::open_connections::{OpenConnection, OpenConnections};
 use super::{Gateway, Settings};
 #[cfg(pingora_patched)]
 use crate::telemetry::limit_metrics::Limit;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Listener, Metrics};
 
 /// The proxy with connection counting.
 pub(super) struct Connections {
@@ -53,18 +53,18 @@ impl Connections {
 }
 
 /// An open connection; it is counted until this is dropped, even in a panic.
-struct Open(Arc<Metrics>);
+struct Open(Arc<Metrics>, Listener);
 
 impl Open {
-    fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.connection_opened();
-        Self(Arc::clone(metrics))
+    fn new(metrics: &Arc<Metrics>, listener: Listener) -> Self {
+        metrics.connection_opened(listener);
+        Self(Arc::clone(metrics), listener)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connection_closed();
+        self.0.connection_closed(self.1);
     }
 }
 
@@ -94,14 +94,15 @@ impl ServerApp for Connections {
             let digest = stream.get_socket_digest();
             self.admit_peer(digest.as_ref().and_then(|digest| digest.peer_addr()))?
         };
-        let _open = Open::new(&self.metrics);
+        let listener = if stream.get_ssl_digest().is_some() { Listener::Https } else { Listener::Http };
+        let _open = Open::new(&self.metrics, listener);
         self.proxy.process_new(stream, shutdown).await
     }
 
     /// Pingora as published does not make this call.
     #[cfg(pingora_patched)]
     async fn process_plaintext_on_tls(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) {
-        let _open = Open::new(&self.metrics);
+        let _open = Open::new(&self.metrics, Listener::Https);
         self.proxy.process_plaintext_on_tls(stream, shutdown).await;
     }
 

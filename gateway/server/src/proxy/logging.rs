@@ -33,6 +33,9 @@ pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Contex
         Some(route) => route.metrics.observe(&seen),
         None => gateway.metrics.observe_unmatched(&seen),
     }
+    if let Some(reason) = context.reason() {
+        gateway.metrics.refused(reason);
+    }
     if gateway.access_log.is_on() {
         gateway.access_log.write(&line(session, context, proxied, status, &seen));
     }

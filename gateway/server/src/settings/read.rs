@@ -9,8 +9,7 @@ use tollgate_core::setting::{duration, number};
 
 use super::{
     CertificateFiles, ClientCertificates, CoreDumps, Database, Layers, LineDestination, LogFormat, Problem, Proxy,
-    RequestedCertificates, Settings,
-    UpstreamVerification, WhenDegraded,
+    RequestedCertificates, Settings, UpstreamVerification, WhenDegraded,
 };
 use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
 

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use tollgate_core::header_text;
 
 use super::limit_metrics::{Limit, LimitMetrics};
@@ -20,8 +21,10 @@ use crate::build_info::{self, BuildInfo};
 pub struct Metrics {
     routes: Routes,
     requests: IntGauge,
+    refused: IntCounterVec,
     accepted: IntGauge,
     open: IntGauge,
+    open_by_listener: [IntGauge; 2],
     under_way: IntGauge,
     datastore_reachable: IntGauge,
     access_log_dropped: IntCounter,
@@ -67,6 +70,24 @@ impl Collector for ConnectionStates {
     }
 }
 
+/// A listener of the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listener {
+    /// Plain HTTP.
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl Listener {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// Totals of the proxy since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traffic {
@@ -107,6 +128,18 @@ impl Metrics {
         registry.register(Box::new(access_log_dropped.clone()))?;
         node.with_label_values(&[node_id, version]).set(1);
         registry.register(Box::new(build_info(build_info::THIS)?))?;
+        let about = Opts::new(
+            "tollgate_refused_requests_total",
+            "Requests to which the gateway itself responded, by the reason in the access log.",
+        );
+        let refused = IntCounterVec::new(about, &["reason"])?;
+        registry.register(Box::new(refused.clone()))?;
+        let about = Opts::new("tollgate_connections_open", "Client connections that are open, by listener.");
+        let by_listener = IntGaugeVec::new(about, &["listener"])?;
+        registry.register(Box::new(by_listener.clone()))?;
+        let open_by_listener =
+            [Listener::Http, Listener::Https].map(|listener| by_listener.with_label_values(&[listener.label()]));
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         let requests = requests.with_label_values(&[node_id, "http"]);
         let connections = ConnectionStates::new(node_id, requests.clone())?;
         let accepted = connections.state("accepted");
@@ -114,8 +147,10 @@ impl Metrics {
         registry.register(Box::new(connections))?;
         Ok(Self {
             requests,
+            refused,
             accepted,
             open,
+            open_by_listener,
             under_way,
             routes,
             datastore_reachable,
@@ -159,14 +194,29 @@ impl Metrics {
     }
 
     /// Counts a new connection.
-    pub(crate) fn connection_opened(&self) {
+    pub(crate) fn connection_opened(&self, listener: Listener) {
         self.accepted.inc();
         self.open.inc();
+        self.of_listener(listener).inc();
     }
 
     /// Counts a closed connection.
-    pub(crate) fn connection_closed(&self) {
+    pub(crate) fn connection_closed(&self, listener: Listener) {
         self.open.dec();
+        self.of_listener(listener).dec();
+    }
+
+    fn of_listener(&self, listener: Listener) -> &IntGauge {
+        let [http, https] = &self.open_by_listener;
+        match listener {
+            Listener::Http => http,
+            Listener::Https => https,
+        }
+    }
+
+    /// Counts a response of the gateway itself. Its reason is one of a fixed set.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.with_label_values(&[reason]).inc();
     }
 
     /// Counts a finished request, whatever the outcome.
@@ -271,11 +321,18 @@ mod tests {
     fn connections_are_exported_in_every_state() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, "node", "3.10.0").unwrap();
-        (0..3).for_each(|_| metrics.connection_opened());
-        metrics.connection_closed();
+        for listener in [Listener::Http, Listener::Https, Listener::Http] {
+            metrics.connection_opened(listener);
+        }
+        metrics.connection_closed(Listener::Http);
         (0..3).for_each(|_| metrics.request_started());
         metrics.request_ended();
         let text = text(&registry);
+        for line in
+            [r#"tollgate_connections_open{listener="http"} 1"#, r#"tollgate_connections_open{listener="https"} 1"#]
+        {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
         let states = [
             ("accepted", 3),
             ("handled", 3),
@@ -313,6 +370,8 @@ mod tests {
             r#"tollgate_request_duration_seconds_bucket{route="r",service="api",le="0.025"} 0"#,
             r#"tollgate_request_duration_seconds_bucket{route="r",service="api",le="0.05"} 1"#,
             r#"tollgate_request_duration_seconds_sum{route="r",service="api"} 0.03"#,
+            r#"tollgate_gateway_duration_seconds_bucket{route="r",service="api",le="0.005"} 0"#,
+            r#"tollgate_gateway_duration_seconds_bucket{route="r",service="api",le="0.01"} 1"#,
             r#"tollgate_upstream_duration_seconds_bucket{service="api",le="0.025"} 1"#,
             r#"kong_upstream_latency_ms_bucket{route="r",service="api",workspace="default",le="25"} 1"#,
             r#"kong_request_latency_ms_bucket{route="r",service="api",workspace="default",le="25"} 0"#,

@@ -15,6 +15,9 @@ use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFam
 use super::route_counters::{Distribution, RouteCounters};
 
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+/// What a gateway adds is mostly below a millisecond.
+const GATEWAY_SECONDS: [f64; 14] =
+    [0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 3.0, 10.0];
 const KONG_LATENCY: [f64; 17] =
     [1.0, 2.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0, 200.0, 500.0, 750.0, 1000.0, 3000.0, 6000.0];
 const UPSTREAM_LATENCY: [f64; 13] =
@@ -153,6 +156,7 @@ fn merge(into: &mut HashMap<String, Distribution>, service: &str, upstream: Dist
 enum Family {
     Requests,
     Duration,
+    GatewayDuration,
     UpstreamDuration,
     KongRequests,
     KongBandwidth,
@@ -162,9 +166,10 @@ enum Family {
 }
 
 impl Family {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Requests,
         Self::Duration,
+        Self::GatewayDuration,
         Self::UpstreamDuration,
         Self::KongRequests,
         Self::KongBandwidth,
@@ -177,6 +182,7 @@ impl Family {
         match self {
             Self::Requests => "tollgate_requests_total",
             Self::Duration => "tollgate_request_duration_seconds",
+            Self::GatewayDuration => "tollgate_gateway_duration_seconds",
             Self::UpstreamDuration => "tollgate_upstream_duration_seconds",
             Self::KongRequests => "kong_http_requests_total",
             Self::KongBandwidth => "kong_bandwidth_bytes",
@@ -190,6 +196,7 @@ impl Family {
         match self {
             Self::Requests => "Requests by service, route and status.",
             Self::Duration => "From the request's head to the end of the response.",
+            Self::GatewayDuration => "The part of a request that is not spent waiting for the upstream.",
             Self::UpstreamDuration => "From sending the request upstream to the head of its response.",
             Self::KongRequests => "Requests by service, route, status and who chose it.",
             Self::KongBandwidth => "Body bytes by direction.",
@@ -203,7 +210,7 @@ impl Family {
     fn labels(self) -> &'static [&'static str] {
         match self {
             Self::Requests => &["code", "route", "service"],
-            Self::Duration => &["route", "service"],
+            Self::Duration | Self::GatewayDuration => &["route", "service"],
             Self::UpstreamDuration => &["service"],
             Self::KongRequests => &["code", "consumer", "route", "service", "source", "workspace"],
             Self::KongBandwidth => &["consumer", "direction", "route", "service", "workspace"],
@@ -223,6 +230,7 @@ impl Family {
     /// The upper bounds of a histogram, and how many of its unit make a second.
     fn bounds(self) -> (&'static [f64], f64) {
         match self {
+            Self::GatewayDuration => (&GATEWAY_SECONDS, 1.0),
             Self::KongLatency => (&KONG_LATENCY, 1e3),
             Self::KongUpstreamLatency | Self::KongRequestLatency => (&UPSTREAM_LATENCY, 1e3),
             _ => (&SECONDS, 1.0),
@@ -331,6 +339,7 @@ impl Samples {
             self.add(Family::Requests, Family::Requests.counter(&[&status.to_string(), route, service], count));
         }
         self.add(Family::Duration, Family::Duration.histogram(&[route, service], &counters.total()));
+        self.add(Family::GatewayDuration, Family::GatewayDuration.histogram(&[route, service], &counters.own()));
     }
 
     fn families(self) -> Vec<MetricFamily> {

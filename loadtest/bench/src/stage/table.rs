@@ -144,7 +144,10 @@ fn completed(schema: &Schema, fields: Value) -> Result<Document> {
 
 fn of_plugin(service: Uuid) -> Result<Document> {
     let scopes: Vec<_> = SCOPE.split(' ').collect();
-    let config = completed(&config::schema(tollgate_oauth2::profile::Name::Kong), json!({"scopes": scopes, "enable_client_credentials": true}))?;
+    let config = completed(
+        &config::schema(tollgate_oauth2::profile::Name::Kong),
+        json!({"scopes": scopes, "enable_client_credentials": true}),
+    )?;
     let now = MAKERS.clock.now();
     let fields = json!({
         "id": SystemRandom.uuid(), "created_at": now, "updated_at": now, "name": tollgate_oauth2::NAME,

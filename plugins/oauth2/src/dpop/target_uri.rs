@@ -127,7 +127,7 @@ mod tests {
             peer: ip,
             client: ip,
             peer_trusted: trusted,
-            addressed: Addressed { host: Some(&authority.host), port: authority.port },
+            addressed: Addressed { host: Some(&authority.host), port: authority.port, matched: "" },
             certificate: None,
             target: &Target { route_id: Uuid::nil(), service_id: None },
             body: RequestBody::Unread,
