@@ -38,6 +38,11 @@ pub struct Browser {
 impl Browser {
     /// Starts one.
     pub async fn start() -> Self {
+        Self::start_knowing(&[]).await
+    }
+
+    /// Starts one for which these host names are this machine.
+    pub async fn start_knowing(hosts: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().unwrap().port();
         let mut command = Command::new("chromedriver");
         command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
@@ -45,7 +50,7 @@ impl Browser {
         let profile = tempfile::Builder::new().prefix("tollgate-chromium-").tempdir().expect("a folder");
         let client = Client::builder().no_proxy().build().expect("an HTTP client");
         let sessions = format!("http://127.0.0.1:{port}/session");
-        let wanted = json!({"capabilities": {"alwaysMatch": capabilities(&profile)}});
+        let wanted = json!({"capabilities": {"alwaysMatch": capabilities(&profile, hosts)}});
         let deadline = Instant::now() + PATIENCE;
         loop {
             match post(&client, &sessions, &wanted).await {
@@ -147,7 +152,7 @@ async fn value(response: reqwest::Response) -> Result<Value, String> {
     if status.is_success() { Ok(value) } else { Err(value["message"].to_string()) }
 }
 
-fn capabilities(profile: &TempDir) -> Value {
+fn capabilities(profile: &TempDir, hosts: &[&str]) -> Value {
     // The sandbox needs privileges that containers lack. The certificates are self-signed. Pages of third parties
     // name hosts elsewhere, which must not delay them.
     let arguments = [
@@ -161,9 +166,12 @@ fn capabilities(profile: &TempDir) -> Value {
         "--disable-component-update",
         "--disable-sync",
         "--ignore-certificate-errors",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     ];
+    // The first rule that fits counts.
+    let hosts: String = hosts.iter().map(|host| format!("MAP {host} 127.0.0.1, ")).collect();
+    let names = format!("--host-resolver-rules={hosts}MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost");
     let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
+    arguments.push(names);
     arguments.push(format!("--user-data-dir={}", profile.path().display()));
     json!({"goog:chromeOptions": {"args": arguments}})
 }

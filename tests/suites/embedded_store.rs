@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -121,6 +121,66 @@ async fn a_database_that_cannot_be_written_is_reported_at_start() {
         let start = format!("tollgate: cannot open the database: {} or its folder cannot be written: ", file.display());
         findings.check(row, if ended.output.starts_with(&start) { Ok(()) } else { Err(ended.output) });
     }
+}
+
+/// Files that nobody can write, not even through descriptors that are open, until this is dropped: as when the system
+/// finds an error on a disk and allows only reading.
+struct Unwritable(Vec<PathBuf>);
+
+impl Unwritable {
+    fn make(files: Vec<PathBuf>) -> Self {
+        Self::set("+i", &files);
+        Self(files)
+    }
+
+    fn set(attribute: &str, files: &[PathBuf]) {
+        let status = Command::new("chattr").arg(attribute).args(files).status().expect("chattr, of e2fsprogs");
+        assert!(status.success(), "chattr {attribute} needs root, and a file system such as ext4");
+    }
+}
+
+impl Drop for Unwritable {
+    fn drop(&mut self) {
+        Self::set("-i", &self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_written_any_more_is_read_and_writes_are_503() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
+    let client = Application::register(&gateway, "shop", json!({})).await;
+    let used = issue(&gateway, &api, &client).await.expect(200).json();
+    let unused = issue(&gateway, &api, &client).await.expect(200).json();
+    api.get(&gateway, text(&used, "access_token")).await.expect(200);
+    let code = api.code(&gateway, &client).await;
+    let files = ["tollgate.db", "tollgate.db-wal"].map(|name| gateway.directory().join(name)).to_vec();
+    let unwritable = Unwritable::make(files);
+
+    let mut findings = Findings::new();
+    for round in 0..3 {
+        let consumer = gateway.admin(Method::POST, "/consumers", json!({"username": "late"})).await;
+        findings.compare("an Admin write", &(503, true), &outcome(&consumer));
+        findings.compare("a token", &(503, true), &outcome(&issue(&gateway, &api, &client).await));
+        findings.compare("a code", &(503, true), &outcome(&api.redeem(&gateway, &client, &code).await));
+        let refreshed = api.refresh(&gateway, &client, text(&used, "refresh_token")).await;
+        findings.compare("a refresh", &(503, true), &outcome(&refreshed));
+        for (what, tokens) in [("a cached token", &used), ("a token that is looked up", &unused)] {
+            let status = api.get(&gateway, text(tokens, "access_token")).await.status;
+            findings.compare(&format!("{what}, round {round}"), &200, &status);
+        }
+        findings.compare("an unknown one", &401, &api.get(&gateway, "nobodys-token-0123456789abcdef").await.status);
+        findings.compare("a list", &200, &gateway.admin_get("/consumers").await.status);
+    }
+    drop(unwritable);
+    // What was refused was not carried out, and nothing has to be restarted.
+    findings.compare("the code", &200, &api.redeem(&gateway, &client, &code).await.status);
+    let refresh_token = text(&used, "refresh_token");
+    findings.compare("its refresh", &200, &api.refresh(&gateway, &client, refresh_token).await.status);
+    findings.compare("another refresh", &400, &api.refresh(&gateway, &client, refresh_token).await.status);
+    let consumer = gateway.admin(Method::POST, "/consumers", json!({"username": "late"})).await;
+    findings.compare("the Admin write", &201, &consumer.status);
 }
 
 /// A way to damage a database file.

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::json;
 use tollgate_tests::postgres::Database;
 use tollgate_tests::scenario::{Api, Application, REDIRECT_URI};
-use tollgate_tests::{Authority, Gateway, Reply, Secrets, SigningKey, Upstream};
+use tollgate_tests::{Authority, Gateway, IssuerKey, Reply, Secrets, SigningKey, Upstream};
 
 const PROVISION_KEY: &str = "canary-provision-key";
 const CLEAR_SECRET: &str = "canary-clear-client-secret";
@@ -23,6 +23,34 @@ const OPAQUE_TOKEN: &str = "canary-token-of-the-authority";
 /// What is stored in clear text, since the contract shows it again, or since the gateway itself presents it
 /// (oauth2.md §2.1; docs/operating.md, Backups).
 const STORED_IN_CLEAR: [&str; 5] = [PROVISION_KEY, CLEAR_SECRET, API_KEY, JWT_SECRET, INTROSPECTION_SECRET];
+
+/// A private key in PEM, and the lines of it that are searched for.
+struct PrivateKey {
+    pem: String,
+    lines: Vec<String>,
+}
+
+impl PrivateKey {
+    fn generate() -> Self {
+        let pem = IssuerKey::generate("canary", "ES256").private_pem();
+        let lines = pem.lines().filter(|line| line.len() >= 40 && !line.starts_with('-')).map(str::to_owned).collect();
+        Self { pem, lines }
+    }
+}
+
+/// Those that the gateway presents to authorities.
+struct PrivateKeys {
+    /// Of `private_key_jwt`.
+    assertion: PrivateKey,
+    /// Of its certificate in TLS.
+    tls: PrivateKey,
+}
+
+impl PrivateKeys {
+    fn lines(&self) -> impl Iterator<Item = &String> {
+        self.assertion.lines.iter().chain(&self.tls.lines)
+    }
+}
 
 /// What was seen of the gateway from outside.
 #[derive(Default)]
@@ -140,6 +168,73 @@ async fn credentials(gateway: &Gateway, upstream: &Upstream, authority: &Authori
     seen.refusal(&get(gateway, "/oauth2-introspection", &[("authorization", &unknown)]).await);
 }
 
+/// Private keys in plugins' configurations: used with success and in vain, shown, and refused.
+async fn private_keys(gateway: &Gateway, upstream: &Upstream, authority: &Authority, seen: &mut Seen) -> PrivateKeys {
+    let keys = PrivateKeys { assertion: PrivateKey::generate(), tls: PrivateKey::generate() };
+    keys.lines().for_each(|line| gateway.secrets.add(line));
+    let certificate = certificate_of(&keys.tls.pem);
+    let (url, over_tls) = (authority.url(), authority.url().replace("http://", "https://"));
+    for (name, config) in [
+        (
+            "assertion",
+            json!({"introspection_url": url, "auth_method": "private_key_jwt", "client_id": "tollgate",
+            "issuer": "https://issuer.example", "client_key": keys.assertion.pem}),
+        ),
+        // The authority speaks no TLS: the call fails.
+        (
+            "certificate",
+            json!({"introspection_url": over_tls, "auth_method": "tls_client_auth", "client_id": "tollgate",
+            "tls_client_certificate": certificate, "tls_client_key": keys.tls.pem}),
+        ),
+    ] {
+        Api::open(gateway, name, upstream).await;
+        let plugin = json!({"name": "oauth2-introspection", "config": config});
+        gateway.create(&format!("/services/{name}/plugins"), plugin).await;
+    }
+    let bearer = format!("Bearer {OPAQUE_TOKEN}");
+    get(gateway, "/assertion", &[("authorization", &bearer)]).await.expect(200);
+    let assertion = authority.calls().pop().and_then(|call| call.parameter("client_assertion").map(str::to_owned));
+    gateway.secrets.add(&assertion.expect("an assertion"));
+    let failed = get(gateway, "/certificate", &[("authorization", &bearer)]).await;
+    assert_eq!(failed.status, 503, "{}", failed.body);
+    seen.refusal(&failed);
+    // A key that is not for that algorithm, and a private key where public ones belong.
+    let key = IssuerKey::generate("canary", "ES256");
+    let private = key.private_jwk();
+    gateway.secrets.add(private["d"].as_str().expect("a private part"));
+    let jwks = json!({"keys": [private]}).to_string();
+    for (name, config) in [
+        (
+            "oauth2-introspection",
+            json!({"introspection_url": url, "auth_method": "private_key_jwt", "client_id": "c",
+            "client_key": keys.assertion.pem, "client_key_algorithm": "RS256"}),
+        ),
+        ("jwt-access-token", json!({"issuers": [{"issuer": "https://issuer.example", "jwks": jwks}]})),
+        ("jwt-access-token", json!({"issuer": "https://issuer.example", "jwks": jwks})),
+    ] {
+        let refused = gateway.admin(Method::POST, "/plugins", json!({"name": name, "config": config})).await;
+        assert_eq!(refused.status, 400, "{}", refused.body);
+        seen.refusal(&refused);
+    }
+    keys
+}
+
+/// A certificate of this key for itself.
+fn certificate_of(pem: &str) -> String {
+    let key = openssl::pkey::PKey::private_key_from_pem(pem.as_bytes()).unwrap();
+    let mut name = openssl::x509::X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "tollgate").unwrap();
+    let name = name.build();
+    let mut builder = openssl::x509::X509::builder().unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&openssl::asn1::Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&openssl::asn1::Asn1Time::days_from_now(2).unwrap()).unwrap();
+    builder.sign(&key, openssl::hash::MessageDigest::sha256()).unwrap();
+    String::from_utf8(builder.build().to_pem().unwrap()).unwrap()
+}
+
 /// Writes that are refused, and what the node shows of itself.
 async fn administration(gateway: &Gateway, seen: &mut Seen) {
     // The contract quotes the value that is taken, to the caller who has just sent it (gateway.md §4, code 5).
@@ -192,6 +287,7 @@ async fn no_secret_leaves_the_gateway(mut gateway: Gateway, temporary: &Path) {
     assert_eq!(level, json!({"message": "log level: debug"}), "it knows no name for trace");
     tokens(&gateway, &upstream, &mut seen).await;
     credentials(&gateway, &upstream, &authority, &mut seen).await;
+    let keys = private_keys(&gateway, &upstream, &authority, &mut seen).await;
     administration(&gateway, &mut seen).await;
 
     let secrets: Secrets = gateway.secrets.clone();
@@ -204,7 +300,8 @@ async fn no_secret_leaves_the_gateway(mut gateway: Gateway, temporary: &Path) {
     assert_eq!(secrets.within(&files(gateway.directory(), &["tollgate.db"])), none(), "in files");
     assert_eq!(fs::read_dir(temporary).unwrap().count(), 0, "temporary files are left");
     // The database, with SQLite's write-ahead log.
-    let expected: BTreeSet<String> = STORED_IN_CLEAR.iter().map(ToString::to_string).collect();
+    let stored = STORED_IN_CLEAR.iter().map(ToString::to_string).chain(keys.lines().cloned());
+    let expected: BTreeSet<String> = stored.collect();
     let mut at_rest = secrets.within(&gateway.at_rest());
     // What the Admin API shows of a hashed secret is its hash.
     at_rest.retain(|secret| !secret.starts_with("$pbkdf2"));

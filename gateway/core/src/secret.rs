@@ -3,8 +3,9 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// A clear secret (token, code, client secret, provision key).
 #[derive(Clone)]
@@ -28,6 +29,16 @@ impl Secret {
     }
 }
 
+/// Taken over without another copy.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// What it holds is wiped.
+impl ZeroizeOnDrop for Secret {}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
@@ -49,6 +60,18 @@ mod tests {
     #[test]
     fn debug_output_is_redacted() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(…)");
+    }
+
+    #[test]
+    fn its_memory_is_wiped_on_drop() {
+        fn wiped<W: ZeroizeOnDrop>(_: &W) {}
+        let secret = Secret::new("hunter2");
+        // The field, which is all that it has.
+        let Secret(held) = &secret;
+        wiped(held);
+        wiped(&secret);
+        let read: Secret = serde_json::from_str("\"hunter2\"").unwrap();
+        assert_eq!(read, secret);
     }
 
     #[test]

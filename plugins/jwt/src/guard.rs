@@ -17,8 +17,8 @@ use crate::config::{Challenges, Config};
 use crate::lifetime::Lifetime;
 use crate::presented::{self, Places};
 use crate::refusal::{BadToken, Refusal};
-use crate::secret::Encoding;
-use crate::token::{Token, TokenCache, TokenFacts, Unverified};
+use crate::secret::{self, Encoding};
+use crate::token::{CannotVerify, Token, TokenCache, TokenFacts, Unverified};
 
 /// State shared by the guards of a node.
 pub struct Shared {
@@ -69,6 +69,21 @@ impl Guard {
         }
     }
 
+    /// A token that is new while the store is away is verified with its credential as it was when this node last heard
+    /// of changes, if the instance serves that. What comes of it is not cached.
+    async fn verify_unheard(
+        &self,
+        unverified: Unverified,
+        error: Arc<CannotVerify>,
+        request: &mut Request<'_>,
+    ) -> Result<TokenFacts, Arc<CannotVerify>> {
+        let source = self.shared.tokens.source();
+        match secret::known(source.secrets(), &unverified.key, self.serve_cached, request) {
+            Some(secret) => Ok(source.facts(&unverified, &secret).await?),
+            None => Err(error),
+        }
+    }
+
     fn read(&self, token: &str) -> Result<Unverified, Refusal> {
         let token = Token::parse(token).map_err(Refusal::BadToken)?;
         let key = token.key(&self.key_claim)?;
@@ -116,7 +131,14 @@ impl Authenticator for Guard {
             Ok(unverified) => unverified,
             Err(refusal) => return Ok(Authentication::Invalid(refusal)),
         };
-        match self.shared.tokens.load_for(question.digest, unverified, self.serve_cached, request).await {
+        let loaded = self.shared.tokens.load_for(question.digest, unverified.clone(), self.serve_cached, request).await;
+        let loaded = match loaded {
+            Err(error) if matches!(*error, CannotVerify::Store(_)) => {
+                self.verify_unheard(unverified, error, request).await.map(Some)
+            }
+            loaded => loaded,
+        };
+        match loaded {
             Ok(Some(facts)) => Ok(self.judge(&facts)),
             Ok(None) => Ok(Authentication::Invalid(Refusal::NoCredential)),
             Err(error) => Err(Verdict::Reply(Reply::unavailable(error.reason()))),

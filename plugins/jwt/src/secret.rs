@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use tollgate_jose::{Algorithm, Family, VerificationKey};
-use tollgate_plugin::cache::{Fact, FactCache, Generation, Known, Loaded, SharedFact, Source};
-use tollgate_plugin::{CredentialFacts, Credentials, Digest, Document, Key, StoreError, thread_cache};
+use tollgate_plugin::cache::{Fact, FactCache, Generation, Known, Loaded, ServeCached, SharedFact, Source};
+use tollgate_plugin::{CredentialFacts, Credentials, Digest, Document, Key, Request, StoreError, thread_cache};
 
 use crate::credential::{DEFAULT_ALGORITHM, NAME, public_key};
 
@@ -173,6 +173,15 @@ pub async fn find(cache: &SecretCache, key: &Arc<str>) -> Loaded<Option<SecretFa
         Some(Known::Fact(facts)) => Ok(Some(facts)),
         Some(Known::Unknown) => Ok(None),
         None => cache.load(digest, Arc::clone(key)).await,
+    }
+}
+
+/// The credential with this key, for a request: while the store is away, as it was when this node last heard of changes,
+/// if the instance serves that.
+pub fn known(cache: &SecretCache, key: &str, rule: ServeCached, request: &mut Request<'_>) -> Option<SecretFacts> {
+    match cache.get_for(&Digest::of(key), rule, request)? {
+        Known::Fact(facts) => Some(facts),
+        Known::Unknown => None,
     }
 }
 

@@ -182,6 +182,15 @@ impl TokenSource {
     pub fn secrets(&self) -> &SecretCache {
         &self.secrets
     }
+
+    /// What this credential says of a token.
+    ///
+    /// # Errors
+    /// Too many signatures wait to be checked.
+    pub async fn facts(&self, unverified: &Unverified, secret: &SecretFacts) -> Result<TokenFacts, CannotVerify> {
+        let verified = unverified.verify(secret, &self.checks).await?;
+        Ok(TokenFacts(Arc::new(Inner { credential: Arc::clone(secret.credential()), verified })))
+    }
 }
 
 impl Source<TokenFacts> for TokenSource {
@@ -193,8 +202,7 @@ impl Source<TokenFacts> for TokenSource {
     async fn read(&self, _: Digest, unverified: Unverified) -> Loaded<Option<TokenFacts>, CannotVerify> {
         let found = secret::find(&self.secrets, &unverified.key).await;
         let Some(secret) = found.map_err(CannotVerify::Store)? else { return Ok(None) };
-        let verified = unverified.verify(&secret, &self.checks).await?;
-        Ok(Some(TokenFacts(Arc::new(Inner { credential: Arc::clone(secret.credential()), verified }))))
+        Ok(Some(self.facts(&unverified, &secret).await?))
     }
 
     fn endings(&self) -> Generation {

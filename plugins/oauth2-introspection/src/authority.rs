@@ -55,7 +55,7 @@ pub struct Authority {
     /// How the gateway authenticates.
     pub auth_method: String,
     /// The value of the `Authorization` header.
-    pub authorization_value: Option<String>,
+    pub authorization_value: Option<Secret>,
     /// What the endpoint is told a token to be.
     pub token_type_hint: Option<String>,
     custom_introspection_headers: BTreeMap<String, String>,
@@ -65,8 +65,8 @@ pub struct Authority {
     pub issuer: Option<String>,
     /// Our id.
     pub client_id: Option<String>,
-    client_secret: Option<String>,
-    client_key: Option<String>,
+    client_secret: Option<Secret>,
+    client_key: Option<Secret>,
     /// The `kid` of our key.
     pub client_key_id: Option<String>,
     client_key_algorithm: Option<String>,
@@ -77,7 +77,7 @@ pub struct Authority {
     #[serde(flatten)]
     pub connection: Connection,
     tls_client_certificate: Option<String>,
-    tls_client_key: Option<String>,
+    tls_client_key: Option<Secret>,
 }
 
 impl Authority {
@@ -105,7 +105,7 @@ impl Authority {
 
     /// Our secret.
     pub fn client_secret(&self) -> Option<Secret> {
-        self.client_secret.as_deref().map(Secret::new)
+        self.client_secret.clone()
     }
 
     /// The key of assertions.
@@ -114,7 +114,7 @@ impl Authority {
     /// It cannot be used.
     pub fn signing_key(&self) -> Result<Option<SigningKey>, InvalidKey> {
         let algorithm = self.client_key_algorithm.as_deref().and_then(Algorithm::parse);
-        self.client_key.as_deref().map(|pem| SigningKey::parse(pem, algorithm)).transpose()
+        self.client_key.as_ref().map(|pem| SigningKey::parse(pem.expose(), algorithm)).transpose()
     }
 
     /// Who assertions are for.
@@ -148,7 +148,9 @@ impl Authority {
     pub fn tls(&self) -> Result<Tls, TlsError> {
         let tls = self.connection.tls()?;
         match (&self.tls_client_certificate, &self.tls_client_key) {
-            (Some(certificate), Some(key)) => tls.with_client_certificate(certificate.as_bytes(), key.as_bytes()),
+            (Some(certificate), Some(key)) => {
+                tls.with_client_certificate(certificate.as_bytes(), key.expose().as_bytes())
+            }
             _ => Ok(tls),
         }
     }

@@ -185,7 +185,7 @@ impl Introspection {
             })),
             "tls_client_auth" => ClientAuthentication::Certificate { client_id: client_id()? },
             _ => {
-                let value = authority.authorization_value.as_deref().ok_or(Unusable::Incomplete)?;
+                let value = authority.authorization_value.as_ref().ok_or(Unusable::Incomplete)?.expose();
                 ClientAuthentication::value(HeaderValue::from_bytes(value.as_bytes()).map_err(|_| Unusable::Header)?)
             }
         })

@@ -15,13 +15,14 @@ async fn protected(gateway: &Gateway, name: &str, upstream: &Upstream, plugins: 
     }
 }
 
-/// HS256 with the secret `secret`.
-fn jwt() -> String {
+/// HS256, of the credential with this key.
+fn jwt(key: &str, secret: &str, number: u32) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", part(json!({"alg": "HS256", "typ": "JWT"})), part(json!({"iss": "k"})));
-    let key = openssl::pkey::PKey::hmac(b"secret").unwrap();
+    let signed =
+        format!("{}.{}", part(json!({"alg": "HS256", "typ": "JWT"})), part(json!({"iss": key, "jti": number})));
+    let key = openssl::pkey::PKey::hmac(secret.as_bytes()).unwrap();
     let mut signer = openssl::sign::Signer::new(openssl::hash::MessageDigest::sha256(), &key).unwrap();
     let signature = signer.sign_oneshot_to_vec(signed.as_bytes()).unwrap();
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -35,7 +36,7 @@ async fn every_plugin_serves_what_it_has_cached_unless_its_instance_does_not() {
     gateway.create(&format!("/consumers/{consumer}/key-auth"), json!({"key": "a-key"})).await;
     gateway.create(&format!("/consumers/{consumer}/jwt"), json!({"key": "k", "secret": "secret"})).await;
     gateway.create(&format!("/consumers/{consumer}/acls"), json!({"group": "g"})).await;
-    let jwt = format!("Bearer {}", jwt());
+    let cached_jwt = format!("Bearer {}", jwt("k", "secret", 1));
     let never = |mut config: Value| {
         config["serve_cached_for"] = json!(0);
         config
@@ -59,7 +60,7 @@ async fn every_plugin_serves_what_it_has_cached_unless_its_instance_does_not() {
     let get = async |name: &str| {
         let request = gateway.request(http::Method::GET, &format!("/{name}"));
         let request = match name.split('-').next().unwrap_or_default() {
-            "jwt" => request.header("authorization", &jwt),
+            "jwt" => request.header("authorization", &cached_jwt),
             "anonymous" => request,
             _ => request.header("apikey", "a-key"),
         };
@@ -78,6 +79,18 @@ async fn every_plugin_serves_what_it_has_cached_unless_its_instance_does_not() {
             world.refuses(name, reply);
         }
     }
+    // A new token of a credential that is cached is verified with that.
+    let present = async |name: &str, token: String| {
+        gateway.send(gateway.request(http::Method::GET, &format!("/{name}")).bearer_auth(token)).await
+    };
+    findings.compare("a new JWT", &200, &present("jwt", jwt("k", "secret", 2)).await.status);
+    findings.compare("a forged one", &401, &present("jwt", jwt("k", "another", 3)).await.status);
+    world.refuses("a new JWT where nothing is served", present("jwt-never", jwt("k", "secret", 4)).await);
+    world.refuses("a JWT of another credential", present("jwt", jwt("other", "secret", 5)).await);
+    let last =
+        gateway.output().lines().rfind(|line| line.contains("GET /jwt ") && line.contains(" 200 ")).map(str::to_owned);
+    let served_stale = last.as_ref().is_some_and(|line| line.contains("served_stale="));
+    findings.check("a new JWT", if served_stale { Ok(()) } else { Err(format!("{last:?}")) });
     let unknown = gateway.send(gateway.request(http::Method::GET, "/key").header("apikey", "unknown")).await;
     world.refuses("an unknown key", unknown);
 }

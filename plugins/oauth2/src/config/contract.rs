@@ -84,7 +84,7 @@ fn some_grant(config: &Value) -> Result<(), String> {
 pub(super) struct Stored {
     pub(super) scopes: Option<Vec<String>>,
     pub(super) mandatory_scope: bool,
-    pub(super) provision_key: String,
+    pub(super) provision_key: Secret,
     pub(super) token_expiration: Number,
     pub(super) enable_authorization_code: bool,
     pub(super) enable_implicit_grant: bool,

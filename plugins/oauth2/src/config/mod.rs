@@ -131,7 +131,7 @@ impl Config {
         Ok(Self {
             scopes: stored.scopes,
             mandatory_scope: stored.mandatory_scope,
-            provision_key: Secret::new(stored.provision_key),
+            provision_key: stored.provision_key,
             token_expiration: seconds(&stored.token_expiration),
             enable_authorization_code: stored.enable_authorization_code,
             enable_implicit_grant: stored.enable_implicit_grant,
