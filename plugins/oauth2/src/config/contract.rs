@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Number, Value};
 use tollgate_core::schema::{Auto, EntityCheck, Field, Rule, Schema};
+use tollgate_core::secret::Secret;
 use tollgate_plugin::cache::ServeCached;
 
 use super::Pkce;
