@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderValue;
 use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::collection::{Collection, Key};
@@ -27,6 +28,8 @@ pub struct CredentialFacts {
     pub id: Uuid,
     /// The owner of the credential.
     pub consumer: Arc<ConsumerFacts>,
+    /// Its `X-Credential-Identifier`.
+    pub identifier: HeaderValue,
     /// The headers that identify both upstream.
     pub headers: HeaderBlock,
     invalidation: Invalidation,
@@ -36,8 +39,9 @@ impl CredentialFacts {
     /// A credential of this consumer. `identifier` is the `X-Credential-Identifier`; `None` if it is not a valid
     /// header value.
     pub fn new(id: Uuid, identifier: &str, consumer: Arc<ConsumerFacts>) -> Option<Self> {
-        let headers = consumer.headers(&identity_value(identifier)?);
-        Some(Self { id, consumer, headers, invalidation: Invalidation::new() })
+        let identifier = identity_value(identifier)?;
+        let headers = consumer.headers(&identifier);
+        Some(Self { id, consumer, identifier, headers, invalidation: Invalidation::new() })
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Binding {
     pub audience: Vec<String>,
     /// Who may present it; `None`: any bearer.
     pub confirmation: Option<Confirmation>,
+    /// The resources of the grant, if it has more.
+    granted: Vec<String>,
     text: String,
 }
 
@@ -32,6 +34,8 @@ pub struct Binding {
 struct Stored {
     #[serde(rename = "aud", default, skip_serializing_if = "Vec::is_empty")]
     audience: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    granted: Vec<String>,
     #[serde(rename = "cnf", default, skip_serializing_if = "Option::is_none")]
     confirmation: Option<Confirmation>,
 }
@@ -39,19 +43,34 @@ struct Stored {
 impl Binding {
     /// `None` for what is bound to neither.
     pub fn new(audience: Vec<String>, confirmation: Option<Confirmation>) -> Option<Arc<Self>> {
-        if audience.is_empty() && confirmation.is_none() {
+        Self::of(Stored { audience, granted: Vec::new(), confirmation })
+    }
+
+    fn of(stored: Stored) -> Option<Arc<Self>> {
+        if stored.audience.is_empty() && stored.confirmation.is_none() {
             return None;
         }
-        let stored = Stored { audience, confirmation };
         // Strings are always JSON.
         let text = serde_json::to_string(&stored).unwrap_or_default();
-        Some(Arc::new(Self { audience: stored.audience, confirmation: stored.confirmation, text }))
+        let Stored { audience, granted, confirmation } = stored;
+        Some(Arc::new(Self { audience, confirmation, granted, text }))
     }
 
     /// From its stored form.
     pub fn parse(text: &str) -> Result<Option<Arc<Self>>, serde_json::Error> {
-        let Stored { audience, confirmation } = serde_json::from_str(text)?;
-        Ok(Self::new(audience, confirmation))
+        Ok(Self::of(serde_json::from_str(text)?))
+    }
+
+    /// The resources that tokens of the same grant can be for.
+    pub fn granted(&self) -> &[String] {
+        if self.granted.is_empty() { &self.audience } else { &self.granted }
+    }
+
+    /// The same, for a token that is for these resources; the grant stays.
+    pub fn narrowed(&self, audience: Vec<String>) -> Option<Arc<Self>> {
+        let all = self.granted();
+        let granted = if all == audience { Vec::new() } else { all.to_vec() };
+        Self::of(Stored { audience, granted, confirmation: self.confirmation.clone() })
     }
 
     /// Its stored form.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::binding::Binding;
 use crate::store::{Token, Tokens};
 use crate::token::Digest;
-use crate::token_facts::{Facts, Grant, Service, Terms};
+use crate::token_facts::{Facts, Grant, Service, Terms, Times};
 
 /// The maximum number of distinct grants that are shared.
 const GRANTS: u64 = 10_000;
@@ -87,7 +87,8 @@ impl TokenSource {
             return Err(StoreError::Corrupt { kind: "oauth2_tokens", what: "authenticated_userid" });
         }
         let service = token.service_id.map(|id| self.services.get_or_add(id, || Service::new(id)));
-        Ok(Facts::new(Terms { credential, service, valid_until: valid_until(token), grant }, userid))
+        let times = Times::new(token.created_at, valid_until(token));
+        Ok(Facts::new(Terms { credential, service, times, grant }, userid))
     }
 
     async fn find(&self, digest: Digest) -> Loaded<Option<Facts>> {

@@ -31,6 +31,8 @@ pub enum Refusal {
     Global,
     /// Bound to another service.
     OtherService,
+    /// Bound to other resources, or to none although that is required (RFC 8707).
+    OtherResource,
     /// Expired.
     Expired,
 }
@@ -45,6 +47,7 @@ impl Refusal {
             Self::Unknown => "token_unknown",
             Self::Global => "token_global",
             Self::OtherService => "token_of_other_service",
+            Self::OtherResource => "token_of_other_resource",
             Self::Expired => "token_expired",
         }
     }
@@ -71,19 +74,58 @@ impl Challenges {
         })
     }
 
-    /// The response.
-    pub fn reply(&self, refusal: Refusal) -> Reply {
+    /// The response. `metadata`: the address of the document that says who issues tokens for the resource (RFC 9728
+    /// §5.1).
+    pub fn reply(&self, refusal: Refusal, metadata: Option<&str>) -> Reply {
         let (body, challenge) = match refusal {
             Refusal::Missing => (MISSING, &self.missing),
             Refusal::Several => (SEVERAL, &self.several),
             Refusal::Global => (GLOBAL, &self.invalid),
-            Refusal::Forged | Refusal::Unknown | Refusal::OtherService | Refusal::Expired => (INVALID, &self.invalid),
+            Refusal::Forged | Refusal::Unknown | Refusal::OtherService | Refusal::OtherResource | Refusal::Expired => {
+                (INVALID, &self.invalid)
+            }
         };
         Reply {
             status: if refusal == Refusal::Several { StatusCode::BAD_REQUEST } else { StatusCode::UNAUTHORIZED },
-            headers: vec![(WWW_AUTHENTICATE, challenge.clone())],
+            headers: vec![(WWW_AUTHENTICATE, with_metadata(challenge, metadata))],
             body: Body::Json(Bytes::from_static(body)),
             reason: refusal.reason(),
+        }
+    }
+}
+
+/// An address that cannot be sent is left out.
+fn with_metadata(challenge: &HeaderValue, metadata: Option<&str>) -> HeaderValue {
+    let extended = metadata.filter(|address| !address.contains(['"', '\\'])).and_then(|address| {
+        let separator: &[u8] = if challenge.as_bytes().contains(&b' ') { b", " } else { b" " };
+        let parameter = format!("resource_metadata=\"{address}\"");
+        HeaderValue::from_bytes(&[challenge.as_bytes(), separator, parameter.as_bytes()].concat()).ok()
+    });
+    extended.unwrap_or_else(|| challenge.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_names_the_metadata_of_the_resource_rfc9728_5_1() {
+        let address = Some("https://a.test/.well-known/oauth-protected-resource");
+        for (realm, refusal, metadata, expected) in [
+            (None, Refusal::Missing, None, "Bearer"),
+            (None, Refusal::Missing, Some("https://a.test/\""), "Bearer"),
+            (None, Refusal::Missing, address, r#"Bearer resource_metadata="ADDRESS""#),
+            (Some("R"), Refusal::Missing, address, r#"Bearer realm="R", resource_metadata="ADDRESS""#),
+            (
+                None,
+                Refusal::Expired,
+                address,
+                r#"Bearer error="invalid_token", error_description="The access token is invalid or has expired", resource_metadata="ADDRESS""#,
+            ),
+        ] {
+            let reply = Challenges::new(realm).unwrap().reply(refusal, metadata);
+            let expected = expected.replace("ADDRESS", address.unwrap());
+            assert_eq!(reply.headers, [(WWW_AUTHENTICATE, expected.parse().unwrap())]);
         }
     }
 }

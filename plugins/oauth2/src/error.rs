@@ -87,6 +87,18 @@ pub enum Refusal {
     VerifierLength,
     /// The PKCE verifier does not match the challenge.
     VerifierMismatch,
+    /// A parameter is missing.
+    Missing(&'static str),
+    /// The client may not introspect tokens.
+    NoResourceServer,
+    /// The client introspects too many tokens.
+    TooManyIntrospections,
+    /// The request names no host, and no issuer is configured.
+    NoHost,
+    /// A resource is not served here, or not granted (RFC 8707 §2).
+    Resource,
+    /// No resource is named, although tokens have to be bound to one.
+    MissingResource,
 }
 
 /// An error response (RFC 6749 §5.2).
@@ -197,14 +209,42 @@ impl Refusal {
                 "code_verifier_length",
             ),
             Self::VerifierMismatch => ("invalid_grant", "Invalid code".into(), "code_verifier_mismatch"),
+            Self::Missing(name) => ("invalid_request", format!("{name} is required").into(), "parameter_missing"),
+            Self::NoResourceServer => (
+                "access_denied",
+                "The client must not introspect tokens; its credential needs resource_server".into(),
+                "client_is_no_resource_server",
+            ),
+            Self::TooManyIntrospections => (
+                "temporarily_unavailable",
+                "The client introspects too many tokens; try again later".into(),
+                "too_many_introspections",
+            ),
+            Self::NoHost => ("invalid_request", "The request names no host".into(), "host_missing"),
+            Self::Resource => {
+                ("invalid_target", "The requested resource is unknown or not granted".into(), "resource_unknown")
+            }
+            Self::MissingResource => ("invalid_target", "resource is required".into(), "resource_missing"),
         };
         let (status, challenge) = match self {
             Self::InvalidClient(Mode::Header) => (StatusCode::UNAUTHORIZED, Some("Basic realm=\"OAuth2.0\"")),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
-            Self::TooManyFailures(_) => (StatusCode::TOO_MANY_REQUESTS, None),
+            Self::NoResourceServer => (StatusCode::FORBIDDEN, None),
+            Self::TooManyFailures(_) | Self::TooManyIntrospections => (StatusCode::TOO_MANY_REQUESTS, None),
             _ => (StatusCode::BAD_REQUEST, None),
         };
         ErrorResponse { status, error, description, challenge, reason }
+    }
+}
+
+impl Refusal {
+    /// In how many seconds the client may try again, if that is the only fault.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooManyFailures(seconds) => Some(*seconds),
+            Self::TooManyIntrospections => Some(1),
+            _ => None,
+        }
     }
 }
 
@@ -258,6 +298,9 @@ pub enum Error {
     /// The store is unavailable.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It cannot be told what a token is, for this reason, which is logged already.
+    #[error("cannot tell what the token is")]
+    CannotTell(&'static str),
     /// Too many secrets are waiting to be verified.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
@@ -376,6 +419,22 @@ mod tests {
             (Refusal::VerifierNotText, 400, "invalid_request", "code_verifier is not a string"),
             (Refusal::VerifierLength, 400, "invalid_request", "code_verifier must be between 43 and 128 characters"),
             (Refusal::VerifierMismatch, 400, "invalid_grant", "Invalid code"),
+            (Refusal::Missing("token"), 400, "invalid_request", "token is required"),
+            (
+                Refusal::NoResourceServer,
+                403,
+                "access_denied",
+                "The client must not introspect tokens; its credential needs resource_server",
+            ),
+            (
+                Refusal::TooManyIntrospections,
+                429,
+                "temporarily_unavailable",
+                "The client introspects too many tokens; try again later",
+            ),
+            (Refusal::NoHost, 400, "invalid_request", "The request names no host"),
+            (Refusal::Resource, 400, "invalid_target", "The requested resource is unknown or not granted"),
+            (Refusal::MissingResource, 400, "invalid_target", "resource is required"),
         ] {
             let response = refusal.response();
             assert_eq!((response.status.as_u16(), response.error), (status, error), "{refusal:?}");

@@ -26,9 +26,14 @@ use tollgate_plugin::bearer;
 use tollgate_plugin::cache::{Known, ServeCached};
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
 use tollgate_plugin::protection::Absence;
+use uuid::Uuid;
 
 use crate::cache::TokenCache;
 use crate::challenge::{Challenges, Refusal};
+use crate::config::Config;
+use crate::config::endpoints::{Endpoints, Name};
+use crate::error::Error;
+use crate::issuer_identifier::{self, PROTECTED_RESOURCE};
 use crate::metrics::Metrics;
 use crate::token::{Digest, OwnTokens, Shape};
 use crate::token_facts::Facts;
@@ -87,6 +92,8 @@ pub struct Rules {
     pub credentials: Credentials,
     /// How long cached tokens are accepted while the store is away.
     pub serve_cached: ServeCached,
+    /// The resources and the endpoints of the instance; `None`: it names none.
+    pub endpoints: Option<Box<Endpoints>>,
 }
 
 /// State shared by the guards of a node.
@@ -105,6 +112,53 @@ pub struct Shared {
     pub metrics: Metrics,
 }
 
+/// Which tokens are accepted, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Acceptance<'c> {
+    reach: Reach,
+    endpoints: Option<&'c Endpoints>,
+    now: i64,
+}
+
+impl<'c> Acceptance<'c> {
+    /// By an instance with this configuration, now.
+    pub fn of(config: &'c Config, now: i64) -> Self {
+        Self { reach: Reach::of(config), endpoints: Some(&config.endpoints), now }
+    }
+
+    /// Why a token is refused on a route of this service; `None`: it is accepted.
+    #[inline]
+    pub fn refusal(self, facts: &Facts, service: Option<Uuid>) -> Option<Refusal> {
+        match facts.service_id() {
+            None if self.reach == Reach::Service => return Some(Refusal::Global),
+            Some(bound_to) if service != Some(bound_to) => return Some(Refusal::OtherService),
+            _ => {}
+        }
+        if !facts.is_alive(self.now) {
+            return Some(Refusal::Expired);
+        }
+        (!self.is_for_us(facts)).then_some(Refusal::OtherResource)
+    }
+
+    /// Whether a token is for a resource of the instance (RFC 8707). One that is bound to resources is for no other,
+    /// wherever it was issued.
+    fn is_for_us(self, facts: &Facts) -> bool {
+        match facts.binding().map(|binding| binding.audience.as_slice()) {
+            None | Some([]) => self.endpoints.is_none_or(|endpoints| !endpoints.audience_required),
+            Some(audience) => self
+                .endpoints
+                .is_some_and(|endpoints| endpoints.resources.iter().any(|resource| audience.contains(resource))),
+        }
+    }
+}
+
+impl Reach {
+    /// That of an instance.
+    pub fn of(config: &Config) -> Self {
+        if config.global_credentials { Self::Global } else { Self::Service }
+    }
+}
+
 /// Whether a token can exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proof {
@@ -114,6 +168,81 @@ enum Proof {
     None,
     /// It has none, and nothing was imported.
     Forged,
+}
+
+/// Too many tokens without our checksum are being looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many tokens that may be made up are being looked up")]
+pub struct Crowded;
+
+/// Why it cannot be told what a token is.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfound {
+    /// The store failed, which is logged already.
+    #[error("token look-up failed")]
+    Store,
+    /// It has to wait for others.
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
+}
+
+impl Unfound {
+    /// The reason code in the access log.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Store => "token_store_unavailable",
+            Self::Crowded(_) => "token_lookups_limited",
+        }
+    }
+}
+
+impl From<Unfound> for Error {
+    fn from(unfound: Unfound) -> Self {
+        Self::CannotTell(unfound.reason())
+    }
+}
+
+impl Shared {
+    /// What a token is; `None`: it is unknown, or cannot be one of ours. Takes the guard's way: through the cache of
+    /// this thread, the shared one and, at last, to the store.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub async fn find(&self, token: &str) -> Result<Option<Facts>, Unfound> {
+        let digest = Digest::of(token);
+        if let Some(facts) = self.cache.of_this_thread(&digest, Facts::clone) {
+            return Ok(Some(facts));
+        }
+        let proof = self.proof(token);
+        if proof == Proof::Forged {
+            self.metrics.forged.inc();
+            return Ok(None);
+        }
+        match self.cache.get(&digest) {
+            Some(Known::Fact(facts)) => return Ok(Some(facts)),
+            Some(Known::Unknown) => return Ok(None),
+            None => {}
+        }
+        let _turn = if proof == Proof::Checksum { None } else { Some(self.turn()?) };
+        self.cache.load(digest, ()).await.map_err(|_| Unfound::Store)
+    }
+
+    /// Imported tokens carry no checksum: while any exist, every token is looked up.
+    fn proof(&self, token: &str) -> Proof {
+        match self.own_tokens.is_ours(token) {
+            Shape::Genuine => Proof::Checksum,
+            _ if self.foreign_tokens.load(Ordering::Acquire) => Proof::None,
+            _ => Proof::Forged,
+        }
+    }
+
+    /// A turn to look up a token without our checksum.
+    fn turn(&self) -> Result<OwnedSemaphorePermit, Crowded> {
+        Arc::clone(&self.unproven).try_acquire_owned().map_err(|_| {
+            self.metrics.unproven.inc();
+            Crowded
+        })
+    }
 }
 
 /// A token to be looked up.
@@ -135,42 +264,31 @@ impl Guard {
         Self { rules, shared }
     }
 
-    /// Imported tokens carry no checksum: while any exist, every token is looked up.
-    fn proof(&self, token: &str) -> Proof {
-        match self.shared.own_tokens.is_ours(token) {
-            Shape::Genuine => Proof::Checksum,
-            _ if self.shared.foreign_tokens.load(Ordering::Acquire) => Proof::None,
-            _ => Proof::Forged,
-        }
-    }
-
     /// Anybody can make up tokens without a checksum, so only so many of them are looked up at once: the others' turn in
     /// the store comes as soon as without them.
     fn look_up(&self, digest: Digest, proof: Proof) -> Look<Refusal, Question> {
         if proof == Proof::Checksum {
             return Look::Ask(Question { digest, _turn: None });
         }
-        match Arc::clone(&self.shared.unproven).try_acquire_owned() {
+        match self.shared.turn() {
             Ok(turn) => Look::Ask(Question { digest, _turn: Some(turn) }),
-            Err(_) => {
-                self.shared.metrics.unproven.inc();
-                Look::Found(Err(Verdict::Reply(Reply::unavailable("token_lookups_limited"))))
-            }
+            Err(crowded) => Look::Found(Err(Verdict::Reply(Reply::unavailable(Unfound::from(crowded).reason())))),
         }
     }
 
     fn judge(&self, facts: &Facts, request: &mut Request<'_>) -> Found<Refusal> {
-        match facts.service_id() {
+        let endpoints = self.rules.endpoints.as_deref();
+        let acceptance = Acceptance { reach: self.rules.reach, endpoints, now: self.shared.clock.now() };
+        match acceptance.refusal(facts, request.target.service_id) {
+            None => {}
             // Reported even if requests may be anonymous (oauth2.md §4.2).
-            None if self.rules.reach == Reach::Service => return Err(self.reply(Refusal::Global, request)),
-            Some(service) if request.target.service_id != Some(service) => {
-                return Ok(Authentication::Invalid(Refusal::OtherService));
+            Some(Refusal::Global) => return Err(self.reply(Refusal::Global, request)),
+            Some(refusal) => {
+                if refusal == Refusal::Expired {
+                    self.shared.metrics.expired.inc();
+                }
+                return Ok(Authentication::Invalid(refusal));
             }
-            _ => {}
-        }
-        if !facts.is_alive(self.shared.clock.now()) {
-            self.shared.metrics.expired.inc();
-            return Ok(Authentication::Invalid(Refusal::Expired));
         }
         set_or_remove(AUTHENTICATED_SCOPE, facts.scope().cloned(), request);
         set_or_remove(AUTHENTICATED_USERID, facts.userid(), request);
@@ -219,7 +337,7 @@ impl Authenticator for Guard {
         }
         // A token in this thread's cache need not prove that it is ours; others must, before
         // the shared cache is queried.
-        let proof = self.proof(token);
+        let proof = self.shared.proof(token);
         if proof == Proof::Forged {
             self.shared.metrics.forged.inc();
             return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
@@ -240,7 +358,10 @@ impl Authenticator for Guard {
     }
 
     fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
-        unauthenticated(self.rules.challenges.reply(refusal), request)
+        let endpoints = self.rules.endpoints.as_deref().filter(|endpoints| endpoints.names.has(Name::Metadata));
+        let resource = endpoints.and_then(|endpoints| issuer_identifier::resource(endpoints, request));
+        let metadata = resource.and_then(|uri| issuer_identifier::well_known(PROTECTED_RESOURCE, &uri));
+        unauthenticated(self.rules.challenges.reply(refusal, metadata.as_deref()), request)
     }
 
     fn serve_cached(&self) -> ServeCached {

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tollgate_core::request::Request;
 use url::Url;
 
-use crate::config::Config;
+use crate::config::endpoints::Endpoints;
 
 /// What no path of a URL has as it is; `%` is kept, as the path is encoded already.
 const NOT_IN_PATHS: &AsciiSet = &CONTROLS
@@ -27,16 +27,20 @@ const NOT_IN_PATHS: &AsciiSet = &CONTROLS
 
 /// The beginning of all well-known paths (RFC 8615).
 pub const WELL_KNOWN: &str = "/.well-known/";
+/// The well-known name of authorization server metadata (RFC 8414 §3).
+pub const AUTHORIZATION_SERVER: &str = "oauth-authorization-server";
+/// The well-known name of protected resource metadata (RFC 9728 §3).
+pub const PROTECTED_RESOURCE: &str = "oauth-protected-resource";
 
 /// The issuer identifier. `None`: none is configured, and the request names no host.
-pub fn of(config: &Config, request: &Request<'_>) -> Option<String> {
-    config.endpoints.issuer.clone().or_else(|| base(request))
+pub fn of(endpoints: &Endpoints, request: &Request<'_>) -> Option<String> {
+    endpoints.issuer.clone().or_else(|| base(request))
 }
 
 /// The resource that a request is for: of the configured ones that are URLs the one with the longest path above the
 /// request's, else the first; if none is, the origin of the request and the path of its route.
-pub fn resource(config: &Config, request: &Request<'_>) -> Option<String> {
-    let urls = config.endpoints.resources.iter().filter(|resource| path_of(resource).is_some());
+pub fn resource(endpoints: &Endpoints, request: &Request<'_>) -> Option<String> {
+    let urls = endpoints.resources.iter().filter(|resource| path_of(resource).is_some());
     let mut best: Option<(&String, Option<usize>)> = None;
     for url in urls {
         let path = path_of(url).filter(|path| is_below(request.path, path)).map(str::len);
@@ -106,8 +110,9 @@ mod tests {
 
     #[test]
     fn an_issuer_is_configured_or_where_the_route_is() {
-        let derived =
-            |path: &str, matched: &str| at(path, matched, |request| of(&config(&json!({})), request)).unwrap();
+        let derived = |path: &str, matched: &str| {
+            at(path, matched, |request| of(&config(&json!({})).endpoints, request)).unwrap()
+        };
         for (path, matched, issuer) in [
             ("/oauth2/token", "/", "https://api.test:8443"),
             ("/oauth2/token", "", "https://api.test:8443"),
@@ -120,15 +125,16 @@ mod tests {
         ] {
             assert_eq!(derived(path, matched), issuer, "{path} {matched}");
         }
-        let configured = config(&json!({"issuer": "https://as.example/x"}));
+        let configured = config(&json!({"issuer": "https://as.example/x"})).endpoints;
         assert_eq!(at("/oauth2/token", "", |request| of(&configured, request)).unwrap(), "https://as.example/x");
-        assert_eq!(of(&config(&json!({})), &Post::new("/oauth2/token", "").request()), None);
+        assert_eq!(of(&config(&json!({})).endpoints, &Post::new("/oauth2/token", "").request()), None);
     }
 
     #[test]
     fn a_request_is_for_the_configured_resource_that_it_is_below() {
         let of = |resources: Value, path: &str| {
-            at(path, "/orders", |request| resource(&config(&json!({"resources": resources})), request)).unwrap()
+            at(path, "/orders", |request| resource(&config(&json!({"resources": resources})).endpoints, request))
+                .unwrap()
         };
         let two = json!(["urn:a", "https://a.test", "https://a.test/orders", "https://a.test/orders/eu/"]);
         assert_eq!(of(json!(null), "/orders/1"), "https://api.test:8443/orders");

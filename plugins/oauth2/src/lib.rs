@@ -6,10 +6,10 @@
 //! - [`guard`]: the hot path. [`tollgate_plugin::bearer`] finds the token, [`cache`] looks it up
 //!   ([`token_facts`]), [`challenge`] renders refusals.
 //! - [`endpoint`]: the authorization server. [`client`] authenticates the client, [`grant`] decides what
-//!   it gets, by the rules of [`pkce`], [`scope`] and [`redirect_uri`], and has the [`issuer`] create it;
+//!   it gets, by the rules of [`pkce`], [`scope`], [`resource`] and [`redirect_uri`], and has the [`issuer`] create it;
 //!   [`error`] renders refusals.
 //! - [`issuer_identifier`]: the names by which clients know the authorization server and its resources.
-//! - [`guesses`]: limits for those who guess secrets.
+//! - [`guesses`], [`introspection_rate`]: limits for those who guess secrets, and for resource servers.
 //! - [`parameters`]: the parameters of a request, in any kind of body.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
 //! - [`token`], [`binding`]: tokens and their digests, and whom and what they are bound to.
@@ -30,6 +30,7 @@ pub mod error;
 pub mod grant;
 pub mod guard;
 pub mod guesses;
+pub mod introspection_rate;
 pub mod issuer;
 pub mod issuer_identifier;
 pub mod listener;
@@ -39,6 +40,7 @@ pub mod pkce;
 pub mod plugin;
 pub mod profile;
 pub mod redirect_uri;
+pub mod resource;
 pub mod scope;
 pub mod sealed_pair;
 pub mod store;

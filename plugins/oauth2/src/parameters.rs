@@ -14,7 +14,7 @@ use tollgate_core::request::{Request, RequestBody};
 use tollgate_plugin::{arguments, json_object, multipart};
 
 /// The known parameters; others are dropped.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "authenticated_userid",
     "client_id",
     "client_secret",
@@ -29,6 +29,8 @@ const NAMES: [&str; 14] = [
     "response_type",
     "scope",
     "state",
+    "token",
+    "token_type_hint",
 ];
 
 /// The value of a parameter.
@@ -73,6 +75,8 @@ impl Parameter {
 #[derive(Clone, Default)]
 pub struct Parameters {
     by_name: BTreeMap<&'static str, Parameter>,
+    /// The only parameter that may be repeated (RFC 8707 §2).
+    resources: Vec<Parameter>,
     secret_in_query: bool,
 }
 
@@ -86,6 +90,9 @@ impl Parameters {
             let content_type = request.headers.get(http::header::CONTENT_TYPE);
             let in_body = Self::of_body(content_type.and_then(|value| value.to_str().ok()).unwrap_or_default(), body);
             merged.by_name.extend(in_body.by_name);
+            if !in_body.resources.is_empty() {
+                merged.resources = in_body.resources;
+            }
         }
         merged
     }
@@ -98,6 +105,11 @@ impl Parameters {
     /// One parameter's text; `None` also for any other value.
     pub fn text(&self, name: &'static str) -> Option<&str> {
         self.get(name).and_then(Parameter::text)
+    }
+
+    /// The values of `resource`, in order.
+    pub fn resources(&self) -> &[Parameter] {
+        &self.resources
     }
 
     /// The first repeated parameter, by name.
@@ -141,6 +153,16 @@ impl Parameters {
     }
 
     fn add(&mut self, name: &[u8], value: Parameter) {
+        if name == b"resource" {
+            match value {
+                Parameter::Other(Value::Array(values)) => {
+                    self.resources.extend(values.into_iter().map(Parameter::of_json))
+                }
+                Parameter::Other(Value::Null) => {}
+                value => self.resources.push(value),
+            }
+            return;
+        }
         let Some(name) = NAMES.into_iter().find(|known| known.as_bytes() == name) else { return };
         self.by_name.entry(name).and_modify(|known| *known = Parameter::Repeated).or_insert(value);
     }
@@ -181,6 +203,16 @@ mod tests {
     }
 
     const MULTIPART: &str = "--b\r\nContent-Disposition: form-data; name=\"scope\"\r\n\r\nemail profile\r\n--b--\r\n";
+
+    #[test]
+    fn a_resource_may_be_repeated_and_the_body_takes_precedence_rfc8707_2() {
+        let texts = |parameters: &Parameters| {
+            parameters.resources().iter().map(|value| value.text().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(&query("resource=urn:a&resource=urn:b")), ["urn:a", "urn:b"]);
+        assert_eq!(texts(&body("application/json", r#"{"resource":["urn:a","urn:b"]}"#)), ["urn:a", "urn:b"]);
+        assert_eq!(query("resource=urn:a&resource=urn:b").repeated(), None);
+    }
 
     #[test]
     fn a_body_is_read_by_its_content_type() {

@@ -113,6 +113,7 @@ mod tests {
             redirect_uris: vec!["https://a.test".to_owned()],
             consumer_id: Uuid::nil(),
             name: "n".to_owned(),
+            resource_server: false,
         }
     }
 

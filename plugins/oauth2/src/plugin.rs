@@ -31,6 +31,7 @@ use crate::endpoint::{AuthorizationServer, Endpoint, path};
 use crate::entity::{authorization_code, credential};
 use crate::guard::{self, Guard, Reach, Rules, Shared};
 use crate::guesses::{self, Guesses};
+use crate::introspection_rate::{self, IntrospectionRate};
 use crate::issuer::Issuer;
 use crate::listener::Listener;
 use crate::metrics::{self, Metrics};
@@ -48,7 +49,8 @@ const PRIORITY: i32 = 1400;
 /// The settings of the node that concern it.
 const SETTINGS: &[Setting] = &{
     let [name_and_address, address, name, window] = guesses::SETTINGS;
-    [name_and_address, address, name, window, client_secret::WAITING, guard::LOOKUPS, profile::DEFAULT]
+    let per_second = introspection_rate::PER_SECOND;
+    [name_and_address, address, name, window, client_secret::WAITING, guard::LOOKUPS, per_second, profile::DEFAULT]
 };
 
 /// The prefix of a credential in `/cache/{key}`, by its `client_id` or id.
@@ -61,6 +63,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(1, "oauth2", "oauth2/migrations/0001_oauth2.sql"),
     migration!(2, "recent_refreshes", "oauth2/migrations/0002_recent_refreshes.sql"),
     migration!(3, "binding", "oauth2/migrations/0003_binding.sql"),
+    migration!(5, "families", "oauth2/migrations/0005_families.sql"),
 ];
 
 /// The plugin before it is started.
@@ -164,12 +167,16 @@ impl OAuth2 {
                 .with_audit_log(Arc::clone(&host.audit_log));
         let limits = guesses::Limits::read(&host.settings)?;
         let waiting = host.settings.read(client_secret::WAITING.path, client_secret::waiting)?;
+        let per_second = host.settings.read(introspection_rate::PER_SECOND.path, introspection_rate::per_second)?;
         let guesses = Guesses::new(limits, random.as_ref(), Arc::clone(&clock), &metrics.limited);
         let server = Arc::new(AuthorizationServer {
             credentials: Arc::clone(&credentials) as _,
             verifier: SecretVerifier::new(random.as_ref(), waiting),
             guesses,
             issuer: Issuer { tokens, own_tokens, clock, random },
+            guard: Arc::clone(&shared),
+            introspections: IntrospectionRate::new(per_second),
+            introspections_limited: metrics.limited.with_label_values(&["introspections"]),
             overloaded: metrics.limited.with_label_values(&["secrets_waiting"]),
             issued: metrics.issued,
             audit_log: Arc::clone(&host.audit_log),
@@ -229,9 +236,10 @@ impl Plugin for OAuth2 {
             header: config.auth_header.clone(),
             challenges: Box::new(challenges),
             absence: Absence::of(config.anonymous.as_deref()),
-            reach: if config.global_credentials { Reach::Global } else { Reach::Service },
+            reach: Reach::of(&config),
             credentials: if config.hide_credentials { guard::Credentials::Hide } else { guard::Credentials::Forward },
             serve_cached: config.serve_cached,
+            endpoints: config.endpoints.is_used().then(|| Box::new(config.endpoints.clone())),
         };
         let guard = Guard::new(rules, Arc::clone(&self.shared));
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.consumers);

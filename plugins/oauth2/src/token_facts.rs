@@ -31,10 +31,26 @@ pub struct Terms {
     pub credential: Arc<CredentialFacts>,
     /// The service it is bound to; `None` is a global token.
     pub service: Option<Arc<Service>>,
-    /// The last Unix second in which it is valid; `i64::MAX`: it never expires.
-    pub valid_until: i64,
+    /// When it is valid.
+    pub times: Times,
     /// What it was granted, shared by all tokens of that scope; `None`: no scope and no binding.
     pub grant: Option<Arc<Grant>>,
+}
+
+/// When a token is valid, in Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    issued_at: u32,
+    valid_until: u32,
+}
+
+impl Times {
+    /// From when it was issued to the last second in which it is valid; `i64::MAX`: it never expires, nor does one that
+    /// is valid for another century.
+    pub fn new(issued_at: i64, valid_until: i64) -> Self {
+        let valid_until = u32::try_from(valid_until.max(0)).unwrap_or(u32::MAX);
+        Self { issued_at: u32::try_from(issued_at).unwrap_or(0), valid_until }
+    }
 }
 
 /// What a token permits, and to whom.
@@ -106,7 +122,18 @@ impl Facts {
 
     /// Whether it is valid at this second.
     pub fn is_alive(&self, now: i64) -> bool {
-        now <= self.terms().valid_until
+        let until = self.terms().times.valid_until;
+        now <= i64::from(until) || until == u32::MAX
+    }
+
+    /// The last Unix second in which it is valid; `None`: it never expires.
+    pub fn valid_until(&self) -> Option<u32> {
+        Some(self.terms().times.valid_until).filter(|until| *until != u32::MAX)
+    }
+
+    /// When it was issued, in Unix seconds, if that is known.
+    pub fn issued_at(&self) -> Option<u32> {
+        Some(self.terms().times.issued_at).filter(|issued_at| *issued_at != 0)
     }
 
     pub(crate) fn terms(&self) -> &Terms {
@@ -157,7 +184,8 @@ mod tests {
     use super::*;
 
     fn with_userid(userid: Option<&str>) -> Facts {
-        let terms = Terms { credential: credential("client", "bob"), service: None, valid_until: 7, grant: None };
+        let times = Times::new(5, 7);
+        let terms = Terms { credential: credential("client", "bob"), service: None, times, grant: None };
         Facts::new(terms, userid)
     }
 
@@ -173,6 +201,18 @@ mod tests {
     fn the_last_second_is_valid() {
         let facts = with_userid(None);
         assert!(facts.is_alive(7) && !facts.is_alive(8));
+        assert_eq!((facts.issued_at(), facts.valid_until()), (Some(5), Some(7)));
+    }
+
+    #[test]
+    fn times_before_and_after_those_of_an_entry_are_kept_as_far_as_they_matter() {
+        let until = |valid_until| Times::new(-1, valid_until);
+        assert_eq!([-5, 0].map(|at| until(at).valid_until), [0, 0]);
+        assert_eq!([i64::from(u32::MAX), 1 << 40, i64::MAX].map(|at| until(at).valid_until), [u32::MAX; 3]);
+        let terms = |times| Terms { credential: credential("client", "bob"), service: None, times, grant: None };
+        let facts = Facts::new(terms(until(i64::MAX)), None);
+        assert!(facts.is_alive(i64::MAX));
+        assert_eq!((facts.issued_at(), facts.valid_until()), (None, None));
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(super) fn fields() -> Vec<Field> {
         Field::string("issuer").rule(Rule::Custom("issuer", check_issuer)).describe(
             "The issuer identifier (RFC 8414 section 2); by default the origin of the request and the path of its route.",
         ),
+        Field::string("authorization_endpoint").rule(Rule::Custom("url", check_url)).describe(
+            "Where clients send browsers: the address of the API's own login page, for the metadata; by default that of the plugin's authorization endpoint, from which that page gets the code.",
+        ),
         Field::array("resources", Field::string("").rule(Rule::Custom("resource", check_resource))).describe(
             "The resources that tokens can be bound to (RFC 8707), as absolute URIs; a token that is bound to others is refused.",
         ),
@@ -78,12 +81,22 @@ pub struct Endpoints {
     /// The issuer identifier; `None`: that of the request's origin and route.
     #[serde(default)]
     pub issuer: Option<String>,
+    /// The address of the login page, for the metadata.
+    #[serde(default)]
+    pub authorization_endpoint: Option<String>,
     /// The resources that tokens can be bound to.
     #[serde(default, deserialize_with = "or_empty")]
     pub resources: Vec<String>,
     /// Whether tokens that are bound to none of them are refused.
     #[serde(default)]
     pub audience_required: bool,
+}
+
+impl Endpoints {
+    /// Whether any of it concerns the guard.
+    pub fn is_used(&self) -> bool {
+        self.names.has(Name::Metadata) || !self.resources.is_empty() || self.audience_required
+    }
 }
 
 fn names<'de, D: Deserializer<'de>>(stored: D) -> Result<Names, D::Error> {
@@ -109,6 +122,16 @@ fn check_issuer(value: &Value) -> Result<(), String> {
         return Err(format!("must be in normal form: {}", url.as_str().trim_end_matches('/')));
     }
     Ok(())
+}
+
+fn check_url(value: &Value) -> Result<(), String> {
+    let url = Url::parse(value.as_str().unwrap_or_default()).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "https" | "http") && url.host().is_some());
+    match url {
+        Some(url) if url.fragment().is_none() => Ok(()),
+        Some(_) => Err("must have no fragment".to_owned()),
+        None => Err("expected a URL that begins with https://".to_owned()),
+    }
 }
 
 /// RFC 8707 §2.

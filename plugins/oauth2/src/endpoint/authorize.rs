@@ -6,7 +6,7 @@
 //! 2. The login page authenticates with the provision key.
 //! 3. A user is logged in.
 //! 4. The response type is enabled.
-//! 5. The scope can be granted.
+//! 5. The scope can be granted, and the resources are served here (RFC 8707).
 //! 6. The client is known and has redirect URIs.
 //! 7. The redirect URI is registered (§3.1.2.3).
 //! 8. PKCE, where it is required (RFC 7636 §4.4.1).
@@ -36,6 +36,7 @@ use crate::parameters::{Parameter, Parameters};
 use crate::pkce;
 use crate::profile::BadRedirect;
 use crate::redirect_uri;
+use crate::resource;
 use crate::scope;
 
 /// The requested response type.
@@ -132,12 +133,13 @@ async fn authorize(
         let challenge = challenge?;
         redirect?;
         let (scope, response_type) = (scope?, response_type?);
+        let binding = resource::binding(config, parameters, None)?;
         let client = target.as_ref().ok_or_else(unknown_client)?;
         let authorization = Authorization {
             credential_id: client.client.id,
             authenticated_userid: Some(userid(parameters)?),
             scope,
-            binding: None,
+            binding,
         };
         match response_type {
             ResponseType::Token => implicit::issue(grantor, authorization).await.map(Granted::Token),

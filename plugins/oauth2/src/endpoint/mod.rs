@@ -17,20 +17,25 @@ use tollgate_plugin::bearer;
 use tollgate_plugin::presented::Presented;
 use uuid::Uuid;
 
-use crate::client::Credentials;
+use crate::client::{self, AuthenticatedClient, Credentials};
 use crate::client_secret::SecretVerifier;
 use crate::config::Config;
 use crate::error::{Error, Refusal};
+use crate::guard;
 use crate::guesses::Guesses;
+use crate::introspection_rate::IntrospectionRate;
 use crate::issuer::Issuer;
 use crate::parameters::Parameters;
 
 mod authorize;
 mod cross_origin;
 mod https;
+mod introspect;
+mod metadata;
 pub mod path;
 mod record;
 mod response;
+mod revoke;
 mod token;
 
 use response::State;
@@ -97,6 +102,12 @@ pub struct AuthorizationServer {
     pub verifier: SecretVerifier,
     /// Limits guesses of secrets.
     pub guesses: Guesses,
+    /// What the guards of this node know about tokens.
+    pub guard: Arc<guard::Shared>,
+    /// Limits introspections.
+    pub introspections: IntrospectionRate,
+    /// Counts those above the limit.
+    pub introspections_limited: IntCounter,
     /// Counts requests for which too many secrets were waiting.
     pub overloaded: IntCounter,
     /// Counts requests by `grant` and `outcome`, including refused ones.
@@ -132,11 +143,11 @@ impl AuthorizationServer {
         match endpoint {
             Endpoint::Token => token::respond(self, plugin_id, config, request).await,
             Endpoint::Authorize => authorize::respond(self, plugin_id, config, request).await,
-            Endpoint::Introspect
-            | Endpoint::Revoke
-            | Endpoint::Metadata
-            | Endpoint::ResourceMetadata
-            | Endpoint::PushedAuthorization
+            Endpoint::Introspect => introspect::respond(self, plugin_id, config, request).await,
+            Endpoint::Revoke => revoke::respond(self, plugin_id, config, request).await,
+            Endpoint::Metadata => metadata::authorization_server(config, request),
+            Endpoint::ResourceMetadata => metadata::resource(config, request),
+            Endpoint::PushedAuthorization
             | Endpoint::DeviceAuthorization
             | Endpoint::Device
             | Endpoint::Register
@@ -193,6 +204,31 @@ fn read(config: &Config, request: &Request<'_>) -> (Parameters, Result<(), Refus
         (_, None) => Ok(()),
     });
     (parameters, verdict)
+}
+
+/// The credential that a request names, if there is one, and the client if it has authenticated.
+async fn authenticated(
+    server: &AuthorizationServer,
+    config: &Config,
+    request: &Request<'_>,
+    parameters: &Parameters,
+) -> (Option<Uuid>, Result<AuthenticatedClient, Error>) {
+    let credentials = server.credentials.as_ref();
+    match client::identify(config, parameters, request, credentials, (&server.verifier, &server.guesses)).await {
+        Err(error) => {
+            if matches!(error, Error::Overloaded(_)) {
+                server.overloaded.inc();
+            }
+            (None, Err(error))
+        }
+        Ok(identification) => {
+            let mode = identification.mode();
+            let credential = identification.credential().map(|credential| credential.id);
+            let client = identification.authenticated();
+            let client = client.and_then(|client| client.ok_or(Refusal::InvalidClient(mode)));
+            (credential, client.map_err(Error::from))
+        }
+    }
 }
 
 #[cfg(test)]

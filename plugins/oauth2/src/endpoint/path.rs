@@ -7,12 +7,7 @@ use tollgate_core::request::Request;
 use super::Endpoint;
 use crate::config::Config;
 use crate::config::endpoints::{Name, Names};
-use crate::issuer_identifier::{self, WELL_KNOWN};
-
-/// The well-known name of authorization server metadata (RFC 8414 §3).
-pub(crate) const AUTHORIZATION_SERVER: &str = "oauth-authorization-server";
-/// The well-known name of protected resource metadata (RFC 9728 §3).
-pub(crate) const PROTECTED_RESOURCE: &str = "oauth-protected-resource";
+use crate::issuer_identifier::{self, AUTHORIZATION_SERVER, PROTECTED_RESOURCE, WELL_KNOWN};
 
 /// The well-known names of an instance with these endpoints.
 pub fn well_known(names: Names) -> &'static [&'static str] {

@@ -51,6 +51,7 @@ fn action(refusal: &Refusal) -> Option<Action> {
     match refusal {
         Refusal::InvalidClient(_)
         | Refusal::UnauthorizedClient
+        | Refusal::NoResourceServer
         | Refusal::SecretOfPublicClient
         | Refusal::ProvisionKey => Some(Action::ClientRefused),
         Refusal::InvalidCode(_) | Refusal::InvalidRefreshToken(_) | Refusal::VerifierMismatch => {

@@ -75,8 +75,8 @@ pub(super) fn refused(refusal: &Refusal, state: &State) -> Reply {
     body.insert("error_description".to_owned(), error.description.into_owned().into());
     state.add_to(&mut body);
     let mut reply = framed(error.status, error.reason, body);
-    if let Refusal::TooManyFailures(seconds) = refusal {
-        reply = reply.with_header(RETRY_AFTER, HeaderValue::from(*seconds));
+    if let Some(seconds) = refusal.retry_after() {
+        reply = reply.with_header(RETRY_AFTER, HeaderValue::from(seconds));
     }
     match error.challenge {
         Some(challenge) => reply.with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge)),
@@ -106,6 +106,7 @@ pub(super) fn failed(endpoint: Endpoint, error: &Error, state: &State) -> Reply 
             }
             Reply::unavailable("token_store_unavailable")
         }
+        Error::CannotTell(reason) => Reply::unavailable(reason),
         Error::Overloaded(_) => Reply::unavailable("secret_verification_overloaded"),
     }
 }
@@ -135,8 +136,14 @@ pub(super) fn invalid_method(endpoint: Endpoint, method: &Method, realm: Option<
     }
 }
 
-fn framed(status: StatusCode, reason: &'static str, body: Map<String, Value>) -> Reply {
-    Reply::json(status, reason, &Value::Object(body))
+/// A JSON document that must not be cached.
+pub(super) fn framed(status: StatusCode, reason: &'static str, body: Map<String, Value>) -> Reply {
+    uncached(Reply::json(status, reason, &Value::Object(body)))
+}
+
+/// A response that must not be cached.
+pub(super) fn uncached(reply: Reply) -> Reply {
+    reply
         .with_header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
         .with_header(PRAGMA, HeaderValue::from_static("no-cache"))
 }

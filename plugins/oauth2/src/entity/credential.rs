@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use tollgate_core::collection::Document;
 use tollgate_core::entity::{Kind, field};
-use tollgate_core::schema::{Auto, Field, OnDelete, Rule, Schema, Transformation};
+use tollgate_core::schema::{Auto, Field, OnDelete, Rule, Schema, Transformation, Type};
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
 
@@ -39,6 +39,7 @@ fn schema(default: Name) -> Schema {
         Field::array("redirect_uris", redirect_uri).optional(),
         field::tags(),
         Field::string("client_type").default("confidential").one_of(&["confidential", "public"]).required(),
+        Field::new("resource_server", Type::Boolean),
     ])
     .describe(&DESCRIPTIONS)
     .transformation(Transformation {
@@ -57,7 +58,7 @@ fn without_secret(given: &mut Map<String, Value>) {
 }
 
 /// The descriptions of a credential's own fields in `/schemas/oauth2_credentials`.
-const DESCRIPTIONS: [(&str, &str); 7] = [
+const DESCRIPTIONS: [(&str, &str); 8] = [
     ("consumer", "The consumer that this client acts as."),
     ("name", "The name of the application."),
     ("client_id", "The client's public id; generated when not given."),
@@ -65,6 +66,7 @@ const DESCRIPTIONS: [(&str, &str); 7] = [
     ("hash_secret", "Whether only a hash of the secret is stored."),
     ("redirect_uris", "Where the authorization endpoint may send the browser; the first is the default."),
     ("client_type", "Whether the client can keep a secret."),
+    ("resource_server", "Whether the client may introspect tokens (RFC 7662)."),
 ];
 
 /// Whether a client can keep a secret (RFC 6749 §2.1).
@@ -102,6 +104,8 @@ pub struct Credential {
     pub consumer_id: Uuid,
     /// The name of the application.
     pub name: String,
+    /// Whether it may introspect tokens.
+    pub resource_server: bool,
 }
 
 /// A stored credential does not match its schema.
@@ -134,6 +138,7 @@ impl TryFrom<&Document> for Credential {
             redirect_uris: redirect_uris(document)?,
             consumer_id: document.reference("consumer").ok_or(Unreadable { field: "consumer" })?,
             name: needed("name")?.to_owned(),
+            resource_server: document.flag("resource_server") == Some(true),
         })
     }
 }

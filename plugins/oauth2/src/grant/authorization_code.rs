@@ -15,6 +15,7 @@ use crate::issuer::Issued;
 use crate::parameters::Parameters;
 use crate::pkce;
 use crate::profile::RedirectBinding;
+use crate::resource;
 use crate::store::{Code, Outcome};
 use crate::token::Digest;
 
@@ -76,7 +77,7 @@ pub async fn exchange(
         credential_id,
         authenticated_userid: code.authenticated_userid,
         scope: code.scope,
-        binding: code.binding,
+        binding: resource::narrowed(grantor.config, parameters, code.binding)?,
     };
     let draft = grantor.draft(authorization, Refresh::With, Some(code.id))?;
     match grantor.issuer.tokens.redeem_code(digest, credential_id, draft.row, grantor.now).await? {

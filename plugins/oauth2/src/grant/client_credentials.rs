@@ -12,6 +12,7 @@ use crate::grant::{Authorization, Grantor, Refresh, userid};
 use crate::issuer::Issued;
 use crate::parameters::Parameters;
 use crate::profile::Permission;
+use crate::resource;
 use crate::scope;
 
 /// All steps. An unknown client is never challenged here, however it tried to authenticate.
@@ -37,8 +38,8 @@ pub async fn exchange(
     let asked = parameters.get("scope");
     let scope = scope::granted(grantor.config, asked)?;
     let named = grantor.scope_to_name(asked, scope.as_deref());
-    let authorization =
-        Authorization { credential_id: credential.id, authenticated_userid: userid, scope, binding: None };
+    let binding = resource::binding(grantor.config, parameters, None)?;
+    let authorization = Authorization { credential_id: credential.id, authenticated_userid: userid, scope, binding };
     let mut draft = grantor.draft(authorization, Refresh::Without, None)?;
     draft.issued.scope = named;
     grantor.insert(draft).await

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::grant::{Authorization, Grantor, Refresh, userid};
 use crate::issuer::Issued;
 use crate::parameters::Parameters;
+use crate::resource;
 use crate::scope;
 
 /// The whole grant.
@@ -22,7 +23,8 @@ pub async fn exchange(
     let scope = scope::granted(grantor.config, asked)?;
     let named = grantor.scope_to_name(asked, scope.as_deref());
     let credential_id = client.credential().id;
-    let authorization = Authorization { credential_id, authenticated_userid: Some(userid), scope, binding: None };
+    let binding = resource::binding(grantor.config, parameters, None)?;
+    let authorization = Authorization { credential_id, authenticated_userid: Some(userid), scope, binding };
     let mut draft = grantor.draft(authorization, Refresh::With, None)?;
     draft.issued.scope = named;
     grantor.insert(draft).await

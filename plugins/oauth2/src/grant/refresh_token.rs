@@ -2,7 +2,8 @@
 //!
 //! 1. The refresh token has not expired and belongs to this service.
 //! 2. It belongs to this client (another client is refused without a challenge).
-//! 3. Its scope is still configured; the scope of the request is ignored.
+//! 3. Its scope is still configured; the scope of the request is ignored. The request may name some of the grant's
+//!    resources (RFC 8707 §2.2).
 //! 4. One statement rotates it: either a new row replaces the old one, or (`reuse_refresh_token`) the
 //!    row gets a new access token. Of two concurrent requests one succeeds.
 //!
@@ -18,6 +19,7 @@ use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, whole_seconds};
 use crate::issuer::Issued;
 use crate::parameters::Parameters;
+use crate::resource;
 use crate::scope;
 use crate::sealed_pair::Pair;
 use crate::store::{Outcome, RecentRefresh, Repeatable, Rotation, Token};
@@ -42,6 +44,8 @@ pub async fn exchange(
         {
             return Ok(issued);
         }
+        let binding = resource::narrowed(grantor.config, parameters, stored.binding.clone())?;
+        let stored = Token { binding, ..stored };
         let (rotation, row, issued) = rotation(grantor, stored, presented)?;
         let repeatable = repeatable(grantor, &issued, presented, row)?;
         let credential_id = client.credential().id;
@@ -87,6 +91,7 @@ fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Ro
         expires_in: draft.row.expires_in,
         created_at: draft.row.created_at,
         ttl: draft.row.ttl,
+        binding: draft.row.binding,
     };
     Ok((rotation, stored.id, draft.issued))
 }

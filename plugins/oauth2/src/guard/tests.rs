@@ -115,6 +115,7 @@ impl World {
             reach: Reach::Service,
             credentials: Credentials::Forward,
             serve_cached: ServeCached::AS_SET,
+            endpoints: None,
         };
         change(&mut rules);
         Guard::new(rules, self.shared.clone())

@@ -95,6 +95,16 @@ impl Tokens for MemoryTokens {
         Err(down())
     }
 
+    async fn end_family(&self, family: Uuid, credential_id: Uuid, _: i64) -> Result<(), StoreError> {
+        let is_member = |token: &Token| token.family == Some(family) || token.id == family;
+        self.rows.lock().unwrap().retain(|_, token| !(is_member(token) && token.credential_id == credential_id));
+        Ok(())
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn any_imported(&self) -> Result<bool, StoreError> {
         Ok(false)
     }

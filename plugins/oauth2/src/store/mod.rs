@@ -109,6 +109,8 @@ pub enum Rotation {
         created_at: i64,
         /// When the row expires.
         ttl: Option<i64>,
+        /// What the new access token is bound to.
+        binding: Option<Arc<Binding>>,
     },
 }
 
@@ -188,6 +190,14 @@ pub trait Tokens: Send + Sync + 'static {
     /// The last refresh with this refresh token that was stored as repeatable, if its row still exists.
     async fn find_recent_refresh(&self, refresh_token: Digest, now: i64) -> Result<Option<RecentRefresh>, StoreError>;
 
+    /// Ends this client's tokens that descend from `family`, a code or a token, and that token itself; also those that
+    /// are being refreshed at the same time.
+    async fn end_family(&self, family: Uuid, credential_id: Uuid, now: i64) -> Result<(), StoreError>;
+
+    /// Returns when this node has applied every change that was committed before the call: for a
+    /// write that changes nothing because of an earlier write.
+    async fn catch_up(&self) -> Result<(), StoreError>;
+
     /// Whether there is an access token that was not minted here; an expired one may count.
     async fn any_imported(&self) -> Result<bool, StoreError>;
 }
@@ -242,10 +252,6 @@ pub trait TokenRows: Tokens {
 
     /// Deletes the token and returns it.
     async fn delete_row(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError>;
-
-    /// Returns when this node has applied every change that was committed before the call: for a
-    /// write that changes nothing because of an earlier write.
-    async fn catch_up(&self) -> Result<(), StoreError>;
 }
 
 /// Removes expired rows, which are already invisible.

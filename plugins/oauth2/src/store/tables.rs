@@ -32,9 +32,13 @@ const REPLACE_REFRESH_TOKEN: Statement = statement!("oauth2/replace_refresh_toke
 const RENEW_REFRESH_TOKEN: Statement = statement!("oauth2/renew_refresh_token.sql");
 const FIND_RECENT_REFRESH: Statement = statement!("oauth2/find_recent_refresh.sql");
 const FORGET_EXPIRED: Statement = statement!("oauth2/forget_expired.sql");
+const END_FAMILY: Statement = statement!("oauth2/end_family.sql");
 const INSERT_ROW: Statement = statement!("oauth2/insert_row.sql");
 const REPLACE_ROW: Statement = statement!("oauth2/replace_row.sql");
 const DELETE_ROW: Statement = statement!("oauth2/delete_row.sql");
+
+/// How many refreshes of one family a revocation outlasts.
+const REFRESHES: usize = 16;
 
 /// Tokens and codes in a store.
 pub(super) struct Tables {
@@ -165,6 +169,30 @@ impl Tokens for Tables {
         find.await
     }
 
+    async fn end_family(&self, family: Uuid, credential_id: Uuid, now: i64) -> Result<(), StoreError> {
+        for _ in 0..REFRESHES {
+            let end = self.store.statement((family, credential_id, now), async |(family, credential_id, now), tx| {
+                let parameters = [(*family).into(), (*credential_id).into(), (*now).into(), tx.origin().into()];
+                let mut all_ended = true;
+                for row in tx.rows(&END_FAMILY, &parameters).await? {
+                    match row.get::<Option<_>>(1)? {
+                        Some(digest) => tx.announce(change(Operation::Deleted, row.get(0)?, Digest(digest))),
+                        None => all_ended = false,
+                    }
+                }
+                Ok::<_, Abort>(all_ended)
+            });
+            if end.await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable("the token is refreshed again and again while it is revoked".into()))
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        self.store.feed().catch_up().await
+    }
+
     async fn any_imported(&self) -> Result<bool, StoreError> {
         let any = self.store.read((), async |(), session| {
             let rows = session.rows(&ANY_IMPORTED, &[]).await?;
@@ -193,10 +221,11 @@ async fn rotate(
             parameters.extend(repeatable);
             tx.rows(&REPLACE_REFRESH_TOKEN, &parameters).await
         }
-        Rotation::Renew { replaces, access_token, token_hint, expires_in, created_at, ttl } => {
+        Rotation::Renew { replaces, access_token, token_hint, expires_in, created_at, ttl, binding } => {
             let taken = [digest(refresh_token), credential_id.into(), digest(replaces)];
             let new = [digest(access_token), token_hint.into(), (*expires_in).into(), (*created_at).into()];
-            let parameters = [&taken[..], &new, &[(*ttl).into(), now, origin], &repeatable].concat();
+            let binding = binding.as_ref().map(|binding| binding.text()).into();
+            let parameters = [&taken[..], &new, &[(*ttl).into(), now, origin], &repeatable, &[binding]].concat();
             tx.rows(&RENEW_REFRESH_TOKEN, &parameters).await
         }
     }
@@ -293,10 +322,6 @@ impl TokenRows for Tables {
             Ok::<_, Abort>(ended)
         });
         delete.await
-    }
-
-    async fn catch_up(&self) -> Result<(), StoreError> {
-        self.store.feed().catch_up().await
     }
 }
 

@@ -170,6 +170,8 @@ on_both!(
     a_taken_value_is_refused_with_its_field_name,
     a_changed_row_is_not_replaced,
     tokens_are_paged_by_id,
+    a_family_ends_with_all_its_tokens_and_no_others,
+    a_family_that_is_refreshed_while_it_ends_leaves_nothing,
     tokens_stored_at_once_succeed_or_fail_independently,
     concurrent_look_ups_find_their_own_tokens,
     refreshing_follows_its_model,
@@ -232,7 +234,9 @@ async fn a_row_is_renewed_once_per_access_token_seen(fixture: Fixture) {
     let renew = || {
         let (access_token, token_hint) = (random(), "abcd".to_owned());
         let (replaces, ttl) = (old.access_token, Some(NOW + 200));
-        let rotation = Rotation::Renew { replaces, access_token, token_hint, expires_in: 5, created_at: NOW + 1, ttl };
+        let binding = Binding::new(vec!["https://api.example/narrow".to_owned()], None);
+        let created_at = NOW + 1;
+        let rotation = Rotation::Renew { replaces, access_token, token_hint, expires_in: 5, created_at, ttl, binding };
         tokens.rotate_refresh_token(refresh_token, *credential, rotation, None, NOW)
     };
     let outcomes: Vec<_> = join_all((0..16).map(|_| renew())).await.into_iter().map(Result::unwrap).collect();
@@ -243,7 +247,8 @@ async fn a_row_is_renewed_once_per_access_token_seen(fixture: Fixture) {
     assert_ne!(access_token, old.access_token);
     let ttl = Some(NOW + 200);
     let token_hint = "abcd".to_owned();
-    assert_eq!(left, [Token { access_token, token_hint, expires_in: 5, created_at: NOW + 1, ttl, ..old }]);
+    let binding = Binding::new(vec!["https://api.example/narrow".to_owned()], None);
+    assert_eq!(left, [Token { access_token, token_hint, expires_in: 5, created_at: NOW + 1, ttl, binding, ..old }]);
 }
 
 async fn a_refresh_that_can_be_repeated_is_stored_with_the_rotation(fixture: Fixture) {
@@ -270,7 +275,8 @@ async fn a_refresh_that_can_be_repeated_is_stored_with_the_rotation(fixture: Fix
     for number in 0..2 {
         let access_token = random();
         let (token_hint, ttl) = ("abcd".to_owned(), None);
-        let rotation = Rotation::Renew { replaces, access_token, token_hint, expires_in: 5, created_at: NOW, ttl };
+        let (created_at, binding) = (NOW, None);
+        let rotation = Rotation::Renew { replaces, access_token, token_hint, expires_in: 5, created_at, ttl, binding };
         let repeatable = Some(Repeatable { sealed: vec![number], until: NOW + 10 });
         let rotated = tokens.rotate_refresh_token(presented, *credential, rotation, repeatable, NOW).await.unwrap();
         assert_eq!(rotated, Outcome::Won(replaces));
@@ -390,6 +396,55 @@ async fn a_changed_row_is_not_replaced(fixture: Fixture) {
     assert_eq!(tokens.delete_row(new.id, NOW).await.unwrap(), Some(new.clone()));
     assert_eq!(received.take(), [new.access_token]);
     assert_eq!(tokens.delete_row(new.id, NOW).await.unwrap(), None);
+}
+
+async fn a_family_ends_with_all_its_tokens_and_no_others(fixture: Fixture) {
+    let Fixture { tokens, credential, received, .. } = &fixture;
+    let first = Token { family: None, ..fixture.token() };
+    let second = Token { family: Some(first.id), ..fixture.token() };
+    let others = [fixture.token(), Token { family: None, ..fixture.token() }];
+    for token in [&first, &second, &others[0], &others[1]] {
+        tokens.insert_token(token.clone()).await.unwrap();
+    }
+    tokens.end_family(first.id, SystemRandom.uuid(), NOW).await.unwrap();
+    assert_eq!(fixture.all().await.len(), 4, "another client's");
+    tokens.end_family(first.id, *credential, NOW).await.unwrap();
+    let mut ended = received.take();
+    ended.sort_unstable_by_key(|digest| digest.0);
+    let mut expected = [first.access_token, second.access_token];
+    expected.sort_unstable_by_key(|digest| digest.0);
+    assert_eq!(ended, expected);
+    let mut left = others;
+    left.sort_by_key(|token| token.id);
+    assert_eq!(fixture.all().await, left);
+}
+
+/// Whoever comes first: either the refresh finds nothing, or its new tokens end too.
+async fn a_family_that_is_refreshed_while_it_ends_leaves_nothing(fixture: Fixture) {
+    let Fixture { tokens, credential, .. } = &fixture;
+    for _ in 0..40 {
+        let token = fixture.stored().await;
+        let family = token.family.unwrap();
+        let refresh = async {
+            let mut presented = token.refresh_token.unwrap();
+            for _ in 0..3 {
+                let successor = Token { family: Some(family), ..fixture.token() };
+                let rotation = Rotation::Replace(successor.clone());
+                if tokens.rotate_refresh_token(presented, *credential, rotation, None, NOW).await.unwrap()
+                    == Outcome::Lost
+                {
+                    return;
+                }
+                presented = successor.refresh_token.unwrap();
+            }
+        };
+        let end = async {
+            tokio::task::yield_now().await;
+            tokens.end_family(family, *credential, NOW).await.unwrap();
+        };
+        let ((), ()) = tokio::join!(refresh, end);
+        assert_eq!(fixture.all().await, []);
+    }
 }
 
 async fn tokens_are_paged_by_id(fixture: Fixture) {

@@ -106,8 +106,8 @@ impl Tokens for Ledger {
         match rotation {
             Rotation::Replace(token) => *row = token,
             Rotation::Renew { replaces, .. } if replaces != ended => return Ok(Outcome::Lost),
-            Rotation::Renew { access_token, token_hint, expires_in, created_at, ttl, .. } => {
-                *row = Token { access_token, token_hint, expires_in, created_at, ttl, ..row.clone() };
+            Rotation::Renew { access_token, token_hint, expires_in, created_at, ttl, binding, .. } => {
+                *row = Token { access_token, token_hint, expires_in, created_at, ttl, binding, ..row.clone() };
             }
         }
         if let Some(repeatable) = repeatable {
@@ -122,6 +122,17 @@ impl Tokens for Ledger {
         let Some((id, Repeatable { sealed, until })) = refreshes.get(&refresh_token) else { return Ok(None) };
         let token = tokens.iter().find(|token| token.id == *id && is_alive(token.ttl, now) && *until >= now);
         Ok(token.map(|token| RecentRefresh { token: token.clone(), sealed: sealed.clone() }))
+    }
+
+    async fn end_family(&self, family: Uuid, credential_id: Uuid, _: i64) -> Result<(), StoreError> {
+        self.available()?;
+        let is_member = |token: &Token| token.family == Some(family) || token.id == family;
+        self.tokens.lock().unwrap().retain(|token| !(is_member(token) && token.credential_id == credential_id));
+        Ok(())
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        self.available()
     }
 
     async fn any_imported(&self) -> Result<bool, StoreError> {

@@ -16,21 +16,33 @@ use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::{Addressed, Edits, Target};
 use tollgate_core::secret::Secret;
 use tollgate_plugin::audit::Event;
+use tollgate_plugin::cache::Bounds;
+use tollgate_plugin::testing::Feed;
+use tollgate_plugin::{Consumers, Credentials as KnownCredentials};
 
 use super::*;
+use crate::cache::{TokenCache, TokenSource};
 use crate::client_secret::{self, ClientSecret};
 use crate::config::tests::config;
 use crate::entity::credential::{ClientType, Credential};
 use crate::guesses;
+use crate::metrics::Metrics;
+use crate::store::memory::MemoryCollection;
 use crate::token::{Digest, OwnTokens};
 use ledger::Ledger;
 
 mod audit;
 mod authorize;
+mod introspect;
 mod ledger;
 mod limits;
+mod metadata;
 mod refresh_grace;
+mod revoke;
 mod token;
+
+/// Those of [`clients`] that may introspect.
+const RESOURCE_SERVERS: [&str; 2] = ["api", "open-api"];
 
 const NOW: i64 = 1_700_000_000;
 const MISMATCH: &str = "Invalid redirect_uri that does not match with any redirect_uri created with the application";
@@ -151,6 +163,9 @@ impl World {
             credentials: Arc::new(clients()),
             verifier: SecretVerifier::default(),
             guesses: guesses::tests::guesses(limits, Arc::clone(&clock) as _),
+            guard: guard(&ledger, &clock),
+            introspections: IntrospectionRate::new(3),
+            introspections_limited: IntCounter::new("introspections", "introspections").unwrap(),
             overloaded: IntCounter::new("overloaded", "overloaded").unwrap(),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
             audit_log: Arc::clone(&events) as _,
@@ -159,7 +174,7 @@ impl World {
     }
 
     async fn send(&self, config: &Config, post: &Post) -> Response {
-        let endpoint = Endpoint::of_path(&post.path).unwrap();
+        let endpoint = Endpoint::of_path(&post.path).or_else(|| Endpoint::named(config, &post.request())).unwrap();
         match self.server.respond(self.plugin_id, config, endpoint, &post.request()).await {
             Verdict::Reply(reply) => Response::of(&reply),
             other => panic!("no response: {other:?}"),
@@ -186,6 +201,30 @@ impl World {
     }
 }
 
+/// What guards know of the ledger's tokens.
+fn guard(ledger: &Arc<Ledger>, clock: &Arc<ManualClock>) -> Arc<guard::Shared> {
+    let (credentials, consumers) = (MemoryCollection::new("oauth2_credentials"), MemoryCollection::new("consumers"));
+    consumers.put(Uuid::from_u128(100), json!({"username": "bob"}));
+    for credential in clients().0.values() {
+        let document = json!({"client_id": credential.client_id, "consumer": {"id": credential.consumer_id}});
+        credentials.put(credential.id, document);
+    }
+    let feed = Feed::new();
+    let known = KnownCredentials::new(credentials, "client_id", Consumers::new(consumers, feed.clone()));
+    let metrics = tollgate_plugin::Metrics::new(prometheus::Registry::new(), crate::metrics::PREFIXES);
+    let metrics = Metrics::register(&metrics).unwrap();
+    let source = TokenSource::new(ledger.clone(), known, clock.clone());
+    let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
+    Arc::new(guard::Shared {
+        cache: TokenCache::new(bounds, source, feed, clock.clone(), metrics.cache.clone()),
+        own_tokens: OwnTokens::new([1; 32], Vec::new()),
+        foreign_tokens: Arc::default(),
+        unproven: Arc::new(tokio::sync::Semaphore::new(2)),
+        clock: clock.clone(),
+        metrics,
+    })
+}
+
 fn clients() -> Clients {
     let hashed = ClientSecret::hashed(&client_secret::hash("tofu"));
     let plain = |secret: &str| ClientSecret::Plain(Secret::new(secret));
@@ -198,6 +237,8 @@ fn clients() -> Clients {
         (4, "app", plain("unused"), ClientType::Public, uris),
         (5, "bare", plain("bare"), ClientType::Confidential, &[]),
         (6, "a-b", plain("c d"), ClientType::Confidential, uris),
+        (7, "api", plain("api"), ClientType::Confidential, &[]),
+        (8, "open-api", plain("unused"), ClientType::Public, &[]),
     ] {
         let credential = Credential {
             id: Uuid::from_u128(number),
@@ -207,6 +248,7 @@ fn clients() -> Clients {
             redirect_uris: redirect_uris.iter().map(|uri| (*uri).to_owned()).collect(),
             consumer_id: Uuid::from_u128(100),
             name: client_id.to_owned(),
+            resource_server: RESOURCE_SERVERS.contains(&client_id),
         };
         clients.0.insert(client_id.to_owned(), Arc::new(credential));
     }
@@ -227,6 +269,7 @@ struct Response {
     challenge: Option<String>,
     retry_after: Option<String>,
     reason: &'static str,
+    headers: HeaderMap,
 }
 
 impl Response {
@@ -245,6 +288,7 @@ impl Response {
             challenge: header(http::header::WWW_AUTHENTICATE),
             retry_after: header(http::header::RETRY_AFTER),
             reason: reply.reason,
+            headers: reply.headers.iter().cloned().collect(),
         }
     }
 

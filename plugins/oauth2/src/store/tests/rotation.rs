@@ -170,6 +170,7 @@ async fn take(fixture: &Fixture, another: Uuid, model: &mut Model, step: Step) -
                 expires_in: 5,
                 created_at,
                 ttl,
+                binding: None,
             };
             let winner = rotate(fixture, refresh_token, by(client), drafts.iter().map(renew), model.now).await?;
             let expected = at.filter(|_| client == Client::Its && seen == Seen::Current);
