@@ -71,6 +71,32 @@ pub struct Needs {
     pub response: ResponsePhase,
 }
 
+/// Names of consumers, for metrics.
+pub trait ConsumerNames: Send + Sync + 'static {
+    /// The username, as far as it is known without asking the store.
+    fn username(&self, consumer: Uuid) -> Option<String>;
+}
+
+/// What is exported of a route's traffic under the names that existing dashboards use (gateway.md §11).
+#[derive(Clone)]
+pub struct TrafficMetrics {
+    /// Requests by status.
+    pub statuses: bool,
+    /// Latencies.
+    pub latencies: bool,
+    /// Bytes of bodies.
+    pub bandwidth: bool,
+    /// Requests and bytes are counted by consumer, under these names.
+    pub consumers: Option<Arc<dyn ConsumerNames>>,
+}
+
+impl Default for TrafficMetrics {
+    /// Everything, but not by consumer.
+    fn default() -> Self {
+        Self { statuses: true, latencies: true, bandwidth: true, consumers: None }
+    }
+}
+
 /// A compiled plugin instance.
 pub trait Handler: Send + Sync + 'static {
     /// What it needs. Called once, when a route is compiled.
@@ -93,6 +119,12 @@ pub trait Handler: Send + Sync + 'static {
     /// only if [`Needs::response`] says so. Handlers run in the order of the request, including those after
     /// one that has responded.
     fn response(&self, _response: &mut Response<'_>) {}
+
+    /// What is exported of the traffic of the routes that it is bound to. The first handler of a route that says
+    /// something decides. Called once, when a route is compiled.
+    fn traffic_metrics(&self) -> Option<TrafficMetrics> {
+        None
+    }
 }
 
 /// A configured instance, passed to the plugin for compiling.

@@ -35,6 +35,8 @@ pub enum Body {
     Empty,
     /// A JSON document, sent as is with `application/json; charset=utf-8` (gateway.md §7.3a).
     Json(Bytes),
+    /// Sent as is; its type is a header of the reply, if it has one.
+    Raw(Bytes),
     /// A message that the server renders in the negotiated content type, with the request id (gateway.md
     /// §7.3b).
     Message(String),

@@ -1,6 +1,6 @@
 //! A request as a plugin sees it: checked, routed, without the client's identity headers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,6 +56,18 @@ pub struct Edits {
     pub query: Option<String>,
     /// Replaces the body; only after it has been read.
     pub body: Option<Bytes>,
+    /// The most bytes that the client's body may have. A longer one gets 413 with this message, and never reaches its
+    /// end at the upstream.
+    pub body_limit: Option<BodyLimit>,
+}
+
+/// A limit of a body whose length is not known before it has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimit {
+    /// The most bytes.
+    pub bytes: u64,
+    /// What the client hears of a longer one.
+    pub message: &'static str,
 }
 
 impl Edits {
@@ -119,6 +131,31 @@ pub enum CertificateTrust {
     KeyOnly,
 }
 
+/// How a request reached the gateway, for plugins that tell of it. Nothing is looked up unless it is asked for.
+pub trait Arrival: std::fmt::Debug + Sync {
+    /// The address that accepted the connection.
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// The connection.
+    fn connection(&self) -> Connection {
+        Connection { serial: 0, requests: 0 }
+    }
+}
+
+/// Not known, as in tests of plugins.
+impl Arrival for () {}
+
+/// A client's connection. Each request over HTTP/2 counts as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// Its number in this process.
+    pub serial: u64,
+    /// The number of its requests so far, with this one.
+    pub requests: u64,
+}
+
 /// A request being processed by a route's plugins.
 #[derive(Debug)]
 pub struct Request<'r> {
@@ -144,6 +181,8 @@ pub struct Request<'r> {
     pub addressed: Addressed<'r>,
     /// The client's certificate, on a connection whose listener requests one.
     pub certificate: Option<&'r ClientCertificate>,
+    /// How it reached the gateway.
+    pub arrival: &'r dyn Arrival,
     /// The route and service that matched.
     pub target: &'r Target,
     /// The body, if a plugin asked for it.

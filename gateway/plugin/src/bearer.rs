@@ -188,6 +188,7 @@ mod tests {
                 peer_trusted: false,
                 addressed: Addressed::default(),
                 certificate: None,
+                arrival: &(),
                 target: &target,
                 body: self.form.clone().unwrap_or(RequestBody::Unread),
                 edits: Edits::default(),

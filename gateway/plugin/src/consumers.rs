@@ -16,6 +16,7 @@ use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::collection::{Collection, Key};
 use tollgate_core::error::StoreError;
 use tollgate_core::header_text;
+use tollgate_core::plugin::ConsumerNames;
 use tollgate_core::request::{BlockName, HeaderBlock, Request};
 use uuid::Uuid;
 
@@ -343,6 +344,13 @@ impl Consumers {
         self.inner.known.invalidate_all();
         self.inner.anonymous.invalidate_all();
         self.inner.usernames.invalidate_all();
+    }
+}
+
+/// Of those that requests refer to at the moment.
+impl ConsumerNames for Consumers {
+    fn username(&self, consumer: Uuid) -> Option<String> {
+        self.inner.known.get(consumer)?.username().map(str::to_owned)
     }
 }
 

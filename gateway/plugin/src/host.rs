@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use tollgate_core::audit::AuditLog;
 use tollgate_core::clock::Clock;
+use tollgate_core::collection::Collection;
+use tollgate_core::entity;
 use tollgate_core::random::Random;
 use tollgate_core::setting::SettingValues;
 use tollgate_http_client::Client;
 use tollgate_store::Store;
+use uuid::Uuid;
 
 use crate::cache::Trust;
 use crate::consumers::Consumers;
@@ -18,6 +21,8 @@ use crate::shared::Shared;
 /// The gateway as seen by a plugin. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
+    /// The id of this node.
+    pub node_id: Uuid,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The source of randomness.
@@ -42,6 +47,16 @@ impl Host {
     /// Whether cached data may be used, that is, whether this node still receives every change, or the store is away.
     pub fn trust(&self) -> Arc<dyn Trust> {
         Arc::clone(&self.trust)
+    }
+
+    /// The routes.
+    pub fn routes(&self) -> Arc<dyn Collection> {
+        self.store.documents(Arc::new(entity::route::kind()))
+    }
+
+    /// The services.
+    pub fn services(&self) -> Arc<dyn Collection> {
+        self.store.documents(Arc::new(entity::service::kind()))
     }
 
     /// What several plugins share, such as one cache: the gateway has one value of each type, made by the first plugin

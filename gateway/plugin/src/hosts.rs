@@ -9,6 +9,7 @@ use tollgate_core::random::Random;
 use tollgate_core::setting::{SettingError, SettingValues};
 use tollgate_http_client::Client;
 use tollgate_store::Store;
+use uuid::Uuid;
 
 use crate::cache::Trust;
 use crate::cache::outage::NodeTrust;
@@ -32,6 +33,7 @@ pub struct Hosts {
     pub registry: prometheus::Registry,
     /// The values of plugins' settings.
     pub settings: SettingValues,
+    node_id: Uuid,
     audit_log: Arc<dyn AuditLog>,
     consumers: Consumers,
     trust: Arc<dyn Trust>,
@@ -56,7 +58,8 @@ impl Hosts {
         let consumers = Consumers::new(collection, Arc::clone(&trust));
         store.feed().subscribe(Arc::new(consumers.clone()));
         let (audit_log, shared) = (Arc::new(NoAuditLog), Shared::default());
-        Ok(Self { clock, random, store, http_client, registry, settings, audit_log, consumers, trust, shared })
+        let node_id = Uuid::nil();
+        Ok(Self { clock, random, store, http_client, registry, settings, node_id, audit_log, consumers, trust, shared })
     }
 
     /// With an audit log.
@@ -65,10 +68,18 @@ impl Hosts {
         Self { audit_log, ..self }
     }
 
+    /// On the node with this id.
+    #[must_use]
+    pub fn on_node(self, node_id: Uuid) -> Self {
+        Self { node_id, ..self }
+    }
+
     /// The host of one plugin.
     pub fn of(&self, factory: &dyn Factory) -> Host {
-        let Self { clock, random, store, http_client, registry, settings, audit_log, consumers, trust, shared } = self;
+        let Self { clock, random, store, http_client, registry, settings, audit_log, consumers, trust, shared, .. } =
+            self;
         Host {
+            node_id: self.node_id,
             clock: Arc::clone(clock),
             random: Arc::clone(random),
             store: store.clone(),

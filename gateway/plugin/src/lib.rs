@@ -10,10 +10,14 @@
 //! | what a plugin declares before it runs | [`Factory`]: name, priority, schema of `config`, settings, migrations, identity headers, metric names |
 //! | what the gateway provides | [`Host`]: clock, randomness, store, consumers, outbound HTTP, metrics, background tasks |
 //! | requests and responses | [`Handler`], [`Needs`] (body, response phase), [`Request::edits`], [`Request::response`], [`Reply`] |
+//! | rules that fields of `config` share | [`config_rules`] |
 //! | entities of its own | [`Kind`], [`Schema`]; [`Plugin::collections`] puts them into the Admin API |
 //! | authentication | [`authentication`]: a plugin reports what it found; AND, OR and `anonymous` are enforced for it. [`Consumers`], [`Credentials`] |
 //! | credentials in headers, queries and bodies | [`presented`]: finding them by name, and hiding them from the upstream; [`bearer`]: the same for bearer tokens |
 //! | telling the gateway's own tokens from others | [`own_token`] |
+//! | refusals of gRPC calls | [`grpc`] |
+//! | what metrics tell of a route's traffic | [`Handler::traffic_metrics`] |
+//! | a body whose length is not known yet | [`Edits::body_limit`](tollgate_core::request::Edits::body_limit) |
 //! | look-ups on every request | [`cache`]: exact after every change, bounded, single flight |
 //! | what several plugins share | [`Host::shared`]; [`token_cache`]: the memory for tokens of all kinds |
 //! | telling auditors what was issued or refused | [`Host::audit_log`], [`audit`] |
@@ -95,10 +99,12 @@ pub mod arguments;
 pub mod authentication;
 pub mod bearer;
 pub mod cache;
+pub mod config_rules;
 mod consumers;
 mod credentials;
 mod digest;
 mod factory;
+pub mod grpc;
 mod host;
 mod hosts;
 pub mod json_object;
@@ -126,14 +132,16 @@ pub use tollgate_core::clock::Clock;
 pub use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
 pub use tollgate_core::entity::{Kind, field};
 pub use tollgate_core::error::StoreError;
-pub use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, ResponsePhase, Verdict};
+pub use tollgate_core::plugin::{
+    Access, ConsumerNames, Handler, Instance, Needs, Plugin, PluginError, ResponsePhase, TrafficMetrics, Verdict,
+};
 pub use tollgate_core::random::Random;
 pub use tollgate_core::reply::{Body, Reply, Response, Source};
 pub use tollgate_core::request::{
-    BlockLine, BlockName, BlockNames, BlockPart, Credential, HeaderBlock, HeaderEdit, Identity, Request, RequestBody,
-    Target,
+    Arrival, BlockLine, BlockName, BlockNames, BlockPart, BodyLimit, Connection, Credential, HeaderBlock, HeaderEdit,
+    Identity, Request, RequestBody, Target,
 };
-pub use tollgate_core::schema::{Auto, EntityCheck, Field, OnDelete, Rule, Schema, Violations};
+pub use tollgate_core::schema::{Auto, EntityCheck, Field, OnDelete, Rule, Salted, Schema, Violations};
 pub use tollgate_core::secret::Secret;
 pub use tollgate_core::setting::{self, Setting};
 pub use tollgate_http_client as http_client;

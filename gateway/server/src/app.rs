@@ -352,6 +352,7 @@ impl Control {
             registry.clone(),
             settings.plugins.clone(),
         )?
+        .on_node(node_id)
         .with_audit_log(Arc::new(audit_log.clone()));
         let entities = entities(&hosts).await?;
 

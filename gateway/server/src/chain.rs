@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use tollgate_core::plugin::{Handler, Needs, ResponsePhase};
+use tollgate_core::plugin::{Handler, Needs, ResponsePhase, TrafficMetrics};
 use uuid::Uuid;
 
 use crate::plugin_choice::{Binding, Rank};
@@ -109,6 +109,11 @@ impl Plugins {
         let simple = consumers.is_none() && response == ResponsePhase::Skipped && entries.len() <= 1;
         let extra = (!simple).then(|| Box::new(Extra { body_limit, response, consumers }));
         Self { entries, extra }
+    }
+
+    /// What is exported of the route's traffic.
+    pub(crate) fn traffic_metrics(&self) -> TrafficMetrics {
+        self.entries.iter().find_map(|entry| entry.handler.traffic_metrics()).unwrap_or_default()
     }
 
     /// In order.

@@ -93,6 +93,7 @@ fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
         peer_trusted: false,
         addressed: Addressed::default(),
         certificate: None,
+        arrival: &(),
         target,
         body: RequestBody::Unread,
         edits: Edits::default(),

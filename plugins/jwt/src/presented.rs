@@ -155,6 +155,7 @@ mod tests {
             peer_trusted: false,
             addressed: Addressed::default(),
             certificate: None,
+            arrival: &(),
             target: &Target { route_id: Uuid::nil(), service_id: None },
             body: RequestBody::Unread,
             edits: Edits::default(),

@@ -297,6 +297,8 @@ pub struct Schema {
     pub shorthands: Vec<Shorthand>,
     /// Values that are rewritten before they are stored, such as a secret that is hashed.
     pub transformations: Vec<Transformation>,
+    /// Values that are rewritten with the id of another entity as salt.
+    pub salted: Vec<Salted>,
 }
 
 /// Defaults in records in which a field has a given value. A stored value that was the default follows when an update
@@ -321,6 +323,21 @@ pub struct Transformation {
     pub needs: &'static str,
     /// The rewrite.
     pub on_write: fn(&str) -> String,
+}
+
+/// Rewrites every given value before it is stored, with the id of the entity that another field refers to as salt. On
+/// an update, both must be given or neither, unless that entity is said to be the same as before: the stored value is
+/// already rewritten, and cannot be salted again (`all or none of these fields must be set: …`).
+#[derive(Debug, Clone)]
+pub struct Salted {
+    /// The field that is rewritten.
+    pub field: &'static str,
+    /// The foreign field with the salt.
+    pub salt: &'static str,
+    /// The salt as messages name it, such as `consumer.id`.
+    pub salt_id: &'static str,
+    /// The rewrite of a value with its salt.
+    pub on_write: fn(&str, &str) -> String,
 }
 
 /// A write-only field that is translated into others.
@@ -400,6 +417,13 @@ impl Schema {
     #[must_use]
     pub fn shorthand(mut self, shorthand: Shorthand) -> Self {
         self.shorthands.push(shorthand);
+        self
+    }
+
+    /// Adds a rewrite with a salt.
+    #[must_use]
+    pub fn salted(mut self, salted: Salted) -> Self {
+        self.salted.push(salted);
         self
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::schema::entity_check::{all_or_none, is_set};
 use crate::schema::phase::Phase;
-use crate::schema::{Auto, Document, Makers, Schema, Transformation, Type, Violations};
+use crate::schema::{Auto, Document, Makers, Salted, Schema, Transformation, Type, Violations};
 
 /// What a POST or PUT stores.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +48,9 @@ impl Schema {
             generated.into_iter().map(|name| (name, document.get(name).cloned())).collect();
         for transformation in &self.transformations {
             transformation.apply(&mut document);
+        }
+        for salted in &self.salted {
+            salted.apply(&mut document);
         }
         let rewritten = clear.into_iter().filter(|(name, clear)| document.get(*name) != clear.as_ref());
         let shown_once = rewritten.filter_map(|(name, clear)| Some((name.to_owned(), clear?))).collect();
@@ -89,11 +92,19 @@ impl Schema {
                 found.entity(transformation.incomplete());
             }
         }
+        for salted in &self.salted {
+            if !found.has(salted.field) && !found.has(salted.salt) && salted.is_incomplete(stored, &patch) {
+                found.entity(all_or_none(&[salted.field, salted.salt_id]));
+            }
+        }
         found.into_result()?;
         for (transformation, rewrite) in self.transformations.iter().zip(rewrites) {
             if rewrite == Rewrite::Due {
                 transformation.apply(&mut document);
             }
+        }
+        for salted in self.salted.iter().filter(|salted| is_set(patch.get(salted.field))) {
+            salted.apply(&mut document);
         }
         Ok(document)
     }
@@ -200,6 +211,24 @@ impl Transformation {
     }
 }
 
+impl Salted {
+    fn is_incomplete(&self, stored: &Document, patch: &Document) -> bool {
+        let same = self.salt_of(patch).is_some() && self.salt_of(patch) == self.salt_of(stored);
+        !same && is_set(patch.get(self.field)) != self.salt_of(patch).is_some()
+    }
+
+    fn salt_of<'d>(&self, document: &'d Document) -> Option<&'d str> {
+        document.get(self.salt)?.get("id")?.as_str()
+    }
+
+    fn apply(&self, document: &mut Document) {
+        let Some(salt) = self.salt_of(document).map(str::to_owned) else { return };
+        if let Some(Value::String(value)) = document.get_mut(self.field) {
+            *value = (self.on_write)(value, &salt);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,6 +327,39 @@ mod tests {
         let stored = json!({"client_secret": "s", "hash_secret": false, "name": null});
         let updated = update(&credential(), &stored, json!({"client_secret": "s", "hash_secret": true}));
         assert_eq!(updated, Ok(json!({"client_secret": "hashed:s", "hash_secret": true, "name": null})));
+    }
+
+    #[test]
+    fn a_salted_value_is_rewritten_whenever_it_is_given_with_its_salt() {
+        let schema = Schema::new(vec![
+            Field::foreign("consumer", "consumers", crate::schema::OnDelete::Cascade).required(),
+            Field::string("password").required(),
+            Field::string("name"),
+        ])
+        .salted(Salted {
+            field: "password",
+            salt: "consumer",
+            salt_id: "consumer.id",
+            on_write: |clear, salt| format!("{clear}{}", &salt[..1]),
+        });
+        let [one, two] = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"]
+            .map(|id| json!({ "id": id }));
+        let stored = json!({"consumer": one, "password": "s1", "name": null});
+        assert_eq!(insert(&schema, json!({"consumer": one, "password": "s"})), Ok(stored.clone()));
+        let missing = Err(json!({"password": "required field missing"}));
+        assert_eq!(insert(&schema, json!({"consumer": one})), missing);
+        let refused = Err(json!({"@entity": ["all or none of these fields must be set: 'password', 'consumer.id'"]}));
+        for (patch, outcome) in [
+            (json!({"name": "n"}), Ok(json!({"consumer": one, "password": "s1", "name": "n"}))),
+            (json!({"password": "t", "consumer": one}), Ok(json!({"consumer": one, "password": "t1", "name": null}))),
+            (json!({"password": "t", "consumer": two}), Ok(json!({"consumer": two, "password": "t2", "name": null}))),
+            (json!({"consumer": one}), Ok(stored.clone())),
+            (json!({"consumer": two}), refused.clone()),
+            (json!({"password": "t"}), refused),
+            (json!({"password": null}), missing),
+        ] {
+            assert_eq!(update(&schema, &stored, patch.clone()), outcome, "{patch}");
+        }
     }
 
     #[test]

@@ -266,6 +266,7 @@ impl World {
             peer_trusted: false,
             addressed: Addressed::default(),
             certificate: None,
+            arrival: &(),
             target: &target,
             body: RequestBody::Unread,
             edits: Edits::default(),

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use smallvec::SmallVec;
 use tollgate_core::host::Host;
-use tollgate_core::request::HeaderEdit;
+use tollgate_core::request::{BodyLimit, HeaderEdit};
 use uuid::Uuid;
 
+use super::arrival::Serving;
 use super::client::Origin;
 use super::pipeline::ResponsePlan;
 use super::request_id::RequestId;
@@ -34,6 +35,8 @@ pub struct Context {
     pub(super) request_id: RequestId,
     /// The TCP peer as written in headers; created by the connection's first proxied request.
     pub(super) peer: Option<HeaderValue>,
+    /// The client's connection.
+    pub(super) serving: Serving,
     /// The client; set once the request is accepted.
     pub(super) origin: Option<Origin>,
     /// The matched route.
@@ -80,6 +83,8 @@ pub(super) struct Outbound {
     pub(super) headers: SmallVec<[HeaderEdit; 8]>,
     /// The plugins' body.
     pub(super) body: Option<Bytes>,
+    /// The most bytes that the client's body may have.
+    pub(super) body_limit: Option<BodyLimit>,
     /// The state of `Expect`.
     pub(super) expectation: Expectation,
     /// The host that the client requested.
@@ -94,6 +99,8 @@ pub(super) struct Proxied {
     pub(super) attempts: u32,
     /// The progress of the current attempt.
     pub(super) reached: Reached,
+    /// The bytes of the client's body in the current attempt.
+    pub(super) body_bytes: u64,
     /// Whether its connection may be reused.
     pub(super) connection: Use,
     /// When the current attempt's request was sent.
@@ -109,7 +116,17 @@ impl Proxied {
     pub(super) fn new(service: Arc<ServiceEntry>, outbound: Outbound) -> Self {
         let reached = Reached::NoConnection;
         let connection = Use::OneOfMany;
-        Self { service, outbound, attempts: 0, reached, connection, sent: None, responded_at: None, failed: None }
+        Self {
+            service,
+            outbound,
+            attempts: 0,
+            reached,
+            body_bytes: 0,
+            connection,
+            sent: None,
+            responded_at: None,
+            failed: None,
+        }
     }
 }
 
@@ -120,6 +137,7 @@ impl Context {
             started: Instant::now(),
             request_id: RequestId::new(),
             peer: None,
+            serving: Serving::new(),
             origin: None,
             route: None,
             consumer: None,

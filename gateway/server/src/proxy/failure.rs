@@ -10,6 +10,7 @@ use super::Gateway;
 use super::client::Origin;
 use super::context::Context;
 use super::reply::{self, OwnResponse};
+use super::request_body_filter::BODY_TOO_LARGE;
 use super::upstream_peer::{ADDRESS_REFUSED, NAME_RESOLUTION};
 use crate::descriptors::are_exhausted;
 use crate::telemetry::limit_metrics::Limit;
@@ -31,7 +32,10 @@ pub(super) async fn fail_to_proxy(
     session.set_keepalive(None);
     let io_error = error.root_cause().downcast_ref::<std::io::Error>();
     let kind = if io_error.is_some_and(are_exhausted) { &NO_DESCRIPTOR } else { error.etype() };
-    let due = response_to(error.esource(), kind);
+    let due = match too_large(kind, context) {
+        Some(response) => Some(response),
+        None => response_to(error.esource(), kind),
+    };
     count(gateway, error.esource(), kind, due.as_ref());
     let response = if begun { None } else { due };
     let Some(response) = response else {
@@ -43,6 +47,13 @@ pub(super) async fn fail_to_proxy(
     // The client may have disconnected by now; the log has the status it would have received.
     let _ = reply::send(gateway.settings.product, session, context, response).await;
     FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
+}
+
+/// The response to a body that is longer than a plugin allows.
+fn too_large(kind: &ErrorType, context: &mut Context) -> Option<OwnResponse> {
+    let limit = context.proxied()?.outbound.body_limit.filter(|_| *kind == BODY_TOO_LARGE)?;
+    let reply = Reply::message(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", limit.message);
+    Some(OwnResponse::gateway(reply))
 }
 
 /// Counts a limit that ended the request, even if it is too late for a response.

@@ -30,7 +30,7 @@ pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Contex
         bytes_out: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
     };
     match &context.route {
-        Some(route) => route.metrics.observe(&seen),
+        Some(route) => route.metrics.observe_of(context.consumer, &seen),
         None => gateway.metrics.observe_unmatched(&seen),
     }
     if let Some(reason) = context.reason() {

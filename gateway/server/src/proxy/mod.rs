@@ -11,6 +11,7 @@
 
 mod accept;
 mod admission;
+mod arrival;
 mod authority;
 mod body;
 mod client;
@@ -119,6 +120,14 @@ impl Default for UpstreamSettings {
     }
 }
 
+/// What one request of a connection leaves for the next.
+struct Kept {
+    /// The peer as written in headers.
+    peer: Option<HeaderValue>,
+    /// The connection with its next request.
+    next: arrival::Serving,
+}
+
 /// The proxy. Created once in the composition root.
 pub struct Gateway {
     /// The settings.
@@ -152,7 +161,9 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
         previous: Box<dyn std::any::Any + Send + Sync>,
     ) {
-        context.peer = previous.downcast().ok().and_then(|peer: Box<Option<HeaderValue>>| *peer);
+        if let Ok(kept) = previous.downcast::<Kept>() {
+            (context.peer, context.serving) = (kept.peer, kept.next);
+        }
     }
 
     fn persist_connection_context(
@@ -160,7 +171,7 @@ impl ProxyHttp for Gateway {
         _session: &Session,
         context: &Context,
     ) -> Option<Box<dyn std::any::Any + Send + Sync>> {
-        Some(Box::new(context.peer.clone()))
+        Some(Box::new(Kept { peer: context.peer.clone(), next: context.serving.next() }))
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
@@ -227,8 +238,7 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<()> {
-        request_body_filter::request_body_filter(body, end_of_stream, context);
-        Ok(())
+        request_body_filter::request_body_filter(body, end_of_stream, context)
     }
 
     async fn response_filter(

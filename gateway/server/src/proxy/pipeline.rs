@@ -17,6 +17,7 @@ use tollgate_core::reply::Reply;
 use tollgate_core::request::{Addressed, Edits, HeaderEdit, Identity, Request, RequestBody};
 
 use super::accept::Accepted;
+use super::arrival::{Arrived, Serving};
 use super::body::{self, Forwardable, Purpose};
 use super::client;
 use super::context::Expectation;
@@ -49,6 +50,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) accepted: &'r Accepted,
     /// The part of the path by which the route was found.
     pub(crate) matched: &'r str,
+    /// The client's connection.
+    pub(crate) serving: &'r Serving,
 }
 
 /// The state that one plugin passes to the next.
@@ -168,7 +171,11 @@ async fn run_one(
         Ok(Verdict::NeedBody { limit, terminal }) => {
             if progress.body == RequestBody::Unread {
                 let purpose = if terminal { Purpose::Reply } else { Purpose::Forward };
-                let limit = plugins.body_limit(limit);
+                let allowed = progress
+                    .edits
+                    .body_limit
+                    .map_or(usize::MAX, |allowed| allowed.bytes.try_into().unwrap_or(usize::MAX));
+                let limit = plugins.body_limit(limit).min(allowed);
                 // Any read error is the client's.
                 let reading = body::read(session, limit, purpose).await.map_err(|error| error.into_down())?;
                 progress.body = reading.body;
@@ -194,8 +201,9 @@ async fn ask(
     link: &ChainEntry,
     progress: &mut Progress,
 ) -> std::result::Result<Verdict, PluginError> {
-    let Asked { route, accepted, matched } = asked;
+    let Asked { route, accepted, matched, serving } = asked;
     let head = session.req_header();
+    let arrived = Arrived { session, serving };
     let mut request = Request {
         method: &head.method,
         path: &accepted.path,
@@ -208,6 +216,7 @@ async fn ask(
         peer_trusted: accepted.origin.is_trusted(),
         addressed: Addressed { host: accepted.host.as_ref(), port: accepted.host_port, matched },
         certificate: session.digest().and_then(client::certificate),
+        arrival: &arrived,
         target: &route.target,
         body: std::mem::replace(&mut progress.body, RequestBody::Unread),
         edits: std::mem::take(&mut progress.edits),

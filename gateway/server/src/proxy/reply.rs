@@ -95,6 +95,7 @@ fn may_have_content(status: StatusCode) -> bool {
 fn render(own: &OwnResponse, headers: &HeaderMap, request_id: &str) -> (Option<HeaderValue>, Bytes) {
     match &own.reply.body {
         Body::Empty => (None, Bytes::new()),
+        Body::Raw(content) => (None, content.clone()),
         Body::Json(document) => (Some(MediaType::Json.header()), document.clone()),
         Body::Message(message) => {
             let media_type = MediaType::negotiate(headers, own.origin);

@@ -70,7 +70,8 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     if let Some(reply) = admission::refuse(&route, || arrival(session, &accepted)) {
         return Ok(Some(OwnResponse::gateway(reply)));
     }
-    let asked = Asked { route: &route, accepted: &accepted, matched: reason.matched(&accepted.path, matched) };
+    let matched_part = reason.matched(&accepted.path, matched);
+    let asked = Asked { route: &route, accepted: &accepted, matched: matched_part, serving: &context.serving };
     let judged = pipeline::run(session, asked).await?;
     context.consumer = judged.identity.and_then(|identity| identity.consumer);
     context.served_stale = judged.served_stale;
@@ -183,6 +184,7 @@ fn pass(
             Names::Folding => lookalike::with_removals(&head.headers, edits.headers),
         },
         body: edits.body,
+        body_limit: edits.body_limit,
         expectation,
         host: accepted.host,
     };

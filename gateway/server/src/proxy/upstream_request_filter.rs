@@ -63,6 +63,7 @@ pub(super) fn upstream_request_filter(
     request.set_uri(proxied.outbound.uri.clone());
     proxied.sent = Some(Instant::now());
     proxied.responded_at = None;
+    proxied.body_bytes = 0;
     context.peer = Some(peer);
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use tollgate_core::collection::Document;
-use tollgate_core::plugin::{Handler, Instance};
+use tollgate_core::plugin::{Handler, Instance, TrafficMetrics};
 use tollgate_core::registry::{Registered, Registry};
 use tollgate_plugin::http_client::Destinations;
 use tollgate_router::{CompileError, CompiledRoute, RouteSpec};
@@ -281,7 +281,12 @@ fn entry(compiler: &Compiler, chain: Chain, service: Option<&Service>, route: &R
         route: route.fields.name.clone().unwrap_or_else(|| route.fields.id.to_string()),
     };
     let upstream = service.and_then(|service| service.entry.clone());
-    let mut entry = RouteEntry::new(&route.fields, upstream, chain, compiler.metrics.route(labels));
+    let metrics = compiler.metrics.route(labels);
+    metrics.export(match &chain {
+        Chain::Ready(plugins) => plugins.traffic_metrics(),
+        Chain::Uncompilable(_) => TrafficMetrics::default(),
+    });
+    let mut entry = RouteEntry::new(&route.fields, upstream, chain, metrics);
     // Tokens are bound to the service even if requests cannot be proxied to it.
     entry.target.service_id = route.service;
     entry

@@ -5,13 +5,16 @@
 //! snapshot to the next, and routes without requests are not exported.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use tollgate_core::plugin::TrafficMetrics;
+use uuid::Uuid;
 
+use super::consumer_counters::{ConsumerCounters, Counts};
 use super::route_counters::{Distribution, RouteCounters};
 
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -72,16 +75,50 @@ pub struct Labels {
 pub struct RouteMetrics {
     labels: Labels,
     counters: RouteCounters,
+    consumers: ConsumerCounters,
+    exported: Mutex<Exported>,
 }
 
 impl RouteMetrics {
     fn new(labels: Labels) -> Self {
-        Self { labels, counters: RouteCounters::new() }
+        let (counters, consumers) = (RouteCounters::new(), ConsumerCounters::default());
+        Self { labels, counters, consumers, exported: Mutex::default() }
     }
 
     /// Counts a finished request.
     pub fn observe(&self, seen: &Observation) {
+        self.observe_of(None, seen);
+    }
+
+    /// Counts a finished request of a consumer, if it is known whose it was.
+    pub fn observe_of(&self, consumer: Option<Uuid>, seen: &Observation) {
         self.counters.add(seen);
+        self.consumers.add(consumer, seen);
+    }
+
+    /// Chooses what is exported from now on.
+    pub fn export(&self, chosen: TrafficMetrics) {
+        let TrafficMetrics { statuses, latencies, bandwidth, consumers } = chosen;
+        *self.exported() = Exported { statuses, latencies, bandwidth };
+        self.consumers.count_by(consumers, &self.counters);
+    }
+
+    fn exported(&self) -> MutexGuard<'_, Exported> {
+        self.exported.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which families under the names of the compatible gateway are exported.
+#[derive(Debug, Clone, Copy)]
+struct Exported {
+    statuses: bool,
+    latencies: bool,
+    bandwidth: bool,
+}
+
+impl Default for Exported {
+    fn default() -> Self {
+        Self { statuses: true, latencies: true, bandwidth: true }
     }
 }
 
@@ -286,7 +323,7 @@ impl Collector for Routes {
         };
         let mut samples = Samples::default();
         for route in routes.iter().filter(|route| route.counters.is_used()) {
-            samples.route(&route.labels, &route.counters);
+            samples.route(route);
             merge(&mut services, &route.labels.service, route.counters.upstream());
         }
         if self.unmatched.counters.is_used() {
@@ -308,18 +345,35 @@ impl Samples {
         self.0.entry(family).or_default().push(metric);
     }
 
-    fn route(&mut self, labels: &Labels, counters: &RouteCounters) {
-        let (service, route) = (labels.service.as_str(), labels.route.as_str());
+    fn route(&mut self, metrics: &RouteMetrics) {
+        let RouteMetrics { labels, counters, .. } = metrics;
         self.requests(labels, counters);
-        for ((status, source), count) in counters.statuses() {
-            let code = status.to_string();
-            let values = [&code, "", route, service, source.label(), "default"];
-            self.add(Family::KongRequests, Family::KongRequests.counter(&values, count));
+        let exported = *metrics.exported();
+        if exported.statuses || exported.bandwidth {
+            for (consumer, counts) in metrics.consumers.read(counters) {
+                self.consumer(labels, &consumer, &counts, exported);
+            }
         }
-        for (direction, bytes) in ["ingress", "egress"].into_iter().zip(counters.bytes()) {
-            let values = ["", direction, route, service, "default"];
+        if exported.latencies {
+            self.latencies(labels, counters);
+        }
+    }
+
+    fn consumer(&mut self, labels: &Labels, consumer: &str, counts: &Counts, exported: Exported) {
+        let (service, route) = (labels.service.as_str(), labels.route.as_str());
+        for ((status, source), count) in counts.statuses.iter().filter(|_| exported.statuses) {
+            let code = status.to_string();
+            let values = [&code, consumer, route, service, source.label(), "default"];
+            self.add(Family::KongRequests, Family::KongRequests.counter(&values, *count));
+        }
+        for (direction, bytes) in ["ingress", "egress"].into_iter().zip(counts.bytes).filter(|_| exported.bandwidth) {
+            let values = [consumer, direction, route, service, "default"];
             self.add(Family::KongBandwidth, Family::KongBandwidth.counter(&values, bytes));
         }
+    }
+
+    fn latencies(&mut self, labels: &Labels, counters: &RouteCounters) {
+        let (service, route) = (labels.service.as_str(), labels.route.as_str());
         for (family, times) in [
             (Family::KongLatency, counters.own()),
             (Family::KongUpstreamLatency, counters.upstream()),

@@ -180,6 +180,7 @@ async fn with_headers(instances: &[&Arc<dyn Handler>], headers: &HeaderMap, path
         peer_trusted: false,
         addressed: Addressed::default(),
         certificate: None,
+        arrival: &(),
         target: &target,
         body: RequestBody::Unread,
         edits: Edits::default(),

@@ -218,6 +218,7 @@ impl Head {
             peer_trusted: false,
             addressed: Addressed::default(),
             certificate: None,
+            arrival: &(),
             target: &self.target,
             body: RequestBody::Unread,
             edits: Edits::default(),

@@ -153,6 +153,7 @@ async fn ask(protection: &Protection<Guard>, method: Method, lines: &[(&'static 
         peer_trusted: false,
         addressed: Addressed::default(),
         certificate: None,
+        arrival: &(),
         target: &target,
         body: RequestBody::Unread,
         edits: Edits::default(),

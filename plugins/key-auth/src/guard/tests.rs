@@ -133,6 +133,7 @@ impl Call {
             peer_trusted: false,
             addressed: Addressed::default(),
             certificate: None,
+            arrival: &(),
             target: &target,
             body: self.body.map_or(RequestBody::Unread, |body| RequestBody::Read(Bytes::from_static(body.as_bytes()))),
             edits: self.edits,

@@ -94,6 +94,7 @@ impl Post {
             peer_trusted: false,
             addressed: Addressed::default(),
             certificate: None,
+            arrival: &(),
             target: &self.target,
             body: self.body.clone(),
             edits: Edits::default(),

@@ -1,0 +1,40 @@
+//! Rules that fields of several plugins' `config` have, with the texts of gateway.md §4.1.
+
+use serde_json::Value;
+
+/// More than any header's name has, and less than a header's name can have.
+const LONGEST_NAME: usize = 256;
+
+/// The name of a header: letters, digits, `_` and `-`.
+///
+/// # Errors
+/// The message for the client.
+pub fn header_name(value: &Value) -> Result<(), String> {
+    let name = value.as_str().unwrap_or_default();
+    if name.len() > LONGEST_NAME {
+        return Err(format!("length must be at most {LONGEST_NAME}"));
+    }
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        return Ok(());
+    }
+    Err(format!("bad header name '{name}', allowed characters are A-Z, a-z, 0-9, '_', and '-'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_of_headers_have_letters_digits_dashes_and_underscores() {
+        for name in ["apikey", "X-API_Key", "0"] {
+            assert_eq!(header_name(&json!(name)), Ok(()), "{name}");
+        }
+        for name in ["hello\\world", "a b", "a:", "é", ""] {
+            let text = format!("bad header name '{name}', allowed characters are A-Z, a-z, 0-9, '_', and '-'");
+            assert_eq!(header_name(&json!(name)), Err(text));
+        }
+        assert_eq!(header_name(&json!("a".repeat(257))), Err("length must be at most 256".to_owned()));
+    }
+}
