@@ -56,6 +56,7 @@ mod proxy;
 mod quickstart;
 mod races;
 mod refresh_grace;
+mod request_termination;
 mod resource;
 mod revocation;
 mod secrets;
