@@ -40,6 +40,7 @@ mod framing;
 mod http1;
 mod http2;
 mod introspection;
+mod ip_restriction;
 mod jwt;
 mod jwt_access_token;
 mod key_auth;

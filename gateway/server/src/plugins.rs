@@ -11,6 +11,7 @@ pub fn all() -> Vec<Box<dyn Factory>> {
     vec![
         Box::new(tollgate_acl::AclFactory),
         Box::new(tollgate_cors::CorsFactory),
+        Box::new(tollgate_ip_restriction::IpRestrictionFactory),
         Box::new(tollgate_jwt::JwtFactory),
         Box::new(tollgate_jwt_access_token::JwtAccessTokenFactory),
         Box::new(tollgate_key_auth::KeyAuthFactory),
