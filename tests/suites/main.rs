@@ -29,6 +29,7 @@ mod admin;
 mod admin_security;
 mod authorize;
 mod browser;
+mod correlation_id;
 mod cors;
 mod descriptors;
 mod embedded_store;
