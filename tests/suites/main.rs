@@ -58,6 +58,7 @@ mod proxy;
 mod quickstart;
 mod races;
 mod refresh_grace;
+mod request_size_limiting;
 mod request_termination;
 mod resource;
 mod revocation;
