@@ -57,6 +57,7 @@ mod plugins;
 mod proxy;
 mod quickstart;
 mod races;
+mod rate_limiting;
 mod refresh_grace;
 mod request_size_limiting;
 mod request_termination;

@@ -32,7 +32,7 @@ pub async fn check(row: &Row, proxy: &Proxy, requests: &Requests) -> Result<()> 
     match row.ask {
         Ask::Forged | Ask::Unknown => Ok(()),
         Ask::IssuePlain | Ask::IssueHashed => issued(row, &body),
-        Ask::Plain => body_is_the_upstreams(row, &body),
+        Ask::Plain | Ask::RateLimited => body_is_the_upstreams(row, &body),
         Ask::ThirdParty(kind) if kind.algorithm().is_some() => {
             body_is_the_upstreams(row, &body)?;
             let (status, _) = first.tampered().send(&client, &base, "").await?;

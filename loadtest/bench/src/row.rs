@@ -55,6 +55,8 @@ pub enum Subject {
 pub enum Ask {
     /// An unprotected path.
     Plain,
+    /// An unprotected path whose requests are counted.
+    RateLimited,
     /// A protected path, with one token.
     OneToken,
     /// A protected path, with some of the cached tokens by Zipf's law.

@@ -40,9 +40,10 @@ const fn at_least(what: &'static str, measure: Measure, bound: f64) -> Target {
 
 use Measure::{Excess, Figure as Number, Ratio};
 
-const TARGETS: [Target; 30] = [
+const TARGETS: [Target; 31] = [
     at_most("no plugin ÷ the smallest pingora-proxy", Ratio("plain", "smallest"), 1.08),
     at_most("oauth2, one warm token ÷ no plugin", Ratio("oauth2", "plain"), 1.08),
+    at_most("rate-limiting, local ÷ no plugin", Ratio("rate-limited", "plain"), 1.05),
     at_most("oauth2, cached tokens by Zipf's law ÷ one token", Ratio("oauth2-zipf", "oauth2"), 1.10),
     at_most(
         "oauth2 with the access log ÷ without (metrics are always counted)",

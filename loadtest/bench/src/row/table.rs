@@ -20,6 +20,8 @@ pub const ROWS: &[Row] = &[
     .compared_with("smallest")
     .not_quick(),
     row("plain", Subject::Tollgate, Ask::Plain, Wire::Plain, "Tollgate, no plugin").compared_with("smallest"),
+    row("rate-limited", Subject::Tollgate, Ask::RateLimited, Wire::Plain, "Tollgate, rate-limiting, local, by address")
+        .compared_with("plain"),
     row("oauth2", Subject::Tollgate, Ask::OneToken, Wire::Plain, "Tollgate, oauth2, one warm token")
         .compared_with("plain"),
     row("oauth2-zipf", Subject::Tollgate, Ask::Zipf, Wire::Plain, "Tollgate, oauth2, cached tokens by Zipf's law")

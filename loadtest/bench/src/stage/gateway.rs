@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::observation::misses;
 use super::{Ready, Stage};
 use crate::cpu;
@@ -51,7 +53,18 @@ impl Stage<'_> {
             requests.push((Ask::Zipf, Requests::bearers(guarded(&configured.site), list).known_as(identity)));
         }
         requests.extend(self.cached_third_party(&configured, asks).await?);
+        if asks.contains(&Ask::RateLimited) {
+            requests.push((Ask::RateLimited, self.rate_limited(&configured.site).await?));
+        }
         Ok(ready(configured, requests))
+    }
+
+    /// A route whose limits no load reaches.
+    async fn rate_limited(&self, site: &Site) -> Result<Requests> {
+        const SUFFIX: &str = "limited";
+        let config = json!({"second": 1_000_000_000, "minute": 1_000_000_000, "limit_by": "ip", "policy": "local"});
+        site.protect(SUFFIX, self.upstream.address, ("rate-limiting", config)).await?;
+        Ok(Requests::get(format!("/{}/", Site::named(SUFFIX))))
     }
 
     pub(super) async fn logged(&mut self) -> Result<Ready> {
