@@ -28,6 +28,7 @@ mod acl;
 mod admin;
 mod admin_security;
 mod authorize;
+mod basic_auth;
 mod browser;
 mod correlation_id;
 mod cors;

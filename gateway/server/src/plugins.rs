@@ -10,6 +10,7 @@ use crate::proxy::{IdentityHeaders, InvalidName};
 pub fn all() -> Vec<Box<dyn Factory>> {
     vec![
         Box::new(tollgate_acl::AclFactory),
+        Box::new(tollgate_basic_auth::BasicAuthFactory),
         Box::new(tollgate_correlation_id::CorrelationIdFactory),
         Box::new(tollgate_cors::CorsFactory),
         Box::new(tollgate_ip_restriction::IpRestrictionFactory),
