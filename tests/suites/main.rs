@@ -55,6 +55,7 @@ mod nodes;
 mod outage;
 mod pgbouncer;
 mod plugins;
+mod prometheus;
 mod proxy;
 mod quickstart;
 mod races;

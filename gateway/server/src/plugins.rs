@@ -19,6 +19,7 @@ pub fn all() -> Vec<Box<dyn Factory>> {
         Box::new(tollgate_key_auth::KeyAuthFactory),
         Box::new(tollgate_oauth2::OAuth2Factory),
         Box::new(tollgate_oauth2_introspection::OAuth2IntrospectionFactory),
+        Box::new(tollgate_prometheus::PrometheusFactory),
         Box::new(tollgate_rate_limiting::RateLimitingFactory),
         Box::new(tollgate_request_size_limiting::RequestSizeLimitingFactory),
         Box::new(tollgate_request_termination::RequestTerminationFactory),
