@@ -2,7 +2,7 @@ use http::{HeaderMap, HeaderName, Method};
 use serde_json::{Value, json};
 use tollgate_core::clock::{Clock, ManualClock};
 use tollgate_core::random::{Random, SystemRandom};
-use tollgate_core::request::{Arrival, Connection, Edits, RequestBody, Target};
+use tollgate_core::request::{Addressed, Arrival, Connection, Edits, RequestBody, Target};
 use uuid::Uuid;
 
 use super::*;
@@ -46,6 +46,8 @@ impl World {
             peer: [127, 0, 0, 1].into(),
             client: [127, 0, 0, 1].into(),
             peer_trusted: false,
+            addressed: Addressed::default(),
+            certificate: None,
             arrival: &Third,
             target: &target,
             body: RequestBody::Unread,

@@ -81,7 +81,7 @@ mod tests {
     use std::collections::HashSet;
 
     use http::{HeaderMap, HeaderValue, Method};
-    use tollgate_core::request::{Edits, Identity, RequestBody, Target};
+    use tollgate_core::request::{Addressed, Edits, Identity, RequestBody, Target};
 
     use super::*;
 
@@ -100,6 +100,8 @@ mod tests {
             peer: [127, 0, 0, 1].into(),
             client: client.parse().unwrap(),
             peer_trusted: false,
+            addressed: Addressed::default(),
+            certificate: None,
             arrival: &(),
             target: &target,
             body: RequestBody::Unread,

@@ -37,7 +37,7 @@ impl Echo {
             "kong": {"node_id": self.node_id, "worker_pid": std::process::id(), "hostname": self.hostname},
             "request": {
                 "scheme": if request.tls { "https" } else { "http" },
-                "host": request.arrival.host(),
+                "host": request.addressed.host.map(ToString::to_string),
                 "port": address.map(|address| address.port()),
                 "headers": headers(request.headers),
                 "query": pairs(request.query.unwrap_or_default().as_bytes()),

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, Method};
 use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::clock::ManualClock;
-use tollgate_core::request::{Edits, RequestBody, Target};
+use tollgate_core::request::{Addressed, Edits, RequestBody, Target};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, CacheMetrics};
 use tollgate_plugin::testing::{Entities, Feed};
@@ -87,6 +87,8 @@ impl World {
             peer: [127, 0, 0, 1].into(),
             client: [127, 0, 0, 1].into(),
             peer_trusted: false,
+            addressed: Addressed::default(),
+            certificate: None,
             arrival: &(),
             target: &target,
             body: RequestBody::Unread,

@@ -129,6 +129,7 @@ mod tests {
             peer_trusted: trusted,
             addressed: Addressed { host: Some(&authority.host), port: authority.port, matched: "" },
             certificate: None,
+            arrival: &(),
             target: &Target { route_id: Uuid::nil(), service_id: None },
             body: RequestBody::Unread,
             edits: Edits::default(),

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use tollgate_core::entity;
-use tollgate_core::request::{Edits, Target};
+use tollgate_core::request::{Addressed, Edits, Target};
 use tollgate_plugin::testing::Entities;
 use uuid::Uuid;
 
@@ -39,6 +39,8 @@ async fn decide(config: Value, query: Option<&str>, headers: &[(&'static str, &'
         peer: [127, 0, 0, 1].into(),
         client: [127, 0, 0, 1].into(),
         peer_trusted: false,
+        addressed: Addressed::default(),
+        certificate: None,
         arrival: &(),
         target: &target,
         body: RequestBody::Unread,

@@ -284,6 +284,7 @@ impl Response {
             body: match &reply.body {
                 Body::Json(bytes) => serde_json::from_slice(bytes).unwrap(),
                 Body::Message(message) => json!({"message": message}),
+                Body::Raw(content) => json!(String::from_utf8_lossy(content)),
                 Body::Empty => Value::Null,
             },
             challenge: header(http::header::WWW_AUTHENTICATE),
