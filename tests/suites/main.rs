@@ -27,6 +27,7 @@ macro_rules! on_both_stores {
 mod acl;
 mod admin;
 mod admin_security;
+mod as_endpoints;
 mod authorize;
 mod basic_auth;
 mod browser;

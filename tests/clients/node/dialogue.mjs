@@ -1,0 +1,25 @@
+// A client that a test talks to: one JSON document per line, on stdin and stdout.
+
+import { createInterface } from "node:readline";
+
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+export const say = (document) => process.stdout.write(`${JSON.stringify(document)}\n`);
+
+export const hear = async () => JSON.parse((await lines.next()).value);
+
+// Where the browser is sent back to, after the user has seen this address.
+export const browse = async (url) => {
+  say({ browse: String(url) });
+  return new URL((await hear()).callback);
+};
+
+export const main = async (run) => {
+  try {
+    say({ outcome: await run(await hear()) });
+    process.exit(0);
+  } catch (error) {
+    console.error(error);
+    process.exit(1);
+  }
+};

@@ -1,0 +1,127 @@
+//! Clients that nobody here wrote: they find the endpoints by themselves.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use tempfile::NamedTempFile;
+use tollgate_tests::scenario::REDIRECT_URI;
+use tollgate_tests::{Gateway, repository};
+use url::Url;
+
+use super::*;
+
+/// A script of the npm packages in `tests/clients/node`.
+pub(super) fn node(script: &str) -> Command {
+    let folder = std::env::var_os("TOLLGATE_TEST_NODE_CLIENTS").map(PathBuf::from).expect(
+        "TOLLGATE_TEST_NODE_CLIENTS is not set: run the tests with ./dev test, which installs the packages of \
+         tests/clients/node, or set it to a copy of that folder in which `npm ci` was run",
+    );
+    let mut command = Command::new("node");
+    command.arg(folder.join(script));
+    command
+}
+
+fn python() -> Command {
+    let python = std::env::var("TOLLGATE_TEST_AUTHLIB_PYTHON")
+        .expect("TOLLGATE_TEST_AUTHLIB_PYTHON is not set: run the tests with ./dev test, which installs it");
+    let mut command = Command::new(python);
+    command.arg(repository().join("tests/clients/discovering_client.py"));
+    command
+}
+
+/// A client in a process: one JSON document per line in each direction.
+pub(super) struct Dialogue {
+    process: Child,
+    given: ChildStdin,
+    said: BufReader<ChildStdout>,
+    certificate: NamedTempFile,
+}
+
+impl Dialogue {
+    pub(super) fn start(mut command: Command, gateway: &Gateway) -> Self {
+        let certificate = NamedTempFile::new().unwrap();
+        certificate.as_file().write_all(gateway.certificate().as_bytes()).unwrap();
+        command.env("NODE_EXTRA_CA_CERTS", certificate.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("a client that starts");
+        let (given, said) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        Self { process, given, said, certificate }
+    }
+
+    pub(super) fn give(&mut self, document: &Value) {
+        writeln!(self.given, "{document}").expect("a client that listens");
+    }
+
+    /// What it says next; it has failed if it says nothing.
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).expect("a client that has not failed: see above")
+    }
+
+    /// Sends its user to the login page of the API as often as it asks, and returns its outcome.
+    pub(super) async fn outcome(&mut self, gateway: &Gateway, api: &Api) -> Value {
+        loop {
+            let said = tokio::task::block_in_place(|| self.next());
+            let Some(address) = said["browse"].as_str() else { return said["outcome"].clone() };
+            let callback = allowed(gateway, api, &Url::parse(address).unwrap()).await;
+            self.give(&json!({"callback": callback}));
+        }
+    }
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Acts as the login page: the user has allowed this authorization request.
+async fn allowed(gateway: &Gateway, api: &Api, authorization: &Url) -> Url {
+    let asked: Vec<(String, String)> = authorization.query_pairs().into_owned().collect();
+    let mut form: Vec<(&str, &str)> = asked.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    form.extend([("provision_key", api.provision_key()), ("authenticated_userid", "kate")]);
+    let reply = api.authorize(gateway, &form).await.expect(200).json();
+    Url::parse(reply["redirect_uri"].as_str().unwrap()).unwrap()
+}
+
+async fn flows(name: &str, library: &str, command: fn(&str) -> Command) {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let api = api(&gateway, &upstream, json!({"endpoints": ["metadata", "introspect", "revoke"]})).await;
+    let client = Application::register(&gateway, "client", json!({})).await;
+    let server = Application::register(&gateway, "server", json!({"resource_server": true})).await;
+    let known = |application: &Application| json!({"id": application.id(), "secret": application.secret()});
+    for method in ["basic", "post"] {
+        let mut dialogue = Dialogue::start(command(name), &gateway);
+        let given = json!({
+            "library": library, "issuer": gateway.url("/api"), "redirect_uri": REDIRECT_URI, "method": method,
+            "client": known(&client), "resource_server": known(&server), "resource": gateway.url("/api/things"),
+            "certificate": dialogue.certificate.path(),
+        });
+        dialogue.give(&given);
+        let outcome = dialogue.outcome(&gateway, &api).await;
+        assert_eq!(outcome, json!({"before": [200, true], "after": [401, false]}), "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openid_client_discovers_refreshes_introspects_and_revokes() {
+    flows("openid_client.mjs", "", node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oauth4webapi_discovers_refreshes_introspects_and_revokes() {
+    flows("oauth4webapi.mjs", "", node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authlib_discovers_refreshes_introspects_and_revokes() {
+    flows("", "authlib", |_| python()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_oauthlib_discovers_refreshes_and_revokes() {
+    flows("", "requests-oauthlib", |_| python()).await;
+}
