@@ -100,7 +100,7 @@ pub fn unsearchable_to_hide() -> Reply {
 /// Whether a value is a list, as intermediaries combine headers of one name (RFC 9110 §5.3). Tokens and
 /// secrets contain no comma; parameters of other schemes may be separated by commas.
 fn is_list_of_credentials(value: &[u8]) -> bool {
-    const SCHEMES: [&[u8]; 3] = [b"bearer", b"token", b"basic"];
+    const SCHEMES: [&[u8]; 4] = [b"bearer", b"token", b"basic", b"dpop"];
     let has_scheme = |part: &[u8]| {
         let mut words = part.trim_ascii().split(u8::is_ascii_whitespace);
         words.next().is_some_and(|word| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme)))

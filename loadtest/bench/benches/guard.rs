@@ -71,6 +71,7 @@ fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<G
         reach: Reach::Service,
         credentials: Credentials::Forward,
         serve_cached: ServeCached::AS_SET,
+        sender: None,
     };
     AuthenticationHandler::new(Guard::new(rules, Arc::clone(shared)), None, consumers)
 }

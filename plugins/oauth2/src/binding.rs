@@ -73,6 +73,14 @@ impl Binding {
         Self::of(Stored { audience, granted, confirmation: self.confirmation.clone() })
     }
 
+    /// The `token_type` of what is bound so (RFC 6749 §7.1, RFC 9449 §5).
+    pub fn token_type(binding: Option<&Self>) -> &'static str {
+        match binding.and_then(|binding| binding.confirmation.as_ref()) {
+            Some(Confirmation::Key(_)) => "DPoP",
+            Some(Confirmation::Certificate(_)) | None => "bearer",
+        }
+    }
+
     /// Its stored form.
     pub fn text(&self) -> &str {
         &self.text

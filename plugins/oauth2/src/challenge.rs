@@ -7,6 +7,8 @@ use http::{HeaderValue, StatusCode};
 use tollgate_core::reply::{Body, Reply};
 use tollgate_plugin::authentication;
 
+use crate::dpop::Fault;
+
 const MISSING: &[u8] = br#"{"error":"invalid_request","error_description":"The access token is missing"}"#;
 const SEVERAL: &[u8] = br#"{"error":"invalid_request","error_description":"The access token must be presented once"}"#;
 const SEVERAL_PARAMETERS: &str =
@@ -35,6 +37,14 @@ pub enum Refusal {
     OtherResource,
     /// Expired.
     Expired,
+    /// Bound to a key or certificate, and presented without it.
+    Bound,
+    /// Bound to another key or certificate.
+    OtherSender,
+    /// Not bound to a key or certificate as it has to be.
+    Unbound,
+    /// The proof of a key is not accepted.
+    Proof(Fault),
 }
 
 impl Refusal {
@@ -49,6 +59,10 @@ impl Refusal {
             Self::OtherService => "token_of_other_service",
             Self::OtherResource => "token_of_other_resource",
             Self::Expired => "token_expired",
+            Self::Bound => "token_bound",
+            Self::OtherSender => "token_of_other_sender",
+            Self::Unbound => "token_unbound",
+            Self::Proof(fault) => fault.reason(),
         }
     }
 }
@@ -81,9 +95,16 @@ impl Challenges {
             Refusal::Missing => (MISSING, &self.missing),
             Refusal::Several => (SEVERAL, &self.several),
             Refusal::Global => (GLOBAL, &self.invalid),
-            Refusal::Forged | Refusal::Unknown | Refusal::OtherService | Refusal::OtherResource | Refusal::Expired => {
-                (INVALID, &self.invalid)
-            }
+            Refusal::Forged
+            | Refusal::Unknown
+            | Refusal::OtherService
+            | Refusal::OtherResource
+            | Refusal::Expired
+            | Refusal::Bound
+            | Refusal::OtherSender
+            | Refusal::Unbound
+            // Its own body and challenge are in guard/sender.rs.
+            | Refusal::Proof(_) => (INVALID, &self.invalid),
         };
         Reply {
             status: if refusal == Refusal::Several { StatusCode::BAD_REQUEST } else { StatusCode::UNAUTHORIZED },

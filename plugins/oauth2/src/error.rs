@@ -8,6 +8,7 @@ use tollgate_core::error::StoreError;
 use tollgate_core::header_text;
 
 use crate::client_secret::{Overloaded, Unverified};
+use crate::dpop::Fault;
 use crate::entity::credential::ClientType;
 use crate::guesses::Limited;
 use crate::profile::UnknownGrant;
@@ -99,6 +100,14 @@ pub enum Refusal {
     Resource,
     /// No resource is named, although tokens have to be bound to one.
     MissingResource,
+    /// The announced key is no thumbprint.
+    Thumbprint,
+    /// The proof of a key is not accepted.
+    Proof(Fault),
+    /// The connection has no certificate.
+    CertificateMissing,
+    /// The code or refresh token is bound to another key or certificate.
+    OtherSender,
 }
 
 /// An error response (RFC 6749 §5.2).
@@ -225,6 +234,20 @@ impl Refusal {
                 ("invalid_target", "The requested resource is unknown or not granted".into(), "resource_unknown")
             }
             Self::MissingResource => ("invalid_target", "resource is required".into(), "resource_missing"),
+            Self::Thumbprint => (
+                "invalid_request",
+                "dpop_jkt must be the SHA-256 thumbprint of a key, in base64url".into(),
+                "dpop_jkt_invalid",
+            ),
+            Self::Proof(fault) => (fault.error(), fault.description().into(), fault.reason()),
+            Self::CertificateMissing => {
+                ("invalid_request", "The client must connect with a certificate".into(), "client_certificate_missing")
+            }
+            Self::OtherSender => (
+                "invalid_grant",
+                "The code or refresh token is bound to another key or certificate".into(),
+                "sender_other",
+            ),
         };
         let (status, challenge) = match self {
             Self::InvalidClient(Mode::Header) => (StatusCode::UNAUTHORIZED, Some("Basic realm=\"OAuth2.0\"")),
@@ -435,6 +458,21 @@ mod tests {
             (Refusal::NoHost, 400, "invalid_request", "The request names no host"),
             (Refusal::Resource, 400, "invalid_target", "The requested resource is unknown or not granted"),
             (Refusal::MissingResource, 400, "invalid_target", "resource is required"),
+            (
+                Refusal::Thumbprint,
+                400,
+                "invalid_request",
+                "dpop_jkt must be the SHA-256 thumbprint of a key, in base64url",
+            ),
+            (Refusal::Proof(Fault::Missing), 400, "invalid_dpop_proof", "A DPoP proof is required"),
+            (Refusal::Proof(Fault::Nonce), 400, "use_dpop_nonce", "The DPoP proof must have a nonce of this server"),
+            (Refusal::CertificateMissing, 400, "invalid_request", "The client must connect with a certificate"),
+            (
+                Refusal::OtherSender,
+                400,
+                "invalid_grant",
+                "The code or refresh token is bound to another key or certificate",
+            ),
         ] {
             let response = refusal.response();
             assert_eq!((response.status.as_u16(), response.error), (status, error), "{refusal:?}");

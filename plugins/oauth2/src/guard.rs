@@ -38,6 +38,10 @@ use crate::metrics::Metrics;
 use crate::token::{Digest, OwnTokens, Shape};
 use crate::token_facts::Facts;
 
+mod sender;
+
+pub use sender::SenderRules;
+
 const AUTHENTICATED_SCOPE: HeaderName = HeaderName::from_static("x-authenticated-scope");
 const AUTHENTICATED_USERID: HeaderName = HeaderName::from_static("x-authenticated-userid");
 static OWN_HEADERS: [HeaderName; 2] = [AUTHENTICATED_SCOPE, AUTHENTICATED_USERID];
@@ -57,6 +61,24 @@ pub const LOOKUPS: Setting = Setting::new(
 pub fn lookups(text: &str) -> Result<usize, String> {
     let number = usize::try_from(setting::number(text)?).ok().filter(|number| (1..=4096).contains(number));
     number.ok_or_else(|| "expected a number from 1 to 4096".to_owned())
+}
+
+/// How many proofs a node remembers.
+pub const PROOFS: Setting = Setting::new(
+    "limits.dpop_proofs",
+    "1000000",
+    "Maximum number of DPoP proofs that are remembered for two minutes each, so that none is accepted twice; requests with others get 503.",
+)
+.checked(|text| proofs(text).map(drop));
+
+/// Reads [`PROOFS`].
+///
+/// # Errors
+/// What is expected.
+pub fn proofs(text: &str) -> Result<usize, String> {
+    let number = usize::try_from(setting::number(text)?).ok();
+    let number = number.filter(|number| (1000..=100_000_000).contains(number));
+    number.ok_or_else(|| "expected a number from 1000 to 100000000".to_owned())
 }
 
 /// Which tokens an instance accepts.
@@ -94,6 +116,8 @@ pub struct Rules {
     pub serve_cached: ServeCached,
     /// The resources and the endpoints of the instance; `None`: it names none.
     pub endpoints: Option<Box<Endpoints>>,
+    /// What binds tokens to their senders; `None`: tokens are never bound here, and bound ones not accepted.
+    pub sender: Option<Box<SenderRules>>,
 }
 
 /// State shared by the guards of a node.
@@ -290,9 +314,23 @@ impl Guard {
                 return Ok(Authentication::Invalid(refusal));
             }
         }
+        let confirmation = facts.binding().and_then(|binding| binding.confirmation.as_ref());
+        if (confirmation.is_some() || self.rules.sender.is_some())
+            && let Err(found) = self.judge_sender(confirmation, request)
+        {
+            return found;
+        }
         set_or_remove(AUTHENTICATED_SCOPE, facts.scope().cloned(), request);
         set_or_remove(AUTHENTICATED_USERID, facts.userid(), request);
         Ok(Authentication::Valid(facts.credential().into()))
+    }
+
+    async fn loaded(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
+        match self.shared.cache.load_for(question.digest, (), self.rules.serve_cached, request).await {
+            Ok(Some(facts)) => self.judge(&facts, request),
+            Ok(None) => Ok(Authentication::Invalid(Refusal::Unknown)),
+            Err(_) => Err(Verdict::Reply(Reply::unavailable("token_store_unavailable"))),
+        }
     }
 
     fn reply(&self, refusal: Refusal, request: &Request<'_>) -> Verdict {
@@ -314,11 +352,11 @@ impl Authenticator for Guard {
                 return Look::Found(Ok(Authentication::Absent(Refusal::Missing)));
             }
             bearer::Found::Missing | bearer::Found::Unreadable => None,
-            bearer::Found::Token(token) => Some(token.as_ref()),
+            bearer::Found::Token(token) => Some(self.without_scheme(token)),
         };
         if self.rules.credentials == Credentials::Hide {
             match bearer::hide(self.rules.header.as_ref(), token, request) {
-                Hiding::Done => {}
+                Hiding::Done => self.hide_proof(request),
                 Hiding::NeedBody => return need_body(),
                 Hiding::TooLarge => return Look::Found(Err(Verdict::Reply(bearer::too_large_to_hide()))),
                 Hiding::Unsearchable => return Look::Found(Err(Verdict::Reply(bearer::unsearchable_to_hide()))),
@@ -332,6 +370,12 @@ impl Authenticator for Guard {
             return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
         };
         let digest = Digest::of(token);
+        if self.rules.sender.as_ref().is_some_and(|sender| sender.asks_all_nodes(request)) {
+            return match self.shared.proof(token) {
+                Proof::Forged => Look::Found(Ok(Authentication::Invalid(Refusal::Forged))),
+                proof => self.look_up(digest, proof),
+            };
+        }
         if let Some(found) = self.shared.cache.of_this_thread(&digest, |facts| self.judge(facts, request)) {
             return Look::Found(found);
         }
@@ -350,10 +394,12 @@ impl Authenticator for Guard {
     }
 
     async fn ask(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
-        match self.shared.cache.load_for(question.digest, (), self.rules.serve_cached, request).await {
-            Ok(Some(facts)) => self.judge(&facts, request),
-            Ok(None) => Ok(Authentication::Invalid(Refusal::Unknown)),
-            Err(_) => Err(Verdict::Reply(Reply::unavailable("token_store_unavailable"))),
+        let found = self.loaded(question, request).await;
+        match &self.rules.sender {
+            Some(sender) if matches!(found, Ok(Authentication::Valid(_))) && sender.asks_all_nodes(request) => {
+                sender.remember_everywhere(found, request).await
+            }
+            _ => found,
         }
     }
 
@@ -361,9 +407,13 @@ impl Authenticator for Guard {
         let endpoints = self.rules.endpoints.as_deref().filter(|endpoints| endpoints.names.has(Name::Metadata));
         let resource = endpoints.and_then(|endpoints| issuer_identifier::resource(endpoints, request));
         let metadata = resource.and_then(|uri| issuer_identifier::well_known(PROTECTED_RESOURCE, &uri));
-        unauthenticated(self.rules.challenges.reply(refusal, metadata.as_deref()), request)
+        let reply = self.rules.challenges.reply(refusal, metadata.as_deref());
+        let reply = match &self.rules.sender {
+            Some(sender) => sender.challenge(refusal, reply, self.shared.clock.now()),
+            None => reply,
+        };
+        unauthenticated(reply, request)
     }
-
     fn serve_cached(&self) -> ServeCached {
         self.rules.serve_cached
     }

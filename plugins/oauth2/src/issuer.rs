@@ -42,6 +42,8 @@ pub struct Issued {
     pub id: Uuid,
     /// The access token.
     pub access_token: Secret,
+    /// How it is presented.
+    pub token_type: &'static str,
     /// The lifetime in seconds; `None`: it never expires.
     pub expires_in: Option<i64>,
     /// The refresh token, if the grant issues one.

@@ -43,6 +43,7 @@ pub mod redirect_uri;
 pub mod resource;
 pub mod scope;
 pub mod sealed_pair;
+pub mod sender;
 pub mod store;
 pub mod token;
 pub mod token_collection;

@@ -14,14 +14,17 @@ use tollgate_core::request::{Request, RequestBody};
 use tollgate_plugin::{arguments, json_object, multipart};
 
 /// The known parameters; others are dropped.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 19] = [
     "authenticated_userid",
+    "client_assertion",
+    "client_assertion_type",
     "client_id",
     "client_secret",
     "code",
     "code_challenge",
     "code_challenge_method",
     "code_verifier",
+    "dpop_jkt",
     "grant_type",
     "provision_key",
     "redirect_uri",

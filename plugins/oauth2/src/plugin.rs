@@ -27,16 +27,18 @@ use crate::client_secret::{self, SecretVerifier};
 use crate::config::endpoints::Names;
 use crate::config::{self, Config};
 use crate::credentials::CachedCredentials;
+use crate::dpop::{KnownKeys, Nonces, Replays};
 use crate::endpoint::{AuthorizationServer, Endpoint, path};
 use crate::entity::{authorization_code, credential};
-use crate::guard::{self, Guard, Reach, Rules, Shared};
+use crate::guard::{self, Guard, Reach, Rules, SenderRules, Shared};
 use crate::guesses::{self, Guesses};
 use crate::introspection_rate::{self, IntrospectionRate};
 use crate::issuer::Issuer;
 use crate::listener::Listener;
 use crate::metrics::{self, Metrics};
 use crate::profile;
-use crate::store::{self, Tokens};
+use crate::sender::Proofs;
+use crate::store::{self, SingleUse, Tokens};
 use crate::token::OwnTokens;
 use crate::token_collection::TokenCollection;
 
@@ -50,7 +52,7 @@ const PRIORITY: i32 = 1400;
 const SETTINGS: &[Setting] = &{
     let [name_and_address, address, name, window] = guesses::SETTINGS;
     let per_second = introspection_rate::PER_SECOND;
-    [name_and_address, address, name, window, client_secret::WAITING, guard::LOOKUPS, per_second, profile::DEFAULT]
+    [name_and_address, address, name, window, client_secret::WAITING, guard::LOOKUPS, guard::PROOFS, per_second, profile::DEFAULT]
 };
 
 /// The prefix of a credential in `/cache/{key}`, by its `client_id` or id.
@@ -64,6 +66,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(2, "recent_refreshes", "oauth2/migrations/0002_recent_refreshes.sql"),
     migration!(3, "binding", "oauth2/migrations/0003_binding.sql"),
     migration!(5, "families", "oauth2/migrations/0005_families.sql"),
+    migration!(7, "single_use", "oauth2/migrations/0007_single_use.sql"),
 ];
 
 /// The plugin before it is started.
@@ -120,6 +123,7 @@ impl Factory for OAuth2Factory {
 pub struct OAuth2 {
     server: Arc<AuthorizationServer>,
     shared: Arc<Shared>,
+    proofs: Arc<Proofs>,
     consumers: Consumers,
     credentials: Arc<CachedCredentials>,
     collections: Vec<Arc<dyn Collection>>,
@@ -168,11 +172,16 @@ impl OAuth2 {
         let limits = guesses::Limits::read(&host.settings)?;
         let waiting = host.settings.read(client_secret::WAITING.path, client_secret::waiting)?;
         let per_second = host.settings.read(introspection_rate::PER_SECOND.path, introspection_rate::per_second)?;
+        let once: Arc<dyn SingleUse> = Arc::new(store.clone());
+        let replays = Replays::new(host.settings.read(guard::PROOFS.path, guard::proofs)?);
+        let nonces = Nonces::load(&store, random.as_ref()).await?;
+        let proofs = Arc::new(Proofs { nonces, keys: KnownKeys::default(), replays, once });
         let guesses = Guesses::new(limits, random.as_ref(), Arc::clone(&clock), &metrics.limited);
         let server = Arc::new(AuthorizationServer {
             credentials: Arc::clone(&credentials) as _,
             verifier: SecretVerifier::new(random.as_ref(), waiting),
             guesses,
+            proofs: Arc::clone(&proofs),
             issuer: Issuer { tokens, own_tokens, clock, random },
             guard: Arc::clone(&shared),
             introspections: IntrospectionRate::new(per_second),
@@ -183,7 +192,7 @@ impl OAuth2 {
         });
         let consumers = host.consumers.clone();
         let collections: Vec<Arc<dyn Collection>> = vec![stored_credentials, Arc::new(token_collection)];
-        Ok(Self { server, shared, consumers, credentials, collections, default_profile })
+        Ok(Self { server, shared, proofs, consumers, credentials, collections, default_profile })
     }
 }
 
@@ -240,6 +249,7 @@ impl Plugin for OAuth2 {
             credentials: if config.hide_credentials { guard::Credentials::Hide } else { guard::Credentials::Forward },
             serve_cached: config.serve_cached,
             endpoints: config.endpoints.is_used().then(|| Box::new(config.endpoints.clone())),
+            sender: SenderRules::new(&config, &self.proofs).map(Box::new),
         };
         let guard = Guard::new(rules, Arc::clone(&self.shared));
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.consumers);

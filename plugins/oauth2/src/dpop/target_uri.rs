@@ -1,103 +1,46 @@
 //! The URI that a request was sent to, as its client wrote it, and whether a proof is for it (RFC 9449 §4.3.9).
 //!
-//! Both are compared in normal form (RFC 3986 §6.2.2, §6.2.3), without query and fragment. A trusted peer knows better
-//! than the request what the client addressed: `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Port` are
-//! believed from those, as everywhere in the gateway, and from nobody else.
+//! Both are compared in normal form (RFC 3986 §6.2.2, §6.2.3), without query and fragment. The origin is the one that
+//! the client used ([`Request::origin`]): behind a proxy in `trusted_ips`, the one that the proxy was sent to.
 
 use std::borrow::Cow;
 
-use http::HeaderValue;
-use tollgate_core::host::{Authority, Host};
+use tollgate_core::host::Authority;
 use tollgate_core::path::normalise;
 use tollgate_core::request::Request;
 
 /// A URI without query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetUri<'r> {
-    scheme: &'static str,
-    host: Cow<'r, str>,
-    port: u16,
+    /// Without the port of its scheme.
+    origin: String,
     path: Cow<'r, str>,
 }
 
 impl<'r> TargetUri<'r> {
     /// Of a request. `None`: it names no host.
     pub fn of(request: &Request<'r>) -> Option<Self> {
-        let forwarded = |name| Forwarded::of(request, name);
-        let scheme = match forwarded("x-forwarded-proto") {
-            Forwarded::Nothing => {
-                if request.tls {
-                    "https"
-                } else {
-                    "http"
-                }
-            }
-            Forwarded::One(word) if word.eq_ignore_ascii_case("https") => "https",
-            Forwarded::One(_) | Forwarded::Several => "http",
-        };
-        let (host, port) = match forwarded("x-forwarded-host").one().and_then(|host| Authority::parse(host).ok()) {
-            Some(authority) => (Cow::Owned(authority.host.as_str().to_owned()), authority.port),
-            None => (Cow::Borrowed(request.addressed.host?.as_str()), request.addressed.port),
-        };
-        let port = port.or_else(|| forwarded("x-forwarded-port").one()?.parse().ok());
-        let port = port.unwrap_or_else(|| default_port(scheme));
-        Some(Self { scheme, host, port, path: Cow::Borrowed(request.path) })
+        Some(Self { origin: request.origin()?, path: Cow::Borrowed(request.path) })
     }
 
     /// Reads an absolute URI with `http` or `https`.
-    pub fn parse(text: &str) -> Option<TargetUri<'_>> {
+    pub fn parse(text: &'r str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
-        let scheme = ["https", "http"].into_iter().find(|known| known.eq_ignore_ascii_case(scheme))?;
+        let known = [("https", 443), ("http", 80)];
+        let (scheme, usual) = known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme))?;
         let rest = rest.split(['?', '#']).next()?;
         let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
         let Authority { host, port } = Authority::parse(authority).ok()?;
-        let host: Host<'static> = host.into_owned();
-        let path = normalise(path).ok()?;
-        Some(TargetUri {
-            scheme,
-            host: Cow::Owned(host.as_str().to_owned()),
-            port: port.unwrap_or_else(|| default_port(scheme)),
-            path,
-        })
+        let origin = match port.filter(|port| *port != usual) {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        };
+        Some(Self { origin, path: normalise(path).ok()? })
     }
 
     /// Whether a text names this URI.
     pub fn is(&self, text: &str) -> bool {
         TargetUri::parse(text).is_some_and(|named| named == *self)
-    }
-
-    /// The same with another path.
-    pub fn with_path(&self, path: &'r str) -> Self {
-        Self { path: Cow::Borrowed(path), ..self.clone() }
-    }
-}
-
-fn default_port(scheme: &str) -> u16 {
-    if scheme == "https" { 443 } else { 80 }
-}
-
-/// What a trusted peer says of the client in a header.
-enum Forwarded<'r> {
-    Nothing,
-    One(&'r str),
-    Several,
-}
-
-impl<'r> Forwarded<'r> {
-    fn of(request: &Request<'r>, name: &'static str) -> Self {
-        if !request.peer_trusted {
-            return Self::Nothing;
-        }
-        let mut values = request.headers.get_all(name).iter().map(HeaderValue::to_str);
-        match (values.next(), values.next()) {
-            (None, _) => Self::Nothing,
-            (Some(Ok(value)), None) if !value.contains(',') => Self::One(value.trim()),
-            _ => Self::Several,
-        }
-    }
-
-    fn one(self) -> Option<&'r str> {
-        if let Self::One(value) = self { Some(value) } else { None }
     }
 }
 

@@ -1,3 +1,4 @@
+use openssl::pkey::PKey;
 use proptest::prelude::*;
 use serde_json::json;
 use tollgate_jose::testing::{SigningKey, encode, members};
@@ -138,9 +139,10 @@ fn only_the_algorithms_of_proofs_are_accepted() {
     header["jwk"] = json!({"kty": "oct", "k": "AAAA"});
     let symmetric = key.key.sign(Algorithm::ES256, &header, &claims(&json!({})));
     assert_eq!(checked(&symmetric, "GET", Some(TOKEN), NOW), Err(Fault::Key));
-    for size in [1024, 8192] {
-        let key = ProofKey { key: SigningKey::rsa(size), algorithm: Algorithm::RS256 };
-        assert_eq!(checked(&key.prove(&claims(&json!({}))), "GET", Some(TOKEN), NOW), Err(Fault::Key), "{size}");
+    let small = ProofKey { key: SigningKey::rsa(1024), algorithm: Algorithm::RS256 };
+    let slow = ProofKey { key: SigningKey(PKey::generate_ed448().unwrap()), algorithm: Algorithm::EdDSA };
+    for key in [small, slow] {
+        assert_eq!(checked(&key.prove(&claims(&json!({}))), "GET", Some(TOKEN), NOW), Err(Fault::Key));
     }
 }
 
@@ -165,7 +167,7 @@ fn what_is_changed_or_cut_is_refused() {
         (signed.to_owned(), Fault::Malformed),
         (format!("{signed}."), Fault::Signature),
         (format!("{header}.{other}.{signature}"), Fault::Signature),
-        (format!("{header}.{payload}.{}", &signature[..signature.len() - 4]), Fault::Signature),
+        (format!("{header}.{payload}.{}", &signature[..signature.len() - 6]), Fault::Signature),
         (format!("{proof}.x"), Fault::Malformed),
         (format!("{header}.{}.{signature}", encode("[]")), Fault::Malformed),
         (format!("{header}.{}.{signature}", encode(r#"{"jti":"1","jti":"2"}"#)), Fault::Malformed),

@@ -38,6 +38,7 @@ use crate::profile::BadRedirect;
 use crate::redirect_uri;
 use crate::resource;
 use crate::scope;
+use crate::sender::announced;
 
 /// The requested response type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +67,10 @@ pub(super) async fn respond(
 ) -> Reply {
     let (parameters, state, verdict) = begin(config, request);
     let response_type = response_type(config, &parameters);
-    let grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
+    let mut grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
     let checked = verdict.and_then(|()| provisioned(&grantor, &parameters));
+    let announced = if response_type == Ok(ResponseType::Code) { announced(config, &parameters) } else { Ok(None) };
+    let checked = checked.and_then(|()| Ok(grantor.proved = announced?));
     let (target, result) = match checked {
         Ok(()) => authorize(server, &grantor, &parameters).await,
         Err(refusal) => (None, Err(refusal.into())),
@@ -104,7 +107,8 @@ fn provisioned(grantor: &Grantor<'_>, parameters: &Parameters) -> Result<(), Ref
 fn response_type(config: &Config, parameters: &Parameters) -> Result<ResponseType, Refusal> {
     match parameters.text("response_type") {
         Some("code") if config.enable_authorization_code => Ok(ResponseType::Code),
-        Some("token") if config.enable_implicit_grant => Ok(ResponseType::Token),
+        // A token that the login page fetches cannot be bound to the client.
+        Some("token") if config.enable_implicit_grant && !config.sender.some => Ok(ResponseType::Token),
         _ => Err(Refusal::ResponseType),
     }
 }
@@ -187,8 +191,10 @@ fn accepted(config: &Config, target: &Target, granted: &Granted, state: &State) 
             redirect_uri::with_query(&target.redirect_uri, &parameters)
         }
         Granted::Token(issued) => {
-            let mut parameters =
-                vec![("access_token", issued.access_token.expose().to_owned()), ("token_type", "bearer".to_owned())];
+            let mut parameters = vec![
+                ("access_token", issued.access_token.expose().to_owned()),
+                ("token_type", issued.token_type.to_owned()),
+            ];
             parameters.extend(issued.expires_in.map(|seconds| ("expires_in", seconds.to_string())));
             redirect_uri::with_fragment(&target.redirect_uri, &with_context(config, parameters, state))
         }

@@ -26,6 +26,7 @@ use crate::guesses::Guesses;
 use crate::introspection_rate::IntrospectionRate;
 use crate::issuer::Issuer;
 use crate::parameters::Parameters;
+use crate::sender::Proofs;
 
 mod authorize;
 mod cross_origin;
@@ -108,6 +109,8 @@ pub struct AuthorizationServer {
     pub introspections: IntrospectionRate,
     /// Counts those above the limit.
     pub introspections_limited: IntCounter,
+    /// What clients prove of their keys.
+    pub proofs: Arc<Proofs>,
     /// Counts requests for which too many secrets were waiting.
     pub overloaded: IntCounter,
     /// Counts requests by `grant` and `outcome`, including refused ones.

@@ -48,7 +48,7 @@ pub(super) fn issued(issued: &Issued, state: &State) -> Reply {
     let mut body = Map::new();
     let mut add = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
     add("access_token", issued.access_token.expose().into());
-    add("token_type", "bearer".into());
+    add("token_type", issued.token_type.into());
     if let Some(seconds) = issued.expires_in {
         add("expires_in", seconds.into());
     }
@@ -170,7 +170,15 @@ mod tests {
     #[test]
     fn responses_that_issue_or_refuse_may_not_be_stored_rfc6749_5_1() {
         let access_token = Secret::new("t");
-        let token = Issued { id: uuid::Uuid::nil(), access_token, expires_in: None, refresh_token: None, scope: None };
+        let token_type = "bearer";
+        let token = Issued {
+            id: uuid::Uuid::nil(),
+            access_token,
+            token_type,
+            expires_in: None,
+            refresh_token: None,
+            scope: None,
+        };
         for reply in [
             issued(&token, &State::default()),
             refused(&Refusal::GrantType, &State::default()),

@@ -4,13 +4,15 @@
 //! 2. The grant is known and enabled.
 //! 3. The client is known, with a registered redirect URI (not for the client credentials grant).
 //! 4. The client is authenticated.
-//! 5. The checks of the grant itself.
+//! 5. What the client proves of its key or certificate ([`sender`]).
+//! 6. The checks of the grant itself.
 //!
 //! Of 2 to 4 the last failure is reported. The client is looked up and its secret verified before
 //! anything is reported, so that every refusal takes the same work.
 
 use std::str::FromStr;
 
+use http::HeaderValue;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_plugin::audit::Action;
@@ -18,6 +20,8 @@ use uuid::Uuid;
 
 use crate::client::{self, AuthenticatedClient, Identification};
 use crate::config::Config;
+use crate::config::sender::Requirement;
+use crate::dpop::DPOP_NONCE;
 use crate::endpoint::record::Subject;
 use crate::endpoint::response::{self};
 use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
@@ -26,6 +30,7 @@ use crate::grant::{Grantor, authorization_code, client_credentials, password, re
 use crate::issuer::Issued;
 use crate::parameters::{Parameter, Parameters};
 use crate::redirect_uri;
+use crate::sender::{self, Proofs};
 
 /// A grant of the token endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,9 +95,22 @@ pub(super) async fn respond(
         Err(error) => subject.refused(error),
     };
     event.iter().for_each(|event| server.audit_log.write(event));
-    match result {
+    let reply = match result {
         Ok(issued) => response::issued(&issued, &state),
         Err(error) => response::failed(Endpoint::Token, &error, &state),
+    };
+    with_nonce(server, config, reply)
+}
+
+/// A client that proves a key needs a nonce for its next proof (RFC 9449 §8.2).
+fn with_nonce(server: &AuthorizationServer, config: &Config, reply: Reply) -> Reply {
+    if !config.sender.nonce || config.sender.dpop == Requirement::Off {
+        return reply;
+    }
+    let nonce = server.proofs.nonces.current(server.issuer.clock.now());
+    match HeaderValue::try_from(nonce) {
+        Ok(nonce) => reply.with_header(DPOP_NONCE, nonce),
+        Err(_) => reply,
     }
 }
 
@@ -114,14 +132,15 @@ async fn exchange(
         Err(error) => (None, Err(error)),
         Ok(identification) => {
             let credential = identification.credential().map(|credential| credential.id);
-            let grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
-            (credential, issue(&grantor, identification, grant, parameters).await)
+            let mut grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
+            (credential, issue(&mut grantor, (&server.proofs, request), identification, grant, parameters).await)
         }
     }
 }
 
 async fn issue(
-    grantor: &Grantor<'_>,
+    grantor: &mut Grantor<'_>,
+    (proofs, request): (&Proofs, &Request<'_>),
     identification: Identification,
     grant: Option<GrantType>,
     parameters: &Parameters,
@@ -136,6 +155,7 @@ async fn issue(
     let client = identification.authenticated()?;
     redirect?;
     let enabled = enabled?;
+    grantor.proved = sender::prove(proofs, &config.sender, request, grantor.now).await?;
 
     let known = |client: Option<AuthenticatedClient>| client.ok_or(Refusal::InvalidClient(mode));
     match enabled {

@@ -16,6 +16,7 @@ use crate::parameters::Parameters;
 use crate::pkce;
 use crate::profile::RedirectBinding;
 use crate::resource;
+use crate::sender::Same;
 use crate::store::{Code, Outcome};
 use crate::token::Digest;
 
@@ -43,7 +44,7 @@ pub async fn issue(
         redirect_uri,
         created_at: grantor.now,
         ttl: grantor.now + LIFETIME,
-        binding: authorization.binding,
+        binding: grantor.bind(authorization.binding),
     };
     stored(grantor.issuer.tokens.insert_code(row).await?)?;
     Ok(code)
@@ -61,6 +62,7 @@ pub async fn exchange(
     if !grantor.accepts(code.service_id) || code.credential_id != client.credential().id {
         return Err(invalid().into());
     }
+    grantor.require_sender(code.binding.as_deref(), Same::Exactly)?;
     pkce::verify(grantor.config, client.credential(), &code, parameters.get("code_verifier"))?;
     let of_this_plugin = code.plugin_id.is_none_or(|plugin| plugin == grantor.plugin_id);
     if grantor.config.global_credentials && !of_this_plugin {

@@ -9,13 +9,14 @@ use tollgate_core::header_text;
 use tollgate_core::request::Request;
 use uuid::Uuid;
 
-use crate::binding::Binding;
+use crate::binding::{Binding, Confirmation};
 use crate::config::Config;
 use crate::error::{Error, Mode, Refusal};
 use crate::guesses::{Attempt, Guesses, Kind};
 use crate::issuer::{Issued, Issuer};
 use crate::parameters::{Parameter, Parameters};
 use crate::profile::ScopeInResponse;
+use crate::sender::{self, Same};
 use crate::store::{Outcome, Token};
 use crate::token::{Digest, hint};
 
@@ -88,6 +89,8 @@ pub struct Grantor<'a> {
     pub config: &'a Config,
     /// The service of the matched route.
     pub service_id: Option<Uuid>,
+    /// The key or certificate that the request has proved, which its tokens are bound to.
+    pub proved: Option<Confirmation>,
     /// The client's address.
     pub address: IpAddr,
     /// The time of the request, in Unix seconds.
@@ -112,7 +115,7 @@ impl<'a> Grantor<'a> {
         request: &Request<'_>,
     ) -> Self {
         let (service_id, address) = (request.target.service_id, request.client);
-        Self { issuer, guesses, plugin_id, config, service_id, address, now: issuer.clock.now() }
+        Self { issuer, guesses, plugin_id, config, service_id, proved: None, address, now: issuer.clock.now() }
     }
 
     /// Refuses a caller without the instance's provision key.
@@ -146,11 +149,22 @@ impl<'a> Grantor<'a> {
             authenticated_userid: authorization.authenticated_userid,
             scope: authorization.scope,
             family,
-            binding: authorization.binding,
+            binding: self.bind(authorization.binding),
         };
         let expires_in = lifetime.map(whole_seconds);
-        let issued = Issued { id: row.id, access_token, expires_in, refresh_token, scope: None };
+        let token_type = Binding::token_type(row.binding.as_deref());
+        let issued = Issued { id: row.id, access_token, token_type, expires_in, refresh_token, scope: None };
         Ok(Draft { row, issued })
+    }
+
+    /// What is bound so, and to what the request has proved.
+    pub fn bind(&self, binding: Option<Arc<Binding>>) -> Option<Arc<Binding>> {
+        sender::bind(binding, self.proved.as_ref())
+    }
+
+    /// Refuses a request that has not proved what the code or refresh token is bound to.
+    pub fn require_sender(&self, bound: Option<&Binding>, same: Same) -> Result<(), Refusal> {
+        sender::require(bound, self.proved.as_ref(), same)
     }
 
     /// Stores a new token that replaces none.

@@ -2,6 +2,7 @@
 //!
 //! 1. The refresh token has not expired and belongs to this service.
 //! 2. It belongs to this client (another client is refused without a challenge).
+//!    What it is bound to is proved again ([`crate::sender`]).
 //! 3. Its scope is still configured; the scope of the request is ignored. The request may name some of the grant's
 //!    resources (RFC 8707 §2.2).
 //! 4. One statement rotates it: either a new row replaces the old one, or (`reuse_refresh_token`) the
@@ -14,6 +15,7 @@
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
 
+use crate::binding::Binding;
 use crate::client::AuthenticatedClient;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, whole_seconds};
@@ -22,6 +24,7 @@ use crate::parameters::Parameters;
 use crate::resource;
 use crate::scope;
 use crate::sealed_pair::Pair;
+use crate::sender::Same;
 use crate::store::{Outcome, RecentRefresh, Repeatable, Rotation, Token};
 use crate::token::Digest;
 
@@ -65,6 +68,8 @@ fn allow(grantor: &Grantor<'_>, client: &AuthenticatedClient, stored: &Token) ->
     if stored.credential_id != client.credential().id {
         return Err(Refusal::InvalidClient(Mode::Parameters));
     }
+    let same = Same::of(client.credential().client_type);
+    grantor.require_sender(stored.binding.as_deref(), same)?;
     scope::still_granted(grantor.config, stored.scope.as_deref())
 }
 
@@ -124,7 +129,8 @@ async fn repeated(
     }
     allow(grantor, client, &token)?;
     let Pair { access_token, refresh_token } = pair;
-    Ok(Some(Issued { id: token.id, access_token, expires_in, refresh_token, scope: None }))
+    let token_type = Binding::token_type(token.binding.as_deref());
+    Ok(Some(Issued { id: token.id, access_token, token_type, expires_in, refresh_token, scope: None }))
 }
 
 /// Whether a row still has the tokens of the pair.

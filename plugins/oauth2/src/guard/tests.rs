@@ -114,6 +114,7 @@ impl World {
             absence: Absence::Refused,
             reach: Reach::Service,
             credentials: Credentials::Forward,
+            sender: None,
             serve_cached: ServeCached::AS_SET,
             endpoints: None,
         };

@@ -1,6 +1,6 @@
 //! A store in memory that tests can make fail and wait.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use tollgate_core::schema::Schema;
 use tollgate_plugin::cache::model::step;
 use uuid::Uuid;
 
-use super::{Code, Outcome, RecentRefresh, Repeatable, Rotation, Token, Tokens};
+use super::{Code, Outcome, RecentRefresh, Repeatable, Rotation, SingleUse, Token, Tokens};
 use crate::token::Digest;
 
 /// Tokens in memory; codes are not stored.
@@ -34,6 +34,17 @@ impl MemoryTokens {
 
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// What was presented, in memory.
+#[derive(Default)]
+pub(crate) struct MemoryOnce(Mutex<HashSet<[u8; 32]>>);
+
+#[async_trait]
+impl SingleUse for MemoryOnce {
+    async fn use_once(&self, id: [u8; 32], _: i64) -> Result<bool, StoreError> {
+        Ok(self.0.lock().unwrap().insert(id))
     }
 }
 

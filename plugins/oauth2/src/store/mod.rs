@@ -22,9 +22,12 @@ mod batches;
 mod columns;
 #[cfg(test)]
 pub(crate) mod memory;
+mod single_use;
 mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub use single_use::SingleUse;
 
 /// A token row, without clear values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,7 +258,7 @@ pub trait TokenRows: Tokens {
 }
 
 /// Removes expired rows, which are already invisible.
-pub const SWEEPS: [Sweep; 3] = [
+pub const SWEEPS: [Sweep; 4] = [
     Sweep {
         table: "oauth2_tokens",
         statement: statement!("oauth2/sweep_tokens.sql"),
@@ -269,6 +272,11 @@ pub const SWEEPS: [Sweep; 3] = [
     Sweep {
         table: "oauth2_recent_refreshes",
         statement: statement!("oauth2/sweep_recent_refreshes.sql"),
+        interval: Duration::from_secs(60),
+    },
+    Sweep {
+        table: "oauth2_single_use",
+        statement: statement!("oauth2/sweep_single_use.sql"),
         interval: Duration::from_secs(60),
     },
 ];

@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use self::rotation::refreshing_follows_its_model;
 use super::{
-    Code, Outcome, Provenance, RecentRefresh, Repeatable, Rotation, SWEEPS, Token, TokenFilter, TokenRows, open,
+    Code, Outcome, Provenance, RecentRefresh, Repeatable, Rotation, SWEEPS, SingleUse, Token, TokenFilter, TokenRows,
+    open,
 };
 use crate::binding::{Binding, Confirmation};
 use crate::entity::{credential, token as token_kind};
@@ -522,4 +523,36 @@ async fn sqlite_finds_tokens_by_index() {
     });
     let plan = plan.await.unwrap().join("\n");
     assert!(plan.contains("SEARCH oauth2_tokens USING INDEX") && plan.contains("(access_token=?)"), "{plan}");
+}
+
+async fn what_is_presented_is_new_once(backend: Backend) {
+    let fixture = Fixture::new(backend).await;
+    let (store, other) = (&fixture.store, fixture._database.open().await);
+    let present = |store: &Store, id: u8, until| store.clone().use_once_owned([id; 32], until);
+    let at_once = join_all((0..10).map(|number| present(if number % 2 == 0 { store } else { &other }, 1, NOW))).await;
+    assert_eq!(at_once.into_iter().filter(|first| *first).count(), 1, "on two nodes");
+    assert!(!present(&other, 1, NOW + 100).await);
+    assert!(present(store, 2, NOW - 1).await);
+    let sweep = SWEEPS.iter().find(|sweep| sweep.table == "oauth2_single_use").unwrap();
+    // Both have ended: the sweep goes by the real time.
+    assert_eq!(store.clean_now(sweep).await.unwrap(), 2);
+    assert!(present(store, 1, NOW).await);
+}
+
+impl Once for Store {}
+
+trait Once: SingleUse + Sized {
+    async fn use_once_owned(self, id: [u8; 32], until: i64) -> bool {
+        self.use_once(id, until).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_is_presented_is_new_once_on_sqlite() {
+    what_is_presented_is_new_once(Backend::Sqlite).await;
+}
+
+#[tokio::test]
+async fn what_is_presented_is_new_once_on_postgres() {
+    what_is_presented_is_new_once(Backend::Postgres).await;
 }

@@ -167,6 +167,7 @@ impl World {
             guard: guard(&ledger, &clock),
             introspections: IntrospectionRate::new(3),
             introspections_limited: IntCounter::new("introspections", "introspections").unwrap(),
+            proofs: Arc::new(crate::sender::tests::proofs()),
             overloaded: IntCounter::new("overloaded", "overloaded").unwrap(),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
             audit_log: Arc::clone(&events) as _,

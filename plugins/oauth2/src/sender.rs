@@ -1,0 +1,162 @@
+//! Who may present a token: whoever proves the key (RFC 9449) or the certificate (RFC 8705) that it is bound to.
+//!
+//! 1. A client announces its key with an authorization request, if it likes (`dpop_jkt`, RFC 9449 §10):
+//!    [`announced`]. The code is bound to it.
+//! 2. A token request proves a key or a certificate: [`prove`]. What it issues is bound to that.
+//! 3. What is redeemed and was bound has to be proved again: [`require`]. A refresh token of a public client is bound
+//!    to one key (RFC 9449 §5); that of a confidential one to its client, which authenticates, so its key may change.
+//!
+//! Proofs at the token endpoint are remembered for all nodes, in the store: there a second use would be of the greatest
+//! use to a thief, and a token request writes to the store anyway.
+
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq as _;
+use tollgate_core::request::Request;
+
+use crate::binding::{Binding, Confirmation};
+use crate::config::Config;
+use crate::config::sender::{Requirement, Sender as Rules};
+use crate::dpop::{self, Expected, Fault, Freshness, KnownKeys, Nonces, Proven, Replays, TargetUri};
+use crate::entity::credential::ClientType;
+use crate::error::{Error, Refusal};
+use crate::parameters::Parameters;
+use crate::store::SingleUse;
+
+/// What the instances of a node share.
+pub struct Proofs {
+    /// Makes and recognises nonces.
+    pub nonces: Nonces,
+    /// Keys of recent proofs.
+    pub keys: KnownKeys,
+    /// The proofs that were presented with tokens to this node.
+    pub replays: Replays,
+    /// Those that were presented to any node.
+    pub once: Arc<dyn SingleUse>,
+}
+
+impl Proofs {
+    /// The proof of a request, but for whether it was presented before. `token`: the access token that it presents.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub fn check(&self, rules: &Rules, request: &Request<'_>, token: Option<&str>, now: i64) -> Result<Proven, Fault> {
+        let proof = dpop::in_headers(request.headers)?;
+        let uri = TargetUri::of(request);
+        let expected = Expected { method: request.method.as_str(), uri: uri.as_ref(), access_token: token, now };
+        let proven = dpop::check(proof, &expected, &self.keys)?;
+        if rules.nonce && self.freshness(&proven, now) == Freshness::Invalid {
+            return Err(Fault::Nonce);
+        }
+        Ok(proven)
+    }
+
+    /// What its nonce is worth.
+    pub fn freshness(&self, proven: &Proven, now: i64) -> Freshness {
+        proven.nonce.as_deref().map_or(Freshness::Invalid, |nonce| self.nonces.check(nonce, now))
+    }
+}
+
+/// Step 1. Pushed authorization requests may announce a key with a proof instead, which is [`prove`]d.
+///
+/// # Errors
+/// What is announced is no thumbprint.
+pub fn announced(config: &Config, parameters: &Parameters) -> Result<Option<Confirmation>, Refusal> {
+    if config.sender.dpop == Requirement::Off {
+        return Ok(None);
+    }
+    let Some(announced) = parameters.get("dpop_jkt") else { return Ok(None) };
+    let is_of_digest = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match announced.text() {
+        Some(text) if text.len() == 43 && text.bytes().all(is_of_digest) => {
+            Ok(Some(Confirmation::Key(text.to_owned())))
+        }
+        _ => Err(Refusal::Thumbprint),
+    }
+}
+
+/// Step 2: what the tokens of a request are bound to.
+///
+/// # Errors
+/// The proof is not accepted, or what is required is not proved; or the store failed.
+pub async fn prove(
+    proofs: &Proofs,
+    rules: &Rules,
+    request: &Request<'_>,
+    now: i64,
+) -> Result<Option<Confirmation>, Error> {
+    if rules.is_off() {
+        return Ok(None);
+    }
+    let key = match rules.dpop {
+        Requirement::Off => None,
+        Requirement::Optional if !request.headers.contains_key(dpop::DPOP) => None,
+        Requirement::Optional | Requirement::Required => {
+            let proven = proofs.check(rules, request, None, now).map_err(Refusal::Proof)?;
+            if !proofs.once.use_once(proven.id, proven.until).await? {
+                return Err(Refusal::Proof(Fault::Replayed).into());
+            }
+            Some(Confirmation::Key(proven.thumbprint))
+        }
+    };
+    let certificate = request.certificate.filter(|_| rules.certificates != Requirement::Off);
+    let certificate = certificate.map(|certificate| Confirmation::Certificate(certificate.thumbprint.clone()));
+    let required = rules.certificates == Requirement::Required && rules.dpop != Requirement::Required;
+    match if required { certificate } else { key.or(certificate) } {
+        None if required => Err(Refusal::CertificateMissing.into()),
+        None if rules.some => Err(Refusal::Proof(Fault::Missing).into()),
+        proved => Ok(proved),
+    }
+}
+
+/// How strictly what was bound is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Same {
+    /// The same key or certificate.
+    Exactly,
+    /// One of the client's.
+    OfClient,
+}
+
+impl Same {
+    /// For refresh tokens of such clients.
+    pub fn of(client: ClientType) -> Self {
+        if client == ClientType::Public { Self::Exactly } else { Self::OfClient }
+    }
+}
+
+/// Step 3.
+///
+/// # Errors
+/// It is bound, and something else was proved, or nothing.
+pub fn require(bound: Option<&Binding>, proved: Option<&Confirmation>, same: Same) -> Result<(), Refusal> {
+    let Some(bound) = bound.and_then(|binding| binding.confirmation.as_ref()) else { return Ok(()) };
+    match proved {
+        Some(proved) if same == Same::OfClient || is_same(bound, proved) => Ok(()),
+        Some(_) => Err(Refusal::OtherSender),
+        None if matches!(bound, Confirmation::Certificate(_)) => Err(Refusal::CertificateMissing),
+        None => Err(Refusal::Proof(Fault::Missing)),
+    }
+}
+
+/// Whether this is the key or certificate that is bound.
+pub fn is_same(bound: &Confirmation, proved: &Confirmation) -> bool {
+    match (bound, proved) {
+        (Confirmation::Key(bound), Confirmation::Key(proved))
+        | (Confirmation::Certificate(bound), Confirmation::Certificate(proved)) => {
+            bound.as_bytes().ct_eq(proved.as_bytes()).into()
+        }
+        _ => false,
+    }
+}
+
+/// What is bound so, and to this key or certificate.
+pub fn bind(binding: Option<Arc<Binding>>, proved: Option<&Confirmation>) -> Option<Arc<Binding>> {
+    match binding {
+        Some(binding) if binding.confirmation.as_ref() == proved => Some(binding),
+        binding => Binding::new(binding.map(|binding| binding.audience.clone()).unwrap_or_default(), proved.cloned()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
