@@ -5,9 +5,15 @@
 //! 2. The client is looked up in [`Credentials`].
 //! 3. It is authenticated: a confidential client has the secret, a public one has none.
 //!
+//! A client may instead present an assertion that it has signed ([`assertion`]), or be known by its certificate; a
+//! registered method is its only one ([`registered`](crate::entity::registered)).
+//!
 //! Failures are limited ([`guesses`](crate::guesses)): before step 2 for those who have failed too often, in step 3 for
 //! each attempt. A grant requires an [`AuthenticatedClient`], which only step 3 creates. An unknown client costs the
 //! same work as one with a wrong secret.
+
+pub mod assertion;
+mod registered;
 
 use std::sync::Arc;
 
@@ -27,6 +33,9 @@ use crate::error::{Error, Mode, Refusal};
 use crate::guesses::{Attempt, Guesses, Kind};
 use crate::parameters::{Parameter, Parameters};
 use crate::profile::Permission;
+use crate::sender::Proofs;
+
+use self::registered::Decision;
 
 /// Longer ids are not looked up: no client has one, and caches should not hold them.
 const MAX_CLIENT_ID_LENGTH: usize = 1024;
@@ -181,8 +190,11 @@ pub async fn identify(
     parameters: &Parameters,
     request: &Request<'_>,
     credentials: &dyn Credentials,
-    (verifier, guesses): (&SecretVerifier, &Guesses),
+    (verifier, guesses, proofs): (&SecretVerifier, &Guesses, &Proofs),
 ) -> Result<Identification, Error> {
+    if assertion::is_presented(parameters) {
+        return assertion::identify(config, parameters, request, credentials, (proofs, guesses)).await;
+    }
     if parameters.has_secret_in_query() && config.profile.client_secret_in_query == Permission::Refused {
         return Err(Refusal::InvalidClient(Mode::Parameters).into());
     }
@@ -194,8 +206,14 @@ pub async fn identify(
     for claim in &claims.readings {
         let credential = find(credentials, &claim.client_id).await?;
         let requester = Requester::new(request.client, credential.as_ref().map(|credential| credential.id));
-        let verdict =
-            judge(requester, credential.as_deref(), &claim.secret, claims.mode, (verifier, &mut attempt)).await?;
+        let verdict = match registered::decide(credential.as_deref(), &claim.secret, claims.mode, request) {
+            Decision::Certificate(verdict) => verdict,
+            decision => {
+                // Who presents something else than is registered is refused after the same work as anybody unknown.
+                let known = credential.as_deref().filter(|_| matches!(decision, Decision::Secret));
+                judge(requester, known, &claim.secret, claims.mode, (verifier, &mut attempt)).await?
+            }
+        };
         let Some(credential) = credential else { continue };
         if verdict.is_ok() || identification.found.is_none() {
             let done = verdict.is_ok();

@@ -9,6 +9,7 @@ use tollgate_core::header_text;
 
 use crate::client_secret::{Overloaded, Unverified};
 use crate::dpop::Fault;
+use crate::entity::registered::AssertionFault;
 use crate::entity::credential::ClientType;
 use crate::guesses::Limited;
 use crate::profile::UnknownGrant;
@@ -108,6 +109,8 @@ pub enum Refusal {
     CertificateMissing,
     /// The code or refresh token is bound to another key or certificate.
     OtherSender,
+    /// The client's assertion is not accepted, whoever the client is.
+    Assertion(AssertionFault),
 }
 
 /// An error response (RFC 6749 §5.2).
@@ -248,6 +251,7 @@ impl Refusal {
                 "The code or refresh token is bound to another key or certificate".into(),
                 "sender_other",
             ),
+            Self::Assertion(fault) => ("invalid_client", fault.description().into(), "client_assertion_invalid"),
         };
         let (status, challenge) = match self {
             Self::InvalidClient(Mode::Header) => (StatusCode::UNAUTHORIZED, Some("Basic realm=\"OAuth2.0\"")),

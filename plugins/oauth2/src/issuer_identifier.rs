@@ -81,7 +81,8 @@ pub fn route_path<'r>(request: &Request<'r>) -> &'r str {
     matched.get(..end).unwrap_or_default().trim_end_matches('/')
 }
 
-fn base(request: &Request<'_>) -> Option<String> {
+/// The origin of a request and the path of its route.
+pub fn base(request: &Request<'_>) -> Option<String> {
     Some(format!("{}{}", request.origin()?, utf8_percent_encode(route_path(request), NOT_IN_PATHS)))
 }
 

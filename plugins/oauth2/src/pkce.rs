@@ -114,6 +114,7 @@ mod tests {
             consumer_id: Uuid::nil(),
             name: "n".to_owned(),
             resource_server: false,
+            registered: Default::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginErro
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
 use tollgate_core::setting::{Setting, SettingError, SettingValues};
+use tollgate_jose::SignatureChecks;
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::named;
 use tollgate_plugin::protection::Absence;
@@ -175,7 +176,8 @@ impl OAuth2 {
         let once: Arc<dyn SingleUse> = Arc::new(store.clone());
         let replays = Replays::new(host.settings.read(guard::PROOFS.path, guard::proofs)?);
         let nonces = Nonces::load(&store, random.as_ref()).await?;
-        let proofs = Arc::new(Proofs { nonces, keys: KnownKeys::default(), replays, once });
+        let (keys, checks) = (KnownKeys::default(), SignatureChecks::of(host));
+        let proofs = Arc::new(Proofs { nonces, keys, replays, once, checks, clock: Arc::clone(&clock) });
         let guesses = Guesses::new(limits, random.as_ref(), Arc::clone(&clock), &metrics.limited);
         let server = Arc::new(AuthorizationServer {
             credentials: Arc::clone(&credentials) as _,

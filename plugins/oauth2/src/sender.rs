@@ -12,7 +12,9 @@
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq as _;
+use tollgate_core::clock::Clock;
 use tollgate_core::request::Request;
+use tollgate_jose::SignatureChecks;
 
 use crate::binding::{Binding, Confirmation};
 use crate::config::Config;
@@ -33,6 +35,10 @@ pub struct Proofs {
     pub replays: Replays,
     /// Those that were presented to any node.
     pub once: Arc<dyn SingleUse>,
+    /// Checks the signatures of clients' assertions.
+    pub checks: SignatureChecks,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Proofs {

@@ -54,6 +54,8 @@ mod tests {
 
     use super::*;
 
+    type Row = (&'static str, bool, &'static [(&'static str, &'static str)], bool);
+
     /// Whether a proof for `uri` is for a request for `/a/b` of `host`.
     fn is_for(uri: &str, tls: bool, host: &str, trusted: bool, headers: &[(&'static str, &str)]) -> bool {
         let authority = Authority::parse(host).unwrap().into_owned();
@@ -122,7 +124,7 @@ mod tests {
         let proto = ("x-forwarded-proto", "https");
         let (host, port) = (("x-forwarded-host", "api.test"), ("x-forwarded-port", "8443"));
         let other = ("x-forwarded-host", "api.test:9443");
-        let rows: [(&str, bool, &[(&'static str, &str)], bool); 12] = [
+        let rows: [Row; 12] = [
             ("https://gateway.test/a/b", true, &[proto], true),
             ("http://gateway.test/a/b", true, &[], true),
             ("https://api.test/a/b", true, &[proto, host], true),

@@ -70,7 +70,10 @@ pub(super) async fn respond(
     let mut grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
     let checked = verdict.and_then(|()| provisioned(&grantor, &parameters));
     let announced = if response_type == Ok(ResponseType::Code) { announced(config, &parameters) } else { Ok(None) };
-    let checked = checked.and_then(|()| Ok(grantor.proved = announced?));
+    let checked = checked.and_then(|()| {
+        grantor.proved = announced?;
+        Ok(())
+    });
     let (target, result) = match checked {
         Ok(()) => authorize(server, &grantor, &parameters).await,
         Err(refusal) => (None, Err(refusal.into())),

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::client_secret::{self, ClientSecret};
 use crate::profile::Name;
+use super::registered::{self, Registered};
 use crate::redirect_uri;
 
 /// The kind's name.
@@ -27,7 +28,7 @@ fn schema(default: Name) -> Schema {
         Name::Bcp => redirect_uri::check_with_private_use,
     };
     let redirect_uri = Field::string("").rule(Rule::Custom("redirect_uri", check));
-    let schema = Schema::new(vec![
+    let mut fields = vec![
         field::id(),
         field::created_at(),
         Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
@@ -40,7 +41,9 @@ fn schema(default: Name) -> Schema {
         field::tags(),
         Field::string("client_type").default("confidential").one_of(&["confidential", "public"]).required(),
         Field::new("resource_server", Type::Boolean),
-    ])
+    ];
+    fields.extend(registered::fields());
+    let schema = Schema::new(fields)
     .describe(&DESCRIPTIONS)
     .transformation(Transformation {
         input: "hash_secret",
@@ -106,6 +109,8 @@ pub struct Credential {
     pub name: String,
     /// Whether it may introspect tokens.
     pub resource_server: bool,
+    /// What it is registered with besides a secret.
+    pub registered: Registered,
 }
 
 /// A stored credential does not match its schema.
@@ -139,6 +144,7 @@ impl TryFrom<&Document> for Credential {
             consumer_id: document.reference("consumer").ok_or(Unreadable { field: "consumer" })?,
             name: needed("name")?.to_owned(),
             resource_server: document.flag("resource_server") == Some(true),
+            registered: Registered::try_from(document)?,
         })
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod authorization_code;
 pub mod credential;
+pub mod registered;
 pub mod token;

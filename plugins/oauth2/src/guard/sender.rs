@@ -9,7 +9,6 @@
 //!
 //! Nothing of this is reached by a token that is bound to nothing, at an instance that binds none.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -166,7 +165,7 @@ impl SenderRules {
 
 impl Guard {
     /// The token without the scheme `DPoP`, which the kit does not know.
-    pub(super) fn without_scheme<'t>(&self, token: &'t Cow<'_, str>) -> &'t str {
+    pub(super) fn without_scheme<'t>(&self, token: &'t str) -> &'t str {
         match &self.rules.sender {
             Some(sender) if sender.rules.dpop != Requirement::Off => after_scheme(token).unwrap_or(token),
             _ => token,

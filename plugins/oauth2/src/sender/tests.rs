@@ -4,9 +4,11 @@ use super::*;
 use crate::store::memory::MemoryOnce;
 
 /// For instances in tests.
-pub(crate) fn proofs() -> Proofs {
+pub(crate) fn proofs(clock: Arc<dyn Clock>) -> Proofs {
     let (nonces, once) = (Nonces::new([9; 32]), MemoryOnce::default());
-    Proofs { nonces, keys: KnownKeys::default(), replays: Replays::new(10_000), once: Arc::new(once) }
+    let checks = SignatureChecks::new(tokio::runtime::Handle::current());
+    let replays = Replays::new(10_000);
+    Proofs { nonces, keys: KnownKeys::default(), replays, once: Arc::new(once), checks, clock }
 }
 
 fn key(name: &str) -> Confirmation {

@@ -167,7 +167,7 @@ impl World {
             guard: guard(&ledger, &clock),
             introspections: IntrospectionRate::new(3),
             introspections_limited: IntCounter::new("introspections", "introspections").unwrap(),
-            proofs: Arc::new(crate::sender::tests::proofs()),
+            proofs: Arc::new(crate::sender::tests::proofs(Arc::clone(&clock) as _)),
             overloaded: IntCounter::new("overloaded", "overloaded").unwrap(),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
             audit_log: Arc::clone(&events) as _,
@@ -251,6 +251,7 @@ fn clients() -> Clients {
             consumer_id: Uuid::from_u128(100),
             name: client_id.to_owned(),
             resource_server: RESOURCE_SERVERS.contains(&client_id),
+            registered: Default::default(),
         };
         clients.0.insert(client_id.to_owned(), Arc::new(credential));
     }
