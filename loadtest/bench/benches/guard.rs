@@ -72,6 +72,7 @@ fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<G
         credentials: Credentials::Forward,
         serve_cached: ServeCached::AS_SET,
         sender: None,
+        endpoints: None,
     };
     AuthenticationHandler::new(Guard::new(rules, Arc::clone(shared)), None, consumers)
 }

@@ -9,8 +9,8 @@ use tollgate_core::header_text;
 
 use crate::client_secret::{Overloaded, Unverified};
 use crate::dpop::Fault;
-use crate::entity::registered::AssertionFault;
 use crate::entity::credential::ClientType;
+use crate::entity::registered::AssertionFault;
 use crate::guesses::Limited;
 use crate::profile::UnknownGrant;
 

@@ -53,7 +53,17 @@ const PRIORITY: i32 = 1400;
 const SETTINGS: &[Setting] = &{
     let [name_and_address, address, name, window] = guesses::SETTINGS;
     let per_second = introspection_rate::PER_SECOND;
-    [name_and_address, address, name, window, client_secret::WAITING, guard::LOOKUPS, guard::PROOFS, per_second, profile::DEFAULT]
+    [
+        name_and_address,
+        address,
+        name,
+        window,
+        client_secret::WAITING,
+        guard::LOOKUPS,
+        guard::PROOFS,
+        per_second,
+        profile::DEFAULT,
+    ]
 };
 
 /// The prefix of a credential in `/cache/{key}`, by its `client_id` or id.

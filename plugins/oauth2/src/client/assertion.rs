@@ -58,7 +58,7 @@ pub(super) async fn identify(
     let now = proofs.clock.now();
     let assertion = Assertion::read(config, parameters, request, now).map_err(Refusal::Assertion)?;
     let mut identification = Identification { mode: Mode::Parameters, found: None };
-    let mut attempt = guesses.attempt(Kind::Client, &assertion.client_id, request.client);
+    let attempt = guesses.attempt(Kind::Client, &assertion.client_id, request.client);
     attempt.allowed()?;
     if let Some(credential) = find(credentials, &assertion.client_id).await? {
         let verdict = assertion.verify(&credential, proofs).await?;
@@ -145,11 +145,12 @@ fn audiences(claims: &Claims) -> Result<Vec<&str>, Fault> {
 
 /// Step 3: the issuer identifier, the address of the token endpoint, or that of the endpoint of the request.
 fn is_ours(config: &Config, request: &Request<'_>, audience: &str) -> bool {
-    let issuer = issuer_identifier::of(config, request);
+    let issuer = issuer_identifier::of(&config.endpoints, request);
     if issuer.as_deref().is_some_and(|issuer| issuer.trim_end_matches('/') == audience.trim_end_matches('/')) {
         return true;
     }
-    let token_endpoint = |base: &String| TargetUri::parse(&format!("{base}/oauth2/token")).is_some_and(|uri| uri.is(audience));
+    let token_endpoint =
+        |base: &String| TargetUri::parse(&format!("{base}/oauth2/token")).is_some_and(|uri| uri.is(audience));
     issuer_identifier::base(request).as_ref().is_some_and(token_endpoint)
         || issuer.as_ref().is_some_and(token_endpoint)
         || TargetUri::of(request).is_some_and(|uri| uri.is(audience))

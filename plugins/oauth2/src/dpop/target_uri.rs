@@ -121,22 +121,23 @@ mod tests {
 
     #[test]
     fn behind_a_trusted_peer_the_uri_is_what_the_client_sent_there() {
-        let proto = ("x-forwarded-proto", "https");
-        let (host, port) = (("x-forwarded-host", "api.test"), ("x-forwarded-port", "8443"));
-        let other = ("x-forwarded-host", "api.test:9443");
+        const PROTO: (&str, &str) = ("x-forwarded-proto", "https");
+        const HOST: (&str, &str) = ("x-forwarded-host", "api.test");
+        const PORT: (&str, &str) = ("x-forwarded-port", "8443");
+        const OTHER: (&str, &str) = ("x-forwarded-host", "api.test:9443");
         let rows: [Row; 12] = [
-            ("https://gateway.test/a/b", true, &[proto], true),
+            ("https://gateway.test/a/b", true, &[PROTO], true),
             ("http://gateway.test/a/b", true, &[], true),
-            ("https://api.test/a/b", true, &[proto, host], true),
-            ("https://api.test:8443/a/b", true, &[proto, host, port], true),
-            ("https://api.test:9443/a/b", true, &[proto, other, port], true),
-            ("https://gateway.test:8443/a/b", true, &[proto, port], true),
-            ("https://gateway.test/a/b", true, &[proto, host], false),
-            ("https://api.test/a/b", true, &[host], false),
-            ("https://gateway.test/a/b", true, &[proto, proto], false),
+            ("https://api.test/a/b", true, &[PROTO, HOST], true),
+            ("https://api.test:8443/a/b", true, &[PROTO, HOST, PORT], true),
+            ("https://api.test:9443/a/b", true, &[PROTO, OTHER, PORT], true),
+            ("https://gateway.test:8443/a/b", true, &[PROTO, PORT], true),
+            ("https://gateway.test/a/b", true, &[PROTO, HOST], false),
+            ("https://api.test/a/b", true, &[HOST], false),
+            ("https://gateway.test/a/b", true, &[PROTO, PROTO], false),
             ("https://gateway.test/a/b", true, &[("x-forwarded-proto", "https, http")], false),
-            ("https://api.test/a/b", false, &[proto, host], false),
-            ("http://gateway.test/a/b", false, &[proto, host, port], true),
+            ("https://api.test/a/b", false, &[PROTO, HOST], false),
+            ("http://gateway.test/a/b", false, &[PROTO, HOST, PORT], true),
         ];
         for (uri, trusted, headers, expected) in rows {
             assert_eq!(is_for(uri, false, "gateway.test", trusted, headers), expected, "{uri} {trusted} {headers:?}");

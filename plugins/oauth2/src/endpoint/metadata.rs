@@ -8,7 +8,7 @@ use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 
 use super::response::{self, State};
-use super::{Endpoint, https};
+use super::{Endpoint, https, sender_metadata};
 use crate::config::Config;
 use crate::config::endpoints::Name;
 use crate::error::Refusal;
@@ -24,7 +24,8 @@ const ANY_CLIENT: [&str; 3] = ["client_secret_basic", "client_secret_post", "non
 /// The document of the authorization server (RFC 8414 §2).
 pub(super) fn authorization_server(config: &Config, request: &Request<'_>) -> Reply {
     respond(Endpoint::Metadata, config, request, |issuer| {
-        [endpoints(config, issuer), grants(config), clients(config)].concat()
+        let senders = sender_metadata::authorization_server(&config.sender);
+        [endpoints(config, issuer), grants(config), clients(config), senders].concat()
     })
 }
 
@@ -32,12 +33,14 @@ pub(super) fn authorization_server(config: &Config, request: &Request<'_>) -> Re
 pub(super) fn resource(config: &Config, request: &Request<'_>) -> Reply {
     respond(Endpoint::ResourceMetadata, config, request, |issuer| {
         let resource = issuer_identifier::resource(&config.endpoints, request);
-        vec![
+        let mut members = vec![
             ("resource", resource.map(Value::from)),
             ("authorization_servers", Some(json!([issuer]))),
             ("scopes_supported", config.scopes.as_ref().map(|scopes| json!(scopes))),
             ("bearer_methods_supported", Some(json!(["header", "body", "query"]))),
-        ]
+        ];
+        members.extend(sender_metadata::resource(&config.sender));
+        members
     })
 }
 
@@ -94,11 +97,13 @@ fn grants(config: &Config) -> Members {
 }
 
 fn clients(config: &Config) -> Members {
+    let more = sender_metadata::methods(&config.sender);
+    let [any, confidential] = [&ANY_CLIENT[..], &CONFIDENTIAL].map(|methods| json!([methods, &more].concat()));
     let named = |name: Name, methods: Value| config.endpoints.names.has(name).then_some(methods);
     vec![
-        ("token_endpoint_auth_methods_supported", Some(json!(ANY_CLIENT))),
-        ("introspection_endpoint_auth_methods_supported", named(Name::Introspect, json!(CONFIDENTIAL))),
-        ("revocation_endpoint_auth_methods_supported", named(Name::Revoke, json!(ANY_CLIENT))),
+        ("token_endpoint_auth_methods_supported", Some(any.clone())),
+        ("introspection_endpoint_auth_methods_supported", named(Name::Introspect, confidential)),
+        ("revocation_endpoint_auth_methods_supported", named(Name::Revoke, any)),
     ]
 }
 

@@ -37,6 +37,7 @@ pub mod path;
 mod record;
 mod response;
 mod revoke;
+mod sender_metadata;
 mod token;
 
 use response::State;
@@ -217,7 +218,15 @@ async fn authenticated(
     parameters: &Parameters,
 ) -> (Option<Uuid>, Result<AuthenticatedClient, Error>) {
     let credentials = server.credentials.as_ref();
-    match client::identify(config, parameters, request, credentials, (&server.verifier, &server.guesses)).await {
+    match client::identify(
+        config,
+        parameters,
+        request,
+        credentials,
+        (&server.verifier, &server.guesses, &server.proofs),
+    )
+    .await
+    {
         Err(error) => {
             if matches!(error, Error::Overloaded(_)) {
                 server.overloaded.inc();

@@ -128,7 +128,15 @@ async fn exchange(
     request: &Request<'_>,
 ) -> (Option<Uuid>, Result<Issued, Error>) {
     let credentials = server.credentials.as_ref();
-    match client::identify(config, parameters, request, credentials, (&server.verifier, &server.guesses, &server.proofs)).await {
+    match client::identify(
+        config,
+        parameters,
+        request,
+        credentials,
+        (&server.verifier, &server.guesses, &server.proofs),
+    )
+    .await
+    {
         Err(error) => (None, Err(error)),
         Ok(identification) => {
             let credential = identification.credential().map(|credential| credential.id);

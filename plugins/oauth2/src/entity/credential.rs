@@ -9,9 +9,9 @@ use tollgate_core::schema::{Auto, Field, OnDelete, Rule, Schema, Transformation,
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
 
+use super::registered::{self, Registered};
 use crate::client_secret::{self, ClientSecret};
 use crate::profile::Name;
-use super::registered::{self, Registered};
 use crate::redirect_uri;
 
 /// The kind's name.
@@ -43,9 +43,7 @@ fn schema(default: Name) -> Schema {
         Field::new("resource_server", Type::Boolean),
     ];
     fields.extend(registered::fields());
-    let schema = Schema::new(fields)
-    .describe(&DESCRIPTIONS)
-    .transformation(Transformation {
+    let schema = Schema::new(fields).describe(&DESCRIPTIONS).transformation(Transformation {
         input: "hash_secret",
         needs: "client_secret",
         on_write: client_secret::hash,

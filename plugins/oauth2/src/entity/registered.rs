@@ -150,13 +150,14 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-fn check_subject(text: &str) -> Result<(), String> {
-    Subject::parse(text).map(drop).ok_or_else(|| {
+fn check_subject(value: &Value) -> Result<(), String> {
+    value.as_str().and_then(Subject::parse).map(drop).ok_or_else(|| {
         "expected a distinguished name (RFC 4514) with one attribute each, such as CN=client,O=Example".to_owned()
     })
 }
 
-fn check_thumbprint(text: &str) -> Result<(), String> {
+fn check_thumbprint(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
     let is_of_digest = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let is_thumbprint = text.len() == 43 && text.bytes().all(is_of_digest);
     if is_thumbprint { Ok(()) } else { Err("expected a SHA-256 digest in base64url without padding".to_owned()) }
@@ -194,7 +195,8 @@ impl Subject {
         for part in split(text, ',')? {
             let (kind, value) = part.split_once('=')?;
             let kind = kind.trim();
-            let is_kind = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
+            let is_kind = !kind.is_empty()
+                && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
             // A second attribute in a relative name.
             if !is_kind || split(value, '+')?.len() != 1 {
                 return None;

@@ -9,6 +9,35 @@ async fn document(config: &Config, path: &str) -> Response {
 const SERVER: &str = "/.well-known/oauth-authorization-server";
 const RESOURCE: &str = "/.well-known/oauth-protected-resource";
 
+const ASYMMETRIC: [&str; 10] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"];
+
+#[tokio::test]
+async fn the_documents_say_how_tokens_are_bound_rfc9449_5_1_rfc8705_3_3() {
+    let config = config(&json!({
+        "endpoints": ["metadata"], "issuer": "https://as.test", "dpop": "required", "mtls_bound_tokens": "optional",
+    }));
+    let proofs = json!(["ES256", "EdDSA", "RS256", "PS256"]);
+    for (path, required) in [(SERVER, Value::Null), (RESOURCE, json!(true))] {
+        let body = document(&config, path).await.body;
+        assert_eq!(body["dpop_signing_alg_values_supported"], proofs, "{path}");
+        assert_eq!(body["dpop_bound_access_tokens_required"], required, "{path}");
+        assert_eq!(body["tls_client_certificate_bound_access_tokens"], json!(true), "{path}");
+    }
+    let methods = document(&config, SERVER).await.body["token_endpoint_auth_methods_supported"].clone();
+    assert_eq!(
+        methods,
+        json!([
+            "client_secret_basic",
+            "client_secret_post",
+            "none",
+            "private_key_jwt",
+            "tls_client_auth",
+            "self_signed_tls_client_auth",
+        ])
+    );
+}
+
 #[tokio::test]
 async fn the_document_says_what_the_instance_does_rfc8414_2() {
     let all = config(&json!({
@@ -32,9 +61,10 @@ async fn the_document_says_what_the_instance_does_rfc8414_2() {
         "grant_types_supported": ["authorization_code", "implicit", "client_credentials", "password", "refresh_token",
             "urn:ietf:params:oauth:grant-type:device_code"],
         "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none", "private_key_jwt"],
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ASYMMETRIC,
     });
     assert_eq!((response.status, response.body), (200, expected));
     assert_eq!(response.headers["cache-control"], "no-store");
@@ -54,7 +84,8 @@ async fn what_is_off_is_not_in_the_document_rfc8414_3_2() {
         "response_types_supported": [], "response_modes_supported": [],
         "grant_types_supported": ["client_credentials"],
         "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ASYMMETRIC,
     });
     assert_eq!(document(&few, SERVER).await.body, expected);
     let unnamed = config(&json!({"endpoints": ["metadata"]}));

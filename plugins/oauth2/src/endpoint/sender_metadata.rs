@@ -1,0 +1,48 @@
+//! What metadata say about senders: proofs of keys, certificates, and how clients authenticate with either (RFC 9449
+//! §5.1, RFC 8705 §3.3, RFC 8414 §2, RFC 9728 §2).
+
+use serde_json::{Value, json};
+use tollgate_jose::{Algorithm, Family};
+
+use crate::config::sender::{Requirement, Sender};
+use crate::dpop::ALGORITHMS;
+
+/// Members of a document; `None` is left out.
+type Members = Vec<(&'static str, Option<Value>)>;
+
+/// Methods in addition to those of every client.
+pub(super) fn methods(sender: &Sender) -> Vec<&'static str> {
+    let mut methods = vec!["private_key_jwt"];
+    if sender.certificates != Requirement::Off {
+        methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
+    }
+    methods
+}
+
+/// Of the authorization server.
+pub(super) fn authorization_server(sender: &Sender) -> Members {
+    let asymmetric = Algorithm::ALL.into_iter().filter(|algorithm| algorithm.family() != Family::Hmac);
+    let asymmetric: Vec<_> = asymmetric.map(Algorithm::name).collect();
+    vec![
+        ("token_endpoint_auth_signing_alg_values_supported", Some(json!(asymmetric))),
+        ("dpop_signing_alg_values_supported", proofs(sender)),
+        ("tls_client_certificate_bound_access_tokens", certificates(sender)),
+    ]
+}
+
+/// Of the resource.
+pub(super) fn resource(sender: &Sender) -> Members {
+    vec![
+        ("dpop_signing_alg_values_supported", proofs(sender)),
+        ("dpop_bound_access_tokens_required", (sender.dpop == Requirement::Required).then_some(json!(true))),
+        ("tls_client_certificate_bound_access_tokens", certificates(sender)),
+    ]
+}
+
+fn proofs(sender: &Sender) -> Option<Value> {
+    (sender.dpop != Requirement::Off).then(|| json!(ALGORITHMS.map(Algorithm::name)))
+}
+
+fn certificates(sender: &Sender) -> Option<Value> {
+    (sender.certificates != Requirement::Off).then_some(json!(true))
+}
