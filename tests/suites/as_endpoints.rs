@@ -25,8 +25,12 @@ async fn post(gateway: &Gateway, client: &Application, path: &str, form: &[(&str
 
 /// The headers that are not about the connection or this very response.
 fn headers(headers: &HeaderMap) -> Value {
-    let kept = headers.iter().filter(|(name, _)| !matches!(name.as_str(), "date" | "connection" | "x-kong-request-id" | "x-kong-response-latency"));
-    kept.map(|(name, value)| (name.to_string(), Value::from(value.to_str().unwrap()))).collect::<serde_json::Map<_, _>>().into()
+    let kept = headers.iter().filter(|(name, _)| {
+        !matches!(name.as_str(), "date" | "connection" | "x-kong-request-id" | "x-kong-response-latency")
+    });
+    kept.map(|(name, value)| (name.to_string(), Value::from(value.to_str().unwrap())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// A client for each version of HTTP.
@@ -195,8 +199,14 @@ async fn metadata_is_found_from_a_bare_401_over_both_versions_of_http_rfc9728_5(
         let head = client.head(format!("{base}/.well-known/oauth-authorization-server")).send().await.unwrap();
         assert_eq!(head.status(), 200);
     }
-    let plain = Reply::read(gateway.client.get(gateway.plain_url("/api/.well-known/oauth-authorization-server")).send().await.unwrap()).await;
-    assert_eq!((plain.status, plain.json()), (400, json!({"error": "access_denied", "error_description": "You must use HTTPS"})));
+    let plain = Reply::read(
+        gateway.client.get(gateway.plain_url("/api/.well-known/oauth-authorization-server")).send().await.unwrap(),
+    )
+    .await;
+    assert_eq!(
+        (plain.status, plain.json()),
+        (400, json!({"error": "access_denied", "error_description": "You must use HTTPS"}))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,7 +227,11 @@ async fn pages_of_any_origin_may_call_what_browsers_clients_use() {
         });
         assert_eq!((reply.status, headers(&reply.headers)), (204, expected), "{path}");
         let refused = gateway.send(gateway.request(Method::POST, path).header("origin", "https://app.test")).await;
-        assert_eq!((refused.status, refused.header("access-control-allow-origin").as_deref()), (400, Some("*")), "{path}");
+        assert_eq!(
+            (refused.status, refused.header("access-control-allow-origin").as_deref()),
+            (400, Some("*")),
+            "{path}"
+        );
     }
     for path in ["/api/oauth2/authorize", "/api/oauth2/introspect"] {
         assert_eq!(preflight(path).await.status, 405, "{path}");
@@ -232,7 +246,8 @@ async fn a_token_is_for_the_resources_that_were_asked_for_rfc8707_2() {
     let api = api(&gateway, &upstream, json!({"resources": [one, two], "endpoints": ["introspect"]})).await;
     // The same service, behind a route that is only the second resource.
     gateway.create("/services/api/routes", json!({"name": "second", "paths": ["/second"]})).await;
-    let config = json!({"scopes": ["email"], "enable_client_credentials": true, "resources": [two], "audience_required": true});
+    let config =
+        json!({"scopes": ["email"], "enable_client_credentials": true, "resources": [two], "audience_required": true});
     gateway.create("/routes/second/plugins", json!({"name": "oauth2", "config": config})).await;
     let client = Application::register(&gateway, "client", json!({"resource_server": true})).await;
     let credentials = [("client_id", client.id()), ("client_secret", client.secret())];
@@ -242,36 +257,50 @@ async fn a_token_is_for_the_resources_that_were_asked_for_rfc8707_2() {
         gateway.send(request).await.status
     };
     let code = async |resources: &[&str]| {
-        let mut form = vec![("provision_key", api.provision_key()), ("authenticated_userid", "kate"),
-            ("client_id", client.id()), ("response_type", "code")];
+        let mut form = vec![
+            ("provision_key", api.provision_key()),
+            ("authenticated_userid", "kate"),
+            ("client_id", client.id()),
+            ("response_type", "code"),
+        ];
         form.extend(resources.iter().map(|resource| ("resource", *resource)));
         let reply = api.authorize(&gateway, &form).await;
         let redirect = url::Url::parse(reply.json()["redirect_uri"].as_str().unwrap()).unwrap();
-        let parameter = |name: &str| redirect.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        let parameter =
+            |name: &str| redirect.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
         parameter("code").ok_or_else(|| parameter("error").unwrap())
     };
     assert_eq!(code(&["https://other.example"]).await, Err("invalid_target".to_owned()));
 
     // Bound to both; each token for one of them.
     let both = code(&[one, two]).await.unwrap();
-    let refused = token(&[("grant_type", "authorization_code"), ("code", &both), ("resource", "https://other.example")]).await;
+    let refused =
+        token(&[("grant_type", "authorization_code"), ("code", &both), ("resource", "https://other.example")]).await;
     assert_eq!((refused.status, refused.json()["error"].clone()), (400, json!("invalid_target")));
-    let first = token(&[("grant_type", "authorization_code"), ("code", &both), ("resource", one)]).await.expect(200).json();
+    let first =
+        token(&[("grant_type", "authorization_code"), ("code", &both), ("resource", one)]).await.expect(200).json();
     assert_eq!(at_second(&first["access_token"]).await, 401);
     api.get(&gateway, first["access_token"].as_str().unwrap()).await.expect(200);
-    let seen = post(&gateway, &client, "/api/oauth2/introspect", &[("token", first["access_token"].as_str().unwrap())]).await;
+    let seen =
+        post(&gateway, &client, "/api/oauth2/introspect", &[("token", first["access_token"].as_str().unwrap())]).await;
     assert_eq!(seen.json()["aud"], json!(one));
     let refresh = |tokens: &Value| tokens["refresh_token"].as_str().unwrap().to_owned();
-    let second = token(&[("grant_type", "refresh_token"), ("refresh_token", &refresh(&first)), ("resource", two)]).await.expect(200).json();
+    let second = token(&[("grant_type", "refresh_token"), ("refresh_token", &refresh(&first)), ("resource", two)])
+        .await
+        .expect(200)
+        .json();
     assert_eq!(at_second(&second["access_token"]).await, 200);
-    let third = token(&[("grant_type", "refresh_token"), ("refresh_token", &refresh(&second))]).await.expect(200).json();
-    let seen = post(&gateway, &client, "/api/oauth2/introspect", &[("token", third["access_token"].as_str().unwrap())]).await;
+    let third =
+        token(&[("grant_type", "refresh_token"), ("refresh_token", &refresh(&second))]).await.expect(200).json();
+    let seen =
+        post(&gateway, &client, "/api/oauth2/introspect", &[("token", third["access_token"].as_str().unwrap())]).await;
     assert_eq!(seen.json()["aud"], json!([one, two]));
 
     // Bound to the first alone: a refresh cannot widen it.
     let narrow = code(&[one]).await.unwrap();
     let tokens = token(&[("grant_type", "authorization_code"), ("code", &narrow)]).await.expect(200).json();
-    let widened = token(&[("grant_type", "refresh_token"), ("refresh_token", &refresh(&tokens)), ("resource", two)]).await;
+    let widened =
+        token(&[("grant_type", "refresh_token"), ("refresh_token", &refresh(&tokens)), ("resource", two)]).await;
     assert_eq!((widened.status, widened.json()["error"].clone()), (400, json!("invalid_target")));
 
     // Bound to none: where a resource is required, such a token is refused.
@@ -279,6 +308,7 @@ async fn a_token_is_for_the_resources_that_were_asked_for_rfc8707_2() {
     api.get(&gateway, unbound["access_token"].as_str().unwrap()).await.expect(200);
     assert_eq!(at_second(&unbound["access_token"]).await, 401);
     let missing = gateway.request(Method::POST, "/second/oauth2/token");
-    let missing = gateway.send(missing.form(&[&credentials[..], &[("grant_type", "client_credentials")]].concat())).await;
+    let missing =
+        gateway.send(missing.form(&[&credentials[..], &[("grant_type", "client_credentials")]].concat())).await;
     assert_eq!((missing.status, missing.json()["error"].clone()), (400, json!("invalid_target")));
 }

@@ -200,8 +200,6 @@ pub struct Profile {
     pub scope_in_response: ScopeInResponse,
     /// `iss` in authorization responses.
     pub issuer_in_response: IssuerInResponse,
-    /// The `iss` of authorization responses (RFC 9207); `None` omits it.
-    pub issuer: Option<String>,
 }
 
 impl Profile {
@@ -232,7 +230,6 @@ impl Profile {
             scope_syntax: ScopeSyntax::Lenient,
             scope_in_response: ScopeInResponse::Absent,
             issuer_in_response: IssuerInResponse::Absent,
-            issuer: None,
         }
     }
 
@@ -255,7 +252,6 @@ impl Profile {
             scope_syntax: ScopeSyntax::Strict,
             scope_in_response: ScopeInResponse::WhenDifferent,
             issuer_in_response: IssuerInResponse::Present,
-            issuer: None,
         }
     }
 }

@@ -89,7 +89,8 @@ async fn allowed(gateway: &Gateway, api: &Api, authorization: &Url) -> Url {
 async fn flows(name: &str, library: &str, command: fn(&str) -> Command) {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
-    let api = api(&gateway, &upstream, json!({"endpoints": ["metadata", "introspect", "revoke"]})).await;
+    let config = json!({"profile": "bcp", "endpoints": ["metadata", "introspect", "revoke"]});
+    let api = api(&gateway, &upstream, config).await;
     let client = Application::register(&gateway, "client", json!({})).await;
     let server = Application::register(&gateway, "server", json!({"resource_server": true})).await;
     let known = |application: &Application| json!({"id": application.id(), "secret": application.secret()});

@@ -37,7 +37,7 @@ async fn behind_the_gateway(gateway: &Gateway, server: &McpServer, more: Value) 
     let service = gateway.create("/services", json!({"name": "mcp", "url": url})).await;
     let route = gateway.create("/services/mcp/routes", json!({"name": "mcp", "paths": ["/mcp"]})).await;
     let config = json!({
-        "scopes": ["tools"], "enable_authorization_code": true, "hide_credentials": true, "pkce": "strict",
+        "scopes": ["tools"], "enable_authorization_code": true, "profile": "bcp",
         "endpoints": ["metadata"], "resources": [gateway.url("/mcp")], "audience_required": true,
         "authorization_endpoint": "https://login.example/page",
     });

@@ -37,7 +37,8 @@ async fn each_route_has_its_own_document_below_any_other_that_matches_everything
     let reached = upstream.requests();
     let token = {
         let client = Application::register(&gateway, "client", json!({})).await;
-        let form = [("grant_type", "client_credentials"), ("client_id", client.id()), ("client_secret", client.secret())];
+        let form =
+            [("grant_type", "client_credentials"), ("client_id", client.id()), ("client_secret", client.secret())];
         let request = gateway.request(Method::POST, "/one/oauth2/token").form(&form);
         gateway.send(request).await.expect(200).json()["access_token"].as_str().unwrap().to_owned()
     };

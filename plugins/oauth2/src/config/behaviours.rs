@@ -156,7 +156,6 @@ impl Stored {
                 (IssuerInResponse::Present, IssuerInResponse::Absent),
                 profile.issuer_in_response,
             ),
-            issuer: profile.issuer,
         }
     }
 }

@@ -32,9 +32,10 @@ use crate::entity::credential::Credential;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, authorization_code, implicit, userid};
 use crate::issuer::Issued;
+use crate::issuer_identifier;
 use crate::parameters::{Parameter, Parameters};
 use crate::pkce;
-use crate::profile::BadRedirect;
+use crate::profile::{BadRedirect, IssuerInResponse};
 use crate::redirect_uri;
 use crate::resource;
 use crate::scope;
@@ -93,8 +94,8 @@ pub(super) async fn respond(
     };
     event.iter().for_each(|event| server.audit_log.write(event));
     match (result, target) {
-        (Ok(granted), Some(target)) => accepted(config, &target, &granted, &state),
-        (Err(Error::Refused(refusal)), Some(target)) => refused(config, &target, &refusal, &state),
+        (Ok(granted), Some(target)) => accepted(&target, &granted, context(config, request, &state)),
+        (Err(Error::Refused(refusal)), Some(target)) => refused(config, &target, &refusal, request, &state),
         (Ok(_), None) => response::refused(&unknown_client(), &state),
         (Err(error), _) => response::failed(Endpoint::Authorize, &error, &state),
     }
@@ -187,10 +188,10 @@ fn target(
     (Some(Target { client, redirect_uri }), verdict)
 }
 
-fn accepted(config: &Config, target: &Target, granted: &Granted, state: &State) -> Reply {
+fn accepted(target: &Target, granted: &Granted, context: Context) -> Reply {
     let uri = match granted {
         Granted::Code(code) => {
-            let parameters = with_context(config, vec![("code", code.expose().to_owned())], state);
+            let parameters = [vec![("code", code.expose().to_owned())], context].concat();
             redirect_uri::with_query(&target.redirect_uri, &parameters)
         }
         Granted::Token(issued) => {
@@ -199,29 +200,29 @@ fn accepted(config: &Config, target: &Target, granted: &Granted, state: &State) 
                 ("token_type", issued.token_type.to_owned()),
             ];
             parameters.extend(issued.expires_in.map(|seconds| ("expires_in", seconds.to_string())));
-            redirect_uri::with_fragment(&target.redirect_uri, &with_context(config, parameters, state))
+            redirect_uri::with_fragment(&target.redirect_uri, &[parameters, context].concat())
         }
     };
     response::redirect(StatusCode::OK, "authorized", uri)
 }
 
-fn refused(config: &Config, target: &Target, refusal: &Refusal, state: &State) -> Reply {
+fn refused(config: &Config, target: &Target, refusal: &Refusal, request: &Request<'_>, state: &State) -> Reply {
     if *refusal == Refusal::RedirectUri && config.profile.bad_redirect == BadRedirect::Plain {
         return response::refused(refusal, state);
     }
     let error = refusal.response();
     let parameters = vec![("error", error.error.to_owned()), ("error_description", error.description.into_owned())];
-    let uri = redirect_uri::with_query(&target.redirect_uri, &with_context(config, parameters, state));
+    let parameters = [parameters, context(config, request, state)].concat();
+    let uri = redirect_uri::with_query(&target.redirect_uri, &parameters);
     response::redirect(StatusCode::BAD_REQUEST, error.reason, uri)
 }
 
-/// Adds the parameters of every response through a redirect.
-fn with_context(
-    config: &Config,
-    mut parameters: Vec<(&'static str, String)>,
-    state: &State,
-) -> Vec<(&'static str, String)> {
-    parameters.extend(state.text().map(|state| ("state", state)));
-    parameters.extend(config.profile.issuer.clone().map(|issuer| ("iss", issuer)));
-    parameters
+/// The parameters of every response through a redirect: the state, and the issuer (RFC 9207 §2).
+type Context = Vec<(&'static str, String)>;
+
+fn context(config: &Config, request: &Request<'_>, state: &State) -> Context {
+    let named = config.profile.issuer_in_response == IssuerInResponse::Present;
+    let issuer = named.then(|| issuer_identifier::of(&config.endpoints, request)).flatten();
+    let state = state.text().map(|state| ("state", state));
+    state.into_iter().chain(issuer.map(|issuer| ("iss", issuer))).collect()
 }

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::config::endpoints::Name;
 use crate::error::Refusal;
 use crate::issuer_identifier;
+use crate::profile::{IssuerInResponse, Permission, Profile};
 
 /// The members of a document; absent ones are left out.
 type Members = Vec<(&'static str, Option<Value>)>;
@@ -37,7 +38,7 @@ pub(super) fn resource(config: &Config, request: &Request<'_>) -> Reply {
             ("resource", resource.map(Value::from)),
             ("authorization_servers", Some(json!([issuer]))),
             ("scopes_supported", config.scopes.as_ref().map(|scopes| json!(scopes))),
-            ("bearer_methods_supported", Some(json!(["header", "body", "query"]))),
+            ("bearer_methods_supported", Some(bearer_methods(&config.profile))),
         ];
         members.extend(sender_metadata::resource(&config.sender));
         members
@@ -84,6 +85,7 @@ fn grants(config: &Config) -> Members {
         ("refresh_token", refreshes),
         ("urn:ietf:params:oauth:grant-type:device_code", has_device),
     ]);
+    let names_issuer = config.profile.issuer_in_response == IssuerInResponse::Present;
     let (code, token) = (config.enable_authorization_code, config.enable_implicit_grant);
     vec![
         ("scopes_supported", config.scopes.as_ref().map(|scopes| json!(scopes))),
@@ -92,7 +94,7 @@ fn grants(config: &Config) -> Members {
         ("grant_types_supported", Some(grant_types)),
         ("code_challenge_methods_supported", Some(json!(["S256"]))),
         // RFC 9207 §3.
-        ("authorization_response_iss_parameter_supported", config.profile.issuer.is_some().then_some(json!(true))),
+        ("authorization_response_iss_parameter_supported", names_issuer.then_some(json!(true))),
     ]
 }
 
@@ -105,6 +107,13 @@ fn clients(config: &Config) -> Members {
         ("introspection_endpoint_auth_methods_supported", named(Name::Introspect, confidential)),
         ("revocation_endpoint_auth_methods_supported", named(Name::Revoke, any)),
     ]
+}
+
+/// Where a request may carry its token (RFC 6750 §2).
+fn bearer_methods(profile: &Profile) -> Value {
+    let permitted = |permission| permission == Permission::Permitted;
+    let (body, query) = (permitted(profile.token_in_body), permitted(profile.token_in_query));
+    listed(&[("header", true), ("body", body), ("query", query)])
 }
 
 fn listed(rows: &[(&str, bool)]) -> Value {

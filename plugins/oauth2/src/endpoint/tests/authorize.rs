@@ -142,8 +142,7 @@ async fn repeated_parameters_are_refused_rfc6749_3_1() {
 #[tokio::test]
 async fn an_issuer_is_named_where_the_profile_has_one_rfc9207() {
     let world = World::new();
-    let mut config = config(&json!({}));
-    config.profile.issuer = Some("https://gate.test".to_owned());
+    let config = config(&json!({"issuer_in_response": true, "issuer": "https://gate.test"}));
     let members = json!({"client_id": "shoe", "response_type": "code", "redirect_uri": "myapp://cb"});
     let response = world.authorize(&config, members).await;
     assert_eq!(redirect(&response), "myapp://cb?code=…&iss=https%3a%2f%2fgate%2etest");
