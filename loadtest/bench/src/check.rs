@@ -32,6 +32,7 @@ pub async fn check(row: &Row, proxy: &Proxy, requests: &Requests) -> Result<()> 
     match row.ask {
         Ask::Forged | Ask::Unknown => Ok(()),
         Ask::IssuePlain | Ask::IssueHashed => issued(row, &body),
+        Ask::Introspect => active(row, &body),
         Ask::Plain | Ask::RateLimited => body_is_the_upstreams(row, &body),
         Ask::ThirdParty(kind) if kind.algorithm().is_some() => {
             body_is_the_upstreams(row, &body)?;
@@ -62,6 +63,11 @@ fn issued(row: &Row, body: &str) -> Result<()> {
     let response: Value = serde_json::from_str(body).unwrap_or_default();
     let token = response.get("access_token").and_then(Value::as_str).unwrap_or_default();
     if token.len() == TOKEN_LENGTH { Ok(()) } else { Err(wrong(row, "no token was issued")) }
+}
+
+fn active(row: &Row, body: &str) -> Result<()> {
+    let response: Value = serde_json::from_str(body).unwrap_or_default();
+    if response.get("active") == Some(&Value::Bool(true)) { Ok(()) } else { Err(wrong(row, "the token is not active")) }
 }
 
 fn identity_reaches_the_upstream(row: &Row, requests: &Requests, echoed: &str) -> Result<()> {

@@ -71,6 +71,8 @@ pub enum Ask {
     IssuePlain,
     /// A token request, with a hashed secret.
     IssueHashed,
+    /// An introspection of one cached token.
+    Introspect,
     /// Protected paths across the table, each with its own token, by Zipf's law.
     EveryRoute,
     /// A path that accepts tokens of a third party, with one token.

@@ -113,6 +113,19 @@ impl Site {
         text(&operator.post("/oauth2_tokens", token).await?, "access_token")
     }
 
+    /// Lets the first client introspect tokens of the first service.
+    pub async fn permit_introspection(&self) -> Result<()> {
+        let operator = Operator { client: Client::new(), admin: self.admin.clone() };
+        let (Some(guarded), Some(registered)) = (self.guarded.first(), self.registered.first()) else { return Ok(()) };
+        let plugins = format!("/services/{}/plugins", guarded.service);
+        let found = operator.call(Method::GET, &plugins, None).await?;
+        let plugin = found.pointer("/data/0").map(id).transpose()?.unwrap_or_default();
+        let config = json!({"config": {"endpoints": ["introspect"], "issuer": "https://bench.test"}});
+        operator.call(Method::PATCH, &format!("/plugins/{plugin}"), Some(config)).await?;
+        let credential = format!("/consumers/{}/oauth2/{}", registered.username, registered.credential);
+        operator.call(Method::PATCH, &credential, Some(json!({"resource_server": true}))).await.map(drop)
+    }
+
     /// Removes what was created.
     pub async fn remove(&self) -> Result<()> {
         let extent = Extent { services: self.guarded.len(), consumers: self.registered.len() };

@@ -81,6 +81,11 @@ impl Binding {
         }
     }
 
+    /// The same, for whoever presents this; the resources stay.
+    pub fn confirmed(&self, confirmation: Option<Confirmation>) -> Option<Arc<Self>> {
+        Self::of(Stored { audience: self.audience.clone(), granted: self.granted.clone(), confirmation })
+    }
+
     /// Its stored form.
     pub fn text(&self) -> &str {
         &self.text

@@ -160,7 +160,8 @@ pub fn is_same(bound: &Confirmation, proved: &Confirmation) -> bool {
 pub fn bind(binding: Option<Arc<Binding>>, proved: Option<&Confirmation>) -> Option<Arc<Binding>> {
     match binding {
         Some(binding) if binding.confirmation.as_ref() == proved => Some(binding),
-        binding => Binding::new(binding.map(|binding| binding.audience.clone()).unwrap_or_default(), proved.cloned()),
+        Some(binding) => binding.confirmed(proved.cloned()),
+        None => Binding::new(Vec::new(), proved.cloned()),
     }
 }
 

@@ -80,6 +80,7 @@ impl Tollgate {
             .env("TOLLGATE_PROXY_HTTP_LISTEN", http.to_string())
             .env("TOLLGATE_PROXY_HTTPS_LISTEN", https.to_string())
             .env("TOLLGATE_PROXY_THREADS", "1")
+            .env("TOLLGATE_LIMITS_INTROSPECTIONS_PER_SECOND", "0")
             .env("TOLLGATE_PROXY_DRAIN_TIMEOUT", "1s")
             .env("TOLLGATE_ADMIN_LISTEN", admin.to_string())
             .env("TOLLGATE_STATUS_LISTEN", status.to_string())

@@ -158,6 +158,14 @@ pub const ROWS: &[Row] = &[
     )
     .compared_with("oauth2"),
     row(
+        "introspect",
+        Subject::Issuing,
+        Ask::Introspect,
+        Wire::Plain,
+        "Tollgate introspects one of its own warm tokens for a resource server",
+    )
+    .compared_with("oauth2"),
+    row(
         "issue",
         Subject::Issuing,
         Ask::IssuePlain,

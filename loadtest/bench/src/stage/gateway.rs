@@ -81,7 +81,10 @@ impl Stage<'_> {
         let settings = TollgateSettings { trusted_ips: "127.0.0.0/8", ..settings("issuing", &database, AMPLE) };
         let configured = self.start(settings, database, Extent { services: 1, consumers: 1 }).await?;
         let one = configured.site.token().await?;
-        let requests = few_requests(&configured.site, &one);
+        configured.site.permit_introspection().await?;
+        let mut requests = few_requests(&configured.site, &one);
+        let client = configured.site.registered.first();
+        requests.extend(client.map(|client| (Ask::Introspect, introspect(&configured.site, client, &one))));
         Ok(ready(configured, requests))
     }
 
@@ -218,6 +221,15 @@ pub(super) fn few_requests(site: &Site, token: &str) -> Vec<(Ask, Requests)> {
     ];
     requests.extend(site.registered.first().map(|client| (Ask::IssuePlain, issue(site, client))));
     requests.extend(site.hashed.as_ref().map(|client| (Ask::IssueHashed, issue(site, client))));
+    requests
+}
+
+/// An introspection (RFC 7662 §2.1) from a trusted proxy that declares HTTPS.
+fn introspect(site: &Site, client: &Registered, token: &str) -> Requests {
+    let Registered { client_id, client_secret, .. } = client;
+    let body = format!("client_id={client_id}&client_secret={client_secret}&token={token}");
+    let mut requests = Requests::form(format!("{}oauth2/introspect", guarded(site)), body);
+    requests.headers.push(("X-Forwarded-Proto", "https".to_owned()));
     requests
 }
 
