@@ -50,6 +50,7 @@ use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::tasks;
 use crate::tls;
 use crate::upstream::service::Verification;
 use crate::upstream::uses::Uses;
@@ -334,6 +335,7 @@ impl Control {
         let registry = prometheus::Registry::new();
         let node_id = node::id(&settings.data_directory).map_err(|source| data_directory(settings, source))?;
         let metrics = Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
+        metrics.tasks().add(tasks::Runtime::Control, tokio::runtime::Handle::current());
         let options = store_options(settings, migration, &registry);
         if let (false, Some(wait)) = (settings.database.is_embedded(), settings.database.startup_wait) {
             wait_for_database(&options, wait).await;

@@ -22,10 +22,12 @@ struct Series {
     allowance: f64,
 }
 
-const SERIES: [Series; 6] = [
+const SERIES: [Series; 7] = [
     Series { name: "resident memory", unit: "MiB", scale: 1024.0, of: |sample| sample.memory, allowance: 4.0 },
     Series { name: "descriptors", unit: "", scale: 1.0, of: |sample| sample.descriptors, allowance: 16.0 },
     Series { name: "threads", unit: "", scale: 1.0, of: |sample| sample.threads, allowance: 2.0 },
+    // Those of connections, which come and go.
+    Series { name: "tasks", unit: "", scale: 1.0, of: |sample| sample.tasks, allowance: 16.0 },
     Series { name: "store connections", unit: "", scale: 1.0, of: |sample| sample.pool, allowance: 2.0 },
     Series { name: "cache entries", unit: "", scale: 1.0, of: |sample| sample.cache_entries, allowance: 200.0 },
     Series { name: "cache weight", unit: "KiB", scale: 1024.0, of: |sample| sample.cache_weight, allowance: 64.0 },

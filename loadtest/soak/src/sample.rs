@@ -26,6 +26,8 @@ pub(crate) struct Sample {
     pub descriptors: f64,
     /// Threads.
     pub threads: f64,
+    /// Tasks of the runtimes.
+    pub tasks: f64,
     /// Connections to the store, in use or idle.
     pub pool: f64,
     /// Entries of all caches.
@@ -77,6 +79,7 @@ async fn take(gateway: &Gateway) -> Sample {
         memory: field("VmRSS"),
         descriptors: fs::read_dir(format!("{process}/fd")).map_or(0.0, |open| open.count() as f64),
         threads: field("Threads"),
+        tasks: sum(&|line| line.starts_with("tollgate_tasks")),
         pool: sum(&|line| line.starts_with("tollgate_store_pool_connections") && !line.contains("waiting")),
         cache_entries: sum(&|line| name_ends(line, "_cache_entries")),
         cache_weight: sum(&|line| name_ends(line, "_cache_weight_bytes")),

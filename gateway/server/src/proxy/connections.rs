@@ -96,6 +96,7 @@ impl ServerApp for Connections {
         };
         let listener = if stream.get_ssl_digest().is_some() { Listener::Https } else { Listener::Http };
         let _open = Open::new(&self.metrics, listener);
+        self.metrics.tasks().add_this_thread();
         self.proxy.process_new(stream, shutdown).await
     }
 

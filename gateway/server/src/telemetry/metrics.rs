@@ -14,6 +14,7 @@ use tollgate_core::header_text;
 
 use super::limit_metrics::{Limit, LimitMetrics};
 use super::route_metrics::{Labels, Observation, RouteMetrics, Routes};
+use super::tasks::Tasks;
 use crate::build_info::{self, BuildInfo};
 
 /// The data plane's metrics. Created once, shared by everything that counts.
@@ -30,6 +31,7 @@ pub struct Metrics {
     access_log_dropped: IntCounter,
     audit_log_dropped: IntCounter,
     limits: LimitMetrics,
+    tasks: Tasks,
 }
 
 /// `kong_nginx_connections_total`. Three of its states are counted; the others are derived from them
@@ -109,6 +111,8 @@ impl Metrics {
         let limits = LimitMetrics::new()?;
         limits.add_source(Limit::HeaderValue, header_text::too_long);
         registry.register(Box::new(limits.clone()))?;
+        let tasks = Tasks::new()?;
+        registry.register(Box::new(tasks.clone()))?;
         let requests =
             IntGaugeVec::new(Opts::new("kong_nginx_requests_total", "Requests received."), &["node_id", "subsystem"])?;
         let node = IntGaugeVec::new(Opts::new("kong_node_info", "This node."), &["node_id", "version"])?;
@@ -157,6 +161,7 @@ impl Metrics {
             access_log_dropped,
             audit_log_dropped,
             limits,
+            tasks,
         })
     }
 
@@ -232,6 +237,11 @@ impl Metrics {
     /// How often limits were reached.
     pub fn limits(&self) -> &LimitMetrics {
         &self.limits
+    }
+
+    /// The tasks of the process.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// The counter of dropped audit log lines.

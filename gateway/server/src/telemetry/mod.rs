@@ -12,3 +12,4 @@ pub mod metrics;
 
 mod route_counters;
 pub mod route_metrics;
+pub mod tasks;
