@@ -56,6 +56,7 @@ mod nodes;
 mod outage;
 mod pgbouncer;
 mod plugins;
+mod profile;
 mod prometheus;
 mod proxy;
 mod quickstart;

@@ -62,6 +62,45 @@ pub fn find<'r>(header: Option<&CredentialHeader>, request: &Request<'r>) -> Fou
     }
 }
 
+/// The ways in which a request presents a token (RFC 6750 §2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// In the header.
+    pub header: bool,
+    /// In the body.
+    pub body: bool,
+    /// In the query.
+    pub query: bool,
+}
+
+impl Ways {
+    /// How many there are.
+    pub fn count(self) -> usize {
+        [self.header, self.body, self.query].into_iter().filter(|way| *way).count()
+    }
+}
+
+/// All ways in which a request presents something as a token, for those who do not take the first one. If there is
+/// something in the header, only a form is searched as well: other bodies belong to the application. `None`: the body
+/// has to be read first.
+pub fn ways(header: Option<&CredentialHeader>, request: &Request<'_>) -> Option<Ways> {
+    let header = header.is_some_and(|header| match header.presented(request) {
+        Presented::One(value) => !value.trim_ascii().is_empty(),
+        Presented::Several => true,
+        Presented::Nothing => false,
+    });
+    let is_presented = |argument: &Argument<'_>| match argument {
+        Argument::Text(token) => !token.is_empty(),
+        Argument::Unreadable | Argument::Several => true,
+        Argument::Absent | Argument::Other => false,
+    };
+    let body = match body_kind(request).filter(|kind| !header || *kind == BodyKind::Form) {
+        None => false,
+        Some(kind) => is_presented(&presented::in_body(ACCESS_TOKEN, kind, request)?),
+    };
+    Some(Ways { header, body, query: is_presented(&presented::in_query(ACCESS_TOKEN, request)) })
+}
+
 /// Removes the token from what goes upstream. `token` is the token that was found, if it is readable. Any other
 /// outcome than [`Hiding::Done`] has changed nothing.
 pub fn hide(header: Option<&CredentialHeader>, token: Option<&str>, request: &mut Request<'_>) -> Hiding {
@@ -234,6 +273,27 @@ mod tests {
             };
             let sent = Sent { authorization, query, form };
             assert_eq!(sent.with(found), expected, "{authorization:?} {query:?} {:?}", sent.form);
+        }
+    }
+
+    #[test]
+    fn every_way_of_presenting_a_token_is_found_rfc6750_2() {
+        let ways_of = |header, body, query| Some(Ways { header, body, query });
+        let query = Some("access_token=q");
+        let rows: [(&'static [&'static str], _, _, _); 9] = [
+            (&[], None, None, ways_of(false, false, false)),
+            (&["Bearer h"], None, None, ways_of(true, false, false)),
+            (&[""], None, Some("access_token="), ways_of(false, false, false)),
+            (&[], None, query, ways_of(false, false, true)),
+            (&[], None, Some("access_token=a&access_token=b"), ways_of(false, false, true)),
+            (&["Bearer h"], form("access_token=b"), query, ways_of(true, true, true)),
+            (&[], form("a=1"), query, ways_of(false, false, true)),
+            (&["Bearer h"], Some(RequestBody::Unread), None, None),
+            (&["Bearer h"], Some(RequestBody::TooLarge), None, ways_of(true, false, false)),
+        ];
+        for (authorization, form, query, expected) in rows {
+            let sent = Sent { authorization, query, form };
+            assert_eq!(sent.with(|header, request| ways(header, request)), expected, "{authorization:?} {query:?}");
         }
     }
 

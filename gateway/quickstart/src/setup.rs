@@ -82,7 +82,9 @@ async fn protect(operator: &mut Operator<'_>) -> Result<PluginConfig, Error> {
     }
     let plugin = json!({
         "name": "oauth2",
-        "config": {"scopes": SCOPES, "mandatory_scope": true, "enable_authorization_code": true},
+        "config": {
+            "profile": "bcp", "scopes": SCOPES, "mandatory_scope": true, "enable_authorization_code": true,
+        },
     });
     #[derive(Deserialize)]
     struct Created {

@@ -26,8 +26,8 @@ use tollgate_core::entity;
 use tollgate_core::header_text;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
-use tollgate_plugin::Hosts;
 use tollgate_plugin::http_client::{Client, Destinations};
+use tollgate_plugin::{Hosts, Remark};
 use tollgate_store::{MigrationError, MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
 use crate::admin_tls;
@@ -43,6 +43,7 @@ use crate::operator_listeners;
 use crate::plugins;
 use crate::process_memory;
 use crate::proxy::{self, TrustedIps};
+use crate::remarks::{self, About};
 use crate::settings::{AdminAuth, Layers, LineDestination, LogFormat, Settings, UpstreamVerification};
 use crate::shutdown::{Logs, Shutdown};
 use crate::snapshot::configuration::Configuration;
@@ -182,8 +183,16 @@ pub fn layers(arguments: &SettingsArgs) -> Result<Layers, String> {
     Ok(layers)
 }
 
+/// What `tollgate check` has found.
+pub struct Checked {
+    /// What is wrong.
+    pub problems: Vec<String>,
+    /// What an operator should know of plugins.
+    pub remarks: Vec<String>,
+}
+
 /// What would keep the gateway from starting or working. The settings themselves have been checked.
-pub fn check(settings: &Settings, reach: Reach) -> Result<Vec<String>, StartError> {
+pub fn check(settings: &Settings, reach: Reach) -> Result<Checked, StartError> {
     let options = || store_options(settings, Migration::Embedded, &prometheus::Registry::new());
     let runtime = control_runtime()?;
     let _entered = runtime.enter();
@@ -191,7 +200,16 @@ pub fn check(settings: &Settings, reach: Reach) -> Result<Vec<String>, StartErro
     if reach == Reach::Online && problems.is_empty() {
         problems.extend(runtime.block_on(check::of_other_machines(options())));
     }
-    Ok(problems)
+    let embedded = settings.database.is_embedded() && check::is_there(&options());
+    let is_read = problems.is_empty() && (embedded || reach == Reach::Online);
+    let remarks = match is_read {
+        true => runtime.block_on(check::of_plugins(options(), &settings.plugins)),
+        false => Vec::new(),
+    };
+    let (faults, remarks): (Vec<_>, Vec<_>) =
+        remarks.into_iter().partition(|about| matches!(about.remark, Remark::Fault(_)));
+    problems.extend(faults.iter().map(About::text));
+    Ok(Checked { problems, remarks: remarks.iter().map(About::text).collect() })
 }
 
 /// Makes, lists or revokes admin tokens.
@@ -357,6 +375,11 @@ impl Control {
         .on_node(node_id)
         .with_audit_log(Arc::new(audit_log.clone()));
         let entities = entities(&hosts).await?;
+        match remarks::read(&store, &settings.plugins).await {
+            Ok(found) => found.iter().for_each(remarks::About::log),
+            Err(remarks::Error::Store(error)) => return Err(error.into()),
+            Err(remarks::Error::Setting(error)) => return Err(error.into()),
+        }
 
         tracing::info!("loading the configuration");
         let verification = match settings.proxy.upstream_verification {

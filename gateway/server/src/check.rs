@@ -13,11 +13,13 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tollgate_core::collection::{Filter, PageQuery};
 use tollgate_core::entity;
+use tollgate_core::setting::SettingValues;
 use tollgate_store::{Migrations, Options, Store};
 use url::Url;
 
 use crate::admin_tls;
 use crate::certificate;
+use crate::remarks::{self, About};
 use crate::settings::{LineDestination, Settings};
 
 /// How long another machine may take to accept a connection.
@@ -107,6 +109,23 @@ pub async fn of_other_machines(options: Options) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Whether an embedded database is there: checking it must not create it.
+pub fn is_there(options: &Options) -> bool {
+    let file = options.url.strip_prefix("sqlite:").map(|path| path.split('?').next().unwrap_or(path));
+    file.is_some_and(|path| Path::new(path).exists())
+}
+
+/// What plugins have to say of their instances, if the database can be read and is migrated.
+pub async fn of_plugins(options: Options, settings: &SettingValues) -> Vec<About> {
+    if !Migrations::new(&options).status().await.is_ok_and(|status| status.pending.is_empty()) {
+        return Vec::new();
+    }
+    match Store::open(options).await {
+        Ok(store) => remarks::read(&store, settings).await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// The servers that the configuration names: whose, host and port.

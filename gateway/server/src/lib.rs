@@ -19,6 +19,7 @@ pub mod plugin_choice;
 pub mod plugins;
 pub mod process_memory;
 pub mod proxy;
+pub mod remarks;
 mod scheme;
 pub mod settings;
 pub mod shutdown;

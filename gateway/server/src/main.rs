@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tollgate::app::Checked;
 use tollgate::check::{Reach, with_causes};
 use tollgate::cli::{AdminRole, AdminTokenStep, Cli, Command, MigrateStep, SettingsArgs};
 use tollgate::settings::{Settings, listing};
@@ -22,9 +23,12 @@ fn main() -> ExitCode {
         Command::Check { settings, online, offline: _ } => with_settings(&settings, |settings| {
             let reach = if online { Reach::Online } else { Reach::Offline };
             match app::check(&settings, reach) {
-                Ok(problems) if problems.is_empty() => say("The settings are valid."),
-                Ok(problems) => {
-                    problems.iter().for_each(complain);
+                Ok(Checked { problems, mut remarks }) if problems.is_empty() => {
+                    remarks.push("The settings are valid.".to_owned());
+                    say(&remarks.join("\n"))
+                }
+                Ok(Checked { problems, remarks }) => {
+                    remarks.iter().chain(&problems).for_each(|line| complain(line));
                     ExitCode::FAILURE
                 }
                 Err(error) => finish(Err(error)),

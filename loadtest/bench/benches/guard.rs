@@ -20,6 +20,7 @@ use tollgate_core::random::SystemRandom;
 use tollgate_core::request::{Addressed, Edits, Request, RequestBody, Target};
 use tollgate_oauth2::cache::{TokenCache, TokenSource};
 use tollgate_oauth2::challenge::Challenges;
+use tollgate_oauth2::deviations::Deviations;
 use tollgate_oauth2::guard::{Credentials, Guard, Reach, Rules, Shared};
 use tollgate_oauth2::metrics::{Metrics, PREFIXES};
 use tollgate_oauth2::token::{Digest, OwnTokens};
@@ -60,19 +61,21 @@ fn shared(consumers: &Consumers) -> Arc<Shared> {
     let cache = TokenCache::new(bounds, source, Arc::new(UpToDate), Arc::clone(&clock), metrics.cache.clone());
     let own_tokens = OwnTokens::new([7; 32], Vec::new());
     let unproven = Arc::new(tokio::sync::Semaphore::new(1));
-    Arc::new(Shared { cache, own_tokens, foreign_tokens: Arc::default(), unproven, clock, metrics })
+    let deviations = Arc::new(Deviations::new(metrics.deviations.clone(), Arc::clone(&clock)));
+    Arc::new(Shared { cache, own_tokens, foreign_tokens: Arc::default(), unproven, clock, deviations, metrics })
 }
 
 fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<Guard> {
     let rules = Rules {
         header: CredentialHeader::parse("authorization"),
-        challenges: Box::new(Challenges::new(None).expect("no realm is a realm")),
+        challenges: Box::new(Challenges::new(None, &[]).expect("no realm is a realm")),
         absence: Absence::Refused,
         reach: Reach::Service,
         credentials: Credentials::Forward,
         serve_cached: ServeCached::AS_SET,
         sender: None,
         endpoints: None,
+        strict: None,
     };
     AuthenticationHandler::new(Guard::new(rules, Arc::clone(shared)), None, consumers)
 }

@@ -13,6 +13,18 @@ const MISSING: &[u8] = br#"{"error":"invalid_request","error_description":"The a
 const SEVERAL: &[u8] = br#"{"error":"invalid_request","error_description":"The access token must be presented once"}"#;
 const SEVERAL_PARAMETERS: &str =
     r#"error="invalid_request", error_description="The access token must be presented once""#;
+const NOT_IN_HEADER: &[u8] =
+    br#"{"error":"invalid_request","error_description":"The access token must be presented in the header"}"#;
+const NOT_IN_HEADER_PARAMETERS: &str =
+    r#"error="invalid_request", error_description="The access token must be presented in the header""#;
+const PLAIN_HTTP: &[u8] =
+    br#"{"error":"invalid_request","error_description":"The access token must be presented over HTTPS"}"#;
+const PLAIN_HTTP_PARAMETERS: &str =
+    r#"error="invalid_request", error_description="The access token must be presented over HTTPS""#;
+const SCOPE: &[u8] =
+    br#"{"error":"insufficient_scope","error_description":"The access token does not have the required scope"}"#;
+const SCOPE_PARAMETERS: &str =
+    r#"error="insufficient_scope", error_description="The access token does not have the required scope""#;
 const INVALID: &[u8] = br#"{"error":"invalid_token","error_description":"The access token is invalid or has expired"}"#;
 const GLOBAL: &[u8] = br#"{"error":"invalid_token","error_description":"The access token is global, but the current plugin is configured without 'global_credentials'"}"#;
 const INVALID_PARAMETERS: &str =
@@ -25,6 +37,14 @@ pub enum Refusal {
     Missing,
     /// More than one token was presented (RFC 6750 §3.1).
     Several,
+    /// The token is in the query, where the instance accepts none.
+    InQuery,
+    /// The token is in the body, where the instance accepts none.
+    InBody,
+    /// The request did not come over HTTPS, as the instance requires.
+    PlainHttp,
+    /// The token lacks a scope that the instance requires (RFC 6750 §3.1).
+    InsufficientScope,
     /// Forged: its checksum is not ours.
     Forged,
     /// Unknown to the store.
@@ -53,6 +73,10 @@ impl Refusal {
         match self {
             Self::Missing => "token_missing",
             Self::Several => "repeated_credentials",
+            Self::InQuery => "token_in_query",
+            Self::InBody => "token_in_body",
+            Self::PlainHttp => "https_required",
+            Self::InsufficientScope => "scope_insufficient",
             Self::Forged => "token_forged",
             Self::Unknown => "token_unknown",
             Self::Global => "token_global",
@@ -67,23 +91,40 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Several | Self::InQuery | Self::InBody | Self::PlainHttp => StatusCode::BAD_REQUEST,
+            Self::InsufficientScope => StatusCode::FORBIDDEN,
+            _ => StatusCode::UNAUTHORIZED,
+        }
+    }
+}
+
 /// The challenges of a plugin instance.
 #[derive(Debug, Clone)]
 pub struct Challenges {
     missing: HeaderValue,
     several: HeaderValue,
+    not_in_header: HeaderValue,
+    plain_http: HeaderValue,
+    scope: HeaderValue,
     invalid: HeaderValue,
 }
 
 impl Challenges {
     /// For an optional realm; `None` if the realm is not valid in a header.
-    pub fn new(realm: Option<&str>) -> Option<Self> {
+    pub fn new(realm: Option<&str>, required_scopes: &[String]) -> Option<Self> {
         let missing = authentication::challenge("Bearer", realm);
         let separator = if realm.is_some() { ", " } else { " " };
-        let with = |parameters| HeaderValue::from_bytes(format!("{missing}{separator}{parameters}").as_bytes()).ok();
+        let with =
+            |parameters: &str| HeaderValue::from_bytes(format!("{missing}{separator}{parameters}").as_bytes()).ok();
         Some(Self {
             missing: HeaderValue::from_bytes(missing.as_bytes()).ok()?,
             several: with(SEVERAL_PARAMETERS)?,
+            not_in_header: with(NOT_IN_HEADER_PARAMETERS)?,
+            plain_http: with(PLAIN_HTTP_PARAMETERS)?,
+            scope: with(&format!("{SCOPE_PARAMETERS}, scope=\"{}\"", required_scopes.join(" ")))?,
             invalid: with(INVALID_PARAMETERS)?,
         })
     }
@@ -94,6 +135,9 @@ impl Challenges {
         let (body, challenge) = match refusal {
             Refusal::Missing => (MISSING, &self.missing),
             Refusal::Several => (SEVERAL, &self.several),
+            Refusal::InQuery | Refusal::InBody => (NOT_IN_HEADER, &self.not_in_header),
+            Refusal::PlainHttp => (PLAIN_HTTP, &self.plain_http),
+            Refusal::InsufficientScope => (SCOPE, &self.scope),
             Refusal::Global => (GLOBAL, &self.invalid),
             Refusal::Forged
             | Refusal::Unknown
@@ -107,7 +151,7 @@ impl Challenges {
             | Refusal::Proof(_) => (INVALID, &self.invalid),
         };
         Reply {
-            status: if refusal == Refusal::Several { StatusCode::BAD_REQUEST } else { StatusCode::UNAUTHORIZED },
+            status: refusal.status(),
             headers: vec![(WWW_AUTHENTICATE, with_metadata(challenge, metadata))],
             body: Body::Json(Bytes::from_static(body)),
             reason: refusal.reason(),

@@ -195,9 +195,7 @@ pub async fn identify(
     if assertion::is_presented(parameters) {
         return assertion::identify(config, parameters, request, credentials, (proofs, guesses)).await;
     }
-    if parameters.has_secret_in_query() && config.profile.client_secret_in_query == Permission::Refused {
-        return Err(Refusal::InvalidClient(Mode::Parameters).into());
-    }
+    check_place_of_secret(config, parameters)?;
     let claims = Claims::read(config, parameters, request);
     let mut identification = Identification { mode: claims.mode, found: None };
     let Some(name) = claims.name() else { return Ok(identification) };
@@ -211,7 +209,8 @@ pub async fn identify(
             decision => {
                 // Who presents something else than is registered is refused after the same work as anybody unknown.
                 let known = credential.as_deref().filter(|_| matches!(decision, Decision::Secret));
-                judge(requester, known, &claim.secret, claims.mode, (verifier, &mut attempt)).await?
+                let known = (known, guesses.seconds());
+                judge(requester, known, claim, claims.mode, (verifier, &mut attempt)).await?
             }
         };
         let Some(credential) = credential else { continue };
@@ -231,10 +230,18 @@ pub async fn identify(
     Ok(identification)
 }
 
+/// Refuses a secret in the query, where the instance does.
+pub fn check_place_of_secret(config: &Config, parameters: &Parameters) -> Result<(), Refusal> {
+    if parameters.has_secret_in_query() && config.profile.client_secret_in_query == Permission::Refused {
+        return Err(Refusal::InvalidClient(Mode::Parameters));
+    }
+    Ok(())
+}
+
 async fn judge(
     requester: Requester,
-    credential: Option<&Credential>,
-    given: &Given,
+    (credential, now): (Option<&Credential>, i64),
+    Claim { client_id, secret: given }: &Claim,
     mode: Mode,
     (verifier, attempt): (&SecretVerifier, &mut Attempt<'_>),
 ) -> Result<Result<(), Refusal>, Error> {
@@ -249,7 +256,9 @@ async fn judge(
     let right = match given {
         Given::Text(secret) => {
             let kept = credential.map(|credential| &credential.secret);
-            verifier.verify(requester, kept, secret, attempt).await? == Proof::Right
+            let previous = credential.and_then(|credential| credential.previous_secret(now));
+            let named = (client_id.as_str(), kept, previous);
+            verifier.verify_either(requester, named, secret, attempt).await? == Proof::Right
         }
         Given::Nothing | Given::NoText => false,
     };

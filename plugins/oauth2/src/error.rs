@@ -111,6 +111,14 @@ pub enum Refusal {
     OtherSender,
     /// The client's assertion is not accepted, whoever the client is.
     Assertion(AssertionFault),
+    /// The scope is not of the grammar of RFC 6749 §3.3.
+    ScopeSyntax,
+    /// A refresh requests a word that was not granted (RFC 6749 §6).
+    ScopeNotGranted(String),
+    /// The client's credential does not allow a word of the scope.
+    ScopeNotAllowed(String),
+    /// The registered redirect URI has no host, and the instance does not redirect there.
+    PrivateUseRedirect,
 }
 
 /// An error response (RFC 6749 §5.2).
@@ -252,6 +260,20 @@ impl Refusal {
                 "sender_other",
             ),
             Self::Assertion(fault) => ("invalid_client", fault.description().into(), "client_assertion_invalid"),
+            Self::ScopeSyntax => {
+                ("invalid_scope", "scope must be words of printable ASCII between single spaces".into(), "scope_syntax")
+            }
+            Self::ScopeNotGranted(word) => {
+                ("invalid_scope", printable(&format!("\"{word}\" was not granted")).into(), "scope_not_granted")
+            }
+            Self::ScopeNotAllowed(word) => (
+                "invalid_scope",
+                printable(&format!("\"{word}\" is not allowed for this client")).into(),
+                "scope_not_allowed",
+            ),
+            Self::PrivateUseRedirect => {
+                ("invalid_request", "redirect_uri must have a host".into(), "redirect_uri_private_use")
+            }
         };
         let (status, challenge) = match self {
             Self::InvalidClient(Mode::Header) => (StatusCode::UNAUTHORIZED, Some("Basic realm=\"OAuth2.0\"")),
@@ -477,6 +499,20 @@ mod tests {
                 "invalid_grant",
                 "The code or refresh token is bound to another key or certificate",
             ),
+            (
+                Refusal::ScopeSyntax,
+                400,
+                "invalid_scope",
+                "scope must be words of printable ASCII between single spaces",
+            ),
+            (Refusal::ScopeNotGranted("a\"b".to_owned()), 400, "invalid_scope", "'a'b' was not granted"),
+            (
+                Refusal::ScopeNotAllowed("admin".to_owned()),
+                400,
+                "invalid_scope",
+                "'admin' is not allowed for this client",
+            ),
+            (Refusal::PrivateUseRedirect, 400, "invalid_request", "redirect_uri must have a host"),
         ] {
             let response = refusal.response();
             assert_eq!((response.status.as_u16(), response.error), (status, error), "{refusal:?}");

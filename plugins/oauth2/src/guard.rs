@@ -8,8 +8,8 @@
 //! 3. Check it, in the order of oauth2.md §4.2.
 //!
 //! The kit decides what follows when several plugins authenticate
-//! ([`AuthenticationHandler`](tollgate_plugin::authentication::AuthenticationHandler)). Neither scope nor HTTPS is
-//! enforced here.
+//! ([`AuthenticationHandler`](tollgate_plugin::authentication::AuthenticationHandler)). Scope and HTTPS are
+//! enforced only where an instance has rules of its own ([`Strict`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use tollgate_core::plugin::{Needs, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_core::setting::{self, Setting};
-use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, unauthenticated};
+use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, permission_denied, unauthenticated};
 use tollgate_plugin::bearer;
 use tollgate_plugin::cache::{Known, ServeCached};
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
@@ -32,9 +32,12 @@ use crate::cache::TokenCache;
 use crate::challenge::{Challenges, Refusal};
 use crate::config::Config;
 use crate::config::endpoints::{Endpoints, Name};
+use crate::deviations::Deviations;
 use crate::error::Error;
 use crate::issuer_identifier::{self, PROTECTED_RESOURCE};
 use crate::metrics::Metrics;
+use crate::presentation::{self, Presentation};
+use crate::required_scopes::RequiredScopes;
 use crate::token::{Digest, OwnTokens, Shape};
 use crate::token_facts::Facts;
 
@@ -118,6 +121,32 @@ pub struct Rules {
     pub endpoints: Option<Box<Endpoints>>,
     /// What binds tokens to their senders; `None`: tokens are never bound here, and bound ones not accepted.
     pub sender: Option<Box<SenderRules>>,
+    /// The ways of presenting a token that are refused, if any are, and other rules beyond the contract's.
+    pub strict: Option<Box<Strict>>,
+}
+
+/// Rules beyond the contract's. Most instances have none, and their requests pay nothing for them.
+#[derive(Debug, Clone, Default)]
+pub struct Strict {
+    /// The ways of presenting a token that are refused.
+    pub presentation: Option<Box<Presentation>>,
+    /// Those that are only counted (`log_only`).
+    pub counted: Option<Box<Presentation>>,
+    /// The scopes that a token needs.
+    pub required_scopes: Option<RequiredScopes>,
+    /// The instance.
+    pub plugin: Uuid,
+}
+
+impl Strict {
+    /// `None`: there are no such rules.
+    pub fn of(config: &Config, plugin: Uuid) -> Option<Box<Self>> {
+        let presentation = Presentation::of(config);
+        let counted = config.counted.as_deref().and_then(Presentation::of);
+        let required_scopes = RequiredScopes::of(config);
+        let is_any = presentation.is_some() || counted.is_some() || required_scopes.is_some();
+        is_any.then(|| Box::new(Self { presentation, counted, required_scopes, plugin }))
+    }
 }
 
 /// State shared by the guards of a node.
@@ -132,6 +161,8 @@ pub struct Shared {
     pub unproven: Arc<Semaphore>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Counts what profile `bcp` would refuse.
+    pub deviations: Arc<Deviations>,
     /// The metrics.
     pub metrics: Metrics,
 }
@@ -320,6 +351,9 @@ impl Guard {
         {
             return found;
         }
+        if let Some(strict) = &self.rules.strict {
+            self.judge_strictly(strict, facts, request)?;
+        }
         set_or_remove(AUTHENTICATED_SCOPE, facts.scope().cloned(), request);
         set_or_remove(AUTHENTICATED_USERID, facts.userid(), request);
         Ok(Authentication::Valid(facts.credential().into()))
@@ -333,6 +367,36 @@ impl Guard {
         }
     }
 
+    /// Whether a valid token has the required scopes. Counts how it was presented.
+    fn judge_strictly(&self, strict: &Strict, facts: &Facts, request: &Request<'_>) -> Result<(), Verdict> {
+        if let Some(required) = &strict.required_scopes
+            && !required.are_in(facts.scope().map(HeaderValue::as_bytes))
+        {
+            let refusal = self.rules.challenges.reply(Refusal::InsufficientScope);
+            return Err(Verdict::Reply(permission_denied(refusal, request)));
+        }
+        let counted = strict.counted.as_ref().map(|counted| counted.judge(self.rules.header.as_ref(), request));
+        if let Some(presentation::Verdict::Refused(_, behaviour)) = counted {
+            self.shared.deviations.note(behaviour, strict.plugin, Some(facts.credential().id));
+        }
+        Ok(())
+    }
+
+    /// Whether the request may present a token as it does, if it presents one.
+    fn judge_presentation(&self, strict: &Strict, request: &Request<'_>) -> Result<(), Verdict> {
+        for (rules, is_enforced) in [(&strict.presentation, true), (&strict.counted, false)] {
+            let verdict = rules.as_ref().map(|rules| rules.judge(self.rules.header.as_ref(), request));
+            match verdict {
+                Some(presentation::Verdict::NeedBody) => return Err(NEED_BODY),
+                Some(presentation::Verdict::Refused(refusal, _)) if is_enforced => {
+                    return Err(self.reply(refusal, request));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn reply(&self, refusal: Refusal, request: &Request<'_>) -> Verdict {
         Verdict::Reply(self.refuse(refusal, request))
     }
@@ -343,6 +407,11 @@ impl Authenticator for Guard {
     type Question = Question;
 
     fn look(&self, request: &mut Request<'_>) -> Look<Refusal, Question> {
+        if let Some(strict) = &self.rules.strict
+            && let Err(verdict) = self.judge_presentation(strict, request)
+        {
+            return Look::Found(Err(verdict));
+        }
         let in_request = bearer::find(self.rules.header.as_ref(), request);
         let token = match &in_request {
             // Reported even if requests may be anonymous: the upstream might believe one of them.
@@ -428,8 +497,10 @@ impl Authenticator for Guard {
 }
 
 fn need_body() -> Look<Refusal, Question> {
-    Look::Found(Err(Verdict::NeedBody { limit: BODY_LIMIT, terminal: false }))
+    Look::Found(Err(NEED_BODY))
 }
+
+const NEED_BODY: Verdict = Verdict::NeedBody { limit: BODY_LIMIT, terminal: false };
 
 fn set_or_remove(name: HeaderName, value: Option<HeaderValue>, request: &mut Request<'_>) {
     match value {

@@ -162,6 +162,11 @@ impl Guesses {
         }
     }
 
+    /// The time, in Unix seconds.
+    pub fn seconds(&self) -> i64 {
+        self.clock.now()
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.clock.now_millis()).unwrap_or(0)
     }

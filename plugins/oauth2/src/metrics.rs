@@ -1,10 +1,11 @@
-//! The plugin's metrics. Handles are resolved once; no token, user or client is ever a label.
+//! The plugin's metrics. Handles are resolved once; no token or user is ever a label, and of
+//! clients a bounded number, on request.
 
 use prometheus::{IntCounter, IntCounterVec};
 use tollgate_plugin::cache::CacheMetrics;
 
 /// The prefixes of the metric names.
-pub const PREFIXES: [&str; 2] = ["token", "tokens"];
+pub const PREFIXES: [&str; 3] = ["token", "tokens", "oauth2"];
 
 /// The plugin's metrics.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub struct Metrics {
     pub expired: IntCounter,
     /// Tokens issued, by grant and outcome.
     pub issued: IntCounterVec,
+    /// Requests that profile `bcp` would refuse, by behaviour and credential (`log_only`).
+    pub deviations: IntCounterVec,
     /// Requests refused after too many failed authentications, by what has failed too often.
     pub limited: IntCounterVec,
 }
@@ -30,12 +33,18 @@ impl Metrics {
     /// A name is taken.
     pub fn register(metrics: &tollgate_plugin::Metrics) -> Result<Self, prometheus::Error> {
         let cache = CacheMetrics::register(metrics, "token", "tokens")?;
+        let deviations = "oauth2_bcp_would_refuse_total";
         let (issued, limited) = ("tokens_issued_total", "token_requests_limited_total");
         Ok(Self {
             forged: cache.result("forged"),
             unproven: cache.result("limited"),
             expired: cache.result("expired"),
             cache,
+            deviations: metrics.counters(
+                deviations,
+                "Accepted requests that profile bcp would refuse (log_only)",
+                &["behaviour", "credential"],
+            )?,
             limited: metrics.counters(limited, "Requests refused with 429 after too many failures", &["by"])?,
             issued: metrics.counters(issued, "Token requests by grant and outcome", &["grant", "outcome"])?,
         })

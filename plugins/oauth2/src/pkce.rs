@@ -111,6 +111,8 @@ mod tests {
             secret: ClientSecret::Unmatchable,
             client_type,
             redirect_uris: vec!["https://a.test".to_owned()],
+            previous_secret: None,
+            allowed_scopes: None,
             consumer_id: Uuid::nil(),
             name: "n".to_owned(),
             resource_server: false,

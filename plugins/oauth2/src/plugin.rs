@@ -18,7 +18,7 @@ use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::named;
 use tollgate_plugin::protection::Absence;
 use tollgate_plugin::token_cache::TokenCacheBounds;
-use tollgate_plugin::{Consumers, Credentials, Factory, Host, Migration, StartError};
+use tollgate_plugin::{Consumers, Credentials, Factory, Host, Migration, Remark, StartError};
 use tollgate_store::migration;
 use uuid::Uuid;
 
@@ -28,6 +28,7 @@ use crate::client_secret::{self, SecretVerifier};
 use crate::config::endpoints::Names;
 use crate::config::{self, Config};
 use crate::credentials::CachedCredentials;
+use crate::deviations::Deviations;
 use crate::dpop::{KnownKeys, Nonces, Replays};
 use crate::endpoint::{AuthorizationServer, Endpoint, path};
 use crate::entity::{authorization_code, credential};
@@ -38,6 +39,7 @@ use crate::issuer::Issuer;
 use crate::listener::Listener;
 use crate::metrics::{self, Metrics};
 use crate::profile;
+use crate::remarks;
 use crate::sender::Proofs;
 use crate::store::{self, SingleUse, Tokens};
 use crate::token::OwnTokens;
@@ -76,6 +78,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(1, "oauth2", "oauth2/migrations/0001_oauth2.sql"),
     migration!(2, "recent_refreshes", "oauth2/migrations/0002_recent_refreshes.sql"),
     migration!(3, "binding", "oauth2/migrations/0003_binding.sql"),
+    migration!(4, "used_grants", "oauth2/migrations/0004_used_grants.sql"),
     migration!(5, "families", "oauth2/migrations/0005_families.sql"),
     migration!(7, "single_use", "oauth2/migrations/0007_single_use.sql"),
 ];
@@ -99,6 +102,12 @@ impl Factory for OAuth2Factory {
 
     fn config_schema_for(&self, settings: &SettingValues) -> Result<Schema, SettingError> {
         Ok(config::schema(profile::default_in(settings)?))
+    }
+
+    fn remarks(&self, config: &Value, settings: &SettingValues) -> Result<Vec<Remark>, SettingError> {
+        // One that cannot be read refuses requests, and is reported when it is compiled.
+        let config = Config::read(config, profile::default_in(settings)?);
+        Ok(config.map(|config| remarks::of(&config)).unwrap_or_default())
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -158,12 +167,14 @@ impl OAuth2 {
         let source = TokenSource::new(Arc::clone(&tokens), known, Arc::clone(&clock));
         let cache = TokenCache::new(bounds, source, host.trust(), Arc::clone(&clock), metrics.cache.clone());
         host.spawn(cache.clone().keep_measuring());
+        let deviations = Arc::new(Deviations::new(metrics.deviations.clone(), Arc::clone(&clock)));
         let shared = Arc::new(Shared {
             cache,
             own_tokens: own_tokens.clone(),
             foreign_tokens: Arc::clone(&foreign_tokens),
             unproven: Arc::new(Semaphore::new(host.settings.read(guard::LOOKUPS.path, guard::lookups)?)),
             clock: Arc::clone(&clock),
+            deviations: Arc::clone(&deviations),
             metrics: metrics.clone(),
         });
         let credentials = Arc::new(CachedCredentials::new(Arc::clone(&stored_credentials), host.trust()));
@@ -200,6 +211,7 @@ impl OAuth2 {
             introspections_limited: metrics.limited.with_label_values(&["introspections"]),
             overloaded: metrics.limited.with_label_values(&["secrets_waiting"]),
             issued: metrics.issued,
+            deviations,
             audit_log: Arc::clone(&host.audit_log),
         });
         let consumers = host.consumers.clone();
@@ -251,7 +263,7 @@ impl Plugin for OAuth2 {
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
         let config = Config::read(instance.config, self.default_profile)
             .map_err(|unreadable| PluginError { plugin: NAME, source: Box::new(unreadable) })?;
-        let challenges = Challenges::new(config.realm.as_deref())
+        let challenges = Challenges::new(config.realm.as_deref(), &config.required_scopes)
             .ok_or_else(|| PluginError { plugin: NAME, source: Box::new(InvalidRealm) })?;
         let rules = Rules {
             header: config.auth_header.clone(),
@@ -262,6 +274,7 @@ impl Plugin for OAuth2 {
             serve_cached: config.serve_cached,
             endpoints: config.endpoints.is_used().then(|| Box::new(config.endpoints.clone())),
             sender: SenderRules::new(&config, &self.proofs).map(Box::new),
+            strict: guard::Strict::of(&config, instance.id),
         };
         let guard = Guard::new(rules, Arc::clone(&self.shared));
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.consumers);

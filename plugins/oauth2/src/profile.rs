@@ -162,6 +162,17 @@ pub enum ScopeSyntax {
     Strict,
 }
 
+/// How many of the required scopes a token needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Match {
+    /// One of them.
+    Any,
+    /// Each of them.
+    #[default]
+    All,
+}
+
 /// The behaviours. Those with a field of the contract (`pkce`, `hide_credentials`, the enabled grants) are not
 /// repeated here.
 #[derive(Debug, Clone, PartialEq, Eq)]

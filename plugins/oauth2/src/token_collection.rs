@@ -70,7 +70,7 @@ impl TokenCollection {
                 Ok(self.tokens.find_tokens(&[Digest::of(value)], now).await?.into_iter().next())
             }
             Key::Unique { field, value } if *field == REFRESH_TOKEN => {
-                self.tokens.find_by_refresh_token(Digest::of(value), now).await
+                Ok(self.tokens.find_by_refresh_token(Digest::of(value), now).await?.map(|found| found.token))
             }
             Key::Unique { .. } => Ok(None),
         }

@@ -1,5 +1,5 @@
 -- Deletes the code and inserts the token, both or neither. $1 to $13 are the token, $14 the code,
--- $15 the current time. Of two concurrent exchanges of one code, one waits for the other and then
+-- $15 the current time. Until $16, unless that is null, a second use of the code is noticed. Of two concurrent exchanges of one code, one waits for the other and then
 -- finds the code gone. The client is locked before the code, as in its deletion, so that the two do
 -- not deadlock.
 -- The client is compared with IS NOT DISTINCT FROM, which no index supports: the row must be looked
@@ -13,6 +13,10 @@ WITH credential AS MATERIALIZED (
     WHERE code = $14 AND credential_id IS NOT DISTINCT FROM $5 AND ttl >= $15
       AND EXISTS (SELECT FROM credential) AND ($6::uuid IS NULL OR EXISTS (SELECT FROM service))
     RETURNING 1
+), used AS (
+    INSERT INTO oauth2_used_grants (digest, family, credential_id, tolerated_until, expires_at)
+    SELECT $14, $12::uuid, $5, 0, $16::bigint FROM taken WHERE $16::bigint IS NOT NULL
+    ON CONFLICT (digest) DO NOTHING
 )
 INSERT INTO oauth2_tokens (
     id, access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,

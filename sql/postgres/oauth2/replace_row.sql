@@ -11,7 +11,8 @@ WITH credential AS MATERIALIZED (
     SET (access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
          authenticated_userid, scope, family, binding, imported)
       = ($2, $3, $4, $5, $6, $7, $8, $9,
-         $10, $11, $12, $13, CASE WHEN access_token = $2 THEN imported ELSE $14 END)
+         $10, $11, $12, $13, CASE WHEN access_token = $2 THEN imported ELSE $14 END),
+        granted_scope = CASE WHEN scope IS NOT DISTINCT FROM $11 THEN granted_scope END
     WHERE id = $1 AND (ttl IS NULL OR ttl >= $27)
       AND (access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
            authenticated_userid, scope, family, binding)

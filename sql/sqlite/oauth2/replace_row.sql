@@ -6,7 +6,8 @@ UPDATE oauth2_tokens
 SET (access_token, refresh_token, token_hint, credential_id, service_id, expires_in, created_at, ttl,
      authenticated_userid, scope, family, binding, imported)
   = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
-     ?10, ?11, ?12, ?13, CASE WHEN access_token = ?2 THEN imported ELSE ?14 END)
+     ?10, ?11, ?12, ?13, CASE WHEN access_token = ?2 THEN imported ELSE ?14 END),
+    granted_scope = CASE WHEN scope IS ?11 THEN granted_scope END
 WHERE id = ?1 AND (ttl IS NULL OR ttl >= ?27)
   AND access_token IS ?15 AND refresh_token IS ?16 AND token_hint IS ?17
   AND credential_id IS ?18 AND service_id IS ?19 AND expires_in IS ?20

@@ -323,6 +323,17 @@ pub struct Transformation {
     pub needs: &'static str,
     /// The rewrite.
     pub on_write: fn(&str) -> String,
+    /// Another field that is rewritten in the same way.
+    pub companion: Option<Companion>,
+}
+
+/// A field that may also hold a value that was rewritten before: whoever writes it may not know another one.
+#[derive(Debug, Clone)]
+pub struct Companion {
+    /// The field.
+    pub field: &'static str,
+    /// Whether a value was rewritten before.
+    pub is_rewritten: fn(&str) -> bool,
 }
 
 /// Rewrites every given value before it is stored, with the id of the entity that another field refers to as salt. On

@@ -101,6 +101,8 @@ impl Schema {
         for (transformation, rewrite) in self.transformations.iter().zip(rewrites) {
             if rewrite == Rewrite::Due {
                 transformation.apply(&mut document);
+            } else {
+                transformation.apply_to_companion(&mut document);
             }
         }
         for salted in self.salted.iter().filter(|salted| is_set(patch.get(salted.field))) {
@@ -208,6 +210,19 @@ impl Transformation {
         if let Some(Value::String(value)) = document.get_mut(self.needs) {
             *value = (self.on_write)(value);
         }
+        self.apply_to_companion(document);
+    }
+
+    fn apply_to_companion(&self, document: &mut Document) {
+        let Some(companion) = &self.companion else { return };
+        if document.get(self.input) != Some(&Value::Bool(true)) {
+            return;
+        }
+        if let Some(Value::String(value)) = document.get_mut(companion.field)
+            && !(companion.is_rewritten)(value)
+        {
+            *value = (self.on_write)(value);
+        }
     }
 }
 
@@ -234,7 +249,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::random::SystemRandom;
-    use crate::schema::{EntityCheck, Field};
+    use crate::schema::{Companion, EntityCheck, Field};
     use serde_json::json;
 
     fn document(value: Value) -> Document {
@@ -264,7 +279,67 @@ mod tests {
             input: "hash_secret",
             needs: "client_secret",
             on_write: |clear| format!("hashed:{clear}"),
+            companion: None,
         })
+    }
+
+    #[test]
+    fn a_companion_is_rewritten_once_whenever_secrets_are() {
+        let mut schema = credential();
+        schema.transformations[0].companion =
+            Some(Companion { field: "name", is_rewritten: |value| value.starts_with("hashed:") });
+        let stored = insert(&schema, json!({"name": "old"})).unwrap();
+        assert_eq!(stored["name"], "old", "no secret is hashed");
+        let stored = insert(&schema, json!({"client_secret": "s", "hash_secret": true, "name": "old"})).unwrap();
+        assert_eq!((&stored["client_secret"], &stored["name"]), (&json!("hashed:s"), &json!("hashed:old")));
+        for (name, expected) in [("older", "hashed:older"), ("hashed:older", "hashed:older")] {
+            assert_eq!(update(&schema, &stored, json!({"name": name})).unwrap()["name"], expected);
+        }
+    }
+
+    #[test]
+    fn a_generated_secret_that_nobody_asked_to_hash_is_shown_once() {
+        let makers = Makers { clock: &ManualClock::at(0), random: &SystemRandom };
+        let schema = credential().default_of("hash_secret", json!(true));
+        let insertion = |input: Value| schema.insertion(Document::try_from(input).unwrap(), &makers).unwrap();
+        let Insertion { document, shown_once } = insertion(json!({}));
+        let clear = shown_once["client_secret"].as_str().unwrap();
+        assert_eq!(document["client_secret"], format!("hashed:{clear}"));
+        for given in [json!({"hash_secret": true}), json!({"client_secret": "s"}), json!({"hash_secret": false})] {
+            assert_eq!(insertion(given.clone()).shown_once, Map::new(), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_default_may_depend_on_another_field_and_follows_it() {
+        let schema = Schema::new(vec![Field::record(
+            "config",
+            Schema::new(vec![
+                Field::string("profile"),
+                Field::boolean("hide", false),
+                Field::string("pkce").default("lax"),
+            ])
+            .defaults_where(
+                "profile",
+                json!("bcp"),
+                vec![("hide", json!(true)), ("pkce", json!("strict"))],
+            ),
+        )]);
+        let of = |profile: Value, hide: bool, pkce: &str| json!({"profile": profile, "hide": hide, "pkce": pkce});
+        let created = |config: Value| insert(&schema, json!({"config": config})).unwrap();
+        assert_eq!(created(json!({}))["config"], of(json!(null), false, "lax"));
+        assert_eq!(created(json!({"profile": "bcp"}))["config"], of(json!("bcp"), true, "strict"));
+        assert_eq!(created(json!({"profile": "bcp", "hide": false}))["config"], of(json!("bcp"), false, "strict"));
+        let patched = |stored: &Value, config: Value| update(&schema, stored, json!({"config": config})).unwrap();
+        let plain = created(json!({"pkce": "none"}));
+        let moved = patched(&plain, json!({"profile": "bcp"}));
+        assert_eq!(moved["config"], of(json!("bcp"), true, "none"), "what was chosen stays");
+        assert_eq!(patched(&moved, json!({"profile": null}))["config"], of(json!(null), false, "none"));
+        assert_eq!(
+            patched(&plain, json!({"profile": "bcp", "hide": false}))["config"],
+            of(json!("bcp"), false, "none")
+        );
+        assert_eq!(patched(&moved, json!({"pkce": "lax"}))["config"], of(json!("bcp"), true, "lax"));
     }
 
     const TOGETHER: &str = "all or none of these fields must be set: 'hash_secret', 'client_secret'";

@@ -6,7 +6,7 @@ use tollgate_core::collection::{Collection, Document, Key, Merge, Page, PageQuer
 use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::schema::Schema;
-use tollgate_oauth2::store::{Code, Outcome, RecentRefresh, Repeatable, Rotation, Token, Tokens};
+use tollgate_oauth2::store::{Code, Outcome, RecentRefresh, Refreshable, Repeatable, Rotation, Token, Tokens};
 use tollgate_oauth2::token::Digest;
 use uuid::Uuid;
 
@@ -63,7 +63,7 @@ impl Tokens for Rows {
         Ok(access_tokens.iter().map(|&digest| token(digest, now)).collect())
     }
 
-    async fn find_by_refresh_token(&self, _: Digest, _: i64) -> Result<Option<Token>, StoreError> {
+    async fn find_by_refresh_token(&self, _: Digest, _: i64) -> Result<Option<Refreshable>, StoreError> {
         unreachable!("the cache looks up by access token")
     }
 
@@ -79,7 +79,7 @@ impl Tokens for Rows {
         unreachable!("the cache does not read codes")
     }
 
-    async fn redeem_code(&self, _: Digest, _: Uuid, _: Token, _: i64) -> Result<Outcome, StoreError> {
+    async fn redeem_code(&self, _: Digest, _: Uuid, _: Token, _: Option<i64>, _: i64) -> Result<Outcome, StoreError> {
         unreachable!("the cache only reads")
     }
 
@@ -91,6 +91,14 @@ impl Tokens for Rows {
         _: Option<Repeatable>,
         _: i64,
     ) -> Result<Outcome<Digest>, StoreError> {
+        unreachable!("the cache only reads")
+    }
+
+    async fn end_family(&self, _: Uuid, _: Uuid, _: i64) -> Result<(), StoreError> {
+        unreachable!("the cache only reads")
+    }
+
+    async fn end_replayed(&self, _: Digest, _: Uuid, _: i64) -> Result<Vec<Uuid>, StoreError> {
         unreachable!("the cache only reads")
     }
 

@@ -1,12 +1,14 @@
 //! The profile, and a field for each of its behaviours: what none of them says is as the profile says.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use serde_json::json;
-use tollgate_core::schema::{Field, Schema, Type};
+use serde_json::{Value, json};
+use tollgate_core::schema::{Field, Rule, Schema, Type};
 
 use super::Pkce;
 use crate::profile::{
-    BadRedirect, IssuerInResponse, LoopbackPort, MultipleTokens, Name, Permission, Profile, RedirectBinding,
+    BadRedirect, IssuerInResponse, LoopbackPort, Match, MultipleTokens, Name, Permission, Profile, RedirectBinding,
     RefreshScope, Replay, ScopeInResponse, ScopeSyntax, UnknownGrant,
 };
 
@@ -50,7 +52,27 @@ pub(super) fn fields() -> Vec<Field> {
         ),
         flag("scope_in_response", "Whether a token response names a scope that differs from the requested one."),
         flag("issuer_in_response", "Whether authorization responses name the issuer (RFC 9207)."),
+        Field::map("scope_descriptions", Field::string(""), Field::string("").empty_allowed())
+            .describe("What the endpoint consent says of each scope, for a login page."),
+        Field::array("required_scopes", Field::string("").rule(Rule::Custom("scope", is_scope)))
+            .describe("The scopes that a token needs for the upstream; others get 403 (RFC 6750 section 3.1)."),
+        Field::string("required_scopes_match")
+            .default("all")
+            .one_of(&["any", "all"])
+            .required()
+            .describe("Whether a token needs one of the required scopes or all of them."),
     ]
+}
+
+/// A word as RFC 6749 §3.3 has it.
+fn is_scope(value: &Value) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    let is_word = value.as_str().is_some_and(|word| !word.is_empty() && word.bytes().all(is_plain));
+    if is_word {
+        Ok(())
+    } else {
+        Err("expected a scope: printable ASCII without spaces, quotes and backslashes".into())
+    }
 }
 
 /// The defaults of the contract's fields that a profile changes.
@@ -87,6 +109,10 @@ pub(super) struct Stored {
     scope_syntax: Option<ScopeSyntax>,
     scope_in_response: Option<bool>,
     issuer_in_response: Option<bool>,
+    pub(super) scope_descriptions: Option<BTreeMap<String, String>>,
+    pub(super) required_scopes: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) required_scopes_match: Match,
 }
 
 /// How an instance behaves.
@@ -97,8 +123,6 @@ pub(super) struct Behaviours {
     pub(super) profile: Profile,
     /// Which clients must use PKCE.
     pub(super) pkce: Pkce,
-    /// What profile `bcp` would do, if that is only counted.
-    pub(super) counted: Option<Profile>,
 }
 
 impl Stored {
@@ -110,8 +134,13 @@ impl Stored {
         // A plugin on `bcp` has that profile's default stored.
         let is_default = self.log_only && name == Name::Bcp && pkce == Some(Pkce::Strict);
         let pkce = pkce.filter(|_| !is_default).unwrap_or(default_pkce);
-        let counted = self.log_only.then(|| self.of(Name::Bcp));
-        Behaviours { name, profile: self.of(in_force), pkce, counted }
+        Behaviours { name, profile: self.of(in_force), pkce }
+    }
+
+    /// What profile `bcp` would do, if that is only counted. The default of profile `kong` would follow the profile.
+    pub(super) fn counted(&self, pkce: Option<Pkce>) -> Option<Behaviours> {
+        let pkce = pkce.filter(|pkce| *pkce != Pkce::Lax).unwrap_or(Pkce::Strict);
+        self.log_only.then(|| Behaviours { name: Name::Bcp, profile: self.of(Name::Bcp), pkce })
     }
 
     /// The fields that are set, and the rest of this profile.

@@ -24,9 +24,11 @@ pub enum Name {
     Register,
     /// The keys of signed access tokens (RFC 7517).
     Jwks,
+    /// What a login page shows before it asks for consent.
+    Consent,
 }
 
-const NAMES: [&str; 7] = ["introspect", "revoke", "metadata", "par", "device", "register", "jwks"];
+const NAMES: [&str; 8] = ["introspect", "revoke", "metadata", "par", "device", "register", "jwks", "consent"];
 
 pub(super) fn fields() -> Vec<Field> {
     vec![
@@ -48,7 +50,7 @@ pub(super) fn fields() -> Vec<Field> {
 
 /// A set of [`Name`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Names(u8);
+pub struct Names(u16);
 
 impl Names {
     /// Whether it has this one.
@@ -61,7 +63,7 @@ impl Names {
         self.0 == 0
     }
 
-    fn bit(name: Name) -> u8 {
+    fn bit(name: Name) -> u16 {
         1 << name as u8
     }
 }

@@ -4,7 +4,7 @@
 //! Each concern has a file: its fields, how they are stored, and their checked form. A stored configuration may lack the
 //! fields that came with later versions; it has none that are in no group.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tollgate_core::secret::Secret;
 use tollgate_plugin::cache::ServeCached;
 use tollgate_plugin::presented::CredentialHeader;
 
-use crate::profile::{self, Profile};
+use crate::profile::{self, Match, Profile};
 
 mod behaviours;
 mod contract;
@@ -90,12 +90,18 @@ pub struct Config {
     pub realm: Option<String>,
     /// How long cached tokens are accepted while the store is away.
     pub serve_cached: ServeCached,
+    /// What a login page says of each scope.
+    pub scope_descriptions: Option<BTreeMap<String, String>>,
+    /// The scopes that a token needs for the upstream.
+    pub required_scopes: Vec<String>,
+    /// Whether it needs one of them or all.
+    pub required_scopes_match: Match,
     /// Its profile.
     pub profile_name: profile::Name,
     /// What is permitted beyond the current recommendations.
     pub profile: Profile,
-    /// What profile `bcp` would do, if that is only counted (`log_only`).
-    pub counted: Option<Profile>,
+    /// The same on profile `bcp`, if what that would refuse is only counted (`log_only`).
+    pub counted: Option<Box<Self>>,
     /// The endpoints beside those for authorization and tokens.
     pub endpoints: endpoints::Endpoints,
     /// Further ways to a token, and what a token is.
@@ -123,12 +129,16 @@ impl Config {
     pub fn read(stored: &Value, default: profile::Name) -> Result<Self, Unreadable> {
         refuse_unknown_fields(stored)?;
         let behaviours = behaviours::Stored::deserialize(stored)?;
+        let scope_descriptions = behaviours.scope_descriptions.clone();
+        let (required_scopes, required_scopes_match) =
+            (behaviours.required_scopes.clone().unwrap_or_default(), behaviours.required_scopes_match);
         let endpoints = endpoints::Endpoints::deserialize(stored)?;
         let grants = grants::Grants::deserialize(stored)?;
         let sender = sender::Sender::deserialize(stored)?;
         let stored = contract::Stored::deserialize(stored)?;
+        let counted = behaviours.counted(stored.pkce);
         let behaviours = behaviours.resolve(default, stored.pkce);
-        Ok(Self {
+        let config = Self {
             scopes: stored.scopes,
             mandatory_scope: stored.mandatory_scope,
             provision_key: stored.provision_key,
@@ -150,13 +160,19 @@ impl Config {
             pkce: behaviours.pkce,
             realm: stored.realm,
             serve_cached: ServeCached::of(stored.serve_cached_for),
+            scope_descriptions,
+            required_scopes,
+            required_scopes_match,
             profile_name: behaviours.name,
             profile: behaviours.profile,
-            counted: behaviours.counted,
+            counted: None,
             endpoints,
             grants,
             sender,
-        })
+        };
+        let counted = counted
+            .map(|behaviours| Box::new(Self { profile: behaviours.profile, pkce: behaviours.pkce, ..config.clone() }));
+        Ok(Self { counted, ..config })
     }
 }
 

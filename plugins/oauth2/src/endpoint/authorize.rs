@@ -35,7 +35,7 @@ use crate::issuer::Issued;
 use crate::issuer_identifier;
 use crate::parameters::{Parameter, Parameters};
 use crate::pkce;
-use crate::profile::{BadRedirect, IssuerInResponse};
+use crate::profile::{BadRedirect, IssuerInResponse, Permission};
 use crate::redirect_uri;
 use crate::resource;
 use crate::scope;
@@ -84,6 +84,9 @@ pub(super) async fn respond(
         Ok(ResponseType::Token) => "implicit",
         Err(_) => "unknown",
     };
+    if result.is_ok() {
+        server.note(&grantor, target.as_ref().map(|target| target.client.id));
+    }
     server.count(grant, result.as_ref().err().map_or(Outcome::Issued, Outcome::from));
     let credential = target.as_ref().map(|target| target.client.id);
     let subject = Subject { plugin: plugin_id, credential, grant, request };
@@ -133,7 +136,11 @@ async fn authorize(
         Err(error) => return (None, Err(error.into())),
     };
     let response_type = response_type(config, parameters);
-    let scope = scope::granted(config, parameters.get("scope"));
+    let asked = parameters.get("scope");
+    let scope = match known.as_deref() {
+        Some(client) => scope::granted_to(client, config, asked),
+        None => scope::granted(config, asked),
+    };
     let (target, redirect) = target(config, known.clone(), parameters);
     let challenge = pkce::challenge(config, known.as_deref(), parameters);
     let result = async {
@@ -143,6 +150,8 @@ async fn authorize(
         let (scope, response_type) = (scope?, response_type?);
         let binding = resource::binding(config, parameters, None)?;
         let client = target.as_ref().ok_or_else(unknown_client)?;
+        let named = grantor.scope_to_name(asked, scope.as_deref());
+        grantor.count("scope_syntax", |config| scope::granted(config, asked));
         let authorization = Authorization {
             credential_id: client.client.id,
             authenticated_userid: Some(userid(parameters)?),
@@ -150,8 +159,14 @@ async fn authorize(
             binding,
         };
         match response_type {
-            ResponseType::Token => implicit::issue(grantor, authorization).await.map(Granted::Token),
+            ResponseType::Token => {
+                // `tollgate check` refuses this grant on profile bcp.
+                grantor.count("enable_implicit_grant", |_| Err::<(), _>(Refusal::ResponseType));
+                let issued = implicit::issue(grantor, authorization).await?;
+                Ok(Granted::Token(Issued { scope: named, ..issued }))
+            }
             ResponseType::Code => {
+                grantor.count("pkce", |config| pkce::challenge(config, Some(&client.client), parameters));
                 let named = parameters.text("redirect_uri").map(str::to_owned);
                 authorization_code::issue(grantor, authorization, challenge, named).await.map(Granted::Code)
             }
@@ -185,7 +200,23 @@ fn target(
         }
         Some(_) => (first, Err(Refusal::RedirectUri)),
     };
+    let is_refused = config.profile.private_use_redirect == Permission::Refused;
+    if is_refused && verdict.is_ok() && redirect_uri::is_private_use(&redirect_uri) {
+        return (None, Err(Refusal::PrivateUseRedirect));
+    }
     (Some(Target { client, redirect_uri }), verdict)
+}
+
+/// Checks 6 and 7 for a page that asks for consent: the client, and where its browser would be sent.
+pub(super) fn described_target(
+    config: &Config,
+    client: Option<Arc<Credential>>,
+    parameters: &Parameters,
+) -> Result<(Arc<Credential>, String), Refusal> {
+    let (target, verdict) = target(config, client, parameters);
+    verdict?;
+    let Target { client, redirect_uri } = target.ok_or_else(unknown_client)?;
+    Ok((client, redirect_uri))
 }
 
 fn accepted(target: &Target, granted: &Granted, context: Context) -> Reply {
@@ -200,6 +231,7 @@ fn accepted(target: &Target, granted: &Granted, context: Context) -> Reply {
                 ("token_type", issued.token_type.to_owned()),
             ];
             parameters.extend(issued.expires_in.map(|seconds| ("expires_in", seconds.to_string())));
+            parameters.extend(issued.scope.clone().map(|scope| ("scope", scope)));
             redirect_uri::with_fragment(&target.redirect_uri, &[parameters, context].concat())
         }
     };

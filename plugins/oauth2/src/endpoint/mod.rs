@@ -5,7 +5,7 @@
 //! requests themselves are handled in the file of each endpoint.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use http::{Method, StatusCode};
 use prometheus::{IntCounter, IntCounterVec};
@@ -20,17 +20,20 @@ use uuid::Uuid;
 use crate::client::{self, AuthenticatedClient, Credentials};
 use crate::client_secret::SecretVerifier;
 use crate::config::Config;
+use crate::deviations::Deviations;
 use crate::error::{Error, Refusal};
+use crate::grant::Grantor;
 use crate::guard;
 use crate::guesses::Guesses;
+use crate::https;
 use crate::introspection_rate::IntrospectionRate;
 use crate::issuer::Issuer;
 use crate::parameters::Parameters;
 use crate::sender::Proofs;
 
 mod authorize;
+mod consent;
 mod cross_origin;
-mod https;
 mod introspect;
 mod metadata;
 pub mod path;
@@ -40,6 +43,7 @@ mod revoke;
 mod sender_metadata;
 mod token;
 
+use record::Subject;
 use response::State;
 
 /// The largest accepted body. Legitimate requests have a few hundred bytes.
@@ -72,6 +76,8 @@ pub enum Endpoint {
     RegisteredClient,
     /// `…/oauth2/jwks`
     Jwks,
+    /// `…/oauth2/consent`, where scopes are described.
+    Consent,
 }
 
 impl fmt::Display for Endpoint {
@@ -90,6 +96,7 @@ impl fmt::Display for Endpoint {
             Self::Register => "registration",
             Self::RegisteredClient => "client configuration",
             Self::Jwks => "key",
+            Self::Consent => "consent",
         })
     }
 }
@@ -116,6 +123,8 @@ pub struct AuthorizationServer {
     pub overloaded: IntCounter,
     /// Counts requests by `grant` and `outcome`, including refused ones.
     pub issued: IntCounterVec,
+    /// Counts what profile `bcp` would refuse.
+    pub deviations: Arc<Deviations>,
     /// Where what is issued, and who is refused, is recorded.
     pub audit_log: Arc<dyn AuditLog>,
 }
@@ -146,6 +155,7 @@ impl AuthorizationServer {
     async fn reply(&self, plugin_id: Uuid, config: &Config, endpoint: Endpoint, request: &Request<'_>) -> Reply {
         match endpoint {
             Endpoint::Token => token::respond(self, plugin_id, config, request).await,
+            Endpoint::Consent => consent::respond(self, plugin_id, config, request).await,
             Endpoint::Authorize => authorize::respond(self, plugin_id, config, request).await,
             Endpoint::Introspect => introspect::respond(self, plugin_id, config, request).await,
             Endpoint::Revoke => revoke::respond(self, plugin_id, config, request).await,
@@ -160,6 +170,33 @@ impl AuthorizationServer {
                 let text = "This endpoint is not implemented yet";
                 Reply::message(StatusCode::NOT_IMPLEMENTED, "endpoint_not_implemented", text)
             }
+        }
+    }
+
+    /// Counts what profile `bcp` would have refused of a request that was accepted.
+    fn note(&self, grantor: &Grantor<'_>, credential: Option<Uuid>) {
+        let deviations = grantor.deviations.lock().unwrap_or_else(PoisonError::into_inner);
+        deviations.iter().for_each(|behaviour| self.deviations.note(behaviour, grantor.plugin_id, credential));
+    }
+
+    /// Records the tokens that a second use of a code or refresh token has ended.
+    fn record_replay(
+        &self,
+        grantor: &Grantor<'_>,
+        credential: Option<Uuid>,
+        grant: &'static str,
+        request: &Request<'_>,
+    ) {
+        let ended = grantor.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ended.iter() {
+            let subject = Subject { plugin: grantor.plugin_id, credential, grant, request };
+            self.audit_log.write(&subject.replayed(*id));
+            tracing::warn!(
+                grant,
+                token = %id,
+                plugin = %grantor.plugin_id,
+                "a code or refresh token was used a second time: its tokens are revoked"
+            );
         }
     }
 

@@ -47,6 +47,7 @@ impl Endpoint {
             "device_authorization" => Self::DeviceAuthorization,
             "device" => Self::Device,
             "jwks" => Self::Jwks,
+            "consent" => Self::Consent,
             "register" => Self::Register,
             // A registered client's own address (RFC 7592 §2).
             _ if rest.strip_prefix("register/").is_some_and(|id| !id.contains('/')) => Self::RegisteredClient,
@@ -84,6 +85,7 @@ impl Endpoint {
             Self::DeviceAuthorization | Self::Device => Name::Device,
             Self::Register | Self::RegisteredClient => Name::Register,
             Self::Jwks => Name::Jwks,
+            Self::Consent => Name::Consent,
         })
     }
 
@@ -99,13 +101,14 @@ impl Endpoint {
             | Self::PushedAuthorization
             | Self::DeviceAuthorization
             | Self::Device
-            | Self::Register => &[Method::POST],
+            | Self::Register
+            | Self::Consent => &[Method::POST],
         }
     }
 
     /// Whether clients that run in browsers use it: not the login page's back end, nor resource servers.
     pub(super) fn is_for_browsers(self) -> bool {
-        !matches!(self, Self::Authorize | Self::Device | Self::Introspect)
+        !matches!(self, Self::Authorize | Self::Device | Self::Introspect | Self::Consent)
     }
 }
 
@@ -118,7 +121,7 @@ mod tests {
     use crate::config::tests::config;
     use crate::endpoint::tests::Post;
 
-    const ALL: [&str; 7] = ["introspect", "revoke", "metadata", "par", "device", "register", "jwks"];
+    const ALL: [&str; 8] = ["introspect", "revoke", "metadata", "par", "device", "register", "jwks", "consent"];
 
     fn named(config: &Config, path: &str, matched: &str) -> Option<Endpoint> {
         let post = Post::new(path, "");
@@ -138,6 +141,7 @@ mod tests {
             ("/oauth2/device_authorization", Some(Endpoint::DeviceAuthorization), "device"),
             ("/oauth2/device", Some(Endpoint::Device), "device"),
             ("/oauth2/jwks", Some(Endpoint::Jwks), "jwks"),
+            ("/oauth2/consent", Some(Endpoint::Consent), "consent"),
             ("/oauth2/register", Some(Endpoint::Register), "register"),
             ("/oauth2/register/abc", Some(Endpoint::RegisteredClient), "register"),
             ("/oauth2/register/abc/d", None, "register"),

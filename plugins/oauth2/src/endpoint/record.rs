@@ -28,6 +28,14 @@ impl Subject<'_> {
         event
     }
 
+    /// A second use of a code or refresh token has revoked the token of this row.
+    pub(super) fn replayed(&self, id: Uuid) -> Event {
+        let mut event = self.event(Action::TokenRevoked, Outcome::Done);
+        event.id = Some(id);
+        event.reason = Some("replayed");
+        event
+    }
+
     /// The request was refused; `None` if that is no matter of credentials.
     pub(super) fn refused(&self, error: &Error) -> Option<Event> {
         let Error::Refused(refusal) = error else { return None };

@@ -62,6 +62,13 @@ pub(super) fn issued(issued: &Issued, state: &State) -> Reply {
     framed(StatusCode::OK, "token_issued", body)
 }
 
+/// The response with what a login page shows before it asks for consent.
+pub(super) fn described(consent: Value, state: &State) -> Reply {
+    let Value::Object(mut body) = consent else { return unexpected("consent_not_described") };
+    state.add_to(&mut body);
+    framed(StatusCode::OK, "consent_described", body)
+}
+
 /// The response with the address that the login page sends the browser to.
 pub(super) fn redirect(status: StatusCode, reason: &'static str, uri: String) -> Reply {
     framed(status, reason, Map::from_iter([("redirect_uri".to_owned(), Value::String(uri))]))

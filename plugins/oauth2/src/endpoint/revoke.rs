@@ -90,7 +90,8 @@ async fn end(
 async fn find(server: &AuthorizationServer, token: &str, hint: Option<&str>) -> Result<Option<Token>, StoreError> {
     let (digest, now, tokens) = (Digest::of(token), server.issuer.clock.now(), &server.issuer.tokens);
     let access = async || Ok::<_, StoreError>(tokens.find_tokens(&[digest], now).await?.into_iter().next());
-    let refresh = || tokens.find_by_refresh_token(digest, now);
+    let refresh =
+        async || Ok::<_, StoreError>(tokens.find_by_refresh_token(digest, now).await?.map(|found| found.token));
     if hint == Some("refresh_token") {
         return match refresh().await? {
             Some(token) => Ok(Some(token)),

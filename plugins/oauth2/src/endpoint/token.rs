@@ -141,7 +141,13 @@ async fn exchange(
         Ok(identification) => {
             let credential = identification.credential().map(|credential| credential.id);
             let mut grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
-            (credential, issue(&mut grantor, (&server.proofs, request), identification, grant, parameters).await)
+            let result = issue(&mut grantor, (&server.proofs, request), identification, grant, parameters).await;
+            if result.is_ok() {
+                grantor.count("client_secret_in_query", |config| client::check_place_of_secret(config, parameters));
+                server.note(&grantor, credential);
+            }
+            server.record_replay(&grantor, credential, grant.map_or("unknown", GrantType::as_str), request);
+            (credential, result)
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use tollgate_core::collection::Document;
 use tollgate_core::entity::{Kind, field};
-use tollgate_core::schema::{Auto, Field, OnDelete, Rule, Schema, Transformation, Type};
+use tollgate_core::schema::{Auto, Companion, EntityCheck, Field, OnDelete, Rule, Schema, Transformation, Type};
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
 
@@ -13,6 +13,9 @@ use super::registered::{self, Registered};
 use crate::client_secret::{self, ClientSecret};
 use crate::profile::Name;
 use crate::redirect_uri;
+
+/// The end of the year 9999, in Unix seconds.
+const LAST_SECOND: f64 = 253_402_300_799.0;
 
 /// The kind's name.
 pub const NAME: &str = "oauth2_credentials";
@@ -41,13 +44,20 @@ fn schema(default: Name) -> Schema {
         field::tags(),
         Field::string("client_type").default("confidential").one_of(&["confidential", "public"]).required(),
         Field::new("resource_server", Type::Boolean),
+        Field::strings("allowed_scopes"),
+        Field::string("previous_client_secret").sensitive(),
+        Field::integer("previous_client_secret_expires_at").rule(Rule::Between(0.0, LAST_SECOND)),
     ];
     fields.extend(registered::fields());
-    let schema = Schema::new(fields).describe(&DESCRIPTIONS).transformation(Transformation {
-        input: "hash_secret",
-        needs: "client_secret",
-        on_write: client_secret::hash,
-    });
+    let schema = Schema::new(fields)
+        .describe(&DESCRIPTIONS)
+        .transformation(Transformation {
+            input: "hash_secret",
+            needs: "client_secret",
+            on_write: client_secret::hash,
+            companion: Some(Companion { field: "previous_client_secret", is_rewritten: client_secret::is_hash }),
+        })
+        .entity_check(EntityCheck::AllOrNone(&["previous_client_secret", "previous_client_secret_expires_at"]));
     if default == Name::Bcp { schema.adjust(without_secret) } else { schema }
 }
 
@@ -59,7 +69,7 @@ fn without_secret(given: &mut Map<String, Value>) {
 }
 
 /// The descriptions of a credential's own fields in `/schemas/oauth2_credentials`.
-const DESCRIPTIONS: [(&str, &str); 8] = [
+const DESCRIPTIONS: [(&str, &str); 11] = [
     ("consumer", "The consumer that this client acts as."),
     ("name", "The name of the application."),
     ("client_id", "The client's public id; generated when not given."),
@@ -68,6 +78,9 @@ const DESCRIPTIONS: [(&str, &str); 8] = [
     ("redirect_uris", "Where the authorization endpoint may send the browser; the first is the default."),
     ("client_type", "Whether the client can keep a secret."),
     ("resource_server", "Whether the client may introspect tokens (RFC 7662)."),
+    ("allowed_scopes", "The scopes that the client may have; null: all that a plugin has."),
+    ("previous_client_secret", "The secret that client_secret has replaced, which is accepted as well for a time."),
+    ("previous_client_secret_expires_at", "Until when it is accepted, in Unix seconds."),
 ];
 
 /// Whether a client can keep a secret (RFC 6749 §2.1).
@@ -99,6 +112,10 @@ pub struct Credential {
     pub secret: ClientSecret,
     /// Whether it can keep a secret.
     pub client_type: ClientType,
+    /// The secret that it replaced, until its time is over.
+    pub previous_secret: Option<PreviousSecret>,
+    /// The scopes that the client may have; `None`: all that an instance has.
+    pub allowed_scopes: Option<Vec<String>>,
     /// Where the browser may be sent back to; the first is the default.
     pub redirect_uris: Vec<String>,
     /// The consumer it belongs to.
@@ -109,6 +126,22 @@ pub struct Credential {
     pub resource_server: bool,
     /// What it is registered with besides a secret.
     pub registered: Registered,
+}
+
+/// A secret that was replaced, and is still accepted for some time.
+#[derive(Debug, Clone)]
+pub struct PreviousSecret {
+    /// The secret.
+    pub secret: ClientSecret,
+    /// The first second in which it is not accepted any more, in Unix seconds.
+    pub expires_at: i64,
+}
+
+impl Credential {
+    /// The secret that it replaced, if that is still accepted.
+    pub fn previous_secret(&self, now: i64) -> Option<&ClientSecret> {
+        self.previous_secret.as_ref().filter(|previous| now < previous.expires_at).map(|previous| &previous.secret)
+    }
 }
 
 /// A stored credential does not match its schema.
@@ -138,7 +171,9 @@ impl TryFrom<&Document> for Credential {
                 "confidential" => ClientType::Confidential,
                 _ => return Err(Unreadable { field: "client_type" }),
             },
-            redirect_uris: redirect_uris(document)?,
+            previous_secret: previous_secret(document, hashed),
+            allowed_scopes: strings(document, "allowed_scopes")?,
+            redirect_uris: strings(document, "redirect_uris")?.unwrap_or_default(),
             consumer_id: document.reference("consumer").ok_or(Unreadable { field: "consumer" })?,
             name: needed("name")?.to_owned(),
             resource_server: document.flag("resource_server") == Some(true),
@@ -147,10 +182,21 @@ impl TryFrom<&Document> for Credential {
     }
 }
 
-fn redirect_uris(document: &Document) -> Result<Vec<String>, Unreadable> {
-    let Some(uris) = document.get("redirect_uris").filter(|uris| !uris.is_null()) else { return Ok(Vec::new()) };
-    let uris = uris.as_array().and_then(|uris| uris.iter().map(|uri| uri.as_str().map(str::to_owned)).collect());
-    uris.ok_or(Unreadable { field: "redirect_uris" })
+fn strings(document: &Document, field: &'static str) -> Result<Option<Vec<String>>, Unreadable> {
+    let Some(given) = document.get(field).filter(|given| !given.is_null()) else { return Ok(None) };
+    let strings = given.as_array().and_then(|given| given.iter().map(|one| one.as_str().map(str::to_owned)).collect());
+    strings.map(Some).ok_or(Unreadable { field })
+}
+
+fn previous_secret(document: &Document, hashed: bool) -> Option<PreviousSecret> {
+    let stored = document.text("previous_client_secret")?;
+    let expires_at = document.get("previous_client_secret_expires_at").and_then(Value::as_i64)?;
+    // It may have been hashed before the current one was stored as given.
+    let secret = match ClientSecret::hashed(stored) {
+        ClientSecret::Unmatchable if !hashed => ClientSecret::Plain(Secret::new(stored)),
+        secret => secret,
+    };
+    Some(PreviousSecret { secret, expires_at })
 }
 
 #[cfg(test)]

@@ -5,16 +5,19 @@
 //!    client; the verifier must match; a global code must belong to this plugin instance: [`exchange`].
 //! 3. §4.1.4: one statement redeems the code and adds the token, so that a code is used once. An
 //!    exchange that fails earlier does not use up the code.
+//!
+//! A second use ends what the first one gave, if the instance says so ([`replay`]).
 
 use tollgate_core::secret::Secret;
 
 use crate::client::AuthenticatedClient;
+use crate::config::Config;
 use crate::error::{Error, Refusal};
-use crate::grant::{Authorization, Grantor, Refresh, stored};
+use crate::grant::{Authorization, Grantor, Refresh, replay, stored};
 use crate::issuer::Issued;
 use crate::parameters::Parameters;
 use crate::pkce;
-use crate::profile::RedirectBinding;
+use crate::profile::{RedirectBinding, Replay};
 use crate::resource;
 use crate::sender::Same;
 use crate::store::{Code, Outcome};
@@ -57,24 +60,24 @@ pub async fn exchange(
     parameters: &Parameters,
 ) -> Result<Issued, Error> {
     let invalid = || Refusal::InvalidCode(grantor.config.profile.unknown_grant);
-    let digest = Digest::of(parameters.text("code").ok_or_else(invalid)?);
-    let code = grantor.issuer.tokens.find_code(digest, grantor.now).await?.ok_or_else(invalid)?;
-    if !grantor.accepts(code.service_id) || code.credential_id != client.credential().id {
+    let presented = parameters.text("code").ok_or_else(invalid)?;
+    let (digest, credential_id) = (Digest::of(presented), client.credential().id);
+    let Some(code) = grantor.issuer.tokens.find_code(digest, grantor.now).await? else {
+        replay::end_family(grantor, presented, credential_id).await?;
+        return Err(invalid().into());
+    };
+    if !grantor.accepts(code.service_id) || code.credential_id != credential_id {
         return Err(invalid().into());
     }
     grantor.require_sender(code.binding.as_deref(), Same::Exactly)?;
     pkce::verify(grantor.config, client.credential(), &code, parameters.get("code_verifier"))?;
+    grantor.count("pkce", |config| pkce::verify(config, client.credential(), &code, parameters.get("code_verifier")));
     let of_this_plugin = code.plugin_id.is_none_or(|plugin| plugin == grantor.plugin_id);
     if grantor.config.global_credentials && !of_this_plugin {
         return Err(invalid().into());
     }
-    if grantor.config.profile.redirect_binding == RedirectBinding::Bound
-        && code.redirect_uri.is_some()
-        && code.redirect_uri.as_deref() != parameters.text("redirect_uri")
-    {
-        return Err(invalid().into());
-    }
-    let credential_id = client.credential().id;
+    check_redirect_uri(grantor.config, &code, parameters)?;
+    grantor.count("redirect_uri_binding", |config| check_redirect_uri(config, &code, parameters));
     let authorization = Authorization {
         credential_id,
         authenticated_userid: code.authenticated_userid,
@@ -82,8 +85,22 @@ pub async fn exchange(
         binding: resource::narrowed(grantor.config, parameters, code.binding)?,
     };
     let draft = grantor.draft(authorization, Refresh::With, Some(code.id))?;
-    match grantor.issuer.tokens.redeem_code(digest, credential_id, draft.row, grantor.now).await? {
+    let remembered =
+        (grantor.config.profile.replay == Replay::Revoke).then(|| replay::until(draft.row.ttl, grantor.now));
+    match grantor.issuer.tokens.redeem_code(digest, credential_id, draft.row, remembered, grantor.now).await? {
         Outcome::Won(()) => Ok(draft.issued),
-        Outcome::Lost => Err(invalid().into()),
+        Outcome::Lost => {
+            replay::end_family(grantor, presented, credential_id).await?;
+            Err(invalid().into())
+        }
     }
+}
+
+/// Whether the client names the redirect URI of the authorization request, where it has to.
+fn check_redirect_uri(config: &Config, code: &Code, parameters: &Parameters) -> Result<(), Refusal> {
+    let is_other = code.redirect_uri.is_some() && code.redirect_uri.as_deref() != parameters.text("redirect_uri");
+    if config.profile.redirect_binding == RedirectBinding::Bound && is_other {
+        return Err(Refusal::InvalidCode(config.profile.unknown_grant));
+    }
+    Ok(())
 }

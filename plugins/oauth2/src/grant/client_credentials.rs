@@ -6,7 +6,8 @@
 //! 4. §4.4.3: there is no refresh token, and the token's row is removed when it expires.
 
 use crate::client::AuthenticatedClient;
-use crate::entity::credential::ClientType;
+use crate::config::Config;
+use crate::entity::credential::{ClientType, Credential};
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, userid};
 use crate::issuer::Issued;
@@ -30,17 +31,23 @@ pub async fn exchange(
     };
     let client = client.ok_or(Refusal::InvalidClient(Mode::Parameters))?;
     let credential = client.credential();
-    if credential.client_type == ClientType::Public
-        && grantor.config.profile.public_client_credentials == Permission::Refused
-    {
-        return Err(Refusal::UnauthorizedClient.into());
-    }
+    allow(grantor.config, credential)?;
+    grantor.count("public_client_credentials", |config| allow(config, credential));
     let asked = parameters.get("scope");
-    let scope = scope::granted(grantor.config, asked)?;
+    let scope = scope::granted_to(credential, grantor.config, asked)?;
+    grantor.count("scope_syntax", |config| scope::granted(config, asked));
     let named = grantor.scope_to_name(asked, scope.as_deref());
     let binding = resource::binding(grantor.config, parameters, None)?;
     let authorization = Authorization { credential_id: credential.id, authenticated_userid: userid, scope, binding };
     let mut draft = grantor.draft(authorization, Refresh::Without, None)?;
     draft.issued.scope = named;
     grantor.insert(draft).await
+}
+
+fn allow(config: &Config, credential: &Credential) -> Result<(), Refusal> {
+    let is_public = credential.client_type == ClientType::Public;
+    if is_public && config.profile.public_client_credentials == Permission::Refused {
+        return Err(Refusal::UnauthorizedClient);
+    }
+    Ok(())
 }

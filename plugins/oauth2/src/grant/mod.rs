@@ -2,7 +2,7 @@
 //! to and how long it lives (oauth2.md §3.9).
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tollgate_core::header_text;
@@ -25,6 +25,7 @@ pub mod client_credentials;
 pub mod implicit;
 pub mod password;
 pub mod refresh_token;
+pub mod replay;
 
 /// A wrong key is a guess; none is not.
 fn require_provision_key(config: &Config, attempt: Attempt<'_>, parameters: &Parameters) -> Result<(), Refusal> {
@@ -95,6 +96,10 @@ pub struct Grantor<'a> {
     pub address: IpAddr,
     /// The time of the request, in Unix seconds.
     pub now: i64,
+    /// The rows of tokens that this request has ended.
+    pub ended: Mutex<Vec<Uuid>>,
+    /// What profile `bcp` would have refused (`log_only`): the fields that decide.
+    pub deviations: Mutex<Vec<&'static str>>,
 }
 
 /// A token to be stored, with its clear values.
@@ -115,7 +120,15 @@ impl<'a> Grantor<'a> {
         request: &Request<'_>,
     ) -> Self {
         let (service_id, address) = (request.target.service_id, request.client);
-        Self { issuer, guesses, plugin_id, config, service_id, proved: None, address, now: issuer.clock.now() }
+        let (now, ended, deviations) = (issuer.clock.now(), Mutex::default(), Mutex::default());
+        Self { issuer, guesses, plugin_id, config, service_id, proved: None, address, now, ended, deviations }
+    }
+
+    /// Counts a deviation if `rule` refuses with what `bcp` says (`log_only`). `behaviour`: the field that decides.
+    pub fn count<T>(&self, behaviour: &'static str, rule: impl FnOnce(&Config) -> Result<T, Refusal>) {
+        if self.config.counted.as_deref().is_some_and(|counted| rule(counted).is_err()) {
+            self.deviations.lock().unwrap_or_else(PoisonError::into_inner).push(behaviour);
+        }
     }
 
     /// Refuses a caller without the instance's provision key.

@@ -4,7 +4,7 @@
 //! the user. The rest is as in other grants: the scope, and a token with a refresh token.
 
 use crate::client::AuthenticatedClient;
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, userid};
 use crate::issuer::Issued;
 use crate::parameters::Parameters;
@@ -20,7 +20,10 @@ pub async fn exchange(
     grantor.require_provision_key(parameters)?;
     let userid = userid(parameters)?;
     let asked = parameters.get("scope");
-    let scope = scope::granted(grantor.config, asked)?;
+    let scope = scope::granted_to(client.credential(), grantor.config, asked)?;
+    grantor.count("scope_syntax", |config| scope::granted(config, asked));
+    // `tollgate check` refuses this grant on profile bcp.
+    grantor.count("enable_password_grant", |_| Err::<(), _>(Refusal::GrantType));
     let named = grantor.scope_to_name(asked, scope.as_deref());
     let credential_id = client.credential().id;
     let binding = resource::binding(grantor.config, parameters, None)?;

@@ -3,14 +3,17 @@
 //! 1. The refresh token has not expired and belongs to this service.
 //! 2. It belongs to this client (another client is refused without a challenge).
 //!    What it is bound to is proved again ([`crate::sender`]).
-//! 3. Its scope is still configured; the scope of the request is ignored. The request may name some of the grant's
-//!    resources (RFC 8707 §2.2).
+//! 3. Its scope is still configured. The scope of the request is ignored, or it is that of the new access token: a part
+//!    of what the refresh token has, which keeps all of it. The request may name some of the grant's resources
+//!    (RFC 8707 §2.2).
 //! 4. One statement rotates it: either a new row replaces the old one, or (`reuse_refresh_token`) the
 //!    row gets a new access token. Of two concurrent requests one succeeds.
 //!
 //! With `refresh_grace`, a client that did not hear the response may repeat its request within that time: whoever
 //! presents the same refresh token again gets the same pair of tokens, under the same checks, for as long as the
 //! pair is as it was given out. The statement of step 4 stores the pair, sealed; nothing else decides.
+//!
+//! A later use of a refresh token that was replaced ends its family, if the instance says so ([`replay`]).
 
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
@@ -18,14 +21,15 @@ use uuid::Uuid;
 use crate::binding::Binding;
 use crate::client::AuthenticatedClient;
 use crate::error::{Error, Mode, Refusal};
-use crate::grant::{Authorization, Grantor, Refresh, whole_seconds};
+use crate::grant::{Authorization, Grantor, Refresh, replay, whole_seconds};
 use crate::issuer::Issued;
-use crate::parameters::Parameters;
+use crate::parameters::{Parameter, Parameters};
+use crate::profile::{RefreshScope, Replay, ScopeInResponse};
 use crate::resource;
 use crate::scope;
 use crate::sealed_pair::Pair;
 use crate::sender::Same;
-use crate::store::{Outcome, RecentRefresh, Repeatable, Rotation, Token};
+use crate::store::{Outcome, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, Token};
 use crate::token::Digest;
 
 /// All steps.
@@ -38,8 +42,9 @@ pub async fn exchange(
     let presented = parameters.text("refresh_token").ok_or_else(invalid)?;
     let digest = Digest::of(presented);
     let tokens = grantor.issuer.tokens.as_ref();
+    let asked = parameters.get("scope");
     if let Some(stored) = tokens.find_by_refresh_token(digest, grantor.now).await? {
-        allow(grantor, client, &stored)?;
+        allow(grantor, client, &stored.token, stored.granted_scope.as_deref())?;
         // A refresh token that is kept is still there after a refresh, so its last refresh comes first. It is looked
         // up after the row: the statement below refuses whoever has read the row before that refresh.
         if grantor.config.reuse_refresh_token
@@ -47,9 +52,11 @@ pub async fn exchange(
         {
             return Ok(issued);
         }
-        let binding = resource::narrowed(grantor.config, parameters, stored.binding.clone())?;
-        let stored = Token { binding, ..stored };
-        let (rotation, row, issued) = rotation(grantor, stored, presented)?;
+        let binding = resource::narrowed(grantor.config, parameters, stored.token.binding.clone())?;
+        let narrowed = Narrowed::read(grantor, &stored, asked)?;
+        let stored = Token { binding, ..stored.token };
+        let (rotation, row, mut issued) = rotation(grantor, stored, &narrowed, presented)?;
+        issued.scope = narrowed.named(grantor, asked);
         let repeatable = repeatable(grantor, &issued, presented, row)?;
         let credential_id = client.credential().id;
         match tokens.rotate_refresh_token(digest, credential_id, rotation, repeatable, grantor.now).await? {
@@ -57,11 +64,20 @@ pub async fn exchange(
             Outcome::Lost => {}
         }
     }
-    repeated(grantor, client, presented).await?.ok_or_else(|| invalid().into())
+    if let Some(issued) = repeated(grantor, client, presented).await? {
+        return Ok(issued);
+    }
+    replay::end_family(grantor, presented, client.credential().id).await?;
+    Err(invalid().into())
 }
 
 /// Steps 1 to 3.
-fn allow(grantor: &Grantor<'_>, client: &AuthenticatedClient, stored: &Token) -> Result<(), Refusal> {
+fn allow(
+    grantor: &Grantor<'_>,
+    client: &AuthenticatedClient,
+    stored: &Token,
+    granted_scope: Option<&str>,
+) -> Result<(), Refusal> {
     if !grantor.accepts(stored.service_id) {
         return Err(Refusal::InvalidRefreshToken(grantor.config.profile.unknown_grant));
     }
@@ -70,22 +86,65 @@ fn allow(grantor: &Grantor<'_>, client: &AuthenticatedClient, stored: &Token) ->
     }
     let same = Same::of(client.credential().client_type);
     grantor.require_sender(stored.binding.as_deref(), same)?;
-    scope::still_granted(grantor.config, stored.scope.as_deref())
+    scope::still_granted(client.credential(), grantor.config, granted_scope.or(stored.scope.as_deref()))
+}
+
+/// The scope of a new access token.
+struct Narrowed {
+    /// The scope.
+    scope: Option<String>,
+    /// What the refresh token has.
+    granted: Option<String>,
+}
+
+impl Narrowed {
+    fn read(grantor: &Grantor<'_>, stored: &Refreshable, asked: Option<&Parameter>) -> Result<Self, Refusal> {
+        let granted = stored.granted_scope.as_ref().or(stored.token.scope.as_ref()).cloned();
+        grantor.count("narrow_refresh_scope", |_| scope::narrowed(granted.as_deref(), asked));
+        let scope = match grantor.config.profile.refresh_scope {
+            RefreshScope::Ignored => granted.clone(),
+            RefreshScope::Narrows => scope::narrowed(granted.as_deref(), asked)?,
+        };
+        Ok(Self { scope, granted })
+    }
+
+    /// The scope of the refresh token, if the access token is narrower.
+    fn kept(&self) -> Option<String> {
+        self.granted.clone().filter(|_| self.scope != self.granted)
+    }
+
+    /// The scope that the response names: one that differs from what was requested or granted.
+    fn named(&self, grantor: &Grantor<'_>, asked: Option<&Parameter>) -> Option<String> {
+        let is_as_requested = asked.is_none_or(|asked| asked.text() == self.scope.as_deref());
+        if is_as_requested && self.scope == self.granted {
+            return None;
+        }
+        match grantor.config.profile.scope_in_response {
+            ScopeInResponse::Absent => None,
+            ScopeInResponse::WhenDifferent => Some(self.scope.clone().unwrap_or_default()),
+        }
+    }
 }
 
 /// Step 4, decided but not written: also the row that gets the tokens.
-fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Rotation, Uuid, Issued), Error> {
+fn rotation(
+    grantor: &Grantor<'_>,
+    stored: Token,
+    narrowed: &Narrowed,
+    presented: &str,
+) -> Result<(Rotation, Uuid, Issued), Error> {
     let authorization = Authorization {
         credential_id: stored.credential_id,
         authenticated_userid: stored.authenticated_userid,
-        scope: stored.scope,
+        scope: narrowed.scope.clone(),
         binding: stored.binding,
     };
-    let (id, family) = (stored.id, stored.family.or(Some(stored.id)));
+    let (id, family, granted_scope) = (stored.id, stored.family.or(Some(stored.id)), narrowed.kept());
     let mut draft = grantor.draft(authorization, Refresh::With, family)?;
     if !grantor.config.reuse_refresh_token {
-        let row = draft.row.id;
-        return Ok((Rotation::Replace(draft.row), row, draft.issued));
+        let (row, successor) = (draft.row.id, draft.row);
+        let remembered = remembered(grantor, stored.ttl);
+        return Ok((Rotation::Replace { successor, granted_scope, remembered }, row, draft.issued));
     }
     draft.issued.id = id;
     draft.issued.refresh_token = draft.issued.refresh_token.map(|_| Secret::new(presented));
@@ -97,8 +156,21 @@ fn rotation(grantor: &Grantor<'_>, stored: Token, presented: &str) -> Result<(Ro
         created_at: draft.row.created_at,
         ttl: draft.row.ttl,
         binding: draft.row.binding,
+        scope: draft.row.scope,
+        granted_scope,
     };
     Ok((rotation, stored.id, draft.issued))
+}
+
+/// How long a second use of the refresh token is noticed: as long as the token would have lived. Within the time for
+/// repetitions it is no attack.
+fn remembered(grantor: &Grantor<'_>, ttl: Option<i64>) -> Option<Remembered> {
+    if grantor.config.profile.replay == Replay::Ignore {
+        return None;
+    }
+    let grace = grantor.config.refresh_grace.map(whole_seconds);
+    let tolerated_until = grace.map_or(0, |grace| grantor.now.saturating_add(grace));
+    Some(Remembered { tolerated_until, until: replay::until(ttl, grantor.now) })
 }
 
 /// What a repetition of this refresh gets, if the configuration has one.
@@ -117,7 +189,7 @@ async fn repeated(
 ) -> Result<Option<Issued>, Error> {
     let Some(grace) = grantor.config.refresh_grace else { return Ok(None) };
     let recent = grantor.issuer.tokens.find_recent_refresh(Digest::of(presented), grantor.now).await?;
-    let Some(RecentRefresh { token, sealed }) = recent else { return Ok(None) };
+    let Some(RecentRefresh { token, granted_scope, sealed }) = recent else { return Ok(None) };
     // It was refreshed again, or changed: by an operator, who may also have shortened the time.
     let age = grantor.now.saturating_sub(token.created_at);
     let Some(pair) = Pair::open(&sealed, presented, token.id).filter(|pair| is_of(pair, &token)) else {
@@ -127,10 +199,12 @@ async fn repeated(
     if age > whole_seconds(grace) || expires_in.is_some_and(|left| left <= 0) {
         return Ok(None);
     }
-    allow(grantor, client, &token)?;
+    allow(grantor, client, &token, granted_scope.as_deref())?;
+    let narrowed = Narrowed { scope: token.scope.clone(), granted: granted_scope.or(token.scope) };
+    let named = narrowed.named(grantor, None);
     let Pair { access_token, refresh_token } = pair;
     let token_type = Binding::token_type(token.binding.as_deref());
-    Ok(Some(Issued { id: token.id, access_token, token_type, expires_in, refresh_token, scope: None }))
+    Ok(Some(Issued { id: token.id, access_token, token_type, expires_in, refresh_token, scope: named }))
 }
 
 /// Whether a row still has the tokens of the pair.

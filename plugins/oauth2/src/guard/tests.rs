@@ -59,6 +59,7 @@ impl World {
             foreign_tokens: Arc::default(),
             unproven: Arc::new(tokio::sync::Semaphore::new(2)),
             clock: clock.clone(),
+            deviations: Arc::new(Deviations::new(metrics.deviations.clone(), clock.clone())),
             metrics,
         });
         let (service, consumer, credential) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
@@ -110,13 +111,14 @@ impl World {
     fn authenticator(&self, change: impl FnOnce(&mut Rules)) -> Guard {
         let mut rules = Rules {
             header: CredentialHeader::parse("authorization"),
-            challenges: Box::new(Challenges::new(None).unwrap()),
+            challenges: Box::new(Challenges::new(None, &[]).unwrap()),
             absence: Absence::Refused,
             reach: Reach::Service,
             credentials: Credentials::Forward,
             sender: None,
             serve_cached: ServeCached::AS_SET,
             endpoints: None,
+            strict: None,
         };
         change(&mut rules);
         Guard::new(rules, self.shared.clone())
@@ -459,7 +461,7 @@ async fn every_refusal_has_its_text_and_challenge() {
         ("token_expired", bearer(&world.token(|row| row.created_at = NOW - 7201)), invalid),
     ] {
         for realm in [None, Some("R")] {
-            let guard = world.guard(|rules| *rules.challenges = Challenges::new(realm).unwrap());
+            let guard = world.guard(|rules| *rules.challenges = Challenges::new(realm, &[]).unwrap());
             let result = call.at(&guard).await;
             assert_eq!(result.reason(), reason);
             let challenge = match (reason, realm) {

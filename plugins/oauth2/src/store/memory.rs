@@ -14,7 +14,7 @@ use tollgate_core::schema::Schema;
 use tollgate_plugin::cache::model::step;
 use uuid::Uuid;
 
-use super::{Code, Outcome, RecentRefresh, Repeatable, Rotation, SingleUse, Token, Tokens};
+use super::{Code, Outcome, RecentRefresh, Refreshable, Repeatable, Rotation, SingleUse, Token, Tokens};
 use crate::token::Digest;
 
 /// Tokens in memory; codes are not stored.
@@ -70,7 +70,7 @@ impl Tokens for MemoryTokens {
         Ok(found)
     }
 
-    async fn find_by_refresh_token(&self, _: Digest, _: i64) -> Result<Option<Token>, StoreError> {
+    async fn find_by_refresh_token(&self, _: Digest, _: i64) -> Result<Option<Refreshable>, StoreError> {
         Err(down())
     }
 
@@ -87,7 +87,7 @@ impl Tokens for MemoryTokens {
         Err(down())
     }
 
-    async fn redeem_code(&self, _: Digest, _: Uuid, _: Token, _: i64) -> Result<Outcome, StoreError> {
+    async fn redeem_code(&self, _: Digest, _: Uuid, _: Token, _: Option<i64>, _: i64) -> Result<Outcome, StoreError> {
         Err(down())
     }
 
@@ -99,6 +99,10 @@ impl Tokens for MemoryTokens {
         _: Option<Repeatable>,
         _: i64,
     ) -> Result<Outcome<Digest>, StoreError> {
+        Err(down())
+    }
+
+    async fn end_replayed(&self, _: Digest, _: Uuid, _: i64) -> Result<Vec<Uuid>, StoreError> {
         Err(down())
     }
 

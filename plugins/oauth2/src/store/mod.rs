@@ -96,7 +96,14 @@ pub struct Code {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
     /// `reuse_refresh_token = false`: a new row replaces the old one, which ends both old tokens.
-    Replace(Token),
+    Replace {
+        /// The new row.
+        successor: Token,
+        /// The scope of its refresh token, if its access token is narrower.
+        granted_scope: Option<String>,
+        /// How long a second use of the old refresh token is noticed.
+        remembered: Option<Remembered>,
+    },
     /// `reuse_refresh_token = true`: the same row gets a new access token and new times.
     Renew {
         /// The access token the caller saw in the row. The refresh token is unchanged, so this
@@ -114,7 +121,29 @@ pub enum Rotation {
         ttl: Option<i64>,
         /// What the new access token is bound to.
         binding: Option<Arc<Binding>>,
+        /// The scope of the new access token.
+        scope: Option<String>,
+        /// The scope of the refresh token, if the access token is narrower.
+        granted_scope: Option<String>,
     },
+}
+
+/// How long a second use of a code or refresh token is noticed, in Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// The last second in which it is only refused; later ones end the family.
+    pub tolerated_until: i64,
+    /// The last second in which it is noticed.
+    pub until: i64,
+}
+
+/// A token that is about to be refreshed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refreshable {
+    /// Its row.
+    pub token: Token,
+    /// The scope that its refresh token has, if its access token was narrowed.
+    pub granted_scope: Option<String>,
 }
 
 /// What a repeated refresh gets.
@@ -131,6 +160,8 @@ pub struct Repeatable {
 pub struct RecentRefresh {
     /// The row that the refresh added or renewed, as it is now.
     pub token: Token,
+    /// The scope that its refresh token has, if its access token was narrowed.
+    pub granted_scope: Option<String>,
     /// The pair that it gave out, sealed.
     pub sealed: Vec<u8>,
 }
@@ -158,7 +189,7 @@ pub trait Tokens: Send + Sync + 'static {
     }
 
     /// The token with this refresh token.
-    async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError>;
+    async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Refreshable>, StoreError>;
 
     /// Adds an issued token. Its digests are random, so they do not collide. Lost: its client or
     /// its service was deleted.
@@ -170,12 +201,14 @@ pub trait Tokens: Send + Sync + 'static {
     /// The code, without redeeming it.
     async fn find_code(&self, code: Digest, now: i64) -> Result<Option<Code>, StoreError>;
 
-    /// Redeems this client's code and adds the token, both or neither.
+    /// Redeems this client's code and adds the token, both or neither. `remembered_until`: how long a second use of the
+    /// code is noticed.
     async fn redeem_code(
         &self,
         code: Digest,
         credential_id: Uuid,
         token: Token,
+        remembered_until: Option<i64>,
         now: i64,
     ) -> Result<Outcome, StoreError>;
 
@@ -189,6 +222,10 @@ pub trait Tokens: Send + Sync + 'static {
         repeatable: Option<Repeatable>,
         now: i64,
     ) -> Result<Outcome<Digest>, StoreError>;
+
+    /// Ends the tokens that descend from this client's code or refresh token, which is used a second time, if that is
+    /// noticed. Returns the ids of their rows.
+    async fn end_replayed(&self, used: Digest, credential_id: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError>;
 
     /// The last refresh with this refresh token that was stored as repeatable, if its row still exists.
     async fn find_recent_refresh(&self, refresh_token: Digest, now: i64) -> Result<Option<RecentRefresh>, StoreError>;
@@ -258,7 +295,7 @@ pub trait TokenRows: Tokens {
 }
 
 /// Removes expired rows, which are already invisible.
-pub const SWEEPS: [Sweep; 4] = [
+pub const SWEEPS: [Sweep; 5] = [
     Sweep {
         table: "oauth2_tokens",
         statement: statement!("oauth2/sweep_tokens.sql"),
@@ -277,6 +314,11 @@ pub const SWEEPS: [Sweep; 4] = [
     Sweep {
         table: "oauth2_single_use",
         statement: statement!("oauth2/sweep_single_use.sql"),
+        interval: Duration::from_secs(60),
+    },
+    Sweep {
+        table: "oauth2_used_grants",
+        statement: statement!("oauth2/sweep_used_grants.sql"),
         interval: Duration::from_secs(60),
     },
 ];

@@ -4,6 +4,8 @@
 //! A statement locks the client and the service of a new row before anything else, and their
 //! deletion locks in the same order, so that the two do not deadlock.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use tollgate_core::change::{Change, Operation};
@@ -15,7 +17,9 @@ use uuid::Uuid;
 
 use super::batches::{From, Inserts, LookUps};
 use super::columns::{self, code_parameters, digest, token_parameters, tokens};
-use super::{Code, Outcome, Provenance, RecentRefresh, Repeatable, Rotation, Token, TokenFilter, TokenRows, Tokens};
+use super::{
+    Code, Outcome, Provenance, RecentRefresh, Refreshable, Repeatable, Rotation, Token, TokenFilter, TokenRows, Tokens,
+};
 use crate::entity;
 use crate::token::Digest;
 
@@ -30,6 +34,7 @@ const INSERT_CODE: Statement = statement!("oauth2/insert_code.sql");
 const REDEEM_CODE: Statement = statement!("oauth2/redeem_code.sql");
 const REPLACE_REFRESH_TOKEN: Statement = statement!("oauth2/replace_refresh_token.sql");
 const RENEW_REFRESH_TOKEN: Statement = statement!("oauth2/renew_refresh_token.sql");
+const END_REPLAYED: Statement = statement!("oauth2/end_replayed.sql");
 const FIND_RECENT_REFRESH: Statement = statement!("oauth2/find_recent_refresh.sql");
 const FORGET_EXPIRED: Statement = statement!("oauth2/forget_expired.sql");
 const END_FAMILY: Statement = statement!("oauth2/end_family.sql");
@@ -39,6 +44,10 @@ const DELETE_ROW: Statement = statement!("oauth2/delete_row.sql");
 
 /// How many refreshes of one family a revocation outlasts.
 const REFRESHES: usize = 16;
+/// How often a refresh may come first while a family is ended: each one needs the newest refresh token.
+const MAX_REFRESHES_MEANWHILE: usize = 20;
+/// After which the client may try again if more do.
+const MAX_REFRESHES_PAUSE: Duration = Duration::from_secs(1);
 
 /// Tokens and codes in a store.
 pub(super) struct Tables {
@@ -91,11 +100,13 @@ impl Tokens for Tables {
         self.look_ups.submit((access_tokens.to_vec(), now, From::Replica)).await
     }
 
-    async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError> {
+    async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Refreshable>, StoreError> {
         let find = self.store.read((refresh_token, now), async |(refresh_token, now), session| {
-            tokens(&session.rows(&FIND_REFRESH_TOKEN, &[digest(refresh_token), (*now).into()]).await?)
+            let rows = session.rows(&FIND_REFRESH_TOKEN, &[digest(refresh_token), (*now).into()]).await?;
+            let found = |row: &Row| Ok(Refreshable { token: columns::token(row)?, granted_scope: row.get(13)? });
+            rows.first().map(found).transpose()
         });
-        Ok(find.await?.pop())
+        find.await
     }
 
     async fn insert_token(&self, token: Token) -> Result<Outcome, StoreError> {
@@ -122,13 +133,15 @@ impl Tokens for Tables {
         code: Digest,
         credential_id: Uuid,
         token: Token,
+        remembered_until: Option<i64>,
         now: i64,
     ) -> Result<Outcome, StoreError> {
         // The statement takes the client from the token.
         let token = Token { credential_id, ..token };
-        let redeem = self.store.statement((token, code, now), async |(token, code, now), tx| {
+        let redemption = (token, code, remembered_until, now);
+        let redeem = self.store.statement(redemption, async |(token, code, remembered_until, now), tx| {
             let mut parameters = token_parameters(token);
-            parameters.extend([digest(code), Parameter::Integer(*now)]);
+            parameters.extend([digest(code), Parameter::Integer(*now), (*remembered_until).into()]);
             Ok::<_, Abort>(added(&tx.rows(&REDEEM_CODE, &parameters).await?))
         });
         redeem.await
@@ -144,7 +157,10 @@ impl Tokens for Tables {
     ) -> Result<Outcome<Digest>, StoreError> {
         let rotation = match rotation {
             // The statement takes the client from the successor.
-            Rotation::Replace(successor) => Rotation::Replace(Token { credential_id, ..successor }),
+            Rotation::Replace { successor, granted_scope, remembered } => {
+                let successor = Token { credential_id, ..successor };
+                Rotation::Replace { successor, granted_scope, remembered }
+            }
             renewal @ Rotation::Renew { .. } => renewal,
         };
         let rotate = self.store.statement_committed(
@@ -157,13 +173,37 @@ impl Tokens for Tables {
                 Ok(Outcome::Won(access_token))
             },
         );
-        Ok(rotated(rotate.await?))
+        Ok(announced(rotate.await?, "cannot evict a refreshed access token yet; retrying"))
+    }
+
+    async fn end_replayed(&self, used: Digest, credential_id: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError> {
+        for _ in 0..MAX_REFRESHES_MEANWHILE {
+            let end =
+                self.store.statement_committed((used, credential_id, now), async |(used, credential_id, now), tx| {
+                    let parameters = [digest(used), (*credential_id).into(), (*now).into(), tx.origin().into()];
+                    let rows = tx.rows(&END_REPLAYED, &parameters).await?;
+                    let mut ended = Vec::new();
+                    for row in &rows {
+                        let Some(access_token) = row.get::<Option<_>>(1)?.map(Digest) else { continue };
+                        tx.announce(change(Operation::Deleted, row.get(0)?, access_token));
+                        ended.push(row.get(0)?);
+                    }
+                    Ok::<_, Abort>((ended, rows.len()))
+                });
+            let (ended, living) = announced(end.await?, "cannot evict the tokens of an ended family yet; retrying");
+            if ended.len() == living {
+                return Ok(ended);
+            }
+        }
+        Err(StoreError::Busy(MAX_REFRESHES_PAUSE))
     }
 
     async fn find_recent_refresh(&self, refresh_token: Digest, now: i64) -> Result<Option<RecentRefresh>, StoreError> {
         let find = self.store.read((refresh_token, now), async |(refresh_token, now), session| {
             let rows = session.rows(&FIND_RECENT_REFRESH, &[digest(refresh_token), (*now).into()]).await?;
-            let recent = |row: &Row| Ok(RecentRefresh { token: columns::token(row)?, sealed: row.get(13)? });
+            let recent = |row: &Row| {
+                Ok(RecentRefresh { token: columns::token(row)?, granted_scope: row.get(13)?, sealed: row.get(14)? })
+            };
             rows.first().map(recent).transpose()
         });
         find.await
@@ -215,28 +255,44 @@ async fn rotate(
     let sealed = repeatable.map(|repeatable| repeatable.sealed.as_slice());
     let repeatable = [sealed.into(), repeatable.map(|repeatable| repeatable.until).into()];
     match rotation {
-        Rotation::Replace(successor) => {
+        Rotation::Replace { successor, granted_scope, remembered } => {
             let mut parameters = token_parameters(successor);
             parameters.extend([digest(refresh_token), now, origin]);
             parameters.extend(repeatable);
+            let tolerated_until = remembered.map(|remembered| remembered.tolerated_until);
+            let until = remembered.map(|remembered| remembered.until);
+            let scope = Parameter::from(granted_scope.as_ref());
+            parameters.extend([scope, tolerated_until.into(), until.into()]);
             tx.rows(&REPLACE_REFRESH_TOKEN, &parameters).await
         }
-        Rotation::Renew { replaces, access_token, token_hint, expires_in, created_at, ttl, binding } => {
+        Rotation::Renew {
+            replaces,
+            access_token,
+            token_hint,
+            expires_in,
+            created_at,
+            ttl,
+            binding,
+            scope,
+            granted_scope,
+        } => {
             let taken = [digest(refresh_token), credential_id.into(), digest(replaces)];
+            let scopes = [scope.as_ref().into(), granted_scope.as_ref().into()];
             let new = [digest(access_token), token_hint.into(), (*expires_in).into(), (*created_at).into()];
             let binding = binding.as_ref().map(|binding| binding.text()).into();
-            let parameters = [&taken[..], &new, &[(*ttl).into(), now, origin], &repeatable, &[binding]].concat();
+            let times = [(*ttl).into(), now, origin];
+            let parameters = [&taken[..], &new, &times, &repeatable, &[binding], &scopes].concat();
             tx.rows(&RENEW_REFRESH_TOKEN, &parameters).await
         }
     }
 }
 
-/// Returns the result of a committed rotation, even if its announcement failed: the feed
+/// Returns the result of a committed change, even if its announcement failed: the feed
 /// retries the change, and soon trusts no cache while it is not applied.
-fn rotated(Committed { value, announced }: Committed<Outcome<Digest>>) -> Outcome<Digest> {
+fn announced<T>(Committed { value, announced }: Committed<T>, warning: &'static str) -> T {
     if let Err(error) = announced {
         let error = &error as &dyn std::error::Error;
-        tracing::warn!(error, "cannot evict a refreshed access token yet; retrying");
+        tracing::warn!(error, "{warning}");
     }
     value
 }

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use self::rotation::refreshing_follows_its_model;
 use super::{
-    Code, Outcome, Provenance, RecentRefresh, Repeatable, Rotation, SWEEPS, SingleUse, Token, TokenFilter, TokenRows,
-    open,
+    Code, Outcome, Provenance, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, SWEEPS, SingleUse, Token,
+    TokenFilter, TokenRows, open,
 };
 use crate::binding::{Binding, Confirmation};
 use crate::entity::{credential, token as token_kind};
@@ -163,6 +163,10 @@ on_both!(
     a_stored_row_is_found,
     a_code_is_redeemed_once,
     a_refresh_token_is_replaced_once,
+    a_second_use_of_a_code_ends_what_it_gave_rfc6749_4_1_2,
+    a_second_use_of_a_refresh_token_ends_its_descendants_rfc9700_4_14,
+    nothing_of_a_family_outlives_a_second_use_while_it_is_refreshed,
+    a_refresh_token_keeps_the_scope_that_its_access_token_was_narrowed_from,
     a_row_is_renewed_once_per_access_token_seen,
     a_refresh_that_can_be_repeated_is_stored_with_the_rotation,
     rows_of_a_deleted_entity_are_deleted_with_it,
@@ -195,6 +199,7 @@ async fn a_stored_row_is_found(fixture: Fixture) {
     let found = tokens.find_tokens(&[token.access_token, bare.access_token, random()], NOW).await.unwrap();
     assert!(found.len() == 2 && found.contains(&token) && found.contains(&bare));
     let found = tokens.find_by_refresh_token(token.refresh_token.unwrap(), NOW).await.unwrap();
+    let found = found.map(|found| found.token);
     assert_eq!(found.as_ref(), Some(&token));
     assert_eq!(tokens.find_token_by_id(token.id, NOW).await.unwrap(), Some(token));
     let code = fixture.code();
@@ -206,26 +211,127 @@ async fn a_code_is_redeemed_once(fixture: Fixture) {
     let Fixture { tokens, credential, .. } = &fixture;
     let code = fixture.code();
     tokens.insert_code(code.clone()).await.unwrap();
-    let stranger = tokens.redeem_code(code.code, SystemRandom.uuid(), fixture.token(), NOW).await.unwrap();
+    let stranger = tokens.redeem_code(code.code, SystemRandom.uuid(), fixture.token(), None, NOW).await.unwrap();
     assert_eq!(stranger, Outcome::Lost);
-    let tries = (0..16).map(|_| tokens.redeem_code(code.code, *credential, fixture.token(), NOW));
+    let tries = (0..16).map(|_| tokens.redeem_code(code.code, *credential, fixture.token(), None, NOW));
     let outcomes: Vec<Outcome> = join_all(tries).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(won(&outcomes), 1);
     assert_eq!(fixture.all().await.len(), 1);
+}
+
+/// A rotation of which nothing is remembered.
+fn replace(successor: Token) -> Rotation {
+    Rotation::Replace { successor, granted_scope: None, remembered: None }
 }
 
 async fn a_refresh_token_is_replaced_once(fixture: Fixture) {
     let Fixture { tokens, credential, received, .. } = &fixture;
     let old = fixture.stored().await;
     let refresh_token = old.refresh_token.unwrap();
-    let replace =
-        || tokens.rotate_refresh_token(refresh_token, *credential, Rotation::Replace(fixture.token()), None, NOW);
-    let outcomes: Vec<_> = join_all((0..16).map(|_| replace())).await.into_iter().map(Result::unwrap).collect();
+    let rotate = || tokens.rotate_refresh_token(refresh_token, *credential, replace(fixture.token()), None, NOW);
+    let outcomes: Vec<_> = join_all((0..16).map(|_| rotate())).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(won(&outcomes), 1);
     assert!(outcomes.contains(&Outcome::Won(old.access_token)));
     assert_eq!(received.take(), [old.access_token]);
     let left = fixture.all().await;
     assert!(left.len() == 1 && left[0].id != old.id);
+}
+
+/// A rotation of which a second use is noticed.
+fn replace_noticed(successor: Token, tolerated_until: i64, until: i64) -> Rotation {
+    let remembered = Some(Remembered { tolerated_until, until });
+    Rotation::Replace { successor, granted_scope: None, remembered }
+}
+
+async fn a_second_use_of_a_code_ends_what_it_gave_rfc6749_4_1_2(fixture: Fixture) {
+    let Fixture { tokens, credential, received, .. } = &fixture;
+    let code = fixture.code();
+    tokens.insert_code(code.clone()).await.unwrap();
+    let token = Token { family: Some(code.id), ..fixture.token() };
+    let redeemed = tokens.redeem_code(code.code, *credential, token.clone(), Some(NOW + 100), NOW).await.unwrap();
+    assert_eq!(redeemed, Outcome::Won(()));
+    let end = |client, now| tokens.end_replayed(code.code, client, now);
+    assert!(end(SystemRandom.uuid(), NOW).await.unwrap().is_empty(), "another client");
+    assert!(end(*credential, NOW + 101).await.unwrap().is_empty(), "not noticed any more");
+    assert!(tokens.end_replayed(random(), *credential, NOW).await.unwrap().is_empty(), "never used");
+    assert_eq!(received.take(), []);
+    assert_eq!(end(*credential, NOW).await.unwrap(), [token.id]);
+    assert_eq!((received.take(), fixture.all().await), (vec![token.access_token], vec![]));
+    assert!(end(*credential, NOW).await.unwrap().is_empty(), "once");
+    assert_eq!(fixture.store.clean_now(&SWEEPS[4]).await.unwrap(), 1, "swept, by the machine's clock: long ago");
+}
+
+async fn a_second_use_of_a_refresh_token_ends_its_descendants_rfc9700_4_14(fixture: Fixture) {
+    let Fixture { tokens, credential, received, .. } = &fixture;
+    let first = fixture.stored().await;
+    let mut family = vec![first.clone()];
+    for _ in 0..3 {
+        let used = family.last().unwrap().refresh_token.unwrap();
+        let successor = Token { family: first.family, ..fixture.token() };
+        let rotation = replace_noticed(successor.clone(), NOW + 10, NOW + 100);
+        tokens.rotate_refresh_token(used, *credential, rotation, None, NOW).await.unwrap();
+        family.push(successor);
+    }
+    received.take();
+    let (used, last) = (first.refresh_token.unwrap(), family.pop().unwrap());
+    let stranger = fixture.stored().await;
+    assert!(tokens.end_replayed(used, *credential, NOW + 10).await.unwrap().is_empty(), "tolerated");
+    assert_eq!(tokens.end_replayed(used, *credential, NOW + 11).await.unwrap(), [last.id]);
+    assert_eq!(received.take(), [last.access_token]);
+    assert_eq!(fixture.all().await, [stranger]);
+}
+
+async fn nothing_of_a_family_outlives_a_second_use_while_it_is_refreshed(fixture: Fixture) {
+    let Fixture { tokens, credential, .. } = &fixture;
+    for _ in 0..10 {
+        let first = fixture.stored().await;
+        let used = first.refresh_token.unwrap();
+        let successor = || Token { family: first.family, ..fixture.token() };
+        let second = successor();
+        let rotation = replace_noticed(second.clone(), 0, NOW + 100);
+        tokens.rotate_refresh_token(used, *credential, rotation, None, NOW).await.unwrap();
+        let refreshes = async {
+            let mut current = second.refresh_token.unwrap();
+            for _ in 0..5 {
+                let next = successor();
+                let rotation = replace_noticed(next.clone(), 0, NOW + 100);
+                tokens.rotate_refresh_token(current, *credential, rotation, None, NOW).await.unwrap();
+                current = next.refresh_token.unwrap();
+            }
+        };
+        let (ended, ()) = tokio::join!(tokens.end_replayed(used, *credential, NOW), refreshes);
+        assert_eq!(ended.unwrap().len(), 1);
+        assert_eq!(fixture.all().await, [], "a successor outlived its family");
+    }
+}
+
+async fn a_refresh_token_keeps_the_scope_that_its_access_token_was_narrowed_from(fixture: Fixture) {
+    let Fixture { tokens, credential, .. } = &fixture;
+    let old = fixture.stored().await;
+    let successor = Token { scope: Some("a".to_owned()), ..fixture.token() };
+    let granted_scope = Some("a b".to_owned());
+    let rotation =
+        Rotation::Replace { successor: successor.clone(), granted_scope: granted_scope.clone(), remembered: None };
+    tokens.rotate_refresh_token(old.refresh_token.unwrap(), *credential, rotation, None, NOW).await.unwrap();
+    let presented = successor.refresh_token.unwrap();
+    let found = tokens.find_by_refresh_token(presented, NOW).await.unwrap().unwrap();
+    assert_eq!(found, Refreshable { token: successor.clone(), granted_scope });
+    let renewed = |granted_scope: Option<&str>| Rotation::Renew {
+        replaces: successor.access_token,
+        access_token: successor.access_token,
+        token_hint: "abcd".to_owned(),
+        expires_in: 5,
+        created_at: NOW,
+        ttl: None,
+        binding: None,
+        scope: Some("b".to_owned()),
+        granted_scope: granted_scope.map(str::to_owned),
+    };
+    for granted in [Some("a b"), None] {
+        tokens.rotate_refresh_token(presented, *credential, renewed(granted), None, NOW).await.unwrap();
+        let found = tokens.find_by_refresh_token(presented, NOW).await.unwrap().unwrap();
+        assert_eq!((found.token.scope.as_deref(), found.granted_scope.as_deref()), (Some("b"), granted));
+    }
 }
 
 async fn a_row_is_renewed_once_per_access_token_seen(fixture: Fixture) {
@@ -237,7 +343,17 @@ async fn a_row_is_renewed_once_per_access_token_seen(fixture: Fixture) {
         let (replaces, ttl) = (old.access_token, Some(NOW + 200));
         let binding = Binding::new(vec!["https://api.example/narrow".to_owned()], None);
         let created_at = NOW + 1;
-        let rotation = Rotation::Renew { replaces, access_token, token_hint, expires_in: 5, created_at, ttl, binding };
+        let rotation = Rotation::Renew {
+            replaces,
+            access_token,
+            token_hint,
+            expires_in: 5,
+            created_at,
+            ttl,
+            binding,
+            scope: Some("email".to_owned()),
+            granted_scope: None,
+        };
         tokens.rotate_refresh_token(refresh_token, *credential, rotation, None, NOW)
     };
     let outcomes: Vec<_> = join_all((0..16).map(|_| renew())).await.into_iter().map(Result::unwrap).collect();
@@ -259,14 +375,14 @@ async fn a_refresh_that_can_be_repeated_is_stored_with_the_rotation(fixture: Fix
     let successors: Vec<Token> = (0..8).map(|_| fixture.token()).collect();
     let rotations = successors.iter().map(|successor| {
         let repeatable = Repeatable { sealed: successor.id.as_bytes().to_vec(), until: NOW + 10 };
-        let rotation = Rotation::Replace(successor.clone());
+        let rotation = replace(successor.clone());
         tokens.rotate_refresh_token(presented, *credential, rotation, Some(repeatable), NOW)
     });
     let outcomes: Vec<_> = join_all(rotations).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(won(&outcomes), 1);
     let successor = fixture.all().await.pop().unwrap();
     let sealed = successor.id.as_bytes().to_vec();
-    let expected = Some(RecentRefresh { token: successor.clone(), sealed });
+    let expected = Some(RecentRefresh { token: successor.clone(), granted_scope: None, sealed });
     assert_eq!(tokens.find_recent_refresh(presented, NOW + 10).await.unwrap(), expected);
     assert_eq!(tokens.find_recent_refresh(presented, NOW + 11).await.unwrap(), None);
 
@@ -277,7 +393,17 @@ async fn a_refresh_that_can_be_repeated_is_stored_with_the_rotation(fixture: Fix
         let access_token = random();
         let (token_hint, ttl) = ("abcd".to_owned(), None);
         let (created_at, binding) = (NOW, None);
-        let rotation = Rotation::Renew { replaces, access_token, token_hint, expires_in: 5, created_at, ttl, binding };
+        let rotation = Rotation::Renew {
+            replaces,
+            access_token,
+            token_hint,
+            expires_in: 5,
+            created_at,
+            ttl,
+            binding,
+            scope: Some("email".to_owned()),
+            granted_scope: None,
+        };
         let repeatable = Some(Repeatable { sealed: vec![number], until: NOW + 10 });
         let rotated = tokens.rotate_refresh_token(presented, *credential, rotation, repeatable, NOW).await.unwrap();
         assert_eq!(rotated, Outcome::Won(replaces));
@@ -287,7 +413,7 @@ async fn a_refresh_that_can_be_repeated_is_stored_with_the_rotation(fixture: Fix
     }
     // A lost rotation stores nothing.
     let repeatable = Some(Repeatable { sealed: vec![9], until: NOW + 10 });
-    let rotation = Rotation::Replace(fixture.token());
+    let rotation = replace(fixture.token());
     let lost = tokens.rotate_refresh_token(presented, SystemRandom.uuid(), rotation, repeatable, NOW).await.unwrap();
     assert_eq!(lost, Outcome::Lost);
     assert_eq!(tokens.find_recent_refresh(presented, NOW).await.unwrap().unwrap().sealed, [1]);
@@ -318,7 +444,7 @@ async fn no_row_is_added_for_a_deleted_entity(fixture: Fixture) {
     tokens.insert_code(code.clone()).await.unwrap();
     let gone = SystemRandom.uuid();
     let homeless = || Token { service_id: Some(gone), ..fixture.token() };
-    assert_eq!(tokens.redeem_code(code.code, *credential, homeless(), NOW).await.unwrap(), Outcome::Lost);
+    assert_eq!(tokens.redeem_code(code.code, *credential, homeless(), None, NOW).await.unwrap(), Outcome::Lost);
     assert!(tokens.find_code(code.code, NOW).await.unwrap().is_some(), "a lost redemption uses up nothing");
     let orphan = Token { credential_id: gone, ..fixture.token() };
     assert_eq!(tokens.insert_token(orphan.clone()).await.unwrap(), Outcome::Lost);
@@ -350,8 +476,8 @@ async fn expired_rows_are_invisible_and_swept(fixture: Fixture) {
     assert_eq!(tokens.find_token_by_id(token.id, late).await.unwrap(), None);
     assert_eq!(tokens.find_code(code.code, late).await.unwrap(), None);
     assert_eq!(tokens.delete_row(token.id, late).await.unwrap(), None);
-    assert_eq!(tokens.redeem_code(code.code, *credential, fixture.token(), late).await.unwrap(), Outcome::Lost);
-    let rotation = Rotation::Replace(fixture.token());
+    assert_eq!(tokens.redeem_code(code.code, *credential, fixture.token(), None, late).await.unwrap(), Outcome::Lost);
+    let rotation = replace(fixture.token());
     let rotated = tokens.rotate_refresh_token(refresh_token, *credential, rotation, None, late).await.unwrap();
     assert_eq!(rotated, Outcome::Lost);
     // An expired row blocks nothing.
@@ -430,7 +556,7 @@ async fn a_family_that_is_refreshed_while_it_ends_leaves_nothing(fixture: Fixtur
             let mut presented = token.refresh_token.unwrap();
             for _ in 0..3 {
                 let successor = Token { family: Some(family), ..fixture.token() };
-                let rotation = Rotation::Replace(successor.clone());
+                let rotation = replace(successor.clone());
                 if tokens.rotate_refresh_token(presented, *credential, rotation, None, NOW).await.unwrap()
                     == Outcome::Lost
                 {

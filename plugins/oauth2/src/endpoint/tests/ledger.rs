@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
-use crate::store::{Code, Outcome, RecentRefresh, Repeatable, Rotation, Token, Tokens};
+use crate::store::{Code, Outcome, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, Token, Tokens};
 use crate::token::Digest;
 
 #[derive(Default)]
@@ -17,6 +17,10 @@ pub(crate) struct Ledger {
     pub(crate) codes: Mutex<Vec<Code>>,
     /// By the refresh token that was presented: the row, and what was stored.
     pub(crate) refreshes: Mutex<HashMap<Digest, (Uuid, Repeatable)>>,
+    /// Used codes and refresh tokens: the family, the client, and how long a second use is noticed.
+    pub(crate) used: Mutex<HashMap<Digest, (Option<Uuid>, Uuid, Remembered)>>,
+    /// Refresh tokens of narrowed access tokens, by row: what they have.
+    pub(crate) granted: Mutex<HashMap<Uuid, String>>,
     pub(crate) down: AtomicBool,
 }
 
@@ -44,11 +48,13 @@ impl Tokens for Ledger {
         Ok(found.cloned().collect())
     }
 
-    async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Token>, StoreError> {
+    async fn find_by_refresh_token(&self, refresh_token: Digest, now: i64) -> Result<Option<Refreshable>, StoreError> {
         self.available()?;
         let tokens = self.tokens.lock().unwrap();
         let mut alive = tokens.iter().filter(|token| is_alive(token.ttl, now));
-        Ok(alive.find(|token| token.refresh_token == Some(refresh_token)).cloned())
+        let found = alive.find(|token| token.refresh_token == Some(refresh_token)).cloned();
+        let granted = |token: &Token| self.granted.lock().unwrap().get(&token.id).cloned();
+        Ok(found.map(|token| Refreshable { granted_scope: granted(&token), token }))
     }
 
     async fn insert_token(&self, token: Token) -> Result<Outcome, StoreError> {
@@ -74,6 +80,7 @@ impl Tokens for Ledger {
         code: Digest,
         credential_id: Uuid,
         token: Token,
+        remembered_until: Option<i64>,
         now: i64,
     ) -> Result<Outcome, StoreError> {
         self.available()?;
@@ -82,6 +89,10 @@ impl Tokens for Ledger {
             |known: &Code| known.code == code && known.credential_id == credential_id && is_alive(Some(known.ttl), now);
         let Some(index) = codes.iter().position(taken) else { return Ok(Outcome::Lost) };
         codes.remove(index);
+        if let Some(until) = remembered_until {
+            let remembered = Remembered { tolerated_until: 0, until };
+            self.used.lock().unwrap().insert(code, (token.family, credential_id, remembered));
+        }
         self.tokens.lock().unwrap().push(token);
         Ok(Outcome::Won(()))
     }
@@ -104,10 +115,30 @@ impl Tokens for Ledger {
         let Some(row) = taken else { return Ok(Outcome::Lost) };
         let ended = row.access_token;
         match rotation {
-            Rotation::Replace(token) => *row = token,
+            Rotation::Replace { successor, granted_scope, remembered } => {
+                if let Some(remembered) = remembered {
+                    let used = (successor.family, credential_id, remembered);
+                    self.used.lock().unwrap().insert(refresh_token, used);
+                }
+                self.granted.lock().unwrap().extend(granted_scope.map(|scope| (successor.id, scope)));
+                *row = successor;
+            }
             Rotation::Renew { replaces, .. } if replaces != ended => return Ok(Outcome::Lost),
-            Rotation::Renew { access_token, token_hint, expires_in, created_at, ttl, binding, .. } => {
-                *row = Token { access_token, token_hint, expires_in, created_at, ttl, binding, ..row.clone() };
+            Rotation::Renew {
+                access_token,
+                token_hint,
+                expires_in,
+                created_at,
+                ttl,
+                binding,
+                scope,
+                granted_scope,
+                ..
+            } => {
+                let mut granted = self.granted.lock().unwrap();
+                granted.remove(&row.id);
+                granted.extend(granted_scope.map(|scope| (row.id, scope)));
+                *row = Token { access_token, token_hint, expires_in, created_at, ttl, binding, scope, ..row.clone() };
             }
         }
         if let Some(repeatable) = repeatable {
@@ -116,12 +147,24 @@ impl Tokens for Ledger {
         Ok(Outcome::Won(ended))
     }
 
+    async fn end_replayed(&self, used: Digest, credential_id: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError> {
+        self.available()?;
+        let used = self.used.lock().unwrap().get(&used).copied();
+        let Some((family, client, remembered)) = used else { return Ok(Vec::new()) };
+        if client != credential_id || now <= remembered.tolerated_until || now > remembered.until {
+            return Ok(Vec::new());
+        }
+        let ended = self.tokens.lock().unwrap().extract_if(.., |token| token.family == family).collect::<Vec<_>>();
+        Ok(ended.into_iter().map(|token| token.id).collect())
+    }
+
     async fn find_recent_refresh(&self, refresh_token: Digest, now: i64) -> Result<Option<RecentRefresh>, StoreError> {
         self.available()?;
         let (tokens, refreshes) = (self.tokens.lock().unwrap(), self.refreshes.lock().unwrap());
         let Some((id, Repeatable { sealed, until })) = refreshes.get(&refresh_token) else { return Ok(None) };
         let token = tokens.iter().find(|token| token.id == *id && is_alive(token.ttl, now) && *until >= now);
-        Ok(token.map(|token| RecentRefresh { token: token.clone(), sealed: sealed.clone() }))
+        let granted_scope = self.granted.lock().unwrap().get(id).cloned();
+        Ok(token.map(|token| RecentRefresh { token: token.clone(), granted_scope, sealed: sealed.clone() }))
     }
 
     async fn end_family(&self, family: Uuid, credential_id: Uuid, _: i64) -> Result<(), StoreError> {

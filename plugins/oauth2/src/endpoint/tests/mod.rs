@@ -142,6 +142,10 @@ impl Events {
     }
 }
 
+fn deviations() -> IntCounterVec {
+    IntCounterVec::new(prometheus::Opts::new("deviations", "deviations"), &["behaviour", "credential"]).unwrap()
+}
+
 impl World {
     fn new() -> Self {
         Self::with(guesses::Limits { per_name_and_address: 0, per_address: 0, per_name: 0, ..guesses::tests::LIMITS })
@@ -170,6 +174,7 @@ impl World {
             proofs: Arc::new(crate::sender::tests::proofs(Arc::clone(&clock) as _)),
             overloaded: IntCounter::new("overloaded", "overloaded").unwrap(),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
+            deviations: Arc::new(Deviations::new(deviations(), Arc::clone(&clock) as _)),
             audit_log: Arc::clone(&events) as _,
         };
         Self { server, ledger, clock, plugin_id: Uuid::from_u128(7), events }
@@ -248,6 +253,8 @@ fn clients() -> Clients {
             secret,
             client_type,
             redirect_uris: redirect_uris.iter().map(|uri| (*uri).to_owned()).collect(),
+            previous_secret: None,
+            allowed_scopes: None,
             consumer_id: Uuid::from_u128(100),
             name: client_id.to_owned(),
             resource_server: RESOURCE_SERVERS.contains(&client_id),

@@ -10,7 +10,8 @@ use serde_json::json;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::{Fixture, NOW, Outcome, Rotation, Token, put, random};
+use super::{Fixture, NOW, Outcome, Rotation, Token, put, random, replace};
+use crate::store::Refreshable;
 use crate::token::Digest;
 
 /// How long a row lives.
@@ -147,7 +148,7 @@ async fn take(fixture: &Fixture, another: Uuid, model: &mut Model, step: Step) -
         Step::Replace { token, client, callers } => {
             let Some(refresh_token) = model.presented(token) else { return Ok(()) };
             let drafts: Vec<_> = (0..callers).map(|_| fresh(model.now)).collect();
-            let rotations = drafts.iter().cloned().map(Rotation::Replace);
+            let rotations = drafts.iter().cloned().map(replace);
             let winner = rotate(fixture, refresh_token, by(client), rotations, model.now).await?;
             let expected = model.alive(refresh_token).filter(|_| client == Client::Its);
             prop_assert_eq!(winner.map(|(_, ended)| ended), expected.map(|at| model.rows[at].access_token));
@@ -171,6 +172,8 @@ async fn take(fixture: &Fixture, another: Uuid, model: &mut Model, step: Step) -
                 created_at,
                 ttl,
                 binding: None,
+                scope: None,
+                granted_scope: None,
             };
             let winner = rotate(fixture, refresh_token, by(client), drafts.iter().map(renew), model.now).await?;
             let expected = at.filter(|_| client == Client::Its && seen == Seen::Current);
@@ -218,7 +221,7 @@ async fn compare(fixture: &Fixture, model: &Model, step: Step) -> Result<(), Tes
     for refresh_token in &model.refresh_tokens {
         let found = fixture.tokens.find_by_refresh_token(*refresh_token, model.now).await.unwrap();
         let expected = alive.iter().find(|row| row.refresh_token == *refresh_token);
-        let pair = |token: Token| (token.id, token.access_token);
+        let pair = |found: Refreshable| (found.token.id, found.token.access_token);
         prop_assert_eq!(found.map(pair), expected.map(|row| (row.id, row.access_token)), "after {:?}", step);
     }
     Ok(())

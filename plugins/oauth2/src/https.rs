@@ -9,11 +9,25 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Refuses plain HTTP. `X-Forwarded-Proto` is used only from a trusted peer, and only if the instance
 /// accepts it.
-pub(super) fn require(config: &Config, request: &Request<'_>) -> Result<(), Refusal> {
+pub fn require(config: &Config, request: &Request<'_>) -> Result<(), Refusal> {
+    arrived(if config.accept_http_if_already_terminated { Proxies::Believed } else { Proxies::Ignored }, request)
+}
+
+/// Whether `X-Forwarded-Proto` of a trusted peer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxies {
+    /// It does (`accept_http_if_already_terminated`).
+    Believed,
+    /// Only the connection counts.
+    Ignored,
+}
+
+/// Refuses a request that came over plain HTTP.
+pub fn arrived(proxies: Proxies, request: &Request<'_>) -> Result<(), Refusal> {
     if request.tls {
         return Ok(());
     }
-    if !config.accept_http_if_already_terminated || !request.peer_trusted {
+    if proxies == Proxies::Ignored || !request.peer_trusted {
         return Err(Refusal::PlainHttp);
     }
     let mut words = request.headers.get_all(FORWARDED_PROTO).iter();
