@@ -188,7 +188,7 @@ mod tests {
                 r#"Bearer error="invalid_token", error_description="The access token is invalid or has expired", resource_metadata="ADDRESS""#,
             ),
         ] {
-            let reply = Challenges::new(realm).unwrap().reply(refusal, metadata);
+            let reply = Challenges::new(realm, &[]).unwrap().reply(refusal, metadata);
             let expected = expected.replace("ADDRESS", address.unwrap());
             assert_eq!(reply.headers, [(WWW_AUTHENTICATE, expected.parse().unwrap())]);
         }

@@ -372,7 +372,7 @@ impl Guard {
         if let Some(required) = &strict.required_scopes
             && !required.are_in(facts.scope().map(HeaderValue::as_bytes))
         {
-            let refusal = self.rules.challenges.reply(Refusal::InsufficientScope);
+            let refusal = self.challenge(Refusal::InsufficientScope, request);
             return Err(Verdict::Reply(permission_denied(refusal, request)));
         }
         let counted = strict.counted.as_ref().map(|counted| counted.judge(self.rules.header.as_ref(), request));
@@ -395,6 +395,18 @@ impl Guard {
             }
         }
         Ok(())
+    }
+
+    /// A refusal, with what a client needs to know for its next attempt.
+    fn challenge(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
+        let endpoints = self.rules.endpoints.as_deref().filter(|endpoints| endpoints.names.has(Name::Metadata));
+        let resource = endpoints.and_then(|endpoints| issuer_identifier::resource(endpoints, request));
+        let metadata = resource.and_then(|uri| issuer_identifier::well_known(PROTECTED_RESOURCE, &uri));
+        let reply = self.rules.challenges.reply(refusal, metadata.as_deref());
+        match &self.rules.sender {
+            Some(sender) => sender.challenge(refusal, reply, self.shared.clock.now()),
+            None => reply,
+        }
     }
 
     fn reply(&self, refusal: Refusal, request: &Request<'_>) -> Verdict {
@@ -473,16 +485,9 @@ impl Authenticator for Guard {
     }
 
     fn refuse(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
-        let endpoints = self.rules.endpoints.as_deref().filter(|endpoints| endpoints.names.has(Name::Metadata));
-        let resource = endpoints.and_then(|endpoints| issuer_identifier::resource(endpoints, request));
-        let metadata = resource.and_then(|uri| issuer_identifier::well_known(PROTECTED_RESOURCE, &uri));
-        let reply = self.rules.challenges.reply(refusal, metadata.as_deref());
-        let reply = match &self.rules.sender {
-            Some(sender) => sender.challenge(refusal, reply, self.shared.clock.now()),
-            None => reply,
-        };
-        unauthenticated(reply, request)
+        unauthenticated(self.challenge(refusal, request), request)
     }
+
     fn serve_cached(&self) -> ServeCached {
         self.rules.serve_cached
     }

@@ -158,7 +158,7 @@ mod tests {
         assert!(config(&json!({})).endpoints.names.is_empty());
         let names = config(&json!({"endpoints": ["revoke", "jwks"]})).endpoints.names;
         let all = NAMES.map(|name| Name::deserialize(json!(name)).unwrap());
-        assert_eq!(all.map(|name| names.has(name)), [false, true, false, false, false, false, true]);
+        assert_eq!(all.map(|name| names.has(name)), [false, true, false, false, false, false, true, false]);
     }
 
     #[test]

@@ -228,6 +228,7 @@ fn guard(ledger: &Arc<Ledger>, clock: &Arc<ManualClock>) -> Arc<guard::Shared> {
         foreign_tokens: Arc::default(),
         unproven: Arc::new(tokio::sync::Semaphore::new(2)),
         clock: clock.clone(),
+        deviations: Arc::new(Deviations::new(deviations(), clock.clone())),
         metrics,
     })
 }
