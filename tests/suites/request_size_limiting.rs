@@ -1,7 +1,11 @@
 //! Limits of request bodies, declared or not.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tollgate_tests::recorder::{ScriptedResponse, When};
 use tollgate_tests::scenario::Api;
 use tollgate_tests::{Findings, Gateway, Recorder, Reply, Upstream, raw};
@@ -62,6 +66,46 @@ async fn an_upstream_receives_no_end_of_a_body_that_is_too_long() {
         post(&gateway, "/a/x", "Transfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n6\r\n56789a\r\n0\r\n\r\n").await;
     assert_eq!((reply.status, reply.json()["message"].clone()), (413, json!(EXCEEDED)));
     assert_eq!(upstream.requests(), [], "no complete request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_an_upgrade_is_no_body() {
+    let gateway = Gateway::on_sqlite().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Switches protocols, then echoes.
+    let upstream = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        until(&mut stream, "\r\n\r\n").await;
+        let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+        stream.write_all(switching.as_bytes()).await.unwrap();
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    });
+    gateway.create("/services", json!({"name": "a", "url": url})).await;
+    gateway.create("/services/a/routes", json!({"paths": ["/a"]})).await;
+    let config = json!({"allowed_payload_size": 1, "size_unit": "bytes"});
+    gateway.create("/services/a/plugins", json!({"name": "request-size-limiting", "config": config})).await;
+    let mut client = TcpStream::connect(authority(&gateway)).await.unwrap();
+    let upgrade = "GET /a/x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(upgrade.as_bytes()).await.unwrap();
+    let head = until(&mut client, "\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    client.write_all(b"longer than a byte").await.unwrap();
+    assert_eq!(until(&mut client, "byte").await, "longer than a byte");
+    drop(client);
+    upstream.abort();
+}
+
+async fn until(stream: &mut TcpStream, end: &str) -> String {
+    let read = async {
+        let mut text = String::new();
+        while !text.ends_with(end) {
+            text.push(char::from(stream.read_u8().await.expect("more bytes")));
+        }
+        text
+    };
+    tokio::time::timeout(Duration::from_secs(20), read).await.expect("the end in time")
 }
 
 #[tokio::test(flavor = "multi_thread")]

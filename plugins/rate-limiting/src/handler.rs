@@ -89,3 +89,6 @@ impl RateLimit {
         Verdict::Reply(grpc::refusal(reply, request))
     }
 }
+
+#[cfg(test)]
+mod tests;

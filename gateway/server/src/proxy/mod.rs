@@ -233,11 +233,15 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<()> {
+        if session.was_upgraded() {
+            // What follows is no body.
+            return Ok(());
+        }
         request_body_filter::request_body_filter(body, end_of_stream, context)
     }
 
