@@ -43,11 +43,17 @@ impl Violations {
         self.fields.insert(name.to_owned(), Value::String(message.into()));
     }
 
-    /// Adds a fault of one field unless it already has one.
+    /// Adds a fault of one field, or of a field of nested records such as `config.path`, unless it or a record that it
+    /// is in already has one.
     pub fn field_unless_known(&mut self, name: &str, message: impl Into<String>) {
-        if !self.has(name) {
-            self.field(name, message);
+        let (records, name) = name.rsplit_once('.').map_or((None, name), |(records, name)| (Some(records), name));
+        let mut fields = &mut self.fields;
+        for record in records.into_iter().flat_map(|records| records.split('.')) {
+            let nested = fields.entry(record).or_insert_with(|| Value::Object(Map::new()));
+            let Value::Object(nested) = nested else { return };
+            fields = nested;
         }
+        fields.entry(name).or_insert_with(|| Value::String(message.into()));
     }
 
     /// Adds a fault of the record as a whole.
@@ -109,6 +115,21 @@ mod tests {
     fn message(fields: Value) -> String {
         let fields = fields.as_object().cloned().unwrap_or_default();
         Violations { fields }.message()
+    }
+
+    #[test]
+    fn a_fault_of_a_nested_field_is_in_its_record() {
+        let faults = |fields: Value, name: &str| {
+            let mut violations = Violations { fields: fields.as_object().cloned().unwrap_or_default() };
+            violations.field_unless_known(name, "new");
+            Value::Object(violations.fields)
+        };
+        assert_eq!(faults(json!({"host": "h"}), "port"), json!({"host": "h", "port": "new"}));
+        assert_eq!(faults(json!({"host": "h"}), "host"), json!({"host": "h"}));
+        let known = json!({"config": {"minute": "m"}});
+        assert_eq!(faults(known, "config.redis.host"), json!({"config": {"minute": "m", "redis": {"host": "new"}}}));
+        let whole = json!({"config": "expected a record"});
+        assert_eq!(faults(whole.clone(), "config.path"), whole);
     }
 
     #[test]
