@@ -94,6 +94,10 @@ impl Tokens for Rows {
         unreachable!("the cache only reads")
     }
 
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        unreachable!("the cache only reads")
+    }
+
     async fn end_family(&self, _: Uuid, _: Uuid, _: i64) -> Result<(), StoreError> {
         unreachable!("the cache only reads")
     }

@@ -27,6 +27,7 @@ fn request<'r>(headers: &'r HeaderMap, query: Option<&'r str>, body: Bytes) -> R
         peer_trusted: false,
         addressed: Addressed::default(),
         certificate: None,
+        arrival: &(),
         target: &TARGET,
         body: RequestBody::Read(body),
         edits: Edits::default(),
