@@ -19,9 +19,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora_core::listeners::ConnectionFilter;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The maximum number of descriptors reserved for everything but the proxy.
@@ -129,7 +127,6 @@ impl Descriptors {
         let shortage = |connection| Shortage::new(shortages.with_label_values(&[connection]));
         let (clients, upstreams) = (shortage("client"), shortage("upstream"));
         registry.register(Box::new(shortages))?;
-        registry.register(Box::new(OpenFiles::new(limit)?))?;
         let this = Self { limit, bounds: OnceLock::new(), probe, clients, upstreams };
         let open = this.open();
         if limit.saturating_sub(open) < FEW {
@@ -195,37 +192,6 @@ fn open_files() -> Option<u64> {
     u64::try_from(entries.count().saturating_sub(1)).ok()
 }
 
-/// `process_open_fds` and `process_max_fds`, named as in Prometheus clients; counted on
-/// export.
-struct OpenFiles {
-    open: IntGauge,
-    limit: IntGauge,
-}
-
-impl OpenFiles {
-    fn new(limit: u64) -> Result<Self, prometheus::Error> {
-        let gauge = Self {
-            open: IntGauge::new("process_open_fds", "Number of open file descriptors.")?,
-            limit: IntGauge::new("process_max_fds", "Maximum number of open file descriptors.")?,
-        };
-        gauge.limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
-        Ok(gauge)
-    }
-}
-
-impl Collector for OpenFiles {
-    fn desc(&self) -> Vec<&Desc> {
-        self.open.desc().into_iter().chain(self.limit.desc()).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        if let Some(open) = open_files() {
-            self.open.set(i64::try_from(open).unwrap_or(i64::MAX));
-        }
-        self.open.collect().into_iter().chain(self.limit.collect()).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,13 +217,8 @@ mod tests {
     }
 
     #[test]
-    fn open_files_are_exported() {
-        let registry = Registry::new();
-        let descriptors = Descriptors::new(1000, &registry).unwrap();
-        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        assert!(text.contains("process_max_fds 1000\n"), "{text}");
-        let open = text.lines().find_map(|line| line.strip_prefix("process_open_fds ")?.parse::<u64>().ok());
-        assert!(open.is_some_and(|open| (4..1000).contains(&open)), "{text}");
+    fn numbers_near_the_limit_are_reserved() {
+        let descriptors = Descriptors::new(1000, &Registry::new()).unwrap();
         assert!(descriptors.has_one_for_a_client());
         assert!(!descriptors.is_reserved(4) && descriptors.is_reserved(999));
         assert!(are_exhausted(&io::Error::from_raw_os_error(24)) && !are_exhausted(&io::Error::from_raw_os_error(2)));

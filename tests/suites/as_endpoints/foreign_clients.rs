@@ -4,6 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use oauth2::basic::BasicClient;
+use oauth2::{
+    AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, IntrospectionUrl, RevocationUrl,
+    TokenIntrospectionResponse, TokenResponse, TokenUrl,
+};
 use tempfile::NamedTempFile;
 use tollgate_tests::scenario::REDIRECT_URI;
 use tollgate_tests::{Gateway, repository};
@@ -104,6 +109,44 @@ async fn flows(name: &str, library: &str, command: fn(&str) -> Command) {
         dialogue.give(&given);
         let outcome = dialogue.outcome(&gateway, &api).await;
         assert_eq!(outcome, json!({"before": [200, true], "after": [401, false]}), "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oauth2_crate_introspects_and_revokes() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let api = api(&gateway, &upstream, json!({"profile": "bcp", "endpoints": ["introspect", "revoke"]})).await;
+    let application = Application::register(&gateway, "client", json!({"resource_server": true})).await;
+    let http = |request: HttpRequest| {
+        let client = gateway.client.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let request = client.request(head.method, head.uri.to_string()).headers(head.headers).body(body);
+            let received = request.send().await?;
+            let mut response = HttpResponse::new(Vec::new());
+            *response.status_mut() = received.status();
+            *response.headers_mut() = received.headers().clone();
+            *response.body_mut() = received.bytes().await?.to_vec();
+            Ok::<_, reqwest::Error>(response)
+        }
+    };
+    for auth_type in [AuthType::BasicAuth, AuthType::RequestBody] {
+        let client = BasicClient::new(ClientId::new(application.id().to_owned()))
+            .set_client_secret(ClientSecret::new(application.secret().to_owned()))
+            .set_auth_type(auth_type)
+            .set_token_uri(TokenUrl::new(gateway.url("/api/oauth2/token")).unwrap())
+            .set_introspection_url(IntrospectionUrl::new(gateway.url("/api/oauth2/introspect")).unwrap())
+            .set_revocation_url(RevocationUrl::new(gateway.url("/api/oauth2/revoke")).unwrap());
+        let tokens = client.exchange_client_credentials().request_async(&http).await.unwrap();
+        let access = tokens.access_token().clone();
+        gateway.secrets.add(access.secret());
+        let seen = client.introspect(&access).request_async(&http).await.unwrap();
+        assert_eq!((seen.active(), seen.client_id().map(|id| id.as_str())), (true, Some(application.id())));
+        api.get(&gateway, access.secret()).await.expect(200);
+        client.revoke_token(access.clone().into()).unwrap().request_async(&http).await.unwrap();
+        api.get(&gateway, access.secret()).await.expect(401);
+        assert!(!client.introspect(&access).request_async(&http).await.unwrap().active());
     }
 }
 
