@@ -52,6 +52,17 @@ impl Drill {
     }
 }
 
+/// Whether this is the line of a second, from the third on, in which nobody waited for a second: then requests of every
+/// kind have been served before the store is broken. A machine that is too busy for that all the time gets no more than
+/// six seconds.
+fn is_calm(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let second = words.next().and_then(|word| word.parse::<u32>().ok()).unwrap_or_default();
+    let mut slowest = words.skip_while(|word| *word != "p99").skip(1);
+    let (value, unit) = (slowest.next().and_then(|word| word.parse::<f64>().ok()), slowest.next());
+    second >= 3 && (second >= 6 || matches!((value, unit), (Some(_), Some("µs" | "ms"))))
+}
+
 /// Waits until the cache is no longer used, and for another two seconds.
 fn last_for_two_seconds(running: &Running) {
     for what in ["the end of the cache", "a second without the store", "another"] {
@@ -70,8 +81,8 @@ async fn an_outage_of_the_store_is_reported_from_beginning_to_end() {
     let _turn = alone();
     let Drill { database: _database, world, forwarder, target } = Drill::prepare(&[]).await;
     let address = forwarder.address;
-    let running = start(&world, &["--html", "r.html", "--duration", "16s"]);
-    running.until("the third second", |line| line.starts_with("   3 s"));
+    let running = start(&world, &["--html", "r.html", "--rate", "100", "--duration", "20s"]);
+    running.until("a calm second", is_calm);
     forwarder.cut().await;
     last_for_two_seconds(&running);
     let _forwarder = Forwarder::listening(address, target).await;
@@ -95,7 +106,7 @@ async fn an_outage_of_the_store_is_reported_from_beginning_to_end() {
     // before the cut may end after it.
     assert!(uncached[0].to < uncached[1].from + 1.0 && uncached[2].from > cached[1].from + 2.0, "{outage:?}");
     let trouble = outage.trouble.unwrap();
-    assert!(trouble.recovered && trouble.from >= 3.0 && trouble.to < 16.0, "{outage:?}");
+    assert!(trouble.recovered && trouble.from >= 3.0 && trouble.to < 20.0, "{outage:?}");
 
     // Each 200 had its identity checked, and each 503 its Retry-After.
     assert_eq!((outcome.checks.wrong, outcome.total.failures()), (0, 0), "{outcome:?}");
@@ -113,7 +124,7 @@ async fn a_store_that_hangs_is_an_outage_too_and_waits_are_bounded() {
     let bounds = [("TOLLGATE_DATABASE_ACQUIRE_TIMEOUT", "500ms"), ("TOLLGATE_DATABASE_STATEMENT_TIMEOUT", "500ms")];
     let Drill { database: _database, world, forwarder, .. } = Drill::prepare(&bounds).await;
     let running = start(&world, &["--rate", "100", "--duration", "20s"]);
-    running.until("the third second", |line| line.starts_with("   3 s"));
+    running.until("a calm second", is_calm);
     forwarder.block();
     last_for_two_seconds(&running);
     forwarder.unblock();
