@@ -68,6 +68,7 @@ mod request_termination;
 mod resource;
 mod revocation;
 mod secrets;
+mod sender_constrained;
 mod spelling;
 mod third_party;
 mod third_party_servers;
