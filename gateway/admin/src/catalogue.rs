@@ -43,7 +43,9 @@ fn paths(state: &AdminState) -> BTreeSet<String> {
             let Some(target) = state.served().map(|target| target.kind()).find(|known| known.name == target) else {
                 continue;
             };
-            paths.insert(format!("{one}/{}", field.name));
+            if kind.foreign_paths().any(|(served, _)| served.name == field.name) {
+                paths.insert(format!("{one}/{}", field.name));
+            }
             let children = format!("/{}/{{{}}}/{}", target.segment, target.name, kind.nested_segment);
             paths.insert(format!("{children}/{{{}}}", kind.name));
             paths.insert(children);

@@ -14,7 +14,7 @@ use crate::state::AdminState;
 const PAGE_SIZE: usize = 1000;
 
 /// A child named by a path, whether or not it exists.
-pub(crate) struct Named {
+pub(crate) struct Child {
     /// Its key in the store; a new id if it does not exist and has no other key.
     pub(crate) key: Key,
     /// Values that follow from the name, in addition to those of the key.
@@ -27,16 +27,16 @@ pub(crate) async fn named(
     nested: &Nested<'_>,
     parent: Uuid,
     segment: &str,
-) -> Result<Named, DaoError> {
+) -> Result<Child, DaoError> {
     let kind = nested.children.kind();
     let field = kind.key_below(nested.field).filter(|_| kind.second_key.is_none());
     let Some(field) = field.filter(|_| reference::parse_uuid(segment).is_none()) else {
-        return Ok(Named { key: reference::key(kind, segment)?, given: Vec::new() });
+        return Ok(Child { key: reference::key(kind, segment)?, given: Vec::new() });
     };
     reference::validate_key(field, segment)?;
     let found = find(nested, parent, field.name, segment).await?;
     let key = Key::Id(found.unwrap_or_else(|| state.random.uuid()));
-    Ok(Named { key, given: vec![(field.name, Value::from(segment))] })
+    Ok(Child { key, given: vec![(field.name, Value::from(segment))] })
 }
 
 /// The id of the child whose `field` has this value.

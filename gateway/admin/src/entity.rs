@@ -10,10 +10,10 @@ use tollgate_core::schema::Insertion;
 use uuid::Uuid;
 
 use crate::audit::{self, Change};
-use crate::child::{self, Named};
+use crate::child::{self, Child};
 use crate::draft::{self, Given, Patch};
 use crate::input::Input;
-use crate::reference;
+use crate::reference::{self, Named};
 use crate::resource::{Entities, Nested};
 use crate::response::{Failure, Response};
 use crate::state::AdminState;
@@ -30,7 +30,7 @@ pub(crate) async fn create_child(
     parent: &str,
     input: Input,
 ) -> Result<Response, Failure> {
-    let parent = find_parent(nested, parent).await?;
+    let parent = find_parent(state, nested, parent).await?;
     insert(state, nested.children, input, &[(nested.field, reference::to(parent))]).await
 }
 
@@ -51,9 +51,12 @@ pub(crate) async fn act(
     segment: &str,
     input: Input,
 ) -> Result<Response, Failure> {
-    let key = reference::key(entities.kind(), segment)?;
+    if *method == Method::PUT {
+        let (key, input) = to_put(state, entities, segment, input).await?;
+        return put(state, entities, &key, input, Vec::new()).await;
+    }
+    let key = reference::existing(state, entities, segment).await?;
     match *method {
-        Method::PUT => put(state, entities, &key, input, Vec::new()).await,
         Method::PATCH => patch(state, entities, &key, input).await,
         Method::DELETE => {
             // Deleting an entity that does not exist succeeds (gateway.md §2.2).
@@ -65,6 +68,29 @@ pub(crate) async fn act(
     }
 }
 
+/// What a PUT writes: one by name makes it a name of the entity, which need not exist.
+async fn to_put(state: &AdminState, entities: &Entities, segment: &str, input: Input) -> Result<(Key, Input), Failure> {
+    let kind = entities.kind();
+    let Some(names) = kind.names else { return Ok((reference::key(kind, segment)?, input)) };
+    let key = match reference::owner_of_name(state, names, segment).await? {
+        Named::Id(id) => Key::Id(id),
+        Named::Nobody => Key::Id(state.random.uuid()),
+    };
+    if reference::parse_uuid(segment).is_some() {
+        return Ok((key, input));
+    }
+    let mut document = input.into_document(&kind.schema);
+    match document.entry(names.field).or_insert(Value::Null) {
+        Value::Array(list) if list.iter().any(|name| name == segment) => {}
+        Value::Array(list) => list.push(Value::from(segment)),
+        name @ Value::String(_) if name != segment => *name = Value::from(vec![name.take(), Value::from(segment)]),
+        nothing @ Value::Null => *nothing = Value::from(vec![segment]),
+        // It is the name, or validation refuses it.
+        _ => {}
+    }
+    Ok((key, Input::Json(document)))
+}
+
 /// The same below a parent, to which the entity must belong.
 pub(crate) async fn act_on_child(
     state: &AdminState,
@@ -74,9 +100,9 @@ pub(crate) async fn act_on_child(
     segment: &str,
     input: Input,
 ) -> Result<Response, Failure> {
-    let parent = find_parent(nested, parent).await?;
+    let parent = find_parent(state, nested, parent).await?;
     let children = nested.children;
-    let Named { key, mut given } = child::named(state, nested, parent, segment).await?;
+    let Child { key, mut given } = child::named(state, nested, parent, segment).await?;
     if method == Method::PUT {
         // A PUT assigns the child to this parent, even if it has another one.
         given.push((nested.field, reference::to(parent)));
@@ -161,8 +187,9 @@ pub(crate) fn show(found: Option<Document>) -> Result<Response, Failure> {
 }
 
 /// The id of the parent in the path.
-pub(crate) async fn find_parent(nested: &Nested<'_>, segment: &str) -> Result<Uuid, Failure> {
+pub(crate) async fn find_parent(state: &AdminState, nested: &Nested<'_>, segment: &str) -> Result<Uuid, Failure> {
     let kind = nested.parents.kind();
-    let found = nested.parents.find(&reference::key(kind, segment)?).await?.ok_or(Failure::NotFound)?;
+    let key = reference::existing(state, nested.parents, segment).await?;
+    let found = nested.parents.find(&key).await?.ok_or(Failure::NotFound)?;
     Ok(found.id().ok_or_else(|| reference::without_id(kind))?)
 }

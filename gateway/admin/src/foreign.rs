@@ -26,7 +26,7 @@ pub(crate) async fn act(
     segment: &str,
     input: Input,
 ) -> Result<Response, Failure> {
-    let owner_key = reference::key(foreign.owners.kind(), segment)?;
+    let owner_key = reference::existing(state, foreign.owners, segment).await?;
     let owner = foreign.owners.find(&owner_key).await?.ok_or(Failure::NotFound)?;
     let target = owner.reference(foreign.field).map(Key::Id);
     match (method, target) {

@@ -188,7 +188,7 @@ async fn dispatch(
         Resource::Collection(entities) => list::collection(entities, query).await,
         Resource::Entity(entities, key) => entity::act(state, method, entities, key, input).await,
         Resource::Children(nested, parent) if post => entity::create_child(state, nested, parent, input).await,
-        Resource::Children(nested, parent) => list::children(nested, parent, parts.uri.path(), query).await,
+        Resource::Children(nested, parent) => list::children(state, nested, parent, parts.uri.path(), query).await,
         Resource::Child(nested, parent, key) => entity::act_on_child(state, method, nested, parent, key, input).await,
         Resource::Foreign(field, owner) => foreign::act(state, method, field, owner, input).await,
         Resource::Information => information::show(state).await,

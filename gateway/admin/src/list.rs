@@ -10,6 +10,7 @@ use crate::offset;
 use crate::query::{Query, Unstorable, escape};
 use crate::resource::{Entities, Nested};
 use crate::response::{Failure, Response};
+use crate::state::AdminState;
 
 const DEFAULT_SIZE: usize = 100;
 const MAX_SIZE: usize = 1000;
@@ -51,6 +52,7 @@ pub fn page_query(raw: &str) -> Option<PageQuery> {
 /// `GET` of a kind below a parent. The URL of the next page has the path as the client sent it. Tags are
 /// ignored.
 pub(crate) async fn children(
+    state: &AdminState,
     nested: &Nested<'_>,
     parent: &str,
     path: &str,
@@ -58,7 +60,7 @@ pub(crate) async fn children(
 ) -> Result<Response, Failure> {
     let size = size(query)?;
     let after = after(query)?;
-    let filter = Filter::Child { field: nested.field, parent: entity::find_parent(nested, parent).await? };
+    let filter = Filter::Child { field: nested.field, parent: entity::find_parent(state, nested, parent).await? };
     let page = nested.children.page(&PageQuery { filter, after, size }).await?;
     Ok(respond(page, path.trim_matches('/'), ""))
 }

@@ -3,12 +3,13 @@
 
 use serde_json::{Map, Value, json};
 use tollgate_core::collection::{Document, Key};
-use tollgate_core::entity::Kind;
+use tollgate_core::entity::{Kind, Names};
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::schema::Field;
 use uuid::Uuid;
 
 use crate::resource::Entities;
+use crate::response::Failure;
 use crate::state::AdminState;
 
 /// The value of a foreign field.
@@ -29,6 +30,33 @@ pub(crate) fn key(kind: &Kind, segment: &str) -> Result<Key, DaoError> {
     let field = kind.second_key.and_then(|name| kind.schema.field(name)).ok_or(DaoError::InvalidPrimaryKey)?;
     validate_key(field, segment)?;
     Ok(Key::Unique { field: field.name, value: segment.to_owned() })
+}
+
+/// The key of an entity that exists, for a path segment: one of its names may stand for it ([`Names`]).
+pub(crate) async fn existing(state: &AdminState, entities: &Entities, segment: &str) -> Result<Key, Failure> {
+    let Some(names) = entities.kind().names else { return Ok(key(entities.kind(), segment)?) };
+    match owner_of_name(state, names, segment).await? {
+        Named::Id(id) => Ok(Key::Id(id)),
+        Named::Nobody => Err(Failure::NoSuchName(names.missing)),
+    }
+}
+
+/// What a path segment identifies among entities that have names.
+pub(crate) enum Named {
+    /// An entity: by its id, whether or not it exists, or by a name that it has.
+    Id(Uuid),
+    /// Nothing: no entity has this name.
+    Nobody,
+}
+
+/// Finds the entity with that id or name.
+pub(crate) async fn owner_of_name(state: &AdminState, names: Names, segment: &str) -> Result<Named, DaoError> {
+    if let Some(id) = parse_uuid(segment) {
+        return Ok(Named::Id(id));
+    }
+    let Some(collection) = state.registry.collection(names.kind) else { return Ok(Named::Nobody) };
+    let found = collection.find(&key(collection.kind(), segment)?).await?;
+    Ok(found.and_then(|name| name.reference(names.reference)).map_or(Named::Nobody, Named::Id))
 }
 
 /// Whether the field can have the value of a path segment.

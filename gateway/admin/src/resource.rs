@@ -201,7 +201,7 @@ fn nested<'r>(state: &'r AdminState, parents: &'r Entities, segment: &str) -> Op
 
 /// The foreign field named by `segment` below `owners`.
 fn foreign_field<'r>(state: &'r AdminState, owners: &'r Entities, segment: &str) -> Option<ForeignField<'r>> {
-    let (field, target) = owners.kind().foreign_fields().find(|(field, _)| field.name == segment)?;
+    let (field, target) = owners.kind().foreign_paths().find(|(field, _)| field.name == segment)?;
     let targets = state.registry.collection(target).filter(|targets| targets.kind().admin)?;
     Some(ForeignField { owners, field: field.name, targets })
 }

@@ -109,6 +109,8 @@ pub(crate) enum Failure {
     NoEntityNamed(String),
     #[error("no plugin with that name")]
     NoPluginNamed(String),
+    #[error("no entity has that name")]
+    NoSuchName(&'static str),
     #[error("method not allowed")]
     MethodNotAllowed,
     #[error("unsupported content type")]
@@ -168,6 +170,7 @@ impl From<Failure> for Response {
         let bad = |message: &str| Self::message(StatusCode::BAD_REQUEST, message);
         match failure {
             Failure::NotFound => Self::message(StatusCode::NOT_FOUND, "Not found"),
+            Failure::NoSuchName(message) => Self::message(StatusCode::NOT_FOUND, message),
             Failure::NoEntityNamed(name) => Self::message(StatusCode::NOT_FOUND, &format!("No entity named '{name}'")),
             Failure::NoPluginNamed(name) => Self::message(StatusCode::NOT_FOUND, &format!("No plugin named '{name}'")),
             Failure::MethodNotAllowed => Self::message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),

@@ -20,6 +20,7 @@ use std::time::Duration;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use tollgate_admin::{Access, AdminState, Authentication, BrowserRules, Hosts as HostRules, Limits};
 use tollgate_core::clock::SystemClock;
 use tollgate_core::entity;
@@ -40,6 +41,7 @@ use crate::descriptors::{self, Descriptors};
 use crate::log;
 use crate::node::{self, ThisNode};
 use crate::operator_listeners;
+use crate::pem::Pem;
 use crate::plugins;
 use crate::process_memory;
 use crate::proxy::{self, TrustedIps};
@@ -50,9 +52,11 @@ use crate::snapshot::configuration::Configuration;
 use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::audit_log::AuditLog;
+use crate::telemetry::certificate_expiry::CertificateExpiry;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::tasks;
 use crate::tls;
+use crate::tls::served::Served;
 use crate::upstream::service::Verification;
 use crate::upstream::uses::Uses;
 
@@ -88,6 +92,9 @@ pub enum StartError {
     /// The certificate is unusable.
     #[error("proxy.https_listen: no usable certificate")]
     Certificate(#[from] certificate::Error),
+    /// The certificate cannot be presented.
+    #[error("proxy.https_listen: no usable certificate")]
+    CertificateFiles(#[from] tls::files::Error),
     /// The data directory is unusable.
     #[error("data_directory: cannot read or write {path}")]
     DataDirectory {
@@ -260,16 +267,26 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     header_text::set_max_bytes(settings.header_value_bytes);
     try_addresses(settings)?;
     make_data_directory(settings)?;
-    let tls = match settings.proxy.https_listen {
-        Some(_) => {
-            let files = certificate::files(settings.certificate.as_ref(), &settings.data_directory)?;
-            Some(tls::settings(&files, &settings.client_certificates)?)
+    let served = Arc::new(Served::default());
+    let files = match settings.proxy.https_listen {
+        Some(_) => Some(certificate::files(settings.certificate.as_ref(), &settings.data_directory)?),
+        None => None,
+    };
+    let tls = match &files {
+        Some(files) => {
+            served.set_default(tls::files::read(files)?);
+            Some(tls::settings(Arc::clone(&served), &settings.client_certificates)?)
         }
         None => None,
     };
     let runtime = control_runtime()?;
+    {
+        let _entered = runtime.enter();
+        let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        runtime.spawn(tls::files::watch(files, Arc::clone(&served), hangup));
+    }
     let readiness = Arc::new(Readiness::default());
-    let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness)))?;
+    let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness), served))?;
     let access_log = open_access_log(settings, &control.metrics)
         .map_err(|source| StartError::AccessLog { path: settings.access_log.to_string(), source })?;
     let logs = Logs { access: access_log.clone(), audit: control.audit_log.clone() };
@@ -349,8 +366,10 @@ impl Control {
         migration: Migration,
         log: log::Handle,
         readiness: Arc<Readiness>,
+        served: Arc<Served>,
     ) -> Result<Self, StartError> {
         let registry = prometheus::Registry::new();
+        registry.register(Box::new(CertificateExpiry::new(Arc::clone(&served))?))?;
         let node_id = node::id(&settings.data_directory).map_err(|source| data_directory(settings, source))?;
         let metrics = Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
         metrics.tasks().add(tasks::Runtime::Control, tokio::runtime::Handle::current());
@@ -387,7 +406,8 @@ impl Control {
             UpstreamVerification::Skip => Verification::Off,
         };
         let upstreams = node::upstream_destinations(settings);
-        let configuration = Configuration::load(entities.clone(), Arc::clone(&metrics), verification, upstreams);
+        let configuration =
+            Configuration::load(entities.clone(), Arc::clone(&metrics), verification, upstreams, served);
         let configuration = Arc::new(configuration.await?);
         store.feed().subscribe(Arc::clone(&configuration) as _);
         // Applies writes between loading and subscribing.
@@ -486,7 +506,16 @@ fn http_client(settings: &Settings, registry: &prometheus::Registry) -> Result<C
 /// The kinds and plugins of this gateway.
 async fn entities(hosts: &Hosts) -> Result<Registry, StartError> {
     let mut registry = Registry::new();
-    for kind in [entity::service::kind(), entity::route::kind(), entity::consumer::kind(), entity::plugin::kind()] {
+    let kinds = [
+        entity::certificate::kind::<Pem>(),
+        entity::sni::kind(),
+        entity::ca_certificate::kind::<Pem>(),
+        entity::service::kind(),
+        entity::route::kind(),
+        entity::consumer::kind(),
+        entity::plugin::kind(),
+    ];
+    for kind in kinds {
         registry.add_collection(hosts.store.documents(Arc::new(kind)));
     }
     for factory in plugins::all() {

@@ -15,6 +15,7 @@ pub mod descriptors;
 pub mod log;
 pub mod node;
 mod operator_listeners;
+pub mod pem;
 pub mod plugin_choice;
 pub mod plugins;
 pub mod process_memory;

@@ -8,6 +8,7 @@ use tollgate_core::collection::{Collection, Document, Key, Merge, Page, PageQuer
 use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 
+use crate::entity::names;
 use crate::entity::read::{self, Found};
 use crate::entity::write;
 use crate::store::Store;
@@ -34,26 +35,46 @@ impl Documents {
                 DaoError::PrimaryKey { .. }
                 | DaoError::Unique { .. }
                 | DaoError::ForeignMissing { .. }
-                | DaoError::Referenced { .. },
+                | DaoError::Referenced { .. }
+                | DaoError::Listed { .. },
             ) => self.unchanged(result).await,
             result => result,
         }
     }
 
+    fn names(&self) -> Option<names::OfKind> {
+        names::OfKind::of(&self.kind, self.store.kinds())
+    }
+
     async fn found(&self, key: &Key) -> Result<Option<Found>, StoreError> {
-        let input = (Arc::clone(&self.kind), key.clone(), self.store.now());
-        let found = self
-            .store
-            .read(input, async |(kind, key, now), session| read::find_current(session, kind, key, *now).await);
+        let input = (Arc::clone(&self.kind), self.names(), key.clone(), self.store.now());
+        let found = self.store.read(input, async |(kind, names, key, now), session| {
+            let mut found = read::find_current(session, kind, key, *now).await?;
+            if let (Some(names), Some(found)) = (names, &mut found) {
+                names.show(session, std::slice::from_mut(&mut found.document)).await?;
+            }
+            Ok(found)
+        });
         found.await
     }
 
     /// Replaces the entity that was read with `document`, if it is unchanged. `None`: it was changed or
     /// deleted.
     async fn replace(&self, found: Found, document: Document) -> Result<Option<Document>, DaoError> {
-        let input = (Arc::clone(&self.kind), found, document);
-        let replace = self.store.transaction(input, async |(kind, found, document), tx| {
-            write::replace_unchanged(tx, kind, found, document.clone()).await
+        let input = (Arc::clone(&self.kind), self.names(), found, document);
+        let replace = self.store.transaction(input, async |(kind, names, found, document), tx| {
+            let mut document = document.clone();
+            let Some(names) = names else { return write::replace_unchanged(tx, kind, found, document).await };
+            write::lock_by_id(tx, kind, found.id).await?;
+            if !names.are_unchanged(tx, found).await? {
+                return Ok(None);
+            }
+            let wanted = names.take(&mut document);
+            let mut replaced = write::replace_unchanged(tx, kind, found, document).await?;
+            if let Some(document) = &mut replaced {
+                names.replace(tx, document, &wanted).await?;
+            }
+            Ok(replaced)
         });
         replace.await
     }
@@ -71,25 +92,40 @@ impl Collection for Documents {
     }
 
     async fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        let input = (Arc::clone(&self.kind), query.clone(), self.store.now());
-        let page =
-            self.store.read(input, async |(kind, query, now), session| read::page(session, kind, query, *now).await);
+        let input = (Arc::clone(&self.kind), self.names(), query.clone(), self.store.now());
+        let page = self.store.read(input, async |(kind, names, query, now), session| {
+            let mut page = read::page(session, kind, query, *now).await?;
+            if let Some(names) = names {
+                names.show(session, &mut page.documents).await?;
+            }
+            Ok(page)
+        });
         page.await
     }
 
     async fn insert(&self, document: Document) -> Result<Document, DaoError> {
-        let insert = self.store.transaction((Arc::clone(&self.kind), document), async |(kind, document), tx| {
-            write::insert(tx, kind, document.clone()).await
+        let input = (Arc::clone(&self.kind), self.names(), document);
+        let insert = self.store.transaction(input, async |(kind, names, document), tx| {
+            let mut document = document.clone();
+            let Some(names) = names else { return write::insert(tx, kind, document).await };
+            let wanted = names.take(&mut document);
+            let mut inserted = write::insert(tx, kind, document).await?;
+            names.replace(tx, &mut inserted, &wanted).await?;
+            Ok(inserted)
         });
         self.written(insert.await).await
     }
 
     async fn upsert(&self, key: &Key, document: Document) -> Result<Document, DaoError> {
-        let upsert = self
-            .store
-            .transaction((Arc::clone(&self.kind), key.clone(), document), async |(kind, key, document), tx| {
-                write::upsert(tx, kind, key, document.clone()).await
-            });
+        let input = (Arc::clone(&self.kind), self.names(), key.clone(), document);
+        let upsert = self.store.transaction(input, async |(kind, names, key, document), tx| {
+            let mut document = document.clone();
+            let Some(names) = names else { return write::upsert(tx, kind, key, document).await };
+            let wanted = names.take(&mut document);
+            let mut written = write::upsert(tx, kind, key, document).await?;
+            names.replace(tx, &mut written, &wanted).await?;
+            Ok(written)
+        });
         self.written(upsert.await).await
     }
 

@@ -41,11 +41,22 @@ pub(super) fn wildcard_host_and_port(value: &Value) -> Result<(), String> {
     }
 }
 
-/// A server name: not an address, without a port; its first or last label may be `*`.
+/// A server name: not an address, without a port; its first or last label may be `*`, which alone is any name.
 pub(super) fn wildcard_name(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
-    match parse(&without_wildcard(text)?) {
-        None => Err(invalid(text)),
+    let name = match text.matches('*').count() {
+        0 => text.to_owned(),
+        _ if !matches!(text.find('*'), Some(place) if place == 0 || place + 1 == text.len()) => {
+            return Err("wildcard must be leftmost or rightmost character".to_owned());
+        }
+        1 if text == "*" || text.starts_with("*.") || text.ends_with(".*") || text.ends_with(":*") => {
+            text.replace('*', "wildcard")
+        }
+        1 => return Err(invalid(text)),
+        _ => return Err("only one wildcard must be specified".to_owned()),
+    };
+    match parse(&name) {
+        None => Err(invalid(&name)),
         Some(Host { is_ip: true, .. }) => Err("must not be an IP".to_owned()),
         Some(Host { port: Port::None, .. }) => Ok(()),
         Some(_) => Err("must not have a port".to_owned()),
@@ -136,9 +147,29 @@ mod tests {
     }
 
     #[test]
-    fn server_names_are_no_addresses() {
-        assert_eq!(wildcard_name(&json!("*.example.com")), Ok(()));
-        assert_eq!(wildcard_name(&json!("127.0.0.1")), Err("must not be an IP".to_owned()));
-        assert_eq!(wildcard_name(&json!("a.com:443")), Err("must not have a port".to_owned()));
+    fn server_names_are_no_addresses_and_have_one_wildcard_at_an_end() {
+        for good in ["a.com", "*.example.com", "example.*", "foo.test.example.*", "*"] {
+            assert_eq!(wildcard_name(&json!(good)), Ok(()), "{good}");
+        }
+        let (place, one) = ("wildcard must be leftmost or rightmost character", "only one wildcard must be specified");
+        let table = [
+            ("127.0.0.1", "must not be an IP"),
+            ("10.0.0.1:8001", "must not be an IP"),
+            ("::1", "must not be an IP"),
+            ("a.com:443", "must not have a port"),
+            ("*.a.com:443", "must not have a port"),
+            ("a.com:*", "must not have a port"),
+            ("a.*:80", place),
+            ("foo.*.com", place),
+            ("foo.*.a.*", place),
+            ("*.a.*", one),
+            ("*.*.a.*", one),
+            ("*a.com", "invalid value: *a.com"),
+            ("*.a^b.com", "invalid value: wildcard.a^b.com"),
+            ("a^b", "invalid value: a^b"),
+        ];
+        for (bad, text) in table {
+            assert_eq!(wildcard_name(&json!(bad)), Err(text.to_owned()), "{bad}");
+        }
     }
 }

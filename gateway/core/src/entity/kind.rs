@@ -2,6 +2,22 @@
 
 use crate::schema::{Field, Schema, Type};
 
+/// Names of an entity that are entities of another kind, such as the SNIs of a certificate: they are shown and written
+/// as a list with the entity, in the same transaction, and one of them may replace its id in paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names {
+    /// The list, an array of strings in the schema. It is not stored.
+    pub field: &'static str,
+    /// The kind of the names.
+    pub kind: &'static str,
+    /// That kind's unique field with the name.
+    pub name: &'static str,
+    /// That kind's reference to the entity.
+    pub reference: &'static str,
+    /// The message if a path has a name that does not exist.
+    pub missing: &'static str,
+}
+
 /// A kind of entity, such as `services`.
 #[derive(Debug, Clone)]
 pub struct Kind {
@@ -19,6 +35,10 @@ pub struct Kind {
     pub ttl: bool,
     /// Whether the Admin API serves it.
     pub admin: bool,
+    /// Its names, if those are entities.
+    pub names: Option<Names>,
+    /// Foreign fields without a path below the entity.
+    pub pathless: &'static [&'static str],
     /// Its fields.
     pub schema: Schema,
 }
@@ -34,6 +54,8 @@ impl Kind {
             unique_together: &[],
             ttl: false,
             admin: true,
+            names: None,
+            pathless: &[],
             schema,
         }
     }
@@ -72,6 +94,18 @@ impl Kind {
         Self { ttl: true, ..self }
     }
 
+    /// Gives its entities names that are entities of another kind.
+    #[must_use]
+    pub fn names(self, names: Names) -> Self {
+        Self { names: Some(names), ..self }
+    }
+
+    /// Serves no path to what these foreign fields refer to, such as `/snis/{x}/certificate`.
+    #[must_use]
+    pub fn without_path_to(self, fields: &'static [&'static str]) -> Self {
+        Self { pathless: fields, ..self }
+    }
+
     /// Gives the kind no paths in the Admin API: only its schema is shown.
     #[must_use]
     pub fn internal(self) -> Self {
@@ -93,6 +127,11 @@ impl Kind {
             Type::Foreign { target, .. } => Some((field, target)),
             _ => None,
         })
+    }
+
+    /// The foreign fields that have a path below the entity, such as `/routes/{x}/service`.
+    pub fn foreign_paths(&self) -> impl Iterator<Item = (&Field, &'static str)> {
+        self.foreign_fields().filter(|(field, _)| !self.pathless.contains(&field.name))
     }
 
     /// The unique fields.

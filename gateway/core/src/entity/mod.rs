@@ -4,6 +4,8 @@
 //! them. The gateway's own kinds are here; plugins bring theirs.
 
 pub mod admin_token;
+pub mod ca_certificate;
+pub mod certificate;
 pub mod consumer;
 pub mod field;
 mod host;
@@ -13,5 +15,6 @@ pub mod plugin;
 mod protocol;
 pub mod route;
 pub mod service;
+pub mod sni;
 
-pub use kind::Kind;
+pub use kind::{Kind, Names};

@@ -39,6 +39,18 @@ pub enum DaoError {
         /// The kind that is referred to, such as `services`.
         target: &'static str,
     },
+    /// Code 19: the entity to be deleted is in a list of another one.
+    #[error("referenced by others")]
+    Listed {
+        /// The kind with the list, such as `services`.
+        by: &'static str,
+        /// The entity with the list.
+        by_id: Uuid,
+        /// The kind that is listed, such as `ca_certificates`.
+        target: &'static str,
+        /// The entity that is listed.
+        id: Uuid,
+    },
     /// Code 5: a unique value, or a combination of values, is taken.
     #[error("unique constraint violation")]
     Unique {
@@ -114,6 +126,7 @@ impl DaoError {
             Self::PrimaryKey { .. } => 3,
             Self::ForeignMissing { .. } | Self::Referenced { .. } => 4,
             Self::Unique { .. } => 5,
+            Self::Listed { .. } => 19,
             Self::NotFound { .. } => 6,
             Self::InvalidOffset { .. } => 7,
             Self::Store(_) => 8,
@@ -148,6 +161,10 @@ impl DaoError {
             }
             Self::Referenced { by, target } => {
                 format!("an existing '{by}' entity references this '{target}' entity")
+            }
+            Self::Listed { by, by_id, target, id } => {
+                let one = target.trim_end_matches('s').replace('_', " ");
+                format!("{one} {id} is still referenced by {by} (id = {by_id})")
             }
             Self::Unique { .. } => format!("UNIQUE violation detected on '{}'", text(&self.fields())),
             Self::NotFound { key: Key::Id(_) } => {
@@ -194,6 +211,7 @@ impl DaoError {
             Self::InvalidOffset { .. }
             | Self::InvalidSize { .. }
             | Self::InvalidUnique { .. }
+            | Self::Listed { .. }
             | Self::Unsupported { .. }
             | Self::Store(_) => json!({}),
         }
@@ -219,6 +237,7 @@ impl DaoError {
             Self::InvalidOffset { .. }
             | Self::InvalidSize { .. }
             | Self::InvalidUnique { .. }
+            | Self::Listed { .. }
             | Self::Unsupported { .. } => None,
             _ => Some("fields"),
         };

@@ -60,6 +60,14 @@ fn each_error_has_its_status_and_body() {
             }),
         ),
         (
+            DaoError::Listed { by: "services", by_id: ID, target: "ca_certificates", id: ID },
+            400,
+            json!({
+                "code": 19, "name": "referenced by others",
+                "message": format!("ca certificate {TEXT} is still referenced by services (id = {TEXT})"),
+            }),
+        ),
+        (
             DaoError::Unique { fields: vec![("username", json!("bob"))] },
             409,
             json!({

@@ -87,6 +87,14 @@ pub enum EntityCheck {
         /// The message for the field.
         message: &'static str,
     },
+    /// Any rule about these fields. It is checked when each of them is valid by itself; in an update, when one of them
+    /// is given or changed.
+    OfFields {
+        /// The fields.
+        fields: &'static [&'static str],
+        /// The rule.
+        check: RecordCheck,
+    },
     /// Any other rule.
     Custom {
         /// What `/schemas` shows under `entity_checks`.
@@ -154,8 +162,17 @@ impl EntityCheck {
                     found.field(field, *message);
                 }
             }
+            Self::OfFields { fields, check } if !fields.iter().any(|name| found.has(name)) => check(record, found),
             Self::Custom { check, .. } if found.is_empty() => check(record, found),
             _ => {}
+        }
+    }
+
+    /// Whether the rule is about fields of which one is `judged`; every other rule is always checked.
+    pub(super) fn concerns(&self, judged: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::OfFields { fields, .. } => fields.iter().any(|name| judged(name)),
+            _ => true,
         }
     }
 
@@ -186,6 +203,7 @@ impl EntityCheck {
                 "then_match": published_match(&Rule::Present),
             }}),
             Self::ConditionalAtLeastOneOf { .. } | Self::Forbids { .. } => return None,
+            Self::OfFields { fields, .. } => json!({"custom_entity_check": {"field_sources": fields}}),
             Self::Custom { published, .. } => published.clone(),
         })
     }

@@ -299,6 +299,19 @@ pub struct Schema {
     pub transformations: Vec<Transformation>,
     /// Values that are rewritten with the id of another entity as salt.
     pub salted: Vec<Salted>,
+    /// Values that follow from others, such as a digest.
+    pub derivations: Vec<Derivation>,
+}
+
+/// A value that follows from another one, whatever is given for it.
+#[derive(Debug, Clone)]
+pub struct Derivation {
+    /// The field from which it follows.
+    pub from: &'static str,
+    /// The field that gets it.
+    pub field: &'static str,
+    /// The value, `None` if none follows.
+    pub derive: fn(&str) -> Option<String>,
 }
 
 /// Defaults in records in which a field has a given value. A stored value that was the default follows when an update
@@ -435,6 +448,13 @@ impl Schema {
     #[must_use]
     pub fn salted(mut self, salted: Salted) -> Self {
         self.salted.push(salted);
+        self
+    }
+
+    /// Adds a value that follows from another one.
+    #[must_use]
+    pub fn derivation(mut self, derivation: Derivation) -> Self {
+        self.derivations.push(derivation);
         self
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::schema::entity_check::{all_or_none, is_set};
 use crate::schema::phase::Phase;
-use crate::schema::{Auto, Document, Makers, Salted, Schema, Transformation, Type, Violations};
+use crate::schema::{Auto, Derivation, Document, Makers, Salted, Schema, Transformation, Type, Violations};
 
 /// What a POST or PUT stores.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +52,7 @@ impl Schema {
         for salted in &self.salted {
             salted.apply(&mut document);
         }
+        self.derive(&mut document);
         let rewritten = clear.into_iter().filter(|(name, clear)| document.get(*name) != clear.as_ref());
         let shown_once = rewritten.filter_map(|(name, clear)| Some((name.to_owned(), clear?))).collect();
         Ok(Insertion { document, shown_once })
@@ -108,7 +109,15 @@ impl Schema {
         for salted in self.salted.iter().filter(|salted| is_set(patch.get(salted.field))) {
             salted.apply(&mut document);
         }
+        self.derive(&mut document);
         Ok(document)
+    }
+
+    fn derive(&self, document: &mut Document) {
+        for Derivation { from, field, derive } in &self.derivations {
+            let value = document.text(from).and_then(derive).map_or(Value::Null, Value::String);
+            document.insert((*field).to_owned(), value);
+        }
     }
 
     /// Expands shorthands. Their fields override fields given alongside; an optional field that a shorthand

@@ -35,7 +35,7 @@ impl Schema {
             let fault = shorthand.and_then(|field| field.fault(value, phase));
             found.fields.insert(name.clone(), fault.unwrap_or_else(|| Value::from("unknown field")));
         }
-        for check in &self.checks {
+        for check in self.checks.iter().filter(|check| check.concerns(&judged)) {
             check.run(record, phase, &mut found);
         }
         found

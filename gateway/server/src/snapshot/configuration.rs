@@ -1,7 +1,7 @@
-//! This node's copy of the configuration (services, routes, plugins), and the snapshot that is
-//! compiled from it.
+//! This node's copy of the configuration (services, routes, plugins, certificates), and what is
+//! compiled from it: the snapshot that requests take, and the certificates that handshakes take.
 //!
-//! Invariant: when [`ChangeListener::apply`] returns `Ok`, the published snapshot contains the
+//! Invariant: when [`ChangeListener::apply`] returns `Ok`, what is published contains the
 //! changes. Concurrent writes share a compilation: the first to compile includes all waiting
 //! changes. A changed entity is read from the store again rather than taken from the
 //! announcement, since announcements of concurrent writes may arrive out of order.
@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::Snapshot;
 use super::mirror::{Compiler, Mirror, Mirrored, SnapshotError};
 use crate::telemetry::metrics::Metrics;
+use crate::tls::served::Served;
 use crate::upstream::service::Verification;
 
 /// The number of entities loaded per statement.
@@ -29,22 +30,25 @@ const PAGE_SIZE: usize = 1000;
 pub struct Configuration {
     compiler: Compiler,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    served: Arc<Served>,
     waiting: Mutex<Vec<(Mirrored, Uuid)>>,
     mirror: tokio::sync::Mutex<Mirror>,
 }
 
 impl Configuration {
-    /// Loads and compiles everything.
+    /// Loads and compiles everything. Certificates go to `served`.
     pub async fn load(
         registry: Registry,
         metrics: Arc<Metrics>,
         verification: Verification,
         destinations: Arc<Destinations>,
+        served: Arc<Served>,
     ) -> Result<Self, StoreError> {
         let nothing = Snapshot::compile([]).map_err(|error| not_in_force(error.into()))?;
         let configuration = Self {
             compiler: Compiler { registry, metrics, verification, destinations },
             snapshot: Arc::new(ArcSwap::from_pointee(nothing)),
+            served,
             waiting: Mutex::default(),
             mirror: tokio::sync::Mutex::default(),
         };
@@ -101,6 +105,9 @@ impl Configuration {
     }
 
     fn publish(&self, mirror: &mut Mirror) -> Result<(), StoreError> {
+        if let Some(by_name) = mirror.take_served() {
+            self.served.set_by_name(by_name);
+        }
         if let Some(snapshot) = mirror.snapshot(&self.compiler).map_err(not_in_force)? {
             self.snapshot.store(Arc::new(snapshot));
         }

@@ -22,12 +22,15 @@ use tollgate_plugin::http_client::Destinations;
 use tollgate_router::{CompileError, CompiledRoute, RouteSpec};
 use uuid::Uuid;
 
+use super::certificates::Certificates;
 use super::{RouteEntry, RouteFields, Snapshot};
 use crate::chain::{Chain, ChainEntry, ConsumerPlugins, Plugins};
 use crate::plugin_choice::{PluginChoice, Rank};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
+use crate::tls::served::ByName;
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
+use crate::upstream::trust::{Reference, Trust, TrustSpec, Unusable};
 
 /// A mirrored kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +41,18 @@ pub(crate) enum Mirrored {
     Route,
     /// `plugins`
     Plugin,
+    /// `certificates`
+    Certificate,
+    /// `snis`
+    Sni,
+    /// `ca_certificates`
+    CaCertificate,
 }
 
 impl Mirrored {
-    /// All kinds.
-    pub(crate) const ALL: [Self; 3] = [Self::Service, Self::Route, Self::Plugin];
+    /// All kinds; each after those that it refers to, so that nothing is compiled twice when all are read.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Certificate, Self::Sni, Self::CaCertificate, Self::Service, Self::Route, Self::Plugin];
 
     /// The name of the kind.
     pub(crate) fn name(self) -> &'static str {
@@ -50,6 +60,9 @@ impl Mirrored {
             Self::Service => "services",
             Self::Route => "routes",
             Self::Plugin => "plugins",
+            Self::Certificate => "certificates",
+            Self::Sni => "snis",
+            Self::CaCertificate => "ca_certificates",
         }
     }
 
@@ -74,6 +87,7 @@ pub(crate) struct Mirror {
     plugins: BTreeMap<Uuid, Plugin>,
     routes: BTreeMap<Uuid, Route>,
     unreadable_routes: BTreeSet<Uuid>,
+    certificates: Certificates,
     choice: PluginChoice,
     consumers: Option<Arc<ConsumerPlugins>>,
     changed: Changed,
@@ -83,6 +97,10 @@ pub(crate) struct Mirror {
 #[derive(Debug, Default)]
 struct Changed {
     services: BTreeSet<Uuid>,
+    /// Certificates and authorities that services may refer to.
+    trust: BTreeSet<Uuid>,
+    /// A certificate or a server name.
+    served: bool,
     plugins: bool,
     /// A route was created, deleted or changed.
     routes: bool,
@@ -94,6 +112,8 @@ struct Service {
     enabled: bool,
     /// `None`: requests are not proxied to it.
     entry: Option<Arc<ServiceEntry>>,
+    /// The service, if it refers to certificates: it is compiled again when they change.
+    document: Option<Box<Document>>,
 }
 
 struct Plugin {
@@ -148,7 +168,7 @@ impl Mirror {
     pub(crate) fn set(&mut self, compiler: &Compiler, kind: Mirrored, id: Uuid, document: Option<Document>) {
         match kind {
             Mirrored::Service => {
-                put(&mut self.services, id, document.map(|document| compiler.service(&document)));
+                put(&mut self.services, id, document.map(|document| compiler.service(document, &self.certificates)));
                 self.changed.services.insert(id);
             }
             Mirrored::Plugin => {
@@ -164,12 +184,46 @@ impl Mirror {
                 put(&mut self.routes, id, route.flatten());
                 self.changed.routes = true;
             }
+            Mirrored::Certificate => {
+                self.certificates.set_certificate(id, document.as_ref());
+                self.changed.served = true;
+                self.changed.trust.insert(id);
+            }
+            Mirrored::Sni => {
+                self.certificates.set_name(id, document.as_ref());
+                self.changed.served = true;
+            }
+            Mirrored::CaCertificate => {
+                self.certificates.set_authority(id, document.as_ref());
+                self.changed.trust.insert(id);
+            }
         }
     }
 
     /// Makes the next snapshot include everything.
     pub(crate) fn set_all_changed(&mut self) {
         self.changed.routes = true;
+        self.changed.served = true;
+    }
+
+    /// The certificates by server name, if they have changed since the last call.
+    pub(crate) fn take_served(&mut self) -> Option<ByName> {
+        std::mem::take(&mut self.changed.served).then(|| self.certificates.by_name())
+    }
+
+    /// Compiles the services again whose certificates or authorities have changed.
+    fn renew_services(&mut self, compiler: &Compiler) {
+        let changed = std::mem::take(&mut self.changed.trust);
+        if changed.is_empty() {
+            return;
+        }
+        for (id, service) in &mut self.services {
+            let affected = |document: &Document| references(document).any(|id| changed.contains(&id));
+            if let Some(document) = service.document.take_if(|document| affected(document)) {
+                *service = compiler.service(*document, &self.certificates);
+                self.changed.services.insert(*id);
+            }
+        }
     }
 
     /// A snapshot with all changes. `None`: the last one has them.
@@ -180,6 +234,7 @@ impl Mirror {
         if let Some(id) = self.unreadable_routes.first() {
             return Err(SnapshotError::Unreadable(*id));
         }
+        self.renew_services(compiler);
         if self.changed.plugins {
             self.choice = PluginChoice::new(self.plugins.values().map(|plugin| &plugin.document));
             self.consumers = consumers(&self.choice, &self.plugins);
@@ -191,8 +246,9 @@ impl Mirror {
                 self.changed.routes = true;
             }
         }
+        let served = self.changed.served;
         if !self.changed.routes {
-            self.changed = Changed::default();
+            self.changed = Changed { served, ..Changed::default() };
             return Ok(None);
         }
         let mut routes = Vec::with_capacity(self.routes.len());
@@ -213,25 +269,37 @@ impl Mirror {
             routes.push((Arc::clone(&route.matcher), entry));
         }
         let snapshot = Snapshot::of_compiled(routes)?;
-        self.changed = Changed::default();
+        self.changed = Changed { served, ..Changed::default() };
         Ok(Some(snapshot))
     }
 }
 
 impl Compiler {
-    fn service(&self, document: &Document) -> Service {
+    fn service(&self, document: Document, certificates: &Certificates) -> Service {
         let label = document.text("name").or_else(|| document.text("host")).unwrap_or_default().to_owned();
         let enabled = document.flag("enabled") != Some(false);
-        let entry = read::<ServiceSpec>("services", document).and_then(|spec| {
-            match ServiceEntry::new(&spec, self.verification, &self.destinations) {
-                Ok(entry) => Some(Arc::new(entry)),
-                Err(error) => {
-                    tracing::error!(service = %spec.id, %error, "invalid upstream host; requests to the service are refused");
-                    None
-                }
+        let entry = self.service_entry(&document, certificates).map(Arc::new);
+        let refers = references(&document).next().is_some();
+        Service { label, enabled, entry, document: refers.then(|| Box::new(document)) }
+    }
+
+    fn service_entry(&self, document: &Document, certificates: &Certificates) -> Option<ServiceEntry> {
+        let spec: ServiceSpec = read("services", document)?;
+        let terms: TrustSpec = read("services", document)?;
+        let trust = match trust(&terms, certificates) {
+            Ok(trust) => trust,
+            Err(error) => {
+                tracing::error!(service = %spec.id, %error, "invalid TLS of an upstream; requests to the service are refused");
+                return None;
             }
-        });
-        Service { label, enabled, entry }
+        };
+        match ServiceEntry::new(&spec, self.verification, &self.destinations) {
+            Ok(entry) => Some(entry.with_trust(trust)),
+            Err(error) => {
+                tracing::error!(service = %spec.id, %error, "invalid upstream host; requests to the service are refused");
+                None
+            }
+        }
     }
 
     fn plugin(&self, document: Document) -> Plugin {
@@ -273,6 +341,26 @@ impl Compiler {
         let condition = if faults.is_empty() { Condition::Sound } else { Condition::Damaged };
         Some(Route { matcher, condition, fields, service: document.reference("service"), entry: None })
     }
+}
+
+/// The certificates and authorities that a service refers to.
+fn references(document: &Document) -> impl Iterator<Item = Uuid> {
+    let authorities = document.texts("ca_certificates").filter_map(|id| Uuid::parse_str(id).ok());
+    document.reference("client_certificate").into_iter().chain(authorities)
+}
+
+/// The terms of TLS with a service's upstream. A part that cannot be used is not left out: connections would be less
+/// safe than they were meant to be.
+fn trust(terms: &TrustSpec, certificates: &Certificates) -> Result<Option<Trust>, Unusable> {
+    let client = terms
+        .client_certificate
+        .map(|Reference { id }| certificates.certificate(id).ok_or(Unusable { field: "client_certificate", id }));
+    let authority =
+        |id: &Uuid| certificates.authority(*id).cloned().ok_or(Unusable { field: "ca_certificates", id: *id });
+    let authorities = terms.ca_certificates.as_ref().filter(|ids| !ids.is_empty());
+    let authorities = authorities.map(|ids| ids.iter().map(authority).collect::<Result<Vec<_>, _>>()).transpose()?;
+    let client = client.transpose()?;
+    Ok(Trust::new(client.map(|client| client.primary()), authorities, terms.tls_verify_depth))
 }
 
 fn entry(compiler: &Compiler, chain: Chain, service: Option<&Service>, route: &Route) -> RouteEntry {
@@ -325,7 +413,7 @@ fn link<'p>(plugins: &'p BTreeMap<Uuid, Plugin>, instance: &Document) -> Option<
     plugins.get(&instance.id()?)?.link.as_ref()
 }
 
-fn put<T>(map: &mut BTreeMap<Uuid, T>, id: Uuid, value: Option<T>) {
+pub(super) fn put<T>(map: &mut BTreeMap<Uuid, T>, id: Uuid, value: Option<T>) {
     match value {
         Some(value) => drop(map.insert(id, value)),
         None => drop(map.remove(&id)),

@@ -4,6 +4,7 @@
 //! is a new snapshot. Nothing is looked up by name while a request is served: plugins,
 //! peers and metric handles are resolved when the snapshot is created.
 
+mod certificates;
 pub mod configuration;
 mod mirror;
 

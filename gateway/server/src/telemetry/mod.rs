@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod audit_log;
+pub mod certificate_expiry;
 mod consumer_counters;
 pub mod limit_metrics;
 mod line_writer;

@@ -2,4 +2,5 @@
 
 pub mod addresses;
 pub mod service;
+pub mod trust;
 pub mod uses;

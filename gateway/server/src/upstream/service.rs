@@ -20,12 +20,13 @@ use tollgate_plugin::http_client::Destinations;
 use uuid::Uuid;
 
 use super::addresses::{self, Addresses};
+use super::trust::Trust;
 use crate::scheme::{Scheme, host_value};
 
 /// Whether the upstream's certificate and name are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verification {
-    /// Checked against the system's authorities.
+    /// Checked against the system's authorities, or those of the service.
     On,
     /// Anything is accepted.
     Off,
@@ -102,6 +103,8 @@ pub struct ServiceEntry {
     pub attempts: u32,
     addresses: Addresses,
     server_name: Box<str>,
+    /// `None`: no certificate is presented, and the system's authorities vouch for the upstream.
+    trust: Option<Box<Trust>>,
     connect_timeout: Millis,
     write_timeout: Millis,
     read_timeout: Millis,
@@ -148,10 +151,17 @@ impl ServiceEntry {
             attempts: spec.retries.saturating_add(1),
             server_name: server_name(spec, transport, &addresses).into(),
             addresses,
+            trust: None,
             connect_timeout: Millis::new(spec.connect_timeout),
             write_timeout: Millis::new(spec.write_timeout),
             read_timeout: Millis::new(spec.read_timeout),
         })
+    }
+
+    /// With other terms of TLS.
+    #[must_use]
+    pub fn with_trust(self, trust: Option<Trust>) -> Self {
+        Self { trust: trust.map(Box::new), ..self }
     }
 
     /// The `Host` sent to it, unless the route preserves the client's. Created on each call: shared among requests
@@ -169,6 +179,9 @@ impl ServiceEntry {
         let mut peer = HttpPeer::new(address, tls, self.server_name(preserved));
         self.set_options(&mut peer.options);
         peer.options.idle_timeout = Some(idle_timeout);
+        if let Some(trust) = &self.trust {
+            trust.apply(&mut peer);
+        }
         Ok(peer)
     }
 

@@ -70,7 +70,7 @@ pub(crate) fn first(kind: &Kind, rows: &[Row]) -> Result<Option<Found>, StoreErr
     rows.first().map(|row| found(kind, row)).transpose()
 }
 
-fn found(kind: &Kind, row: &Row) -> Result<Found, StoreError> {
+pub(crate) fn found(kind: &Kind, row: &Row) -> Result<Found, StoreError> {
     let (id, body): (_, String) = (row.get(0)?, row.get(1)?);
     match serde_json::from_str(&body) {
         Ok(document) => Ok(Found { id, body, document, expires_at: row.get(2)? }),

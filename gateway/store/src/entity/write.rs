@@ -13,7 +13,7 @@ use tollgate_core::error::{DaoError, StoreError};
 use uuid::Uuid;
 
 use crate::entity::expiry::{self, ExpiresAt};
-use crate::entity::read::{self, FIND_UNIQUE, Found};
+use crate::entity::read::{self, FIND, FIND_UNIQUE, Found};
 use crate::entity::stored::{CASCADE, Stored, canonical_text};
 use crate::failure::{Abort, Failure};
 use crate::kinds::Kinds;
@@ -165,11 +165,16 @@ pub(crate) async fn delete(
         levels.push(next);
     }
     for (kind, ids) in levels.into_iter().rev().flatten() {
-        detach(tx, &kind, &ids).await?;
-        tx.execute(&DELETE, &[Parameter::Text(&kind), Parameter::Uuids(&ids)]).await?;
-        tx.record_all(&kind, Operation::Deleted, &ids).await?;
+        remove(tx, &kind, &ids).await?;
     }
     Ok(true)
+}
+
+/// Deletes entities to which nothing refers.
+pub(crate) async fn remove(tx: &mut Transaction<'_>, kind: &str, ids: &[Uuid]) -> Result<(), Abort<DaoError>> {
+    detach(tx, kind, ids).await?;
+    tx.execute(&DELETE, &[Parameter::Text(kind), Parameter::Uuids(ids)]).await?;
+    Ok(tx.record_all(kind, Operation::Deleted, ids).await?)
 }
 
 /// Locks the entities that refer to those of a level, by kind; refuses if a reference forbids the deletion.
@@ -188,8 +193,7 @@ async fn referrers(
                 continue;
             }
             if on_delete != CASCADE {
-                let (by, target) = (kinds.name_of(&kind), kinds.name_of(target));
-                return Err(DaoError::Referenced { by, target }.into());
+                return Err(refers(tx, kinds, (&kind, id), (target, ids)).await?.into());
             }
             doomed.insert((kind.clone(), id));
             next.entry(kind).or_default().push(id);
@@ -201,6 +205,26 @@ async fn referrers(
     }
     next.retain(|_, ids| !ids.is_empty());
     Ok(next)
+}
+
+/// Why the entities of a kind cannot be deleted: another one refers to one of them, by a field or in a list.
+async fn refers(
+    tx: &mut Transaction<'_>,
+    kinds: &Kinds,
+    (kind, by_id): (&str, Uuid),
+    (target, ids): (&str, &[Uuid]),
+) -> Result<DaoError, Abort<DaoError>> {
+    let (by, target) = (kinds.name_of(kind), kinds.name_of(target));
+    let Some(kind) = kinds.get(kind) else { return Ok(DaoError::Referenced { by, target }) };
+    let lists: Vec<_> = kind.schema.fields.iter().filter(|field| field.ids_of == Some(target)).collect();
+    if lists.is_empty() {
+        return Ok(DaoError::Referenced { by, target });
+    }
+    let referring = read::first(&kind, &tx.rows(&FIND, &[Parameter::Text(kind.name), Parameter::Uuid(by_id)]).await?)?;
+    let document = referring.map(|found| found.document).unwrap_or_default();
+    let mut listed = lists.iter().flat_map(|field| document.texts(field.name)).filter_map(|id| id.parse().ok());
+    let listed = listed.find(|id| ids.contains(id));
+    Ok(listed.map_or(DaoError::Referenced { by, target }, |id| DaoError::Listed { by, by_id, target, id }))
 }
 
 /// Locks an entity. If it is addressed by a unique value, the entity is locked by its id; whether it still
@@ -220,16 +244,18 @@ async fn lock(tx: &mut Transaction<'_>, kind: &Kind, key: &Key) -> Result<Option
     }
 }
 
-/// Deletes the entity if it has expired, and treats it as missing.
-async fn lock_by_id(tx: &mut Transaction<'_>, kind: &Kind, id: Uuid) -> Result<Option<Found>, Abort<DaoError>> {
+/// Locks an entity. Deletes it if it has expired, and treats it as missing.
+pub(crate) async fn lock_by_id(
+    tx: &mut Transaction<'_>,
+    kind: &Kind,
+    id: Uuid,
+) -> Result<Option<Found>, Abort<DaoError>> {
     let rows = tx.rows(&LOCK, &[Parameter::Text(kind.name), Parameter::Uuid(id)]).await?;
     let Some(found) = read::first(kind, &rows)? else { return Ok(None) };
     if found.is_there(tx.now()) {
         return Ok(Some(found));
     }
-    detach(tx, kind.name, &[id]).await?;
-    tx.execute(&DELETE, &[Parameter::Text(kind.name), Parameter::Uuids(&[id])]).await?;
-    tx.record_all(kind.name, Operation::Deleted, &[id]).await?;
+    remove(tx, kind.name, &[id]).await?;
     Ok(None)
 }
 
@@ -269,6 +295,6 @@ async fn detach(tx: &mut Transaction<'_>, kind: &str, ids: &[Uuid]) -> Result<()
 }
 
 /// The error if conflicts continue after all retries.
-fn contended() -> StoreError {
+pub(crate) fn contended() -> StoreError {
     StoreError::Unavailable("too many concurrent writes to the same entity".into())
 }

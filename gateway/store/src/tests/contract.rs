@@ -7,9 +7,9 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tollgate_core::change::Operation;
 use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery, TagIndex};
-use tollgate_core::entity::Kind;
+use tollgate_core::entity::{Kind, Names, field};
 use tollgate_core::error::DaoError;
-use tollgate_core::schema::{Field, Schema, Violations};
+use tollgate_core::schema::{Field, OnDelete, Schema, Violations};
 use uuid::Uuid;
 
 use super::fixture::{Fixture, RETENTION, Recorder, an_hour_passes, document, id, reference};
@@ -58,6 +58,8 @@ on_both!(
     a_second_deletion_reports_that_nothing_was_deleted,
     a_restricting_reference_forbids_the_deletion,
     the_ids_of_a_list_must_exist_and_forbid_the_deletion,
+    names_that_are_entities_are_written_with_their_owner,
+    of_concurrent_owners_of_one_name_one_wins_and_the_other_is_told,
     a_deletion_cascades_through_all_levels,
     a_deleted_entity_frees_its_name_and_tags,
     pages_are_in_order_of_id_and_complete,
@@ -266,9 +268,69 @@ async fn the_ids_of_a_list_must_exist_and_forbid_the_deletion(f: Fixture) {
     assert!(matches!(error, DaoError::ForeignMissing { field: "mirrors", target: "services", id } if id == absent));
     let route = add(&f.routes, json!({"mirrors": [one["id"], other["id"]]})).await;
     let error = f.services.delete(&key(&other)).await.unwrap_err();
-    assert!(matches!(error, DaoError::Referenced { by: "routes", target: "services" }));
+    let (by_id, listed) = (id(&route), id(&other));
+    assert!(
+        matches!(error, DaoError::Listed { by: "routes", by_id: by, target: "services", id } if by == by_id && id == listed),
+        "{error:?}"
+    );
     f.routes.update(&key(&route), &set("mirrors", json!([one["id"], one["id"]]))).await.unwrap();
     assert!(f.services.delete(&key(&other)).await.unwrap());
+}
+
+/// Certificates whose names are entities.
+fn with_names(f: &Fixture) -> (Arc<dyn Collection>, Arc<dyn Collection>) {
+    let names = Names { field: "snis", kind: "snis", name: "name", reference: "certificate", missing: "" };
+    let owners = Schema::new(vec![field::id(), Field::string("cert"), Field::strings("snis")]);
+    let reference = Field::foreign("certificate", "certificates", OnDelete::Cascade);
+    let name = Schema::new(vec![field::id(), Field::string("name").unique(), reference]);
+    let owners = f.store.documents(Arc::new(Kind::new("certificates", owners).names(names)));
+    (owners, f.store.documents(Arc::new(Kind::new("snis", name).second_key("name"))))
+}
+
+async fn names_that_are_entities_are_written_with_their_owner(f: Fixture) {
+    let (owners, names) = with_names(&f);
+    let list = |document: &Document| document.get("snis").cloned();
+    let one = add(&owners, json!({"cert": "1", "snis": ["b", "a"]})).await;
+    assert_eq!(list(&one), Some(json!(["a", "b"])));
+    assert_eq!(owners.find(&key(&one)).await.unwrap(), Some(one.clone()));
+    let b = names.find(&name("b")).await.unwrap().unwrap();
+    assert_eq!(b.reference("certificate"), Some(id(&one)));
+
+    let taken = owners.insert(document(json!({"cert": "2", "snis": ["c", "a"]}))).await.unwrap_err();
+    let text = format!("schema violation (snis: a already associated with existing certificate '{}')", id(&one));
+    assert_eq!(taken.message(), text);
+    assert_eq!(ids(&owners, Filter::All).await, [id(&one)]);
+    assert_eq!(names.find(&name("c")).await.unwrap(), None);
+
+    let same = owners.update(&key(&one), &set("cert", json!("3"))).await.unwrap().unwrap();
+    assert_eq!(list(&same), Some(json!(["a", "b"])));
+    assert_eq!(names.find(&name("b")).await.unwrap(), Some(b), "an unchanged name stays the same entity");
+    let changed = owners.update(&key(&one), &set("snis", json!(["c", "b"]))).await.unwrap().unwrap();
+    assert_eq!(list(&changed), Some(json!(["b", "c"])));
+    assert_eq!(names.find(&name("a")).await.unwrap(), None);
+
+    let replaced = owners.upsert(&key(&one), document(json!({"cert": "4", "snis": null}))).await.unwrap();
+    assert_eq!(list(&replaced), Some(json!([])));
+    assert!(ids(&names, Filter::All).await.is_empty());
+    add(&names, json!({"name": "d", "certificate": {"id": id(&one)}})).await;
+    let page = owners.page(&PageQuery { filter: Filter::All, after: None, size: 9 }).await.unwrap();
+    assert_eq!(page.documents.iter().map(list).collect::<Vec<_>>(), [Some(json!(["d"]))]);
+    assert!(owners.delete(&key(&one)).await.unwrap());
+    assert!(ids(&names, Filter::All).await.is_empty());
+}
+
+async fn of_concurrent_owners_of_one_name_one_wins_and_the_other_is_told(f: Fixture) {
+    let (owners, names) = with_names(&f);
+    for round in 0..5 {
+        let insert = |_: u8| owners.insert(document(json!({"snis": [format!("n{round}"), format!("m{round}")]})));
+        let outcomes = join_all((0..4).map(insert)).await;
+        let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+        assert_eq!((won.len(), lost.len()), (1, 3));
+        for error in lost.into_iter().filter_map(Result::err) {
+            assert!(error.message().contains(" already associated with existing certificate '"), "{error:?}");
+        }
+    }
+    assert_eq!(ids(&names, Filter::All).await.len(), 10);
 }
 
 async fn a_deletion_cascades_through_all_levels(f: Fixture) {

@@ -1,12 +1,16 @@
-//! The TLS side of `proxy.https_listen`: its versions and certificate, and what a client's handshake says: the server
+//! The TLS side of `proxy.https_listen`: its versions and certificates, and what a client's handshake says: the server
 //! name that it requested, and its certificate where `tls.client_certificates` requests one.
 //!
 //! Both are attached to the connection once its handshake is complete, and routing by SNI and plugins read them
-//! there ([`TlsClient`]). One certificate serves every name: choosing among several is not supported.
+//! there ([`TlsClient`]). Which certificate the gateway presents depends on the server name ([`served`]).
 //!
 //! A client proves the key of its certificate in the handshake. Whether an authority vouches for it is noted, not
 //! required, unless the setting is `required` and `tls.client_ca` names authorities: clients may be registered by
 //! the thumbprint of a certificate that they have made themselves (RFC 8705 §2.2).
+
+pub mod files;
+pub mod identity;
+pub mod served;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -24,9 +28,10 @@ use pingora_core::tls::ssl::{NameType, SslVerifyMode, SslVersion};
 use tollgate_core::host::Host;
 use tollgate_core::request::{CertificateTrust, ClientCertificate};
 
+use self::served::Served;
 use crate::certificate::{self, authorities};
 use crate::proxy::TlsClient;
-use crate::settings::{CertificateFiles, ClientCertificates, RequestedCertificates};
+use crate::settings::{ClientCertificates, RequestedCertificates};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +39,6 @@ pub enum Error {
     /// Pingora cannot create an acceptor.
     #[error("cannot create TLS acceptor: {0}")]
     Acceptor(Box<pingora_core::Error>),
-    /// The key is unusable.
-    #[error(transparent)]
-    Certificate(#[from] certificate::Error),
     /// The file of authorities is unusable.
     #[error("tls.client_ca: {0}")]
     ClientCa(#[from] certificate::UnusableAuthorities),
@@ -49,13 +51,12 @@ pub enum Error {
 const SESSION_CONTEXT: &[u8] = b"tollgate proxy";
 
 /// The settings of the TLS listener: Mozilla's intermediate ciphers, TLS 1.2 or newer.
-pub fn settings(files: &CertificateFiles, clients: &ClientCertificates) -> Result<TlsSettings, Error> {
+pub fn settings(served: Arc<Served>, clients: &ClientCertificates) -> Result<TlsSettings, Error> {
     let judge = if clients.authorities.is_some() { Judge::Authorities } else { Judge::Nobody };
-    let mut settings = TlsSettings::with_callbacks(Box::new(HandshakeKeeper(judge))).map_err(Error::Acceptor)?;
+    let callbacks = Handshake { served, judge };
+    // It has no certificate of its own: OpenSSL would present that where its key type suits the client better.
+    let mut settings = TlsSettings::with_callbacks(Box::new(callbacks)).map_err(Error::Acceptor)?;
     settings.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    settings.set_private_key(&*certificate::private_key(files)?)?;
-    settings.set_certificate_chain_file(&files.certificate)?;
-    settings.check_private_key()?;
     // Only a name that a callback has accepted is stored in the session. Without it a client that
     // resumes a TLS 1.2 session would have no name.
     settings.set_servername_callback(|_ssl, _alert| Ok(()));
@@ -92,19 +93,32 @@ enum Judge {
     Nobody,
 }
 
-/// Keeps what each handshake says for the requests that follow it.
-struct HandshakeKeeper(Judge);
+/// Presents a certificate in each handshake, and keeps what the client says for the requests that follow.
+struct Handshake {
+    served: Arc<Served>,
+    judge: Judge,
+}
 
 #[async_trait]
-impl TlsAccept for HandshakeKeeper {
+impl TlsAccept for Handshake {
+    async fn certificate_callback(&self, ssl: &mut TlsRef) {
+        let name = server_name(ssl).map(Host::into_owned);
+        self.served.present(name.as_ref(), ssl);
+    }
+
     async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
-        let name = ssl.servername(NameType::HOST_NAME).and_then(|name| Host::parse(name).ok());
-        let is_verified = self.0 == Judge::Authorities && ssl.verify_result() == X509VerifyResult::OK;
+        let name = server_name(ssl);
+        let is_verified = self.judge == Judge::Authorities && ssl.verify_result() == X509VerifyResult::OK;
         let trust = if is_verified { CertificateTrust::Verified } else { CertificateTrust::KeyOnly };
         let certificate = ssl.peer_certificate().and_then(|certificate| client_certificate(&certificate, trust));
         let client = TlsClient { server_name: name.map(Host::into_owned), certificate };
         (client != TlsClient::default()).then(|| Arc::new(client) as _)
     }
+}
+
+/// The server name that the client requested.
+fn server_name(ssl: &TlsRef) -> Option<Host<'_>> {
+    ssl.servername(NameType::HOST_NAME).and_then(|name| Host::parse(name).ok())
 }
 
 /// A certificate as plugins see it. `None`: it cannot be read, and proves nothing.
@@ -119,26 +133,4 @@ fn client_certificate(certificate: &X509Ref, trust: CertificateTrust) -> Option<
     let mut subject: Vec<_> = certificate.subject_name().entries().map(attribute).collect::<Option<_>>()?;
     subject.reverse();
     Some(ClientCertificate { thumbprint, subject, trust })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NONE: ClientCertificates = ClientCertificates { requested: RequestedCertificates::Off, authorities: None };
-
-    #[test]
-    fn the_kept_certificate_is_accepted() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let files = crate::certificate::files(None, directory.path()).expect("made");
-        assert!(settings(&files, &NONE).is_ok());
-    }
-
-    #[test]
-    fn a_file_without_a_certificate_is_refused() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut files = crate::certificate::files(None, directory.path()).expect("made");
-        files.certificate = files.key.clone();
-        assert!(matches!(settings(&files, &NONE), Err(Error::OpenSsl(_))));
-    }
 }

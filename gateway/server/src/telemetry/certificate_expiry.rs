@@ -1,0 +1,47 @@
+//! `tollgate_certificate_expiry_timestamp_seconds`: when the certificates expire that the TLS listener presents, read
+//! from what is presented now.
+
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Opts};
+
+use crate::tls::served::Served;
+
+/// The metric. Its names are bounded: [`Served::expiries`].
+pub struct CertificateExpiry {
+    served: Arc<Served>,
+    description: Vec<Desc>,
+}
+
+impl CertificateExpiry {
+    /// The expiry of these certificates.
+    ///
+    /// # Errors
+    /// The metric is not valid.
+    pub fn new(served: Arc<Served>) -> prometheus::Result<Self> {
+        let description = gauge()?.desc().into_iter().cloned().collect();
+        Ok(Self { served, description })
+    }
+}
+
+fn gauge() -> prometheus::Result<GaugeVec> {
+    let help = "When certificates of the TLS listener expire, by their first server name; `default` is that of the settings. At most 1000, those that expire first.";
+    GaugeVec::new(Opts::new("tollgate_certificate_expiry_timestamp_seconds", help), &["name"])
+}
+
+impl Collector for CertificateExpiry {
+    fn desc(&self) -> Vec<&Desc> {
+        self.description.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Ok(gauge) = gauge() else { return Vec::new() };
+        for (name, expires_at) in self.served.expiries() {
+            #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact for millions of years")]
+            gauge.with_label_values(&[name.as_str()]).set(expires_at as f64);
+        }
+        gauge.collect()
+    }
+}
