@@ -10,7 +10,6 @@ use oauth2::{
     TokenIntrospectionResponse, TokenResponse, TokenUrl,
 };
 use tempfile::NamedTempFile;
-use tollgate_tests::scenario::REDIRECT_URI;
 use tollgate_tests::{Gateway, repository};
 use url::Url;
 
@@ -91,12 +90,15 @@ async fn allowed(gateway: &Gateway, api: &Api, authorization: &Url) -> Url {
     Url::parse(reply["redirect_uri"].as_str().unwrap()).unwrap()
 }
 
+/// One of the libraries accepts no other scheme.
+const REDIRECT_URI: &str = "https://client.test/callback";
+
 async fn flows(name: &str, library: &str, command: fn(&str) -> Command) {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     let config = json!({"profile": "bcp", "endpoints": ["metadata", "introspect", "revoke"]});
     let api = api(&gateway, &upstream, config).await;
-    let client = Application::register(&gateway, "client", json!({})).await;
+    let client = Application::register(&gateway, "client", json!({"redirect_uris": [REDIRECT_URI]})).await;
     let server = Application::register(&gateway, "server", json!({"resource_server": true})).await;
     let known = |application: &Application| json!({"id": application.id(), "secret": application.secret()});
     for method in ["basic", "post"] {
