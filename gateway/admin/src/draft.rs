@@ -88,7 +88,9 @@ impl<'s> Patch<'s> {
         let schema = schema_of(state, kind, name).map_err(DaoError::Schema)?;
         let mut changes = input.into_document(schema);
         refuse_nul(&changes)?;
-        changes.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        for (name, value) in given {
+            changes.entry(*name).or_insert_with(|| value.clone());
+        }
         let ttl = take_ttl(kind, &mut changes)?;
         reference::resolve(state, kind, &mut changes).await?;
         let patch = Self { state, kind, changes, ttl };

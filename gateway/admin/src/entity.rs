@@ -57,7 +57,7 @@ pub(crate) async fn act(
     }
     let key = reference::existing(state, entities, segment).await?;
     match *method {
-        Method::PATCH => patch(state, entities, &key, input).await,
+        Method::PATCH => patch(state, entities, &key, input, &[]).await,
         Method::DELETE => {
             // Deleting an entity that does not exist succeeds (gateway.md §2.2).
             let id = id_of(entities, &key).await?;
@@ -111,7 +111,7 @@ pub(crate) async fn act_on_child(
     let child = children.find(&key).await?.filter(|child| child.reference(nested.field) == Some(parent));
     let child = child.ok_or(Failure::NotFound)?;
     match *method {
-        Method::PATCH => patch(state, children, &key, input).await,
+        Method::PATCH => patch(state, children, &key, input, &[(nested.field, reference::to(parent))]).await,
         Method::DELETE => {
             let id = child.id().ok_or_else(|| reference::without_id(children.kind()))?;
             if children.delete(&Key::Id(id)).await? {
@@ -144,14 +144,15 @@ pub(crate) async fn put(
     Ok(Response::ok(&Value::from(stored)).changed(change))
 }
 
-/// Updates the entity at `key`.
+/// Updates the entity at `key`; what the rest of the path gives counts where the input says nothing.
 pub(crate) async fn patch(
     state: &AdminState,
     entities: &Entities,
     key: &Key,
     input: Input,
+    given: Given<'_>,
 ) -> Result<Response, Failure> {
-    let Some(patch) = Patch::read(state, entities, key, input, &[]).await? else {
+    let Some(patch) = Patch::read(state, entities, key, input, given).await? else {
         return Err(Failure::NotFound);
     };
     let fields = Mutex::new(Vec::new());

@@ -33,7 +33,7 @@ pub(crate) async fn act(
         (&Method::PUT, Some(target)) => entity::put(state, foreign.targets, &target, input, Vec::new()).await,
         (&Method::PUT, None) => create_and_link(state, foreign, &owner_key, input).await,
         (_, None) => Err(Failure::NotFound),
-        (&Method::PATCH, Some(target)) => entity::patch(state, foreign.targets, &target, input).await,
+        (&Method::PATCH, Some(target)) => entity::patch(state, foreign.targets, &target, input, &[]).await,
         // Unlinking is a PATCH of the owner.
         (&Method::DELETE, Some(_)) => Err(Failure::MethodNotAllowed),
         (_, Some(target)) => entity::show(foreign.targets.find(&target).await?),
