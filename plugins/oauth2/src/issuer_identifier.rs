@@ -75,8 +75,9 @@ pub fn route_path<'r>(request: &Request<'r>) -> &'r str {
         matched.len()
     } else {
         // A regular expression may match the whole path.
-        let end = path.rfind("/oauth2/").or_else(|| path.find(WELL_KNOWN));
-        end.map_or(matched.len(), |end| end.min(matched.len()))
+        let endpoint = path.rfind("/oauth2/").map(|start| (start, start + "/oauth2/".len()));
+        let endpoint = endpoint.or_else(|| path.find(WELL_KNOWN).map(|start| (start, start + WELL_KNOWN.len())));
+        endpoint.map_or(matched.len(), |(start, end)| if matched.len() >= end { start } else { matched.len() })
     };
     matched.get(..end).unwrap_or_default().trim_end_matches('/')
 }
@@ -120,6 +121,7 @@ mod tests {
             ("/orders/oauth2/token", "/orders", "https://api.test:8443/orders"),
             ("/orders/eu/oauth2/token", "/orders/", "https://api.test:8443/orders"),
             ("/orders/oauth2/token", "/orders/oauth2/token", "https://api.test:8443/orders"),
+            ("/oauth2/things", "/oauth2", "https://api.test:8443/oauth2"),
             ("/.well-known/oauth-authorization-server/orders", "/orders", "https://api.test:8443/orders"),
             ("/orders/.well-known/oauth-authorization-server", "/orders", "https://api.test:8443/orders"),
             ("/a\"é<b>%22/oauth2/token", "/a\"é<b>%22", "https://api.test:8443/a%22%C3%A9%3Cb%3E%22"),

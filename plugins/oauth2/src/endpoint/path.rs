@@ -30,12 +30,12 @@ impl Endpoint {
     /// The endpoint among those that the instance names.
     pub fn named(config: &Config, request: &Request<'_>) -> Option<Self> {
         let path = request.path.strip_suffix('/').unwrap_or(request.path);
-        let endpoint = match path.rfind("/oauth2/") {
-            Some(start) => Self::below_oauth2(path.get(start + "/oauth2/".len()..)?),
-            None => {
-                path.find(WELL_KNOWN).and_then(|start| Self::below_well_known(config, request, path.split_at(start)))
-            }
+        let below_oauth2 = || Self::below_oauth2(path.rsplit_once("/oauth2/")?.1);
+        let well_known = || {
+            let start = path.find(WELL_KNOWN)?;
+            Self::below_well_known(config, request, path.split_at(start))
         };
+        let endpoint = below_oauth2().or_else(well_known);
         endpoint.filter(|endpoint| endpoint.name().is_some_and(|name| config.endpoints.names.has(name)))
     }
 
@@ -172,6 +172,8 @@ mod tests {
             (&derived, "/.well-known/oauth-authorization-serverx", "", None),
             (&derived, "/.well-known/openid-configuration", "", None),
             (&derived, "/api/.well-known/oauth-authorization-server/api", "/api", None),
+            (&derived, "/oauth2/.well-known/oauth-authorization-server", "/oauth2", server),
+            (&derived, "/.well-known/oauth-authorization-server/a/oauth2/b", "/a/oauth2/b", server),
             (&derived, "/api/.well-known/oauth-protected-resource", "/api", resource),
             (&derived, "/.well-known/oauth-protected-resource/api", "/api", resource),
             (&elsewhere, "/.well-known/oauth-authorization-server/x/y", "/", server),
