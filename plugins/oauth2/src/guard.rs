@@ -117,12 +117,42 @@ pub struct Rules {
     pub credentials: Credentials,
     /// How long cached tokens are accepted while the store is away.
     pub serve_cached: ServeCached,
+    /// What an instance may have beyond the contract; `None`: nothing.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// What an instance may have beyond the contract. Apart from the rules, which every request reads: they and what they
+/// are part of are two cache lines.
+#[derive(Debug, Clone, Default)]
+pub struct Extra {
     /// The resources and the endpoints of the instance; `None`: it names none.
     pub endpoints: Option<Box<Endpoints>>,
     /// What binds tokens to their senders; `None`: tokens are never bound here, and bound ones not accepted.
     pub sender: Option<Box<SenderRules>>,
     /// The ways of presenting a token that are refused, if any are, and other rules beyond the contract's.
     pub strict: Option<Box<Strict>>,
+}
+
+impl Extra {
+    /// `None`: there is nothing.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        let is_used = self.endpoints.is_some() || self.sender.is_some() || self.strict.is_some();
+        is_used.then(|| Box::new(self))
+    }
+}
+
+impl Rules {
+    fn endpoints(&self) -> Option<&Endpoints> {
+        self.extra.as_ref()?.endpoints.as_deref()
+    }
+
+    fn sender(&self) -> Option<&SenderRules> {
+        self.extra.as_ref()?.sender.as_deref()
+    }
+
+    fn strict(&self) -> Option<&Strict> {
+        self.extra.as_ref()?.strict.as_deref()
+    }
 }
 
 /// Rules beyond the contract's. Most instances have none, and their requests pay nothing for them.
@@ -332,7 +362,7 @@ impl Guard {
     }
 
     fn judge(&self, facts: &Facts, request: &mut Request<'_>) -> Found<Refusal> {
-        let endpoints = self.rules.endpoints.as_deref();
+        let endpoints = self.rules.endpoints();
         let acceptance = Acceptance { reach: self.rules.reach, endpoints, now: self.shared.clock.now() };
         match acceptance.refusal(facts, request.target.service_id) {
             None => {}
@@ -346,12 +376,12 @@ impl Guard {
             }
         }
         let confirmation = facts.binding().and_then(|binding| binding.confirmation.as_ref());
-        if (confirmation.is_some() || self.rules.sender.is_some())
+        if (confirmation.is_some() || self.rules.sender().is_some())
             && let Err(found) = self.judge_sender(confirmation, request)
         {
             return found;
         }
-        if let Some(strict) = &self.rules.strict {
+        if let Some(strict) = self.rules.strict() {
             self.judge_strictly(strict, facts, request)?;
         }
         set_or_remove(AUTHENTICATED_SCOPE, facts.scope().cloned(), request);
@@ -399,11 +429,11 @@ impl Guard {
 
     /// A refusal, with what a client needs to know for its next attempt.
     fn challenge(&self, refusal: Refusal, request: &Request<'_>) -> Reply {
-        let endpoints = self.rules.endpoints.as_deref().filter(|endpoints| endpoints.names.has(Name::Metadata));
+        let endpoints = self.rules.endpoints().filter(|endpoints| endpoints.names.has(Name::Metadata));
         let resource = endpoints.and_then(|endpoints| issuer_identifier::resource(endpoints, request));
         let metadata = resource.and_then(|uri| issuer_identifier::well_known(PROTECTED_RESOURCE, &uri));
         let reply = self.rules.challenges.reply(refusal, metadata.as_deref());
-        match &self.rules.sender {
+        match self.rules.sender() {
             Some(sender) => sender.challenge(refusal, reply, self.shared.clock.now()),
             None => reply,
         }
@@ -419,7 +449,7 @@ impl Authenticator for Guard {
     type Question = Question;
 
     fn look(&self, request: &mut Request<'_>) -> Look<Refusal, Question> {
-        if let Some(strict) = &self.rules.strict
+        if let Some(strict) = self.rules.strict()
             && let Err(verdict) = self.judge_presentation(strict, request)
         {
             return Look::Found(Err(verdict));
@@ -451,7 +481,7 @@ impl Authenticator for Guard {
             return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
         };
         let digest = Digest::of(token);
-        if self.rules.sender.as_ref().is_some_and(|sender| sender.asks_all_nodes(request)) {
+        if self.rules.sender().is_some_and(|sender| sender.asks_all_nodes(request)) {
             return match self.shared.proof(token) {
                 Proof::Forged => Look::Found(Ok(Authentication::Invalid(Refusal::Forged))),
                 proof => self.look_up(digest, proof),
@@ -476,7 +506,7 @@ impl Authenticator for Guard {
 
     async fn ask(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
         let found = self.loaded(question, request).await;
-        match &self.rules.sender {
+        match self.rules.sender() {
             Some(sender) if matches!(found, Ok(Authentication::Valid(_))) && sender.asks_all_nodes(request) => {
                 sender.remember_everywhere(found, request).await
             }

@@ -265,6 +265,11 @@ impl Plugin for OAuth2 {
             .map_err(|unreadable| PluginError { plugin: NAME, source: Box::new(unreadable) })?;
         let challenges = Challenges::new(config.realm.as_deref(), &config.required_scopes)
             .ok_or_else(|| PluginError { plugin: NAME, source: Box::new(InvalidRealm) })?;
+        let extra = guard::Extra {
+            endpoints: config.endpoints.is_used().then(|| Box::new(config.endpoints.clone())),
+            sender: SenderRules::new(&config, &self.proofs).map(Box::new),
+            strict: guard::Strict::of(&config, instance.id),
+        };
         let rules = Rules {
             header: config.auth_header.clone(),
             challenges: Box::new(challenges),
@@ -272,9 +277,7 @@ impl Plugin for OAuth2 {
             reach: Reach::of(&config),
             credentials: if config.hide_credentials { guard::Credentials::Hide } else { guard::Credentials::Forward },
             serve_cached: config.serve_cached,
-            endpoints: config.endpoints.is_used().then(|| Box::new(config.endpoints.clone())),
-            sender: SenderRules::new(&config, &self.proofs).map(Box::new),
-            strict: guard::Strict::of(&config, instance.id),
+            extra: extra.boxed(),
         };
         let guard = Guard::new(rules, Arc::clone(&self.shared));
         let guard = AuthenticationHandler::new(guard, config.anonymous.as_deref(), &self.consumers);

@@ -166,7 +166,7 @@ impl SenderRules {
 impl Guard {
     /// The token without the scheme `DPoP`, which the kit does not know.
     pub(super) fn without_scheme<'t>(&self, token: &'t str) -> &'t str {
-        match &self.rules.sender {
+        match self.rules.sender() {
             Some(sender) if sender.rules.dpop != Requirement::Off => after_scheme(token).unwrap_or(token),
             _ => token,
         }
@@ -174,7 +174,7 @@ impl Guard {
 
     /// A proof goes where its token goes.
     pub(super) fn hide_proof(&self, request: &mut Request<'_>) {
-        if self.rules.sender.is_some() {
+        if self.rules.sender().is_some() {
             request.edits.remove(DPOP);
         }
     }
@@ -187,7 +187,7 @@ impl Guard {
         request: &mut Request<'_>,
     ) -> Result<(), Found<Refusal>> {
         let invalid = |refusal| Err(Ok(Authentication::Invalid(refusal)));
-        let Some(sender) = &self.rules.sender else { return invalid(Refusal::Bound) };
+        let Some(sender) = self.rules.sender() else { return invalid(Refusal::Bound) };
         if !sender.permits(bound) {
             return invalid(Refusal::Unbound);
         }

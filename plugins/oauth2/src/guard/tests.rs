@@ -115,10 +115,8 @@ impl World {
             absence: Absence::Refused,
             reach: Reach::Service,
             credentials: Credentials::Forward,
-            sender: None,
             serve_cached: ServeCached::AS_SET,
-            endpoints: None,
-            strict: None,
+            extra: None,
         };
         change(&mut rules);
         Guard::new(rules, self.shared.clone())
