@@ -46,7 +46,7 @@ pub fn read(content_type: &str, body: &Bytes) -> (Vec<Part>, Extent) {
 }
 
 /// The body without the parts that `remove` selects, the rest byte for byte; `None` if the bounds of the
-/// parts are ambiguous.
+/// parts are ambiguous: what is returned was read again, and has no such part.
 pub fn without(content_type: &str, body: &Bytes, remove: impl Fn(&Part) -> bool) -> Option<Vec<u8>> {
     let boundary = multer::parse_boundary(content_type).ok()?;
     let (parts, Extent::Whole) = read(content_type, body) else { return None };
@@ -63,14 +63,27 @@ pub fn without(content_type: &str, body: &Bytes, remove: impl Fn(&Part) -> bool)
         }
     }
     left.extend_from_slice(body.get(*last..)?);
-    Some(left)
+    // The reader may have found a delimiter where no line begins.
+    let left = Bytes::from(left);
+    let (kept, extent) = read(content_type, &left);
+    let expected = parts.iter().filter(|part| !remove(part));
+    (extent == Extent::Whole && kept.iter().eq(expected)).then(|| left.into())
 }
 
-/// The positions of lines that begin with the delimiter.
+/// The positions of lines that begin with the delimiter, up to the closing one: what follows is no part (RFC 2046
+/// §5.1.1).
 fn delimiters(body: &[u8], delimiter: &[u8]) -> Vec<usize> {
     let begins_line = |at: usize| at == 0 || body.get(..at).is_some_and(|before| before.ends_with(b"\r\n"));
+    let closes = |at: usize| body.get(at + delimiter.len()..).is_some_and(|rest| rest.starts_with(b"--"));
     let found = body.windows(delimiter.len()).enumerate().filter(|(_, window)| *window == delimiter);
-    found.map(|(at, _)| at).filter(|at| begins_line(*at)).collect()
+    let mut delimiters = Vec::new();
+    for at in found.map(|(at, _)| at).filter(|at| begins_line(*at)) {
+        delimiters.push(at);
+        if closes(at) {
+            break;
+        }
+    }
+    delimiters
 }
 
 #[cfg(test)]
@@ -96,6 +109,8 @@ mod tests {
             (format!("{t}{a}{t}--b--"), format!("{a}--b--")),
             (format!("{t}--b--\r\n"), "--b--\r\n".to_owned()),
             (format!("{a}--b--\r\nend"), format!("{a}--b--\r\nend")),
+            (format!("{t}--b--\r\n--b--\r\n"), "--b--\r\n--b--\r\n".to_owned()),
+            (format!("before\r\n{t}--b--"), "before\r\n--b--".to_owned()),
         ] {
             assert_eq!(left(&body), Some(wanted), "{body}");
         }
@@ -107,6 +122,9 @@ mod tests {
         for body in ["", "--b", &t, &format!("{t}--b\r\nx"), &format!("{}--b--", part("a", "\r\n--bc\r\n") + &t)] {
             assert_eq!(left(body), None, "{body}");
         }
+        // A reader finds the first delimiter although no line begins there: the part would stay, and what follows the
+        // last one would go.
+        assert_eq!(left(&format!("before{t}--b--after\r\n--b--")), None);
         let body = Bytes::from(format!("{t}--b--"));
         assert_eq!(without("multipart/form-data", &body, |_| true), None);
     }
