@@ -31,6 +31,7 @@ mod as_endpoints;
 mod authorize;
 mod basic_auth;
 mod browser;
+mod certificates;
 mod correlation_id;
 mod cors;
 mod descriptors;

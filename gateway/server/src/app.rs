@@ -46,6 +46,7 @@ use crate::plugins;
 use crate::process_memory;
 use crate::proxy::{self, TrustedIps};
 use crate::remarks::{self, About};
+use crate::served::{Served, files};
 use crate::settings::{AdminAuth, Layers, LineDestination, LogFormat, Settings, UpstreamVerification};
 use crate::shutdown::{Logs, Shutdown};
 use crate::snapshot::configuration::Configuration;
@@ -56,7 +57,6 @@ use crate::telemetry::certificate_expiry::CertificateExpiry;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::tasks;
 use crate::tls;
-use crate::tls::served::Served;
 use crate::upstream::service::Verification;
 use crate::upstream::uses::Uses;
 
@@ -94,7 +94,7 @@ pub enum StartError {
     Certificate(#[from] certificate::Error),
     /// The certificate cannot be presented.
     #[error("proxy.https_listen: no usable certificate")]
-    CertificateFiles(#[from] tls::files::Error),
+    CertificateFiles(#[from] files::Error),
     /// The data directory is unusable.
     #[error("data_directory: cannot read or write {path}")]
     DataDirectory {
@@ -268,13 +268,13 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     try_addresses(settings)?;
     make_data_directory(settings)?;
     let served = Arc::new(Served::default());
-    let files = match settings.proxy.https_listen {
+    let of_settings = match settings.proxy.https_listen {
         Some(_) => Some(certificate::files(settings.certificate.as_ref(), &settings.data_directory)?),
         None => None,
     };
-    let tls = match &files {
-        Some(files) => {
-            served.set_default(tls::files::read(files)?);
+    let tls = match &of_settings {
+        Some(of_settings) => {
+            served.set_default(files::read(of_settings)?);
             Some(tls::settings(Arc::clone(&served), &settings.client_certificates)?)
         }
         None => None,
@@ -283,7 +283,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     {
         let _entered = runtime.enter();
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        runtime.spawn(tls::files::watch(files, Arc::clone(&served), hangup));
+        runtime.spawn(files::watch(of_settings, Arc::clone(&served), hangup));
     }
     let readiness = Arc::new(Readiness::default());
     let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness), served))?;

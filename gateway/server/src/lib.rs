@@ -22,6 +22,7 @@ pub mod process_memory;
 pub mod proxy;
 pub mod remarks;
 mod scheme;
+pub mod served;
 pub mod settings;
 pub mod shutdown;
 pub mod snapshot;

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::mirror::put;
 use crate::pem;
-use crate::tls::identity::{Certificate, Error, Identity};
-use crate::tls::served::ByName;
+use crate::served::ByName;
+use crate::served::identity::{Certificate, Error, Identity};
 
 /// The entities with their parsed forms.
 #[derive(Default)]

@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use super::Snapshot;
 use super::mirror::{Compiler, Mirror, Mirrored, SnapshotError};
+use crate::served::Served;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::served::Served;
 use crate::upstream::service::Verification;
 
 /// The number of entities loaded per statement.

@@ -26,9 +26,9 @@ use super::certificates::Certificates;
 use super::{RouteEntry, RouteFields, Snapshot};
 use crate::chain::{Chain, ChainEntry, ConsumerPlugins, Plugins};
 use crate::plugin_choice::{PluginChoice, Rank};
+use crate::served::ByName;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
-use crate::tls::served::ByName;
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
 use crate::upstream::trust::{Reference, Trust, TrustSpec, Unusable};
 

@@ -7,7 +7,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
 
-use crate::tls::served::Served;
+use crate::served::Served;
 
 /// The metric. Its names are bounded: [`Served::expiries`].
 pub struct CertificateExpiry {

@@ -10,7 +10,7 @@ use pingora_core::utils::tls::CertKey;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::tls::identity::Identity;
+use crate::served::identity::Identity;
 
 /// The fields of a `services` entity about TLS; deserializes from the entity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]

@@ -2,15 +2,11 @@
 //! name that it requested, and its certificate where `tls.client_certificates` requests one.
 //!
 //! Both are attached to the connection once its handshake is complete, and routing by SNI and plugins read them
-//! there ([`TlsClient`]). Which certificate the gateway presents depends on the server name ([`served`]).
+//! there ([`TlsClient`]). Which certificate the gateway presents depends on the server name ([`served`](crate::served)).
 //!
 //! A client proves the key of its certificate in the handshake. Whether an authority vouches for it is noted, not
 //! required, unless the setting is `required` and `tls.client_ca` names authorities: clients may be registered by
 //! the thumbprint of a certificate that they have made themselves (RFC 8705 §2.2).
-
-pub mod files;
-pub mod identity;
-pub mod served;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -28,9 +24,9 @@ use pingora_core::tls::ssl::{NameType, SslVerifyMode, SslVersion};
 use tollgate_core::host::Host;
 use tollgate_core::request::{CertificateTrust, ClientCertificate};
 
-use self::served::Served;
 use crate::certificate::{self, authorities};
 use crate::proxy::TlsClient;
+use crate::served::Served;
 use crate::settings::{ClientCertificates, RequestedCertificates};
 
 /// Why TLS cannot be set up.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use openssl::x509::X509;
 use tokio::signal::unix::Signal;
 
+use super::Served;
 use super::identity::{self, Certificate, Identity};
-use super::served::Served;
 use crate::certificate;
 use crate::settings::CertificateFiles;
 

@@ -4,6 +4,9 @@
 //! Both are immutable and replaced as a whole: a handshake takes what is current once. So a write to `/certificates` or
 //! a new file is in force in the next handshake, and those that have begun are not disturbed.
 
+pub mod files;
+pub mod identity;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use openssl::ssl::SslRef;
 use tollgate_core::host::Host;
 
-use super::identity::Certificate;
+use self::identity::Certificate;
 
 /// How many certificates the metrics name: those that expire first.
 const SHOWN: usize = 1000;
@@ -110,7 +113,7 @@ impl ByName {
 
 #[cfg(test)]
 mod tests {
-    use super::super::identity::Identity;
+    use super::identity::Identity;
     use super::*;
 
     fn certificate() -> Arc<Certificate> {
