@@ -35,6 +35,7 @@ use crate::admin_tls;
 use crate::admin_tokens;
 use crate::build_info;
 use crate::certificate;
+use crate::certificate_files;
 use crate::check::{self, Reach};
 use crate::cli::SettingsArgs;
 use crate::descriptors::{self, Descriptors};
@@ -46,7 +47,7 @@ use crate::plugins;
 use crate::process_memory;
 use crate::proxy::{self, TrustedIps};
 use crate::remarks::{self, About};
-use crate::served::{Served, files};
+use crate::served::Served;
 use crate::settings::{AdminAuth, Layers, LineDestination, LogFormat, Settings, UpstreamVerification};
 use crate::shutdown::{Logs, Shutdown};
 use crate::snapshot::configuration::Configuration;
@@ -94,7 +95,7 @@ pub enum StartError {
     Certificate(#[from] certificate::Error),
     /// The certificate cannot be presented.
     #[error("proxy.https_listen: no usable certificate")]
-    CertificateFiles(#[from] files::Error),
+    CertificateFiles(#[from] certificate_files::Error),
     /// The data directory is unusable.
     #[error("data_directory: cannot read or write {path}")]
     DataDirectory {
@@ -274,7 +275,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     };
     let tls = match &of_settings {
         Some(of_settings) => {
-            served.set_default(files::read(of_settings)?);
+            served.set_default(certificate_files::read(of_settings)?);
             Some(tls::settings(Arc::clone(&served), &settings.client_certificates)?)
         }
         None => None,
@@ -283,7 +284,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     {
         let _entered = runtime.enter();
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        runtime.spawn(files::watch(of_settings, Arc::clone(&served), hangup));
+        runtime.spawn(certificate_files::watch(of_settings, Arc::clone(&served), hangup));
     }
     let readiness = Arc::new(Readiness::default());
     let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness), served))?;

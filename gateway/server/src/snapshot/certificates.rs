@@ -11,9 +11,9 @@ use tollgate_core::collection::Document;
 use uuid::Uuid;
 
 use super::mirror::put;
+use crate::identity::{Certificate, Error, Identity};
 use crate::pem;
 use crate::served::ByName;
-use crate::served::identity::{Certificate, Error, Identity};
 
 /// The entities with their parsed forms.
 #[derive(Default)]

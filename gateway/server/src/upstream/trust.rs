@@ -10,7 +10,7 @@ use pingora_core::utils::tls::CertKey;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::served::identity::Identity;
+use crate::identity::Identity;
 
 /// The fields of a `services` entity about TLS; deserializes from the entity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]

@@ -4,9 +4,6 @@
 //! Both are immutable and replaced as a whole: a handshake takes what is current once. So a write to `/certificates` or
 //! a new file is in force in the next handshake, and those that have begun are not disturbed.
 
-pub mod files;
-pub mod identity;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,7 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use openssl::ssl::SslRef;
 use tollgate_core::host::Host;
 
-use self::identity::Certificate;
+use crate::identity::Certificate;
 
 /// How many certificates the metrics name: those that expire first.
 const SHOWN: usize = 1000;
@@ -113,8 +110,8 @@ impl ByName {
 
 #[cfg(test)]
 mod tests {
-    use super::identity::Identity;
     use super::*;
+    use crate::identity::Identity;
 
     fn certificate() -> Arc<Certificate> {
         let directory = tempfile::tempdir().expect("a directory");

@@ -11,9 +11,9 @@ use std::time::Duration;
 use openssl::x509::X509;
 use tokio::signal::unix::Signal;
 
-use super::Served;
-use super::identity::{self, Certificate, Identity};
 use crate::certificate;
+use crate::identity::{self, Certificate, Identity};
+use crate::served::Served;
 use crate::settings::CertificateFiles;
 
 /// How often it is looked whether files have changed.
