@@ -265,7 +265,7 @@ async fn redirect_uris_are_judged_as_the_profile_says_rfc8252_7() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_default_profile_is_a_setting_of_the_node() {
-    let gateway = Gateway::on(Store::Sqlite, &[("oauth2_default_profile", "bcp")]).await;
+    let gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_OAUTH2_DEFAULT_PROFILE", "bcp")]).await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
     let config = &api.plugin["config"];
