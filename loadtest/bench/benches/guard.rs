@@ -5,6 +5,8 @@
 //! - `digest`: computing the key of the cache and the store.
 //! - `forged`: the guard's whole work for a forged token.
 //! - `warm`: the guard's whole work for a cached token.
+//! - `dpop`: what a proof of a known key (RFC 9449, ES256) adds to that: reading it and checking it. Its ratio to `warm`
+//!   is what binding a token to its sender costs.
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that cannot be set up should stop")]
 
 use std::hint::black_box;
@@ -13,14 +15,19 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method, header};
+use openssl::sha::sha256;
+use serde_json::json;
 use tollgate_core::clock::{Clock, SystemClock};
 use tollgate_core::collection::Collection;
 use tollgate_core::plugin::{Access, Verdict};
 use tollgate_core::random::SystemRandom;
 use tollgate_core::request::{Addressed, Edits, Request, RequestBody, Target};
+use tollgate_jose::Algorithm;
+use tollgate_jose::testing::{SigningKey, encode};
 use tollgate_oauth2::cache::{TokenCache, TokenSource};
 use tollgate_oauth2::challenge::Challenges;
 use tollgate_oauth2::deviations::Deviations;
+use tollgate_oauth2::dpop::{self, Expected, KnownKeys, TargetUri};
 use tollgate_oauth2::guard::{Credentials, Guard, Reach, Rules, Shared};
 use tollgate_oauth2::metrics::{Metrics, PREFIXES};
 use tollgate_oauth2::token::{Digest, OwnTokens};
@@ -136,7 +143,24 @@ fn benches(criterion: &mut Criterion) {
             assert!(matches!(verdict, Access::Ready(Ok(Verdict::Continue))));
         });
     });
+    let (proof, now) = proof(token.expose());
+    let (uri, keys) = (TargetUri::parse(URI), KnownKeys::default());
+    let expected = Expected { method: "GET", uri: uri.as_ref(), access_token: Some(token.expose()), now };
+    group.bench_function("dpop", |bencher| {
+        bencher.iter(|| assert!(dpop::check(black_box(&proof), &expected, &keys).is_ok()));
+    });
     group.finish();
+}
+
+const URI: &str = "https://api.test/";
+
+/// A proof for a request with this token, and when it was made.
+fn proof(token: &str) -> (String, i64) {
+    let (key, now) = (SigningKey::generate(Algorithm::ES256), 1_800_000_000);
+    let header = json!({"typ": "dpop+jwt", "jwk": key.jwk()});
+    let hash = encode(sha256(token.as_bytes()));
+    let claims = json!({"jti": Uuid::new_v4(), "htm": "GET", "htu": URI, "iat": now, "ath": hash});
+    (key.sign(Algorithm::ES256, &header, &claims), now)
 }
 
 criterion_group!(guard_benches, benches);

@@ -14,6 +14,10 @@ export const browse = async (url) => {
   return new URL((await hear()).callback);
 };
 
+// A private key for ES256 that was given as a JWK.
+export const privateKey = ({ kty, crv, x, y, d }) =>
+  crypto.subtle.importKey("jwk", { kty, crv, x, y, d }, { name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]);
+
 export const main = async (run) => {
   try {
     say({ outcome: await run(await hear()) });

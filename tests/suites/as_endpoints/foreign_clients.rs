@@ -27,10 +27,14 @@ pub(super) fn node(script: &str) -> Command {
 }
 
 fn python() -> Command {
+    python_script("discovering_client.py")
+}
+
+fn python_script(script: &str) -> Command {
     let python = std::env::var("TOLLGATE_TEST_AUTHLIB_PYTHON")
         .expect("TOLLGATE_TEST_AUTHLIB_PYTHON is not set: run the tests with ./dev test, which installs it");
     let mut command = Command::new(python);
-    command.arg(repository().join("tests/clients/discovering_client.py"));
+    command.arg(repository().join("tests/clients").join(script));
     command
 }
 
@@ -170,4 +174,49 @@ async fn authlib_discovers_refreshes_introspects_and_revokes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_oauthlib_discovers_refreshes_and_revokes() {
     flows("", "requests-oauthlib", |_| python()).await;
+}
+
+/// A client that authenticates with an assertion, and whose token is of no use to others.
+async fn keys(script: &str) {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let config = json!({"endpoints": ["metadata"], "dpop": "required", "dpop_nonce": true});
+    let api = api(&gateway, &upstream, config).await;
+    let key = tollgate_tests::IssuerKey::generate("k1", "ES256");
+    let fields = json!({"jwks": {"keys": [key.jwk()]}, "token_endpoint_auth_method": "private_key_jwt"});
+    let client = Application::register(&gateway, "client", fields).await;
+    let mut dialogue = Dialogue::start(node(script), &gateway);
+    dialogue.give(&json!({
+        "issuer": gateway.url("/api"), "client": {"id": client.id(), "key": key.private_jwk()},
+        "resource": gateway.url("/api/things"),
+    }));
+    let outcome = dialogue.outcome(&gateway, &api).await;
+    assert_eq!(outcome, json!({"type": "dpop", "statuses": [200, 200], "stolen": 401}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openid_client_authenticates_with_an_assertion_and_proves_its_key() {
+    keys("keys_openid_client.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oauth4webapi_authenticates_with_an_assertion_and_proves_its_key() {
+    keys("keys_oauth4webapi.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authlib_authenticates_with_an_assertion() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let api = api(&gateway, &upstream, json!({})).await;
+    let key = tollgate_tests::IssuerKey::generate("k1", "RS256");
+    let fields = json!({"jwks": {"keys": [key.jwk()]}, "token_endpoint_auth_method": "private_key_jwt"});
+    let client = Application::register(&gateway, "client", fields).await;
+    let mut dialogue = Dialogue::start(python_script("assertion_client.py"), &gateway);
+    let given = json!({
+        "endpoint": gateway.url("/api/oauth2/token"), "id": client.id(), "key": key.private_pem(),
+        "certificate": dialogue.certificate.path(), "resource": gateway.url("/api/things"),
+    });
+    dialogue.give(&given);
+    assert_eq!(dialogue.outcome(&gateway, &api).await, 200);
 }
