@@ -19,7 +19,7 @@ use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::{X509, X509Name, X509NameBuilder};
 use serde_json::{Value, json};
-use tollgate_tests::{Gateway, Store};
+use tollgate_tests::Gateway;
 
 use crate::nodes::within;
 
@@ -298,21 +298,17 @@ async fn another_node_presents_a_new_certificate_within_a_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_the_settings_are_read_again_and_unusable_ones_leave_the_old_certificate() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let gateway = Gateway::on_sqlite().await;
+    // Those that are made without the setting are files like any others.
+    let path = |name: &str| gateway.directory().join(name);
     let write = |pair: &Pair| {
-        fs::write(path("key"), pair.key_pem()).unwrap();
-        fs::set_permissions(path("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        fs::write(path("certificate"), pair.pem()).unwrap();
+        fs::write(path("self-signed.key"), pair.key_pem()).unwrap();
+        fs::write(path("self-signed.crt"), pair.pem()).unwrap();
     };
-    write(&Pair::ec("one"));
-    let (certificate, key) = (path("certificate"), path("key"));
-    let settings = [("TOLLGATE_TLS_CERTIFICATE", certificate.as_str()), ("TOLLGATE_TLS_KEY", key.as_str())];
-    let gateway = Gateway::on(Store::Sqlite, &settings).await;
-    assert_eq!(name_served(&gateway, None).await, "one");
+    assert_eq!(name_served(&gateway, None).await, "localhost");
     write(&Pair::ec("two"));
     within(PATIENCE, "changed files", async || name_served(&gateway, None).await == "two").await;
-    fs::write(path("certificate"), "no certificate").unwrap();
+    fs::write(path("self-signed.crt"), "no certificate").unwrap();
     within(PATIENCE, "a line in the log", async || gateway.output().contains("the old certificate stays")).await;
     assert_eq!(name_served(&gateway, None).await, "two");
     write(&Pair::ec("three"));
