@@ -103,7 +103,7 @@ on_both_stores! {
         }
         let expected = json!({
             "consumer": {"id": consumer["id"]}, "name": "App", "hash_secret": false, "redirect_uris": null, "tags": null,
-            "client_type": "confidential", "resource_server": null,
+            "client_type": "confidential",
         });
         let generated = ["id", "created_at", "client_id", "client_secret"];
         findings.compare("credential", &expected, &without(credential, &generated));

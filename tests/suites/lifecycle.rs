@@ -118,7 +118,7 @@ async fn a_database_is_migrated_only_on_the_operators_command() {
     assert!(
         status
             .output
-            .starts_with("Applied: none; pending: gateway 1, gateway 2, gateway 3, gateway 4, oauth2 1, oauth2 2;"),
+            .starts_with("Applied: none; pending: gateway 1, gateway 2, gateway 3, gateway 4, oauth2 1, oauth2 2, "),
         "{}",
         status.output
     );

@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
@@ -129,13 +130,17 @@ impl Connection {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, transport: Transport) {
         let Self { address, bounds, admission, router, .. } = self;
         let router = router.layer(Extension(ConnectInfo(Peer { address, transport })));
-        let stream = TokioIo::new(WriteTimeout::new(stream, bounds.write_timeout));
+        let stream = WriteTimeout::new(stream, bounds.write_timeout);
+        let unanswered = stream.unanswered();
+        let stream = TokioIo::new(stream);
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(bounds.head_timeout);
         server.max_header_size(bounds.head_bytes).max_headers(bounds.header_count);
         server.max_buf_size(bounds.head_bytes.max(LEAST_BUFFER));
         if let Err(error) = server.serve_connection(stream, TowerToHyperService::new(router)).await
             && let Some(bound) = bound_of(&error)
+            // The end of an idle connection is no limit that anybody reached.
+            && (bound != Bound::HeadTimeout || unanswered.load(Relaxed))
         {
             admission.reached(bound);
         }

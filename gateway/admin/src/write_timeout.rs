@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,11 +16,17 @@ pub(crate) struct WriteTimeout<S> {
     limit: Duration,
     deadline: Pin<Box<Sleep>>,
     waits: bool,
+    unanswered: Arc<AtomicBool>,
 }
 
 impl<S> WriteTimeout<S> {
     pub(crate) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, deadline: Box::pin(tokio::time::sleep(limit)), waits: false }
+        Self { stream, limit, deadline: Box::pin(tokio::time::sleep(limit)), waits: false, unanswered: Arc::default() }
+    }
+
+    /// Whether something was read that nothing was written for: a connection without it is idle.
+    pub(crate) fn unanswered(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.unanswered)
     }
 
     /// What writing came to, or a timeout if it has been waiting for too long.
@@ -37,13 +45,19 @@ impl<S> WriteTimeout<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.unanswered.store(true, Relaxed);
+        }
+        read
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.unanswered.store(false, Relaxed);
         self.bounded(cx, written)
     }
 
@@ -53,6 +67,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.unanswered.store(false, Relaxed);
         self.bounded(cx, written)
     }
 

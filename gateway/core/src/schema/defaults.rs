@@ -15,6 +15,10 @@ impl Schema {
     /// Fills in missing values and converts given values to their stored form.
     pub(super) fn complete(&self, record: &mut Map<String, Value>, makers: &Makers<'_>) {
         for field in &self.fields {
+            if field.left_out_if_null && record.get(field.name).is_none_or(Value::is_null) {
+                record.remove(field.name);
+                continue;
+            }
             let given = record.get_mut(field.name).filter(|value| !(value.is_null() && field.is_made_for_null()));
             match given {
                 Some(value) => field.normalise(value, makers),
@@ -122,6 +126,14 @@ mod tests {
         let mut record = record.as_object().cloned().unwrap_or_default();
         schema.complete(&mut record, &makers);
         Value::Object(record)
+    }
+
+    #[test]
+    fn a_null_that_clients_do_not_expect_is_left_out() {
+        let schema = Schema::new(vec![Field::string("a"), Field::string("b").left_out_if_null()]);
+        assert_eq!(completed(&schema, &json!({})), json!({"a": null}));
+        assert_eq!(completed(&schema, &json!({"b": null})), json!({"a": null}));
+        assert_eq!(completed(&schema, &json!({"b": "c"})), json!({"a": null, "b": "c"}));
     }
 
     #[test]

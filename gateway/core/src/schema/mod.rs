@@ -109,6 +109,8 @@ pub struct Field {
     pub sensitive: bool,
     /// Whether `/schemas` leaves it out, such as the `ttl` of rows that may expire.
     pub unlisted: bool,
+    /// Whether an entity leaves it out while it is null.
+    pub left_out_if_null: bool,
     /// The kind of the entities whose ids the list contains; they must exist, and cannot be deleted before
     /// this entity.
     pub ids_of: Option<&'static str>,
@@ -134,6 +136,7 @@ impl Field {
             empty_allowed: false,
             sensitive: false,
             unlisted: false,
+            left_out_if_null: false,
             ids_of: None,
             rules: Vec::new(),
             description: None,
@@ -263,6 +266,13 @@ impl Field {
     #[must_use]
     pub fn unlisted(mut self) -> Self {
         self.unlisted = true;
+        self
+    }
+
+    /// Leaves the field out of entities in which it is null, for one that clients of a published API do not expect.
+    #[must_use]
+    pub fn left_out_if_null(mut self) -> Self {
+        self.left_out_if_null = true;
         self
     }
 
