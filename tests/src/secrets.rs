@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 /// Names of secret fields in JSON, forms and queries.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 14] = [
     "access_token",
     "refresh_token",
     "code",
+    "device_code",
+    "registration_access_token",
+    "request_uri",
     "client_secret",
     "provision_key",
     "code_verifier",

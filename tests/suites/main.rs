@@ -28,6 +28,7 @@ mod acl;
 mod admin;
 mod admin_security;
 mod as_endpoints;
+mod as_grants;
 mod authorize;
 mod basic_auth;
 mod browser;

@@ -32,6 +32,12 @@ pub enum Action {
     NodeDraining,
     /// It reports again that it is ready.
     NodeReady,
+    /// A client has registered itself.
+    ClientRegistered,
+    /// It has changed its registration.
+    ClientChanged,
+    /// It has deleted it.
+    ClientDeleted,
 }
 
 /// How it ended.

@@ -4,11 +4,17 @@
 //! checksum proves nothing about validity; it only allows refusing a forged token, or leaving a token to another
 //! plugin, without a look-up in cache or store. An attacker who knows the key gains a look-up, not access.
 //!
+//! A token may instead be signed (RFC 9068). The id of the key that has signed it, in its header, is in the format
+//! above: so a signed token is told from those of other authorization servers by the checksum as well, before its
+//! signature is verified, by whoever knows the checksum key and no other.
+//!
 //! Which tokens exist is known to the `oauth2` plugin alone.
 
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use subtle::{Choice, ConstantTimeEq};
 use tollgate_core::error::StoreError;
 use tollgate_core::random::Random;
@@ -29,6 +35,8 @@ const KEY_NAME: &str = "token_checksum_key";
 pub enum Shape {
     /// Minted with one of our keys.
     Genuine,
+    /// It says that it is signed by one of our signing keys; whether it is only the signature says.
+    Signed,
     /// Not minted with our keys: forged, mistyped, imported, or another authorization server's.
     Foreign,
 }
@@ -77,16 +85,22 @@ impl OwnTokens {
     /// Checks only the checksum. Allocates nothing; takes the same time for every token of the right
     /// length.
     pub fn is_ours(&self, presented: &str) -> Shape {
-        let presented = presented.as_bytes();
-        if presented.len() != TOKEN_LENGTH {
-            return Shape::Foreign;
+        if presented.len() == TOKEN_LENGTH {
+            return if self.has_checksum(presented.as_bytes()) { Shape::Genuine } else { Shape::Foreign };
         }
+        match jwt_key_id(presented) {
+            Some(key_id) if self.has_checksum(&key_id) => Shape::Signed,
+            _ => Shape::Foreign,
+        }
+    }
+
+    fn has_checksum(&self, presented: &[u8]) -> bool {
         let (random, given) = presented.split_at(RANDOM_LENGTH);
         let mut genuine = Choice::from(0);
         for key in std::iter::once(&self.0.newest).chain(&self.0.older) {
             genuine |= checksum(key, random).ct_eq(given);
         }
-        if genuine.into() { Shape::Genuine } else { Shape::Foreign }
+        genuine.into()
     }
 }
 
@@ -94,6 +108,63 @@ impl fmt::Debug for OwnTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnTokens").field("keys", &(1 + self.0.older.len())).finish_non_exhaustive()
     }
+}
+
+/// With which algorithm a token is signed (RFC 7518 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SigningAlgorithm {
+    /// ECDSA on P-256.
+    Es256,
+    /// RSA.
+    Rs256,
+}
+
+impl SigningAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Es256, Self::Rs256];
+
+    /// The value of `alg`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
+        }
+    }
+
+    /// The header after the key id.
+    fn rest(self) -> &'static [u8] {
+        match self {
+            Self::Es256 => br#"","alg":"ES256","typ":"at+jwt"}"#,
+            Self::Rs256 => br#"","alg":"RS256","typ":"at+jwt"}"#,
+        }
+    }
+}
+
+/// The header before the key id.
+const JWT_BEGIN: &[u8] = br#"{"kid":""#;
+/// The header's length: its beginning, the key id, and the rest, which is equally long for every algorithm.
+const JWT_HEADER: usize = JWT_BEGIN.len() + TOKEN_LENGTH + 31;
+/// Its length in base64url without padding.
+const JWT_HEADER_TEXT: usize = (JWT_HEADER * 4).div_ceil(3);
+
+/// The first part of the tokens that are signed with this key.
+pub fn jwt_header(key_id: &str, algorithm: SigningAlgorithm) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode([JWT_BEGIN, key_id.as_bytes(), algorithm.rest()].concat())
+}
+
+/// The id of the key that a token says it is signed with, if its header is as we write it.
+pub fn jwt_key_id(token: &str) -> Option<[u8; TOKEN_LENGTH]> {
+    let (text, rest) = token.as_bytes().split_at_checked(JWT_HEADER_TEXT)?;
+    if rest.first() != Some(&b'.') {
+        return None;
+    }
+    // The decoder asks for room for whole groups.
+    let mut header = [0; JWT_HEADER + 2];
+    let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut header).ok()?;
+    let header = header.get(..length)?.strip_prefix(JWT_BEGIN)?;
+    let (key_id, rest) = header.split_at_checked(TOKEN_LENGTH)?;
+    let known = SigningAlgorithm::ALL.iter().any(|algorithm| algorithm.rest() == rest);
+    known.then(|| key_id.try_into().ok()).flatten()
 }
 
 /// Ten characters of `[0-9A-Za-z]` from the keyed hash.
@@ -179,7 +250,31 @@ mod tests {
         assert_eq!(format!("{:?}", own_tokens(7, &[8])), "OwnTokens { keys: 2, .. }");
     }
 
+    #[test]
+    fn a_signed_token_is_ours_by_the_id_of_its_key() {
+        let own_tokens = own_tokens(1, &[]);
+        let key_id = own_tokens.mint(&SystemRandom);
+        for algorithm in SigningAlgorithm::ALL {
+            let header = jwt_header(key_id.expose(), algorithm);
+            let token = format!("{header}.e30.c2ln");
+            assert_eq!(own_tokens.is_ours(&token), Shape::Signed);
+            assert_eq!(jwt_key_id(&token).as_ref().map(<[u8; 32]>::as_slice), Some(key_id.expose().as_bytes()));
+            for other in [header.clone(), format!("{header}e30.c2ln"), format!("A{token}"), token.replace('.', "")] {
+                assert_eq!(own_tokens.is_ours(&other), Shape::Foreign, "{other}");
+            }
+        }
+        let made_up = jwt_header(&"k".repeat(TOKEN_LENGTH), SigningAlgorithm::Es256);
+        assert_eq!(own_tokens.is_ours(&format!("{made_up}.e30.c2ln")), Shape::Foreign);
+        let other = BASE64_URL_SAFE_NO_PAD.encode(format!("{{\"kid\":\"{}\",\"alg\":\"none\"}}", key_id.expose()));
+        assert_eq!(own_tokens.is_ours(&format!("{other}.e30.")), Shape::Foreign);
+    }
+
     proptest! {
+        #[test]
+        fn any_header_can_be_read(text in "[A-Za-z0-9_.-]{90,120}") {
+            prop_assert_eq!(own_tokens(1, &[]).is_ours(&text), Shape::Foreign);
+        }
+
         #[test]
         fn a_changed_character_makes_a_token_foreign(place in 0..TOKEN_LENGTH, other in "[0-9A-Za-z]") {
             let own_tokens = own_tokens(1, &[]);

@@ -179,7 +179,7 @@ impl ThirdPartyTokens {
 
     /// Whether this gateway has minted a token: it is then no other authority's.
     pub(crate) fn is_own(&self, token: &str) -> bool {
-        self.own_tokens.is_ours(token) == Shape::Genuine
+        self.own_tokens.is_ours(token) != Shape::Foreign
     }
 
     /// The consumers.

@@ -69,7 +69,9 @@ fn shared(consumers: &Consumers) -> Arc<Shared> {
     let own_tokens = OwnTokens::new([7; 32], Vec::new());
     let unproven = Arc::new(tokio::sync::Semaphore::new(1));
     let deviations = Arc::new(Deviations::new(metrics.deviations.clone(), Arc::clone(&clock)));
-    Arc::new(Shared { cache, own_tokens, foreign_tokens: Arc::default(), unproven, clock, deviations, metrics })
+    let signing_keys = tollgate_oauth2::signing_keys::sample::none(&own_tokens, Arc::clone(&clock));
+    let foreign_tokens = Arc::default();
+    Arc::new(Shared { cache, own_tokens, signing_keys, foreign_tokens, unproven, clock, deviations, metrics })
 }
 
 fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<Guard> {

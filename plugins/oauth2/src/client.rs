@@ -24,6 +24,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use tollgate_core::error::StoreError;
 use tollgate_core::request::Request;
 use tollgate_core::secret::Secret;
+use uuid::Uuid;
 
 use crate::client_secret::{Proof, SecretVerifier};
 use crate::config::Config;
@@ -52,6 +53,9 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 pub trait Credentials: Send + Sync + 'static {
     /// The credential with this client id, if there is one.
     async fn by_client_id(&self, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError>;
+
+    /// The credential with this id, if there is one.
+    async fn by_id(&self, id: Uuid) -> Result<Option<Arc<Credential>>, StoreError>;
 }
 
 /// The credential of the client that a request names.

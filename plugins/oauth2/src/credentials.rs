@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use moka::sync::Cache;
 use serde_json::{Value, json};
-use tollgate_core::collection::{Collection, Key};
+use tollgate_core::collection::{Collection, Document, Key};
 use tollgate_core::error::StoreError;
 use tollgate_plugin::cache::model::{self, Map};
 use tollgate_plugin::cache::{Counter, Generation, Generations, Stamped, Trust, head};
@@ -109,12 +109,22 @@ impl Credentials for CachedCredentials {
         let before = self.changes.current();
         let key = Key::Unique { field: "client_id", value: client_id.to_owned() };
         let Some(document) = self.collection.find(&key).await? else { return Ok(None) };
-        let credential = Credential::try_from(&document)
-            .map_err(|unreadable| StoreError::Corrupt { kind: credential::NAME, what: unreadable.field })?;
-        let credential = Arc::new(credential);
+        let credential = Arc::new(read(&document)?);
         self.keep(before, &credential);
         Ok(Some(credential))
     }
+
+    /// Rarely used: not worth an index.
+    async fn by_id(&self, id: Uuid) -> Result<Option<Arc<Credential>>, StoreError> {
+        let found = self.collection.find(&Key::Id(id)).await?;
+        found.map(|document| read(&document).map(Arc::new)).transpose()
+    }
+}
+
+fn read(document: &Document) -> Result<Credential, StoreError> {
+    let corrupt =
+        |unreadable: credential::Unreadable| StoreError::Corrupt { kind: credential::NAME, what: unreadable.field };
+    Credential::try_from(document).map_err(corrupt)
 }
 
 #[cfg(test)]

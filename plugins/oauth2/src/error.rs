@@ -119,6 +119,38 @@ pub enum Refusal {
     ScopeNotAllowed(String),
     /// The registered redirect URI has no host, and the instance does not redirect there.
     PrivateUseRedirect,
+    /// A pushed request names another one (RFC 9126 §2.1).
+    PushedRequestUri,
+    /// `client_id` is not that of the client that has authenticated.
+    OtherClient,
+    /// The authorization request was not pushed, but has to be.
+    NotPushed,
+    /// The request URI is unknown, used, expired or another client's.
+    RequestUri,
+    /// The device code is unknown, used or another client's.
+    DeviceCode,
+    /// The device code has expired.
+    DeviceCodeExpired,
+    /// The user has not decided yet.
+    AuthorizationPending,
+    /// The device polls too often.
+    SlowDown,
+    /// The user has denied the device.
+    UserDenied,
+    /// The user code is unknown, expired, or decided already.
+    UserCode,
+    /// The login page's decision about a device is none.
+    UserDecision,
+    /// A redirect URI cannot be registered (RFC 7591 §3.2.2).
+    RedirectUriMetadata(String),
+    /// A client cannot be registered with this metadata.
+    ClientMetadata(String),
+    /// The initial access token is missing or wrong.
+    InitialAccessToken,
+    /// The registration access token is missing or wrong, or its client is gone (RFC 7592 §2).
+    RegistrationAccessToken,
+    /// Too many clients have registered.
+    RegistrationQuota,
 }
 
 /// An error response (RFC 6749 §5.2).
@@ -274,9 +306,63 @@ impl Refusal {
             Self::PrivateUseRedirect => {
                 ("invalid_request", "redirect_uri must have a host".into(), "redirect_uri_private_use")
             }
+            Self::PushedRequestUri => {
+                ("invalid_request", "request_uri must not be pushed".into(), "request_uri_pushed")
+            }
+            Self::OtherClient => {
+                ("invalid_request", "client_id is of another client".into(), "client_id_of_other_client")
+            }
+            Self::NotPushed => {
+                ("invalid_request", "The authorization request must be pushed".into(), "request_not_pushed")
+            }
+            Self::RequestUri => (
+                "invalid_request_uri",
+                "request_uri is unknown, used, expired or of another client".into(),
+                "request_uri_unknown",
+            ),
+            Self::DeviceCode => ("invalid_grant", "Invalid device_code".into(), "device_code_invalid"),
+            Self::DeviceCodeExpired => {
+                ("expired_token", "The device_code has expired; begin again".into(), "device_code_expired")
+            }
+            Self::AuthorizationPending => {
+                ("authorization_pending", "The user has not decided yet".into(), "authorization_pending")
+            }
+            Self::SlowDown => (
+                "slow_down",
+                "The user has not decided yet; wait five seconds longer between two requests".into(),
+                "slow_down",
+            ),
+            Self::UserDenied => ("access_denied", "The user has denied the request".into(), "user_denied"),
+            Self::UserCode => {
+                ("invalid_user_code", "user_code is unknown, expired, or decided already".into(), "user_code_invalid")
+            }
+            Self::UserDecision => ("invalid_request", "action must be approve or deny".into(), "user_decision_unknown"),
+            Self::RedirectUriMetadata(text) => {
+                ("invalid_redirect_uri", printable(text).into(), "redirect_uri_unregistrable")
+            }
+            Self::ClientMetadata(text) => {
+                ("invalid_client_metadata", printable(text).into(), "client_metadata_invalid")
+            }
+            Self::InitialAccessToken => {
+                ("invalid_token", "The initial access token is missing or wrong".into(), "initial_access_token_invalid")
+            }
+            Self::RegistrationAccessToken => (
+                "invalid_token",
+                "The registration access token is missing or wrong".into(),
+                "registration_access_token_invalid",
+            ),
+            Self::RegistrationQuota => (
+                "temporarily_unavailable",
+                "Too many clients have registered; try again later".into(),
+                "registration_quota_reached",
+            ),
         };
         let (status, challenge) = match self {
             Self::InvalidClient(Mode::Header) => (StatusCode::UNAUTHORIZED, Some("Basic realm=\"OAuth2.0\"")),
+            Self::InitialAccessToken | Self::RegistrationAccessToken => {
+                (StatusCode::UNAUTHORIZED, Some("Bearer error=\"invalid_token\""))
+            }
+            Self::RegistrationQuota => (StatusCode::TOO_MANY_REQUESTS, None),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
             Self::NoResourceServer => (StatusCode::FORBIDDEN, None),
             Self::TooManyFailures(_) | Self::TooManyIntrospections => (StatusCode::TOO_MANY_REQUESTS, None),
@@ -292,6 +378,7 @@ impl Refusal {
         match self {
             Self::TooManyFailures(seconds) => Some(*seconds),
             Self::TooManyIntrospections => Some(1),
+            Self::RegistrationQuota => Some(3600),
             _ => None,
         }
     }
@@ -344,6 +431,15 @@ pub enum Error {
     /// The tokens cannot be sealed for a repeated request.
     #[error("cannot seal the new tokens for refresh_grace")]
     Sealing(#[from] openssl::error::ErrorStack),
+    /// The consumer of registered clients does not exist.
+    #[error("the consumer of registered clients does not exist")]
+    NoConsumer,
+    /// A token cannot be signed.
+    #[error("cannot sign the access token")]
+    Signing(#[source] openssl::error::ErrorStack),
+    /// A signed token names its issuer.
+    #[error("no issuer is configured, and the request names no host")]
+    NoIssuer,
     /// The store is unavailable.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -20,6 +20,7 @@ use tollgate_core::clock::Clock;
 use tollgate_core::plugin::{Needs, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
+use tollgate_core::secret::Secret;
 use tollgate_core::setting::{self, Setting};
 use tollgate_plugin::authentication::{Authentication, Authenticator, Found, Look, permission_denied, unauthenticated};
 use tollgate_plugin::bearer;
@@ -38,6 +39,7 @@ use crate::issuer_identifier::{self, PROTECTED_RESOURCE};
 use crate::metrics::Metrics;
 use crate::presentation::{self, Presentation};
 use crate::required_scopes::RequiredScopes;
+use crate::signing_keys::{Signature, SigningKeys};
 use crate::token::{Digest, OwnTokens, Shape};
 use crate::token_facts::Facts;
 
@@ -185,6 +187,8 @@ pub struct Shared {
     pub cache: TokenCache,
     /// Recognises our own tokens.
     pub own_tokens: OwnTokens,
+    /// Verifies those that are signed.
+    pub signing_keys: Arc<SigningKeys>,
     /// Whether tokens exist that we did not mint.
     pub foreign_tokens: Arc<AtomicBool>,
     /// Turns to look up tokens without our checksum ([`LOOKUPS`]).
@@ -249,6 +253,8 @@ impl Reach {
 enum Proof {
     /// It has our checksum.
     Checksum,
+    /// It names one of our signing keys: its signature is verified before the store is asked.
+    Signature,
     /// It has none, but tokens without one were imported.
     None,
     /// It has none, and nothing was imported.
@@ -266,6 +272,9 @@ pub enum Unfound {
     /// The store failed, which is logged already.
     #[error("token look-up failed")]
     Store,
+    /// The keys that verify its signature cannot be read.
+    #[error("signing keys cannot be read")]
+    Keys,
     /// It has to wait for others.
     #[error(transparent)]
     Crowded(#[from] Crowded),
@@ -276,6 +285,7 @@ impl Unfound {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Store => "token_store_unavailable",
+            Self::Keys => "signing_keys_unavailable",
             Self::Crowded(_) => "token_lookups_limited",
         }
     }
@@ -308,7 +318,12 @@ impl Shared {
             Some(Known::Unknown) => return Ok(None),
             None => {}
         }
-        let _turn = if proof == Proof::Checksum { None } else { Some(self.turn()?) };
+        let signature = (proof == Proof::Signature).then(|| self.signing_keys.verify(token));
+        let is_proven = proof == Proof::Checksum || signature == Some(Signature::Good);
+        let _turn = if is_proven { None } else { Some(self.turn()?) };
+        if !is_proven && signature.is_some() && !self.may_be_signed(token).await? {
+            return Ok(None);
+        }
         self.cache.load(digest, ()).await.map_err(|_| Unfound::Store)
     }
 
@@ -316,9 +331,23 @@ impl Shared {
     fn proof(&self, token: &str) -> Proof {
         match self.own_tokens.is_ours(token) {
             Shape::Genuine => Proof::Checksum,
+            Shape::Signed => Proof::Signature,
             _ if self.foreign_tokens.load(Ordering::Acquire) => Proof::None,
             _ => Proof::Forged,
         }
+    }
+
+    /// Whether a token is signed by a key that is in the store now, or was imported after its key was deleted.
+    async fn may_be_signed(&self, token: &str) -> Result<bool, Unfound> {
+        let may = match self.signing_keys.verify_anew(token).await.map_err(|_| Unfound::Keys)? {
+            Signature::Good => true,
+            Signature::UnknownKey => self.foreign_tokens.load(Ordering::Acquire),
+            Signature::Bad => false,
+        };
+        if !may {
+            self.metrics.forged.inc();
+        }
+        Ok(may)
     }
 
     /// A turn to look up a token without our checksum.
@@ -333,6 +362,8 @@ impl Shared {
 /// A token to be looked up.
 pub struct Question {
     digest: Digest,
+    /// A token whose key is not known here yet.
+    unverified: Option<Secret>,
     /// For one that may be made up.
     _turn: Option<OwnedSemaphorePermit>,
 }
@@ -351,12 +382,20 @@ impl Guard {
 
     /// Anybody can make up tokens without a checksum, so only so many of them are looked up at once: the others' turn in
     /// the store comes as soon as without them.
-    fn look_up(&self, digest: Digest, proof: Proof) -> Look<Refusal, Question> {
-        if proof == Proof::Checksum {
-            return Look::Ask(Question { digest, _turn: None });
+    fn look_up(&self, digest: Digest, proof: Proof, token: &str) -> Look<Refusal, Question> {
+        let signature = (proof == Proof::Signature).then(|| self.shared.signing_keys.verify(token));
+        if proof == Proof::Checksum || signature == Some(Signature::Good) {
+            return Look::Ask(Question { digest, unverified: None, _turn: None });
+        }
+        if signature == Some(Signature::Bad) {
+            self.shared.metrics.forged.inc();
+            return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
         }
         match self.shared.turn() {
-            Ok(turn) => Look::Ask(Question { digest, _turn: Some(turn) }),
+            Ok(turn) => {
+                let unverified = signature.map(|_| Secret::new(token));
+                Look::Ask(Question { digest, unverified, _turn: Some(turn) })
+            }
             Err(crowded) => Look::Found(Err(Verdict::Reply(Reply::unavailable(Unfound::from(crowded).reason())))),
         }
     }
@@ -484,7 +523,7 @@ impl Authenticator for Guard {
         if self.rules.sender().is_some_and(|sender| sender.asks_all_nodes(request)) {
             return match self.shared.proof(token) {
                 Proof::Forged => Look::Found(Ok(Authentication::Invalid(Refusal::Forged))),
-                proof => self.look_up(digest, proof),
+                proof => self.look_up(digest, proof, token),
             };
         }
         if let Some(found) = self.shared.cache.of_this_thread(&digest, |facts| self.judge(facts, request)) {
@@ -500,11 +539,18 @@ impl Authenticator for Guard {
         match self.shared.cache.get_for(&digest, self.rules.serve_cached, request) {
             Some(Known::Fact(facts)) => Look::Found(self.judge(&facts, request)),
             Some(Known::Unknown) => Look::Found(Ok(Authentication::Invalid(Refusal::Unknown))),
-            None => self.look_up(digest, proof),
+            None => self.look_up(digest, proof, token),
         }
     }
 
     async fn ask(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
+        if let Some(token) = &question.unverified {
+            match self.shared.may_be_signed(token.expose()).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Authentication::Invalid(Refusal::Forged)),
+                Err(unfound) => return Err(Verdict::Reply(Reply::unavailable(unfound.reason()))),
+            }
+        }
         let found = self.loaded(question, request).await;
         match self.rules.sender() {
             Some(sender) if matches!(found, Ok(Authentication::Valid(_))) && sender.asks_all_nodes(request) => {

@@ -52,6 +52,14 @@ pub const SETTINGS: [Setting; 4] = [
     Setting::new(WINDOW, "5m", "The time in which a limit's failures are forgotten.").checked(check_window),
 ];
 
+/// How much a client may leave for users to decide about.
+pub const BEGUN: Setting = Setting::new(
+    "limits.requests_begun_per_client_and_address",
+    "600",
+    "Pushed authorization requests and device codes of one client from one address within limits.failure_window, before 429; 0: no limit.",
+)
+.checked(check_number);
+
 /// Places of each table of counts.
 const PLACES: usize = 1 << 15;
 /// How long it is remembered that a name was authenticated from an address.
@@ -82,6 +90,17 @@ impl Limits {
             per_name: settings.read(PER_NAME, number)?,
             window: settings.read(WINDOW, window)?,
         })
+    }
+}
+
+impl Limits {
+    /// Those of [`BEGUN`], within the same time.
+    ///
+    /// # Errors
+    /// The setting is missing or wrong.
+    pub fn for_waiting(self, settings: &SettingValues) -> Result<Self, SettingError> {
+        let per_name_and_address = settings.read(BEGUN.path, number)?;
+        Ok(Self { per_name_and_address, per_address: 0, per_name: 0, ..self })
     }
 }
 
@@ -144,7 +163,12 @@ impl Guesses {
     /// An attempt to authenticate as `name` from this address.
     pub fn attempt(&self, kind: Kind, name: &str, address: IpAddr) -> Attempt<'_> {
         let address = network::of(address).to_string();
-        let kind = if kind == Kind::Client { "client" } else { "provision key" };
+        let kind = match kind {
+            Kind::Client => "client",
+            Kind::ProvisionKey => "provision key",
+            Kind::UserCode => "user code",
+            Kind::InitialAccessToken => "initial access token",
+        };
         let hash = |parts: [&str; 3]| {
             let mut hasher = blake3::Hasher::new_keyed(&self.key);
             for part in parts {
@@ -187,6 +211,10 @@ pub enum Kind {
     Client,
     /// A provision key; the name is the plugin instance's.
     ProvisionKey,
+    /// A user code of a device; the name is the plugin instance's and the user's.
+    UserCode,
+    /// An initial access token; the name is the plugin instance's.
+    InitialAccessToken,
 }
 
 /// One request's attempt: at most one failure, however many interpretations of its credentials fail.

@@ -7,13 +7,22 @@ use tollgate_core::random::Random;
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
 
+use crate::signing_keys::SigningKeys;
 use crate::store::Tokens;
+use crate::store::waiting::WaitingRequests;
 use crate::token::{Digest, OwnTokens};
+use crate::user_code::UserCodeKey;
 
 /// Issues tokens and codes for all plugin instances of a node.
 pub struct Issuer {
     /// The store of tokens and codes. The implementation evicts what ends from this node's cache.
     pub tokens: Arc<dyn Tokens>,
+    /// The store of requests that wait for a user.
+    pub waiting: Arc<dyn WaitingRequests>,
+    /// The digests of user codes.
+    pub user_codes: UserCodeKey,
+    /// The keys of signed access tokens.
+    pub signing_keys: Arc<SigningKeys>,
     /// The format of tokens and codes.
     pub own_tokens: OwnTokens,
     /// The clock.

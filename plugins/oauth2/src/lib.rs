@@ -9,16 +9,20 @@
 //!   it gets, by the rules of [`pkce`], [`scope`], [`resource`] and [`redirect_uri`], and has the [`issuer`] create it;
 //!   [`error`] renders refusals.
 //! - [`issuer_identifier`]: the names by which clients know the authorization server and its resources.
+//! - [`registrar`]: clients that register themselves, with their [`client_metadata`].
 //! - [`guesses`], [`introspection_rate`]: limits for those who guess secrets, and for resource servers.
 //! - [`parameters`]: the parameters of a request, in any kind of body.
 //! - [`config`], [`profile`]: what an instance is configured to do and to permit.
-//! - [`token`], [`binding`]: tokens and their digests, and whom and what they are bound to.
+//! - [`token`], [`binding`]: tokens and their digests, and whom and what they are bound to; [`user_code`]: what users
+//!   type for a device.
+//! - [`signing_keys`]: the keys of signed access tokens ([`signing_key`]).
 //! - [`store`]: the port to the database and its two adapters.
 
 pub mod binding;
 pub mod cache;
 pub mod challenge;
 pub mod client;
+pub mod client_metadata;
 pub mod client_secret;
 pub mod config;
 pub mod credentials;
@@ -43,15 +47,20 @@ pub mod plugin;
 pub mod presentation;
 pub mod profile;
 pub mod redirect_uri;
+pub mod registrar;
 pub mod remarks;
 pub mod required_scopes;
 pub mod resource;
 pub mod scope;
 pub mod sealed_pair;
 pub mod sender;
+pub mod signing_key;
+pub mod signing_key_collection;
+pub mod signing_keys;
 pub mod store;
 pub mod token;
 pub mod token_collection;
 pub mod token_facts;
+pub mod user_code;
 
 pub use plugin::{MIGRATIONS, NAME, OAuth2, OAuth2Factory};

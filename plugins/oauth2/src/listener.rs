@@ -10,7 +10,7 @@ use tollgate_core::error::StoreError;
 use crate::credentials::CachedCredentials;
 use crate::entity::{credential, token};
 use crate::guard::Shared;
-use crate::store::Tokens;
+use crate::store::{Tokens, signing_keys};
 use crate::token::Digest;
 
 /// The plugin's listener on the change feed.
@@ -34,6 +34,7 @@ impl Listener {
                 None => cache.forget_all(),
             },
             (credential::NAME, _) => self.credentials.forget(change.id),
+            (signing_keys::NAME, _) => self.shared.signing_keys.changed(),
             ("services", operation) => {
                 // For an entity that was deleted and recreated under its id, the feed reports an update: tokens may
                 // have been deleted with it. So the tokens of a service that was only changed are looked up again too.
@@ -71,6 +72,7 @@ impl ChangeListener for Listener {
         self.shared.cache.forget_all();
         self.shared.cache.source().services_changed();
         self.credentials.forget_all();
+        self.shared.signing_keys.changed();
         self.learn_of_foreign_tokens().await
     }
 }

@@ -9,12 +9,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tollgate_core::request::{Request, RequestBody};
 use tollgate_plugin::{arguments, json_object, multipart};
 
 /// The known parameters; others are dropped.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 23] = [
+    "action",
     "authenticated_userid",
     "client_assertion",
     "client_assertion_type",
@@ -24,17 +25,27 @@ const NAMES: [&str; 19] = [
     "code_challenge",
     "code_challenge_method",
     "code_verifier",
+    "device_code",
     "dpop_jkt",
     "grant_type",
     "provision_key",
     "redirect_uri",
     "refresh_token",
+    "request_uri",
     "response_type",
     "scope",
     "state",
     "token",
     "token_type_hint",
+    "user_code",
 ];
+
+/// The parameters of an authorization request, as they are pushed (RFC 9126 §2.1).
+const AUTHORIZATION_REQUEST: [&str; 7] =
+    ["code_challenge", "code_challenge_method", "dpop_jkt", "redirect_uri", "response_type", "scope", "state"];
+
+/// What a request that names a pushed one says itself: who asks, and for whom.
+const BESIDE_PUSHED: [&str; 3] = ["authenticated_userid", "client_id", "provision_key"];
 
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,6 +134,38 @@ impl Parameters {
     /// Whether the client secret is in the query, which logs and browser histories keep.
     pub fn has_secret_in_query(&self) -> bool {
         self.secret_in_query
+    }
+
+    /// The parameters of an authorization request, as a JSON object. Values that cannot be read are refused before.
+    pub fn authorization_request(&self) -> Value {
+        let value = |name: &str| match self.by_name.get(name)? {
+            Parameter::Text(text) => Some(Value::from(text.as_str())),
+            Parameter::Other(value) => Some(value.clone()),
+            Parameter::Unreadable | Parameter::Repeated => None,
+        };
+        let present = |name: &str| Some((name.to_owned(), value(name)?));
+        let mut request: Map<String, Value> = AUTHORIZATION_REQUEST.into_iter().filter_map(present).collect();
+        let resources: Vec<&str> = self.resources.iter().filter_map(Parameter::text).collect();
+        if !resources.is_empty() {
+            request.insert("resource".to_owned(), resources.into());
+        }
+        Value::Object(request)
+    }
+
+    /// The parameters of an authorization request that was pushed, with what this request itself says.
+    #[must_use]
+    pub fn with_authorization_request(&self, pushed: &Value) -> Self {
+        let mut merged = Self { secret_in_query: self.secret_in_query, ..Self::default() };
+        for name in BESIDE_PUSHED {
+            merged.by_name.extend(self.by_name.get(name).map(|value| (name, value.clone())));
+        }
+        for name in AUTHORIZATION_REQUEST {
+            merged.by_name.extend(pushed.get(name).map(|value| (name, Parameter::of_json(value.clone()))));
+        }
+        if let Some(resources) = pushed.get("resource") {
+            merged.add(b"resource", Parameter::of_json(resources.clone()));
+        }
+        merged
     }
 
     fn of_body(content_type: &str, body: &Bytes) -> Self {

@@ -117,6 +117,7 @@ mod tests {
             name: "n".to_owned(),
             resource_server: false,
             registered: Default::default(),
+            grant_types: None,
         }
     }
 

@@ -39,11 +39,15 @@ use crate::issuer::Issuer;
 use crate::listener::Listener;
 use crate::metrics::{self, Metrics};
 use crate::profile;
+use crate::registrar::Registrar;
 use crate::remarks;
 use crate::sender::Proofs;
-use crate::store::{self, SingleUse, Tokens};
+use crate::signing_key_collection::SigningKeyCollection;
+use crate::signing_keys::{self, SigningKeys};
+use crate::store::{self, SingleUse, Tokens, waiting};
 use crate::token::OwnTokens;
 use crate::token_collection::TokenCollection;
+use crate::user_code::UserCodeKey;
 
 /// The plugin's name.
 pub const NAME: &str = "oauth2";
@@ -55,16 +59,22 @@ const PRIORITY: i32 = 1400;
 const SETTINGS: &[Setting] = &{
     let [name_and_address, address, name, window] = guesses::SETTINGS;
     let per_second = introspection_rate::PER_SECOND;
+    let [rotation, algorithm] = [signing_keys::ROTATION, signing_keys::ALGORITHM];
+    let [lookups, begun, waiting] = [guard::LOOKUPS, guesses::BEGUN, client_secret::WAITING];
+    let [proofs, default_profile] = [guard::PROOFS, profile::DEFAULT];
     [
         name_and_address,
         address,
         name,
         window,
-        client_secret::WAITING,
-        guard::LOOKUPS,
-        guard::PROOFS,
+        begun,
+        waiting,
+        lookups,
+        proofs,
         per_second,
-        profile::DEFAULT,
+        rotation,
+        algorithm,
+        default_profile,
     ]
 };
 
@@ -80,6 +90,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(3, "binding", "oauth2/migrations/0003_binding.sql"),
     migration!(4, "used_grants", "oauth2/migrations/0004_used_grants.sql"),
     migration!(5, "families", "oauth2/migrations/0005_families.sql"),
+    migration!(6, "grants", "oauth2/migrations/0006_grants.sql"),
     migration!(7, "single_use", "oauth2/migrations/0007_single_use.sql"),
 ];
 
@@ -157,6 +168,11 @@ impl OAuth2 {
         let default_profile = profile::default_in(&host.settings)?;
         let bounds = TokenCacheBounds::read(&host.settings)?.own;
         let own_tokens = OwnTokens::load(&store, random.as_ref()).await?;
+        let keys = store::signing_keys::open(&store);
+        let rules = signing_keys::Rules::read(&host.settings)?;
+        let makers = (Arc::clone(&clock), Arc::clone(&random));
+        let signing_keys = Arc::new(SigningKeys::load(&store, keys, own_tokens.clone(), rules, makers).await?);
+        let user_codes = UserCodeKey::load(&store, random.as_ref()).await?;
         let rows = store::open(&store);
         let tokens: Arc<dyn Tokens> = Arc::clone(&rows) as _;
         let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
@@ -171,6 +187,7 @@ impl OAuth2 {
         let shared = Arc::new(Shared {
             cache,
             own_tokens: own_tokens.clone(),
+            signing_keys: Arc::clone(&signing_keys),
             foreign_tokens: Arc::clone(&foreign_tokens),
             unproven: Arc::new(Semaphore::new(host.settings.read(guard::LOOKUPS.path, guard::lookups)?)),
             clock: Arc::clone(&clock),
@@ -185,7 +202,7 @@ impl OAuth2 {
             foreign_tokens: Arc::clone(&foreign_tokens),
         };
         store.feed().subscribe(Arc::new(listener));
-        for sweep in store::SWEEPS {
+        for sweep in store::SWEEPS.into_iter().chain(waiting::SWEEPS).chain([store::signing_keys::SWEEP]) {
             store.clean(sweep);
         }
         let token_collection =
@@ -200,22 +217,46 @@ impl OAuth2 {
         let (keys, checks) = (KnownKeys::default(), SignatureChecks::of(host));
         let proofs = Arc::new(Proofs { nonces, keys, replays, once, checks, clock: Arc::clone(&clock) });
         let guesses = Guesses::new(limits, random.as_ref(), Arc::clone(&clock), &metrics.limited);
+        let limits = limits.for_waiting(&host.settings)?;
+        let waiting_limit = Guesses::new(limits, random.as_ref(), Arc::clone(&clock), &metrics.limited);
+        let registrar = Arc::new(Registrar {
+            rows: store::registrations::open(&store),
+            credentials: Arc::clone(&stored_credentials),
+            consumers: host.consumers.clone(),
+            own_tokens: own_tokens.clone(),
+            network_key: user_codes.derived("networks of registered clients"),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+        });
+        host.spawn(Arc::clone(&registrar).keep_deleting_unused());
         let server = Arc::new(AuthorizationServer {
             credentials: Arc::clone(&credentials) as _,
             verifier: SecretVerifier::new(random.as_ref(), waiting),
             guesses,
             proofs: Arc::clone(&proofs),
-            issuer: Issuer { tokens, own_tokens, clock, random },
             guard: Arc::clone(&shared),
             introspections: IntrospectionRate::new(per_second),
             introspections_limited: metrics.limited.with_label_values(&["introspections"]),
+            waiting_limit,
+            registrar,
+            issuer: Issuer {
+                tokens,
+                waiting: waiting::open(&store),
+                user_codes,
+                signing_keys: Arc::clone(&signing_keys),
+                own_tokens,
+                clock,
+                random,
+            },
             overloaded: metrics.limited.with_label_values(&["secrets_waiting"]),
             issued: metrics.issued,
             deviations,
             audit_log: Arc::clone(&host.audit_log),
         });
         let consumers = host.consumers.clone();
-        let collections: Vec<Arc<dyn Collection>> = vec![stored_credentials, Arc::new(token_collection)];
+        let key_collection = SigningKeyCollection::new(signing_keys);
+        let collections: Vec<Arc<dyn Collection>> =
+            vec![stored_credentials, Arc::new(token_collection), Arc::new(key_collection)];
         Ok(Self { server, shared, proofs, consumers, credentials, collections, default_profile })
     }
 }

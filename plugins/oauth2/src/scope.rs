@@ -94,6 +94,20 @@ fn is_configured(config: &Config, stored: Option<&str>) -> Result<(), Refusal> {
     if kept { Ok(()) } else { Err(Refusal::ScopeMismatch) }
 }
 
+/// What a user grants of the requested scope: some of its words, or none.
+pub fn within(requested: Option<&str>, narrower: &Parameter) -> Result<Option<String>, Refusal> {
+    let narrower = narrower.text().ok_or(Refusal::ScopeNotText)?;
+    if header_text::is_too_long(narrower) {
+        return Err(Refusal::TooLong("scope"));
+    }
+    let requested: Vec<&str> = words(requested.unwrap_or_default()).collect();
+    if let Some(unknown) = words(narrower).find(|word| !requested.contains(word)) {
+        return Err(Refusal::UnknownScope(unknown.to_owned()));
+    }
+    let granted: Vec<&str> = words(narrower).collect();
+    Ok((!granted.is_empty()).then(|| granted.join(" ")))
+}
+
 fn words(scope: &str) -> impl Iterator<Item = &str> {
     let is_space = |character: char| character.is_ascii_whitespace() || character == '\x0b';
     scope.split(is_space).filter(|word| !word.is_empty())

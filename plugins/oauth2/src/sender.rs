@@ -63,7 +63,7 @@ impl Proofs {
     }
 }
 
-/// Step 1. Pushed authorization requests may announce a key with a proof instead, which is [`prove`]d.
+/// Step 1.
 ///
 /// # Errors
 /// What is announced is no thumbprint.
@@ -78,6 +78,29 @@ pub fn announced(config: &Config, parameters: &Parameters) -> Result<Option<Conf
             Ok(Some(Confirmation::Key(text.to_owned())))
         }
         _ => Err(Refusal::Thumbprint),
+    }
+}
+
+/// Step 1 of a request that the client sends itself, pushed or from a device: a proof may announce the key instead
+/// (RFC 9449 §10.1). None is required: what the request begins is redeemed with one.
+///
+/// # Errors
+/// What is announced is no thumbprint, the proof is not accepted or is of another key; or the store failed.
+pub async fn announced_or_proved(
+    proofs: &Proofs,
+    config: &Config,
+    parameters: &Parameters,
+    request: &Request<'_>,
+    now: i64,
+) -> Result<Option<Confirmation>, Error> {
+    let announced = announced(config, parameters)?;
+    if config.sender.dpop == Requirement::Off || !request.headers.contains_key(dpop::DPOP) {
+        return Ok(announced);
+    }
+    let proved = key(proofs, &config.sender, request, now).await?;
+    match announced {
+        Some(announced) if !is_same(&announced, &proved) => Err(Refusal::Proof(Fault::OtherKey).into()),
+        _ => Ok(Some(proved)),
     }
 }
 
@@ -97,13 +120,7 @@ pub async fn prove(
     let key = match rules.dpop {
         Requirement::Off => None,
         Requirement::Optional if !request.headers.contains_key(dpop::DPOP) => None,
-        Requirement::Optional | Requirement::Required => {
-            let proven = proofs.check(rules, request, None, now).map_err(Refusal::Proof)?;
-            if !proofs.once.use_once(proven.id, proven.until).await? {
-                return Err(Refusal::Proof(Fault::Replayed).into());
-            }
-            Some(Confirmation::Key(proven.thumbprint))
-        }
+        Requirement::Optional | Requirement::Required => Some(key(proofs, rules, request, now).await?),
     };
     let certificate = request.certificate.filter(|_| rules.certificates != Requirement::Off);
     let certificate = certificate.map(|certificate| Confirmation::Certificate(certificate.thumbprint.clone()));
@@ -113,6 +130,15 @@ pub async fn prove(
         None if rules.some => Err(Refusal::Proof(Fault::Missing).into()),
         proved => Ok(proved),
     }
+}
+
+/// The key that the request proves.
+async fn key(proofs: &Proofs, rules: &Rules, request: &Request<'_>, now: i64) -> Result<Confirmation, Error> {
+    let proven = proofs.check(rules, request, None, now).map_err(Refusal::Proof)?;
+    if !proofs.once.use_once(proven.id, proven.until).await? {
+        return Err(Refusal::Proof(Fault::Replayed).into());
+    }
+    Ok(Confirmation::Key(proven.thumbprint))
 }
 
 /// How strictly what was bound is compared.

@@ -80,7 +80,8 @@ impl TokenCollection {
     fn provenance(&self, access_token: &Secret) -> Provenance {
         match self.own_tokens.is_ours(access_token.expose()) {
             Shape::Genuine => Provenance::Minted,
-            Shape::Foreign => {
+            // One that was given may have been signed with a key that is gone.
+            Shape::Signed | Shape::Foreign => {
                 self.imported.store(true, Ordering::Release);
                 Provenance::Given
             }

@@ -1,5 +1,6 @@
 //! The fields of the contract (oauth2.md §1), and those that belong to them: `refresh_grace`, `serve_cached_for`.
 
+use super::grants;
 use serde::Deserialize;
 use serde_json::{Number, Value};
 use tollgate_core::schema::{Auto, EntityCheck, Field, Rule, Schema};
@@ -46,7 +47,7 @@ pub(super) fn rules(schema: Schema) -> Schema {
             then_match: Rule::Present,
             message: None,
         })
-        .overall(some_grant)
+        .overall(|config| some_grant(config).and_then(|()| grants::consistent(config)))
 }
 
 /// The field descriptions in `/schemas/plugins/oauth2`.
@@ -74,7 +75,8 @@ pub(super) const DESCRIPTIONS: [(&str, &str); 18] = [
 /// At least one grant is enabled.
 fn some_grant(config: &Value) -> Result<(), String> {
     let enabled = |grant: &&str| config.get(grant) == Some(&Value::Bool(true));
-    if GRANTS.iter().any(enabled) {
+    let device = || config["endpoints"].as_array().is_some_and(|all| all.contains(&Value::from("device")));
+    if GRANTS.iter().any(enabled) || device() {
         return Ok(());
     }
     Err(format!("at least one of these fields must be true: {}", GRANTS.join(", ")))

@@ -79,6 +79,8 @@ pub enum Fault {
     Nonce,
     /// It was presented before.
     Replayed,
+    /// Its key is not the announced one.
+    OtherKey,
 }
 
 impl Fault {
@@ -98,6 +100,7 @@ impl Fault {
             Self::Signature => "The signature of the DPoP proof is not valid",
             Self::Nonce => "The DPoP proof must have a nonce of this server",
             Self::Replayed => "The DPoP proof was presented before",
+            Self::OtherKey => "The key of the DPoP proof is not that of dpop_jkt",
         }
     }
 
@@ -122,6 +125,7 @@ impl Fault {
             Self::Signature => "dpop_proof_signature",
             Self::Nonce => "dpop_proof_nonce",
             Self::Replayed => "dpop_proof_replayed",
+            Self::OtherKey => "dpop_proof_other_key",
         }
     }
 }

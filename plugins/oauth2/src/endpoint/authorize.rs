@@ -5,7 +5,8 @@
 //! 1. HTTPS, and no parameter twice.
 //! 2. The login page authenticates with the provision key.
 //! 3. A user is logged in.
-//! 4. The response type is enabled.
+//! 4. The response type is enabled. From here on the parameters are those that were pushed, if a request URI names
+//!    them (RFC 9126 §4); a request URI that names none ends the request.
 //! 5. The scope can be granted, and the resources are served here (RFC 8707).
 //! 6. The client is known and has redirect URIs.
 //! 7. The redirect URI is registered (§3.1.2.3).
@@ -25,12 +26,13 @@ use uuid::Uuid;
 
 use crate::client;
 use crate::config::Config;
+use crate::config::endpoints::Name;
 use crate::endpoint::record::Subject;
 use crate::endpoint::response::{self, State};
 use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::entity::credential::Credential;
 use crate::error::{Error, Mode, Refusal};
-use crate::grant::{Authorization, Grantor, authorization_code, implicit, userid};
+use crate::grant::{Authorization, Grantor, authorization_code, implicit, pushed_request, userid};
 use crate::issuer::Issued;
 use crate::issuer_identifier;
 use crate::parameters::{Parameter, Parameters};
@@ -66,18 +68,26 @@ pub(super) async fn respond(
     config: &Config,
     request: &Request<'_>,
 ) -> Reply {
-    let (parameters, state, verdict) = begin(config, request);
-    let response_type = response_type(config, &parameters);
+    let (mut parameters, mut state, verdict) = begin(config, request);
     let mut grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
-    let checked = verdict.and_then(|()| provisioned(&grantor, &parameters));
-    let announced = if response_type == Ok(ResponseType::Code) { announced(config, &parameters) } else { Ok(None) };
-    let checked = checked.and_then(|()| {
-        grantor.proved = announced?;
-        Ok(())
-    });
+    let mut checked = verdict.and_then(|()| provisioned(&grantor, &parameters)).map_err(Error::from);
+    if checked.is_ok() {
+        checked = match pushed(server, &grantor, &parameters).await {
+            Ok(None) => Ok(()),
+            Ok(Some(pushed)) => {
+                parameters = pushed;
+                State::of(&parameters).map(|pushed| state = pushed).map_err(Error::from)
+            }
+            Err(error) => Err(error),
+        };
+    }
+    let response_type = response_type(config, &parameters);
+    if checked.is_ok() && response_type == Ok(ResponseType::Code) {
+        checked = announced(config, &parameters).map(|key| grantor.proved = key).map_err(Error::from);
+    }
     let (target, result) = match checked {
         Ok(()) => authorize(server, &grantor, &parameters).await,
-        Err(refusal) => (None, Err(refusal.into())),
+        Err(error) => (None, Err(error)),
     };
     let grant = match response_type {
         Ok(ResponseType::Code) => "code",
@@ -108,6 +118,37 @@ pub(super) async fn respond(
 fn provisioned(grantor: &Grantor<'_>, parameters: &Parameters) -> Result<(), Refusal> {
     grantor.require_provision_key(parameters)?;
     userid(parameters).map(drop)
+}
+
+/// The parameters that the client pushed, if the request names them (RFC 9126 §4). What it says itself is then
+/// ignored.
+async fn pushed(
+    server: &AuthorizationServer,
+    grantor: &Grantor<'_>,
+    parameters: &Parameters,
+) -> Result<Option<Parameters>, Error> {
+    if !grantor.config.endpoints.names.has(Name::Par) {
+        return Ok(None);
+    }
+    if parameters.get("request_uri").is_none() {
+        return if grantor.config.grants.par_required { Err(Refusal::NotPushed.into()) } else { Ok(None) };
+    }
+    let client = match parameters.text("client_id") {
+        Some(client_id) => client::find(server.credentials.as_ref(), client_id).await?,
+        None => None,
+    };
+    pushed_request::take(grantor, client.as_deref(), parameters).await.map(Some)
+}
+
+/// Checks 4 to 8 of a request that is pushed: the first failure.
+pub(super) fn acceptable(config: &Config, client: &Credential, parameters: &Parameters) -> Result<(), Refusal> {
+    let response_type = response_type(config, parameters)?;
+    permitted(client, response_type)?;
+    let (_, redirect) = target(config, Some(Arc::new(client.clone())), parameters);
+    redirect?;
+    scope::granted_to(client, config, parameters.get("scope"))?;
+    resource::requested(config, parameters)?;
+    pkce::challenge(config, Some(client), parameters).map(drop)
 }
 
 /// Check 4.
@@ -150,6 +191,7 @@ async fn authorize(
         let (scope, response_type) = (scope?, response_type?);
         let binding = resource::binding(config, parameters, None)?;
         let client = target.as_ref().ok_or_else(unknown_client)?;
+        permitted(&client.client, response_type)?;
         let named = grantor.scope_to_name(asked, scope.as_deref());
         grantor.count("scope_syntax", |config| scope::granted(config, asked));
         let authorization = Authorization {
@@ -162,7 +204,7 @@ async fn authorize(
             ResponseType::Token => {
                 // `tollgate check` refuses this grant on profile bcp.
                 grantor.count("enable_implicit_grant", |_| Err::<(), _>(Refusal::ResponseType));
-                let issued = implicit::issue(grantor, authorization).await?;
+                let issued = implicit::issue(grantor, &client.client, authorization).await?;
                 Ok(Granted::Token(Issued { scope: named, ..issued }))
             }
             ResponseType::Code => {
@@ -174,6 +216,15 @@ async fn authorize(
     };
     let result = result.await;
     (target, result)
+}
+
+/// Whether the client may use the grant of a response type.
+fn permitted(client: &Credential, response_type: ResponseType) -> Result<(), Refusal> {
+    let grant = match response_type {
+        ResponseType::Code => "authorization_code",
+        ResponseType::Token => "implicit",
+    };
+    if client.may_use(grant) { Ok(()) } else { Err(Refusal::UnauthorizedClient) }
 }
 
 fn unknown_client() -> Refusal {

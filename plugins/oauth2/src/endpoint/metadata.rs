@@ -68,6 +68,8 @@ fn endpoints(config: &Config, issuer: &str) -> Members {
         ("introspection_endpoint", named(Name::Introspect, "introspect")),
         ("revocation_endpoint", named(Name::Revoke, "revoke")),
         ("pushed_authorization_request_endpoint", named(Name::Par, "par")),
+        // RFC 9126 §5.
+        ("require_pushed_authorization_requests", config.grants.par_required.then_some(json!(true))),
         ("device_authorization_endpoint", named(Name::Device, "device_authorization")),
         ("registration_endpoint", named(Name::Register, "register")),
         ("jwks_uri", named(Name::Jwks, "jwks")),

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method};
 use prometheus::{IntCounter, IntCounterVec};
 use tollgate_core::plugin::Verdict;
 use tollgate_core::reply::Reply;
@@ -20,7 +20,9 @@ use uuid::Uuid;
 use crate::client::{self, AuthenticatedClient, Credentials};
 use crate::client_secret::SecretVerifier;
 use crate::config::Config;
+use crate::config::sender::Requirement;
 use crate::deviations::Deviations;
+use crate::dpop::DPOP_NONCE;
 use crate::error::{Error, Refusal};
 use crate::grant::Grantor;
 use crate::guard;
@@ -29,15 +31,22 @@ use crate::https;
 use crate::introspection_rate::IntrospectionRate;
 use crate::issuer::Issuer;
 use crate::parameters::Parameters;
+use crate::registrar::Registrar;
 use crate::sender::Proofs;
 
 mod authorize;
+mod client_call;
 mod consent;
 mod cross_origin;
+mod device;
+mod device_authorization;
 mod introspect;
+mod jwks;
 mod metadata;
+mod par;
 pub mod path;
 mod record;
+mod register;
 mod response;
 mod revoke;
 mod sender_metadata;
@@ -119,6 +128,10 @@ pub struct AuthorizationServer {
     pub introspections_limited: IntCounter,
     /// What clients prove of their keys.
     pub proofs: Arc<Proofs>,
+    /// Registers clients.
+    pub registrar: Arc<Registrar>,
+    /// Limits what clients leave for users to decide about.
+    pub waiting_limit: Guesses,
     /// Counts requests for which too many secrets were waiting.
     pub overloaded: IntCounter,
     /// Counts requests by `grant` and `outcome`, including refused ones.
@@ -161,15 +174,24 @@ impl AuthorizationServer {
             Endpoint::Revoke => revoke::respond(self, plugin_id, config, request).await,
             Endpoint::Metadata => metadata::authorization_server(config, request),
             Endpoint::ResourceMetadata => metadata::resource(config, request),
-            Endpoint::PushedAuthorization
-            | Endpoint::DeviceAuthorization
-            | Endpoint::Device
-            | Endpoint::Register
-            | Endpoint::RegisteredClient
-            | Endpoint::Jwks => {
-                let text = "This endpoint is not implemented yet";
-                Reply::message(StatusCode::NOT_IMPLEMENTED, "endpoint_not_implemented", text)
-            }
+            Endpoint::PushedAuthorization => par::respond(self, plugin_id, config, request).await,
+            Endpoint::DeviceAuthorization => device_authorization::respond(self, plugin_id, config, request).await,
+            Endpoint::Device => device::respond(self, plugin_id, config, request).await,
+            Endpoint::Jwks => jwks::respond(self).await,
+            Endpoint::Register => register::respond(self, plugin_id, config, request).await,
+            Endpoint::RegisteredClient => register::respond_to_client(self, plugin_id, config, request).await,
+        }
+    }
+
+    /// A client that proves a key needs a nonce for its next proof (RFC 9449 §8.2).
+    fn with_nonce(&self, config: &Config, reply: Reply) -> Reply {
+        if !config.sender.nonce || config.sender.dpop == Requirement::Off {
+            return reply;
+        }
+        let nonce = self.proofs.nonces.current(self.issuer.clock.now());
+        match HeaderValue::try_from(nonce) {
+            Ok(nonce) => reply.with_header(DPOP_NONCE, nonce),
+            Err(_) => reply,
         }
     }
 

@@ -102,6 +102,22 @@ pub(super) fn failed(endpoint: Endpoint, error: &Error, state: &State) -> Reply 
             );
             unexpected("route_without_service")
         }
+        Error::NoConsumer => {
+            tracing::error!(
+                "{endpoint} request failed: {error}; set registration_consumer of the plugin to one that exists"
+            );
+            unexpected("registration_without_consumer")
+        }
+        Error::NoIssuer => {
+            tracing::error!(
+                "{endpoint} request failed: no issuer for a signed token; set issuer in the configuration of the plugin"
+            );
+            unexpected("token_without_issuer")
+        }
+        Error::Signing(source) => {
+            tracing::error!(error = source as &dyn std::error::Error, "{endpoint} request failed: {error}");
+            unexpected("token_not_signed")
+        }
         Error::Sealing(source) => {
             tracing::error!(error = source as &dyn std::error::Error, "{endpoint} request failed: {error}");
             unexpected("tokens_not_sealed")

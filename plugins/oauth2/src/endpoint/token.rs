@@ -2,7 +2,7 @@
 //!
 //! 1. HTTPS, and no parameter twice; a failure ends the request.
 //! 2. The grant is known and enabled.
-//! 3. The client is known, with a registered redirect URI (not for the client credentials grant).
+//! 3. The client is known, with a registered redirect URI (not for the client credentials and device grants).
 //! 4. The client is authenticated.
 //! 5. What the client proves of its key or certificate ([`sender`]).
 //! 6. The checks of the grant itself.
@@ -12,21 +12,20 @@
 
 use std::str::FromStr;
 
-use http::HeaderValue;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_plugin::audit::Action;
 use uuid::Uuid;
 
 use crate::client::{self, AuthenticatedClient, Identification};
+use crate::client_metadata::DEVICE_CODE;
 use crate::config::Config;
-use crate::config::sender::Requirement;
-use crate::dpop::DPOP_NONCE;
+use crate::config::endpoints::Name;
 use crate::endpoint::record::Subject;
 use crate::endpoint::response::{self};
 use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::error::{Error, Refusal};
-use crate::grant::{Grantor, authorization_code, client_credentials, password, refresh_token};
+use crate::grant::{Grantor, authorization_code, client_credentials, device_code, password, refresh_token};
 use crate::issuer::Issued;
 use crate::parameters::{Parameter, Parameters};
 use crate::redirect_uri;
@@ -39,12 +38,16 @@ enum GrantType {
     ClientCredentials,
     Password,
     RefreshToken,
+    DeviceCode,
 }
 
 impl FromStr for GrantType {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
+        if name == DEVICE_CODE {
+            return Ok(Self::DeviceCode);
+        }
         [Self::AuthorizationCode, Self::ClientCredentials, Self::Password, Self::RefreshToken]
             .into_iter()
             .find(|grant| grant.as_str() == name)
@@ -53,13 +56,20 @@ impl FromStr for GrantType {
 }
 
 impl GrantType {
+    /// Its name in metrics and in the audit log, and but for the device grant in requests.
     fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
             Self::Password => "password",
             Self::RefreshToken => "refresh_token",
+            Self::DeviceCode => "device_code",
         }
+    }
+
+    /// Its name in requests.
+    fn name(self) -> &'static str {
+        if self == Self::DeviceCode { DEVICE_CODE } else { self.as_str() }
     }
 
     /// Codes and refresh tokens are exchanged until they expire, whatever is enabled by then.
@@ -68,6 +78,7 @@ impl GrantType {
             Self::AuthorizationCode | Self::RefreshToken => true,
             Self::ClientCredentials => config.enable_client_credentials,
             Self::Password => config.enable_password_grant,
+            Self::DeviceCode => config.endpoints.names.has(Name::Device),
         }
     }
 }
@@ -99,19 +110,7 @@ pub(super) async fn respond(
         Ok(issued) => response::issued(&issued, &state),
         Err(error) => response::failed(Endpoint::Token, &error, &state),
     };
-    with_nonce(server, config, reply)
-}
-
-/// A client that proves a key needs a nonce for its next proof (RFC 9449 §8.2).
-fn with_nonce(server: &AuthorizationServer, config: &Config, reply: Reply) -> Reply {
-    if !config.sender.nonce || config.sender.dpop == Requirement::Off {
-        return reply;
-    }
-    let nonce = server.proofs.nonces.current(server.issuer.clock.now());
-    match HeaderValue::try_from(nonce) {
-        Ok(nonce) => reply.with_header(DPOP_NONCE, nonce),
-        Err(_) => reply,
-    }
+    server.with_nonce(config, reply)
 }
 
 fn action(grant: Option<GrantType>) -> Action {
@@ -163,12 +162,16 @@ async fn issue(
     let enabled = grant.filter(|grant| grant.is_enabled(config)).ok_or(Refusal::GrantType);
     let mode = identification.mode();
     let redirect = match grant {
-        Some(GrantType::ClientCredentials) => Ok(()),
+        // Neither is sent anywhere: such clients need no address.
+        Some(GrantType::ClientCredentials | GrantType::DeviceCode) => Ok(()),
         _ => known_with_redirect_uri(config, &identification, parameters),
     };
     let client = identification.authenticated()?;
     redirect?;
     let enabled = enabled?;
+    if client.as_ref().is_some_and(|client| !client.credential().may_use(enabled.name())) {
+        return Err(Refusal::UnauthorizedClient.into());
+    }
     grantor.proved = sender::prove(proofs, &config.sender, request, grantor.now).await?;
 
     let known = |client: Option<AuthenticatedClient>| client.ok_or(Refusal::InvalidClient(mode));
@@ -176,6 +179,7 @@ async fn issue(
         GrantType::ClientCredentials => client_credentials::exchange(grantor, client, parameters).await,
         GrantType::AuthorizationCode => authorization_code::exchange(grantor, &known(client)?, parameters).await,
         GrantType::Password => password::exchange(grantor, &known(client)?, parameters).await,
+        GrantType::DeviceCode => device_code::exchange(grantor, &known(client)?, parameters).await,
         GrantType::RefreshToken => refresh_token::exchange(grantor, &known(client)?, parameters).await,
     }
 }

@@ -44,6 +44,7 @@ fn schema(default: Name) -> Schema {
         field::tags(),
         Field::string("client_type").default("confidential").one_of(&["confidential", "public"]).required(),
         Field::new("resource_server", Type::Boolean),
+        Field::strings("grant_types"),
         Field::strings("allowed_scopes"),
         Field::string("previous_client_secret").sensitive(),
         Field::integer("previous_client_secret_expires_at").rule(Rule::Between(0.0, LAST_SECOND)),
@@ -69,7 +70,7 @@ fn without_secret(given: &mut Map<String, Value>) {
 }
 
 /// The descriptions of a credential's own fields in `/schemas/oauth2_credentials`.
-const DESCRIPTIONS: [(&str, &str); 11] = [
+const DESCRIPTIONS: [(&str, &str); 12] = [
     ("consumer", "The consumer that this client acts as."),
     ("name", "The name of the application."),
     ("client_id", "The client's public id; generated when not given."),
@@ -77,6 +78,10 @@ const DESCRIPTIONS: [(&str, &str); 11] = [
     ("hash_secret", "Whether only a hash of the secret is stored."),
     ("redirect_uris", "Where the authorization endpoint may send the browser; the first is the default."),
     ("client_type", "Whether the client can keep a secret."),
+    (
+        "grant_types",
+        "The grants that the client may use (RFC 7591 section 2), of those that the plugin enables; null means all.",
+    ),
     ("resource_server", "Whether the client may introspect tokens (RFC 7662)."),
     ("allowed_scopes", "The scopes that the client may have; null: all that a plugin has."),
     ("previous_client_secret", "The secret that client_secret has replaced, which is accepted as well for a time."),
@@ -126,6 +131,8 @@ pub struct Credential {
     pub resource_server: bool,
     /// What it is registered with besides a secret.
     pub registered: Registered,
+    /// The grants that it may use; `None`: all.
+    pub grant_types: Option<Vec<String>>,
 }
 
 /// A secret that was replaced, and is still accepted for some time.
@@ -141,6 +148,11 @@ impl Credential {
     /// The secret that it replaced, if that is still accepted.
     pub fn previous_secret(&self, now: i64) -> Option<&ClientSecret> {
         self.previous_secret.as_ref().filter(|previous| now < previous.expires_at).map(|previous| &previous.secret)
+    }
+
+    /// Whether the client may use a grant, by its name (RFC 7591 §2).
+    pub fn may_use(&self, grant_type: &str) -> bool {
+        self.grant_types.as_ref().is_none_or(|known| known.iter().any(|known| known == grant_type))
     }
 }
 
@@ -178,6 +190,7 @@ impl TryFrom<&Document> for Credential {
             name: needed("name")?.to_owned(),
             resource_server: document.flag("resource_server") == Some(true),
             registered: Registered::try_from(document)?,
+            grant_types: strings(document, "grant_types")?,
         })
     }
 }

@@ -3,4 +3,5 @@
 pub mod authorization_code;
 pub mod credential;
 pub mod registered;
+pub mod signing_key;
 pub mod token;

@@ -42,6 +42,21 @@ impl Method {
     pub fn names() -> Vec<&'static str> {
         METHODS.iter().map(|(name, _)| *name).collect()
     }
+
+    /// The method of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        METHODS.iter().find(|(known, _)| *known == name).map(|(_, method)| *method)
+    }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        METHODS.iter().find(|(_, method)| *method == self).map_or("none", |(name, _)| name)
+    }
+
+    /// Whether the client authenticates with a secret.
+    pub fn has_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
 }
 
 /// Why an assertion is not accepted, whoever the client is.
@@ -168,10 +183,9 @@ impl TryFrom<&Document> for Registered {
 
     fn try_from(document: &Document) -> Result<Self, Unreadable> {
         let unreadable = |field| move || Unreadable { field };
-        let method = document.text("token_endpoint_auth_method").map(|named| {
-            let known = METHODS.iter().find(|(name, _)| *name == named);
-            known.map(|(_, method)| *method).ok_or_else(unreadable("token_endpoint_auth_method"))
-        });
+        let method = document
+            .text("token_endpoint_auth_method")
+            .map(|named| Method::named(named).ok_or_else(unreadable("token_endpoint_auth_method")));
         let keys = document.get("jwks").filter(|jwks| !jwks.is_null()).map(key_set).transpose();
         let subject = document.text("tls_client_auth_subject_dn");
         let subject = subject.map(|text| Subject::parse(text).ok_or_else(unreadable("tls_client_auth_subject_dn")));

@@ -84,7 +84,7 @@ pub async fn exchange(
         scope: code.scope,
         binding: resource::narrowed(grantor.config, parameters, code.binding)?,
     };
-    let draft = grantor.draft(authorization, Refresh::With, Some(code.id))?;
+    let draft = grantor.draft(client.credential(), authorization, Refresh::With, Some(code.id)).await?;
     let remembered =
         (grantor.config.profile.replay == Replay::Revoke).then(|| replay::until(draft.row.ttl, grantor.now));
     match grantor.issuer.tokens.redeem_code(digest, credential_id, draft.row, remembered, grantor.now).await? {

@@ -39,7 +39,7 @@ pub async fn exchange(
     let named = grantor.scope_to_name(asked, scope.as_deref());
     let binding = resource::binding(grantor.config, parameters, None)?;
     let authorization = Authorization { credential_id: credential.id, authenticated_userid: userid, scope, binding };
-    let mut draft = grantor.draft(authorization, Refresh::Without, None)?;
+    let mut draft = grantor.draft(credential, authorization, Refresh::Without, None).await?;
     draft.issued.scope = named;
     grantor.insert(draft).await
 }

@@ -11,9 +11,12 @@ use uuid::Uuid;
 
 use crate::binding::{Binding, Confirmation};
 use crate::config::Config;
+use crate::config::grants::TokenFormat;
+use crate::entity::credential::Credential;
 use crate::error::{Error, Mode, Refusal};
 use crate::guesses::{Attempt, Guesses, Kind};
 use crate::issuer::{Issued, Issuer};
+use crate::issuer_identifier;
 use crate::parameters::{Parameter, Parameters};
 use crate::profile::ScopeInResponse;
 use crate::sender::{self, Same};
@@ -22,8 +25,11 @@ use crate::token::{Digest, hint};
 
 pub mod authorization_code;
 pub mod client_credentials;
+pub mod device_code;
 pub mod implicit;
+mod jwt;
 pub mod password;
+pub mod pushed_request;
 pub mod refresh_token;
 pub mod replay;
 
@@ -90,6 +96,8 @@ pub struct Grantor<'a> {
     pub config: &'a Config,
     /// The service of the matched route.
     pub service_id: Option<Uuid>,
+    /// The issuer of a signed token; `None` also where tokens are not signed.
+    pub issuer_identifier: Option<String>,
     /// The key or certificate that the request has proved, which its tokens are bound to.
     pub proved: Option<Confirmation>,
     /// The client's address.
@@ -120,8 +128,21 @@ impl<'a> Grantor<'a> {
         request: &Request<'_>,
     ) -> Self {
         let (service_id, address) = (request.target.service_id, request.client);
-        let (now, ended, deviations) = (issuer.clock.now(), Mutex::default(), Mutex::default());
-        Self { issuer, guesses, plugin_id, config, service_id, proved: None, address, now, ended, deviations }
+        let signed = config.grants.token_format == Some(TokenFormat::Jwt);
+        let issuer_identifier = if signed { issuer_identifier::of(&config.endpoints, request) } else { None };
+        Self {
+            issuer,
+            guesses,
+            plugin_id,
+            config,
+            service_id,
+            issuer_identifier,
+            proved: None,
+            address,
+            now: issuer.clock.now(),
+            ended: Mutex::default(),
+            deviations: Mutex::default(),
+        }
     }
 
     /// Counts a deviation if `rule` refuses with what `bcp` says (`log_only`). `behaviour`: the field that decides.
@@ -143,14 +164,24 @@ impl<'a> Grantor<'a> {
         self.config.global_credentials || bound_to == self.service_id
     }
 
-    /// A new token, not stored yet. `family`: the code or token it descends from.
-    pub fn draft(&self, authorization: Authorization, refresh: Refresh, family: Option<Uuid>) -> Result<Draft, Error> {
-        let access_token = self.issuer.token();
-        let lifetime = self.config.token_expiration;
+    /// A new token for this client, not stored yet. `family`: the code or token it descends from.
+    pub async fn draft(
+        &self,
+        client: &Credential,
+        mut authorization: Authorization,
+        refresh: Refresh,
+        family: Option<Uuid>,
+    ) -> Result<Draft, Error> {
+        let (id, lifetime) = (self.issuer.random.uuid(), self.config.token_expiration);
+        authorization.binding = self.bind(authorization.binding);
+        let access_token = match self.config.grants.token_format {
+            Some(TokenFormat::Jwt) => jwt::access_token(self, client, &authorization, id).await?,
+            Some(TokenFormat::Opaque) | None => self.issuer.token(),
+        };
         let wanted = refresh == Refresh::With && lifetime.is_some();
         let refresh_token = wanted.then(|| self.issuer.token());
         let row = Token {
-            id: self.issuer.random.uuid(),
+            id,
             access_token: Digest::of(access_token.expose()),
             refresh_token: refresh_token.as_ref().map(|token| Digest::of(token.expose())),
             token_hint: hint(access_token.expose()),
@@ -162,7 +193,7 @@ impl<'a> Grantor<'a> {
             authenticated_userid: authorization.authenticated_userid,
             scope: authorization.scope,
             family,
-            binding: self.bind(authorization.binding),
+            binding: authorization.binding,
         };
         let expires_in = lifetime.map(whole_seconds);
         let token_type = Binding::token_type(row.binding.as_deref());

@@ -28,7 +28,7 @@ pub async fn exchange(
     let credential_id = client.credential().id;
     let binding = resource::binding(grantor.config, parameters, None)?;
     let authorization = Authorization { credential_id, authenticated_userid: Some(userid), scope, binding };
-    let mut draft = grantor.draft(authorization, Refresh::With, None)?;
+    let mut draft = grantor.draft(client.credential(), authorization, Refresh::With, None).await?;
     draft.issued.scope = named;
     grantor.insert(draft).await
 }

@@ -55,7 +55,7 @@ pub async fn exchange(
         let binding = resource::narrowed(grantor.config, parameters, stored.token.binding.clone())?;
         let narrowed = Narrowed::read(grantor, &stored, asked)?;
         let stored = Token { binding, ..stored.token };
-        let (rotation, row, mut issued) = rotation(grantor, stored, &narrowed, presented)?;
+        let (rotation, row, mut issued) = rotation(grantor, client, stored, &narrowed, presented).await?;
         issued.scope = narrowed.named(grantor, asked);
         let repeatable = repeatable(grantor, &issued, presented, row)?;
         let credential_id = client.credential().id;
@@ -127,8 +127,9 @@ impl Narrowed {
 }
 
 /// Step 4, decided but not written: also the row that gets the tokens.
-fn rotation(
+async fn rotation(
     grantor: &Grantor<'_>,
+    client: &AuthenticatedClient,
     stored: Token,
     narrowed: &Narrowed,
     presented: &str,
@@ -140,7 +141,7 @@ fn rotation(
         binding: stored.binding,
     };
     let (id, family, granted_scope) = (stored.id, stored.family.or(Some(stored.id)), narrowed.kept());
-    let mut draft = grantor.draft(authorization, Refresh::With, family)?;
+    let mut draft = grantor.draft(client.credential(), authorization, Refresh::With, family).await?;
     if !grantor.config.reuse_refresh_token {
         let (row, successor) = (draft.row.id, draft.row);
         let remembered = remembered(grantor, stored.ttl);

@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::cache::TokenSource;
+use crate::signing_key::{Algorithm, SigningKey};
+use crate::signing_keys::{self, testing::MemoryKeys};
 use crate::store::Token;
 use crate::store::memory::{MemoryCollection, MemoryTokens};
 
@@ -27,6 +29,7 @@ const NOW: i64 = 1_000_000;
 
 pub(super) struct World {
     pub(super) tokens: Arc<MemoryTokens>,
+    pub(super) keys: Arc<MemoryKeys>,
     pub(super) credentials: Arc<MemoryCollection>,
     pub(super) consumers: Arc<MemoryCollection>,
     pub(super) feed: Arc<Feed>,
@@ -53,9 +56,13 @@ impl World {
         let bounds = Bounds { bytes: 1 << 20, negative_millis: 5_000 };
         let source = TokenSource::new(tokens.clone(), known_credentials, clock.clone());
         let cache = TokenCache::new(bounds, source, feed.clone(), clock.clone(), metrics.cache.clone());
+        let own_tokens = OwnTokens::new([1; 32], Vec::new());
+        let keys = Arc::default();
+        let signing_keys = signing_keys::testing::of_node(&keys, &own_tokens, clock.clone());
         let shared = Arc::new(Shared {
             cache,
-            own_tokens: OwnTokens::new([1; 32], Vec::new()),
+            own_tokens,
+            signing_keys,
             foreign_tokens: Arc::default(),
             unproven: Arc::new(tokio::sync::Semaphore::new(2)),
             clock: clock.clone(),
@@ -65,7 +72,19 @@ impl World {
         let (service, consumer, credential) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
         consumers.put(consumer, json!({"username": "bob", "custom_id": "b-1"}));
         credentials.put(credential, json!({"client_id": "client", "consumer": {"id": consumer}}));
-        Self { tokens, credentials, consumers, feed, clock, known_consumers, shared, service, consumer, credential }
+        Self {
+            tokens,
+            keys,
+            credentials,
+            consumers,
+            feed,
+            clock,
+            known_consumers,
+            shared,
+            service,
+            consumer,
+            credential,
+        }
     }
 
     pub(super) fn row(&self, clear: &str) -> Token {
@@ -481,6 +500,43 @@ async fn a_forged_token_touches_neither_cache_nor_store() {
     assert!(result.ready);
     assert_eq!(world.tokens.asked(), 0);
     assert_eq!(world.shared.metrics.forged.get(), 1);
+}
+
+#[tokio::test]
+async fn a_signed_token_is_looked_up_as_any_other_and_a_forged_signature_is_not() {
+    let world = World::new();
+    let guard = world.guard(|_| ());
+    // Another node's key, which this one has not heard of.
+    let other = signing_keys::testing::of_node(&world.keys, &world.shared.own_tokens, world.clock.clone());
+    let signing = other.signing(NOW + 100).await.unwrap();
+    let sign = |number: u32| signing.key.token(&json!({"number": number})).unwrap().expose().to_owned();
+    let (token, unknown) = (sign(1), sign(2));
+    let row = world.row(&token);
+    world.tokens.rows.lock().unwrap().insert(row.access_token, row.clone());
+    assert!(world.bearer(&token).at(&guard).await.passed());
+    assert_eq!((world.bearer(&token).at(&guard).await.passed(), world.tokens.asked()), (true, 1), "it is cached");
+    let mut forged = token.clone();
+    forged.replace_range(
+        forged.len() - 10..forged.len() - 9,
+        if token.as_bytes()[token.len() - 10] == b'A' { "B" } else { "A" },
+    );
+    assert_eq!((world.bearer(&forged).at(&guard).await.reason(), world.tokens.asked()), ("token_forged", 1));
+    assert_eq!((world.bearer(&unknown).at(&guard).await.reason(), world.tokens.asked()), ("token_unknown", 2));
+    // Revoked.
+    world.tokens.rows.lock().unwrap().clear();
+    world.shared.cache.forget(&row.access_token);
+    assert_eq!(world.bearer(&token).at(&guard).await.reason(), "token_unknown");
+    // A key of nobody's, with an id that has our checksum.
+    let key_id = world.shared.own_tokens.mint(&SystemRandom).expose().to_owned();
+    let made_up = SigningKey::generate(key_id, Algorithm::Es256).unwrap().token(&json!({})).unwrap();
+    let asked = world.tokens.asked();
+    assert_eq!(
+        (world.bearer(made_up.expose()).at(&guard).await.reason(), world.tokens.asked()),
+        ("token_forged", asked)
+    );
+    world.shared.foreign_tokens.store(true, Ordering::SeqCst);
+    assert_eq!(world.bearer(made_up.expose()).at(&guard).await.reason(), "token_unknown");
+    assert_eq!(world.bearer(&forged).at(&guard).await.reason(), "token_forged");
 }
 
 #[tokio::test]

@@ -16,12 +16,12 @@ pub(super) fn digest(digest: &Digest) -> Parameter<'_> {
 }
 
 /// A binding as a parameter.
-fn binding(binding: Option<&Arc<Binding>>) -> Parameter<'_> {
+pub(super) fn binding(binding: Option<&Arc<Binding>>) -> Parameter<'_> {
     binding.map(|binding| binding.text()).into()
 }
 
 /// The binding in a column.
-fn bound(row: &Row, column: usize, kind: &'static str) -> Result<Option<Arc<Binding>>, StoreError> {
+pub(super) fn bound(row: &Row, column: usize, kind: &'static str) -> Result<Option<Arc<Binding>>, StoreError> {
     let Some(text) = row.get::<Option<String>>(column)? else { return Ok(None) };
     // Whoever cannot read what a token is bound to must not accept it.
     Binding::parse(&text).map_err(|_| StoreError::Corrupt { kind, what: "binding" })

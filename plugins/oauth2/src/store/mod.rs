@@ -22,10 +22,13 @@ mod batches;
 mod columns;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod registrations;
+pub mod signing_keys;
 mod single_use;
 mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod waiting;
 
 pub use single_use::SingleUse;
 

@@ -1,6 +1,9 @@
 //! The rules of the ports, on both databases.
 
+mod keys;
+mod registrations;
 mod rotation;
+mod waiting;
 
 use std::sync::{Arc, Mutex};
 
@@ -9,13 +12,21 @@ use futures::future::join_all;
 use serde_json::json;
 use tollgate_core::change::{Change, ChangeListener};
 use tollgate_core::collection::{Collection, Document, Key};
+use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::random::{Random, SystemRandom};
+use tollgate_core::schema::Schema;
 use tollgate_store::testing::{Backend, TestDatabase};
 use tollgate_store::{MigrationSet, Parameter, Statement, Store};
 use uuid::Uuid;
 
+use self::keys::{a_key_is_added_once_after_the_newest, a_key_stays_while_it_covers_a_token};
+use self::registrations::{a_quota_is_never_exceeded, registrations_without_tokens_are_found_after_their_time};
 use self::rotation::refreshing_follows_its_model;
+use self::waiting::{
+    a_device_code_is_decided_and_redeemed_once, a_pushed_request_is_taken_once,
+    polls_that_come_too_soon_lengthen_the_interval, waiting_requests_go_with_their_entities_and_their_time,
+};
 use super::{
     Code, Outcome, Provenance, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, SWEEPS, SingleUse, Token,
     TokenFilter, TokenRows, open,
@@ -34,6 +45,7 @@ struct Fixture {
     tokens: Arc<dyn TokenRows>,
     credentials: Arc<dyn Collection>,
     services: Arc<dyn Collection>,
+    plugins: Arc<dyn Collection>,
     credential: Uuid,
     service: Uuid,
     received: Arc<Received>,
@@ -71,13 +83,14 @@ impl Fixture {
         let consumers = store.documents(Arc::new(tollgate_core::entity::consumer::kind()));
         let services = store.documents(Arc::new(tollgate_core::entity::service::kind()));
         let credentials = store.documents(Arc::new(credential::kind(crate::profile::Name::Kong)));
+        let plugins = store.documents(Arc::new(Kind::new("plugins", Schema::default())));
         let consumer = put(&consumers, json!({"username": "ada"})).await;
         let credential = put(&credentials, json!({"consumer": {"id": consumer}, "client_id": "app"})).await;
         let service = put(&services, json!({"name": "api"})).await;
         let received = Arc::new(Received::default());
         store.feed().subscribe(received.clone());
         let tokens = open(&store);
-        Self { tokens, credentials, services, credential, service, received, store, _database: database }
+        Self { tokens, credentials, services, plugins, credential, service, received, store, _database: database }
     }
 
     fn token(&self) -> Token {
@@ -180,6 +193,14 @@ on_both!(
     tokens_stored_at_once_succeed_or_fail_independently,
     concurrent_look_ups_find_their_own_tokens,
     refreshing_follows_its_model,
+    a_quota_is_never_exceeded,
+    registrations_without_tokens_are_found_after_their_time,
+    a_key_is_added_once_after_the_newest,
+    a_key_stays_while_it_covers_a_token,
+    a_device_code_is_decided_and_redeemed_once,
+    a_pushed_request_is_taken_once,
+    polls_that_come_too_soon_lengthen_the_interval,
+    waiting_requests_go_with_their_entities_and_their_time,
 );
 
 async fn a_stored_row_is_found(fixture: Fixture) {

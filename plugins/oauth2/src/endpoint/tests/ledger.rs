@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use tollgate_core::error::StoreError;
 use uuid::Uuid;
 
+use crate::store::registrations::{Quota, Registration, Registrations};
+use crate::store::waiting::{Decision, DeviceCode, PushedRequest, WaitingRequests};
 use crate::store::{Code, Outcome, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, Token, Tokens};
 use crate::token::Digest;
 
@@ -21,6 +23,8 @@ pub(crate) struct Ledger {
     pub(crate) used: Mutex<HashMap<Digest, (Option<Uuid>, Uuid, Remembered)>>,
     /// Refresh tokens of narrowed access tokens, by row: what they have.
     pub(crate) granted: Mutex<HashMap<Uuid, String>>,
+    pub(crate) pushed: Mutex<Vec<PushedRequest>>,
+    pub(crate) devices: Mutex<Vec<DeviceCode>>,
     pub(crate) down: AtomicBool,
 }
 
@@ -180,5 +184,131 @@ impl Tokens for Ledger {
 
     async fn any_imported(&self) -> Result<bool, StoreError> {
         Ok(false)
+    }
+}
+
+#[async_trait]
+impl WaitingRequests for Ledger {
+    async fn insert_pushed(&self, request: PushedRequest) -> Result<Outcome, StoreError> {
+        self.available()?;
+        self.pushed.lock().unwrap().push(request);
+        Ok(Outcome::Won(()))
+    }
+
+    async fn take_pushed(
+        &self,
+        reference: Digest,
+        credential_id: Uuid,
+        plugin_id: Uuid,
+        now: i64,
+    ) -> Result<Option<String>, StoreError> {
+        self.available()?;
+        let mut pushed = self.pushed.lock().unwrap();
+        let index = pushed.iter().position(|request| {
+            (request.reference, request.credential_id, request.plugin_id) == (reference, credential_id, plugin_id)
+                && request.expires_at >= now
+        });
+        Ok(index.map(|index| pushed.remove(index).parameters))
+    }
+
+    async fn insert_device(&self, device: DeviceCode) -> Result<Outcome, StoreError> {
+        self.available()?;
+        let mut devices = self.devices.lock().unwrap();
+        if devices.iter().any(|known| known.user_code == device.user_code) {
+            return Ok(Outcome::Lost);
+        }
+        devices.push(device);
+        Ok(Outcome::Won(()))
+    }
+
+    async fn find_user_code(
+        &self,
+        user_code: Digest,
+        plugin_id: Uuid,
+        now: i64,
+    ) -> Result<Option<DeviceCode>, StoreError> {
+        self.available()?;
+        let devices = self.devices.lock().unwrap();
+        Ok(devices.iter().find(|device| is_waiting(device, user_code, plugin_id, now)).cloned())
+    }
+
+    async fn decide(
+        &self,
+        user_code: Digest,
+        plugin_id: Uuid,
+        decision: Decision,
+        scope: Option<String>,
+        now: i64,
+    ) -> Result<Outcome<DeviceCode>, StoreError> {
+        self.available()?;
+        let mut devices = self.devices.lock().unwrap();
+        let Some(device) = devices.iter_mut().find(|device| is_waiting(device, user_code, plugin_id, now)) else {
+            return Ok(Outcome::Lost);
+        };
+        *device = DeviceCode { decision, scope, ..device.clone() };
+        Ok(Outcome::Won(device.clone()))
+    }
+
+    async fn poll(
+        &self,
+        device_code: Digest,
+        credential_id: Uuid,
+        _now_millis: i64,
+    ) -> Result<Option<DeviceCode>, StoreError> {
+        self.available()?;
+        let devices = self.devices.lock().unwrap();
+        let found =
+            devices.iter().find(|device| (device.device_code, device.credential_id) == (device_code, credential_id));
+        Ok(found.cloned())
+    }
+
+    async fn redeem_device_code(
+        &self,
+        device_code: Digest,
+        credential_id: Uuid,
+        token: Token,
+        now: i64,
+    ) -> Result<Outcome, StoreError> {
+        self.available()?;
+        let mut devices = self.devices.lock().unwrap();
+        let index = devices.iter().position(|device| {
+            (device.device_code, device.credential_id) == (device_code, credential_id)
+                && matches!(device.decision, Decision::Approved(_))
+                && device.expires_at >= now
+        });
+        let Some(index) = index else { return Ok(Outcome::Lost) };
+        devices.remove(index);
+        self.tokens.lock().unwrap().push(token);
+        Ok(Outcome::Won(()))
+    }
+}
+
+fn is_waiting(device: &DeviceCode, user_code: Digest, plugin_id: Uuid, now: i64) -> bool {
+    (device.user_code, device.plugin_id) == (user_code, plugin_id)
+        && device.decision == Decision::Pending
+        && device.expires_at >= now
+}
+
+/// Registrations are tried with real stores.
+#[async_trait]
+impl Registrations for Ledger {
+    async fn insert_registration(&self, _: Registration, _: Quota) -> Result<Outcome, StoreError> {
+        Ok(Outcome::Lost)
+    }
+
+    async fn find_registration(&self, _: Uuid) -> Result<Option<Registration>, StoreError> {
+        Ok(None)
+    }
+
+    async fn update_registration(&self, _: Uuid, _: String) -> Result<Outcome, StoreError> {
+        Ok(Outcome::Lost)
+    }
+
+    async fn delete_registration(&self, _: Uuid) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn find_unused(&self, _: i64, _: i64) -> Result<Vec<Uuid>, StoreError> {
+        Ok(Vec::new())
     }
 }

@@ -27,18 +27,24 @@ use crate::config::tests::config;
 use crate::entity::credential::{ClientType, Credential};
 use crate::guesses;
 use crate::metrics::Metrics;
+use crate::registrar::Registrar;
+use crate::signing_keys::{SigningKeys, testing};
 use crate::store::memory::MemoryCollection;
 use crate::token::{Digest, OwnTokens};
+use crate::user_code::UserCodeKey;
 use ledger::Ledger;
 
 mod audit;
 mod authorize;
+mod device;
 mod introspect;
 mod ledger;
 mod limits;
 mod metadata;
+mod pushed;
 mod refresh_grace;
 mod revoke;
+mod signed;
 mod token;
 
 /// Those of [`clients`] that may introspect.
@@ -113,6 +119,10 @@ impl Credentials for Clients {
     async fn by_client_id(&self, client_id: &str) -> Result<Option<Arc<Credential>>, StoreError> {
         Ok(self.0.get(client_id).cloned())
     }
+
+    async fn by_id(&self, id: Uuid) -> Result<Option<Arc<Credential>>, StoreError> {
+        Ok(self.0.values().find(|credential| credential.id == id).cloned())
+    }
 }
 
 /// An authorization server with clients `shoe` (secret `fly`), `other` (secret `other`), `hashed`
@@ -157,25 +167,41 @@ impl World {
         let events = Arc::new(Events::default());
         let clock = Arc::new(ManualClock::at(NOW));
         let labels = &["grant", "outcome"];
+        let own_tokens = OwnTokens::new([1; 32], Vec::new());
         let issuer = Issuer {
             tokens: Arc::<Ledger>::clone(&ledger),
-            own_tokens: OwnTokens::new([1; 32], Vec::new()),
+            waiting: Arc::<Ledger>::clone(&ledger),
+            signing_keys: testing::keys(&own_tokens, &clock),
+            user_codes: UserCodeKey::new([2; 32]),
+            own_tokens,
             clock: Arc::<ManualClock>::clone(&clock),
             random: Arc::new(SystemRandom),
         };
+        let consumers = Consumers::new(MemoryCollection::new("consumers"), Feed::new());
+        let registrar = Arc::new(Registrar {
+            rows: Arc::<Ledger>::clone(&ledger),
+            credentials: MemoryCollection::new("oauth2_credentials"),
+            consumers,
+            own_tokens: issuer.own_tokens.clone(),
+            network_key: [3; 32],
+            clock: Arc::<ManualClock>::clone(&clock),
+            random: Arc::new(SystemRandom),
+        });
         let server = AuthorizationServer {
-            issuer,
             credentials: Arc::new(clients()),
             verifier: SecretVerifier::default(),
             guesses: guesses::tests::guesses(limits, Arc::clone(&clock) as _),
-            guard: guard(&ledger, &clock),
+            guard: guard(&ledger, &clock, &issuer.signing_keys),
             introspections: IntrospectionRate::new(3),
             introspections_limited: IntCounter::new("introspections", "introspections").unwrap(),
             proofs: Arc::new(crate::sender::tests::proofs(Arc::clone(&clock) as _)),
+            registrar,
+            waiting_limit: guesses::tests::guesses(limits, Arc::clone(&clock) as _),
             overloaded: IntCounter::new("overloaded", "overloaded").unwrap(),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
             deviations: Arc::new(Deviations::new(deviations(), Arc::clone(&clock) as _)),
             audit_log: Arc::clone(&events) as _,
+            issuer,
         };
         Self { server, ledger, clock, plugin_id: Uuid::from_u128(7), events }
     }
@@ -209,7 +235,7 @@ impl World {
 }
 
 /// What guards know of the ledger's tokens.
-fn guard(ledger: &Arc<Ledger>, clock: &Arc<ManualClock>) -> Arc<guard::Shared> {
+fn guard(ledger: &Arc<Ledger>, clock: &Arc<ManualClock>, signing_keys: &Arc<SigningKeys>) -> Arc<guard::Shared> {
     let (credentials, consumers) = (MemoryCollection::new("oauth2_credentials"), MemoryCollection::new("consumers"));
     consumers.put(Uuid::from_u128(100), json!({"username": "bob"}));
     for credential in clients().0.values() {
@@ -225,6 +251,7 @@ fn guard(ledger: &Arc<Ledger>, clock: &Arc<ManualClock>) -> Arc<guard::Shared> {
     Arc::new(guard::Shared {
         cache: TokenCache::new(bounds, source, feed, clock.clone(), metrics.cache.clone()),
         own_tokens: OwnTokens::new([1; 32], Vec::new()),
+        signing_keys: Arc::clone(signing_keys),
         foreign_tokens: Arc::default(),
         unproven: Arc::new(tokio::sync::Semaphore::new(2)),
         clock: clock.clone(),
@@ -260,6 +287,7 @@ fn clients() -> Clients {
             name: client_id.to_owned(),
             resource_server: RESOURCE_SERVERS.contains(&client_id),
             registered: Default::default(),
+            grant_types: None,
         };
         clients.0.insert(client_id.to_owned(), Arc::new(credential));
     }

@@ -1,0 +1,7 @@
+-- Adds the key that follows generation $3, if that is still the newest: of two nodes that make the next key, one adds
+-- it.
+INSERT INTO oauth2_signing_keys (id, key_id, generation, algorithm, sealed, created_at, active_from, covers)
+SELECT $1::uuid, $2::text, $3::bigint + 1, $4::text, $5::bytea, $6::bigint, $7::bigint, $8::bigint
+WHERE $3::bigint = (SELECT coalesce(max(generation), 0) FROM oauth2_signing_keys)
+ON CONFLICT (generation) DO NOTHING
+RETURNING id

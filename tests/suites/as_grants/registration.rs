@@ -1,0 +1,208 @@
+//! Dynamic registration (RFC 7591) and its management (RFC 7592).
+
+use futures::future::join_all;
+use tollgate_tests::Upstream;
+
+use super::*;
+
+const TOKEN: &str = "an initial access token";
+
+struct Registering {
+    api: Api,
+    _upstream: Upstream,
+}
+
+impl Registering {
+    async fn start(gateway: &Gateway, config: Value) -> Self {
+        let upstream = Upstream::start().await;
+        gateway.create("/consumers", json!({"username": "registered"})).await;
+        let mut all = json!({
+            "endpoints": ["register"], "registration": "open", "registration_consumer": "registered",
+            "enable_client_credentials": false, "enable_password_grant": false,
+        });
+        all.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+        Self { api: Api::protected(gateway, "api", &upstream, all).await, _upstream: upstream }
+    }
+}
+
+async fn send(
+    (client, version): &(Client, Version),
+    gateway: &Gateway,
+    (method, url): (Method, &str),
+    token: Option<&str>,
+    body: Value,
+) -> Reply {
+    let mut request = client.request(method, url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = if body.is_null() { request } else { request.json(&body) }.send().await.unwrap();
+    assert_eq!(response.version(), *version);
+    let reply = Reply::read(response).await;
+    if let Ok(document) = serde_json::from_str(&reply.body) {
+        gateway.secrets.add_from_json(&document);
+    }
+    reply
+}
+
+async fn register(protocol: &(Client, Version), gateway: &Gateway, token: Option<&str>, body: Value) -> Reply {
+    send(protocol, gateway, (Method::POST, &gateway.url("/api/oauth2/register")), token, body).await
+}
+
+/// A refusal of a bearer token.
+fn assert_unauthorized(reply: &Reply, description: &str) {
+    assert_eq!(reply.status, 401);
+    assert_eq!(reply.json(), json!({"error": "invalid_token", "error_description": description}));
+    assert_eq!(reply.header("www-authenticate").as_deref(), Some("Bearer error=\"invalid_token\""));
+}
+
+on_both_stores! {
+    async fn a_client_registers_uses_changes_and_deletes_itself_rfc7591_3_rfc7592_2(gateway: Gateway) {
+        let registering = Registering::start(&gateway, json!({})).await;
+        let api = &registering.api;
+        for protocol in clients(&gateway) {
+            let uri = "https://app.test/cb";
+            let body = json!({"redirect_uris": [uri], "client_name": "An App", "scope": "email", "unknown": [1]});
+            let reply = register(&protocol, &gateway, None, body).await;
+            let made = reply.json();
+            let (id, secret, token) =
+                (text(&made, "client_id"), text(&made, "client_secret"), text(&made, "registration_access_token"));
+            let address = gateway.url(&format!("/api/oauth2/register/{id}"));
+            let mut expected = json!({
+                "client_id": id, "client_id_issued_at": made["client_id_issued_at"], "client_secret": secret,
+                "client_secret_expires_at": 0, "registration_access_token": token, "registration_client_uri": address,
+                "redirect_uris": [uri], "client_name": "An App", "scope": "email",
+                "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
+                "token_endpoint_auth_method": "client_secret_basic",
+            });
+            assert_eq!((reply.status, &made, headers(&reply)), (201, &expected, unkept()));
+            let credential = gateway.admin_get(&format!("/oauth2_credentials/{id}")).await;
+            let credential = if credential.status == 200 { credential } else {
+                gateway.admin_get(&format!("/oauth2/{id}")).await
+            };
+            let stored = credential.expect(200).json();
+            assert_eq!((&stored["name"], &stored["hash_secret"], &stored["tags"]), (&json!("An App"), &json!(true), &json!(["registered"])));
+
+            let client = Application { credential: made.clone() };
+            let code = api.code(&gateway, &client).await;
+            let tokens = api.redeem(&gateway, &client, &code).await.expect(200).json();
+            api.get(&gateway, text(&tokens, "access_token")).await.expect(200);
+            let other = [("grant_type", "implicit"), ("client_id", id), ("client_secret", secret)];
+            let reply = post(&protocol, &gateway, "/api/oauth2/token", &other).await;
+            assert_refused(&reply, 400, "unsupported_grant_type", "Invalid grant_type");
+
+            for gone in ["client_secret", "client_secret_expires_at"] {
+                expected.as_object_mut().unwrap().remove(gone);
+            }
+            let at = |method| (method, address.as_str());
+            let shown = send(&protocol, &gateway, at(Method::GET), Some(token), Value::Null).await;
+            assert_eq!((shown.status, shown.json(), headers(&shown)), (200, expected.clone(), unkept()));
+            let change = json!({"client_id": id, "redirect_uris": ["https://app.test/other"], "client_name": "Renamed"});
+            expected["redirect_uris"] = json!(["https://app.test/other"]);
+            expected["client_name"] = json!("Renamed");
+            expected.as_object_mut().unwrap().remove("scope");
+            let changed = send(&protocol, &gateway, at(Method::PUT), Some(token), change).await;
+            assert_eq!((changed.status, changed.json()), (200, expected));
+            let foreign = json!({"client_id": "other", "redirect_uris": [uri]});
+            let reply = send(&protocol, &gateway, at(Method::PUT), Some(token), foreign).await;
+            assert_refused(&reply, 400, "invalid_client_metadata", "client_id must be the client's own");
+
+            let wrong = "The registration access token is missing or wrong";
+            for (method, token) in [(Method::GET, None), (Method::PUT, Some("x")), (Method::DELETE, Some(secret))] {
+                assert_unauthorized(&send(&protocol, &gateway, at(method), token, Value::Null).await, wrong);
+            }
+            let deleted = send(&protocol, &gateway, at(Method::DELETE), Some(token), Value::Null).await;
+            assert_eq!((deleted.status, deleted.body.as_str()), (204, ""));
+            assert_unauthorized(&send(&protocol, &gateway, at(Method::GET), Some(token), Value::Null).await, wrong);
+            api.get(&gateway, text(&tokens, "access_token")).await.expect(401);
+        }
+    }
+
+    async fn no_more_clients_register_than_the_quotas_allow(gateway: Gateway) {
+        let quota = json!({"registration_quota": {"per_address": 4, "total": 6}});
+        let registering = Registering::start(&gateway, quota).await;
+        let [protocol, _] = clients(&gateway);
+        let body = || json!({"redirect_uris": ["https://app.test/cb"], "token_endpoint_auth_method": "none"});
+        let replies = join_all((0..12).map(|_| register(&protocol, &gateway, None, body()))).await;
+        let (made, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
+        assert_eq!((made.len(), refused.len()), (4, 8));
+        for reply in refused {
+            let expected =
+                json!({"error": "temporarily_unavailable", "error_description": "Too many clients have registered; try again later"});
+            assert_eq!((reply.status, reply.json(), reply.header("retry-after")), (429, expected, Some("3600".to_owned())));
+        }
+        assert!(made.iter().all(|reply| reply.json().get("client_secret").is_none()), "they are public");
+        let list = gateway.admin_get("/consumers/registered/oauth2").await.expect(200).json();
+        assert_eq!(list["data"].as_array().unwrap().len(), 4);
+        // A client that is gone makes room.
+        let gone = made[0].json();
+        let token = text(&gone, "registration_access_token");
+        let address = (Method::DELETE, text(&gone, "registration_client_uri"));
+        assert_eq!(send(&protocol, &gateway, address, Some(token), Value::Null).await.status, 204);
+        register(&protocol, &gateway, None, body()).await.expect(201);
+        drop(registering);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_registered_is_refused_and_nothing_is_reflected_rfc7591_3_2_2() {
+    let gateway = Gateway::on_sqlite().await;
+    let _registering = Registering::start(&gateway, json!({"enable_client_credentials": true})).await;
+    for protocol in clients(&gateway) {
+        let refused = async |body: Value, error: &str, description: &str| {
+            assert_refused(&register(&protocol, &gateway, None, body).await, 400, error, description);
+        };
+        let uris = json!(["https://app.test/cb"]);
+        let needed = "redirect_uris is required for these grant_types";
+        refused(json!({}), "invalid_redirect_uri", needed).await;
+        let script = "javascript:alert(1): must be https, a loopback address, or have a scheme with a dot";
+        refused(json!({"redirect_uris": ["javascript:alert(1)"]}), "invalid_redirect_uri", script).await;
+        let none = "none of these grant_types may be registered here";
+        refused(json!({"grant_types": ["client_credentials"]}), "invalid_client_metadata", none).await;
+        let unknown = "scope '><script> is unknown";
+        refused(json!({"redirect_uris": uris, "scope": "\"><script>"}), "invalid_client_metadata", unknown).await;
+        let form = protocol.0.post(gateway.url("/api/oauth2/register")).form(&[("client_name", "x")]);
+        let reply = Reply::read(form.send().await.unwrap()).await;
+        assert_refused(&reply, 400, "invalid_client_metadata", "the body must be application/json");
+        let large = json!({"redirect_uris": uris, "unknown": "x".repeat(70_000)});
+        assert_eq!(register(&protocol, &gateway, None, large).await.status, 413);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_initial_access_token_is_needed_where_it_is_required_rfc7591_3_1() {
+    let gateway = Gateway::on_sqlite().await;
+    let config = json!({
+        "registration": "token", "initial_access_tokens": [TOKEN], "enable_client_credentials": true,
+        "token_format": "jwt",
+    });
+    let registering = Registering::start(&gateway, config).await;
+    let api = &registering.api;
+    for protocol in clients(&gateway) {
+        let body = || json!({"grant_types": ["client_credentials"], "client_name": "A service"});
+        for token in [None, Some("wrong token of that length")] {
+            let reply = register(&protocol, &gateway, token, body()).await;
+            assert_unauthorized(&reply, "The initial access token is missing or wrong");
+        }
+        let made = register(&protocol, &gateway, Some(TOKEN), body()).await.expect(201).json();
+        let client = Application { credential: made };
+        let form = with_secret(&client, &[("grant_type", "client_credentials")]);
+        let token = api.token(&gateway, &form).await.expect(200).json();
+        api.get(&gateway, text(&token, "access_token")).await.expect(200);
+        let form = with_secret(&client, &[("grant_type", "password"), ("username", "x")]);
+        let reply = post(&protocol, &gateway, "/api/oauth2/token", &form).await;
+        assert_eq!(reply.status, 400, "a grant that it has not registered");
+    }
+    for (config, fault) in [
+        (json!({"endpoints": ["register"]}), "register in endpoints needs registration and registration_consumer"),
+        (
+            json!({"endpoints": ["register"], "registration": "token", "registration_consumer": "registered"}),
+            "registration by token needs initial_access_tokens",
+        ),
+    ] {
+        let mut all = json!({"enable_client_credentials": true});
+        all.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+        let reply = gateway.admin(Method::POST, "/plugins", json!({"name": "oauth2", "config": all})).await.expect(400);
+        assert_eq!(reply.json()["fields"]["config"], json!(fault));
+    }
+}
