@@ -155,6 +155,8 @@ async fn metadata_is_found_from_a_bare_401_over_both_versions_of_http_rfc9728_5(
     api(&gateway, &upstream, json!({"endpoints": ["metadata", "revoke"]})).await;
     let base = gateway.url("/api");
     let origin = gateway.url("");
+    let methods = json!(["client_secret_basic", "client_secret_post", "none", "private_key_jwt"]);
+    let algorithms = json!(["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]);
     for (version, client) in clients(&gateway) {
         let get = async |url: String| {
             let response = client.get(url).send().await.unwrap();
@@ -182,8 +184,10 @@ async fn metadata_is_found_from_a_bare_401_over_both_versions_of_http_rfc9728_5(
             "response_modes_supported": ["query", "fragment"],
             "grant_types_supported": ["authorization_code", "implicit", "client_credentials", "password", "refresh_token"],
             "code_challenge_methods_supported": ["S256"],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
-            "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+            "token_endpoint_auth_methods_supported": methods,
+            "token_endpoint_auth_signing_alg_values_supported": algorithms,
+            "revocation_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         });
         for address in ["/.well-known/oauth-authorization-server/api", "/api/.well-known/oauth-authorization-server"] {
             let document = get(format!("{origin}{address}")).await.expect(200);

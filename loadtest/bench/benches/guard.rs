@@ -82,9 +82,7 @@ fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<G
         reach: Reach::Service,
         credentials: Credentials::Forward,
         serve_cached: ServeCached::AS_SET,
-        sender: None,
-        endpoints: None,
-        strict: None,
+        extra: None,
     };
     AuthenticationHandler::new(Guard::new(rules, Arc::clone(shared)), None, consumers)
 }

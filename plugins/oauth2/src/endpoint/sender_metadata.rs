@@ -19,12 +19,15 @@ pub(super) fn methods(sender: &Sender) -> Vec<&'static str> {
     methods
 }
 
+/// With which clients may sign assertions.
+pub(super) fn assertion_algorithms() -> Value {
+    let asymmetric = Algorithm::ALL.into_iter().filter(|algorithm| algorithm.family() != Family::Hmac);
+    asymmetric.map(|algorithm| Value::from(algorithm.name())).collect()
+}
+
 /// Of the authorization server.
 pub(super) fn authorization_server(sender: &Sender) -> Members {
-    let asymmetric = Algorithm::ALL.into_iter().filter(|algorithm| algorithm.family() != Family::Hmac);
-    let asymmetric: Vec<_> = asymmetric.map(Algorithm::name).collect();
     vec![
-        ("token_endpoint_auth_signing_alg_values_supported", Some(json!(asymmetric))),
         ("dpop_signing_alg_values_supported", proofs(sender)),
         ("tls_client_certificate_bound_access_tokens", certificates(sender)),
     ]

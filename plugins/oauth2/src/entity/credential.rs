@@ -43,13 +43,16 @@ fn schema(default: Name) -> Schema {
         Field::array("redirect_uris", redirect_uri).optional(),
         field::tags(),
         Field::string("client_type").default("confidential").one_of(&["confidential", "public"]).required(),
+    ];
+    let beyond_contract = [
         Field::new("resource_server", Type::Boolean),
         Field::strings("grant_types"),
         Field::strings("allowed_scopes"),
         Field::string("previous_client_secret").sensitive(),
         Field::integer("previous_client_secret_expires_at").rule(Rule::Between(0.0, LAST_SECOND)),
     ];
-    fields.extend(registered::fields());
+    let beyond_contract = beyond_contract.into_iter().chain(registered::fields());
+    fields.extend(beyond_contract.map(Field::left_out_if_null));
     let schema = Schema::new(fields)
         .describe(&DESCRIPTIONS)
         .transformation(Transformation {
