@@ -356,6 +356,42 @@ mod tests {
     }
 
     #[test]
+    fn a_client_may_register_keys_or_a_certificate_instead_of_a_secret_rfc8705_2() {
+        let key = json!({"kty": "EC", "crv": "P-256", "x": "x", "y": "y"});
+        let mut certified = key.clone();
+        certified["x5c"] = json!(["AAEC"]);
+        let with = |method: &str, more: Value| {
+            let mut given = json!({"redirect_uris": ["https://a.test"], "token_endpoint_auth_method": method});
+            given.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            given
+        };
+        let set = |key: &Value| json!({"jwks": {"keys": [key]}});
+        for (given, without, with_certificates) in [
+            (with("private_key_jwt", set(&key)), true, true),
+            (with("private_key_jwt", json!({"jwks": []})), false, false),
+            (with("private_key_jwt", json!({"jwks_uri": "https://a.test/jwks"})), false, false),
+            (with("private_key_jwt", json!({"jwks_uri": "https://a.test/jwks", "jwks": {"keys": []}})), false, false),
+            (with("tls_client_auth", json!({"tls_client_auth_subject_dn": "CN=a"})), false, true),
+            (with("tls_client_auth", json!({})), false, false),
+            (with("self_signed_tls_client_auth", set(&certified)), false, true),
+            (with("self_signed_tls_client_auth", set(&key)), false, false),
+            (with("client_secret_jwt", json!({})), false, false),
+        ] {
+            for (tokens, expected) in [("off", without), ("optional", with_certificates)] {
+                let found = read(&json!({"mtls_bound_tokens": tokens}), &given);
+                assert_eq!(found.is_ok(), expected, "{tokens} {given}: {found:?}");
+            }
+        }
+        let all = json!({
+            "endpoints": ["register"], "registration": "open", "mtls_bound_tokens": "optional",
+        });
+        let given = with("self_signed_tls_client_auth", set(&certified)).to_string();
+        let (metadata, _) = ClientMetadata::read(&config(&all), given.as_bytes()).unwrap();
+        // The SHA-256 of the bytes 0, 1 and 2.
+        assert_eq!(metadata.identity.thumbprint.as_deref(), Some("rksygOVuL6-D9BSm49q-nV--GJdlRMBf7RIazLhbU_w"));
+    }
+
+    #[test]
     fn what_has_not_its_form_is_refused_rfc7591_3_2_2() {
         for (field, value) in [
             ("client_name", json!(1)),

@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 use tollgate_tests::Upstream;
+use tollgate_tests::issuer_key::IssuerKey;
 
 use super::*;
 
@@ -205,4 +206,43 @@ async fn an_initial_access_token_is_needed_where_it_is_required_rfc7591_3_1() {
         let reply = gateway.admin(Method::POST, "/plugins", json!({"name": "oauth2", "config": all})).await.expect(400);
         assert_eq!(reply.json()["fields"]["config"], json!(fault));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_registered_its_keys_authenticates_with_them_alone_rfc7591_2() {
+    let gateway = Gateway::on_sqlite().await;
+    let config = json!({
+        "issuer": "https://as.example.test", "registration": "token", "initial_access_tokens": [TOKEN],
+        "enable_client_credentials": true,
+    });
+    let registering = Registering::start(&gateway, config).await;
+    let protocol = &clients(&gateway)[1];
+    let key = IssuerKey::generate("k1", "ES256");
+    let body = json!({
+        "grant_types": ["client_credentials"], "scope": "email", "token_endpoint_auth_method": "private_key_jwt",
+        "jwks": {"keys": [key.jwk()]},
+    });
+    let made = register(protocol, &gateway, Some(TOKEN), body.clone()).await.expect(201).json();
+    assert_eq!((made.get("client_secret"), &made["jwks"]), (None, &body["jwks"]));
+    let id = text(&made, "client_id");
+    let ask = async |scope: &str| {
+        let claims = json!({
+            "iss": id, "sub": id, "aud": "https://as.example.test", "jti": uuid::Uuid::new_v4(),
+            "exp": std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 60,
+        });
+        let assertion = key.token_with(&json!({"alg": "ES256", "kid": "k1"}), &claims);
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("scope", scope),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", assertion.as_str()),
+        ];
+        post(protocol, &gateway, "/api/oauth2/token", &form).await
+    };
+    let token = ask("email").await.expect(200).json();
+    registering.api.get(&gateway, text(&token, "access_token")).await.expect(200);
+    assert_refused(&ask("profile").await, 400, "invalid_scope", "'profile' is not allowed for this client");
+    let form = [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", "")];
+    let reply = post(protocol, &gateway, "/api/oauth2/token", &form).await;
+    assert_eq!((reply.status, &reply.json()["error"]), (400, &json!("invalid_client")));
 }

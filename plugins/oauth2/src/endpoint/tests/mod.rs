@@ -36,6 +36,7 @@ use ledger::Ledger;
 
 mod audit;
 mod authorize;
+mod bound;
 mod device;
 mod introspect;
 mod ledger;
