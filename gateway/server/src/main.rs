@@ -28,7 +28,7 @@ fn main() -> ExitCode {
                     say(&remarks.join("\n"))
                 }
                 Ok(Checked { problems, remarks }) => {
-                    remarks.iter().chain(&problems).for_each(|line| complain(line));
+                    remarks.iter().chain(&problems).for_each(complain);
                     ExitCode::FAILURE
                 }
                 Err(error) => finish(Err(error)),

@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_challenge_names_the_metadata_of_the_resource_rfc9728_5_1() {
-        let address = Some("https://a.test/.well-known/oauth-protected-resource");
+        let known = "https://a.test/.well-known/oauth-protected-resource";
+        let address = Some(known);
         for (realm, refusal, metadata, expected) in [
             (None, Refusal::Missing, None, "Bearer"),
             (None, Refusal::Missing, Some("https://a.test/\""), "Bearer"),
@@ -189,7 +190,7 @@ mod tests {
             ),
         ] {
             let reply = Challenges::new(realm, &[]).unwrap().reply(refusal, metadata);
-            let expected = expected.replace("ADDRESS", address.unwrap());
+            let expected = expected.replace("ADDRESS", known);
             assert_eq!(reply.headers, [(WWW_AUTHENTICATE, expected.parse().unwrap())]);
         }
     }

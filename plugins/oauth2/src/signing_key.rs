@@ -165,9 +165,10 @@ fn jwk(key_id: &str, algorithm: Algorithm, key: &PKey<Private>) -> Result<Value,
             json!({"kty": "RSA", "n": encode(rsa.n().to_vec()), "e": encode(rsa.e().to_vec())})
         }
     };
-    jwk["kid"] = json!(key_id);
-    jwk["alg"] = json!(algorithm.as_str());
-    jwk["use"] = json!("sig");
+    if let Some(members) = jwk.as_object_mut() {
+        let names = [("kid", json!(key_id)), ("alg", json!(algorithm.as_str())), ("use", json!("sig"))];
+        members.extend(names.map(|(name, value)| (name.to_owned(), value)));
+    }
     Ok(jwk)
 }
 

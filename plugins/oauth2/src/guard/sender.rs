@@ -227,6 +227,3 @@ fn after_scheme(text: &str) -> Option<&str> {
     let (scheme, token) = text.split_once(|character: char| character.is_ascii_whitespace())?;
     scheme.eq_ignore_ascii_case(SCHEME).then(|| token.trim_ascii_start())
 }
-
-#[cfg(test)]
-mod tests;

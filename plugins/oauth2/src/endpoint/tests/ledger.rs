@@ -13,14 +13,16 @@ use crate::store::waiting::{Decision, DeviceCode, PushedRequest, WaitingRequests
 use crate::store::{Code, Outcome, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, Token, Tokens};
 use crate::token::Digest;
 
+/// A used code or refresh token: its family and client, and how long a second use is noticed.
+type Used = (Option<Uuid>, Uuid, Remembered);
+
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) tokens: Mutex<Vec<Token>>,
     pub(crate) codes: Mutex<Vec<Code>>,
     /// By the refresh token that was presented: the row, and what was stored.
     pub(crate) refreshes: Mutex<HashMap<Digest, (Uuid, Repeatable)>>,
-    /// Used codes and refresh tokens: the family, the client, and how long a second use is noticed.
-    pub(crate) used: Mutex<HashMap<Digest, (Option<Uuid>, Uuid, Remembered)>>,
+    pub(crate) used: Mutex<HashMap<Digest, Used>>,
     /// Refresh tokens of narrowed access tokens, by row: what they have.
     pub(crate) granted: Mutex<HashMap<Uuid, String>>,
     pub(crate) pushed: Mutex<Vec<PushedRequest>>,

@@ -76,7 +76,7 @@ impl Registrations for Tables {
 
     async fn update_registration(&self, credential_id: Uuid, metadata: String) -> Result<Outcome, StoreError> {
         let update = self.0.statement((credential_id, metadata), async |(credential_id, metadata), tx| {
-            let parameters = [(*credential_id).into(), (&*metadata).into()];
+            let parameters = [(*credential_id).into(), metadata.into()];
             Ok::<_, Abort>(changed(&tx.rows(&UPDATE_REGISTRATION, &parameters).await?))
         });
         update.await

@@ -73,7 +73,7 @@ impl KeyRows for Tables {
 
     async fn cover(&self, key_id: String, until: i64) -> Result<Outcome<i64>, StoreError> {
         let cover = self.0.statement((key_id, until), async |(key_id, until), tx| {
-            let rows = tx.rows(&COVER_SIGNING_KEY, &[(&*key_id).into(), (*until).into()]).await?;
+            let rows = tx.rows(&COVER_SIGNING_KEY, &[key_id.into(), (*until).into()]).await?;
             Ok::<_, Abort>(match rows.first() {
                 Some(row) => Outcome::Won(row.get(0)?),
                 None => Outcome::Lost,
