@@ -151,18 +151,19 @@ impl std::fmt::Debug for SigningKey {
 
 fn jwk(key_id: &str, algorithm: Algorithm, key: &PKey<Private>) -> Result<Value, ErrorStack> {
     let encode = |number: Vec<u8>| BASE64_URL_SAFE_NO_PAD.encode(number);
-    let mut jwk = match algorithm {
+    let public = match algorithm {
         Algorithm::Es256 => {
             let ec = key.ec_key()?;
             let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
             ec.public_key().affine_coordinates(ec.group(), &mut x, &mut y, &mut *BigNumContext::new()?)?;
             let length = i32::try_from(COORDINATE).unwrap_or_default();
             let (x, y) = (encode(x.to_vec_padded(length)?), encode(y.to_vec_padded(length)?));
-            json!({"kty": "EC", "crv": "P-256", "x": x, "y": y})
+            [("kty", json!("EC")), ("crv", json!("P-256")), ("x", json!(x)), ("y", json!(y))].to_vec()
         }
         Algorithm::Rs256 => {
             let rsa = key.rsa()?;
-            json!({"kty": "RSA", "n": encode(rsa.n().to_vec()), "e": encode(rsa.e().to_vec())})
+            let (n, e) = (encode(rsa.n().to_vec()), encode(rsa.e().to_vec()));
+            [("kty", json!("RSA")), ("n", json!(n)), ("e", json!(e))].to_vec()
         }
     };
     if let Some(members) = jwk.as_object_mut() {

@@ -32,7 +32,8 @@ use crate::endpoint::response::{self, State};
 use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
 use crate::entity::credential::Credential;
 use crate::error::{Error, Mode, Refusal};
-use crate::grant::{Authorization, Grantor, authorization_code, implicit, pushed_request, userid};
+use crate::grant::pushed_request::{self, Use};
+use crate::grant::{Authorization, Grantor, authorization_code, implicit, userid};
 use crate::issuer::Issued;
 use crate::issuer_identifier;
 use crate::parameters::{Parameter, Parameters};
@@ -72,7 +73,7 @@ pub(super) async fn respond(
     let mut grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
     let mut checked = verdict.and_then(|()| provisioned(&grantor, &parameters)).map_err(Error::from);
     if checked.is_ok() {
-        checked = match pushed(server, &grantor, &parameters).await {
+        checked = match pushed(server, &grantor, &parameters, Use::Once).await {
             Ok(None) => Ok(()),
             Ok(Some(pushed)) => {
                 parameters = pushed;
@@ -122,10 +123,11 @@ fn provisioned(grantor: &Grantor<'_>, parameters: &Parameters) -> Result<(), Ref
 
 /// The parameters that the client pushed, if the request names them (RFC 9126 §4). What it says itself is then
 /// ignored.
-async fn pushed(
+pub(super) async fn pushed(
     server: &AuthorizationServer,
     grantor: &Grantor<'_>,
     parameters: &Parameters,
+    wanted: Use,
 ) -> Result<Option<Parameters>, Error> {
     if !grantor.config.endpoints.names.has(Name::Par) {
         return Ok(None);
@@ -137,7 +139,7 @@ async fn pushed(
         Some(client_id) => client::find(server.credentials.as_ref(), client_id).await?,
         None => None,
     };
-    pushed_request::take(grantor, client.as_deref(), parameters).await.map(Some)
+    pushed_request::read(grantor, client.as_deref(), parameters, wanted).await.map(Some)
 }
 
 /// Checks 4 to 8 of a request that is pushed: the first failure.

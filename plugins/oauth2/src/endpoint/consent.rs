@@ -18,6 +18,7 @@ use crate::endpoint::{AuthorizationServer, Endpoint, authorize, begin};
 use crate::entity::credential::Credential;
 use crate::error::Error;
 use crate::grant::Grantor;
+use crate::grant::pushed_request::Use;
 use crate::parameters::Parameters;
 use crate::scope;
 
@@ -34,7 +35,7 @@ pub(super) async fn respond(
     let grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
     let checked = verdict.and_then(|()| grantor.require_provision_key(&parameters));
     let described = match checked {
-        Ok(()) => describe(server, config, &parameters).await,
+        Ok(()) => describe(server, &grantor, &parameters).await,
         Err(refusal) => Err(refusal.into()),
     };
     match described {
@@ -47,7 +48,15 @@ pub(super) async fn respond(
     }
 }
 
-async fn describe(server: &AuthorizationServer, config: &Config, parameters: &Parameters) -> Result<Value, Error> {
+async fn describe(
+    server: &AuthorizationServer,
+    grantor: &Grantor<'_>,
+    parameters: &Parameters,
+) -> Result<Value, Error> {
+    let config = grantor.config;
+    // What was pushed stays, as it is to be authorized next.
+    let pushed = authorize::pushed(server, grantor, parameters, Use::Look).await?;
+    let parameters = pushed.as_ref().unwrap_or(parameters);
     let client = match parameters.text("client_id") {
         Some(client_id) => client::find(server.credentials.as_ref(), client_id).await?,
         None => None,

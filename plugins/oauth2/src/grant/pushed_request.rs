@@ -4,7 +4,7 @@
 //!    checks as it does those of any other.
 //! 2. §2.2: it gets a request URI for them: [`push`].
 //! 3. §4: the browser takes `client_id` and `request_uri` to the login page, whose back end authorizes with them:
-//!    [`take`]. The request is used once, and by its client alone.
+//!    [`read`]. The request is used once, and by its client alone; before, the page may look at what it asks for.
 
 use serde_json::Value;
 use tollgate_core::secret::Secret;
@@ -53,12 +53,22 @@ pub async fn push(
     Ok(Pushed { request_uri: Secret::new(format!("{PREFIX}{}", clear.expose())), expires_in })
 }
 
+/// Whether a pushed request can be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It is used up, as a code will be issued for it.
+    Once,
+    /// It stays, as its user is still to be asked.
+    Look,
+}
+
 /// Step 3: the parameters that this client pushed, with those by which the login page says who it is and for whom it
 /// speaks. Any other parameter of the request itself is ignored (RFC 9101 §6.3).
-pub async fn take(
+pub async fn read(
     grantor: &Grantor<'_>,
     client: Option<&Credential>,
     parameters: &Parameters,
+    wanted: Use,
 ) -> Result<Parameters, Error> {
     let unknown = || Error::from(Refusal::RequestUri);
     let reference = parameters.text("request_uri").and_then(|uri| uri.strip_prefix(PREFIX)).ok_or_else(unknown)?;
@@ -66,8 +76,11 @@ pub async fn take(
     if grantor.issuer.own_tokens.is_ours(reference) != Shape::Genuine {
         return Err(unknown());
     }
-    let waiting = &grantor.issuer.waiting;
-    let taken = waiting.take_pushed(Digest::of(reference), client.id, grantor.plugin_id, grantor.now).await?;
-    let pushed: Value = taken.and_then(|text| serde_json::from_str(&text).ok()).ok_or_else(unknown)?;
+    let (waiting, digest) = (&grantor.issuer.waiting, Digest::of(reference));
+    let found = match wanted {
+        Use::Once => waiting.take_pushed(digest, client.id, grantor.plugin_id, grantor.now).await?,
+        Use::Look => waiting.find_pushed(digest, client.id, grantor.plugin_id, grantor.now).await?,
+    };
+    let pushed: Value = found.and_then(|text| serde_json::from_str(&text).ok()).ok_or_else(unknown)?;
     Ok(parameters.with_authorization_request(&pushed))
 }

@@ -197,6 +197,22 @@ impl WaitingRequests for Ledger {
         Ok(Outcome::Won(()))
     }
 
+    async fn find_pushed(
+        &self,
+        reference: Digest,
+        credential_id: Uuid,
+        plugin_id: Uuid,
+        now: i64,
+    ) -> Result<Option<String>, StoreError> {
+        self.available()?;
+        let pushed = self.pushed.lock().unwrap();
+        let found = pushed.iter().find(|request| {
+            (request.reference, request.credential_id, request.plugin_id) == (reference, credential_id, plugin_id)
+                && request.expires_at >= now
+        });
+        Ok(found.map(|request| request.parameters.clone()))
+    }
+
     async fn take_pushed(
         &self,
         reference: Digest,

@@ -38,6 +38,24 @@ async fn what_was_pushed_is_authorized_once_by_its_client_rfc9126_4() {
 }
 
 #[tokio::test]
+async fn a_login_page_describes_what_was_pushed_before_it_is_authorized() {
+    let world = World::new();
+    let config = configured(json!({"endpoints": ["par", "consent"]}));
+    let request_uri = push(&world, &config, json!({"scope": "email"})).await.text("request_uri");
+    let ask = json!({
+        "provision_key": "provision123", "client_id": "shoe", "request_uri": request_uri, "scope": "profile",
+    });
+    for _ in 0..2 {
+        let described = world.send(&config, &Post::json("/oauth2/consent", &ask)).await;
+        assert_eq!((described.status, &described.body["scopes"][0]["name"]), (200, &json!("email")));
+    }
+    let own = json!({"client_id": "shoe", "request_uri": request_uri});
+    assert_eq!(world.authorize(&config, own).await.status, 200);
+    let response = world.send(&config, &Post::json("/oauth2/consent", &ask)).await;
+    assert_eq!((response.status, response.error().1), (400, "invalid_request_uri"), "it was used");
+}
+
+#[tokio::test]
 async fn a_request_uri_is_of_the_client_that_pushed_and_of_its_time_rfc9126_2_2() {
     let world = World::new();
     let config = configured(json!({"par_lifetime": 10}));

@@ -62,7 +62,10 @@ pub(super) async fn a_pushed_request_is_taken_once(fixture: Fixture) {
         (fixture.credential, waiting.plugin, NOW + 61),
     ] {
         assert_eq!(take(credential, plugin, now).await.unwrap(), None);
+        assert_eq!(waiting.requests.find_pushed(request.reference, credential, plugin, now).await.unwrap(), None);
     }
+    let found = waiting.requests.find_pushed(request.reference, fixture.credential, waiting.plugin, NOW + 60).await;
+    assert_eq!(found.unwrap().as_deref(), Some("{\"a\":1}"));
     let taken = join_all((0..20).map(|_| take(fixture.credential, waiting.plugin, NOW + 60))).await;
     let taken: Vec<String> = taken.into_iter().filter_map(Result::unwrap).collect();
     assert_eq!(taken, ["{\"a\":1}"]);

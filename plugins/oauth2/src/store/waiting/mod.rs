@@ -80,6 +80,15 @@ pub trait WaitingRequests: Send + Sync + 'static {
     /// Stores a pushed request. Lost: its client or plugin was deleted.
     async fn insert_pushed(&self, request: PushedRequest) -> Result<Outcome, StoreError>;
 
+    /// The parameters of a request that this client pushed to this plugin instance. It can still be taken.
+    async fn find_pushed(
+        &self,
+        reference: Digest,
+        credential_id: Uuid,
+        plugin_id: Uuid,
+        now: i64,
+    ) -> Result<Option<String>, StoreError>;
+
     /// Takes a request that this client pushed to this plugin instance: its parameters. Of two callers one has them.
     async fn take_pushed(
         &self,

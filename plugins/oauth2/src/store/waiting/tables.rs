@@ -11,6 +11,7 @@ use crate::store::{Outcome, Token};
 use crate::token::Digest;
 
 const INSERT_PUSHED_REQUEST: Statement = statement!("oauth2/insert_pushed_request.sql");
+const FIND_PUSHED_REQUEST: Statement = statement!("oauth2/find_pushed_request.sql");
 const TAKE_PUSHED_REQUEST: Statement = statement!("oauth2/take_pushed_request.sql");
 const INSERT_DEVICE_CODE: Statement = statement!("oauth2/insert_device_code.sql");
 const FIND_USER_CODE: Statement = statement!("oauth2/find_user_code.sql");
@@ -75,6 +76,22 @@ impl WaitingRequests for Tables {
             Ok::<_, Abort>(changed(&tx.rows(&INSERT_PUSHED_REQUEST, &parameters).await?))
         });
         insert.await
+    }
+
+    async fn find_pushed(
+        &self,
+        reference: Digest,
+        credential_id: Uuid,
+        plugin_id: Uuid,
+        now: i64,
+    ) -> Result<Option<String>, StoreError> {
+        let key = (reference, credential_id, plugin_id, now);
+        let find = self.0.read(key, async |(reference, credential_id, plugin_id, now), session| {
+            let parameters = [digest(reference), (*credential_id).into(), (*plugin_id).into(), (*now).into()];
+            let rows = session.rows(&FIND_PUSHED_REQUEST, &parameters).await?;
+            rows.first().map(|row| row.get(0)).transpose()
+        });
+        find.await
     }
 
     async fn take_pushed(

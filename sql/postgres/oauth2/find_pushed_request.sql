@@ -1,0 +1,5 @@
+-- A pushed request of this client and plugin, if it has not expired at $4; it stays, to be taken later.
+-- The client is compared as in redeem_code.sql.
+SELECT parameters
+FROM oauth2_pushed_requests
+WHERE reference = $1 AND credential_id IS NOT DISTINCT FROM $2 AND plugin_id = $3 AND expires_at >= $4
