@@ -65,6 +65,8 @@ async fn the_document_says_what_the_instance_does_rfc8414_2() {
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
         "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ASYMMETRIC,
+        "introspection_endpoint_auth_signing_alg_values_supported": ASYMMETRIC,
+        "revocation_endpoint_auth_signing_alg_values_supported": ASYMMETRIC,
     });
     assert_eq!((response.status, response.body), (200, expected));
     assert_eq!(response.headers["cache-control"], "no-store");
