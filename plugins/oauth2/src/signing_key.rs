@@ -166,11 +166,8 @@ fn jwk(key_id: &str, algorithm: Algorithm, key: &PKey<Private>) -> Result<Value,
             [("kty", json!("RSA")), ("n", json!(n)), ("e", json!(e))].to_vec()
         }
     };
-    if let Some(members) = jwk.as_object_mut() {
-        let names = [("kid", json!(key_id)), ("alg", json!(algorithm.as_str())), ("use", json!("sig"))];
-        members.extend(names.map(|(name, value)| (name.to_owned(), value)));
-    }
-    Ok(jwk)
+    let common = [("kid", json!(key_id)), ("alg", json!(algorithm.as_str())), ("use", json!("sig"))];
+    Ok(public.into_iter().chain(common).map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// What private keys are sealed with.
