@@ -72,3 +72,25 @@ async fn the_mcp_sdk_reaches_a_server_from_a_bare_401_as_a_known_client() {
         (&json!(gateway.url("/mcp")), &json!("tools"), &json!("S256"))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mcp_sdk_registers_at_a_server_that_it_has_never_seen() {
+    let gateway = Gateway::on_sqlite().await;
+    let server = McpServer::start();
+    gateway.create("/consumers", json!({"username": "assistants"})).await;
+    let registration = json!({
+        "endpoints": ["metadata", "register"], "registration": "open", "registration_consumer": "assistants",
+    });
+    let api = behind_the_gateway(&gateway, &server, registration).await;
+    let mut dialogue = Dialogue::start(node("mcp_client.mjs"), &gateway);
+    dialogue.give(&json!({"server": gateway.url("/mcp"), "redirect_uri": REDIRECT_URI, "client": null}));
+    let outcome = dialogue.outcome(&gateway, &api).await;
+    let registered = outcome["registered"].as_str().unwrap();
+    let who = json!({"user": "kate", "scope": "tools", "client": registered, "authorization": null});
+    assert_eq!((&outcome["before"], &outcome["after"], &outcome["refreshed"]), (&who, &who, &json!(true)), "{outcome}");
+    let credential = gateway.admin_get(&format!("/oauth2/{registered}")).await.expect(200).json();
+    assert_eq!(
+        (&credential["name"], &credential["client_type"]),
+        (&json!("MCP client of the tests"), &json!("public"))
+    );
+}

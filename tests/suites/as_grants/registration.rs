@@ -77,11 +77,7 @@ on_both_stores! {
                 "token_endpoint_auth_method": "client_secret_basic",
             });
             assert_eq!((reply.status, &made, headers(&reply)), (201, &expected, unkept()));
-            let credential = gateway.admin_get(&format!("/oauth2_credentials/{id}")).await;
-            let credential = if credential.status == 200 { credential } else {
-                gateway.admin_get(&format!("/oauth2/{id}")).await
-            };
-            let stored = credential.expect(200).json();
+            let stored = gateway.admin_get(&format!("/oauth2/{id}")).await.expect(200).json();
             assert_eq!((&stored["name"], &stored["hash_secret"], &stored["tags"]), (&json!("An App"), &json!(true), &json!(["registered"])));
 
             let client = Application { credential: made.clone() };
