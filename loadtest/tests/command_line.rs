@@ -140,7 +140,7 @@ fn a_full_disk_is_reported() {
 fn comparisons_fail_on_missed_thresholds() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
-    for (name, delay) in [("fast.json", 1), ("slow.json", 20)] {
+    for (name, delay) in [("fast.json", 1), ("slow.json", 100)] {
         let stub = Stub::start(200, vec![Duration::from_millis(delay)]);
         let ended = call(folder.path(), &warm(&stub.url(), &["--duration", "1s", "--json", name]));
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -153,7 +153,7 @@ fn comparisons_fail_on_missed_thresholds() {
     assert_eq!(table.code, Some(0), "{table:?}");
     assert!(table.stdout.contains("fast.json (warm") && table.stdout.contains("× 1.00"), "{table:?}");
     assert_eq!(compare(&["--max-p99", "2s", "--min-rate", "10", "--max-error-rate", "0"]).code, Some(0));
-    let missed = compare(&["--max-p50", "10ms", "--min-rate", "1000000"]);
+    let missed = compare(&["--max-p50", "50ms", "--min-rate", "1000000"]);
     assert_eq!(missed.code, Some(1), "{missed:?}");
     assert!(missed.stderr.contains("failed: slow.json: p50 is "), "{missed:?}");
     assert!(!missed.stderr.contains("fast.json: p50"), "{missed:?}");
