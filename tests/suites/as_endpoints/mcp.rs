@@ -83,7 +83,7 @@ async fn the_mcp_sdk_registers_at_a_server_that_it_has_never_seen() {
     });
     let api = behind_the_gateway(&gateway, &server, registration).await;
     let mut dialogue = Dialogue::start(node("mcp_client.mjs"), &gateway);
-    dialogue.give(&json!({"server": gateway.url("/mcp"), "redirect_uri": REDIRECT_URI, "client": null}));
+    dialogue.give(&json!({"server": gateway.url("/mcp"), "redirect_uri": "https://assistant.test/cb", "client": null}));
     let outcome = dialogue.outcome(&gateway, &api).await;
     let registered = outcome["registered"].as_str().unwrap();
     let who = json!({"user": "kate", "scope": "tools", "client": registered, "authorization": null});
