@@ -63,7 +63,7 @@ pub struct Outcome {
 pub struct Faults {
     /// The normal p99 in microseconds: the median of the steps before faults.
     pub normal_p99: f64,
-    /// By how much the p99 during a fault may exceed it, or the one before this fault if that was higher.
+    /// By how much the p99 during a fault may exceed it.
     pub bound: f64,
     /// Whether all faults kept the bound, and every cached token was accepted.
     pub held: bool,
@@ -83,8 +83,6 @@ pub struct Fault {
     pub during: Latency,
     /// After it.
     pub after: Latency,
-    /// The p99 during it, divided by the normal one or the one before it, whichever is higher.
-    pub times_normal: f64,
     /// Requests with cached tokens that did not get 200 during it.
     pub not_accepted: u64,
     /// The same after it.

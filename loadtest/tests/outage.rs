@@ -99,12 +99,11 @@ async fn an_outage_of_the_store_is_reported_from_beginning_to_end() {
 
     let (cached, uncached) = (stretches(&outage, "cached"), stretches(&outage, "uncached"));
     // The cut was after the third second. Cached tokens are accepted for up to one second after the gateway
-    // last reached the store, which it polls four times a second, or more seldom on a busy machine.
-    assert!(cached[0].to > 3.0 && cached[0].to > uncached[0].to, "{outage:?}");
+    // last reached the store, which it polls four times a second.
+    assert!(cached[0].to > 3.5 && cached[0].to > uncached[0].to, "{outage:?}");
     assert!(uncached[1].from >= 3.0 && uncached[1].from < cached[1].from, "{outage:?}");
-    // After the first 503, uncached tokens are not accepted until the store is back; a look-up that had its response
-    // before the cut may end after it.
-    assert!(uncached[0].to < uncached[1].from + 1.0 && uncached[2].from > cached[1].from + 2.0, "{outage:?}");
+    // After the first 503, uncached tokens are not accepted until the store is back.
+    assert!(uncached[0].to < uncached[1].from + 0.1 && uncached[2].from > cached[1].from + 2.0, "{outage:?}");
     let trouble = outage.trouble.unwrap();
     assert!(trouble.recovered && trouble.from >= 3.0 && trouble.to < 20.0, "{outage:?}");
 

@@ -6,7 +6,7 @@ use tollgate_core::collection::{Collection, Document, Key, Merge, Page, PageQuer
 use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::schema::Schema;
-use tollgate_oauth2::store::{Code, Outcome, RecentRefresh, Refreshable, Repeatable, Rotation, Token, Tokens};
+use tollgate_oauth2::store::{Cause, Code, Outcome, RecentRefresh, Refreshable, Repeatable, Rotation, Token, Tokens};
 use tollgate_oauth2::token::Digest;
 use uuid::Uuid;
 
@@ -102,7 +102,7 @@ impl Tokens for Rows {
         unreachable!("the cache only reads")
     }
 
-    async fn end_replayed(&self, _: Digest, _: Uuid, _: i64) -> Result<Vec<Uuid>, StoreError> {
+    async fn end_replayed(&self, _: Digest, _: Uuid, _: Cause, _: i64) -> Result<Vec<Uuid>, StoreError> {
         unreachable!("the cache only reads")
     }
 
