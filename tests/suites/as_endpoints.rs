@@ -103,6 +103,54 @@ on_both_stores! {
         }
     }
 
+    async fn a_used_refresh_token_that_is_revoked_ends_what_it_gave_rfc7009_2_1(gateway: Gateway) {
+        let upstream = Upstream::start().await;
+        for grace in [0, 30] {
+            let name = if grace == 0 { "api" } else { "grace" };
+            let config = json!({"endpoints": ["revoke"], "refresh_grace": grace});
+            let api = Api::protected(&gateway, name, &upstream, config).await;
+            let client = Application::register(&gateway, name, json!({})).await;
+            let stranger = Application::register(&gateway, &format!("{name}-stranger"), json!({})).await;
+            let first = api.tokens(&gateway, &client).await;
+            let used = first["refresh_token"].as_str().unwrap();
+            // The response that the client has not heard.
+            let second = api.refresh(&gateway, &client, used).await.expect(200).json();
+            let access = second["access_token"].as_str().unwrap();
+            let revoke = async |who: &Application| {
+                let form = [("token", used), ("token_type_hint", "refresh_token")];
+                post(&gateway, who, &format!("/{name}/oauth2/revoke"), &form).await.expect(200);
+            };
+            revoke(&stranger).await;
+            api.get(&gateway, access).await.expect(200);
+            revoke(&client).await;
+            api.get(&gateway, access).await.expect(401);
+            api.refresh(&gateway, &client, used).await.expect(400);
+            api.refresh(&gateway, &client, second["refresh_token"].as_str().unwrap()).await.expect(400);
+        }
+    }
+
+    async fn what_the_guard_refuses_is_inactive_rfc7662_2_2(gateway: Gateway) {
+        let upstream = Upstream::start().await;
+        let api = api(&gateway, &upstream, json!({"endpoints": ["introspect"]})).await;
+        let client = Application::register(&gateway, "client", json!({})).await;
+        let server = Application::register(&gateway, "server", json!({"resource_server": true})).await;
+        let tokens = api.tokens(&gateway, &client).await;
+        let access = tokens["access_token"].as_str().unwrap();
+        let plugin = format!("/plugins/{}", api.plugin["id"].as_str().unwrap());
+        for (config, status) in [
+            (json!({"dpop": null, "required_scopes": null}), 200),
+            (json!({"dpop": "required", "required_scopes": null}), 401),
+            (json!({"dpop": null, "mtls_bound_tokens": "required"}), 401),
+            (json!({"mtls_bound_tokens": null, "required_scopes": ["profile"]}), 403),
+            (json!({"required_scopes": ["email"]}), 200),
+        ] {
+            gateway.change(&plugin, json!({"config": config})).await;
+            api.get(&gateway, access).await.expect(status);
+            let reply = post(&gateway, &server, "/api/oauth2/introspect", &[("token", access)]).await.expect(200);
+            assert_eq!(reply.json()["active"], status == 200, "{config}");
+        }
+    }
+
     async fn an_endpoint_that_is_not_named_does_not_exist(gateway: Gateway) {
         let upstream = Upstream::start().await;
         let api = api(&gateway, &upstream, json!({"endpoints": ["jwks"]})).await;
@@ -155,8 +203,7 @@ async fn metadata_is_found_from_a_bare_401_over_both_versions_of_http_rfc9728_5(
     api(&gateway, &upstream, json!({"endpoints": ["metadata", "revoke"]})).await;
     let base = gateway.url("/api");
     let origin = gateway.url("");
-    let methods = json!(["client_secret_basic", "client_secret_post", "none", "private_key_jwt"]);
-    let algorithms = json!(["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]);
+    let methods = json!(["client_secret_basic", "client_secret_post", "none"]);
     for (version, client) in clients(&gateway) {
         let get = async |url: String| {
             let response = client.get(url).send().await.unwrap();
@@ -184,10 +231,9 @@ async fn metadata_is_found_from_a_bare_401_over_both_versions_of_http_rfc9728_5(
             "response_modes_supported": ["query", "fragment"],
             "grant_types_supported": ["authorization_code", "implicit", "client_credentials", "password", "refresh_token"],
             "code_challenge_methods_supported": ["S256"],
+            // Assertions are for an issuer that is configured.
             "token_endpoint_auth_methods_supported": methods,
-            "token_endpoint_auth_signing_alg_values_supported": algorithms,
             "revocation_endpoint_auth_methods_supported": methods,
-            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         });
         for address in ["/.well-known/oauth-authorization-server/api", "/api/.well-known/oauth-authorization-server"] {
             let document = get(format!("{origin}{address}")).await.expect(200);

@@ -461,3 +461,59 @@ async fn behind_a_trusted_proxy_a_proof_is_for_what_the_proxy_was_sent_rfc9449_4
         assert_eq!(reply.status, expected, "{uri} {forwarded:?} {}", reply.body);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn challenges_for_proofs_say_what_those_for_bearer_tokens_do_rfc6750_3_1_rfc9728_5_1() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let config = json!({"dpop": "required", "required_scopes": ["profile"], "endpoints": ["metadata"]});
+    let api = Api::protected(&gateway, "api", &upstream, config).await;
+    let (client, key) = (Application::register(&gateway, "client", json!({})).await, ProofKey::new());
+    let token = bound(&gateway, &api, &client, &key).await;
+    let (uri, metadata) = (gateway.url("/api/things"), gateway.url("/.well-known/oauth-protected-resource/api"));
+    let proof = key.proof("GET", &uri, Some(&token));
+    let dpop = format!("DPoP {token}");
+    let lacking = r#"error="insufficient_scope", error_description="The access token does not have the required scope", scope="profile", "#;
+    let unproved =
+        r#"error="invalid_token", error_description="The access token is bound to a key and needs a DPoP proof", "#;
+    for (name, headers, status, expected) in [
+        ("no token", vec![], 401, ""),
+        ("no scope", vec![("authorization", dpop.as_str()), ("dpop", proof.as_str())], 403, lacking),
+        ("no proof", vec![("authorization", &format!("Bearer {token}"))], 401, unproved),
+    ] {
+        let reply = get(&gateway, "/api/things", &headers).await.expect(status);
+        let expected = format!("DPoP {expected}resource_metadata=\"{metadata}\", {ALGORITHMS}");
+        assert_eq!(reply.header("www-authenticate").unwrap(), expected, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_for_another_server_is_of_no_use_with_its_name_as_host_rfc9449_4_3() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let config = json!({"dpop": "required", "issuer": gateway.url("/api"), "resources": [gateway.plain_url("/api")]});
+    let api = Api::protected(&gateway, "api", &upstream, config).await;
+    let (client, key) = (Application::register(&gateway, "app", json!({})).await, ProofKey::new());
+    let token = bound(&gateway, &api, &client, &key).await;
+    let authorization = format!("DPoP {token}");
+    let address = gateway.http.to_string();
+    for (host, status) in [(address.as_str(), 200), ("evil.test", 401)] {
+        let proof = key.proof("GET", &format!("http://{host}/api/things"), Some(&token));
+        let headers = [("Host", host), ("Authorization", authorization.as_str()), ("DPoP", proof.as_str())];
+        let reply = raw::get(&address, "/api/things", &headers).await.expect(status);
+        if status == 401 {
+            let text = "The htu of the DPoP proof is not the URI of the request";
+            let error = format!("error=\"invalid_dpop_proof\", error_description=\"{text}\"");
+            assert_eq!(reply.header("www-authenticate").unwrap(), format!("DPoP {error}, {ALGORITHMS}"));
+        }
+    }
+    // The same at the token endpoint.
+    let proof = key.proof("POST", "https://evil.test/api/oauth2/token", None);
+    let form = own(&client).iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
+    let connection = Connection::open(gateway.https).await;
+    let request = Request::builder().method("POST").uri("https://evil.test/api/oauth2/token").header("dpop", proof);
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(()).unwrap();
+    let (head, body, _) = connection.send(request, &[form.as_str()], None).await.unwrap();
+    let reply = Reply { status: head.status.as_u16(), headers: head.headers, body };
+    assert_eq!(error(&reply), (400, json!("invalid_dpop_proof")));
+}

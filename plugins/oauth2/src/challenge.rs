@@ -160,7 +160,7 @@ impl Challenges {
 }
 
 /// An address that cannot be sent is left out.
-fn with_metadata(challenge: &HeaderValue, metadata: Option<&str>) -> HeaderValue {
+pub(crate) fn with_metadata(challenge: &HeaderValue, metadata: Option<&str>) -> HeaderValue {
     let extended = metadata.filter(|address| !address.contains(['"', '\\'])).and_then(|address| {
         let separator: &[u8] = if challenge.as_bytes().contains(&b' ') { b", " } else { b" " };
         let parameter = format!("resource_metadata=\"{address}\"");

@@ -49,12 +49,21 @@ pub struct ClientMetadata {
     others: Map<String, Value>,
 }
 
+/// What a client had registered before.
+#[derive(Debug, Clone, Copy)]
+pub enum Before<'m> {
+    /// Nothing: it registers.
+    Nothing,
+    /// This: it changes.
+    Registered(&'m Map<String, Value>),
+}
+
 impl ClientMetadata {
     /// Reads a body. A repeated member is refused: readers would disagree on it.
     ///
     /// # Errors
     /// What is wrong.
-    pub fn read(config: &Config, body: &[u8]) -> Result<(Self, Map<String, Value>), Refusal> {
+    pub fn read(config: &Config, body: &[u8], before: Before<'_>) -> Result<(Self, Map<String, Value>), Refusal> {
         let members = json_object::members(body).ok_or_else(|| invalid("the body is not a JSON object"))?;
         let mut given = Map::new();
         for member in members {
@@ -64,13 +73,13 @@ impl ClientMetadata {
         }
         // RFC 7591 §2: null is as absent.
         given.retain(|_, value| !value.is_null());
-        Ok((Self::checked(config, &given)?, given))
+        Ok((Self::checked(config, &given, before)?, given))
     }
 
-    fn checked(config: &Config, given: &Map<String, Value>) -> Result<Self, Refusal> {
+    fn checked(config: &Config, given: &Map<String, Value>, before: Before<'_>) -> Result<Self, Refusal> {
         let auth_method = auth_method(config, given)?;
         let identity = Identity::read(auth_method, given)?;
-        let grant_types = grant_types(config, given)?;
+        let grant_types = grant_types(config, given, before)?;
         let response_types = response_types(given, &grant_types)?;
         let redirect_uris = redirect_uris(given)?;
         if redirect_uris.is_empty() && !response_types.is_empty() {
@@ -138,9 +147,11 @@ fn text(given: &Map<String, Value>, name: &str, most: usize) -> Result<Option<St
 
 fn texts(given: &Map<String, Value>, name: &str) -> Result<Option<Vec<String>>, Refusal> {
     let Some(value) = given.get(name) else { return Ok(None) };
-    let wrong = || invalid(&format!("{name} is not an array of at most {MOST_URIS} strings"));
+    let wrong =
+        || invalid(&format!("{name} is not an array of at most {MOST_URIS} strings without control characters"));
+    let is_plain = |text: &&str| text.len() <= MOST_BYTES && !text.contains(char::is_control);
     let values = value.as_array().filter(|values| values.len() <= MOST_URIS).ok_or_else(wrong)?;
-    let texts = values.iter().map(|value| value.as_str().filter(|text| text.len() <= MOST_BYTES).map(str::to_owned));
+    let texts = values.iter().map(|value| value.as_str().filter(is_plain).map(str::to_owned));
     texts.collect::<Option<Vec<_>>>().map(Some).ok_or_else(wrong)
 }
 
@@ -161,11 +172,17 @@ fn auth_method(config: &Config, given: &Map<String, Value>) -> Result<Method, Re
 }
 
 /// Of the requested grants those that the instance has (RFC 7591 §3.2.1 lets it replace what was requested). Who
-/// registers without a token gets no grant that needs no user.
-fn grant_types(config: &Config, given: &Map<String, Value>) -> Result<Vec<String>, Refusal> {
+/// registers without a token gets no grant that needs no user, and does not get it by a change either.
+fn grant_types(config: &Config, given: &Map<String, Value>, before: Before<'_>) -> Result<Vec<String>, Refusal> {
     let code = config.enable_authorization_code;
     let device = config.endpoints.names.has(Name::Device);
-    let trusted = config.grants.registration == Some(RegistrationMode::Token);
+    let trusted = match before {
+        Before::Nothing => config.grants.registration == Some(RegistrationMode::Token),
+        Before::Registered(metadata) => {
+            let grants = metadata.get("grant_types").and_then(Value::as_array);
+            grants.is_some_and(|grants| grants.iter().any(|grant| grant == "client_credentials"))
+        }
+    };
     let has = |grant: &str| match grant {
         "authorization_code" => code,
         "implicit" => config.enable_implicit_grant,
@@ -222,15 +239,22 @@ fn redirect_uris(given: &Map<String, Value>) -> Result<Vec<String>, Refusal> {
     Ok(uris)
 }
 
+/// Whether a URI may contain this byte as it is (RFC 3986 §2).
+fn is_of_uris(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !br#""<>\^`{|}"#.contains(&byte)
+}
+
 fn redirect_uri(uri: &str) -> Result<(), &'static str> {
-    let url = Url::parse(uri).map_err(|_| "not an absolute URI")?;
-    if uri.contains(|character: char| character.is_control() || character == ' ') {
-        return Err("must not contain white space");
+    // Browsers and others read what is no URI in different ways (RFC 3986 §2).
+    if !uri.bytes().all(is_of_uris) {
+        return Err("has characters that no URI has");
     }
+    let url = Url::parse(uri).map_err(|_| "not an absolute URI")?;
     if url.fragment().is_some() {
         return Err("must have no fragment");
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    let authority = uri.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    if authority.is_some_and(|authority| authority.contains('@')) {
         return Err("must name no user");
     }
     let is_loopback = match url.host() {
@@ -272,6 +296,7 @@ fn others(given: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
     for name in PAGES {
         let Some(page) = text(given, name, MOST_BYTES)? else { continue };
         let url = Url::parse(&page).ok().filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
+        let url = url.filter(|_| page.bytes().all(is_of_uris));
         url.ok_or_else(|| invalid(&format!("{name} is not an http or https URL")))?;
         kept.insert(name.to_owned(), page.into());
     }
@@ -291,7 +316,7 @@ mod tests {
         for (name, value) in patch.as_object().into_iter().flatten() {
             all[name] = value.clone();
         }
-        let (metadata, _) = ClientMetadata::read(&config(&all), given.to_string().as_bytes())?;
+        let (metadata, _) = ClientMetadata::read(&config(&all), given.to_string().as_bytes(), Before::Nothing)?;
         Ok(Value::Object(metadata.document()))
     }
 
@@ -340,6 +365,12 @@ mod tests {
             ("http://127.0.0.1.app.test/cb", false),
             ("https://app.test/cb#f", false),
             ("https://user@app.test/cb", false),
+            ("https://@app.test/cb", false),
+            ("https://app.test/cb?at=a@b", true),
+            ("https://evil.test\\@app.test/", false),
+            ("https://app.test/cb\"<script>", false),
+            ("https://app.test/\u{202e}cb", false),
+            ("https://é.test/", false),
             ("javascript:alert(1)", false),
             ("data:text/html,x", false),
             ("myapp://cb", false),
@@ -386,7 +417,7 @@ mod tests {
             "endpoints": ["register"], "registration": "open", "mtls_bound_tokens": "optional",
         });
         let given = with("self_signed_tls_client_auth", set(&certified)).to_string();
-        let (metadata, _) = ClientMetadata::read(&config(&all), given.as_bytes()).unwrap();
+        let (metadata, _) = ClientMetadata::read(&config(&all), given.as_bytes(), Before::Nothing).unwrap();
         // The SHA-256 of the bytes 0, 1 and 2.
         assert_eq!(metadata.identity.thumbprint.as_deref(), Some("rksygOVuL6-D9BSm49q-nV--GJdlRMBf7RIazLhbU_w"));
     }
@@ -414,7 +445,10 @@ mod tests {
         let config = config(&json!({"endpoints": ["register"], "registration": "open"}));
         for body in ["", "[]", "{\"redirect_uris\":[],\"redirect_uris\":[]}"] {
             assert!(
-                matches!(ClientMetadata::read(&config, body.as_bytes()), Err(Refusal::ClientMetadata(_))),
+                matches!(
+                    ClientMetadata::read(&config, body.as_bytes(), Before::Nothing),
+                    Err(Refusal::ClientMetadata(_))
+                ),
                 "{body}"
             );
         }

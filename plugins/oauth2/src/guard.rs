@@ -45,7 +45,7 @@ use crate::token_facts::Facts;
 
 mod sender;
 
-pub use sender::SenderRules;
+pub use sender::{SenderRules, can_be_presented};
 
 const AUTHENTICATED_SCOPE: HeaderName = HeaderName::from_static("x-authenticated-scope");
 const AUTHENTICATED_USERID: HeaderName = HeaderName::from_static("x-authenticated-userid");
@@ -473,7 +473,7 @@ impl Guard {
         let metadata = resource.and_then(|uri| issuer_identifier::well_known(PROTECTED_RESOURCE, &uri));
         let reply = self.rules.challenges.reply(refusal, metadata.as_deref());
         match self.rules.sender() {
-            Some(sender) => sender.challenge(refusal, reply, self.shared.clock.now()),
+            Some(sender) => sender.challenge(refusal, reply, metadata.as_deref(), self.shared.clock.now()),
             None => reply,
         }
     }

@@ -40,9 +40,8 @@ pub fn of(endpoints: &Endpoints, request: &Request<'_>) -> Option<String> {
 /// The resource that a request is for: of the configured ones that are URLs the one with the longest path above the
 /// request's, else the first; if none is, the origin of the request and the path of its route.
 pub fn resource(endpoints: &Endpoints, request: &Request<'_>) -> Option<String> {
-    let urls = endpoints.resources.iter().filter(|resource| path_of(resource).is_some());
     let mut best: Option<(&String, Option<usize>)> = None;
-    for url in urls {
+    for url in urls(endpoints) {
         let path = path_of(url).filter(|path| is_below(request.path, path)).map(str::len);
         if best.is_none_or(|(_, known)| known < path) {
             best = Some((url, path));
@@ -56,6 +55,39 @@ pub fn path_of(uri: &str) -> Option<&str> {
     let rest = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
     let path = rest.find('/').and_then(|start| rest.get(start..)).unwrap_or_default();
     Some(path.split('?').next().unwrap_or_default().trim_end_matches('/'))
+}
+
+/// Whose origins a proof may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    /// The endpoints, known by `issuer`.
+    AuthorizationServer,
+    /// What is behind the guard, known by `resources`.
+    Resource,
+}
+
+/// Whether it is configured at which origins clients know a party of the instance.
+pub fn has_origin(endpoints: &Endpoints, party: Party) -> bool {
+    match party {
+        Party::AuthorizationServer => endpoints.issuer.is_some(),
+        Party::Resource => urls(endpoints).next().is_some(),
+    }
+}
+
+/// Whether a request was sent to one of the origins by which clients know the instance, so that a proof that was made
+/// for another server is of no use here, whatever `Host` it comes with. Where nothing is configured it cannot be told.
+pub fn is_at_own_origin(endpoints: &Endpoints, party: Party, request: &Request<'_>) -> bool {
+    if !has_origin(endpoints, party) {
+        return true;
+    }
+    let Some(origin) = request.origin() else { return false };
+    let is_of = |uri: &String| Url::parse(uri).is_ok_and(|url| url.origin().ascii_serialization() == origin);
+    endpoints.issuer.iter().chain(urls(endpoints)).any(is_of)
+}
+
+/// The configured resources that are URLs.
+fn urls(endpoints: &Endpoints) -> impl Iterator<Item = &String> {
+    endpoints.resources.iter().filter(|resource| path_of(resource).is_some())
 }
 
 /// The address of a well-known document about an issuer or a resource: the name is inserted between host and path

@@ -107,7 +107,6 @@ impl Registrar {
             metadata: metadata.document(),
             access_token,
         };
-        let document = self.document(&registered, consumer.id, metadata).await?;
         let row = Registration {
             credential_id: registered.credential_id,
             plugin_id,
@@ -125,11 +124,16 @@ impl Registrar {
         if self.rows.insert_registration(row, quota).await? == Outcome::Lost {
             return Err(Refusal::RegistrationQuota.into());
         }
-        match self.credentials.insert(document).await {
-            Ok(_) => Ok(registered),
+        // Only what the quotas admit costs more.
+        let added = async {
+            let document = self.document(&registered, consumer.id, metadata).await?;
+            self.credentials.insert(document).await.map(drop).map_err(failed)
+        };
+        match added.await {
+            Ok(()) => Ok(registered),
             Err(error) => {
                 self.rows.delete_registration(registered.credential_id).await?;
-                Err(failed(error))
+                Err(error)
             }
         }
     }
@@ -280,11 +284,14 @@ impl Registrar {
 }
 
 /// A credential that its schema refuses.
+/// Names the fields: how the gateway keeps them is nothing to strangers.
 fn refused(violations: Violations) -> Refusal {
-    if violations.has("redirect_uris") {
-        return Refusal::RedirectUriMetadata(violations.message());
-    }
-    Refusal::ClientMetadata(violations.message())
+    let described = violations.fields.iter().map(|(name, fault)| match fault {
+        Value::String(text) => format!("{name}: {text}"),
+        _ => format!("{name} cannot be registered"),
+    });
+    let text = described.collect::<Vec<_>>().join("; ");
+    if violations.has("redirect_uris") { Refusal::RedirectUriMetadata(text) } else { Refusal::ClientMetadata(text) }
 }
 
 fn failed(error: DaoError) -> Error {

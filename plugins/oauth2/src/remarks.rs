@@ -2,7 +2,9 @@
 
 use tollgate_plugin::Remark;
 
+use crate::config::sender::Requirement;
 use crate::config::{Config, Pkce};
+use crate::issuer_identifier::{self, Party};
 use crate::profile::{Name, Permission, Profile};
 
 /// The remarks about an instance.
@@ -25,7 +27,22 @@ pub fn of(config: &Config) -> Vec<Remark> {
             Remark::Warning(format!("{field} is 0, so that tokens never expire: give it a number of seconds"))
         }));
     }
+    remarks.extend(unnamed(config).map(|(field, paths)| {
+        Remark::Warning(format!(
+            "{field} is not set, so that {paths} accept DPoP proofs made for any server whose name comes in Host: set it, \
+            or hosts on the routes"
+        ))
+    }));
     remarks
+}
+
+/// The fields that would say at which addresses clients know the instance, for their proofs.
+fn unnamed(config: &Config) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let is_unnamed =
+        |party| config.sender.dpop != Requirement::Off && !issuer_identifier::has_origin(&config.endpoints, party);
+    let fields =
+        [(Party::AuthorizationServer, ("issuer", "the endpoints")), (Party::Resource, ("resources", "the routes"))];
+    fields.into_iter().filter(move |(party, _)| is_unnamed(*party)).map(|(_, names)| names)
 }
 
 fn contradictions(config: &Config) -> impl Iterator<Item = &'static str> {
@@ -103,6 +120,25 @@ mod tests {
         assert_eq!(sound(&json!({"token_in_query": true})), [Remark::Notice(one.to_owned())]);
         let Remark::Notice(counted) = &sound(&json!({"log_only": true}))[0] else { panic!("no notice") };
         assert!(counted.starts_with("profile bcp (log_only: what bcp would refuse is counted) permits "), "{counted}");
+    }
+
+    #[test]
+    fn proofs_without_names_for_their_receiver_are_a_warning() {
+        let warning = |field: &str, paths: &str| {
+            Remark::Warning(format!(
+                "{field} is not set, so that {paths} accept DPoP proofs made for any server whose name comes in Host: \
+                set it, or hosts on the routes"
+            ))
+        };
+        let (endpoints, routes) = (warning("issuer", "the endpoints"), warning("resources", "the routes"));
+        assert_eq!(sound(&json!({"dpop": "optional"})), [endpoints.clone(), routes.clone()]);
+        assert_eq!(
+            sound(&json!({"dpop": "required", "resources": ["urn:orders"]})),
+            [endpoints.clone(), routes.clone()]
+        );
+        assert_eq!(sound(&json!({"dpop": "required", "resources": ["https://api.test/orders"]})), [endpoints]);
+        assert_eq!(sound(&json!({"dpop": "required", "issuer": "https://api.test/orders"})), [routes]);
+        assert_eq!(sound(&json!({"mtls_bound_tokens": "required"})), []);
     }
 
     #[test]

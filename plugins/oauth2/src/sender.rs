@@ -22,6 +22,7 @@ use crate::config::sender::{Requirement, Sender as Rules};
 use crate::dpop::{self, Expected, Fault, Freshness, KnownKeys, Nonces, Proven, Replays, TargetUri};
 use crate::entity::credential::ClientType;
 use crate::error::{Error, Refusal};
+use crate::issuer_identifier::{Party, is_at_own_origin};
 use crate::parameters::Parameters;
 use crate::store::SingleUse;
 
@@ -97,7 +98,7 @@ pub async fn announced_or_proved(
     if config.sender.dpop == Requirement::Off || !request.headers.contains_key(dpop::DPOP) {
         return Ok(announced);
     }
-    let proved = key(proofs, &config.sender, request, now).await?;
+    let proved = key(proofs, config, request, now).await?;
     match announced {
         Some(announced) if !is_same(&announced, &proved) => Err(Refusal::Proof(Fault::OtherKey).into()),
         _ => Ok(Some(proved)),
@@ -110,17 +111,18 @@ pub async fn announced_or_proved(
 /// The proof is not accepted, or what is required is not proved; or the store failed.
 pub async fn prove(
     proofs: &Proofs,
-    rules: &Rules,
+    config: &Config,
     request: &Request<'_>,
     now: i64,
 ) -> Result<Option<Confirmation>, Error> {
+    let rules = &config.sender;
     if rules.is_off() {
         return Ok(None);
     }
     let key = match rules.dpop {
         Requirement::Off => None,
         Requirement::Optional if !request.headers.contains_key(dpop::DPOP) => None,
-        Requirement::Optional | Requirement::Required => Some(key(proofs, rules, request, now).await?),
+        Requirement::Optional | Requirement::Required => Some(key(proofs, config, request, now).await?),
     };
     let certificate = request.certificate.filter(|_| rules.certificates != Requirement::Off);
     let certificate = certificate.map(|certificate| Confirmation::Certificate(certificate.thumbprint.clone()));
@@ -133,8 +135,11 @@ pub async fn prove(
 }
 
 /// The key that the request proves.
-async fn key(proofs: &Proofs, rules: &Rules, request: &Request<'_>, now: i64) -> Result<Confirmation, Error> {
-    let proven = proofs.check(rules, request, None, now).map_err(Refusal::Proof)?;
+async fn key(proofs: &Proofs, config: &Config, request: &Request<'_>, now: i64) -> Result<Confirmation, Error> {
+    if !is_at_own_origin(&config.endpoints, Party::AuthorizationServer, request) {
+        return Err(Refusal::Proof(Fault::Uri).into());
+    }
+    let proven = proofs.check(&config.sender, request, None, now).map_err(Refusal::Proof)?;
     if !proofs.once.use_once(proven.id, proven.until).await? {
         return Err(Refusal::Proof(Fault::Replayed).into());
     }

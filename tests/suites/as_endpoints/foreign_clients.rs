@@ -180,7 +180,9 @@ async fn requests_oauthlib_discovers_refreshes_and_revokes() {
 async fn keys(script: &str) {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
-    let config = json!({"endpoints": ["metadata"], "dpop": "required", "dpop_nonce": true});
+    let config = json!({
+        "endpoints": ["metadata"], "issuer": gateway.url("/api"), "dpop": "required", "dpop_nonce": true,
+    });
     let api = api(&gateway, &upstream, config).await;
     let key = tollgate_tests::IssuerKey::generate("k1", "ES256");
     let fields = json!({"jwks": {"keys": [key.jwk()]}, "token_endpoint_auth_method": "private_key_jwt"});
@@ -208,7 +210,7 @@ async fn oauth4webapi_authenticates_with_an_assertion_and_proves_its_key() {
 async fn authlib_authenticates_with_an_assertion() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
-    let api = api(&gateway, &upstream, json!({})).await;
+    let api = api(&gateway, &upstream, json!({"issuer": gateway.url("/api")})).await;
     let key = tollgate_tests::IssuerKey::generate("k1", "RS256");
     let fields = json!({"jwks": {"keys": [key.jwk()]}, "token_endpoint_auth_method": "private_key_jwt"});
     let client = Application::register(&gateway, "client", fields).await;

@@ -58,6 +58,21 @@ fn assert_unauthorized(reply: &Reply, description: &str) {
 }
 
 on_both_stores! {
+    async fn whoever_deletes_what_he_registered_has_still_registered_it(gateway: Gateway) {
+        let quota = json!({"per_address": 3, "total": 100, "unused_for": 86400});
+        let _registering = Registering::start(&gateway, json!({"registration_quota": quota})).await;
+        let protocol = &clients(&gateway)[1];
+        let body = json!({"redirect_uris": ["https://app.test/cb"]});
+        for _ in 0..3 {
+            let made = register(protocol, &gateway, None, body.clone()).await.expect(201).json();
+            let address = gateway.url(&format!("/api/oauth2/register/{}", text(&made, "client_id")));
+            let token = Some(text(&made, "registration_access_token"));
+            send(protocol, &gateway, (Method::DELETE, &address), token, Value::Null).await.expect(204);
+            send(protocol, &gateway, (Method::GET, &address), token, Value::Null).await.expect(401);
+        }
+        register(protocol, &gateway, None, body).await.expect(429);
+    }
+
     async fn a_client_registers_uses_changes_and_deletes_itself_rfc7591_3_rfc7592_2(gateway: Gateway) {
         let registering = Registering::start(&gateway, json!({})).await;
         let api = &registering.api;
@@ -131,12 +146,17 @@ on_both_stores! {
         assert!(made.iter().all(|reply| reply.json().get("client_secret").is_none()), "they are public");
         let list = gateway.admin_get("/consumers/registered/oauth2").await.expect(200).json();
         assert_eq!(list["data"].as_array().unwrap().len(), 4);
-        // A client that is gone makes room.
+        // A client that is gone makes room at the plugin, and none for its address.
+        let plugin = format!("/plugins/{}", text(&registering.api.plugin, "id"));
+        let quota = json!({"config": {"registration_quota": {"per_address": 6, "total": 4}}});
+        gateway.change(&plugin, quota).await;
+        register(&protocol, &gateway, None, body()).await.expect(429);
         let gone = made[0].json();
         let token = text(&gone, "registration_access_token");
         let address = (Method::DELETE, text(&gone, "registration_client_uri"));
         assert_eq!(send(&protocol, &gateway, address, Some(token), Value::Null).await.status, 204);
         register(&protocol, &gateway, None, body()).await.expect(201);
+        register(&protocol, &gateway, None, body()).await.expect(429);
         drop(registering);
     }
 }
@@ -241,4 +261,25 @@ async fn a_client_that_has_registered_its_keys_authenticates_with_them_alone_rfc
     let form = [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", "")];
     let reply = post(protocol, &gateway, "/api/oauth2/token", &form).await;
     assert_eq!((reply.status, &reply.json()["error"]), (400, &json!("invalid_client")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_open_registration_did_not_give_no_later_change_gives_rfc7591_5() {
+    let gateway = Gateway::on_sqlite().await;
+    let registering = Registering::start(&gateway, json!({"enable_client_credentials": true})).await;
+    let protocol = &clients(&gateway)[1];
+    let uris = json!(["https://app.test/cb"]);
+    let made = register(protocol, &gateway, None, json!({"redirect_uris": uris})).await.expect(201).json();
+    let plugin = format!("/plugins/{}", text(&registering.api.plugin, "id"));
+    let stricter = json!({"registration": "token", "initial_access_tokens": [TOKEN]});
+    gateway.change(&plugin, json!({"config": stricter})).await;
+    let (id, token) = (text(&made, "client_id"), text(&made, "registration_access_token"));
+    let address = gateway.url(&format!("/api/oauth2/register/{id}"));
+    let grants = json!(["client_credentials", "authorization_code"]);
+    let body = json!({"client_id": id, "redirect_uris": uris, "grant_types": grants});
+    let changed = send(protocol, &gateway, (Method::PUT, &address), Some(token), body).await.expect(200).json();
+    assert_eq!(changed["grant_types"], json!(["authorization_code", "refresh_token"]));
+    let form =
+        [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", text(&made, "client_secret"))];
+    assert_eq!(post(protocol, &gateway, "/api/oauth2/token", &form).await.status, 400);
 }

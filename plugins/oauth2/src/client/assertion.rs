@@ -22,7 +22,7 @@ use crate::entity::credential::Credential;
 use crate::entity::registered::{AssertionFault as Fault, Method};
 use crate::error::{Error, Mode, Refusal};
 use crate::guesses::{Guesses, Kind};
-use crate::issuer_identifier;
+
 use crate::parameters::Parameters;
 use crate::sender::Proofs;
 
@@ -143,17 +143,16 @@ fn audiences(claims: &Claims) -> Result<Vec<&str>, Fault> {
     }
 }
 
-/// Step 3: the issuer identifier, the address of the token endpoint, or that of the endpoint of the request.
+/// Step 3: the issuer identifier, the address of the token endpoint, or that of the endpoint of the request. What follows
+/// from the request is not enough: another server that an assertion was made for could send it here with its own name
+/// as `Host`. So an instance without `issuer` accepts none.
 fn is_ours(config: &Config, request: &Request<'_>, audience: &str) -> bool {
-    let issuer = issuer_identifier::of(&config.endpoints, request);
-    if issuer.as_deref().is_some_and(|issuer| issuer.trim_end_matches('/') == audience.trim_end_matches('/')) {
-        return true;
-    }
-    let token_endpoint =
-        |base: &String| TargetUri::parse(&format!("{base}/oauth2/token")).is_some_and(|uri| uri.is(audience));
-    issuer_identifier::base(request).as_ref().is_some_and(token_endpoint)
-        || issuer.as_ref().is_some_and(token_endpoint)
-        || TargetUri::of(request).is_some_and(|uri| uri.is(audience))
+    let Some(issuer) = config.endpoints.issuer.as_deref().map(|issuer| issuer.trim_end_matches('/')) else {
+        return false;
+    };
+    let is_endpoint = |path: &str| TargetUri::parse(&format!("{issuer}{path}")).is_some_and(|uri| uri.is(audience));
+    let own = request.path.rfind("/oauth2/").and_then(|start| request.path.get(start..));
+    issuer == audience.trim_end_matches('/') || is_endpoint("/oauth2/token") || own.is_some_and(is_endpoint)
 }
 
 /// Step 4, but for the id; when it expires.

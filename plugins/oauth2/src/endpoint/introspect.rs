@@ -6,7 +6,7 @@
 //! 3. §2.2: it is active if the guard of this route would accept it; of any other nothing is said but that it is not.
 //!    A refresh token is not active, since no resource server may accept one.
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
@@ -20,9 +20,10 @@ use crate::client::AuthenticatedClient;
 use crate::config::Config;
 use crate::entity::credential::ClientType;
 use crate::error::{Error, Mode, Refusal};
-use crate::guard::Acceptance;
+use crate::guard::{Acceptance, can_be_presented};
 use crate::issuer_identifier;
 use crate::parameters::Parameters;
+use crate::required_scopes::RequiredScopes;
 use crate::token_facts::Facts;
 
 pub(super) async fn respond(
@@ -59,7 +60,8 @@ async fn introspect(
         let token = parameters.text("token").filter(|token| !token.is_empty()).ok_or(Refusal::Missing("token"))?;
         let facts = server.guard.find(token).await?;
         let acceptance = Acceptance::of(config, server.issuer.clock.now());
-        let active = facts.filter(|facts| acceptance.refusal(facts, request.target.service_id).is_none());
+        let is_accepted = |facts: &Facts| acceptance.refusal(facts, request.target.service_id).is_none();
+        let active = facts.filter(|facts| is_accepted(facts) && can_be_used(config, facts));
         Ok(active.map_or_else(inactive, |facts| members(&facts, issuer_identifier::of(&config.endpoints, request))))
     };
     (credential, members.await)
@@ -89,6 +91,14 @@ fn unauthenticated(error: Error) -> Error {
         }
         error => error,
     }
+}
+
+/// Whether the guard accepts the token from the one who may present it.
+fn can_be_used(config: &Config, facts: &Facts) -> bool {
+    let confirmation = facts.binding().and_then(|binding| binding.confirmation.as_ref());
+    let scope = facts.scope().map(HeaderValue::as_bytes);
+    can_be_presented(&config.sender, confirmation)
+        && RequiredScopes::of(config).is_none_or(|required| required.are_in(scope))
 }
 
 fn inactive() -> Map<String, Value> {

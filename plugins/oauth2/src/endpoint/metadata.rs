@@ -101,18 +101,24 @@ fn grants(config: &Config) -> Members {
 }
 
 fn clients(config: &Config) -> Members {
-    let more = sender_metadata::methods(&config.sender);
+    let more = sender_metadata::methods(&config.sender, config.endpoints.issuer.as_deref());
     let [any, confidential] = [&ANY_CLIENT[..], &CONFIDENTIAL].map(|methods| json!([methods, &more].concat()));
-    let algorithms = sender_metadata::assertion_algorithms();
+    let algorithms = config.endpoints.issuer.as_ref().map(|_| sender_metadata::assertion_algorithms());
     let named = |name: Name, methods: Value| config.endpoints.names.has(name).then_some(methods);
     vec![
         ("token_endpoint_auth_methods_supported", Some(any.clone())),
         ("introspection_endpoint_auth_methods_supported", named(Name::Introspect, confidential)),
         ("revocation_endpoint_auth_methods_supported", named(Name::Revoke, any)),
         // Required where the methods include assertions (RFC 8414 §2).
-        ("token_endpoint_auth_signing_alg_values_supported", Some(algorithms.clone())),
-        ("introspection_endpoint_auth_signing_alg_values_supported", named(Name::Introspect, algorithms.clone())),
-        ("revocation_endpoint_auth_signing_alg_values_supported", named(Name::Revoke, algorithms)),
+        ("token_endpoint_auth_signing_alg_values_supported", algorithms.clone()),
+        (
+            "introspection_endpoint_auth_signing_alg_values_supported",
+            algorithms.clone().and_then(|algorithms| named(Name::Introspect, algorithms)),
+        ),
+        (
+            "revocation_endpoint_auth_signing_alg_values_supported",
+            algorithms.and_then(|algorithms| named(Name::Revoke, algorithms)),
+        ),
     ]
 }
 

@@ -14,7 +14,7 @@ use tollgate_core::request::{Request, RequestBody};
 use tollgate_plugin::audit::{Action, Event, Outcome as Ended};
 use uuid::Uuid;
 
-use crate::client_metadata::ClientMetadata;
+use crate::client_metadata::{Before, ClientMetadata};
 use crate::config::Config;
 use crate::config::grants::RegistrationMode;
 use crate::endpoint::response::{self, State};
@@ -50,7 +50,7 @@ async fn register(
 ) -> Result<(Uuid, Map<String, Value>), Error> {
     https::require(config, request)?;
     require_initial_access_token(server, plugin_id, config, request)?;
-    let (metadata, _) = ClientMetadata::read(config, body(request)?)?;
+    let (metadata, _) = ClientMetadata::read(config, body(request)?, Before::Nothing)?;
     let issuer = issuer_identifier::of(&config.endpoints, request).ok_or(Refusal::NoHost)?;
     let registered = server.registrar.register(config, plugin_id, request.client, &metadata).await?;
     let mut response = registered.metadata;
@@ -104,7 +104,7 @@ async fn show(server: &AuthorizationServer, plugin_id: Uuid, config: &Config, re
 
 async fn change(server: &AuthorizationServer, plugin_id: Uuid, config: &Config, request: &Request<'_>) -> Shown {
     let (known, presented) = known(server, plugin_id, config, request).await?;
-    let (metadata, given) = ClientMetadata::read(config, body(request)?)?;
+    let (metadata, given) = ClientMetadata::read(config, body(request)?, Before::Registered(&known.metadata))?;
     // RFC 7592 §2.2: the client says which one it is, and may not choose these.
     if given.get("client_id") != Some(&json!(known.client_id)) {
         return Err(Refusal::ClientMetadata("client_id must be the client's own".to_owned()).into());

@@ -23,8 +23,8 @@ use crate::client::AuthenticatedClient;
 use crate::config::Config;
 use crate::error::{Error, Refusal};
 use crate::parameters::Parameters;
-use crate::store::Token;
-use crate::token::Digest;
+use crate::store::{Cause, Token};
+use crate::token::{Digest, Shape};
 
 pub(super) async fn respond(
     server: &AuthorizationServer,
@@ -77,13 +77,21 @@ async fn end(
     let hint = parameters.text("token_type_hint");
     let tokens = &server.issuer.tokens;
     let credential = client.credential().id;
-    let Some(token) = find(server, token, hint).await?.filter(|token| token.credential_id == credential) else {
-        // It may have been revoked elsewhere a moment ago.
-        tokens.catch_up().await?;
-        return Ok(None);
-    };
-    tokens.end_family(token.family.unwrap_or(token.id), credential, server.issuer.clock.now()).await?;
-    Ok(Some(token.id))
+    let now = server.issuer.clock.now();
+    if let Some(found) = find(server, token, hint).await?.filter(|token| token.credential_id == credential) {
+        tokens.end_family(found.family.unwrap_or(found.id), credential, now).await?;
+        return Ok(Some(found.id));
+    }
+    // It may have been refreshed, by a request whose response the client has not heard.
+    if server.issuer.own_tokens.is_ours(token) == Shape::Genuine {
+        let ended = tokens.end_replayed(Digest::of(token), credential, Cause::Revocation, now).await?;
+        if let Some(id) = ended.first() {
+            return Ok(Some(*id));
+        }
+    }
+    // Or revoked elsewhere a moment ago.
+    tokens.catch_up().await?;
+    Ok(None)
 }
 
 /// The token, whatever it is.

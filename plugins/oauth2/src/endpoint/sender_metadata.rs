@@ -10,9 +10,9 @@ use crate::dpop::ALGORITHMS;
 /// Members of a document; `None` is left out.
 type Members = Vec<(&'static str, Option<Value>)>;
 
-/// Methods in addition to those of every client.
-pub(super) fn methods(sender: &Sender) -> Vec<&'static str> {
-    let mut methods = vec!["private_key_jwt"];
+/// Methods in addition to those of every client. Assertions are for an issuer that is configured.
+pub(super) fn methods(sender: &Sender, issuer: Option<&str>) -> Vec<&'static str> {
+    let mut methods: Vec<_> = issuer.map(|_| "private_key_jwt").into_iter().collect();
     if sender.certificates != Requirement::Off {
         methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
     }

@@ -172,7 +172,7 @@ async fn issue(
     if client.as_ref().is_some_and(|client| !client.credential().may_use(enabled.name())) {
         return Err(Refusal::UnauthorizedClient.into());
     }
-    grantor.proved = sender::prove(proofs, &config.sender, request, grantor.now).await?;
+    grantor.proved = sender::prove(proofs, config, request, grantor.now).await?;
 
     let known = |client: Option<AuthenticatedClient>| client.ok_or(Refusal::InvalidClient(mode));
     match enabled {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::binding::Binding;
 use crate::client::AuthenticatedClient;
+use crate::config::endpoints::Name;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, replay, whole_seconds};
 use crate::issuer::Issued;
@@ -164,9 +165,9 @@ async fn rotation(
 }
 
 /// How long a second use of the refresh token is noticed: as long as the token would have lived. Within the time for
-/// repetitions it is no attack.
+/// repetitions it is no attack. A client may also revoke what it has refreshed without hearing the response.
 fn remembered(grantor: &Grantor<'_>, ttl: Option<i64>) -> Option<Remembered> {
-    if grantor.config.profile.replay == Replay::Ignore {
+    if grantor.config.profile.replay == Replay::Ignore && !grantor.config.endpoints.names.has(Name::Revoke) {
         return None;
     }
     let grace = grantor.config.refresh_grace.map(whole_seconds);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::grant::Grantor;
 use crate::profile::Replay;
+use crate::store::Cause;
 use crate::token::{Digest, Shape};
 
 /// How long one is remembered whose tokens never expire, in seconds.
@@ -25,7 +26,8 @@ pub async fn end_family(grantor: &Grantor<'_>, presented: &str, credential_id: U
     if grantor.config.profile.replay == Replay::Ignore || !is_ours {
         return Ok(());
     }
-    let ended = grantor.issuer.tokens.end_replayed(Digest::of(presented), credential_id, grantor.now).await?;
+    let ended =
+        grantor.issuer.tokens.end_replayed(Digest::of(presented), credential_id, Cause::Reuse, grantor.now).await?;
     if !ended.is_empty() {
         grantor.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(ended);
     }

@@ -22,10 +22,11 @@ use tollgate_plugin::presented::{CredentialHeader, Presented};
 
 use super::Guard;
 use crate::binding::Confirmation;
-use crate::challenge::Refusal;
+use crate::challenge::{Refusal, with_metadata};
 use crate::config::Config;
 use crate::config::sender::{Memory, Requirement, Sender};
 use crate::dpop::{self, ALGORITHMS, DPOP, DPOP_NONCE, Fault, Freshness};
+use crate::issuer_identifier::{Party, is_at_own_origin};
 use crate::sender::{Proofs, is_same};
 
 /// The scheme of tokens that are bound to a key.
@@ -125,11 +126,13 @@ impl SenderRules {
         HeaderValue::try_from(self.proofs.nonces.current(now)).ok()
     }
 
-    /// A refusal with what clients of such tokens have to hear (RFC 9449 §7.1, §9).
-    pub(super) fn challenge(&self, refusal: Refusal, mut reply: Reply, now: i64) -> Reply {
+    /// A refusal with what clients of such tokens have to hear (RFC 9449 §7.1, §9): what the challenge for bearer tokens
+    /// says, unless the fault is one of proofs alone.
+    pub(super) fn challenge(&self, refusal: Refusal, mut reply: Reply, metadata: Option<&str>, now: i64) -> Reply {
         if self.rules.dpop == Requirement::Off {
             return reply;
         }
+        let of_bearer = reply.headers.iter().find(|(name, _)| name == WWW_AUTHENTICATE).map(|(_, value)| value.clone());
         let fault = if let Refusal::Proof(fault) = refusal { Some(fault) } else { None };
         if let Some(fault) = fault {
             let body = json!({"error": fault.error(), "error_description": fault.description()});
@@ -138,14 +141,14 @@ impl SenderRules {
         if fault.is_some() || self.rules.dpop == Requirement::Required {
             reply.headers.retain(|(name, _)| name != WWW_AUTHENTICATE);
         }
-        let error = match refusal {
-            Refusal::Missing => None,
-            Refusal::Several => Some(("invalid_request", "The access token must be presented once")),
-            Refusal::Proof(fault) => Some((fault.error(), fault.description())),
-            Refusal::Bound => Some(("invalid_token", "The access token is bound to a key and needs a DPoP proof")),
-            _ => Some(("invalid_token", "The access token is invalid or has expired")),
+        let challenge = match refusal {
+            Refusal::Proof(fault) => self.of_proofs((fault.error(), fault.description()), metadata),
+            Refusal::Bound => {
+                self.of_proofs(("invalid_token", "The access token is bound to a key and needs a DPoP proof"), metadata)
+            }
+            _ => of_bearer.and_then(|challenge| with_algorithms(challenge.as_bytes().strip_prefix(b"Bearer")?)),
         };
-        if let Ok(challenge) = HeaderValue::try_from(self.challenge_with(error)) {
+        if let Some(challenge) = challenge {
             reply = reply.with_header(WWW_AUTHENTICATE, challenge);
         }
         match self.nonce(now).filter(|_| self.rules.nonce) {
@@ -154,12 +157,12 @@ impl SenderRules {
         }
     }
 
-    fn challenge_with(&self, error: Option<(&str, &str)>) -> String {
+    fn of_proofs(&self, (error, text): (&str, &str), metadata: Option<&str>) -> Option<HeaderValue> {
         let scheme = authentication::challenge(SCHEME, self.realm.as_deref());
         let separator = if self.realm.is_some() { ", " } else { " " };
-        let error = error.map(|(error, text)| format!("error=\"{error}\", error_description=\"{text}\", "));
-        let algorithms = ALGORITHMS.map(|algorithm| algorithm.name()).join(" ");
-        format!("{scheme}{separator}{}algs=\"{algorithms}\"", error.unwrap_or_default())
+        let error = format!("{scheme}{separator}error=\"{error}\", error_description=\"{text}\"");
+        let challenge = with_metadata(&HeaderValue::try_from(error).ok()?, metadata);
+        with_algorithms(challenge.as_bytes().strip_prefix(SCHEME.as_bytes())?)
     }
 }
 
@@ -170,6 +173,10 @@ impl Guard {
             Some(sender) if sender.rules.dpop != Requirement::Off => after_scheme(token).unwrap_or(token),
             _ => token,
         }
+    }
+
+    fn is_at_own_origin(&self, request: &Request<'_>) -> bool {
+        self.rules.endpoints().is_none_or(|endpoints| is_at_own_origin(endpoints, Party::Resource, request))
     }
 
     /// A proof goes where its token goes.
@@ -188,10 +195,13 @@ impl Guard {
     ) -> Result<(), Found<Refusal>> {
         let invalid = |refusal| Err(Ok(Authentication::Invalid(refusal)));
         let Some(sender) = self.rules.sender() else { return invalid(Refusal::Bound) };
-        if !sender.permits(bound) {
+        if !permits(&sender.rules, bound) {
             return invalid(Refusal::Unbound);
         }
         match (bound, sender.token_of_scheme(request)) {
+            (Some(Confirmation::Key(_)), Some(_)) if !self.is_at_own_origin(request) => {
+                invalid(Refusal::Proof(Fault::Uri))
+            }
             (Some(thumbprint @ Confirmation::Key(_)), Some(token)) => {
                 sender.prove_key(thumbprint, token, request, self.shared.clock.now())
             }
@@ -210,16 +220,32 @@ impl Guard {
     }
 }
 
-impl SenderRules {
-    /// Step 3.
-    fn permits(&self, bound: Option<&Confirmation>) -> bool {
-        let required = (self.rules.dpop, self.rules.certificates);
-        match bound {
-            Some(Confirmation::Key(_)) => required.0 == Requirement::Required || required.1 != Requirement::Required,
-            Some(Confirmation::Certificate(_)) => required.0 != Requirement::Required,
-            None => !self.rules.some,
+/// Step 3: whether an instance with these rules accepts tokens that are bound so.
+fn permits(rules: &Sender, bound: Option<&Confirmation>) -> bool {
+    match bound {
+        Some(Confirmation::Key(_)) => {
+            rules.dpop == Requirement::Required || rules.certificates != Requirement::Required
         }
+        Some(Confirmation::Certificate(_)) => rules.dpop != Requirement::Required,
+        None => !rules.some,
     }
+}
+
+/// Whether whoever has bound a token so can present it at an instance with these rules at all.
+pub fn can_be_presented(rules: &Sender, bound: Option<&Confirmation>) -> bool {
+    let can_be_checked = match bound {
+        Some(Confirmation::Key(_)) => rules.dpop != Requirement::Off,
+        Some(Confirmation::Certificate(_)) => rules.certificates != Requirement::Off,
+        None => true,
+    };
+    can_be_checked && permits(rules, bound)
+}
+
+/// The challenge with these parameters, and the algorithms of proofs (RFC 9449 §7.1).
+fn with_algorithms(parameters: &[u8]) -> Option<HeaderValue> {
+    let separator: &[u8] = if parameters.is_empty() { b" " } else { b", " };
+    let algorithms = format!("algs=\"{}\"", ALGORITHMS.map(|algorithm| algorithm.name()).join(" "));
+    HeaderValue::from_bytes(&[SCHEME.as_bytes(), parameters, separator, algorithms.as_bytes()].concat()).ok()
 }
 
 /// What follows the scheme `DPoP`.

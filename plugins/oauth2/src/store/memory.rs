@@ -14,7 +14,7 @@ use tollgate_core::schema::Schema;
 use tollgate_plugin::cache::model::step;
 use uuid::Uuid;
 
-use super::{Code, Outcome, RecentRefresh, Refreshable, Repeatable, Rotation, SingleUse, Token, Tokens};
+use super::{Cause, Code, Outcome, RecentRefresh, Refreshable, Repeatable, Rotation, SingleUse, Token, Tokens};
 use crate::token::Digest;
 
 /// Tokens in memory; codes are not stored.
@@ -102,7 +102,7 @@ impl Tokens for MemoryTokens {
         Err(down())
     }
 
-    async fn end_replayed(&self, _: Digest, _: Uuid, _: i64) -> Result<Vec<Uuid>, StoreError> {
+    async fn end_replayed(&self, _: Digest, _: Uuid, _: Cause, _: i64) -> Result<Vec<Uuid>, StoreError> {
         Err(down())
     }
 

@@ -140,6 +140,15 @@ pub struct Remembered {
     pub until: i64,
 }
 
+/// Why a used code or refresh token ends what it gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It is used again, and that is not tolerated any more.
+    Reuse,
+    /// Its client revokes it.
+    Revocation,
+}
+
 /// A token that is about to be refreshed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refreshable {
@@ -228,7 +237,13 @@ pub trait Tokens: Send + Sync + 'static {
 
     /// Ends the tokens that descend from this client's code or refresh token, which is used a second time, if that is
     /// noticed. Returns the ids of their rows.
-    async fn end_replayed(&self, used: Digest, credential_id: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError>;
+    async fn end_replayed(
+        &self,
+        used: Digest,
+        credential_id: Uuid,
+        cause: Cause,
+        now: i64,
+    ) -> Result<Vec<Uuid>, StoreError>;
 
     /// The last refresh with this refresh token that was stored as repeatable, if its row still exists.
     async fn find_recent_refresh(&self, refresh_token: Digest, now: i64) -> Result<Option<RecentRefresh>, StoreError>;
@@ -298,7 +313,7 @@ pub trait TokenRows: Tokens {
 }
 
 /// Removes expired rows, which are already invisible.
-pub const SWEEPS: [Sweep; 5] = [
+pub const SWEEPS: [Sweep; 6] = [
     Sweep {
         table: "oauth2_tokens",
         statement: statement!("oauth2/sweep_tokens.sql"),
@@ -323,6 +338,11 @@ pub const SWEEPS: [Sweep; 5] = [
         table: "oauth2_used_grants",
         statement: statement!("oauth2/sweep_used_grants.sql"),
         interval: Duration::from_secs(60),
+    },
+    Sweep {
+        table: "oauth2_registrations",
+        statement: statement!("oauth2/sweep_registrations.sql"),
+        interval: Duration::from_secs(3600),
     },
 ];
 

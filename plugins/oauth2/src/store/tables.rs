@@ -18,7 +18,8 @@ use uuid::Uuid;
 use super::batches::{From, Inserts, LookUps};
 use super::columns::{self, code_parameters, digest, token_parameters, tokens};
 use super::{
-    Code, Outcome, Provenance, RecentRefresh, Refreshable, Repeatable, Rotation, Token, TokenFilter, TokenRows, Tokens,
+    Cause, Code, Outcome, Provenance, RecentRefresh, Refreshable, Repeatable, Rotation, Token, TokenFilter, TokenRows,
+    Tokens,
 };
 use crate::entity;
 use crate::token::Digest;
@@ -176,11 +177,25 @@ impl Tokens for Tables {
         Ok(announced(rotate.await?, "cannot evict a refreshed access token yet; retrying"))
     }
 
-    async fn end_replayed(&self, used: Digest, credential_id: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError> {
+    async fn end_replayed(
+        &self,
+        used: Digest,
+        credential_id: Uuid,
+        cause: Cause,
+        now: i64,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let is_revoked = cause == Cause::Revocation;
         for _ in 0..MAX_REFRESHES_MEANWHILE {
-            let end =
-                self.store.statement_committed((used, credential_id, now), async |(used, credential_id, now), tx| {
-                    let parameters = [digest(used), (*credential_id).into(), (*now).into(), tx.origin().into()];
+            let end = self.store.statement_committed(
+                (used, credential_id, is_revoked, now),
+                async |(used, credential_id, is_revoked, now), tx| {
+                    let parameters = [
+                        digest(used),
+                        (*credential_id).into(),
+                        (*now).into(),
+                        tx.origin().into(),
+                        (*is_revoked).into(),
+                    ];
                     let rows = tx.rows(&END_REPLAYED, &parameters).await?;
                     let mut ended = Vec::new();
                     for row in &rows {
@@ -189,7 +204,8 @@ impl Tokens for Tables {
                         ended.push(row.get(0)?);
                     }
                     Ok::<_, Abort>((ended, rows.len()))
-                });
+                },
+            );
             let (ended, living) = announced(end.await?, "cannot evict the tokens of an ended family yet; retrying");
             if ended.len() == living {
                 return Ok(ended);

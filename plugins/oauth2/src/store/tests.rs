@@ -28,8 +28,8 @@ use self::waiting::{
     polls_that_come_too_soon_lengthen_the_interval, waiting_requests_go_with_their_entities_and_their_time,
 };
 use super::{
-    Code, Outcome, Provenance, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, SWEEPS, SingleUse, Token,
-    TokenFilter, TokenRows, open,
+    Cause, Code, Outcome, Provenance, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, SWEEPS, SingleUse,
+    Token, TokenFilter, TokenRows, open,
 };
 use crate::binding::{Binding, Confirmation};
 use crate::entity::{credential, token as token_kind};
@@ -271,10 +271,10 @@ async fn a_second_use_of_a_code_ends_what_it_gave_rfc6749_4_1_2(fixture: Fixture
     let token = Token { family: Some(code.id), ..fixture.token() };
     let redeemed = tokens.redeem_code(code.code, *credential, token.clone(), Some(NOW + 100), NOW).await.unwrap();
     assert_eq!(redeemed, Outcome::Won(()));
-    let end = |client, now| tokens.end_replayed(code.code, client, now);
+    let end = |client, now| tokens.end_replayed(code.code, client, Cause::Reuse, now);
     assert!(end(SystemRandom.uuid(), NOW).await.unwrap().is_empty(), "another client");
     assert!(end(*credential, NOW + 101).await.unwrap().is_empty(), "not noticed any more");
-    assert!(tokens.end_replayed(random(), *credential, NOW).await.unwrap().is_empty(), "never used");
+    assert!(tokens.end_replayed(random(), *credential, Cause::Reuse, NOW).await.unwrap().is_empty(), "never used");
     assert_eq!(received.take(), []);
     assert_eq!(end(*credential, NOW).await.unwrap(), [token.id]);
     assert_eq!((received.take(), fixture.all().await), (vec![token.access_token], vec![]));
@@ -296,8 +296,8 @@ async fn a_second_use_of_a_refresh_token_ends_its_descendants_rfc9700_4_14(fixtu
     received.take();
     let (used, last) = (first.refresh_token.unwrap(), family.pop().unwrap());
     let stranger = fixture.stored().await;
-    assert!(tokens.end_replayed(used, *credential, NOW + 10).await.unwrap().is_empty(), "tolerated");
-    assert_eq!(tokens.end_replayed(used, *credential, NOW + 11).await.unwrap(), [last.id]);
+    assert!(tokens.end_replayed(used, *credential, Cause::Reuse, NOW + 10).await.unwrap().is_empty(), "tolerated");
+    assert_eq!(tokens.end_replayed(used, *credential, Cause::Reuse, NOW + 11).await.unwrap(), [last.id]);
     assert_eq!(received.take(), [last.access_token]);
     assert_eq!(fixture.all().await, [stranger]);
 }
@@ -320,7 +320,7 @@ async fn nothing_of_a_family_outlives_a_second_use_while_it_is_refreshed(fixture
                 current = next.refresh_token.unwrap();
             }
         };
-        let (ended, ()) = tokio::join!(tokens.end_replayed(used, *credential, NOW), refreshes);
+        let (ended, ()) = tokio::join!(tokens.end_replayed(used, *credential, Cause::Reuse, NOW), refreshes);
         assert_eq!(ended.unwrap().len(), 1);
         assert_eq!(fixture.all().await, [], "a successor outlived its family");
     }

@@ -45,7 +45,7 @@ BEGIN
         WHEN 'oauth2_credentials' THEN
             DELETE FROM oauth2_pushed_requests WHERE credential_id = OLD.id;
             DELETE FROM oauth2_device_codes WHERE credential_id = OLD.id;
-            DELETE FROM oauth2_registrations WHERE credential_id = OLD.id;
+            UPDATE oauth2_registrations SET ended = true, metadata = '{}' WHERE credential_id = OLD.id;
         WHEN 'services' THEN
             DELETE FROM oauth2_device_codes WHERE service_id = OLD.id;
         ELSE
@@ -89,7 +89,9 @@ CREATE TABLE oauth2_registrations (
     metadata      text   NOT NULL,
     created_at    bigint NOT NULL,
     -- From then on it is deleted when it has no token.
-    unused_after  bigint NOT NULL
+    unused_after  bigint NOT NULL,
+    -- Its client is gone; it counts for its network for a day.
+    ended         boolean NOT NULL DEFAULT false
 );
 CREATE INDEX oauth2_registrations_plugin ON oauth2_registrations (plugin_id, network, created_at);
 CREATE INDEX oauth2_registrations_unused_after ON oauth2_registrations (unused_after);

@@ -84,11 +84,13 @@ CREATE TABLE oauth2_registrations (
     metadata      text    NOT NULL,
     created_at    integer NOT NULL,
     -- From then on it is deleted when it has no token.
-    unused_after  integer NOT NULL
+    unused_after  integer NOT NULL,
+    -- Its client is gone; it counts for its network for a day.
+    ended         integer NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX oauth2_registrations_plugin ON oauth2_registrations (plugin_id, network, created_at);
 CREATE INDEX oauth2_registrations_unused_after ON oauth2_registrations (unused_after);
 CREATE TRIGGER oauth2_cascade_registration AFTER DELETE ON entities WHEN OLD.kind = 'oauth2_credentials'
 BEGIN
-    DELETE FROM oauth2_registrations WHERE credential_id = OLD.id;
+    UPDATE oauth2_registrations SET ended = 1, metadata = '{}' WHERE credential_id = OLD.id;
 END;

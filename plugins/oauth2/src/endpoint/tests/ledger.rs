@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::store::registrations::{Quota, Registration, Registrations};
 use crate::store::waiting::{Decision, DeviceCode, PushedRequest, WaitingRequests};
-use crate::store::{Code, Outcome, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, Token, Tokens};
+use crate::store::{Cause, Code, Outcome, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, Token, Tokens};
 use crate::token::Digest;
 
 /// A used code or refresh token: its family and client, and how long a second use is noticed.
@@ -153,11 +153,18 @@ impl Tokens for Ledger {
         Ok(Outcome::Won(ended))
     }
 
-    async fn end_replayed(&self, used: Digest, credential_id: Uuid, now: i64) -> Result<Vec<Uuid>, StoreError> {
+    async fn end_replayed(
+        &self,
+        used: Digest,
+        credential_id: Uuid,
+        cause: Cause,
+        now: i64,
+    ) -> Result<Vec<Uuid>, StoreError> {
         self.available()?;
         let used = self.used.lock().unwrap().get(&used).copied();
         let Some((family, client, remembered)) = used else { return Ok(Vec::new()) };
-        if client != credential_id || now <= remembered.tolerated_until || now > remembered.until {
+        let is_tolerated = cause == Cause::Reuse && now <= remembered.tolerated_until;
+        if client != credential_id || is_tolerated || now > remembered.until {
             return Ok(Vec::new());
         }
         let ended = self.tokens.lock().unwrap().extract_if(.., |token| token.family == family).collect::<Vec<_>>();
