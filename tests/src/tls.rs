@@ -70,6 +70,11 @@ impl Identity {
         Self { certificate: certificate.build(), key }
     }
 
+    /// Its key.
+    pub fn key_pem(&self) -> Vec<u8> {
+        self.key.private_key_to_pem_pkcs8().unwrap()
+    }
+
     /// Its thumbprint, as in `x5t#S256` (RFC 8705 §3.1).
     pub fn thumbprint(&self) -> String {
         encode(sha256(&self.certificate.to_der().unwrap()))

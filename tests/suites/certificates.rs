@@ -309,10 +309,11 @@ async fn files_of_the_settings_are_read_again_and_unusable_ones_leave_the_old_ce
     write(&Pair::ec("two"));
     within(PATIENCE, "changed files", async || name_served(&gateway, None).await == "two").await;
     fs::write(path("self-signed.crt"), "no certificate").unwrap();
-    within(PATIENCE, "a line in the log", async || gateway.output().contains("the old certificate stays")).await;
+    within(PATIENCE, "a line in the log", async || gateway.output().contains("what was read before stays in force"))
+        .await;
     assert_eq!(name_served(&gateway, None).await, "two");
     write(&Pair::ec("three"));
-    let read = |gateway: &Gateway| gateway.output().matches("read the certificate's files again").count();
+    let read = |gateway: &Gateway| gateway.output().matches("read the files again").count();
     within(PATIENCE, "good files", async || name_served(&gateway, None).await == "three").await;
     let before = read(&gateway);
     let hangup = Command::new("kill").args(["-HUP", &gateway.process_id().to_string()]).status().unwrap();

@@ -75,6 +75,7 @@ mod spelling;
 mod third_party;
 mod third_party_servers;
 mod tidy;
+mod tls_settings;
 mod token;
 mod token_lifetime;
 mod tutorial;

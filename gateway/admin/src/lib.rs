@@ -49,7 +49,7 @@ pub use admin_token::{AdminToken, AdminTokens, Role};
 pub use browser::{BrowserRules, Hosts, Origins, is_loopback};
 pub use frame::{router, status_router};
 pub use list::page_query;
-pub use listener::{Admission, Bound, Bounds, Listener};
+pub use listener::{Acceptor, Admission, Bound, Bounds, Listener};
 pub use memory::{Memory, MemoryRegion, MemoryWorker};
 pub use node::{Connections, LogLevel, Node};
 pub use peer::{Peer, Transport};

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{ConnectInfo, Extension};
 use hyper::server::conn::http1;
@@ -69,17 +70,20 @@ pub trait Admission: Send + Sync {
     fn reached(&self, bound: Bound);
 }
 
+/// What accepts TLS connections; replaced when its files change.
+pub type Acceptor = Arc<ArcSwap<SslAcceptor>>;
+
 /// The listener.
 pub struct Listener {
     tcp: TcpListener,
-    tls: Option<SslAcceptor>,
+    tls: Option<Acceptor>,
     bounds: Bounds,
     admission: Arc<dyn Admission>,
 }
 
 impl Listener {
     /// Serves a bound address; with TLS if there is an acceptor.
-    pub fn new(tcp: TcpListener, tls: Option<SslAcceptor>, bounds: Bounds, admission: Arc<dyn Admission>) -> Self {
+    pub fn new(tcp: TcpListener, tls: Option<Acceptor>, bounds: Bounds, admission: Arc<dyn Admission>) -> Self {
         Self { tcp, tls, bounds, admission }
     }
 
@@ -107,7 +111,7 @@ impl Listener {
 /// A connection before its handshake.
 struct Connection {
     address: SocketAddr,
-    tls: Option<SslAcceptor>,
+    tls: Option<Acceptor>,
     bounds: Bounds,
     admission: Arc<dyn Admission>,
     router: Router,
@@ -116,7 +120,8 @@ struct Connection {
 impl Connection {
     async fn run(self, stream: TcpStream) {
         let Some(acceptor) = self.tls.clone() else { return self.serve(stream, Transport::Plain).await };
-        let shaken = tokio::time::timeout(self.bounds.handshake_timeout, shake_hands(&acceptor, stream)).await;
+        let shaken =
+            tokio::time::timeout(self.bounds.handshake_timeout, shake_hands(&acceptor.load_full(), stream)).await;
         match shaken {
             Ok(Ok((stream, transport))) => self.serve(stream, transport).await,
             // The client's affair.

@@ -2,10 +2,10 @@
 //! `admin.tls.client_ca` names their authorities.
 
 use openssl::error::ErrorStack;
-use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode, SslVersion};
+use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
 
 use crate::certificate;
-use crate::settings::AdminTls;
+use crate::settings::{AdminTls, TlsPolicy};
 
 /// What sessions may be resumed with: those of this listener. OpenSSL requires it where clients have certificates.
 const SESSION_CONTEXT: &[u8] = b"tollgate admin";
@@ -24,11 +24,14 @@ pub enum Error {
     OpenSsl(#[from] ErrorStack),
 }
 
-/// The acceptor: Mozilla's intermediate ciphers, TLS 1.2 or newer.
-pub fn acceptor(tls: &AdminTls) -> Result<SslAcceptor, Error> {
+/// The acceptor.
+///
+/// # Errors
+/// The files are unusable.
+pub fn acceptor(tls: &AdminTls, policy: &TlsPolicy) -> Result<SslAcceptor, Error> {
     certificate::check(&tls.files)?;
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
-    acceptor.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    policy.apply(&mut acceptor)?;
     acceptor.set_private_key(&*certificate::private_key(&tls.files)?)?;
     acceptor.set_certificate_chain_file(&tls.files.certificate)?;
     acceptor.check_private_key()?;
@@ -46,16 +49,18 @@ pub fn acceptor(tls: &AdminTls) -> Result<SslAcceptor, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Layers, Settings};
 
     #[test]
     fn authorities_are_read_from_a_file_that_has_some() {
         let directory = tempfile::tempdir().expect("a directory");
         let files = certificate::files(None, directory.path()).expect("made");
-        let tls = |client_ca| AdminTls { files: files.clone(), client_ca };
-        assert!(acceptor(&tls(None)).is_ok());
-        assert!(acceptor(&tls(Some(files.certificate.clone()))).is_ok());
+        let policy = Settings::from_layers(Layers::defaults()).expect("the defaults").tls;
+        let made = |client_ca| acceptor(&AdminTls { files: files.clone(), client_ca }, &policy);
+        assert!(made(None).is_ok());
+        assert!(made(Some(files.certificate.clone())).is_ok());
         for unusable in [files.key.clone(), directory.path().join("none")] {
-            assert!(matches!(acceptor(&tls(Some(unusable))), Err(Error::ClientCa(_))));
+            assert!(matches!(made(Some(unusable)), Err(Error::ClientCa(_))));
         }
     }
 }

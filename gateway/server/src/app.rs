@@ -21,7 +21,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tollgate_admin::{Access, AdminState, Authentication, BrowserRules, Hosts as HostRules, Limits};
+use tollgate_admin::{Acceptor, Access, AdminState, Authentication, BrowserRules, Hosts as HostRules, Limits};
 use tollgate_core::clock::SystemClock;
 use tollgate_core::entity;
 use tollgate_core::header_text;
@@ -31,10 +31,8 @@ use tollgate_plugin::http_client::{Client, Destinations};
 use tollgate_plugin::{Hosts, Remark};
 use tollgate_store::{MigrationError, MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
-use crate::admin_tls;
 use crate::admin_tokens;
 use crate::build_info;
-use crate::certificate;
 use crate::certificate_files;
 use crate::check::{self, Reach};
 use crate::cli::SettingsArgs;
@@ -47,7 +45,6 @@ use crate::plugins;
 use crate::process_memory;
 use crate::proxy::{self, TrustedIps};
 use crate::remarks::{self, About};
-use crate::served::Served;
 use crate::settings::{AdminAuth, Layers, LineDestination, LogFormat, Settings, UpstreamVerification};
 use crate::shutdown::{Logs, Shutdown};
 use crate::snapshot::configuration::Configuration;
@@ -57,7 +54,7 @@ use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::certificate_expiry::CertificateExpiry;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::tasks;
-use crate::tls;
+use crate::tls_listeners::{self, Tls};
 use crate::upstream::service::Verification;
 use crate::upstream::uses::Uses;
 
@@ -90,12 +87,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// The certificate is unusable.
-    #[error("proxy.https_listen: no usable certificate")]
-    Certificate(#[from] certificate::Error),
-    /// The certificate cannot be presented.
-    #[error("proxy.https_listen: no usable certificate")]
-    CertificateFiles(#[from] certificate_files::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] tls_listeners::Error),
     /// The data directory is unusable.
     #[error("data_directory: cannot read or write {path}")]
     DataDirectory {
@@ -153,18 +147,12 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// TLS cannot be set up for the Admin API.
-    #[error("admin.listen: cannot set up TLS")]
-    AdminTls(#[from] admin_tls::Error),
     /// An admin token cannot be made, listed or revoked.
     #[error(transparent)]
     AdminToken(#[from] admin_tokens::Error),
     /// The handlers of the signals that end the process cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
-    /// The TLS listener cannot be set up.
-    #[error("proxy.https_listen: cannot set up TLS")]
-    Tls(#[from] tls::Error),
 }
 
 /// Reads and checks the settings. Reports all problems at once.
@@ -268,26 +256,15 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     header_text::set_max_bytes(settings.header_value_bytes);
     try_addresses(settings)?;
     make_data_directory(settings)?;
-    let served = Arc::new(Served::default());
-    let of_settings = match settings.proxy.https_listen {
-        Some(_) => Some(certificate::files(settings.certificate.as_ref(), &settings.data_directory)?),
-        None => None,
-    };
-    let tls = match &of_settings {
-        Some(of_settings) => {
-            served.set_default(certificate_files::read(of_settings)?);
-            Some(tls::settings(Arc::clone(&served), &settings.client_certificates)?)
-        }
-        None => None,
-    };
+    let (tls, of_proxy, watched) = tls_listeners::set_up(settings)?;
     let runtime = control_runtime()?;
     {
         let _entered = runtime.enter();
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        runtime.spawn(certificate_files::watch(of_settings, Arc::clone(&served), hangup));
+        runtime.spawn(certificate_files::watch(watched, hangup));
     }
     let readiness = Arc::new(Readiness::default());
-    let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness), served))?;
+    let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness), tls))?;
     let access_log = open_access_log(settings, &control.metrics)
         .map_err(|source| StartError::AccessLog { path: settings.access_log.to_string(), source })?;
     let logs = Logs { access: access_log.clone(), audit: control.audit_log.clone() };
@@ -313,7 +290,8 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
         upstream_uses: Uses::new(settings.proxy.upstream.keepalive_requests),
         descriptors: Arc::new(Descriptors::new(open_files, &control.registry)?),
     };
-    let listeners = proxy::Listeners { http: settings.proxy.http_listen, https: settings.proxy.https_listen.zip(tls) };
+    let listeners =
+        proxy::Listeners { http: settings.proxy.http_listen, https: settings.proxy.https_listen.zip(of_proxy) };
     let shutdown = Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), logs)
         .map_err(StartError::Signals)?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
@@ -367,8 +345,9 @@ impl Control {
         migration: Migration,
         log: log::Handle,
         readiness: Arc<Readiness>,
-        served: Arc<Served>,
+        tls: Tls,
     ) -> Result<Self, StartError> {
+        let served = tls.served;
         let registry = prometheus::Registry::new();
         registry.register(Box::new(CertificateExpiry::new(Arc::clone(&served))?))?;
         let node_id = node::id(&settings.data_directory).map_err(|source| data_directory(settings, source))?;
@@ -380,6 +359,10 @@ impl Control {
         }
         tracing::info!(postgres = !settings.database.is_embedded(), "opening the database");
         let store = Store::open(options).await?;
+        #[cfg(pingora_patched)]
+        if let Some(tickets) = tls.tickets {
+            tickets.start(store.clone(), Arc::new(SystemRandom)).await;
+        }
         tracing::info!("starting the plugins");
         readiness.export(&registry)?;
         let audit_log = open_audit_log(settings, &metrics)
@@ -427,7 +410,7 @@ impl Control {
         );
         let admin = admin.with_access(access(settings, &store)).with_audit_log(Arc::new(audit_log.clone()));
         let status = Status { readiness, when_degraded: settings.when_degraded, store, metrics: registry.clone() };
-        serve_control(settings, &metrics, Arc::new(admin), status).await?;
+        serve_control(settings, &metrics, (Arc::new(admin), tls.admin), status).await?;
         Ok(Self { configuration, metrics, registry, audit_log })
     }
 }
@@ -449,7 +432,7 @@ async fn wait_for_database(options: &Options, wait: Duration) {
 async fn serve_control(
     settings: &Settings,
     metrics: &Metrics,
-    admin: Arc<AdminState>,
+    (admin, tls): (Arc<AdminState>, Option<Acceptor>),
     status: Status,
 ) -> Result<(), StartError> {
     if settings.admin.sends_tokens_in_clear() {
@@ -458,7 +441,6 @@ async fn serve_control(
             "admin tokens cross the network in clear text: set admin.tls.certificate, or put TLS in front"
         );
     }
-    let tls = settings.admin.tls.as_ref().map(admin_tls::acceptor).transpose()?;
     let limits = (settings, metrics.limits());
     let (address, api) = (settings.admin.listen, tollgate_admin::router(Arc::clone(&admin)));
     let served = operator_listeners::serve(address, tls, api, limits).await;

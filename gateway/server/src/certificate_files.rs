@@ -1,10 +1,10 @@
-//! The certificate of the settings: its files are read again when they change, and on SIGHUP.
+//! The files of certificates and authorities that settings name: they are read again when they change, and on SIGHUP.
 //!
-//! Files that cannot be used are refused and logged, and the certificate that was read before goes on being presented.
+//! Files that cannot be used are refused and logged, and what was read before stays in force.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,41 +50,66 @@ pub fn read(files: &CertificateFiles) -> Result<Certificate, Error> {
     Identity::new(chain, key).and_then(|identity| Certificate::new(identity, None)).map_err(unusable)
 }
 
-/// Reads the files again whenever they have changed, and on each `hangup`. `None`: there is no TLS listener; the signal
-/// only must not end the process.
-pub async fn watch(files: Option<CertificateFiles>, served: Arc<Served>, mut hangup: Signal) {
-    let mut seen = files.as_ref().map(State::of);
-    let mut ticks = tokio::time::interval(INTERVAL);
-    loop {
-        let asked = tokio::select! {
-            _ = ticks.tick() => false,
-            received = hangup.recv() => received.is_some(),
-        };
-        let Some(files) = &files else {
-            if asked {
-                tracing::info!("received SIGHUP: there is no TLS listener whose certificate could be read again");
+/// The files of the certificate that is presented by default.
+pub fn of_certificate(setting: &'static str, files: &CertificateFiles, served: Arc<Served>) -> Watched {
+    let read_again = {
+        let files = files.clone();
+        move || read(&files).map(|read| served.set_default(read))
+    };
+    Watched::new(setting, files.paths(), read_again)
+}
+
+/// Files that are read again.
+pub struct Watched {
+    /// The setting that names them.
+    setting: &'static str,
+    paths: Vec<PathBuf>,
+    seen: State,
+    read_again: Box<dyn Fn() -> Result<(), Unusable> + Send + Sync>,
+}
+
+type Unusable = Box<dyn std::error::Error + Send + Sync>;
+
+impl Watched {
+    /// Files that have just been read.
+    pub fn new<E: std::error::Error + Send + Sync + 'static>(
+        setting: &'static str,
+        paths: Vec<PathBuf>,
+        read_again: impl Fn() -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self {
+        let read_again = Box::new(move || read_again().map_err(Into::into));
+        Self { setting, seen: State::of(&paths), paths, read_again }
+    }
+
+    fn look(&mut self, is_asked: bool) {
+        let current = State::of(&self.paths);
+        if !is_asked && self.seen == current {
+            return;
+        }
+        self.seen = current;
+        let setting = self.setting;
+        match (self.read_again)() {
+            Ok(()) => tracing::info!(setting, "read the files again"),
+            Err(error) => {
+                let error = &*error as &dyn std::error::Error;
+                tracing::error!(setting, error, "cannot use the new files; what was read before stays in force");
             }
-            continue;
-        };
-        let current = State::of(files);
-        if asked || seen.as_ref() != Some(&current) {
-            seen = Some(current);
-            replace(files, &served);
         }
     }
 }
 
-fn replace(files: &CertificateFiles, served: &Served) {
-    let certificate = files.certificate.display();
-    match read(files) {
-        Ok(read) => {
-            tracing::info!(%certificate, expires_at = read.expires_at(), "read the certificate's files again");
-            served.set_default(read);
+/// Reads files again whenever they have changed, and all of them on each `hangup`.
+pub async fn watch(mut files: Vec<Watched>, mut hangup: Signal) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        let is_asked = tokio::select! {
+            _ = ticks.tick() => false,
+            received = hangup.recv() => received.is_some(),
+        };
+        if is_asked && files.is_empty() {
+            tracing::info!("received SIGHUP: no setting names a file that could be read again");
         }
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(%certificate, error, "cannot use the certificate's new files; the old certificate stays");
-        }
+        files.iter_mut().for_each(|watched| watched.look(is_asked));
     }
 }
 
@@ -93,13 +118,12 @@ fn replace(files: &CertificateFiles, served: &Served) {
 struct State(Vec<Option<(u64, u64, i64, i64)>>);
 
 impl State {
-    fn of(files: &CertificateFiles) -> Self {
-        let one = |path: &Path| {
+    fn of(paths: &[PathBuf]) -> Self {
+        let one = |path: &PathBuf| {
             let metadata = fs::metadata(path).ok()?;
             Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
         };
-        let paths = [Some(&files.certificate), Some(&files.key), files.passphrase.as_ref()];
-        Self(paths.into_iter().flatten().map(|path| one(path)).collect())
+        Self(paths.iter().map(one).collect())
     }
 }
 
@@ -120,14 +144,16 @@ mod tests {
     fn files_that_cannot_be_used_leave_the_old_certificate() {
         let directory = tempfile::tempdir().expect("a directory");
         let files = certificate::files(None, directory.path()).expect("made");
-        let served = Served::default();
-        replace(&files, &served);
+        let served = Arc::new(Served::default());
+        served.set_default(read(&files).expect("usable"));
         let before = served.expiries();
         assert_eq!(before.len(), 1);
-        let state = State::of(&files);
+        let mut watched = of_certificate("tls.certificate", &files, Arc::clone(&served));
+        let state = State::of(&watched.paths);
         fs::write(&files.certificate, "no certificate").expect("written");
-        assert!(State::of(&files) != state);
-        replace(&files, &served);
+        assert!(State::of(&watched.paths) != state);
+        watched.look(false);
+        assert!(watched.seen == State::of(&watched.paths));
         assert_eq!(served.expiries(), before);
     }
 }

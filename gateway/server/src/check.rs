@@ -51,7 +51,7 @@ pub fn of_this_machine(settings: &Settings, options: &Options) -> Vec<String> {
         problems.push(format!("tls.client_ca: {}", with_causes(&error)));
     }
     if let Some(tls) = &settings.admin.tls
-        && let Err(error) = admin_tls::acceptor(tls)
+        && let Err(error) = admin_tls::acceptor(tls, &settings.tls)
     {
         problems.push(format!("admin.tls: {}", with_causes(&error)));
     }

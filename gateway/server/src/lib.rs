@@ -25,10 +25,13 @@ pub mod proxy;
 pub mod remarks;
 mod scheme;
 pub mod served;
+#[cfg(pingora_patched)]
+pub mod session_tickets;
 pub mod settings;
 pub mod shutdown;
 pub mod snapshot;
 pub mod status;
 pub mod telemetry;
 pub mod tls;
+pub mod tls_listeners;
 pub mod upstream;

@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use openssl::ssl::SslAcceptor;
 use tokio::net::TcpListener;
-use tollgate_admin::{Admission, Bound, Bounds, Listener};
+use tollgate_admin::{Acceptor, Admission, Bound, Bounds, Listener};
 
 use crate::proxy::{OpenConnections, TrustedIps};
 use crate::settings::Settings;
@@ -17,7 +16,7 @@ use crate::telemetry::limit_metrics::{Limit, LimitMetrics};
 /// If the address cannot be bound.
 pub(crate) async fn serve(
     address: SocketAddr,
-    tls: Option<SslAcceptor>,
+    tls: Option<Acceptor>,
     router: axum::Router,
     (settings, metrics): (&Settings, &LimitMetrics),
 ) -> std::io::Result<()> {

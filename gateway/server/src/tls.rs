@@ -9,25 +9,30 @@
 //! the thumbprint of a certificate that they have made themselves (RFC 8705 §2.2).
 
 use std::any::Any;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use openssl::nid::Nid;
 use openssl::sha::sha256;
-use openssl::x509::{X509Ref, X509VerifyResult};
+use openssl::ssl::{SslOptions, SslSessionCacheMode};
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::{X509, X509Ref, X509VerifyResult};
 use pingora_core::listeners::TlsAccept;
-use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::listeners::tls::{ALPN, TlsSettings};
 use pingora_core::protocols::tls::TlsRef;
-use pingora_core::tls::ssl::{NameType, SslVerifyMode, SslVersion};
+use pingora_core::tls::error::ErrorStack;
+use pingora_core::tls::ssl::{NameType, SslVerifyMode};
 use tollgate_core::host::Host;
 use tollgate_core::request::{CertificateTrust, ClientCertificate};
 
 use crate::certificate::{self, authorities};
 use crate::proxy::TlsClient;
 use crate::served::Served;
-use crate::settings::{ClientCertificates, RequestedCertificates};
+use crate::settings::{ClientCertificates, RequestedCertificates, TlsPolicy};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -40,59 +45,118 @@ pub enum Error {
     ClientCa(#[from] certificate::UnusableAuthorities),
     /// OpenSSL rejects the certificate, its key, or the versions.
     #[error(transparent)]
-    OpenSsl(#[from] pingora_core::tls::error::ErrorStack),
+    OpenSsl(#[from] ErrorStack),
 }
 
 /// What sessions may be resumed with: those of this listener. OpenSSL requires it where clients have certificates.
 const SESSION_CONTEXT: &[u8] = b"tollgate proxy";
 
-/// The settings of the TLS listener: Mozilla's intermediate ciphers, TLS 1.2 or newer.
-pub fn settings(served: Arc<Served>, clients: &ClientCertificates) -> Result<TlsSettings, Error> {
-    let judge = if clients.authorities.is_some() { Judge::Authorities } else { Judge::Nobody };
-    let callbacks = Handshake { served, judge };
+/// The settings of the TLS listener.
+///
+/// # Errors
+/// They are unusable.
+pub fn settings(
+    served: Arc<Served>,
+    clients: Arc<ClientAuthorities>,
+    policy: &TlsPolicy,
+) -> Result<TlsSettings, Error> {
+    let requested = clients.requested;
     // It has no certificate of its own: OpenSSL would present that where its key type suits the client better.
-    let mut settings = TlsSettings::with_callbacks(Box::new(callbacks)).map_err(Error::Acceptor)?;
-    settings.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    let callbacks = Box::new(Handshake { served, clients: Arc::clone(&clients) });
+    let mut settings = TlsSettings::with_callbacks(callbacks).map_err(Error::Acceptor)?;
+    policy.apply(&mut settings)?;
+    settings.set_alpn(if policy.http2 { ALPN::H2H1 } else { ALPN::H1 });
+    if policy.ticket_rotation.is_none() {
+        settings.set_options(SslOptions::NO_TICKET);
+        settings.set_num_tickets(0)?;
+        settings.set_session_cache_mode(SslSessionCacheMode::OFF);
+    }
     // Only a name that a callback has accepted is stored in the session. Without it a client that
     // resumes a TLS 1.2 session would have no name.
     settings.set_servername_callback(|_ssl, _alert| Ok(()));
-    request_certificates(&mut settings, clients)?;
-    Ok(settings)
-}
-
-fn request_certificates(settings: &mut TlsSettings, clients: &ClientCertificates) -> Result<(), Error> {
-    let mode = match clients.requested {
-        RequestedCertificates::Off => return Ok(()),
+    let mode = match requested {
+        RequestedCertificates::Off => return Ok(settings),
         RequestedCertificates::Optional => SslVerifyMode::PEER,
         RequestedCertificates::Required => SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
     };
     settings.set_session_id_context(SESSION_CONTEXT)?;
-    let mut vouched = false;
-    if let Some(path) = &clients.authorities {
-        vouched = clients.requested == RequestedCertificates::Required;
-        for authority in authorities(path)? {
-            // Clients that may have made their own are not told which authorities are expected.
-            if vouched {
-                settings.add_client_ca(&authority)?;
-            }
-            settings.cert_store_mut().add_cert(authority)?;
-        }
-    }
+    let vouched = clients.are_required();
     settings.set_verify_callback(mode, move |is_good, _| is_good || !vouched);
-    Ok(())
+    Ok(settings)
 }
 
-/// Who vouches for clients' certificates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judge {
-    Authorities,
-    Nobody,
+/// The authorities that vouch for clients' certificates, read again when their file changes.
+pub struct ClientAuthorities {
+    requested: RequestedCertificates,
+    file: Option<PathBuf>,
+    current: ArcSwap<Vec<X509>>,
+}
+
+impl ClientAuthorities {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The file is unusable.
+    pub fn new(clients: &ClientCertificates) -> Result<Self, certificate::UnusableAuthorities> {
+        let ClientCertificates { requested, authorities: file } = clients.clone();
+        let found = Self { requested, file, current: ArcSwap::default() };
+        found.read()?;
+        Ok(found)
+    }
+
+    /// Reads them again; those of before stay if the file is unusable.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn read(&self) -> Result<(), certificate::UnusableAuthorities> {
+        if let Some(file) = &self.file {
+            self.current.store(Arc::new(authorities(file)?));
+        }
+        Ok(())
+    }
+
+    /// The file.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Tells these rules from others, for sessions that are resumed.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[self.requested as u8]);
+        for authority in self.current.load().iter() {
+            let der = authority.to_der().unwrap_or_default();
+            hasher.update(&der.len().to_le_bytes()).update(&der);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Whether clients without a certificate of one of them are refused in the handshake.
+    fn are_required(&self) -> bool {
+        self.requested == RequestedCertificates::Required && self.file.is_some()
+    }
+
+    /// Has a client's certificate judged by those that are current.
+    fn judge(&self, ssl: &mut TlsRef) -> Result<(), ErrorStack> {
+        if self.file.is_none() {
+            return Ok(());
+        }
+        let mut store = X509StoreBuilder::new()?;
+        for authority in self.current.load().iter() {
+            // Clients that may have made their own are not told which authorities are expected.
+            if self.are_required() {
+                ssl.add_client_ca(authority)?;
+            }
+            store.add_cert(authority.clone())?;
+        }
+        ssl.set_verify_cert_store(store.build())
+    }
 }
 
 /// Presents a certificate in each handshake, and keeps what the client says for the requests that follow.
 struct Handshake {
     served: Arc<Served>,
-    judge: Judge,
+    clients: Arc<ClientAuthorities>,
 }
 
 #[async_trait]
@@ -100,11 +164,15 @@ impl TlsAccept for Handshake {
     async fn certificate_callback(&self, ssl: &mut TlsRef) {
         let name = server_name(ssl).map(Host::into_owned);
         self.served.present(name.as_ref(), ssl);
+        // Nobody vouches for a certificate then.
+        if let Err(error) = self.clients.judge(ssl) {
+            tracing::error!(%error, "cannot use the authorities of tls.client_ca in a handshake");
+        }
     }
 
     async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
         let name = server_name(ssl);
-        let is_verified = self.judge == Judge::Authorities && ssl.verify_result() == X509VerifyResult::OK;
+        let is_verified = self.clients.file.is_some() && ssl.verify_result() == X509VerifyResult::OK;
         let trust = if is_verified { CertificateTrust::Verified } else { CertificateTrust::KeyOnly };
         let certificate = ssl.peer_certificate().and_then(|certificate| client_certificate(&certificate, trust));
         let client = TlsClient { server_name: name.map(Host::into_owned), certificate };

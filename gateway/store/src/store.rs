@@ -28,6 +28,7 @@ use crate::work::{ReadWork, WriteWork};
 use crate::writing::{Committed, Writer};
 
 const SHARE: Statement = statement!("setting/share.sql");
+const FORGET: Statement = statement!("setting/forget.sql");
 const PING: Statement = statement!("setting/ping.sql");
 
 /// Why a store could not be opened.
@@ -139,6 +140,16 @@ impl Store {
             Ok(rows.first().ok_or(missing)?.get(0)?)
         });
         share.await
+    }
+
+    /// Deletes the shared values whose names are from `first` on and before `end`, byte by byte.
+    pub async fn forget_secrets(&self, first: &str, end: &str) -> Result<(), StoreError> {
+        let range = (first.to_owned(), end.to_owned());
+        let forget = self.statement(range, async |(first, end), tx| {
+            tx.execute(&FORGET, &[Parameter::Text(first), Parameter::Text(end)]).await?;
+            Ok(())
+        });
+        forget.await
     }
 
     /// Sweeps a table until the store is closed.

@@ -35,7 +35,7 @@ const POLL: Duration = Duration::from_millis(1);
 pub struct Listeners {
     /// Plain HTTP/1.1.
     pub http: Option<SocketAddr>,
-    /// TLS, with HTTP/1.1 and HTTP/2 by ALPN.
+    /// TLS, with HTTP/1.1, and HTTP/2 if the settings negotiate it.
     pub https: Option<(SocketAddr, TlsSettings)>,
 }
 
@@ -104,8 +104,7 @@ pub fn service(
         addresses.push(address.to_string());
         service.add_tcp(&address.to_string());
     }
-    if let Some((address, mut tls)) = listeners.https {
-        tls.enable_h2();
+    if let Some((address, tls)) = listeners.https {
         addresses.push(address.to_string());
         service.add_tls_with_settings(&address.to_string(), None, tls);
     }

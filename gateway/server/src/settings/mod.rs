@@ -11,6 +11,7 @@ pub mod listing;
 mod position;
 mod read;
 mod setting;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use admin::{Admin, AdminAuth, AdminTls};
 pub use layers::{Layers, Problem, Source};
 pub use position::Position;
 pub use setting::SETTINGS;
+pub use tls::TlsPolicy;
 
 /// The destination of the access log or the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +97,13 @@ pub struct CertificateFiles {
     pub passphrase: Option<PathBuf>,
     /// The setting that names this file.
     pub passphrase_setting: &'static str,
+}
+
+impl CertificateFiles {
+    /// All of them.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        [Some(&self.certificate), Some(&self.key), self.passphrase.as_ref()].into_iter().flatten().cloned().collect()
+    }
 }
 
 /// The settings of the proxy.
@@ -189,6 +198,8 @@ pub struct Settings {
     pub certificate: Option<CertificateFiles>,
     /// The certificates of clients.
     pub client_certificates: ClientCertificates,
+    /// Versions, ciphers, protocols and session tickets of TLS.
+    pub tls: TlsPolicy,
     /// The Admin API.
     pub admin: Admin,
     /// The status listener: liveness, readiness, metrics.

@@ -32,6 +32,7 @@ impl Settings {
         let proxy = read_proxy(layers);
         let certificate = read_certificate(layers);
         let client_certificates = read_client_certificates(layers);
+        let tls = super::tls::read(layers);
         let admin = super::admin::read(layers);
         let status_listen = layers.read("status.listen", address);
         let database = read_database(layers, data_directory.as_ref());
@@ -61,6 +62,7 @@ impl Settings {
             proxy: proxy?,
             certificate: certificate?,
             client_certificates: client_certificates?,
+            tls: tls?,
             admin: admin?,
             status_listen: status_listen?,
             database: database?,
