@@ -11,6 +11,7 @@ mod device;
 mod pushed;
 mod registration;
 mod signed;
+mod two_ways;
 
 const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 

@@ -1,6 +1,7 @@
 //! Tokens that only their senders can present: with a proof of their key (RFC 9449), or with their TLS certificate
 //! (RFC 8705); and clients that authenticate with either (RFC 7523).
 
+mod begun;
 mod certificates;
 mod client_authentication;
 

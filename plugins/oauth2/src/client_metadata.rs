@@ -13,6 +13,8 @@ use crate::config::grants::RegistrationMode;
 use crate::config::sender::Requirement;
 use crate::entity::registered::Method;
 use crate::error::Refusal;
+use crate::profile::Permission;
+use crate::redirect_uri::is_private_use;
 
 mod identity;
 
@@ -81,7 +83,7 @@ impl ClientMetadata {
         let identity = Identity::read(auth_method, given)?;
         let grant_types = grant_types(config, given, before)?;
         let response_types = response_types(given, &grant_types)?;
-        let redirect_uris = redirect_uris(given)?;
+        let redirect_uris = redirect_uris(config, given)?;
         if redirect_uris.is_empty() && !response_types.is_empty() {
             return Err(Refusal::RedirectUriMetadata("redirect_uris is required for these grant_types".to_owned()));
         }
@@ -228,13 +230,13 @@ fn response_types(given: &Map<String, Value>, grant_types: &[String]) -> Result<
 }
 
 /// RFC 7591 §5: `https`, or what only the user's own device receives: a loopback address, or the scheme of an
-/// application (RFC 8252 §7).
-fn redirect_uris(given: &Map<String, Value>) -> Result<Vec<String>, Refusal> {
+/// application (RFC 8252 §7), without a host only where the instance sends browsers there.
+fn redirect_uris(config: &Config, given: &Map<String, Value>) -> Result<Vec<String>, Refusal> {
     let uris = texts(given, "redirect_uris")
         .map_err(|_| Refusal::RedirectUriMetadata("redirect_uris is not an array of strings".to_owned()))?;
     let uris = uris.unwrap_or_default();
     for uri in &uris {
-        redirect_uri(uri).map_err(|why| Refusal::RedirectUriMetadata(format!("{}: {why}", shortened(uri))))?;
+        redirect_uri(uri, config.profile.private_use_redirect).map_err(|why| Refusal::RedirectUriMetadata(format!("{}: {why}", shortened(uri))))?;
     }
     Ok(uris)
 }
@@ -244,7 +246,7 @@ fn is_of_uris(byte: u8) -> bool {
     byte.is_ascii_graphic() && !br#""<>\^`{|}"#.contains(&byte)
 }
 
-fn redirect_uri(uri: &str) -> Result<(), &'static str> {
+fn redirect_uri(uri: &str, private_use: Permission) -> Result<(), &'static str> {
     // Browsers and others read what is no URI in different ways (RFC 3986 §2).
     if !uri.bytes().all(is_of_uris) {
         return Err("has characters that no URI has");
@@ -267,6 +269,7 @@ fn redirect_uri(uri: &str) -> Result<(), &'static str> {
         "https" if url.has_host() => Ok(()),
         "http" if is_loopback => Ok(()),
         "http" => Err("must be https, unless the host is a loopback address"),
+        _ if private_use == Permission::Refused && is_private_use(uri) => Err("must have a host"),
         // A domain name of the application's owner, reversed (RFC 8252 §7.1): no scheme of browsers has a dot.
         scheme if scheme.contains('.') => Ok(()),
         _ => Err("must be https, a loopback address, or have a scheme with a dot"),
@@ -337,7 +340,7 @@ mod tests {
             "token_endpoint_auth_method": "none", "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
         });
-        assert_eq!(read(&json!({}), &all).unwrap(), all);
+        assert_eq!(read(&json!({"profile": "bcp"}), &all).unwrap(), all);
     }
 
     #[test]
@@ -377,7 +380,7 @@ mod tests {
             ("/cb", false),
             ("", false),
         ] {
-            let found = read(&json!({}), &json!({"redirect_uris": [uri]}));
+            let found = read(&json!({"profile": "bcp"}), &json!({"redirect_uris": [uri]}));
             assert_eq!(found.is_ok(), accepted, "{uri}: {found:?}");
             assert!(accepted || matches!(found, Err(Refusal::RedirectUriMetadata(_))), "{uri}");
         }
@@ -420,6 +423,20 @@ mod tests {
         let (metadata, _) = ClientMetadata::read(&config(&all), given.as_bytes(), Before::Nothing).unwrap();
         // The SHA-256 of the bytes 0, 1 and 2.
         assert_eq!(metadata.identity.thumbprint.as_deref(), Some("rksygOVuL6-D9BSm49q-nV--GJdlRMBf7RIazLhbU_w"));
+    }
+
+    #[test]
+    fn a_redirect_uri_without_a_host_is_for_instances_that_send_browsers_there_rfc8252_7_1() {
+        let given = |uri: &str| json!({"redirect_uris": [uri]});
+        for (patch, without_host) in [
+            (json!({"private_use_redirect_uris": true}), true),
+            (json!({"private_use_redirect_uris": false}), false),
+            (json!({"profile": "bcp"}), true),
+            (json!({"profile": "kong"}), false),
+        ] {
+            assert_eq!(read(&patch, &given("com.example.app:/cb")).is_ok(), without_host, "{patch}");
+            assert!(read(&patch, &given("com.example.app://cb")).is_ok(), "{patch}");
+        }
     }
 
     #[test]

@@ -53,6 +53,12 @@ impl Deviations {
         }
     }
 
+    /// A figure.
+    #[cfg(test)]
+    pub(crate) fn figure(&self, behaviour: &str, credential: &str) -> u64 {
+        self.counter.with_label_values(&[behaviour, credential]).get()
+    }
+
     /// The credential if it has figures of its own, and whether the log should say so.
     fn see(&self, behaviour: &'static str, credential: Option<Uuid>) -> (Option<Uuid>, bool) {
         let now = self.clock.now();

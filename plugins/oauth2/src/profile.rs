@@ -143,6 +143,16 @@ pub enum MultipleTokens {
     Refuse,
 }
 
+/// What follows when a client authenticates in two ways at once (RFC 6749 §2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MultipleAuthentications {
+    /// The first is used (oauth2.md §3.6).
+    First,
+    /// The request is refused.
+    Refuse,
+}
+
 /// What the `scope` of a refresh means (RFC 6749 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshScope {
@@ -191,6 +201,8 @@ pub struct Profile {
     pub token_in_body: Permission,
     /// Client secrets in the query.
     pub client_secret_in_query: Permission,
+    /// Several ways of authentication of a client at once.
+    pub multiple_authentications: MultipleAuthentications,
     /// Access tokens in requests that did not come over HTTPS.
     pub bearer_over_http: Permission,
     /// A token presented in two ways at once.
@@ -231,6 +243,7 @@ impl Profile {
             token_in_query: Permission::Permitted,
             token_in_body: Permission::Permitted,
             client_secret_in_query: Permission::Permitted,
+            multiple_authentications: MultipleAuthentications::First,
             bearer_over_http: Permission::Permitted,
             multiple_tokens: MultipleTokens::First,
             unknown_grant: UnknownGrant::InvalidRequest,
@@ -253,6 +266,7 @@ impl Profile {
             token_in_query: Permission::Refused,
             token_in_body: Permission::Refused,
             client_secret_in_query: Permission::Refused,
+            multiple_authentications: MultipleAuthentications::Refuse,
             bearer_over_http: Permission::Refused,
             multiple_tokens: MultipleTokens::Refuse,
             unknown_grant: UnknownGrant::InvalidGrant,

@@ -7,7 +7,7 @@
 //!    credential was never added.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -16,15 +16,17 @@ use tollgate_core::collection::{Collection, Document, Key};
 use tollgate_core::error::{DaoError, StoreError};
 use tollgate_core::network;
 use tollgate_core::random::Random;
-use tollgate_core::schema::{Makers, Violations};
+use tollgate_core::schema::{Makers, Schema, Violations};
 use tollgate_core::secret::Secret;
 use tollgate_plugin::Consumers;
 use uuid::Uuid;
 
 use crate::client_metadata::ClientMetadata;
 use crate::config::Config;
+use crate::entity::credential;
 use crate::entity::registered::Method;
 use crate::error::{Error, Refusal};
+use crate::profile::Name;
 use crate::store::Outcome;
 use crate::store::registrations::{self, Registration, Registrations};
 use crate::token::{Digest, OwnTokens};
@@ -36,6 +38,10 @@ const DAY: i64 = 86_400;
 const PAUSE: Duration = Duration::from_secs(600);
 /// How many are deleted at once.
 const BATCH: i64 = 100;
+
+/// What every credential of a client that registers itself has to be. The instance has judged its redirect URIs, so that
+/// what the node says of credentials that belong to no instance does not matter.
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| credential::kind(Name::Bcp).schema);
 
 /// Registers clients, for all plugin instances of a node.
 pub struct Registrar {
@@ -169,10 +175,9 @@ impl Registrar {
             let text = "token_endpoint_auth_method must not change between none, secrets and keys; register anew";
             return Err(Refusal::ClientMetadata(text.to_owned()).into());
         }
-        let schema = &self.credentials.kind().schema;
         let merge = |stored: &Document| {
             let makers = Makers { clock: self.clock.as_ref(), random: self.random.as_ref() };
-            schema.process_update(stored, self.fields(&known.client_id, metadata), &makers)
+            SCHEMA.process_update(stored, self.fields(&known.client_id, metadata), &makers)
         };
         let changed = self.credentials.update(&Key::Id(known.credential_id), &merge).await.map_err(failed)?;
         changed.ok_or(Refusal::RegistrationAccessToken)?;
@@ -245,11 +250,10 @@ impl Registrar {
         add("client_type", json!(if metadata.auth_method == Method::None { "public" } else { "confidential" }));
         add("client_secret", json!(registered.client_secret.as_ref().map(Secret::expose)));
         add("hash_secret", json!(registered.client_secret.is_some()));
-        let (credentials, clock, random) =
-            (Arc::clone(&self.credentials), Arc::clone(&self.clock), Arc::clone(&self.random));
+        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
         let insert = move || {
             let makers = Makers { clock: clock.as_ref(), random: random.as_ref() };
-            credentials.kind().schema.process_insert(fields, &makers)
+            SCHEMA.process_insert(fields, &makers)
         };
         let made = tokio::task::spawn_blocking(insert).await;
         let made = made.map_err(|_| StoreError::Unavailable("hashing a secret was interrupted".into()))?;

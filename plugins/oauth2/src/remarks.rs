@@ -72,6 +72,11 @@ fn permitted(config: &Config) -> Vec<String> {
         accepted(found.token_in_query, "token_in_query"),
         accepted(found.token_in_body, "token_in_body"),
         accepted(found.client_secret_in_query, "client_secret_in_query"),
+        flag(
+            found.multiple_authentications == bcp.multiple_authentications,
+            "multiple_authentications",
+            "first",
+        ),
         accepted(found.bearer_over_http, "bearer_over_http"),
         flag(found.multiple_tokens == bcp.multiple_tokens, "multiple_tokens", "first"),
         flag(found.bad_redirect == bcp.bad_redirect, "bad_redirect_uri", "redirect"),
@@ -111,9 +116,9 @@ mod tests {
     fn a_plugin_on_kong_is_listed_with_what_it_permits() {
         let expected = "profile kong permits redirect_uri_binding: false, public_client_credentials: true, \
             replay: ignore, verifier_without_challenge: true, pkce: lax, token_in_query: true, token_in_body: true, \
-            client_secret_in_query: true, bearer_over_http: true, multiple_tokens: first, bad_redirect_uri: redirect, \
-            narrow_refresh_scope: false, scope_syntax: lenient, hide_credentials: false, enable_implicit_grant: true, \
-            enable_password_grant: true";
+            client_secret_in_query: true, multiple_authentications: first, bearer_over_http: true, \
+            multiple_tokens: first, bad_redirect_uri: redirect, narrow_refresh_scope: false, scope_syntax: lenient, \
+            hide_credentials: false, enable_implicit_grant: true, enable_password_grant: true";
         assert_eq!(remarks(&json!({})), [Remark::Notice(expected.to_owned())]);
         assert_eq!(sound(&json!({})), []);
         let one = "profile bcp permits token_in_query: true";

@@ -1,7 +1,8 @@
 //! Who may present a token: whoever proves the key (RFC 9449) or the certificate (RFC 8705) that it is bound to.
 //!
 //! 1. A client announces its key with an authorization request, if it likes (`dpop_jkt`, RFC 9449 §10):
-//!    [`announced`]. The code is bound to it.
+//!    [`announced`]. The code is bound to it. A request that it sends itself may prove the key, or come on a connection
+//!    with its certificate, and has to where tokens have to be bound: [`announced_or_proved`].
 //! 2. A token request proves a key or a certificate: [`prove`]. What it issues is bound to that.
 //! 3. What is redeemed and was bound has to be proved again: [`require`]. A refresh token of a public client is bound
 //!    to one key (RFC 9449 §5); that of a confidential one to its client, which authenticates, so its key may change.
@@ -83,26 +84,28 @@ pub fn announced(config: &Config, parameters: &Parameters) -> Result<Option<Conf
 }
 
 /// Step 1 of a request that the client sends itself, pushed or from a device: a proof may announce the key instead
-/// (RFC 9449 §10.1). None is required: what the request begins is redeemed with one.
+/// (RFC 9449 §10.1), and the connection may have its certificate. What the instance requires of tokens is required here
+/// already, so that nothing begins that a thief could redeem.
 ///
 /// # Errors
-/// What is announced is no thumbprint, the proof is not accepted or is of another key; or the store failed.
+/// What is announced is no thumbprint, the proof is not accepted or is of another key, or what is required is missing;
+/// or the store failed.
 pub async fn announced_or_proved(
     proofs: &Proofs,
     config: &Config,
     parameters: &Parameters,
     request: &Request<'_>,
     now: i64,
-) -> Result<Option<Confirmation>, Error> {
+) -> Result<Proved, Error> {
     let announced = announced(config, parameters)?;
-    if config.sender.dpop == Requirement::Off || !request.headers.contains_key(dpop::DPOP) {
-        return Ok(announced);
+    let is_proved = config.sender.dpop != Requirement::Off && request.headers.contains_key(dpop::DPOP);
+    let key = if is_proved { Some(key(proofs, config, request, now).await?) } else { announced.clone() };
+    if let (Some(announced), Some(key)) = (&announced, &key)
+        && !is_same(announced, key)
+    {
+        return Err(Refusal::Proof(Fault::OtherKey).into());
     }
-    let proved = key(proofs, config, request, now).await?;
-    match announced {
-        Some(announced) if !is_same(&announced, &proved) => Err(Refusal::Proof(Fault::OtherKey).into()),
-        _ => Ok(Some(proved)),
-    }
+    Ok(chosen(&config.sender, key, certificate(&config.sender, request))?)
 }
 
 /// Step 2: what the tokens of a request are bound to.
@@ -114,23 +117,34 @@ pub async fn prove(
     config: &Config,
     request: &Request<'_>,
     now: i64,
-) -> Result<Option<Confirmation>, Error> {
+) -> Result<Proved, Error> {
     let rules = &config.sender;
     if rules.is_off() {
-        return Ok(None);
+        return Ok(Proved::default());
     }
     let key = match rules.dpop {
         Requirement::Off => None,
         Requirement::Optional if !request.headers.contains_key(dpop::DPOP) => None,
         Requirement::Optional | Requirement::Required => Some(key(proofs, config, request, now).await?),
     };
-    let certificate = request.certificate.filter(|_| rules.certificates != Requirement::Off);
-    let certificate = certificate.map(|certificate| Confirmation::Certificate(certificate.thumbprint.clone()));
+    Ok(chosen(rules, key, certificate(rules, request))?)
+}
+
+/// The certificate of the connection, where the instance binds to certificates.
+fn certificate(rules: &Rules, request: &Request<'_>) -> Option<Confirmation> {
+    let certificate = request.certificate.filter(|_| rules.certificates != Requirement::Off)?;
+    Some(Confirmation::Certificate(certificate.thumbprint.clone()))
+}
+
+/// Which of both a request is bound to; nothing only where nothing is required.
+fn chosen(rules: &Rules, key: Option<Confirmation>, certificate: Option<Confirmation>) -> Result<Proved, Refusal> {
+    let is_missing = rules.dpop == Requirement::Required && key.is_none();
     let required = rules.certificates == Requirement::Required && rules.dpop != Requirement::Required;
-    match if required { certificate } else { key.or(certificate) } {
-        None if required => Err(Refusal::CertificateMissing.into()),
-        None if rules.some => Err(Refusal::Proof(Fault::Missing).into()),
-        proved => Ok(proved),
+    match if required { certificate.clone() } else { key.or_else(|| certificate.clone()) } {
+        _ if is_missing => Err(Refusal::Proof(Fault::Missing)),
+        None if required => Err(Refusal::CertificateMissing),
+        None if rules.some => Err(Refusal::Proof(Fault::Missing)),
+        bound => Ok(Proved { bound, certificate }),
     }
 }
 
@@ -162,14 +176,26 @@ impl Same {
     }
 }
 
+/// What a request has: what its tokens are bound to, and the certificate of its connection, which it may have beside a
+/// key.
+#[derive(Debug, Clone, Default)]
+pub struct Proved {
+    /// What tokens are bound to.
+    pub bound: Option<Confirmation>,
+    /// The certificate, where the instance binds to certificates.
+    pub certificate: Option<Confirmation>,
+}
+
 /// Step 3.
 ///
 /// # Errors
 /// It is bound, and something else was proved, or nothing.
-pub fn require(bound: Option<&Binding>, proved: Option<&Confirmation>, same: Same) -> Result<(), Refusal> {
+pub fn require(bound: Option<&Binding>, proved: &Proved, same: Same) -> Result<(), Refusal> {
     let Some(bound) = bound.and_then(|binding| binding.confirmation.as_ref()) else { return Ok(()) };
-    match proved {
-        Some(proved) if same == Same::OfClient || is_same(bound, proved) => Ok(()),
+    match &proved.bound {
+        Some(_) if same == Same::OfClient => Ok(()),
+        Some(proved) if is_same(bound, proved) => Ok(()),
+        Some(_) if proved.certificate.as_ref().is_some_and(|certificate| is_same(bound, certificate)) => Ok(()),
         Some(_) => Err(Refusal::OtherSender),
         None if matches!(bound, Confirmation::Certificate(_)) => Err(Refusal::CertificateMissing),
         None => Err(Refusal::Proof(Fault::Missing)),

@@ -6,15 +6,15 @@ use tollgate_tests::tls::{Identity, exchange_as};
 use super::*;
 
 /// A gateway that asks for certificates, of which those of an authority are worth more.
-async fn asking(authority: &Identity, requested: &str) -> (Gateway, tempfile::NamedTempFile) {
+pub(super) async fn asking(store: Store, authority: &Identity, requested: &str) -> (Gateway, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), authority.certificate.to_pem().unwrap()).unwrap();
     let path = file.path().to_str().unwrap().to_owned();
     let settings = [("TOLLGATE_TLS_CLIENT_CERTIFICATES", requested), ("TOLLGATE_TLS_CLIENT_CA", &path)];
-    (Gateway::on(Store::Sqlite, &settings).await, file)
+    (Gateway::on(store, &settings).await, file)
 }
 
-async fn send(
+pub(super) async fn send(
     gateway: &Gateway,
     identity: Option<&Identity>,
     line: &str,
@@ -35,7 +35,7 @@ async fn send(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_presented_with_its_certificate_rfc8705_3() {
     let authority = Identity::issue(&[("CN", "authority")], None);
-    let (gateway, _file) = asking(&authority, "optional").await;
+    let (gateway, _file) = asking(Store::Sqlite, &authority, "optional").await;
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({"mtls_bound_tokens": "optional"})).await;
     let client = Application::register(&gateway, "app", json!({})).await;
@@ -73,7 +73,7 @@ async fn a_token_is_presented_with_its_certificate_rfc8705_3() {
 async fn a_client_is_known_by_its_certificate_rfc8705_2() {
     let authority = Identity::issue(&[("CN", "authority")], None);
     let impostor = Identity::issue(&[("CN", "authority")], None);
-    let (gateway, _file) = asking(&authority, "optional").await;
+    let (gateway, _file) = asking(Store::Sqlite, &authority, "optional").await;
     let upstream = Upstream::start().await;
     Api::protected(&gateway, "api", &upstream, json!({})).await;
     let subject = [("O", "Example"), ("CN", "client")];
@@ -109,7 +109,7 @@ async fn a_client_is_known_by_its_certificate_rfc8705_2() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_may_require_certificates_of_its_authority() {
     let authority = Identity::issue(&[("CN", "authority")], None);
-    let (gateway, _file) = asking(&authority, "required").await;
+    let (gateway, _file) = asking(Store::Sqlite, &authority, "required").await;
     let request = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let with = async |identity: Option<&Identity>| {

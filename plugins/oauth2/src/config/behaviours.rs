@@ -8,7 +8,7 @@ use tollgate_core::schema::{Field, Rule, Schema, Type};
 
 use super::Pkce;
 use crate::profile::{
-    BadRedirect, IssuerInResponse, LoopbackPort, Match, MultipleTokens, Name, Permission, Profile, RedirectBinding,
+    BadRedirect, IssuerInResponse, LoopbackPort, Match, MultipleAuthentications, MultipleTokens, Name, Permission, Profile, RedirectBinding,
     RefreshScope, Replay, ScopeInResponse, ScopeSyntax, UnknownGrant,
 };
 
@@ -34,6 +34,11 @@ pub(super) fn fields() -> Vec<Field> {
         flag("token_in_query", "Whether access tokens are accepted in the query."),
         flag("token_in_body", "Whether access tokens are accepted in the body."),
         flag("client_secret_in_query", "Whether client secrets are accepted in the query."),
+        choice(
+            "multiple_authentications",
+            &["first", "refuse"],
+            "What happens to a client that authenticates in two ways at once.",
+        ),
         flag("bearer_over_http", "Whether access tokens are accepted over plain HTTP."),
         choice("multiple_tokens", &["first", "refuse"], "What happens to a token presented in two ways at once."),
         choice(
@@ -99,6 +104,7 @@ pub(super) struct Stored {
     token_in_query: Option<bool>,
     token_in_body: Option<bool>,
     client_secret_in_query: Option<bool>,
+    multiple_authentications: Option<MultipleAuthentications>,
     bearer_over_http: Option<bool>,
     multiple_tokens: Option<MultipleTokens>,
     unknown_grant: Option<UnknownGrant>,
@@ -163,6 +169,7 @@ impl Stored {
             token_in_query: choose(self.token_in_query, profile.token_in_query),
             token_in_body: choose(self.token_in_body, profile.token_in_body),
             client_secret_in_query: choose(self.client_secret_in_query, profile.client_secret_in_query),
+            multiple_authentications: self.multiple_authentications.unwrap_or(profile.multiple_authentications),
             bearer_over_http: choose(self.bearer_over_http, profile.bearer_over_http),
             multiple_tokens: self.multiple_tokens.unwrap_or(profile.multiple_tokens),
             unknown_grant: self.unknown_grant.unwrap_or(profile.unknown_grant),

@@ -71,12 +71,14 @@ pub(super) async fn respond(
 ) -> Reply {
     let (mut parameters, mut state, verdict) = begin(config, request);
     let mut grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
+    let mut certificate = None;
     let mut checked = verdict.and_then(|()| provisioned(&grantor, &parameters)).map_err(Error::from);
     if checked.is_ok() {
         checked = match pushed(server, &grantor, &parameters, Use::Once).await {
             Ok(None) => Ok(()),
             Ok(Some(pushed)) => {
-                parameters = pushed;
+                parameters = pushed.parameters;
+                certificate = pushed.certificate;
                 State::of(&parameters).map(|pushed| state = pushed).map_err(Error::from)
             }
             Err(error) => Err(error),
@@ -84,7 +86,9 @@ pub(super) async fn respond(
     }
     let response_type = response_type(config, &parameters);
     if checked.is_ok() && response_type == Ok(ResponseType::Code) {
-        checked = announced(config, &parameters).map(|key| grantor.proved = key).map_err(Error::from);
+        // What was chosen when the request was pushed comes before what it announces (see `sender`).
+        let announced = announced(config, &parameters);
+        checked = announced.map(|key| grantor.proved.bound = certificate.or(key)).map_err(Error::from);
     }
     let (target, result) = match checked {
         Ok(()) => authorize(server, &grantor, &parameters).await,
@@ -128,7 +132,7 @@ pub(super) async fn pushed(
     grantor: &Grantor<'_>,
     parameters: &Parameters,
     wanted: Use,
-) -> Result<Option<Parameters>, Error> {
+) -> Result<Option<pushed_request::Found>, Error> {
     if !grantor.config.endpoints.names.has(Name::Par) {
         return Ok(None);
     }

@@ -4,10 +4,10 @@
 use tollgate_core::request::Request;
 use uuid::Uuid;
 
-use crate::client::{self, AuthenticatedClient};
+use crate::client::AuthenticatedClient;
 use crate::config::Config;
 use crate::endpoint::record::Subject;
-use crate::endpoint::{AuthorizationServer, Outcome, authenticated};
+use crate::endpoint::{AuthorizationServer, Outcome, authenticated, count_authentication};
 use crate::error::{Error, Refusal};
 use crate::grant::Grantor;
 use crate::guesses::Kind;
@@ -39,7 +39,7 @@ impl<'a> ClientCall<'a> {
         (named, client.and_then(|client| Ok(self.admit(client, parameters)?)))
     }
 
-    /// With what the client announces or proves of its key (RFC 9449 §10.1).
+    /// With what the client announces or proves of its key, or its certificate (RFC 9449 §10.1).
     pub(super) async fn proving(&self, parameters: &Parameters) -> Result<Grantor<'a>, Error> {
         let mut grantor = self.grantor();
         let proofs = &self.server.proofs;
@@ -50,7 +50,7 @@ impl<'a> ClientCall<'a> {
 
     /// Counts what profile `bcp` would have refused of a call that is accepted.
     pub(super) fn note(&self, grantor: &Grantor<'_>, client: &AuthenticatedClient, parameters: &Parameters) {
-        grantor.count("client_secret_in_query", |config| client::check_place_of_secret(config, parameters));
+        count_authentication(grantor, parameters, self.request);
         self.server.note(grantor, Some(client.credential().id));
     }
 

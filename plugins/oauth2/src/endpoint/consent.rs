@@ -56,7 +56,7 @@ async fn describe(
     let config = grantor.config;
     // What was pushed stays, as it is to be authorized next.
     let pushed = authorize::pushed(server, grantor, parameters, Use::Look).await?;
-    let parameters = pushed.as_ref().unwrap_or(parameters);
+    let parameters = pushed.as_ref().map_or(parameters, |pushed| &pushed.parameters);
     let client = match parameters.text("client_id") {
         Some(client_id) => client::find(server.credentials.as_ref(), client_id).await?,
         None => None,

@@ -37,6 +37,9 @@ pub(super) async fn respond(
         Ok(()) => introspect(server, config, request, &parameters).await,
         Err(refusal) => (None, Err(refusal.into())),
     };
+    if result.is_ok() {
+        server.note_call(plugin_id, config, (&parameters, request), credential);
+    }
     match result {
         Ok(members) => response::framed(StatusCode::OK, "token_introspected", members),
         Err(error) => {

@@ -195,6 +195,15 @@ impl AuthorizationServer {
         }
     }
 
+    /// Counts what profile `bcp` would have refused of a call that a client has made for itself, and issues nothing.
+    fn note_call(&self, plugin_id: Uuid, config: &Config, (parameters, request): (&Parameters, &Request<'_>), credential: Option<Uuid>) {
+        if config.counted.is_some() {
+            let grantor = Grantor::new(&self.issuer, &self.guesses, plugin_id, config, request);
+            count_authentication(&grantor, parameters, request);
+            self.note(&grantor, credential);
+        }
+    }
+
     /// Counts what profile `bcp` would have refused of a request that was accepted.
     fn note(&self, grantor: &Grantor<'_>, credential: Option<Uuid>) {
         let deviations = grantor.deviations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -300,6 +309,12 @@ async fn authenticated(
             (credential, client.map_err(Error::from))
         }
     }
+}
+
+/// Counts what profile `bcp` would have refused of how the client of an accepted request has authenticated.
+fn count_authentication(grantor: &Grantor<'_>, parameters: &Parameters, request: &Request<'_>) {
+    grantor.count("client_secret_in_query", |config| client::check_place_of_secret(config, parameters));
+    grantor.count("multiple_authentications", |config| client::check_ways(config, parameters, request));
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ pub(super) async fn respond(
         Err(error) => subject.refused(error),
     };
     event.iter().for_each(|event| server.audit_log.write(event));
+    if result.is_ok() {
+        server.note_call(plugin_id, config, (&parameters, request), credential);
+    }
     match result {
         Ok(_) => response::uncached(Reply {
             status: StatusCode::OK,

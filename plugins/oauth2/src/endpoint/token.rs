@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::config::endpoints::Name;
 use crate::endpoint::record::Subject;
 use crate::endpoint::response::{self};
-use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin};
+use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, begin, count_authentication};
 use crate::error::{Error, Refusal};
 use crate::grant::{Grantor, authorization_code, client_credentials, device_code, password, refresh_token};
 use crate::issuer::Issued;
@@ -142,7 +142,7 @@ async fn exchange(
             let mut grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
             let result = issue(&mut grantor, (&server.proofs, request), identification, grant, parameters).await;
             if result.is_ok() {
-                grantor.count("client_secret_in_query", |config| client::check_place_of_secret(config, parameters));
+                count_authentication(&grantor, parameters, request);
                 server.note(&grantor, credential);
             }
             server.record_replay(&grantor, credential, grant.map_or("unknown", GrantType::as_str), request);

@@ -9,7 +9,7 @@ use tollgate_core::header_text;
 use tollgate_core::request::Request;
 use uuid::Uuid;
 
-use crate::binding::{Binding, Confirmation};
+use crate::binding::Binding;
 use crate::config::Config;
 use crate::config::grants::TokenFormat;
 use crate::entity::credential::Credential;
@@ -19,7 +19,7 @@ use crate::issuer::{Issued, Issuer};
 use crate::issuer_identifier;
 use crate::parameters::{Parameter, Parameters};
 use crate::profile::ScopeInResponse;
-use crate::sender::{self, Same};
+use crate::sender::{self, Proved, Same};
 use crate::store::{Outcome, Token};
 use crate::token::{Digest, hint};
 
@@ -99,7 +99,7 @@ pub struct Grantor<'a> {
     /// The issuer of a signed token; `None` also where tokens are not signed.
     pub issuer_identifier: Option<String>,
     /// The key or certificate that the request has proved, which its tokens are bound to.
-    pub proved: Option<Confirmation>,
+    pub proved: Proved,
     /// The client's address.
     pub address: IpAddr,
     /// The time of the request, in Unix seconds.
@@ -137,7 +137,7 @@ impl<'a> Grantor<'a> {
             config,
             service_id,
             issuer_identifier,
-            proved: None,
+            proved: Proved::default(),
             address,
             now: issuer.clock.now(),
             ended: Mutex::default(),
@@ -203,12 +203,12 @@ impl<'a> Grantor<'a> {
 
     /// What is bound so, and to what the request has proved.
     pub fn bind(&self, binding: Option<Arc<Binding>>) -> Option<Arc<Binding>> {
-        sender::bind(binding, self.proved.as_ref())
+        sender::bind(binding, self.proved.bound.as_ref())
     }
 
     /// Refuses a request that has not proved what the code or refresh token is bound to.
     pub fn require_sender(&self, bound: Option<&Binding>, same: Same) -> Result<(), Refusal> {
-        sender::require(bound, self.proved.as_ref(), same)
+        sender::require(bound, &self.proved, same)
     }
 
     /// Stores a new token that replaces none.

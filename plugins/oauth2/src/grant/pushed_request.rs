@@ -21,6 +21,10 @@ use crate::token::{Digest, Shape};
 /// What every request URI of ours begins with (RFC 9126 §2.2); then follows a reference in the format of codes.
 const PREFIX: &str = "urn:ietf:params:oauth:request_uri:";
 
+/// Where a pushed request has the thumbprint of its connection's certificate. No parameter has this name, so that a
+/// client cannot say it.
+const CERTIFICATE: &str = "x5t#S256";
+
 /// What a client is told.
 pub struct Pushed {
     /// Names the request.
@@ -38,9 +42,12 @@ pub async fn push(
     let (reference, clear) = grantor.issuer.code();
     let expires_in = i64::from(grantor.config.grants.par_lifetime);
     let mut parameters = parameters.authorization_request();
-    // A key that is proved is announced (RFC 9449 §10.1).
-    if let (Some(Confirmation::Key(key)), Some(members)) = (&grantor.proved, parameters.as_object_mut()) {
-        members.insert("dpop_jkt".to_owned(), key.as_str().into());
+    // The code will be bound to what is proved: a key as if it were announced (RFC 9449 §10.1).
+    if let (Some(bound), Some(members)) = (&grantor.proved.bound, parameters.as_object_mut()) {
+        match bound {
+            Confirmation::Key(key) => members.insert("dpop_jkt".to_owned(), key.as_str().into()),
+            Confirmation::Certificate(thumbprint) => members.insert(CERTIFICATE.to_owned(), thumbprint.as_str().into()),
+        };
     }
     let request = PushedRequest {
         reference,
@@ -62,6 +69,14 @@ pub enum Use {
     Look,
 }
 
+/// What was pushed.
+pub struct Found {
+    /// The parameters of the authorization request.
+    pub parameters: Parameters,
+    /// The certificate with which it was pushed, which its code is bound to.
+    pub certificate: Option<Confirmation>,
+}
+
 /// Step 3: the parameters that this client pushed, with those by which the login page says who it is and for whom it
 /// speaks. Any other parameter of the request itself is ignored (RFC 9101 §6.3).
 pub async fn read(
@@ -69,7 +84,7 @@ pub async fn read(
     client: Option<&Credential>,
     parameters: &Parameters,
     wanted: Use,
-) -> Result<Parameters, Error> {
+) -> Result<Found, Error> {
     let unknown = || Error::from(Refusal::RequestUri);
     let reference = parameters.text("request_uri").and_then(|uri| uri.strip_prefix(PREFIX)).ok_or_else(unknown)?;
     let client = client.ok_or_else(unknown)?;
@@ -82,5 +97,9 @@ pub async fn read(
         Use::Look => waiting.find_pushed(digest, client.id, grantor.plugin_id, grantor.now).await?,
     };
     let pushed: Value = found.and_then(|text| serde_json::from_str(&text).ok()).ok_or_else(unknown)?;
-    Ok(parameters.with_authorization_request(&pushed))
+    let certificate = pushed.get(CERTIFICATE).and_then(Value::as_str).map(str::to_owned);
+    Ok(Found {
+        parameters: parameters.with_authorization_request(&pushed),
+        certificate: certificate.map(Confirmation::Certificate),
+    })
 }

@@ -37,7 +37,8 @@ fn what_was_bound_is_proved_again_rfc9449_5() {
         (Some(certificate("a")), None, OfClient, Err(Refusal::CertificateMissing)),
     ] {
         let binding = Binding::new(vec!["urn:a".to_owned()], bound.clone());
-        assert_eq!(require(binding.as_deref(), proved.as_ref(), same), expected, "{bound:?} {proved:?} {same:?}");
+        let proved = Proved { bound: proved, certificate: None };
+        assert_eq!(require(binding.as_deref(), &proved, same), expected, "{bound:?} {proved:?} {same:?}");
     }
     assert_eq!(Same::of(ClientType::Public), Exactly);
     assert_eq!(Same::of(ClientType::Confidential), OfClient);
@@ -66,5 +67,38 @@ fn a_key_is_announced_by_its_thumbprint_rfc9449_10() {
     for wrong in [json!(""), json!(1), json!("a"), json!(format!("{thumbprint}=")), json!(thumbprint.replace('_', "/"))]
     {
         assert_eq!(with("required", json!({"dpop_jkt": wrong})), Err(Refusal::Thumbprint), "{wrong}");
+    }
+}
+
+#[test]
+fn a_certificate_counts_beside_a_key_that_is_proved_as_well() {
+    let binding = Binding::new(Vec::new(), Some(certificate("a")));
+    for (name, expected) in [("a", Ok(())), ("b", Err(Refusal::OtherSender))] {
+        let proved = Proved { bound: Some(key("k")), certificate: Some(certificate(name)) };
+        assert_eq!(require(binding.as_deref(), &proved, Same::Exactly), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_is_required_is_bound_and_must_be_there() {
+    let missing = || Err(Refusal::Proof(Fault::Missing));
+    let no_certificate = || Err(Refusal::CertificateMissing);
+    let (key, certificate) = (|| Some(key("k")), || Some(certificate("c")));
+    for (rules, given, expected) in [
+        (json!({}), (None, None), Ok(None)),
+        (json!({"dpop": "optional", "mtls_bound_tokens": "optional"}), (key(), certificate()), Ok(key())),
+        (json!({"dpop": "optional", "mtls_bound_tokens": "optional"}), (None, certificate()), Ok(certificate())),
+        (json!({"dpop": "required"}), (None, None), missing()),
+        (json!({"dpop": "required", "mtls_bound_tokens": "optional"}), (None, certificate()), missing()),
+        (json!({"dpop": "required", "mtls_bound_tokens": "required"}), (None, certificate()), missing()),
+        (json!({"dpop": "optional", "mtls_bound_tokens": "required"}), (key(), certificate()), Ok(certificate())),
+        (json!({"dpop": "optional", "mtls_bound_tokens": "required"}), (key(), None), no_certificate()),
+        (json!({"sender_constraint": "any"}), (None, None), missing()),
+        (json!({"sender_constraint": "any"}), (key(), None), Ok(key())),
+        (json!({"sender_constraint": "any"}), (None, certificate()), Ok(certificate())),
+    ] {
+        let config = crate::config::tests::config(&rules);
+        let found = chosen(&config.sender, given.0.clone(), given.1.clone()).map(|proved| proved.bound);
+        assert_eq!(found, expected, "{rules} {given:?}");
     }
 }

@@ -47,6 +47,7 @@ mod refresh_grace;
 mod revoke;
 mod signed;
 mod token;
+mod two_ways;
 
 /// Those of [`clients`] that may introspect.
 const RESOURCE_SERVERS: [&str; 2] = ["api", "open-api"];
