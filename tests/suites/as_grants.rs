@@ -8,6 +8,7 @@ use tollgate_tests::scenario::{Api, Application};
 use tollgate_tests::{Gateway, Reply};
 
 mod device;
+mod nodes;
 mod pushed;
 mod registration;
 mod signed;

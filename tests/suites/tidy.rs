@@ -11,6 +11,7 @@ mod documents;
 mod layers;
 mod plugins;
 mod scaling;
+mod standards;
 
 /// Every file of the repository below `folder` whose name has this ending, as a path from the root.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {

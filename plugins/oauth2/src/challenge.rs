@@ -8,6 +8,7 @@ use tollgate_core::reply::{Body, Reply};
 use tollgate_plugin::authentication;
 
 use crate::dpop::Fault;
+use crate::profile::Name;
 
 const MISSING: &[u8] = br#"{"error":"invalid_request","error_description":"The access token is missing"}"#;
 const SEVERAL: &[u8] = br#"{"error":"invalid_request","error_description":"The access token must be presented once"}"#;
@@ -29,6 +30,9 @@ const INVALID: &[u8] = br#"{"error":"invalid_token","error_description":"The acc
 const GLOBAL: &[u8] = br#"{"error":"invalid_token","error_description":"The access token is global, but the current plugin is configured without 'global_credentials'"}"#;
 const INVALID_PARAMETERS: &str =
     r#"error="invalid_token", error_description="The access token is invalid or has expired""#;
+
+/// The realm of a challenge that would have no parameter.
+const REALM: &str = "api";
 
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +109,8 @@ impl Refusal {
 #[derive(Debug, Clone)]
 pub struct Challenges {
     missing: HeaderValue,
+    /// The same where no address of metadata follows.
+    missing_alone: HeaderValue,
     several: HeaderValue,
     not_in_header: HeaderValue,
     plain_http: HeaderValue,
@@ -113,13 +119,16 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// For an optional realm; `None` if the realm is not valid in a header.
-    pub fn new(realm: Option<&str>, required_scopes: &[String]) -> Option<Self> {
+    /// For an optional realm; `None` if the realm is not valid in a header. RFC 6750 §3 has a parameter follow the scheme:
+    /// on profile `bcp` it is a realm where there is nothing else.
+    pub fn new(realm: Option<&str>, required_scopes: &[String], profile: Name) -> Option<Self> {
         let missing = authentication::challenge("Bearer", realm);
         let separator = if realm.is_some() { ", " } else { " " };
         let with =
             |parameters: &str| HeaderValue::from_bytes(format!("{missing}{separator}{parameters}").as_bytes()).ok();
+        let alone = if profile == Name::Bcp { realm.or(Some(REALM)) } else { realm };
         Some(Self {
+            missing_alone: HeaderValue::from_bytes(authentication::challenge("Bearer", alone).as_bytes()).ok()?,
             missing: HeaderValue::from_bytes(missing.as_bytes()).ok()?,
             several: with(SEVERAL_PARAMETERS)?,
             not_in_header: with(NOT_IN_HEADER_PARAMETERS)?,
@@ -133,6 +142,7 @@ impl Challenges {
     /// §5.1).
     pub fn reply(&self, refusal: Refusal, metadata: Option<&str>) -> Reply {
         let (body, challenge) = match refusal {
+            Refusal::Missing if metadata.is_none_or(is_unsendable) => (MISSING, &self.missing_alone),
             Refusal::Missing => (MISSING, &self.missing),
             Refusal::Several => (SEVERAL, &self.several),
             Refusal::InQuery | Refusal::InBody => (NOT_IN_HEADER, &self.not_in_header),
@@ -159,9 +169,13 @@ impl Challenges {
     }
 }
 
+fn is_unsendable(address: &str) -> bool {
+    address.contains(['"', '\\'])
+}
+
 /// An address that cannot be sent is left out.
 pub(crate) fn with_metadata(challenge: &HeaderValue, metadata: Option<&str>) -> HeaderValue {
-    let extended = metadata.filter(|address| !address.contains(['"', '\\'])).and_then(|address| {
+    let extended = metadata.filter(|address| !is_unsendable(address)).and_then(|address| {
         let separator: &[u8] = if challenge.as_bytes().contains(&b' ') { b", " } else { b" " };
         let parameter = format!("resource_metadata=\"{address}\"");
         HeaderValue::from_bytes(&[challenge.as_bytes(), separator, parameter.as_bytes()].concat()).ok()
@@ -189,8 +203,22 @@ mod tests {
                 r#"Bearer error="invalid_token", error_description="The access token is invalid or has expired", resource_metadata="ADDRESS""#,
             ),
         ] {
-            let reply = Challenges::new(realm, &[]).unwrap().reply(refusal, metadata);
+            let reply = Challenges::new(realm, &[], Name::Kong).unwrap().reply(refusal, metadata);
             let expected = expected.replace("ADDRESS", known);
+            assert_eq!(reply.headers, [(WWW_AUTHENTICATE, expected.parse().unwrap())]);
+        }
+    }
+
+    #[test]
+    fn a_parameter_follows_the_scheme_on_profile_bcp_rfc6750_3() {
+        let address = Some("https://a.test/x");
+        for (realm, metadata, expected) in [
+            (None, None, r#"Bearer realm="api""#),
+            (None, Some("https://a.test/\""), r#"Bearer realm="api""#),
+            (Some("R"), None, r#"Bearer realm="R""#),
+            (None, address, r#"Bearer resource_metadata="https://a.test/x""#),
+        ] {
+            let reply = Challenges::new(realm, &[], Name::Bcp).unwrap().reply(Refusal::Missing, metadata);
             assert_eq!(reply.headers, [(WWW_AUTHENTICATE, expected.parse().unwrap())]);
         }
     }

@@ -15,6 +15,7 @@
 
 pub mod assertion;
 mod registered;
+mod ways;
 
 use std::sync::Arc;
 
@@ -34,10 +35,12 @@ use crate::entity::credential::{ClientType, Credential};
 use crate::error::{Error, Mode, Refusal};
 use crate::guesses::{Attempt, Guesses, Kind};
 use crate::parameters::{Parameter, Parameters};
-use crate::profile::{MultipleAuthentications, Permission};
+use crate::profile::Permission;
 use crate::sender::Proofs;
 
 use self::registered::Decision;
+
+pub use self::ways::check_ways;
 
 /// Longer ids are not looked up: no client has one, and caches should not hold them.
 const MAX_CLIENT_ID_LENGTH: usize = 1024;
@@ -198,7 +201,7 @@ pub async fn identify(
     (verifier, guesses, proofs): (&SecretVerifier, &Guesses, &Proofs),
 ) -> Result<Identification, Error> {
     check_ways(config, parameters, request)?;
-    if assertion::is_presented(parameters) && !presents_secret(config, parameters, request) {
+    if assertion::is_presented(parameters) && !ways::presents_secret(config, parameters, request) {
         return assertion::identify(config, parameters, request, credentials, (proofs, guesses)).await;
     }
     check_place_of_secret(config, parameters)?;
@@ -242,40 +245,6 @@ pub fn check_place_of_secret(config: &Config, parameters: &Parameters) -> Result
         return Err(Refusal::InvalidClient(Mode::Parameters));
     }
     Ok(())
-}
-
-/// Refuses a client that authenticates in more than one way, or names two clients, where the instance does (RFC 6749
-/// §2.3). A certificate is the connection's, and may be there for the tokens alone (RFC 8705 §3).
-pub fn check_ways(config: &Config, parameters: &Parameters, request: &Request<'_>) -> Result<(), Refusal> {
-    if config.profile.multiple_authentications == MultipleAuthentications::First {
-        return Ok(());
-    }
-    let header = config.auth_header.as_ref().and_then(|header| header.value(request));
-    let in_header = header.map(basic).unwrap_or_default();
-    let has_basic = header.is_some_and(|header| {
-        header.trim_ascii_start().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
-    });
-    let is_asserted = assertion::is_presented(parameters);
-    let ways = [
-        parameters.get("client_secret").is_some(),
-        is_asserted,
-        has_basic || !in_header.is_empty() || (is_asserted && header.is_some()),
-    ];
-    if ways.into_iter().filter(|is_used| *is_used).count() > 1 {
-        return Err(Refusal::SeveralCredentials);
-    }
-    let is_named = |client_id: &Parameter| in_header.iter().any(|claim| client_id.text() == Some(&claim.client_id));
-    match parameters.get("client_id") {
-        Some(client_id) if !in_header.is_empty() && !is_named(client_id) => Err(Refusal::OtherClient),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a request has what the contract knows: a secret, or a header. An assertion beside them is a parameter as any
-/// other that it does not know.
-fn presents_secret(config: &Config, parameters: &Parameters, request: &Request<'_>) -> bool {
-    let in_header = config.auth_header.as_ref().and_then(|header| header.value(request)).is_some();
-    in_header || parameters.get("client_secret").is_some()
 }
 
 async fn judge(

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::config::endpoints::Name;
 use crate::config::grants::RegistrationMode;
 use crate::config::sender::Requirement;
-use crate::entity::registered::Method;
+use crate::entity::registered::{ALWAYS, Method};
 use crate::error::Refusal;
 use crate::profile::Permission;
 use crate::redirect_uri::is_private_use;
@@ -47,6 +47,8 @@ pub struct ClientMetadata {
     pub identity: Identity,
     /// The scope that it may request.
     pub scope: Option<String>,
+    /// What it always does, by its registered names.
+    pub always: Vec<&'static str>,
     response_types: Vec<&'static str>,
     others: Map<String, Value>,
 }
@@ -98,6 +100,7 @@ impl ClientMetadata {
             auth_method,
             identity,
             scope: scope(config, given)?,
+            always: always(config, given)?,
             response_types,
             others: others(given)?,
         })
@@ -116,6 +119,7 @@ impl ClientMetadata {
         if let Some(scope) = &self.scope {
             add("scope", json!(scope));
         }
+        self.always.iter().for_each(|name| add(name, json!(true)));
         add("grant_types", json!(self.grant_types));
         add("response_types", json!(self.response_types));
         add("token_endpoint_auth_method", json!(self.auth_method.as_str()));
@@ -291,6 +295,24 @@ fn scope(config: &Config, given: &Map<String, Value>) -> Result<Option<String>, 
     Ok((!words.is_empty()).then(|| words.join(" ")))
 }
 
+/// Of what a client may say that it always does, what it can do at the instance. The rest is ignored, as what is unknown.
+fn always(config: &Config, given: &Map<String, Value>) -> Result<Vec<&'static str>, Refusal> {
+    let can = [
+        config.sender.dpop != Requirement::Off,
+        config.sender.certificates != Requirement::Off,
+        config.endpoints.names.has(Name::Par),
+    ];
+    let mut found = Vec::new();
+    for (name, _) in ALWAYS.into_iter().zip(can).filter(|(_, can)| *can) {
+        match given.get(name) {
+            None | Some(Value::Bool(false)) => {}
+            Some(Value::Bool(true)) => found.push(name),
+            Some(_) => return Err(invalid(&format!("{name} is not a boolean"))),
+        }
+    }
+    Ok(found)
+}
+
 fn others(given: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
     let mut kept = Map::new();
     for name in TEXTS {
@@ -407,6 +429,11 @@ mod tests {
             (with("private_key_jwt", json!({"jwks_uri": "https://a.test/jwks", "jwks": {"keys": []}})), false, false),
             (with("tls_client_auth", json!({"tls_client_auth_subject_dn": "CN=a"})), false, true),
             (with("tls_client_auth", json!({})), false, false),
+            (
+                with("tls_client_auth", json!({"tls_client_auth_subject_dn": "CN=a", "tls_client_auth_san_dns": "a.test"})),
+                false,
+                false,
+            ),
             (with("self_signed_tls_client_auth", set(&certified)), false, true),
             (with("self_signed_tls_client_auth", set(&key)), false, false),
             (with("client_secret_jwt", json!({})), false, false),
@@ -437,6 +464,25 @@ mod tests {
             assert_eq!(read(&patch, &given("com.example.app:/cb")).is_ok(), without_host, "{patch}");
             assert!(read(&patch, &given("com.example.app://cb")).is_ok(), "{patch}");
         }
+    }
+
+    #[test]
+    fn what_a_client_always_does_is_registered_where_it_can_rfc9449_5_2_rfc8705_3_4_rfc9126_6() {
+        let given = |value: Value| {
+            let mut given = json!({"redirect_uris": ["https://a.test"]});
+            ALWAYS.iter().for_each(|name| given[*name] = value.clone());
+            given
+        };
+        let can = json!({"dpop": "optional", "mtls_bound_tokens": "optional", "endpoints": ["register", "par"]});
+        for (patch, value, expected) in [
+            (&can, json!(true), json!([true, true, true])),
+            (&can, json!(false), json!([null, null, null])),
+            (&json!({}), json!(true), json!([null, null, null])),
+        ] {
+            let found = read(patch, &given(value)).unwrap();
+            assert_eq!(json!(ALWAYS.map(|name| found[name].clone())), expected, "{patch}");
+        }
+        assert!(matches!(read(&can, &given(json!("true"))), Err(Refusal::ClientMetadata(_))));
     }
 
     #[test]

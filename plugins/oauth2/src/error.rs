@@ -119,6 +119,8 @@ pub enum Refusal {
     ScopeNotAllowed(String),
     /// The registered redirect URI has no host, and the instance does not redirect there.
     PrivateUseRedirect,
+    /// The registered redirect URI is `http`, and the instance sends nobody there.
+    OpenRedirect,
     /// A pushed request names another one (RFC 9126 §2.1).
     PushedRequestUri,
     /// `client_id` is not that of the client that has authenticated.
@@ -306,6 +308,11 @@ impl Refusal {
             Self::PrivateUseRedirect => {
                 ("invalid_request", "redirect_uri must have a host".into(), "redirect_uri_private_use")
             }
+            Self::OpenRedirect => (
+                "invalid_request",
+                "redirect_uri must be https, or on a loopback address".into(),
+                "redirect_uri_open",
+            ),
             Self::PushedRequestUri => {
                 ("invalid_request", "request_uri must not be pushed".into(), "request_uri_pushed")
             }
@@ -608,6 +615,7 @@ mod tests {
                 "invalid_scope",
                 "'admin' is not allowed for this client",
             ),
+            (Refusal::OpenRedirect, 400, "invalid_request", "redirect_uri must be https, or on a loopback address"),
             (Refusal::PrivateUseRedirect, 400, "invalid_request", "redirect_uri must have a host"),
         ] {
             let response = refusal.response();

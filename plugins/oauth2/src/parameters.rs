@@ -6,7 +6,7 @@
 //! which decides which error is reported.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -92,6 +92,8 @@ pub struct Parameters {
     /// The only parameter that may be repeated (RFC 8707 §2).
     resources: Vec<Parameter>,
     secret_in_query: bool,
+    /// Those that a query or form has without `=`.
+    bare: BTreeSet<&'static str>,
 }
 
 impl Parameters {
@@ -103,12 +105,28 @@ impl Parameters {
         if let RequestBody::Read(body) = &request.body {
             let content_type = request.headers.get(http::header::CONTENT_TYPE);
             let in_body = Self::of_body(content_type.and_then(|value| value.to_str().ok()).unwrap_or_default(), body);
+            merged.bare.retain(|name| !in_body.by_name.contains_key(name));
+            merged.bare.extend(in_body.bare);
             merged.by_name.extend(in_body.by_name);
             if !in_body.resources.is_empty() {
                 merged.resources = in_body.resources;
             }
         }
         merged
+    }
+
+    /// The same without those that have no value (RFC 6749 §3.1, §3.2). A repeated one stays.
+    #[must_use]
+    pub fn without_empty(mut self) -> Self {
+        let is_empty = |name: &str, value: &Parameter| match value {
+            Parameter::Text(text) => text.is_empty(),
+            Parameter::Other(Value::Bool(true)) => self.bare.contains(name),
+            Parameter::Other(_) | Parameter::Unreadable | Parameter::Repeated => false,
+        };
+        self.by_name.retain(|name, value| !is_empty(name, value));
+        self.resources.retain(|value| value.text() != Some(""));
+        self.secret_in_query = self.secret_in_query && self.by_name.contains_key("client_secret");
+        self
     }
 
     /// One parameter.
@@ -185,6 +203,9 @@ impl Parameters {
 
     fn add_pairs(&mut self, pairs: &[u8]) {
         for argument in arguments::parse(pairs).take(arguments::MAX_READ) {
+            if argument.value.is_none() {
+                self.bare.extend(NAMES.into_iter().find(|known| known.as_bytes() == &*argument.key));
+            }
             let value = argument.value.map_or(Parameter::Other(Value::Bool(true)), Parameter::of_bytes);
             self.add(&argument.key, value);
         }
@@ -305,6 +326,18 @@ mod tests {
         assert_eq!(json(r#"{"code":"a","other":1,"other":2,"state":{"code":1}}"#), None);
         let twice = MULTIPART.replace("--b--\r\n", "") + MULTIPART;
         assert_eq!(body("multipart/form-data; boundary=b", &twice).repeated(), Some("scope"));
+    }
+
+    #[test]
+    fn a_parameter_without_a_value_can_be_as_none_rfc6749_3_1() {
+        let names = |parameters: Parameters| parameters.without_empty().by_name.into_keys().collect::<Vec<_>>();
+        assert_eq!(names(query("scope=&state&code=a&client_secret=")), ["code"]);
+        assert_eq!(names(query("scope=&scope=")), ["scope"], "repeated");
+        assert_eq!(names(body("application/json", r#"{"scope":"","state":true,"code":null}"#)), ["code", "state"]);
+        assert!(query("resource=").without_empty().resources().is_empty());
+        let mut read = query("client_secret=");
+        read.secret_in_query = true;
+        assert!(!read.without_empty().has_secret_in_query());
     }
 
     #[test]

@@ -304,7 +304,8 @@ impl Plugin for OAuth2 {
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
         let config = Config::read(instance.config, self.default_profile)
             .map_err(|unreadable| PluginError { plugin: NAME, source: Box::new(unreadable) })?;
-        let challenges = Challenges::new(config.realm.as_deref(), &config.required_scopes)
+        let in_force = if config.counted.is_some() { profile::Name::Kong } else { config.profile_name };
+        let challenges = Challenges::new(config.realm.as_deref(), &config.required_scopes, in_force)
             .ok_or_else(|| PluginError { plugin: NAME, source: Box::new(InvalidRealm) })?;
         let extra = guard::Extra {
             endpoints: config.endpoints.is_used().then(|| Box::new(config.endpoints.clone())),

@@ -153,6 +153,16 @@ pub enum MultipleAuthentications {
     Refuse,
 }
 
+/// What a parameter without a value is (RFC 6749 §3.1, §3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmptyParameters {
+    /// A parameter with an empty value.
+    Kept,
+    /// None.
+    Omitted,
+}
+
 /// What the `scope` of a refresh means (RFC 6749 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshScope {
@@ -215,6 +225,10 @@ pub struct Profile {
     pub loopback_port: LoopbackPort,
     /// Redirect URIs of native apps without a host (RFC 8252 §7.1).
     pub private_use_redirect: Permission,
+    /// Redirect URIs that are `http`, but for loopback addresses (RFC 9700 §2.6).
+    pub http_redirect: Permission,
+    /// Parameters without a value.
+    pub empty_parameters: EmptyParameters,
     /// The `scope` of a refresh.
     pub refresh_scope: RefreshScope,
     /// The `scope` of all other requests.
@@ -250,6 +264,8 @@ impl Profile {
             bad_redirect: BadRedirect::ToFirstRegistered,
             loopback_port: LoopbackPort::Exact,
             private_use_redirect: Permission::Refused,
+            http_redirect: Permission::Permitted,
+            empty_parameters: EmptyParameters::Kept,
             refresh_scope: RefreshScope::Ignored,
             scope_syntax: ScopeSyntax::Lenient,
             scope_in_response: ScopeInResponse::Absent,
@@ -273,6 +289,8 @@ impl Profile {
             bad_redirect: BadRedirect::Plain,
             loopback_port: LoopbackPort::Any,
             private_use_redirect: Permission::Permitted,
+            http_redirect: Permission::Permitted,
+            empty_parameters: EmptyParameters::Omitted,
             refresh_scope: RefreshScope::Narrows,
             scope_syntax: ScopeSyntax::Strict,
             scope_in_response: ScopeInResponse::WhenDifferent,

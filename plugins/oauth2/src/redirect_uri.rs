@@ -39,6 +39,18 @@ pub fn is_private_use(uri: &str) -> bool {
     Parts::of(uri).is_private_use()
 }
 
+/// Whether a response to it crosses a network in the open: `http`, but for loopback addresses (RFC 9700 §2.6).
+pub fn is_open(uri: &str) -> bool {
+    let is_loopback = |uri: &Url| match uri.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    // What cannot be read may be read by a browser.
+    Url::parse(uri).ok().is_none_or(|uri| uri.scheme() == "http" && !is_loopback(&uri))
+}
+
 /// Whether the requested URI is registered (RFC 6749 §3.1.2.3): the same text, or, if `loopback`
 /// allows it, a loopback address that differs only in the port (RFC 8252 §7.3).
 pub fn is_registered(registered: &[String], requested: &str, loopback: LoopbackPort) -> bool {
@@ -147,6 +159,24 @@ mod tests {
         }
         let fragment = "http://a.test/cb#top";
         assert_eq!(check(&json!(fragment)), Err(format!("fragment not allowed in '{fragment}'")));
+    }
+
+    #[test]
+    fn a_uri_is_open_unless_it_is_encrypted_or_stays_on_the_device_rfc9700_2_6() {
+        for (uri, expected) in [
+            ("http://shop.test/cb", true),
+            ("HTTP://shop.test/cb", true),
+            ("http://127.0.0.1.shop.test/cb", true),
+            ("//shop.test/cb", true),
+            ("https://shop.test/cb", false),
+            ("http://localhost:8080/cb", false),
+            ("http://127.0.0.1/cb", false),
+            ("http://[::1]:1/cb", false),
+            ("myapp://cb", false),
+            ("com.example.app:/cb", false),
+        ] {
+            assert_eq!(is_open(uri), expected, "{uri}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::client_metadata::ClientMetadata;
 use crate::config::Config;
 use crate::entity::credential;
-use crate::entity::registered::Method;
+use crate::entity::registered::{ALWAYS, Method};
 use crate::error::{Error, Refusal};
 use crate::profile::Name;
 use crate::store::Outcome;
@@ -268,6 +268,7 @@ impl Registrar {
         // A secret may be sent in either way; keys and certificates are the client's only one.
         let method = Some(metadata.auth_method).filter(|method| !method.has_secret() && *method != Method::None);
         let identity = &metadata.identity;
+        let always = ALWAYS.map(|name| (name, json!(metadata.always.contains(&name).then_some(true))));
         let fields = [
             ("name", json!(name)),
             ("redirect_uris", json!(redirect_uris)),
@@ -278,7 +279,7 @@ impl Registrar {
             ("tls_client_auth_subject_dn", json!(identity.subject)),
             ("tls_client_certificate_thumbprint", json!(identity.thumbprint)),
         ];
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        fields.into_iter().chain(always).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn network(&self, address: IpAddr) -> Digest {

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::config::sender::{Requirement, Sender as Rules};
 use crate::dpop::{self, Expected, Fault, Freshness, KnownKeys, Nonces, Proven, Replays, TargetUri};
 use crate::entity::credential::ClientType;
+use crate::entity::registered::Always;
 use crate::error::{Error, Refusal};
 use crate::issuer_identifier::{Party, is_at_own_origin};
 use crate::parameters::Parameters;
@@ -158,6 +159,20 @@ async fn key(proofs: &Proofs, config: &Config, request: &Request<'_>, now: i64) 
         return Err(Refusal::Proof(Fault::Replayed).into());
     }
     Ok(Confirmation::Key(proven.thumbprint))
+}
+
+/// Refuses a token request without what its client says that it always proves.
+///
+/// # Errors
+/// It is not proved, or not to an instance that binds tokens to it.
+pub fn require_always(always: Always, proved: &Proved) -> Result<(), Refusal> {
+    let is_key = matches!(proved.bound, Some(Confirmation::Key(_)));
+    let is_certificate = matches!(proved.bound, Some(Confirmation::Certificate(_)));
+    match (always.proves_key && !is_key, always.has_certificate && !is_certificate) {
+        (true, _) => Err(Refusal::Proof(Fault::Missing)),
+        (false, true) => Err(Refusal::CertificateMissing),
+        (false, false) => Ok(()),
+    }
 }
 
 /// How strictly what was bound is compared.

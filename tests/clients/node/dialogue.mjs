@@ -1,5 +1,7 @@
 // A client that a test talks to: one JSON document per line, on stdin and stdout.
 
+import { once } from "node:events";
+import { connect } from "node:http2";
 import { createInterface } from "node:readline";
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -12,6 +14,38 @@ export const hear = async () => JSON.parse((await lines.next()).value);
 export const browse = async (url) => {
   say({ browse: String(url) });
   return new URL((await hear()).callback);
+};
+
+// A user has typed this code at the login page, and has agreed.
+export const approve = async (userCode) => {
+  say({ approve: userCode });
+  await hear();
+};
+
+// fetch over HTTP/2, which Node's own does not speak.
+export const fetchOverHttp2 = async (address, { method = "GET", headers = {}, body } = {}) => {
+  const url = new URL(address);
+  const session = connect(url.origin);
+  try {
+    const fields = new Headers(headers);
+    if (body instanceof URLSearchParams && !fields.has("content-type")) {
+      fields.set("content-type", "application/x-www-form-urlencoded;charset=UTF-8");
+    }
+    const path = url.pathname + url.search;
+    const stream = session.request({ ":method": method, ":path": path, ...Object.fromEntries(fields) });
+    stream.end(body === undefined || body === null ? undefined : String(body));
+    const [head] = await once(stream, "response");
+    const chunks = [];
+    for await (const chunk of stream) chunks.push(chunk);
+    const received = new Headers();
+    for (const [name, value] of Object.entries(head)) {
+      if (!name.startsWith(":")) [value].flat().forEach((one) => received.append(name, one));
+    }
+    const content = Buffer.concat(chunks);
+    return new Response(content.length ? content : null, { status: head[":status"], headers: received });
+  } finally {
+    session.close();
+  }
 };
 
 // A private key for ES256 that was given as a JWK.

@@ -71,6 +71,11 @@ impl Dialogue {
     pub(super) async fn outcome(&mut self, gateway: &Gateway, api: &Api) -> Value {
         loop {
             let said = tokio::task::block_in_place(|| self.next());
+            if let Some(user_code) = said["approve"].as_str() {
+                approved(gateway, api, user_code).await;
+                self.give(&json!({}));
+                continue;
+            }
             let Some(address) = said["browse"].as_str() else { return said["outcome"].clone() };
             let callback = allowed(gateway, api, &Url::parse(address).unwrap()).await;
             self.give(&json!({"callback": callback}));
@@ -92,6 +97,18 @@ async fn allowed(gateway: &Gateway, api: &Api, authorization: &Url) -> Url {
     form.extend([("provision_key", api.provision_key()), ("authenticated_userid", "kate")]);
     let reply = api.authorize(gateway, &form).await.expect(200).json();
     Url::parse(reply["redirect_uri"].as_str().unwrap()).unwrap()
+}
+
+/// Acts as the page of devices: the user has typed this code, and has agreed.
+async fn approved(gateway: &Gateway, api: &Api, user_code: &str) {
+    let form = [
+        ("provision_key", api.provision_key()),
+        ("authenticated_userid", "kate"),
+        ("user_code", user_code),
+        ("action", "approve"),
+    ];
+    let path = format!("/{}/oauth2/device", api.name);
+    gateway.send(gateway.request(http::Method::POST, &path).form(&form)).await.expect(200);
 }
 
 /// One of the libraries accepts no other scheme.
@@ -221,4 +238,49 @@ async fn authlib_authenticates_with_an_assertion() {
     });
     dialogue.give(&given);
     assert_eq!(dialogue.outcome(&gateway, &api).await, 200);
+}
+
+/// A client that registers itself, pushes its request, and is a device; in both profiles, over both versions of HTTP.
+async fn registers_pushes_and_is_a_device(script: &str) {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    gateway.create("/consumers", json!({"username": "strangers"})).await;
+    let initial = "an initial access token of some length";
+    let usual = json!({
+        "endpoints": ["metadata", "par", "device", "register"], "device_verification_uri": "https://login.test/device",
+        "device_poll_interval": 1, "registration": "token", "registration_consumer": "strangers",
+        "initial_access_tokens": [initial], "par_required": true,
+    });
+    for (name, profile, dpop) in [("kong", "kong", "off"), ("bcp", "bcp", "off"), ("bound", "bcp", "required")] {
+        let own = json!({
+            "profile": profile, "dpop": dpop, "dpop_nonce": dpop == "required",
+            "issuer": gateway.url(&format!("/{name}")),
+        });
+        let config = tollgate_tests::scenario::laid_over(usual.clone(), own);
+        let api = Api::protected(&gateway, name, &upstream, config).await;
+        for (method, http2) in [("client_secret_basic", false), ("none", true)] {
+            let mut dialogue = Dialogue::start(node(script), &gateway);
+            dialogue.give(&json!({
+                "issuer": gateway.url(&format!("/{name}")), "redirect_uri": REDIRECT_URI,
+                "resource": gateway.url(&format!("/{name}/things")), "method": method, "initial_access_token": initial,
+                "dpop": dpop == "required", "http2": http2,
+            }));
+            let outcome = dialogue.outcome(&gateway, &api).await;
+            let kind = if dpop == "required" { "dpop" } else { "bearer" };
+            let expected = json!({
+                "shown": ["client_id", "request_uri"], "type": kind, "pushed": 200, "device": 200, "scope": "email",
+            });
+            assert_eq!(outcome, expected, "{name} {method} HTTP/2: {http2}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openid_client_registers_pushes_its_request_and_is_a_device() {
+    registers_pushes_and_is_a_device("grants_openid_client.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oauth4webapi_registers_pushes_its_request_and_is_a_device() {
+    registers_pushes_and_is_a_device("grants_oauth4webapi.mjs").await;
 }

@@ -283,3 +283,82 @@ async fn what_an_open_registration_did_not_give_no_later_change_gives_rfc7591_5(
         [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", text(&made, "client_secret"))];
     assert_eq!(post(protocol, &gateway, "/api/oauth2/token", &form).await.status, 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_changes_itself_sends_no_secret_but_its_own_rfc7592_2_2() {
+    let gateway = Gateway::on_sqlite().await;
+    let _registering = Registering::start(&gateway, json!({})).await;
+    for protocol in clients(&gateway) {
+        let body = json!({"redirect_uris": ["https://app.test/cb"]});
+        let made = register(&protocol, &gateway, None, body.clone()).await.expect(201).json();
+        let address = gateway.url(&format!("/api/oauth2/register/{}", text(&made, "client_id")));
+        let token = Some(text(&made, "registration_access_token"));
+        for (secret, status) in [
+            (made["client_secret"].clone(), 200),
+            (json!("a secret of its own choice"), 400),
+            (json!(1), 400),
+            (json!(""), 400),
+        ] {
+            let mut change = body.clone();
+            change["client_id"] = made["client_id"].clone();
+            change["client_secret"] = secret.clone();
+            let reply = send(&protocol, &gateway, (Method::PUT, &address), token, change).await;
+            assert_eq!(reply.status, status, "{secret}: {}", reply.body);
+            if status == 400 {
+                let text = "client_secret must be the client's own";
+                assert_refused(&reply, 400, "invalid_client_metadata", text);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_says_that_it_always_does_is_required_of_it_rfc9449_5_2_rfc8705_3_4_rfc9126_6() {
+    let gateway = Gateway::on_sqlite().await;
+    let config = json!({
+        "endpoints": ["register", "par"], "dpop": "optional", "mtls_bound_tokens": "optional", "pkce": "none",
+    });
+    let registering = Registering::start(&gateway, config).await;
+    let api = &registering.api;
+    let protocol = &clients(&gateway)[1];
+    for (name, status, error) in [
+        ("dpop_bound_access_tokens", 400, "invalid_dpop_proof"),
+        ("tls_client_certificate_bound_access_tokens", 400, "invalid_request"),
+        ("require_pushed_authorization_requests", 200, ""),
+    ] {
+        let body = json!({"redirect_uris": ["https://app.test/cb"], "token_endpoint_auth_method": "none", name: true});
+        let made = register(protocol, &gateway, None, body).await.expect(201).json();
+        assert_eq!(made[name], json!(true));
+        let (id, code) = (text(&made, "client_id"), ("response_type", "code"));
+        let page = [("provision_key", api.provision_key()), ("authenticated_userid", "kate"), ("client_id", id)];
+        let asked = post(protocol, &gateway, "/api/oauth2/authorize", &[&page[..], &[code]].concat()).await;
+        let redirect = if status == 200 {
+            assert_refused(&asked, 400, "invalid_request", "The authorization request must be pushed");
+            let pushed = post(protocol, &gateway, "/api/oauth2/par", &[("client_id", id), code]).await.expect(201).json();
+            let form = [&page[..], &[("request_uri", text(&pushed, "request_uri"))]].concat();
+            post(protocol, &gateway, "/api/oauth2/authorize", &form).await.expect(200).json()
+        } else {
+            asked.expect(200).json()
+        };
+        let code = text(&redirect, "redirect_uri").split("code=").nth(1).unwrap();
+        let form = [("grant_type", "authorization_code"), ("client_id", id), ("code", code)];
+        let reply = post(protocol, &gateway, "/api/oauth2/token", &form).await;
+        assert_eq!(reply.status, status, "{name}: {}", reply.body);
+        assert_eq!(reply.json()["error"].as_str().unwrap_or_default(), error, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_decides_on_redirect_uris_without_a_host_whatever_the_node_says_rfc8252_7_1() {
+    for (node, instance, status) in [("kong", "bcp", 201), ("bcp", "kong", 400), ("bcp", "bcp", 201), ("kong", "kong", 400)] {
+        let settings = [("TOLLGATE_OAUTH2_DEFAULT_PROFILE", node)];
+        let gateway = Gateway::on(tollgate_tests::gateway::Store::Sqlite, &settings).await;
+        let _registering = Registering::start(&gateway, json!({"profile": instance})).await;
+        let body = json!({"redirect_uris": ["com.example.app:/cb"]});
+        let reply = register(&clients(&gateway)[1], &gateway, None, body).await;
+        assert_eq!(reply.status, status, "node {node}, instance {instance}: {}", reply.body);
+        if status == 400 {
+            assert_refused(&reply, 400, "invalid_redirect_uri", "com.example.app:/cb: must have a host");
+        }
+    }
+}

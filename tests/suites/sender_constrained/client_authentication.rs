@@ -88,6 +88,40 @@ async fn an_assertion_is_for_this_server_now_and_once_rfc7523_3() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_assertion_may_be_for_the_issuer_the_token_endpoint_or_the_endpoint_it_is_sent_to_rfc9126_2() {
+    let gateway = Gateway::on_sqlite().await;
+    let upstream = Upstream::start().await;
+    let config = json!({"issuer": "https://as.example.test", "endpoints": ["par", "revoke"], "pkce": "none"});
+    Api::protected(&gateway, "api", &upstream, config).await;
+    let key = IssuerKey::generate("k1", "ES256");
+    let fields = json!({"jwks": {"keys": [key.jwk()]}, "token_endpoint_auth_method": "private_key_jwt"});
+    let client = Application::register(&gateway, "app", fields).await;
+    for (path, audience, status) in [
+        ("par", "https://as.example.test", 201),
+        ("par", "https://as.example.test/oauth2/token", 201),
+        ("par", "https://as.example.test/oauth2/par", 201),
+        ("par", "https://as.example.test/oauth2/revoke", 400),
+        ("revoke", "https://as.example.test/oauth2/revoke", 200),
+        ("revoke", "https://as.example.test/oauth2/par", 400),
+        ("par", "https://evil.test/oauth2/par", 400),
+    ] {
+        let claims = json!({
+            "iss": client.id(), "sub": client.id(), "aud": audience, "jti": uuid::Uuid::new_v4(), "exp": now() + 60,
+        });
+        let assertion = key.token_with(&json!({"alg": "ES256", "kid": "k1"}), &claims);
+        let form = [
+            ("client_assertion_type", TYPE),
+            ("client_assertion", &assertion),
+            ("response_type", "code"),
+            ("scope", "email"),
+            ("token", "unknown"),
+        ];
+        let reply = gateway.send(gateway.request(Method::POST, &format!("/api/oauth2/{path}")).form(&form)).await;
+        assert_eq!(reply.status, status, "{path} {audience}: {}", reply.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registered_method_is_the_only_one_and_keys_are_checked() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;

@@ -1,7 +1,7 @@
 //! Client assertions: a JWT that the client has signed with its key (RFC 7521 §4.2, RFC 7523 §2.2, §3;
 //! `private_key_jwt` of OpenID Connect Core §9).
 //!
-//! 1. The request has an assertion of the type for JWTs, and no other credential (see [`super::check_ways`]).
+//! 1. The request has an assertion of the type for JWTs, and no other credential (see `ways`).
 //! 2. §3.1–2: its issuer and subject are the client, which `client_id`, if sent, names too.
 //! 3. §3.3: its audience is this authorization server, by its issuer identifier or the address of the endpoint.
 //! 4. §3.4–7: it has not expired and does not live long, and has an id.

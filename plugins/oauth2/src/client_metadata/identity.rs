@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use openssl::sha::sha256;
 use serde_json::{Map, Value};
 
-use super::{MOST_BYTES, invalid, text};
+use super::{MOST_BYTES, invalid, shortened, text};
 use crate::entity::registered::Method;
 use crate::error::Refusal;
 
@@ -28,6 +28,10 @@ impl Identity {
             Method::ClientSecretBasic | Method::ClientSecretPost | Method::None => Ok(Self::default()),
             Method::PrivateKeyJwt => Ok(Self { jwks: Some(jwks(given)?), ..Self::default() }),
             Method::TlsClientAuth => {
+                // RFC 8705 §2.1.2: a client names its certificate in one way.
+                if let Some(other) = given.keys().find(|name| name.starts_with("tls_client_auth_san_")) {
+                    return Err(invalid(&format!("{} is not supported; use tls_client_auth_subject_dn", shortened(other))));
+                }
                 let subject = text(given, "tls_client_auth_subject_dn", MOST_BYTES)?;
                 let subject = subject.ok_or_else(|| invalid("tls_client_auth_subject_dn is required"))?;
                 Ok(Self { subject: Some(subject), ..Self::default() })

@@ -8,7 +8,7 @@ use tollgate_core::schema::{Field, Rule, Schema, Type};
 
 use super::Pkce;
 use crate::profile::{
-    BadRedirect, IssuerInResponse, LoopbackPort, Match, MultipleAuthentications, MultipleTokens, Name, Permission, Profile, RedirectBinding,
+    BadRedirect, EmptyParameters, IssuerInResponse, LoopbackPort, Match, MultipleAuthentications, MultipleTokens, Name, Permission, Profile, RedirectBinding,
     RefreshScope, Replay, ScopeInResponse, ScopeSyntax, UnknownGrant,
 };
 
@@ -49,6 +49,8 @@ pub(super) fn fields() -> Vec<Field> {
         choice("bad_redirect_uri", &["redirect", "plain"], "How an unregistered redirect URI is reported."),
         choice("loopback_port", &["exact", "any"], "The ports of registered loopback redirect URIs that are accepted."),
         flag("private_use_redirect_uris", "Whether the browser is sent to registered URIs without a host."),
+        flag("http_redirect_uris", "Whether the browser is sent to URIs that are http, beyond loopback addresses."),
+        choice("empty_parameters", &["kept", "omitted"], "What a parameter without a value is."),
         flag("narrow_refresh_scope", "Whether a refresh may request a part of the granted scope."),
         choice(
             "scope_syntax",
@@ -111,6 +113,8 @@ pub(super) struct Stored {
     bad_redirect_uri: Option<BadRedirect>,
     loopback_port: Option<LoopbackPort>,
     private_use_redirect_uris: Option<bool>,
+    http_redirect_uris: Option<bool>,
+    empty_parameters: Option<EmptyParameters>,
     narrow_refresh_scope: Option<bool>,
     scope_syntax: Option<ScopeSyntax>,
     scope_in_response: Option<bool>,
@@ -176,6 +180,8 @@ impl Stored {
             bad_redirect: self.bad_redirect_uri.unwrap_or(profile.bad_redirect),
             loopback_port: self.loopback_port.unwrap_or(profile.loopback_port),
             private_use_redirect: choose(self.private_use_redirect_uris, profile.private_use_redirect),
+            http_redirect: choose(self.http_redirect_uris, profile.http_redirect),
+            empty_parameters: self.empty_parameters.unwrap_or(profile.empty_parameters),
             refresh_scope: chosen(
                 self.narrow_refresh_scope,
                 (RefreshScope::Narrows, RefreshScope::Ignored),

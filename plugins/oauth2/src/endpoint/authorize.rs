@@ -133,16 +133,16 @@ pub(super) async fn pushed(
     parameters: &Parameters,
     wanted: Use,
 ) -> Result<Option<pushed_request::Found>, Error> {
-    if !grantor.config.endpoints.names.has(Name::Par) {
-        return Ok(None);
-    }
-    if parameters.get("request_uri").is_none() {
-        return if grantor.config.grants.par_required { Err(Refusal::NotPushed.into()) } else { Ok(None) };
-    }
     let client = match parameters.text("client_id") {
         Some(client_id) => client::find(server.credentials.as_ref(), client_id).await?,
         None => None,
     };
+    let can_push = grantor.config.endpoints.names.has(Name::Par);
+    if !can_push || parameters.get("request_uri").is_none() {
+        let always = client.is_some_and(|client| client.registered.always.pushes);
+        let must_push = always || (can_push && grantor.config.grants.par_required);
+        return if must_push { Err(Refusal::NotPushed.into()) } else { Ok(None) };
+    }
     pushed_request::read(grantor, client.as_deref(), parameters, wanted).await.map(Some)
 }
 
@@ -257,6 +257,9 @@ fn target(
         }
         Some(_) => (first, Err(Refusal::RedirectUri)),
     };
+    if config.profile.http_redirect == Permission::Refused && redirect_uri::is_open(&redirect_uri) {
+        return (None, Err(Refusal::OpenRedirect));
+    }
     let is_refused = config.profile.private_use_redirect == Permission::Refused;
     if is_refused && verdict.is_ok() && redirect_uri::is_private_use(&redirect_uri) {
         return (None, Err(Refusal::PrivateUseRedirect));

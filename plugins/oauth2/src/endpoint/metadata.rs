@@ -15,6 +15,10 @@ use crate::error::Refusal;
 use crate::issuer_identifier;
 use crate::profile::{IssuerInResponse, Permission, Profile};
 
+/// The only list that a document always has. Others MUST be left out where they are empty (RFC 8414 §3.2, RFC 9728
+/// §3.2).
+const REQUIRED: &str = "response_types_supported";
+
 /// The members of a document; absent ones are left out.
 type Members = Vec<(&'static str, Option<Value>)>;
 
@@ -51,6 +55,7 @@ fn respond(endpoint: Endpoint, config: &Config, request: &Request<'_>, members: 
     match issuer {
         Ok(issuer) => {
             let known = members(&issuer).into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            let known = known.filter(|(name, value)| name == REQUIRED || value != &json!([]));
             response::framed(StatusCode::OK, "metadata", known.collect::<Map<_, _>>())
         }
         Err(refusal) => response::failed(endpoint, &refusal.into(), &State::default()),

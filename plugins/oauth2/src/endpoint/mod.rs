@@ -31,6 +31,7 @@ use crate::https;
 use crate::introspection_rate::IntrospectionRate;
 use crate::issuer::Issuer;
 use crate::parameters::Parameters;
+use crate::profile::EmptyParameters;
 use crate::registrar::Registrar;
 use crate::sender::Proofs;
 
@@ -268,6 +269,10 @@ fn begin(config: &Config, request: &Request<'_>) -> (Parameters, State, Result<(
 /// The first steps of every endpoint: parameters, and refusal of malformed requests.
 fn read(config: &Config, request: &Request<'_>) -> (Parameters, Result<(), Refusal>) {
     let parameters = Parameters::read(request);
+    let parameters = match config.profile.empty_parameters {
+        EmptyParameters::Kept => parameters,
+        EmptyParameters::Omitted => parameters.without_empty(),
+    };
     let in_header = config.auth_header.as_ref().map(|header| bearer::in_header(header, request));
     let verdict = https::require(config, request).and_then(|()| match (&request.body, parameters.repeated()) {
         _ if in_header == Some(Presented::Several) => Err(Refusal::SeveralCredentials),

@@ -11,12 +11,15 @@ use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::{Request, RequestBody};
+use tollgate_core::secret::Secret;
 use tollgate_plugin::audit::{Action, Event, Outcome as Ended};
 use uuid::Uuid;
 
 use crate::client_metadata::{Before, ClientMetadata};
+use crate::client_secret::Proof;
 use crate::config::Config;
 use crate::config::grants::RegistrationMode;
+use crate::derivation_queue::Requester;
 use crate::endpoint::response::{self, State};
 use crate::endpoint::{AuthorizationServer, Endpoint, Outcome, https};
 use crate::error::{Error, Refusal};
@@ -114,8 +117,32 @@ async fn change(server: &AuthorizationServer, plugin_id: Uuid, config: &Config, 
     if let Some(name) = chosen.iter().find(|name| given.contains_key(**name)) {
         return Err(Refusal::ClientMetadata(format!("{name} must not be sent")).into());
     }
+    require_own_secret(server, request, &known.client_id, given.get("client_secret")).await?;
     let changed = server.registrar.change(&known, &metadata).await?;
     Ok((known.credential_id, Some(configuration(config, request, &changed, presented)?)))
+}
+
+/// RFC 7592 §2.2: a client that sends its secret sends the one that it has; it does not choose another.
+async fn require_own_secret(
+    server: &AuthorizationServer,
+    request: &Request<'_>,
+    client_id: &str,
+    given: Option<&Value>,
+) -> Result<(), Error> {
+    let Some(given) = given else { return Ok(()) };
+    let wrong = || Error::from(Refusal::ClientMetadata("client_secret must be the client's own".to_owned()));
+    let presented = Secret::new(given.as_str().ok_or_else(wrong)?);
+    let credential = server.credentials.by_client_id(client_id).await?.ok_or_else(wrong)?;
+    let mut attempt = server.guesses.attempt(Kind::Client, client_id, request.client);
+    attempt.allowed()?;
+    let named = (client_id, Some(&credential.secret), credential.previous_secret(server.guesses.seconds()));
+    let requester = Requester::new(request.client, Some(credential.id));
+    if server.verifier.verify_either(requester, named, &presented, &mut attempt).await? == Proof::Right {
+        attempt.succeeded();
+        return Ok(());
+    }
+    attempt.failed()?;
+    Err(wrong())
 }
 
 async fn delete(server: &AuthorizationServer, plugin_id: Uuid, config: &Config, request: &Request<'_>) -> Shown {

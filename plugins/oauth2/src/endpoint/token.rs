@@ -173,6 +173,9 @@ async fn issue(
         return Err(Refusal::UnauthorizedClient.into());
     }
     grantor.proved = sender::prove(proofs, config, request, grantor.now).await?;
+    if let Some(client) = &client {
+        sender::require_always(client.credential().registered.always, &grantor.proved)?;
+    }
 
     let known = |client: Option<AuthenticatedClient>| client.ok_or(Refusal::InvalidClient(mode));
     match enabled {

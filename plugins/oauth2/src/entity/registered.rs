@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tollgate_core::collection::Document;
-use tollgate_core::schema::{Field, Rule, Schema};
+use tollgate_core::schema::{Field, Rule, Schema, Type};
 use tollgate_jose::KeySet;
 
 use super::credential::Unreadable;
@@ -101,7 +101,24 @@ pub struct Registered {
     pub subject: Option<Subject>,
     /// The thumbprint of its certificate, as in `x5t#S256`.
     pub thumbprint: Option<String>,
+    /// What it says that it always does.
+    pub always: Always,
 }
+
+/// What a client always does, so that a request in which it does not is not its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Always {
+    /// It proves its key with each token request (RFC 9449 §5.2).
+    pub proves_key: bool,
+    /// Its tokens are bound to its certificate (RFC 8705 §3.4).
+    pub has_certificate: bool,
+    /// It pushes its authorization requests (RFC 9126 §6).
+    pub pushes: bool,
+}
+
+/// The names under which a client registers them.
+pub const ALWAYS: [&str; 3] =
+    ["dpop_bound_access_tokens", "tls_client_certificate_bound_access_tokens", "require_pushed_authorization_requests"];
 
 impl Registered {
     /// Whether the client may authenticate so.
@@ -112,7 +129,17 @@ impl Registered {
 
 /// The fields of a credential.
 pub(super) fn fields() -> Vec<Field> {
+    let [key, certificate, pushed] = ALWAYS;
     vec![
+        Field::new(key, Type::Boolean).optional().describe(
+            "Whether the client proves its key (DPoP) with every token request; others are refused (RFC 9449 section 5.2).",
+        ),
+        Field::new(certificate, Type::Boolean).optional().describe(
+            "Whether the client's tokens are bound to its certificate; other token requests are refused (RFC 8705 section 3.4).",
+        ),
+        Field::new(pushed, Type::Boolean).optional().describe(
+            "Whether the client pushes its authorization requests; others are refused (RFC 9126 section 6).",
+        ),
         Field::string("token_endpoint_auth_method")
             .optional()
             .one_of(&METHODS.map(|(name, _)| name))
@@ -194,6 +221,10 @@ impl TryFrom<&Document> for Registered {
             keys: keys.map_err(|_| Unreadable { field: "jwks" })?.map(Arc::new),
             subject: subject.transpose()?,
             thumbprint: document.text("tls_client_certificate_thumbprint").map(str::to_owned),
+            always: {
+                let [proves_key, has_certificate, pushes] = ALWAYS.map(|name| document.flag(name) == Some(true));
+                Always { proves_key, has_certificate, pushes }
+            },
         })
     }
 }

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::binding::Binding;
 use crate::client::AuthenticatedClient;
 use crate::config::endpoints::Name;
+use crate::entity::credential::ClientType;
 use crate::error::{Error, Mode, Refusal};
 use crate::grant::{Authorization, Grantor, Refresh, replay, whole_seconds};
 use crate::issuer::Issued;
@@ -48,7 +49,7 @@ pub async fn exchange(
         allow(grantor, client, &stored.token, stored.granted_scope.as_deref())?;
         // A refresh token that is kept is still there after a refresh, so its last refresh comes first. It is looked
         // up after the row: the statement below refuses whoever has read the row before that refresh.
-        if grantor.config.reuse_refresh_token
+        if is_kept(grantor, client, stored.token.binding.as_deref())
             && let Some(issued) = repeated(grantor, client, presented).await?
         {
             return Ok(issued);
@@ -127,6 +128,15 @@ impl Narrowed {
     }
 }
 
+/// Whether the refresh token stays. That of a public client which is bound to nothing is replaced all the same where a
+/// second use is noticed: it is the only sign that somebody else has it (RFC 9700 §2.2.2, §4.14.2).
+fn is_kept(grantor: &Grantor<'_>, client: &AuthenticatedClient, bound: Option<&Binding>) -> bool {
+    let is_bound = bound.is_some_and(|binding| binding.confirmation.is_some());
+    let is_exposed = client.credential().client_type == ClientType::Public && !is_bound;
+    let is_watched = grantor.config.profile.replay == Replay::Revoke;
+    grantor.config.reuse_refresh_token && !(is_exposed && is_watched)
+}
+
 /// Step 4, decided but not written: also the row that gets the tokens.
 async fn rotation(
     grantor: &Grantor<'_>,
@@ -143,7 +153,7 @@ async fn rotation(
     };
     let (id, family, granted_scope) = (stored.id, stored.family.or(Some(stored.id)), narrowed.kept());
     let mut draft = grantor.draft(client.credential(), authorization, Refresh::With, family).await?;
-    if !grantor.config.reuse_refresh_token {
+    if !is_kept(grantor, client, draft.row.binding.as_deref()) {
         let (row, successor) = (draft.row.id, draft.row);
         let remembered = remembered(grantor, stored.ttl);
         return Ok((Rotation::Replace { successor, granted_scope, remembered }, row, draft.issued));

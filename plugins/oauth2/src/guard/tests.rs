@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::cache::TokenSource;
+use crate::profile;
 use crate::signing_key::{Algorithm, SigningKey};
 use crate::signing_keys::{self, testing::MemoryKeys};
 use crate::store::Token;
@@ -130,7 +131,7 @@ impl World {
     fn authenticator(&self, change: impl FnOnce(&mut Rules)) -> Guard {
         let mut rules = Rules {
             header: CredentialHeader::parse("authorization"),
-            challenges: Box::new(Challenges::new(None, &[]).unwrap()),
+            challenges: Box::new(Challenges::new(None, &[], profile::Name::Kong).unwrap()),
             absence: Absence::Refused,
             reach: Reach::Service,
             credentials: Credentials::Forward,
@@ -478,7 +479,7 @@ async fn every_refusal_has_its_text_and_challenge() {
         ("token_expired", bearer(&world.token(|row| row.created_at = NOW - 7201)), invalid),
     ] {
         for realm in [None, Some("R")] {
-            let guard = world.guard(|rules| *rules.challenges = Challenges::new(realm, &[]).unwrap());
+            let guard = world.guard(|rules| *rules.challenges = Challenges::new(realm, &[], profile::Name::Kong).unwrap());
             let result = call.at(&guard).await;
             assert_eq!(result.reason(), reason);
             let challenge = match (reason, realm) {

@@ -102,3 +102,21 @@ fn what_is_required_is_bound_and_must_be_there() {
         assert_eq!(found, expected, "{rules} {given:?}");
     }
 }
+
+#[test]
+fn what_a_client_always_proves_is_required_of_it_rfc9449_5_2_rfc8705_3_4() {
+    let always = |proves_key, has_certificate| Always { proves_key, has_certificate, pushes: false };
+    let (missing, no_certificate) = (Err(Refusal::Proof(Fault::Missing)), Err(Refusal::CertificateMissing));
+    for (always, bound, expected) in [
+        (always(false, false), None, Ok(())),
+        (always(true, false), Some(key("k")), Ok(())),
+        (always(true, false), Some(certificate("c")), missing.clone()),
+        (always(true, false), None, missing),
+        (always(false, true), Some(certificate("c")), Ok(())),
+        (always(false, true), Some(key("k")), no_certificate.clone()),
+        (always(false, true), None, no_certificate),
+    ] {
+        let proved = Proved { bound: bound.clone(), certificate: Some(certificate("c")) };
+        assert_eq!(require_always(always, &proved), expected, "{always:?} {bound:?}");
+    }
+}

@@ -147,3 +147,16 @@ async fn an_issuer_is_named_where_the_profile_has_one_rfc9207() {
     let response = world.authorize(&config, members).await;
     assert_eq!(redirect(&response), "myapp://cb?code=…&iss=https%3a%2f%2fgate%2etest");
 }
+
+#[tokio::test]
+async fn browsers_are_not_sent_over_plain_http_where_the_instance_refuses_rfc9700_2_6() {
+    let world = World::new();
+    let refused = (400, "invalid_request", "redirect_uri must be https, or on a loopback address");
+    let asked = |uri: &str| json!({"client_id": "shoe", "response_type": "code", "redirect_uri": uri});
+    let open = "http://google.test/kong?foo=bar&code=123";
+    let strict = config(&json!({"http_redirect_uris": false}));
+    assert_eq!(world.authorize(&strict, asked(open)).await.error(), refused);
+    assert_eq!(world.authorize(&strict, asked("myapp://cb")).await.status, 200);
+    assert_eq!(world.authorize(&strict, json!({"client_id": "shoe", "response_type": "code"})).await.error(), refused);
+    assert_eq!(world.authorize(&config(&json!({})), asked(open)).await.status, 200);
+}

@@ -83,7 +83,7 @@ async fn what_is_off_is_not_in_the_document_rfc8414_3_2() {
         "issuer": "https://as.test",
         "authorization_endpoint": "https://as.test/oauth2/authorize",
         "token_endpoint": "https://as.test/oauth2/token",
-        "response_types_supported": [], "response_modes_supported": [],
+        "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none", "private_key_jwt"],

@@ -375,3 +375,45 @@ async fn requests_are_counted_by_grant_and_outcome() {
         assert_eq!(world.server.issued.with_label_values(&[grant, outcome]).get(), 1, "{grant}");
     }
 }
+
+#[tokio::test]
+async fn a_public_clients_refresh_token_is_replaced_where_a_second_use_is_noticed_rfc9700_4_14_2() {
+    let world = World::new();
+    for (client, replay, is_kept) in [
+        ("app", "revoke", false),
+        ("app", "ignore", true),
+        ("shoe", "revoke", true),
+    ] {
+        let config = config(&json!({"reuse_refresh_token": true, "replay": replay, "pkce": "none"}));
+        let authenticated = |more: Value| {
+            let mut members = json!({"client_id": client});
+            if client == "shoe" {
+                members["client_secret"] = json!("fly");
+            }
+            merge(&mut members, more);
+            members
+        };
+        let code = world.code(&config, json!({"client_id": client})).await;
+        let exchange = authenticated(json!({"grant_type": "authorization_code", "code": code}));
+        let first = world.token(&config, exchange).await.text("refresh_token");
+        let refresh = authenticated(json!({"grant_type": "refresh_token", "refresh_token": first}));
+        let second = world.token(&config, refresh).await.text("refresh_token");
+        assert_eq!(first == second, is_kept, "{client} {replay}");
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_without_a_value_is_as_none_where_the_instance_says_so_rfc6749_3_1() {
+    let world = World::new();
+    for (given, status) in [("kept", 400), ("omitted", 200)] {
+        let config = config(&json!({"empty_parameters": given, "scopes": ["email"]}));
+        // Neither is registered, or a scope.
+        let asked = json!({"client_id": "shoe", "response_type": "code", "redirect_uri": "", "code_challenge_method": ""});
+        assert_eq!(world.authorize(&config, asked).await.status, status, "{given}");
+        let form = "grant_type=client_credentials&client_id=shoe&client_secret=fly&authenticated_userid=&scope";
+        let mut post = Post::new("/oauth2/token", "");
+        post.headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
+        post.body = RequestBody::Read(Bytes::from_static(form.as_bytes()));
+        assert_eq!(world.send(&config, &post).await.status, status, "{given}");
+    }
+}
