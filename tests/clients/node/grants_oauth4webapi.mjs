@@ -40,8 +40,13 @@ await main(async (given) => {
     code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
     code_challenge_method: "S256",
   };
-  const pushing = await oauth.pushedAuthorizationRequest(as, client, own, request, options);
-  const { request_uri } = await oauth.processPushedAuthorizationResponse(as, client, pushing);
+  const push = async () => {
+    const pushing = await oauth.pushedAuthorizationRequest(as, client, own, request, options);
+    return await oauth.processPushedAuthorizationResponse(as, client, pushing);
+  };
+  // A server that requires nonces gives one out with its refusal; the library leaves it to the client to try again.
+  const again = (error) => (oauth.isDPoPNonceError(error) ? push() : Promise.reject(error));
+  const { request_uri } = await push().catch(again);
   const address = new URL(as.authorization_endpoint);
   address.search = new URLSearchParams({ client_id: client.client_id, request_uri });
   const shown = [...address.searchParams.keys()].sort();
