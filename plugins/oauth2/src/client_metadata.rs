@@ -240,7 +240,8 @@ fn redirect_uris(config: &Config, given: &Map<String, Value>) -> Result<Vec<Stri
         .map_err(|_| Refusal::RedirectUriMetadata("redirect_uris is not an array of strings".to_owned()))?;
     let uris = uris.unwrap_or_default();
     for uri in &uris {
-        redirect_uri(uri, config.profile.private_use_redirect).map_err(|why| Refusal::RedirectUriMetadata(format!("{}: {why}", shortened(uri))))?;
+        redirect_uri(uri, config.profile.private_use_redirect)
+            .map_err(|why| Refusal::RedirectUriMetadata(format!("{}: {why}", shortened(uri))))?;
     }
     Ok(uris)
 }
@@ -430,7 +431,10 @@ mod tests {
             (with("tls_client_auth", json!({"tls_client_auth_subject_dn": "CN=a"})), false, true),
             (with("tls_client_auth", json!({})), false, false),
             (
-                with("tls_client_auth", json!({"tls_client_auth_subject_dn": "CN=a", "tls_client_auth_san_dns": "a.test"})),
+                with(
+                    "tls_client_auth",
+                    json!({"tls_client_auth_subject_dn": "CN=a", "tls_client_auth_san_dns": "a.test"}),
+                ),
                 false,
                 false,
             ),

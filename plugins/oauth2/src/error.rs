@@ -308,11 +308,9 @@ impl Refusal {
             Self::PrivateUseRedirect => {
                 ("invalid_request", "redirect_uri must have a host".into(), "redirect_uri_private_use")
             }
-            Self::OpenRedirect => (
-                "invalid_request",
-                "redirect_uri must be https, or on a loopback address".into(),
-                "redirect_uri_open",
-            ),
+            Self::OpenRedirect => {
+                ("invalid_request", "redirect_uri must be https, or on a loopback address".into(), "redirect_uri_open")
+            }
             Self::PushedRequestUri => {
                 ("invalid_request", "request_uri must not be pushed".into(), "request_uri_pushed")
             }

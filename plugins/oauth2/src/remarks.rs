@@ -72,11 +72,7 @@ fn permitted(config: &Config) -> Vec<String> {
         accepted(found.token_in_query, "token_in_query"),
         accepted(found.token_in_body, "token_in_body"),
         accepted(found.client_secret_in_query, "client_secret_in_query"),
-        flag(
-            found.multiple_authentications == bcp.multiple_authentications,
-            "multiple_authentications",
-            "first",
-        ),
+        flag(found.multiple_authentications == bcp.multiple_authentications, "multiple_authentications", "first"),
         accepted(found.bearer_over_http, "bearer_over_http"),
         flag(found.multiple_tokens == bcp.multiple_tokens, "multiple_tokens", "first"),
         flag(found.bad_redirect == bcp.bad_redirect, "bad_redirect_uri", "redirect"),

@@ -113,12 +113,7 @@ pub async fn announced_or_proved(
 ///
 /// # Errors
 /// The proof is not accepted, or what is required is not proved; or the store failed.
-pub async fn prove(
-    proofs: &Proofs,
-    config: &Config,
-    request: &Request<'_>,
-    now: i64,
-) -> Result<Proved, Error> {
+pub async fn prove(proofs: &Proofs, config: &Config, request: &Request<'_>, now: i64) -> Result<Proved, Error> {
     let rules = &config.sender;
     if rules.is_off() {
         return Ok(Proved::default());

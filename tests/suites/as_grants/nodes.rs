@@ -52,15 +52,20 @@ async fn a_pushed_request_and_an_assertion_are_used_once_on_two_nodes_rfc9126_4_
     let protocol = |node: usize| (nodes[node].client.clone(), Version::HTTP_2);
     let own = assertion();
     let form = [
-        ("client_assertion_type", JWT), ("client_assertion", own.as_str()), ("response_type", "code"),
-        ("redirect_uri", REDIRECT_URI), ("scope", "email"),
+        ("client_assertion_type", JWT),
+        ("client_assertion", own.as_str()),
+        ("response_type", "code"),
+        ("redirect_uri", REDIRECT_URI),
+        ("scope", "email"),
     ];
     let pushed = post(&protocol(1), &nodes[1], "/api/oauth2/par", &form).await.expect(201).json();
     assert_eq!(post(&protocol(0), &nodes[0], "/api/oauth2/par", &form).await.status, 400, "the assertion was used");
 
     let request_uri = text(&pushed, "request_uri");
     let page = [
-        ("provision_key", api.provision_key()), ("authenticated_userid", "kate"), ("client_id", client.id()),
+        ("provision_key", api.provision_key()),
+        ("authenticated_userid", "kate"),
+        ("client_id", client.id()),
         ("request_uri", request_uri),
     ];
     let authorize = |node: usize| {
@@ -71,7 +76,9 @@ async fn a_pushed_request_and_an_assertion_are_used_once_on_two_nodes_rfc9126_4_
 
     let own = assertion();
     let form = [
-        ("client_assertion_type", JWT), ("client_assertion", own.as_str()), ("grant_type", "client_credentials"),
+        ("client_assertion_type", JWT),
+        ("client_assertion", own.as_str()),
+        ("grant_type", "client_credentials"),
         ("scope", "email"),
     ];
     let token = |node: usize| {

@@ -334,7 +334,8 @@ async fn what_a_client_says_that_it_always_does_is_required_of_it_rfc9449_5_2_rf
         let asked = post(protocol, &gateway, "/api/oauth2/authorize", &[&page[..], &[code]].concat()).await;
         let redirect = if status == 200 {
             assert_refused(&asked, 400, "invalid_request", "The authorization request must be pushed");
-            let pushed = post(protocol, &gateway, "/api/oauth2/par", &[("client_id", id), code]).await.expect(201).json();
+            let pushed =
+                post(protocol, &gateway, "/api/oauth2/par", &[("client_id", id), code]).await.expect(201).json();
             let form = [&page[..], &[("request_uri", text(&pushed, "request_uri"))]].concat();
             post(protocol, &gateway, "/api/oauth2/authorize", &form).await.expect(200).json()
         } else {
@@ -350,7 +351,9 @@ async fn what_a_client_says_that_it_always_does_is_required_of_it_rfc9449_5_2_rf
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_decides_on_redirect_uris_without_a_host_whatever_the_node_says_rfc8252_7_1() {
-    for (node, instance, status) in [("kong", "bcp", 201), ("bcp", "kong", 400), ("bcp", "bcp", 201), ("kong", "kong", 400)] {
+    for (node, instance, status) in
+        [("kong", "bcp", 201), ("bcp", "kong", 400), ("bcp", "bcp", 201), ("kong", "kong", 400)]
+    {
         let settings = [("TOLLGATE_OAUTH2_DEFAULT_PROFILE", node)];
         let gateway = Gateway::on(tollgate_tests::gateway::Store::Sqlite, &settings).await;
         let _registering = Registering::start(&gateway, json!({"profile": instance})).await;

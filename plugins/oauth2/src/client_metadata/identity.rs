@@ -30,7 +30,10 @@ impl Identity {
             Method::TlsClientAuth => {
                 // RFC 8705 §2.1.2: a client names its certificate in one way.
                 if let Some(other) = given.keys().find(|name| name.starts_with("tls_client_auth_san_")) {
-                    return Err(invalid(&format!("{} is not supported; use tls_client_auth_subject_dn", shortened(other))));
+                    return Err(invalid(&format!(
+                        "{} is not supported; use tls_client_auth_subject_dn",
+                        shortened(other)
+                    )));
                 }
                 let subject = text(given, "tls_client_auth_subject_dn", MOST_BYTES)?;
                 let subject = subject.ok_or_else(|| invalid("tls_client_auth_subject_dn is required"))?;

@@ -8,8 +8,8 @@ use tollgate_core::schema::{Field, Rule, Schema, Type};
 
 use super::Pkce;
 use crate::profile::{
-    BadRedirect, EmptyParameters, IssuerInResponse, LoopbackPort, Match, MultipleAuthentications, MultipleTokens, Name, Permission, Profile, RedirectBinding,
-    RefreshScope, Replay, ScopeInResponse, ScopeSyntax, UnknownGrant,
+    BadRedirect, EmptyParameters, IssuerInResponse, LoopbackPort, Match, MultipleAuthentications, MultipleTokens, Name,
+    Permission, Profile, RedirectBinding, RefreshScope, Replay, ScopeInResponse, ScopeSyntax, UnknownGrant,
 };
 
 pub(super) fn fields() -> Vec<Field> {

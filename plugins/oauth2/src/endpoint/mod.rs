@@ -197,7 +197,13 @@ impl AuthorizationServer {
     }
 
     /// Counts what profile `bcp` would have refused of a call that a client has made for itself, and issues nothing.
-    fn note_call(&self, plugin_id: Uuid, config: &Config, (parameters, request): (&Parameters, &Request<'_>), credential: Option<Uuid>) {
+    fn note_call(
+        &self,
+        plugin_id: Uuid,
+        config: &Config,
+        (parameters, request): (&Parameters, &Request<'_>),
+        credential: Option<Uuid>,
+    ) {
         if config.counted.is_some() {
             let grantor = Grantor::new(&self.issuer, &self.guesses, plugin_id, config, request);
             count_authentication(&grantor, parameters, request);

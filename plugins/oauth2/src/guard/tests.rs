@@ -479,7 +479,8 @@ async fn every_refusal_has_its_text_and_challenge() {
         ("token_expired", bearer(&world.token(|row| row.created_at = NOW - 7201)), invalid),
     ] {
         for realm in [None, Some("R")] {
-            let guard = world.guard(|rules| *rules.challenges = Challenges::new(realm, &[], profile::Name::Kong).unwrap());
+            let guard =
+                world.guard(|rules| *rules.challenges = Challenges::new(realm, &[], profile::Name::Kong).unwrap());
             let result = call.at(&guard).await;
             assert_eq!(result.reason(), reason);
             let challenge = match (reason, realm) {

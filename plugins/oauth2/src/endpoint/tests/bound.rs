@@ -161,7 +161,8 @@ const PROOF: &str = "A DPoP proof is required";
 async fn what_tokens_have_to_be_bound_to_is_required_when_they_are_asked_for_rfc9449_10_1() {
     let key = ProofKey::new(Algorithm::ES256);
     let jkt = json!({"dpop_jkt": key.thumbprint()});
-    let (nothing, proof, certificate, both) = ((None, None), (Some(&key), None), (None, Some("a")), (Some(&key), Some("a")));
+    let (nothing, proof, certificate, both) =
+        ((None, None), (Some(&key), None), (None, Some("a")), (Some(&key), Some("a")));
     let (no_proof, no_certificate) = (Err(("invalid_dpop_proof", PROOF)), Err(("invalid_request", CERTIFICATE)));
     for (patch, given, announced, expected) in [
         (json!({"dpop": "required"}), nothing, json!({}), no_proof),
@@ -178,7 +179,9 @@ async fn what_tokens_have_to_be_bound_to_is_required_when_they_are_asked_for_rfc
         (json!({"dpop": "optional"}), nothing, json!({}), Ok(())),
     ] {
         let (world, config) = (World::new(), configured(patch.clone()));
-        for (path, members) in [(PAR, json!({"client_id": "app", "response_type": "code"})), (BEGIN, json!({"client_id": "app"}))] {
+        for (path, members) in
+            [(PAR, json!({"client_id": "app", "response_type": "code"})), (BEGIN, json!({"client_id": "app"}))]
+        {
             let mut members = members;
             merge(&mut members, announced.clone());
             let response = send_as(&world, &config, path, given, members).await;

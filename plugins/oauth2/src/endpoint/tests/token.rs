@@ -379,11 +379,7 @@ async fn requests_are_counted_by_grant_and_outcome() {
 #[tokio::test]
 async fn a_public_clients_refresh_token_is_replaced_where_a_second_use_is_noticed_rfc9700_4_14_2() {
     let world = World::new();
-    for (client, replay, is_kept) in [
-        ("app", "revoke", false),
-        ("app", "ignore", true),
-        ("shoe", "revoke", true),
-    ] {
+    for (client, replay, is_kept) in [("app", "revoke", false), ("app", "ignore", true), ("shoe", "revoke", true)] {
         let config = config(&json!({"reuse_refresh_token": true, "replay": replay, "pkce": "none"}));
         let authenticated = |more: Value| {
             let mut members = json!({"client_id": client});
@@ -408,7 +404,8 @@ async fn a_parameter_without_a_value_is_as_none_where_the_instance_says_so_rfc67
     for (given, status) in [("kept", 400), ("omitted", 200)] {
         let config = config(&json!({"empty_parameters": given, "scopes": ["email"]}));
         // Neither is registered, or a scope.
-        let asked = json!({"client_id": "shoe", "response_type": "code", "redirect_uri": "", "code_challenge_method": ""});
+        let asked =
+            json!({"client_id": "shoe", "response_type": "code", "redirect_uri": "", "code_challenge_method": ""});
         assert_eq!(world.authorize(&config, asked).await.status, status, "{given}");
         let form = "grant_type=client_credentials&client_id=shoe&client_secret=fly&authenticated_userid=&scope";
         let mut post = Post::new("/oauth2/token", "");
