@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::schema::{Auto, Field, Rule, Schema};
+use crate::schema::{Auto, Field, Rule, Schema, Type};
 
 /// The longest `ttl`, in seconds.
 const MAX_TTL: i32 = 100_000_000;
@@ -26,6 +26,16 @@ pub fn created_at() -> Field {
 pub fn updated_at() -> Field {
     let field = Field::integer("updated_at").auto(Auto::UpdatedAt).rule(Rule::Timestamp);
     field.describe("When the entity was last written, in Unix seconds.")
+}
+
+/// [`created_at`] to the millisecond.
+pub fn created_at_millis() -> Field {
+    Field { auto: Some(Auto::CreatedAtMillis), ty: Type::Number, ..created_at() }
+}
+
+/// [`updated_at`] to the millisecond.
+pub fn updated_at_millis() -> Field {
+    Field { auto: Some(Auto::UpdatedAtMillis), ty: Type::Number, ..updated_at() }
 }
 
 /// Labels by which lists are filtered.
@@ -60,6 +70,21 @@ pub(super) fn stream_ends(field: &'static str) -> Field {
     let ends = Schema::new(vec![Field::string("ip").rule(Rule::Custom("ip_or_cidr", ip_or_cidr)), port("port")])
         .entity_check(crate::schema::EntityCheck::AtLeastOneOf(&["ip", "port"]));
     Field::set(field, Field::record("", ends))
+}
+
+/// A header name.
+pub(super) fn header_name(value: &Value) -> Result<(), String> {
+    plain_name("header", value)
+}
+
+/// A name of letters, digits, `_` and `-`.
+pub(super) fn plain_name(what: &str, value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if fits {
+        return Ok(());
+    }
+    Err(format!("bad {what} name '{text}', allowed characters are A-Z, a-z, 0-9, '_', and '-'"))
 }
 
 fn tag(value: &Value) -> Result<(), String> {

@@ -22,6 +22,53 @@ enum Port {
     Invalid,
 }
 
+/// A host and port in the form in which targets are stored: IPv6 addresses in full and in brackets.
+pub(super) fn with_port(text: &str, default_port: u16) -> Option<String> {
+    let Host { is_ip, port } = parse(text.trim_end_matches('.'))?;
+    let (host, given) = match port {
+        Port::Invalid => return None,
+        Port::None => (text, None),
+        Port::Valid => text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>().ok()))?,
+    };
+    let port = given.unwrap_or(default_port);
+    match host.trim_matches(['[', ']']).parse::<Ipv6Addr>() {
+        Ok(address) if is_ip => {
+            let groups = address.segments().map(|group| format!("{group:04x}"));
+            Some(format!("[{}]:{port}", groups.join(":")))
+        }
+        _ => Some(format!("{host}:{port}")),
+    }
+}
+
+/// The name of an upstream: a host name without a port.
+pub(super) fn upstream_name(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    let why = match parse(text) {
+        None => "must be a valid hostname",
+        Some(Host { is_ip: true, .. }) => "no ip addresses allowed",
+        Some(Host { port: Port::None, .. }) => return Ok(()),
+        Some(Host { port: Port::Valid, .. }) => "no port allowed",
+        Some(_) => "must be a valid hostname",
+    };
+    Err(format!("Invalid name ('{text}'); {why}"))
+}
+
+/// A host with or without a port.
+pub(super) fn host_and_port(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    match parse(text) {
+        Some(Host { port: Port::None | Port::Valid, .. }) => Ok(()),
+        Some(_) => Err("invalid port number".to_owned()),
+        None => Err(format!("invalid hostname: {text}")),
+    }
+}
+
+/// A server name without a wildcard.
+pub(super) fn server_name(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    if text.contains('*') { Err(invalid(text)) } else { wildcard_name(value) }
+}
+
 /// A host name or address without a port.
 pub(super) fn host(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();

@@ -35,6 +35,8 @@ pub struct Kind {
     pub ttl: bool,
     /// Whether the Admin API serves it.
     pub admin: bool,
+    /// Whether it does so only below a parent: newest first, and a PUT changes an entity as a PATCH does.
+    pub only_below_parent: bool,
     /// Its names, if those are entities.
     pub names: Option<Names>,
     /// Foreign fields without a path below the entity.
@@ -54,6 +56,7 @@ impl Kind {
             unique_together: &[],
             ttl: false,
             admin: true,
+            only_below_parent: false,
             names: None,
             pathless: &[],
             schema,
@@ -110,6 +113,12 @@ impl Kind {
     #[must_use]
     pub fn internal(self) -> Self {
         Self { admin: false, ..self }
+    }
+
+    /// Serves it only below the entity that it belongs to: newest first, and a PUT changes an entity as a PATCH does.
+    #[must_use]
+    pub fn only_below_parent(self) -> Self {
+        Self { only_below_parent: true, ..self }
     }
 
     /// The field that identifies an entity among those whose `foreign` field refers to the same one, such as

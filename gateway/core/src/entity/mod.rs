@@ -8,6 +8,7 @@ pub mod ca_certificate;
 pub mod certificate;
 pub mod consumer;
 pub mod field;
+mod health_checks;
 mod host;
 mod kind;
 mod path_rule;
@@ -16,5 +17,7 @@ mod protocol;
 pub mod route;
 pub mod service;
 pub mod sni;
+pub mod target;
+pub mod upstream;
 
 pub use kind::{Kind, Names};

@@ -45,7 +45,7 @@ impl Schema {
 impl Field {
     /// The gateway generates ids and times for null as for a missing value.
     fn is_made_for_null(&self) -> bool {
-        matches!(self.auto, Some(Auto::Uuid | Auto::CreatedAt | Auto::UpdatedAt))
+        !matches!(self.auto, None | Some(Auto::RandomString))
     }
 
     /// The value when none is given.

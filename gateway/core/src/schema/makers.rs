@@ -24,6 +24,8 @@ impl Makers<'_> {
         match auto {
             Auto::Uuid => Value::String(self.random.uuid().to_string()),
             Auto::CreatedAt | Auto::UpdatedAt => Value::from(self.clock.now()),
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact for many millennia")]
+            Auto::CreatedAtMillis | Auto::UpdatedAtMillis => Value::from(self.clock.now_millis() as f64 / 1000.0),
             Auto::RandomString => Value::String(self.random.alphanumeric(RANDOM_STRING_LENGTH)),
         }
     }

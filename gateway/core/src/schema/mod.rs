@@ -84,6 +84,10 @@ pub enum Auto {
     CreatedAt,
     /// Now, in whole seconds; on every write.
     UpdatedAt,
+    /// Now, in seconds to the millisecond; on creation.
+    CreatedAtMillis,
+    /// Now, in seconds to the millisecond; on every write.
+    UpdatedAtMillis,
     /// 32 random characters `[0-9A-Za-z]`.
     RandomString,
 }

@@ -70,7 +70,7 @@ impl Schema {
         let mut document = Document::from(self.merged(stored, &patch));
         for field in &self.fields {
             match field.auto {
-                Some(Auto::UpdatedAt) => drop(document.remove(field.name)),
+                Some(Auto::UpdatedAt | Auto::UpdatedAtMillis) => drop(document.remove(field.name)),
                 Some(Auto::Uuid) => {
                     drop(stored.get(field.name).map(|id| document.insert(field.name.to_owned(), id.clone())))
                 }

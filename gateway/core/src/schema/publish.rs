@@ -63,7 +63,9 @@ impl Field {
             show("auto", json!(true));
             match auto {
                 Auto::Uuid => show("uuid", json!(true)),
-                Auto::CreatedAt | Auto::UpdatedAt => show("timestamp", json!(true)),
+                Auto::CreatedAt | Auto::UpdatedAt | Auto::CreatedAtMillis | Auto::UpdatedAtMillis => {
+                    show("timestamp", json!(true));
+                }
                 Auto::RandomString => {}
             }
         }
