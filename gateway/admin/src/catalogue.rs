@@ -28,6 +28,16 @@ const FIXED: [&str; 18] = [
     "/timers",
 ];
 
+/// What upstreams have besides their entities.
+const OF_TARGETS: [&str; 6] = [
+    "/upstreams/{upstreams}/health",
+    "/upstreams/{upstreams}/targets/all",
+    "/upstreams/{upstreams}/targets/{targets}/healthy",
+    "/upstreams/{upstreams}/targets/{targets}/unhealthy",
+    "/upstreams/{upstreams}/targets/{targets}/{address}/healthy",
+    "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
+];
+
 /// `GET /endpoints`.
 pub(crate) fn show(state: &AdminState) -> Response {
     Response::ok(&json!({ "data": paths(state) }))
@@ -43,15 +53,20 @@ fn paths(state: &AdminState) -> BTreeSet<String> {
             let Some(target) = state.served().map(|target| target.kind()).find(|known| known.name == target) else {
                 continue;
             };
-            if kind.foreign_paths().any(|(served, _)| served.name == field.name) {
+            if !kind.only_below_parent && kind.foreign_paths().any(|(served, _)| served.name == field.name) {
                 paths.insert(format!("{one}/{}", field.name));
             }
             let children = format!("/{}/{{{}}}/{}", target.segment, target.name, kind.nested_segment);
             paths.insert(format!("{children}/{{{}}}", kind.name));
             paths.insert(children);
         }
-        paths.insert(one);
-        paths.insert(collection);
+        if kind.name == "targets" {
+            paths.extend(OF_TARGETS.map(str::to_owned));
+        }
+        if !kind.only_below_parent {
+            paths.insert(one);
+            paths.insert(collection);
+        }
     }
     paths
 }

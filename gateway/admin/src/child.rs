@@ -1,9 +1,11 @@
 //! The last segment of a path such as `/consumers/{x}/acls/{y}` is an id, the kind's second key, or a value
 //! that is unique below the parent (gateway.md §2.1).
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tollgate_core::collection::{Filter, Key, PageQuery};
+use tollgate_core::entity::Kind;
 use tollgate_core::error::DaoError;
+use tollgate_core::schema::Field;
 use uuid::Uuid;
 
 use crate::reference;
@@ -33,10 +35,23 @@ pub(crate) async fn named(
     let Some(field) = field.filter(|_| reference::parse_uuid(segment).is_none()) else {
         return Ok(Child { key: reference::key(kind, segment)?, given: Vec::new() });
     };
-    reference::validate_key(field, segment)?;
+    let segment = &normal(kind, field, segment);
+    // What breaks the rule of a field is no entity's, and these are not made by paths.
+    if !kind.only_below_parent {
+        reference::validate_key(field, segment)?;
+    }
     let found = find(nested, parent, field.name, segment).await?;
     let key = Key::Id(found.unwrap_or_else(|| state.random.uuid()));
-    Ok(Child { key, given: vec![(field.name, Value::from(segment))] })
+    Ok(Child { key, given: vec![(field.name, Value::from(segment.as_str()))] })
+}
+
+/// The name in the form in which it is stored.
+fn normal(kind: &Kind, field: &Field, segment: &str) -> String {
+    let mut given = Map::from_iter([(field.name.to_owned(), Value::from(segment))]);
+    if let Some(adjust) = kind.schema.adjust {
+        adjust(&mut given);
+    }
+    given.get(field.name).and_then(Value::as_str).unwrap_or(segment).to_owned()
 }
 
 /// The id of the child whose `field` has this value.

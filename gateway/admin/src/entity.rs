@@ -103,7 +103,7 @@ pub(crate) async fn act_on_child(
     let parent = find_parent(state, nested, parent).await?;
     let children = nested.children;
     let Child { key, mut given } = child::named(state, nested, parent, segment).await?;
-    if method == Method::PUT {
+    if method == Method::PUT && !children.kind().only_below_parent {
         // A PUT assigns the child to this parent, even if it has another one.
         given.push((nested.field, reference::to(parent)));
         return put(state, children, &key, input, given).await;
@@ -111,7 +111,7 @@ pub(crate) async fn act_on_child(
     let child = children.find(&key).await?.filter(|child| child.reference(nested.field) == Some(parent));
     let child = child.ok_or(Failure::NotFound)?;
     match *method {
-        Method::PATCH => patch(state, children, &key, input, &[(nested.field, reference::to(parent))]).await,
+        Method::PATCH | Method::PUT => patch(state, children, &key, input, &[(nested.field, reference::to(parent))]).await,
         Method::DELETE => {
             let id = child.id().ok_or_else(|| reference::without_id(children.kind()))?;
             if children.delete(&Key::Id(id)).await? {

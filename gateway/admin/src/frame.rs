@@ -26,7 +26,7 @@ use crate::query::Query;
 use crate::resource::Resource;
 use crate::response::{Failure, Head, Response};
 use crate::state::AdminState;
-use crate::{SERVER, cache, catalogue, entity, foreign, information, list, path, schemas, tags};
+use crate::{SERVER, cache, catalogue, entity, foreign, information, list, path, schemas, tags, targets, upstream_health};
 
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 
@@ -188,9 +188,18 @@ async fn dispatch(
         Resource::Collection(entities) => list::collection(entities, query).await,
         Resource::Entity(entities, key) => entity::act(state, method, entities, key, input).await,
         Resource::Children(nested, parent) if post => entity::create_child(state, nested, parent, input).await,
-        Resource::Children(nested, parent) => list::children(state, nested, parent, parts.uri.path(), query).await,
+        Resource::Children(nested, parent) if nested.children.kind().only_below_parent => {
+            targets::newest_first(state, nested, parent, parts.uri.path(), query).await
+        }
+        Resource::StoredChildren(nested, parent) | Resource::Children(nested, parent) => {
+            list::children(state, nested, parent, parts.uri.path(), query).await
+        }
         Resource::Child(nested, parent, key) => entity::act_on_child(state, method, nested, parent, key, input).await,
         Resource::Foreign(field, owner) => foreign::act(state, method, field, owner, input).await,
+        Resource::UpstreamHealth(nested, upstream) => {
+            upstream_health::show(state, nested, upstream, parts.uri.path(), query).await
+        }
+        Resource::NewTargetHealth(new) => upstream_health::set(state, new).await,
         Resource::Information => information::show(state).await,
         Resource::Status => information::status(state, query).await,
         Resource::Metrics => Ok(Response::metrics(state.node.metrics())),

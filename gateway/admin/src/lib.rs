@@ -7,7 +7,8 @@
 //! 2. `path` and `resource`: the path's segments → the resource that they name.
 //! 3. `input`: the body by its content type → JSON or form pairs.
 //! 4. `draft`: input → a document that has passed its schema, references resolved.
-//! 5. `entity`, `list`, `foreign`: the verbs on entities; `node`, `schemas`, `tags`, `cache`: the rest.
+//! 5. `entity`, `list`, `foreign`: the verbs on entities; `targets`, `upstream_health`: what upstreams have besides;
+//!    `node`, `schemas`, `tags`, `cache`: the rest.
 //!
 //! Who may call it: `browser` (what web pages may do), `admin_token` and `access`. What was called, and what it
 //! changed, goes to the audit log: `audit`.
@@ -40,8 +41,10 @@ mod schemas;
 mod state;
 mod status_guard;
 mod tags;
+mod targets;
 #[cfg(test)]
 mod tests;
+mod upstream_health;
 mod write_timeout;
 
 pub use access::{Access, Authentication};
@@ -51,10 +54,11 @@ pub use frame::{router, status_router};
 pub use list::page_query;
 pub use listener::{Acceptor, Admission, Bound, Bounds, Listener};
 pub use memory::{Memory, MemoryRegion, MemoryWorker};
-pub use node::{Connections, LogLevel, Node};
+pub use node::{Connections, LogLevel, Node, NotSet};
 pub use peer::{Peer, Transport};
 pub use state::{AdminState, Limits};
 pub use status_guard::guard_status;
+pub use upstream_health::{AddressHealth, Health, HealthReport, TargetHealth, UpstreamHealth, Weights};
 
 /// The version of the API, not of this program: tools parse it, here and in `Server: kong/…`, to choose which
 /// API to use.

@@ -1,12 +1,16 @@
 //! The running gateway, as a port of the Admin API.
 
+use std::net::SocketAddr;
+
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use tollgate_core::collection::Document;
+use tollgate_core::error::StoreError;
 use tollgate_core::schema::Violations;
 use uuid::Uuid;
 
 use crate::memory::Memory;
+use crate::upstream_health::{HealthReport, UpstreamHealth};
 
 /// Counters of the proxy's connections since the start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,6 +88,17 @@ impl LogLevel {
     }
 }
 
+/// Why the health of a target was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSet {
+    /// It has none that could be set; the text is for the client.
+    #[error("{0}")]
+    Refused(String),
+    /// Other nodes could not be told.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// The running gateway, as the Admin API shows it.
 #[async_trait]
 pub trait Node: Send + Sync + 'static {
@@ -122,5 +137,24 @@ pub trait Node: Send + Sync + 'static {
     /// not proxy.
     fn objections(&self, _kind: &str, _document: &Document) -> Violations {
         Violations::new()
+    }
+
+    /// What this node knows about the targets of an upstream; `None`: it does not know the upstream.
+    fn upstream_health(&self, _upstream: Uuid) -> Option<UpstreamHealth> {
+        None
+    }
+
+    /// Makes a target's addresses, or one of them, healthy or unhealthy, on every node.
+    ///
+    /// # Errors
+    /// The target has no such address, the upstream's targets are not checked, or the store failed.
+    async fn set_target_health(
+        &self,
+        _upstream: Uuid,
+        _target: &str,
+        _address: Option<SocketAddr>,
+        _health: HealthReport,
+    ) -> Result<(), NotSet> {
+        Err(NotSet::Refused("this node has no upstreams".to_owned()))
     }
 }

@@ -47,6 +47,11 @@ pub(crate) fn tag(offset: &str) -> Result<TagPosition, DaoError> {
     }
 }
 
+/// The offset at a position of a list that is ordered otherwise.
+pub(crate) fn position(offset: &str) -> Result<usize, DaoError> {
+    offset.parse().map_err(|_| bad(offset, "bad base64 encoding"))
+}
+
 fn encode(parts: &[String]) -> String {
     CODEC.encode(Value::from(parts).to_string())
 }

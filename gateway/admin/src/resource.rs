@@ -2,7 +2,8 @@
 //!
 //! - `/services`, `/services/{x}`: every served kind;
 //! - `/services/{x}/routes[/{y}]`: kinds that refer to another kind, below that kind;
-//! - `/routes/{x}/service`: a foreign field, below the kind that has it.
+//! - `/routes/{x}/service`: a foreign field, below the kind that has it;
+//! - `/upstreams/{x}/health` and the like: what this node knows about an upstream's targets.
 //!
 //! Fixed paths such as `/plugins/enabled` take precedence over entities with that name.
 
@@ -13,6 +14,7 @@ use tollgate_core::collection::Collection;
 use uuid::Uuid;
 
 use crate::state::AdminState;
+use crate::upstream_health::HealthReport;
 
 /// A kind's entities in the store.
 pub(crate) type Entities = Arc<dyn Collection>;
@@ -32,6 +34,15 @@ pub(crate) struct ForeignField<'r> {
     pub(crate) targets: &'r Entities,
 }
 
+/// The health of a target, or of one of its addresses, as an operator says that it is.
+pub(crate) struct NewTargetHealth<'r> {
+    pub(crate) nested: Nested<'r>,
+    pub(crate) upstream: &'r str,
+    pub(crate) target: &'r str,
+    pub(crate) address: Option<&'r str>,
+    pub(crate) health: HealthReport,
+}
+
 /// A resource named by a path. Strings are the decoded segments for `{…}`.
 pub(crate) enum Resource<'r> {
     Collection(&'r Entities),
@@ -39,6 +50,10 @@ pub(crate) enum Resource<'r> {
     Children(Nested<'r>, &'r str),
     Child(Nested<'r>, &'r str, &'r str),
     Foreign(ForeignField<'r>, &'r str),
+    /// Children as they are stored, in ascending order of id.
+    StoredChildren(Nested<'r>, &'r str),
+    UpstreamHealth(Nested<'r>, &'r str),
+    NewTargetHealth(NewTargetHealth<'r>),
     Information,
     Status,
     Metrics,
@@ -62,7 +77,8 @@ impl<'r> Resource<'r> {
     /// The resource for the segments; `None` is 404.
     pub(crate) fn of(state: &'r AdminState, segments: &'r [String]) -> Option<Self> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        Self::fixed(&segments).or_else(|| Self::of_entities(state, &segments))
+        let found = Self::fixed(&segments).or_else(|| Self::of_upstream(state, &segments));
+        found.or_else(|| Self::of_entities(state, &segments))
     }
 
     fn fixed(segments: &[&'r str]) -> Option<Self> {
@@ -88,9 +104,31 @@ impl<'r> Resource<'r> {
         })
     }
 
+    fn of_upstream(state: &'r AdminState, segments: &[&'r str]) -> Option<Self> {
+        let ["upstreams", upstream, rest @ ..] = segments else { return None };
+        let targets = || {
+            let upstreams = state.served().find(|collection| collection.kind().name == "upstreams")?;
+            nested(state, upstreams, "targets")
+        };
+        let (target, address, health) = match rest {
+            ["health"] => return Some(Self::UpstreamHealth(targets()?, upstream)),
+            ["targets", "all"] => return Some(Self::StoredChildren(targets()?, upstream)),
+            ["targets", target, health] => (target, None, health),
+            ["targets", target, address, health] => (target, Some(*address), health),
+            _ => return None,
+        };
+        let health = match *health {
+            "healthy" => HealthReport::Healthy,
+            "unhealthy" => HealthReport::Unhealthy,
+            _ => return None,
+        };
+        Some(Self::NewTargetHealth(NewTargetHealth { nested: targets()?, upstream, target, address, health }))
+    }
+
     fn of_entities(state: &'r AdminState, segments: &[&'r str]) -> Option<Self> {
         let (name, rest) = segments.split_first()?;
-        let first = state.served().find(|collection| collection.kind().segment == *name)?;
+        let mut served = state.served().filter(|collection| !collection.kind().only_below_parent);
+        let first = served.find(|collection| collection.kind().segment == *name)?;
         match *rest {
             [] => Some(Self::Collection(first)),
             [key] => Some(Self::Entity(first, key)),
@@ -113,7 +151,7 @@ impl<'r> Resource<'r> {
             Self::SchemaValidation(_) | Self::PluginValidation => &[Method::POST],
             Self::Cache => &[Method::DELETE],
             Self::CacheKey(_) => &[Method::DELETE, Method::GET],
-            Self::NewLogLevel(_) => &[Method::PUT],
+            Self::NewLogLevel(_) | Self::NewTargetHealth(_) => &[Method::PUT],
             Self::Information
             | Self::Status
             | Self::Metrics
@@ -122,6 +160,8 @@ impl<'r> Resource<'r> {
             | Self::EnabledPlugins
             | Self::Schema(_)
             | Self::PluginSchema(_)
+            | Self::StoredChildren(..)
+            | Self::UpstreamHealth(..)
             | Self::LogLevel => &[Method::GET],
         }
     }
@@ -142,7 +182,10 @@ impl<'r> Resource<'r> {
     pub(crate) fn audited(&self) -> &'static str {
         match self {
             Self::Collection(entities) | Self::Entity(entities, _) => entities.kind().name,
-            Self::Children(nested, _) | Self::Child(nested, ..) => nested.children.kind().name,
+            Self::Children(nested, _) | Self::Child(nested, ..) | Self::StoredChildren(nested, _) => {
+                nested.children.kind().name
+            }
+            Self::UpstreamHealth(..) | Self::NewTargetHealth(_) => "target_health",
             Self::Foreign(foreign, _) => foreign.targets.kind().name,
             Self::Cache | Self::CacheKey(_) => "cache",
             Self::LogLevel | Self::NewLogLevel(_) => "log_level",

@@ -139,6 +139,8 @@ pub(crate) enum Failure {
     InvalidScale,
     #[error("unknown log level")]
     UnknownLogLevel(String),
+    #[error("the health of the target cannot be set")]
+    HealthNotSet(String),
     #[error("available only without a database")]
     NeedsNoDatabase,
     #[error(transparent)]
@@ -187,6 +189,7 @@ impl From<Failure> for Response {
             Failure::InvalidUnit(unit) => bad(&format!("invalid unit '{unit}' (expected 'k/K', 'm/M', or 'g/G')")),
             Failure::InvalidScale => bad("scale must be equal or greater than 0"),
             Failure::UnknownLogLevel(level) => bad(&format!("unknown log level: {level}")),
+            Failure::HealthNotSet(why) => bad(&why),
             Failure::NeedsNoDatabase => {
                 bad("this endpoint is only available when Kong is configured to not use a database")
             }
