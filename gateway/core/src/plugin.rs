@@ -86,6 +86,8 @@ pub struct TrafficMetrics {
     pub latencies: bool,
     /// Bytes of bodies.
     pub bandwidth: bool,
+    /// The health of upstreams' targets; by no route, so one instance that wants it is enough.
+    pub target_health: bool,
     /// Requests and bytes are counted by consumer, under these names.
     pub consumers: Option<Arc<dyn ConsumerNames>>,
 }
@@ -93,7 +95,7 @@ pub struct TrafficMetrics {
 impl Default for TrafficMetrics {
     /// Everything, but not by consumer.
     fn default() -> Self {
-        Self { statuses: true, latencies: true, bandwidth: true, consumers: None }
+        Self { statuses: true, latencies: true, bandwidth: true, target_health: true, consumers: None }
     }
 }
 

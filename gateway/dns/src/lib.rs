@@ -31,6 +31,7 @@ mod resolver;
 mod tests;
 
 pub use answer::{Address, Answer, Error, Source};
+pub use hickory_resolver::net::NetError as SetupError;
 pub use name::Name;
 pub use nameservers::{Families, Nameserver, RecordKind};
 pub use resolver::{Resolver, Settings};

@@ -55,6 +55,11 @@ impl Resolver {
         Ok(Self(Arc::new(Shared { nameservers, runtime, stale_for: settings.stale_for, names: Mutex::default() })))
     }
 
+    /// The runtime on which look-ups run.
+    pub fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
     /// A name. Everybody who asks for it shares what is known of it.
     pub fn name(&self, host: &str, families: Families) -> Name {
         let mut names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,6 +27,7 @@ use tollgate_core::entity;
 use tollgate_core::header_text;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
+use tollgate_dns::Resolver;
 use tollgate_plugin::http_client::{Client, Destinations};
 use tollgate_plugin::{Hosts, Remark};
 use tollgate_store::{MigrationError, MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
@@ -53,8 +54,11 @@ use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::certificate_expiry::CertificateExpiry;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::target_health::TargetHealthMetrics;
 use crate::telemetry::tasks;
 use crate::tls_listeners::{self, Tls};
+use crate::upstream::addresses::Network;
+use crate::upstream::balancing::Balancers;
 use crate::upstream::service::Verification;
 use crate::upstream::uses::Uses;
 
@@ -111,6 +115,9 @@ pub enum StartError {
     /// A metric is registered twice.
     #[error("cannot register metrics")]
     Metrics(#[from] prometheus::Error),
+    /// The client of the name servers cannot be made.
+    #[error("dns: cannot use the name servers")]
+    Resolver(#[from] tollgate_dns::SetupError),
     /// File descriptors cannot be counted.
     #[error("cannot count file descriptors")]
     Descriptors(#[from] descriptors::Error),
@@ -367,6 +374,7 @@ impl Control {
         readiness.export(&registry)?;
         let audit_log = open_audit_log(settings, &metrics)
             .map_err(|source| StartError::AuditLog { path: settings.audit_log.to_string(), source })?;
+        let resolver = Resolver::new(tokio::runtime::Handle::current(), &settings.dns)?;
         let hosts = Hosts::new(
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
@@ -389,9 +397,11 @@ impl Control {
             UpstreamVerification::Verify => Verification::On,
             UpstreamVerification::Skip => Verification::Off,
         };
-        let upstreams = node::upstream_destinations(settings);
-        let configuration =
-            Configuration::load(entities.clone(), Arc::clone(&metrics), verification, upstreams, served);
+        let network = Network { destinations: node::upstream_destinations(settings), resolver };
+        let balancers = Arc::new(Balancers::new(tokio::runtime::Handle::current(), network));
+        registry.register(Box::new(TargetHealthMetrics::new(Arc::clone(&balancers), Arc::clone(&metrics))?))?;
+        let (compiled_for, upstreams) = (Arc::clone(&metrics), Arc::clone(&balancers));
+        let configuration = Configuration::load(entities.clone(), compiled_for, verification, upstreams, served);
         let configuration = Arc::new(configuration.await?);
         store.feed().subscribe(Arc::clone(&configuration) as _);
         // Applies writes between loading and subscribing.
@@ -400,6 +410,7 @@ impl Control {
         tokio::spawn(watch_store(store.clone(), Arc::clone(&metrics)));
 
         let node = ThisNode::new(node_id, settings, store.clone(), registry.clone(), Arc::clone(&metrics), log);
+        let node = node.with_upstreams(balancers);
         let admin = AdminState::new(
             entities,
             Arc::new(store.clone()),
@@ -493,6 +504,8 @@ async fn entities(hosts: &Hosts) -> Result<Registry, StartError> {
         entity::certificate::kind::<Pem>(),
         entity::sni::kind(),
         entity::ca_certificate::kind::<Pem>(),
+        entity::upstream::kind(),
+        entity::target::kind(),
         entity::service::kind(),
         entity::route::kind(),
         entity::consumer::kind(),

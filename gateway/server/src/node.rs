@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -9,18 +10,21 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use tollgate_admin::{Connections, LogLevel, Memory, MemoryWorker, Node};
+use tollgate_admin::{
+    Connections, HealthReport, LogLevel, Memory, MemoryWorker, Node, NotSet, UpstreamHealth,
+};
 use tollgate_core::collection::Document;
 use tollgate_core::random::{Random as _, SystemRandom};
 use tollgate_core::schema::Violations;
 use tollgate_plugin::http_client::{Destinations, Purpose};
-use tollgate_store::Store;
+use tollgate_store::{Abort, Store};
 use uuid::Uuid;
 
 use crate::log;
 use crate::settings::Settings;
 use crate::status::{export, responds};
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::balancing::{self, Balancers};
 
 /// This node.
 pub struct ThisNode {
@@ -32,6 +36,7 @@ pub struct ThisNode {
     log: log::Handle,
     level: Mutex<LogLevel>,
     upstreams: Arc<Destinations>,
+    balancers: Option<Arc<Balancers>>,
 }
 
 impl ThisNode {
@@ -53,7 +58,23 @@ impl ThisNode {
         };
         let configuration = published(settings);
         let upstreams = upstream_destinations(settings);
-        Self { id, configuration, store, registry, metrics, log, level: Mutex::new(level), upstreams }
+        Self { id, configuration, store, registry, metrics, log, level: Mutex::new(level), upstreams, balancers: None }
+    }
+
+    /// With what is known about the targets of upstreams.
+    #[must_use]
+    pub fn with_upstreams(self, balancers: Arc<Balancers>) -> Self {
+        Self { balancers: Some(balancers), ..self }
+    }
+
+    /// What speaks against setting the health of a target.
+    fn settable(&self, upstream: Uuid, target: &str, address: Option<SocketAddr>) -> Result<(), String> {
+        let balancer = self.balancers.as_ref().and_then(|balancers| balancers.get(upstream));
+        let Some(balancer) = balancer else { return Err("the upstream is unknown to this node".to_owned()) };
+        if !balancer.health().is_checked {
+            return Err(format!("no healthchecker found for {}", balancer.name()));
+        }
+        if balancer.has(target, address) { Ok(()) } else { Err("target not found".to_owned()) }
     }
 }
 
@@ -134,15 +155,44 @@ impl Node for ThisNode {
         *self.level.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A service's host is refused where it is an address; a name is resolved, and checked, by each request.
+    /// The host of a service or target is refused where it is an address; a name is resolved, and checked, when it is
+    /// used.
     fn objections(&self, kind: &str, document: &Document) -> Violations {
-        let host = document.text("host").filter(|_| kind == "services").unwrap_or_default();
-        let port = document.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-        let bare = host.trim_matches(['[', ']']);
-        match self.upstreams.check_literal(bare, port.unwrap_or_default()) {
+        let (field, (host, port)) = match kind {
+            "services" => {
+                let port = document.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+                ("host", (document.text("host").unwrap_or_default(), port.unwrap_or_default()))
+            }
+            "targets" => {
+                let (host, port) = document.text("target").and_then(|text| text.rsplit_once(':')).unwrap_or_default();
+                ("target", (host, port.parse().unwrap_or_default()))
+            }
+            _ => return Violations::new(),
+        };
+        match self.upstreams.check_literal(host.trim_matches(['[', ']']), port) {
             Ok(()) => Violations::new(),
-            Err(refused) => Violations::of_field("host", refused.to_string()),
+            Err(refused) => Violations::of_field(field, refused.to_string()),
         }
+    }
+
+    fn upstream_health(&self, upstream: Uuid) -> Option<UpstreamHealth> {
+        Some(self.balancers.as_ref()?.get(upstream)?.health())
+    }
+
+    async fn set_target_health(
+        &self,
+        upstream: Uuid,
+        target: &str,
+        address: Option<SocketAddr>,
+        health: HealthReport,
+    ) -> Result<(), NotSet> {
+        self.settable(upstream, target, address).map_err(NotSet::Refused)?;
+        let change = balancing::said(upstream, target, address, health);
+        let write = self.store.transaction(change, async |change, tx| {
+            tx.record(change.clone()).await?;
+            Ok::<_, Abort>(())
+        });
+        Ok(write.await?)
     }
 
     fn set_log_level(&self, level: LogLevel) {

@@ -7,7 +7,8 @@
 //! | `bandwidth_metrics` | false | `kong_bandwidth_bytes` |
 //! | `latency_metrics` | false | `kong_kong_latency_ms`, `kong_upstream_latency_ms`, `kong_request_latency_ms` |
 //! | `per_consumer` | false | the first two also by consumer: `consumer` is the username |
-//! | `upstream_health_metrics`, `ai_metrics`, `wasm_metrics` | false | accepted for compatibility, no effect |
+//! | `upstream_health_metrics` | false | `kong_upstream_target_health`, for all upstreams if any instance says so |
+//! | `ai_metrics`, `wasm_metrics` | false | accepted for compatibility, no effect |
 //!
 //! An instance decides for the routes that it is bound to, by route, by service or globally. A route without one exports
 //! all of them, without consumers. `tollgate_*` metrics are always exported; the gateway counts in any case, so a
@@ -41,7 +42,7 @@ const SWITCHES: [(&str, &str); 7] = [
     ("ai_metrics", "Accepted for compatibility, no effect."),
     ("latency_metrics", "Whether latencies are exported."),
     ("bandwidth_metrics", "Whether bytes are exported."),
-    ("upstream_health_metrics", "Accepted for compatibility, no effect."),
+    ("upstream_health_metrics", "Whether the health of upstreams' targets is exported."),
     ("wasm_metrics", "Accepted for compatibility, no effect."),
 ];
 
@@ -81,6 +82,7 @@ impl Plugin for Prometheus {
             statuses: stored.status_code_metrics.unwrap_or_default(),
             latencies: stored.latency_metrics.unwrap_or_default(),
             bandwidth: stored.bandwidth_metrics.unwrap_or_default(),
+            target_health: stored.upstream_health_metrics.unwrap_or_default(),
             consumers: stored.per_consumer.unwrap_or_default().then(|| Arc::clone(&self.names)),
         })))
     }
@@ -97,6 +99,7 @@ struct Stored {
     status_code_metrics: Option<bool>,
     latency_metrics: Option<bool>,
     bandwidth_metrics: Option<bool>,
+    upstream_health_metrics: Option<bool>,
 }
 
 /// One configured instance.
@@ -139,15 +142,21 @@ mod tests {
             let instance = Instance { id: uuid::Uuid::nil(), service_id: None, route_id: None, config: &config };
             let handler = Prometheus { names: Arc::new(Nobody) }.compile(&instance).unwrap();
             let metrics = handler.traffic_metrics().unwrap();
-            (metrics.statuses, metrics.latencies, metrics.bandwidth, metrics.consumers.is_some())
+            (
+                metrics.statuses,
+                metrics.latencies,
+                metrics.bandwidth,
+                metrics.target_health,
+                metrics.consumers.is_some(),
+            )
         };
         for (config, expected) in [
-            (json!({}), (false, false, false, false)),
-            (json!({"status_code_metrics": true}), (true, false, false, false)),
-            (json!({"latency_metrics": true}), (false, true, false, false)),
-            (json!({"bandwidth_metrics": true}), (false, false, true, false)),
-            (json!({"per_consumer": true}), (false, false, false, true)),
-            (json!({"upstream_health_metrics": true, "ai_metrics": null}), (false, false, false, false)),
+            (json!({}), (false, false, false, false, false)),
+            (json!({"status_code_metrics": true}), (true, false, false, false, false)),
+            (json!({"latency_metrics": true}), (false, true, false, false, false)),
+            (json!({"bandwidth_metrics": true}), (false, false, true, false, false)),
+            (json!({"per_consumer": true}), (false, false, false, false, true)),
+            (json!({"upstream_health_metrics": true, "ai_metrics": null}), (false, false, false, true, false)),
         ] {
             assert_eq!(compiled(config.clone()), expected, "{config}");
         }

@@ -11,6 +11,7 @@ use tollgate_core::request::{BodyLimit, HeaderEdit};
 use uuid::Uuid;
 
 use super::arrival::Serving;
+use super::balanced::Balanced;
 use super::client::Origin;
 use super::pipeline::ResponsePlan;
 use super::request_id::RequestId;
@@ -95,6 +96,8 @@ pub(super) struct Outbound {
 pub(super) struct Proxied {
     pub(super) service: Arc<ServiceEntry>,
     pub(super) outbound: Outbound,
+    /// Which targets were tried, if the service is an upstream.
+    pub(super) balanced: Option<Box<Balanced>>,
     /// Attempts started.
     pub(super) attempts: u32,
     /// The progress of the current attempt.
@@ -119,6 +122,7 @@ impl Proxied {
         Self {
             service,
             outbound,
+            balanced: None,
             attempts: 0,
             reached,
             body_bytes: 0,

@@ -7,6 +7,7 @@ use pingora_proxy::{FailToProxy, Session};
 use tollgate_core::reply::Reply;
 
 use super::Gateway;
+use super::balanced::NO_TARGET;
 use super::client::Origin;
 use super::context::Context;
 use super::reply::{self, OwnResponse};
@@ -81,6 +82,11 @@ fn log(error: &Error, reply: &Reply, context: &mut Context) {
 fn response_to(source: &ErrorSource, kind: &ErrorType) -> Option<OwnResponse> {
     if *kind == NAME_RESOLUTION {
         let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "name_resolution", "name resolution failed");
+        return Some(OwnResponse::gateway(reply));
+    }
+    if *kind == NO_TARGET {
+        let text = "failure to get a peer from the ring-balancer";
+        let reply = Reply::message(StatusCode::SERVICE_UNAVAILABLE, "no_target", text);
         return Some(OwnResponse::gateway(reply));
     }
     if *kind == ADDRESS_REFUSED {
@@ -182,6 +188,7 @@ mod tests {
             (ErrorSource::Upstream, ErrorType::ReadTimedout, Some(504)),
             (ErrorSource::Unset, NAME_RESOLUTION, Some(503)),
             (ErrorSource::Unset, ADDRESS_REFUSED, Some(503)),
+            (ErrorSource::Unset, NO_TARGET, Some(503)),
             (ErrorSource::Internal, NO_DESCRIPTOR, Some(503)),
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader, Some(400)),
             (ErrorSource::Downstream, ErrorType::ReadTimedout, Some(408)),

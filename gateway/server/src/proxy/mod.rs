@@ -2,7 +2,8 @@
 //!
 //! 1. [`accept`]: a raw head becomes a checked request, or is refused.
 //! 2. [`request_filter`]: route, admission, plugins ([`pipeline`]); replies, or passes on.
-//! 3. [`upstream_peer`], [`upstream_request_filter`], [`request_body_filter`]: out to the upstream.
+//! 3. [`upstream_peer`], [`upstream_request_filter`], [`request_body_filter`]: out to the upstream; [`balanced`]: to one
+//!    of its targets.
 //! 4. [`response_filter`], [`trailers`]: back to the client.
 //! 5. [`logging`]: metrics and access log, whatever the outcome, even if the head was unreadable.
 //!
@@ -13,6 +14,7 @@ mod accept;
 mod admission;
 mod arrival;
 mod authority;
+mod balanced;
 mod body;
 mod client;
 mod climbing;
@@ -179,7 +181,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        upstream_peer::upstream_peer(&self.settings.upstream, session, context).await
+        upstream_peer::upstream_peer(self, session, context).await
     }
 
     async fn connected_to_upstream(
@@ -217,9 +219,9 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         error: Box<Error>,
         context: &mut Context,
-        _client_reused: bool,
+        client_reused: bool,
     ) -> Box<Error> {
-        upstream_peer::error_while_proxy(session, context, error)
+        upstream_peer::error_while_proxy(session, context, error, client_reused.into())
     }
 
     async fn upstream_request_filter(

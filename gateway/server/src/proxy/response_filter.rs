@@ -9,6 +9,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tollgate_core::reply::Source;
 
+use super::balanced;
 use super::context::Context;
 use super::head::{Edited, Field, Head};
 use super::hop::set_via;
@@ -45,6 +46,7 @@ pub(super) fn response_filter(
     }
     let_go_when_draining(session);
     let status = response.status;
+    balanced::responded(context, status);
     let mut head = Edited::new(response, ROOM);
     remove_hop_by_hop(session, &mut head);
     if switching {

@@ -4,12 +4,14 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 
-use super::UpstreamSettings;
+use super::Gateway;
+use super::balanced;
 use super::context::Context;
 use super::retry::{self, Reached, Replay};
 use super::upstream_request_filter::host;
 use crate::snapshot::UpstreamHost;
 use crate::upstream::addresses;
+use crate::upstream::uses::Reused;
 
 /// The error of a service whose host cannot be resolved.
 pub(super) const NAME_RESOLUTION: ErrorType = ErrorType::Custom("NameResolution");
@@ -19,7 +21,7 @@ pub(super) const ADDRESS_REFUSED: ErrorType = ErrorType::Custom("AddressRefused"
 
 /// The peer of the next attempt.
 pub(super) async fn upstream_peer(
-    settings: &UpstreamSettings,
+    gateway: &Gateway,
     session: &Session,
     context: &mut Context,
 ) -> Result<Box<HttpPeer>> {
@@ -30,7 +32,10 @@ pub(super) async fn upstream_peer(
     };
     proxied.attempts += 1;
     proxied.reached = Reached::NoConnection;
-    match proxied.service.peer(preserved, settings.keepalive_timeout).await {
+    if proxied.service.balancer().is_some() {
+        return balanced::peer(gateway, session, context, preserved).await;
+    }
+    match proxied.service.peer(preserved, gateway.settings.upstream.keepalive_timeout).await {
         Ok(peer) => Ok(Box::new(peer)),
         Err(error @ addresses::Error::Refused(_)) => {
             tracing::warn!(service = %proxied.service.id, %error, "upstream address refused");
@@ -49,14 +54,23 @@ fn describe(error: &dyn std::error::Error) -> String {
 
 /// There was no connection: nothing was sent, so any request may be retried.
 pub(super) fn fail_to_connect(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    balanced::failed(context, &error, Reused::No);
     let again = is_another(session, context);
     error.set_retry(again);
     error
 }
 
 /// There was a connection, and it failed. Pingora requires that the retry be decided here.
-pub(super) fn error_while_proxy(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
+pub(super) fn error_while_proxy(
+    session: &Session,
+    context: &mut Context,
+    mut error: Box<Error>,
+    reused: Reused,
+) -> Box<Error> {
     let upstream = *error.esource() == ErrorSource::Upstream;
+    if upstream {
+        balanced::failed(context, &error, reused);
+    }
     let again = upstream && broke_off(error.etype()) && is_another(session, context);
     error.set_retry(again);
     error

@@ -42,7 +42,11 @@ pub(super) fn upstream_request_filter(
     let (Some(peer), Some(proxied)) = (peer, context.proxied()) else {
         return Error::e_explain(ErrorType::InternalError, "proxied request has no peer address or no upstream");
     };
-    let Some(service_host) = proxied.service.host_header() else {
+    let service_host = match &proxied.balanced {
+        None => proxied.service.host_header(),
+        Some(balanced) => balanced.host_header(&proxied.service),
+    };
+    let Some(service_host) = service_host else {
         return Error::e_explain(ErrorType::InternalError, "upstream host is not valid in a Host header");
     };
     let is_peer = origin.client.address == origin.peer.to_canonical();

@@ -214,6 +214,8 @@ pub struct Settings {
     pub header_value_bytes: usize,
     /// Trusted proxies in front.
     pub trusted_ips: Vec<IpNet>,
+    /// How names are resolved.
+    pub dns: tollgate_dns::Settings,
     /// Networks that outbound calls reach in any case.
     pub outbound_allowed: Vec<IpNet>,
     /// The access log.

@@ -44,6 +44,7 @@ impl Settings {
         let limits = read_limits(layers);
         let header_value_bytes = layers.read("limits.header_value_bytes", |text| bounded(text, 64, 65_536));
         let trusted_ips = layers.read("trusted_ips", networks);
+        let dns = read_dns(layers);
         let outbound_allowed = layers.read("outbound.allowed_addresses", networks);
         let access_log = layers.read("access_log", |text| Ok(lines(text)));
         let audit_log = layers.read("audit_log", |text| Ok(lines(text)));
@@ -70,6 +71,7 @@ impl Settings {
             limits: limits?,
             header_value_bytes: header_value_bytes?,
             trusted_ips: trusted_ips?,
+            dns: dns?,
             outbound_allowed: outbound_allowed?,
             access_log: access_log?,
             audit_log: audit_log?,
@@ -122,6 +124,21 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         upstream: upstream?,
         allowed_upstreams: allowed_upstreams?,
     })
+}
+
+fn read_dns(layers: &mut Layers) -> Option<tollgate_dns::Settings> {
+    let nameservers = layers.read("dns.nameservers", listed::<tollgate_dns::Nameserver>);
+    let order = layers.read("dns.order", |text| match listed::<tollgate_dns::RecordKind>(text)? {
+        none if none.is_empty() => Err("expected at least one of SRV, A, AAAA".to_owned()),
+        some => Ok(some),
+    });
+    let stale_for = layers.read("dns.stale_for", duration);
+    Some(tollgate_dns::Settings { nameservers: nameservers?, order: order?, stale_for: stale_for? })
+}
+
+/// The elements of a list.
+fn listed<T: std::str::FromStr<Err = String>>(text: &str) -> Result<Vec<T>, String> {
+    words(text).map(str::parse).collect()
 }
 
 fn read_upstream(layers: &mut Layers) -> Option<UpstreamSettings> {

@@ -14,13 +14,13 @@ use tollgate_core::change::{Change, ChangeListener};
 use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
 use tollgate_core::error::StoreError;
 use tollgate_core::registry::Registry;
-use tollgate_plugin::http_client::Destinations;
 use uuid::Uuid;
 
 use super::Snapshot;
 use super::mirror::{Compiler, Mirror, Mirrored, SnapshotError};
 use crate::served::Served;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::balancing::{Balancers, TARGET_HEALTH};
 use crate::upstream::service::Verification;
 
 /// The number of entities loaded per statement.
@@ -41,12 +41,12 @@ impl Configuration {
         registry: Registry,
         metrics: Arc<Metrics>,
         verification: Verification,
-        destinations: Arc<Destinations>,
+        balancers: Arc<Balancers>,
         served: Arc<Served>,
     ) -> Result<Self, StoreError> {
         let nothing = Snapshot::compile([]).map_err(|error| not_in_force(error.into()))?;
         let configuration = Self {
-            compiler: Compiler { registry, metrics, verification, destinations },
+            compiler: Compiler { registry, metrics, verification, balancers },
             snapshot: Arc::new(ArcSwap::from_pointee(nothing)),
             served,
             waiting: Mutex::default(),
@@ -111,6 +111,8 @@ impl Configuration {
         if let Some(snapshot) = mirror.snapshot(&self.compiler).map_err(not_in_force)? {
             self.snapshot.store(Arc::new(snapshot));
         }
+        // Requests go elsewhere by now.
+        mirror.end_upstreams(&self.compiler);
         Ok(())
     }
 }
@@ -120,7 +122,10 @@ impl ChangeListener for Configuration {
     async fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
         let ours = changes.iter().filter_map(|change| Some((Mirrored::of(&change.kind)?, change.id)));
         self.lock_waiting().extend(ours);
-        self.catch_up().await
+        self.catch_up().await?;
+        let said = changes.iter().filter(|change| change.kind == TARGET_HEALTH);
+        said.for_each(|change| self.compiler.balancers.apply(change));
+        Ok(())
     }
 
     async fn reset(&self) -> Result<(), StoreError> {

@@ -18,17 +18,20 @@ use serde::de::DeserializeOwned;
 use tollgate_core::collection::Document;
 use tollgate_core::plugin::{Handler, Instance, TrafficMetrics};
 use tollgate_core::registry::{Registered, Registry};
-use tollgate_plugin::http_client::Destinations;
 use tollgate_router::{CompileError, CompiledRoute, RouteSpec};
 use uuid::Uuid;
 
+use super::captures::Captures;
 use super::certificates::Certificates;
+use super::upstreams::Upstreams;
 use super::{RouteEntry, RouteFields, Snapshot};
 use crate::chain::{Chain, ChainEntry, ConsumerPlugins, Plugins};
 use crate::plugin_choice::{PluginChoice, Rank};
 use crate::served::ByName;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
+use crate::upstream::addresses::Addresses;
+use crate::upstream::balancing::Balancers;
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
 use crate::upstream::trust::{Reference, Trust, TrustSpec, Unusable};
 
@@ -47,12 +50,24 @@ pub(crate) enum Mirrored {
     Sni,
     /// `ca_certificates`
     CaCertificate,
+    /// `upstreams`
+    Upstream,
+    /// `targets`
+    Target,
 }
 
 impl Mirrored {
     /// All kinds; each after those that it refers to, so that nothing is compiled twice when all are read.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Certificate, Self::Sni, Self::CaCertificate, Self::Service, Self::Route, Self::Plugin];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Certificate,
+        Self::Sni,
+        Self::CaCertificate,
+        Self::Upstream,
+        Self::Target,
+        Self::Service,
+        Self::Route,
+        Self::Plugin,
+    ];
 
     /// The name of the kind.
     pub(crate) fn name(self) -> &'static str {
@@ -63,6 +78,8 @@ impl Mirrored {
             Self::Certificate => "certificates",
             Self::Sni => "snis",
             Self::CaCertificate => "ca_certificates",
+            Self::Upstream => "upstreams",
+            Self::Target => "targets",
         }
     }
 
@@ -77,7 +94,7 @@ pub(crate) struct Compiler {
     pub(crate) registry: Registry,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) verification: Verification,
-    pub(crate) destinations: Arc<Destinations>,
+    pub(crate) balancers: Arc<Balancers>,
 }
 
 /// The entities with their compiled forms.
@@ -88,6 +105,7 @@ pub(crate) struct Mirror {
     routes: BTreeMap<Uuid, Route>,
     unreadable_routes: BTreeSet<Uuid>,
     certificates: Certificates,
+    upstreams: Upstreams,
     choice: PluginChoice,
     consumers: Option<Arc<ConsumerPlugins>>,
     changed: Changed,
@@ -109,6 +127,9 @@ struct Changed {
 struct Service {
     /// The name, or else the host.
     label: String,
+    /// Its host and port, which may be an upstream's.
+    host: Box<str>,
+    port: u16,
     enabled: bool,
     /// `None`: requests are not proxied to it.
     entry: Option<Arc<ServiceEntry>>,
@@ -138,6 +159,7 @@ impl ChainLink {
 
 struct Route {
     matcher: Arc<CompiledRoute>,
+    captures: Captures,
     condition: Condition,
     fields: RouteFields,
     service: Option<Uuid>,
@@ -193,6 +215,8 @@ impl Mirror {
                 self.certificates.set_name(id, document.as_ref());
                 self.changed.served = true;
             }
+            Mirrored::Upstream => self.upstreams.set(id, document.as_ref()),
+            Mirrored::Target => self.upstreams.set_target(id, document.as_ref()),
             Mirrored::CaCertificate => {
                 self.certificates.set_authority(id, document.as_ref());
                 self.changed.trust.insert(id);
@@ -204,6 +228,28 @@ impl Mirror {
     pub(crate) fn set_all_changed(&mut self) {
         self.changed.routes = true;
         self.changed.served = true;
+        self.upstreams.set_all_changed();
+    }
+
+    /// Changes the upstreams that have changed, and has the services whose host is one of their names go there.
+    fn renew_upstreams(&mut self, compiler: &Compiler) {
+        let names = self.upstreams.renew(&compiler.balancers, &self.certificates, &self.changed.trust);
+        if names.is_empty() {
+            return;
+        }
+        let affected = |service: &Service| names.contains(&service.host.to_ascii_lowercase());
+        for (id, service) in self.services.iter_mut().filter(|(_, service)| affected(service)) {
+            if let Some(entry) = &service.entry {
+                let addresses = compiler.addresses(&service.host, service.port);
+                service.entry = Some(Arc::new(entry.at(addresses)));
+                self.changed.services.insert(*id);
+            }
+        }
+    }
+
+    /// Ends the upstreams that were deleted.
+    pub(crate) fn end_upstreams(&mut self, compiler: &Compiler) {
+        self.upstreams.end(&compiler.balancers);
     }
 
     /// The certificates by server name, if they have changed since the last call.
@@ -234,10 +280,12 @@ impl Mirror {
         if let Some(id) = self.unreadable_routes.first() {
             return Err(SnapshotError::Unreadable(*id));
         }
+        self.renew_upstreams(compiler);
         self.renew_services(compiler);
         if self.changed.plugins {
             self.choice = PluginChoice::new(self.plugins.values().map(|plugin| &plugin.document));
             self.consumers = consumers(&self.choice, &self.plugins);
+            compiler.metrics.export_target_health(wants_target_health(&self.plugins));
         }
         for route in self.routes.values_mut() {
             let service_changed = route.service.is_some_and(|id| self.changed.services.contains(&id));
@@ -252,6 +300,8 @@ impl Mirror {
             return Ok(None);
         }
         let mut routes = Vec::with_capacity(self.routes.len());
+        let named = |(id, route): (&Uuid, &Route)| Some((*id, route.captures.named()?));
+        let captures = self.routes.iter().filter_map(named).collect();
         for route in self.routes.values_mut() {
             let service = route.service.and_then(|id| self.services.get(&id));
             if service.is_some_and(|service| !service.enabled) {
@@ -268,7 +318,7 @@ impl Mirror {
             route.entry = Some(Arc::clone(&entry));
             routes.push((Arc::clone(&route.matcher), entry));
         }
-        let snapshot = Snapshot::of_compiled(routes)?;
+        let snapshot = Snapshot::of_compiled(routes)?.with_captures(captures);
         self.changed = Changed { served, ..Changed::default() };
         Ok(Some(snapshot))
     }
@@ -278,9 +328,19 @@ impl Compiler {
     fn service(&self, document: Document, certificates: &Certificates) -> Service {
         let label = document.text("name").or_else(|| document.text("host")).unwrap_or_default().to_owned();
         let enabled = document.flag("enabled") != Some(false);
+        let host = document.text("host").unwrap_or_default().into();
+        let port = document.integer("port").and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
         let entry = self.service_entry(&document, certificates).map(Arc::new);
         let refers = references(&document).next().is_some();
-        Service { label, enabled, entry, document: refers.then(|| Box::new(document)) }
+        Service { label, host, port, enabled, entry, document: refers.then(|| Box::new(document)) }
+    }
+
+    /// Those of a host, which may be the name of an upstream.
+    fn addresses(&self, host: &str, port: u16) -> Addresses {
+        match self.balancers.by_name(host) {
+            Some(balancer) => Addresses::of_upstream(balancer),
+            None => Addresses::new(host, port, self.balancers.network()),
+        }
     }
 
     fn service_entry(&self, document: &Document, certificates: &Certificates) -> Option<ServiceEntry> {
@@ -293,7 +353,7 @@ impl Compiler {
                 return None;
             }
         };
-        match ServiceEntry::new(&spec, self.verification, &self.destinations) {
+        match ServiceEntry::new(&spec, self.verification, self.addresses(&spec.host, spec.port)) {
             Ok(entry) => Some(entry.with_trust(trust)),
             Err(error) => {
                 tracing::error!(service = %spec.id, %error, "invalid upstream host; requests to the service are refused");
@@ -339,7 +399,8 @@ impl Compiler {
             tracing::error!(route = %spec.id, error = cause, "cannot compile route; its requests are refused");
         }
         let condition = if faults.is_empty() { Condition::Sound } else { Condition::Damaged };
-        Some(Route { matcher, condition, fields, service: document.reference("service"), entry: None })
+        let captures = Captures::new(&spec.paths);
+        Some(Route { matcher, captures, condition, fields, service: document.reference("service"), entry: None })
     }
 }
 
@@ -395,6 +456,13 @@ fn chain(
     }
 }
 
+/// Whether an instance wants the health of targets to be exported, or none says anything about it.
+fn wants_target_health(plugins: &BTreeMap<Uuid, Plugin>) -> bool {
+    let enabled = plugins.values().filter(|plugin| plugin.document.flag("enabled") != Some(false));
+    let mut said = enabled.filter_map(|plugin| plugin.link.as_ref()?.handler.traffic_metrics()).peekable();
+    said.peek().is_none() || said.any(|metrics| metrics.target_health)
+}
+
 /// The consumer-scoped instances; `None`: there are none.
 fn consumers(choice: &PluginChoice, plugins: &BTreeMap<Uuid, Plugin>) -> Option<Arc<ConsumerPlugins>> {
     let mut consumers = ConsumerPlugins::default();
@@ -420,7 +488,7 @@ pub(super) fn put<T>(map: &mut BTreeMap<Uuid, T>, id: Uuid, value: Option<T>) {
     }
 }
 
-fn read<T: DeserializeOwned>(kind: &'static str, document: &Document) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(kind: &'static str, document: &Document) -> Option<T> {
     match document.read() {
         Ok(value) => Some(value),
         Err(error) => {

@@ -9,7 +9,9 @@ const SERVICE: Uuid = Uuid::from_u128(1);
 
 fn compiler() -> Compiler {
     let metrics = Arc::new(Metrics::register(&prometheus::Registry::new(), "node", "version").unwrap());
-    Compiler { registry: Registry::new(), metrics, verification: Verification::On, destinations: Arc::default() }
+    let network = crate::upstream::addresses::tests::network();
+    let balancers = Arc::new(Balancers::new(network.resolver.runtime().clone(), network));
+    Compiler { registry: Registry::new(), metrics, verification: Verification::On, balancers }
 }
 
 fn document(value: Value) -> Option<Document> {

@@ -4,13 +4,17 @@
 //! is a new snapshot. Nothing is looked up by name while a request is served: plugins,
 //! peers and metric handles are resolved when the snapshot is created.
 
+mod captures;
 mod certificates;
 pub mod configuration;
 mod mirror;
+mod upstreams;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::StatusCode;
+use regex::Regex;
 use serde::Deserialize;
 use tollgate_core::request::Target;
 use tollgate_router::path::Strip;
@@ -123,17 +127,31 @@ impl RouteEntry {
 pub struct Snapshot {
     /// The routes.
     pub router: Router<Arc<RouteEntry>>,
+    /// By route: the paths with named captures.
+    captures: HashMap<Uuid, Arc<[Regex]>>,
 }
 
 impl Snapshot {
     /// Compiles the routes.
     pub fn compile(routes: impl IntoIterator<Item = (RouteSpec, Arc<RouteEntry>)>) -> Result<Self, CompileError> {
-        Ok(Self { router: Router::compile(routes)? })
+        Ok(Self { router: Router::compile(routes)?, captures: HashMap::new() })
     }
 
     /// Arranges compiled routes.
     pub fn of_compiled(routes: Vec<(Arc<CompiledRoute>, Arc<RouteEntry>)>) -> Result<Self, CompileError> {
-        Ok(Self { router: Router::of_compiled(routes)? })
+        Ok(Self { router: Router::of_compiled(routes)?, captures: HashMap::new() })
+    }
+
+    /// With the paths of routes that have named captures.
+    #[must_use]
+    pub fn with_captures(self, captures: HashMap<Uuid, Arc<[Regex]>>) -> Self {
+        Self { captures, ..self }
+    }
+
+    /// The text of a named capture in the path of a request to a route.
+    pub fn capture(&self, route: Uuid, path: &str, name: &str) -> Option<String> {
+        let found = self.captures.get(&route)?.iter().find_map(|regex| regex.captures(path))?;
+        found.name(name).map(|text| text.as_str().to_owned())
     }
 }
 

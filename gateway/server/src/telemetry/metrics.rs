@@ -5,6 +5,7 @@
 //! of series depends on the configuration and not its history. No token, user or client is a label.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
@@ -32,6 +33,7 @@ pub struct Metrics {
     audit_log_dropped: IntCounter,
     limits: LimitMetrics,
     tasks: Tasks,
+    target_health: AtomicBool,
 }
 
 /// `kong_nginx_connections_total`. Three of its states are counted; the others are derived from them
@@ -162,6 +164,7 @@ impl Metrics {
             audit_log_dropped,
             limits,
             tasks,
+            target_health: AtomicBool::new(true),
         })
     }
 
@@ -242,6 +245,16 @@ impl Metrics {
     /// The tasks of the process.
     pub fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    /// Whether the health of targets is exported under the names of the compatible gateway.
+    pub fn exports_target_health(&self) -> bool {
+        self.target_health.load(Ordering::Relaxed)
+    }
+
+    /// Exports it from now on, or no more.
+    pub(crate) fn export_target_health(&self, wanted: bool) {
+        self.target_health.store(wanted, Ordering::Relaxed);
     }
 
     /// The counter of dropped audit log lines.

@@ -13,4 +13,5 @@ pub mod metrics;
 
 mod route_counters;
 pub mod route_metrics;
+pub mod target_health;
 pub mod tasks;

@@ -98,7 +98,7 @@ impl RouteMetrics {
 
     /// Chooses what is exported from now on.
     pub fn export(&self, chosen: TrafficMetrics) {
-        let TrafficMetrics { statuses, latencies, bandwidth, consumers } = chosen;
+        let TrafficMetrics { statuses, latencies, bandwidth, consumers, .. } = chosen;
         *self.exported() = Exported { statuses, latencies, bandwidth };
         self.consumers.count_by(consumers, &self.counters);
     }

@@ -1,6 +1,7 @@
 //! Upstreams: a service's addresses, and how to connect to it.
 
 pub mod addresses;
+pub mod balancing;
 pub mod service;
 pub mod trust;
 pub mod uses;

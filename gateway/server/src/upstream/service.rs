@@ -7,7 +7,7 @@
 //! under one name is never used under another.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamReque
 use serde::{Deserialize, Deserializer};
 use smallvec::SmallVec;
 use tollgate_core::host::Authority;
-use tollgate_plugin::http_client::Destinations;
 use uuid::Uuid;
 
 use super::addresses::{self, Addresses};
+use super::balancing::{Balancer, Endpoint, Terms};
 use super::trust::Trust;
 use crate::scheme::{Scheme, host_value};
 
@@ -104,7 +104,7 @@ pub struct ServiceEntry {
     addresses: Addresses,
     server_name: Box<str>,
     /// `None`: no certificate is presented, and the system's authorities vouch for the upstream.
-    trust: Option<Box<Trust>>,
+    trust: Option<Arc<Trust>>,
     connect_timeout: Millis,
     write_timeout: Millis,
     read_timeout: Millis,
@@ -125,12 +125,8 @@ impl Millis {
 }
 
 impl ServiceEntry {
-    /// Compiles a service; `default` applies if it does not say. Requests are proxied to permitted addresses only.
-    pub fn new(
-        spec: &ServiceSpec,
-        default: Verification,
-        destinations: &Arc<Destinations>,
-    ) -> Result<Self, InvalidHost> {
+    /// Compiles a service at these addresses; `default` applies if it does not say.
+    pub fn new(spec: &ServiceSpec, default: Verification, addresses: Addresses) -> Result<Self, InvalidHost> {
         let verification = match spec.tls_verify {
             Some(true) => Verification::On,
             Some(false) => Verification::Off,
@@ -141,7 +137,6 @@ impl ServiceEntry {
             "https" => Transport::Https(verification),
             _ => Transport::NotProxied,
         };
-        let addresses = Addresses::new(&spec.host, spec.port, destinations);
         Ok(Self {
             id: spec.id,
             label: spec.name.as_deref().unwrap_or(&spec.host).into(),
@@ -161,7 +156,31 @@ impl ServiceEntry {
     /// With other terms of TLS.
     #[must_use]
     pub fn with_trust(self, trust: Option<Trust>) -> Self {
-        Self { trust: trust.map(Box::new), ..self }
+        Self { trust: trust.map(Arc::new), ..self }
+    }
+
+    /// The same service at other addresses.
+    #[must_use]
+    pub fn at(&self, addresses: Addresses) -> Self {
+        Self {
+            id: self.id,
+            label: self.label.clone(),
+            path: self.path.clone(),
+            transport: self.transport,
+            host: self.host.clone(),
+            attempts: self.attempts,
+            addresses,
+            server_name: self.server_name.clone(),
+            trust: self.trust.clone(),
+            connect_timeout: self.connect_timeout,
+            write_timeout: self.write_timeout,
+            read_timeout: self.read_timeout,
+        }
+    }
+
+    /// The upstream that its host is, if it is one.
+    pub fn balancer(&self) -> Option<&Arc<Balancer>> {
+        self.addresses.balancer()
     }
 
     /// The `Host` sent to it, unless the route preserves the client's. Created on each call: shared among requests
@@ -174,27 +193,68 @@ impl ServiceEntry {
     /// service's; `idle_timeout` is how long the idle connection is kept.
     pub async fn peer(&self, preserved: Option<&str>, idle_timeout: Duration) -> Result<HttpPeer, addresses::Error> {
         let address = self.addresses.next().await?;
+        Ok(self.peer_at(address, self.server_name(preserved), idle_timeout))
+    }
+
+    /// The peer of an attempt at an endpoint of an upstream, which is sent `host` unless the client's is preserved.
+    /// `None`: the upstream's certificate cannot be used.
+    pub fn peer_of(
+        &self,
+        (balancer, endpoint): (&Balancer, &Endpoint),
+        host: &str,
+        preserved: Option<&str>,
+        idle_timeout: Duration,
+    ) -> Option<HttpPeer> {
+        let name = self.asked_name(preserved).unwrap_or_else(|| match self.transport {
+            Transport::Https(Verification::Off) if endpoint_is_literal(host) => String::new(),
+            Transport::Https(_) => match Authority::parse(host) {
+                Ok(authority) => name_of(authority.host.as_str()),
+                Err(_) => name_of(host),
+            },
+            Transport::Http | Transport::NotProxied => String::new(),
+        });
+        let mut peer = self.peer_at(endpoint.address, name, idle_timeout);
+        match balancer.terms() {
+            Terms::Unusable if matches!(self.transport, Transport::Https(_)) => return None,
+            Terms::Certificate(certificate, group) if peer.client_cert_key.is_none() => {
+                peer.client_cert_key = Some(certificate);
+                peer.group_key = peer.group_key.wrapping_add(group);
+            }
+            Terms::Plain | Terms::Certificate(..) | Terms::Unusable => {}
+        }
+        Some(peer)
+    }
+
+    /// The `Host` that addresses an endpoint at this host.
+    pub fn host_at(&self, host: &str, port: u16) -> Option<HeaderValue> {
+        let scheme = if matches!(self.transport, Transport::Https(_)) { Scheme::Https } else { Scheme::Http };
+        host_value(&bracketed(host), port, scheme)
+    }
+
+    fn peer_at(&self, address: SocketAddr, server_name: String, idle_timeout: Duration) -> HttpPeer {
         let tls = matches!(self.transport, Transport::Https(_));
         // A `SocketAddr` needs no resolving, so this cannot block or panic.
-        let mut peer = HttpPeer::new(address, tls, self.server_name(preserved));
+        let mut peer = HttpPeer::new(address, tls, server_name);
         self.set_options(&mut peer.options);
         peer.options.idle_timeout = Some(idle_timeout);
         if let Some(trust) = &self.trust {
             trust.apply(&mut peer);
         }
-        Ok(peer)
+        peer
     }
 
     /// The name to request and to verify: that of the `Host` that is sent.
     fn server_name(&self, preserved: Option<&str>) -> String {
-        let verified = self.transport == Transport::Https(Verification::On);
-        let asked = preserved.and_then(|host| Authority::parse(host).ok());
-        let name = asked.map(|authority| name_of(authority.host.as_str()));
-        let usable = |name: &String| !name.is_empty() && (verified || name.parse::<IpAddr>().is_err());
-        match (self.transport, name) {
-            (Transport::Https(_), Some(name)) if usable(&name) => name,
-            _ => self.server_name.clone().into_string(),
-        }
+        self.asked_name(preserved).unwrap_or_else(|| self.server_name.clone().into_string())
+    }
+
+    /// That of the client's host, if it is sent and can be one.
+    fn asked_name(&self, preserved: Option<&str>) -> Option<String> {
+        let Transport::Https(verification) = self.transport else { return None };
+        let asked = Authority::parse(preserved?).ok()?;
+        let name = name_of(asked.host.as_str());
+        let usable = !name.is_empty() && (verification == Verification::On || name.parse::<IpAddr>().is_err());
+        usable.then_some(name)
     }
 
     fn set_options(&self, options: &mut PeerOptions) {
@@ -219,9 +279,17 @@ impl ServiceEntry {
 
 fn host_header(spec: &ServiceSpec) -> Option<HeaderValue> {
     let scheme = if matches!(spec.protocol.as_str(), "https" | "grpcs") { Scheme::Https } else { Scheme::Http };
-    let is_bare_ipv6 = spec.host.contains(':') && !spec.host.starts_with('[');
-    let host = if is_bare_ipv6 { Cow::Owned(format!("[{}]", spec.host)) } else { Cow::Borrowed(spec.host.as_str()) };
-    host_value(&host, spec.port, scheme)
+    host_value(&bracketed(&spec.host), spec.port, scheme)
+}
+
+/// IPv6 addresses are in brackets.
+fn bracketed(host: &str) -> Cow<'_, str> {
+    let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
+    if is_bare_ipv6 { Cow::Owned(format!("[{host}]")) } else { Cow::Borrowed(host) }
+}
+
+fn endpoint_is_literal(host: &str) -> bool {
+    host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
 }
 
 fn server_name(spec: &ServiceSpec, transport: Transport, addresses: &Addresses) -> String {
@@ -242,6 +310,11 @@ fn name_of(host: &str) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::upstream::addresses::tests::network;
+
+    fn at(host: &str, port: u16) -> Addresses {
+        Addresses::new(host, port, &network())
+    }
 
     /// A service at a host and port, with the entity's defaults.
     pub(crate) fn spec(protocol: &str, host: &str, port: u16) -> ServiceSpec {
@@ -275,7 +348,7 @@ pub(crate) mod tests {
             ("http", "::1", 8080, "[::1]:8080"),
         ];
         for (protocol, host, port, expected) in rows {
-            let entry = ServiceEntry::new(&spec(protocol, host, port), Verification::On, &Arc::default()).unwrap();
+            let entry = ServiceEntry::new(&spec(protocol, host, port), Verification::On, at(host, port)).unwrap();
             assert_eq!(entry.host_header().unwrap(), expected);
         }
     }
@@ -283,12 +356,12 @@ pub(crate) mod tests {
     #[test]
     fn a_verified_peer_always_has_a_server_name() {
         for host in ["API.test.", "127.0.0.1", "[::1]"] {
-            let entry = ServiceEntry::new(&spec("https", host, 443), Verification::On, &Arc::default()).unwrap();
+            let entry = ServiceEntry::new(&spec("https", host, 443), Verification::On, at(host, 443)).unwrap();
             assert!(!entry.server_name.is_empty(), "{host}");
         }
         let mut trusting = spec("https", "127.0.0.1", 443);
         trusting.tls_verify = Some(false);
-        assert_eq!(ServiceEntry::new(&trusting, Verification::On, &Arc::default()).unwrap().server_name, "".into());
+        assert_eq!(ServiceEntry::new(&trusting, Verification::On, at("127.0.0.1", 443)).unwrap().server_name, "".into());
     }
 
     #[test]
@@ -304,13 +377,13 @@ pub(crate) mod tests {
             (Some("."), "a.test"),
             (Some("[]:1"), "a.test"),
         ];
-        let entry = ServiceEntry::new(&spec("https", "a.test", 443), Verification::On, &Arc::default()).unwrap();
+        let entry = ServiceEntry::new(&spec("https", "a.test", 443), Verification::On, at("a.test", 443)).unwrap();
         for (preserved, expected) in rows {
             assert_eq!(entry.server_name(preserved), expected, "{preserved:?}");
         }
-        let plain = ServiceEntry::new(&spec("http", "a.test", 80), Verification::On, &Arc::default()).unwrap();
+        let plain = ServiceEntry::new(&spec("http", "a.test", 80), Verification::On, at("a.test", 80)).unwrap();
         assert_eq!(plain.server_name(Some("b.test")), "");
-        let trusting = ServiceEntry::new(&spec("https", "127.0.0.1", 443), Verification::Off, &Arc::default()).unwrap();
+        let trusting = ServiceEntry::new(&spec("https", "127.0.0.1", 443), Verification::Off, at("127.0.0.1", 443)).unwrap();
         assert_eq!(trusting.server_name(Some("b.test")), "b.test");
         assert_eq!(trusting.server_name(Some("127.0.0.2")), "");
     }
@@ -326,7 +399,7 @@ pub(crate) mod tests {
         ] {
             service.tls_verify = field;
             assert_eq!(
-                ServiceEntry::new(&service, default, &Arc::default()).unwrap().transport,
+                ServiceEntry::new(&service, default, at("a.test", 443)).unwrap().transport,
                 Transport::Https(expected)
             );
         }
@@ -335,7 +408,7 @@ pub(crate) mod tests {
     #[test]
     fn protocols_not_proxied_yet_are_recognised() {
         for protocol in ["grpc", "grpcs", "tcp", "tls", "udp", "tls_passthrough"] {
-            let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On, &Arc::default()).unwrap();
+            let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On, at("a.test", 1)).unwrap();
             assert_eq!(entry.transport, Transport::NotProxied);
         }
     }

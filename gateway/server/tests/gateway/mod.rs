@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,7 @@ use pingora_core::server::Server;
 use pingora_core::server::configuration::ServerConf;
 use prometheus::Registry;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
@@ -24,6 +25,7 @@ use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
 use tollgate::telemetry::route_metrics::Labels;
+use tollgate::upstream::addresses::{Addresses, Network};
 use tollgate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
 use tollgate::upstream::uses::Uses;
 use tollgate_core::plugin::{Access, Handler, Verdict};
@@ -111,11 +113,20 @@ impl Route {
             "strip_path": true, "preserve_host": false, "created_at": 1,
         }))
         .unwrap();
-        let service =
-            self.service.map(|spec| Arc::new(ServiceEntry::new(&spec, Verification::On, &Arc::default()).unwrap()));
+        let service = self.service.map(|spec| {
+            let addresses = Addresses::new(&spec.host, spec.port, &network());
+            Arc::new(ServiceEntry::new(&spec, Verification::On, addresses).unwrap())
+        });
         let labels = Labels { service: "api".to_owned(), route: self.path };
         (spec, Arc::new(RouteEntry::new(&fields, service, self.chain, metrics.route(labels))))
     }
+}
+
+fn network() -> Network {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    let settings = tollgate_dns::Settings::default();
+    let resolver = tollgate_dns::Resolver::new(RUNTIME.handle().clone(), &settings).unwrap();
+    Network { destinations: Arc::default(), resolver }
 }
 
 #[derive(Clone, Default)]
