@@ -30,6 +30,7 @@ mod admin_security;
 mod as_endpoints;
 mod as_grants;
 mod authorize;
+mod balancing;
 mod basic_auth;
 mod browser;
 mod certificates;

@@ -14,7 +14,9 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::profile::Profile;
 use crate::request;
-use crate::resolver::{self, Lookup, Resolver};
+#[cfg(test)]
+use crate::resolver::Lookup;
+use crate::resolver::{Names, Resolver};
 
 /// One for the process, shared by all plugins. Cheap to clone.
 #[derive(Clone)]
@@ -23,7 +25,7 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     runtime: Handle,
     limits: Limits,
-    lookup: Lookup,
+    names: Names,
     destinations: Arc<Destinations>,
     metrics: Metrics,
     authorities: Mutex<HashMap<Origin, Arc<Authority>>>,
@@ -39,10 +41,12 @@ impl Client {
     ///
     /// [`Error::Stopped`]: crate::Error::Stopped
     pub fn new(runtime: Handle, metrics: &Registry) -> Result<Self, prometheus::Error> {
-        Self::for_gateway(runtime, metrics, Destinations::default())
+        let resolver = tollgate_dns::Resolver::new(runtime.clone(), &tollgate_dns::Settings::default());
+        let resolver = resolver.map_err(|error| prometheus::Error::Msg(error.to_string()))?;
+        Self::for_gateway(runtime, metrics, Destinations::default(), resolver)
     }
 
-    /// The same, for a gateway that says which addresses may be called.
+    /// The same, for a gateway that says which addresses may be called, and how names are resolved.
     ///
     /// # Errors
     /// The metrics are registered already.
@@ -50,10 +54,12 @@ impl Client {
         runtime: Handle,
         metrics: &Registry,
         destinations: Destinations,
+        resolver: tollgate_dns::Resolver,
     ) -> Result<Self, prometheus::Error> {
-        Self::with(runtime, metrics, destinations, Limits::default(), resolver::system())
+        Self::of(runtime, metrics, destinations, Limits::default(), Names::Resolver(resolver))
     }
 
+    #[cfg(test)]
     pub(crate) fn with(
         runtime: Handle,
         metrics: &Registry,
@@ -61,10 +67,20 @@ impl Client {
         limits: Limits,
         lookup: Lookup,
     ) -> Result<Self, prometheus::Error> {
+        Self::of(runtime, metrics, destinations, limits, Names::Scripted(lookup))
+    }
+
+    pub(crate) fn of(
+        runtime: Handle,
+        metrics: &Registry,
+        destinations: Destinations,
+        limits: Limits,
+        names: Names,
+    ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::register(metrics)?;
         let destinations = Arc::new(destinations);
         let authorities = Mutex::default();
-        let shared = Arc::new(Shared { runtime, limits, lookup, destinations, metrics, authorities });
+        let shared = Arc::new(Shared { runtime, limits, names, destinations, metrics, authorities });
         shared.runtime.spawn(sweep(Arc::downgrade(&shared), limits));
         Ok(Self(shared))
     }
@@ -113,8 +129,7 @@ impl Client {
 
 impl Shared {
     fn new_authority(&self, origin: &Origin) -> Authority {
-        let (lookup, destinations) = (Arc::clone(&self.lookup), Arc::clone(&self.destinations));
-        let resolver = Resolver::new(&origin.host, origin.port, lookup, destinations);
+        let resolver = Resolver::new(&origin.host, origin.port, &self.names, Arc::clone(&self.destinations));
         let name = origin.name();
         let gauge = self.metrics.of_breaker(&name);
         let breaker = Breaker::new(name, self.limits.breaker, gauge);

@@ -1,30 +1,29 @@
-//! Resolves host names with the system's resolver, to addresses that may be called.
-//!
-//! A look-up of the system's resolver blocks a thread and cannot be cancelled. So each authority has at most
-//! one in flight, even after its callers are gone: a name that cannot be resolved blocks one thread.
+//! Resolves host names with the process's resolver ([`tollgate_dns`]), to addresses that may be called.
 //!
 //! Invariant: connections are opened to the addresses returned here and to no others, so that a name whose
 //! addresses change (DNS rebinding) does not lead to an address that is refused.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tollgate_dns::Families;
 
 use crate::destination::{Destinations, Refused};
 
-/// How long a result is reused: connections opened at the same time share one look-up.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// Looks up the addresses of a name; tests replace the system's resolver.
-pub(crate) type Lookup = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
-
-/// The system's resolver.
-pub(crate) fn system() -> Lookup {
-    Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+/// Where the addresses of names come from.
+#[derive(Clone)]
+pub(crate) enum Names {
+    /// The process's resolver.
+    Resolver(tollgate_dns::Resolver),
+    /// What a test says.
+    #[cfg(test)]
+    Scripted(Lookup),
 }
+
+/// Looks up the addresses of a name, in a test.
+#[cfg(test)]
+pub(crate) type Lookup = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// Why there is no address.
 #[derive(Debug)]
@@ -37,25 +36,28 @@ pub(crate) enum Unresolved {
 
 /// The addresses of one authority.
 pub(crate) struct Resolver {
-    host: String,
+    host: Host,
     port: u16,
-    lookup: Lookup,
     destinations: Arc<Destinations>,
-    turn: Arc<Semaphore>,
-    last: Arc<Mutex<Option<Found>>>,
 }
 
-#[derive(Clone)]
-struct Found {
-    at: Instant,
-    addresses: Vec<SocketAddr>,
+enum Host {
+    Literal(IpAddr),
+    Name(tollgate_dns::Name),
+    #[cfg(test)]
+    Scripted(String, Lookup),
 }
 
 impl Resolver {
     /// For a name or an address without brackets.
-    pub(crate) fn new(host: &str, port: u16, lookup: Lookup, destinations: Arc<Destinations>) -> Self {
-        let (turn, last) = (Arc::new(Semaphore::new(1)), Arc::default());
-        Self { host: host.to_owned(), port, lookup, destinations, turn, last }
+    pub(crate) fn new(host: &str, port: u16, names: &Names, destinations: Arc<Destinations>) -> Self {
+        let host = match (host.parse(), names) {
+            (Ok(literal), _) => Host::Literal(literal),
+            (Err(_), Names::Resolver(resolver)) => Host::Name(resolver.name(host, Families::All)),
+            #[cfg(test)]
+            (Err(_), Names::Scripted(lookup)) => Host::Scripted(host.to_owned(), Arc::clone(lookup)),
+        };
+        Self { host, port, destinations }
     }
 
     /// At least one address, alternating between families, otherwise in the resolver's order. Those that may not
@@ -77,32 +79,26 @@ impl Resolver {
     }
 
     async fn resolved(&self) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(literal) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(literal, self.port)]);
-        }
-        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(io::Error::other)?;
-        if let Some(addresses) = self.fresh() {
-            return Ok(addresses);
-        }
-        let (host, port) = (self.host.clone(), self.port);
-        let (lookup, last) = (Arc::clone(&self.lookup), Arc::clone(&self.last));
-        let asked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let addresses = by_turns(lookup(&host, port)?);
-            if addresses.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-            }
-            let found = Found { at: Instant::now(), addresses: addresses.clone() };
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-            Ok(addresses)
-        });
-        asked.await.map_err(io::Error::other)?
+        let name = match &self.host {
+            Host::Literal(literal) => return Ok(vec![SocketAddr::new(*literal, self.port)]),
+            #[cfg(test)]
+            Host::Scripted(host, lookup) => return scripted(host, self.port, lookup).await,
+            Host::Name(name) => name,
+        };
+        let answer = name.answer().await.map_err(io::Error::other)?;
+        Ok(by_turns(answer.addresses.iter().map(|address| SocketAddr::new(address.ip, self.port)).collect()))
     }
+}
 
-    fn fresh(&self) -> Option<Vec<SocketAddr>> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|found| found.at.elapsed() < FRESH).map(|found| found.addresses.clone())
+/// A look-up may block, as a test wants it to.
+#[cfg(test)]
+async fn scripted(host: &str, port: u16, lookup: &Lookup) -> io::Result<Vec<SocketAddr>> {
+    let (host, lookup) = (host.to_owned(), Arc::clone(lookup));
+    let looked_up = tokio::task::spawn_blocking(move || lookup(&host, port)).await.map_err(io::Error::other)??;
+    if looked_up.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }
+    Ok(by_turns(looked_up))
 }
 
 /// Alternates between families, beginning with that of the first address (RFC 8305 §4).
@@ -121,8 +117,6 @@ fn by_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     fn address(text: &str) -> SocketAddr {
@@ -130,7 +124,7 @@ mod tests {
     }
 
     fn resolver(host: &str, lookup: Lookup) -> Resolver {
-        Resolver::new(host, 443, lookup, Arc::default())
+        Resolver::new(host, 443, &Names::Scripted(lookup), Arc::default())
     }
 
     #[test]
@@ -138,22 +132,6 @@ mod tests {
         let given = ["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1"].map(address).to_vec();
         let ordered = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "[::3]:1"].map(address).to_vec();
         assert_eq!(by_turns(given), ordered);
-    }
-
-    #[tokio::test]
-    async fn concurrent_callers_share_one_lookup() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&asked);
-        let lookup: Lookup = Arc::new(move |_, port| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            Ok(vec![SocketAddr::from(([10, 0, 0, 1], port))])
-        });
-        let resolver = resolver("issuer.test", lookup);
-        let all = futures::future::join_all((0..8).map(|_| resolver.addresses())).await;
-        for addresses in all {
-            assert_eq!(addresses.unwrap(), vec![address("10.0.0.1:443")]);
-        }
-        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]

@@ -379,7 +379,7 @@ impl Control {
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
             store.clone(),
-            http_client(settings, &registry)?,
+            http_client(settings, &registry, resolver.clone())?,
             registry.clone(),
             settings.plugins.clone(),
         )?
@@ -492,9 +492,13 @@ fn browser_rules(settings: &Settings, listener: SocketAddr, check: HostCheck) ->
 }
 
 /// The client for plugins' calls, which do not reach this gateway itself.
-fn http_client(settings: &Settings, registry: &prometheus::Registry) -> Result<Client, prometheus::Error> {
+fn http_client(
+    settings: &Settings,
+    registry: &prometheus::Registry,
+    resolver: Resolver,
+) -> Result<Client, prometheus::Error> {
     let destinations = Destinations::new(settings.outbound_allowed.iter().copied(), settings.listeners());
-    Client::for_gateway(tokio::runtime::Handle::current(), registry, destinations)
+    Client::for_gateway(tokio::runtime::Handle::current(), registry, destinations, resolver)
 }
 
 /// The kinds and plugins of this gateway.
@@ -630,7 +634,8 @@ mod tests {
             let mut layers = Layers::defaults();
             layers.flags(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
             let settings = Settings::from_layers(layers).expect("valid settings");
-            let client = http_client(&settings, &prometheus::Registry::new()).expect("a client");
+            let resolver = Resolver::new(tokio::runtime::Handle::current(), &settings.dns).expect("a resolver");
+            let client = http_client(&settings, &prometheus::Registry::new(), resolver).expect("a client");
             let urls = ["http://127.0.0.1:8000/", "https://localhost:8443/", "http://127.0.0.1:8001/"];
             urls.map(|url| client.refuses_literal(&url.parse().expect("a URL")).is_some())
         };

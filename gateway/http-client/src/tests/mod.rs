@@ -33,7 +33,7 @@ impl Fixture {
     fn new(limits: Limits) -> Self {
         let registry = Registry::new();
         let client =
-            Client::with(Handle::current(), &registry, Destinations::default(), limits, resolver::system()).unwrap();
+            Client::of(Handle::current(), &registry, Destinations::default(), limits, names(&[])).unwrap();
         Self { client, registry }
     }
 
@@ -93,4 +93,11 @@ async fn server_that_says(bytes: impl Into<Vec<u8>>) -> (Server, Arc<AtomicUsize
     })
     .await;
     (server, requests)
+}
+
+/// The addresses of names, from these name servers or else those of the system.
+fn names(servers: &[std::net::SocketAddr]) -> resolver::Names {
+    let nameservers = servers.iter().copied().map(tollgate_dns::Nameserver).collect();
+    let settings = tollgate_dns::Settings { nameservers, ..tollgate_dns::Settings::default() };
+    resolver::Names::Resolver(tollgate_dns::Resolver::new(Handle::current(), &settings).unwrap())
 }
