@@ -5,13 +5,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::{Hosts, TokioResolver};
 use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::rdata::SRV;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use crate::answer::{Address, Answer, Error, Source};
 
@@ -74,6 +75,8 @@ pub enum Families {
 /// The name servers of the process.
 pub(crate) struct Nameservers {
     client: TokioResolver,
+    /// `/etc/hosts`.
+    hosts: Hosts,
     order: Vec<RecordKind>,
 }
 
@@ -94,7 +97,8 @@ impl Nameservers {
             }
         };
         set_options(builder.options_mut());
-        Ok(Self { client: builder.build()?, order: order.to_vec() })
+        let hosts = Hosts::from_system().unwrap_or_default();
+        Ok(Self { client: builder.build()?, hosts, order: order.to_vec() })
     }
 
     /// The addresses of a name; what was found last is asked first.
@@ -123,6 +127,9 @@ impl Nameservers {
     /// The first kind of record that the name has. That a kind is missing says nothing about the name if another one
     /// could not be asked for.
     async fn first(&self, host: &str, last: Option<Source>) -> Result<Answer, NetError> {
+        if let Some(answer) = self.of_hosts_file(host) {
+            return Ok(answer);
+        }
         let kind = |source| match source {
             Source::Srv => RecordKind::Srv,
             Source::A => RecordKind::A,
@@ -145,6 +152,17 @@ impl Nameservers {
             }
         }
         failed.map_or_else(|| Ok(Answer::new(Vec::new(), Source::A, Instant::now())), Err)
+    }
+
+    /// The addresses in `/etc/hosts`.
+    fn of_hosts_file(&self, host: &str) -> Option<Answer> {
+        let name = Name::from_str_relaxed(host).ok()?;
+        let kinds = [(RecordType::A, Source::A), (RecordType::AAAA, Source::Aaaa)];
+        kinds.into_iter().find_map(|(kind, source)| {
+            let found = self.hosts.lookup_static_host(&Query::query(name.clone(), kind))?;
+            let addresses = found.answers().iter().filter_map(|record| record.data.ip_addr()).map(Address::plain);
+            Some(Answer::new(addresses.collect(), source, found.valid_until()))
+        })
     }
 
     async fn all(&self, host: &str) -> Result<Answer, NetError> {

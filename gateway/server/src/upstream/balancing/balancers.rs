@@ -1,6 +1,6 @@
 //! All upstreams of the configuration, and the tasks that keep each current.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -28,14 +28,14 @@ pub struct Balancers {
     network: Network,
     prober: Arc<Prober>,
     all: RwLock<BTreeMap<Uuid, Arc<Balancer>>>,
-    /// Those that were deleted, until no request goes there.
-    hidden: RwLock<BTreeSet<Uuid>>,
+    /// By name, in lower case.
+    by_name: RwLock<HashMap<String, Arc<Balancer>>>,
 }
 
 impl Balancers {
     /// None yet. Tasks run on this runtime.
     pub fn new(runtime: Handle, network: Network) -> Self {
-        Self { runtime, network, prober: Arc::default(), all: RwLock::default(), hidden: RwLock::default() }
+        Self { runtime, network, prober: Arc::default(), all: RwLock::default(), by_name: RwLock::default() }
     }
 
     /// How services reach hosts.
@@ -45,9 +45,8 @@ impl Balancers {
 
     /// The upstream with that name.
     pub fn by_name(&self, name: &str) -> Option<Arc<Balancer>> {
-        let hidden = self.hidden.read().unwrap_or_else(PoisonError::into_inner);
-        let mut shown = self.all().into_iter().filter(|balancer| !hidden.contains(&balancer.id));
-        shown.find(|balancer| balancer.name().eq_ignore_ascii_case(name))
+        let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        by_name.get(&name.to_ascii_lowercase()).cloned()
     }
 
     /// The upstream with that id.
@@ -74,17 +73,20 @@ impl Balancers {
             };
             Arc::clone(all.entry(spec.id).or_insert_with(new))
         };
+        let name = spec.name.to_ascii_lowercase();
         balancer.set(spec, terms, targets);
+        self.hide(balancer.id);
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner).insert(name, balancer);
     }
 
     /// Lets no service that is compiled from now on go to an upstream.
     pub fn hide(&self, id: Uuid) {
-        self.hidden.write().unwrap_or_else(PoisonError::into_inner).insert(id);
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        by_name.retain(|_, balancer| balancer.id != id);
     }
 
     /// Ends all upstreams but these.
     pub fn retain(&self, ids: &BTreeSet<Uuid>) {
-        self.hidden.write().unwrap_or_else(PoisonError::into_inner).clear();
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         all.retain(|id, balancer| {
             let stays = ids.contains(id);

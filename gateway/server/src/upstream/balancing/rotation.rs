@@ -1,6 +1,6 @@
 //! Endpoints with their weights, arranged for an algorithm.
 //!
-//! Consistent hashing uses Pingora's ketama ring ([decision 4](../../../../../docs/decisions/0004-balancing.md)). How
+//! Consistent hashing uses Pingora's ketama ring ([decision 5](../../../../../docs/decisions/0005-balancing.md)). How
 //! many points an endpoint has there follows from its own weight, so that one which joins takes keys from the others
 //! and moves none among them.
 
