@@ -24,6 +24,7 @@ mod draft;
 mod entity;
 mod foreign;
 mod frame;
+mod health;
 mod information;
 mod input;
 mod list;
@@ -51,6 +52,7 @@ pub use access::{Access, Authentication};
 pub use admin_token::{AdminToken, AdminTokens, Role};
 pub use browser::{BrowserRules, Hosts, Origins, is_loopback};
 pub use frame::{router, status_router};
+pub use health::{AddressHealth, Health, HealthReport, TargetHealth, UpstreamHealth, Weights};
 pub use list::page_query;
 pub use listener::{Acceptor, Admission, Bound, Bounds, Listener};
 pub use memory::{Memory, MemoryRegion, MemoryWorker};
@@ -58,7 +60,6 @@ pub use node::{Connections, LogLevel, Node, NotSet};
 pub use peer::{Peer, Transport};
 pub use state::{AdminState, Limits};
 pub use status_guard::guard_status;
-pub use upstream_health::{AddressHealth, Health, HealthReport, TargetHealth, UpstreamHealth, Weights};
 
 /// The version of the API, not of this program: tools parse it, here and in `Server: kong/…`, to choose which
 /// API to use.

@@ -9,8 +9,8 @@ use tollgate_core::error::StoreError;
 use tollgate_core::schema::Violations;
 use uuid::Uuid;
 
+use crate::health::{HealthReport, UpstreamHealth};
 use crate::memory::Memory;
-use crate::upstream_health::{HealthReport, UpstreamHealth};
 
 /// Counters of the proxy's connections since the start.
 #[derive(Debug, Clone, Copy, Default)]

@@ -13,8 +13,8 @@ use http::Method;
 use tollgate_core::collection::Collection;
 use uuid::Uuid;
 
+use crate::health::HealthReport;
 use crate::state::AdminState;
-use crate::upstream_health::HealthReport;
 
 /// A kind's entities in the store.
 pub(crate) type Entities = Arc<dyn Collection>;

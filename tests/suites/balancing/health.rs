@@ -183,3 +183,46 @@ async fn an_operator_decides_for_all_nodes() {
     assert_eq!((refused.status, refused.json()), (400, json!({"message": text})));
     assert_eq!(health_of(&gateway, "unchecked", &one).await, "HEALTHCHECKS_OFF");
 }
+
+/// A gRPC server with a health service: what it says is shared.
+async fn grpc_server(serving: std::sync::Arc<std::sync::atomic::AtomicBool>) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let serving = std::sync::Arc::clone(&serving);
+            tokio::spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+                    let mut body = respond.send_response(head, false).unwrap();
+                    let status = if serving.load(std::sync::atomic::Ordering::SeqCst) { 1 } else { 2 };
+                    body.send_data(bytes::Bytes::from(vec![0, 0, 0, 0, 2, 8, status]), false).unwrap();
+                    let trailers = http::HeaderMap::from_iter([(
+                        http::HeaderName::from_static("grpc-status"),
+                        http::HeaderValue::from_static("0"),
+                    )]);
+                    body.send_trailers(trailers).unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_service_of_grpc_is_asked() {
+    let gateway = Gateway::on_sqlite().await;
+    let serving = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let address = grpc_server(std::sync::Arc::clone(&serving)).await;
+    balanced(&gateway, "api", active(json!({"type": "grpc"})), &[]).await;
+    gateway.create("/upstreams/api.upstream/targets", json!({"target": address.to_string()})).await;
+    let health = async || {
+        let shown = gateway.admin_get("/upstreams/api.upstream/health").await.json();
+        shown["data"][0]["health"].as_str().unwrap().to_owned()
+    };
+    until("it does not serve", async || health().await == "UNHEALTHY").await;
+    serving.store(true, std::sync::atomic::Ordering::SeqCst);
+    until("it serves", async || health().await == "HEALTHY").await;
+}

@@ -41,7 +41,9 @@ async fn a_target_that_is_killed_loses_no_idempotent_request() {
     let (two, three) = (Target::start("two").await, Target::start("three").await);
     let checks = json!({"healthchecks": {"passive": {"unhealthy": {"tcp_failures": 3}}}});
     balanced(&gateway, "api", checks, &[&one, &two, &three]).await;
-    [&one, &two, &three].map(|target| target.take(Duration::from_millis(2)));
+    for target in [&one, &two, &three] {
+        target.take(Duration::from_millis(2));
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&stop);
     let killed = async {

@@ -255,6 +255,8 @@ impl Balancer {
                 tracing::warn!(%upstream, %target, %address, why, "target is unhealthy; it gets no requests");
             }
         }
+        // One judgement at a time: that of the last rotation counts.
+        let _held = self.targets();
         self.judge(settings);
     }
 

@@ -82,7 +82,7 @@ impl Rotation {
     }
 
     fn in_turn(&self, turn: &AtomicUsize, may: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
-        let (later, earlier) = self.round.split_at(next(turn, self.round.len())?);
+        let (earlier, later) = self.round.split_at(next(turn, self.round.len())?);
         let members = later.iter().chain(earlier).filter_map(|place| self.members.get(usize::try_from(*place).ok()?));
         members.map(|member| &member.endpoint).find(|endpoint| may(endpoint))
     }
@@ -109,7 +109,7 @@ impl Rotation {
         may: impl Fn(&Endpoint) -> bool,
         cost: impl Fn(&Member) -> f64,
     ) -> Option<&Arc<Endpoint>> {
-        let (later, earlier) = self.members.split_at(next(turn, self.members.len())?);
+        let (earlier, later) = self.members.split_at(next(turn, self.members.len())?);
         let usable = later.iter().chain(earlier).filter(|member| may(&member.endpoint));
         let costs = usable.map(|member| (cost(member), member));
         costs.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, member)| &member.endpoint)
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_round_has_as_many_slots_as_the_upstream_says() {
-        assert_eq!(interleaved(&[65_535, 65_534, 1], 100).len(), 99, "49, 49 and 1");
+        assert_eq!(interleaved(&[65_535, 65_534, 1], 100).len(), 100, "50, 49 and 1");
         assert_eq!(interleaved(&[101; 50], 10).len(), 50, "each endpoint has one");
         assert!(interleaved(&[], 10).is_empty());
     }
