@@ -111,7 +111,9 @@ pub(crate) async fn act_on_child(
     let child = children.find(&key).await?.filter(|child| child.reference(nested.field) == Some(parent));
     let child = child.ok_or(Failure::NotFound)?;
     match *method {
-        Method::PATCH | Method::PUT => patch(state, children, &key, input, &[(nested.field, reference::to(parent))]).await,
+        Method::PATCH | Method::PUT => {
+            patch(state, children, &key, input, &[(nested.field, reference::to(parent))]).await
+        }
         Method::DELETE => {
             let id = child.id().ok_or_else(|| reference::without_id(children.kind()))?;
             if children.delete(&Key::Id(id)).await? {

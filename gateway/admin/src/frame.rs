@@ -26,7 +26,9 @@ use crate::query::Query;
 use crate::resource::Resource;
 use crate::response::{Failure, Head, Response};
 use crate::state::AdminState;
-use crate::{SERVER, cache, catalogue, entity, foreign, information, list, path, schemas, tags, targets, upstream_health};
+use crate::{
+    SERVER, cache, catalogue, entity, foreign, information, list, path, schemas, tags, targets, upstream_health,
+};
 
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 

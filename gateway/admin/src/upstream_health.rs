@@ -9,14 +9,14 @@ use tollgate_core::entity::target::DEFAULT_PORT;
 
 use crate::audit::Change;
 use crate::child::{self, Child};
+use crate::entity;
+use crate::health::{Health, TargetHealth, UpstreamHealth};
 use crate::node::NotSet;
 use crate::query::Query;
 use crate::resource::{Nested, NewTargetHealth};
 use crate::response::{Failure, Response};
 use crate::state::AdminState;
 use crate::targets::{self, Newest};
-use crate::entity;
-use crate::health::{Health, TargetHealth, UpstreamHealth};
 
 /// `GET /upstreams/{x}/health`.
 pub(crate) async fn show(

@@ -220,11 +220,11 @@ async fn srv_records_give_ports_weights_and_names_those_of_the_lowest_priority()
     let srv = |priority, weight, port, target: &str| {
         (60, RData::SRV(SRV::new(priority, weight, port, Name::from_ascii(target).unwrap())))
     };
-    server.set("api.test", RecordType::SRV, vec![
-        srv(1, 10, 8001, "one.test."),
-        srv(1, 0, 8002, "two.test."),
-        srv(2, 90, 8003, "spare.test."),
-    ]);
+    server.set(
+        "api.test",
+        RecordType::SRV,
+        vec![srv(1, 10, 8001, "one.test."), srv(1, 0, 8002, "two.test."), srv(2, 90, 8003, "spare.test.")],
+    );
     server.set_a("one.test", 60, [1]);
     server.set_a("two.test", 60, [2]);
     server.set_a("spare.test", 60, [3]);
@@ -232,10 +232,14 @@ async fn srv_records_give_ports_weights_and_names_those_of_the_lowest_priority()
     let found: Vec<_> = answer
         .addresses
         .iter()
-        .map(|address| (address.ip.to_string(), address.port, address.weight, address.name.as_deref().unwrap_or_default()))
+        .map(|address| {
+            (address.ip.to_string(), address.port, address.weight, address.name.as_deref().unwrap_or_default())
+        })
         .collect();
-    let expected =
-        [("10.0.0.1".to_owned(), Some(8001), Some(10), "one.test"), ("10.0.0.2".to_owned(), Some(8002), Some(1), "two.test")];
+    let expected = [
+        ("10.0.0.1".to_owned(), Some(8001), Some(10), "one.test"),
+        ("10.0.0.2".to_owned(), Some(8002), Some(1), "two.test"),
+    ];
     assert_eq!((found, answer.source.as_str()), (expected.to_vec(), "SRV"));
     let plain = server.resolver().name("one.test", Families::All).answer().await.unwrap();
     assert_eq!(last_octets(&plain), [1]);

@@ -10,9 +10,7 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use tollgate_admin::{
-    Connections, HealthReport, LogLevel, Memory, MemoryWorker, Node, NotSet, UpstreamHealth,
-};
+use tollgate_admin::{Connections, HealthReport, LogLevel, Memory, MemoryWorker, Node, NotSet, UpstreamHealth};
 use tollgate_core::collection::Document;
 use tollgate_core::random::{Random as _, SystemRandom};
 use tollgate_core::schema::Violations;

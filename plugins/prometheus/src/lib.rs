@@ -142,13 +142,7 @@ mod tests {
             let instance = Instance { id: uuid::Uuid::nil(), service_id: None, route_id: None, config: &config };
             let handler = Prometheus { names: Arc::new(Nobody) }.compile(&instance).unwrap();
             let metrics = handler.traffic_metrics().unwrap();
-            (
-                metrics.statuses,
-                metrics.latencies,
-                metrics.bandwidth,
-                metrics.target_health,
-                metrics.consumers.is_some(),
-            )
+            (metrics.statuses, metrics.latencies, metrics.bandwidth, metrics.target_health, metrics.consumers.is_some())
         };
         for (config, expected) in [
             (json!({}), (false, false, false, false, false)),

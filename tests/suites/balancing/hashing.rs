@@ -12,7 +12,11 @@ async fn target_of(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> R
 }
 
 /// Requests that are alike go to one target, and others are spread.
-async fn assert_sticks(gateway: &Gateway, what: &str, request: impl Fn(usize) -> (String, Vec<(&'static str, String)>)) {
+async fn assert_sticks(
+    gateway: &Gateway,
+    what: &str,
+    request: impl Fn(usize) -> (String, Vec<(&'static str, String)>),
+) {
     let mut seen = std::collections::BTreeSet::new();
     for key in 0..24 {
         let (path, headers) = request(key);

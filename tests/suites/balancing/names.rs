@@ -38,7 +38,10 @@ async fn requests_follow_the_addresses_of_a_target_and_their_time_to_live() {
     named(&gateway, &[format!("a.test:{port}")]).await;
     assert_eq!(spread(&gateway, "/api", 8).await, counts([("one", 4), ("two", 4)]));
     let shown = gateway.admin_get("/upstreams/api.upstream/health").await.json();
-    assert_eq!((&shown["data"][0]["data"]["dns"], &shown["data"][0]["data"]["weight"]["total"]), (&json!("A"), &json!(200)));
+    assert_eq!(
+        (&shown["data"][0]["data"]["dns"], &shown["data"][0]["data"]["weight"]["total"]),
+        (&json!("A"), &json!(200))
+    );
     server.set_addresses("a.test", 1, &[address(2), address(3)]);
     until("the first address is gone", async || {
         spread(&gateway, "/api", 4).await == counts([("two", 2), ("three", 2)])

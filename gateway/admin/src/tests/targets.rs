@@ -62,7 +62,9 @@ async fn targets_are_served_only_below_their_upstream() {
 async fn a_put_changes_a_target_like_a_patch() {
     let (admin, _) = world().await;
     let id = admin.made("/upstreams/api/targets", json!({ "target": "a.test", "weight": 5, "tags": ["x"] })).await;
-    for (method, path) in [("PUT", format!("/upstreams/api/targets/{id}")), ("PATCH", "/upstreams/api/targets/a.test:8000".to_owned())] {
+    for (method, path) in
+        [("PUT", format!("/upstreams/api/targets/{id}")), ("PATCH", "/upstreams/api/targets/a.test:8000".to_owned())]
+    {
         let (status, changed) = admin.json(method, &path, json!({ "weight": 7 })).await;
         assert_eq!((status, &changed["weight"], &changed["tags"]), (200, &json!(7), &json!(["x"])), "{method}");
     }

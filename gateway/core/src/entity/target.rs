@@ -88,7 +88,9 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused() {
         let text = "schema violation (target: Invalid target; not a valid hostname or ip address)";
-        for bad in ["some invalid host name", "a:b", "a:65536", "256.0.0.1", "[::1", "-a-", "http://a", "1.2.3", "a:1.0"] {
+        for bad in
+            ["some invalid host name", "a:b", "a:65536", "256.0.0.1", "[::1", "-a-", "http://a", "1.2.3", "a:1.0"]
+        {
             assert_eq!(stored(bad), Err(text.to_owned()), "{bad}");
         }
     }

@@ -98,9 +98,8 @@ fn choose_algorithm(given: &mut Map<String, Value>) {
 
 fn checks() -> Vec<EntityCheck> {
     let needs = |if_field, input, then_field| conditional(if_field, input, then_field, Rule::Present);
-    let fallback = |input, others: &[&'static str]| {
-        conditional("hash_on", input, "hash_fallback", Rule::OneOf(others.to_vec()))
-    };
+    let fallback =
+        |input, others: &[&'static str]| conditional("hash_on", input, "hash_fallback", Rule::OneOf(others.to_vec()));
     vec![
         needs("hash_on", "header", "hash_on_header"),
         needs("hash_fallback", "header", "hash_fallback_header"),
@@ -122,12 +121,7 @@ fn checks() -> Vec<EntityCheck> {
     ]
 }
 
-fn conditional(
-    if_field: &'static str,
-    input: &'static str,
-    then_field: &'static str,
-    then_match: Rule,
-) -> EntityCheck {
+fn conditional(if_field: &'static str, input: &'static str, then_field: &'static str, then_match: Rule) -> EntityCheck {
     EntityCheck::Conditional { if_field, if_match: Rule::Equals(json!(input)), then_field, then_match, message: None }
 }
 

@@ -32,8 +32,7 @@ struct Fixture {
 impl Fixture {
     fn new(limits: Limits) -> Self {
         let registry = Registry::new();
-        let client =
-            Client::of(Handle::current(), &registry, Destinations::default(), limits, names(&[])).unwrap();
+        let client = Client::of(Handle::current(), &registry, Destinations::default(), limits, names(&[])).unwrap();
         Self { client, registry }
     }
 

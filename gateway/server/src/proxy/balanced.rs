@@ -70,9 +70,10 @@ pub(super) async fn peer(
     let host = balanced.balancer.host_header().unwrap_or_else(|| endpoint.host.to_string());
     let peer = service.peer_of((&balanced.balancer, &endpoint), &host, preserved, idle_timeout);
     balanced.lease = Some(Lease::new(endpoint));
-    peer.map_or_else(|| Error::e_explain(NO_TARGET, "the upstream's client certificate cannot be used"), |peer| {
-        Ok(Box::new(peer))
-    })
+    peer.map_or_else(
+        || Error::e_explain(NO_TARGET, "the upstream's client certificate cannot be used"),
+        |peer| Ok(Box::new(peer)),
+    )
 }
 
 /// Decides what of the request is hashed.

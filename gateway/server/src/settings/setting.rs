@@ -202,7 +202,11 @@ const GATEWAY: &[Setting] = &[
         "",
         "Name servers (addresses, with or without a port) for upstreams and plugins' calls; empty: those in /etc/resolv.conf.",
     ),
-    setting("dns.order", "SRV,A,AAAA", "Records that are looked up for a host, in this order; those of the first kind that it has are used."),
+    setting(
+        "dns.order",
+        "SRV,A,AAAA",
+        "Records that are looked up for a host, in this order; those of the first kind that it has are used.",
+    ),
     setting("dns.stale_for", "1h", "How long addresses are used after their time to live while the name servers fail."),
     setting(
         "outbound.allowed_addresses",

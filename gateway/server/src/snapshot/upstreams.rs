@@ -52,7 +52,8 @@ impl Upstreams {
         certificates: &Certificates,
         trust: &BTreeSet<Uuid>,
     ) -> BTreeSet<String> {
-        let presents = |spec: &UpstreamSpec| spec.client_certificate.is_some_and(|Reference { id }| trust.contains(&id));
+        let presents =
+            |spec: &UpstreamSpec| spec.client_certificate.is_some_and(|Reference { id }| trust.contains(&id));
         let presenting = self.upstreams.values().filter(|spec| presents(spec)).map(|spec| spec.id);
         let mut changed: BTreeSet<Uuid> = presenting.chain(std::mem::take(&mut self.changed)).collect();
         if std::mem::take(&mut self.all_changed) {

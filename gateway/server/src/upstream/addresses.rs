@@ -229,7 +229,8 @@ pub(crate) mod tests {
     }
 
     fn answer(addresses: &[&str]) -> Arc<Answer> {
-        let address = |ip: &&str| tollgate_dns::Address { ip: ip.parse().unwrap(), port: None, weight: None, name: None };
+        let address =
+            |ip: &&str| tollgate_dns::Address { ip: ip.parse().unwrap(), port: None, weight: None, name: None };
         Arc::new(Answer {
             addresses: addresses.iter().map(address).collect(),
             source: tollgate_dns::Source::A,

@@ -361,7 +361,10 @@ pub(crate) mod tests {
         }
         let mut trusting = spec("https", "127.0.0.1", 443);
         trusting.tls_verify = Some(false);
-        assert_eq!(ServiceEntry::new(&trusting, Verification::On, at("127.0.0.1", 443)).unwrap().server_name, "".into());
+        assert_eq!(
+            ServiceEntry::new(&trusting, Verification::On, at("127.0.0.1", 443)).unwrap().server_name,
+            "".into()
+        );
     }
 
     #[test]
@@ -383,7 +386,8 @@ pub(crate) mod tests {
         }
         let plain = ServiceEntry::new(&spec("http", "a.test", 80), Verification::On, at("a.test", 80)).unwrap();
         assert_eq!(plain.server_name(Some("b.test")), "");
-        let trusting = ServiceEntry::new(&spec("https", "127.0.0.1", 443), Verification::Off, at("127.0.0.1", 443)).unwrap();
+        let trusting =
+            ServiceEntry::new(&spec("https", "127.0.0.1", 443), Verification::Off, at("127.0.0.1", 443)).unwrap();
         assert_eq!(trusting.server_name(Some("b.test")), "b.test");
         assert_eq!(trusting.server_name(Some("127.0.0.2")), "");
     }

@@ -263,7 +263,8 @@ impl Balancer {
     /// Decides whether enough of the weight is healthy.
     fn judge(&self, settings: &Settings) {
         let rotation = self.rotation.load();
-        let sum = |members: &mut dyn Iterator<Item = &Member>| members.map(|member| f64::from(member.weight)).sum::<f64>();
+        let sum =
+            |members: &mut dyn Iterator<Item = &Member>| members.map(|member| f64::from(member.weight)).sum::<f64>();
         let total = sum(&mut rotation.members().iter());
         let healthy = sum(&mut rotation.members().iter().filter(|member| member.endpoint.is_healthy()));
         self.usable.store(total > 0.0 && healthy / total * 100.0 > settings.threshold, Ordering::Release);

@@ -57,20 +57,20 @@ impl HashInputs {
             name: spec.hash_on_cookie.clone().unwrap_or_default(),
             path: spec.hash_on_cookie_path.clone().unwrap_or_else(|| "/".to_owned()),
         };
-        let source = |on: Option<HashOn>, header: &Option<String>, argument: &Option<String>, capture: &Option<String>| {
-            Some(match on? {
-                HashOn::None => return None,
-                HashOn::Consumer => Source::Consumer,
-                HashOn::Ip => Source::Ip,
-                HashOn::Header => Source::Header(HeaderName::try_from(header.as_deref()?).ok()?),
-                HashOn::Cookie => cookie(),
-                HashOn::Path => Source::Path,
-                HashOn::QueryArg => Source::QueryArg(argument.clone()?),
-                HashOn::UriCapture => Source::UriCapture(capture.clone()?),
-            })
-        };
-        let first =
-            source(spec.hash_on, &spec.hash_on_header, &spec.hash_on_query_arg, &spec.hash_on_uri_capture);
+        let source =
+            |on: Option<HashOn>, header: &Option<String>, argument: &Option<String>, capture: &Option<String>| {
+                Some(match on? {
+                    HashOn::None => return None,
+                    HashOn::Consumer => Source::Consumer,
+                    HashOn::Ip => Source::Ip,
+                    HashOn::Header => Source::Header(HeaderName::try_from(header.as_deref()?).ok()?),
+                    HashOn::Cookie => cookie(),
+                    HashOn::Path => Source::Path,
+                    HashOn::QueryArg => Source::QueryArg(argument.clone()?),
+                    HashOn::UriCapture => Source::UriCapture(capture.clone()?),
+                })
+            };
+        let first = source(spec.hash_on, &spec.hash_on_header, &spec.hash_on_query_arg, &spec.hash_on_uri_capture);
         let fallback = source(
             spec.hash_fallback,
             &spec.hash_fallback_header,
@@ -116,7 +116,8 @@ impl Source {
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
-    let pairs = headers.get_all(http::header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let pairs =
+        headers.get_all(http::header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let mut values = pairs.filter_map(|pair| {
         let pair = pair.trim_ascii();
         pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec)
@@ -148,11 +149,15 @@ mod tests {
         found(spec, headers).0.map(|key| String::from_utf8_lossy(&key).into_owned())
     }
 
-    fn found(mut spec: serde_json::Value, headers: &[(&'static str, &'static str)]) -> (Option<Vec<u8>>, Option<NewCookie>) {
+    fn found(
+        mut spec: serde_json::Value,
+        headers: &[(&'static str, &'static str)],
+    ) -> (Option<Vec<u8>>, Option<NewCookie>) {
         spec["id"] = json!(Uuid::nil());
         spec["name"] = json!("u");
         let spec: UpstreamSpec = serde_json::from_value(spec).unwrap();
-        let named = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let named =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let headers: HeaderMap = named.collect();
         let input = Input {
             headers: &headers,

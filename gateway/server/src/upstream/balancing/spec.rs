@@ -202,10 +202,7 @@ impl HealthChecks {
     pub(super) fn intervals(&self) -> (f64, f64) {
         let of = |side: Option<&Side>| side.and_then(|side| side.interval).unwrap_or(0.0);
         let active = self.active.as_ref();
-        (
-            of(active.and_then(|active| active.healthy.as_ref())),
-            of(active.and_then(|active| active.unhealthy.as_ref())),
-        )
+        (of(active.and_then(|active| active.healthy.as_ref())), of(active.and_then(|active| active.unhealthy.as_ref())))
     }
 
     /// Whether anything can make an endpoint unhealthy.
