@@ -27,7 +27,8 @@ use crate::resource::Resource;
 use crate::response::{Failure, Head, Response};
 use crate::state::AdminState;
 use crate::{
-    SERVER, cache, catalogue, entity, foreign, information, list, path, schemas, tags, targets, upstream_health,
+    SERVER, cache, catalogue, configuration, entity, foreign, information, list, path, schemas, tags, targets,
+    upstream_health,
 };
 
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
@@ -167,11 +168,21 @@ async fn handle(state: &AdminState, parts: &Parts, resource: &Resource<'_>, body
     if !resource.allows(&parts.method) {
         return Err(Failure::MethodNotAllowed);
     }
-    if matches!(resource, Resource::Configuration) {
-        // Tollgate always has a database.
-        return Err(Failure::NeedsNoDatabase);
-    }
     let query = Query::parse(parts.uri.query())?;
+    match (&state.declarations, resource) {
+        (None, Resource::Configuration) => return Err(Failure::NeedsNoDatabase),
+        (Some(declarations), Resource::Configuration) if parts.method == Method::POST => {
+            let (headers, limits) = (&parts.headers, &state.limits);
+            return configuration::replace(declarations.as_ref(), &query, headers, body, limits).await;
+        }
+        (Some(declarations), Resource::Configuration) => return configuration::show(declarations.as_ref()).await,
+        (Some(_), resource) => {
+            if let Some(error) = configuration::refusal(resource, &parts.method) {
+                return Err(error.into());
+            }
+        }
+        (None, _) => {}
+    }
     let input = Input::read(&parts.method, &parts.headers, body, &state.limits).await?;
     dispatch(state, parts, resource, &query, input).await
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tollgate_core::collection::{Filter, PageQuery};
 
 use crate::API_VERSION;
+use crate::configuration;
 use crate::node::LogLevel;
 use crate::query::Query;
 use crate::response::{Failure, Response};
@@ -58,7 +59,7 @@ async fn configured_plugins(state: &AdminState) -> Result<BTreeSet<String>, Fail
 pub(crate) async fn status(state: &AdminState, query: &Query) -> Result<Response, Failure> {
     let memory = state.node.memory().publish(query)?;
     let connections = state.node.connections();
-    Ok(Response::ok(&json!({
+    let mut status = json!({
         "memory": memory,
         "server": {
             "connections_accepted": connections.accepted,
@@ -70,7 +71,11 @@ pub(crate) async fn status(state: &AdminState, query: &Query) -> Result<Response
             "total_requests": connections.requests,
         },
         "database": { "reachable": database_reachable(state).await },
-    })))
+    });
+    if let (Some(declarations), Some(fields)) = (&state.declarations, status.as_object_mut()) {
+        fields.extend(configuration::status(declarations.as_ref()));
+    }
+    Ok(Response::ok(&status))
 }
 
 /// Whether the store responds before probes time out.

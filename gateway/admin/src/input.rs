@@ -58,13 +58,13 @@ impl Input {
             return Ok(Self::nothing());
         }
         let media_type = MediaType::of(headers)?;
-        if media_type == MediaType::Unknown {
+        if matches!(media_type, MediaType::Unknown | MediaType::Yaml) {
             return Err(Failure::UnsupportedMediaType);
         }
         let bytes = collect(headers, body, limits).await?;
         match media_type {
             MediaType::Absent if bytes.is_empty() => Ok(Self::nothing()),
-            MediaType::Absent | MediaType::Unknown => Err(Failure::UnsupportedMediaType),
+            MediaType::Absent | MediaType::Unknown | MediaType::Yaml => Err(Failure::UnsupportedMediaType),
             MediaType::Json => json(&bytes),
             MediaType::Form => form(&bytes),
             MediaType::Multipart(boundary) => multipart(bytes, boundary).await,
@@ -83,6 +83,8 @@ enum MediaType {
     Form,
     /// With the boundary, if there is one.
     Multipart(Option<String>),
+    /// Only of a configuration.
+    Yaml,
     Unknown,
 }
 
@@ -98,9 +100,54 @@ impl MediaType {
         Ok(match essence.as_str() {
             "application/json" => Self::Json,
             "application/x-www-form-urlencoded" => Self::Form,
+            "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => Self::Yaml,
             "multipart/form-data" => Self::Multipart(multer::parse_boundary(value).ok()),
             _ => Self::Unknown,
         })
+    }
+}
+
+/// A configuration that was posted.
+pub(crate) struct Posted {
+    /// The configuration; `None`: there is none.
+    pub(crate) text: Option<String>,
+    /// What was said with it.
+    pub(crate) arguments: Vec<(String, Value)>,
+}
+
+/// The configuration in a body: the whole of it, or its field `config` (gateway.md §10.2).
+pub(crate) async fn configuration(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Posted, Failure> {
+    /// The field.
+    const CONFIG: &str = "config";
+    let media_type = MediaType::of(headers)?;
+    if media_type == MediaType::Unknown {
+        return Err(Failure::UnsupportedMediaType);
+    }
+    let bytes = collect(headers, body, limits).await?;
+    let pairs = match media_type {
+        MediaType::Absent if bytes.is_empty() => Vec::new(),
+        MediaType::Absent | MediaType::Unknown => return Err(Failure::UnsupportedMediaType),
+        MediaType::Yaml => return Ok(Posted { text: Some(text(bytes.to_vec())?), arguments: Vec::new() }),
+        MediaType::Json => {
+            let Input::Json(document) = json(&bytes)? else { return Err(Failure::BadJson) };
+            if document.is_empty() || document.contains_key("_format_version") || !document.contains_key(CONFIG) {
+                let text = if document.is_empty() { None } else { Some(text(bytes.to_vec())?) };
+                return Ok(Posted { text, arguments: Vec::new() });
+            }
+            document.into_iter().collect()
+        }
+        MediaType::Form => into_pairs(form(&bytes)?),
+        MediaType::Multipart(boundary) => into_pairs(multipart(bytes, boundary).await?),
+    };
+    let given = pairs.iter().find(|(name, _)| name == CONFIG);
+    let text = given.and_then(|(_, value)| value.as_str()).map(str::to_owned);
+    Ok(Posted { text, arguments: pairs })
+}
+
+fn into_pairs(input: Input) -> Vec<(String, Value)> {
+    match input {
+        Input::Form(pairs) => pairs,
+        Input::Json(document) => document.into_iter().collect(),
     }
 }
 

@@ -10,6 +10,8 @@
 //! 5. `entity`, `list`, `foreign`: the verbs on entities; `targets`, `upstream_health`: what upstreams have besides;
 //!    `node`, `schemas`, `tags`, `cache`: the rest.
 //!
+//! A configuration that comes from a file: `configuration` and its port `declarations`.
+//!
 //! Who may call it: `browser` (what web pages may do), `admin_token` and `access`. What was called, and what it
 //! changed, goes to the audit log: `audit`.
 
@@ -20,6 +22,8 @@ mod browser;
 mod cache;
 mod catalogue;
 mod child;
+mod configuration;
+mod declarations;
 mod draft;
 mod entity;
 mod foreign;
@@ -51,6 +55,7 @@ mod write_timeout;
 pub use access::{Access, Authentication};
 pub use admin_token::{AdminToken, AdminTokens, Role};
 pub use browser::{BrowserRules, Hosts, Origins, is_loopback};
+pub use declarations::{Declarations, Faults, IfIdentical, Refusal, Standing};
 pub use frame::{router, status_router};
 pub use health::{AddressHealth, Health, HealthReport, TargetHealth, UpstreamHealth, Weights};
 pub use list::page_query;

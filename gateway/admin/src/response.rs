@@ -68,7 +68,7 @@ impl Response {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         // A 204 has no content that could have a type, and must not carry a length (RFC 9110 §8.6).
-        if self.status != StatusCode::NO_CONTENT {
+        if ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&self.status) {
             headers.insert(CONTENT_TYPE, self.content_type);
             headers.insert(CONTENT_LENGTH, length);
         }
@@ -113,6 +113,10 @@ pub(crate) enum Failure {
     NoSuchName(&'static str),
     #[error("method not allowed")]
     MethodNotAllowed,
+    #[error("there is no configuration in the body")]
+    NoDeclaration,
+    #[error("another configuration is being read")]
+    LoadingConfiguration,
     #[error("unsupported content type")]
     UnsupportedMediaType,
     #[error("multiple Content-Type headers")]
@@ -190,6 +194,10 @@ impl From<Failure> for Response {
             Failure::InvalidScale => bad("scale must be equal or greater than 0"),
             Failure::UnknownLogLevel(level) => bad(&format!("unknown log level: {level}")),
             Failure::HealthNotSet(why) => bad(&why),
+            Failure::NoDeclaration => bad("expected a declarative configuration"),
+            Failure::LoadingConfiguration => {
+                Self::message(StatusCode::TOO_MANY_REQUESTS, "Currently loading previous configuration").retry_soon()
+            }
             Failure::NeedsNoDatabase => {
                 bad("this endpoint is only available when Kong is configured to not use a database")
             }

@@ -13,6 +13,7 @@ use tollgate_core::registry::Registry;
 use tollgate_core::schema::{Makers, Schema};
 
 use crate::access::Access;
+use crate::declarations::Declarations;
 use crate::node::Node;
 
 /// Limits on requests to the Admin API.
@@ -43,6 +44,8 @@ pub struct AdminState {
     pub(crate) access: Access,
     pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) slots: Semaphore,
+    /// `None`: the configuration is in the database.
+    pub(crate) declarations: Option<Arc<dyn Declarations>>,
     plugin_schemas: BTreeMap<&'static str, Schema>,
 }
 
@@ -60,7 +63,7 @@ impl AdminState {
         let plugin_schemas = definitions.map(|plugin| (plugin.name, plugin.instance_schema())).collect();
         let slots = Semaphore::new(limits.concurrent_requests);
         let (access, audit) = (Access::default(), Arc::new(NoAuditLog));
-        Self { registry, tags, node, clock, random, limits, access, audit, slots, plugin_schemas }
+        Self { registry, tags, node, clock, random, limits, access, audit, slots, declarations: None, plugin_schemas }
     }
 
     /// With other rules for who may call it.
@@ -73,6 +76,12 @@ impl AdminState {
     #[must_use]
     pub fn with_audit_log(self, audit: Arc<dyn AuditLog>) -> Self {
         Self { audit, ..self }
+    }
+
+    /// With a configuration that comes from a file.
+    #[must_use]
+    pub fn with_declarations(self, declarations: Arc<dyn Declarations>) -> Self {
+        Self { declarations: Some(declarations), ..self }
     }
 
     /// The schema of a `plugins` entity of that name, its `config` included.

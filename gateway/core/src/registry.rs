@@ -55,6 +55,13 @@ impl Registry {
         stored.or_else(|| self.internal_kinds.get(name))
     }
 
+    /// All kinds, whether or not they have collections.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        let stored = self.collections.values().map(|collection| collection.kind());
+        let internal = self.internal_kinds.iter().filter(|(name, _)| !self.collections.contains_key(*name));
+        stored.chain(internal.map(|(_, kind)| kind))
+    }
+
     /// All collections, ordered by the name of their kind.
     pub fn collections(&self) -> impl Iterator<Item = &Arc<dyn Collection>> {
         self.collections.values()

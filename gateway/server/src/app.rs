@@ -37,6 +37,8 @@ use crate::build_info;
 use crate::certificate_files;
 use crate::check::{self, Reach};
 use crate::cli::SettingsArgs;
+use crate::declarative::watch::Trigger;
+use crate::declarative::{self, Declarative, Reader};
 use crate::descriptors::{self, Descriptors};
 use crate::log;
 use crate::node::{self, ThisNode};
@@ -46,7 +48,9 @@ use crate::plugins;
 use crate::process_memory;
 use crate::proxy::{self, TrustedIps};
 use crate::remarks::{self, About};
-use crate::settings::{AdminAuth, Layers, LineDestination, LogFormat, Settings, UpstreamVerification};
+use crate::settings::{
+    AdminAuth, ConfigurationSource, Layers, LineDestination, LogFormat, Settings, UpstreamVerification,
+};
 use crate::shutdown::{Logs, Shutdown};
 use crate::snapshot::configuration::Configuration;
 use crate::status::{self, Readiness, Status};
@@ -61,6 +65,8 @@ use crate::upstream::addresses::Network;
 use crate::upstream::balancing::Balancers;
 use crate::upstream::service::Verification;
 use crate::upstream::uses::Uses;
+
+pub mod configuration;
 
 /// The number of control plane threads: Admin API, status, store and background tasks.
 const CONTROL_THREADS: usize = 2;
@@ -157,6 +163,24 @@ pub enum StartError {
     /// An admin token cannot be made, listed or revoked.
     #[error(transparent)]
     AdminToken(#[from] admin_tokens::Error),
+    /// The configuration of a file is not in force.
+    #[error(transparent)]
+    Declarative(#[from] declarative::Error),
+    /// A temporary folder cannot be made.
+    #[error("cannot make a temporary folder")]
+    Scratch(#[source] std::io::Error),
+    /// A file cannot be imported where the configuration comes from one.
+    #[error("database.mode is off: the configuration comes from declarative_config, and nothing can be imported")]
+    ImportWithoutDatabase,
+    /// An export cannot be written.
+    #[error("cannot write {path}")]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
     /// The handlers of the signals that end the process cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
@@ -375,17 +399,10 @@ impl Control {
         let audit_log = open_audit_log(settings, &metrics)
             .map_err(|source| StartError::AuditLog { path: settings.audit_log.to_string(), source })?;
         let resolver = Resolver::new(tokio::runtime::Handle::current(), &settings.dns)?;
-        let hosts = Hosts::new(
-            Arc::new(SystemClock),
-            Arc::new(SystemRandom),
-            store.clone(),
-            http_client(settings, &registry, resolver.clone())?,
-            registry.clone(),
-            settings.plugins.clone(),
-        )?
-        .on_node(node_id)
-        .with_audit_log(Arc::new(audit_log.clone()));
+        let hosts = hosts(settings, &store, &registry, resolver.clone())?;
+        let hosts = hosts.on_node(node_id).with_audit_log(Arc::new(audit_log.clone()));
         let entities = entities(&hosts).await?;
+        let declarative = declare(settings, &entities, &store, &registry).await?;
         match remarks::read(&store, &settings.plugins).await {
             Ok(found) => found.iter().for_each(remarks::About::log),
             Err(remarks::Error::Store(error)) => return Err(error.into()),
@@ -420,10 +437,56 @@ impl Control {
             Limits::default(),
         );
         let admin = admin.with_access(access(settings, &store)).with_audit_log(Arc::new(audit_log.clone()));
+        let admin = match declarative {
+            Some(declarative) => admin.with_declarations(declarative),
+            None => admin,
+        };
         let status = Status { readiness, when_degraded: settings.when_degraded, store, metrics: registry.clone() };
         serve_control(settings, &metrics, (Arc::new(admin), tls.admin), status).await?;
         Ok(Self { configuration, metrics, registry, audit_log })
     }
+}
+
+/// What plugins run on.
+fn hosts(
+    settings: &Settings,
+    store: &Store,
+    registry: &prometheus::Registry,
+    resolver: Resolver,
+) -> Result<Hosts, StartError> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let client = http_client(settings, registry, resolver)?;
+    Ok(Hosts::new(clock, random, store.clone(), client, registry.clone(), settings.plugins.clone())?)
+}
+
+/// Puts the configuration of the file in force, and keeps reading the file; `None`: the configuration is in the
+/// database.
+async fn declare(
+    settings: &Settings,
+    entities: &Registry,
+    store: &Store,
+    registry: &prometheus::Registry,
+) -> Result<Option<Arc<Declarative>>, StartError> {
+    let ConfigurationSource::File { path, is_watched } = &settings.configuration else {
+        if store.forget_declaration().await? {
+            tracing::warn!(
+                "database.mode is on: the configuration that came from a file is now changed in the database"
+            );
+        }
+        return Ok(None);
+    };
+    let objections = node::objections(node::upstream_destinations(settings));
+    let reader = Reader::new(entities.clone(), Arc::new(SystemClock), Arc::new(SystemRandom), objections);
+    let metrics = declarative::metrics::Metrics::register(registry)?;
+    let declarative = Arc::new(Declarative::new(reader, store.clone(), metrics).await?);
+    let Some(path) = path else { return Ok(Some(declarative)) };
+    let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+    let read = declarative::watch::State::of(path);
+    declarative.load(path).await?;
+    let trigger = if *is_watched { Trigger::Change } else { Trigger::Signal };
+    let (loaded, path) = (Arc::clone(&declarative), path.clone());
+    tokio::spawn(declarative::watch::keep_loading(loaded, path, trigger, read, hangup));
+    Ok(Some(declarative))
 }
 
 /// Waits until the database can be reached, for so long at most; what else may be wrong with it is found when it is

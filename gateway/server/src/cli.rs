@@ -56,6 +56,12 @@ pub enum Command {
         #[command(subcommand)]
         step: AdminTokenStep,
     },
+    /// Check, import or export files with the configuration: services, routes, plugins, consumers and all else.
+    Config {
+        /// The step.
+        #[command(subcommand)]
+        step: ConfigStep,
+    },
     /// List every setting with its value, where that comes from, its environment name and its default.
     Settings {
         /// Where the settings come from.
@@ -75,6 +81,36 @@ pub enum MigrateStep {
     },
     /// Show applied and pending migrations.
     Status {
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+}
+
+/// What happens to files with the configuration. They are YAML or JSON, in the format that decK writes.
+#[derive(Debug, Subcommand)]
+pub enum ConfigStep {
+    /// Check a file, without a database, and report every fault with line and column; exit 1 if there is any.
+    Validate {
+        /// The file.
+        file: PathBuf,
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Take a file into the database, all of it or nothing: entities with the same ids are replaced, others stay.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Write the configuration in the database, secrets included: importing it changes nothing.
+    Export {
+        /// The file, readable by its owner only; without it: standard output.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
         /// Where the settings come from.
         #[command(flatten)]
         settings: SettingsArgs,

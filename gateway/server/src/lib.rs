@@ -12,6 +12,7 @@ pub mod certificate_files;
 pub mod chain;
 pub mod check;
 pub mod cli;
+pub mod declarative;
 pub mod descriptors;
 pub mod identity;
 pub mod log;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tollgate::app::Checked;
+use tollgate::app::configuration::{self, Output};
 use tollgate::check::{Reach, with_causes};
-use tollgate::cli::{AdminRole, AdminTokenStep, Cli, Command, MigrateStep, SettingsArgs};
+use tollgate::cli::{AdminRole, AdminTokenStep, Cli, Command, ConfigStep, MigrateStep, SettingsArgs};
 use tollgate::settings::{Settings, listing};
 use tollgate::{admin_tokens, app};
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             with_settings(&settings, |settings| report(app::migrate_status(&settings)))
         }
         Command::AdminToken { step } => admin_token(step),
+        Command::Config { step } => config(step),
         Command::Settings { settings } => match app::layers(&settings) {
             Ok(layers) => {
                 layers.problems.iter().for_each(complain);
@@ -51,6 +53,21 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+fn config(step: ConfigStep) -> ExitCode {
+    match step {
+        ConfigStep::Validate { file, settings } => {
+            with_settings(&settings, |settings| report(configuration::validate(&settings, &file)))
+        }
+        ConfigStep::Import { file, settings } => {
+            with_settings(&settings, |settings| report(configuration::import(&settings, &file)))
+        }
+        ConfigStep::Export { output, settings } => with_settings(&settings, |settings| {
+            let output = output.as_deref().map_or(Output::Text, Output::File);
+            report(configuration::export(&settings, output))
+        }),
     }
 }
 
@@ -91,6 +108,10 @@ fn report(result: Result<String, app::StartError>) -> ExitCode {
 fn finish(result: Result<(), app::StartError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(app::StartError::Declarative(error)) => {
+            error.lines().iter().for_each(complain);
+            ExitCode::FAILURE
+        }
         Err(error) => {
             complain(&with_causes(&error));
             ExitCode::FAILURE

@@ -18,8 +18,9 @@ use tollgate_plugin::http_client::{Destinations, Purpose};
 use tollgate_store::{Abort, Store};
 use uuid::Uuid;
 
+use crate::declarative::Objections;
 use crate::log;
-use crate::settings::Settings;
+use crate::settings::{ConfigurationSource, Settings};
 use crate::status::{export, responds};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::balancing::{self, Balancers};
@@ -82,10 +83,39 @@ pub fn upstream_destinations(settings: &Settings) -> Arc<Destinations> {
     Arc::new(Destinations::new(allowed, settings.listeners()).for_purpose(Purpose::Upstreams))
 }
 
+/// What a node that proxies to these addresses has against entities.
+pub fn objections(upstreams: Arc<Destinations>) -> Objections {
+    Arc::new(move |kind, document| objections_to(&upstreams, kind.name, document))
+}
+
+/// The host of a service or target is refused where it is an address; a name is resolved, and checked, when it is used.
+fn objections_to(upstreams: &Destinations, kind: &str, document: &Document) -> Violations {
+    let (field, (host, port)) = match kind {
+        "services" => {
+            let port = document.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+            ("host", (document.text("host").unwrap_or_default(), port.unwrap_or_default()))
+        }
+        "targets" => {
+            let (host, port) = document.text("target").and_then(|text| text.rsplit_once(':')).unwrap_or_default();
+            ("target", (host, port.parse().unwrap_or_default()))
+        }
+        _ => return Violations::new(),
+    };
+    match upstreams.check_literal(host.trim_matches(['[', ']']), port) {
+        Ok(()) => Violations::new(),
+        Err(refused) => Violations::of_field(field, refused.to_string()),
+    }
+}
+
 /// Lists no secrets: the whole database URL is omitted, since it may contain a
 /// password.
 fn published(settings: &Settings) -> Map<String, Value> {
-    let database = if settings.database.is_embedded() { "sqlite" } else { "postgres" };
+    let database = match settings.configuration {
+        // Tools that write entities see by it that they cannot.
+        ConfigurationSource::File { .. } => "off",
+        ConfigurationSource::Database if settings.database.is_embedded() => "sqlite",
+        ConfigurationSource::Database => "postgres",
+    };
     let listen = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
     let trusted: Vec<String> = settings.trusted_ips.iter().map(ToString::to_string).collect();
     let value = json!({
@@ -153,24 +183,8 @@ impl Node for ThisNode {
         *self.level.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The host of a service or target is refused where it is an address; a name is resolved, and checked, when it is
-    /// used.
     fn objections(&self, kind: &str, document: &Document) -> Violations {
-        let (field, (host, port)) = match kind {
-            "services" => {
-                let port = document.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-                ("host", (document.text("host").unwrap_or_default(), port.unwrap_or_default()))
-            }
-            "targets" => {
-                let (host, port) = document.text("target").and_then(|text| text.rsplit_once(':')).unwrap_or_default();
-                ("target", (host, port.parse().unwrap_or_default()))
-            }
-            _ => return Violations::new(),
-        };
-        match self.upstreams.check_literal(host.trim_matches(['[', ']']), port) {
-            Ok(()) => Violations::new(),
-            Err(refused) => Violations::of_field(field, refused.to_string()),
-        }
+        objections_to(&self.upstreams, kind, document)
     }
 
     fn upstream_health(&self, upstream: Uuid) -> Option<UpstreamHealth> {

@@ -16,6 +16,11 @@ impl Kinds {
         self.by_name.write().unwrap_or_else(PoisonError::into_inner).insert(kind.name, kind);
     }
 
+    /// All kinds, ordered by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Kind>> {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Kind>> {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }

@@ -5,6 +5,7 @@
 //! - [`Store::read`], [`Store::transaction`], [`Store::statement`]: access to a plugin's own tables,
 //!   identical for both databases. A plugin supplies a migration, its statements in `sql/` ([`statement!`])
 //!   and a [`Sweep`] for expired rows; a [`Batcher`] combines many requests into one statement.
+//! - [`Store::declare`]: many entities of all kinds at once, from a file.
 //! - [`Feed`]: committed changes, on this node before a write returns, on others within moments.
 //! - [`Migrations`]: the schema.
 //!
@@ -35,6 +36,8 @@ mod batch;
 mod cleaner;
 mod collection;
 mod database;
+mod declaration;
+mod declared_rows;
 mod entity;
 mod failure;
 mod feed;
@@ -59,6 +62,9 @@ mod tests;
 
 pub use batch::{Batch, Batcher};
 pub use cleaner::Sweep;
+pub use declaration::{DeclareError, Extent};
+pub use declared_rows::DeclaredRows;
+pub use entity::declare::{Changes, Declared};
 pub use failure::{Abort, Failure};
 pub use feed::Feed;
 pub use migration::{GATEWAY, Migration, MigrationError, MigrationId, MigrationSet, Migrations, Status};

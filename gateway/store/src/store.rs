@@ -1,5 +1,6 @@
 //! The store as seen by the composition root.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use tollgate_core::error::StoreError;
 use crate::cleaner::{self, EXPIRED, Job, Sweep};
 use crate::collection::Documents;
 use crate::database::Database;
+use crate::declared_rows::DeclaredRows;
 use crate::entity::tag;
 use crate::feed::{self, Feed};
 use crate::kinds::Kinds;
@@ -67,6 +69,7 @@ pub struct Store {
 struct Inner {
     writer: Writer,
     kinds: Kinds,
+    declared_rows: Mutex<BTreeMap<&'static str, Arc<dyn DeclaredRows>>>,
     metrics: Metrics,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -93,7 +96,7 @@ impl Store {
         let feed = Feed::new(database.clone(), kinds.clone(), &options, metrics.clone());
         let retention = options.change_retention;
         let writer = Writer { database, feed, clock: options.clock, runtime: Handle::current() };
-        let inner = Inner { writer, kinds, metrics, tasks: Mutex::default() };
+        let inner = Inner { writer, kinds, declared_rows: Mutex::default(), metrics, tasks: Mutex::default() };
         let store = Self { inner: Arc::new(inner) };
         store.inner.metrics.watch_outage(store.feed().unheard());
         store.start_feed().await?;
@@ -107,6 +110,15 @@ impl Store {
     pub fn documents(&self, kind: Arc<Kind>) -> Arc<dyn Collection> {
         self.inner.kinds.add(kind.clone());
         Arc::new(Documents { kind, store: self.clone() })
+    }
+
+    /// Lets declarations add entities of a kind that is kept in tables of a plugin's own.
+    pub fn declares_rows(&self, kind: &'static str, rows: Arc<dyn DeclaredRows>) {
+        self.inner.declared_rows.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, rows);
+    }
+
+    pub(crate) fn declared_rows(&self, kind: &str) -> Option<Arc<dyn DeclaredRows>> {
+        self.inner.declared_rows.lock().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
     }
 
     /// The change feed.

@@ -31,7 +31,7 @@ use crate::credentials::CachedCredentials;
 use crate::deviations::Deviations;
 use crate::dpop::{KnownKeys, Nonces, Replays};
 use crate::endpoint::{AuthorizationServer, Endpoint, path};
-use crate::entity::{authorization_code, credential};
+use crate::entity::{authorization_code, credential, token};
 use crate::guard::{self, Guard, Reach, Rules, SenderRules, Shared};
 use crate::guesses::{self, Guesses};
 use crate::introspection_rate::{self, IntrospectionRate};
@@ -46,7 +46,7 @@ use crate::signing_key_collection::SigningKeyCollection;
 use crate::signing_keys::{self, SigningKeys};
 use crate::store::{self, SingleUse, Tokens, waiting};
 use crate::token::OwnTokens;
-use crate::token_collection::TokenCollection;
+use crate::token_collection::{DeclaredTokens, TokenCollection};
 use crate::user_code::UserCodeKey;
 
 /// The plugin's name.
@@ -205,6 +205,12 @@ impl OAuth2 {
         for sweep in store::SWEEPS.into_iter().chain(waiting::SWEEPS).chain([store::signing_keys::SWEEP]) {
             store.clean(sweep);
         }
+        let declared = DeclaredTokens {
+            own_tokens: own_tokens.clone(),
+            random: Arc::clone(&random),
+            imported: Arc::clone(&foreign_tokens),
+        };
+        store.declares_rows(token::NAME, Arc::new(declared));
         let token_collection =
             TokenCollection::new(rows, own_tokens.clone(), Arc::clone(&clock), Arc::clone(&random), foreign_tokens)
                 .with_audit_log(Arc::clone(&host.audit_log));

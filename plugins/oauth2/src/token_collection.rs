@@ -21,11 +21,13 @@ use tollgate_core::random::Random;
 use tollgate_core::secret::Secret;
 use uuid::Uuid;
 
+pub use self::declared::DeclaredTokens;
 use self::document::{ACCESS_TOKEN, Clear, Draft, REFRESH_TOKEN, show};
 use crate::entity::token;
 use crate::store::{Outcome, Provenance, Token, TokenFilter, TokenRows};
 use crate::token::{Digest, OwnTokens, Shape};
 
+mod declared;
 mod document;
 #[cfg(test)]
 mod tests;

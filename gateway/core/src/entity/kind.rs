@@ -18,6 +18,18 @@ pub struct Names {
     pub missing: &'static str,
 }
 
+/// Whether files of configuration contain entities of a kind (gateway.md §10).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InFiles {
+    /// They are read and written.
+    #[default]
+    Declared,
+    /// They are read, such as tokens that another gateway issued; nothing that is written could be read again.
+    ReadOnly,
+    /// They are not: only the gateway makes them.
+    Never,
+}
+
 /// A kind of entity, such as `services`.
 #[derive(Debug, Clone)]
 pub struct Kind {
@@ -41,6 +53,8 @@ pub struct Kind {
     pub names: Option<Names>,
     /// Foreign fields without a path below the entity.
     pub pathless: &'static [&'static str],
+    /// Whether files of configuration contain it.
+    pub in_files: InFiles,
     /// Its fields.
     pub schema: Schema,
 }
@@ -59,6 +73,7 @@ impl Kind {
             only_below_parent: false,
             names: None,
             pathless: &[],
+            in_files: InFiles::default(),
             schema,
         }
     }
@@ -107,6 +122,12 @@ impl Kind {
     #[must_use]
     pub fn without_path_to(self, fields: &'static [&'static str]) -> Self {
         Self { pathless: fields, ..self }
+    }
+
+    /// Sets whether files of configuration contain it.
+    #[must_use]
+    pub fn in_files(self, in_files: InFiles) -> Self {
+        Self { in_files, ..self }
     }
 
     /// Gives the kind no paths in the Admin API: only its schema is shown.

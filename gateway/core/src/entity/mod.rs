@@ -20,4 +20,4 @@ pub mod sni;
 pub mod target;
 pub mod upstream;
 
-pub use kind::{Kind, Names};
+pub use kind::{InFiles, Kind, Names};

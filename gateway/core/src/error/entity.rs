@@ -109,6 +109,16 @@ pub enum DaoError {
         /// The kind.
         kind: &'static str,
     },
+    /// Code 12: the configuration comes from a file.
+    #[error("operation unsupported")]
+    WithoutDatabase {
+        /// What was asked for: `create`, `update`, `create or update` or `remove`.
+        operation: &'static str,
+        /// The kind.
+        kind: &'static str,
+        /// The second key by which the entity was named.
+        by: Option<&'static str>,
+    },
     /// Code 8: the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -133,7 +143,7 @@ impl DaoError {
             Self::InvalidSize { .. } => 9,
             Self::InvalidUnique { .. } => 10,
             Self::InvalidOptions { .. } => 11,
-            Self::Unsupported { .. } => 12,
+            Self::Unsupported { .. } | Self::WithoutDatabase { .. } => 12,
             Self::ForeignUnresolved { .. } => 13,
         }
     }
@@ -183,6 +193,12 @@ impl DaoError {
                 format!("foreign key unresolved ({field}.{by}: {why})")
             }
             Self::Unsupported { kind } => format!("cannot write '{kind}' entities"),
+            Self::WithoutDatabase { operation, kind, by: None } => {
+                format!("cannot {operation} '{kind}' entities when not using a database")
+            }
+            Self::WithoutDatabase { operation, kind, by: Some(field) } => {
+                format!("cannot {operation} '{kind}' entities by '{field}' when not using a database")
+            }
             Self::Store(_) => UNEXPECTED.to_owned(),
         }
     }
@@ -213,6 +229,7 @@ impl DaoError {
             | Self::InvalidUnique { .. }
             | Self::Listed { .. }
             | Self::Unsupported { .. }
+            | Self::WithoutDatabase { .. }
             | Self::Store(_) => json!({}),
         }
     }
@@ -221,7 +238,7 @@ impl DaoError {
     pub fn status(&self) -> u16 {
         match self {
             Self::NotFound { .. } => 404,
-            Self::Unsupported { .. } => 405,
+            Self::Unsupported { .. } | Self::WithoutDatabase { .. } => 405,
             Self::Unique { .. } => 409,
             Self::Store(error) if error.is_transient() => 503,
             Self::Store(_) => 500,
@@ -238,7 +255,8 @@ impl DaoError {
             | Self::InvalidSize { .. }
             | Self::InvalidUnique { .. }
             | Self::Listed { .. }
-            | Self::Unsupported { .. } => None,
+            | Self::Unsupported { .. }
+            | Self::WithoutDatabase { .. } => None,
             _ => Some("fields"),
         };
         let mut body = json!({"code": self.code(), "name": self.name(), "message": self.message()});

@@ -58,6 +58,40 @@ impl Schema {
         Ok(Insertion { document, shown_once })
     }
 
+    /// The document of an entity whose secrets were rewritten before, such as one that was exported: nothing is
+    /// rewritten again.
+    ///
+    /// # Errors
+    /// The document violates the schema.
+    pub fn process_rewritten(&self, input: Document, makers: &Makers<'_>) -> Result<Document, Violations> {
+        let mut document = self.expand(input);
+        self.complete(&mut document, makers);
+        self.faults(&document, Phase::Insert).into_result()?;
+        self.derive(&mut document);
+        Ok(document)
+    }
+
+    /// The automatic fields, other than the id, for which a document has no value, as paths through records: those
+    /// that an insertion fills in.
+    pub fn left_to_make(&self, input: &Map<String, Value>) -> Vec<Vec<&'static str>> {
+        let mut found = Vec::new();
+        for field in &self.fields {
+            let given = input.get(field.name);
+            let is_null = given.is_none_or(Value::is_null);
+            match (&field.auto, &field.ty) {
+                (None | Some(Auto::Uuid), Type::Record(nested)) => {
+                    let nothing = Map::new();
+                    let below = nested.left_to_make(given.and_then(Value::as_object).unwrap_or(&nothing));
+                    found.extend(below.into_iter().map(|path| [vec![field.name], path].concat()));
+                }
+                (Some(Auto::CreatedAt | Auto::UpdatedAt), _) if is_null => found.push(vec![field.name]),
+                (Some(Auto::RandomString), _) if given.is_none() => found.push(vec![field.name]),
+                _ => {}
+            }
+        }
+        found
+    }
+
     /// The document of a PATCH: records are merged key by key, everything else is replaced, null clears. The
     /// id does not change.
     pub fn process_update(

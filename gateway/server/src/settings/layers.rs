@@ -97,7 +97,7 @@ impl Layers {
             let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
             let source = Source::File(name.to_owned(), Position::find(text, &path));
             let is_section = SETTINGS.iter().any(|setting| is_below(setting.path, &path));
-            match (find(&path), value) {
+            match (find(&path).or_else(|| mode(&path, value)), value) {
                 (Some(setting), value) => match scalar(value) {
                     Some(text) => self.put(setting, text, source),
                     None => self.problem(source, &path, "expected a value or a list of values"),
@@ -116,7 +116,11 @@ impl Layers {
         let mut variables: Vec<_> = variables.filter(|(name, _)| name.starts_with("TOLLGATE_")).collect();
         variables.sort();
         for (name, value) in variables {
-            match SETTINGS.iter().find(|setting| setting.environment_name() == name) {
+            let is_named = |setting: &&Setting| {
+                let of_setting = setting.environment_name();
+                of_setting == name || of_setting.strip_suffix("_MODE") == Some(name.as_str())
+            };
+            match SETTINGS.iter().find(is_named) {
                 Some(setting) => self.put(setting, value, Source::Environment(name)),
                 // Reserved for the tests' own variables and the `--config` flag.
                 None if name.starts_with("TOLLGATE_TEST_") || name == "TOLLGATE_CONFIG" => {}
@@ -129,7 +133,7 @@ impl Layers {
     pub fn flags(&mut self, flags: &[String]) {
         for flag in flags {
             match flag.split_once('=') {
-                Some((path, value)) => match find(path) {
+                Some((path, value)) => match find(path).or_else(|| find(&format!("{path}.mode"))) {
                     Some(setting) => self.put(setting, value.to_owned(), Source::Flag),
                     None => self.problem(Source::Flag, path, &unknown(path)),
                 },
@@ -184,6 +188,12 @@ impl Layers {
     pub(super) fn is_given(&self, path: &str) -> bool {
         self.values.get(path).is_some_and(|(_, source)| *source != Source::Default)
     }
+}
+
+/// The mode of a section, which a scalar in its place sets: `database: off` is `database.mode: off`.
+fn mode(section: &str, value: &Value) -> Option<&'static Setting> {
+    let is_scalar = matches!(value, Value::Bool(_) | Value::String(_));
+    is_scalar.then(|| find(&format!("{section}.mode"))).flatten()
 }
 
 fn find(path: &str) -> Option<&'static Setting> {

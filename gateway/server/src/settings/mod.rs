@@ -137,6 +137,20 @@ pub struct Proxy {
     pub allowed_upstreams: Vec<IpNet>,
 }
 
+/// Where the configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigurationSource {
+    /// From the database, which the Admin API changes.
+    Database,
+    /// From a file.
+    File {
+        /// The file; `None`: from calls of the Admin API that replace it as a whole.
+        path: Option<PathBuf>,
+        /// Whether it is read again when it has changed.
+        is_watched: bool,
+    },
+}
+
 /// The settings of the store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Database {
@@ -204,6 +218,8 @@ pub struct Settings {
     pub admin: Admin,
     /// The status listener: liveness, readiness, metrics.
     pub status_listen: SocketAddr,
+    /// Where the configuration comes from.
+    pub configuration: ConfigurationSource,
     /// The store.
     pub database: Database,
     /// Readiness while the store is away.

@@ -8,8 +8,8 @@ use tollgate_core::secret::Secret;
 use tollgate_core::setting::{duration, number};
 
 use super::{
-    CertificateFiles, ClientCertificates, CoreDumps, Database, Layers, LineDestination, LogFormat, Problem, Proxy,
-    RequestedCertificates, Settings, UpstreamVerification, WhenDegraded,
+    CertificateFiles, ClientCertificates, ConfigurationSource, CoreDumps, Database, Layers, LineDestination, LogFormat,
+    Problem, Proxy, RequestedCertificates, Settings, UpstreamVerification, WhenDegraded,
 };
 use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
 
@@ -35,7 +35,8 @@ impl Settings {
         let tls = super::tls::read(layers);
         let admin = super::admin::read(layers);
         let status_listen = layers.read("status.listen", address);
-        let database = read_database(layers, data_directory.as_ref());
+        let configuration = read_configuration(layers);
+        let database = read_database(layers, data_directory.as_ref(), configuration.as_ref());
         let outage_ready = layers.read("outage.ready", |text| match text {
             "true" => Ok(WhenDegraded::Ready),
             "false" => Ok(WhenDegraded::NotReady),
@@ -66,6 +67,7 @@ impl Settings {
             tls: tls?,
             admin: admin?,
             status_listen: status_listen?,
+            configuration: configuration?,
             database: database?,
             when_degraded: outage_ready?,
             limits: limits?,
@@ -223,11 +225,42 @@ fn read_client_certificates(layers: &mut Layers) -> Option<ClientCertificates> {
     Some(ClientCertificates { requested: requested?, authorities: authorities? })
 }
 
-fn read_database(layers: &mut Layers, data_directory: Option<&PathBuf>) -> Option<Database> {
+fn read_configuration(layers: &mut Layers) -> Option<ConfigurationSource> {
+    let is_watched = layers.read("declarative_config_watch", |text| match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    });
+    let is_off = layers.read("database.mode", |text| match text {
+        "on" | "true" => Ok(false),
+        "off" | "false" => Ok(true),
+        _ => Err("expected on or off".to_owned()),
+    });
+    let path = layers.read("declarative_config", |text| match optional_path(text) {
+        Some(_) if is_off == Some(false) => {
+            Err("is used only where database.mode is off: set that, or import the file with `tollgate config import`"
+                .to_owned())
+        }
+        path => Ok(path),
+    });
+    let (path, is_watched) = (path?, is_watched?);
+    Some(if is_off? { ConfigurationSource::File { path, is_watched } } else { ConfigurationSource::Database })
+}
+
+fn read_database(
+    layers: &mut Layers,
+    data_directory: Option<&PathBuf>,
+    configuration: Option<&ConfigurationSource>,
+) -> Option<Database> {
+    // A file's configuration does not replace the one in an embedded database of before.
+    let embedded = match configuration {
+        Some(ConfigurationSource::File { .. }) => "declarative.db",
+        _ => "tollgate.db",
+    };
     let url = layers.read("database.url", |text| {
         let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
         match (text, data_directory) {
-            ("", Some(directory)) => Ok(format!("sqlite:{}", directory.join("tollgate.db").display())),
+            ("", Some(directory)) => Ok(format!("sqlite:{}", directory.join(embedded).display())),
             (text, _) if known => Ok(text.to_owned()),
             // The value may contain a password: it is not repeated.
             _ => Err("expected sqlite:PATH or postgres://user:password@host:port/database".to_owned()),

@@ -133,9 +133,24 @@ const GATEWAY: &[Setting] = &[
         "Address of liveness (/status), readiness (/status/ready) and metrics (/metrics).",
     ),
     setting(
+        "declarative_config",
+        "",
+        "File with the configuration (YAML or JSON), where `database.mode` is `off`; empty: what `POST /config` was sent last.",
+    ),
+    setting(
+        "declarative_config_watch",
+        "true",
+        "Whether that file is read again when it has changed; SIGHUP has it read again in any case.",
+    ),
+    setting(
+        "database.mode",
+        "on",
+        "`on`: the configuration is in the database. `off`: it comes from `declarative_config`; the database keeps what is issued.",
+    ),
+    setting(
         "database.url",
         "",
-        "`sqlite:PATH`, or `postgres://user:password@host:port/database`; empty: SQLite, `tollgate.db` in the data directory.",
+        "`sqlite:PATH`, or `postgres://user:password@host:port/database`; empty: SQLite, `tollgate.db` in the data directory (`declarative.db` where `database.mode` is `off`).",
     ),
     setting(
         "database.replicas",

@@ -83,7 +83,7 @@ fn columns<'s>(kind: &Kind, stored: &'s Stored, expires_at: ExpiresAt) -> [Param
 }
 
 /// Deletes expired entities that still have the id or a unique value of the entity that will be written.
-async fn make_way(tx: &mut Transaction<'_>, kind: &Kind, stored: &Stored) -> Result<(), Abort<DaoError>> {
+pub(crate) async fn make_way(tx: &mut Transaction<'_>, kind: &Kind, stored: &Stored) -> Result<(), Abort<DaoError>> {
     lock_by_id(tx, kind, stored.id).await?;
     for key in &stored.keys {
         let parameters = [Parameter::Text(kind.name), Parameter::Text(&key.field), Parameter::Text(&key.value)];
@@ -155,8 +155,21 @@ pub(crate) async fn delete(
     key: &Key,
 ) -> Result<bool, Abort<DaoError>> {
     let Some(found) = lock(tx, kind, key).await? else { return Ok(false) };
-    let mut doomed = BTreeSet::from([(kind.name.to_owned(), found.id)]);
-    let mut levels = vec![BTreeMap::from([(kind.name.to_owned(), vec![found.id])])];
+    delete_all(tx, kinds, BTreeMap::from([(kind.name.to_owned(), vec![found.id])])).await?;
+    Ok(true)
+}
+
+/// Deletes locked entities, by kind, and everything that cascades from them, referring entities first.
+pub(crate) async fn delete_all(
+    tx: &mut Transaction<'_>,
+    kinds: &Kinds,
+    locked: BTreeMap<String, Vec<Uuid>>,
+) -> Result<(), Abort<DaoError>> {
+    let mut doomed = BTreeSet::new();
+    for (kind, ids) in &locked {
+        doomed.extend(ids.iter().map(|id| (kind.clone(), *id)));
+    }
+    let mut levels = vec![locked];
     while let Some(level) = levels.last() {
         let next = referrers(tx, kinds, level, &mut doomed).await?;
         if next.is_empty() {
@@ -167,7 +180,7 @@ pub(crate) async fn delete(
     for (kind, ids) in levels.into_iter().rev().flatten() {
         remove(tx, &kind, &ids).await?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Deletes entities to which nothing refers.
@@ -287,7 +300,7 @@ async fn attach(tx: &mut Transaction<'_>, kind: &Kind, stored: &Stored) -> Resul
 }
 
 /// The opposite of [`attach`].
-async fn detach(tx: &mut Transaction<'_>, kind: &str, ids: &[Uuid]) -> Result<(), Abort<DaoError>> {
+pub(crate) async fn detach(tx: &mut Transaction<'_>, kind: &str, ids: &[Uuid]) -> Result<(), Abort<DaoError>> {
     for statement in [&CLEAR_KEYS, &CLEAR_REFERENCES, &CLEAR_TAGS] {
         tx.execute(statement, &[Parameter::Text(kind), Parameter::Uuids(ids)]).await?;
     }

@@ -2,7 +2,7 @@
 //! it, since codes are issued and redeemed at the plugin's endpoints; it shows the schema.
 
 use serde_json::Value;
-use tollgate_core::entity::{Kind, field};
+use tollgate_core::entity::{InFiles, Kind, field};
 use tollgate_core::schema::{Auto, Field, OnDelete, Schema};
 
 /// The kind's name.
@@ -10,7 +10,7 @@ pub const NAME: &str = "oauth2_authorization_codes";
 
 /// The kind as data.
 pub fn kind() -> Kind {
-    Kind::new(NAME, schema()).ttl().internal()
+    Kind::new(NAME, schema()).ttl().internal().in_files(InFiles::ReadOnly)
 }
 
 fn schema() -> Schema {

@@ -1,7 +1,7 @@
 //! The `oauth2_signing_keys` kind: the keys that sign access tokens. The gateway makes them; the Admin API shows them,
 //! has the next one made, and deletes them. The private keys are shown to nobody.
 
-use tollgate_core::entity::{Kind, field};
+use tollgate_core::entity::{InFiles, Kind, field};
 use tollgate_core::schema::{Field, Schema};
 
 /// The kind's name.
@@ -9,7 +9,7 @@ pub const NAME: &str = "oauth2_signing_keys";
 
 /// The kind as data.
 pub fn kind() -> Kind {
-    Kind::new(NAME, schema())
+    Kind::new(NAME, schema()).in_files(InFiles::Never)
 }
 
 fn schema() -> Schema {

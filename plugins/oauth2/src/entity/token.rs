@@ -4,7 +4,7 @@
 //! carry a checksum.
 
 use serde_json::Value;
-use tollgate_core::entity::{Kind, field};
+use tollgate_core::entity::{InFiles, Kind, field};
 use tollgate_core::schema::{Field, OnDelete, Rule, Schema};
 
 /// The kind's name.
@@ -12,7 +12,7 @@ pub const NAME: &str = "oauth2_tokens";
 
 /// The kind as data.
 pub fn kind() -> Kind {
-    Kind::new(NAME, schema()).second_key("access_token").ttl()
+    Kind::new(NAME, schema()).second_key("access_token").ttl().in_files(InFiles::ReadOnly)
 }
 
 fn schema() -> Schema {

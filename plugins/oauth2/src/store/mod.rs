@@ -20,6 +20,7 @@ use crate::token::Digest;
 
 mod batches;
 mod columns;
+pub mod declared;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod registrations;

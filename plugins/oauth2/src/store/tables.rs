@@ -39,7 +39,7 @@ const END_REPLAYED: Statement = statement!("oauth2/end_replayed.sql");
 const FIND_RECENT_REFRESH: Statement = statement!("oauth2/find_recent_refresh.sql");
 const FORGET_EXPIRED: Statement = statement!("oauth2/forget_expired.sql");
 const END_FAMILY: Statement = statement!("oauth2/end_family.sql");
-const INSERT_ROW: Statement = statement!("oauth2/insert_row.sql");
+pub(super) const INSERT_ROW: Statement = statement!("oauth2/insert_row.sql");
 const REPLACE_ROW: Statement = statement!("oauth2/replace_row.sql");
 const DELETE_ROW: Statement = statement!("oauth2/delete_row.sql");
 
@@ -77,7 +77,7 @@ impl Tables {
 }
 
 /// The key of a token in the feed: caches know it by its digest.
-fn change(operation: Operation, id: Uuid, access_token: Digest) -> Change {
+pub(super) fn change(operation: Operation, id: Uuid, access_token: Digest) -> Change {
     Change { kind: entity::token::NAME.to_owned(), operation, id, key: access_token.0.to_vec(), document: None }
 }
 
@@ -398,13 +398,13 @@ impl TokenRows for Tables {
 }
 
 /// Whether an access token's value was chosen elsewhere.
-fn chosen(provenance: Provenance) -> Parameter<'static> {
+pub(super) fn chosen(provenance: Provenance) -> Parameter<'static> {
     Parameter::Boolean(provenance == Provenance::Given)
 }
 
 /// Refuses a token whose client or service does not exist, according to the only row of a statement: first
 /// the client, then the service.
-fn admitted<'r>(rows: &'r [Row], token: &Token) -> Result<&'r Row, Abort<DaoError>> {
+pub(super) fn admitted<'r>(rows: &'r [Row], token: &Token) -> Result<&'r Row, Abort<DaoError>> {
     let nothing = StoreError::Corrupt { kind: "token", what: "the statement returned no row" };
     let row = rows.first().ok_or(nothing)?;
     if !row.get::<bool>(0)? {
@@ -420,7 +420,7 @@ fn admitted<'r>(rows: &'r [Row], token: &Token) -> Result<&'r Row, Abort<DaoErro
 }
 
 /// The Admin API's error for a value that is taken.
-fn refusal(failure: Failure, token: &Token) -> Abort<DaoError> {
+pub(super) fn refusal(failure: Failure, token: &Token) -> Abort<DaoError> {
     let (constraint, error) = match failure {
         Failure::Unique { constraint, error } => (constraint, error),
         other => return other.into(),

@@ -1,0 +1,50 @@
+//! `tollgate_declarative_config_*`: whether the newest configuration is in force.
+
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+
+/// What became of a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Result {
+    /// It is in force.
+    Applied,
+    /// It is not; the one before is.
+    Refused,
+}
+
+/// The metrics. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    valid: IntGauge,
+    loads: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// They are registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let valid =
+            "1, or 0 if the configuration that was loaded last was refused, so that the one before is in force.";
+        let valid = IntGauge::new("tollgate_declarative_config_valid", valid)?;
+        let loads = Opts::new("tollgate_declarative_config_loads_total", "Configurations that were loaded, by result.");
+        let loads = IntCounterVec::new(loads, &["result"])?;
+        for result in ["applied", "refused"] {
+            loads.with_label_values(&[result]);
+        }
+        valid.set(1);
+        registry.register(Box::new(valid.clone()))?;
+        registry.register(Box::new(loads.clone()))?;
+        Ok(Self { valid, loads })
+    }
+
+    /// Counts a configuration.
+    pub fn count(&self, result: Result) {
+        let label = match result {
+            Result::Applied => "applied",
+            Result::Refused => "refused",
+        };
+        self.loads.with_label_values(&[label]).inc();
+        self.valid.set(i64::from(result == Result::Applied));
+    }
+}
