@@ -274,6 +274,11 @@ impl Gateway {
         token
     }
 
+    /// The URL of its database.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     /// Its folder.
     pub fn directory(&self) -> &Path {
         self.directory.path()

@@ -36,6 +36,7 @@ mod browser;
 mod certificates;
 mod correlation_id;
 mod cors;
+mod declarative;
 mod descriptors;
 mod embedded_store;
 mod exactly_once;

@@ -58,8 +58,15 @@ fn dependencies(manifest: &str) -> BTreeSet<&str> {
 /// A plugin may depend only on the kit, on JOSE, and on what plugins for tokens of other authorities share. The first plugin predates the kit and also depends on what is below it.
 const PLUGIN_MAY_NAME: &[&str] = &["tollgate-plugin", "tollgate-jose", "tollgate-third-party"];
 const FIRST_PLUGIN_MAY_NAME: &[&str] = &["tollgate-core", "tollgate-store", "tollgate-plugin", "tollgate-jose"];
-const SERVER_MAY_NAME: [&str; 6] =
-    ["tollgate-core", "tollgate-dns", "tollgate-store", "tollgate-router", "tollgate-admin", "tollgate-plugin"];
+const SERVER_MAY_NAME: [&str; 7] = [
+        "tollgate-core",
+        "tollgate-declarative",
+        "tollgate-dns",
+        "tollgate-store",
+        "tollgate-router",
+        "tollgate-admin",
+        "tollgate-plugin",
+    ];
 
 #[test]
 fn dependencies_point_inward() {
@@ -70,6 +77,7 @@ fn dependencies_point_inward() {
         ("gateway/http-client", &["tollgate-dns"]),
         ("gateway/plugin", &["tollgate-core", "tollgate-http-client", "tollgate-store"]),
         ("gateway/store", &["tollgate-core"]),
+        ("gateway/declarative", &["tollgate-core"]),
         ("gateway/jose", &["tollgate-plugin"]),
         ("gateway/third-party", &["tollgate-plugin", "tollgate-jose"]),
         ("gateway/router", &["tollgate-core"]),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 use tollgate_core::schema::{Violations, lua_text};
 
-use crate::flattened;
+use crate::catalogue::Catalogue;
 use crate::position::Position;
 
 /// The key for faults of a record as a whole.
@@ -130,12 +130,18 @@ pub struct Faults {
     pub faults: Vec<Fault>,
     /// What is in the file.
     pub(crate) document: Value,
+    /// Which kinds refer to which, and by what field.
+    pub(crate) relations: Vec<(&'static str, &'static str, &'static str)>,
 }
 
 impl Faults {
-    pub(crate) fn new(mut faults: Vec<Fault>, document: Value) -> Self {
+    pub(crate) fn new(mut faults: Vec<Fault>, document: Value, catalogue: &Catalogue<'_>) -> Self {
         faults.sort_by_key(|fault| fault.at);
-        Self { faults, document }
+        let kinds = catalogue.kinds();
+        let relations = kinds.flat_map(|kind| {
+            kind.foreign_fields().map(move |(field, target)| (kind.name, target, field.name)).collect::<Vec<_>>()
+        });
+        Self { faults, document, relations: relations.collect() }
     }
 
     /// A line for each fault, such as `kong.yml:4:3: services.1.host: required field missing`.
@@ -157,15 +163,6 @@ impl Faults {
             "message": format!("declarative config is invalid: {}", lua_text::compact(&fields)),
             "fields": fields,
         })
-    }
-
-    /// The same with the faults of each entity.
-    pub fn to_flattened_json(&self) -> Value {
-        let mut response = self.to_json();
-        if let Some(fields) = response.as_object_mut() {
-            fields.insert("flattened_errors".to_owned(), flattened::errors(self));
-        }
-        response
     }
 
     /// A structure that mirrors the file, with messages at the faulty places.

@@ -4,7 +4,7 @@
 //! plugin's name and what it is bound to; or else of all that the file says of it but secrets, which an id must not
 //! betray.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 use tollgate_core::entity::Kind;
@@ -12,50 +12,12 @@ use tollgate_core::schema::Document;
 use uuid::Uuid;
 
 use crate::catalogue::Catalogue;
+use crate::index::Index;
 use crate::layout::Declared;
 use crate::references;
 
 /// The namespace of all ids.
 const ROOT: Uuid = Uuid::from_u128(0xfd02801f_0957_4a15_a55a_c8d9606f30b5);
-
-/// Which entities are declared, by what may refer to them.
-#[derive(Default)]
-pub(crate) struct Index {
-    ids: HashSet<(&'static str, Uuid)>,
-    /// By kind and value: the unique fields that have it.
-    by_unique: HashMap<(&'static str, String), Vec<(&'static str, Uuid)>>,
-}
-
-impl Index {
-    /// Whether an entity with that id is declared.
-    pub(crate) fn has(&self, kind: &'static str, id: Uuid) -> bool {
-        self.ids.contains(&(kind, id))
-    }
-
-    /// The entity with a value in that unique field.
-    pub(crate) fn with(&self, kind: &'static str, field: &str, value: &str) -> Option<Uuid> {
-        let found = self.by_unique.get(&(kind, value.to_owned()))?;
-        found.iter().find(|(name, _)| *name == field).map(|(_, id)| *id)
-    }
-
-    /// The entity with a value in its second key, or else in another unique field.
-    pub(crate) fn named(&self, kind: &'static str, value: &str) -> Option<Uuid> {
-        let found = self.by_unique.get(&(kind, value.to_owned()))?;
-        found.first().map(|(_, id)| *id)
-    }
-
-    fn add(&mut self, declared: &Declared<'_>) {
-        let kind = declared.kind;
-        self.ids.insert((kind.name, declared.id));
-        for field in kind.unique_fields() {
-            if let Some(value) = declared.document.text(field.name) {
-                let found = self.by_unique.entry((kind.name, value.to_owned())).or_default();
-                let position = if kind.second_key == Some(field.name) { 0 } else { found.len() };
-                found.insert(position, (field.name, declared.id));
-            }
-        }
-    }
-}
 
 /// Gives every entity its id.
 pub(crate) fn assign(entities: &mut [Declared<'_>], catalogue: &Catalogue<'_>) -> Index {

@@ -18,6 +18,7 @@ mod export;
 mod fault;
 mod flattened;
 mod identity;
+mod index;
 mod layout;
 mod node;
 mod position;
@@ -28,8 +29,9 @@ mod tests;
 mod validation;
 
 pub use catalogue::Catalogue;
-pub use configuration::{Configuration, Entity, Reading, read};
+pub use configuration::{Configuration, read};
 pub use export::export;
 pub use fault::{Fault, Faults};
 pub use position::Position;
 pub use source::MAX_BYTES;
+pub use validation::{Entity, Reading};

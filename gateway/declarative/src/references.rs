@@ -6,7 +6,7 @@ use tollgate_core::schema::Field;
 use uuid::Uuid;
 
 use crate::fault::{Fault, Step};
-use crate::identity::Index;
+use crate::index::Index;
 use crate::layout::Declared;
 
 /// What a value refers to.

@@ -20,7 +20,7 @@ use crate::position::Position;
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// The most values, and the most bytes of text in them, once aliases are expanded.
-const MAX_NODES: usize = 5_000_000;
+const MAX_NODES: usize = 2_000_000;
 const MAX_EXPANDED: usize = 2 * MAX_BYTES;
 
 /// The name under which a map takes in others.
@@ -46,9 +46,8 @@ pub(crate) fn read(text: &str) -> Result<Source, Fault> {
     let root = match scanner.node(result) {
         Ok(root) => root,
         Err(error) => {
-            let error = error.to_string();
-            let (at, why) = Position::split_off(&error);
-            return json(text).ok_or_else(|| unreadable(at, why));
+            let at = error.location().map(|at| Position { line: at.line(), column: at.column() });
+            return json(text).ok_or_else(|| unreadable(at.unwrap_or(Position::START), &error.to_string()));
         }
     };
     Ok(Source { root, faults: scanner.repeated.into_inner() })

@@ -5,15 +5,35 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use tollgate_core::entity::{Kind, field, plugin};
-use tollgate_core::schema::{Document, Violations};
+use tollgate_core::schema::{Document, Makers, Violations};
 use uuid::Uuid;
 
-use crate::catalogue::is_plugins;
-use crate::configuration::{Entity, Reading};
+use crate::catalogue::{Catalogue, is_plugins};
 use crate::fault::{Fault, Scope, of_violations};
 use crate::layout::{Declared, Laid, Secrets};
 
 const TTL: &str = "ttl";
+
+/// What reading needs besides the text.
+pub struct Reading<'r> {
+    /// The kinds.
+    pub catalogue: &'r Catalogue<'r>,
+    /// The sources of ids, times and random strings.
+    pub makers: Makers<'r>,
+    /// What this node has against an entity that its schema accepts.
+    pub objections: &'r (dyn Fn(&Kind, &Document) -> Violations + Sync),
+}
+
+/// One entity of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entity {
+    /// The name of its kind.
+    pub kind: &'static str,
+    /// The entity as it is stored.
+    pub document: Document,
+    /// Automatic values that the file leaves open, as paths: an entity that is there keeps its own.
+    pub left_open: Vec<Vec<&'static str>>,
+}
 
 /// Validates all entities. They are returned each after those that it refers to.
 pub(crate) fn validate(laid: &Laid<'_>, reading: &Reading<'_>, faults: &mut Vec<Fault>) -> Vec<Entity> {

@@ -221,9 +221,11 @@ pub struct Checked {
 /// What would keep the gateway from starting or working. The settings themselves have been checked.
 pub fn check(settings: &Settings, reach: Reach) -> Result<Checked, StartError> {
     let options = || store_options(settings, Migration::Embedded, &prometheus::Registry::new());
+    let of_file = configuration::problems(settings)?;
     let runtime = control_runtime()?;
     let _entered = runtime.enter();
     let mut problems = check::of_this_machine(settings, &options());
+    problems.extend(of_file);
     if reach == Reach::Online && problems.is_empty() {
         problems.extend(runtime.block_on(check::of_other_machines(options())));
     }

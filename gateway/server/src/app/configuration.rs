@@ -43,6 +43,19 @@ pub fn validate(settings: &Settings, path: &Path) -> Result<String, StartError> 
     })
 }
 
+/// What is wrong with the file from which the settings take the configuration, line by line.
+///
+/// # Errors
+/// It could not be checked.
+pub(super) fn problems(settings: &Settings) -> Result<Vec<String>, StartError> {
+    let ConfigurationSource::File { path: Some(path), .. } = &settings.configuration else { return Ok(Vec::new()) };
+    match validate(settings, path) {
+        Ok(_) => Ok(Vec::new()),
+        Err(StartError::Declarative(error)) => Ok(error.lines()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Takes a file into the database: all of it, or nothing.
 ///
 /// # Errors
