@@ -275,7 +275,12 @@ fn what_is_no_configuration_is_told_with_its_place() {
         ("", format!("f.yml:1:1: {parse}: expected an object")),
         ("- 1\n", format!("f.yml:1:3: {parse}: expected an object")),
         ("text", format!("f.yml:1:1: {parse}: expected an object")),
-        ("a: 1\nb: [\n", format!("f.yml:3:1: {parse}: did not find expected node content at line 3 column 1, while parsing a flow node")),
+        (
+            "a: 1\nb: [\n",
+            format!(
+                "f.yml:3:1: {parse}: did not find expected node content at line 3 column 1, while parsing a flow node"
+            ),
+        ),
         ("_format_version: 3.0\n", "f.yml:1:1: _format_version: expected a string".to_owned()),
         ("services: []\n", "f.yml:1:1: _format_version: required field missing".to_owned()),
         ("_format_version: '3.0'\n_transform: 1\n", "f.yml:2:1: _transform: expected a boolean".to_owned()),

@@ -6,8 +6,7 @@
 //!
 //! A file with faults changes nothing.
 
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,26 +14,21 @@ use async_trait::async_trait;
 use openssl::hash::MessageDigest;
 use serde_json::{Map, Value, json};
 use tollgate_admin::{IfIdentical, Refusal, Standing};
-use tollgate_core::clock::Clock;
-use tollgate_core::collection::{Document, Filter, PageQuery};
-use tollgate_core::entity::{InFiles, Kind};
+use tollgate_core::collection::Document;
 use tollgate_core::error::StoreError;
-use tollgate_core::random::Random;
-use tollgate_core::registry::Registry;
-use tollgate_core::schema::{Makers, Violations};
-use tollgate_declarative::{Catalogue, Configuration, Faults, MAX_BYTES, Reading};
-use tollgate_store::{Changes, DeclareError, Declared, Extent, Store};
+use tollgate_declarative::{Configuration, Faults, MAX_BYTES};
+use tollgate_store::{Changes, DeclareError, Extent, Store};
 
 use self::metrics::{Metrics, Result as Counted};
 
 pub mod metrics;
+mod reader;
 pub mod watch;
+
+pub use reader::{Objections, Reader, by_kind, text_of};
 
 /// The hash of no configuration.
 const NOTHING: &str = "00000000000000000000000000000000";
-
-/// The number of entities that are read at once.
-const PAGE: usize = 1000;
 
 /// The most faults that are kept and logged.
 const SHOWN: usize = 100;
@@ -69,98 +63,6 @@ impl Error {
             other => vec![other.to_string()],
         }
     }
-}
-
-/// What this node has against an entity that its schema accepts.
-pub type Objections = Arc<dyn Fn(&Kind, &Document) -> Violations + Send + Sync>;
-
-/// Reads configurations, with the kinds of a gateway.
-#[derive(Clone)]
-pub struct Reader {
-    registry: Registry,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-    objections: Objections,
-}
-
-impl Reader {
-    /// With these kinds.
-    pub fn new(registry: Registry, clock: Arc<dyn Clock>, random: Arc<dyn Random>, objections: Objections) -> Self {
-        Self { registry, clock, random, objections }
-    }
-
-    /// Reads a text.
-    ///
-    /// # Errors
-    /// Something is wrong with it.
-    pub fn read(&self, text: &str) -> Result<Configuration, Faults> {
-        let catalogue = Catalogue::new(&self.registry);
-        let makers = Makers { clock: self.clock.as_ref(), random: self.random.as_ref() };
-        let objections = |kind: &Kind, document: &Document| (self.objections)(kind, document);
-        tollgate_declarative::read(text, &Reading { catalogue: &catalogue, makers, objections: &objections })
-    }
-
-    /// All entities of the store that files contain, by kind; kinds in the order of their references.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn stored(&self) -> Result<Vec<(&'static str, Vec<Document>)>, StoreError> {
-        let names: Vec<_> = Catalogue::new(&self.registry).kinds().map(|kind| (kind.name, kind.in_files)).collect();
-        let mut found = Vec::new();
-        for (name, _) in names.into_iter().filter(|(_, in_files)| *in_files == InFiles::Declared) {
-            let Some(collection) = self.registry.collection(name) else { continue };
-            let mut documents = Vec::new();
-            let mut query = PageQuery { filter: Filter::All, after: None, size: PAGE };
-            loop {
-                let page = collection.page(&query).await?;
-                documents.extend(page.documents);
-                match page.next {
-                    Some(next) => query.after = Some(next),
-                    None => break,
-                }
-            }
-            found.push((name, documents));
-        }
-        Ok(found)
-    }
-
-    /// The configuration in the store as text, which reads as the same configuration.
-    ///
-    /// # Errors
-    /// The store failed, or has what no file can say.
-    pub async fn export(&self) -> Result<String, StoreError> {
-        let stored = self.stored().await?;
-        let catalogue = Catalogue::new(&self.registry);
-        let entities = stored.iter().map(|(name, documents)| (*name, documents.as_slice()));
-        let text = tollgate_declarative::export(&catalogue, entities);
-        text.map_err(|_| StoreError::Corrupt { kind: "configuration", what: "a value has no form in YAML" })
-    }
-}
-
-/// The entities of a file by kind, in the order of their references.
-pub fn by_kind(configuration: Configuration) -> Vec<(&'static str, Vec<Declared>)> {
-    let mut kinds: Vec<(&'static str, Vec<Declared>)> = Vec::new();
-    for entity in configuration.entities {
-        let declared = Declared { document: entity.document, left_open: entity.left_open };
-        match kinds.last_mut() {
-            Some((kind, list)) if *kind == entity.kind => list.push(declared),
-            _ => kinds.push((entity.kind, vec![declared])),
-        }
-    }
-    kinds
-}
-
-/// Reads a file of a configuration.
-///
-/// # Errors
-/// It cannot be read.
-pub fn text_of(path: &Path) -> Result<String, Error> {
-    let failed = |source| Error::File { path: path.to_owned(), source };
-    let size = fs::metadata(path).map_err(failed)?.len();
-    if usize::try_from(size).is_ok_and(|size| size > MAX_BYTES) || usize::try_from(size).is_err() {
-        return Err(Error::Size(path.to_owned()));
-    }
-    fs::read_to_string(path).map_err(failed)
 }
 
 /// The configuration of a node on which no Admin API changes it.
@@ -201,7 +103,7 @@ impl Declarative {
         };
         let loaded = loaded.await;
         if let Err(error) = &loaded {
-            self.metrics.count(Counted::Refused);
+            self.metrics.file_refused();
             self.lock_standing().faults = error.lines();
         }
         loaded
@@ -217,7 +119,7 @@ impl Declarative {
 
     async fn apply(&self, configuration: Configuration, hash: String) -> Result<Changes, DeclareError> {
         let entities = by_kind(configuration);
-        let issued = entities.iter().filter(|(kind, _)| self.is_issued(kind));
+        let issued = entities.iter().filter(|(kind, _)| self.reader.is_issued(kind));
         for (kind, ignored) in issued {
             let count = ignored.len();
             tracing::warn!(kind, count, "entities that the gateway issues are not loaded: tollgate config import does");
@@ -228,10 +130,6 @@ impl Declarative {
         let Changes { created, updated, deleted, unchanged } = changes;
         tracing::info!(created, updated, deleted, unchanged, "configuration is in force");
         Ok(changes)
-    }
-
-    fn is_issued(&self, kind: &str) -> bool {
-        self.reader.registry.kind(kind).is_some_and(|kind| kind.in_files == InFiles::ReadOnly)
     }
 
     fn lock_standing(&self) -> std::sync::MutexGuard<'_, Standing> {
@@ -305,7 +203,7 @@ fn by_id(stored: Vec<(&'static str, Vec<Document>)>, declared: &HashMap<&'static
     let mut kinds = Map::new();
     for (kind, documents) in stored {
         let Some(ids) = declared.get(kind) else { continue };
-        let ids: std::collections::HashSet<&str> = ids.iter().map(String::as_str).collect();
+        let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
         let entity = |document: Document| Some((document.text("id")?.to_owned(), Value::from(document)));
         let entities = documents.into_iter().filter_map(entity).filter(|(id, _)| ids.contains(id.as_str()));
         kinds.insert(kind.to_owned(), Value::Object(entities.collect()));

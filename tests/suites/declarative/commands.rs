@@ -192,7 +192,10 @@ async fn every_kind(gateway: &Gateway, upstream: &Upstream) {
         ("/plugins", json!({"name": "rate-limiting", "config": {"minute": 7, "policy": "local"}, "enabled": false})),
         ("/consumers/yes/plugins", json!({"name": "request-termination", "config": {"status_code": 503}})),
         ("/plugins", json!({"name": "correlation-id"})),
-        ("/plugins", json!({"name": "jwt", "config": {"claims_to_verify": ["exp"]}, "protocols": ["https"]})),
+        (
+            "/plugins",
+            json!({"name": "jwt", "config": {"claims_to_verify": ["exp"]}, "protocols": ["https"], "enabled": false}),
+        ),
     ] {
         gateway.create(path, body).await;
     }

@@ -133,6 +133,22 @@ fn each_error_has_its_status_and_body() {
             json!({"code": 12, "name": "operation unsupported", "message": "cannot write 'tags' entities"}),
         ),
         (
+            DaoError::WithoutDatabase { operation: "create or update", kind: "routes", by: None },
+            405,
+            json!({
+                "code": 12, "name": "operation unsupported",
+                "message": "cannot create or update 'routes' entities when not using a database",
+            }),
+        ),
+        (
+            DaoError::WithoutDatabase { operation: "remove", kind: "routes", by: Some("name") },
+            405,
+            json!({
+                "code": 12, "name": "operation unsupported",
+                "message": "cannot remove 'routes' entities by 'name' when not using a database",
+            }),
+        ),
+        (
             DaoError::ForeignUnresolved {
                 field: "service",
                 target: "services",

@@ -25,7 +25,7 @@ impl Metrics {
     /// They are registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let valid =
-            "1, or 0 if the configuration that was loaded last was refused, so that the one before is in force.";
+            "0 if the file that was read last was refused, so that the configuration before it is in force; else 1.";
         let valid = IntGauge::new("tollgate_declarative_config_valid", valid)?;
         let loads = Opts::new("tollgate_declarative_config_loads_total", "Configurations that were loaded, by result.");
         let loads = IntCounterVec::new(loads, &["result"])?;
@@ -45,6 +45,14 @@ impl Metrics {
             Result::Refused => "refused",
         };
         self.loads.with_label_values(&[label]).inc();
-        self.valid.set(i64::from(result == Result::Applied));
+        if result == Result::Applied {
+            self.valid.set(1);
+        }
+    }
+
+    /// A file was refused that is to be in force; whoever posts a configuration hears of it.
+    pub fn file_refused(&self) {
+        self.count(Result::Refused);
+        self.valid.set(0);
     }
 }

@@ -372,6 +372,30 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_comes_from_the_database_or_from_a_file() {
+        let source = |file: &str, environment: &[(&str, &str)], flags: &[&str]| {
+            settings(file, environment, flags).map(|settings| settings.configuration)
+        };
+        assert_eq!(source("", &[], &[]), Ok(ConfigurationSource::Database));
+        let of = |path: Option<&str>, is_watched| {
+            Ok(ConfigurationSource::File { path: path.map(PathBuf::from), is_watched })
+        };
+        let file = "database: off\ndeclarative_config: a.yml\n";
+        assert_eq!(source(file, &[], &[]), of(Some("a.yml"), true));
+        assert_eq!(source("database: false\n", &[], &[]), of(None, true));
+        assert_eq!(source("database:\n  mode: off\n  url: 'sqlite:x'\n", &[], &[]), of(None, true));
+        assert_eq!(source("", &[("TOLLGATE_DATABASE", "off")], &[]), of(None, true));
+        assert_eq!(source("", &[], &["database=off", "declarative_config_watch=false"]), of(None, false));
+        let url = settings("database: off\n", &[], &[]).map(|settings| settings.database.url.expose().to_owned());
+        assert_eq!(url, Ok("sqlite:data/declarative.db".to_owned()));
+        let told = "test.yaml:1:1: declarative_config: is used only where database.mode is off: set that, or import the \
+                    file with `tollgate config import`";
+        assert_eq!(source("declarative_config: a.yml\n", &[], &[]), Err(vec![told.to_owned()]));
+        let told = "test.yaml:1:1: database.mode: expected on or off";
+        assert_eq!(source("database: postgres\n", &[], &[]), Err(vec![told.to_owned()]));
+    }
+
+    #[test]
     fn the_database_url_is_not_shown() {
         let settings = settings("", &[], &["database.url=postgres://u:hunter2@h/d"]).expect("valid");
         assert!(!format!("{settings:?}").contains("hunter2"));

@@ -3,6 +3,7 @@
 mod access;
 mod batch;
 mod contract;
+mod declaration;
 mod feed;
 mod fixture;
 mod hosts;
