@@ -85,10 +85,11 @@ impl Info {
                 }
             }
         }
-        if !self.tags.is_empty() && kind.schema.field("tags").is_some() {
-            if let Value::Array(tags) = document.entry("tags").or_insert_with(|| json!([])) {
-                tags.extend(self.tags.iter().cloned());
-            }
+        if !self.tags.is_empty()
+            && kind.schema.field("tags").is_some()
+            && let Value::Array(tags) = document.entry("tags").or_insert_with(|| json!([]))
+        {
+            tags.extend(self.tags.iter().cloned());
         }
         found
     }

@@ -22,7 +22,7 @@ pub fn export<'d>(
         let Some(kind) = catalogue.kind(name).filter(|kind| kind.in_files == InFiles::Declared) else { continue };
         let mut listed: Vec<Value> = documents.iter().map(|document| written(catalogue, kind, document)).collect();
         if !listed.is_empty() {
-            listed.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+            listed.sort_by_cached_key(|one| one.get("id").and_then(Value::as_str).map(str::to_owned));
             file.insert(kind.name.to_owned(), Value::Array(listed));
         }
     }

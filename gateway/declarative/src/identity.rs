@@ -78,7 +78,7 @@ fn identifying(declared: &Declared<'_>, references: &[(&'static str, Option<Uuid
     let own = declared.document.iter().filter(|(name, _)| !is_secret(name));
     let mut fields: Vec<(&str, Value)> = own.map(|(name, _)| (name.as_str(), value(name))).collect();
     fields.extend(references.iter().map(|(field, id)| (*field, json!(id))));
-    fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+    fields.sort_by_key(|(name, _)| *name);
     fields.dedup_by(|(one, _), (other, _)| one == other);
     json!(fields).to_string()
 }
