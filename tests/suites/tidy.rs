@@ -59,14 +59,14 @@ fn dependencies(manifest: &str) -> BTreeSet<&str> {
 const PLUGIN_MAY_NAME: &[&str] = &["tollgate-plugin", "tollgate-jose", "tollgate-third-party"];
 const FIRST_PLUGIN_MAY_NAME: &[&str] = &["tollgate-core", "tollgate-store", "tollgate-plugin", "tollgate-jose"];
 const SERVER_MAY_NAME: [&str; 7] = [
-        "tollgate-core",
-        "tollgate-declarative",
-        "tollgate-dns",
-        "tollgate-store",
-        "tollgate-router",
-        "tollgate-admin",
-        "tollgate-plugin",
-    ];
+    "tollgate-core",
+    "tollgate-declarative",
+    "tollgate-dns",
+    "tollgate-store",
+    "tollgate-router",
+    "tollgate-admin",
+    "tollgate-plugin",
+];
 
 #[test]
 fn dependencies_point_inward() {

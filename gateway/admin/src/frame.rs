@@ -17,7 +17,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use tollgate_core::audit::{Action, Event, Outcome};
+use tollgate_core::audit::{self, Action, Event, Outcome};
 
 use crate::access::{self, Caller};
 use crate::input::Input;
@@ -108,7 +108,8 @@ async fn respond_to_allowed(state: &AdminState, parts: &Parts, body: Body) -> Ht
     let Some(resource) = resource else {
         return Response::from(Failure::NotFound).into_response(head);
     };
-    let outcome = authorized(state, parts, &resource, &caller, body).await;
+    let audited = audit::Caller { actor: caller.name.clone(), client: peer.map(Peer::ip) };
+    let outcome = audited.scope(authorized(state, parts, &resource, &caller, body)).await;
     let response = outcome.unwrap_or_else(Response::from);
     if resource.is_write(&parts.method) && resource.allows(&parts.method) {
         state.audit.write(&written(parts, &resource, &caller, &response));

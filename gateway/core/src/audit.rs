@@ -24,6 +24,8 @@ pub enum Action {
     TokenRefreshed,
     /// A token was revoked through the Admin API.
     TokenRevoked,
+    /// Tokens and codes ended, because what they belong to was deleted.
+    TokensEnded,
     /// A client, or the login page, failed to authenticate.
     ClientRefused,
     /// A code or a refresh token was not accepted.
@@ -95,6 +97,32 @@ pub struct Event {
     /// The plugin instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<Uuid>,
+    /// How many tokens ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<i64>,
+    /// How many authorization codes ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codes: Option<i64>,
+}
+
+tokio::task_local! {
+    static CALLER: Caller;
+}
+
+/// Whose Admin request a task handles.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// As [`Event::actor`].
+    pub actor: String,
+    /// As [`Event::client`].
+    pub client: Option<IpAddr>,
+}
+
+impl Caller {
+    /// Handles a request of this caller: [`Event::by_caller`] names it in the events that `work` writes.
+    pub async fn scope<T>(self, work: impl Future<Output = T>) -> T {
+        CALLER.scope(self, work).await
+    }
 }
 
 impl Event {
@@ -115,7 +143,18 @@ impl Event {
             credential: None,
             service: None,
             plugin: None,
+            tokens: None,
+            codes: None,
         }
+    }
+
+    /// With the caller whose Admin request this task handles, if it handles one.
+    #[must_use]
+    pub fn by_caller(mut self) -> Self {
+        if let Ok(caller) = CALLER.try_with(Caller::clone) {
+            (self.actor, self.client) = (Some(caller.actor), caller.client);
+        }
+        self
     }
 }
 

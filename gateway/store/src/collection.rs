@@ -143,13 +143,18 @@ impl Collection for Documents {
     }
 
     async fn delete(&self, key: &Key) -> Result<bool, DaoError> {
-        let delete = self.store.transaction(
-            (self.store.kinds().clone(), Arc::clone(&self.kind), key.clone()),
-            async |(kinds, kind, key), tx| write::delete(tx, kinds, kind, key).await,
-        );
+        let dependents = self.store.dependents();
+        let input = (self.store.kinds().clone(), dependents.clone(), Arc::clone(&self.kind), key.clone());
+        let delete = self.store.transaction(input, async |(kinds, dependents, kind, key), tx| {
+            write::delete(tx, kinds, dependents, kind, key).await
+        });
         match delete.await {
-            Ok(false) => self.unchanged(Ok(false)).await,
-            result => self.written(result).await,
+            Ok(None) => self.unchanged(Ok(false)).await,
+            Ok(Some(ended)) => {
+                dependents.report(&ended);
+                Ok(true)
+            }
+            Err(error) => self.written(Err(error)).await,
         }
     }
 }

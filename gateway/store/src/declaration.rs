@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::declared_rows::DeclaredRows;
 use crate::entity::declare::{self, Changes, Declared, OfKind};
+use crate::entity::dependents::{Counters, Ended};
 use crate::failure::Abort;
 use crate::kinds::Kinds;
 use crate::row::Row;
@@ -78,6 +79,7 @@ struct Remembered {
 
 struct Input {
     kinds: Kinds,
+    dependents: Counters,
     documents: Vec<OfKind>,
     rows: Vec<(Arc<dyn DeclaredRows>, Vec<Document>)>,
     extent: Extent,
@@ -104,8 +106,11 @@ impl Store {
                 (None, _) => {}
             }
         }
-        let input = Input { kinds: self.kinds().clone(), documents, rows, extent };
-        self.transaction(input, async |input, tx| write(input, tx).await).await
+        let dependents = self.dependents();
+        let input = Input { kinds: self.kinds().clone(), dependents: dependents.clone(), documents, rows, extent };
+        let (changes, ended) = self.transaction(input, async |input, tx| write(input, tx).await).await?;
+        dependents.report(&ended);
+        Ok(changes)
     }
 
     /// The hash of the last whole declaration; `None`: there was none.
@@ -130,7 +135,7 @@ impl Store {
     }
 }
 
-async fn write(input: &Input, tx: &mut Transaction<'_>) -> Result<Changes, Abort<DeclareError>> {
+async fn write(input: &Input, tx: &mut Transaction<'_>) -> Result<(Changes, Vec<Ended>), Abort<DeclareError>> {
     let mut gone = BTreeMap::new();
     if let Extent::Whole { hash } = &input.extent {
         let declared = declared(&input.documents)?;
@@ -150,13 +155,14 @@ async fn write(input: &Input, tx: &mut Transaction<'_>) -> Result<Changes, Abort
         let value = serde_json::to_vec(&remembered).map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         tx.execute(&PUT_SETTING, &[DECLARED.into(), Parameter::Bytes(&value)]).await?;
     }
-    let changes = declare::declare(tx, &input.kinds, &input.documents, &gone).await.map_err(dao)?;
+    let of_store = (&input.kinds, &input.dependents);
+    let written = declare::declare(tx, of_store, &input.documents, &gone).await.map_err(dao)?;
     for (rows, documents) in &input.rows {
         for document in documents {
             rows.add(tx, document).await.map_err(dao)?;
         }
     }
-    Ok(changes)
+    Ok(written)
 }
 
 fn dao(abort: Abort<DaoError>) -> Abort<DeclareError> {

@@ -65,6 +65,7 @@ pub use cleaner::Sweep;
 pub use declaration::{DeclareError, Extent};
 pub use declared_rows::DeclaredRows;
 pub use entity::declare::{Changes, Declared};
+pub use entity::dependents::{Dependents, Ended};
 pub use failure::{Abort, Failure};
 pub use feed::Feed;
 pub use migration::{GATEWAY, Migration, MigrationError, MigrationId, MigrationSet, Migrations, Status};

@@ -14,6 +14,7 @@ use crate::cleaner::{self, EXPIRED, Job, Sweep};
 use crate::collection::Documents;
 use crate::database::Database;
 use crate::declared_rows::DeclaredRows;
+use crate::entity::dependents::{Counters, Dependents, Ended};
 use crate::entity::tag;
 use crate::feed::{self, Feed};
 use crate::kinds::Kinds;
@@ -70,6 +71,7 @@ struct Inner {
     writer: Writer,
     kinds: Kinds,
     declared_rows: Mutex<BTreeMap<&'static str, Arc<dyn DeclaredRows>>>,
+    dependents: Counters,
     metrics: Metrics,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -96,7 +98,8 @@ impl Store {
         let feed = Feed::new(database.clone(), kinds.clone(), &options, metrics.clone());
         let retention = options.change_retention;
         let writer = Writer { database, feed, clock: options.clock, runtime: Handle::current() };
-        let inner = Inner { writer, kinds, declared_rows: Mutex::default(), metrics, tasks: Mutex::default() };
+        let (declared_rows, dependents) = Default::default();
+        let inner = Inner { writer, kinds, declared_rows, dependents, metrics, tasks: Mutex::default() };
         let store = Self { inner: Arc::new(inner) };
         store.inner.metrics.watch_outage(store.feed().unheard());
         store.start_feed().await?;
@@ -119,6 +122,12 @@ impl Store {
 
     pub(crate) fn declared_rows(&self, kind: &str) -> Option<Arc<dyn DeclaredRows>> {
         self.inner.declared_rows.lock().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
+    }
+
+    /// Has `listener` hear of what ends with entities of a kind that are deleted through a collection, in the task of
+    /// whoever deletes them. It must not block.
+    pub fn report_dependents(&self, dependents: Dependents, listener: impl Fn(&Ended) + Send + Sync + 'static) {
+        self.inner.dependents.add(dependents, Arc::new(listener));
     }
 
     /// The change feed.
@@ -299,6 +308,10 @@ impl Store {
 
     pub(crate) fn kinds(&self) -> &Kinds {
         &self.inner.kinds
+    }
+
+    pub(crate) fn dependents(&self) -> &Counters {
+        &self.inner.dependents
     }
 
     async fn start_feed(&self) -> Result<(), StoreError> {

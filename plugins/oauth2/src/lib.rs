@@ -29,6 +29,7 @@ pub mod credentials;
 pub mod derivation_queue;
 pub mod deviations;
 pub mod dpop;
+mod ended_grants;
 pub mod endpoint;
 pub mod entity;
 pub mod error;

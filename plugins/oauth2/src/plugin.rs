@@ -30,6 +30,7 @@ use crate::config::{self, Config};
 use crate::credentials::CachedCredentials;
 use crate::deviations::Deviations;
 use crate::dpop::{KnownKeys, Nonces, Replays};
+use crate::ended_grants;
 use crate::endpoint::{AuthorizationServer, Endpoint, path};
 use crate::entity::{authorization_code, credential, token};
 use crate::guard::{self, Guard, Reach, Rules, SenderRules, Shared};
@@ -174,6 +175,7 @@ impl OAuth2 {
         let signing_keys = Arc::new(SigningKeys::load(&store, keys, own_tokens.clone(), rules, makers).await?);
         let user_codes = UserCodeKey::load(&store, random.as_ref()).await?;
         let rows = store::open(&store);
+        ended_grants::record(&store, &host.audit_log);
         let tokens: Arc<dyn Tokens> = Arc::clone(&rows) as _;
         let foreign_tokens = Arc::new(AtomicBool::new(tokens.any_imported().await?));
 

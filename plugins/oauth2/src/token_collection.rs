@@ -249,7 +249,7 @@ impl Collection for TokenCollection {
         };
         match self.tokens.delete_row(id, now).await? {
             Some(_) => {
-                let mut event = Event::new(Action::TokenRevoked, audit::Outcome::Done);
+                let mut event = Event::new(Action::TokenRevoked, audit::Outcome::Done).by_caller();
                 event.id = Some(id);
                 self.audit_log.write(&event);
                 Ok(true)

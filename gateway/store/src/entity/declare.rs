@@ -17,6 +17,7 @@ use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 use uuid::Uuid;
 
+use crate::entity::dependents::{Counters, Ended};
 use crate::entity::expiry::{self, ExpiresAt};
 use crate::entity::read::{self, FIND_MANY, Found};
 use crate::entity::stored::{Reference, Stored, UniqueKey, id_of};
@@ -73,13 +74,13 @@ struct Write {
     rows: Vec<(Stored, ExpiresAt)>,
 }
 
-/// Writes `declared`, kinds in the order of their references, and deletes `gone`.
+/// Writes `declared`, kinds in the order of their references, and deletes `gone`. Also returns what ends with that.
 pub(crate) async fn declare(
     tx: &mut Transaction<'_>,
-    kinds: &Kinds,
+    (kinds, dependents): (&Kinds, &Counters),
     declared: &[OfKind],
     gone: &BTreeMap<String, Vec<Uuid>>,
-) -> Result<Changes, Abort<DaoError>> {
+) -> Result<(Changes, Vec<Ended>), Abort<DaoError>> {
     let mut changes = Changes::default();
     let mut writes = Vec::new();
     for of_kind in declared {
@@ -101,7 +102,7 @@ pub(crate) async fn declare(
             write::detach(tx, kind.name, updated).await?;
         }
     }
-    write::delete_all(tx, kinds, locked).await?;
+    let ended = write::delete_all(tx, (kinds, dependents), locked).await?;
     write_all(tx, &writes).await?;
     for Write { kind, created, updated, .. } in &writes {
         for (operation, ids) in [(Operation::Created, created), (Operation::Updated, updated)] {
@@ -110,7 +111,7 @@ pub(crate) async fn declare(
             }
         }
     }
-    Ok(changes)
+    Ok((changes, ended))
 }
 
 async fn lock(tx: &mut Transaction<'_>, kind: &str, ids: &[Uuid]) -> Result<Vec<Uuid>, Abort<DaoError>> {

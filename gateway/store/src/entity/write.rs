@@ -12,6 +12,7 @@ use tollgate_core::entity::Kind;
 use tollgate_core::error::{DaoError, StoreError};
 use uuid::Uuid;
 
+use crate::entity::dependents::{Counters, Ended};
 use crate::entity::expiry::{self, ExpiresAt};
 use crate::entity::read::{self, FIND, FIND_UNIQUE, Found};
 use crate::entity::stored::{CASCADE, Stored, canonical_text};
@@ -146,25 +147,27 @@ pub(crate) async fn replace_unchanged(
     }
 }
 
-/// Deletes the entity and everything that cascades from it, referring entities first. `false`: it did not
-/// exist.
+/// Deletes the entity and everything that cascades from it, referring entities first. Returns what is counted of that;
+/// `None`: it did not exist.
 pub(crate) async fn delete(
     tx: &mut Transaction<'_>,
     kinds: &Kinds,
+    dependents: &Counters,
     kind: &Kind,
     key: &Key,
-) -> Result<bool, Abort<DaoError>> {
-    let Some(found) = lock(tx, kind, key).await? else { return Ok(false) };
-    delete_all(tx, kinds, BTreeMap::from([(kind.name.to_owned(), vec![found.id])])).await?;
-    Ok(true)
+) -> Result<Option<Vec<Ended>>, Abort<DaoError>> {
+    let Some(found) = lock(tx, kind, key).await? else { return Ok(None) };
+    let locked = BTreeMap::from([(kind.name.to_owned(), vec![found.id])]);
+    delete_all(tx, (kinds, dependents), locked).await.map(Some)
 }
 
-/// Deletes locked entities, by kind, and everything that cascades from them, referring entities first.
+/// Deletes locked entities, by kind, and everything that cascades from them, referring entities first. Returns what ends
+/// with them.
 pub(crate) async fn delete_all(
     tx: &mut Transaction<'_>,
-    kinds: &Kinds,
+    (kinds, dependents): (&Kinds, &Counters),
     locked: BTreeMap<String, Vec<Uuid>>,
-) -> Result<(), Abort<DaoError>> {
+) -> Result<Vec<Ended>, Abort<DaoError>> {
     let mut doomed = BTreeSet::new();
     for (kind, ids) in &locked {
         doomed.extend(ids.iter().map(|id| (kind.clone(), *id)));
@@ -177,10 +180,12 @@ pub(crate) async fn delete_all(
         }
         levels.push(next);
     }
+    let mut ended = Vec::new();
     for (kind, ids) in levels.into_iter().rev().flatten() {
+        ended.extend(dependents.count(tx, &kind, &ids).await?);
         remove(tx, &kind, &ids).await?;
     }
-    Ok(())
+    Ok(ended)
 }
 
 /// Deletes entities to which nothing refers.
