@@ -166,8 +166,8 @@ async fn collect(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Byt
             discard(body, limits).await;
             Err(Failure::BodyTooLarge)
         }
-        // The client is gone: nobody reads this response.
-        Err(_) => Err(Failure::BodyTimeout),
+        // A chunk is invalid, or the client is gone and nobody reads this response.
+        Err(_) => Err(Failure::BrokenBody),
     }
 }
 

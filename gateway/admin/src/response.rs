@@ -133,6 +133,8 @@ pub(crate) enum Failure {
     BodyTooLarge,
     #[error("timed out reading the body")]
     BodyTimeout,
+    #[error("the body cannot be read")]
+    BrokenBody,
     #[error("too many requests at once")]
     Overloaded,
     #[error("{0} is empty")]
@@ -184,6 +186,7 @@ impl From<Failure> for Response {
             Failure::SeveralContentTypes => several_content_types(),
             Failure::BadJson => bad("Cannot parse JSON body"),
             Failure::BadForm => bad("Cannot parse form body"),
+            Failure::BrokenBody => bad("Cannot read the body: it ends too early, or its framing is invalid"),
             Failure::FormNotUtf8 => bad("Cannot parse form body: names and values must be UTF-8"),
             Failure::TooManyArguments => bad("Too many arguments"),
             Failure::BodyTooLarge => Self::message(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),

@@ -272,3 +272,21 @@ async fn a_405_lists_the_allowed_methods() {
         assert_eq!((seen.status.as_u16(), seen.header("allow")), (405, allow), "{method} {path}");
     }
 }
+
+/// It is no time-out: the client would send it again.
+#[tokio::test]
+async fn a_body_with_an_invalid_chunk_is_400_and_ends_its_connection() {
+    for chunks in ["\r\n{}\r\n0\r\n\r\n", "2;\nxx\r\n45\r\n0\r\n\r\n", "+2\r\n{}\r\n0\r\n\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tokio::spawn(axum::serve(listener, crate::router(Admin::new().0)).into_future());
+        let head = "POST /services HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                    Transfer-Encoding: chunked\r\n\r\n";
+        let next = "GET /services HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        client.write_all(format!("{head}{chunks}{next}").as_bytes()).await.unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        let message = r#"{"message":"Cannot read the body: it ends too early, or its framing is invalid"}"#;
+        assert!(text.starts_with("HTTP/1.1 400 ") && text.ends_with(message), "{chunks:?}: {text}");
+    }
+}
