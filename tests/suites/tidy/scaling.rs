@@ -24,6 +24,9 @@ const NEEDS: [(&str, &[&str]); 7] = [
     ("server", &["pg_stat_activity", "pg_postmaster_start_time", "pg_is_in_recovery", "transaction_read_only"]),
 ];
 
+/// What sharded databases refuse for distributed tables, so that no statement may need it.
+const REFUSED: [&str; 3] = ["moves", "row locks", "joins"];
+
 /// Words that would need a decision of their own.
 const UNKNOWN: [&str; 9] =
     ["RECURSIVE", "TABLESAMPLE", "LOCK TABLE", "ctid", "xmin", "GROUPING SETS", "CURSOR", "PREPARE", "pg_try_advisory"];
@@ -66,14 +69,67 @@ fn needs(sql: &str) -> BTreeSet<&'static str> {
     let after = |word: &str| sql.split(word).skip(1).filter_map(|rest| rest.split(' ').next()).collect::<Vec<_>>();
     let written: BTreeSet<_> =
         ["INSERT INTO ", "UPDATE oauth2_", "DELETE FROM "].iter().flat_map(|word| after(word)).collect();
-    let updated = sql.split("UPDATE oauth2_tokens SET ").nth(1).and_then(|rest| rest.split(" WHERE ").next());
-    if updated.is_some_and(|columns| columns.starts_with("access_token") || columns.contains("(access_token")) {
-        needs.insert("moves");
-    }
+    needs.extend(refused(sql));
     if written.len() > 1 {
         needs.insert("tables");
     }
     needs
+}
+
+/// Whether a text names a distributed table.
+fn is_distributed(sql: &str) -> bool {
+    DISTRIBUTED.iter().any(|(table, _)| sql.replace("'oauth2_tokens'", "").contains(table))
+}
+
+/// What a statement needs that is refused for distributed tables.
+fn refused(sql: &str) -> BTreeSet<&'static str> {
+    let mut needs = BTreeSet::new();
+    for (table, key) in DISTRIBUTED {
+        let update = format!("UPDATE {table} SET ");
+        let updates = sql.split(&update).skip(1).filter_map(|rest| rest.split(" WHERE ").next());
+        // Before `=`, or in a list before it.
+        if updates.flat_map(|set| set.split([' ', ',', '(', ')'])).any(|word| word == key) {
+            needs.insert("moves");
+        }
+    }
+    let locks = ["FOR UPDATE", "FOR KEY SHARE", "FOR SHARE", "FOR NO KEY UPDATE"];
+    for (at, _) in locks.iter().flat_map(|lock| sql.match_indices(lock)) {
+        let locked = sql[..at].rsplit("SELECT").next().unwrap_or_default();
+        if is_distributed(locked) {
+            needs.insert("row locks");
+        }
+    }
+    for (at, _) in sql.match_indices("EXISTS (SELECT") {
+        let subquery = sql[at..].split(')').next().unwrap_or_default();
+        let correlated =
+            subquery.split(" = ").any(|side| side.split(' ').next_back().is_some_and(|name| name.contains('.')));
+        if is_distributed(subquery) && correlated {
+            needs.insert("joins");
+        }
+    }
+    needs
+}
+
+#[test]
+fn no_statement_needs_what_is_refused_for_distributed_tables() {
+    let mut findings = Findings::new();
+    for path in files("sql/postgres", ".sql") {
+        if !path.display().to_string().contains("migrations/") {
+            findings.compare(&path.display().to_string(), &BTreeSet::new(), &refused(&statement(&path)));
+        }
+    }
+    // It would be seen.
+    let moved = "UPDATE oauth2_tokens SET (scope, access_token) = ($1, $2) WHERE id = $3";
+    let locked =
+        "DELETE FROM oauth2_tokens WHERE id IN (SELECT id FROM oauth2_tokens WHERE ttl < $1 FOR UPDATE SKIP LOCKED)";
+    let joined =
+        "SELECT a FROM b WHERE NOT EXISTS (SELECT 1 FROM oauth2_tokens WHERE oauth2_tokens.credential_id = b.a)";
+    let seen: Vec<_> = [moved, locked, joined].iter().flat_map(|sql| refused(sql)).collect();
+    assert_eq!(seen, REFUSED);
+    let explained: Vec<String> = rows("What they lack").iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    for need in REFUSED {
+        assert!(explained.iter().any(|explained| explained == need), "{need} in {PAGE}");
+    }
 }
 
 #[test]

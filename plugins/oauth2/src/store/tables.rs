@@ -43,12 +43,18 @@ pub(super) const INSERT_ROW: Statement = statement!("oauth2/insert_row.sql");
 const REPLACE_ROW: Statement = statement!("oauth2/replace_row.sql");
 const DELETE_ROW: Statement = statement!("oauth2/delete_row.sql");
 
+/// How often a row may be moved, to another access token, while a statement wants it: each time, somebody has refreshed
+/// or changed it.
+const MOVES: usize = 16;
 /// How many refreshes of one family a revocation outlasts.
 const REFRESHES: usize = 16;
 /// How often a refresh may come first while a family is ended: each one needs the newest refresh token.
 const MAX_REFRESHES_MEANWHILE: usize = 20;
 /// After which the client may try again if more do.
 const MAX_REFRESHES_PAUSE: Duration = Duration::from_secs(1);
+
+/// A refresh: the refresh token, its client, what is done, what a repetition gets, and the time.
+type Refresh = (Digest, Uuid, Rotation, Option<Repeatable>, i64);
 
 /// Tokens and codes in a store.
 pub(super) struct Tables {
@@ -62,6 +68,34 @@ impl Tables {
         let look_ups = Batcher::new(LookUps(store.clone()), store.runtime().clone());
         let inserts = Batcher::new(Inserts(store.clone()), store.runtime().clone());
         Self { store: store.clone(), look_ups, inserts }
+    }
+
+    /// One attempt to rotate a refresh token, which sees a row that is moved meanwhile as gone.
+    async fn rotate_once(&self, rotation: Refresh) -> Result<Outcome<Digest>, StoreError> {
+        let rotate = self.store.statement_committed(
+            rotation,
+            async |(refresh_token, credential_id, rotation, repeatable, now), tx| {
+                let rows = rotate(tx, refresh_token, *credential_id, rotation, repeatable.as_ref(), *now).await?;
+                let Some(ended) = rows.first() else { return Ok::<_, Abort>(Outcome::Lost) };
+                let (id, access_token) = (ended.get(0)?, Digest(ended.get(1)?));
+                tx.announce(change(Operation::Deleted, id, access_token));
+                Ok(Outcome::Won(access_token))
+            },
+        );
+        Ok(announced(rotate.await?, "cannot evict a refreshed access token yet; retrying"))
+    }
+
+    /// One attempt to delete a row, which sees one that is moved meanwhile as gone.
+    async fn delete_once(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError> {
+        let delete = self.store.statement((id, now), async |(id, now), tx| {
+            let parameters = [(*id).into(), (*now).into(), tx.origin().into()];
+            let ended = tokens(&tx.rows(&DELETE_ROW, &parameters).await?)?.pop();
+            if let Some(token) = &ended {
+                tx.announce(change(Operation::Deleted, token.id, token.access_token));
+            }
+            Ok::<_, Abort>(ended)
+        });
+        delete.await
     }
 
     /// An expired row must not block its values for a new one. Runs in a transaction of its own, whose locks
@@ -164,17 +198,17 @@ impl Tokens for Tables {
             }
             renewal @ Rotation::Renew { .. } => renewal,
         };
-        let rotate = self.store.statement_committed(
-            (refresh_token, credential_id, rotation, repeatable, now),
-            async |(refresh_token, credential_id, rotation, repeatable, now), tx| {
-                let rows = rotate(tx, refresh_token, *credential_id, rotation, repeatable.as_ref(), *now).await?;
-                let Some(ended) = rows.first() else { return Ok::<_, Abort>(Outcome::Lost) };
-                let (id, access_token) = (ended.get(0)?, Digest(ended.get(1)?));
-                tx.announce(change(Operation::Deleted, id, access_token));
-                Ok(Outcome::Won(access_token))
-            },
-        );
-        Ok(announced(rotate.await?, "cannot evict a refreshed access token yet; retrying"))
+        // A refresh token that is replaced is gone once it was used. If it is still there, the row was only moved.
+        let replaces = matches!(rotation, Rotation::Replace { .. });
+        let rotation = (refresh_token, credential_id, rotation, repeatable, now);
+        for _ in 0..MOVES {
+            let outcome = self.rotate_once(rotation.clone()).await?;
+            let lost = replaces && outcome == Outcome::Lost;
+            if !lost || self.find_by_refresh_token(refresh_token, now).await?.is_none() {
+                return Ok(outcome);
+            }
+        }
+        Ok(Outcome::Lost)
     }
 
     async fn end_replayed(
@@ -385,15 +419,13 @@ impl TokenRows for Tables {
     }
 
     async fn delete_row(&self, id: Uuid, now: i64) -> Result<Option<Token>, StoreError> {
-        let delete = self.store.statement((id, now), async |(id, now), tx| {
-            let parameters = [(*id).into(), (*now).into(), tx.origin().into()];
-            let ended = tokens(&tx.rows(&DELETE_ROW, &parameters).await?)?.pop();
-            if let Some(token) = &ended {
-                tx.announce(change(Operation::Deleted, token.id, token.access_token));
+        for _ in 0..MOVES {
+            let ended = self.delete_once(id, now).await?;
+            if ended.is_some() || self.find_token_by_id(id, now).await?.is_none() {
+                return Ok(ended);
             }
-            Ok::<_, Abort>(ended)
-        });
-        delete.await
+        }
+        Err(StoreError::Unavailable("a token is refreshed again and again while it is revoked".into()))
     }
 }
 

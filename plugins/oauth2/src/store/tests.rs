@@ -1,6 +1,7 @@
 //! The rules of the ports, on both databases.
 
 mod keys;
+mod moves;
 mod registrations;
 mod rotation;
 mod waiting;
@@ -21,6 +22,10 @@ use tollgate_store::{MigrationSet, Parameter, Statement, Store};
 use uuid::Uuid;
 
 use self::keys::{a_key_is_added_once_after_the_newest, a_key_stays_while_it_covers_a_token};
+use self::moves::{
+    a_refresh_token_is_replaced_while_an_operator_changes_its_access_token,
+    a_row_that_is_renewed_goes_with_its_client_and_its_service, a_row_that_is_revoked_while_it_is_renewed_is_gone,
+};
 use self::registrations::{a_quota_is_never_exceeded, registrations_without_tokens_are_found_after_their_time};
 use self::rotation::refreshing_follows_its_model;
 use self::waiting::{
@@ -181,6 +186,9 @@ on_both!(
     nothing_of_a_family_outlives_a_second_use_while_it_is_refreshed,
     a_refresh_token_keeps_the_scope_that_its_access_token_was_narrowed_from,
     a_row_is_renewed_once_per_access_token_seen,
+    a_row_that_is_revoked_while_it_is_renewed_is_gone,
+    a_row_that_is_renewed_goes_with_its_client_and_its_service,
+    a_refresh_token_is_replaced_while_an_operator_changes_its_access_token,
     a_refresh_that_can_be_repeated_is_stored_with_the_rotation,
     rows_of_a_deleted_entity_are_deleted_with_it,
     no_row_is_added_for_a_deleted_entity,
