@@ -1,5 +1,7 @@
 //! A PostgreSQL server of the test's own, durable as in production, for what must not happen to the shared one.
 
+mod crowd;
+
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -14,6 +16,8 @@ use tempfile::TempDir;
 use crate::confinement::seen_by;
 use crate::gateway::free_ports;
 use crate::process::Process;
+
+pub use crowd::Crowd;
 
 /// PostgreSQL refuses to run as root.
 const ACCOUNT: &str = "postgres";
@@ -39,7 +43,6 @@ const ROLE: &str = "tollgate";
 pub struct PostgresServer {
     process: Process,
     launch: Launch,
-    _directory: TempDir,
 }
 
 #[derive(Debug)]
@@ -51,6 +54,8 @@ struct Launch {
     log: PathBuf,
     port: u16,
     settings: Vec<String>,
+    /// Removed on drop.
+    _directory: TempDir,
 }
 
 impl PostgresServer {
@@ -69,22 +74,23 @@ impl PostgresServer {
         Self::create(&["min_wal_size=32MB", "max_wal_size=64MB"], Some(megabytes)).await
     }
 
+    /// A streaming standby of this server, which must outlive it; on a disk of its own of so many MiB, or not.
+    pub async fn standby(&self, disk: Option<u32>) -> Self {
+        let settings = ["wal_retrieve_retry_interval=100ms", "wal_receiver_timeout=5s", "max_wal_size=64MB"];
+        let launch = Launch::new(&settings, disk);
+        launch.copy(&self.launch);
+        launch.served().await
+    }
+
+    /// One that keeps what its standbys may have missed, on a disk of its own or not.
+    pub async fn with_standbys(disk: Option<u32>) -> Self {
+        Self::create(&["wal_keep_size=64MB", "min_wal_size=32MB", "max_wal_size=64MB"], disk).await
+    }
+
     async fn create(settings: &[&str], disk: Option<u32>) -> Self {
-        let programs = programs().expect("PostgreSQL in /usr/lib/postgresql; ./dev test installs it");
-        let directory = tempfile::Builder::new().prefix("tollgate-postgres-").tempdir().expect("a folder");
-        let account = is_root().then(|| ids(ACCOUNT).expect("the account that PostgreSQL's package creates"));
-        if let Some((user, group)) = account {
-            chown(directory.path(), Some(user), Some(group)).expect("a folder of our own");
-        }
-        let [address] = free_ports();
-        let port = address.port();
-        let settings = DURABLE.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
-        let disk = disk.map(|megabytes| Disk::mount(directory.path().join("disk"), megabytes, account));
-        let data = disk.as_ref().map_or(directory.path(), |disk| &disk.folder).join("data");
-        let log = directory.path().join("log");
-        let launch = Launch { programs, account, disk, data, log, port, settings };
+        let launch = Launch::new(settings, disk);
         launch.initialize();
-        let server = Self { process: launch.start().await, launch, _directory: directory };
+        let server = launch.served().await;
         server.run(&format!("CREATE ROLE {ROLE} LOGIN"));
         server.run(&format!("CREATE DATABASE {ROLE} OWNER {ROLE}"));
         server
@@ -245,6 +251,35 @@ impl Disk {
 }
 
 impl Launch {
+    fn new(settings: &[&str], disk: Option<u32>) -> Self {
+        let programs = programs().expect("PostgreSQL in /usr/lib/postgresql; ./dev test installs it");
+        let directory = tempfile::Builder::new().prefix("tollgate-postgres-").tempdir().expect("a folder");
+        let account = is_root().then(|| ids(ACCOUNT).expect("the account that PostgreSQL's package creates"));
+        if let Some((user, group)) = account {
+            chown(directory.path(), Some(user), Some(group)).expect("a folder of our own");
+        }
+        let [address] = free_ports();
+        let port = address.port();
+        let settings = DURABLE.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
+        let disk = disk.map(|megabytes| Disk::mount(directory.path().join("disk"), megabytes, account));
+        let data = disk.as_ref().map_or(directory.path(), |disk| &disk.folder).join("data");
+        let log = directory.path().join("log");
+        Self { programs, account, disk, data, log, port, settings, _directory: directory }
+    }
+
+    async fn served(self) -> PostgresServer {
+        PostgresServer { process: self.start().await, launch: self }
+    }
+
+    /// Copies another server, to follow it.
+    fn copy(&self, primary: &Self) {
+        let source = format!("host=127.0.0.1 port={} user={ACCOUNT}", primary.port);
+        let mut command = self.command("pg_basebackup");
+        command.arg("-D").arg(&self.data).args(["-d", &source, "--checkpoint=fast", "--no-sync", "-R"]);
+        let output = command.output().expect("pg_basebackup");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     fn command(&self, program: &str) -> Command {
         let program = self.programs.join(program);
         let mut command = match &self.disk {

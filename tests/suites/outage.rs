@@ -2,6 +2,7 @@
 //! cached goes on, what is not is 503 at once, and when the database is back, nothing has to be restarted.
 
 mod plugins;
+mod standby;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
