@@ -292,7 +292,6 @@ fn left(fault: Fault, place: Place) -> Primary {
 async fn survives(fault: Fault) {
     let mut pair = Pair::start(fault).await;
     for place in [Place::Standby, Place::Primary, Place::Both] {
-        eprintln!("{fault:?} at {place:?}");
         let tokens = pair.tokens().await;
         pair.begin(fault, place).await;
         pair.goes_on(left(fault, place), &tokens).await;
