@@ -24,6 +24,7 @@ macro_rules! on_both_stores {
     };
 }
 
+mod access_log;
 mod acl;
 mod admin;
 mod admin_security;

@@ -10,7 +10,8 @@
 //! - [`network`], [`header_text`]: who counts as one sender; text that is sent in headers.
 //! - [`forwarded`]: what the client addressed its request to.
 //! - [`audit`]: what was changed or issued, by whom and from where.
-//! - [`plugin`], [`request`], [`reply`]: a request and its response as a plugin sees them.
+//! - [`plugin`], [`request`], [`reply`]: a request and its response as a plugin sees them; [`notes`]: what the access
+//!   log says of its sender.
 //! - [`setting`]: the node's settings, the gateway's own and those of plugins.
 //! - [`secret`], [`clock`], [`random`]: values that must not leak, and time and randomness as
 //!   parameters.
@@ -27,6 +28,7 @@ pub mod header_text;
 pub mod host;
 mod name_filter;
 pub mod network;
+pub mod notes;
 pub mod path;
 pub mod plugin;
 pub mod random;

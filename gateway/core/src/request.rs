@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::forwarded::{self, Sender};
+use crate::notes::{Caller, Notes};
 
 pub use crate::forwarded::Addressed;
 pub use crate::header_block::{BlockLine, BlockName, BlockNames, BlockPart, HeaderBlock};
@@ -196,9 +197,18 @@ pub struct Request<'r> {
     pub identity: Option<Identity>,
     /// Set if it is decided on cached data while the store is away: for how long no changes were heard.
     pub served_stale: Option<Duration>,
+    /// Where plugins note who sent it; `None`: nobody wants to know.
+    pub notes: Option<&'r Notes>,
 }
 
 impl Request<'_> {
+    /// Notes what is known about the sender, if anybody wants to know.
+    pub fn note(&self, tell: impl FnOnce(&mut Caller)) {
+        if let Some(notes) = self.notes {
+            tell(&mut notes.caller());
+        }
+    }
+
     /// It is decided on data that was current this long ago.
     pub fn serve_stale(&mut self, age: Duration) {
         self.served_stale = Some(self.served_stale.map_or(age, |known| known.max(age)));

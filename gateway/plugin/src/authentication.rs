@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use tollgate_core::notes::Caller;
 use tollgate_core::plugin::{Access, Handler, Needs, PluginError, Verdict};
 use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::{Credential, HeaderBlock, Identity, Request};
@@ -165,6 +166,7 @@ impl<A: Authenticator> AuthenticationHandler<A> {
     fn conclude(&self, found: Found<A::Refusal>, request: &mut Request<'_>) -> Result<Verdict, &Anonymous> {
         let refusal = match found {
             Ok(Authentication::Valid(Authenticated { identity, headers })) => {
+                request.note(|caller| note(caller, identity, &headers));
                 request.edits.apply_owned(headers);
                 request.identity = Some(identity);
                 return Ok(Verdict::Continue);
@@ -209,6 +211,10 @@ impl<A: Authenticator> AuthenticationHandler<A> {
         request.edits.apply(&consumer.anonymous_headers);
         self.remove_own_headers(request);
         request.identity = Some(Identity { consumer: Some(consumer.id), credential: None });
+        request.note(|caller| {
+            consumer.note(caller);
+            (caller.credential, caller.client_id) = (None, None);
+        });
     }
 
     fn remove_own_headers(&self, request: &mut Request<'_>) {
@@ -250,6 +256,23 @@ fn in_protocol_of(
     refusal
         .with_header(GRPC_STATUS, HeaderValue::from_static(grpc_status))
         .with_header(GRPC_MESSAGE, HeaderValue::from_static(grpc_message))
+}
+
+/// Notes who sent a request, by the headers that say so upstream: every plugin renders them.
+#[cold]
+fn note(caller: &mut Caller, identity: Identity, headers: &HeaderBlock) {
+    let value = |name: &str| {
+        let mut lines = headers.lines().split(|byte| *byte == b'\n');
+        let value = lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b": "))?;
+        std::str::from_utf8(value.trim_ascii_end()).ok().map(Box::from)
+    };
+    caller.consumer = identity.consumer;
+    caller.consumer_name = value("X-Consumer-Username");
+    caller.credential = match identity.credential {
+        Some(Credential::Entity(id)) => Some(id),
+        Some(Credential::ThirdPartyToken) | None => None,
+    };
+    caller.client_id = value("X-Credential-Identifier");
 }
 
 /// The credential that an earlier plugin has accepted.

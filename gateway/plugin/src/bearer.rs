@@ -234,6 +234,7 @@ mod tests {
                 response: Vec::new(),
                 identity: None,
                 served_stale: None,
+                notes: None,
             };
             act(CredentialHeader::parse("authorization").as_ref(), &mut request)
         }

@@ -16,6 +16,7 @@ use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::collection::{Collection, Key};
 use tollgate_core::error::StoreError;
 use tollgate_core::header_text;
+use tollgate_core::notes::Caller;
 use tollgate_core::plugin::ConsumerNames;
 use tollgate_core::request::{BlockName, HeaderBlock, Request};
 use uuid::Uuid;
@@ -96,6 +97,12 @@ impl ConsumerFacts {
     /// Its username.
     pub fn username(&self) -> Option<&str> {
         self.names.username.as_deref()
+    }
+
+    /// Notes that it sent a request.
+    pub fn note(&self, caller: &mut Caller) {
+        caller.consumer = Some(self.id);
+        caller.consumer_name = self.username().map(Box::from);
     }
 }
 

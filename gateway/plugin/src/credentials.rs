@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tollgate_core::change::{Change, ChangeListener, Operation};
 use tollgate_core::collection::{Collection, Key};
 use tollgate_core::error::StoreError;
+use tollgate_core::notes::Caller;
 use tollgate_core::request::HeaderBlock;
 use uuid::Uuid;
 
@@ -42,6 +43,13 @@ impl CredentialFacts {
         let identifier = identity_value(identifier)?;
         let headers = consumer.headers(&identifier);
         Some(Self { id, consumer, identifier, headers, invalidation: Invalidation::new() })
+    }
+
+    /// Notes that a request presented it, or something that was issued for it.
+    pub fn note(&self, caller: &mut Caller) {
+        self.consumer.note(caller);
+        caller.credential = Some(self.id);
+        caller.client_id = std::str::from_utf8(self.identifier.as_bytes()).ok().map(Box::from);
     }
 }
 

@@ -132,6 +132,7 @@ pub use tollgate_core::clock::Clock;
 pub use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
 pub use tollgate_core::entity::{Kind, field};
 pub use tollgate_core::error::StoreError;
+pub use tollgate_core::notes;
 pub use tollgate_core::plugin::{
     Access, ConsumerNames, Handler, Instance, Needs, Plugin, PluginError, ResponsePhase, TrafficMetrics, Verdict,
 };

@@ -600,7 +600,7 @@ fn open_access_log(settings: &Settings, metrics: &Metrics) -> std::io::Result<Ac
         LogFormat::Human => LineFormat::Human,
         LogFormat::Json => LineFormat::Json,
     };
-    AccessLog::to_writer(destination, format, metrics.access_log_dropped())
+    AccessLog::to_writer(destination, format, settings.access_log_fields.clone(), metrics.access_log_dropped())
 }
 
 fn open_audit_log(settings: &Settings, metrics: &Metrics) -> std::io::Result<AuditLog> {

@@ -17,7 +17,7 @@ use tollgate_plugin::cache::{Fact, Known, ServeCached, SharedFact};
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
 use tollgate_plugin::protection::Absence;
 use tollgate_plugin::{
-    Credential, Digest, HeaderBlock, Identity, NOBODY, Needs, Reply, Request, Secret, Verdict, bearer,
+    Credential, Digest, HeaderBlock, Identity, NOBODY, Needs, Reply, Request, Secret, Verdict, bearer, notes,
 };
 
 use crate::authority::{AuthorityFacts, Query, RequestLine};
@@ -153,6 +153,9 @@ impl Guard {
         }
         let Some(identity) = self.identity(&terms.owner) else { return Judged::OwnerChanged };
         if let Err(lack) = reading.requirements.check(facts) {
+            if let Owner::Consumer(consumer) = &terms.owner {
+                request.note(|caller| consumer.note(caller));
+            }
             let refused = self.refuse(Refusal::Insufficient(lack), request);
             return Judged::Decided(Err(Verdict::Reply(refused)));
         }
@@ -300,6 +303,9 @@ impl Authenticator for Guard {
         };
         if let Err(verdict) = self.hide(token, request) {
             return Look::Found(Err(verdict));
+        }
+        if let Some(token) = token {
+            request.note(|caller| caller.token_hint = notes::hint(token).map(Box::from));
         }
         match token {
             Some(token) => self.look_up(token, request),

@@ -112,6 +112,7 @@ fn request<'r>(headers: &'r HeaderMap, target: &'r Target) -> Request<'r> {
         response: Vec::new(),
         identity: None,
         served_stale: None,
+        notes: None,
     }
 }
 

@@ -79,6 +79,12 @@ impl Guard {
         }
     }
 
+    /// The same for a request, whose sender is noted.
+    fn judge_noted(&self, account: &Account, presented: &Presented, request: &Request<'_>) -> Option<Found<Refusal>> {
+        request.note(|caller| account.credential().note(caller));
+        self.judge(account, presented)
+    }
+
     fn fingerprint(&self, presented: &Presented) -> Fingerprint {
         Fingerprint::of(&self.shared.key, &presented.password)
     }
@@ -114,10 +120,10 @@ impl Authenticator for Guard {
         while let Some(next) = left.next() {
             let digest = Digest::of(&next.username);
             let accounts = &self.shared.accounts;
-            let known = match accounts.of_this_thread(&digest, |account| self.judge(account, &next)) {
+            let known = match accounts.of_this_thread(&digest, |account| self.judge_noted(account, &next, request)) {
                 Some(known) => known,
                 None => match accounts.get_for(&digest, self.serve_cached, request) {
-                    Some(cache::Known::Fact(account)) => self.judge(&account, &next),
+                    Some(cache::Known::Fact(account)) => self.judge_noted(&account, &next, request),
                     Some(cache::Known::Unknown) => {
                         refusal = Refusal::Unknown;
                         continue;
@@ -145,7 +151,10 @@ impl Authenticator for Guard {
                 None => self.shared.accounts.load_for(digest, username, self.serve_cached, request).await,
             };
             match known {
-                Ok(Some(account)) => return self.verify(account, next).await,
+                Ok(Some(account)) => {
+                    request.note(|caller| account.credential().note(caller));
+                    return self.verify(account, next).await;
+                }
                 Ok(None) => {}
                 Err(_) => return Err(Verdict::Reply(Reply::unavailable("basic_store_unavailable"))),
             }

@@ -55,6 +55,7 @@ impl World {
             response: Vec::new(),
             identity: None,
             served_stale: None,
+            notes: None,
         };
         assert!(matches!(handler.access(&mut request), Access::Ready(Ok(Verdict::Continue))));
         (request.edits.headers.into_vec(), request.response)

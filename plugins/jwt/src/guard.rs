@@ -61,11 +61,14 @@ impl Guard {
         }
     }
 
-    fn judge(&self, facts: &TokenFacts) -> Authentication<Refusal> {
+    fn judge(&self, facts: &TokenFacts, request: &Request<'_>) -> Authentication<Refusal> {
         let lived = |times| self.lifetime.check(times, self.shared.clock.now()).map_err(Refusal::Times);
         match facts.verified().and_then(lived) {
             Ok(()) => Authentication::Valid(facts.credential().into()),
-            Err(refusal) => Authentication::Invalid(refusal),
+            Err(refusal) => {
+                request.note(|caller| facts.credential().note(caller));
+                Authentication::Invalid(refusal)
+            }
         }
     }
 
@@ -116,11 +119,11 @@ impl Authenticator for Guard {
         };
         let tokens = &self.shared.tokens;
         let digest = Digest(*blake3::keyed_hash(&self.digest_key, token.as_bytes()).as_bytes());
-        if let Some(found) = tokens.of_this_thread(&digest, |facts| self.judge(facts)) {
+        if let Some(found) = tokens.of_this_thread(&digest, |facts| self.judge(facts, request)) {
             return Look::Found(Ok(found));
         }
         match tokens.get_for(&digest, self.serve_cached, request) {
-            Some(Known::Fact(facts)) => Look::Found(Ok(self.judge(&facts))),
+            Some(Known::Fact(facts)) => Look::Found(Ok(self.judge(&facts, request))),
             Some(Known::Unknown) => invalid(Refusal::NoCredential),
             None => Look::Ask(Question { digest, token: Secret::new(token) }),
         }
@@ -139,7 +142,7 @@ impl Authenticator for Guard {
             loaded => loaded,
         };
         match loaded {
-            Ok(Some(facts)) => Ok(self.judge(&facts)),
+            Ok(Some(facts)) => Ok(self.judge(&facts, request)),
             Ok(None) => Ok(Authentication::Invalid(Refusal::NoCredential)),
             Err(error) => Err(Verdict::Reply(Reply::unavailable(error.reason()))),
         }

@@ -162,6 +162,7 @@ mod tests {
             response: Vec::new(),
             identity: None,
             served_stale: None,
+            notes: None,
         };
         match find(places, &request) {
             Found::Token(token) => token.into_owned(),

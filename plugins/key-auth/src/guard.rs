@@ -81,8 +81,9 @@ pub struct Question {
 }
 
 impl Guard {
-    fn judge(&self, facts: &KeyFacts) -> Authentication<Refusal> {
+    fn judge(&self, facts: &KeyFacts, request: &Request<'_>) -> Authentication<Refusal> {
         if !facts.is_alive(&*self.shared.clock) {
+            request.note(|caller| facts.credential().note(caller));
             return Authentication::Invalid(Refusal::Expired);
         }
         Authentication::Valid(facts.credential().into())
@@ -145,11 +146,11 @@ impl Authenticator for Guard {
             }
         };
         let (cache, digest) = (&self.shared.cache, Digest::of(key));
-        if let Some(found) = cache.of_this_thread(&digest, |facts| self.judge(facts)) {
+        if let Some(found) = cache.of_this_thread(&digest, |facts| self.judge(facts, request)) {
             return self.known(found, digest, key);
         }
         match cache.get_for(&digest, self.serve_cached, request) {
-            Some(Known::Fact(facts)) => self.known(self.judge(&facts), digest, key),
+            Some(Known::Fact(facts)) => self.known(self.judge(&facts, request), digest, key),
             Some(Known::Unknown) => Look::Found(Ok(Authentication::Invalid(Refusal::Unknown))),
             None => Look::Ask(Question { digest, key: Secret::new(&**key), unknown: Refusal::Unknown }),
         }
@@ -158,7 +159,7 @@ impl Authenticator for Guard {
     async fn ask(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
         let Question { digest, key, unknown } = question;
         match self.shared.cache.load_for(digest, key, self.serve_cached, request).await {
-            Ok(Some(facts)) => Ok(self.judge(&facts)),
+            Ok(Some(facts)) => Ok(self.judge(&facts, request)),
             Ok(None) => Ok(Authentication::Invalid(unknown)),
             Err(_) => Err(Verdict::Reply(Reply::unavailable("key_store_unavailable"))),
         }

@@ -30,6 +30,7 @@ use tollgate_plugin::protection::Absence;
 use uuid::Uuid;
 
 use crate::cache::TokenCache;
+use crate::callers::note_token;
 use crate::challenge::{Challenges, Refusal};
 use crate::config::Config;
 use crate::config::endpoints::{Endpoints, Name};
@@ -401,6 +402,14 @@ impl Guard {
     }
 
     fn judge(&self, facts: &Facts, request: &mut Request<'_>) -> Found<Refusal> {
+        let found = self.judge_facts(facts, request);
+        if !matches!(found, Ok(Authentication::Valid(_))) {
+            request.note(|caller| facts.credential().note(caller));
+        }
+        found
+    }
+
+    fn judge_facts(&self, facts: &Facts, request: &mut Request<'_>) -> Found<Refusal> {
         let endpoints = self.rules.endpoints();
         let acceptance = Acceptance { reach: self.rules.reach, endpoints, now: self.shared.clock.now() };
         match acceptance.refusal(facts, request.target.service_id) {
@@ -519,6 +528,7 @@ impl Authenticator for Guard {
             self.shared.metrics.forged.inc();
             return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
         };
+        note_token(token, request);
         let digest = Digest::of(token);
         if self.rules.sender().is_some_and(|sender| sender.asks_all_nodes(request)) {
             return match self.shared.proof(token) {

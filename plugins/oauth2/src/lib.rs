@@ -20,6 +20,7 @@
 
 pub mod binding;
 pub mod cache;
+pub mod callers;
 pub mod challenge;
 pub mod client;
 pub mod client_metadata;

@@ -23,6 +23,7 @@ use tollgate_store::migration;
 use uuid::Uuid;
 
 use crate::cache::{TokenCache, TokenSource};
+use crate::callers::Callers;
 use crate::challenge::Challenges;
 use crate::client_secret::{self, SecretVerifier};
 use crate::config::endpoints::Names;
@@ -256,6 +257,7 @@ impl OAuth2 {
                 clock,
                 random,
             },
+            callers: Callers::new(shared.cache.source().credentials().clone()),
             overloaded: metrics.limited.with_label_values(&["secrets_waiting"]),
             issued: metrics.issued,
             deviations,

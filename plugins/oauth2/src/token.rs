@@ -3,19 +3,13 @@
 //! A clear value exists only in the response that issues it and in the request that presents it; only its
 //! BLAKE3 [`Digest`] is stored and cached. The format of our own tokens and codes is that of [`OwnTokens`].
 
+use tollgate_core::notes;
 pub use tollgate_plugin::Digest;
 pub use tollgate_plugin::own_token::{ChecksumKey, OwnTokens, Shape, TOKEN_LENGTH};
 
-const HINT_LENGTH: usize = 4;
-
-/// The last four characters of a token, for operators to distinguish tokens; empty for a token
-/// too short to reveal them.
+/// What operators distinguish tokens by ([`notes::hint`]); empty for a token too short to reveal it.
 pub fn hint(clear: &str) -> String {
-    if clear.chars().count() < 4 * HINT_LENGTH {
-        return String::new();
-    }
-    let start = clear.char_indices().rev().nth(HINT_LENGTH - 1).map_or(0, |(index, _)| index);
-    clear.get(start..).unwrap_or_default().to_owned()
+    notes::hint(clear).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -34,7 +28,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_has_a_hint(text in "\\PC{0,64}") {
-            prop_assert!(hint(&text).chars().count() <= HINT_LENGTH);
+            prop_assert!(hint(&text).chars().count() <= 4);
         }
     }
 }

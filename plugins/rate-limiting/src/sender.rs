@@ -109,6 +109,7 @@ mod tests {
             response: Vec::new(),
             identity,
             served_stale: None,
+            notes: None,
         })
     }
 

@@ -273,6 +273,7 @@ impl World {
             response: Vec::new(),
             identity: None,
             served_stale: None,
+            notes: None,
         };
         if let Some(row) = self.cache.of_this_thread(&id(key), |fact| fact.row) {
             return (Ok(Some(row)), None);

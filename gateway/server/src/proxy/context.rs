@@ -1,5 +1,6 @@
 //! Request context: what is known about a request in progress, as states.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use smallvec::SmallVec;
 use tollgate_core::host::Host;
+use tollgate_core::notes::Notes;
 use tollgate_core::request::{BodyLimit, HeaderEdit};
 use uuid::Uuid;
 
@@ -44,6 +46,8 @@ pub struct Context {
     pub(super) route: Option<Arc<RouteEntry>>,
     /// The identity found by the plugins.
     pub(super) consumer: Option<Uuid>,
+    /// What the access log says of the sender; `None`: it says nothing.
+    pub(super) notes: Option<Box<Notes>>,
     /// If it was decided on cached data while the store was away: for how long no changes were heard.
     pub(super) served_stale: Option<Duration>,
     /// The plugins' changes to the response.
@@ -100,6 +104,8 @@ pub(super) struct Proxied {
     pub(super) balanced: Option<Box<Balanced>>,
     /// Attempts started.
     pub(super) attempts: u32,
+    /// The address of the last one.
+    pub(super) address: Option<SocketAddr>,
     /// The progress of the current attempt.
     pub(super) reached: Reached,
     /// The bytes of the client's body in the current attempt.
@@ -124,6 +130,7 @@ impl Proxied {
             outbound,
             balanced: None,
             attempts: 0,
+            address: None,
             reached,
             body_bytes: 0,
             connection,
@@ -135,7 +142,7 @@ impl Proxied {
 }
 
 impl Context {
-    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: &Arc<Metrics>, notes: Option<Box<Notes>>) -> Self {
         metrics.request_started();
         Self {
             started: Instant::now(),
@@ -145,6 +152,7 @@ impl Context {
             origin: None,
             route: None,
             consumer: None,
+            notes,
             served_stale: None,
             response: ResponsePlan::default(),
             course: Course::Undecided,

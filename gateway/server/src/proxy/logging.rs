@@ -1,6 +1,6 @@
 //! The end of every request, whatever the outcome: metrics and the access log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use pingora_proxy::Session;
@@ -8,7 +8,7 @@ use tollgate_core::clock::{Clock, SystemClock};
 
 use super::Gateway;
 use super::context::{Context, Course, Proxied};
-use crate::telemetry::access_log::{Line, Timestamp};
+use crate::telemetry::access_log::{self, Line, Timestamp};
 use crate::telemetry::route_metrics::{Observation, Source};
 
 /// Counts and logs a finished request.
@@ -37,7 +37,7 @@ pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Contex
         gateway.metrics.refused(reason);
     }
     if gateway.access_log.is_on() {
-        gateway.access_log.write(&line(session, context, proxied, status, &seen));
+        write(gateway, session, context, proxied, status, &seen);
     }
 }
 
@@ -46,33 +46,43 @@ fn is_final(status: &StatusCode) -> bool {
     !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-fn line<'r>(
-    session: &'r Session,
-    context: &'r Context,
+/// Writes the line. What plugins have noted of the sender is completed by what the gateway knows itself.
+fn write(
+    gateway: &Gateway,
+    session: &Session,
+    context: &Context,
     proxied: Option<&Proxied>,
     status: Option<StatusCode>,
     seen: &Observation,
-) -> Line<'r> {
+) {
     let head = session.req_header();
-    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let sent = proxied.and_then(|proxied| proxied.sent);
     let target = context.route.as_ref().map(|route| &route.target);
-    Line {
+    let mut caller = context.notes.as_deref().map(|notes| std::mem::take(&mut *notes.caller())).unwrap_or_default();
+    caller.consumer = caller.consumer.or(context.consumer);
+    let connection = session.digest().and_then(|digest| digest.ssl_digest.as_ref());
+    gateway.access_log.write(&Line {
         time: Timestamp::new(SystemClock.now_millis()),
         request_id: context.request_id.as_str(),
+        trace_id: access_log::trace_id(&head.headers),
         client: context.origin.map(|origin| origin.client.address),
+        tls: connection.map(|tls| &*tls.version),
         method: head.method.as_str(),
         path: head.uri.path(),
         status: status.map_or(0, |status| status.as_u16()),
         reason: context.reason(),
         route: target.map(|target| target.route_id),
         service: target.and_then(|target| target.service_id),
-        consumer: context.consumer,
+        labels: context.route.as_ref().map(|route| route.metrics.labels()),
+        caller: &caller,
+        upstream: proxied.and_then(|proxied| proxied.address),
+        retries: proxied.map(|proxied| proxied.attempts.saturating_sub(1)),
         bytes_in: session.body_bytes_read(),
         bytes_out: session.body_bytes_sent(),
         total_ms: millis(seen.total),
         proxy_ms: sent.map(|sent| millis(sent.duration_since(context.started))),
         upstream_ms: seen.upstream.map(millis),
         served_stale: context.served_stale.map(|age| age.as_secs()),
-    }
+    });
 }

@@ -151,7 +151,7 @@ impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(&self.metrics)
+        Context::new(&self.metrics, self.access_log.notes())
     }
 
     /// No modules: the default one compresses, which is off.

@@ -12,6 +12,7 @@ use http::{StatusCode, Version};
 use pingora_core::Result;
 use pingora_proxy::Session;
 use serde_json::json;
+use tollgate_core::notes::Notes;
 use tollgate_core::plugin::{Access, Handler, PluginError, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::{Addressed, Edits, HeaderEdit, Identity, Request, RequestBody};
@@ -52,6 +53,8 @@ pub(crate) struct Asked<'r> {
     pub(crate) matched: &'r str,
     /// The client's connection.
     pub(crate) serving: &'r Serving,
+    /// Where plugins note who sent it.
+    pub(crate) notes: Option<&'r Notes>,
 }
 
 /// The state that one plugin passes to the next.
@@ -201,7 +204,7 @@ async fn ask(
     link: &ChainEntry,
     progress: &mut Progress,
 ) -> std::result::Result<Verdict, PluginError> {
-    let Asked { route, accepted, matched, serving } = asked;
+    let Asked { route, accepted, matched, serving, notes } = asked;
     let head = session.req_header();
     let arrived = Arrived { session, serving };
     let mut request = Request {
@@ -223,6 +226,7 @@ async fn ask(
         response: std::mem::take(&mut progress.response),
         identity: progress.identity.take(),
         served_stale: progress.served_stale,
+        notes,
     };
     let verdict = match link.handler.access(&mut request) {
         Access::Ready(verdict) => verdict,

@@ -71,7 +71,8 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
         return Ok(Some(OwnResponse::gateway(reply)));
     }
     let matched_part = reason.matched(&accepted.path, matched);
-    let asked = Asked { route: &route, accepted: &accepted, matched: matched_part, serving: &context.serving };
+    let (serving, notes) = (&context.serving, context.notes.as_deref());
+    let asked = Asked { route: &route, accepted: &accepted, matched: matched_part, serving, notes };
     let judged = pipeline::run(session, asked).await?;
     context.consumer = judged.identity.and_then(|identity| identity.consumer);
     context.served_stale = judged.served_stale;

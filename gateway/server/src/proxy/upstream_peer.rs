@@ -1,6 +1,6 @@
 //! The upstream peer of an attempt, and whether a failed one is retried.
 
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 
@@ -32,11 +32,19 @@ pub(super) async fn upstream_peer(
     };
     proxied.attempts += 1;
     proxied.reached = Reached::NoConnection;
+    proxied.address = None;
     if proxied.service.balancer().is_some() {
-        return balanced::peer(gateway, session, context, preserved).await;
+        let peer = balanced::peer(gateway, session, context, preserved).await?;
+        if let Some(proxied) = context.proxied() {
+            proxied.address = peer.address().as_inet().copied();
+        }
+        return Ok(peer);
     }
     match proxied.service.peer(preserved, gateway.settings.upstream.keepalive_timeout).await {
-        Ok(peer) => Ok(Box::new(peer)),
+        Ok(peer) => {
+            proxied.address = peer.address().as_inet().copied();
+            Ok(Box::new(peer))
+        }
         Err(error @ addresses::Error::Refused(_)) => {
             tracing::warn!(service = %proxied.service.id, %error, "upstream address refused");
             Error::e_because(ADDRESS_REFUSED, "upstream address refused", error)

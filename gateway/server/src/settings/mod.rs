@@ -22,6 +22,7 @@ use tollgate_core::secret::Secret;
 use tollgate_core::setting::SettingValues;
 
 use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
+use crate::telemetry::access_log::Fields;
 
 pub use admin::{Admin, AdminAuth, AdminTls};
 pub use layers::{Layers, Problem, Source};
@@ -236,6 +237,8 @@ pub struct Settings {
     pub outbound_allowed: Vec<IpNet>,
     /// The access log.
     pub access_log: LineDestination,
+    /// What its lines have.
+    pub access_log_fields: Fields,
     /// The audit log.
     pub audit_log: LineDestination,
     /// Whether memory may be dumped.

@@ -48,6 +48,7 @@ impl Settings {
         let dns = read_dns(layers);
         let outbound_allowed = layers.read("outbound.allowed_addresses", networks);
         let access_log = layers.read("access_log", |text| Ok(lines(text)));
+        let access_log_fields = layers.read("access_log_fields", str::parse);
         let audit_log = layers.read("audit_log", |text| Ok(lines(text)));
         let core_dumps = layers.read("core_dumps", |text| match text {
             "true" => Ok(CoreDumps::Permitted),
@@ -76,6 +77,7 @@ impl Settings {
             dns: dns?,
             outbound_allowed: outbound_allowed?,
             access_log: access_log?,
+            access_log_fields: access_log_fields?,
             audit_log: audit_log?,
             core_dumps: core_dumps?,
             log_level: log_level?,

@@ -230,6 +230,11 @@ const GATEWAY: &[Setting] = &[
     ),
     setting("access_log", "-", "Access log: `-`: standard output; `off`: none; otherwise a file to append to."),
     setting(
+        "access_log_fields",
+        "all",
+        "Fields of the access log: `all`; a list of those to write; or of those to leave out, as `-client`.",
+    ),
+    setting(
         "audit_log",
         "-",
         "Audit log of Admin writes and token events, as JSON lines: `-`: standard output; `off`: none; otherwise a file to append to.",

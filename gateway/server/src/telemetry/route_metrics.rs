@@ -85,6 +85,11 @@ impl RouteMetrics {
         Self { labels, counters, consumers, exported: Mutex::default() }
     }
 
+    /// The names of the route and its service.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
     /// Counts a finished request.
     pub fn observe(&self, seen: &Observation) {
         self.observe_of(None, seen);

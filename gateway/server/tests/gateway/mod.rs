@@ -22,7 +22,7 @@ use tollgate::proxy::{
     self, IdentityHeaders, LenientServices, Limits, Listeners, Product, Settings, TrustedIps, UpstreamSettings,
 };
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
-use tollgate::telemetry::access_log::{AccessLog, LineFormat};
+use tollgate::telemetry::access_log::{AccessLog, Fields, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
 use tollgate::telemetry::route_metrics::Labels;
 use tollgate::upstream::addresses::{Addresses, Network};
@@ -183,7 +183,8 @@ impl Gateway {
         let snapshot = Snapshot::compile(routes.into_iter().map(|route| route.compile(&metrics))).unwrap();
         let sink = Sink::default();
         let dropped = metrics.access_log_dropped();
-        let access_log = AccessLog::to_writer(Box::new(sink.clone()), LineFormat::Json, dropped).unwrap();
+        let (destination, fields) = (Box::new(sink.clone()), Fields::default());
+        let access_log = AccessLog::to_writer(destination, LineFormat::Json, fields, dropped).unwrap();
         let address = free_address();
         let gateway = proxy::Gateway {
             settings,

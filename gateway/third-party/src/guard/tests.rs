@@ -187,6 +187,7 @@ async fn with_headers(instances: &[&Arc<dyn Handler>], headers: &HeaderMap, path
         response: Vec::new(),
         identity: None,
         served_stale: None,
+        notes: None,
     };
     for instance in instances {
         let verdict = match instance.access(&mut request) {

@@ -225,6 +225,7 @@ impl Head {
             response: Vec::new(),
             identity,
             served_stale: None,
+            notes: None,
         }
     }
 }

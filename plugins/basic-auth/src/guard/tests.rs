@@ -96,6 +96,7 @@ impl World {
             response: Vec::new(),
             identity: None,
             served_stale: None,
+            notes: None,
         };
         let (ready, verdict) = match handler.access(&mut request) {
             Access::Ready(verdict) => (true, verdict),

@@ -160,6 +160,7 @@ async fn ask(protection: &Protection<Guard>, method: Method, lines: &[(&'static 
         response: Vec::new(),
         identity: None,
         served_stale: None,
+        notes: None,
     };
     let (ready, verdict) = match protection.access(&mut request) {
         Access::Ready(verdict) => (true, verdict),

@@ -140,6 +140,7 @@ impl Call {
             response: Vec::new(),
             identity: None,
             served_stale: None,
+            notes: None,
         };
         let (ready, verdict) = match protection.access(&mut request) {
             Access::Ready(verdict) => (true, verdict),

@@ -81,6 +81,7 @@ mod tests {
             response: Vec::new(),
             identity: None,
             served_stale: None,
+            notes: None,
         };
         TargetUri::of(&request).unwrap().is(uri)
     }

@@ -24,6 +24,7 @@ use tollgate_core::secret::Secret;
 use tollgate_plugin::audit::Action;
 use uuid::Uuid;
 
+use crate::callers::note_token;
 use crate::client;
 use crate::config::Config;
 use crate::config::endpoints::Name;
@@ -103,11 +104,14 @@ pub(super) async fn respond(
         server.note(&grantor, target.as_ref().map(|target| target.client.id));
     }
     server.count(grant, result.as_ref().err().map_or(Outcome::Issued, Outcome::from));
-    let credential = target.as_ref().map(|target| target.client.id);
+    let credential = server.note_caller(target.as_ref().map(|target| &*target.client), request).await;
     let subject = Subject { plugin: plugin_id, credential, grant, request };
     let event = match &result {
         Ok(Granted::Code(_)) => Some(subject.issued(Action::CodeIssued, None)),
-        Ok(Granted::Token(issued)) => Some(subject.issued(Action::TokenIssued, Some(issued.id))),
+        Ok(Granted::Token(issued)) => {
+            note_token(issued.access_token.expose(), request);
+            Some(subject.issued(Action::TokenIssued, Some(issued.id)))
+        }
         Err(error) => subject.refused(error),
     };
     event.iter().for_each(|event| server.audit_log.write(event));

@@ -35,7 +35,7 @@ pub(super) async fn respond(
     let grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
     let checked = verdict.and_then(|()| grantor.require_provision_key(&parameters));
     let described = match checked {
-        Ok(()) => describe(server, &grantor, &parameters).await,
+        Ok(()) => describe(server, request, &grantor, &parameters).await,
         Err(refusal) => Err(refusal.into()),
     };
     match described {
@@ -50,6 +50,7 @@ pub(super) async fn respond(
 
 async fn describe(
     server: &AuthorizationServer,
+    request: &Request<'_>,
     grantor: &Grantor<'_>,
     parameters: &Parameters,
 ) -> Result<Value, Error> {
@@ -61,6 +62,7 @@ async fn describe(
         Some(client_id) => client::find(server.credentials.as_ref(), client_id).await?,
         None => None,
     };
+    server.note_caller(client.as_deref(), request).await;
     let (client, redirect_uri) = authorize::described_target(config, client, parameters)?;
     let scope = scope::granted_to(&client, config, parameters.get("scope"))?;
     Ok(consent(config, &client, &redirect_uri, scope.as_deref()))

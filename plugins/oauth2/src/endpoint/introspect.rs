@@ -16,6 +16,7 @@ use super::record::Subject;
 use super::response::{self, State};
 use super::{AuthorizationServer, Endpoint};
 use crate::binding::Confirmation;
+use crate::callers::note_token;
 use crate::client::AuthenticatedClient;
 use crate::config::Config;
 use crate::entity::credential::ClientType;
@@ -61,6 +62,7 @@ async fn introspect(
     let members = async {
         permitted(server, &client.map_err(unauthenticated)?)?;
         let token = parameters.text("token").filter(|token| !token.is_empty()).ok_or(Refusal::Missing("token"))?;
+        note_token(token, request);
         let facts = server.guard.find(token).await?;
         let acceptance = Acceptance::of(config, server.issuer.clock.now());
         let is_accepted = |facts: &Facts| acceptance.refusal(facts, request.target.service_id).is_none();

@@ -17,12 +17,14 @@ use tollgate_plugin::bearer;
 use tollgate_plugin::presented::Presented;
 use uuid::Uuid;
 
+use crate::callers::Callers;
 use crate::client::{self, AuthenticatedClient, Credentials};
 use crate::client_secret::SecretVerifier;
 use crate::config::Config;
 use crate::config::sender::Requirement;
 use crate::deviations::Deviations;
 use crate::dpop::DPOP_NONCE;
+use crate::entity::credential::Credential;
 use crate::error::{Error, Refusal};
 use crate::grant::Grantor;
 use crate::guard;
@@ -139,6 +141,8 @@ pub struct AuthorizationServer {
     pub issued: IntCounterVec,
     /// Counts what profile `bcp` would refuse.
     pub deviations: Arc<Deviations>,
+    /// The names of clients in the access log.
+    pub callers: Callers,
     /// Where what is issued, and who is refused, is recorded.
     pub audit_log: Arc<dyn AuditLog>,
 }
@@ -209,6 +213,14 @@ impl AuthorizationServer {
             count_authentication(&grantor, parameters, request);
             self.note(&grantor, credential);
         }
+    }
+
+    /// Tells the access log which client a request names. The id of its credential.
+    async fn note_caller(&self, credential: Option<&Credential>, request: &Request<'_>) -> Option<Uuid> {
+        if let Some(credential) = credential {
+            self.callers.note(credential.id, &credential.client_id, request).await;
+        }
+        credential.map(|credential| credential.id)
     }
 
     /// Counts what profile `bcp` would have refused of a request that was accepted.
@@ -314,7 +326,7 @@ async fn authenticated(
         }
         Ok(identification) => {
             let mode = identification.mode();
-            let credential = identification.credential().map(|credential| credential.id);
+            let credential = server.note_caller(identification.credential(), request).await;
             let client = identification.authenticated();
             let client = client.and_then(|client| client.ok_or(Refusal::InvalidClient(mode)));
             (credential, client.map_err(Error::from))

@@ -56,6 +56,7 @@ async fn register(
     let (metadata, _) = ClientMetadata::read(config, body(request)?, Before::Nothing)?;
     let issuer = issuer_identifier::of(&config.endpoints, request).ok_or(Refusal::NoHost)?;
     let registered = server.registrar.register(config, plugin_id, request.client, &metadata).await?;
+    server.callers.note(registered.credential_id, &registered.client_id, request).await;
     let mut response = registered.metadata;
     let mut add = |name: &str, value: Value| drop(response.insert(name.to_owned(), value));
     if let Some(secret) = &registered.client_secret {
@@ -161,7 +162,9 @@ async fn known<'r>(
     https::require(config, request)?;
     let client_id = request.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let presented = bearer(request).ok_or(Refusal::RegistrationAccessToken)?;
-    Ok((server.registrar.known(plugin_id, client_id, presented).await?, presented))
+    let known = server.registrar.known(plugin_id, client_id, presented).await?;
+    server.callers.note(known.credential_id, &known.client_id, request).await;
+    Ok((known, presented))
 }
 
 /// RFC 7592 §3: the secret is stored hashed, so it is not shown again, and stays as it is.

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::record::Subject;
 use super::response::{self, State};
 use super::{AuthorizationServer, Endpoint};
+use crate::callers::note_token;
 use crate::client::AuthenticatedClient;
 use crate::config::Config;
 use crate::error::{Error, Refusal};
@@ -66,7 +67,10 @@ async fn revoke(
 ) -> (Option<Uuid>, Result<Option<Uuid>, Error>) {
     match super::authenticated(server, config, request, parameters).await {
         (credential, Err(error)) => (credential, Err(error)),
-        (credential, Ok(client)) => (credential, end(server, &client, parameters).await),
+        (credential, Ok(client)) => {
+            parameters.text("token").into_iter().for_each(|token| note_token(token, request));
+            (credential, end(server, &client, parameters).await)
+        }
     }
 }
 

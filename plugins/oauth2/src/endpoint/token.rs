@@ -17,6 +17,7 @@ use tollgate_core::request::Request;
 use tollgate_plugin::audit::Action;
 use uuid::Uuid;
 
+use crate::callers::note_token;
 use crate::client::{self, AuthenticatedClient, Identification};
 use crate::client_metadata::DEVICE_CODE;
 use crate::config::Config;
@@ -107,7 +108,10 @@ pub(super) async fn respond(
     };
     event.iter().for_each(|event| server.audit_log.write(event));
     let reply = match result {
-        Ok(issued) => response::issued(&issued, &state),
+        Ok(issued) => {
+            note_token(issued.access_token.expose(), request);
+            response::issued(&issued, &state)
+        }
         Err(error) => response::failed(Endpoint::Token, &error, &state),
     };
     server.with_nonce(config, reply)
@@ -138,7 +142,7 @@ async fn exchange(
     {
         Err(error) => (None, Err(error)),
         Ok(identification) => {
-            let credential = identification.credential().map(|credential| credential.id);
+            let credential = server.note_caller(identification.credential(), request).await;
             let mut grantor = Grantor::new(&server.issuer, &server.guesses, plugin_id, config, request);
             let result = issue(&mut grantor, (&server.proofs, request), identification, grant, parameters).await;
             if result.is_ok() {

@@ -247,6 +247,7 @@ impl Call {
             response: Vec::new(),
             identity: self.identity,
             served_stale: None,
+            notes: None,
         };
         let (ready, verdict) = match guard.access(&mut request) {
             Access::Ready(verdict) => (true, verdict),
@@ -1058,6 +1059,7 @@ async fn a_warm_token_costs_only_the_allocation_of_its_user_id() {
         response: Vec::new(),
         identity: None,
         served_stale: None,
+        notes: None,
     };
     let allocated = allocation_counter::measure(|| {
         let verdict = guard.access(&mut request);

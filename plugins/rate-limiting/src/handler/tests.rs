@@ -43,6 +43,7 @@ async fn ask(instance: &RateLimit) -> (Option<(&'static str, u16)>, bool) {
         response: Vec::new(),
         identity: None,
         served_stale: None,
+        notes: None,
     };
     let verdict = match instance.access(&mut request) {
         Access::Ready(verdict) => verdict,

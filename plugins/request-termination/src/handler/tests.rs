@@ -48,6 +48,7 @@ async fn decide(config: Value, query: Option<&str>, headers: &[(&'static str, &'
         response: Vec::new(),
         identity: None,
         served_stale: None,
+        notes: None,
     };
     loop {
         let verdict = match termination.access(&mut request) {

@@ -34,6 +34,7 @@ fn request<'r>(headers: &'r HeaderMap, query: Option<&'r str>, body: Bytes) -> R
         response: Vec::new(),
         identity: None,
         served_stale: None,
+        notes: None,
     }
 }
 

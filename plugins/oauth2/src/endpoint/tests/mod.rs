@@ -109,6 +109,7 @@ impl Post {
             response: Vec::new(),
             identity: None,
             served_stale: None,
+            notes: None,
         }
     }
 }
@@ -189,16 +190,18 @@ impl World {
             clock: Arc::<ManualClock>::clone(&clock),
             random: Arc::new(SystemRandom),
         });
+        let guard = guard(&ledger, &clock, &issuer.signing_keys);
         let server = AuthorizationServer {
             credentials: Arc::new(clients()),
             verifier: SecretVerifier::default(),
             guesses: guesses::tests::guesses(limits, Arc::clone(&clock) as _),
-            guard: guard(&ledger, &clock, &issuer.signing_keys),
+            guard: Arc::clone(&guard),
             introspections: IntrospectionRate::new(3),
             introspections_limited: IntCounter::new("introspections", "introspections").unwrap(),
             proofs: Arc::new(crate::sender::tests::proofs(Arc::clone(&clock) as _)),
             registrar,
             waiting_limit: guesses::tests::guesses(limits, Arc::clone(&clock) as _),
+            callers: Callers::new(guard.cache.source().credentials().clone()),
             overloaded: IntCounter::new("overloaded", "overloaded").unwrap(),
             issued: IntCounterVec::new(prometheus::Opts::new("issued", "issued"), labels).unwrap(),
             deviations: Arc::new(Deviations::new(deviations(), Arc::clone(&clock) as _)),
