@@ -13,27 +13,51 @@ use crate::span::Span;
 /// `tollgate-load compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Results of `run --json`; the others are compared with the first.
+    /// Results of `run --json`: the baseline and then new ones, each of which is judged for itself. With `--baseline`
+    /// they are repeated runs of the new one.
     #[arg(required = true)]
     pub results: Vec<PathBuf>,
-    /// Fail if a median is longer, such as 1ms.
+    /// Repeated runs of the baseline: medians are compared, and a difference counts only beyond the spread of the runs.
+    #[arg(long, num_args = 1.., value_name = "RESULTS")]
+    pub baseline: Vec<PathBuf>,
+    /// Fail if a new median is longer than the baseline's by this factor, such as 1.2.
+    #[arg(long, value_parser = factor, value_name = "FACTOR")]
+    pub max_p50_ratio: Option<f64>,
+    /// The same for the 90th percentile.
+    #[arg(long, value_parser = factor, value_name = "FACTOR")]
+    pub max_p90_ratio: Option<f64>,
+    /// The same for the 99th percentile.
+    #[arg(long, value_parser = factor, value_name = "FACTOR")]
+    pub max_p99_ratio: Option<f64>,
+    /// The same for the 99.9th percentile.
+    #[arg(long, value_parser = factor, value_name = "FACTOR")]
+    pub max_p999_ratio: Option<f64>,
+    /// Fail if there were fewer responses per second than this share of the baseline's, such as 0.9.
+    #[arg(long, value_parser = factor, value_name = "FACTOR")]
+    pub min_rate_ratio: Option<f64>,
+    /// Fail if a new median is longer, such as 1ms. This and the following say nothing about the baseline.
     #[arg(long)]
     pub max_p50: Option<Span>,
-    /// Fail if a 90th percentile is longer.
+    /// Fail if a new 90th percentile is longer.
     #[arg(long)]
     pub max_p90: Option<Span>,
-    /// Fail if a 99th percentile is longer.
+    /// Fail if a new 99th percentile is longer.
     #[arg(long)]
     pub max_p99: Option<Span>,
-    /// Fail if a 99.9th percentile is longer.
+    /// Fail if a new 99.9th percentile is longer.
     #[arg(long)]
     pub max_p999: Option<Span>,
-    /// Fail if there were fewer responses per second.
+    /// Fail if a new result has fewer responses per second.
     #[arg(long)]
     pub min_rate: Option<f64>,
-    /// Fail if a larger share of requests (0 to 1) got no response or a status of 500 or above.
+    /// Fail if, of a new result, a larger share of requests (0 to 1) got no response or a status of 500 or above.
     #[arg(long)]
     pub max_error_rate: Option<f64>,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "expected a factor such as 1.2 or 0.9".to_owned())
 }
 
 /// A comparison.
@@ -41,32 +65,63 @@ pub struct CompareArgs {
 pub struct Comparison {
     /// A human-readable table.
     pub table: String,
+    /// What cannot be told from these runs.
+    pub undecided: Vec<String>,
     /// Missed thresholds; empty if there were none.
     pub failures: Vec<String>,
 }
 
+/// Why results cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// There is nothing to compare with.
+    #[error(
+        "{0} has nothing to be compared with: name a baseline and a new result (compare BASE.json NEW.json), or \
+         repeated runs (compare NEW-*.json --baseline BASE-*.json)"
+    )]
+    Alone(String),
+    /// A result cannot be read.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+/// A result and its name.
+type Named = (String, Outcome);
+
 /// Reads the results and compares them.
 ///
 /// # Errors
-/// If a file does not exist or is not a result.
-pub fn compare(args: &CompareArgs) -> Result<Comparison, ReportError> {
-    let outcomes: Result<Vec<_>, _> =
-        args.results.iter().map(|path| Ok((path.display().to_string(), report::read(path)?))).collect();
-    let outcomes = outcomes?;
-    let mut comparison = Comparison { table: table(&outcomes), failures: Vec::new() };
+/// If there is one result alone, or a file does not exist or is not a result.
+pub fn compare(args: &CompareArgs) -> Result<Comparison, CompareError> {
+    let results = read(&args.results)?;
+    let (base, new, groups) = if args.baseline.is_empty() {
+        let (base, new) = results.split_first().filter(|(_, new)| !new.is_empty()).ok_or_else(|| {
+            CompareError::Alone(args.results.first().map(|path| path.display().to_string()).unwrap_or_default())
+        })?;
+        let each = new.iter().map(std::slice::from_ref).map(<[Named]>::to_vec).collect();
+        (vec![base.clone()], new.to_vec(), each)
+    } else {
+        (read(&args.baseline)?, results.clone(), vec![results])
+    };
+    let outcomes: Vec<Named> = base.iter().chain(&new).cloned().collect();
+    let mut comparison = Comparison { table: table(&outcomes), ..Comparison::default() };
     for (name, outcome) in &outcomes {
-        judge(args, name, outcome, &mut comparison.failures);
+        if !outcome.is_valid() {
+            let (wrong, responses) = (outcome.checks.wrong, outcome.total.responses);
+            comparison.failures.push(format!("{name}: the run failed ({wrong} wrong responses of {responses})"));
+        }
     }
+    new.iter().for_each(|(name, outcome)| judge(args, name, outcome, &mut comparison.failures));
+    groups.iter().for_each(|group| judge_ratios(args, &base, group, &mut comparison));
     Ok(comparison)
 }
 
+fn read(paths: &[PathBuf]) -> Result<Vec<Named>, ReportError> {
+    paths.iter().map(|path| Ok((path.display().to_string(), report::read(path)?))).collect()
+}
+
+/// The limits that concern a new result alone.
 fn judge(args: &CompareArgs, name: &str, outcome: &Outcome, failures: &mut Vec<String>) {
-    if !outcome.is_valid() {
-        failures.push(format!(
-            "{name}: the run failed ({} wrong responses of {})",
-            outcome.checks.wrong, outcome.total.responses
-        ));
-    }
     let latency = &outcome.total.latency;
     let bounds = [
         ("p50", latency.p50, args.max_p50),
@@ -86,6 +141,103 @@ fn judge(args: &CompareArgs, name: &str, outcome: &Outcome, failures: &mut Vec<S
     let error_rate = outcome.total.error_rate();
     if let Some(most) = args.max_error_rate.filter(|most| error_rate > *most) {
         failures.push(format!("{name}: error rate is {error_rate:.4}, above {most}"));
+    }
+}
+
+/// The limits relative to the baseline. A figure that is beyond its limit by less than the runs differ among themselves
+/// is no failure, but is named.
+fn judge_ratios(args: &CompareArgs, base: &[Named], new: &[Named], comparison: &mut Comparison) {
+    type Figure = fn(&Outcome) -> f64;
+    let figures: [(&str, Figure, Option<f64>, Limit); 5] = [
+        ("p50", |outcome| outcome.total.latency.p50, args.max_p50_ratio, Limit::Most),
+        ("p90", |outcome| outcome.total.latency.p90, args.max_p90_ratio, Limit::Most),
+        ("p99", |outcome| outcome.total.latency.p99, args.max_p99_ratio, Limit::Most),
+        ("p99.9", |outcome| outcome.total.latency.p999, args.max_p999_ratio, Limit::Most),
+        ("rate", |outcome| outcome.total.rate, args.min_rate_ratio, Limit::Least),
+    ];
+    let name = new.first().map(|(name, _)| name.as_str()).unwrap_or_default();
+    let name = if new.len() > 1 { format!("{name} and {} more", new.len() - 1) } else { name.to_owned() };
+    for (figure, of, limit, kind) in figures {
+        let Some(limit) = limit else { continue };
+        let runs = |named: &[Named]| Runs::of(named.iter().map(|(_, outcome)| of(outcome)).collect());
+        let Some(ratio) = Ratio::of(&runs(base), &runs(new)) else {
+            comparison.failures.push(format!("{name}: {figure} cannot be compared: the baseline has none"));
+            continue;
+        };
+        let text = format!("{name}: {figure} is {ratio} the baseline's; the limit is × {limit}");
+        match kind.verdict(&ratio, limit) {
+            Verdict::Kept => {}
+            Verdict::Missed => comparison.failures.push(text),
+            Verdict::WithinNoise => comparison.undecided.push(format!("{text}: not beyond the spread of the runs")),
+        }
+    }
+}
+
+/// A figure of repeated runs.
+struct Runs {
+    median: f64,
+    /// Half of the distance between the lowest and the highest, as a share of the median; 0 for a single run.
+    spread: f64,
+}
+
+impl Runs {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or_default();
+        let last = values.len().saturating_sub(1);
+        let median = f64::midpoint(at(last / 2), at(values.len() / 2));
+        let spread = if median > 0.0 { (at(last) - at(0)) / 2.0 / median } else { 0.0 };
+        Self { median, spread }
+    }
+}
+
+/// How new runs compare with those of the baseline.
+struct Ratio {
+    value: f64,
+    /// By how much it may be off, since runs differ.
+    noise: f64,
+}
+
+impl Ratio {
+    /// `None`: the baseline has nothing to compare with.
+    fn of(base: &Runs, new: &Runs) -> Option<Self> {
+        let value = (base.median > 0.0).then_some(new.median / base.median)?;
+        // Independent spreads add up as squares.
+        Some(Self { value, noise: value * base.spread.hypot(new.spread) })
+    }
+}
+
+impl std::fmt::Display for Ratio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "× {:.3}", self.value)?;
+        if self.noise > 0.0 { write!(f, " ± {:.3}", self.noise) } else { Ok(()) }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    Most,
+    Least,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Kept,
+    Missed,
+    WithinNoise,
+}
+
+impl Limit {
+    fn verdict(self, ratio: &Ratio, limit: f64) -> Verdict {
+        let beyond = match self {
+            Self::Most => ratio.value - limit,
+            Self::Least => limit - ratio.value,
+        };
+        match beyond {
+            beyond if beyond <= 0.0 => Verdict::Kept,
+            beyond if beyond > ratio.noise => Verdict::Missed,
+            _ => Verdict::WithinNoise,
+        }
     }
 }
 
@@ -148,6 +300,26 @@ fn ratio(value: f64, base: f64) -> String {
 mod tests {
     use super::*;
     use crate::outcome::{Latency, Revocation, Saturation};
+
+    #[test]
+    fn a_limit_is_missed_only_beyond_the_spread_of_the_runs() {
+        let ratio = |base: &[f64], new: &[f64]| Ratio::of(&Runs::of(base.to_vec()), &Runs::of(new.to_vec())).unwrap();
+        let rows = [
+            // One run each: nothing is known of the noise.
+            (ratio(&[100.0], &[119.0]), Limit::Most, 1.2, "× 1.190", Verdict::Kept),
+            (ratio(&[100.0], &[121.0]), Limit::Most, 1.2, "× 1.210", Verdict::Missed),
+            // The runs of the baseline differ by ± 10 %.
+            (ratio(&[90.0, 100.0, 110.0], &[125.0]), Limit::Most, 1.2, "× 1.250 ± 0.125", Verdict::WithinNoise),
+            (ratio(&[90.0, 100.0, 110.0], &[140.0]), Limit::Most, 1.2, "× 1.400 ± 0.140", Verdict::Missed),
+            (ratio(&[99.0, 101.0], &[84.0, 86.0]), Limit::Least, 0.9, "× 0.850 ± 0.013", Verdict::Missed),
+            (ratio(&[90.0, 110.0], &[84.0, 86.0]), Limit::Least, 0.9, "× 0.850 ± 0.085", Verdict::WithinNoise),
+            (ratio(&[90.0, 110.0], &[95.0]), Limit::Least, 0.9, "× 0.950 ± 0.095", Verdict::Kept),
+        ];
+        for (ratio, kind, limit, text, expected) in rows {
+            assert_eq!((ratio.to_string().as_str(), kind.verdict(&ratio, limit)), (text, expected));
+        }
+        assert!(Ratio::of(&Runs::of(vec![0.0]), &Runs::of(vec![1.0])).is_none());
+    }
 
     #[test]
     fn results_specific_to_a_scenario_are_compared() {

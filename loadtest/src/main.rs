@@ -157,6 +157,7 @@ fn carry_out(command: Command) -> Result<bool, Failed> {
         Command::Compare(args) => {
             let comparison = compare::compare(&args)?;
             say(comparison.table.trim_end())?;
+            comparison.undecided.iter().for_each(|text| say_error(&format!("undecided: {text}")));
             comparison.failures.iter().for_each(|failure| say_error(&format!("failed: {failure}")));
             Ok(comparison.failures.is_empty())
         }

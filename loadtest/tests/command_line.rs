@@ -156,8 +156,25 @@ fn comparisons_fail_on_missed_thresholds() {
     let missed = compare(&["--max-p50", "50ms", "--min-rate", "1000000"]);
     assert_eq!(missed.code, Some(1), "{missed:?}");
     assert!(missed.stderr.contains("failed: slow.json: p50 is "), "{missed:?}");
-    assert!(!missed.stderr.contains("fast.json: p50"), "{missed:?}");
-    assert!(missed.stderr.contains("fast.json: ") && missed.stderr.contains("below 1000000"), "{missed:?}");
+    assert!(missed.stderr.contains("below 1000000"), "{missed:?}");
+    // The baseline is what it is: limits concern new results alone.
+    assert!(!missed.stderr.contains("fast.json"), "{missed:?}");
+    let slower = compare(&["--max-p99-ratio", "1.2", "--min-rate-ratio", "0.9"]);
+    assert_eq!(slower.code, Some(1), "{slower:?}");
+    assert!(slower.stderr.contains("failed: slow.json: p99 is × "), "{slower:?}");
+    assert!(slower.stderr.contains("failed: slow.json: rate is × 0."), "{slower:?}");
+    assert_eq!(compare(&["--max-p99-ratio", "100000", "--min-rate-ratio", "0.00001"]).code, Some(0));
+    let repeated = |base: &[&str], new: &[&str]| {
+        let limits = ["--max-p50-ratio", "1.2", "--baseline"];
+        program::call(folder.path(), &[&["compare"], new, &limits, base].concat())
+    };
+    assert_eq!(repeated(&["fast.json", "fast.json"], &["slow.json", "slow.json"]).code, Some(1));
+    let wide = repeated(&["fast.json", "slow.json"], &["slow.json", "slow.json", "slow.json"]);
+    assert_eq!(wide.code, Some(0), "{wide:?}");
+    assert!(wide.stderr.contains("undecided: slow.json and 2 more: p50 is × "), "{wide:?}");
+    let alone = program::call(folder.path(), &["compare", "slow.json", "--max-p99", "2s"]);
+    assert_eq!(alone.code, Some(2), "{alone:?}");
+    assert!(alone.stderr.contains("slow.json has nothing to be compared with"), "{alone:?}");
     fs::write(folder.path().join("fast.json"), "[]").unwrap();
     assert_eq!(compare(&[]).code, Some(2));
     let page = program::call(folder.path(), &["report", "slow.json", "--html", "slow.html"]);

@@ -116,3 +116,23 @@ async fn the_fields_of_a_line_are_chosen_by_a_setting() {
     let expected = json!({"path": "/nowhere", "status": 404, "reason": "no_route"});
     assert_eq!(line(&gateway, "/nowhere", 0).await, expected);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_another_scheme_are_no_forged_token() {
+    let gateway = gateway("path,status,reason").await;
+    let upstream = Upstream::start().await;
+    Api::protected(&gateway, "api", &upstream, json!({})).await;
+    let rows = [
+        ("Basic Ym9iOnB3", "token_of_other_scheme"),
+        ("Digest username=bob", "token_of_other_scheme"),
+        ("Bearer 0000", "token_forged"),
+        ("Bearer one two", "token_forged"),
+        ("0000", "token_forged"),
+    ];
+    for (nth, (authorization, reason)) in rows.into_iter().enumerate() {
+        let request = gateway.request(Method::GET, "/api/things").header("authorization", authorization);
+        gateway.send(request).await.expect(401);
+        let expected = json!({"path": "/api/things", "status": 401, "reason": reason});
+        assert_eq!(line(&gateway, "/api/things", nth).await, expected, "{authorization}");
+    }
+}

@@ -24,10 +24,10 @@ fn now() -> u64 {
 }
 
 /// A client's key, and proofs of it.
-struct ProofKey(IssuerKey);
+pub(crate) struct ProofKey(IssuerKey);
 
 impl ProofKey {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(IssuerKey::generate("unused", "ES256"))
     }
 
@@ -94,7 +94,7 @@ async fn get(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Reply {
 }
 
 /// A token that is bound to the key.
-async fn bound(gateway: &Gateway, api: &Api, client: &Application, key: &ProofKey) -> String {
+pub(crate) async fn bound(gateway: &Gateway, api: &Api, client: &Application, key: &ProofKey) -> String {
     let endpoint = gateway.url(&format!("/{}/oauth2/token", api.name));
     let reply = token(gateway, api, &own(client), Some(&key.proof("POST", &endpoint, None))).await.expect(200);
     assert_eq!(reply.json()["token_type"], "DPoP");

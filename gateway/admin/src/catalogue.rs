@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::response::Response;
 use crate::state::AdminState;
 
-const FIXED: [&str; 18] = [
+const FIXED: [&str; 19] = [
     "/",
     "/cache",
     "/cache/{key}",
@@ -16,6 +16,7 @@ const FIXED: [&str; 18] = [
     "/debug/node/log-level/{log_level}",
     "/endpoints",
     "/metrics",
+    "/oauth2_tokens/explain",
     "/plugins/enabled",
     "/plugins/schema/{name}",
     "/schemas/plugins/validate",

@@ -34,8 +34,10 @@ pub(crate) async fn of_insert(
 ) -> Result<Insertion, DaoError> {
     let kind = entities.kind();
     let schema = schema_of(state, kind, input.peek("name")).map_err(DaoError::Schema)?;
+    let form = matches!(input, Input::Form(_));
     let mut document = input.into_document(schema);
     refuse_nul(&document)?;
+    let joined = if form { schema.warnings_of_form(&document) } else { Vec::new() };
     document.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let ttl = take_ttl(kind, &mut document)?;
     reference::resolve(state, kind, &mut document).await?;
@@ -43,6 +45,8 @@ pub(crate) async fn of_insert(
     hear_objections(state, kind, &insertion.document)?;
     check_protocols(state, kind, &insertion.document).await?;
     insertion.document.extend(ttl.map(|ttl| (TTL.to_owned(), ttl)));
+    insertion.warnings.extend(joined);
+    insertion.warnings.extend(warnings_of_plugin(state, kind, &insertion.document));
     Ok(insertion)
 }
 
@@ -62,6 +66,7 @@ pub(crate) struct Patch<'s> {
     kind: &'s Kind,
     changes: Document,
     ttl: Option<Value>,
+    joined: Vec<String>,
 }
 
 impl<'s> Patch<'s> {
@@ -86,20 +91,28 @@ impl<'s> Patch<'s> {
         let stored_name = stored.as_ref().and_then(|stored| stored.get("name"));
         let name = input.peek("name").filter(|name| !name.is_null()).or(stored_name);
         let schema = schema_of(state, kind, name).map_err(DaoError::Schema)?;
+        let form = matches!(input, Input::Form(_));
         let mut changes = input.into_document(schema);
         refuse_nul(&changes)?;
+        let joined = if form { schema.warnings_of_form(&changes) } else { Vec::new() };
         for (name, value) in given {
             changes.entry(*name).or_insert_with(|| value.clone());
         }
         let ttl = take_ttl(kind, &mut changes)?;
         reference::resolve(state, kind, &mut changes).await?;
-        let patch = Self { state, kind, changes, ttl };
+        let patch = Self { state, kind, changes, ttl, joined };
         if let Some(stored) = stored {
             let outcome = patch.apply(&stored).map_err(DaoError::Schema)?;
             hear_objections(state, kind, &outcome)?;
             check_protocols(state, kind, &outcome).await?;
         }
         Ok(Some(patch))
+    }
+
+    /// What the client has perhaps not meant, of what is stored now.
+    pub(crate) fn warnings(&self, stored: &Document) -> Vec<String> {
+        let of_plugin = self.changes.get("config").map(|_| warnings_of_plugin(self.state, self.kind, stored));
+        self.joined.iter().cloned().chain(of_plugin.unwrap_or_default()).collect()
     }
 
     /// Applies the patch to `stored`.
@@ -186,6 +199,12 @@ fn has_nul(value: &Value) -> bool {
         Value::Object(entries) => entries.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// What the client that has configured a plugin has perhaps not meant.
+fn warnings_of_plugin(state: &AdminState, kind: &Kind, document: &Document) -> Vec<String> {
+    let named = document.text("name").filter(|_| is_plugins(kind)).and_then(|name| state.registry.plugin(name));
+    named.zip(document.get("config")).map(|(named, config)| named.plugin.warnings(config)).unwrap_or_default()
 }
 
 /// Refuses an entity that the node has something against, and a configuration that its plugin has.

@@ -35,12 +35,12 @@ pub(crate) async fn create_child(
 }
 
 async fn insert(state: &AdminState, entities: &Entities, input: Input, given: Given<'_>) -> Result<Response, Failure> {
-    let Insertion { document, shown_once } = draft::of_insert(state, entities, input, given).await?;
+    let Insertion { document, shown_once, warnings } = draft::of_insert(state, entities, input, given).await?;
     let fields = audit::given(&document);
     let mut stored = entities.insert(document).await?;
     stored.extend(shown_once);
     let change = Change { id: stored.id(), fields };
-    Ok(Response::json(StatusCode::CREATED, &Value::from(stored)).changed(change))
+    Ok(Response::json(StatusCode::CREATED, &warned(entities, stored, warnings)).changed(change))
 }
 
 /// `GET`, `PUT`, `PATCH` and `DELETE` of an entity.
@@ -138,12 +138,12 @@ pub(crate) async fn put(
         Key::Id(id) => ("id", Value::from(id.to_string())),
         Key::Unique { field, value } => (*field, Value::from(value.as_str())),
     });
-    let Insertion { document, shown_once } = draft::of_insert(state, entities, input, &given).await?;
+    let Insertion { document, shown_once, warnings } = draft::of_insert(state, entities, input, &given).await?;
     let fields = audit::given(&document);
     let mut stored = entities.upsert(key, document).await?;
     stored.extend(shown_once);
     let change = Change { id: stored.id(), fields };
-    Ok(Response::ok(&Value::from(stored)).changed(change))
+    Ok(Response::ok(&warned(entities, stored, warnings)).changed(change))
 }
 
 /// Updates the entity at `key`; what the rest of the path gives counts where the input says nothing.
@@ -168,12 +168,25 @@ pub(crate) async fn patch(
         Some(document) => {
             let fields = fields.into_inner().unwrap_or_else(PoisonError::into_inner);
             let change = Change { id: document.id(), fields };
-            Ok(Response::ok(&Value::from(document)).changed(change))
+            let warnings = patch.warnings(&document);
+            Ok(Response::ok(&warned(entities, document, warnings)).changed(change))
         }
         // Plugins are looked up before they are updated, so the error differs.
         None if draft::is_plugins(entities.kind()) => Err(Failure::NotFound),
         None => Err(DaoError::NotFound { key: key.clone() }.into()),
     }
+}
+
+/// The entity, with what the client has perhaps not meant beside it; the log says so too.
+fn warned(entities: &Entities, mut stored: Document, warnings: Vec<String>) -> Value {
+    let id = stored.id().map(|id| id.to_string()).unwrap_or_default();
+    for warning in &warnings {
+        tracing::warn!(kind = entities.kind().name, id, warning, "an entity was written that was perhaps not meant so");
+    }
+    if !warnings.is_empty() {
+        stored.insert("warnings".to_owned(), Value::from(warnings));
+    }
+    Value::from(stored)
 }
 
 /// The id behind a key, for the audit log, which names no second keys: some are secrets.

@@ -27,7 +27,7 @@ use crate::resource::Resource;
 use crate::response::{Failure, Head, Response};
 use crate::state::AdminState;
 use crate::{
-    SERVER, cache, catalogue, configuration, entity, foreign, information, list, path, schemas, tags, targets,
+    SERVER, cache, catalogue, configuration, entity, explain, foreign, information, list, path, schemas, tags, targets,
     upstream_health,
 };
 
@@ -230,6 +230,7 @@ async fn dispatch(
         Resource::CacheKey(key) if method == Method::DELETE => Ok(cache::forget(state, Some(key))),
         Resource::CacheKey(key) => cache::show(state, key),
         Resource::Configuration => Err(Failure::NeedsNoDatabase),
+        Resource::Explanation => explain::explain(state, parts.uri.query(), input).await,
         Resource::LogLevel => Ok(information::log_level(state)),
         Resource::NewLogLevel(level) => information::set_log_level(state, level),
     }

@@ -8,7 +8,7 @@
 //! 3. `input`: the body by its content type → JSON or form pairs.
 //! 4. `draft`: input → a document that has passed its schema, references resolved.
 //! 5. `entity`, `list`, `foreign`: the verbs on entities; `targets`, `upstream_health`: what upstreams have besides;
-//!    `node`, `schemas`, `tags`, `cache`: the rest.
+//!    `node`, `schemas`, `tags`, `cache`, `explain`: the rest.
 //!
 //! A configuration that comes from a file: `configuration` and its port `declarations`.
 //!
@@ -26,6 +26,7 @@ mod configuration;
 mod declarations;
 mod draft;
 mod entity;
+mod explain;
 mod foreign;
 mod frame;
 mod health;
@@ -61,7 +62,7 @@ pub use health::{AddressHealth, Health, HealthReport, TargetHealth, UpstreamHeal
 pub use list::page_query;
 pub use listener::{Acceptor, Admission, Bound, Bounds, Listener};
 pub use memory::{Memory, MemoryRegion, MemoryWorker};
-pub use node::{Connections, LogLevel, Node, NotSet};
+pub use node::{Connections, LogLevel, Node, NotSet, Unexplained};
 pub use peer::{Peer, Transport};
 pub use state::{AdminState, Limits};
 pub use status_guard::guard_status;

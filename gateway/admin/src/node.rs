@@ -99,6 +99,17 @@ pub enum NotSet {
     Store(#[from] StoreError),
 }
 
+/// Why a token is not explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unexplained {
+    /// There is no such route, or its service is disabled.
+    NoRoute,
+    /// None of its plugins looks for tokens.
+    NoPlugin,
+    /// No header can carry the token.
+    NotPresentable,
+}
+
 /// The running gateway, as the Admin API shows it.
 #[async_trait]
 pub trait Node: Send + Sync + 'static {
@@ -132,6 +143,11 @@ pub trait Node: Send + Sync + 'static {
 
     /// Changes the log level.
     fn set_log_level(&self, level: LogLevel);
+
+    /// What becomes of a token on the route with this id or name: the verdict, and each check.
+    async fn explain(&self, _route: &str, _token: &str) -> Result<Value, Unexplained> {
+        Err(Unexplained::NoRoute)
+    }
 
     /// What this node has against an entity of that kind that its schema accepts, such as an address to which it does
     /// not proxy.

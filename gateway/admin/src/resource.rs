@@ -69,6 +69,7 @@ pub(crate) enum Resource<'r> {
     Cache,
     CacheKey(&'r str),
     Configuration,
+    Explanation,
     LogLevel,
     NewLogLevel(&'r str),
 }
@@ -98,6 +99,7 @@ impl<'r> Resource<'r> {
             ["cache"] => Self::Cache,
             ["cache", key] => Self::CacheKey(key),
             ["config"] => Self::Configuration,
+            ["oauth2_tokens", "explain"] => Self::Explanation,
             ["debug", "node", "log-level"] => Self::LogLevel,
             ["debug", "node", "log-level", level] => Self::NewLogLevel(level),
             _ => return None,
@@ -148,7 +150,7 @@ impl<'r> Resource<'r> {
             Self::Entity(..) | Self::Child(..) | Self::Foreign(..) | Self::Tag(_) => {
                 &[Method::DELETE, Method::GET, Method::PATCH, Method::PUT]
             }
-            Self::SchemaValidation(_) | Self::PluginValidation => &[Method::POST],
+            Self::SchemaValidation(_) | Self::PluginValidation | Self::Explanation => &[Method::POST],
             Self::Cache => &[Method::DELETE],
             Self::CacheKey(_) => &[Method::DELETE, Method::GET],
             Self::NewLogLevel(_) | Self::NewTargetHealth(_) => &[Method::PUT],
@@ -172,10 +174,10 @@ impl<'r> Resource<'r> {
         self.own_methods().contains(method)
     }
 
-    /// Whether a method of the resource changes something. Validation does not, although it is a POST.
+    /// Whether a method of the resource changes something. Validation and explanations do not, although they are POSTs.
     pub(crate) fn is_write(&self, method: &Method) -> bool {
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        !reads && !matches!(self, Self::SchemaValidation(_) | Self::PluginValidation)
+        !reads && !matches!(self, Self::SchemaValidation(_) | Self::PluginValidation | Self::Explanation)
     }
 
     /// Its name in the audit log: the kind of entity that a write changes.
@@ -191,6 +193,7 @@ impl<'r> Resource<'r> {
             Self::LogLevel | Self::NewLogLevel(_) => "log_level",
             Self::Tags | Self::Tag(_) => "tags",
             Self::Configuration => "config",
+            Self::Explanation => "oauth2_tokens",
             Self::Schema(_) | Self::SchemaValidation(_) | Self::PluginSchema(_) | Self::PluginValidation => "schemas",
             Self::Information
             | Self::Status

@@ -143,6 +143,8 @@ pub(crate) enum Failure {
     InvalidUnit(String),
     #[error("invalid scale")]
     InvalidScale,
+    #[error("not what is expected")]
+    BadQuestion(&'static str),
     #[error("unknown log level")]
     UnknownLogLevel(String),
     #[error("the health of the target cannot be set")]
@@ -195,6 +197,7 @@ impl From<Failure> for Response {
             Failure::EmptyFilter(field) => bad(&format!("{field} must be an unempty string")),
             Failure::InvalidUnit(unit) => bad(&format!("invalid unit '{unit}' (expected 'k/K', 'm/M', or 'g/G')")),
             Failure::InvalidScale => bad("scale must be equal or greater than 0"),
+            Failure::BadQuestion(expected) => bad(expected),
             Failure::UnknownLogLevel(level) => bad(&format!("unknown log level: {level}")),
             Failure::HealthNotSet(why) => bad(&why),
             Failure::NoDeclaration => bad("expected a declarative configuration"),

@@ -11,7 +11,7 @@
 //! - [`forwarded`]: what the client addressed its request to.
 //! - [`audit`]: what was changed or issued, by whom and from where.
 //! - [`plugin`], [`request`], [`reply`]: a request and its response as a plugin sees them; [`notes`]: what the access
-//!   log says of its sender.
+//!   log says of its sender; [`explanation`]: what becomes of a token.
 //! - [`setting`]: the node's settings, the gateway's own and those of plugins.
 //! - [`secret`], [`clock`], [`random`]: values that must not leak, and time and randomness as
 //!   parameters.
@@ -22,6 +22,7 @@ pub mod clock;
 pub mod collection;
 pub mod entity;
 pub mod error;
+pub mod explanation;
 pub mod forwarded;
 mod header_block;
 pub mod header_text;

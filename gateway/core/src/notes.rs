@@ -1,11 +1,14 @@
-//! What is noted of a request while it is handled, for the access log: who sent it. Never a secret.
+//! What is noted of a request while it is handled: who sent it, for the access log, and what was checked, for an
+//! operator who asks. Never a secret.
 //!
-//! Plugins note what they find ([`Request::note`](crate::request::Request::note)); without an access log there is
-//! nothing to note it in, and a request pays for one test.
+//! Plugins note what they find ([`Request::note`](crate::request::Request::note)); if nobody wants to know, there is
+//! nothing to note it in, and a request pays for a test.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
+
+use crate::explanation::Explanation;
 
 /// Who sent a request, as far as that is known, even if it is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,9 +29,20 @@ pub struct Caller {
 #[derive(Debug, Default)]
 pub struct Notes {
     caller: Mutex<Caller>,
+    explanation: Option<Explanation>,
 }
 
 impl Notes {
+    /// For an operator who asks what becomes of a token.
+    pub fn explaining() -> Self {
+        Self { explanation: Some(Explanation::default()), ..Self::default() }
+    }
+
+    /// Where checks tell what they find, if somebody asks.
+    pub fn explanation(&self) -> Option<&Explanation> {
+        self.explanation.as_ref()
+    }
+
     /// What is known about the sender.
     pub fn caller(&self) -> MutexGuard<'_, Caller> {
         self.caller.lock().unwrap_or_else(PoisonError::into_inner)

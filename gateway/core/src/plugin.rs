@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use http::HeaderName;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -99,6 +100,17 @@ impl Default for TrafficMetrics {
     }
 }
 
+/// How an instance takes part when an operator asks what becomes of a token on a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Explains {
+    /// Not at all: it says nothing about tokens, or handling a request has effects.
+    Nothing,
+    /// It looks for tokens in this header; `None`: in the query.
+    Token(Option<HeaderName>),
+    /// It decides on the consumer that the token belongs to.
+    Caller,
+}
+
 /// A compiled plugin instance.
 pub trait Handler: Send + Sync + 'static {
     /// What it needs. Called once, when a route is compiled.
@@ -121,6 +133,12 @@ pub trait Handler: Send + Sync + 'static {
     /// only if [`Needs::response`] says so. Handlers run in the order of the request, including those after
     /// one that has responded.
     fn response(&self, _response: &mut Response<'_>) {}
+
+    /// How it takes part when an operator asks what becomes of a token: the instance then handles a request that
+    /// presents the token, goes nowhere, and has a place for what its checks find ([`Request::explain`]).
+    fn explains(&self) -> Explains {
+        Explains::Nothing
+    }
 
     /// What is exported of the traffic of the routes that it is bound to. The first handler of a route that says
     /// something decides. Called once, when a route is compiled.
@@ -190,6 +208,11 @@ pub trait Plugin: Send + Sync + 'static {
     /// faults of fields of `config`. Asked when a configuration is written, never of a stored one.
     fn objections(&self, _config: &Value) -> Violations {
         Violations::new()
+    }
+
+    /// What the client that writes a `config` has perhaps not meant, although its schema accepts it. Without values.
+    fn warnings(&self, _config: &Value) -> Vec<String> {
+        Vec::new()
     }
 
     /// Creates the handler of one instance.

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use crate::explanation::Explanation;
 use crate::forwarded::{self, Sender};
 use crate::notes::{Caller, Notes};
 
@@ -206,6 +207,13 @@ impl Request<'_> {
     pub fn note(&self, tell: impl FnOnce(&mut Caller)) {
         if let Some(notes) = self.notes {
             tell(&mut notes.caller());
+        }
+    }
+
+    /// Tells what a check has found, if an operator has asked what becomes of the token.
+    pub fn explain(&self, tell: impl FnOnce(&Explanation)) {
+        if let Some(explanation) = self.notes.and_then(Notes::explanation) {
+            tell(explanation);
         }
     }
 

@@ -8,8 +8,9 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use tollgate_core::explanation::Finding;
 use tollgate_core::notes::Caller;
-use tollgate_core::plugin::{Access, Handler, Needs, PluginError, Verdict};
+use tollgate_core::plugin::{Access, Explains, Handler, Needs, PluginError, Verdict};
 use tollgate_core::reply::{Body, Reply};
 use tollgate_core::request::{Credential, HeaderBlock, Identity, Request};
 
@@ -92,6 +93,11 @@ pub trait Authenticator: Send + Sync + 'static {
     /// What it needs besides the request head.
     fn needs(&self) -> Needs {
         Needs::default()
+    }
+
+    /// How it takes part when an operator asks what becomes of a token.
+    fn explains(&self) -> Explains {
+        Explains::Nothing
     }
 
     /// Headers that only this plugin sets for a credential. They are removed when another plugin, or none, has
@@ -211,6 +217,11 @@ impl<A: Authenticator> AuthenticationHandler<A> {
         request.edits.apply(&consumer.anonymous_headers);
         self.remove_own_headers(request);
         request.identity = Some(Identity { consumer: Some(consumer.id), credential: None });
+        request.explain(|explanation| {
+            let name = consumer.username().map_or_else(|| consumer.id.to_string(), str::to_owned);
+            let detail = format!("without an accepted credential, requests pass as the anonymous consumer {name}");
+            explanation.tell("anonymous", Finding::Passed, detail);
+        });
         request.note(|caller| {
             consumer.note(caller);
             (caller.credential, caller.client_id) = (None, None);
@@ -225,6 +236,10 @@ impl<A: Authenticator> AuthenticationHandler<A> {
 impl<A: Authenticator> Handler for AuthenticationHandler<A> {
     fn needs(&self) -> Needs {
         self.authenticator.needs()
+    }
+
+    fn explains(&self) -> Explains {
+        self.authenticator.explains()
     }
 
     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {

@@ -170,6 +170,13 @@ fn is_word(text: &str) -> bool {
     !text.bytes().fold(false, |any, byte| any | (byte <= b' '))
 }
 
+/// Whether what a header presents as a token is the credential of another scheme, such as `Basic`: no bearer token has
+/// white space (RFC 6750 §2.1).
+pub fn is_of_other_scheme(presented: &str) -> bool {
+    let scheme = presented.split_once(|character: char| character.is_ascii_whitespace()).map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| !["bearer", "token"].iter().any(|ours| scheme.eq_ignore_ascii_case(ours)))
+}
+
 fn found(argument: Argument<'_>) -> Found<'_> {
     match argument {
         Argument::Text(token) if token.is_empty() => Found::Missing,

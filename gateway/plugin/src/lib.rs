@@ -132,9 +132,11 @@ pub use tollgate_core::clock::Clock;
 pub use tollgate_core::collection::{Collection, Document, Filter, Key, PageQuery};
 pub use tollgate_core::entity::{Kind, field};
 pub use tollgate_core::error::StoreError;
+pub use tollgate_core::explanation;
 pub use tollgate_core::notes;
 pub use tollgate_core::plugin::{
-    Access, ConsumerNames, Handler, Instance, Needs, Plugin, PluginError, ResponsePhase, TrafficMetrics, Verdict,
+    Access, ConsumerNames, Explains, Handler, Instance, Needs, Plugin, PluginError, ResponsePhase, TrafficMetrics,
+    Verdict,
 };
 pub use tollgate_core::random::Random;
 pub use tollgate_core::reply::{Body, Reply, Response, Source};

@@ -60,6 +60,11 @@ impl CredentialHeader {
         Some(Self { name, folds })
     }
 
+    /// Its name, as configured.
+    pub fn name(&self) -> &HeaderName {
+        &self.name
+    }
+
     /// The first value in this request.
     pub fn value<'r>(&self, request: &Request<'r>) -> Option<&'r [u8]> {
         if !self.folds {

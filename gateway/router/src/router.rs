@@ -150,6 +150,11 @@ impl<T: Clone> Router<T> {
         Ok(Self { entries: groups.into_iter().map(entry).collect(), index })
     }
 
+    /// What the routes lead to; one whose paths are in several groups more than once.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|entry| &entry.value)
+    }
+
     /// The route of a request: the first match in priority order.
     pub fn find(&self, query: &Query<'_>) -> Option<Match<'_, T>> {
         let mut best: Option<(Rank, &Entry<T>, MatchedPath)> = None;

@@ -40,6 +40,7 @@ use crate::cli::SettingsArgs;
 use crate::declarative::watch::Trigger;
 use crate::declarative::{self, Declarative, Reader};
 use crate::descriptors::{self, Descriptors};
+use crate::explain::{self, Explainer};
 use crate::log;
 use crate::node::{self, ThisNode};
 use crate::operator_listeners;
@@ -181,6 +182,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A token is not explained.
+    #[error(transparent)]
+    Explain(#[from] explain::command::Error),
     /// The handlers of the signals that end the process cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
@@ -249,6 +253,11 @@ pub fn admin_token(settings: &Settings, step: admin_tokens::Step) -> Result<Stri
         let store = Store::open(options).await?;
         Ok(admin_tokens::run(&store, step).await?)
     })
+}
+
+/// Asks a running node what becomes of a token.
+pub fn explain(settings: &Settings, question: &explain::command::Question) -> Result<String, StartError> {
+    Ok(control_runtime()?.block_on(explain::command::ask(settings, question))?)
 }
 
 /// Applies the missing migrations.
@@ -428,7 +437,9 @@ impl Control {
         tokio::spawn(retry_configuration(Arc::clone(&configuration)));
         tokio::spawn(watch_store(store.clone(), Arc::clone(&metrics)));
 
-        let node = ThisNode::new(node_id, settings, store.clone(), registry.clone(), Arc::clone(&metrics), log);
+        let explainer = Explainer::new(configuration.snapshot());
+        let of_node = Arc::clone(&metrics);
+        let node = ThisNode::new(node_id, settings, store.clone(), registry.clone(), of_node, log, explainer);
         let node = node.with_upstreams(balancers);
         let admin = AdminState::new(
             entities,

@@ -62,6 +62,28 @@ pub enum Command {
         #[command(subcommand)]
         step: ConfigStep,
     },
+    /// Say what becomes of a token, read from standard input, on a route of a running node: each check with its
+    /// verdict.
+    Explain {
+        /// The route's name or id.
+        #[arg(long)]
+        route: String,
+        /// The node's Admin API; by default where the settings say.
+        #[arg(long, value_name = "URL")]
+        admin: Option<String>,
+        /// The authorities of its certificate, in PEM; by default `admin.tls.certificate` itself.
+        #[arg(long, value_name = "FILE")]
+        admin_ca: Option<PathBuf>,
+        /// A file with an admin token, where `admin.auth` is `tokens`; the role `read` is enough.
+        #[arg(long, value_name = "FILE")]
+        admin_token_file: Option<PathBuf>,
+        /// Print the explanation as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
     /// List every setting with its value, where that comes from, its environment name and its default.
     Settings {
         /// Where the settings come from.

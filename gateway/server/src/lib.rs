@@ -14,6 +14,7 @@ pub mod check;
 pub mod cli;
 pub mod declarative;
 pub mod descriptors;
+pub mod explain;
 pub mod identity;
 pub mod log;
 pub mod node;

@@ -8,6 +8,7 @@ use tollgate::app::Checked;
 use tollgate::app::configuration::{self, Output};
 use tollgate::check::{Reach, with_causes};
 use tollgate::cli::{AdminRole, AdminTokenStep, Cli, Command, ConfigStep, MigrateStep, SettingsArgs};
+use tollgate::explain::command::Question;
 use tollgate::settings::{Settings, listing};
 use tollgate::{admin_tokens, app};
 
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
         }
         Command::AdminToken { step } => admin_token(step),
         Command::Config { step } => config(step),
+        Command::Explain { route, admin, admin_ca, admin_token_file, json, settings } => {
+            let question = Question { route, admin, authorities: admin_ca, admin_token: admin_token_file, json };
+            with_settings(&settings, |settings| report(app::explain(&settings, &question)))
+        }
         Command::Settings { settings } => match app::layers(&settings) {
             Ok(layers) => {
                 layers.problems.iter().for_each(complain);

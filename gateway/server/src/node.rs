@@ -10,7 +10,9 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use tollgate_admin::{Connections, HealthReport, LogLevel, Memory, MemoryWorker, Node, NotSet, UpstreamHealth};
+use tollgate_admin::{
+    Connections, HealthReport, LogLevel, Memory, MemoryWorker, Node, NotSet, Unexplained, UpstreamHealth,
+};
 use tollgate_core::collection::Document;
 use tollgate_core::random::{Random as _, SystemRandom};
 use tollgate_core::schema::Violations;
@@ -19,6 +21,7 @@ use tollgate_store::{Abort, Store};
 use uuid::Uuid;
 
 use crate::declarative::Objections;
+use crate::explain::Explainer;
 use crate::log;
 use crate::settings::{ConfigurationSource, Settings};
 use crate::status::{export, responds};
@@ -36,6 +39,7 @@ pub struct ThisNode {
     level: Mutex<LogLevel>,
     upstreams: Arc<Destinations>,
     balancers: Option<Arc<Balancers>>,
+    explainer: Explainer,
 }
 
 impl ThisNode {
@@ -47,6 +51,7 @@ impl ThisNode {
         registry: prometheus::Registry,
         metrics: Arc<Metrics>,
         log: log::Handle,
+        explainer: Explainer,
     ) -> Self {
         let level = match settings.log_level {
             tracing::Level::ERROR => LogLevel::Error,
@@ -57,7 +62,8 @@ impl ThisNode {
         };
         let configuration = published(settings);
         let upstreams = upstream_destinations(settings);
-        Self { id, configuration, store, registry, metrics, log, level: Mutex::new(level), upstreams, balancers: None }
+        let (level, balancers) = (Mutex::new(level), None);
+        Self { id, configuration, store, registry, metrics, log, level, upstreams, balancers, explainer }
     }
 
     /// With what is known about the targets of upstreams.
@@ -205,6 +211,12 @@ impl Node for ThisNode {
             Ok::<_, Abort>(())
         });
         Ok(write.await?)
+    }
+
+    async fn explain(&self, route: &str, token: &str) -> Result<Value, Unexplained> {
+        let mut explanation = self.explainer.explain(route, token).await?;
+        explanation["changes_heard_seconds_ago"] = self.store.feed().age().as_secs_f64().into();
+        Ok(explanation)
     }
 
     fn set_log_level(&self, level: LogLevel) {

@@ -17,7 +17,7 @@ use tollgate_plugin::cache::{Fact, Known, ServeCached, SharedFact};
 use tollgate_plugin::presented::{BODY_LIMIT, CredentialHeader, Hiding};
 use tollgate_plugin::protection::Absence;
 use tollgate_plugin::{
-    Credential, Digest, HeaderBlock, Identity, NOBODY, Needs, Reply, Request, Secret, Verdict, bearer, notes,
+    Credential, Digest, Explains, HeaderBlock, Identity, NOBODY, Needs, Reply, Request, Secret, Verdict, bearer, notes,
 };
 
 use crate::authority::{AuthorityFacts, Query, RequestLine};
@@ -359,6 +359,10 @@ impl Authenticator for Guard {
 
     fn needs(&self) -> Needs {
         Needs { body_limit: BODY_LIMIT, ..Needs::default() }
+    }
+
+    fn explains(&self) -> Explains {
+        Explains::Token(Some(self.rules.header.name().clone()))
     }
 
     fn own_headers(&self) -> &[HeaderName] {

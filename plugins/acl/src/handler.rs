@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 use tollgate_plugin::cache::Known;
-use tollgate_plugin::{Access, Handler, Reply, Request, Verdict};
+use tollgate_plugin::explanation::Finding;
+use tollgate_plugin::{Access, Explains, Handler, Reply, Request, Verdict};
 use uuid::Uuid;
 
 use crate::config::{Config, Header};
@@ -14,6 +15,10 @@ pub(crate) struct AccessControl {
 }
 
 impl Handler for AccessControl {
+    fn explains(&self) -> Explains {
+        Explains::Caller
+    }
+
     fn access<'a>(&'a self, request: &'a mut Request<'_>) -> Access<'a> {
         let Some(consumer) = request.identity.and_then(|identity| identity.consumer) else {
             return Access::Ready(Ok(refused(StatusCode::UNAUTHORIZED, "acl_without_consumer", "Unauthorized")));
@@ -39,7 +44,13 @@ impl AccessControl {
     }
 
     fn judge(&self, groups: &Groups, request: &mut Request<'_>) -> Verdict {
-        if !self.config.rule.admits(groups.names()) {
+        let admits = self.config.rule.admits(groups.names());
+        request.explain(|explanation| {
+            let finding = if admits { Finding::Passed } else { Finding::Refused };
+            let names: Vec<&str> = groups.names().collect();
+            explanation.tell("groups", finding, format!("the consumer's groups: {}", names.join(", ")));
+        });
+        if !admits {
             return refused(StatusCode::FORBIDDEN, "acl_not_allowed", "You cannot consume this service");
         }
         if self.config.header == Header::Sent {

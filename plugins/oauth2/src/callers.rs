@@ -13,7 +13,6 @@ use tollgate_plugin::cache::model::{self, Map};
 use tollgate_plugin::{CredentialFacts, Credentials};
 use uuid::Uuid;
 
-
 /// The number of clients whose names are kept; others are looked up again.
 const CLIENTS: u64 = 10_000;
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 use tollgate_core::reply::{Body, Reply};
-use tollgate_plugin::authentication;
+use tollgate_plugin::{authentication, bearer};
 
 use crate::dpop::Fault;
 use crate::profile::Name;
@@ -51,6 +51,8 @@ pub enum Refusal {
     InsufficientScope,
     /// Forged: its checksum is not ours.
     Forged,
+    /// The credential of another scheme, such as `Basic`, is where the token should be.
+    OtherScheme,
     /// Unknown to the store.
     Unknown,
     /// The token is global, the plugin instance is not.
@@ -82,6 +84,7 @@ impl Refusal {
             Self::PlainHttp => "https_required",
             Self::InsufficientScope => "scope_insufficient",
             Self::Forged => "token_forged",
+            Self::OtherScheme => "token_of_other_scheme",
             Self::Unknown => "token_unknown",
             Self::Global => "token_global",
             Self::OtherService => "token_of_other_service",
@@ -96,6 +99,11 @@ impl Refusal {
 }
 
 impl Refusal {
+    /// Of something that cannot be one of our tokens.
+    pub fn of_forged(presented: &str) -> Self {
+        if bearer::is_of_other_scheme(presented) { Self::OtherScheme } else { Self::Forged }
+    }
+
     fn status(self) -> StatusCode {
         match self {
             Self::Several | Self::InQuery | Self::InBody | Self::PlainHttp => StatusCode::BAD_REQUEST,
@@ -150,6 +158,7 @@ impl Challenges {
             Refusal::InsufficientScope => (SCOPE, &self.scope),
             Refusal::Global => (GLOBAL, &self.invalid),
             Refusal::Forged
+            | Refusal::OtherScheme
             | Refusal::Unknown
             | Refusal::OtherService
             | Refusal::OtherResource

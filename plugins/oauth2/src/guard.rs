@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::{HeaderName, HeaderValue};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tollgate_core::clock::Clock;
-use tollgate_core::plugin::{Needs, Verdict};
+use tollgate_core::notes::Notes;
+use tollgate_core::plugin::{Explains, Needs, Verdict};
 use tollgate_core::reply::Reply;
 use tollgate_core::request::Request;
 use tollgate_core::secret::Secret;
@@ -44,8 +45,10 @@ use crate::signing_keys::{Signature, SigningKeys};
 use crate::token::{Digest, OwnTokens, Shape};
 use crate::token_facts::Facts;
 
+mod explanation;
 mod sender;
 
+use explanation::Origin;
 pub use sender::{SenderRules, can_be_presented};
 
 const AUTHENTICATED_SCOPE: HeaderName = HeaderName::from_static("x-authenticated-scope");
@@ -219,15 +222,32 @@ impl<'c> Acceptance<'c> {
     /// Why a token is refused on a route of this service; `None`: it is accepted.
     #[inline]
     pub fn refusal(self, facts: &Facts, service: Option<Uuid>) -> Option<Refusal> {
+        self.refusal_told(facts, service, |_, _| {})
+    }
+
+    /// The same, telling of each check.
+    #[inline]
+    fn refusal_told(
+        self,
+        facts: &Facts,
+        service: Option<Uuid>,
+        tell: impl Fn(&'static str, Option<Refusal>),
+    ) -> Option<Refusal> {
+        let told = |name, refusal| {
+            tell(name, refusal);
+            refusal
+        };
+        told("service", self.refusal_by_service(facts, service))
+            .or_else(|| told("expiry", (!facts.is_alive(self.now)).then_some(Refusal::Expired)))
+            .or_else(|| told("audience", (!self.is_for_us(facts)).then_some(Refusal::OtherResource)))
+    }
+
+    fn refusal_by_service(self, facts: &Facts, service: Option<Uuid>) -> Option<Refusal> {
         match facts.service_id() {
-            None if self.reach == Reach::Service => return Some(Refusal::Global),
-            Some(bound_to) if service != Some(bound_to) => return Some(Refusal::OtherService),
-            _ => {}
+            None if self.reach == Reach::Service => Some(Refusal::Global),
+            Some(bound_to) if service != Some(bound_to) => Some(Refusal::OtherService),
+            _ => None,
         }
-        if !facts.is_alive(self.now) {
-            return Some(Refusal::Expired);
-        }
-        (!self.is_for_us(facts)).then_some(Refusal::OtherResource)
     }
 
     /// Whether a token is for a resource of the instance (RFC 8707). One that is bound to resources is for no other,
@@ -383,13 +403,14 @@ impl Guard {
 
     /// Anybody can make up tokens without a checksum, so only so many of them are looked up at once: the others' turn in
     /// the store comes as soon as without them.
-    fn look_up(&self, digest: Digest, proof: Proof, token: &str) -> Look<Refusal, Question> {
+    fn look_up(&self, digest: Digest, proof: Proof, token: &str, request: &Request<'_>) -> Look<Refusal, Question> {
         let signature = (proof == Proof::Signature).then(|| self.shared.signing_keys.verify(token));
         if proof == Proof::Checksum || signature == Some(Signature::Good) {
             return Look::Ask(Question { digest, unverified: None, _turn: None });
         }
         if signature == Some(Signature::Bad) {
             self.shared.metrics.forged.inc();
+            request.explain(|told| explanation::signature(false, told));
             return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
         }
         match self.shared.turn() {
@@ -397,7 +418,11 @@ impl Guard {
                 let unverified = signature.map(|_| Secret::new(token));
                 Look::Ask(Question { digest, unverified, _turn: Some(turn) })
             }
-            Err(crowded) => Look::Found(Err(Verdict::Reply(Reply::unavailable(Unfound::from(crowded).reason())))),
+            Err(crowded) => {
+                let reason = Unfound::from(crowded).reason();
+                request.explain(|told| explanation::cannot_tell(reason, told));
+                Look::Found(Err(Verdict::Reply(Reply::unavailable(reason))))
+            }
         }
     }
 
@@ -409,10 +434,22 @@ impl Guard {
         found
     }
 
+    /// The same of facts that were cached.
+    fn judge_cached(&self, facts: &Facts, request: &mut Request<'_>) -> Found<Refusal> {
+        request.explain(|told| explanation::found(Origin::Cache, facts, self.shared.clock.now(), request, told));
+        self.judge(facts, request)
+    }
+
     fn judge_facts(&self, facts: &Facts, request: &mut Request<'_>) -> Found<Refusal> {
         let endpoints = self.rules.endpoints();
         let acceptance = Acceptance { reach: self.rules.reach, endpoints, now: self.shared.clock.now() };
-        match acceptance.refusal(facts, request.target.service_id) {
+        let refusal = match request.notes.and_then(Notes::explanation) {
+            None => acceptance.refusal(facts, request.target.service_id),
+            Some(told) => acceptance.refusal_told(facts, request.target.service_id, |name, refusal| {
+                explanation::acceptance(name, refusal, facts, told);
+            }),
+        };
+        match refusal {
             None => {}
             // Reported even if requests may be anonymous (oauth2.md §4.2).
             Some(Refusal::Global) => return Err(self.reply(Refusal::Global, request)),
@@ -424,10 +461,12 @@ impl Guard {
             }
         }
         let confirmation = facts.binding().and_then(|binding| binding.confirmation.as_ref());
-        if (confirmation.is_some() || self.rules.sender().is_some())
-            && let Err(found) = self.judge_sender(confirmation, request)
-        {
-            return found;
+        if confirmation.is_some() || self.rules.sender().is_some() {
+            let judged = self.judge_sender(confirmation, request);
+            request.explain(|told| explanation::sender(&judged, told));
+            if let Err(found) = judged {
+                return found;
+            }
         }
         if let Some(strict) = self.rules.strict() {
             self.judge_strictly(strict, facts, request)?;
@@ -439,17 +478,28 @@ impl Guard {
 
     async fn loaded(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
         match self.shared.cache.load_for(question.digest, (), self.rules.serve_cached, request).await {
-            Ok(Some(facts)) => self.judge(&facts, request),
-            Ok(None) => Ok(Authentication::Invalid(Refusal::Unknown)),
-            Err(_) => Err(Verdict::Reply(Reply::unavailable("token_store_unavailable"))),
+            Ok(Some(facts)) => {
+                request
+                    .explain(|told| explanation::found(Origin::Store, &facts, self.shared.clock.now(), request, told));
+                self.judge(&facts, request)
+            }
+            Ok(None) => {
+                request.explain(|told| explanation::unknown(Origin::Store, told));
+                Ok(Authentication::Invalid(Refusal::Unknown))
+            }
+            Err(_) => {
+                request.explain(|told| explanation::cannot_tell("token_store_unavailable", told));
+                Err(Verdict::Reply(Reply::unavailable("token_store_unavailable")))
+            }
         }
     }
 
     /// Whether a valid token has the required scopes. Counts how it was presented.
     fn judge_strictly(&self, strict: &Strict, facts: &Facts, request: &Request<'_>) -> Result<(), Verdict> {
-        if let Some(required) = &strict.required_scopes
-            && !required.are_in(facts.scope().map(HeaderValue::as_bytes))
-        {
+        let scope = facts.scope().map(HeaderValue::as_bytes);
+        let is_enough = strict.required_scopes.as_ref().is_none_or(|required| required.are_in(scope));
+        request.explain(|told| explanation::scope(is_enough, facts, told));
+        if !is_enough {
             let refusal = self.challenge(Refusal::InsufficientScope, request);
             return Err(Verdict::Reply(permission_denied(refusal, request)));
         }
@@ -529,14 +579,15 @@ impl Authenticator for Guard {
             return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
         };
         note_token(token, request);
+        request.explain(|told| explanation::form(self.shared.proof(token), told));
         let digest = Digest::of(token);
         if self.rules.sender().is_some_and(|sender| sender.asks_all_nodes(request)) {
             return match self.shared.proof(token) {
-                Proof::Forged => Look::Found(Ok(Authentication::Invalid(Refusal::Forged))),
-                proof => self.look_up(digest, proof, token),
+                Proof::Forged => Look::Found(Ok(Authentication::Invalid(Refusal::of_forged(token)))),
+                proof => self.look_up(digest, proof, token, request),
             };
         }
-        if let Some(found) = self.shared.cache.of_this_thread(&digest, |facts| self.judge(facts, request)) {
+        if let Some(found) = self.shared.cache.of_this_thread(&digest, |facts| self.judge_cached(facts, request)) {
             return Look::Found(found);
         }
         // A token in this thread's cache need not prove that it is ours; others must, before
@@ -544,18 +595,26 @@ impl Authenticator for Guard {
         let proof = self.shared.proof(token);
         if proof == Proof::Forged {
             self.shared.metrics.forged.inc();
-            return Look::Found(Ok(Authentication::Invalid(Refusal::Forged)));
+            return Look::Found(Ok(Authentication::Invalid(Refusal::of_forged(token))));
         }
         match self.shared.cache.get_for(&digest, self.rules.serve_cached, request) {
-            Some(Known::Fact(facts)) => Look::Found(self.judge(&facts, request)),
-            Some(Known::Unknown) => Look::Found(Ok(Authentication::Invalid(Refusal::Unknown))),
-            None => self.look_up(digest, proof, token),
+            Some(Known::Fact(facts)) => Look::Found(self.judge_cached(&facts, request)),
+            Some(Known::Unknown) => {
+                request.explain(|told| explanation::unknown(Origin::Cache, told));
+                Look::Found(Ok(Authentication::Invalid(Refusal::Unknown)))
+            }
+            None => self.look_up(digest, proof, token, request),
         }
     }
 
     async fn ask(&self, question: Question, request: &mut Request<'_>) -> Found<Refusal> {
         if let Some(token) = &question.unverified {
-            match self.shared.may_be_signed(token.expose()).await {
+            let may = self.shared.may_be_signed(token.expose()).await;
+            request.explain(|told| match &may {
+                Ok(may) => explanation::signature(*may, told),
+                Err(unfound) => explanation::cannot_tell(unfound.reason(), told),
+            });
+            match may {
                 Ok(true) => {}
                 Ok(false) => return Ok(Authentication::Invalid(Refusal::Forged)),
                 Err(unfound) => return Err(Verdict::Reply(Reply::unavailable(unfound.reason()))),
@@ -580,6 +639,10 @@ impl Authenticator for Guard {
 
     fn needs(&self) -> Needs {
         Needs { body_limit: BODY_LIMIT, ..Needs::default() }
+    }
+
+    fn explains(&self) -> Explains {
+        Explains::Token(self.rules.header.as_ref().map(|header| header.name().clone()))
     }
 
     fn own_headers(&self) -> &'static [HeaderName] {

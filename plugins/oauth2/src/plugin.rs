@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tollgate_core::collection::Collection;
 use tollgate_core::entity::Kind;
-use tollgate_core::plugin::{Access, Handler, Instance, Needs, Plugin, PluginError, Verdict};
+use tollgate_core::plugin::{Access, Explains, Handler, Instance, Needs, Plugin, PluginError, Verdict};
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
 use tollgate_core::setting::{Setting, SettingError, SettingValues};
@@ -311,6 +311,15 @@ impl Plugin for OAuth2 {
         }
     }
 
+    /// A scope with a blank can never be asked for.
+    fn warnings(&self, config: &Value) -> Vec<String> {
+        let scopes = config.get("scopes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let has_blank = scopes.into_iter().any(|scope| scope.contains(' '));
+        let text = "config.scopes: a scope with a blank is one scope, for which no client can ask: blanks separate \
+                    scopes in requests, so send each as a value of its own";
+        has_blank.then(|| text.to_owned()).into_iter().collect()
+    }
+
     fn compile(&self, instance: &Instance<'_>) -> Result<Arc<dyn Handler>, PluginError> {
         let config = Config::read(instance.config, self.default_profile)
             .map_err(|unreadable| PluginError { plugin: NAME, source: Box::new(unreadable) })?;
@@ -376,6 +385,10 @@ impl Protection {
 }
 
 impl Handler for Protection {
+    fn explains(&self) -> Explains {
+        Handler::explains(&self.guard)
+    }
+
     fn needs(&self) -> Needs {
         self.guard.needs()
     }

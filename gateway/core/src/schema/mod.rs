@@ -24,6 +24,7 @@ mod publish;
 mod rule;
 mod validate;
 mod violations;
+mod warning;
 
 pub use document::{Document, NotAnObject};
 pub use entity_check::{Branch, EntityCheck, Forbidden, RecordCheck};

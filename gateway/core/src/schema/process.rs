@@ -18,6 +18,8 @@ pub struct Insertion {
     /// Secrets that the gateway has generated and rewritten, without being asked for either: nobody could know them if
     /// the response did not show them.
     pub shown_once: Map<String, Value>,
+    /// What the client has perhaps not meant.
+    pub warnings: Vec<String>,
 }
 
 impl Schema {
@@ -31,6 +33,7 @@ impl Schema {
     /// # Errors
     /// The document violates the schema.
     pub fn insertion(&self, input: Document, makers: &Makers<'_>) -> Result<Insertion, Violations> {
+        let warnings = self.warnings_of_unknown_secrets(&input);
         let mut document = self.expand(input);
         let is_left_open = |name| !document.contains_key(name);
         let generated = |rewrite: &&Transformation| is_left_open(rewrite.input) && is_left_open(rewrite.needs);
@@ -55,7 +58,7 @@ impl Schema {
         self.derive(&mut document);
         let rewritten = clear.into_iter().filter(|(name, clear)| document.get(*name) != clear.as_ref());
         let shown_once = rewritten.filter_map(|(name, clear)| Some((name.to_owned(), clear?))).collect();
-        Ok(Insertion { document, shown_once })
+        Ok(Insertion { document, shown_once, warnings })
     }
 
     /// The document of an entity whose secrets were rewritten before, such as one that was exported: nothing is

@@ -137,6 +137,14 @@ impl Snapshot {
         Ok(Self { router: Router::compile(routes)?, captures: HashMap::new() })
     }
 
+    /// The route with this id or name. For operators: it looks at all of them.
+    pub fn route(&self, id_or_name: &str) -> Option<Arc<RouteEntry>> {
+        let id = Uuid::parse_str(id_or_name).ok();
+        let is_meant =
+            |route: &&Arc<RouteEntry>| id == Some(route.target.route_id) || route.metrics.labels().route == id_or_name;
+        self.router.values().find(is_meant).cloned()
+    }
+
     /// Arranges compiled routes.
     pub fn of_compiled(routes: Vec<(Arc<CompiledRoute>, Arc<RouteEntry>)>) -> Result<Self, CompileError> {
         Ok(Self { router: Router::of_compiled(routes)?, captures: HashMap::new() })

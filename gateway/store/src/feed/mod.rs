@@ -161,6 +161,12 @@ impl Feed {
         }
     }
 
+    /// How long ago this node last heard of changes: what it has cached was true then. 0 if no other node can change
+    /// anything.
+    pub fn age(&self) -> Duration {
+        if self.inner.is_shared { self.last_read().elapsed() } else { Duration::ZERO }
+    }
+
     fn last_read(&self) -> Instant {
         self.inner.made + Duration::from_millis(self.inner.last_read.load(Ordering::Relaxed))
     }

@@ -156,7 +156,8 @@ impl FromStr for Fields {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
-        let left_out = words.iter().filter_map(|word| word.strip_prefix('-')).map(named).collect::<Result<Vec<_>, _>>()?;
+        let left_out =
+            words.iter().filter_map(|word| word.strip_prefix('-')).map(named).collect::<Result<Vec<_>, _>>()?;
         let chosen = words.iter().filter(|word| !word.starts_with('-') && **word != "all");
         let chosen = chosen.map(|word| named(word)).collect::<Result<Vec<_>, _>>()?;
         match (chosen.is_empty(), left_out.is_empty()) {
@@ -194,7 +195,8 @@ mod tests {
 
     #[test]
     fn fields_are_chosen_or_left_out_and_keep_their_order() {
-        let names = |text: &str| text.parse::<Fields>().map(|fields| fields.0.iter().map(|field| field.name()).collect());
+        let names =
+            |text: &str| text.parse::<Fields>().map(|fields| fields.0.iter().map(|field| field.name()).collect());
         let all = Field::ALL.map(Field::name).to_vec();
         let without = |left_out: &[&str]| all.iter().copied().filter(|name| !left_out.contains(name)).collect();
         for (text, expected) in [
