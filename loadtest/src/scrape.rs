@@ -79,8 +79,8 @@ impl Lookups {
         let mut lookups = Self::default();
         for line in metrics.lines().filter(|line| line.starts_with(FAMILY)) {
             let Some(value) = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()) else { continue };
-            // Forged tokens are refused before the look-up.
-            if line.contains("result=\"hit\"") || line.contains("result=\"negative\"") {
+            // Tokens that do not exist say nothing about the cache.
+            if line.contains("result=\"hit\"") {
                 lookups.hits += value;
                 lookups.all += value;
             } else if line.contains("result=\"miss\"") || line.contains("result=\"coalesced\"") {
@@ -102,10 +102,10 @@ mod tests {
 
     #[test]
     fn the_ratio_covers_look_ups_since_the_last_scrape() {
-        let text = |hit: u32, miss: u32, forged: u32| {
+        let text = |hit: u32, miss: u32, other: u32| {
             format!(
                 "# TYPE {FAMILY} counter\n{FAMILY}{{result=\"hit\"}} {hit}\n{FAMILY}{{result=\"miss\"}} {miss}\n\
-                 {FAMILY}{{result=\"forged\"}} {forged}\n"
+                 {FAMILY}{{result=\"forged\"}} {other}\n{FAMILY}{{result=\"negative\"}} {other}\n"
             )
         };
         let (before, now) = (Lookups::read(&text(10, 10, 0)), Lookups::read(&text(40, 20, 99)));

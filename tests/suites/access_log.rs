@@ -82,14 +82,14 @@ async fn a_line_names_the_client_the_consumer_the_route_and_the_upstream_also_of
     assert_eq!(line(&gateway, "/other/things", 0).await, with(&[&refused, &at(&other), &who]));
 
     let wrong = [("grant_type", "client_credentials"), ("client_id", client.id()), ("client_secret", "guessed-it")];
-    api.token(&gateway, &wrong).await.expect(401);
-    let refused = json!({"method": "POST", "path": "/api/oauth2/token", "status": 401, "reason": "client_invalid"});
+    api.token(&gateway, &wrong).await.expect(400);
+    let refused = json!({"method": "POST", "path": "/api/oauth2/token", "status": 400, "reason": "client_invalid"});
     let mut known = who.clone();
     known.as_object_mut().unwrap().remove("token_hint");
     assert_eq!(line(&gateway, "/api/oauth2/token", 1).await, with(&[&refused, &at(&api), &known]));
 
     let unknown = [("grant_type", "client_credentials"), ("client_id", "a-secret-in-a-wrong-field")];
-    api.token(&gateway, &unknown).await.expect(401);
+    api.token(&gateway, &unknown).await.expect(400);
     assert_eq!(line(&gateway, "/api/oauth2/token", 2).await, with(&[&refused, &at(&api)]));
     assert!(!gateway.output().contains("a-secret-in-a-wrong-field"));
 }

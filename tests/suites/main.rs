@@ -57,6 +57,8 @@ mod kill_rounds;
 mod lifecycle;
 mod limits;
 mod lost_responses;
+mod metrics;
+mod monitoring;
 mod multiple_auth;
 mod nodes;
 mod outage;

@@ -41,7 +41,7 @@ pub fn raise_limit() -> u64 {
         Ok(()) => maximum.unwrap_or(u64::MAX),
         Err(error) => {
             let error = io::Error::from(error);
-            tracing::warn!(?current, ?maximum, %error, "cannot raise the limit of open files (RLIMIT_NOFILE)");
+            tracing::warn!(current, maximum, %error, "cannot raise the limit of open files (RLIMIT_NOFILE)");
             current.unwrap_or(u64::MAX)
         }
     }

@@ -70,10 +70,10 @@ fn count(gateway: &Gateway, source: &ErrorSource, kind: &ErrorType, response: Op
 /// Logs error types only: the text of an error may quote what a client or an upstream sent.
 fn log(error: &Error, reply: &Reply, context: &mut Context) {
     let request_id = context.request_id.as_str().to_owned();
-    let service = context.proxied().map(|proxied| proxied.service.id);
+    let service = context.proxied().map(|proxied| tracing::field::display(proxied.service.id));
     let (error, status) = (error.root_etype().as_str(), reply.status.as_u16());
     match reply.status.is_server_error() {
-        true => tracing::warn!(request_id, ?service, error, status, reason = reply.reason, "request failed"),
+        true => tracing::warn!(request_id, service, error, status, reason = reply.reason, "request failed"),
         false => tracing::debug!(request_id, error, status, reason = reply.reason, "request refused"),
     }
 }

@@ -1,5 +1,5 @@
-//! `tollgate_certificate_expiry_timestamp_seconds`: when the certificates expire that the TLS listener presents, read
-//! from what is presented now.
+//! `tollgate_certificate_expiry_timestamp_seconds`: when the certificates expire that the TLS listeners present, read
+//! from what is presented now: the proxy's, and the Admin API's, which is read once.
 
 use std::sync::Arc;
 
@@ -12,22 +12,23 @@ use crate::served::Served;
 /// The metric. Its names are bounded: [`Served::expiries`].
 pub struct CertificateExpiry {
     served: Arc<Served>,
+    admin: Option<i64>,
     description: Vec<Desc>,
 }
 
 impl CertificateExpiry {
-    /// The expiry of these certificates.
+    /// The expiry of these certificates, and of the Admin API's if it has one.
     ///
     /// # Errors
     /// The metric is not valid.
-    pub fn new(served: Arc<Served>) -> prometheus::Result<Self> {
+    pub fn new(served: Arc<Served>, admin: Option<i64>) -> prometheus::Result<Self> {
         let description = gauge()?.desc().into_iter().cloned().collect();
-        Ok(Self { served, description })
+        Ok(Self { served, admin, description })
     }
 }
 
 fn gauge() -> prometheus::Result<GaugeVec> {
-    let help = "When certificates of the TLS listener expire, by their first server name; `default` is that of the settings. At most 1000, those that expire first.";
+    let help = "When certificates of the TLS listeners expire, by their first server name; `default` is that of the settings, `admin.tls.certificate` the Admin API's. At most 1000, those that expire first.";
     GaugeVec::new(Opts::new("tollgate_certificate_expiry_timestamp_seconds", help), &["name"])
 }
 
@@ -38,7 +39,8 @@ impl Collector for CertificateExpiry {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Ok(gauge) = gauge() else { return Vec::new() };
-        for (name, expires_at) in self.served.expiries() {
+        let admin = self.admin.map(|expires_at| ("admin.tls.certificate".to_owned(), expires_at));
+        for (name, expires_at) in self.served.expiries().into_iter().chain(admin) {
             #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact for millions of years")]
             gauge.with_label_values(&[name.as_str()]).set(expires_at as f64);
         }

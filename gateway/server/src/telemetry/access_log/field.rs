@@ -2,151 +2,138 @@
 
 use std::str::FromStr;
 
-/// A field of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
+/// A field, its names, and what precedes its value: one text each, so that a line is written in few parts.
+macro_rules! fields {
+    ($($(#[$about:meta])+ $field:ident = $name:literal,)+) => {
+        /// A field of a line.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Field {
+            $($(#[$about])+ $field,)+
+        }
+
+        impl Field {
+            /// All of them, in the order in which they are written.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$field),+];
+
+            /// Its name in lines and in the setting.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$field => $name,)+ }
+            }
+
+            /// What precedes its value in JSON.
+            pub(super) fn json_key(self) -> &'static str {
+                match self { $(Self::$field => concat!(",\"", $name, "\":"),)+ }
+            }
+
+            /// What precedes its value in text.
+            pub(super) fn text_key(self) -> &'static str {
+                match self { $(Self::$field => concat!(" ", $name, "="),)+ }
+            }
+        }
+    };
+}
+
+fields! {
     /// When it ended, RFC 3339 in UTC.
-    Time,
+    Time = "time",
     /// Its id, as in `X-Kong-Request-Id`.
-    RequestId,
+    RequestId = "request_id",
     /// The W3C trace that it belongs to.
-    TraceId,
+    TraceId = "trace_id",
     /// The client's address, after real-ip processing.
-    Client,
+    Client = "client",
     /// The version of TLS.
-    Tls,
+    Tls = "tls",
     /// The method.
-    Method,
+    Method = "method",
     /// The path as received, without query.
-    Path,
+    Path = "path",
     /// The status sent; 0 if the client disconnected before one could be sent.
-    Status,
+    Status = "status",
     /// Why the gateway responded instead of the upstream; a stable code.
-    Reason,
+    Reason = "reason",
     /// The matched route's id.
-    Route,
+    Route = "route",
     /// Its name, as in metrics.
-    RouteName,
+    RouteName = "route_name",
     /// Its service's id.
-    Service,
+    Service = "service",
     /// The service's name, as in metrics.
-    ServiceName,
+    ServiceName = "service_name",
     /// The consumer's id.
-    Consumer,
+    Consumer = "consumer",
     /// Its username.
-    ConsumerName,
+    ConsumerName = "consumer_name",
     /// The id of the credential.
-    Credential,
+    Credential = "credential",
     /// The credential's public name.
-    ClientId,
+    ClientId = "client_id",
     /// The last characters of the token.
-    TokenHint,
+    TokenHint = "token_hint",
     /// The address of the upstream.
-    Upstream,
+    Upstream = "upstream",
     /// Attempts after the first.
-    Retries,
+    Retries = "retries",
     /// Body bytes from the client.
-    BytesIn,
+    BytesIn = "bytes_in",
     /// Body bytes to the client.
-    BytesOut,
+    BytesOut = "bytes_out",
     /// From the request's head to the end of the response.
-    TotalMs,
+    TotalMs = "total_ms",
     /// Until the request was sent upstream.
-    ProxyMs,
+    ProxyMs = "proxy_ms",
     /// From then until the upstream's response head.
-    UpstreamMs,
+    UpstreamMs = "upstream_ms",
     /// For how many seconds no changes were heard.
-    ServedStale,
+    ServedStale = "served_stale",
 }
 
 impl Field {
-    /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 26] = [
-        Self::Time,
-        Self::RequestId,
-        Self::TraceId,
-        Self::Client,
-        Self::Tls,
-        Self::Method,
-        Self::Path,
-        Self::Status,
-        Self::Reason,
-        Self::Route,
-        Self::RouteName,
-        Self::Service,
-        Self::ServiceName,
-        Self::Consumer,
-        Self::ConsumerName,
-        Self::Credential,
-        Self::ClientId,
-        Self::TokenHint,
-        Self::Upstream,
-        Self::Retries,
-        Self::BytesIn,
-        Self::BytesOut,
-        Self::TotalMs,
-        Self::ProxyMs,
-        Self::UpstreamMs,
-        Self::ServedStale,
-    ];
-
-    /// Its name in lines and in the setting.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Time => "time",
-            Self::RequestId => "request_id",
-            Self::TraceId => "trace_id",
-            Self::Client => "client",
-            Self::Tls => "tls",
-            Self::Method => "method",
-            Self::Path => "path",
-            Self::Status => "status",
-            Self::Reason => "reason",
-            Self::Route => "route",
-            Self::RouteName => "route_name",
-            Self::Service => "service",
-            Self::ServiceName => "service_name",
-            Self::Consumer => "consumer",
-            Self::ConsumerName => "consumer_name",
-            Self::Credential => "credential",
-            Self::ClientId => "client_id",
-            Self::TokenHint => "token_hint",
-            Self::Upstream => "upstream",
-            Self::Retries => "retries",
-            Self::BytesIn => "bytes_in",
-            Self::BytesOut => "bytes_out",
-            Self::TotalMs => "total_ms",
-            Self::ProxyMs => "proxy_ms",
-            Self::UpstreamMs => "upstream_ms",
-            Self::ServedStale => "served_stale",
-        }
-    }
-
     /// Whether plugins tell it ([`Notes`](tollgate_core::notes::Notes)).
     fn is_noted(self) -> bool {
         matches!(self, Self::Consumer | Self::ConsumerName | Self::Credential | Self::ClientId | Self::TokenHint)
     }
 }
 
-/// The fields that are written, in order.
+/// The fields of a text line that have no names: it begins with them.
+const HEAD: [Field; 4] = [Field::Time, Field::Status, Field::Method, Field::Path];
+
+/// The fields that are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fields(Vec<Field>);
+pub struct Fields {
+    all: Vec<Field>,
+    /// Those of [`HEAD`], and then the others.
+    head: Vec<Field>,
+    rest: Vec<Field>,
+}
 
 impl Default for Fields {
     fn default() -> Self {
-        Self(Field::ALL.to_vec())
+        Self::of(|_| true)
     }
 }
 
 impl Fields {
+    fn of(is_chosen: impl Fn(Field) -> bool) -> Self {
+        let all: Vec<Field> = Field::ALL.into_iter().filter(|field| is_chosen(*field)).collect();
+        let head = HEAD.into_iter().filter(|field| all.contains(field)).collect();
+        let rest = all.iter().copied().filter(|field| !HEAD.contains(field)).collect();
+        Self { all, head, rest }
+    }
+
     /// In order.
-    pub(super) fn as_slice(&self) -> &[Field] {
-        &self.0
+    pub(super) fn all(&self) -> &[Field] {
+        &self.all
+    }
+
+    /// In the order of a text line: those without a name, and the others.
+    pub(super) fn of_text(&self) -> (&[Field], &[Field]) {
+        (&self.head, &self.rest)
     }
 
     /// Whether any of them is told by plugins.
     pub(super) fn are_noted(&self) -> bool {
-        self.0.iter().any(|field| field.is_noted())
+        self.all.iter().any(|field| field.is_noted())
     }
 }
 
@@ -164,8 +151,8 @@ impl FromStr for Fields {
             (false, false) => Err("expected either the fields to write, or fields to leave out (-NAME)".to_owned()),
             (false, true) if words.contains(&"all") => Err("expected either all, or the fields to write".to_owned()),
             (true, true) if words.is_empty() => Err("expected all, or fields such as time, status, path".to_owned()),
-            (true, _) => Ok(Self(Field::ALL.into_iter().filter(|field| !left_out.contains(field)).collect())),
-            (false, true) => Ok(Self(Field::ALL.into_iter().filter(|field| chosen.contains(field)).collect())),
+            (true, _) => Ok(Self::of(|field| !left_out.contains(&field))),
+            (false, true) => Ok(Self::of(|field| chosen.contains(&field))),
         }
     }
 }
@@ -196,7 +183,7 @@ mod tests {
     #[test]
     fn fields_are_chosen_or_left_out_and_keep_their_order() {
         let names =
-            |text: &str| text.parse::<Fields>().map(|fields| fields.0.iter().map(|field| field.name()).collect());
+            |text: &str| text.parse::<Fields>().map(|fields| fields.all.iter().map(|field| field.name()).collect());
         let all = Field::ALL.map(Field::name).to_vec();
         let without = |left_out: &[&str]| all.iter().copied().filter(|name| !left_out.contains(name)).collect();
         for (text, expected) in [

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use tollgate_core::notes::Caller;
 use uuid::Uuid;
 
-use super::field::Field;
+use super::field::{Field, Fields};
 use super::{LineFormat, Timestamp};
 use crate::telemetry::route_metrics::Labels;
 
@@ -70,10 +70,10 @@ enum Value<'v> {
 
 impl Line<'_> {
     /// Adds the line, with its line feed.
-    pub(super) fn render(&self, format: LineFormat, fields: &[Field], out: &mut Vec<u8>) {
+    pub(super) fn render(&self, format: LineFormat, fields: &Fields, out: &mut Vec<u8>) {
         match format {
-            LineFormat::Json => self.render_json(fields, out),
-            LineFormat::Human => self.render_human(fields, out),
+            LineFormat::Json => self.render_json(fields.all(), out),
+            LineFormat::Human => self.render_human(fields.of_text(), out),
         }
         out.push(b'\n');
     }
@@ -112,15 +112,10 @@ impl Line<'_> {
     }
 
     fn render_json(&self, fields: &[Field], out: &mut Vec<u8>) {
-        out.push(b'{');
+        let start = out.len();
         for field in fields {
             let Some(value) = self.value(*field) else { continue };
-            if out.last() != Some(&b'{') {
-                out.push(b',');
-            }
-            out.push(b'"');
-            put(field.name(), out);
-            put("\":", out);
+            put(field.json_key(), out);
             match value {
                 Value::Text(text) => put_quoted(text, out),
                 Value::Number(number) => put(itoa::Buffer::new().format(number), out),
@@ -131,29 +126,36 @@ impl Line<'_> {
                 }
             }
         }
+        match out.get_mut(start) {
+            // In place of the first comma.
+            Some(first) => *first = b'{',
+            None => out.push(b'{'),
+        }
         out.push(b'}');
     }
 
     /// The time, the status and the request, then `name=value` pairs.
-    fn render_human(&self, fields: &[Field], out: &mut Vec<u8>) {
-        const FIRST: [Field; 4] = [Field::Time, Field::Status, Field::Method, Field::Path];
-        for field in FIRST.into_iter().filter(|field| fields.contains(field)) {
-            separate(out);
-            match self.value(field) {
+    fn render_human(&self, (head, rest): (&[Field], &[Field]), out: &mut Vec<u8>) {
+        let start = out.len();
+        for field in head {
+            out.push(b' ');
+            match self.value(*field) {
                 Some(Value::Text(text)) => put_escaped(text, out),
                 Some(value) => value.put(out),
                 None => {}
             }
         }
-        for field in fields.iter().filter(|field| !FIRST.contains(field)) {
+        for field in rest {
             let Some(value) = self.value(*field) else { continue };
-            separate(out);
-            put(field.name(), out);
-            out.push(b'=');
+            put(field.text_key(), out);
             match value {
                 Value::Text(text) if !is_plain(text) => put_quoted(text, out),
                 value => value.put(out),
             }
+        }
+        // No blank precedes the first.
+        if out.len() > start {
+            out.remove(start);
         }
     }
 }
@@ -191,13 +193,6 @@ fn put_address(address: IpAddr, out: &mut Vec<u8>) {
             }
         }
         IpAddr::V6(address) => put(&address.to_string(), out),
-    }
-}
-
-/// A blank, unless the line begins here.
-fn separate(out: &mut Vec<u8>) {
-    if out.last().is_some_and(|last| *last != b'\n') {
-        out.push(b' ');
     }
 }
 
@@ -265,9 +260,9 @@ mod tests {
         Labels { service: "orders".to_owned(), route: "orders v2".to_owned() }
     }
 
-    fn rendered(line: &Line<'_>, format: LineFormat, fields: &[Field]) -> String {
+    fn rendered(line: &Line<'_>, format: LineFormat, fields: &str) -> String {
         let mut out = Vec::new();
-        line.render(format, fields, &mut out);
+        line.render(format, &fields.parse().unwrap(), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -275,7 +270,7 @@ mod tests {
     fn a_text_line_has_every_field_and_nothing_in_it_looks_like_another() {
         let (caller, labels) = (bob(), labels());
         assert_eq!(
-            rendered(&line(&caller, &labels), LineFormat::Human, &Field::ALL),
+            rendered(&line(&caller, &labels), LineFormat::Human, "all"),
             "2026-01-31T12:34:56.789Z 502 GET /a\\n\\\"b\\\" \u{e9} request_id=00112233445566778899aabbccddeeff \
              trace_id=0af7651916cd43dd8448eb211c80319c client=2001:db8::1 tls=TLSv1.3 reason=upstream_refused \
              route=00000000-0000-0000-0000-000000000001 route_name=\"orders v2\" \
@@ -290,7 +285,7 @@ mod tests {
     #[test]
     fn a_json_line_has_every_field_in_order() {
         let (caller, labels) = (bob(), labels());
-        let text = rendered(&line(&caller, &labels), LineFormat::Json, &Field::ALL);
+        let text = rendered(&line(&caller, &labels), LineFormat::Json, "all");
         let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
         let of = |name: &str| parsed[name].clone();
         assert_eq!(of("path"), "/a\n\"b\" \u{e9}");
@@ -305,9 +300,9 @@ mod tests {
     fn only_the_chosen_fields_that_a_request_has_are_written() {
         let (caller, labels) = (Caller::default(), Labels { service: String::new(), route: String::new() });
         let line = Line { reason: None, trace_id: None, upstream: None, ..line(&caller, &labels) };
-        let fields = [Field::TraceId, Field::Path, Field::Reason, Field::ServiceName, Field::ClientId, Field::TotalMs];
-        assert_eq!(rendered(&line, LineFormat::Json, &fields), "{\"path\":\"/a\\n\\\"b\\\" \u{e9}\",\"total_ms\":3}\n");
-        assert_eq!(rendered(&line, LineFormat::Human, &[Field::Status, Field::TotalMs]), "502 total_ms=3\n");
-        assert_eq!(rendered(&line, LineFormat::Json, &[Field::Reason]), "{}\n");
+        let fields = "trace_id, path, reason, service_name, client_id, total_ms";
+        assert_eq!(rendered(&line, LineFormat::Json, fields), "{\"path\":\"/a\\n\\\"b\\\" \u{e9}\",\"total_ms\":3}\n");
+        assert_eq!(rendered(&line, LineFormat::Human, "status, total_ms"), "502 total_ms=3\n");
+        assert_eq!(rendered(&line, LineFormat::Json, "reason"), "{}\n");
     }
 }

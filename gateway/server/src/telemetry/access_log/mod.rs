@@ -84,7 +84,7 @@ impl AccessLog {
         let Some(inner) = &self.0 else { return };
         RENDERED.with_borrow_mut(|rendered| {
             rendered.clear();
-            line.render(inner.format, inner.fields.as_slice(), rendered);
+            line.render(inner.format, &inner.fields, rendered);
             inner.writer.add(rendered);
         });
     }
