@@ -348,7 +348,7 @@ mod tests {
         let makers = Makers { clock: &ManualClock::at(0), random: &SystemRandom };
         let schema = credential().default_of("hash_secret", json!(true));
         let insertion = |input: Value| schema.insertion(Document::try_from(input).unwrap(), &makers).unwrap();
-        let Insertion { document, shown_once } = insertion(json!({}));
+        let Insertion { document, shown_once, .. } = insertion(json!({}));
         let clear = shown_once["client_secret"].as_str().unwrap();
         assert_eq!(document["client_secret"], format!("hashed:{clear}"));
         for given in [json!({"hash_secret": true}), json!({"client_secret": "s"}), json!({"hash_secret": false})] {

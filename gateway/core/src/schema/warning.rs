@@ -32,13 +32,12 @@ impl Schema {
         for field in &self.fields {
             let name = format!("{within}{}", field.name);
             match (&field.ty, input.get(field.name)) {
-                (Type::Array(_) | Type::Set(_), Some(Value::Array(values))) => {
-                    if values.iter().filter_map(Value::as_str).any(|text| text.contains(',')) {
-                        found.push(format!(
-                            "{name}: a value with a comma is one value: send several as {name}[]=ONE&{name}[]=TWO, or as \
-                             JSON"
-                        ));
-                    }
+                (Type::Array(_) | Type::Set(_), Some(Value::Array(values)))
+                    if values.iter().filter_map(Value::as_str).any(|text| text.contains(',')) =>
+                {
+                    found.push(format!(
+                        "{name}: a value with a comma is one value: send several as {name}[]=ONE&{name}[]=TWO, or as JSON"
+                    ));
                 }
                 (Type::Record(schema), Some(Value::Object(inner))) => {
                     schema.find_joined(&format!("{name}."), &Document::from(inner.clone()), found);
