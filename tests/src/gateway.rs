@@ -64,6 +64,14 @@ struct Launch {
     confinement: Option<Confinement>,
 }
 
+impl Launch {
+    /// An address, with the flags that the settings have under its name.
+    fn listener(&self, address: SocketAddr, name: &str) -> String {
+        let flags = self.settings.iter().find(|(given, _)| given == name).map_or("", |(_, flags)| flags);
+        format!("{address} {flags}")
+    }
+}
+
 impl Gateway {
     /// On SQLite.
     pub async fn on_sqlite() -> Self {
@@ -87,7 +95,7 @@ impl Gateway {
         Self::running(folder(), Some(database), url, settings, None).await
     }
 
-    /// With additional settings, by their environment names.
+    /// With additional settings, by their environment names; those of listeners are flags.
     pub async fn on(store: Store, settings: &[(&str, &str)]) -> Self {
         let directory = folder();
         let database = (store == Store::Postgres).then(Database::create);
@@ -394,14 +402,14 @@ impl Running {
             .args(["run", "--migrate"])
             .current_dir(directory.path())
             .env("TOLLGATE_DATA_DIRECTORY", directory.path())
-            .env("TOLLGATE_PROXY_HTTP_LISTEN", http.to_string())
-            .env("TOLLGATE_PROXY_HTTPS_LISTEN", https.to_string())
             .env("TOLLGATE_PROXY_DRAIN_TIMEOUT", "1s")
             .env("TOLLGATE_ADMIN_LISTEN", admin.to_string())
             .env("TOLLGATE_STATUS_LISTEN", status.to_string())
             .env("TOLLGATE_DATABASE_URL", &launch.database_url)
             .env("TOLLGATE_ACCESS_LOG", "-")
             .envs(launch.settings.iter().map(|(name, value)| (name, value)))
+            .env("TOLLGATE_PROXY_HTTP_LISTEN", launch.listener(http, "TOLLGATE_PROXY_HTTP_LISTEN"))
+            .env("TOLLGATE_PROXY_HTTPS_LISTEN", launch.listener(https, "TOLLGATE_PROXY_HTTPS_LISTEN"))
             .stdout(output.try_clone().expect("a file"))
             .stderr(output);
         let mut process = Process::start(&mut command).expect("a program that starts");

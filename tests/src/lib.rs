@@ -21,6 +21,7 @@ pub mod corpus;
 pub mod findings;
 pub mod forwarder;
 pub mod gateway;
+pub mod grpc;
 pub mod http2;
 pub mod issuer;
 pub mod issuer_key;

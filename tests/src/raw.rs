@@ -43,7 +43,8 @@ pub async fn get(authority: &str, target: &str, headers: &[(&str, &str)]) -> Rep
     exchange(authority, request.as_bytes()).await.expect("a response")
 }
 
-pub(crate) fn parse(response: &[u8]) -> Option<Reply> {
+/// A response that was read to its end; `None`: it is none.
+pub fn parse(response: &[u8]) -> Option<Reply> {
     let text = String::from_utf8_lossy(response);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.split("\r\n");

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use openssl::asn1::Asn1Time;
@@ -73,6 +74,14 @@ impl Identity {
     /// Its key.
     pub fn key_pem(&self) -> Vec<u8> {
         self.key.private_key_to_pem_pkcs8().unwrap()
+    }
+
+    /// Writes certificate and key to files in this folder, in PEM.
+    pub fn save(&self, folder: &Path) -> [PathBuf; 2] {
+        let files = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
+        std::fs::write(&files[0], self.certificate.to_pem().unwrap()).unwrap();
+        std::fs::write(&files[1], self.key_pem()).unwrap();
+        files
     }
 
     /// Its thumbprint, as in `x5t#S256` (RFC 8705 §3.1).

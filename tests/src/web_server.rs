@@ -17,6 +17,10 @@ pub enum Kind {
     Nginx,
     /// Debian's HAProxy, as a proxy.
     Haproxy,
+    /// HAProxy, which passes bytes on, with these words after the server's address.
+    HaproxyPassing(&'static str),
+    /// HAProxy, as a proxy that expects a PROXY header and tells the source that it names in `X-Seen`.
+    HaproxyTold,
     /// Node's `http`, which responds to each request with its method, target and body.
     Node,
 }
@@ -26,7 +30,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
-            Self::Haproxy => "haproxy",
+            Self::Haproxy | Self::HaproxyPassing(_) | Self::HaproxyTold => "haproxy",
             Self::Node => "node",
         }
     }
@@ -63,6 +67,11 @@ impl WebServer {
         Self { address, _process: process, _folder: folder }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -80,7 +89,9 @@ fn command(kind: Kind, folder: &Path, address: SocketAddr, upstream: SocketAddr)
         Kind::Nginx => {
             command.arg("-p").arg(folder).arg("-e").arg("stderr").arg("-c").arg(configured(nginx(address, upstream)))
         }
-        Kind::Haproxy => command.arg("-db").arg("-f").arg(configured(haproxy(address, upstream))),
+        Kind::Haproxy | Kind::HaproxyPassing(_) | Kind::HaproxyTold => {
+            command.arg("-db").arg("-f").arg(configured(haproxy(kind, address, upstream)))
+        }
         Kind::Node => {
             command.arg(crate::repository().join("tests/servers/node-http/server.mjs")).arg(address.port().to_string())
         }
@@ -105,11 +116,16 @@ fn nginx(address: SocketAddr, upstream: SocketAddr) -> String {
     )
 }
 
-fn haproxy(address: SocketAddr, upstream: SocketAddr) -> String {
+fn haproxy(kind: Kind, address: SocketAddr, upstream: SocketAddr) -> String {
+    let (mode, bind, server) = match kind {
+        Kind::HaproxyPassing(words) => ("tcp", "", words),
+        Kind::HaproxyTold => ("http", "accept-proxy\n  http-request set-header X-Seen %[src]", ""),
+        _ => ("http", "", ""),
+    };
     format!(
-        "defaults\n  mode http\n  timeout client 30s\n  timeout server 30s\n  timeout connect 5s\n  \
+        "defaults\n  mode {mode}\n  timeout client 30s\n  timeout server 30s\n  timeout connect 5s\n  \
          http-reuse always\n\
-         frontend in\n  bind {address}\n  default_backend next\n\
-         backend next\n  server next {upstream}\n"
+         frontend in\n  bind {address} {bind}\n  default_backend next\n\
+         backend next\n  server next {upstream} {server}\n"
     )
 }

@@ -325,6 +325,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
             write_timeout: settings.proxy.write_timeout,
             limits: settings.limits,
             upstream: settings.proxy.upstream,
+            announcements: settings.proxy.announcements.clone(),
         },
         snapshot: control.configuration.snapshot(),
         metrics: Arc::clone(&control.metrics),
@@ -337,7 +338,8 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     let shutdown = Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), logs)
         .map_err(StartError::Signals)?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
-    let (http, https) = (shown(settings.proxy.http_listen), shown(settings.proxy.https_listen));
+    let address = |listener: Option<proxy::Listener>| shown(listener.map(|listener| listener.address));
+    let (http, https) = (address(settings.proxy.http_listen), address(settings.proxy.https_listen));
     let (admin, status) = (settings.admin.listen, settings.status_listen);
     let listening = move || {
         readiness.set_started();
@@ -682,7 +684,7 @@ fn try_addresses(settings: &Settings) -> Result<(), StartError> {
     let proxy =
         [("proxy.http_listen", settings.proxy.http_listen), ("proxy.https_listen", settings.proxy.https_listen)];
     for (setting, address) in proxy {
-        if let Some(address) = address {
+        if let Some(address) = address.map(|listener| listener.address) {
             TcpListener::bind(address).map_err(|source| StartError::Listen { setting, address, source })?;
         }
     }

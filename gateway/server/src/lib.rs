@@ -24,6 +24,7 @@ pub mod plugin_choice;
 pub mod plugins;
 pub mod process_memory;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod remarks;
 mod scheme;
 pub mod served;

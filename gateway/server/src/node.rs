@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::declarative::Objections;
 use crate::explain::Explainer;
 use crate::log;
+use crate::proxy::Listener;
 use crate::settings::{ConfigurationSource, Settings};
 use crate::status::{export, responds};
 use crate::telemetry::metrics::Metrics;
@@ -122,7 +123,7 @@ fn published(settings: &Settings) -> Map<String, Value> {
         ConfigurationSource::Database if settings.database.is_embedded() => "sqlite",
         ConfigurationSource::Database => "postgres",
     };
-    let listen = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+    let listen = |listener: Option<Listener>| listener.map(|listener| listener.to_string());
     let trusted: Vec<String> = settings.trusted_ips.iter().map(ToString::to_string).collect();
     let value = json!({
         "database": database,

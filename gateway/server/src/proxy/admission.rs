@@ -109,6 +109,8 @@ mod tests {
             https_redirect_status_code,
             strip_path: true,
             preserve_host: false,
+            request_buffering: None,
+            response_buffering: None,
         };
         let labels = Labels { service: String::new(), route: "r".to_owned() };
         RouteEntry::new(&fields, None, Chain::Ready(Plugins::default()), Arc::clone(&metrics.route(labels)))

@@ -52,7 +52,7 @@ pub(super) async fn peer(
     session: &Session,
     context: &mut Context,
     preserved: Option<&str>,
-) -> Result<Box<HttpPeer>> {
+) -> Result<HttpPeer> {
     let proxied = context.proxied();
     if proxied.is_some_and(|proxied| proxied.balanced.is_none()) {
         begin(gateway, session, context);
@@ -70,10 +70,7 @@ pub(super) async fn peer(
     let host = balanced.balancer.host_header().unwrap_or_else(|| endpoint.host.to_string());
     let peer = service.peer_of((&balanced.balancer, &endpoint), &host, preserved, idle_timeout);
     balanced.lease = Some(Lease::new(endpoint));
-    peer.map_or_else(
-        || Error::e_explain(NO_TARGET, "the upstream's client certificate cannot be used"),
-        |peer| Ok(Box::new(peer)),
-    )
+    peer.map_or_else(|| Error::e_explain(NO_TARGET, "the upstream's client certificate cannot be used"), Ok)
 }
 
 /// Decides what of the request is hashed.

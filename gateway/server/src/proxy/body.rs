@@ -82,7 +82,7 @@ fn reading(session: &Session, body: Option<Bytes>, purpose: Purpose) -> Reading 
     Reading { body: body.map_or(RequestBody::TooLarge, RequestBody::Read), forwardable }
 }
 
-fn declared_length(session: &Session) -> Option<usize> {
+pub(crate) fn declared_length(session: &Session) -> Option<usize> {
     session.req_header().headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

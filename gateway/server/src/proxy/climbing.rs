@@ -10,27 +10,12 @@ use std::sync::Arc;
 use tollgate_router::MatchedPath;
 use tollgate_router::path::{climb, upstream_path};
 
+use super::named_services::NamedServices;
 use crate::snapshot::RouteEntry;
-use crate::upstream::service::ServiceEntry;
 
 /// What the client is told.
 pub(super) const MESSAGE: &str = "The path leaves its route or service by dot segments once %2F and backslashes are \
                                   read as slashes, semicolons end a segment, or escapes are decoded again";
-
-/// The services whose paths are not checked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LenientServices(Vec<String>);
-
-impl LenientServices {
-    /// From names or ids of services.
-    pub fn new(names_or_ids: impl IntoIterator<Item = String>) -> Self {
-        Self(names_or_ids.into_iter().collect())
-    }
-
-    fn contain(&self, service: &ServiceEntry) -> bool {
-        self.0.iter().any(|text| *text == *service.label || text.parse() == Ok(service.id))
-    }
-}
 
 /// What a request asked for, and where the router sends it.
 pub(super) struct Asked<'r> {
@@ -51,7 +36,7 @@ pub(super) enum Leads {
 /// Where the path leads; `find` is the route of another path.
 pub(super) fn leads<'s>(
     asked: &Asked<'_>,
-    lenient: &LenientServices,
+    lenient: &NamedServices,
     find: impl Fn(&str) -> Option<&'s Arc<RouteEntry>>,
 ) -> Leads {
     let service = asked.route.service.as_deref();

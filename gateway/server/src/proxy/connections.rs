@@ -76,6 +76,14 @@ impl ServerApp for Connections {
         self.admit_peer(peer).map(|open| Box::new(open) as _)
     }
 
+    /// Counts the client behind a proxy, whose connection was counted already.
+    #[cfg(pingora_patched)]
+    fn admit_behind(&self, client: Option<&SocketAddr>) -> Option<Box<dyn Any + Send>> {
+        let address = client.and_then(SocketAddr::as_inet).map(std::net::SocketAddr::ip);
+        let open = self.open.open_behind(address).inspect_err(|limit| self.metrics.limits().count(*limit)).ok();
+        open.map(|open| Box::new(open) as _)
+    }
+
     #[cfg(pingora_patched)]
     fn handshake_timeout(&self) -> Duration {
         self.handshake_timeout

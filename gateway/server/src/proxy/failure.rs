@@ -10,6 +10,7 @@ use super::Gateway;
 use super::balanced::NO_TARGET;
 use super::client::Origin;
 use super::context::Context;
+use super::logging::is_final;
 use super::reply::{self, OwnResponse};
 use super::request_body_filter::BODY_TOO_LARGE;
 use super::upstream_peer::{ADDRESS_REFUSED, NAME_RESOLUTION};
@@ -28,7 +29,7 @@ pub(super) async fn fail_to_proxy(
     context: &mut Context,
 ) -> FailToProxy {
     context.origin = context.origin.or_else(|| Origin::of(session, &gateway.settings.trusted_ips));
-    let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
+    let begun = session.response_written().is_some_and(|response| is_final(&response.status));
     // Pingora closes the connection in any case, so it must not be announced as kept.
     session.set_keepalive(None);
     let io_error = error.root_cause().downcast_ref::<std::io::Error>();

@@ -23,7 +23,7 @@ pub struct Limits {
     pub operator_connections: usize,
     /// Those of one address; 0: no limit.
     pub operator_connections_per_address: usize,
-    /// Timeout of a TLS handshake.
+    /// Timeout of a TLS handshake, and of a PROXY header before it.
     pub tls_handshake_timeout: Duration,
     /// Bytes of a request target.
     pub target_bytes: usize,
@@ -39,6 +39,10 @@ pub struct Limits {
     pub http2_streams: u32,
     /// Frames without content in excess of those that requests and bodies need; 0: no limit.
     pub http2_excess_frames: u32,
+    /// Bytes of a request's body that are read before the upstream is asked.
+    pub request_buffer_bytes: usize,
+    /// Bytes of a response that are read ahead of the client.
+    pub response_buffer_bytes: usize,
 }
 
 impl Default for Limits {
@@ -56,6 +60,8 @@ impl Default for Limits {
             body_grace: Duration::from_secs(30),
             http2_streams: 100,
             http2_excess_frames: 1000,
+            request_buffer_bytes: 64 * 1024,
+            response_buffer_bytes: 64 * 1024,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The proxy as a Pingora service, with its listeners.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 #[cfg(pingora_patched)]
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
+use pingora_core::listeners::ListenerConfig;
 use pingora_core::listeners::tls::TlsSettings;
 #[cfg(pingora_patched)]
 use pingora_core::protocols::http::v2::{H2Closed, H2Limits};
@@ -17,6 +19,8 @@ use pingora_core::services::{Service, listening};
 use pingora_proxy::http_proxy;
 
 use super::connections::Connections;
+#[cfg(pingora_patched)]
+use super::first_bytes::FirstBytes;
 use super::{Gateway, Settings, UpstreamSettings};
 #[cfg(pingora_patched)]
 use crate::telemetry::limit_metrics::Limit;
@@ -30,13 +34,39 @@ const MAX_ATTEMPTS: usize = 32_768;
 /// The interval between checks whether the sockets are bound.
 const POLL: Duration = Duration::from_millis(1);
 
+/// A listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether a plain connection may begin with HTTP/2 (RFC 9113 §3.3); over TLS, it is negotiated.
+    pub http2: bool,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: bool,
+}
+
+impl From<SocketAddr> for Listener {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, http2: false, proxy_protocol: false }
+    }
+}
+
+/// As in the settings.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        f.write_str(if self.http2 { " http2" } else { "" })?;
+        f.write_str(if self.proxy_protocol { " proxy_protocol" } else { "" })
+    }
+}
+
 /// The proxy's listeners.
 #[derive(Default)]
 pub struct Listeners {
-    /// Plain HTTP/1.1.
-    pub http: Option<SocketAddr>,
+    /// Plain HTTP.
+    pub http: Option<Listener>,
     /// TLS, with HTTP/1.1, and HTTP/2 if the settings negotiate it.
-    pub https: Option<(SocketAddr, TlsSettings)>,
+    pub https: Option<(Listener, TlsSettings)>,
 }
 
 /// Sets what the proxy needs in the server's configuration. Call this before the server and
@@ -91,22 +121,37 @@ pub fn service(
     listening: impl FnOnce() + Send + Sync + 'static,
 ) -> ProxyService {
     let settings = gateway.settings.clone();
-    let options = server_options(&settings, &gateway.metrics);
+    let mut options = server_options(&settings, &gateway.metrics);
+    options.h2c = listeners.http.is_some_and(|listener| listener.http2);
     let metrics = Arc::clone(&gateway.metrics);
     let descriptors = Arc::clone(&gateway.descriptors);
+    #[cfg(pingora_patched)]
+    let first_bytes = Arc::new(FirstBytes::new(settings.trusted_ips.clone(), Arc::clone(&metrics)));
     let mut proxy = http_proxy(conf, gateway);
     proxy.server_options = Some(options);
     proxy.h2_options = Some(settings.limits.h2_options());
     let mut service = listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics, &settings));
     service.set_connection_filter(descriptors);
     let mut addresses = Vec::new();
-    if let Some(address) = listeners.http {
-        addresses.push(address.to_string());
-        service.add_tcp(&address.to_string());
+    let mut add = |listener: Listener, tls: Option<TlsSettings>| {
+        let address = listener.address.to_string();
+        let mut endpoint = ListenerConfig::tcp(&address);
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls(tls);
+        }
+        // Settings permit it with our patches only.
+        #[cfg(pingora_patched)]
+        if listener.proxy_protocol {
+            endpoint = endpoint.pre_tls_callback(Arc::clone(&first_bytes) as _);
+        }
+        addresses.push(address);
+        service.add_listener(endpoint);
+    };
+    if let Some(listener) = listeners.http {
+        add(listener, None);
     }
-    if let Some((address, tls)) = listeners.https {
-        addresses.push(address.to_string());
-        service.add_tls_with_settings(&address.to_string(), None, tls);
+    if let Some((listener, tls)) = listeners.https {
+        add(listener, Some(tls));
     }
     ProxyService { proxy: service, addresses, listening: Some(Box::new(listening)) }
 }

@@ -42,7 +42,7 @@ pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Contex
 }
 
 /// `100 Continue` ends nothing, `101 Switching Protocols` does (RFC 9110 §15.2).
-fn is_final(status: &StatusCode) -> bool {
+pub(super) fn is_final(status: &StatusCode) -> bool {
     !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS
 }
 

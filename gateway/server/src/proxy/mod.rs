@@ -12,16 +12,21 @@
 
 mod accept;
 mod admission;
+mod announcement;
 mod arrival;
 mod authority;
 mod balanced;
 mod body;
+mod buffering;
 mod client;
 mod climbing;
 mod connections;
 mod context;
 mod failure;
+#[cfg(pingora_patched)]
+mod first_bytes;
 pub mod framing;
+mod grpc_call;
 pub mod head;
 mod hop;
 mod hop_by_hop;
@@ -32,6 +37,7 @@ mod lines;
 mod listeners;
 mod logging;
 mod lookalike;
+mod named_services;
 mod negotiation;
 mod open_connections;
 mod pipeline;
@@ -45,6 +51,7 @@ mod response_phase;
 mod retry;
 mod trailers;
 mod trusted_peer;
+mod upstream_http2;
 mod upstream_peer;
 mod upstream_request_filter;
 mod well_known;
@@ -63,12 +70,13 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+pub use announcement::Announcements;
 pub use client::TlsClient;
-pub use climbing::LenientServices;
 pub use context::Context;
 pub use identity_headers::{IdentityHeaders, InvalidName};
 pub use limits::Limits;
-pub use listeners::{Listeners, ProxyService, prepare, service};
+pub use listeners::{Listener, Listeners, ProxyService, prepare, service};
+pub use named_services::NamedServices;
 pub(crate) use open_connections::OpenConnections;
 pub use product::Product;
 pub use trusted_peer::TrustedIps;
@@ -78,6 +86,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::uses::Uses;
+use crate::upstream::version::OfferedHttp2;
 
 /// The data plane's settings.
 #[derive(Debug, Clone)]
@@ -89,7 +98,7 @@ pub struct Settings {
     /// Peers whose forwarded headers are trusted.
     pub trusted_ips: TrustedIps,
     /// Services that get paths which climb for other readers.
-    pub lenient_path_services: LenientServices,
+    pub lenient_path_services: NamedServices,
     /// Timeout of idle client connections; at least a second.
     pub keepalive_timeout: Duration,
     /// Timeout for the whole head of an HTTP/1.1 request.
@@ -102,6 +111,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Connections to upstreams.
     pub upstream: UpstreamSettings,
+    /// The upstreams that are told whose requests their connections carry.
+    pub announcements: Announcements,
 }
 
 /// Keep-alive of upstream connections.
@@ -113,12 +124,19 @@ pub struct UpstreamSettings {
     pub keepalive_pool_size: usize,
     /// Requests per connection; at least one.
     pub keepalive_requests: u32,
+    /// Whether HTTP/2 is used where it is offered.
+    pub http2: OfferedHttp2,
 }
 
 impl Default for UpstreamSettings {
     /// See gateway.md §7.4.
     fn default() -> Self {
-        Self { keepalive_timeout: Duration::from_secs(60), keepalive_pool_size: 512, keepalive_requests: 10_000 }
+        Self {
+            keepalive_timeout: Duration::from_secs(60),
+            keepalive_pool_size: 512,
+            keepalive_requests: 10_000,
+            http2: OfferedHttp2::Declined,
+        }
     }
 }
 
@@ -230,6 +248,9 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
+        if request.version == http::Version::HTTP_2 {
+            upstream_http2::prepare(session, request).await?;
+        }
         upstream_request_filter::upstream_request_filter(self.settings.product, session, request, context)
     }
 

@@ -53,18 +53,33 @@ impl OpenConnections {
             return Err(Limit::Connections);
         }
         // From here on it is counted, and no longer when this is dropped.
-        let mut connection = OpenConnection { connections: Arc::clone(self), address: None };
-        let limited = peer.filter(|peer| self.most_per_address != usize::MAX && !self.trusted.contains(*peer));
-        if let Some(address) = limited.map(network::of) {
-            let mut addresses = self.shard(address);
-            let count = addresses.entry(address).or_insert(0);
-            if *count >= self.most_per_address {
-                return Err(Limit::ConnectionsPerAddress);
-            }
-            *count += 1;
-            connection.address = Some(address);
-        }
+        let mut connection = OpenConnection { connections: Arc::clone(self), counted: Counted::InAll, address: None };
+        connection.address = self.count(peer)?;
         Ok(connection)
+    }
+
+    /// Counts the client of a connection that a proxy has opened, until the result is dropped. A trusted one is the
+    /// proxy itself, or another.
+    ///
+    /// # Errors
+    /// The limit that it would exceed.
+    #[cfg(pingora_patched)]
+    pub(crate) fn open_behind(self: &Arc<Self>, client: Option<IpAddr>) -> Result<OpenConnection, Limit> {
+        let address = self.count(client)?;
+        Ok(OpenConnection { connections: Arc::clone(self), counted: Counted::ForItsAddress, address })
+    }
+
+    /// Counts a connection of an address, if it has a limit; returns what it is counted for.
+    fn count(&self, peer: Option<IpAddr>) -> Result<Option<IpAddr>, Limit> {
+        let limited = peer.filter(|peer| self.most_per_address != usize::MAX && !self.trusted.contains(*peer));
+        let Some(address) = limited.map(network::of) else { return Ok(None) };
+        let mut addresses = self.shard(address);
+        let count = addresses.entry(address).or_insert(0);
+        if *count >= self.most_per_address {
+            return Err(Limit::ConnectionsPerAddress);
+        }
+        *count += 1;
+        Ok(Some(address))
     }
 
     fn shard(&self, address: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -74,15 +89,28 @@ impl OpenConnections {
     }
 }
 
+/// What a connection is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    /// All connections, and those of its address.
+    InAll,
+    /// Those of its address only.
+    #[cfg(pingora_patched)]
+    ForItsAddress,
+}
+
 /// An open connection.
 pub(crate) struct OpenConnection {
     connections: Arc<OpenConnections>,
+    counted: Counted,
     address: Option<IpAddr>,
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.connections.open.fetch_sub(1, Ordering::Relaxed);
+        if self.counted == Counted::InAll {
+            self.connections.open.fetch_sub(1, Ordering::Relaxed);
+        }
         let Some(address) = self.address else { return };
         let mut addresses = self.connections.shard(address);
         let Some(count) = addresses.get_mut(&address) else { return };
@@ -126,6 +154,20 @@ mod tests {
         let _first = open(&connections, "2001:db8::1").unwrap();
         assert!(open(&connections, "2001:db8::2").is_err());
         let _proxied: Vec<_> = (0..100).map(|_| open(&connections, "10.1.2.3").unwrap()).collect();
+    }
+
+    #[cfg(pingora_patched)]
+    #[test]
+    fn a_client_behind_a_proxy_has_its_own_limit_and_is_no_further_connection() {
+        let connections = connections(2, 1);
+        let _proxys = open(&connections, "10.1.2.3").unwrap();
+        let behind = connections.open_behind(Some("192.0.2.1".parse().unwrap())).unwrap();
+        let second = connections.open_behind(Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(second.err(), Some(Limit::ConnectionsPerAddress));
+        assert_eq!(open(&connections, "192.0.2.1").err(), Some(Limit::ConnectionsPerAddress));
+        drop(behind);
+        assert!(open(&connections, "192.0.2.1").is_ok());
+        assert_eq!(connections.open.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tollgate_core::reply::{Body, Reply};
 
 use super::body::{self, Rest};
 use super::context::Context;
+use super::grpc_call;
 use super::negotiation::{MediaType, Origin};
 use super::product::Product;
 use super::response_filter;
@@ -50,10 +51,13 @@ pub(super) async fn send(
 ) -> Result<()> {
     context.replied(own.reply.reason);
     let head = session.req_header();
+    let is_call = grpc_call::is(head);
+    let own = if is_call { OwnResponse { reply: grpc_call::response(own.reply), ..own } } else { own };
     let (method, version) = (head.method.clone(), head.version);
     let (content_type, content) = render(&own, &head.headers, context.request_id.as_str());
     response_filter::let_go_when_draining(session);
-    let rest = body::discard(session).await;
+    // A call may go on for long, and the end of its stream harms no other.
+    let rest = if is_call { Rest::Nothing } else { body::discard(session).await };
     let has_content = may_have_content(own.reply.status);
     let mut response = ResponseHeader::build(own.reply.status, Some(own.reply.headers.len() + 6))?;
     if let Some(content_type) = content_type.filter(|_| has_content) {

@@ -14,10 +14,12 @@ use tollgate_router::{MatchedPath, Ports, Query};
 
 use super::accept::{self, Accepted, Names};
 use super::admission::{self, Arrival};
+use super::buffering;
 use super::client::Origin;
 use super::climbing::{self, Leads};
 use super::context::{Context, Course, Expectation, Outbound, Proxied};
 use super::framing;
+use super::grpc_call;
 use super::lookalike;
 use super::pipeline::{self, Asked, Outcome};
 use super::reply::{self, OwnResponse};
@@ -80,7 +82,16 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     match judged.outcome {
         Outcome::Reply(reply) => Ok(Some(OwnResponse::gateway(reply))),
         Outcome::Pass(..) if reason == Reason::WellKnown => Ok(Some(OwnResponse::gateway(well_known::not_found()))),
-        Outcome::Pass(edits, expectation) => pass(session, context, &route, accepted, matched, edits, expectation),
+        Outcome::Pass(edits, expectation) => {
+            let response = pass(session, context, &route, accepted, matched, edits, expectation)?;
+            if let Some(transport) = context.proxied().map(|proxied| proxied.service.transport) {
+                grpc_call::open_ended(session, transport);
+                if route.buffers_requests {
+                    buffering::read_request(session, transport, gateway.settings.limits.request_buffer_bytes).await?;
+                }
+            }
+            Ok(response)
+        }
     }
 }
 

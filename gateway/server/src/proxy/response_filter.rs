@@ -40,6 +40,7 @@ pub(super) fn response_filter(
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "unsolicited 101 response").into_up());
     }
     // The version is the sender's own (RFC 9110 §2.5), and we are the sender.
+    let received = if response.version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
     response.set_version(Version::HTTP_11);
     if response.status.is_informational() && !switching {
         return Ok(());
@@ -54,20 +55,20 @@ pub(super) fn response_filter(
     } else {
         head.remove(&UPGRADE);
     }
-    set_names(&mut head, product);
+    set_names(&mut head, product, received);
     set_latencies(&mut head, context);
     head.set(&X_KONG_REQUEST_ID, context.request_id.as_str().as_bytes());
     response_phase::apply(&context.response, &mut head, status, Source::Upstream);
     Ok(())
 }
 
-/// Sets `Server`, unless the upstream has set it, and adds our entry to `Via`.
-fn set_names(head: &mut impl Head, product: Product) {
+/// Sets `Server`, unless the upstream has set it, and adds our entry to `Via`: the version in which the response was
+/// received.
+fn set_names(head: &mut impl Head, product: Product, received: Version) {
     if !head.has(&SERVER) {
         head.set(&SERVER, product.server().as_bytes());
     }
-    // Requests to upstreams use HTTP/1, and so do their responses.
-    set_via(head, product.via(Version::HTTP_11));
+    set_via(head, product.via(received));
 }
 
 /// Closes the connection if the process is draining, and announces it.
@@ -125,7 +126,7 @@ mod tests {
             response.append_header(*name, *value).unwrap();
         }
         let mut head = Edited::new(&mut response, ROOM);
-        let allocated = allocation_counter::measure(|| set_names(&mut head, product)).count_total;
+        let allocated = allocation_counter::measure(|| set_names(&mut head, product, Version::HTTP_11)).count_total;
         let mut text = Vec::new();
         response.header_to_h1_wire(&mut text);
         (String::from_utf8(text).unwrap(), allocated)

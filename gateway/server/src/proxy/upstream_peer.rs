@@ -3,15 +3,17 @@
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
+use uuid::Uuid;
 
 use super::Gateway;
 use super::balanced;
 use super::context::Context;
 use super::retry::{self, Reached, Replay};
 use super::upstream_request_filter::host;
+use super::{buffering, grpc_call, upstream_http2};
 use crate::snapshot::UpstreamHost;
-use crate::upstream::addresses;
 use crate::upstream::uses::Reused;
+use crate::upstream::{addresses, version};
 
 /// The error of a service whose host cannot be resolved.
 pub(super) const NAME_RESOLUTION: ErrorType = ErrorType::Custom("NameResolution");
@@ -27,33 +29,39 @@ pub(super) async fn upstream_peer(
 ) -> Result<Box<HttpPeer>> {
     let preserves = context.route.as_ref().is_some_and(|route| route.upstream_host == UpstreamHost::Client);
     let preserved = preserves.then(|| host(session.req_header())).flatten();
+    let buffers = context.route.as_ref().is_some_and(|route| route.buffers_responses);
+    let origin = context.origin;
     let Some(proxied) = context.proxied() else {
         return Error::e_explain(ErrorType::InternalError, "no upstream peer: request is not proxied");
     };
     proxied.attempts += 1;
     proxied.reached = Reached::NoConnection;
     proxied.address = None;
-    if proxied.service.balancer().is_some() {
-        let peer = balanced::peer(gateway, session, context, preserved).await?;
-        if let Some(proxied) = context.proxied() {
-            proxied.address = peer.address().as_inet().copied();
-        }
-        return Ok(peer);
-    }
-    match proxied.service.peer(preserved, gateway.settings.upstream.keepalive_timeout).await {
-        Ok(peer) => {
-            proxied.address = peer.address().as_inet().copied();
-            Ok(Box::new(peer))
-        }
-        Err(error @ addresses::Error::Refused(_)) => {
-            tracing::warn!(service = %proxied.service.id, %error, "upstream address refused");
-            Error::e_because(ADDRESS_REFUSED, "upstream address refused", error)
-        }
-        Err(error) => {
-            tracing::warn!(service = %proxied.service.id, error = describe(&error), "cannot resolve upstream host");
-            Error::e_because(NAME_RESOLUTION, "cannot resolve upstream host", error)
-        }
-    }
+    let mut peer = if proxied.service.balancer().is_some() {
+        balanced::peer(gateway, session, context, preserved).await?
+    } else {
+        let found = proxied.service.peer(preserved, gateway.settings.upstream.keepalive_timeout).await;
+        found.map_err(|error| unusable(&error, proxied.service.id))?
+    };
+    let Some(proxied) = context.proxied() else {
+        return Error::e_explain(ErrorType::InternalError, "no upstream peer: request is not proxied");
+    };
+    proxied.address = peer.address().as_inet().copied();
+    let (settings, transport) = (&gateway.settings, proxied.service.transport);
+    version::set(&mut peer.options, transport, settings.upstream.http2);
+    grpc_call::bound(&mut peer.options, session.req_header(), transport);
+    buffering::read_ahead(&mut peer.options, buffers, settings.limits.response_buffer_bytes);
+    settings.announcements.apply(&mut peer, &proxied.service, origin, session);
+    Ok(Box::new(peer))
+}
+
+fn unusable(error: &addresses::Error, service: Uuid) -> Box<Error> {
+    let (kind, what) = match error {
+        addresses::Error::Refused(_) => (ADDRESS_REFUSED, "upstream address refused"),
+        _ => (NAME_RESOLUTION, "cannot resolve upstream host"),
+    };
+    tracing::warn!(%service, error = describe(error), "{what}");
+    Error::because(kind, what, describe(error))
 }
 
 fn describe(error: &dyn std::error::Error) -> String {
@@ -76,12 +84,23 @@ pub(super) fn error_while_proxy(
     reused: Reused,
 ) -> Box<Error> {
     let upstream = *error.esource() == ErrorSource::Upstream;
-    if upstream {
+    let unprocessed = upstream && is_unprocessed(&error, context);
+    if upstream && !unprocessed {
         balanced::failed(context, &error, reused);
     }
-    let again = upstream && broke_off(error.etype()) && is_another(session, context);
+    let again = upstream && (unprocessed || broke_off(error.etype())) && is_another(session, context);
     error.set_retry(again);
     error
+}
+
+/// Whether the upstream has said that nothing was done. Then it is as if it had not been sent.
+fn is_unprocessed(error: &Error, context: &mut Context) -> bool {
+    let Some(proxied) = context.proxied() else { return false };
+    let unprocessed = upstream_http2::was_not_processed(error, proxied.service.transport);
+    if unprocessed && proxied.reached == Reached::Sent {
+        proxied.reached = Reached::NoConnection;
+    }
+    unprocessed
 }
 
 /// Whether the connection ended or was silent before there was a response. An unreadable response

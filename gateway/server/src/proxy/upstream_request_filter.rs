@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
-use http::HeaderValue;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -20,6 +20,7 @@ use super::hop_by_hop::{self, Trailers};
 use super::product::Product;
 use super::request_id::RequestId;
 use super::response_phase;
+use super::upstream_http2;
 use crate::snapshot::UpstreamHost;
 use crate::upstream::uses::Use;
 
@@ -42,6 +43,8 @@ pub(super) fn upstream_request_filter(
     let (Some(peer), Some(proxied)) = (peer, context.proxied()) else {
         return Error::e_explain(ErrorType::InternalError, "proxied request has no peer address or no upstream");
     };
+    upstream_http2::is_usable(request.version, proxied.service.transport)?;
+    let version = request.version;
     let service_host = match &proxied.balanced {
         None => proxied.service.host_header(),
         Some(balanced) => balanced.host_header(&proxied.service),
@@ -62,6 +65,7 @@ pub(super) fn upstream_request_filter(
         service_host: &service_host,
         outbound: &proxied.outbound,
         connection: proxied.connection,
+        version,
     };
     attempt.write(&mut Edited::new(request, ROOM + rendered(&proxied.outbound.headers)));
     request.set_uri(proxied.outbound.uri.clone());
@@ -93,6 +97,8 @@ struct Attempt<'r> {
     service_host: &'r HeaderValue,
     outbound: &'r Outbound,
     connection: Use,
+    /// Towards the upstream.
+    version: Version,
 }
 
 impl Attempt<'_> {
@@ -113,7 +119,10 @@ impl Attempt<'_> {
         head.set(&X_KONG_REQUEST_ID, self.request_id.as_str().as_bytes());
         self.set_host(head);
         set_framing(head);
-        set_connection(self.connection, head);
+        // HTTP/2 has no such header (RFC 9113 §8.2.2).
+        if self.version != Version::HTTP_2 {
+            set_connection(self.connection, head);
+        }
         apply(self.outbound, head);
     }
 

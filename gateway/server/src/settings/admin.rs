@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use tollgate_admin::{Origins, is_loopback};
 use tollgate_core::host::Authority;
 
-use super::read::{address, optional_path, words};
+use super::listeners::address;
+use super::read::{optional_path, words};
 use super::{CertificateFiles, Layers};
 
 /// How callers of the Admin API prove who they are.

@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use tollgate_core::secret::Secret;
 use tollgate_core::setting::SettingValues;
 
-use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
+use crate::proxy::{Announcements, Limits, Listener, NamedServices, Product, UpstreamSettings};
 use crate::telemetry::access_log::Fields;
 
 pub use admin::{Admin, AdminAuth, AdminTls};
@@ -110,10 +110,10 @@ impl CertificateFiles {
 /// The settings of the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Address of the plain HTTP listener.
-    pub http_listen: Option<SocketAddr>,
-    /// Address of the TLS listener.
-    pub https_listen: Option<SocketAddr>,
+    /// The plain HTTP listener.
+    pub http_listen: Option<Listener>,
+    /// The TLS listener.
+    pub https_listen: Option<Listener>,
     /// Its name in `Server` and `Via`.
     pub product: Product,
     /// Worker threads, at least one.
@@ -131,9 +131,11 @@ pub struct Proxy {
     /// Whether upstreams are verified if their service does not say.
     pub upstream_verification: UpstreamVerification,
     /// Services that get paths which climb for other readers.
-    pub lenient_path_services: LenientServices,
+    pub lenient_path_services: NamedServices,
     /// Connections to upstreams.
     pub upstream: UpstreamSettings,
+    /// The upstreams that are told whose requests their connections carry.
+    pub announcements: Announcements,
     /// Networks to which requests are proxied in any case.
     pub allowed_upstreams: Vec<IpNet>,
 }
@@ -255,13 +257,14 @@ impl Settings {
     /// The addresses on which this gateway listens.
     pub fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
         let proxy = [self.proxy.http_listen, self.proxy.https_listen];
-        proxy.into_iter().flatten().chain([self.admin.listen, self.status_listen])
+        proxy.into_iter().flatten().map(|listener| listener.address).chain([self.admin.listen, self.status_listen])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::version::OfferedHttp2;
 
     fn settings(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Settings, Vec<String>> {
         let mut layers = Layers::defaults();
@@ -335,11 +338,13 @@ mod tests {
             "proxy.upstream_keepalive_timeout=500ms",
             "proxy.upstream_keepalive_pool_size=0",
             "proxy.upstream_keepalive_requests=1",
+            "proxy.upstream_http2=true",
         ];
         let expected = UpstreamSettings {
             keepalive_timeout: Duration::from_millis(500),
             keepalive_pool_size: 0,
             keepalive_requests: 1,
+            http2: OfferedHttp2::Used,
         };
         assert_eq!(upstream(&flags), Ok(expected));
         assert_eq!(

@@ -7,11 +7,14 @@ use ipnet::IpNet;
 use tollgate_core::secret::Secret;
 use tollgate_core::setting::{duration, number};
 
+use super::listeners::{address, listener};
 use super::{
     CertificateFiles, ClientCertificates, ConfigurationSource, CoreDumps, Database, Layers, LineDestination, LogFormat,
     Problem, Proxy, RequestedCertificates, Settings, UpstreamVerification, WhenDegraded,
 };
-use crate::proxy::{LenientServices, Limits, Product, UpstreamSettings};
+use crate::proxy::{Announcements, Limits, NamedServices, Product, UpstreamSettings};
+use crate::proxy_protocol::Version;
+use crate::upstream::version::OfferedHttp2;
 
 impl Settings {
     /// Checks the layered values; reports all problems at once.
@@ -90,6 +93,7 @@ impl Settings {
 fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
     let http_listen = layers.read("proxy.http_listen", listener);
     let https_listen = layers.read("proxy.https_listen", listener);
+    let announcements = read_announcements(layers);
     let product = layers.read("proxy.identify_as", |text| match text {
         "tollgate" => Ok(Product::Tollgate),
         "kong" => Ok(Product::Kong),
@@ -126,6 +130,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         upstream_verification: upstream_verification?,
         lenient_path_services: lenient_path_services?,
         upstream: upstream?,
+        announcements: announcements?,
         allowed_upstreams: allowed_upstreams?,
     })
 }
@@ -145,6 +150,17 @@ fn listed<T: std::str::FromStr<Err = String>>(text: &str) -> Result<Vec<T>, Stri
     words(text).map(str::parse).collect()
 }
 
+fn read_announcements(layers: &mut Layers) -> Option<Announcements> {
+    let version = layers.read("proxy.upstream_proxy_protocol", |text| match text {
+        "off" | "false" => Ok(None),
+        "v1" => Ok(Some(Version::V1)),
+        "v2" => Ok(Some(Version::V2)),
+        _ => Err("expected off, v1 or v2".to_owned()),
+    });
+    let services = layers.read("proxy.upstream_proxy_protocol_services", services);
+    Some(Announcements { version: version?, services: services? })
+}
+
 fn read_upstream(layers: &mut Layers) -> Option<UpstreamSettings> {
     let keepalive_timeout = layers.read("proxy.upstream_keepalive_timeout", duration);
     let keepalive_pool_size = layers.read("proxy.upstream_keepalive_pool_size", |text| match number(text)? {
@@ -155,10 +171,16 @@ fn read_upstream(layers: &mut Layers) -> Option<UpstreamSettings> {
         0 => Err("expected a number of at least 1".to_owned()),
         requests => u32::try_from(requests).map_err(|_| format!("expected at most {}", u32::MAX)),
     });
+    let http2 = layers.read("proxy.upstream_http2", |text| match text {
+        "true" => Ok(OfferedHttp2::Used),
+        "false" => Ok(OfferedHttp2::Declined),
+        _ => Err("expected true or false".to_owned()),
+    });
     Some(UpstreamSettings {
         keepalive_timeout: keepalive_timeout?,
         keepalive_pool_size: keepalive_pool_size?,
         keepalive_requests: keepalive_requests?,
+        http2: http2?,
     })
 }
 
@@ -177,6 +199,8 @@ fn read_limits(layers: &mut Layers) -> Option<Limits> {
     let body_min_rate = layers.read("limits.body_min_rate", count_u32);
     let body_grace = layers.read("limits.body_grace", duration);
     let http2_streams = layers.read("limits.http2_streams", |text| bounded(text, 1, 10_000).map(saturated));
+    let request_buffer_bytes = layers.read("limits.request_buffer_bytes", |text| bounded(text, 0, 16 * 1024 * 1024));
+    let response_buffer_bytes = layers.read("limits.response_buffer_bytes", |text| bounded(text, 0, 16 * 1024 * 1024));
     let http2_excess_frames = layers.read("limits.http2_excess_frames", count_u32);
     Some(Limits {
         connections: connections?,
@@ -191,6 +215,8 @@ fn read_limits(layers: &mut Layers) -> Option<Limits> {
         body_grace: body_grace?,
         http2_streams: http2_streams?,
         http2_excess_frames: http2_excess_frames?,
+        request_buffer_bytes: request_buffer_bytes?,
+        response_buffer_bytes: response_buffer_bytes?,
     })
 }
 
@@ -303,17 +329,6 @@ pub(super) fn optional_path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected address:port, such as 127.0.0.1:8001 or [::1]:8001".to_owned())
-}
-
-fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
-    match text {
-        "off" | "false" => Ok(None),
-        _ => address(text).map(Some),
-    }
-}
-
 /// A comma also separates the hosts within a URL.
 fn urls(text: &str) -> Result<Vec<Secret>, String> {
     let mut urls: Vec<String> = Vec::new();
@@ -328,9 +343,9 @@ fn urls(text: &str) -> Result<Vec<Secret>, String> {
     Ok(urls.into_iter().map(Secret::new).collect())
 }
 
-fn services(text: &str) -> Result<LenientServices, String> {
+fn services(text: &str) -> Result<NamedServices, String> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    Ok(LenientServices::new(entries.map(str::to_owned)))
+    Ok(NamedServices::new(entries.map(str::to_owned)))
 }
 
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {

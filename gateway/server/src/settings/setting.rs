@@ -22,8 +22,16 @@ const GATEWAY: &[Setting] = &[
         "data",
         "Directory for files that the gateway creates: the embedded database, the self-signed certificate, the node id.",
     ),
-    setting("proxy.http_listen", "0.0.0.0:8000", "Address of the plain HTTP/1.1 listener; `off`: none."),
-    setting("proxy.https_listen", "0.0.0.0:8443", "Address of the TLS listener (HTTP/1.1 and HTTP/2); `off`: none."),
+    setting(
+        "proxy.http_listen",
+        "0.0.0.0:8000",
+        "Address of the plain HTTP/1.1 listener, with flags: `http2` (prior knowledge), `proxy_protocol` (from trusted_ips); `off`: none.",
+    ),
+    setting(
+        "proxy.https_listen",
+        "0.0.0.0:8443",
+        "Address of the TLS listener (HTTP/1.1 and HTTP/2), with the flag `proxy_protocol` (from trusted_ips); `off`: none.",
+    ),
     setting(
         "proxy.identify_as",
         "tollgate",
@@ -59,6 +67,21 @@ const GATEWAY: &[Setting] = &[
         "proxy.upstream_keepalive_requests",
         "10000",
         "Maximum number of requests per upstream connection; 1: a new connection for each request.",
+    ),
+    setting(
+        "proxy.upstream_http2",
+        "false",
+        "Whether `https` upstreams get HTTP/2 where they offer it (ALPN). Services with `grpc` and `grpcs` always use it.",
+    ),
+    setting(
+        "proxy.upstream_proxy_protocol",
+        "off",
+        "PROXY header with which upstream connections begin: `off`, `v1` or `v2`.",
+    ),
+    setting(
+        "proxy.upstream_proxy_protocol_services",
+        "",
+        "Names or ids of the services whose upstreams get it; empty: all.",
     ),
     setting(
         "proxy.allowed_upstream_addresses",
@@ -190,7 +213,11 @@ const GATEWAY: &[Setting] = &[
         "256",
         "Of these, maximum number of one client address (a /64 network of IPv6); 0: no limit.",
     ),
-    setting("limits.tls_handshake_timeout", "15s", "How long a TLS handshake may take."),
+    setting(
+        "limits.tls_handshake_timeout",
+        "15s",
+        "How long a TLS handshake may take, with a PROXY header before it, or such a header alone.",
+    ),
     setting("limits.target_bytes", "8192", "Maximum length of a request target (414)."),
     setting("limits.head_bytes", "32768", "Maximum length of a request head (431)."),
     setting("limits.header_count", "256", "Maximum number of fields of a request head (431)."),
@@ -205,6 +232,16 @@ const GATEWAY: &[Setting] = &[
         "limits.http2_excess_frames",
         "1000",
         "Frames without content (PING, SETTINGS, RST_STREAM …) that an HTTP/2 client may send within ten seconds in excess of what its requests and bodies need, before the connection is closed; 0: no limit.",
+    ),
+    setting(
+        "limits.request_buffer_bytes",
+        "65536",
+        "Length of a request body up to which `request_buffering` reads it before the upstream is asked; longer ones are passed on as they arrive.",
+    ),
+    setting(
+        "limits.response_buffer_bytes",
+        "65536",
+        "How much of a response `response_buffering` reads from the upstream ahead of the client.",
     ),
     setting(
         "limits.header_value_bytes",

@@ -70,6 +70,12 @@ pub struct RouteFields {
     pub strip_path: bool,
     /// Whether the upstream gets the client's `Host`.
     pub preserve_host: bool,
+    /// Whether a request's body is read before the upstream is asked; true when null.
+    #[serde(default)]
+    pub request_buffering: Option<bool>,
+    /// Whether a response is read ahead of the client; true when null.
+    #[serde(default)]
+    pub response_buffering: Option<bool>,
 }
 
 /// The `Host` sent upstream.
@@ -93,6 +99,10 @@ pub struct RouteEntry {
     pub strip: Strip,
     /// The `Host` sent upstream.
     pub upstream_host: UpstreamHost,
+    /// Whether a request's body is read before the upstream is asked.
+    pub buffers_requests: bool,
+    /// Whether a response is read ahead of the client.
+    pub buffers_responses: bool,
     /// Its service.
     pub service: Option<Arc<ServiceEntry>>,
     /// Its plugins.
@@ -116,6 +126,8 @@ impl RouteEntry {
                 .unwrap_or(StatusCode::UPGRADE_REQUIRED),
             strip: if fields.strip_path { Strip::Matched } else { Strip::Nothing },
             upstream_host: if fields.preserve_host { UpstreamHost::Client } else { UpstreamHost::Service },
+            buffers_requests: fields.request_buffering != Some(false),
+            buffers_responses: fields.response_buffering != Some(false),
             service,
             chain,
             metrics,

@@ -22,6 +22,8 @@ pub enum Limit {
     OperatorConnectionsPerAddress,
     /// `limits.tls_handshake_timeout`
     TlsHandshake,
+    /// No valid PROXY header from a trusted peer.
+    ProxyProtocol,
     /// `proxy.head_timeout`, over HTTP/2: the preface.
     Http2Preface,
     /// `proxy.head_timeout`, over HTTP/2: a header block.
@@ -45,12 +47,13 @@ pub enum Limit {
 }
 
 impl Limit {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::OperatorConnections,
         Self::OperatorConnectionsPerAddress,
         Self::TlsHandshake,
+        Self::ProxyProtocol,
         Self::Http2Preface,
         Self::Http2Head,
         Self::Http2Frames,
@@ -70,6 +73,7 @@ impl Limit {
             Self::OperatorConnections => "operator_connections",
             Self::OperatorConnectionsPerAddress => "operator_connections_per_address",
             Self::TlsHandshake => "tls_handshake",
+            Self::ProxyProtocol => "proxy_protocol",
             Self::Http2Preface => "http2_preface",
             Self::Http2Head => "http2_head",
             Self::Http2Frames => "http2_frames",

@@ -5,3 +5,4 @@ pub mod balancing;
 pub mod service;
 pub mod trust;
 pub mod uses;
+pub mod version;

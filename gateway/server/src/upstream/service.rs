@@ -37,10 +37,29 @@ pub enum Verification {
 pub enum Transport {
     /// HTTP/1.1.
     Http,
-    /// HTTP/1.1 over TLS.
+    /// HTTP over TLS: HTTP/1.1, or HTTP/2 if it is offered.
     Https(Verification),
+    /// HTTP/2, from its first byte.
+    Grpc,
+    /// HTTP/2 over TLS.
+    Grpcs(Verification),
     /// A protocol that is accepted in the configuration but not proxied yet.
     NotProxied,
+}
+
+impl Transport {
+    /// Whether it is gRPC's: HTTP/2 and nothing else.
+    pub fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::Grpcs(_))
+    }
+
+    /// Of the upstream's certificate, if it uses TLS.
+    fn verification(self) -> Option<Verification> {
+        match self {
+            Self::Https(verification) | Self::Grpcs(verification) => Some(verification),
+            Self::Http | Self::Grpc | Self::NotProxied => None,
+        }
+    }
 }
 
 /// The fields of a `services` entity that proxying needs; deserializes from the entity.
@@ -135,6 +154,8 @@ impl ServiceEntry {
         let transport = match spec.protocol.as_str() {
             "http" => Transport::Http,
             "https" => Transport::Https(verification),
+            "grpc" => Transport::Grpc,
+            "grpcs" => Transport::Grpcs(verification),
             _ => Transport::NotProxied,
         };
         Ok(Self {
@@ -205,17 +226,17 @@ impl ServiceEntry {
         preserved: Option<&str>,
         idle_timeout: Duration,
     ) -> Option<HttpPeer> {
-        let name = self.asked_name(preserved).unwrap_or_else(|| match self.transport {
-            Transport::Https(Verification::Off) if endpoint_is_literal(host) => String::new(),
-            Transport::Https(_) => match Authority::parse(host) {
+        let name = self.asked_name(preserved).unwrap_or_else(|| match self.transport.verification() {
+            Some(Verification::Off) if endpoint_is_literal(host) => String::new(),
+            Some(_) => match Authority::parse(host) {
                 Ok(authority) => name_of(authority.host.as_str()),
                 Err(_) => name_of(host),
             },
-            Transport::Http | Transport::NotProxied => String::new(),
+            None => String::new(),
         });
         let mut peer = self.peer_at(endpoint.address, name, idle_timeout);
         match balancer.terms() {
-            Terms::Unusable if matches!(self.transport, Transport::Https(_)) => return None,
+            Terms::Unusable if self.transport.verification().is_some() => return None,
             Terms::Certificate(certificate, group) if peer.client_cert_key.is_none() => {
                 peer.client_cert_key = Some(certificate);
                 peer.group_key = peer.group_key.wrapping_add(group);
@@ -227,12 +248,12 @@ impl ServiceEntry {
 
     /// The `Host` that addresses an endpoint at this host.
     pub fn host_at(&self, host: &str, port: u16) -> Option<HeaderValue> {
-        let scheme = if matches!(self.transport, Transport::Https(_)) { Scheme::Https } else { Scheme::Http };
+        let scheme = if self.transport.verification().is_some() { Scheme::Https } else { Scheme::Http };
         host_value(&bracketed(host), port, scheme)
     }
 
     fn peer_at(&self, address: SocketAddr, server_name: String, idle_timeout: Duration) -> HttpPeer {
-        let tls = matches!(self.transport, Transport::Https(_));
+        let tls = self.transport.verification().is_some();
         // A `SocketAddr` needs no resolving, so this cannot block or panic.
         let mut peer = HttpPeer::new(address, tls, server_name);
         self.set_options(&mut peer.options);
@@ -250,7 +271,7 @@ impl ServiceEntry {
 
     /// That of the client's host, if it is sent and can be one.
     fn asked_name(&self, preserved: Option<&str>) -> Option<String> {
-        let Transport::Https(verification) = self.transport else { return None };
+        let verification = self.transport.verification()?;
         let asked = Authority::parse(preserved?).ok()?;
         let name = name_of(asked.host.as_str());
         let usable = !name.is_empty() && (verification == Verification::On || name.parse::<IpAddr>().is_err());
@@ -258,7 +279,7 @@ impl ServiceEntry {
     }
 
     fn set_options(&self, options: &mut PeerOptions) {
-        let verified = !matches!(self.transport, Transport::Https(Verification::Off));
+        let verified = self.transport.verification() != Some(Verification::Off);
         options.verify_cert = verified;
         options.verify_hostname = verified;
         options.connection_timeout = Some(self.connect_timeout.duration());
@@ -293,12 +314,12 @@ fn endpoint_is_literal(host: &str) -> bool {
 }
 
 fn server_name(spec: &ServiceSpec, transport: Transport, addresses: &Addresses) -> String {
-    match transport {
+    match transport.verification() {
         // An IP literal is not a server name (RFC 6066 §3); the name may be missing only if nothing is
         // verified.
-        Transport::Https(Verification::Off) if addresses.is_literal() => String::new(),
-        Transport::Https(_) => name_of(&spec.host),
-        Transport::Http | Transport::NotProxied => String::new(),
+        Some(Verification::Off) if addresses.is_literal() => String::new(),
+        Some(_) => name_of(&spec.host),
+        None => String::new(),
     }
 }
 
@@ -346,6 +367,8 @@ pub(crate) mod tests {
             ("https", "a.test", 443, "a.test"),
             ("https", "a.test", 8443, "a.test:8443"),
             ("http", "::1", 8080, "[::1]:8080"),
+            ("grpc", "a.test", 80, "a.test"),
+            ("grpcs", "a.test", 443, "a.test"),
         ];
         for (protocol, host, port, expected) in rows {
             let entry = ServiceEntry::new(&spec(protocol, host, port), Verification::On, at(host, port)).unwrap();
@@ -411,9 +434,19 @@ pub(crate) mod tests {
 
     #[test]
     fn protocols_not_proxied_yet_are_recognised() {
-        for protocol in ["grpc", "grpcs", "tcp", "tls", "udp", "tls_passthrough"] {
+        for protocol in ["tcp", "tls", "udp", "tls_passthrough"] {
             let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On, at("a.test", 1)).unwrap();
             assert_eq!(entry.transport, Transport::NotProxied);
         }
+    }
+
+    #[test]
+    fn grpcs_is_verified_like_https() {
+        let transport = |protocol| {
+            let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On, &Arc::default()).unwrap();
+            (entry.transport, entry.server_name.into_string())
+        };
+        assert_eq!(transport("grpc"), (Transport::Grpc, String::new()));
+        assert_eq!(transport("grpcs"), (Transport::Grpcs(Verification::On), "a.test".to_owned()));
     }
 }

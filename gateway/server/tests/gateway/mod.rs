@@ -19,7 +19,8 @@ use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
 use tollgate::proxy::{
-    self, IdentityHeaders, LenientServices, Limits, Listeners, Product, Settings, TrustedIps, UpstreamSettings,
+    self, Announcements, IdentityHeaders, Limits, Listeners, NamedServices, Product, Settings, TrustedIps,
+    UpstreamSettings,
 };
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, Fields, LineFormat};
@@ -149,13 +150,14 @@ pub(crate) fn settings() -> Settings {
         product: Product::Tollgate,
         identity_headers: IdentityHeaders::default(),
         trusted_ips: TrustedIps::default(),
-        lenient_path_services: LenientServices::default(),
+        lenient_path_services: NamedServices::default(),
         keepalive_timeout: Duration::from_secs(5),
         head_timeout: Duration::from_secs(2),
         read_timeout: Duration::from_secs(2),
         write_timeout: Duration::from_secs(5),
         limits: Limits::default(),
         upstream: UpstreamSettings::default(),
+        announcements: Announcements::default(),
     }
 }
 
@@ -369,7 +371,7 @@ fn serve(gateway: proxy::Gateway, address: SocketAddr) {
     proxy::prepare(&mut conf, &UpstreamSettings::default());
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let listeners = Listeners { http: Some(address), https: None };
+    let listeners = Listeners { http: Some(address.into()), https: None };
     server.add_service(proxy::service(&server.configuration, gateway, listeners, || {}));
     server.run_forever();
 }

@@ -12,6 +12,7 @@ mod head;
 mod http2;
 mod lists;
 mod paths;
+mod proxy_protocol;
 mod router;
 
 pub use arguments::{authorization, bodies};
@@ -20,13 +21,14 @@ pub use head::heads;
 pub use http2::http2;
 pub use lists::lists;
 pub use paths::paths;
+pub use proxy_protocol::proxy_protocol;
 pub use router::router;
 
 /// A function that takes any input.
 pub type Target = fn(&[u8]);
 
 /// All targets by name, which is that of the fuzzer's program and of the folder in the corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("heads", heads),
     ("chunked", chunked),
     ("http2", http2),
@@ -34,6 +36,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("authorization", authorization),
     ("bodies", bodies),
     ("lists", lists),
+    ("proxy_protocol", proxy_protocol),
     ("router", router),
 ];
 
