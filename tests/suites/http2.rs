@@ -297,7 +297,7 @@ async fn a_client_that_resets_its_stream_is_logged_as_gone() {
     let gateway = Gateway::on(Store::Sqlite, &[("TOLLGATE_LOG_FORMAT", "json")]).await;
     let upstream = Recorder::start(When::Complete, |_: &Received| ScriptedResponse::default()).await;
     gateway.create("/services", json!({"name": "silent", "url": upstream.url()})).await;
-    gateway.create("/services/silent/routes", json!({"paths": ["/silent"]})).await;
+    gateway.create("/services/silent/routes", json!({"paths": ["/silent"], "request_buffering": false})).await;
     let client = Connection::open(gateway.https).await;
     for end in [true, false] {
         let (response, mut body) = client.begin(post(&gateway, "/silent"), end).await;

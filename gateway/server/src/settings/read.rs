@@ -1,6 +1,5 @@
 //! Reads checked settings from layered values.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;

@@ -155,7 +155,8 @@ pub(crate) fn settings() -> Settings {
         head_timeout: Duration::from_secs(2),
         read_timeout: Duration::from_secs(2),
         write_timeout: Duration::from_secs(5),
-        limits: Limits::default(),
+        // Most tests are about what is passed on as it arrives.
+        limits: Limits { request_buffer_bytes: 0, ..Limits::default() },
         upstream: UpstreamSettings::default(),
         announcements: Announcements::default(),
     }
