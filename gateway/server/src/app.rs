@@ -257,7 +257,10 @@ pub fn admin_token(settings: &Settings, step: admin_tokens::Step) -> Result<Stri
 
 /// Asks a running node what becomes of a token.
 pub fn explain(settings: &Settings, question: &explain::command::Question) -> Result<String, StartError> {
-    Ok(control_runtime()?.block_on(explain::command::ask(settings, question))?)
+    control_runtime()?.block_on(async {
+        let resolver = Resolver::new(tokio::runtime::Handle::current(), &settings.dns)?;
+        Ok(explain::command::ask(settings, resolver, question).await?)
+    })
 }
 
 /// Applies the missing migrations.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tollgate_core::clock::SystemClock;
 use tollgate_core::random::SystemRandom;
+use tollgate_dns::Resolver;
 use tollgate_store::{Changes, Extent, MigrationPolicy, Store};
 
 use super::{Migration, StartError, control_runtime, entities, hosts, make_data_directory, store_options};
@@ -103,7 +104,8 @@ pub fn export(settings: &Settings, output: Output<'_>) -> Result<String, StartEr
 
 /// Reads files with the kinds of this gateway.
 async fn reader(settings: &Settings, store: &Store) -> Result<Reader, StartError> {
-    let registry = entities(&hosts(settings, store, &prometheus::Registry::new())?).await?;
+    let resolver = Resolver::new(tokio::runtime::Handle::current(), &settings.dns)?;
+    let registry = entities(&hosts(settings, store, &prometheus::Registry::new(), resolver)?).await?;
     let objections = node::objections(node::upstream_destinations(settings));
     Ok(Reader::new(registry, Arc::new(SystemClock), Arc::new(SystemRandom), objections))
 }

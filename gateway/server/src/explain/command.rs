@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 use tollgate_core::secret::Secret;
+use tollgate_dns::Resolver;
 use tollgate_plugin::http_client::{self, Client, Destinations, Tls, TlsError};
 
 use crate::settings::Settings;
@@ -86,7 +87,7 @@ pub enum Error {
 ///
 /// # Errors
 /// There is no explanation.
-pub async fn ask(settings: &Settings, question: &Question) -> Result<String, Error> {
+pub async fn ask(settings: &Settings, resolver: Resolver, question: &Question) -> Result<String, Error> {
     let token = from_standard_input()?;
     let address = address(settings, question);
     let url = format!("{}/oauth2_tokens/explain", address.trim_end_matches('/'));
@@ -98,7 +99,7 @@ pub async fn ask(settings: &Settings, question: &Question) -> Result<String, Err
     let request = request.body(Bytes::from(body)).map_err(|_| Error::Address(address.clone()))?;
     let runtime = tokio::runtime::Handle::current();
     // An operator's own gateway, wherever it listens.
-    let client = Client::for_gateway(runtime, &prometheus::Registry::new(), Destinations::default())?;
+    let client = Client::for_gateway(runtime, &prometheus::Registry::new(), Destinations::default(), resolver)?;
     let mut profile = client.profile("explain");
     if let Some(path) = authorities(settings, question) {
         let tls = Tls::authorities(read(&path)?.as_bytes());
