@@ -155,7 +155,7 @@ impl<'r> Reader<'r, '_> {
             }
         }
         let mut document = Document::from(own);
-        let mut found = refused_text(&document);
+        let mut found = take_out_nul(&mut document);
         if self.version != Some("3.0") {
             mark_expressions(kind, &mut document);
         }
@@ -197,23 +197,26 @@ fn is_remark(entry: &Entry) -> bool {
     }
 }
 
-/// NUL is valid in JSON and YAML, but not in stored text.
-fn refused_text(document: &Document) -> Violations {
+/// NUL is valid in JSON and YAML, but not in stored text. It is replaced, so that nothing else is said of it.
+fn take_out_nul(document: &mut Document) -> Violations {
     let mut found = Violations::new();
-    for (name, value) in document {
-        if has_nul(value) || name.contains('\0') {
-            found.field(&name.replace('\0', "\u{FFFD}"), "must not contain a NUL character");
+    for (name, value) in document.iter_mut() {
+        if replace_nul(value) {
+            found.field(name, "must not contain a NUL character");
         }
     }
     found
 }
 
-fn has_nul(value: &Value) -> bool {
+fn replace_nul(value: &mut Value) -> bool {
     match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(has_nul),
-        Value::Object(entries) => entries.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) if text.contains('\0') => {
+            *text = text.replace('\0', "\u{FFFD}");
+            true
+        }
+        Value::Array(values) => values.iter_mut().fold(false, |found, value| replace_nul(value) | found),
+        Value::Object(fields) => fields.iter_mut().fold(false, |found, (_, value)| replace_nul(value) | found),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -29,7 +29,7 @@ const MERGE: &str = "<<";
 /// A text that has been read.
 pub(crate) struct Source {
     pub(crate) root: Node,
-    /// Names that occur twice in one map.
+    /// Names that occur twice in one map, or cannot be stored.
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn read(text: &str) -> Result<Source, Fault> {
             return json(text).ok_or_else(|| unreadable(at.unwrap_or(Position::START), &error.to_string()));
         }
     };
-    Ok(Source { root, faults: scanner.repeated.into_inner() })
+    Ok(Source { root, faults: scanner.faults.into_inner() })
 }
 
 /// JSON that is no YAML, such as text with halves of surrogate pairs in it, is read without places.
@@ -83,7 +83,7 @@ struct Scanner {
     scalar: RefCell<Option<Value>>,
     nodes: Cell<usize>,
     bytes: Cell<usize>,
-    repeated: RefCell<Vec<Fault>>,
+    faults: RefCell<Vec<Fault>>,
 }
 
 impl Scanner {
@@ -117,6 +117,15 @@ impl Scanner {
         Ok(())
     }
 
+    /// Such a name cannot be stored.
+    fn without_nul(&self, name: &str, at: Position) -> String {
+        let name = name.replace('\0', "\u{FFFD}");
+        let message = "must not contain a NUL character".to_owned();
+        let fault = Fault { at: Some(at), ..Fault::of_field(vec![Step::Name(name.clone())], message) };
+        self.faults.borrow_mut().push(fault);
+        name
+    }
+
     fn entry<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<Option<Entry>, A::Error> {
         let key = match map.next_key_seed(Seed(self)) {
             Ok(None) => return Ok(None),
@@ -132,6 +141,7 @@ impl Scanner {
                 return Err(A::Error::custom(format!("a name is a list or a map, near line {}", key.at.line)));
             }
         };
+        let name = if name.contains('\0') { self.without_nul(&name, key.at) } else { name };
         Ok(Some(Entry { name, at: key.at, value }))
     }
 }
@@ -225,7 +235,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 entries.push(entry);
             } else {
                 let fault = Fault::of_field(vec![Step::Name(entry.name)], "this name occurs twice".to_owned());
-                self.0.repeated.borrow_mut().push(Fault { at: Some(entry.at), ..fault });
+                self.0.faults.borrow_mut().push(Fault { at: Some(entry.at), ..fault });
             }
         }
         for node in merged {
