@@ -34,11 +34,14 @@ pub(crate) async fn show(
     }
     let Newest { documents, next } = targets::page(nested, id, query).await?;
     let data: Vec<Value> = documents.into_iter().map(|target| with_health(target, known.as_ref())).collect();
-    let mut shown = json!({ "data": data, "next": null, "node_id": state.node.id() });
-    if let Some(next) = next {
-        shown["next"] = json!(format!("/{}?offset={next}", path.trim_matches('/')));
-        shown["offset"] = json!(next.to_string());
-    }
+    let node_id = state.node.id();
+    let shown = match next {
+        None => json!({ "data": data, "next": null, "node_id": node_id }),
+        Some(next) => {
+            let url = format!("/{}?offset={next}", path.trim_matches('/'));
+            json!({ "data": data, "next": url, "offset": next.to_string(), "node_id": node_id })
+        }
+    };
     Ok(Response::ok(&shown))
 }
 
