@@ -57,6 +57,9 @@ async fn hears_at_once(fields: Value, settings: &[(&str, &str)], head: &str, fir
     at_once
 }
 
+/// A name, fields of the route, settings, the framing of the body, its two parts, and whether the first is passed on at once.
+type Row<'r> = (&'r str, &'r Value, &'r [(&'r str, &'r str)], &'r str, &'r str, &'r str, bool);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_buffered_request_reaches_the_upstream_once_it_is_complete() {
     let (length, chunked) = ("Content-Length: 6", "Transfer-Encoding: chunked");
@@ -64,7 +67,7 @@ async fn a_buffered_request_reaches_the_upstream_once_it_is_complete() {
     let small: &[(&str, &str)] = &[("TOLLGATE_LIMITS_REQUEST_BUFFER_BYTES", "5")];
     let tiny: &[(&str, &str)] = &[("TOLLGATE_LIMITS_REQUEST_BUFFER_BYTES", "3")];
     let (on, off) = (json!({}), json!({"request_buffering": false}));
-    let rows: [(&str, &Value, &[(&str, &str)], &str, &str, &str, bool); 8] = [
+    let rows: [Row<'_>; 8] = [
         ("by default", &on, &[], length, "abc", "def", false),
         ("chunked", &on, &[], chunked, "3\r\nabc\r\n", "3\r\ndef\r\n0\r\n\r\n", false),
         ("off", &off, &[], length, "abc", "def", true),

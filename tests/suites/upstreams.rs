@@ -357,6 +357,9 @@ async fn a_connection_with_an_early_response_is_not_reused() {
     let gateway = single().await;
     let upstream = Recorder::start(When::Head, |request: &Received| ScriptedResponse::ok(request.line())).await;
     open(&gateway, &upstream.url()).await;
+    let routes = gateway.admin_get("/services/open/routes").await.json();
+    let route = format!("/routes/{}", routes["data"][0]["id"].as_str().unwrap());
+    gateway.change(&route, json!({"request_buffering": false})).await;
     let mut client = TcpStream::connect(gateway.http).await.unwrap();
     for (framing, body) in
         [("Content-Length: 4", ["bo", "dy"]), ("Transfer-Encoding: chunked", ["2\r\nbo\r\n", "2\r\ndy\r\n0\r\n\r\n"])]
