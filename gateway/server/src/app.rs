@@ -396,10 +396,7 @@ impl Control {
     ) -> Result<Self, StartError> {
         let served = tls.served;
         let registry = prometheus::Registry::new();
-        // One that cannot be read is reported when the listener is set up.
-        let of_admin = settings.admin.tls.as_ref().and_then(|tls| certificate_files::read(&tls.files).ok());
-        let expiry = CertificateExpiry::new(Arc::clone(&served), of_admin.map(|certificate| certificate.expires_at()))?;
-        registry.register(Box::new(expiry))?;
+        registry.register(Box::new(CertificateExpiry::new(Arc::clone(&served), tls.admin.clone())?))?;
         let node_id = node::id(&settings.data_directory).map_err(|source| data_directory(settings, source))?;
         let metrics = Arc::new(Metrics::register(&registry, &node_id.to_string(), tollgate_admin::API_VERSION)?);
         metrics.tasks().add(tasks::Runtime::Control, tokio::runtime::Handle::current());

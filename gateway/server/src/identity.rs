@@ -79,7 +79,11 @@ impl Identity {
     }
 }
 
-fn unix_seconds(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
+/// Seconds since 1970.
+///
+/// # Errors
+/// OpenSSL cannot tell.
+pub fn unix_seconds(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     Ok(i64::from(since.days) * DAY + i64::from(since.secs))
 }

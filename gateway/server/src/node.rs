@@ -216,7 +216,9 @@ impl Node for ThisNode {
 
     async fn explain(&self, route: &str, token: &str) -> Result<Value, Unexplained> {
         let mut explanation = self.explainer.explain(route, token).await?;
-        explanation["changes_heard_seconds_ago"] = self.store.feed().age().as_secs_f64().into();
+        if let Some(members) = explanation.as_object_mut() {
+            members.insert("changes_heard_seconds_ago".to_owned(), self.store.feed().age().as_secs_f64().into());
+        }
         Ok(explanation)
     }
 

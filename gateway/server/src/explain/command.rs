@@ -109,7 +109,7 @@ pub async fn ask(settings: &Settings, resolver: Resolver, question: &Question) -
     let response = sent.map_err(|source| Error::NoResponse { address: address.clone(), source })?;
     let explanation: Value = serde_json::from_slice(response.body()).unwrap_or_default();
     if !response.status().is_success() {
-        let message = explanation["message"].as_str().unwrap_or("no explanation").to_owned();
+        let message = at(&explanation, "/message").as_str().unwrap_or("no explanation").to_owned();
         return Err(Error::Refused { address, status: response.status().as_u16(), message });
     }
     Ok(if question.json { format!("{explanation:#}") } else { told(&explanation) })
@@ -146,40 +146,47 @@ fn authorities(settings: &Settings, question: &Question) -> Option<PathBuf> {
     question.authorities.clone().or_else(own)
 }
 
+/// A member; null if there is none.
+fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
+    value.pointer(path).unwrap_or(&Value::Null)
+}
+
 /// The explanation for people.
 fn told(explanation: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut lines = String::new();
-    let verdict = match explanation["status"].as_u64() {
+    let verdict = match at(explanation, "/status").as_u64() {
         None => "accepted".to_owned(),
-        Some(status) => format!("{} with {status} {}", text(&explanation["verdict"]), text(&explanation["reason"])),
+        Some(status) => {
+            format!("{} with {status} {}", text(at(explanation, "/verdict")), text(at(explanation, "/reason")))
+        }
     };
-    let node = &explanation["node"];
-    let heard = explanation["changes_heard_seconds_ago"].as_f64().unwrap_or_default();
-    let _ = writeln!(lines, "{verdict} on route {}", text(&explanation["route"]["name"]));
+    let node = at(explanation, "/node");
+    let heard = at(explanation, "/changes_heard_seconds_ago").as_f64().unwrap_or_default();
+    let _ = writeln!(lines, "{verdict} on route {}", text(at(explanation, "/route/name")));
     let _ = writeln!(
         lines,
         "by node {} ({}), which heard of changes {heard:.1} s ago",
-        text(&node["id"]),
-        text(&node["hostname"])
+        text(at(node, "/id")),
+        text(at(node, "/hostname"))
     );
-    for check in explanation["checks"].as_array().into_iter().flatten() {
-        let [verdict, plugin, name, detail] = ["verdict", "plugin", "check", "detail"].map(|name| text(&check[name]));
+    for check in at(explanation, "/checks").as_array().into_iter().flatten() {
+        let [verdict, plugin, name, detail] =
+            ["/verdict", "/plugin", "/check", "/detail"].map(|name| text(at(check, name)));
         let _ = writeln!(lines, "  {verdict:<11} {plugin} {name:<9} {detail}");
     }
-    if let Some(token) = explanation["token"].as_object() {
-        let of = |name: &str, field: &str| token.get(name).map(|entity| text(&entity[field])).unwrap_or_default();
-        let value = |name: &str| token.get(name).map(&text).unwrap_or_default();
+    if at(explanation, "/token").is_object() {
+        let of = |path: &str| text(at(explanation, path));
         let _ = writeln!(
             lines,
             "token of client {} (consumer {}), {} s old, from the {}",
-            of("credential", "client_id"),
-            of("consumer", "username"),
-            value("age_seconds"),
-            text(&explanation["from"]),
+            of("/token/credential/client_id"),
+            of("/token/consumer/username"),
+            of("/token/age_seconds"),
+            text(at(explanation, "/from")),
         );
     }
-    let not_run: Vec<String> = explanation["not_run"].as_array().into_iter().flatten().map(text).collect();
+    let not_run: Vec<String> = at(explanation, "/not_run").as_array().into_iter().flatten().map(text).collect();
     if !not_run.is_empty() {
         let _ = writeln!(lines, "not tried, since they say nothing about tokens: {}", not_run.join(", "));
     }

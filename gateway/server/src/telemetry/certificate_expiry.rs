@@ -1,18 +1,20 @@
 //! `tollgate_certificate_expiry_timestamp_seconds`: when the certificates expire that the TLS listeners present, read
-//! from what is presented now: the proxy's, and the Admin API's, which is read once.
+//! from what is presented now, by the proxy and by the Admin API.
 
 use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
+use tollgate_admin::Acceptor;
 
+use crate::identity::unix_seconds;
 use crate::served::Served;
 
 /// The metric. Its names are bounded: [`Served::expiries`].
 pub struct CertificateExpiry {
     served: Arc<Served>,
-    admin: Option<i64>,
+    admin: Option<Acceptor>,
     description: Vec<Desc>,
 }
 
@@ -21,7 +23,7 @@ impl CertificateExpiry {
     ///
     /// # Errors
     /// The metric is not valid.
-    pub fn new(served: Arc<Served>, admin: Option<i64>) -> prometheus::Result<Self> {
+    pub fn new(served: Arc<Served>, admin: Option<Acceptor>) -> prometheus::Result<Self> {
         let description = gauge()?.desc().into_iter().cloned().collect();
         Ok(Self { served, admin, description })
     }
@@ -39,7 +41,11 @@ impl Collector for CertificateExpiry {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Ok(gauge) = gauge() else { return Vec::new() };
-        let admin = self.admin.map(|expires_at| ("admin.tls.certificate".to_owned(), expires_at));
+        let admin = self.admin.as_ref().and_then(|acceptor| {
+            let presented = acceptor.load();
+            let expires_at = unix_seconds(presented.context().certificate()?.not_after()).ok()?;
+            Some(("admin.tls.certificate".to_owned(), expires_at))
+        });
         for (name, expires_at) in self.served.expiries().into_iter().chain(admin) {
             #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact for millions of years")]
             gauge.with_label_values(&[name.as_str()]).set(expires_at as f64);
