@@ -312,7 +312,7 @@ mod tests {
             (ratio(&[90.0, 100.0, 110.0], &[125.0]), Limit::Most, 1.2, "× 1.250 ± 0.125", Verdict::WithinNoise),
             (ratio(&[90.0, 100.0, 110.0], &[140.0]), Limit::Most, 1.2, "× 1.400 ± 0.140", Verdict::Missed),
             (ratio(&[99.0, 101.0], &[84.0, 86.0]), Limit::Least, 0.9, "× 0.850 ± 0.013", Verdict::Missed),
-            (ratio(&[90.0, 110.0], &[84.0, 86.0]), Limit::Least, 0.9, "× 0.850 ± 0.085", Verdict::WithinNoise),
+            (ratio(&[90.0, 110.0], &[84.0, 86.0]), Limit::Least, 0.9, "× 0.850 ± 0.086", Verdict::WithinNoise),
             (ratio(&[90.0, 110.0], &[95.0]), Limit::Least, 0.9, "× 0.950 ± 0.095", Verdict::Kept),
         ];
         for (ratio, kind, limit, text, expected) in rows {
