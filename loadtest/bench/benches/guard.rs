@@ -30,6 +30,7 @@ use tollgate_oauth2::deviations::Deviations;
 use tollgate_oauth2::dpop::{self, Expected, KnownKeys, TargetUri};
 use tollgate_oauth2::guard::{Credentials, Guard, Reach, Rules, Shared};
 use tollgate_oauth2::metrics::{Metrics, PREFIXES};
+use tollgate_oauth2::profile::Name;
 use tollgate_oauth2::token::{Digest, OwnTokens};
 use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::{Bounds, ServeCached, Trust};
@@ -77,7 +78,7 @@ fn shared(consumers: &Consumers) -> Arc<Shared> {
 fn guard(shared: &Arc<Shared>, consumers: &Consumers) -> AuthenticationHandler<Guard> {
     let rules = Rules {
         header: CredentialHeader::parse("authorization"),
-        challenges: Box::new(Challenges::new(None, &[]).expect("no realm is a realm")),
+        challenges: Box::new(Challenges::new(None, &[], Name::Kong).expect("no realm is a realm")),
         absence: Absence::Refused,
         reach: Reach::Service,
         credentials: Credentials::Forward,

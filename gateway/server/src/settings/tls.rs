@@ -102,7 +102,7 @@ fn listed(
     if list.is_empty() {
         return Ok(None);
     }
-    if list.split(':').any(|name| is_insecure(name)) {
+    if list.split(':').any(is_insecure) {
         return Err("ciphers without encryption or authentication cannot be offered".to_owned());
     }
     let mut builder = SslContextBuilder::new(SslMethod::tls_server()).map_err(|error| error.to_string())?;

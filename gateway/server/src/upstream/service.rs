@@ -443,7 +443,7 @@ pub(crate) mod tests {
     #[test]
     fn grpcs_is_verified_like_https() {
         let transport = |protocol| {
-            let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On, &Arc::default()).unwrap();
+            let entry = ServiceEntry::new(&spec(protocol, "a.test", 1), Verification::On, at("a.test", 1)).unwrap();
             (entry.transport, entry.server_name.into_string())
         };
         assert_eq!(transport("grpc"), (Transport::Grpc, String::new()));
