@@ -72,6 +72,8 @@ pub trait Authenticator: Send + Sync + 'static {
     type Refusal: Send;
     /// A query for the store.
     type Question: Send;
+    /// Whether logs may name clients by their `X-Credential-Identifier`.
+    const IDENTIFIERS_ARE_PUBLIC: bool = true;
 
     /// Inspects a request without waiting: the hot path. May remove the credential from it
     /// (`hide_credentials`).
@@ -172,7 +174,7 @@ impl<A: Authenticator> AuthenticationHandler<A> {
     fn conclude(&self, found: Found<A::Refusal>, request: &mut Request<'_>) -> Result<Verdict, &Anonymous> {
         let refusal = match found {
             Ok(Authentication::Valid(Authenticated { identity, headers })) => {
-                request.note(|caller| note(caller, identity, &headers));
+                request.note(|caller| note(caller, identity, &headers, A::IDENTIFIERS_ARE_PUBLIC));
                 request.edits.apply_owned(headers);
                 request.identity = Some(identity);
                 return Ok(Verdict::Continue);
@@ -275,7 +277,7 @@ fn in_protocol_of(
 
 /// Notes who sent a request, by the headers that say so upstream: every plugin renders them.
 #[cold]
-fn note(caller: &mut Caller, identity: Identity, headers: &HeaderBlock) {
+fn note(caller: &mut Caller, identity: Identity, headers: &HeaderBlock, names_client: bool) {
     let value = |name: &str| {
         let mut lines = headers.lines().split(|byte| *byte == b'\n');
         let value = lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b": "))?;
@@ -287,7 +289,7 @@ fn note(caller: &mut Caller, identity: Identity, headers: &HeaderBlock) {
         Some(Credential::Entity(id)) => Some(id),
         Some(Credential::ThirdPartyToken) | None => None,
     };
-    caller.client_id = value("X-Credential-Identifier");
+    caller.client_id = names_client.then(|| value("X-Credential-Identifier")).flatten();
 }
 
 /// The credential that an earlier plugin has accepted.

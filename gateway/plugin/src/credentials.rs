@@ -47,9 +47,14 @@ impl CredentialFacts {
 
     /// Notes that a request presented it, or something that was issued for it.
     pub fn note(&self, caller: &mut Caller) {
+        self.note_unnamed(caller);
+        caller.client_id = std::str::from_utf8(self.identifier.as_bytes()).ok().map(Box::from);
+    }
+
+    /// The same, without its identifier.
+    pub fn note_unnamed(&self, caller: &mut Caller) {
         self.consumer.note(caller);
         caller.credential = Some(self.id);
-        caller.client_id = std::str::from_utf8(self.identifier.as_bytes()).ok().map(Box::from);
     }
 }
 

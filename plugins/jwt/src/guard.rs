@@ -66,7 +66,7 @@ impl Guard {
         match facts.verified().and_then(lived) {
             Ok(()) => Authentication::Valid(facts.credential().into()),
             Err(refusal) => {
-                request.note(|caller| facts.credential().note(caller));
+                request.note(|caller| facts.credential().note_unnamed(caller));
                 Authentication::Invalid(refusal)
             }
         }
@@ -108,6 +108,8 @@ fn digest_key(key_claim: &str, encoding: Encoding) -> [u8; 32] {
 impl Authenticator for Guard {
     type Refusal = Refusal;
     type Question = Question;
+    /// What issuers call themselves may be hard to guess on purpose.
+    const IDENTIFIERS_ARE_PUBLIC: bool = false;
 
     fn look(&self, request: &mut Request<'_>) -> Look<Refusal, Question> {
         let token = match presented::find(&self.places, request) {

@@ -109,14 +109,14 @@ const GATEWAY: &[Setting] = &[
         "",
         "PEM file with the authorities that vouch for clients' certificates; with `required`, others are refused in the handshake.",
     ),
-    setting("tls.versions", "1.2, 1.3", "Versions of TLS that are offered: 1.2, 1.3 or both; also by admin.listen."),
+    setting("tls.versions", "1.2,1.3", "Versions of TLS that are offered: 1.2, 1.3 or both; also by admin.listen."),
     setting(
         "tls.ciphers",
         "",
         "Ciphers of TLS 1.2, by OpenSSL's names; also of admin.listen. Empty: Mozilla's intermediate ones.",
     ),
     setting("tls.cipher_suites", "", "Cipher suites of TLS 1.3; also of admin.listen. Empty: those of OpenSSL."),
-    setting("tls.alpn", "h2, http/1.1", "Protocols that the TLS listener offers: `h2, http/1.1`, or only `http/1.1`."),
+    setting("tls.alpn", "h2,http/1.1", "Protocols that the TLS listener offers: `h2, http/1.1`, or only `http/1.1`."),
     setting(
         "tls.session_ticket_rotation",
         "8h",

@@ -460,7 +460,7 @@ async fn a_token_is_presented_once_rfc6750_3_1() {
     }
     // Parameters of another scheme are not a list of credentials.
     let digest = world.call().header("authorization", r#"Digest username="bearer", realm="x""#);
-    assert_eq!(digest.at(&world.guard(|_| {})).await.reason(), "token_forged");
+    assert_eq!(digest.at(&world.guard(|_| {})).await.reason(), "token_of_other_scheme");
 }
 
 #[tokio::test]
