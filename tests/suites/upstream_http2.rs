@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -81,6 +82,17 @@ impl Upstream {
     /// The requests so far.
     fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
+    }
+
+    /// The last of so many requests, once it has arrived as a whole: the response may be earlier.
+    async fn last_of(&self, count: usize) -> Got {
+        let arrived = async {
+            while self.got().len() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon(arrived).await;
+        self.got().pop().unwrap()
     }
 }
 
@@ -187,10 +199,11 @@ async fn a_request_of_http1_becomes_one_of_http2() {
         (format!("GET http://a.test/api/a HTTP/1.1\r\n{head}\r\n"), "GET https://UPSTREAM/api/a", "", None),
     ];
     let mut findings = Findings::default();
-    for (request, line, body, length) in rows {
+    let count = rows.len();
+    for (number, (request, line, body, length)) in (1..).zip(rows) {
         let said = raw::bytes(&authority, request.as_bytes()).await;
         findings.compare(&request, &"HTTP/1.1 200 OK", &said.lines().next().unwrap_or_default());
-        let got = upstream.got().pop().unwrap();
+        let got = upstream.last_of(number).await;
         findings.compare(&request, &line.replace("UPSTREAM", &upstream.address.to_string()), &got.line);
         findings.compare(&request, &body, &got.body.as_str());
         let of =
@@ -219,7 +232,7 @@ async fn a_request_of_http1_becomes_one_of_http2() {
     assert!(received.starts_with(b"HTTP/1.1 100 Continue\r\n\r\n"), "{}", String::from_utf8_lossy(&received));
     client.write_all(b"body").await.unwrap();
     soon(client.read_to_end(&mut received)).await.unwrap();
-    let got = upstream.got().pop().unwrap();
+    let got = upstream.last_of(count + 2).await;
     assert_eq!((got.body.as_str(), got.headers.iter().any(|line| line.starts_with("expect"))), ("body", false));
 }
 
