@@ -23,6 +23,10 @@ pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 const MAX_NODES: usize = 2_000_000;
 const MAX_EXPANDED: usize = 2 * MAX_BYTES;
 
+/// The most brackets that are open at once: beyond that the parser's time grows with their square. Those in texts count
+/// as well; none of them means anything.
+const MAX_OPEN: usize = 1000;
+
 /// The name under which a map takes in others.
 const MERGE: &str = "<<";
 
@@ -41,6 +45,10 @@ pub(crate) fn read(text: &str) -> Result<Source, Fault> {
     if text.len() > MAX_BYTES {
         return Err(unreadable(Position::START, &format!("it is larger than {MAX_BYTES} bytes")));
     }
+    if let Some(line) = too_deep(text) {
+        let at = Position { line, column: 1 };
+        return Err(unreadable(at, &format!("more than {MAX_OPEN} brackets are open here")));
+    }
     let scanner = Scanner::default();
     let result = serde_yaml::Deserializer::from_str(text).deserialize_any(Seed(&scanner));
     let root = match scanner.node(result) {
@@ -51,6 +59,23 @@ pub(crate) fn read(text: &str) -> Result<Source, Fault> {
         }
     };
     Ok(Source { root, faults: scanner.faults.into_inner() })
+}
+
+/// The line in which more brackets are open than may be.
+fn too_deep(text: &str) -> Option<usize> {
+    let (mut open, mut line) = (0_usize, 1);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            b'\n' => line += 1,
+            _ => {}
+        }
+        if open > MAX_OPEN {
+            return Some(line);
+        }
+    }
+    None
 }
 
 /// JSON that is no YAML, such as text with halves of surrogate pairs in it, is read without places.

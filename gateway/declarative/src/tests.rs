@@ -311,6 +311,20 @@ fn a_bomb_of_aliases_is_refused_in_bounded_time() {
 }
 
 #[test]
+fn brackets_that_are_nested_too_deep_are_refused_before_they_are_parsed() {
+    for text in
+        [format!("a: 1\nb: {}", "[".repeat(1_000_000)), format!("a: 1\nb: {}{}", "{a: ".repeat(2000), "}".repeat(2000))]
+    {
+        assert_eq!(lines(&text).len(), 1);
+        assert!(
+            lines(&text)[0].contains(":2:1: ") && lines(&text)[0].contains("more than 1000 brackets"),
+            "{:?}",
+            lines(&text)
+        );
+    }
+}
+
+#[test]
 fn anchors_and_merge_keys_are_expanded() {
     let text =
         "_format_version: '3.0'\n_ignore: [&base {host: h, port: 81}]\nservices:\n- {<<: *base, name: a, port: 82}\n";

@@ -6,8 +6,8 @@
 //! 2. New tickets are encrypted with the key of the current period; those of the period before and, as clocks differ, of
 //!    the next one are accepted.
 //! 3. Secrets of earlier periods are deleted: who gets hold of the store later cannot read recorded sessions with them.
-//! 4. The keys also depend on what is required of client certificates. A session that was begun under other rules is not
-//!    resumed, so that an authority that is removed from `tls.client_ca` is removed for all clients.
+//!
+//! Where certificates of clients are judged (`tls.client_ca`) there are no tickets: a session would outlive its certificate.
 //!
 //! While the store is away and a period begins whose secret this node has not read, no tickets are issued.
 
@@ -37,8 +37,6 @@ pub struct SessionTickets {
     /// The length of a period, in seconds.
     rotation: i64,
     secrets: ArcSwap<Vec<PeriodSecret>>,
-    /// A digest of the rules for client certificates.
-    rules: ArcSwap<[u8; 32]>,
     clock: Arc<dyn Clock>,
 }
 
@@ -46,12 +44,7 @@ impl SessionTickets {
     /// With keys that change this often.
     pub fn new(rotation: Duration, clock: Arc<dyn Clock>) -> Self {
         let rotation = i64::try_from(rotation.as_secs()).unwrap_or(i64::MAX).max(1);
-        Self { rotation, secrets: ArcSwap::default(), rules: ArcSwap::default(), clock }
-    }
-
-    /// From now on sessions are resumed that were begun under these rules for client certificates.
-    pub fn set_rules(&self, digest: [u8; 32]) {
-        self.rules.store(Arc::new(digest));
+        Self { rotation, secrets: ArcSwap::default(), clock }
     }
 
     /// Reads the secrets, and goes on to read them as they are needed.
@@ -116,10 +109,8 @@ impl SessionTickets {
         self.clock.now().div_euclid(self.rotation)
     }
 
-    fn key(&self, secret: &[u8; 32]) -> TicketKey {
-        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-        hasher.update(secret).update(&**self.rules.load());
-        let mut output = hasher.finalize_xof();
+    fn key(secret: &[u8; 32]) -> TicketKey {
+        let mut output = blake3::Hasher::new_derive_key(CONTEXT).update(secret).finalize_xof();
         let mut key = TicketKey { name: [0; 16], encryption: [0; 32], authentication: [0; 32] };
         output.fill(&mut key.name);
         output.fill(&mut key.encryption);
@@ -132,13 +123,13 @@ impl TicketKeys for SessionTickets {
     fn newest(&self) -> Option<TicketKey> {
         let current = self.period();
         let secrets = self.secrets.load();
-        secrets.iter().find(|(period, _)| *period == current).map(|(_, secret)| self.key(secret))
+        secrets.iter().find(|(period, _)| *period == current).map(|(_, secret)| Self::key(secret))
     }
 
     fn find(&self, name: &[u8; 16]) -> Option<TicketKey> {
         let current = self.period();
         let secrets = self.secrets.load();
         let accepted = secrets.iter().filter(|(period, _)| (current - 1..=current + 1).contains(period));
-        accepted.map(|(_, secret)| self.key(secret)).find(|key| key.name == *name)
+        accepted.map(|(_, secret)| Self::key(secret)).find(|key| key.name == *name)
     }
 }

@@ -48,8 +48,9 @@ pub enum Error {
     OpenSsl(#[from] ErrorStack),
 }
 
-/// What sessions may be resumed with: those of this listener. OpenSSL requires it where clients have certificates.
-const SESSION_CONTEXT: &[u8] = b"tollgate proxy";
+/// What sessions may be resumed with: those of listeners that ask for certificates in the same way. OpenSSL requires it.
+const OPTIONAL: &[u8] = b"tollgate proxy, optional";
+const REQUIRED: &[u8] = b"tollgate proxy, required";
 
 /// The settings of the TLS listener.
 ///
@@ -66,7 +67,8 @@ pub fn settings(
     let mut settings = TlsSettings::with_callbacks(callbacks).map_err(Error::Acceptor)?;
     policy.apply(&mut settings)?;
     settings.set_alpn(if policy.http2 { ALPN::H2H1 } else { ALPN::H1 });
-    if policy.ticket_rotation.is_none() {
+    // A session would outlive its client's certificate, and the authority that vouched for it.
+    if policy.ticket_rotation.is_none() || clients.file.is_some() {
         settings.set_options(SslOptions::NO_TICKET);
         settings.set_num_tickets(0)?;
         settings.set_session_cache_mode(SslSessionCacheMode::OFF);
@@ -74,12 +76,13 @@ pub fn settings(
     // Only a name that a callback has accepted is stored in the session. Without it a client that
     // resumes a TLS 1.2 session would have no name.
     settings.set_servername_callback(|_ssl, _alert| Ok(()));
-    let mode = match requested {
+    let required = SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT;
+    let (mode, context) = match requested {
         RequestedCertificates::Off => return Ok(settings),
-        RequestedCertificates::Optional => SslVerifyMode::PEER,
-        RequestedCertificates::Required => SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
+        RequestedCertificates::Optional => (SslVerifyMode::PEER, OPTIONAL),
+        RequestedCertificates::Required => (required, REQUIRED),
     };
-    settings.set_session_id_context(SESSION_CONTEXT)?;
+    settings.set_session_id_context(context)?;
     let vouched = clients.are_required();
     settings.set_verify_callback(mode, move |is_good, _| is_good || !vouched);
     Ok(settings)
@@ -118,17 +121,6 @@ impl ClientAuthorities {
     /// The file.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
-    }
-
-    /// Tells these rules from others, for sessions that are resumed.
-    pub fn digest(&self) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[self.requested as u8]);
-        for authority in self.current.load().iter() {
-            let der = authority.to_der().unwrap_or_default();
-            hasher.update(&der.len().to_le_bytes()).update(&der);
-        }
-        *hasher.finalize().as_bytes()
     }
 
     /// Whether clients without a certificate of one of them are refused in the handshake.

@@ -73,24 +73,14 @@ fn set_up_proxy(settings: &Settings, all: &mut Tls, watched: &mut Vec<Watched>) 
     #[cfg_attr(not(pingora_patched), expect(unused_mut, reason = "Pingora as published makes the keys of tickets"))]
     let mut of_listener = tls::settings(Arc::clone(&all.served), Arc::clone(&clients), &settings.tls)?;
     #[cfg(pingora_patched)]
-    if let Some(rotation) = settings.tls.ticket_rotation {
+    if let Some(rotation) = settings.tls.ticket_rotation.filter(|_| clients.file().is_none()) {
         let tickets = Arc::new(SessionTickets::new(rotation, Arc::new(SystemClock)));
-        tickets.set_rules(clients.digest());
         of_listener.set_ticket_keys(Arc::clone(&tickets) as _).map_err(tls::Error::Acceptor)?;
         all.tickets = Some(tickets);
     }
     if let Some(path) = clients.file() {
         let paths = vec![path.to_owned()];
-        #[cfg(pingora_patched)]
-        let tickets = all.tickets.clone();
-        watched.push(Watched::new("tls.client_ca", paths, move || {
-            clients.read()?;
-            #[cfg(pingora_patched)]
-            if let Some(tickets) = &tickets {
-                tickets.set_rules(clients.digest());
-            }
-            Ok::<_, certificate::UnusableAuthorities>(())
-        }));
+        watched.push(Watched::new("tls.client_ca", paths, move || clients.read()));
     }
     Ok(of_listener)
 }

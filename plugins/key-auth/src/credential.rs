@@ -15,7 +15,7 @@ fn schema() -> Schema {
         field::id(),
         field::created_at(),
         Field::foreign("consumer", "consumers", OnDelete::Cascade).required(),
-        Field::string("key").auto(Auto::RandomString).unique().optional(),
+        Field::string("key").auto(Auto::RandomString).unique().sensitive().optional(),
         field::tags(),
     ])
     .describe(&[

@@ -1,5 +1,11 @@
 //! Health checks: passive ones, active ones, and what operators say.
 
+use std::net::SocketAddr;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tollgate_tests::raw;
+
 use super::*;
 
 fn passive(unhealthy: Value, healthy: Value) -> Value {
@@ -225,4 +231,82 @@ async fn the_health_service_of_grpc_is_asked() {
     until("it does not serve", async || health().await == "UNHEALTHY").await;
     serving.store(true, std::sync::atomic::Ordering::SeqCst);
     until("it serves", async || health().await == "HEALTHY").await;
+}
+
+/// A listener whose connections get this much, and nothing more.
+async fn silent(said: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let _ = connection.write_all(said.as_bytes()).await;
+            kept.push(connection);
+        }
+    });
+    address
+}
+
+/// An upstream that one sign of failure takes its target out of, with a service and a route by its name.
+async fn strict(gateway: &Gateway, name: &str, target: SocketAddr, service: Value, route: Value) {
+    let mut upstream = passive(json!({"tcp_failures": 1, "timeouts": 1}), json!({}));
+    upstream["name"] = json!(format!("{name}.upstream"));
+    gateway.create("/upstreams", upstream).await;
+    gateway.create(&format!("/upstreams/{name}.upstream/targets"), json!({"target": target.to_string()})).await;
+    let mut all = json!({"name": name, "host": format!("{name}.upstream"), "retries": 0});
+    all.as_object_mut().unwrap().extend(service.as_object().unwrap().clone());
+    gateway.create("/services", all).await;
+    let mut all = json!({"paths": [format!("/{name}")]});
+    all.as_object_mut().unwrap().extend(route.as_object().unwrap().clone());
+    gateway.create(&format!("/services/{name}/routes"), all).await;
+}
+
+async fn only_health(gateway: &Gateway, name: &str) -> String {
+    let shown = gateway.admin_get(&format!("/upstreams/{name}.upstream/health")).await.expect(200).json();
+    shown["data"][0]["health"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_brings_about_is_no_sign_against_a_target() {
+    let gateway = Gateway::on_sqlite().await;
+    // The name that is verified is the client's.
+    let other = Gateway::on_sqlite().await;
+    let verified = json!({"protocol": "https", "tls_verify": true});
+    strict(&gateway, "theirs", other.https, verified.clone(), json!({"preserve_host": true})).await;
+    strict(&gateway, "ours", other.https, verified, json!({})).await;
+    for (name, expected) in [("theirs", "HEALTHY"), ("ours", "UNHEALTHY")] {
+        assert!(get(&gateway, &format!("/{name}")).await.status >= 502, "{name}");
+        assert_eq!(only_health(&gateway, name).await, expected, "{name}");
+    }
+    // A stream of events that is silent for a while, and a target that never responds.
+    let begun = silent("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n").await;
+    let brief = json!({"read_timeout": 300});
+    strict(&gateway, "begun", begun, brief.clone(), json!({})).await;
+    strict(&gateway, "silent", silent("").await, brief, json!({})).await;
+    let authority = gateway.http.to_string();
+    for (name, expected) in [("begun", "HEALTHY"), ("silent", "UNHEALTHY")] {
+        let request = format!("GET /{name} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        let said = raw::bytes(&authority, request.as_bytes()).await;
+        assert_eq!(said.starts_with("HTTP/1.1 200"), name == "begun", "{said}");
+        assert_eq!(only_health(&gateway, name).await, expected, "{name}");
+    }
+    // The deadline of a call.
+    let protocols = json!({"protocols": ["grpc", "grpcs"]});
+    strict(&gateway, "call", silent("").await, json!({"protocol": "grpc"}), protocols).await;
+    let call = gateway.request(Method::PUT, "/call/M").header("content-type", "application/grpc");
+    let reply = gateway.send(call.header("grpc-timeout", "1n")).await;
+    assert_eq!(reply.header("grpc-status"), Some("4".to_owned()), "{}", reply.status);
+    assert_eq!(only_health(&gateway, "call").await, "HEALTHY");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_upstreams_may_differ_by_case_alone_and_none_takes_the_others_requests() {
+    let gateway = Gateway::on_sqlite().await;
+    let (one, two) = (Target::start("one").await, Target::start("two").await);
+    balanced(&gateway, "api", json!({}), &[&one]).await;
+    gateway.create("/upstreams", json!({"name": "API.upstream"})).await;
+    gateway.create("/upstreams/API.upstream/targets", json!({"target": two.authority()})).await;
+    assert_eq!(spread(&gateway, "/api", 4).await, counts([("one", 4)]));
+    gateway.delete("/upstreams/API.upstream").await;
+    assert_eq!(spread(&gateway, "/api", 4).await, counts([("one", 4)]));
 }

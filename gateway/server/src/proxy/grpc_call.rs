@@ -39,6 +39,11 @@ pub(super) fn open_ended(session: &mut Session, transport: Transport) {
     }
 }
 
+/// Whether a call has a deadline, by which attempts are limited.
+pub(super) fn has_deadline(head: &RequestHeader, transport: Transport) -> bool {
+    transport.is_grpc() && head.headers.get(GRPC_TIMEOUT).and_then(duration).is_some()
+}
+
 /// Limits an attempt by the call's deadline.
 pub(super) fn bound(options: &mut PeerOptions, head: &RequestHeader, transport: Transport) {
     let stated = if transport.is_grpc() { head.headers.get(GRPC_TIMEOUT) } else { None };

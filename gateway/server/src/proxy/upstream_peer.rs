@@ -1,5 +1,6 @@
 //! The upstream peer of an attempt, and whether a failed one is retried.
 
+use http::StatusCode;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
@@ -70,8 +71,11 @@ fn describe(error: &dyn std::error::Error) -> String {
 
 /// There was no connection: nothing was sent, so any request may be retried.
 pub(super) fn fail_to_connect(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
-    balanced::failed(context, &error, Reused::No);
-    let again = is_another(session, context);
+    let is_clients_doing = is_clients_doing(session, context, &error);
+    if !is_clients_doing {
+        balanced::failed(context, &error, Reused::No);
+    }
+    let again = !is_clients_doing && is_another(session, context);
     error.set_retry(again);
     error
 }
@@ -85,12 +89,34 @@ pub(super) fn error_while_proxy(
 ) -> Box<Error> {
     let upstream = *error.esource() == ErrorSource::Upstream;
     let unprocessed = upstream && is_unprocessed(&error, context);
-    if upstream && !unprocessed {
+    let is_clients_doing = is_clients_doing(session, context, &error);
+    if upstream && !unprocessed && !is_clients_doing {
         balanced::failed(context, &error, reused);
     }
-    let again = upstream && (unprocessed || broke_off(error.etype())) && is_another(session, context);
+    let broke_off = broke_off(error.etype()) && !is_clients_doing;
+    let again = upstream && (unprocessed || broke_off) && is_another(session, context);
     error.set_retry(again);
     error
+}
+
+/// Whether the client has brought a failure about, so that it says nothing about the upstream, and would happen again: the
+/// deadline of its call has passed, the upstream has no certificate for the name that it sent, or it was content to wait
+/// for more of a response that has begun, such as a stream of events.
+fn is_clients_doing(session: &Session, context: &mut Context, error: &Error) -> bool {
+    let preserves = context.route.as_ref().is_some_and(|route| route.upstream_host == UpstreamHost::Client);
+    let Some(proxied) = context.proxied() else { return false };
+    let transport = proxied.service.transport;
+    let is_last = |status: StatusCode| status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational();
+    let has_begun = session.response_written().is_some_and(|head| is_last(head.status));
+    match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout if has_begun => true,
+        ErrorType::ConnectTimedout
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::ReadTimedout
+        | ErrorType::WriteTimedout => grpc_call::has_deadline(session.req_header(), transport),
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => preserves && transport.verification().is_some(),
+        _ => false,
+    }
 }
 
 /// Whether the upstream has said that nothing was done. Then it is as if it had not been sent.

@@ -54,7 +54,7 @@ impl Transport {
     }
 
     /// Of the upstream's certificate, if it uses TLS.
-    fn verification(self) -> Option<Verification> {
+    pub fn verification(self) -> Option<Verification> {
         match self {
             Self::Https(verification) | Self::Grpcs(verification) => Some(verification),
             Self::Http | Self::Grpc | Self::NotProxied => None,

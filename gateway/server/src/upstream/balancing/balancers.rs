@@ -28,8 +28,8 @@ pub struct Balancers {
     network: Network,
     prober: Arc<Prober>,
     all: RwLock<BTreeMap<Uuid, Arc<Balancer>>>,
-    /// By name, in lower case.
-    by_name: RwLock<HashMap<String, Arc<Balancer>>>,
+    /// By name, in lower case: names may differ by case alone.
+    by_name: RwLock<HashMap<String, Vec<Arc<Balancer>>>>,
 }
 
 impl Balancers {
@@ -43,10 +43,11 @@ impl Balancers {
         &self.network
     }
 
-    /// The upstream with that name.
+    /// The upstream with that name; in this spelling, or else in another.
     pub fn by_name(&self, name: &str) -> Option<Arc<Balancer>> {
         let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-        by_name.get(&name.to_ascii_lowercase()).cloned()
+        let named = by_name.get(&name.to_ascii_lowercase())?;
+        named.iter().find(|balancer| balancer.name() == name).or_else(|| named.first()).cloned()
     }
 
     /// The upstream with that id.
@@ -76,13 +77,16 @@ impl Balancers {
         let name = spec.name.to_ascii_lowercase();
         balancer.set(spec, terms, targets);
         self.hide(balancer.id);
-        self.by_name.write().unwrap_or_else(PoisonError::into_inner).insert(name, balancer);
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().push(balancer);
     }
 
     /// Lets no service that is compiled from now on go to an upstream.
     pub fn hide(&self, id: Uuid) {
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        by_name.retain(|_, balancer| balancer.id != id);
+        by_name.retain(|_, named| {
+            named.retain(|balancer| balancer.id != id);
+            !named.is_empty()
+        });
     }
 
     /// Ends all upstreams but these.

@@ -17,6 +17,7 @@ use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType};
 use tokio::net::TcpStream;
+use tollgate_core::host::Authority;
 
 use super::balancer::{Balancer, Settings, Terms};
 use super::endpoint::Endpoint;
@@ -128,7 +129,12 @@ impl Probe<'_> {
 
     fn peer(&self, kind: CheckType) -> HttpPeer {
         let name = self.active.https_sni.as_deref().or(self.host_header).unwrap_or(&self.endpoint.host);
-        let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
+        // `host_header` may have a port.
+        let name = match Authority::parse(name) {
+            Ok(authority) => authority.host.as_str().to_owned(),
+            Err(_) => name.to_ascii_lowercase(),
+        };
+        let name = name.trim_matches(['[', ']']).to_owned();
         let mut peer = HttpPeer::new(self.endpoint.address, kind.is_tls(), name);
         let verified = self.active.https_verify_certificate.unwrap_or(true);
         peer.options.verify_cert = verified;
