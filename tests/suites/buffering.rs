@@ -166,7 +166,9 @@ async fn events() -> (SocketAddr, mpsc::Sender<&'static str>) {
         while let Ok((mut connection, _)) = listener.accept().await {
             let mut head = [0; 4096];
             let _ = connection.read(&mut head).await;
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+            // It serves one request on a connection, and says so: a POST is not repeated on another one.
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\
+                        Transfer-Encoding: chunked\r\n\r\n";
             connection.write_all(head.as_bytes()).await.unwrap();
             while let Some(event) = sent.recv().await {
                 let chunk =
