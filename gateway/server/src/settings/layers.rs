@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde_yaml::Value;
 use tollgate_core::setting::{Setting, SettingValues};
+use tollgate_declarative::Position;
 
-use super::position::Position;
+use super::position;
 use super::setting::SETTINGS;
 use crate::plugins;
 
@@ -82,7 +83,7 @@ impl Layers {
                 "expected a mapping of settings, such as `proxy:`",
             ),
             Err(error) => {
-                let source = Source::File(name.to_owned(), Position::of(&error));
+                let source = Source::File(name.to_owned(), position::of_error(&error));
                 self.problem(source, "", &format!("invalid YAML: {error}"));
             }
         }
@@ -95,7 +96,7 @@ impl Layers {
                 continue;
             };
             let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
-            let source = Source::File(name.to_owned(), Position::find(text, &path));
+            let source = Source::File(name.to_owned(), position::of_key(text, &path));
             let is_section = SETTINGS.iter().any(|setting| is_below(setting.path, &path));
             match (find(&path).or_else(|| mode(&path, value)), value) {
                 (Some(setting), value) => match scalar(value) {

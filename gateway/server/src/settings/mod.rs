@@ -26,7 +26,6 @@ use crate::telemetry::access_log::Fields;
 
 pub use admin::{Admin, AdminAuth, AdminTls};
 pub use layers::{Layers, Problem, Source};
-pub use position::Position;
 pub use setting::SETTINGS;
 pub use tls::TlsPolicy;
 

@@ -4,34 +4,18 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use tollgate_declarative::Position;
 
-/// A position in a text, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The line.
-    pub line: usize,
-    /// The column.
-    pub column: usize,
+/// The position in the parser's error.
+pub(super) fn of_error(error: &serde_yaml::Error) -> Option<Position> {
+    error.location().map(|location| Position { line: location.line(), column: location.column() })
 }
 
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.line, self.column)
-    }
-}
-
-impl Position {
-    /// The position in the parser's error.
-    pub fn of(error: &serde_yaml::Error) -> Option<Self> {
-        error.location().map(|location| Self { line: location.line(), column: location.column() })
-    }
-
-    /// The position of the key at `path` (dotted), if it is there.
-    pub fn find(text: &str, path: &str) -> Option<Self> {
-        let path: Vec<&str> = path.split('.').collect();
-        let error = Walk(&path).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-        Self::of(&error)
-    }
+/// The position of the key at `path` (dotted), if it is there.
+pub(super) fn of_key(text: &str, path: &str) -> Option<Position> {
+    let path: Vec<&str> = path.split('.').collect();
+    let error = Walk(&path).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+    of_error(&error)
 }
 
 /// Walks down a path and fails at its last key.
@@ -102,13 +86,13 @@ mod tests {
     #[test]
     fn a_nested_key_is_found_at_its_line_and_column() {
         let text = "proxy:\n  threads: 2\n  http_listen: x\nadmin:\n  listen: y\n";
-        assert_eq!(Position::find(text, "proxy.http_listen"), Some(Position { line: 3, column: 3 }));
-        assert_eq!(Position::find(text, "admin.listen"), Some(Position { line: 5, column: 3 }));
-        assert_eq!(Position::find(text, "admin"), Some(Position { line: 4, column: 1 }));
+        assert_eq!(of_key(text, "proxy.http_listen"), Some(Position { line: 3, column: 3 }));
+        assert_eq!(of_key(text, "admin.listen"), Some(Position { line: 5, column: 3 }));
+        assert_eq!(of_key(text, "admin"), Some(Position { line: 4, column: 1 }));
     }
 
     #[test]
     fn a_missing_key_has_no_position() {
-        assert_eq!(Position::find("a: 1\n", "b.c"), None);
+        assert_eq!(of_key("a: 1\n", "b.c"), None);
     }
 }
