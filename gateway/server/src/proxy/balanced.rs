@@ -16,6 +16,7 @@ use tollgate_core::request::HeaderEdit;
 
 use super::Gateway;
 use super::context::{Context, Proxied};
+use super::upstream_peer::Cause;
 use crate::descriptors::are_exhausted;
 use crate::upstream::balancing::{Balancer, HashInputs, Input, Lease, NewCookie, Observer, Sign};
 use crate::upstream::service::ServiceEntry;
@@ -52,7 +53,7 @@ pub(super) async fn peer(
     session: &Session,
     context: &mut Context,
     preserved: Option<&str>,
-) -> Result<HttpPeer> {
+) -> Result<Box<HttpPeer>> {
     let proxied = context.proxied();
     if proxied.is_some_and(|proxied| proxied.balanced.is_none()) {
         begin(gateway, session, context);
@@ -108,8 +109,8 @@ fn key(
     })
 }
 
-/// The attempt has failed.
-pub(super) fn failed(context: &mut Context, error: &Error, reused: Reused) {
+/// The attempt has failed. Only what the upstream has brought about is a sign against the target.
+pub(super) fn failed(context: &mut Context, error: &Error, reused: Reused, cause: Cause) {
     let Some(Proxied { balanced: Some(balanced), .. }) = context.proxied() else { return };
     let Some(lease) = &balanced.lease else { return };
     let address = lease.endpoint.address;
@@ -118,8 +119,8 @@ pub(super) fn failed(context: &mut Context, error: &Error, reused: Reused) {
     }
     let io_error = error.root_cause().downcast_ref::<std::io::Error>();
     let sign = sign_of(error.etype());
-    let says_nothing = reused == Reused::Yes && sign == Sign::ConnectionFailed;
-    if !says_nothing && !io_error.is_some_and(are_exhausted) {
+    let is_sign = cause == Cause::Upstream && !(reused == Reused::Yes && sign == Sign::ConnectionFailed);
+    if is_sign && !io_error.is_some_and(are_exhausted) {
         balanced.balancer.observe(&lease.endpoint, Observer::Passive, sign);
     }
 }

@@ -39,15 +39,15 @@ pub(super) fn open_ended(session: &mut Session, transport: Transport) {
     }
 }
 
-/// Whether a call has a deadline, by which attempts are limited.
-pub(super) fn has_deadline(head: &RequestHeader, transport: Transport) -> bool {
-    transport.is_grpc() && head.headers.get(GRPC_TIMEOUT).and_then(duration).is_some()
+/// How long an attempt may take for a call that states a deadline.
+pub(super) fn deadline(head: &RequestHeader, transport: Transport) -> Option<Duration> {
+    let stated = if transport.is_grpc() { head.headers.get(GRPC_TIMEOUT) } else { None };
+    stated.and_then(duration).map(|stated| stated.saturating_add(GRACE))
 }
 
 /// Limits an attempt by the call's deadline.
 pub(super) fn bound(options: &mut PeerOptions, head: &RequestHeader, transport: Transport) {
-    let stated = if transport.is_grpc() { head.headers.get(GRPC_TIMEOUT) } else { None };
-    let Some(deadline) = stated.and_then(duration).map(|stated| stated.saturating_add(GRACE)) else { return };
+    let Some(deadline) = deadline(head, transport) else { return };
     let within = |timeout: Option<Duration>| Some(timeout.map_or(deadline, |timeout| timeout.min(deadline)));
     options.connection_timeout = within(options.connection_timeout);
     options.total_connection_timeout = within(options.total_connection_timeout);

@@ -1,6 +1,5 @@
 //! The upstream peer of an attempt, and whether a failed one is retried.
 
-use http::StatusCode;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
@@ -9,6 +8,7 @@ use uuid::Uuid;
 use super::Gateway;
 use super::balanced;
 use super::context::Context;
+use super::logging::is_final;
 use super::retry::{self, Reached, Replay};
 use super::upstream_request_filter::host;
 use super::{buffering, grpc_call, upstream_http2};
@@ -35,11 +35,9 @@ pub(super) async fn upstream_peer(
     let Some(proxied) = context.proxied() else {
         return Error::e_explain(ErrorType::InternalError, "no upstream peer: request is not proxied");
     };
-    proxied.attempts += 1;
     proxied.reached = Reached::NoConnection;
-    proxied.address = None;
     let mut peer = if proxied.service.balancer().is_some() {
-        balanced::peer(gateway, session, context, preserved).await?
+        Box::pin(balanced::peer(gateway, session, context, preserved)).await?
     } else {
         let found = proxied.service.peer(preserved, gateway.settings.upstream.keepalive_timeout).await;
         found.map_err(|error| unusable(&error, proxied.service.id))?
@@ -47,13 +45,15 @@ pub(super) async fn upstream_peer(
     let Some(proxied) = context.proxied() else {
         return Error::e_explain(ErrorType::InternalError, "no upstream peer: request is not proxied");
     };
+    // An attempt for which there is no peer is none.
+    proxied.attempts += 1;
     proxied.address = peer.address().as_inet().copied();
     let (settings, transport) = (&gateway.settings, proxied.service.transport);
     version::set(&mut peer.options, transport, settings.upstream.http2);
     grpc_call::bound(&mut peer.options, session.req_header(), transport);
     buffering::read_ahead(&mut peer.options, buffers, settings.limits.response_buffer_bytes);
     settings.announcements.apply(&mut peer, &proxied.service, origin, session);
-    Ok(Box::new(peer))
+    Ok(peer)
 }
 
 fn unusable(error: &addresses::Error, service: Uuid) -> Box<Error> {
@@ -71,11 +71,9 @@ fn describe(error: &dyn std::error::Error) -> String {
 
 /// There was no connection: nothing was sent, so any request may be retried.
 pub(super) fn fail_to_connect(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
-    let is_clients_doing = is_clients_doing(session, context, &error);
-    if !is_clients_doing {
-        balanced::failed(context, &error, Reused::No);
-    }
-    let again = !is_clients_doing && is_another(session, context);
+    let cause = cause(session, context, &error);
+    balanced::failed(context, &error, Reused::No, cause);
+    let again = cause != Cause::Deadline && is_another(session, context);
     error.set_retry(again);
     error
 }
@@ -89,34 +87,47 @@ pub(super) fn error_while_proxy(
 ) -> Box<Error> {
     let upstream = *error.esource() == ErrorSource::Upstream;
     let unprocessed = upstream && is_unprocessed(&error, context);
-    let is_clients_doing = is_clients_doing(session, context, &error);
-    if upstream && !unprocessed && !is_clients_doing {
-        balanced::failed(context, &error, reused);
+    let cause = cause(session, context, &error);
+    if upstream && !unprocessed {
+        balanced::failed(context, &error, reused, cause);
     }
-    let broke_off = broke_off(error.etype()) && !is_clients_doing;
+    let broke_off = broke_off(error.etype()) && cause != Cause::Deadline;
     let again = upstream && (unprocessed || broke_off) && is_another(session, context);
     error.set_retry(again);
     error
 }
 
-/// Whether the client has brought a failure about, so that it says nothing about the upstream, and would happen again: the
-/// deadline of its call has passed, the upstream has no certificate for the name that it sent, or it was content to wait
-/// for more of a response that has begun, such as a stream of events.
-fn is_clients_doing(session: &Session, context: &mut Context, error: &Error) -> bool {
-    let preserves = context.route.as_ref().is_some_and(|route| route.upstream_host == UpstreamHost::Client);
-    let Some(proxied) = context.proxied() else { return false };
-    let transport = proxied.service.transport;
-    let is_last = |status: StatusCode| status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational();
-    let has_begun = session.response_written().is_some_and(|head| is_last(head.status));
-    match error.etype() {
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout if has_begun => true,
-        ErrorType::ConnectTimedout
-        | ErrorType::TLSHandshakeTimedout
-        | ErrorType::ReadTimedout
-        | ErrorType::WriteTimedout => grpc_call::has_deadline(session.req_header(), transport),
-        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => preserves && transport.verification().is_some(),
-        _ => false,
-    }
+/// Who has brought a failure about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The upstream, as far as is known.
+    Upstream,
+    /// The client, so that it says nothing about the upstream: the name that it sent is none of the upstream's
+    /// certificate, or it was content to wait for more of a response that has begun, such as a stream of events.
+    Client,
+    /// The deadline of the client's call, which has passed for each further attempt too.
+    Deadline,
+}
+
+fn cause(session: &Session, context: &mut Context, error: &Error) -> Cause {
+    let sends_own_name = context.route.as_ref().is_some_and(|route| route.upstream_host == UpstreamHost::Client);
+    let Some(proxied) = context.proxied() else { return Cause::Upstream };
+    let (service, transport) = (&proxied.service, proxied.service.transport);
+    let limit = match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout if has_responded(session) => return Cause::Client,
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => {
+            return if sends_own_name && transport.verification().is_some() { Cause::Client } else { Cause::Upstream };
+        }
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => service.connect_timeout(),
+        ErrorType::ReadTimedout => service.read_timeout(),
+        _ => return Cause::Upstream,
+    };
+    let deadline = grpc_call::deadline(session.req_header(), transport);
+    if deadline.is_some_and(|deadline| deadline < limit) { Cause::Deadline } else { Cause::Upstream }
+}
+
+fn has_responded(session: &Session) -> bool {
+    session.response_written().is_some_and(|response| is_final(&response.status))
 }
 
 /// Whether the upstream has said that nothing was done. Then it is as if it had not been sent.
@@ -143,7 +154,7 @@ fn broke_off(kind: &ErrorType) -> bool {
 }
 
 fn is_another(session: &Session, context: &mut Context) -> bool {
-    let responded = session.response_written().is_some_and(|response| !response.status.is_informational());
+    let responded = has_responded(session);
     let replay = if session.as_ref().retry_buffer_truncated() { Replay::Impossible } else { Replay::Possible };
     let Some(proxied) = context.proxied() else { return false };
     let reached = if responded { Reached::Responded } else { proxied.reached };

@@ -199,6 +199,16 @@ impl ServiceEntry {
         }
     }
 
+    /// How long a connection may take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.duration()
+    }
+
+    /// How long it may be silent.
+    pub fn read_timeout(&self) -> Duration {
+        self.read_timeout.duration()
+    }
+
     /// The upstream that its host is, if it is one.
     pub fn balancer(&self) -> Option<&Arc<Balancer>> {
         self.addresses.balancer()
@@ -212,7 +222,11 @@ impl ServiceEntry {
 
     /// The peer of the next attempt. `preserved` is the client's host, if it is sent instead of the
     /// service's; `idle_timeout` is how long the idle connection is kept.
-    pub async fn peer(&self, preserved: Option<&str>, idle_timeout: Duration) -> Result<HttpPeer, addresses::Error> {
+    pub async fn peer(
+        &self,
+        preserved: Option<&str>,
+        idle_timeout: Duration,
+    ) -> Result<Box<HttpPeer>, addresses::Error> {
         let address = self.addresses.next().await?;
         Ok(self.peer_at(address, self.server_name(preserved), idle_timeout))
     }
@@ -225,7 +239,7 @@ impl ServiceEntry {
         host: &str,
         preserved: Option<&str>,
         idle_timeout: Duration,
-    ) -> Option<HttpPeer> {
+    ) -> Option<Box<HttpPeer>> {
         let name = self.asked_name(preserved).unwrap_or_else(|| match self.transport.verification() {
             Some(Verification::Off) if endpoint_is_literal(host) => String::new(),
             Some(_) => match Authority::parse(host) {
@@ -252,10 +266,10 @@ impl ServiceEntry {
         host_value(&bracketed(host), port, scheme)
     }
 
-    fn peer_at(&self, address: SocketAddr, server_name: String, idle_timeout: Duration) -> HttpPeer {
+    fn peer_at(&self, address: SocketAddr, server_name: String, idle_timeout: Duration) -> Box<HttpPeer> {
         let tls = self.transport.verification().is_some();
         // A `SocketAddr` needs no resolving, so this cannot block or panic.
-        let mut peer = HttpPeer::new(address, tls, server_name);
+        let mut peer = Box::new(HttpPeer::new(address, tls, server_name));
         self.set_options(&mut peer.options);
         peer.options.idle_timeout = Some(idle_timeout);
         if let Some(trust) = &self.trust {

@@ -159,9 +159,10 @@ impl Balancer {
 
     /// Takes over what is known of the targets' names.
     pub(super) fn refresh(&self) {
+        let mut targets = self.targets();
+        // Loaded under the lock, so that no older ones follow newer ones.
         let settings = self.settings.load();
         let srv_names = if settings.spec.use_srv_name == Some(true) { SrvNames::Sent } else { SrvNames::Unused };
-        let mut targets = self.targets();
         let latency = mean_latency(self.rotation.load().members());
         targets.iter_mut().for_each(|target| target.resolve(&self.network, srv_names, latency));
         let members: Vec<Member> = targets.iter().flat_map(Target::members).collect();
@@ -190,7 +191,10 @@ impl Balancer {
         if unknown.is_empty() {
             return None;
         }
-        join_all(unknown.iter().map(tollgate_dns::Name::answer)).await;
+        let answers = join_all(unknown.iter().map(tollgate_dns::Name::answer)).await;
+        if !answers.iter().any(Result::is_ok) {
+            return None;
+        }
         self.refresh();
         self.pick_now(key, tried)
     }

@@ -77,7 +77,11 @@ impl Balancers {
         let name = spec.name.to_ascii_lowercase();
         balancer.set(spec, terms, targets);
         self.hide(balancer.id);
-        self.by_name.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().push(balancer);
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let named = by_name.entry(name).or_default();
+        named.push(balancer);
+        // In the same order on all nodes.
+        named.sort_by_key(|balancer| balancer.id);
     }
 
     /// Lets no service that is compiled from now on go to an upstream.

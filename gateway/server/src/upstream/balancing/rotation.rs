@@ -37,7 +37,8 @@ pub(super) struct Rotation {
     members: Box<[Member]>,
     /// One round: positions of members, each as often as its weight says.
     round: Box<[u32]>,
-    ring: Option<Arc<Consistent>>,
+    /// With the number of its points.
+    ring: Option<(Arc<Consistent>, usize)>,
     by_address: HashMap<SocketAddr, usize>,
 }
 
@@ -46,7 +47,7 @@ impl Rotation {
     pub(super) fn new(members: Vec<Member>, algorithm: Algorithm, slots: u32) -> Self {
         let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
         let round = interleaved(&weights, slots);
-        let ring = (algorithm == Algorithm::ConsistentHashing).then(|| Arc::new(ring(&members)));
+        let ring = (algorithm == Algorithm::ConsistentHashing).then(|| ring(&members));
         let places = members.iter().enumerate();
         let by_address = places.rev().map(|(place, member)| (member.endpoint.address, place)).collect();
         Self { members: members.into(), round, ring, by_address }
@@ -66,7 +67,8 @@ impl Rotation {
         may: impl Fn(&Endpoint) -> bool,
     ) -> Option<&Arc<Endpoint>> {
         match (algorithm, key) {
-            (Algorithm::ConsistentHashing, Some(key)) => self.on_ring(key, may),
+            // The algorithm may be newer than the rotation, which has no ring then.
+            (Algorithm::ConsistentHashing, Some(key)) if self.ring.is_some() => self.on_ring(key, may),
             (Algorithm::RoundRobin | Algorithm::ConsistentHashing, _) => self.in_turn(turn, may),
             (Algorithm::LeastConnections, _) => self.least(turn, may, |member| {
                 #[expect(clippy::cast_precision_loss, reason = "far fewer requests than are exact")]
@@ -88,10 +90,16 @@ impl Rotation {
     }
 
     fn on_ring(&self, key: &[u8], may: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
-        let mut points = self.ring.as_ref()?.iter(key);
+        let (ring, points) = self.ring.as_ref()?;
         let mut refused: BTreeSet<usize> = BTreeSet::new();
-        while refused.len() < self.by_address.len() {
-            let PeerAddress::Inet(address) = points.next()?.addr else { return None };
+        // The iterator goes round for ever, and an endpoint may have lost its points to others.
+        let mut around = ring.iter(key);
+        for _ in 0..*points {
+            let point = around.next()?;
+            if refused.len() == self.by_address.len() {
+                return None;
+            }
+            let PeerAddress::Inet(address) = point.addr else { return None };
             let place = *self.by_address.get(&address)?;
             let endpoint = &self.members.get(place)?.endpoint;
             if may(endpoint) {
@@ -143,7 +151,7 @@ fn greatest_common_divisor(one: u32, other: u32) -> u32 {
     if other == 0 { one } else { greatest_common_divisor(other, one % other) }
 }
 
-fn ring(members: &[Member]) -> Consistent {
+fn ring(members: &[Member]) -> (Arc<Consistent>, usize) {
     let mut weights: BTreeMap<SocketAddr, u64> = BTreeMap::new();
     for member in members.iter().take(MOST_ON_RING) {
         *weights.entry(member.endpoint.address).or_default() += u64::from(member.weight);
@@ -156,7 +164,9 @@ fn ring(members: &[Member]) -> Consistent {
         weight: points(weight),
         ext: pingora_load_balancing::Extensions::new(),
     });
-    Consistent::build_with_config(&backends.collect(), &KetamaConfig { point_multiple: Some(1) })
+    let backends: BTreeSet<Backend> = backends.collect();
+    let count = backends.iter().map(|backend| backend.weight).sum();
+    (Arc::new(Consistent::build_with_config(&backends, &KetamaConfig { point_multiple: Some(1) })), count)
 }
 
 impl std::fmt::Debug for Rotation {
@@ -264,6 +274,18 @@ mod tests {
             let moved = moved.count() as f64 / f64::from(KEYS);
             assert!((share * 0.7..share * 1.3).contains(&moved), "{weights:?}: {moved} of {share}");
         }
+    }
+
+    #[test]
+    fn an_endpoint_that_joins_three_takes_a_quarter_of_the_keys_at_most() {
+        const KEYS: u32 = 100_000;
+        let rotation = |weights: &[u32]| Rotation::new(members(weights), Algorithm::ConsistentHashing, 10_000);
+        let before = keys_by_endpoint(&rotation(&[100; 3]), KEYS);
+        let after = keys_by_endpoint(&rotation(&[100; 4]), KEYS);
+        let moved: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+        assert!(moved.iter().all(|(_, after)| **after == 4), "keys move to the new one only");
+        let share = moved.len() as f64 / f64::from(KEYS);
+        assert!((0.2..=0.26).contains(&share), "{share}");
     }
 
     #[test]

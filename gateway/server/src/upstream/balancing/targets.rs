@@ -23,6 +23,8 @@ pub(super) struct Target {
     source: &'static str,
     /// Its addresses, each with its weight.
     addresses: Vec<(Arc<Endpoint>, u32)>,
+    /// Its addresses to which no requests go, as logged.
+    refused: Vec<SocketAddr>,
 }
 
 /// An address of a target, as it should be.
@@ -38,7 +40,7 @@ impl Target {
         let (host, port) = spec.host_and_port()?;
         let name = host.parse::<IpAddr>().is_err().then(|| network.resolver.name(host, Families::First));
         let (host, stored) = (host.into(), spec.target.as_str().into());
-        Some(Self { spec, stored, host, port, name, source: "ip", addresses: Vec::new() })
+        Some(Self { spec, stored, host, port, name, source: "ip", addresses: Vec::new(), refused: Vec::new() })
     }
 
     /// The same target with other values.
@@ -83,14 +85,21 @@ impl Target {
                 None => Vec::new(),
             },
         };
-        let permitted = wanted.into_iter().filter(|wanted| match network.destinations.check(wanted.address) {
-            Ok(()) => true,
-            Err(refused) => {
-                tracing::warn!(target = %self.stored, %refused, "address of a target refused");
-                false
+        let (mut permitted, mut refused) = (Vec::new(), Vec::new());
+        for wanted in wanted {
+            match network.destinations.check(wanted.address) {
+                Ok(()) => permitted.push(wanted),
+                Err(error) => {
+                    // Once, and not each time that the name is resolved.
+                    if !self.refused.contains(&wanted.address) {
+                        tracing::warn!(target = %self.stored, %error, "address of a target refused");
+                    }
+                    refused.push(wanted.address);
+                }
             }
-        });
-        let addresses = permitted.map(|Wanted { address, weight, host }| {
+        }
+        self.refused = refused;
+        let addresses = permitted.into_iter().map(|Wanted { address, weight, host }| {
             let known = self.addresses.iter().find(|(known, _)| known.address == address && known.host == host);
             let endpoint = known.map(|(known, _)| Arc::clone(known));
             let new = || Arc::new(Endpoint::new(address, host, Arc::clone(&self.stored), latency));
