@@ -51,7 +51,10 @@ pub fn read(files: &CertificateFiles) -> Result<Certificate, Error> {
 }
 
 /// The files of the certificate that is presented by default.
-pub fn of_certificate(setting: &'static str, files: &CertificateFiles, served: Arc<Served>) -> Watched {
+///
+/// # Errors
+/// They cannot be used.
+pub fn of_certificate(setting: &'static str, files: &CertificateFiles, served: Arc<Served>) -> Result<Watched, Error> {
     let read_again = {
         let files = files.clone();
         move || read(&files).map(|read| served.set_default(read))
@@ -71,14 +74,20 @@ pub struct Watched {
 type Unusable = Box<dyn std::error::Error + Send + Sync>;
 
 impl Watched {
-    /// Files that have just been read.
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// They cannot be used.
     pub fn new<E: std::error::Error + Send + Sync + 'static>(
         setting: &'static str,
         paths: Vec<PathBuf>,
-        read_again: impl Fn() -> Result<(), E> + Send + Sync + 'static,
-    ) -> Self {
-        let read_again = Box::new(move || read_again().map_err(Into::into));
-        Self { setting, seen: State::of(&paths), paths, read_again }
+        read: impl Fn() -> Result<(), E> + Send + Sync + 'static,
+    ) -> Result<Self, E> {
+        // Before they are read: what changes meanwhile is read again.
+        let seen = State::of(&paths);
+        read()?;
+        let read_again = Box::new(move || read().map_err(Into::into));
+        Ok(Self { setting, seen, paths, read_again })
     }
 
     fn look(&mut self, is_asked: bool) {
@@ -87,12 +96,13 @@ impl Watched {
             return;
         }
         self.seen = current;
-        let setting = self.setting;
+        let shown: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
+        let (setting, paths) = (self.setting, shown.join(" "));
         match (self.read_again)() {
-            Ok(()) => tracing::info!(setting, "read the files again"),
+            Ok(()) => tracing::info!(setting, paths, "read the files again"),
             Err(error) => {
                 let error = &*error as &dyn std::error::Error;
-                tracing::error!(setting, error, "cannot use the new files; what was read before stays in force");
+                tracing::error!(setting, paths, error, "cannot use the new files; what was read before stays in force");
             }
         }
     }
@@ -145,10 +155,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let files = certificate::files(None, directory.path()).expect("made");
         let served = Arc::new(Served::default());
-        served.set_default(read(&files).expect("usable"));
+        let mut watched = of_certificate("tls.certificate", &files, Arc::clone(&served)).expect("usable");
         let before = served.expiries();
         assert_eq!(before.len(), 1);
-        let mut watched = of_certificate("tls.certificate", &files, Arc::clone(&served));
         let state = State::of(&watched.paths);
         fs::write(&files.certificate, "no certificate").expect("written");
         assert!(State::of(&watched.paths) != state);

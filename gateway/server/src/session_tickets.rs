@@ -133,3 +133,47 @@ impl TicketKeys for SessionTickets {
         accepted.map(|(_, secret)| Self::key(secret)).find(|key| key.name == *name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tollgate_core::clock::ManualClock;
+    use tollgate_core::random::SystemRandom;
+    use tollgate_store::{MigrationPolicy, Options};
+
+    use super::*;
+
+    const ROTATION: i64 = 300;
+
+    #[tokio::test]
+    async fn nodes_share_keys_which_change_and_are_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = Options::new(format!("sqlite:{}", folder.path().join("test.db").display()));
+        options.migration = MigrationPolicy::Migrate;
+        let store = Store::open(options).await.expect("a store");
+        let clock = Arc::new(ManualClock::at(100 * ROTATION));
+        let node = || SessionTickets::new(Duration::from_secs(300), Arc::clone(&clock) as _);
+        let (one, other) = (node(), node());
+        let read = async |node: &SessionTickets| node.read_missing(&store, &SystemRandom).await.expect("read");
+        let newest = |node: &SessionTickets| node.newest().map(|key| (key.name, key.encryption, key.authentication));
+        assert!(newest(&one).is_none(), "before it is read");
+        read(&one).await;
+        read(&other).await;
+        let first = newest(&one).expect("a key");
+        assert_eq!(newest(&other), Some(first));
+        assert!(first.1 != first.2 && first.1 != [0; 32] && first.0 != [0; 16]);
+
+        clock.advance(ROTATION);
+        let second = newest(&one).expect("a key that was read before it is due");
+        assert!(second.0 != first.0 && second.1 != first.1);
+        assert!(one.find(&first.0).is_some() && one.find(&second.0).is_some() && one.find(&[7; 16]).is_none());
+        read(&one).await;
+        clock.advance(ROTATION);
+        assert!(newest(&other).is_none(), "a node that has read nothing since issues no tickets");
+        assert!(one.find(&first.0).is_none() && other.find(&first.0).is_none(), "known, and not accepted any more");
+        read(&one).await;
+        read(&other).await;
+        assert_eq!(newest(&one), newest(&other));
+        let kept = async |period| store.secret(&one.name(period), || vec![0]).await.expect("a value") != [0];
+        assert!(!kept(100).await && kept(101).await, "what was the key of the first period is deleted");
+    }
+}

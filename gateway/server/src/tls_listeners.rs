@@ -58,17 +58,15 @@ pub fn set_up(settings: &Settings) -> Result<(Tls, Option<TlsSettings>, Vec<Watc
         all.admin = Some(Arc::clone(&acceptor));
         let paths = tls.files.paths().into_iter().chain(tls.client_ca.clone()).collect();
         let (tls, policy) = (tls.clone(), settings.tls.clone());
-        watched.push(Watched::new("admin.tls", paths, move || {
-            admin_tls::acceptor(&tls, &policy).map(|read| acceptor.store(Arc::new(read)))
-        }));
+        let read = move || admin_tls::acceptor(&tls, &policy).map(|read| acceptor.store(Arc::new(read)));
+        watched.push(Watched::new("admin.tls", paths, read)?);
     }
     Ok((all, proxy, watched))
 }
 
 fn set_up_proxy(settings: &Settings, all: &mut Tls, watched: &mut Vec<Watched>) -> Result<TlsSettings, Error> {
     let files = certificate::files(settings.certificate.as_ref(), &settings.data_directory)?;
-    all.served.set_default(certificate_files::read(&files)?);
-    watched.push(certificate_files::of_certificate("tls.certificate", &files, Arc::clone(&all.served)));
+    watched.push(certificate_files::of_certificate("tls.certificate", &files, Arc::clone(&all.served))?);
     let clients = Arc::new(tls::ClientAuthorities::new(&settings.client_certificates).map_err(tls::Error::from)?);
     #[cfg_attr(not(pingora_patched), expect(unused_mut, reason = "Pingora as published makes the keys of tickets"))]
     let mut of_listener = tls::settings(Arc::clone(&all.served), Arc::clone(&clients), &settings.tls)?;
@@ -80,7 +78,7 @@ fn set_up_proxy(settings: &Settings, all: &mut Tls, watched: &mut Vec<Watched>) 
     }
     if let Some(path) = clients.file() {
         let paths = vec![path.to_owned()];
-        watched.push(Watched::new("tls.client_ca", paths, move || clients.read()));
+        watched.push(Watched::new("tls.client_ca", paths, move || clients.read()).map_err(tls::Error::from)?);
     }
     Ok(of_listener)
 }
