@@ -7,6 +7,7 @@ use tollgate_core::entity::{InFiles, Kind};
 use tollgate_core::error::DaoError;
 
 use crate::declarations::{Declarations, Faults, IfIdentical, Refusal};
+use crate::information::Reader;
 use crate::input::{self, Posted};
 use crate::query::Query;
 use crate::reference;
@@ -71,9 +72,14 @@ fn refused(kind: &Kind, operation: &'static str, key: Option<&str>) -> DaoError 
     DaoError::WithoutDatabase { operation, kind: kind.name, by: kind.second_key.filter(|_| is_name) }
 }
 
-/// What `/status` says of the configuration.
-pub(crate) fn status(declarations: &dyn Declarations) -> [(String, Value); 2] {
+/// What `/status` says of the configuration. Faults name what is in the file, which is not for everybody who reaches the
+/// status listener: there it is their number.
+pub(crate) fn status(declarations: &dyn Declarations, reader: Reader) -> [(String, Value); 2] {
     let standing = declarations.standing();
-    let file = json!({ "valid": standing.faults.is_empty(), "faults": standing.faults });
+    let faults = match reader {
+        Reader::Operator => json!(standing.faults),
+        Reader::Anybody => json!(standing.faults.len()),
+    };
+    let file = json!({ "valid": standing.faults.is_empty(), "faults": faults });
     [("configuration_hash".to_owned(), json!(standing.hash)), ("declarative_config".to_owned(), file)]
 }

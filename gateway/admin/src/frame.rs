@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use tollgate_core::audit::{self, Action, Event, Outcome};
 
 use crate::access::{self, Caller};
+use crate::information::Reader;
 use crate::input::Input;
 use crate::peer::Peer;
 use crate::query::Query;
@@ -47,7 +48,7 @@ pub fn status_router(state: Arc<AdminState>) -> Router {
 
 pub(crate) async fn serve_status(State(state): State<Arc<AdminState>>, RawQuery(query): RawQuery) -> HttpResponse {
     let shown = match Query::parse(query.as_deref()) {
-        Ok(query) => information::status(&state, &query).await,
+        Ok(query) => information::status(&state, &query, Reader::Anybody).await,
         Err(failure) => Err(failure),
     };
     shown.unwrap_or_else(Response::from).into_response(Head::AndBody)
@@ -215,7 +216,7 @@ async fn dispatch(
         }
         Resource::NewTargetHealth(new) => upstream_health::set(state, new).await,
         Resource::Information => information::show(state).await,
-        Resource::Status => information::status(state, query).await,
+        Resource::Status => information::status(state, query, Reader::Operator).await,
         Resource::Metrics => Ok(Response::metrics(state.node.metrics())),
         Resource::Timers => Ok(information::timers()),
         Resource::Endpoints => Ok(catalogue::show(state)),

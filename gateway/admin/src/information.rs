@@ -55,8 +55,17 @@ async fn configured_plugins(state: &AdminState) -> Result<BTreeSet<String>, Fail
     }
 }
 
+/// Who reads `/status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Whoever may use the Admin API.
+    Operator,
+    /// Whoever reaches the status listener.
+    Anybody,
+}
+
 /// `GET /status`.
-pub(crate) async fn status(state: &AdminState, query: &Query) -> Result<Response, Failure> {
+pub(crate) async fn status(state: &AdminState, query: &Query, reader: Reader) -> Result<Response, Failure> {
     let memory = state.node.memory().publish(query)?;
     let connections = state.node.connections();
     let mut status = json!({
@@ -73,7 +82,7 @@ pub(crate) async fn status(state: &AdminState, query: &Query) -> Result<Response
         "database": { "reachable": database_reachable(state).await },
     });
     if let (Some(declarations), Some(fields)) = (&state.declarations, status.as_object_mut()) {
-        fields.extend(configuration::status(declarations.as_ref()));
+        fields.extend(configuration::status(declarations.as_ref(), reader));
     }
     Ok(Response::ok(&status))
 }

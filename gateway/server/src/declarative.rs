@@ -15,7 +15,7 @@ use openssl::hash::MessageDigest;
 use serde_json::{Map, Value, json};
 use tollgate_admin::{IfIdentical, Refusal, Standing};
 use tollgate_core::collection::Document;
-use tollgate_core::error::StoreError;
+use tollgate_core::error::{DaoError, StoreError};
 use tollgate_declarative::{Configuration, Faults, MAX_BYTES};
 use tollgate_store::{Changes, DeclareError, Extent, Store};
 
@@ -56,6 +56,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the file may be without fault: the store failed.
+    pub fn is_of_store(&self) -> bool {
+        matches!(self, Self::Declare(DeclareError::Dao(DaoError::Store(_))))
+    }
+
     /// What is wrong, line by line.
     pub fn lines(&self) -> Vec<String> {
         match self {

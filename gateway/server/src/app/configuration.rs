@@ -1,8 +1,6 @@
 //! `tollgate config`: files of configuration, checked, taken into the database, and written.
 
-use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,13 +90,11 @@ pub fn export(settings: &Settings, output: Output<'_>) -> Result<String, StartEr
     })?;
     let Output::File(path) = output else { return Ok(text.trim_end().to_owned()) };
     let failed = |source| StartError::Export { path: path.to_owned(), source };
-    // Whoever reads the file at the same time sees the old one or the new one.
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let unfinished = path.with_file_name(name);
-    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished);
-    file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())).map_err(failed)?;
-    fs::rename(&unfinished, path).map_err(failed)?;
+    // Whoever reads the file at the same time sees the old one or the new one. Only this user reads it: it has secrets.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut unfinished = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    unfinished.write_all(text.as_bytes()).and_then(|()| unfinished.as_file().sync_all()).map_err(failed)?;
+    unfinished.persist(path).map_err(|error| failed(error.error))?;
     Ok(format!("Wrote {}.", path.display()))
 }
 

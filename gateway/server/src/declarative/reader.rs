@@ -1,6 +1,7 @@
 //! Reads configurations, from files and from the store.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -109,9 +110,9 @@ pub fn by_kind(configuration: Configuration) -> Vec<(&'static str, Vec<Declared>
 /// It cannot be read.
 pub fn text_of(path: &Path) -> Result<String, Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
-    let size = fs::metadata(path).map_err(failed)?.len();
-    if usize::try_from(size).is_ok_and(|size| size > MAX_BYTES) || usize::try_from(size).is_err() {
-        return Err(Error::Size(path.to_owned()));
-    }
-    fs::read_to_string(path).map_err(failed)
+    let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(most.saturating_add(1)).read_to_string(&mut text).map_err(failed)?;
+    if text.len() > MAX_BYTES { Err(Error::Size(path.to_owned())) } else { Ok(text) }
 }

@@ -13,6 +13,9 @@ use super::Declarative;
 /// How often it is looked whether the file has changed.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long it takes until a file is tried again that the store was away for.
+const AFTER_STORE: Duration = Duration::from_secs(10);
+
 /// What tells whether a file has changed; `None`: it is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State(Option<(u64, u64, i64, i64)>);
@@ -54,21 +57,34 @@ pub async fn keep_loading(
         // Whoever is still writing is waited for; a file that is being replaced may be away for a moment.
         let has_settled = trigger == Trigger::Change && current != read && current == before && current.0.is_some();
         if asked || has_settled {
-            read = current;
-            load(&declarative, &path).await;
+            let before = std::mem::replace(&mut read, current);
+            if load(&declarative, &path).await == Loaded::StoreAway && trigger == Trigger::Change {
+                // It is tried again: the file may stay as it is.
+                read = if before == current { State(None) } else { before };
+                tokio::time::sleep(AFTER_STORE).await;
+            }
         }
     }
 }
 
-async fn load(declarative: &Declarative, path: &Path) {
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loaded {
+    /// It is in force, or has faults.
+    Decided,
+    /// The store could not be asked.
+    StoreAway,
+}
+
+async fn load(declarative: &Declarative, path: &Path) -> Loaded {
     tracing::info!(path = %path.display(), "reading the configuration again");
-    if let Err(error) = declarative.load(path).await {
-        let lines = error.lines();
-        tracing::error!(
-            path = %path.display(),
-            faults = lines.len(),
-            "cannot use the new configuration; the previous one stays in force"
-        );
-        lines.iter().for_each(|line| tracing::error!("{line}"));
-    }
+    let Err(error) = declarative.load(path).await else { return Loaded::Decided };
+    let lines = error.lines();
+    tracing::error!(
+        path = %path.display(),
+        faults = lines.len(),
+        "cannot use the new configuration; the previous one stays in force"
+    );
+    lines.iter().for_each(|line| tracing::error!("{line}"));
+    if error.is_of_store() { Loaded::StoreAway } else { Loaded::Decided }
 }

@@ -267,10 +267,19 @@ async fn claim_keys(tx: &mut Transaction<'_>, kind: &Kind, rows: &Rows) -> Resul
     for chunk in keys.chunks(CHUNK) {
         let claimed = tx.rows_for_each(&CLAIM_KEY, &claims(kind, chunk)).await?;
         if let Some(key) = unclaimed(chunk, &claimed)? {
-            return Err(DaoError::Unique { fields: key.fields.clone() }.into());
+            return Err(DaoError::Unique { fields: masked(kind, key) }.into());
         }
     }
     Ok(())
+}
+
+/// The fields of a key, for an error that goes to a log: without secrets.
+fn masked(kind: &Kind, key: &UniqueKey) -> Vec<(&'static str, Value)> {
+    let is_secret = |name: &str| kind.schema.field(name).is_some_and(|field| field.sensitive);
+    let shown = |(name, value): &(&'static str, Value)| {
+        (*name, if is_secret(name) { Value::from("******") } else { value.clone() })
+    };
+    key.fields.iter().map(shown).collect()
 }
 
 fn claims<'k>(kind: &Kind, keys: &[(Uuid, &'k UniqueKey)]) -> Vec<Vec<Parameter<'k>>> {
