@@ -83,7 +83,8 @@ impl State {
     /// Begins a look-up, or joins the one that is under way.
     fn begin(self: &Arc<Self>) -> watch::Receiver<Option<Outcome>> {
         let mut flight = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = &flight.current {
+        // One that panicked has no sender any more.
+        if let Some(current) = flight.current.as_ref().filter(|current| current.has_changed().is_ok()) {
             return current.clone();
         }
         let (sender, receiver) = watch::channel(None);

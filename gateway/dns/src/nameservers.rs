@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
@@ -192,9 +193,16 @@ impl Nameservers {
         let found = self.client.lookup(host, RecordType::SRV).await?;
         let mut expires = found.valid_until();
         let mut addresses = Vec::new();
-        for server in preferred(&found) {
+        let servers = preferred(&found);
+        let asked = servers.iter().map(|server| self.client.lookup_ip(server.target.to_utf8()));
+        for (server, behind) in servers.iter().zip(join_all(asked).await) {
             let target = server.target.to_utf8();
-            let behind = self.client.lookup_ip(target.as_str()).await?;
+            let behind = match behind {
+                Ok(behind) => behind,
+                // The others may have addresses.
+                Err(error) if error.is_no_records_found() => continue,
+                Err(error) => return Err(error),
+            };
             expires = expires.min(behind.valid_until());
             let name: Arc<str> = target.trim_end_matches('.').into();
             addresses.extend(behind.iter().map(|ip| Address {

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tollgate_dns::Families;
 
@@ -39,6 +40,8 @@ pub(crate) struct Resolver {
     host: Host,
     port: u16,
     destinations: Arc<Destinations>,
+    /// Counts the calls: each begins with another address.
+    turn: AtomicUsize,
 }
 
 enum Host {
@@ -57,11 +60,11 @@ impl Resolver {
             #[cfg(test)]
             (Err(_), Names::Scripted(lookup)) => Host::Scripted(host.to_owned(), Arc::clone(lookup)),
         };
-        Self { host, port, destinations }
+        Self { host, port, destinations, turn: AtomicUsize::new(0) }
     }
 
-    /// At least one address, alternating between families, otherwise in the resolver's order. Those that may not
-    /// be called are left out.
+    /// At least one address, alternating between families, each time beginning with the next one. Those that may not be
+    /// called are left out.
     pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, Unresolved> {
         let mut addresses = self.resolved().await.map_err(Unresolved::Failed)?;
         let mut refused = None;
@@ -86,7 +89,11 @@ impl Resolver {
             Host::Name(name) => name,
         };
         let answer = name.answer().await.map_err(io::Error::other)?;
-        Ok(by_turns(answer.addresses.iter().map(|address| SocketAddr::new(address.ip, self.port)).collect()))
+        let mut addresses: Vec<_> =
+            answer.addresses.iter().map(|address| SocketAddr::new(address.ip, self.port)).collect();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(addresses.len()).unwrap_or_default();
+        addresses.rotate_left(turn);
+        Ok(by_turns(addresses))
     }
 }
 
