@@ -201,7 +201,7 @@ pub async fn identify(
     (verifier, guesses, proofs): (&SecretVerifier, &Guesses, &Proofs),
 ) -> Result<Identification, Error> {
     check_ways(config, parameters, request)?;
-    if assertion::is_presented(parameters) && !ways::presents_secret(config, parameters, request) {
+    if assertion::is_presented(parameters) && !ways::names_by_contract(config, parameters, request) {
         return assertion::identify(config, parameters, request, credentials, (proofs, guesses)).await;
     }
     check_place_of_secret(config, parameters)?;

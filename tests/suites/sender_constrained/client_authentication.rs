@@ -82,7 +82,7 @@ async fn an_assertion_is_for_this_server_now_and_once_rfc7523_3() {
     let with_other = present(&gateway, &api, &good(), &[("client_id", other.id())]).await;
     findings.compare("with another's id", &(400, json!("invalid_client")), &error(&with_other));
     let with_secret = present(&gateway, &api, &good(), &[("client_secret", client.secret())]).await;
-    findings.compare("with a secret too", &(400, json!("invalid_client")), &error(&with_secret));
+    findings.compare("with a secret too", &(400, json!("invalid_request")), &error(&with_secret));
     let secret = api.token(&gateway, &own(&client)).await;
     findings.compare("the secret is not its method", &(400, json!("invalid_client")), &error(&secret));
 }

@@ -22,7 +22,6 @@ use crate::entity::credential::Credential;
 use crate::entity::registered::{AssertionFault as Fault, Method};
 use crate::error::{Error, Mode, Refusal};
 use crate::guesses::{Guesses, Kind};
-
 use crate::parameters::Parameters;
 use crate::sender::Proofs;
 
@@ -50,6 +49,9 @@ pub(super) async fn identify(
     credentials: &dyn Credentials,
     (proofs, guesses): (&Proofs, &Guesses),
 ) -> Result<Identification, Error> {
+    if parameters.get("client_secret").is_some() {
+        return Err(Refusal::SeveralCredentials.into());
+    }
     let now = proofs.clock.now();
     let assertion = Assertion::read(config, parameters, request, now).map_err(Refusal::Assertion)?;
     let mut identification = Identification { mode: Mode::Parameters, found: None };

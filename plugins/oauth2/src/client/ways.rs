@@ -35,9 +35,9 @@ pub fn check_ways(config: &Config, parameters: &Parameters, request: &Request<'_
     }
 }
 
-/// Whether a request has what the contract knows: a secret, or a header. An assertion beside them is a parameter as any
-/// other that it does not know.
-pub(super) fn presents_secret(config: &Config, parameters: &Parameters, request: &Request<'_>) -> bool {
+/// Whether a request names a client as the contract knows it: in a header, or by its id and secret. An assertion beside
+/// them is a parameter as any other that it does not know.
+pub(super) fn names_by_contract(config: &Config, parameters: &Parameters, request: &Request<'_>) -> bool {
     let in_header = config.auth_header.as_ref().and_then(|header| header.value(request)).is_some();
-    in_header || parameters.get("client_secret").is_some()
+    in_header || (parameters.get("client_secret").is_some() && parameters.get("client_id").is_some())
 }
