@@ -296,7 +296,7 @@ fn fault_table(faults: &Faults) -> String {
             duration(fault.before.p99),
             duration(fault.during.p99),
             duration(fault.after.p99),
-            format!("{:.2}", fault.during.p99 / faults.normal_p99.max(f64::MIN_POSITIVE)),
+            format!("{:.2}", fault.times_normal),
             fault.not_accepted.to_string(),
             fault.others_unserved.to_string(),
             duration(fault.others_longest),

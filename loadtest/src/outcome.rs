@@ -83,6 +83,8 @@ pub struct Fault {
     pub during: Latency,
     /// After it.
     pub after: Latency,
+    /// The p99 during it, divided by the normal one.
+    pub times_normal: f64,
     /// Requests with cached tokens that did not get 200 during it.
     pub not_accepted: u64,
     /// The same after it.

@@ -133,7 +133,8 @@ pub fn judge(faults: &[String], steps: &[Step]) -> Faults {
     normal.sort_by(f64::total_cmp);
     let normal = normal.get(normal.len() / 2).copied().unwrap_or_default();
     for fault in &mut rows {
-        fault.held = fault.during.p99 <= BOUND * normal && fault.not_accepted == 0;
+        fault.times_normal = fault.during.p99 / normal.max(f64::MIN_POSITIVE);
+        fault.held = fault.times_normal <= BOUND && fault.not_accepted == 0;
     }
     Faults { normal_p99: normal, bound: BOUND, held: rows.iter().all(|fault| fault.held), rows }
 }
@@ -159,7 +160,7 @@ fn fault(name: &str, steps: &[Step]) -> Option<Fault> {
         not_accepted_after: not_accepted(after),
         others_unserved: others().map(unserved).sum(),
         others_longest: others().map(|phase| phase.summary.latency.max).fold(0.0, f64::max),
-        held: false,
+        ..Fault::default()
     })
 }
 
@@ -192,6 +193,14 @@ mod tests {
         let held: Vec<bool> = faults.rows.iter().map(|fault| fault.held).collect();
         assert_eq!((faults.normal_p99, held, faults.held), (10.0, vec![true, true, false], false));
         assert_eq!((faults.rows[0].not_accepted_after, faults.rows[0].others_unserved), (1, 3));
+    }
+
+    #[test]
+    fn a_disturbance_that_began_before_a_fault_excuses_nothing() {
+        let faults =
+            judged(&[(10.0, 0), (10.0, 0), (10.0, 0), (10.0, 0), (9.0, 0), (10.0, 0), (40.0, 0), (50.0, 0), (10.0, 0)]);
+        let row = &faults.rows[2];
+        assert_eq!((faults.normal_p99, row.times_normal, row.held, faults.held), (10.0, 5.0, false, false));
     }
 
     #[test]

@@ -248,7 +248,8 @@ fn timeline(outage: &Outage, over: f64) -> Markup {
 }
 
 fn faults_of_the_store(faults: &Faults) -> Markup {
-    let head = ["fault", "p50 before", "during", "after", "p99 before", "during", "after", "not 200", "kept"];
+    let head =
+        ["fault", "p50 before", "during", "after", "p99 before", "during", "after", "× normal", "not 200", "kept"];
     html! {
         h2 { "Cached tokens while the store is broken" }
         p { "Normal p99 " (duration(faults.normal_p99)) "; at most " (faults.bound) " times that during a fault." }
@@ -260,6 +261,7 @@ fn faults_of_the_store(faults: &Faults) -> Markup {
                         th scope="row" { (fault.name) }
                         @for latency in [&fault.before, &fault.during, &fault.after] { td { (duration(latency.p50)) } }
                         @for latency in [&fault.before, &fault.during, &fault.after] { td { (duration(latency.p99)) } }
+                        td { (format!("{:.2}", fault.times_normal)) }
                         td { (fault.not_accepted) }
                         td { (if fault.held { "yes" } else { "no" }) }
                     }
