@@ -434,7 +434,7 @@ impl Running {
 
 /// Free ports, below those that the system gives to outgoing connections: such a connection could have one while a
 /// gateway that had it is started again.
-pub(crate) fn free_ports<const COUNT: usize>() -> [SocketAddr; COUNT] {
+pub fn free_ports<const COUNT: usize>() -> [SocketAddr; COUNT] {
     // All are bound at the same time, so that they differ.
     let held = [(); COUNT].map(|()| std::iter::repeat_with(bind).flatten().next().expect("a free port"));
     held.map(|listener| listener.local_addr().unwrap())

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -104,8 +104,9 @@ pub struct Caller {
 /// Calls that have begun.
 #[derive(Debug)]
 pub struct Calling {
-    child: Child,
-    _folder: TempDir,
+    process: Process,
+    input: ChildStdin,
+    folder: TempDir,
 }
 
 impl Caller {
@@ -123,32 +124,43 @@ impl Caller {
             file
         });
         let mut command = self.implementation.run("clients/grpc_client.py", "grpc_client.mjs");
+        let [said, errors] = ["said", "errors"].map(|name| File::create(folder.path().join(name)).expect("a file"));
         command
             .arg(self.address.to_string())
             .arg(authority.unwrap_or_else(|| PathBuf::from("-")))
             .arg(self.token.as_deref().unwrap_or("-"))
             .args(calls)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Calling { child: command.spawn().expect("a program that starts"), _folder: folder }
+            .stdout(said)
+            .stderr(errors);
+        let mut process = Process::start(&mut command).expect("a program that starts");
+        let input = process.input().expect("a pipe");
+        Calling { process, input, folder }
     }
 }
 
 impl Calling {
     /// Has a call cancelled that waits to be.
     pub fn cancel(&mut self) {
-        let stdin: &mut ChildStdin = self.child.stdin.as_mut().expect("a pipe");
-        stdin.write_all(b"\n").expect("a client that reads");
+        self.input.write_all(b"\n").expect("a client that reads");
     }
 
     /// What came of each call.
     pub async fn outcome(self) -> Value {
-        let Self { child, _folder } = self;
-        let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("a thread");
-        let ended = ended.expect("a client that ends");
-        let [said, errors] = [&ended.stdout, &ended.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let Self { mut process, input, folder } = self;
+        drop(input);
+        let read = |name: &str| fs::read(folder.path().join(name)).expect("a file");
+        let texts = || ["said", "errors"].map(|name| String::from_utf8_lossy(&read(name)).into_owned());
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = process.ended().expect("a client") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "a gRPC client does not end: {:?}", texts());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let [said, errors] = texts();
         let last = said.lines().last().and_then(|line| serde_json::from_str(line).ok());
-        last.unwrap_or_else(|| panic!("a gRPC client failed ({}):\n{said}\n{errors}", ended.status))
+        last.unwrap_or_else(|| panic!("a gRPC client failed ({status}):\n{said}\n{errors}"))
     }
 }

@@ -39,6 +39,23 @@ impl Process {
         self.child.try_wait()
     }
 
+    /// Its standard input, if that is a pipe; once.
+    pub fn input(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Waits until it exits, for so long at most; `None`: it has not.
+    pub fn ends_within(&mut self, limit: Duration) -> io::Result<Option<std::process::ExitStatus>> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.child.try_wait()
+    }
+
     /// Sends SIGTERM without waiting. The process must not have exited yet.
     pub fn ask_to_end(&self) -> io::Result<()> {
         self.signal(Signal::TERM)
@@ -68,12 +85,8 @@ impl Process {
             return Ok(status);
         }
         self.ask_to_end()?;
-        let deadline = Instant::now() + GRACE;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(Duration::from_millis(10));
+        if let Some(status) = self.ends_within(GRACE)? {
+            return Ok(status);
         }
         self.child.kill()?;
         self.child.wait()

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Responds to each request with its name, over HTTP/1.1 with keep-alive.
@@ -16,6 +17,16 @@ pub struct Target {
     pub address: SocketAddr,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
+    /// Keeps its port once it was killed.
+    bound: Option<TcpSocket>,
+}
+
+/// Takes a port without listening: connections to it are refused, and no other test gets it as a free one.
+pub fn refusing(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("a socket without port");
+    socket.bind(address).expect("a port on which nobody listens");
+    socket
 }
 
 #[derive(Debug)]
@@ -24,6 +35,7 @@ struct Shared {
     status: AtomicU16,
     probe_status: AtomicU16,
     delay: AtomicU64,
+    held: watch::Sender<bool>,
     requests: AtomicUsize,
     probes: AtomicUsize,
     connections: AtomicUsize,
@@ -46,6 +58,7 @@ impl Target {
             status: AtomicU16::new(200),
             probe_status: AtomicU16::new(200),
             delay: AtomicU64::new(0),
+            held: watch::Sender::new(false),
             requests: AtomicUsize::new(0),
             probes: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
@@ -61,7 +74,7 @@ impl Target {
                 connections.spawn(serve(connection, Arc::clone(&serving)));
             }
         });
-        Self { address, shared, task }
+        Self { address, shared, task, bound: None }
     }
 
     /// `host:port`.
@@ -109,10 +122,21 @@ impl Target {
         self.shared.delay.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
-    /// Ends at once, with all its connections.
+    /// Responds to no request from now on, until it is told to.
+    pub fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Responds again, first to what it has held.
+    pub fn release(&self) {
+        self.shared.held.send_replace(false);
+    }
+
+    /// Ends at once, with all its connections. Further ones are refused, unless another target starts at its address.
     pub async fn kill(&mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
+        self.bound = Some(refusing(self.address));
     }
 }
 
@@ -140,6 +164,8 @@ async fn serve(mut connection: TcpStream, shared: Arc<Shared>) {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
+            // It cannot be gone: it is in what is shared.
+            let _ = shared.held.subscribe().wait_for(|held| !held).await;
             &shared.status
         };
         let (status, name) = (status.load(Ordering::SeqCst), &shared.name);

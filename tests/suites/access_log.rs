@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::{Value, json};
 use tollgate_tests::scenario::{Api, Application};
+use tollgate_tests::target::refusing;
 use tollgate_tests::{Gateway, Store, Upstream};
 
 /// Lines are written after responses.
@@ -97,7 +98,8 @@ async fn a_line_names_the_client_the_consumer_the_route_and_the_upstream_also_of
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_that_failed_are_counted_with_the_address_of_the_last_one() {
     let gateway = gateway("all").await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let bound = refusing("127.0.0.1:0".parse().unwrap());
+    let nobody = bound.local_addr().unwrap();
     let service = json!({"name": "nobody", "url": format!("http://{nobody}"), "retries": 2});
     gateway.create("/services", service).await;
     gateway.create("/services/nobody/routes", json!({"paths": ["/nobody"]})).await;

@@ -136,13 +136,19 @@ async fn the_algorithms_prefer_idle_and_fast_targets() {
     let (slow, fast) = (Target::start("slow").await, Target::start("fast").await);
     balanced(&gateway, "idle", json!({"algorithm": "least-connections"}), &[&slow, &fast]).await;
     balanced(&gateway, "quick", json!({"algorithm": "latency"}), &[&slow, &fast]).await;
-    slow.take(Duration::from_secs(2));
-    let held: Vec<_> = (0..2).map(|_| gateway.client.get(gateway.url("/idle")).send()).collect();
-    let held = tokio::spawn(futures::future::join_all(held));
-    until("a request waits at the slow one", async || slow.requests() > 0).await;
+    slow.hold();
+    let [one, other] = [(); 2].map(|()| Box::pin(gateway.client.get(gateway.url("/idle")).send()));
+    // One is answered by the fast one, which has nothing under way then.
+    let (first, held) = futures::future::select(one, other).await.factor_first();
+    assert_eq!(first.unwrap().text().await.unwrap(), "fast");
+    until("a request waits at the slow one", async || slow.requests() == 1).await;
+    // What the fast one has ended may count for a moment: with more weight, that is no tie.
+    let path = format!("/upstreams/idle.upstream/targets/{}", fast.authority());
+    gateway.change(&path, json!({"weight": 300})).await;
     let seen = spread(&gateway, "/idle", 10).await;
     assert_eq!(seen, counts([("fast", 10)]), "the slow one has a request under way");
-    held.await.unwrap();
+    slow.release();
+    assert_eq!(held.await.unwrap().text().await.unwrap(), "slow");
     slow.take(Duration::from_millis(100));
     spread(&gateway, "/quick", 4).await;
     let seen = spread(&gateway, "/quick", 20).await;

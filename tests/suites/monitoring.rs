@@ -1,7 +1,6 @@
 //! The dashboard and the alerts of docs/monitoring, on a Prometheus that scrapes a real gateway: every query answers.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tollgate_tests::gateway::free_ports;
 use tollgate_tests::scenario::{Api, Application};
 use tollgate_tests::{Gateway, Process, Upstream, repository};
 
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Prometheus {
     address: String,
     client: reqwest::Client,
-    _process: Process,
+    process: Process,
     folder: TempDir,
 }
 
@@ -36,7 +36,7 @@ impl Prometheus {
         });
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, configuration.to_string()).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let [address] = free_ports().map(|address| address.to_string());
         let output = fs::File::create(folder.path().join("output")).unwrap();
         let mut command = Command::new("prometheus");
         command
@@ -47,10 +47,11 @@ impl Prometheus {
             .stderr(output);
         let process = Process::start(&mut command).expect("prometheus: install Debian's package, as ./dev test does");
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let prometheus = Self { address, client, _process: process, folder };
+        let mut prometheus = Self { address, client, process, folder };
         let deadline = Instant::now() + PATIENCE;
         while prometheus.get("/-/ready").await.is_none() {
-            assert!(Instant::now() < deadline, "{}", prometheus.output());
+            let ended = prometheus.process.ended().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}\n{}", prometheus.output());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         prometheus

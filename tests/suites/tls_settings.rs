@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tollgate_tests::tls::Identity;
-use tollgate_tests::{Gateway, Store};
+use tollgate_tests::{Gateway, Process, Store};
 
 use crate::nodes::within;
 
@@ -21,17 +21,21 @@ const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r
 async fn client(address: SocketAddr, arguments: &[&str]) -> String {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-connect", &address.to_string(), "-servername", "a.test", "-ign_eof"]).args(arguments);
-    let talk = move || {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut client = piped.expect("openssl, Debian's package, which ./dev test installs");
-        let mut input = client.stdin.take().unwrap();
-        // A client whose handshake has failed reads nothing.
-        let _ = input.write_all(REQUEST.as_bytes());
-        drop(input);
-        let output = client.wait_with_output().unwrap();
-        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
-    };
-    tokio::task::spawn_blocking(talk).await.unwrap()
+    tokio::task::spawn_blocking(move || said(&mut command, REQUEST).concat()).await.unwrap()
+}
+
+/// What a program writes to its standard output and to its standard error when it is given this.
+fn said(command: &mut Command, given: &str) -> [String; 2] {
+    let [output, errors] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+    command.stdin(Stdio::piped()).stdout(output.reopen().unwrap()).stderr(errors.reopen().unwrap());
+    let started = Process::start(command);
+    let mut process = started.expect("openssl and sslscan, Debian's packages, which ./dev test installs");
+    // A client whose handshake has failed reads nothing.
+    let _ = process.input().unwrap().write_all(given.as_bytes());
+    let ended = process.ends_within(PATIENCE).unwrap();
+    let texts = [output, errors].map(|file| String::from_utf8_lossy(&fs::read(file.path()).unwrap()).into_owned());
+    assert!(ended.is_some(), "{command:?} does not end: {texts:?}");
+    texts
 }
 
 /// A client that keeps its session in a file.
@@ -129,9 +133,8 @@ async fn versions_ciphers_and_protocols_are_those_of_the_settings() {
 async fn scan(address: SocketAddr) -> String {
     let mut command = Command::new("sslscan");
     command.args(["--no-colour", "--show-certificate", &address.to_string()]);
-    let scan = move || command.output().expect("sslscan, Debian's package, which ./dev test installs");
-    let output = tokio::task::spawn_blocking(scan).await.unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let [found, _] = tokio::task::spawn_blocking(move || said(&mut command, "")).await.unwrap();
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]

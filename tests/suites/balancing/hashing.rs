@@ -18,7 +18,7 @@ async fn assert_sticks(
     request: impl Fn(usize) -> (String, Vec<(&'static str, String)>),
 ) {
     let mut seen = std::collections::BTreeSet::new();
-    for key in 0..24 {
+    for key in 0..64 {
         let (path, headers) = request(key);
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let first = target_of(gateway, &path, &headers).await.body;

@@ -18,7 +18,9 @@ async fn load(gateway: &Gateway, path: &str, stop: Arc<AtomicBool>, clients: usi
                 while !stop.load(Ordering::Relaxed) {
                     sent.fetch_add(1, Ordering::Relaxed);
                     match client.get(&url).send().await {
-                        Ok(response) if response.status() == 200 => drop(response.bytes().await),
+                        Ok(response) if response.status() == 200 => {
+                            failures.extend(response.bytes().await.err().map(|error| error.to_string()));
+                        }
                         Ok(response) => failures.push(response.status().to_string()),
                         Err(error) => failures.push(error.to_string()),
                     }
@@ -63,13 +65,14 @@ async fn a_target_that_is_deleted_ends_what_it_has_begun_and_gets_nothing_new() 
     let gateway = Gateway::on_sqlite().await;
     let (leaving, staying) = (Target::start("leaving").await, Target::start("staying").await);
     balanced(&gateway, "api", json!({}), &[&leaving]).await;
-    leaving.take(Duration::from_secs(3));
+    leaving.hold();
     let under_way = tokio::spawn(gateway.client.get(gateway.url("/api")).send());
     until("a request is under way", async || leaving.requests() == 1).await;
     gateway.create("/upstreams/api.upstream/targets", json!({"target": staying.authority()})).await;
     gateway.delete(&format!("/upstreams/api.upstream/targets/{}", leaving.authority())).await;
     assert_eq!(spread(&gateway, "/api", 10).await, counts([("staying", 10)]));
     assert!(!under_way.is_finished(), "it is still under way");
+    leaving.release();
     let response = under_way.await.unwrap().unwrap();
     assert_eq!((response.status().as_u16(), response.text().await.unwrap().as_str()), (200, "leaving"));
     assert_eq!(leaving.requests(), 1);
@@ -100,7 +103,7 @@ async fn a_request_that_may_have_been_acted_on_is_not_repeated() {
     let (slow, fast) = (Target::start("slow").await, Target::start("fast").await);
     slow.take(Duration::from_secs(60));
     balanced(&gateway, "api", json!({}), &[&slow, &fast]).await;
-    gateway.change("/services/api", json!({"read_timeout": 300})).await;
+    gateway.change("/services/api", json!({"read_timeout": 3000})).await;
     let mut statuses = BTreeMap::new();
     for _ in 0..4 {
         let reply = gateway.send(gateway.request(Method::POST, "/api")).await;

@@ -112,9 +112,41 @@ async fn a_name_that_leads_to_metadata_or_to_the_gateway_itself_gets_no_request_
     let server = NameServer::start().await;
     let target = at("one", 1, 0).await;
     server.set_addresses("evil.test", 1, &[Ipv4Addr::new(169, 254, 169, 254), address(1)]);
+
+    let probes = json!({"healthchecks": {"active": {
+        "http_path": "/probe", "healthy": {"interval": 0.1, "successes": 1}, "unhealthy": {"interval": 0.1, "tcp_failures": 1},
+    }}});
     let gateway = gateway_with(&server).await;
     named(&gateway, &[format!("evil.test:{}", target.address.port())]).await;
+    gateway.change("/upstreams/api.upstream", probes.clone()).await;
     assert_eq!(spread(&gateway, "/api", 4).await, counts([("one", 4)]));
     server.set_addresses("evil.test", 60, &[Ipv4Addr::new(169, 254, 169, 254)]);
     until("nothing is left", async || get(&gateway, "/api").await.status == 503).await;
+    // The system connects 0.0.0.0 to this machine: a target sees who does. Another gateway is permitted to.
+    server.set_addresses("any.test", 60, &[Ipv4Addr::UNSPECIFIED]);
+    server.set_addresses("own.test", 60, &[address(1)]);
+    let (refused, reached) = (at("refused", 1, 0).await, at("reached", 1, 0).await);
+    let settings = [
+        ("TOLLGATE_DNS_NAMESERVERS", server.address.to_string()),
+        ("TOLLGATE_PROXY_ALLOWED_UPSTREAM_ADDRESSES", "0.0.0.0/8, 127.0.0.0/8".to_owned()),
+    ];
+    let other = Gateway::on(Store::Sqlite, &settings.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+    for (gateway, watched) in [(&gateway, &refused), (&other, &reached)] {
+        let own = gateway.addresses.admin.port().unwrap();
+        for (name, port) in [("any", watched.address.port()), ("own", own)] {
+            balanced(gateway, name, probes.clone(), &[]).await;
+            let target = json!({"target": format!("{name}.test:{port}")});
+            gateway.create(&format!("/upstreams/{name}.upstream/targets"), target).await;
+        }
+    }
+    until("whoever is permitted to probes it", async || reached.probes() > 3).await;
+    until("whoever is permitted to reaches its own Admin API", async || get(&other, "/own").await.status != 503).await;
+    for name in ["any", "own"] {
+        let reply = get(&gateway, &format!("/{name}")).await;
+        let text = "failure to get a peer from the ring-balancer";
+        assert_eq!((reply.status, reply.json()["message"].clone()), (503, json!(text)), "{name}");
+        let shown = gateway.admin_get(&format!("/upstreams/{name}.upstream/health")).await.expect(200).json();
+        assert_eq!(shown["data"][0]["data"]["addresses"], json!([]), "{name}: there is nothing to probe");
+    }
+    assert_eq!(refused.connections(), 0);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -266,36 +266,56 @@ async fn export_and_import_is_the_identity_on_postgres() {
 
 async fn an_import_that_is_killed_is_done_or_not_begun(store: Store) {
     const ENTITIES: usize = 1200;
+    const ROUNDS: u64 = 24;
     let gateway = Gateway::on(store, &[]).await;
     let count = async || {
-        let page = gateway.admin_get("/consumers?size=1000").await.json();
-        let more = page["next"].as_str().map(str::to_owned);
-        let of = |page: &Value| page["data"].as_array().unwrap().len();
-        match more {
-            Some(next) => of(&page) + of(&gateway.admin_get(&format!("{next}&size=1000")).await.json()),
-            None => of(&page),
+        let (mut count, mut path) = (0, "/consumers?size=1000".to_owned());
+        loop {
+            let page = gateway.admin_get(&path).await.expect(200).json();
+            count += page["data"].as_array().unwrap().len();
+            let Some(next) = page["next"].as_str() else { return count };
+            path = format!("{next}&size=1000");
         }
     };
-    let mut expected = 0;
-    for round in 0..6_u64 {
+    let import = |round: u64| {
         let consumers: String = (0..ENTITIES).map(|number| format!("- username: r{round}-{number}\n")).collect();
         let file = File::with(&format!("_format_version: '3.0'\nconsumers:\n{consumers}"));
-        let url = gateway.database_url().to_owned();
         let mut import = Command::new(program("tollgate"));
-        import.args(["config", "import"]).arg(file.path()).env("TOLLGATE_DATABASE_URL", url);
-        import.env("TOLLGATE_DATA_DIRECTORY", gateway.directory());
-        let mut import = import.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        tokio::time::sleep(Duration::from_millis(150 * (round + 1))).await;
+        import.args(["config", "import"]).arg(file.path()).env("TOLLGATE_DATABASE_URL", gateway.database_url());
+        import.env("TOLLGATE_DATA_DIRECTORY", gateway.directory()).stdout(Stdio::null()).stderr(Stdio::null());
+        (import.spawn().unwrap(), file)
+    };
+    let begun = Instant::now();
+    assert!(import(0).0.wait().unwrap().success());
+    let mut expected = count().await;
+    assert_eq!(expected, ENTITIES);
+    // The moment at which it is done is between these: each kill halves the distance.
+    let (mut early, mut late) = (Duration::ZERO, begun.elapsed() * 2);
+    let (mut undone, mut done) = (0, 0);
+    for round in 1..=ROUNDS {
+        let (mut import, _file) = import(round);
+        let delay = (early + late) / 2;
+        tokio::time::sleep(delay).await;
         let _ = import.kill();
-        let done = import.wait().unwrap().success();
+        let ended = import.wait().unwrap();
         let found = count().await;
         assert!(found == expected || found == expected + ENTITIES, "{found} of {expected} and {ENTITIES}");
-        assert!(!done || found == expected + ENTITIES);
+        let is_done = found > expected;
+        assert!(!ended.success() || is_done);
         expected = found;
-        if expected + ENTITIES > 2000 {
-            break;
+        let closest = late - early < Duration::from_millis(4);
+        if is_done {
+            (done, late) = (done + 1, delay);
+            early = if closest { early / 2 } else { early };
+        } else {
+            (undone, early) = (undone + 1, delay);
+            late = if closest { late * 2 } else { late };
+        }
+        if round >= 6 && done > 0 && undone > 0 {
+            return;
         }
     }
+    panic!("of {ROUNDS} imports that were killed, {done} were done and {undone} were not");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,7 +88,7 @@ fn refused(sql: &str) -> BTreeSet<&'static str> {
         let update = format!("UPDATE {table} SET ");
         let updates = sql.split(&update).skip(1).filter_map(|rest| rest.split(" WHERE ").next());
         // Before `=`, or in a list before it.
-        if updates.flat_map(|set| set.split([' ', ',', '(', ')'])).any(|word| word == key) {
+        if updates.flat_map(|set| set.split([' ', ',', '(', ')', '='])).any(|word| word == key) {
             needs.insert("moves");
         }
     }
@@ -124,6 +124,7 @@ fn no_statement_needs_what_is_refused_for_distributed_tables() {
         "DELETE FROM oauth2_tokens WHERE id IN (SELECT id FROM oauth2_tokens WHERE ttl < $1 FOR UPDATE SKIP LOCKED)";
     let joined =
         "SELECT a FROM b WHERE NOT EXISTS (SELECT 1 FROM oauth2_tokens WHERE oauth2_tokens.credential_id = b.a)";
+    assert_eq!(refused("UPDATE oauth2_tokens SET access_token=$1 WHERE id = $2"), refused(moved));
     let seen: Vec<_> = [moved, locked, joined].iter().flat_map(|sql| refused(sql)).collect();
     assert_eq!(seen, REFUSED);
     let explained: Vec<String> = rows("What they lack").iter().map(|row| row[0].trim_matches('`').to_owned()).collect();

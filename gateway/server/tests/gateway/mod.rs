@@ -155,8 +155,7 @@ pub(crate) fn settings() -> Settings {
         head_timeout: Duration::from_secs(2),
         read_timeout: Duration::from_secs(2),
         write_timeout: Duration::from_secs(5),
-        // Most tests are about what is passed on as it arrives.
-        limits: Limits { request_buffer_bytes: 0, ..Limits::default() },
+        limits: Limits::default(),
         upstream: UpstreamSettings::default(),
         announcements: Announcements::default(),
     }

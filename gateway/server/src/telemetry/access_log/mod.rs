@@ -2,8 +2,8 @@
 //!
 //! Invariant: a line never holds a query, a header value or a body, so no token, code or secret. Of a token it has the
 //! last characters ([`notes::hint`](tollgate_core::notes::hint)), and of a `traceparent` the id of its trace.
-//! A request writes its line in thread-local memory and copies it into the buffer of a [`LineWriter`], without
-//! allocating.
+//! A request writes its line in thread-local memory and copies it into the buffer of a [`LineWriter`]. Only what plugins
+//! note of its sender is allocated.
 
 mod field;
 mod line;
