@@ -7,7 +7,7 @@
 //!   from one description.
 //! - [`collection`], [`change`]: the store port and what it announces.
 //! - [`path`], [`host`]: the normal forms of paths and hosts, shared by validation and matching.
-//! - [`network`], [`header_text`]: who counts as one sender; text that is sent in headers.
+//! - [`network`], [`header_text`]: who counts as one sender; text that is sent in headers. [`byte_set`]: sets of bytes.
 //! - [`forwarded`]: what the client addressed its request to.
 //! - [`audit`]: what was changed or issued, by whom and from where.
 //! - [`plugin`], [`request`], [`reply`]: a request and its response as a plugin sees them; [`notes`]: what the access
@@ -17,6 +17,7 @@
 //!   parameters.
 
 pub mod audit;
+pub mod byte_set;
 pub mod change;
 pub mod clock;
 pub mod collection;

@@ -4,11 +4,11 @@ use http::{HeaderMap, HeaderName};
 
 /// Names that may be present: one bit each. No bit: no header; a set bit may also belong to another name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NameFilter(u128);
+pub struct NameFilter([u64; 2]);
 
-/// The bit of a name.
+/// The place of a name's bit: below 128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NameBit(u128);
+pub struct NameBit(u8);
 
 impl NameFilter {
     /// The names of all headers.
@@ -19,35 +19,54 @@ impl NameFilter {
     }
 
     /// Adds a name.
-    pub fn add(&mut self, NameBit(bit): NameBit) {
-        self.0 |= bit;
+    #[inline]
+    pub fn add(&mut self, bit: NameBit) {
+        let [low, high] = &mut self.0;
+        *if bit.is_high() { high } else { low } |= bit.mask();
     }
 
     /// Adds all names of another filter.
-    pub fn add_all(&mut self, Self(bits): Self) {
-        self.0 |= bits;
+    #[inline]
+    pub fn add_all(&mut self, Self([low, high]): Self) {
+        self.0[0] |= low;
+        self.0[1] |= high;
     }
 
     /// Whether the name may be present.
-    pub fn may_have(self, NameBit(bit): NameBit) -> bool {
-        self.0 & bit != 0
+    #[inline]
+    pub fn may_have(self, bit: NameBit) -> bool {
+        let [low, high] = self.0;
+        (if bit.is_high() { high } else { low }) & bit.mask() != 0
     }
 }
 
 impl NameBit {
     /// Of a name.
+    #[inline]
     pub fn of(name: &HeaderName) -> Self {
         Self::new(name.as_str())
     }
 
     /// Of a name in lower case, which is not empty.
     #[expect(clippy::indexing_slicing, reason = "in a constant function; names are not empty")]
+    #[inline]
     pub const fn new(name: &str) -> Self {
         let (name, length) = (name.as_bytes(), name.len());
         let ends = (name[length / 2] as u32) << 16 | (name[length * 3 / 4] as u32) << 8 | name[length - 1] as u32;
         // The upper bits of a product depend on all bits of its factors.
         let mixed = (ends ^ (length as u32) << 24).wrapping_mul(0x9e37_79b1);
-        Self(1 << (mixed >> 25))
+        Self((mixed >> 25) as u8)
+    }
+
+    #[inline]
+    const fn is_high(self) -> bool {
+        self.0 >= 64
+    }
+
+    /// Its bit in its half of the filter.
+    #[inline]
+    const fn mask(self) -> u64 {
+        1 << (self.0 & 63)
     }
 }
 

@@ -14,6 +14,11 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
+use crate::byte_set::ByteSet;
+
+/// Most bytes that need no closer look: a path of them alone is in its normal form unless it has two slashes in a row.
+const ORDINARY: ByteSet = ByteSet::alphanumeric().with(b"/-_~!$&'()*+,;=:@");
+
 /// A path that is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Malformed {
@@ -65,6 +70,11 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, Malformed> {
 pub fn read(raw: &str) -> Result<Normal<'_>, Malformed> {
     if !raw.starts_with('/') {
         return Err(Malformed::NotAbsolute);
+    }
+    let in_a_row = |pair: &[u8; 2]| (pair[0] == b'/') & (pair[1] == b'/');
+    let merged = raw.as_bytes().array_windows().fold(false, |any, pair| any | in_a_row(pair));
+    if ORDINARY.has_all(raw.as_bytes()) && !merged {
+        return Ok(Normal { path: Cow::Borrowed(raw), dots: Dots::None });
     }
     let mut encoded = false;
     let mut segments = false;

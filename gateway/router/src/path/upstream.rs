@@ -2,9 +2,13 @@
 
 use std::borrow::Cow;
 
+use tollgate_core::byte_set::ByteSet;
 use tollgate_core::path::push_encoded;
 
 use crate::criteria::MatchedPath;
+
+/// What a request line can contain, and `%`.
+const PLAIN: ByteSet = ByteSet::alphanumeric().with(b"!#$&'()*+,/:;=?@[]-_.~%");
 
 /// What happens to the matched part of the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,18 +109,14 @@ pub fn as_sent(path: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Encodes what a request line cannot contain; `%` and reserved characters are kept.
 pub fn escape(path: &str) -> Cow<'_, str> {
-    if path.bytes().all(is_plain) {
+    if PLAIN.has_all(path.as_bytes()) {
         return Cow::Borrowed(path);
     }
     let mut escaped = Vec::with_capacity(path.len() + 16);
     for byte in path.bytes() {
-        if is_plain(byte) { escaped.push(byte) } else { push_encoded(&mut escaped, byte) }
+        if PLAIN.has(byte) { escaped.push(byte) } else { push_encoded(&mut escaped, byte) }
     }
     Cow::Owned(escaped.into_iter().map(char::from).collect())
-}
-
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@[]-_.~%".contains(&byte)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const READ_SIZE: usize = 128 * 1024;
 /// Reads the body, if it is not longer than the limit. Errors are the client's.
 #[cfg(pingora_patched)]
 pub(super) async fn read_request(session: &mut Session, transport: Transport, limit: usize) -> Result<()> {
-    if session.is_body_empty() || session.is_body_done() {
+    if session.is_body_done() {
         return Ok(());
     }
     let is_call = transport.is_grpc() || grpc_call::is(session.req_header());

@@ -8,13 +8,15 @@
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
+use tollgate_core::byte_set::ByteSet;
 use tollgate_core::request::HeaderEdit;
 
 use super::{hop, hop_by_hop};
 
 /// Whether a name has punctuation other than `-`: only then can it be taken for another.
 pub(super) fn folds(name: &str) -> bool {
-    name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric())
+    const UNAMBIGUOUS: ByteSet = ByteSet::alphanumeric().with(b"-");
+    !UNAMBIGUOUS.has_all(name.as_bytes())
 }
 
 /// Whether the name is another spelling of one that we set or remove, or that frames the

@@ -44,7 +44,10 @@ pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, con
             Some(OwnResponse::gateway(pipeline::unexpected()))
         }
     };
-    let Some(response) = response else { return Ok(false) };
+    let Some(response) = response else {
+        begin_forwarding(gateway, session, context).await?;
+        return Ok(false);
+    };
     reply::send(gateway.settings.product, session, context, response).await?;
     Ok(true)
 }
@@ -83,16 +86,21 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
         Outcome::Reply(reply) => Ok(Some(OwnResponse::gateway(reply))),
         Outcome::Pass(..) if reason == Reason::WellKnown => Ok(Some(OwnResponse::gateway(well_known::not_found()))),
         Outcome::Pass(edits, expectation) => {
-            let response = pass(session, context, &route, accepted, matched, edits, expectation)?;
-            if let Some(transport) = context.proxied().map(|proxied| proxied.service.transport) {
-                grpc_call::open_ended(session, transport);
-                if route.buffers_requests {
-                    buffering::read_request(session, transport, gateway.settings.limits.request_buffer_bytes).await?;
-                }
-            }
-            Ok(response)
+            pass(session, context, &route, accepted, matched, edits, expectation)
         }
     }
+}
+
+/// What comes before the first attempt.
+async fn begin_forwarding(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<()> {
+    let Some(transport) = context.proxied().map(|proxied| proxied.service.transport) else { return Ok(()) };
+    grpc_call::open_ended(session, transport);
+    let buffers = context.route.as_ref().is_some_and(|route| route.buffers_requests);
+    if buffers && !session.is_body_empty() {
+        // Boxed: most requests have no body, and each would have room for what reads one.
+        Box::pin(buffering::read_request(session, transport, gateway.settings.limits.request_buffer_bytes)).await?;
+    }
+    Ok(())
 }
 
 /// The route of a request.
