@@ -8,7 +8,7 @@ use serde_json::Value;
 use tollgate_oauth2::token::TOKEN_LENGTH;
 
 use crate::error::{Error, Result};
-use crate::load::{Requests, Wire};
+use crate::load::{HOST, Requests, Wire};
 use crate::program::{BODY, Proxy};
 use crate::row::{Ask, Row};
 
@@ -18,6 +18,7 @@ pub async fn check(row: &Row, proxy: &Proxy, requests: &Requests) -> Result<()> 
         .danger_accept_invalid_certs(true)
         .build()
         .map_err(|source| Error::Unreachable { url: "no client".to_owned(), source })?;
+    requests.renew()?;
     let first = first_request(requests)?;
     let base = match (row.wire, proxy.http, proxy.https) {
         (Wire::Plain, Some(address), _) => format!("http://{address}"),
@@ -34,6 +35,11 @@ pub async fn check(row: &Row, proxy: &Proxy, requests: &Requests) -> Result<()> 
         Ask::IssuePlain | Ask::IssueHashed => issued(row, &body),
         Ask::Introspect => active(row, &body),
         Ask::Plain | Ask::RateLimited => body_is_the_upstreams(row, &body),
+        Ask::Proven => {
+            body_is_the_upstreams(row, &body)?;
+            let (status, _) = first.send(&client, &base, "").await?;
+            if status == 401 { Ok(()) } else { Err(wrong(row, format!("a proof is accepted twice: {status}"))) }
+        }
         Ask::ThirdParty(kind) if kind.algorithm().is_some() => {
             body_is_the_upstreams(row, &body)?;
             let (status, _) = first.tampered().send(&client, &base, "").await?;
@@ -120,7 +126,7 @@ impl First {
     async fn send(&self, client: &Client, base: &str, suffix: &str) -> Result<(u16, String)> {
         let url = format!("{base}{}{suffix}", self.path);
         let unreachable = |source| Error::Unreachable { url: url.clone(), source };
-        let request = client.request(self.method.clone(), &url).body(self.body.clone());
+        let request = client.request(self.method.clone(), &url).header("Host", HOST).body(self.body.clone());
         let request = self.headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();

@@ -5,7 +5,7 @@
 //! ([`measurement`]).
 //!
 //! - [`row`]: what is measured; [`stage`]: the prepared programs; [`program`]: how each is run.
-//! - [`load`]: the load generators; [`check`]: checks of responses.
+//! - [`load`]: the load generators; [`check`]: checks of responses; [`prover`]: a client that proves its key.
 //! - [`sample`]: results of the rounds; [`target`]: expected results; [`report`]: output.
 //! - [`store`], [`capacity`]: the store alone, compared with `pgbench`; [`signature_check`]: OpenSSL alone.
 //! - [`memory`]: what a cached token of a third party takes.
@@ -30,6 +30,7 @@ pub mod options;
 pub mod postgres;
 pub mod program;
 pub mod progress;
+pub mod prover;
 pub mod report;
 pub mod row;
 pub mod sample;

@@ -179,6 +179,7 @@ async fn step(stage: &Stage<'_>, row: &Row, start: u64, totals: &mut Totals) -> 
         start,
         folder: stage.folder(),
     };
+    requests.renew()?;
     let cpu = || CpuTime::of(ready.proxy.process).map_err(Error::system(format!("{} has exited", row.name)));
     let before = cpu()?;
     let counters = counters::watch(&before.processes(), &stage.folder());

@@ -73,6 +73,8 @@ pub enum Ask {
     IssueHashed,
     /// An introspection of one cached token.
     Introspect,
+    /// A protected path, with one token and a new proof of its key for each request.
+    Proven,
     /// Protected paths across the table, each with its own token, by Zipf's law.
     EveryRoute,
     /// A path that accepts tokens of a third party, with one token.

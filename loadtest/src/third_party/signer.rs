@@ -125,9 +125,20 @@ impl Signer {
     /// Those of OpenSSL.
     pub fn sign(&self, claims: &Map<String, Value>) -> Result<String, ErrorStack> {
         let name = self.algorithm.name();
-        let header = json!({"alg": name, "typ": "at+jwt", "kid": name}).to_string();
+        self.sign_as(&json!({"alg": name, "typ": "at+jwt", "kid": name}), claims)
+    }
+
+    /// A DPoP proof with these claims (RFC 9449 §4.2).
+    ///
+    /// # Errors
+    /// Those of OpenSSL.
+    pub fn prove(&self, claims: &Map<String, Value>) -> Result<String, ErrorStack> {
+        self.sign_as(&json!({"alg": self.algorithm.name(), "typ": "dpop+jwt", "jwk": self.jwk()?}), claims)
+    }
+
+    fn sign_as(&self, header: &Value, claims: &Map<String, Value>) -> Result<String, ErrorStack> {
         let payload = serde_json::to_vec(claims).unwrap_or_default();
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(payload));
         let mut signer = match self.algorithm.digest() {
             Some(digest) => sign::Signer::new(digest, &self.key)?,
             None => sign::Signer::new_without_digest(&self.key)?,

@@ -15,10 +15,14 @@ use tollgate_load::third_party::Holders;
 
 use crate::command;
 use crate::error::{Error, Result};
+use crate::prover::Prover;
 use crate::site::SCOPE;
 
 /// Concurrent requests.
 pub const CONCURRENCY: usize = 32;
+
+/// The host that is requested.
+pub const HOST: &str = "bench.test";
 
 /// How long a generator may overrun its time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,6 +85,8 @@ pub struct Requests {
     pub body: String,
     /// The list of tokens, if there is more than one request.
     pub tokens: Option<Tokens>,
+    /// Who makes the list anew for each step.
+    pub prover: Option<Prover>,
     /// The identity that the upstream must receive for the list's first token.
     pub identity: Option<Identity>,
 }
@@ -94,7 +100,23 @@ impl Requests {
             headers: Vec::new(),
             body: String::new(),
             tokens: None,
+            prover: None,
             identity: None,
+        }
+    }
+
+    /// `GET` with a token and a new proof for each request, of a list in this file.
+    pub fn proven(prover: Prover, token: &str, list: PathBuf) -> Self {
+        let headers = vec![("Authorization", format!("DPoP {token}")), ("DPoP", "{token}".to_owned())];
+        let tokens = Some(Tokens { list, order: None });
+        Self { headers, tokens, prover: Some(prover), ..Self::get("{path}") }
+    }
+
+    /// Makes the list anew, if it is of use only once.
+    pub fn renew(&self) -> Result<()> {
+        match (&self.prover, &self.tokens) {
+            (Some(prover), Some(tokens)) => prover.write(&tokens.list),
+            _ => Ok(()),
         }
     }
 

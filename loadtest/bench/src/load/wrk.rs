@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::{CONCURRENCY, Outcome, Requests, Step, Wire};
+use super::{CONCURRENCY, HOST, Outcome, Requests, Step, Wire};
 use crate::error::{Error, Result};
 
 const SCRIPT: &str = include_str!("wrk.lua");
@@ -39,7 +39,7 @@ pub(super) fn command(step: &Step<'_>) -> Result<Vec<String>> {
 }
 
 fn text(requests: &Requests) -> String {
-    let mut text = format!("{} {} HTTP/1.1\r\nHost: bench.test\r\n", requests.method, requests.path);
+    let mut text = format!("{} {} HTTP/1.1\r\nHost: {HOST}\r\n", requests.method, requests.path);
     for (name, value) in &requests.headers {
         let _ = write!(text, "{name}: {value}\r\n");
     }

@@ -166,6 +166,14 @@ pub const ROWS: &[Row] = &[
     )
     .compared_with("oauth2"),
     row(
+        "dpop",
+        Subject::Issuing,
+        Ask::Proven,
+        Wire::Plain,
+        "Tollgate, oauth2, one warm token, with a DPoP proof for each request (ES256)",
+    )
+    .compared_with("oauth2"),
+    row(
         "issue",
         Subject::Issuing,
         Ask::IssuePlain,

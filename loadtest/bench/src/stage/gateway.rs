@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::json;
+use reqwest::Client;
+use serde_json::{Value, json};
 
 use super::observation::misses;
 use super::{Ready, Stage};
@@ -11,11 +12,12 @@ use crate::cpu;
 use crate::database::{Database, Issued, userid};
 use crate::error::{Error, Result};
 use crate::figure::Figure;
-use crate::load::{CONCURRENCY, Identity, Requests, Step, Tokens, Wire};
+use crate::load::{CONCURRENCY, HOST, Identity, Requests, Step, Tokens, Wire};
 use crate::program::{AccessLog, Tollgate, TollgateSettings};
 use crate::progress::say;
+use crate::prover::Prover;
 use crate::row::Ask;
-use crate::site::{Extent, Registered, Site};
+use crate::site::{Extent, Registered, SCOPE, Site};
 use crate::token_list::{TokenList, write_zipf_order};
 
 /// Room for all tokens of any run.
@@ -76,7 +78,7 @@ impl Stage<'_> {
         Ok(ready(configured, requests))
     }
 
-    pub(super) async fn issuing(&mut self) -> Result<Ready> {
+    pub(super) async fn issuing(&mut self, asks: &[Ask]) -> Result<Ready> {
         let database = self.postgres("issuing").await?;
         let settings = TollgateSettings { trusted_ips: "127.0.0.0/8", ..settings("issuing", &database, AMPLE) };
         let configured = self.start(settings, database, Extent { services: 1, consumers: 1 }).await?;
@@ -85,7 +87,29 @@ impl Stage<'_> {
         let mut requests = few_requests(&configured.site, &one);
         let client = configured.site.registered.first();
         requests.extend(client.map(|client| (Ask::Introspect, introspect(&configured.site, client, &one))));
+        if asks.contains(&Ask::Proven) {
+            requests.push((Ask::Proven, self.proven(&configured).await?));
+        }
         Ok(ready(configured, requests))
+    }
+
+    /// A token that is bound to a key (RFC 9449), on a route that accepts no other.
+    async fn proven(&self, configured: &Configured) -> Result<Requests> {
+        // As short as the path of the other service.
+        const SUFFIX: &str = "p";
+        let (site, tollgate) = (&configured.site, &configured.tollgate);
+        let scopes: Vec<_> = SCOPE.split(' ').collect();
+        let config = json!({"scopes": scopes, "enable_client_credentials": true, "dpop": "required"});
+        site.protect(SUFFIX, self.upstream.address, ("oauth2", config)).await?;
+        let path = format!("/{}/", Site::named(SUFFIX));
+        let (Some(client), Some(address)) = (site.registered.first(), tollgate.proxy.http) else {
+            return Err(Error::Usage("a site without clients has no tokens".to_owned()));
+        };
+        let prover = Prover::new(format!("{path}oauth2/token"))?;
+        let mut request = token_request(&path, client);
+        request.headers.push(("DPoP", prover.prove("POST")?));
+        let token = token_of(address, &request).await?;
+        Ok(over_https(Requests::proven(prover.with(&token, path), &token, self.path().join("proofs"))))
     }
 
     pub(super) async fn missing_postgres(&mut self) -> Result<Ready> {
@@ -228,18 +252,36 @@ pub(super) fn few_requests(site: &Site, token: &str) -> Vec<(Ask, Requests)> {
 fn introspect(site: &Site, client: &Registered, token: &str) -> Requests {
     let Registered { client_id, client_secret, .. } = client;
     let body = format!("client_id={client_id}&client_secret={client_secret}&token={token}");
-    let mut requests = Requests::form(format!("{}oauth2/introspect", guarded(site)), body);
-    requests.headers.push(("X-Forwarded-Proto", "https".to_owned()));
-    requests
+    over_https(Requests::form(format!("{}oauth2/introspect", guarded(site)), body))
+}
+
+fn issue(site: &Site, client: &Registered) -> Requests {
+    token_request(&guarded(site), client)
 }
 
 /// A token request (RFC 6749 §4.4.2) from a trusted proxy that declares HTTPS.
-fn issue(site: &Site, client: &Registered) -> Requests {
+fn token_request(path: &str, client: &Registered) -> Requests {
     let Registered { client_id, client_secret, .. } = client;
     let body = format!(
         "grant_type=client_credentials&client_id={client_id}&client_secret={client_secret}&scope=email%20profile"
     );
-    let mut requests = Requests::form(format!("{}oauth2/token", guarded(site)), body);
+    over_https(Requests::form(format!("{path}oauth2/token"), body))
+}
+
+/// The same, as a proxy sends what reached it over HTTPS.
+fn over_https(mut requests: Requests) -> Requests {
     requests.headers.push(("X-Forwarded-Proto", "https".to_owned()));
     requests
+}
+
+/// The token that a token request gets.
+async fn token_of(address: SocketAddr, request: &Requests) -> Result<String> {
+    let url = format!("http://{address}{}", request.path);
+    let unreachable = |source| Error::Unreachable { url: url.clone(), source };
+    let sent = Client::new().post(&url).header("Host", HOST).body(request.body.clone());
+    let sent = request.headers.iter().fold(sent, |sent, (name, value)| sent.header(*name, value));
+    let said = sent.send().await.map_err(unreachable)?.text().await.map_err(unreachable)?;
+    let response: Value = serde_json::from_str(&said).unwrap_or_default();
+    let token = response.get("access_token").and_then(Value::as_str).map(str::to_owned);
+    token.ok_or_else(|| Error::WrongResponse { row: "dpop".to_owned(), what: format!("no token was issued: {said}") })
 }

@@ -102,7 +102,7 @@ impl<'a> Stage<'a> {
             Subject::SmallestChanged => self.smallest(&self.options.smallest_changed).await?,
             Subject::Tollgate => self.tollgate(&asks).await?,
             Subject::Logged => self.logged().await?,
-            Subject::Issuing => self.issuing().await?,
+            Subject::Issuing => self.issuing(&asks).await?,
             Subject::MissingPostgres => self.missing_postgres().await?,
             Subject::MissingSqlite => self.missing_sqlite().await?,
             Subject::Few => self.few().await?,
