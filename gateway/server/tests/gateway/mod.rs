@@ -161,6 +161,11 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
+/// The same; bodies are passed on as they arrive.
+pub(crate) fn streaming() -> Settings {
+    Settings { limits: Limits { request_buffer_bytes: 0, ..Limits::default() }, ..settings() }
+}
+
 /// A running gateway; its thread ends with the process.
 pub(crate) struct Gateway {
     address: SocketAddr,

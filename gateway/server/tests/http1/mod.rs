@@ -10,7 +10,7 @@ use tollgate_core::plugin::Verdict;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::RequestBody;
 
-use crate::gateway::{Gateway, Route, body_of, guard, header_of, held, mirror, replying, status_of, upstream};
+use crate::gateway::{Gateway, Route, body_of, guard, header_of, held, mirror, replying, status_of, streaming, upstream};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -295,7 +295,7 @@ fn a_slow_head_times_out_and_idle_connections_are_closed_silently() {
 #[test]
 fn ambiguous_chunks_reach_no_upstream() {
     let (address, requests) = held();
-    let gateway = Gateway::start(vec![Route::to("/", &address)]);
+    let gateway = Gateway::start_with(streaming(), vec![Route::to("/", &address)]);
     let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     for body in [
         "\r\n\r\n",

@@ -99,7 +99,10 @@ impl Stage<'_> {
         const SUFFIX: &str = "p";
         let (site, tollgate) = (&configured.site, &configured.tollgate);
         let scopes: Vec<_> = SCOPE.split(' ').collect();
-        let config = json!({"scopes": scopes, "enable_client_credentials": true, "dpop": "required"});
+        let config = json!({
+            "scopes": scopes, "enable_client_credentials": true, "accept_http_if_already_terminated": true,
+            "dpop": "required",
+        });
         site.protect(SUFFIX, self.upstream.address, ("oauth2", config)).await?;
         let path = format!("/{}/", Site::named(SUFFIX));
         let (Some(client), Some(address)) = (site.registered.first(), tollgate.proxy.http) else {
