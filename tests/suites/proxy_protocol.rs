@@ -156,9 +156,7 @@ async fn plugins_and_limits_go_by_the_client_that_a_header_names() {
     let ask = async |gateway: &Gateway, source: &str| {
         send(gateway.http, false, "127.0.0.1", v1(source), GET).await.map_or(0, |reply| reply.status)
     };
-    for (source, expected) in
-        [("203.0.113.7", 403), ("203.0.113.8", 200), ("203.0.113.8", 429), ("203.0.113.9", 200)]
-    {
+    for (source, expected) in [("203.0.113.7", 403), ("203.0.113.8", 200), ("203.0.113.8", 429), ("203.0.113.9", 200)] {
         assert_eq!(ask(&gateway, source).await, expected, "{source}");
     }
     // One client, one connection: the proxy has as many as it wants.

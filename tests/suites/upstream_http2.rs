@@ -109,13 +109,7 @@ impl Upstream {
     }
 }
 
-async fn serve_2(
-    stream: SslStream<TcpStream>,
-    got: Arc<Mutex<Vec<Got>>>,
-    begun: &AtomicUsize,
-    cut: &Cut,
-    act: Act,
-) {
+async fn serve_2(stream: SslStream<TcpStream>, got: Arc<Mutex<Vec<Got>>>, begun: &AtomicUsize, cut: &Cut, act: Act) {
     let mut connection = h2::server::handshake(stream).await.unwrap();
     while let Some(Ok((mut request, mut respond))) = connection.accept().await {
         let got = Arc::clone(&got);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::certificates::{self, CERTIFICATES};
 use crate::database::psql;
 use crate::error::{Error, Result};
 use crate::figure::Figure;
@@ -36,6 +37,7 @@ pub async fn measure(stage: &mut Stage<'_>, parts: &[&'static str], amounts: Amo
         say(&format!("measuring {part}"));
         let figures = match *part {
             MEMORY => memory::figures(stage, amounts).await,
+            CERTIFICATES => certificates::figures(stage, amounts).await,
             _ if cfg!(debug_assertions) => {
                 Err(Error::Usage("the store runs in this process: build with --release".into()))
             }

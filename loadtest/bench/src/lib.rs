@@ -8,13 +8,14 @@
 //! - [`load`]: the load generators; [`check`]: checks of responses; [`prover`]: a client that proves its key.
 //! - [`sample`]: results of the rounds; [`target`]: expected results; [`report`]: output.
 //! - [`store`], [`capacity`]: the store alone, compared with `pgbench`; [`signature_check`]: OpenSSL alone.
-//! - [`memory`]: what a cached token of a third party takes.
+//! - [`memory`]: what a cached token of a third party takes; [`certificates`]: what ten thousand of them cost.
 //!
 //! It drives programs and observes them from outside. The Criterion benchmarks measure single
 //! components.
 
 pub mod account;
 pub mod capacity;
+pub mod certificates;
 pub mod check;
 pub mod command;
 pub mod counters;

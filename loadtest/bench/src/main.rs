@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tollgate_bench::capacity::{self, GROWTH, STORE};
+use tollgate_bench::certificates::CERTIFICATES;
 use tollgate_bench::error::{Error, Result};
 use tollgate_bench::machine::{Machine, Stolen};
 use tollgate_bench::measurement::{measure, story};
@@ -81,6 +82,7 @@ fn list() -> String {
     let parts = [
         (STORE, "the store's look-ups and inserts on PostgreSQL, compared with pgbench"),
         (MEMORY, "memory of a cached introspected token, by claim"),
+        (CERTIFICATES, "TLS handshakes and memory with 10,000 certificates"),
         (GROWTH, "look-ups and start-up with 10,000,000 tokens in PostgreSQL (--full)"),
     ];
     let all = ROWS.iter().map(|row| (row.name, row.about)).chain(parts);

@@ -6,8 +6,12 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::capacity::{GROWTH, STORE};
+use crate::certificates::CERTIFICATES;
 use crate::memory::MEMORY;
 use crate::row;
+
+/// What is measured beside the rows.
+const PARTS: [&str; 4] = [STORE, MEMORY, CERTIFICATES, GROWTH];
 
 /// Compares Tollgate with its peers: CPU time of the proxy per request.
 #[derive(Debug, Clone, Parser)]
@@ -19,7 +23,7 @@ pub struct Options {
     /// Include ten million tokens, which takes an hour.
     #[arg(long)]
     pub full: bool,
-    /// Only these rows and their peers; also `store`, `third-party-memory`, `growth`.
+    /// Only these rows and their peers; also `store`, `third-party-memory`, `certificates`, `growth`.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     pub only: Vec<String>,
     /// List the rows and exit.
@@ -89,15 +93,15 @@ impl Options {
 
     /// The parts that are not rows; fails for an unknown name.
     pub fn parts(&self) -> Result<Vec<&'static str>, String> {
-        let known = |name: &str| row::find(name).is_some() || [STORE, MEMORY, GROWTH].contains(&name);
+        let known = |name: &str| row::find(name).is_some() || PARTS.contains(&name);
         if let Some(unknown) = self.only.iter().find(|name| !known(name)) {
             return Err(format!("unknown row {unknown}; --list shows all"));
         }
         let wanted = |part: &&str| match self.only.as_slice() {
-            [] => *part == STORE || (*part == MEMORY && !self.quick) || self.full,
+            [] => *part == STORE || (*part != GROWTH && !self.quick) || self.full,
             only => only.iter().any(|name| name == part),
         };
-        Ok([STORE, MEMORY, GROWTH].into_iter().filter(wanted).collect())
+        Ok(PARTS.into_iter().filter(wanted).collect())
     }
 
     /// The folder for results.

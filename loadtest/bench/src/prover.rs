@@ -52,7 +52,8 @@ impl Prover {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let uri = format!("https://{HOST}{}", self.path);
         let mut claims = Map::new();
-        let required = [("jti", json!(Uuid::new_v4())), ("htm", json!(method)), ("htu", json!(uri)), ("iat", json!(now))];
+        let required =
+            [("jti", json!(Uuid::new_v4())), ("htm", json!(method)), ("htu", json!(uri)), ("iat", json!(now))];
         claims.extend(required.map(|(name, value)| (name.to_owned(), value)));
         claims.extend(self.token.iter().map(|token| ("ath".to_owned(), Value::from(token.as_str()))));
         self.signer.prove(&claims).map_err(Error::store)

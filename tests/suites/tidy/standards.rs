@@ -72,7 +72,8 @@ fn tests_of(source: &str) -> BTreeSet<String> {
 /// Names in a list, one or several in a line.
 fn listed(line: &str) -> impl Iterator<Item = String> {
     let names = line.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty());
-    let is_name = |name: &str| name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_');
+    let is_name =
+        |name: &str| name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_');
     let all = names.clone().all(is_name);
     names.filter(move |_| all).map(str::to_owned)
 }

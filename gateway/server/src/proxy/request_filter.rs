@@ -85,9 +85,7 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     match judged.outcome {
         Outcome::Reply(reply) => Ok(Some(OwnResponse::gateway(reply))),
         Outcome::Pass(..) if reason == Reason::WellKnown => Ok(Some(OwnResponse::gateway(well_known::not_found()))),
-        Outcome::Pass(edits, expectation) => {
-            pass(session, context, &route, accepted, matched, edits, expectation)
-        }
+        Outcome::Pass(edits, expectation) => pass(session, context, &route, accepted, matched, edits, expectation),
     }
 }
 

@@ -10,7 +10,9 @@ use tollgate_core::plugin::Verdict;
 use tollgate_core::reply::Reply;
 use tollgate_core::request::RequestBody;
 
-use crate::gateway::{Gateway, Route, body_of, guard, header_of, held, mirror, replying, status_of, streaming, upstream};
+use crate::gateway::{
+    Gateway, Route, body_of, guard, header_of, held, mirror, replying, status_of, streaming, upstream,
+};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 

@@ -1,5 +1,6 @@
 //! The programs of a run, each prepared for its rows: configured, filled with tokens, warmed up.
 
+mod certificates;
 mod gateway;
 mod observation;
 mod peer;
@@ -21,7 +22,7 @@ use crate::figure::Figure;
 use crate::load::Requests;
 use crate::options::{Amounts, Options};
 use crate::postgres::Cluster;
-use crate::program::{Proxy, Upstream};
+use crate::program::{Proxy, Tollgate, Upstream};
 use crate::progress::say;
 use crate::row::{Ask, Row, Subject};
 use crate::signature_check::SignatureCheck;
@@ -55,6 +56,8 @@ pub struct Stage<'a> {
     misses: Option<f64>,
     upstream: Upstream,
     cluster: Option<Cluster>,
+    /// Gateways that are in no row.
+    kept: Vec<Tollgate>,
     certificate: KeptCertificate,
     options: &'a Options,
     amounts: Amounts,
@@ -78,6 +81,7 @@ impl<'a> Stage<'a> {
             misses: None,
             upstream,
             cluster: None,
+            kept: Vec::new(),
             certificate,
             options,
             amounts: options.amounts(),
