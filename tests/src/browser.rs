@@ -130,11 +130,11 @@ impl Browser {
         self.client.delete(&self.session).send().await.expect("a browser that closes");
     }
 
-    async fn command(&self, path: &str, body: &Value) -> Result<Value, String> {
+    pub(crate) async fn command(&self, path: &str, body: &Value) -> Result<Value, String> {
         post(&self.client, &format!("{}/{path}", self.session), body).await
     }
 
-    async fn read(&self, path: &str) -> Result<Value, String> {
+    pub(crate) async fn read(&self, path: &str) -> Result<Value, String> {
         let asked = self.client.get(format!("{}/{path}", self.session)).send().await;
         value(asked.map_err(|error| error.to_string())?).await
     }
@@ -173,5 +173,5 @@ fn capabilities(profile: &TempDir, hosts: &[&str]) -> Value {
     let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
     arguments.push(names);
     arguments.push(format!("--user-data-dir={}", profile.path().display()));
-    json!({"goog:chromeOptions": {"args": arguments}})
+    json!({"goog:chromeOptions": {"args": arguments}, "goog:loggingPrefs": {"browser": "ALL"}})
 }

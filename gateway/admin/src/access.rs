@@ -41,7 +41,7 @@ pub struct Access {
 pub(crate) struct Caller {
     /// For the audit log.
     pub(crate) name: String,
-    role: Role,
+    pub(crate) role: Role,
 }
 
 impl Caller {

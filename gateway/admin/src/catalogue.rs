@@ -39,6 +39,9 @@ const OF_TARGETS: [&str; 6] = [
     "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
 ];
 
+/// The console, if it is on.
+const OF_CONSOLE: [&str; 3] = ["/ui", "/ui/caller", "/ui/{file}"];
+
 /// `GET /endpoints`.
 pub(crate) fn show(state: &AdminState) -> Response {
     Response::ok(&json!({ "data": paths(state) }))
@@ -46,6 +49,9 @@ pub(crate) fn show(state: &AdminState) -> Response {
 
 fn paths(state: &AdminState) -> BTreeSet<String> {
     let mut paths: BTreeSet<String> = FIXED.iter().map(ToString::to_string).collect();
+    if state.console {
+        paths.extend(OF_CONSOLE.map(str::to_owned));
+    }
     for entities in state.served() {
         let kind = entities.kind();
         let collection = format!("/{}", kind.segment);

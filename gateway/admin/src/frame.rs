@@ -28,8 +28,8 @@ use crate::resource::Resource;
 use crate::response::{Failure, Head, Response};
 use crate::state::AdminState;
 use crate::{
-    SERVER, cache, catalogue, configuration, entity, explain, foreign, information, list, path, schemas, tags, targets,
-    upstream_health,
+    SERVER, cache, catalogue, configuration, console, entity, explain, foreign, information, list, path, schemas, tags,
+    targets, upstream_health,
 };
 
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
@@ -99,6 +99,12 @@ async fn respond_to_allowed(state: &AdminState, parts: &Parts, body: Body) -> Ht
     {
         return preflight(resource, &parts.headers);
     }
+    // The files are no secret either: the page asks for the credentials.
+    if let Some(Resource::ConsoleFile(file)) = resource
+        && matches!(parts.method, Method::GET | Method::HEAD)
+    {
+        return file.respond(head);
+    }
     let caller = match state.access.caller(&parts.headers, peer).await {
         Ok(caller) => caller,
         Err(failure) => {
@@ -137,7 +143,7 @@ async fn authorized(
         caller.require_write()?;
     }
     // A panic in one request must not end others on its connection, nor leave its client without a response.
-    let work = AssertUnwindSafe(handle(state, parts, resource, body)).catch_unwind();
+    let work = AssertUnwindSafe(handle(state, parts, resource, caller, body)).catch_unwind();
     work.await.unwrap_or(Err(Failure::Panicked))
 }
 
@@ -166,7 +172,13 @@ fn written(parts: &Parts, resource: &Resource<'_>, caller: &Caller, response: &R
     event
 }
 
-async fn handle(state: &AdminState, parts: &Parts, resource: &Resource<'_>, body: Body) -> Result<Response, Failure> {
+async fn handle(
+    state: &AdminState,
+    parts: &Parts,
+    resource: &Resource<'_>,
+    caller: &Caller,
+    body: Body,
+) -> Result<Response, Failure> {
     if !resource.allows(&parts.method) {
         return Err(Failure::MethodNotAllowed);
     }
@@ -186,6 +198,9 @@ async fn handle(state: &AdminState, parts: &Parts, resource: &Resource<'_>, body
         (None, _) => {}
     }
     let input = Input::read(&parts.method, &parts.headers, body, &state.limits).await?;
+    if matches!(resource, Resource::ConsoleCaller) {
+        return Ok(console::caller(state, caller));
+    }
     dispatch(state, parts, resource, &query, input).await
 }
 
@@ -231,6 +246,8 @@ async fn dispatch(
         Resource::CacheKey(key) if method == Method::DELETE => Ok(cache::forget(state, Some(key))),
         Resource::CacheKey(key) => cache::show(state, key),
         Resource::Configuration => Err(Failure::NeedsNoDatabase),
+        // `respond_to_allowed` and `handle` respond to these.
+        Resource::ConsoleFile(_) | Resource::ConsoleCaller => Err(Failure::NotFound),
         Resource::Explanation => explain::explain(state, parts.uri.query(), input).await,
         Resource::LogLevel => Ok(information::log_level(state)),
         Resource::NewLogLevel(level) => information::set_log_level(state, level),

@@ -10,6 +10,8 @@
 //! 5. `entity`, `list`, `foreign`: the verbs on entities; `targets`, `upstream_health`: what upstreams have besides;
 //!    `node`, `schemas`, `tags`, `cache`, `explain`: the rest.
 //!
+//! The page for people: `console`.
+//!
 //! A configuration that comes from a file: `configuration` and its port `declarations`.
 //!
 //! Who may call it: `browser` (what web pages may do), `admin_token` and `access`. What was called, and what it
@@ -23,6 +25,7 @@ mod cache;
 mod catalogue;
 mod child;
 mod configuration;
+mod console;
 mod declarations;
 mod draft;
 mod entity;

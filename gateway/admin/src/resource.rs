@@ -3,7 +3,8 @@
 //! - `/services`, `/services/{x}`: every served kind;
 //! - `/services/{x}/routes[/{y}]`: kinds that refer to another kind, below that kind;
 //! - `/routes/{x}/service`: a foreign field, below the kind that has it;
-//! - `/upstreams/{x}/health` and the like: what this node knows about an upstream's targets.
+//! - `/upstreams/{x}/health` and the like: what this node knows about an upstream's targets;
+//! - `/ui` and what is below it: the console, if it is on.
 //!
 //! Fixed paths such as `/plugins/enabled` take precedence over entities with that name.
 
@@ -13,6 +14,7 @@ use http::Method;
 use tollgate_core::collection::Collection;
 use uuid::Uuid;
 
+use crate::console;
 use crate::health::HealthReport;
 use crate::state::AdminState;
 
@@ -72,13 +74,16 @@ pub(crate) enum Resource<'r> {
     Explanation,
     LogLevel,
     NewLogLevel(&'r str),
+    ConsoleFile(&'static console::File),
+    ConsoleCaller,
 }
 
 impl<'r> Resource<'r> {
     /// The resource for the segments; `None` is 404.
     pub(crate) fn of(state: &'r AdminState, segments: &'r [String]) -> Option<Self> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let found = Self::fixed(&segments).or_else(|| Self::of_upstream(state, &segments));
+        let found = Self::fixed(&segments).or_else(|| Self::of_console(state, &segments));
+        let found = found.or_else(|| Self::of_upstream(state, &segments));
         found.or_else(|| Self::of_entities(state, &segments))
     }
 
@@ -104,6 +109,16 @@ impl<'r> Resource<'r> {
             ["debug", "node", "log-level", level] => Self::NewLogLevel(level),
             _ => return None,
         })
+    }
+
+    fn of_console(state: &'r AdminState, segments: &[&'r str]) -> Option<Self> {
+        match segments {
+            _ if !state.console => None,
+            ["ui", "caller"] => Some(Self::ConsoleCaller),
+            ["ui"] => console::File::named("").map(Self::ConsoleFile),
+            ["ui", name] => console::File::named(name).map(Self::ConsoleFile),
+            _ => None,
+        }
     }
 
     fn of_upstream(state: &'r AdminState, segments: &[&'r str]) -> Option<Self> {
@@ -164,7 +179,9 @@ impl<'r> Resource<'r> {
             | Self::PluginSchema(_)
             | Self::StoredChildren(..)
             | Self::UpstreamHealth(..)
-            | Self::LogLevel => &[Method::GET],
+            | Self::LogLevel
+            | Self::ConsoleFile(_)
+            | Self::ConsoleCaller => &[Method::GET],
         }
     }
 
@@ -200,7 +217,9 @@ impl<'r> Resource<'r> {
             | Self::Metrics
             | Self::Timers
             | Self::Endpoints
-            | Self::EnabledPlugins => "node",
+            | Self::EnabledPlugins
+            | Self::ConsoleFile(_)
+            | Self::ConsoleCaller => "node",
         }
     }
 

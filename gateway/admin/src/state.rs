@@ -46,6 +46,8 @@ pub struct AdminState {
     pub(crate) slots: Semaphore,
     /// `None`: the configuration is in the database.
     pub(crate) declarations: Option<Arc<dyn Declarations>>,
+    /// Whether the console is served.
+    pub(crate) console: bool,
     plugin_schemas: BTreeMap<&'static str, Schema>,
 }
 
@@ -63,7 +65,20 @@ impl AdminState {
         let plugin_schemas = definitions.map(|plugin| (plugin.name, plugin.instance_schema())).collect();
         let slots = Semaphore::new(limits.concurrent_requests);
         let (access, audit) = (Access::default(), Arc::new(NoAuditLog));
-        Self { registry, tags, node, clock, random, limits, access, audit, slots, declarations: None, plugin_schemas }
+        Self {
+            registry,
+            tags,
+            node,
+            clock,
+            random,
+            limits,
+            access,
+            audit,
+            slots,
+            declarations: None,
+            console: false,
+            plugin_schemas,
+        }
     }
 
     /// With other rules for who may call it.
@@ -82,6 +97,12 @@ impl AdminState {
     #[must_use]
     pub fn with_declarations(self, declarations: Arc<dyn Declarations>) -> Self {
         Self { declarations: Some(declarations), ..self }
+    }
+
+    /// With the console at `/ui`.
+    #[must_use]
+    pub fn with_console(self) -> Self {
+        Self { console: true, ..self }
     }
 
     /// The schema of a `plugins` entity of that name, its `config` included.

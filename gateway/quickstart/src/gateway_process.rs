@@ -33,6 +33,7 @@ pub(crate) fn start(arguments: &Arguments, certificate: &KeptCertificate) -> Res
         .env("TOLLGATE_PROXY_HTTP_LISTEN", loopback(arguments.proxy_http).to_string())
         .env("TOLLGATE_PROXY_HTTPS_LISTEN", loopback(arguments.proxy_https).to_string())
         .env("TOLLGATE_ADMIN_LISTEN", loopback(arguments.admin).to_string())
+        .env("TOLLGATE_ADMIN_UI", "on")
         .env("TOLLGATE_STATUS_LISTEN", loopback(arguments.status).to_string())
         .env("TOLLGATE_DATABASE_URL", format!("sqlite:{}", database.display()))
         .env("TOLLGATE_TLS_CERTIFICATE", std::path::absolute(&certificate.certificate_file)?)

@@ -455,6 +455,7 @@ impl Control {
             Limits::default(),
         );
         let admin = admin.with_access(access(settings, &store)).with_audit_log(Arc::new(audit_log.clone()));
+        let admin = if settings.admin.ui { admin.with_console() } else { admin };
         let admin = match declarative {
             Some(declarative) => admin.with_declarations(declarative),
             None => admin,

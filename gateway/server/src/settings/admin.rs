@@ -39,6 +39,8 @@ pub struct Admin {
     pub tls: Option<AdminTls>,
     /// The origins of web pages that may use it.
     pub allowed_origins: Origins,
+    /// Whether the console is served.
+    pub ui: bool,
     /// Further names by which it, and the status listener, may be addressed on loopback; in lower case.
     pub allowed_hosts: Vec<String>,
 }
@@ -72,6 +74,11 @@ pub(super) fn read(layers: &mut Layers) -> Option<Admin> {
         Origins::Any if auth == Some(AdminAuth::Off) => Err(ANY_ORIGIN.to_owned()),
         origins => Ok(origins),
     });
+    let ui = layers.read("admin.ui", |text| match text {
+        "true" | "on" => Ok(true),
+        "false" | "off" => Ok(false),
+        _ => Err("expected on or off".to_owned()),
+    });
     let is_protected = auth == Some(AdminAuth::Tokens) || matches!(&tls, Some(Some(tls)) if tls.client_ca.is_some());
     let listen = layers.read("admin.listen", |text| {
         let listen = address(text)?;
@@ -83,6 +90,7 @@ pub(super) fn read(layers: &mut Layers) -> Option<Admin> {
         tls: tls?,
         allowed_origins: allowed_origins?,
         allowed_hosts: allowed_hosts?,
+        ui: ui?,
     })
 }
 

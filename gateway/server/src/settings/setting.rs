@@ -140,6 +140,7 @@ const GATEWAY: &[Setting] = &[
         "",
         "PEM file with the authorities whose client certificates the Admin API requires; empty: none is required.",
     ),
+    setting("admin.ui", "off", "The console, a web page for people, at /ui of admin.listen: `on` or `off`."),
     setting(
         "admin.allowed_origins",
         "",
