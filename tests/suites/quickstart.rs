@@ -218,6 +218,7 @@ async fn the_readme_shows_what_the_quickstart_with_a_third_party_says() {
         ("The third party, oidc-provider: ", "http://127.0.0.1:3002/"),
         ("Step On's API: ", "https://127.0.0.1:3000/"),
         ("Shoe Fly Shoe: ", "http://127.0.0.1:3001/"),
+        ("The gateway's console: ", "http://127.0.0.1:8001/ui"),
     ] {
         said = said.replace(quickstart.address(of), usual);
     }

@@ -39,6 +39,11 @@ impl Gateway {
         Ok(Self { proxy: url("https", proxy)?, admin: url("http", admin)?, status: url("http", status)?, certificate })
     }
 
+    /// The address of its console.
+    pub fn console(&self) -> Url {
+        self.at(&self.admin, "ui")
+    }
+
     /// A client that trusts this gateway's certificate. It follows no redirects, since following them would
     /// send codes wherever they point.
     pub fn client(&self) -> Result<Client, Error> {

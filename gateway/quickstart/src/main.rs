@@ -138,11 +138,13 @@ async fn own_tokens(
 ) -> Result<Infallible, Box<dyn Error>> {
     let tutorial = Tutorial::start(gateway, addresses, narrate, log).await?;
     let (step_on, shoe_store) = (tutorial.step_on.address(), tutorial.shoe_store.url());
+    let console = gateway.console();
     let introduction = format!(
         "\
 Step On's API and authorization page: https://{step_on}/
 (Its certificate is self-signed: your browser will warn you once.)
 Shoe Fly Shoe: {shoe_store}
+The gateway's console: {console}
 
 Open the store, connect Step On, and see the discount. Each request that reaches Step On's API
 is shown here and at https://{step_on}/requests. Press Ctrl-C to stop everything."
@@ -161,12 +163,14 @@ async fn third_party_tokens(
 ) -> Result<Infallible, Box<dyn Error>> {
     let tutorial = ThirdPartyTutorial::start(gateway, addresses, server, narrate, log).await?;
     let (step_on, shoe_store) = (tutorial.step_on.address(), tutorial.shoe_store.url());
+    let console = gateway.console();
     let introduction = format!(
         "\
 The third party, oidc-provider: {}
 Step On's API: https://{step_on}/
 (Its certificate is self-signed: your browser will warn you once.)
 Shoe Fly Shoe: {shoe_store}
+The gateway's console: {console}
 
 Open the store and connect Step On. The third party asks who you are: annie, bob or clark, with any
 password. Each request that reaches Step On's API is shown here and at https://{step_on}/requests,

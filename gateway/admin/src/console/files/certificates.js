@@ -11,16 +11,13 @@ const SOON = 30;
 export async function certificates(main) {
   const metrics = parse(await read("/metrics")).get("tollgate_certificate_expiry_timestamp_seconds") ?? [];
   const { data } = await call("GET", "/certificates?size=1000");
-  // The metric names a certificate by its first server name.
-  const isOf = (entity, name) => entity.snis?.includes(name);
-  const presented = metrics.sort((one, other) => one.value - other.value).map(({ labels: { name }, value }) => {
-    const entity = data.find((known) => isOf(known, name));
-    return [entity ? link(nameOf(entity), address("certificates", entity.id)) : `${name} (settings)`, time(value), ...remaining(value)];
+  const rows = metrics.sort((one, other) => one.value - other.value).map(({ labels: { name }, value }) => {
+    // The metric names a certificate by its first server name.
+    const entity = data.find((known) => known.snis?.includes(name));
+    return [entity ? link(nameOf(entity), address("certificates", entity.id)) : name, time(value), ...remaining(value)];
   });
-  const others = data.filter((entity) => !metrics.some(({ labels }) => isOf(entity, labels.name)))
-    .map((entity) => [link(nameOf(entity), address("certificates", entity.id)), null, null, "– not presented: no server name has it"]);
   show(main, element("h1", { tabindex: "-1" }, "Certificate expiry"),
-    table("Certificates, those that expire first on top", ["Name", "Expires", "Days left", "State"], [...presented, ...others]));
+    table("Certificates, those that expire first on top", ["Name", "Expires", "Days left", "State"], rows));
 }
 
 function remaining(expires) {

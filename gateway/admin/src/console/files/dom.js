@@ -58,9 +58,9 @@ export function warn(text) {
 export const guarded = (work) => async (event) => {
   event?.preventDefault();
   try {
-    await work(event);
+    return await work(event);
   } catch (failure) {
-    if (failure.name !== "AbortError") warn(failure.message);
+    return warn(failure.message);
   }
 };
 

@@ -15,6 +15,7 @@ export async function form(fields, stored, save) {
   const shown = fields.filter((field) => !isFixed(field));
   const controls = several(shown, stored, "field", await referred(shown));
   const general = element("p", { class: "error" });
+  let busy = false;
   const refused = ({ message, code, fields: found }) => {
     const rest = Object.values(controls.show(code === TAKEN ? taken(found) : found ?? {})).map((error) => [error].flat().join("; "));
     general.textContent = rest.join("; ") || (found ? "" : message);
@@ -22,6 +23,8 @@ export async function form(fields, stored, save) {
   };
   const onsubmit = async (event) => {
     event.preventDefault();
+    if (busy) return;
+    busy = true;
     controls.show({});
     general.textContent = "";
     try {
@@ -31,6 +34,7 @@ export async function form(fields, stored, save) {
       if (failure.status === undefined) point(failure.message);
       else refused(failure);
     }
+    busy = false;
   };
   /** Goes to the input of the first error. */
   const point = (message) => {

@@ -68,7 +68,7 @@ export async function list(main, { place, caller, navigate, signal }) {
   show(main,
     element("h1", { tabindex: "-1" }, title),
     caller.writes ? element("p", { class: "actions" }, link(`New ${label(kind, "one")}`, `${collection}/new`, { class: "button" })) : null,
-    element("form", { role: "search", onsubmit: open }, labelled("Search", search, "Text of a field. Enter opens what has exactly this name or id.")),
+    element("form", { role: "search", onsubmit: open }, labelled("Search", search, "Enter opens what has exactly this name or id.")),
     count, shown, more);
   await fill(1);
 }

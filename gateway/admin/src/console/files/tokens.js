@@ -37,12 +37,12 @@ export async function tokens(main, context) {
     element("form", { onsubmit: explain },
       labelled("Route", route, "Name or id."),
       element("datalist", { id: "routes" }, [...routes.values()].map((name) => element("option", { value: name }))),
-      labelled("Token", token, "It is sent to the gateway, which keeps no copy. Nothing is changed."), submit("Explain")),
+      labelled("Token", token, "The gateway keeps no copy, and changes nothing."), submit("Explain")),
     explained,
     element("h2", {}, "Tokens that were issued"),
     element("form", { onsubmit: search },
       labelled("Hint", hint, "The last characters of the token, as in the logs."),
-      labelled("Client", client, "Optional: a client_id, for a shorter search."), submit("Find")),
+      labelled("Client", client, "A client_id, for a shorter search."), submit("Find")),
     found);
 }
 

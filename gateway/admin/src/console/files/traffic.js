@@ -1,7 +1,7 @@
 // What the node is doing, from its metrics: counters over the last minute, and states.
 
 import { call, read } from "./api.js";
-import { button, element, figures, guarded, show, table, time } from "./dom.js";
+import { button, element, figures, guarded, show, table, time, warn } from "./dom.js";
 import { grown, grownBy, parse, quantile, sum } from "./metrics.js";
 
 /** Milliseconds between two readings, unless that takes more than a tenth of the time; the window. */
@@ -10,6 +10,7 @@ const SHARE = 10;
 const WINDOW = 60_000;
 
 const REQUESTS = "tollgate_requests_total";
+const START = "process_start_time_seconds";
 const GATEWAY = "tollgate_gateway_duration_seconds";
 const BREAKER = ["closed", "waits for a probe", "open: the store is away"];
 
@@ -29,20 +30,23 @@ export async function traffic(main, { signal }) {
     const begin = performance.now();
     const sample = parse(await read("/metrics"));
     const now = performance.now();
+    warn("");
+    // A node that was started again counts from 0.
+    if (samples.length && sum(samples[0].sample, START) !== sum(sample, START)) samples.length = 0;
     samples.push({ now, sample });
     while (now - samples[0].now > WINDOW) samples.shift();
     const [first] = samples.length > 1 ? samples : [];
-    const seconds = first ? (now - first.now) / 1000 : Date.now() / 1000 - sum(sample, "process_start_time_seconds");
+    const seconds = first ? (now - first.now) / 1000 : Date.now() / 1000 - sum(sample, START);
     period.textContent = first ? `The last ${Math.round(seconds)} seconds:` : "Since the node started:";
     draw(body, first?.sample, sample, seconds, node);
     return Math.max(EVERY, SHARE * (now - begin));
   };
-  const loop = guarded(async () => {
+  const loop = async () => {
     while (!signal.aborted) {
-      const wait = paused || document.hidden ? EVERY / 4 : await tick();
-      await new Promise((resolve) => { setTimeout(resolve, wait); });
+      const wait = paused || document.hidden ? EVERY / 4 : await guarded(tick)();
+      await new Promise((resolve) => { setTimeout(resolve, wait ?? EVERY); });
     }
-  });
+  };
   await tick();
   setTimeout(loop, EVERY);
 }
@@ -78,10 +82,10 @@ function draw(body, before, after, seconds, node) {
       ["Age of what is cached", duration(state("tollgate_feed_age_seconds"))],
       ["Connections in use / idle", `${connections("in_use")} / ${connections("idle")}`], ["Waiting", connections("waiting")]]),
     section("Node", [["Host", node.hostname], ["Id", node.node_id], ["Version", after.get("tollgate_build_info")?.[0].labels.version],
-      ["Since", time(state("process_start_time_seconds"))], ["Draining", state("tollgate_draining") === 1 ? "! yes" : "no"],
+      ["Since", time(state(START))], ["Draining", state("tollgate_draining") === 1 ? "! yes" : "no"],
       ["Memory", `${number(state("process_resident_memory_bytes") / 2 ** 20)} MiB`],
       ["CPU", before ? percent(grown(before, after, "process_cpu_seconds_total"), seconds) : "–"]]),
-    element("p", { class: "hint" }, "Nodes do not know each other: each shows itself at /ui of its own Admin API."),
+    element("p", { class: "hint" }, "Each node shows itself, at /ui of its own Admin API."),
     requests("") ? [
       table("Busiest routes", ["Route", "Per second", "5xx", "Gateway p99"], busiest(before, after, seconds)),
       table("Requests by status", ["Status", "Requests"], codes.filter(([, count]) => count).map(([code, count]) => [code, number(count)])),
