@@ -150,6 +150,11 @@ impl Console {
         found.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
     }
 
+    /// Gives the window a size.
+    pub async fn resize(&self, width: u32, height: u32) {
+        self.browser.command("window/rect", &json!({"width": width, "height": height})).await.unwrap();
+    }
+
     /// A picture of the window, as PNG.
     pub async fn picture(&self) -> Vec<u8> {
         let picture = self.browser.read("screenshot").await.unwrap();

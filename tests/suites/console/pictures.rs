@@ -45,6 +45,7 @@ async fn the_pictures_of_the_documentation_can_be_made_and_are_small() {
             .unwrap_or_else(|error| panic!("{}: {error}; run ./dev screenshots", documented.display()));
         assert!(kept.starts_with(PNG) && kept.len() <= LARGEST, "{name}: {} bytes", kept.len());
     };
+    console.resize(1024, 800).await;
     console.prefer("light").await;
     console.visit("/", "Live traffic").await;
     take("traffic.png").await;
@@ -55,6 +56,5 @@ async fn the_pictures_of_the_documentation_can_be_made_and_are_small() {
     console.fill("Route", "orders").await;
     console.fill("Token", &format!("{token}{ENTER}")).await;
     console.told("The token is accepted.").await;
-    console.script("document.getElementById('explanation').scrollIntoView()").await;
     take("token-dark.png").await;
 }

@@ -80,4 +80,4 @@ export function confirm(title, text, yes) {
 }
 
 /** A Unix time in seconds. */
-export const time = (seconds) => (seconds ? new Date(seconds * 1000).toLocaleString() : "–");
+export const time = (seconds) => (seconds ? new Date(seconds * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" }) : "–");

@@ -40,7 +40,7 @@ export const childrenOf = (name) => nested.filter((child) => child.parent === na
 
 /** "oauth2_credentials" → "OAuth2 credentials"; for one of them, "OAuth2 credential". */
 export function label(name, count = "many") {
-  const words = name.replaceAll("_", " ").replace(/^oauth/, "OAuth");
+  const words = name.replaceAll("_", " ").replace(/^(acl|ca|jwt|sni)(?=s?\b)/, (word) => word.toUpperCase()).replace(/^oauth/, "OAuth");
   const spelled = words[0].toUpperCase() + words.slice(1);
   return count === "one" ? spelled.replace(/s$/, "") : spelled;
 }
