@@ -77,7 +77,7 @@ function text(field, initial, id) {
   const isLong = /PEM|certificate/.test(field.description) || value.includes("\n");
   const input = isLong ? element("textarea", { rows: "3", value, ...typing })
     : element("input", { type: field.encrypted ? "password" : "text", value, ...typing });
-  return single(field, initial, id, input, (typed) => (typed === "" ? null : scalar(field.type, typed)));
+  return single(field, initial, id, input, (typed) => (typed.trim() ? scalar(field.type, typed) : null));
 }
 
 function choice(field, initial, id) {
