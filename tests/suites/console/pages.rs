@@ -92,6 +92,7 @@ async fn a_pasted_token_is_explained_found_and_revoked() {
     console.activate(&format!("Revoke …{hint}")).await;
     console.activate("Revoke").await;
     console.told(&format!("Revoked: …{hint}.")).await;
+    console.until("!document.querySelector('#found table')").await;
     assert_eq!(api.get(gateway, &token).await.status, 401);
     console.visit("/tokens", "Tokens").await;
     console.fill("Route", "api").await;
