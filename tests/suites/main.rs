@@ -64,6 +64,7 @@ mod metrics;
 mod monitoring;
 mod multiple_auth;
 mod nodes;
+mod openapi;
 mod outage;
 mod pgbouncer;
 mod plugins;

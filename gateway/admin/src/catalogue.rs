@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::response::Response;
 use crate::state::AdminState;
 
-const FIXED: [&str; 19] = [
+const FIXED: [&str; 20] = [
     "/",
     "/cache",
     "/cache/{key}",
@@ -17,6 +17,7 @@ const FIXED: [&str; 19] = [
     "/endpoints",
     "/metrics",
     "/oauth2_tokens/explain",
+    "/openapi.json",
     "/plugins/enabled",
     "/plugins/schema/{name}",
     "/schemas/plugins/validate",
@@ -47,7 +48,8 @@ pub(crate) fn show(state: &AdminState) -> Response {
     Response::ok(&json!({ "data": paths(state) }))
 }
 
-fn paths(state: &AdminState) -> BTreeSet<String> {
+/// The paths.
+pub(crate) fn paths(state: &AdminState) -> BTreeSet<String> {
     let mut paths: BTreeSet<String> = FIXED.iter().map(ToString::to_string).collect();
     if state.console {
         paths.extend(OF_CONSOLE.map(str::to_owned));

@@ -28,7 +28,8 @@ use crate::resource::Resource;
 use crate::response::{Failure, Head, Response};
 use crate::state::AdminState;
 use crate::{
-    SERVER, cache, catalogue, configuration, console, entity, explain, foreign, information, list, path, schemas, tags,
+    SERVER, cache, catalogue, configuration, console, entity, explain, foreign, information, list, openapi, path,
+    schemas, tags,
     targets, upstream_health,
 };
 
@@ -235,6 +236,7 @@ async fn dispatch(
         Resource::Metrics => Ok(Response::metrics(state.node.metrics())),
         Resource::Timers => Ok(information::timers()),
         Resource::Endpoints => Ok(catalogue::show(state)),
+        Resource::OpenApi => Ok(openapi::show(state)),
         Resource::EnabledPlugins => Ok(information::enabled_plugins(state)),
         Resource::Schema(name) => schemas::entity(state, name),
         Resource::PluginSchema(name) => schemas::plugin(state, name),

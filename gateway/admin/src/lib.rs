@@ -8,7 +8,7 @@
 //! 3. `input`: the body by its content type → JSON or form pairs.
 //! 4. `draft`: input → a document that has passed its schema, references resolved.
 //! 5. `entity`, `list`, `foreign`: the verbs on entities; `targets`, `upstream_health`: what upstreams have besides;
-//!    `node`, `schemas`, `tags`, `cache`, `explain`: the rest.
+//!    `node`, `schemas`, `tags`, `cache`, `explain`: the rest. `catalogue` and `openapi` describe all of it.
 //!
 //! The page for people: `console`.
 //!
@@ -40,6 +40,7 @@ mod listener;
 mod memory;
 mod node;
 mod offset;
+mod openapi;
 mod path;
 mod peer;
 mod query;

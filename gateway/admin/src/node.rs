@@ -55,7 +55,8 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    const ALL: [Self; 9] = [
+    /// All levels.
+    pub(crate) const ALL: [Self; 9] = [
         Self::Trace,
         Self::Debug,
         Self::Info,

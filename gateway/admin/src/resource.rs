@@ -72,6 +72,7 @@ pub(crate) enum Resource<'r> {
     CacheKey(&'r str),
     Configuration,
     Explanation,
+    OpenApi,
     LogLevel,
     NewLogLevel(&'r str),
     ConsoleFile(&'static console::File),
@@ -94,6 +95,7 @@ impl<'r> Resource<'r> {
             ["metrics"] => Self::Metrics,
             ["timers"] => Self::Timers,
             ["endpoints"] => Self::Endpoints,
+            ["openapi.json"] => Self::OpenApi,
             ["plugins", "enabled"] => Self::EnabledPlugins,
             ["schemas", "plugins", "validate"] => Self::PluginValidation,
             ["schemas", "plugins", name] | ["plugins", "schema", name] => Self::PluginSchema(name),
@@ -159,7 +161,7 @@ impl<'r> Resource<'r> {
     }
 
     /// The methods of the resource, sorted, without `HEAD` and `OPTIONS`.
-    fn own_methods(&self) -> &'static [Method] {
+    pub(crate) fn own_methods(&self) -> &'static [Method] {
         match self {
             Self::Collection(_) | Self::Children(..) | Self::Tags | Self::Configuration => &[Method::GET, Method::POST],
             Self::Entity(..) | Self::Child(..) | Self::Foreign(..) | Self::Tag(_) => {
@@ -174,6 +176,7 @@ impl<'r> Resource<'r> {
             | Self::Metrics
             | Self::Timers
             | Self::Endpoints
+            | Self::OpenApi
             | Self::EnabledPlugins
             | Self::Schema(_)
             | Self::PluginSchema(_)
@@ -217,6 +220,7 @@ impl<'r> Resource<'r> {
             | Self::Metrics
             | Self::Timers
             | Self::Endpoints
+            | Self::OpenApi
             | Self::EnabledPlugins
             | Self::ConsoleFile(_)
             | Self::ConsoleCaller => "node",

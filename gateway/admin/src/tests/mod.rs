@@ -6,6 +6,7 @@ mod lists;
 mod memory_collection;
 mod nested;
 mod node;
+mod openapi;
 mod targets;
 mod transport;
 
