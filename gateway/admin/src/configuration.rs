@@ -7,9 +7,9 @@ use tollgate_core::entity::{InFiles, Kind};
 use tollgate_core::error::DaoError;
 
 use crate::declarations::{Declarations, Faults, IfIdentical, Refusal};
-use crate::information::Reader;
 use crate::input::{self, Posted};
 use crate::query::Query;
+use crate::reader::Reader;
 use crate::reference;
 use crate::resource::Resource;
 use crate::response::{Failure, Response};

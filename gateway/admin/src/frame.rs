@@ -20,10 +20,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use tollgate_core::audit::{self, Action, Event, Outcome};
 
 use crate::access::{self, Caller};
-use crate::information::Reader;
 use crate::input::Input;
 use crate::peer::Peer;
 use crate::query::Query;
+use crate::reader::Reader;
 use crate::resource::Resource;
 use crate::response::{Failure, Head, Response};
 use crate::state::AdminState;

@@ -10,6 +10,7 @@ use crate::API_VERSION;
 use crate::configuration;
 use crate::node::LogLevel;
 use crate::query::Query;
+use crate::reader::Reader;
 use crate::response::{Failure, Response};
 use crate::state::AdminState;
 
@@ -53,15 +54,6 @@ async fn configured_plugins(state: &AdminState) -> Result<BTreeSet<String>, Fail
             None => return Ok(names),
         }
     }
-}
-
-/// Who reads `/status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reader {
-    /// Whoever may use the Admin API.
-    Operator,
-    /// Whoever reaches the status listener.
-    Anybody,
 }
 
 /// `GET /status`.

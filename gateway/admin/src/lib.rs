@@ -44,6 +44,7 @@ mod openapi;
 mod path;
 mod peer;
 mod query;
+mod reader;
 mod reference;
 mod resource;
 mod response;
