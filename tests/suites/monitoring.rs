@@ -107,6 +107,8 @@ async fn every_query_of_the_dashboard_and_the_alerts_answers() {
     let upstream = Upstream::start().await;
     let api = Api::protected(&gateway, "api", &upstream, json!({})).await;
     let client = Application::register(&gateway, "client", json!({})).await;
+    gateway.create("/upstreams", json!({"name": "pool.test"})).await;
+    gateway.create("/upstreams/pool.test/targets", json!({"target": upstream.authority()})).await;
     let prometheus = Prometheus::scraping(&gateway).await;
     let mut left = of_the_dashboard();
     left.extend(of_the_alerts(&prometheus).await);

@@ -1,5 +1,7 @@
 //! `/openapi.json` against the Admin API that it describes.
 
+mod page;
+
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -13,7 +15,7 @@ on_both_stores! {
     async fn responses_are_what_the_document_says(gateway: Gateway) {
         // Entities to be found, changed and listed: what is generated rarely refers to any.
         let service = gateway.create("/services", json!({"name": "api", "host": "127.0.0.1"})).await;
-        let route = gateway.create("/routes", json!({"name": "api", "paths": ["/api"], "service": service["id"]})).await;
+        let route = gateway.create("/routes", json!({"name": "api", "paths": ["/api"], "service": {"id": service["id"]}})).await;
         gateway.create("/consumers", json!({"username": "kate"})).await;
         gateway.create("/upstreams", json!({"name": "pool.test"})).await;
         gateway.create("/upstreams/pool.test/targets", json!({"target": "127.0.0.1:1"})).await;

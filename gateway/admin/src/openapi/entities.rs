@@ -16,18 +16,19 @@ const WRITE: &[u16] = &[405, 409];
 pub(super) fn operation(resource: &Resource<'_>, method: &Method) -> Option<Operation> {
     match resource {
         Resource::Collection(entities) => Some(collection(entities.kind(), method)),
-        Resource::Entity(entities, _) => Some(entity(entities.kind(), method, "one of", &[])),
+        Resource::Entity(entities, _) => Some(entity(entities.kind(), method, "", &[])),
         Resource::Foreign(foreign, _) => {
             let kind = foreign.targets.kind();
-            let operation = entity(kind, method, "what the entity refers to, one of", &[]);
-            let success = if method == Method::DELETE { Vec::new() } else { operation.success };
-            let failures: &[u16] = if method == Method::DELETE { &[405] } else { operation.failures };
-            Some(Operation { success, failures, ..operation })
+            if method == Method::DELETE {
+                let summary = format!("Refused: {} is set to null with a change of the entity itself", foreign.field);
+                return Some(Operation { summary, failures: &[405], ..Operation::default() });
+            }
+            Some(entity(kind, method, &format!(", the {} of this entity", foreign.field), &[]))
         }
         Resource::Children(nested, _) => Some(children(nested, method)),
         Resource::Child(nested, ..) => Some(child(nested, method)),
         Resource::StoredChildren(nested, _) => {
-            Some(list(nested.children.kind(), "as stored, in order of id", paging().to_vec()))
+            Some(list(nested.children.kind(), " as they are stored, in order of id", paging().to_vec()))
         }
         _ => None,
     }
@@ -66,12 +67,12 @@ fn collection(kind: &Kind, method: &Method) -> Operation {
     let tags = tags.then(|| ("tags", json!({ "type": "string", "description": "a,b: with both; a/b: with either." })));
     let custom_id = json!({ "type": "string", "minLength": 1, "description": "Only the one with this custom_id." });
     let custom_id = (kind.name == "consumers").then_some(("custom_id", custom_id));
-    list(kind, "in order of id", paging().into_iter().chain(tags).chain(custom_id).collect())
+    list(kind, ", in order of id", paging().into_iter().chain(tags).chain(custom_id).collect())
 }
 
 fn list(kind: &Kind, order: &str, query: Vec<(&'static str, Value)>) -> Operation {
     Operation {
-        summary: format!("List {}, {order}", kind.name),
+        summary: format!("List {}{order}", kind.name),
         query,
         success: vec![Success::json(200, "A page.", &reference(&list_of(kind)))],
         ..Operation::default()
@@ -102,23 +103,24 @@ fn children(nested: &Nested<'_>, method: &Method) -> Operation {
         return create(kind, &format!(" below one of {}", nested.parents.kind().name), &[nested.field]);
     }
     let order = if kind.only_below_parent { "newest first" } else { "in order of id" };
-    list(kind, &format!("of one of {}, {order}", nested.parents.kind().name), paging().to_vec())
+    list(kind, &format!(" of one of {}, {order}", nested.parents.kind().name), paging().to_vec())
 }
 
 fn child(nested: &Nested<'_>, method: &Method) -> Operation {
     let kind = nested.children.kind();
     let key = kind.key_below(nested.field).filter(|_| kind.second_key.is_none());
     let given_by_path: Vec<&str> = [nested.field].into_iter().chain(key.map(|key| key.name)).collect();
-    let operation = entity(kind, method, "below its parent: one of", &given_by_path);
+    let place = format!(" below one of {}", nested.parents.kind().name);
+    let operation = entity(kind, method, &place, &given_by_path);
     if kind.only_below_parent && method == Method::PUT {
         return Operation { body: Some(reference(&changes(kind))), ..operation };
     }
     operation
 }
 
-fn entity(kind: &Kind, method: &Method, which: &str, given_by_path: &[&str]) -> Operation {
+fn entity(kind: &Kind, method: &Method, place: &str, given_by_path: &[&str]) -> Operation {
     let entity = || vec![Success::json(200, "The entity.", &reference(&shown(kind)))];
-    let summary = |verb: &str| format!("{verb} {which} {}", kind.name);
+    let summary = |verb: &str| format!("{verb} one of {}{place}", kind.name);
     match method.as_str() {
         "GET" => Operation { summary: summary("Show"), success: entity(), ..Operation::default() },
         "DELETE" => Operation {
