@@ -89,6 +89,7 @@ mod tidy;
 mod tls_settings;
 mod token;
 mod token_lifetime;
+mod traces;
 mod tutorial;
 mod upstream_http2;
 mod upstreams;

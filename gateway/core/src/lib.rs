@@ -40,3 +40,4 @@ pub mod request;
 pub mod schema;
 pub mod secret;
 pub mod setting;
+pub mod span;

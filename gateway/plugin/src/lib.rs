@@ -97,6 +97,7 @@
 
 pub mod arguments;
 pub mod authentication;
+pub mod authority_call;
 pub mod bearer;
 pub mod cache;
 pub mod config_rules;

@@ -61,6 +61,7 @@ use crate::telemetry::certificate_expiry::CertificateExpiry;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::target_health::TargetHealthMetrics;
 use crate::telemetry::tasks;
+use crate::telemetry::traces::{SpanMetrics, Tracer};
 use crate::tls_listeners::{self, Tls};
 use crate::upstream::addresses::Network;
 use crate::upstream::balancing::Balancers;
@@ -68,6 +69,7 @@ use crate::upstream::service::Verification;
 use crate::upstream::uses::Uses;
 
 pub mod configuration;
+mod traces;
 
 /// The number of control plane threads: Admin API, status, store and background tasks.
 const CONTROL_THREADS: usize = 2;
@@ -161,6 +163,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] traces::Error),
     /// An admin token cannot be made, listed or revoked.
     #[error(transparent)]
     AdminToken(#[from] admin_tokens::Error),
@@ -226,10 +231,12 @@ pub struct Checked {
 pub fn check(settings: &Settings, reach: Reach) -> Result<Checked, StartError> {
     let options = || store_options(settings, Migration::Embedded, &prometheus::Registry::new());
     let of_file = configuration::problems(settings)?;
+    let of_traces = traces::problems(settings);
     let runtime = control_runtime()?;
     let _entered = runtime.enter();
     let mut problems = check::of_this_machine(settings, &options());
     problems.extend(of_file);
+    problems.extend(of_traces);
     if reach == Reach::Online && problems.is_empty() {
         problems.extend(runtime.block_on(check::of_other_machines(options())));
     }
@@ -312,7 +319,8 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness), tls))?;
     let access_log = open_access_log(settings, &control.metrics)
         .map_err(|source| StartError::AccessLog { path: settings.access_log.to_string(), source })?;
-    let logs = Logs { access: access_log.clone(), audit: control.audit_log.clone() };
+    let tracer = control.tracer.clone();
+    let logs = Logs { access: access_log.clone(), audit: control.audit_log.clone(), tracer: tracer.clone() };
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(settings));
     server.bootstrap();
@@ -333,6 +341,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
         snapshot: control.configuration.snapshot(),
         metrics: Arc::clone(&control.metrics),
         access_log,
+        tracer,
         upstream_uses: Uses::new(settings.proxy.upstream.keepalive_requests),
         descriptors: Arc::new(Descriptors::new(open_files, &control.registry)?),
     };
@@ -384,6 +393,7 @@ struct Control {
     metrics: Arc<Metrics>,
     registry: prometheus::Registry,
     audit_log: AuditLog,
+    tracer: Option<Tracer>,
 }
 
 impl Control {
@@ -415,7 +425,9 @@ impl Control {
         let audit_log = open_audit_log(settings, &metrics)
             .map_err(|source| StartError::AuditLog { path: settings.audit_log.to_string(), source })?;
         let resolver = Resolver::new(tokio::runtime::Handle::current(), &settings.dns)?;
-        let hosts = hosts(settings, &store, &registry, resolver.clone())?;
+        let client = http_client(settings, &registry, resolver.clone())?;
+        let tracer = traces::start(settings, &client, node_id, SpanMetrics::register(&registry)?)?;
+        let hosts = hosts(settings, &store, &registry, client)?;
         let hosts = hosts.on_node(node_id).with_audit_log(Arc::new(audit_log.clone()));
         let entities = entities(&hosts).await?;
         let declarative = declare(settings, &entities, &store, &registry).await?;
@@ -462,7 +474,7 @@ impl Control {
         };
         let status = Status { readiness, when_degraded: settings.when_degraded, store, metrics: registry.clone() };
         serve_control(settings, &metrics, (Arc::new(admin), tls.admin), status).await?;
-        Ok(Self { configuration, metrics, registry, audit_log })
+        Ok(Self { configuration, metrics, registry, audit_log, tracer })
     }
 }
 
@@ -471,10 +483,9 @@ fn hosts(
     settings: &Settings,
     store: &Store,
     registry: &prometheus::Registry,
-    resolver: Resolver,
+    client: Client,
 ) -> Result<Hosts, StartError> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-    let client = http_client(settings, registry, resolver)?;
     Ok(Hosts::new(clock, random, store.clone(), client, registry.clone(), settings.plugins.clone())?)
 }
 

@@ -18,9 +18,13 @@ use crate::status::Readiness;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::audit_log::AuditLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Tracer;
 
 /// The time limit for writing the queued lines of a log.
 const FLUSH: Duration = Duration::from_secs(1);
+
+/// The time limit for sending the queued spans of traces, which a collector has to take.
+const SEND: Duration = Duration::from_secs(3);
 
 /// The time limit for closing connections once no request is in progress.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -35,12 +39,17 @@ pub struct Logs {
     pub access: AccessLog,
     /// The audit log.
     pub audit: AuditLog,
+    /// Traces.
+    pub tracer: Option<Tracer>,
 }
 
 impl Logs {
     fn flush(&self) {
         self.access.flush(FLUSH);
         self.audit.flush(FLUSH);
+        if let Some(tracer) = &self.tracer {
+            tracer.flush(SEND);
+        }
     }
 }
 

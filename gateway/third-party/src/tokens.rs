@@ -229,6 +229,8 @@ impl Source<TokenFacts> for Asking {
     type Question = Question;
     type Error = CannotTell;
 
+    const LOOK_UP: &'static str = "token look-up";
+
     async fn read(&self, _: Digest, question: Question) -> Loaded<Option<TokenFacts>, CannotTell> {
         let found = match &question.only_owner_of {
             Some(known) => self.owned(known).await.map(Some),

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use form_urlencoded::Serializer;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use tollgate_plugin::authority_call;
 use tollgate_plugin::http_client::Profile;
 use tollgate_third_party::{AuthorityUrl, CannotTell, Query, Said, Verifier};
 
@@ -71,7 +72,7 @@ impl Endpoint {
 #[async_trait]
 impl Verifier for Endpoint {
     async fn verify(&self, query: &Query) -> Result<Said, CannotTell> {
-        let sent = self.profile.send(self.request(query)?).await;
+        let sent = authority_call::send(&self.profile, self.request(query)?).await;
         let response = sent.map_err(|error| CannotTell::failed(&self.url.name, error))?;
         match &self.signed {
             Some(signed) => signed.read(&self.url.name, &response).await,

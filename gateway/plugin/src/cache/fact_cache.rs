@@ -18,6 +18,7 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tollgate_core::clock::Clock;
 use tollgate_core::request::Request;
+use tollgate_core::span::{self, Ended};
 
 use super::Trust;
 use super::fact::{CacheKey, Fact};
@@ -43,6 +44,9 @@ pub trait Source<F: Fact>: Send + Sync + 'static {
     type Question: Clone + Send + 'static;
     /// Why a query failed: [`StoreError`](tollgate_core::error::StoreError) if the facts come from the store.
     type Error: Send + Sync + 'static;
+
+    /// The name of a look-up in traces.
+    const LOOK_UP: &'static str = "store look-up";
 
     /// Reads from the store, or from wherever the facts come. `None`: the key is unknown.
     fn read(
@@ -275,7 +279,11 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
                 Role::Leader => self.inner.metrics.miss.inc(),
                 Role::Follower => self.inner.metrics.coalesced.inc(),
             }
-            let loaded = lookup.await?;
+            let described = |loaded: &Loaded<Option<F>, S::Error>| Ended {
+                attributes: vec![("tollgate.look_up.role", role.name().into())],
+                error: loaded.is_err().then_some("unavailable".into()),
+            };
+            let loaded = span::measured(S::LOOK_UP, span::Kind::Internal, lookup, described).await?;
             if loaded.as_ref().is_none_or(Fact::is_current) {
                 return Ok(loaded);
             }

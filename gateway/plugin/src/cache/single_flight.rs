@@ -32,6 +32,16 @@ pub enum Role {
     Follower,
 }
 
+impl Role {
+    /// Its name in traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+        }
+    }
+}
+
 const SHARDS: usize = 64;
 
 struct Entry<V, E> {

@@ -101,7 +101,9 @@ pub fn export(settings: &Settings, output: Output<'_>) -> Result<String, StartEr
 /// Reads files with the kinds of this gateway.
 async fn reader(settings: &Settings, store: &Store) -> Result<Reader, StartError> {
     let resolver = Resolver::new(tokio::runtime::Handle::current(), &settings.dns)?;
-    let registry = entities(&hosts(settings, store, &prometheus::Registry::new(), resolver)?).await?;
+    let metrics = prometheus::Registry::new();
+    let client = super::http_client(settings, &metrics, resolver)?;
+    let registry = entities(&hosts(settings, store, &metrics, client)?).await?;
     let objections = node::objections(node::upstream_destinations(settings));
     Ok(Reader::new(registry, Arc::new(SystemClock), Arc::new(SystemRandom), objections))
 }

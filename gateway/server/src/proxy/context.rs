@@ -20,6 +20,7 @@ use super::request_id::RequestId;
 use super::retry::Reached;
 use crate::snapshot::RouteEntry;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Trace;
 use crate::upstream::service::ServiceEntry;
 use crate::upstream::uses::Use;
 
@@ -48,6 +49,8 @@ pub struct Context {
     pub(super) consumer: Option<Uuid>,
     /// What the access log says of the sender; `None`: it says nothing.
     pub(super) notes: Option<Box<Notes>>,
+    /// Its trace; `None`: traces are off, or the request is not traced.
+    pub(super) trace: Option<Box<Trace>>,
     /// If it was decided on cached data while the store was away: for how long no changes were heard.
     pub(super) served_stale: Option<Duration>,
     /// The plugins' changes to the response.
@@ -153,6 +156,7 @@ impl Context {
             route: None,
             consumer: None,
             notes,
+            trace: None,
             served_stale: None,
             response: ResponsePlan::default(),
             course: Course::Undecided,

@@ -8,8 +8,11 @@ use tollgate_core::clock::{Clock, SystemClock};
 
 use super::Gateway;
 use super::context::{Context, Course, Proxied};
-use crate::telemetry::access_log::{self, Line, Timestamp};
+use super::traced;
+use crate::telemetry::access_log::{Line, Timestamp};
 use crate::telemetry::route_metrics::{Observation, Source};
+use crate::telemetry::trace_context;
+use crate::telemetry::traces::Trace;
 
 /// Counts and logs a finished request.
 pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Context) {
@@ -39,6 +42,9 @@ pub(super) fn logging(gateway: &Gateway, session: &Session, context: &mut Contex
     if gateway.access_log.is_on() {
         write(gateway, session, context, proxied, status, &seen);
     }
+    if context.trace.is_some() {
+        traced::finish(gateway, session, context, status);
+    }
 }
 
 /// `100 Continue` ends nothing, `101 Switching Protocols` does (RFC 9110 §15.2).
@@ -65,7 +71,7 @@ fn write(
     gateway.access_log.write(&Line {
         time: Timestamp::new(SystemClock.now_millis()),
         request_id: context.request_id.as_str(),
-        trace_id: access_log::trace_id(&head.headers),
+        trace_id: context.trace.as_deref().map(Trace::id).or_else(|| trace_context::trace_id(&head.headers)),
         client: context.origin.map(|origin| origin.client.address),
         tls: connection.map(|tls| &*tls.version),
         method: head.method.as_str(),

@@ -49,6 +49,7 @@ mod request_id;
 mod response_filter;
 mod response_phase;
 mod retry;
+mod traced;
 mod trailers;
 mod trusted_peer;
 mod upstream_http2;
@@ -85,6 +86,7 @@ use crate::descriptors::Descriptors;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Tracer;
 use crate::upstream::uses::Uses;
 use crate::upstream::version::OfferedHttp2;
 
@@ -158,6 +160,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
+    /// Traces; `None`: they are off.
+    pub tracer: Option<Tracer>,
     /// The number of requests on each upstream connection.
     pub upstream_uses: Uses,
     /// The file descriptors available to connections.

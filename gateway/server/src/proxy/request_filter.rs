@@ -23,6 +23,7 @@ use super::grpc_call;
 use super::lookalike;
 use super::pipeline::{self, Asked, Outcome};
 use super::reply::{self, OwnResponse};
+use super::traced;
 use super::trusted_peer;
 use super::well_known;
 use super::{Gateway, http2};
@@ -35,6 +36,7 @@ use crate::upstream::service::{ServiceEntry, Transport};
 /// A panic after this point would leave the client without a response and the request out of the log:
 /// it becomes a 500 and affects nothing else.
 pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<bool> {
+    traced::begin(gateway, session, context);
     let decided = AssertUnwindSafe(decide(gateway, session, context)).catch_unwind().await;
     let response = match decided {
         Ok(decided) => decided?,
@@ -78,7 +80,10 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
     let matched_part = reason.matched(&accepted.path, matched);
     let (serving, notes) = (&context.serving, context.notes.as_deref());
     let asked = Asked { route: &route, accepted: &accepted, matched: matched_part, serving, notes };
-    let judged = pipeline::run(session, asked).await?;
+    let judged = match context.trace.as_deref() {
+        None => pipeline::run(session, asked).await?,
+        Some(trace) => traced::plugins(trace, pipeline::run(session, asked)).await?,
+    };
     context.consumer = judged.identity.and_then(|identity| identity.consumer);
     context.served_stale = judged.served_stale;
     context.response = judged.response;

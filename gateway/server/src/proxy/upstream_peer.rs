@@ -10,6 +10,7 @@ use super::balanced;
 use super::context::Context;
 use super::logging::is_final;
 use super::retry::{self, Reached, Replay};
+use super::traced;
 use super::upstream_request_filter::host;
 use super::{buffering, grpc_call, upstream_http2};
 use crate::snapshot::UpstreamHost;
@@ -32,6 +33,9 @@ pub(super) async fn upstream_peer(
     let preserved = preserves.then(|| host(session.req_header())).flatten();
     let buffers = context.route.as_ref().is_some_and(|route| route.buffers_responses);
     let origin = context.origin;
+    if let Some(trace) = &mut context.trace {
+        trace.attempt_begins();
+    }
     let Some(proxied) = context.proxied() else {
         return Error::e_explain(ErrorType::InternalError, "no upstream peer: request is not proxied");
     };
@@ -71,6 +75,7 @@ fn describe(error: &dyn std::error::Error) -> String {
 
 /// There was no connection: nothing was sent, so any request may be retried.
 pub(super) fn fail_to_connect(session: &Session, context: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    traced::attempt_failed(session, context, &error);
     let cause = cause(session, context, &error);
     balanced::failed(context, &error, Reused::No, cause);
     let again = cause != Cause::Deadline && is_another(session, context);
@@ -85,6 +90,7 @@ pub(super) fn error_while_proxy(
     mut error: Box<Error>,
     reused: Reused,
 ) -> Box<Error> {
+    traced::attempt_failed(session, context, &error);
     let upstream = *error.esource() == ErrorSource::Upstream;
     let unprocessed = upstream && is_unprocessed(&error, context);
     let cause = cause(session, context, &error);

@@ -20,6 +20,7 @@ use super::hop_by_hop::{self, Trailers};
 use super::product::Product;
 use super::request_id::RequestId;
 use super::response_phase;
+use super::traced;
 use super::upstream_http2;
 use crate::snapshot::UpstreamHost;
 use crate::upstream::uses::Use;
@@ -73,6 +74,7 @@ pub(super) fn upstream_request_filter(
     proxied.responded_at = None;
     proxied.body_bytes = 0;
     context.peer = Some(peer);
+    traced::outgoing(request, context);
     Ok(())
 }
 

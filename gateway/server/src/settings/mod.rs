@@ -12,6 +12,7 @@ mod position;
 mod read;
 mod setting;
 mod tls;
+mod tracing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use tollgate_core::setting::SettingValues;
 use crate::proxy::{Announcements, Limits, Listener, NamedServices, Product, UpstreamSettings};
 use crate::telemetry::access_log::Fields;
 
+pub use self::tracing::Tracing;
 pub use admin::{Admin, AdminAuth, AdminTls};
 pub use layers::{Layers, Problem, Source};
 pub use setting::SETTINGS;
@@ -204,7 +206,7 @@ pub struct ClientCertificates {
 }
 
 /// All settings, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The directory of the gateway's own files.
     pub data_directory: PathBuf,
@@ -242,10 +244,12 @@ pub struct Settings {
     pub access_log_fields: Fields,
     /// The audit log.
     pub audit_log: LineDestination,
+    /// Traces; `None`: they are off.
+    pub tracing: Option<Tracing>,
     /// Whether memory may be dumped.
     pub core_dumps: CoreDumps,
     /// The minimum severity that is logged.
-    pub log_level: tracing::Level,
+    pub log_level: ::tracing::Level,
     /// The format of log lines.
     pub log_format: LogFormat,
     /// The settings of plugins, which read them.

@@ -52,6 +52,7 @@ impl Settings {
         let access_log = layers.read("access_log", |text| Ok(lines(text)));
         let access_log_fields = layers.read("access_log_fields", str::parse);
         let audit_log = layers.read("audit_log", |text| Ok(lines(text)));
+        let tracing = super::tracing::read(layers);
         let core_dumps = layers.read("core_dumps", |text| match text {
             "true" => Ok(CoreDumps::Permitted),
             "false" => Ok(CoreDumps::Prevented),
@@ -81,6 +82,7 @@ impl Settings {
             access_log: access_log?,
             access_log_fields: access_log_fields?,
             audit_log: audit_log?,
+            tracing: tracing?,
             core_dumps: core_dumps?,
             log_level: log_level?,
             log_format: log_format?,
@@ -315,7 +317,7 @@ fn read_database(
 }
 
 /// A number within these limits.
-fn bounded(text: &str, low: usize, high: usize) -> Result<usize, String> {
+pub(super) fn bounded(text: &str, low: usize, high: usize) -> Result<usize, String> {
     let number = usize::try_from(number(text)?).ok().filter(|number| (low..=high).contains(number));
     number.ok_or_else(|| format!("expected a number from {low} to {high}"))
 }

@@ -278,6 +278,34 @@ const GATEWAY: &[Setting] = &[
         "Audit log of Admin writes and token events, as JSON lines: `-`: standard output; `off`: none; otherwise a file to append to.",
     ),
     setting(
+        "tracing.endpoint",
+        "off",
+        "URL of a collector of traces, for OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; `off`: no traces.",
+    ),
+    setting(
+        "tracing.headers_file",
+        "",
+        "File with headers that are sent to the collector, one `Name: value` a line; empty: none.",
+    ),
+    setting(
+        "tracing.ca_file",
+        "",
+        "PEM file with the authorities that vouch for the collector's certificate; empty: the system's.",
+    ),
+    setting(
+        "tracing.sample_ratio",
+        "0.01",
+        "Share of the traces that begin at this gateway which are recorded, from 0 to 1.",
+    ),
+    setting(
+        "tracing.follow_parent",
+        "true",
+        "Whether the sender of a `traceparent` header decides whether a trace is recorded; false: the ratio decides.",
+    ),
+    setting("tracing.timeout", "10s", "How long a call of the collector may take."),
+    setting("tracing.queue_size", "8192", "Maximum number of spans that wait to be sent; further ones are dropped."),
+    setting("tracing.service_name", "tollgate", "Name of this gateway in traces."),
+    setting(
         "core_dumps",
         "false",
         "Whether the system may dump the process's memory, which holds secrets, and debuggers may attach to it.",

@@ -15,3 +15,5 @@ mod route_counters;
 pub mod route_metrics;
 pub mod target_health;
 pub mod tasks;
+pub(crate) mod trace_context;
+pub mod traces;

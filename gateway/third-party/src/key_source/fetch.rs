@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use tollgate_plugin::authority_call;
 use tollgate_plugin::http_client::{self, Class};
 use url::{Position, Url};
 
@@ -152,7 +153,7 @@ fn named_url(claims: &Claims, metadata: &Url, place: String, issuer: &str) -> Re
 async fn get(remote: &Remote, url: &Url) -> Result<(String, Response<Bytes>), FetchError> {
     let uri = Uri::try_from(url.as_str()).map_err(|_| FetchError::InvalidUrl)?;
     let request = Request::get(uri).header(ACCEPT, "application/jwk-set+json, application/json").body(Bytes::new());
-    let response = remote.profile.send(request.map_err(|_| FetchError::InvalidUrl)?).await?;
+    let response = authority_call::send(&remote.profile, request.map_err(|_| FetchError::InvalidUrl)?).await?;
     let place = url[Position::BeforeHost..Position::AfterPath].to_owned();
     let status = response.status();
     if status == StatusCode::OK { Ok((place, response)) } else { Err(FetchError::Status { place, status }) }

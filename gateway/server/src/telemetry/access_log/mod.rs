@@ -8,7 +8,6 @@
 mod field;
 mod line;
 mod timestamp;
-mod trace;
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -23,7 +22,6 @@ use super::line_writer::LineWriter;
 pub use field::{Field, Fields};
 pub use line::Line;
 pub use timestamp::Timestamp;
-pub(crate) use trace::trace_id;
 
 /// The format of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
