@@ -78,7 +78,7 @@ fn schemathesis(address: &str) -> std::process::Output {
     let mut command = Command::new(program);
     command.current_dir(folder.path()).env("NO_COLOR", "1");
     command.args(["run", &format!("{address}openapi.json"), "--checks", CHECKS, "--phases", "coverage,fuzzing"]);
-    command.args(["--max-examples", "2", "--seed", "1", "--workers", "2", "--max-failures", "20", "--max-time", "15"]);
+    command.args(["--max-examples", "2", "--seed", "1", "--workers", "2", "--max-failures", "20", "--max-time", "10"]);
     command.args(["--no-shrink", "--suppress-health-check", "all", "--warnings", "off", "--request-timeout", "10"]);
     command.args(["--exclude-path", "/debug/node/log-level/{log_level}"]);
     command.output().expect("Schemathesis starts")

@@ -259,3 +259,32 @@ async fn what_is_queued_is_sent_before_the_process_ends() {
     assert!(gateway.ended_within(PATIENCE).await.success());
     assert_eq!(collector.spans(TRACE, 3).await.len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_traces_from_being_sent_is_found_before_the_start() {
+    let gateway = Gateway::on_sqlite().await;
+    let folder = gateway.directory();
+    fs::write(folder.join("headers"), "Authorization: Bearer hidden\nhidden too\n").unwrap();
+    let on = "tracing.endpoint=http://127.0.0.1:4318/v1/traces";
+    let check = |set: &[&str]| {
+        let flags = set.iter().flat_map(|pair| ["--set", *pair]);
+        let (passed, output) = gateway.tool(&["check"].into_iter().chain(flags).collect::<Vec<_>>());
+        (passed, output.replace(folder.to_str().unwrap(), "FOLDER"))
+    };
+    assert!(check(&[on]).0, "{}", check(&[on]).1);
+    let expected =
+        "expected off, or the URL of a collector for OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces";
+    let headers = folder.join("headers");
+    let rows = [
+        ("tracing.endpoint=localhost:4317".to_owned(), format!("tracing.endpoint: {expected}")),
+        ("tracing.endpoint=http://u:hidden@h/".to_owned(), "tracing.endpoint: must not contain credentials".to_owned()),
+        ("tracing.sample_ratio=2".to_owned(), "tracing.sample_ratio: expected a number from 0 to 1".to_owned()),
+        ("tracing.headers_file=/nowhere".to_owned(), "tracing.headers_file: cannot read /nowhere".to_owned()),
+        (format!("tracing.headers_file={}", headers.display()), "line 2 of FOLDER/headers is no header".to_owned()),
+        ("tracing.ca_file=/dev/null".to_owned(), "tracing.ca_file: cannot use /dev/null".to_owned()),
+    ];
+    for (set, expected) in rows {
+        let (passed, output) = check(&[on, &set]);
+        assert!(!passed && output.contains(&expected) && !output.contains("hidden"), "{set}: {output}");
+    }
+}

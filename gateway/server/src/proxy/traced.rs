@@ -17,9 +17,7 @@ use super::Gateway;
 use super::context::{Context, Proxied};
 use crate::scheme::Scheme;
 use crate::telemetry::trace_context::{TRACEPARENT, TRACESTATE};
-use crate::telemetry::traces::Trace;
-
-type Attributes = Vec<(&'static str, Attribute)>;
+use crate::telemetry::traces::{Attributes, Trace};
 
 /// A request has arrived.
 pub(super) fn begin(gateway: &Gateway, session: &Session, context: &mut Context) {

@@ -25,7 +25,7 @@ use sampler::Sampler;
 pub use exporter::{Export, SpanMetrics};
 pub use otlp::Resource;
 pub use sampler::Ratio;
-pub(crate) use trace::{Finished, Trace};
+pub(crate) use trace::{Attributes, Finished, Trace};
 
 /// What is traced, and how it is named.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,6 +13,9 @@ use crate::telemetry::trace_context::{Parent, TRACESTATE};
 /// A longer `tracestate` is not kept with spans; it goes upstream all the same (W3C Trace Context §3.3.1.5).
 const MAX_STATE: usize = 512;
 
+/// Names of the semantic conventions, with values.
+pub(crate) type Attributes = Vec<(&'static str, Attribute)>;
+
 /// What is known of a trace while its request is in progress.
 #[derive(Debug)]
 pub(crate) struct Trace {
@@ -52,7 +55,7 @@ pub(crate) struct Finished {
     /// In nanoseconds since 1970.
     pub(super) began: u64,
     pub(super) ended: u64,
-    pub(super) attributes: Vec<(&'static str, Attribute)>,
+    pub(super) attributes: Attributes,
     pub(super) has_failed: bool,
 }
 
@@ -123,62 +126,70 @@ impl Trace {
     pub(crate) fn finish(
         self,
         name: Cow<'static, str>,
-        (began, ended): (Instant, Instant),
-        attributes: Vec<(&'static str, Attribute)>,
+        times: (Instant, Instant),
+        attributes: Attributes,
         has_failed: bool,
     ) -> Vec<Finished> {
-        let Some(trace) = bytes(&self.id) else { return Vec::new() };
-        let clock = Clock::now();
-        let span = |id, parent, name, kind, (began, ended): (Instant, Instant), attributes, has_failed| Finished {
-            trace,
-            span: id,
-            parent,
-            has_remote_parent: kind == Kind::Server && parent.is_some(),
-            state: self.state.clone(),
-            name,
-            kind,
-            began: clock.nanos(began),
-            ended: clock.nanos(ended.max(began)),
-            attributes,
-            has_failed,
-        };
-        let mut all = vec![span(self.span, self.parent, name, Kind::Server, (began, ended), attributes, has_failed)];
+        let (Some(trace), (_, ended)) = (bytes(&self.id), times) else { return Vec::new() };
+        let mut made = Making { trace, state: self.state, clock: Clock::now(), spans: Vec::new() };
+        made.add(self.span, self.parent, name, Kind::Server, times, (attributes, has_failed));
         let of_plugins = self.record.take();
         let ids: Vec<[u8; 8]> = of_plugins.iter().map(|_| new_id()).collect();
         for (recorded, id) in of_plugins.into_iter().zip(&ids) {
             let above = recorded.parent.and_then(|position| ids.get(position)).copied();
-            let parent = above.or(Some(self.span));
             let kind = match recorded.kind {
                 span::Kind::Internal => Kind::Internal,
                 span::Kind::Client => Kind::Client,
             };
             let times = (recorded.began, recorded.ended.unwrap_or(ended));
-            let (attributes, has_failed) = described(recorded.attributes, recorded.error);
-            all.push(span(*id, parent, recorded.name.into(), kind, times, attributes, has_failed));
+            let what = described(recorded.attributes, recorded.error);
+            made.add(*id, above.or(Some(self.span)), recorded.name.into(), kind, times, what);
         }
         for attempt in self.attempts {
-            let (at, described_as) = attempt.ended.unwrap_or_else(|| (ended, span::Ended::default()));
-            let (attributes, has_failed) = described(described_as.attributes, described_as.error);
-            let name = Cow::Borrowed("upstream");
-            all.push(span(
-                attempt.span,
-                Some(self.span),
-                name,
-                Kind::Client,
-                (attempt.began, at),
-                attributes,
-                has_failed,
-            ));
+            let (at, known) = attempt.ended.unwrap_or_else(|| (ended, span::Ended::default()));
+            let what = described(known.attributes, known.error);
+            made.add(attempt.span, Some(self.span), "upstream".into(), Kind::Client, (attempt.began, at), what);
         }
-        all
+        made.spans
+    }
+}
+
+/// The spans of a request in the making.
+struct Making {
+    trace: [u8; 16],
+    state: Option<String>,
+    clock: Clock,
+    spans: Vec<Finished>,
+}
+
+impl Making {
+    fn add(
+        &mut self,
+        span: [u8; 8],
+        parent: Option<[u8; 8]>,
+        name: Cow<'static, str>,
+        kind: Kind,
+        (began, ended): (Instant, Instant),
+        (attributes, has_failed): (Attributes, bool),
+    ) {
+        self.spans.push(Finished {
+            trace: self.trace,
+            span,
+            parent,
+            has_remote_parent: kind == Kind::Server && parent.is_some(),
+            state: self.state.clone(),
+            name,
+            kind,
+            began: self.clock.nanos(began),
+            ended: self.clock.nanos(ended.max(began)),
+            attributes,
+            has_failed,
+        });
     }
 }
 
 /// The attributes, with the error among them.
-fn described(
-    mut attributes: Vec<(&'static str, Attribute)>,
-    error: Option<Cow<'static, str>>,
-) -> (Vec<(&'static str, Attribute)>, bool) {
+fn described(mut attributes: Attributes, error: Option<Cow<'static, str>>) -> (Attributes, bool) {
     let has_failed = error.is_some();
     attributes.extend(error.map(|error| ("error.type", Attribute::Text(error.into_owned()))));
     (attributes, has_failed)
