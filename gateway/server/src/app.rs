@@ -41,6 +41,7 @@ use crate::declarative::watch::Trigger;
 use crate::declarative::{self, Declarative, Reader};
 use crate::descriptors::{self, Descriptors};
 use crate::explain::{self, Explainer};
+use crate::health;
 use crate::log;
 use crate::node::{self, ThisNode};
 use crate::operator_listeners;
@@ -190,6 +191,9 @@ pub enum StartError {
     /// A token is not explained.
     #[error(transparent)]
     Explain(#[from] explain::command::Error),
+    /// The node on this machine is not healthy.
+    #[error(transparent)]
+    Health(#[from] health::Error),
     /// The handlers of the signals that end the process cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
@@ -267,6 +271,14 @@ pub fn explain(settings: &Settings, question: &explain::command::Question) -> Re
     control_runtime()?.block_on(async {
         let resolver = Resolver::new(tokio::runtime::Handle::current(), &settings.dns)?;
         Ok(explain::command::ask(settings, resolver, question).await?)
+    })
+}
+
+/// Asks the node on this machine whether it is ready, or alive.
+pub fn health(settings: &Settings, question: health::Question) -> Result<String, StartError> {
+    control_runtime()?.block_on(async {
+        let resolver = Resolver::new(tokio::runtime::Handle::current(), &settings.dns)?;
+        Ok(health::ask(settings, resolver, question).await?)
     })
 }
 

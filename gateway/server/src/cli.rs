@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::build_info;
 
@@ -84,11 +85,31 @@ pub enum Command {
         #[command(flatten)]
         settings: SettingsArgs,
     },
+    /// Ask the node on this machine, at `status.listen`, whether it is ready; exit 1 if it is not.
+    Health {
+        /// Ask only whether its process responds.
+        #[arg(long)]
+        alive: bool,
+        /// Where the settings come from.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
     /// List every setting with its value, where that comes from, its environment name and its default.
     Settings {
         /// Where the settings come from.
         #[command(flatten)]
         settings: SettingsArgs,
+    },
+    /// Print a script with which a shell completes commands and options.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write man pages into a folder, for packages.
+    #[command(hide = true)]
+    ManPages {
+        /// The folder; it must exist.
+        folder: PathBuf,
     },
 }
 

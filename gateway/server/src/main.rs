@@ -1,6 +1,7 @@
 //! The `tollgate` binary: the command line.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -9,6 +10,8 @@ use tollgate::app::configuration::{self, Output};
 use tollgate::check::{Reach, with_causes};
 use tollgate::cli::{AdminRole, AdminTokenStep, Cli, Command, ConfigStep, MigrateStep, SettingsArgs};
 use tollgate::explain::command::Question;
+use tollgate::health;
+use tollgate::manual;
 use tollgate::settings::{Settings, listing};
 use tollgate::{admin_tokens, app};
 
@@ -48,6 +51,12 @@ fn main() -> ExitCode {
             let question = Question { route, admin, authorities: admin_ca, admin_token: admin_token_file, json };
             with_settings(&settings, |settings| report(app::explain(&settings, &question)))
         }
+        Command::Health { alive, settings } => {
+            let question = if alive { health::Question::Alive } else { health::Question::Ready };
+            with_settings(&settings, |settings| report(app::health(&settings, question)))
+        }
+        Command::Completions { shell } => say(&manual::completions(shell)),
+        Command::ManPages { folder } => man_pages(&folder),
         Command::Settings { settings } => match app::layers(&settings) {
             Ok(layers) => {
                 layers.problems.iter().for_each(complain);
@@ -58,6 +67,16 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+fn man_pages(folder: &Path) -> ExitCode {
+    match manual::write_pages(folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("cannot write man pages into {}: {error}", folder.display()));
+            ExitCode::FAILURE
+        }
     }
 }
 
