@@ -2,9 +2,10 @@
 //! its behaviour use a [`Gateway`](crate::Gateway).
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -74,20 +75,54 @@ impl Node {
 
     /// Runs `tollgate ARGUMENTS` to completion.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
-        let mut process = self.spawn(arguments);
+        self.ended(self.spawn(arguments)).await
+    }
+
+    async fn ended(&self, mut process: Process) -> Ended {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = process.ended().expect("a child") {
                 return Ended { code: status.code(), output: self.output() };
             }
-            assert!(Instant::now() < deadline, "{arguments:?} does not end:\n{}", self.output());
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.output());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// Starts `tollgate ARGUMENTS`, and waits until it is ready.
     pub async fn start(&self, arguments: &[&str]) -> Process {
-        let mut process = self.spawn(arguments);
+        self.started(self.spawn(arguments)).await
+    }
+
+    /// Starts it with sockets, by descriptors from 3 on, and waits until it is ready.
+    pub async fn start_with_sockets(&self, sockets: [&TcpListener; 3], names: &str) -> Process {
+        self.started(self.spawn_with_sockets(sockets, names)).await
+    }
+
+    /// Runs it with sockets to its end.
+    pub async fn run_with_sockets(&self, sockets: [&TcpListener; 3], names: &str) -> Ended {
+        self.ended(self.spawn_with_sockets(sockets, names)).await
+    }
+
+    fn spawn_with_sockets(&self, sockets: [&TcpListener; 3], names: &str) -> Process {
+        let script = "exec 3<&0 4<&1 5<&2 0</dev/null 1>output.log 2>&1; LISTEN_PID=$$ exec \"$0\" run";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(program("tollgate"));
+        self.prepare(&mut command);
+        let [first, second, third] = sockets.map(|socket| Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+        command.stdin(first).stdout(second).stderr(third);
+        command.env("LISTEN_FDS", "3").env("LISTEN_FDNAMES", names);
+        Process::start(&mut command).expect("a program that starts")
+    }
+
+    /// Starts `tollgate run` with these variables besides, and waits until it is ready.
+    pub async fn start_with(&self, environment: &[(&str, &str)]) -> Process {
+        let mut command = self.command(&["run"]);
+        command.envs(environment.iter().copied());
+        self.started(Process::start(&mut command).expect("a program that starts")).await
+    }
+
+    async fn started(&self, mut process: Process) -> Process {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let [.., (_, status)] = self.listeners;
         let deadline = Instant::now() + PATIENCE;
@@ -97,8 +132,8 @@ impl Node {
                 return process;
             }
             let ended = process.ended().expect("a child");
-            assert!(ended.is_none(), "{arguments:?} ended: {ended:?}\n{}", self.output());
-            assert!(Instant::now() < deadline, "{arguments:?} is not ready:\n{}", self.output());
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", self.output());
+            assert!(Instant::now() < deadline, "it is not ready:\n{}", self.output());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -113,22 +148,28 @@ impl Node {
     }
 
     fn spawn(&self, arguments: &[&str]) -> Process {
+        Process::start(&mut self.command(arguments)).expect("a program that starts")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let output = File::create(self.output_file()).expect("a file");
         let mut command = match &self.confinement {
             None => Command::new(program("tollgate")),
             Some(confinement) => confinement.command(&program("tollgate")),
         };
+        self.prepare(&mut command);
+        command.args(arguments).stdout(output.try_clone().expect("a file")).stderr(output);
+        command
+    }
+
+    fn prepare(&self, command: &mut Command) {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_")) {
             command.env_remove(name);
         }
         command
-            .args(arguments)
             .current_dir(self.directory())
             .env("TOLLGATE_DATA_DIRECTORY", self.directory())
             .envs(self.listeners.map(|(name, address)| (name, address.to_string())))
-            .envs(self.database_url.iter().map(|url| ("TOLLGATE_DATABASE_URL", url)))
-            .stdout(output.try_clone().expect("a file"))
-            .stderr(output);
-        Process::start(&mut command).expect("a program that starts")
+            .envs(self.database_url.iter().map(|url| ("TOLLGATE_DATABASE_URL", url)));
     }
 }

@@ -82,6 +82,7 @@ mod resource;
 mod revocation;
 mod secrets;
 mod sender_constrained;
+mod service_manager;
 mod spelling;
 mod third_party;
 mod third_party_servers;

@@ -53,8 +53,10 @@ use crate::remarks::{self, About};
 use crate::settings::{
     AdminAuth, ConfigurationSource, Layers, LineDestination, LogFormat, Settings, UpstreamVerification,
 };
-use crate::shutdown::{Logs, Shutdown};
+use crate::service_manager::ServiceManager;
+use crate::shutdown::{Ending, Logs, Shutdown};
 use crate::snapshot::configuration::Configuration;
+use crate::sockets::{self, Name, Sockets};
 use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::audit_log::AuditLog;
@@ -194,6 +196,9 @@ pub enum StartError {
     /// The node on this machine is not healthy.
     #[error(transparent)]
     Health(#[from] health::Error),
+    /// A socket that another process opened cannot be used.
+    #[error(transparent)]
+    Socket(#[from] sockets::Error),
     /// The handlers of the signals that end the process cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
@@ -312,13 +317,16 @@ fn list(versions: &[MigrationId]) -> String {
 
 /// Runs the gateway until it is told to stop.
 pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> {
+    let mut settings = settings.clone();
+    let sockets = Sockets::activated(&mut settings)?;
+    let settings = &settings;
     let log = log::init(settings.log_level, settings.log_format);
     process_memory::protect(settings.core_dumps);
     let started = end_on_panic();
     let open_files = descriptors::raise_limit();
     let identity_headers = plugins::identity_headers()?;
     header_text::set_max_bytes(settings.header_value_bytes);
-    try_addresses(settings)?;
+    try_addresses(settings, &sockets)?;
     make_data_directory(settings)?;
     let (tls, of_proxy, watched) = tls_listeners::set_up(settings)?;
     let runtime = control_runtime()?;
@@ -328,7 +336,7 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
         runtime.spawn(certificate_files::watch(watched, hangup));
     }
     let readiness = Arc::new(Readiness::default());
-    let control = runtime.block_on(Control::start(settings, migration, log, Arc::clone(&readiness), tls))?;
+    let control = runtime.block_on(Control::start(settings, &sockets, migration, log, Arc::clone(&readiness), tls))?;
     let access_log = open_access_log(settings, &control.metrics)
         .map_err(|source| StartError::AccessLog { path: settings.access_log.to_string(), source })?;
     let tracer = control.tracer.clone();
@@ -359,8 +367,16 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     };
     let listeners =
         proxy::Listeners { http: settings.proxy.http_listen, https: settings.proxy.https_listen.zip(of_proxy) };
-    let shutdown = Shutdown::new(runtime.handle().clone(), Arc::clone(&readiness), Arc::clone(&control.metrics), logs)
-        .map_err(StartError::Signals)?;
+    let manager = ServiceManager::from_environment();
+    runtime.spawn(manager.clone().keep_alive(control.metrics.tasks().clone()));
+    let ending = Ending {
+        readiness: Arc::clone(&readiness),
+        metrics: Arc::clone(&control.metrics),
+        logs,
+        manager: manager.clone(),
+        sockets: sockets.clone(),
+    };
+    let shutdown = Shutdown::new(runtime.handle().clone(), ending).map_err(StartError::Signals)?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let address = |listener: Option<proxy::Listener>| shown(listener.map(|listener| listener.address));
     let (http, https) = (address(settings.proxy.http_listen), address(settings.proxy.https_listen));
@@ -370,8 +386,9 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
         started.store(true, Ordering::Release);
         let build_info::BuildInfo { version, pingora } = build_info::THIS;
         tracing::info!(version, %pingora, http, https, %admin, %status, open_files, "tollgate is ready");
+        manager.ready();
     };
-    server.add_service(proxy::service(&server.configuration, gateway, listeners, listening));
+    server.add_service(proxy::service(&server.configuration, gateway, listeners, sockets, listening));
     server.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
@@ -411,6 +428,7 @@ struct Control {
 impl Control {
     async fn start(
         settings: &Settings,
+        sockets: &Sockets,
         migration: Migration,
         log: log::Handle,
         readiness: Arc<Readiness>,
@@ -485,7 +503,7 @@ impl Control {
             None => admin,
         };
         let status = Status { readiness, when_degraded: settings.when_degraded, store, metrics: registry.clone() };
-        serve_control(settings, &metrics, (Arc::new(admin), tls.admin), status).await?;
+        serve_control(settings, sockets, &metrics, (Arc::new(admin), tls.admin), status)?;
         Ok(Self { configuration, metrics, registry, audit_log, tracer })
     }
 }
@@ -545,8 +563,9 @@ async fn wait_for_database(options: &Options, wait: Duration) {
 }
 
 /// Serves the Admin API and the status listener.
-async fn serve_control(
+fn serve_control(
     settings: &Settings,
+    sockets: &Sockets,
     metrics: &Metrics,
     (admin, tls): (Arc<AdminState>, Option<Acceptor>),
     status: Status,
@@ -559,12 +578,14 @@ async fn serve_control(
     }
     let limits = (settings, metrics.limits());
     let (address, api) = (settings.admin.listen, tollgate_admin::router(Arc::clone(&admin)));
-    let served = operator_listeners::serve(address, tls, api, limits).await;
+    let listening = sockets.listen(Name::Admin, address);
+    let served = listening.and_then(|socket| operator_listeners::serve(socket, tls, api, limits));
     served.map_err(|source| StartError::Listen { setting: "admin.listen", address, source })?;
     let rules = browser_rules(settings, settings.status_listen, HostCheck::OnLoopback);
     let shown = status::router(status).merge(tollgate_admin::status_router(Arc::clone(&admin)));
     let (address, shown) = (settings.status_listen, tollgate_admin::guard_status(shown, admin, rules));
-    let served = operator_listeners::serve(address, None, shown, limits).await;
+    let listening = sockets.listen(Name::Status, address);
+    let served = listening.and_then(|socket| operator_listeners::serve(socket, None, shown, limits));
     served.map_err(|source| StartError::Listen { setting: "status.listen", address, source })
 }
 
@@ -704,11 +725,10 @@ fn control_runtime() -> Result<Runtime, StartError> {
 }
 
 /// Pingora ends the process when it cannot bind; this check names the setting at fault first.
-fn try_addresses(settings: &Settings) -> Result<(), StartError> {
-    let proxy =
-        [("proxy.http_listen", settings.proxy.http_listen), ("proxy.https_listen", settings.proxy.https_listen)];
-    for (setting, address) in proxy {
-        if let Some(address) = address.map(|listener| listener.address) {
+fn try_addresses(settings: &Settings, sockets: &Sockets) -> Result<(), StartError> {
+    for name in [Name::Http, Name::Https].into_iter().filter(|name| !sockets.has(*name)) {
+        if let Some(address) = name.address(settings) {
+            let setting = name.setting();
             TcpListener::bind(address).map_err(|source| StartError::Listen { setting, address, source })?;
         }
     }

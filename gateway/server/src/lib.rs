@@ -30,11 +30,13 @@ pub mod proxy_protocol;
 pub mod remarks;
 mod scheme;
 pub mod served;
+pub mod service_manager;
 #[cfg(pingora_patched)]
 pub mod session_tickets;
 pub mod settings;
 pub mod shutdown;
 pub mod snapshot;
+pub mod sockets;
 pub mod status;
 pub mod telemetry;
 pub mod tls;

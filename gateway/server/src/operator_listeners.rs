@@ -1,6 +1,6 @@
 //! The listeners of the operator: the Admin API, and health probes with metrics.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -10,17 +10,17 @@ use crate::proxy::{OpenConnections, TrustedIps};
 use crate::settings::Settings;
 use crate::telemetry::limit_metrics::{Limit, LimitMetrics};
 
-/// Binds an address and serves it from then on; with TLS if there is an acceptor.
+/// Serves a listening socket from then on; with TLS if there is an acceptor.
 ///
 /// # Errors
-/// If the address cannot be bound.
-pub(crate) async fn serve(
-    address: SocketAddr,
+/// If the socket cannot be used.
+pub(crate) fn serve(
+    socket: std::net::TcpListener,
     tls: Option<Acceptor>,
     router: axum::Router,
     (settings, metrics): (&Settings, &LimitMetrics),
 ) -> std::io::Result<()> {
-    let tcp = TcpListener::bind(address).await?;
+    let tcp = TcpListener::from_std(socket)?;
     let limits = &settings.limits;
     let bounds = Bounds {
         handshake_timeout: limits.tls_handshake_timeout,

@@ -14,6 +14,8 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
+use crate::service_manager::ServiceManager;
+use crate::sockets::{Name, Sockets};
 use crate::status::Readiness;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::audit_log::AuditLog;
@@ -56,26 +58,39 @@ impl Logs {
 /// Waits for the signal that ends the process.
 pub struct Shutdown {
     control: Handle,
-    readiness: Arc<Readiness>,
-    metrics: Arc<Metrics>,
-    logs: Logs,
+    ending: Ending,
     signals: Mutex<Signals>,
+}
+
+/// What takes part when the process ends.
+#[derive(Clone)]
+pub struct Ending {
+    /// Says that the node drains.
+    pub readiness: Arc<Readiness>,
+    /// Know what is under way.
+    pub metrics: Arc<Metrics>,
+    /// Are written to the end.
+    pub logs: Logs,
+    /// Is told.
+    pub manager: ServiceManager,
+    /// Are closed.
+    pub sockets: Sockets,
 }
 
 impl Shutdown {
     /// Installs the handlers now: a signal that arrives before Pingora waits for it is not lost, and
     /// does not kill a gateway that has reported that it is ready.
-    pub fn new(control: Handle, readiness: Arc<Readiness>, metrics: Arc<Metrics>, logs: Logs) -> std::io::Result<Self> {
+    pub fn new(control: Handle, ending: Ending) -> std::io::Result<Self> {
         let caught = {
             let _runtime = control.enter();
             Signals::catch()?
         };
-        Ok(Self { control, readiness, metrics, logs, signals: Mutex::new(caught) })
+        Ok(Self { control, ending, signals: Mutex::new(caught) })
     }
 
     /// Ends the process when no request is in progress any more.
     fn end_when_idle(&self) {
-        let (metrics, logs) = (Arc::clone(&self.metrics), self.logs.clone());
+        let Ending { metrics, logs, .. } = self.ending.clone();
         self.control.spawn(async move {
             // Connections accepted just before the listeners closed may still send their request.
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -107,7 +122,7 @@ impl ShutdownSignalWatch for Shutdown {
                 _ = terminate.recv() => {}
                 _ = quit.recv() => {}
                 _ = interrupt.recv() => {
-                    self.logs.flush();
+                    self.ending.logs.flush();
                     // Not through the framework, which joins its threads first. Acknowledged writes are
                     // committed already. 128 + SIGINT, like a shell.
                     std::process::exit(130);
@@ -115,7 +130,10 @@ impl ShutdownSignalWatch for Shutdown {
             }
         }
         tracing::info!("draining: finishing requests, accepting no connections");
-        self.readiness.set_stopping();
+        self.ending.manager.stopping();
+        self.ending.readiness.set_stopping();
+        // The Admin API and the status listener go on until the end.
+        [Name::Http, Name::Https].into_iter().for_each(|name| self.ending.sockets.close(name));
         self.end_when_idle();
         ShutdownSignal::GracefulTerminate
     }

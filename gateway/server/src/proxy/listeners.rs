@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 #[cfg(pingora_patched)]
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ use super::first_bytes::FirstBytes;
 use super::{Gateway, Settings, UpstreamSettings};
 #[cfg(pingora_patched)]
 use crate::telemetry::limit_metrics::Limit;
+use crate::sockets::{Name, Sockets};
 use crate::telemetry::metrics::Metrics;
 
 /// Requests per client connection before it is closed, so that its memory is released.
@@ -80,7 +82,8 @@ pub fn prepare(conf: &mut ServerConf, upstream: &UpstreamSettings) {
 /// when it does.
 pub struct ProxyService {
     proxy: listening::Service<Connections>,
-    addresses: Vec<String>,
+    addresses: Vec<(Name, SocketAddr)>,
+    sockets: Sockets,
     /// Called once all addresses accept connections.
     listening: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
@@ -88,10 +91,14 @@ pub struct ProxyService {
 #[async_trait]
 impl Service for ProxyService {
     async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
-        let (addresses, listening) = (&self.addresses, self.listening.take());
+        let listening = self.listening.take();
         let sockets = fds.clone();
+        if let Some(fds) = &fds {
+            hand_over(&self.addresses, &self.sockets, fds);
+        }
+        let addresses: Vec<_> = self.addresses.iter().map(|(_, address)| address.to_string()).collect();
         let watch = async move {
-            // Pingora adds each socket to this table when it is bound; it has no callback for that.
+            // Pingora adds each socket to this table that it binds itself; it has no callback for that.
             let is_bound = |address: &String| sockets.as_ref().is_some_and(|fds| fds.lock().get(address).is_some());
             while !addresses.iter().all(is_bound) {
                 tokio::time::sleep(POLL).await;
@@ -112,12 +119,24 @@ impl Service for ProxyService {
     }
 }
 
+/// Puts the sockets into the table in which Pingora looks for those that it need not bind.
+fn hand_over(addresses: &[(Name, SocketAddr)], sockets: &Sockets, fds: &ListenFds) {
+    for (name, address) in addresses {
+        match sockets.listen(*name, *address) {
+            Ok(socket) => fds.lock().add(address.to_string(), socket.into_raw_fd()),
+            // Pingora tries for a while, and says what is wrong.
+            Err(error) => tracing::warn!(setting = name.setting(), %address, %error, "cannot listen yet"),
+        }
+    }
+}
+
 /// Creates the service, to be added to a server; `listening` is called once all its addresses accept
 /// connections.
 pub fn service(
     conf: &Arc<ServerConf>,
     gateway: Gateway,
     listeners: Listeners,
+    sockets: Sockets,
     listening: impl FnOnce() + Send + Sync + 'static,
 ) -> ProxyService {
     let settings = gateway.settings.clone();
@@ -133,7 +152,7 @@ pub fn service(
     let mut service = listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics, &settings));
     service.set_connection_filter(descriptors);
     let mut addresses = Vec::new();
-    let mut add = |listener: Listener, tls: Option<TlsSettings>| {
+    let mut add = |name: Name, listener: Listener, tls: Option<TlsSettings>| {
         let address = listener.address.to_string();
         let mut endpoint = ListenerConfig::tcp(&address);
         if let Some(tls) = tls {
@@ -144,16 +163,16 @@ pub fn service(
         if listener.proxy_protocol {
             endpoint = endpoint.pre_tls_callback(Arc::clone(&first_bytes) as _);
         }
-        addresses.push(address);
+        addresses.push((name, listener.address));
         service.add_listener(endpoint);
     };
     if let Some(listener) = listeners.http {
-        add(listener, None);
+        add(Name::Http, listener, None);
     }
     if let Some((listener, tls)) = listeners.https {
-        add(listener, Some(tls));
+        add(Name::Https, listener, Some(tls));
     }
-    ProxyService { proxy: service, addresses, listening: Some(Box::new(listening)) }
+    ProxyService { proxy: service, addresses, sockets, listening: Some(Box::new(listening)) }
 }
 
 #[cfg_attr(not(pingora_patched), expect(unused_variables, reason = "Pingora as published counts nothing"))]

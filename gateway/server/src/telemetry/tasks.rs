@@ -4,7 +4,7 @@
 //! Each thread of the proxy has a runtime of its own. A runtime becomes known when a connection is served on it.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -53,7 +53,20 @@ impl Tasks {
 
     /// Counts the tasks of a runtime from now on.
     pub fn add(&self, kind: Runtime, runtime: Handle) {
-        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).push((kind, runtime));
+        self.lock().push((kind, runtime));
+    }
+
+    /// Waits until each runtime that is known has run a task: none of them is stuck.
+    pub async fn all_run(&self) {
+        let runtimes: Vec<Handle> = self.lock().iter().map(|(_, runtime)| runtime.clone()).collect();
+        for runtime in runtimes {
+            // One that has ended is not stuck.
+            let _ended = runtime.spawn(async {}).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Runtime, Handle)>> {
+        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts those of the runtime of this thread, which belongs to the proxy, if it is not known yet.
@@ -70,7 +83,7 @@ impl Collector for Tasks {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtimes = self.lock();
         for kind in Runtime::ALL {
             let alive = |(_, runtime): &(Runtime, Handle)| runtime.metrics().num_alive_tasks();
             let tasks: usize = runtimes.iter().filter(|(known, _)| *known == kind).map(alive).sum();

@@ -23,6 +23,7 @@ use tollgate::proxy::{
     UpstreamSettings,
 };
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
+use tollgate::sockets::Sockets;
 use tollgate::telemetry::access_log::{AccessLog, Fields, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
 use tollgate::telemetry::route_metrics::Labels;
@@ -377,7 +378,7 @@ fn serve(gateway: proxy::Gateway, address: SocketAddr) {
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let listeners = Listeners { http: Some(address.into()), https: None };
-    server.add_service(proxy::service(&server.configuration, gateway, listeners, || {}));
+    server.add_service(proxy::service(&server.configuration, gateway, listeners, Sockets::default(), || {}));
     server.run_forever();
 }
 
