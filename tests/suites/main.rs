@@ -66,6 +66,7 @@ mod multiple_auth;
 mod nodes;
 mod openapi;
 mod outage;
+mod packages;
 mod pgbouncer;
 mod plugins;
 mod profile;
