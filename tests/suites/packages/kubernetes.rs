@@ -87,10 +87,9 @@ fn the_chart_is_clean_and_renders_valid_objects() {
     let switched_off = ["autoscaling", "podDisruptionBudget", "networkPolicy", "migration"];
     let switched_off = switched_off.map(|name| format!("{name}.enabled=false"));
     let switched_off: Vec<&str> = switched_off.iter().map(String::as_str).collect();
-    for (row, values) in [("defaults", &[][..]), ("all", &ALL), ("the least", &switched_off)] {
-        for version in VERSIONS {
-            findings.check(&format!("{row}, {version}"), is_valid(&rendered(values), version));
-        }
+    let manifests = [rendered(&[]), rendered(&ALL), rendered(&switched_off)].concat();
+    for version in VERSIONS {
+        findings.check(version, is_valid(&manifests, version));
     }
     let monitor = object(&objects(&rendered(&ALL)), "ServiceMonitor", "tollgate");
     findings.check("the ServiceMonitor", is_a_service_monitor(&monitor));

@@ -88,7 +88,6 @@ fn a_shell_completes_commands_and_options() {
         (&["migrate", "u"], &["up"]),
         (&["run", "--mi"], &["--migrate"]),
         (&["admin-token", "create", "--role", "w"], &["write"]),
-        (&["man"], &[]),
     ] {
         let expected: Vec<String> = expected.iter().map(|word| (*word).to_owned()).collect();
         findings.compare(&words.join(" "), &expected, &offered(words));
