@@ -6,8 +6,8 @@
 //! ([`Secrets`]); if a gateway's output contains one, its test fails.
 //!
 //! The tests need what `./dev test` provides: built programs, `TOLLGATE_TEST_POSTGRES`, `psql`, Chromium with
-//! its driver, a Python with Authlib, Debian's glewlwyd, nginx, HAProxy and PgBouncer, and Node with oidc-provider. A missing prerequisite
-//! fails the test.
+//! its driver, a Python with Authlib, Debian's glewlwyd, nginx, HAProxy and PgBouncer, Node with oidc-provider, helm
+//! (`TOLLGATE_TEST_KUBERNETES`), systemd-analyze and mandoc. A missing prerequisite fails the test.
 
 // Test code reports failures by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]

@@ -27,7 +27,9 @@ pub enum Question {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no response.
-    #[error("no response from the status listener at {address}: is the node running with these settings (status.listen)?")]
+    #[error(
+        "no response from the status listener at {address}: is the node running with these settings (status.listen)?"
+    )]
     NoResponse {
         /// Where it was asked.
         address: SocketAddr,

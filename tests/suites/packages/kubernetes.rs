@@ -106,10 +106,17 @@ fn checks_of_objects_find_faults() {
 
 #[test]
 fn the_manifests_are_the_chart_with_its_defaults() {
-    let folder = repository().join("conf/packages/kubernetes");
-    let render = "target/kubernetes/helm/helm template tollgate conf/packages/helm/tollgate --namespace tollgate";
-    let manifests = fs::read_to_string(folder.join("tollgate.yaml")).unwrap();
-    assert!(manifests == rendered(&[]), "{render} >conf/packages/kubernetes/tollgate.yaml writes what the chart has now");
+    let monitor = ["--show-only", "templates/servicemonitor.yaml", "--set", "serviceMonitor.enabled=true"];
+    let mut findings = Findings::new();
+    for (file, more) in [("tollgate.yaml", &[][..]), ("service-monitor.yaml", &monitor)] {
+        let file = format!("conf/packages/kubernetes/{file}");
+        let render = [&["template", "tollgate", "tollgate", "--namespace", "tollgate"], more].concat();
+        let output = helm(&render, &[]);
+        assert!(output.status.success(), "{output:?}");
+        let same = fs::read(repository().join(&file)).unwrap() == output.stdout;
+        let how = format!("(cd conf/packages/helm && ../../../target/kubernetes/helm/helm {}) >{file}", render.join(" "));
+        findings.check(&file, if same { Ok(()) } else { Err(format!("differs from the chart; write it by {how}")) });
+    }
 }
 
 #[test]
@@ -139,8 +146,11 @@ fn a_release_has_what_operators_rely_on() {
         let security = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"]}});
         findings.compare(row, &security, &container["securityContext"]);
-        findings.compare(row, &json!([true, 65532]), &json!([
-            pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]]));
+        findings.compare(
+            row,
+            &json!([true, 65532]),
+            &json!([pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]]),
+        );
         findings.compare(row, &json!(false), &pod["automountServiceAccountToken"]);
         findings.compare(row, &json!(false), &pod["enableServiceLinks"]);
     }
@@ -186,7 +196,8 @@ async fn a_node_runs_with_the_chart_s_settings_and_its_probes_find_it() {
     let deployment = object(&objects, "Deployment", "tollgate");
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let mut findings = Findings::new();
-    let ports: Vec<_> = container["ports"].as_array().unwrap().iter().map(|port| port["containerPort"].clone()).collect();
+    let ports: Vec<_> =
+        container["ports"].as_array().unwrap().iter().map(|port| port["containerPort"].clone()).collect();
     findings.compare("ports", &vec![json!(8000), json!(8443), json!(8007)], &ports);
     findings.compare("profile", &json!("bcp"), &settings["oauth2_default_profile"]);
     findings.compare("status", &json!("0.0.0.0:8007"), &settings["status"]["listen"]);

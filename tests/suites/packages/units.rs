@@ -118,3 +118,10 @@ async fn packaged_nodes_begin_with_profile_bcp() {
         assert_eq!(profile_of(&conf.join(settings)).await, (hashed, refusal.to_owned()), "{settings}");
     }
 }
+
+#[test]
+fn shipped_examples_choose_profile_bcp() {
+    let example = fs::read_to_string(repository().join("conf/plugins/oauth2.yaml")).unwrap();
+    let example: Value = serde_yaml::from_str(&example).unwrap();
+    assert_eq!(example["config"]["profile"], "bcp");
+}
