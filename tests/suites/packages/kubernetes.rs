@@ -91,6 +91,11 @@ fn the_chart_is_clean_and_renders_valid_objects() {
     for version in VERSIONS {
         findings.check(version, is_valid(&manifests, version));
     }
+    let chart = fs::read_to_string(repository().join("conf/packages/helm/tollgate/Chart.yaml")).unwrap();
+    let chart: Value = serde_yaml::from_str(&chart).unwrap();
+    for version in ["version", "appVersion"] {
+        findings.compare(version, &json!(env!("CARGO_PKG_VERSION")), &chart[version]);
+    }
     let monitor = object(&objects(&rendered(&ALL)), "ServiceMonitor", "tollgate");
     findings.check("the ServiceMonitor", is_a_service_monitor(&monitor));
 }
