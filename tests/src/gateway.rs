@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::confinement::Confinement;
 use crate::lost_response::LostResponses;
 use crate::postgres::Database;
-use crate::process::Process;
+use crate::process::{Orphan, Process};
 use crate::program;
 use crate::reply::Reply;
 use crate::secrets::Secrets;
@@ -51,6 +51,8 @@ pub struct Gateway {
     pub admin_token: Option<String>,
     database_url: String,
     process: Process,
+    /// The processes that took its place, in turn.
+    successors: Vec<Orphan>,
     launch: Launch,
     directory: TempDir,
     database: Option<Database>,
@@ -163,6 +165,7 @@ impl Gateway {
                     admin_token,
                     database_url,
                     process,
+                    successors: Vec::new(),
                     launch,
                     directory,
                     database,
@@ -282,6 +285,20 @@ impl Gateway {
         token
     }
 
+    /// Has a new process take its place, and returns when that serves.
+    pub fn upgrade(&mut self) {
+        let executable = program("tollgate");
+        let (done, said) = self.tool(&["upgrade", "--executable", executable.to_str().expect("text")]);
+        let pid = said.strip_prefix("Process ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+        let pid = pid.filter(|_| done).unwrap_or_else(|| panic!("no upgrade: {said}\n{}", self.output()));
+        self.successors.push(Orphan(pid));
+    }
+
+    /// The process that serves now.
+    pub fn serving_process_id(&self) -> u32 {
+        self.successors.last().map_or_else(|| self.process_id(), |Orphan(pid)| *pid)
+    }
+
     /// The URL of its database.
     pub fn database_url(&self) -> &str {
         &self.database_url
@@ -359,6 +376,8 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         let ended = self.process.stop();
+        let successors = std::mem::take(&mut self.successors);
+        successors.iter().for_each(Orphan::stop);
         let output = self.output();
         if std::thread::panicking() {
             let last: Vec<_> = output.lines().rev().take(60).collect();

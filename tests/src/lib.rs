@@ -45,6 +45,7 @@ pub mod secrets;
 pub mod signing_key;
 pub mod target;
 pub mod tls;
+pub mod upgrades;
 pub mod upstream;
 pub mod web_server;
 

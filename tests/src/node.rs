@@ -89,6 +89,21 @@ impl Node {
         }
     }
 
+    /// Runs `tollgate ARGUMENTS` to completion beside a process that was started.
+    pub fn tool(&self, arguments: &[&str]) -> Ended {
+        let mut command = self.command_to_nowhere(arguments);
+        let output = command.output().expect("a program that runs");
+        let text = [output.stdout, output.stderr].concat();
+        Ended { code: output.status.code(), output: String::from_utf8(text).expect("text") }
+    }
+
+    /// Starts `tollgate ARGUMENTS` without a variable that it has otherwise, and waits until it is ready.
+    pub async fn start_without(&self, variable: &str, arguments: &[&str]) -> Process {
+        let mut command = self.command(arguments);
+        command.env_remove(variable);
+        self.started(Process::start(&mut command).expect("a program that starts")).await
+    }
+
     /// Starts `tollgate ARGUMENTS`, and waits until it is ready.
     pub async fn start(&self, arguments: &[&str]) -> Process {
         self.started(self.spawn(arguments)).await
@@ -153,12 +168,18 @@ impl Node {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let output = File::create(self.output_file()).expect("a file");
+        let mut command = self.command_to_nowhere(arguments);
+        command.stdout(output.try_clone().expect("a file")).stderr(output);
+        command
+    }
+
+    fn command_to_nowhere(&self, arguments: &[&str]) -> Command {
         let mut command = match &self.confinement {
             None => Command::new(program("tollgate")),
             Some(confinement) => confinement.command(&program("tollgate")),
         };
         self.prepare(&mut command);
-        command.args(arguments).stdout(output.try_clone().expect("a file")).stderr(output);
+        command.args(arguments);
         command
     }
 

@@ -100,6 +100,33 @@ impl Drop for Process {
     }
 }
 
+/// A process that another than the test has started, by its id.
+#[derive(Debug)]
+pub struct Orphan(pub u32);
+
+impl Orphan {
+    /// Sends it SIGTERM, and SIGKILL if it does not end in time.
+    pub fn stop(&self) {
+        let Some(pid) = i32::try_from(self.0).ok().and_then(Pid::from_raw) else { return };
+        let deadline = Instant::now() + GRACE;
+        let _gone = kill_process(pid, Signal::TERM);
+        while self.runs() {
+            if Instant::now() >= deadline {
+                let _gone = kill_process(pid, Signal::KILL);
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether it has not ended, even if nobody has asked how.
+    pub fn runs(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

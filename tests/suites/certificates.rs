@@ -415,3 +415,38 @@ async fn a_service_presents_its_certificate_and_trusts_its_authorities_to_their_
     gateway.change(&path, json!({"cert": renewed.pem(), "key": renewed.key_pem()})).await;
     assert_eq!(get().await, ok("renewed"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_presented_the_certificate_of_the_service_or_else_of_its_upstream() {
+    let gateway = Gateway::on_sqlite().await;
+    let (servers, clients) = (Pair::authority("servers", None), Pair::authority("clients", None));
+    let [one, two] = ["one", "two"].map(|name| Pair::issued(name, &ec(), Some(&clients), false));
+    let address = upstream(&Pair::issued("127.0.0.1", &ec(), Some(&servers), false), &servers, &clients);
+    let mut ids = Vec::new();
+    for pair in [&one, &two] {
+        ids.push(gateway.create("/certificates", pair.body(&[])).await["id"].clone());
+    }
+    gateway.create("/upstreams", json!({"name": "targets"})).await;
+    gateway.create("/upstreams/targets/targets", json!({"target": address.to_string()})).await;
+    let service =
+        json!({"name": "up", "protocol": "https", "host": "targets", "port": 443, "retries": 0, "tls_verify": false});
+    gateway.create("/services", service).await;
+    gateway.create("/services/up/routes", json!({"paths": ["/"]})).await;
+    let presented = async || {
+        let reply = gateway.send(gateway.client.get(gateway.plain_url("/"))).await;
+        if reply.status == 200 { reply.body } else { reply.status.to_string() }
+    };
+    // The target requires one.
+    assert_eq!(presented().await, "502");
+    let rows = [
+        ("/upstreams/targets", json!({"id": ids[0]}), "one"),
+        ("/upstreams/targets", json!({"id": ids[1]}), "two"),
+        ("/services/up", json!({"id": ids[0]}), "one"),
+        ("/upstreams/targets", json!(null), "one"),
+        ("/services/up", json!(null), "502"),
+    ];
+    for (path, certificate, expected) in rows {
+        gateway.change(path, json!({"client_certificate": certificate})).await;
+        assert_eq!(presented().await, expected, "{path}: {certificate}");
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixDatagram};
-use tollgate_tests::{Node, Reply};
+use tollgate_tests::{Gateway, Node, Reply, Store};
 
 /// How long a message may take.
 const SOON: Duration = Duration::from_secs(20);
@@ -50,6 +50,39 @@ async fn the_manager_is_told_when_the_process_is_ready_lives_and_stops() {
     }
     process.ask_to_end().unwrap();
     assert_eq!(manager.told().await, ["STOPPING=1", "STATUS=draining"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_is_told_with_its_time_before_and_after() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let node = Node::on_sqlite();
+    let path = node.directory().join("notify.sock");
+    let manager = Manager::at(&path);
+    let process = node.start_with(&[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
+    assert_eq!(manager.told().await[0], "READY=1");
+    for _ in 0..2 {
+        kill_process(Pid::from_raw(process.id().cast_signed()).unwrap(), Signal::HUP).unwrap();
+        let reloading = manager.told().await;
+        assert_eq!(reloading[0], "RELOADING=1");
+        let time = reloading[1].strip_prefix("MONOTONIC_USEC=").unwrap();
+        assert!(time.parse::<u64>().unwrap() > 0, "{time}");
+        assert_eq!(manager.told().await, ["READY=1", "STATUS=serving requests"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manager_is_told_which_process_is_the_service_after_an_upgrade() {
+    let manager_folder = tempfile::tempdir().unwrap();
+    let path = manager_folder.path().join("notify.sock");
+    let manager = Manager::at(&path);
+    let environment = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "10000000")];
+    let mut gateway = Gateway::on(Store::Sqlite, &environment).await;
+    assert_eq!(manager.told().await[0], "READY=1");
+    tokio::task::block_in_place(|| gateway.upgrade());
+    let main = format!("MAINPID={}", gateway.serving_process_id());
+    // The new process speaks once it is the service, since nobody would listen before.
+    assert_eq!(manager.told().await[0], main);
+    assert_eq!(manager.told().await[0], "READY=1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

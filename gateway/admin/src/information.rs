@@ -8,7 +8,7 @@ use tollgate_core::collection::{Filter, PageQuery};
 
 use crate::API_VERSION;
 use crate::configuration;
-use crate::node::LogLevel;
+use crate::node::{LogLevel, SettingsStanding};
 use crate::query::Query;
 use crate::reader::Reader;
 use crate::response::{Failure, Response};
@@ -73,10 +73,27 @@ pub(crate) async fn status(state: &AdminState, query: &Query, reader: Reader) ->
         },
         "database": { "reachable": database_reachable(state).await },
     });
-    if let (Some(declarations), Some(fields)) = (&state.declarations, status.as_object_mut()) {
+    let Some(fields) = status.as_object_mut() else { return Ok(Response::ok(&status)) };
+    if let Some(declarations) = &state.declarations {
         fields.extend(configuration::status(declarations.as_ref(), reader));
     }
+    if let Some(standing) = state.node.settings_standing() {
+        fields.insert("settings".to_owned(), settings(&standing, reader));
+    }
     Ok(Response::ok(&status))
+}
+
+/// What came of reading the settings again. As with files, whoever reaches the status listener sees numbers.
+fn settings(standing: &SettingsStanding, reader: Reader) -> Value {
+    let shown = |lines: &[String]| match reader {
+        Reader::Operator => json!(lines),
+        Reader::Anybody => json!(lines.len()),
+    };
+    json!({
+        "valid": standing.faults.is_empty(),
+        "faults": shown(&standing.faults),
+        "needs_restart": shown(&standing.needs_restart),
+    })
 }
 
 /// Whether the store responds before probes time out.

@@ -7,7 +7,7 @@
 use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use openssl::ssl::{Ssl, SslAcceptor};
 use openssl::x509::{X509NameRef, X509Ref};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_openssl::SslStream;
 
 use crate::peer::{Peer, Transport};
@@ -70,6 +71,17 @@ pub trait Admission: Send + Sync {
     fn reached(&self, bound: Bound);
 }
 
+/// Whether a listener accepts connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    /// Not yet.
+    Waiting,
+    /// It does.
+    Accepting,
+    /// Not any more: it is closed, and its connections after the requests that are under way.
+    Stopped,
+}
+
 /// What accepts TLS connections; replaced when its files change.
 pub type Acceptor = Arc<ArcSwap<SslAcceptor>>;
 
@@ -77,28 +89,41 @@ pub type Acceptor = Arc<ArcSwap<SslAcceptor>>;
 pub struct Listener {
     tcp: TcpListener,
     tls: Option<Acceptor>,
-    bounds: Bounds,
+    bounds: Arc<ArcSwap<Bounds>>,
     admission: Arc<dyn Admission>,
 }
 
 impl Listener {
-    /// Serves a bound address; with TLS if there is an acceptor.
-    pub fn new(tcp: TcpListener, tls: Option<Acceptor>, bounds: Bounds, admission: Arc<dyn Admission>) -> Self {
+    /// Serves a bound address; with TLS if there is an acceptor. The bounds are those of when a connection begins.
+    pub fn new(
+        tcp: TcpListener,
+        tls: Option<Acceptor>,
+        bounds: Arc<ArcSwap<Bounds>>,
+        admission: Arc<dyn Admission>,
+    ) -> Self {
         Self { tcp, tls, bounds, admission }
     }
 
-    /// Serves connections for ever. Handlers find the [`Peer`] of theirs as `ConnectInfo`.
-    pub async fn serve(mut self, router: Router) {
+    /// Serves connections until it is stopped. Handlers find the [`Peer`] of theirs as `ConnectInfo`.
+    pub async fn serve(mut self, router: Router, mut course: watch::Receiver<Course>) {
+        if course.wait_for(|course| *course != Course::Waiting).await.is_err() {
+            return;
+        }
         loop {
-            // Waits a moment if the process has no file descriptors left.
-            let (stream, address) = axum::serve::Listener::accept(&mut self.tcp).await;
+            let accepted = tokio::select! {
+                // Waits a moment if the process has no file descriptors left.
+                accepted = axum::serve::Listener::accept(&mut self.tcp) => accepted,
+                () = stopped(&mut course) => return,
+            };
+            let (stream, address) = accepted;
             let Some(place) = self.admission.admit(address.ip()) else { continue };
             let connection = Connection {
                 address,
                 tls: self.tls.clone(),
-                bounds: self.bounds,
+                bounds: **self.bounds.load(),
                 admission: Arc::clone(&self.admission),
                 router: router.clone(),
+                course: course.clone(),
             };
             tokio::spawn(async move {
                 connection.run(stream).await;
@@ -115,6 +140,7 @@ struct Connection {
     bounds: Bounds,
     admission: Arc<dyn Admission>,
     router: Router,
+    course: watch::Receiver<Course>,
 }
 
 impl Connection {
@@ -133,7 +159,7 @@ impl Connection {
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, transport: Transport) {
-        let Self { address, bounds, admission, router, .. } = self;
+        let Self { address, bounds, admission, router, mut course, .. } = self;
         let router = router.layer(Extension(ConnectInfo(Peer { address, transport })));
         let stream = WriteTimeout::new(stream, bounds.write_timeout);
         let unanswered = stream.unanswered();
@@ -142,13 +168,28 @@ impl Connection {
         server.timer(TokioTimer::new()).header_read_timeout(bounds.head_timeout);
         server.max_header_size(bounds.head_bytes).max_headers(bounds.header_count);
         server.max_buf_size(bounds.head_bytes.max(LEAST_BUFFER));
-        if let Err(error) = server.serve_connection(stream, TowerToHyperService::new(router)).await
+        let mut connection = pin!(server.serve_connection(stream, TowerToHyperService::new(router)));
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = stopped(&mut course) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served
             && let Some(bound) = bound_of(&error)
             // The end of an idle connection is no limit that anybody reached.
             && (bound != Bound::HeadTimeout || unanswered.load(Relaxed))
         {
             admission.reached(bound);
         }
+    }
+}
+
+async fn stopped(course: &mut watch::Receiver<Course>) {
+    if course.wait_for(|course| *course == Course::Stopped).await.is_err() {
+        // Nobody is left who could stop it.
+        std::future::pending().await
     }
 }
 

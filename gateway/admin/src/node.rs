@@ -111,6 +111,15 @@ pub enum Unexplained {
     NotPresentable,
 }
 
+/// What came of reading the settings again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettingsStanding {
+    /// What is wrong with those that were read last, of which nothing is in force then.
+    pub faults: Vec<String>,
+    /// Settings that need a restart to be in force.
+    pub needs_restart: Vec<String>,
+}
+
 /// The running gateway, as the Admin API shows it.
 #[async_trait]
 pub trait Node: Send + Sync + 'static {
@@ -144,6 +153,11 @@ pub trait Node: Send + Sync + 'static {
 
     /// Changes the log level.
     fn set_log_level(&self, level: LogLevel);
+
+    /// What came of reading the settings again; `None`: they never were.
+    fn settings_standing(&self) -> Option<SettingsStanding> {
+        None
+    }
 
     /// What becomes of a token on the route with this id or name: the verdict, and each check.
     async fn explain(&self, _route: &str, _token: &str) -> Result<Value, Unexplained> {

@@ -183,6 +183,12 @@ impl Definition {
     }
 }
 
+/// The key of what a plugin has cached: a digest of what a client presents.
+pub type CacheDigest = [u8; 32];
+
+/// The reading of what was cached elsewhere.
+pub type Warming<'a> = BoxFuture<'a, ()>;
+
 /// A running plugin.
 pub trait Plugin: Send + Sync + 'static {
     /// The kinds of entity that the plugin stores, with their collections.
@@ -203,6 +209,17 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// Drops the cache entry for the key, or all entries if there is no key.
     fn forget_cached(&self, _key: Option<&str>) {}
+
+    /// The keys of what the plugin has cached and could read again by them, at most so many: another process that takes
+    /// the place of this one is told, so that it need not begin with empty caches.
+    fn cached_keys(&self, _most: usize) -> Vec<CacheDigest> {
+        Vec::new()
+    }
+
+    /// Reads what has these keys, in batches, so that it is cached.
+    fn warm(&self, _keys: Vec<CacheDigest>) -> Warming<'_> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// What this gateway has against a `config` that its schema accepts, such as an address that it must not call:
     /// faults of fields of `config`. Asked when a configuration is written, never of a stored one.

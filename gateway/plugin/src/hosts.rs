@@ -12,7 +12,7 @@ use tollgate_store::Store;
 use uuid::Uuid;
 
 use crate::cache::Trust;
-use crate::cache::outage::NodeTrust;
+use crate::cache::outage::{NodeTrust, OutageLimit};
 use crate::consumers::Consumers;
 use crate::factory::Factory;
 use crate::host::Host;
@@ -37,6 +37,7 @@ pub struct Hosts {
     audit_log: Arc<dyn AuditLog>,
     consumers: Consumers,
     trust: Arc<dyn Trust>,
+    outage_limit: OutageLimit,
     shared: Shared,
 }
 
@@ -53,13 +54,32 @@ impl Hosts {
         registry: prometheus::Registry,
         settings: SettingValues,
     ) -> Result<Self, SettingError> {
-        let trust: Arc<dyn Trust> = Arc::new(NodeTrust::new(store.feed().clone(), &settings)?);
+        let outage_limit = OutageLimit::read(&settings)?;
+        let trust: Arc<dyn Trust> = Arc::new(NodeTrust::new(store.feed().clone(), outage_limit.clone()));
         let collection = store.documents(Arc::new(entity::consumer::kind()));
         let consumers = Consumers::new(collection, Arc::clone(&trust));
         store.feed().subscribe(Arc::new(consumers.clone()));
         let (audit_log, shared) = (Arc::new(NoAuditLog), Shared::default());
         let node_id = Uuid::nil();
-        Ok(Self { clock, random, store, http_client, registry, settings, node_id, audit_log, consumers, trust, shared })
+        Ok(Self {
+            clock,
+            random,
+            store,
+            http_client,
+            registry,
+            settings,
+            node_id,
+            audit_log,
+            consumers,
+            trust,
+            outage_limit,
+            shared,
+        })
+    }
+
+    /// How long caches are used while the store is away.
+    pub fn outage_limit(&self) -> OutageLimit {
+        self.outage_limit.clone()
     }
 
     /// With an audit log.

@@ -17,11 +17,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
+use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tollgate_admin::{Acceptor, Access, AdminState, Authentication, BrowserRules, Hosts as HostRules, Limits};
+use tokio::sync::mpsc;
+use tollgate_admin::{Acceptor, Access, AdminState, Authentication, BrowserRules, Course, Hosts as HostRules, Limits};
 use tollgate_core::clock::SystemClock;
 use tollgate_core::entity;
 use tollgate_core::header_text;
@@ -29,7 +32,7 @@ use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
 use tollgate_dns::Resolver;
 use tollgate_plugin::http_client::{Client, Destinations};
-use tollgate_plugin::{Hosts, Remark};
+use tollgate_plugin::{Hosts, OutageLimit, Remark};
 use tollgate_store::{MigrationError, MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
 use crate::admin_tokens;
@@ -37,26 +40,33 @@ use crate::build_info;
 use crate::certificate_files;
 use crate::check::{self, Reach};
 use crate::cli::SettingsArgs;
+use crate::control::handover::{self, Handed};
+use crate::control::{self};
 use crate::declarative::watch::Trigger;
 use crate::declarative::{self, Declarative, Reader};
 use crate::descriptors::{self, Descriptors};
 use crate::explain::{self, Explainer};
 use crate::health;
+use crate::hot_set;
 use crate::log;
 use crate::node::{self, ThisNode};
-use crate::operator_listeners;
+use crate::operator_listeners::OperatorListeners;
 use crate::pem::Pem;
 use crate::plugins;
 use crate::process_memory;
-use crate::proxy::{self, TrustedIps};
+use crate::proxy;
+use crate::read_again;
+use crate::reload::{self, Live, Reloader};
 use crate::remarks::{self, About};
+pub use crate::settings::read_layers as layers;
 use crate::settings::{
-    AdminAuth, ConfigurationSource, Layers, LineDestination, LogFormat, Settings, UpstreamVerification,
+    AdminAuth, ConfigurationSource, LineDestination, LogFormat, Settings, UpstreamVerification, WhenDegraded,
 };
 use crate::service_manager::ServiceManager;
-use crate::shutdown::{Ending, Logs, Shutdown};
+use crate::shutdown::{DrainTimeouts, Ending, Logs, Shutdown};
 use crate::snapshot::configuration::Configuration;
-use crate::sockets::{self, Name, Sockets};
+use crate::socket_activation;
+use crate::sockets::{Name, Sockets};
 use crate::status::{self, Readiness, Status};
 use crate::telemetry::access_log::{AccessLog, LineFormat};
 use crate::telemetry::audit_log::AuditLog;
@@ -72,7 +82,13 @@ use crate::upstream::service::Verification;
 use crate::upstream::uses::Uses;
 
 pub mod configuration;
+mod serving;
 mod traces;
+
+use serving::Serving;
+
+/// A year in seconds.
+const FOR_EVER: u64 = 31_536_000;
 
 /// The number of control plane threads: Admin API, status, store and background tasks.
 const CONTROL_THREADS: usize = 2;
@@ -198,7 +214,13 @@ pub enum StartError {
     Health(#[from] health::Error),
     /// A socket that another process opened cannot be used.
     #[error(transparent)]
-    Socket(#[from] sockets::Error),
+    Socket(#[from] socket_activation::Error),
+    /// The settings can no longer be read.
+    #[error("{0}")]
+    Settings(String),
+    /// There is nothing to take over, or it is not handed over.
+    #[error(transparent)]
+    TakeOver(#[from] handover::Error),
     /// The handlers of the signals that end the process cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
@@ -210,22 +232,14 @@ pub fn load_settings(arguments: &SettingsArgs) -> Result<Settings, Vec<String>> 
     Settings::from_layers(layers).map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
-/// Reads the settings: `--set` over environment over file over default.
+/// The data directory in the settings, whatever is wrong with others.
 ///
 /// # Errors
-/// The file cannot be read.
-pub fn layers(arguments: &SettingsArgs) -> Result<Layers, String> {
-    let mut layers = Layers::defaults();
-    if let Some(path) = &arguments.config {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| format!("{}: cannot read: {error}", path.display()))?;
-        layers.file(&path.display().to_string(), &text);
-    }
-    layers.environment(
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-    );
-    layers.flags(&arguments.set);
-    Ok(layers)
+/// The settings cannot be read.
+pub fn data_directory_of(arguments: &SettingsArgs) -> Result<PathBuf, String> {
+    let layers = layers(arguments)?;
+    let given = layers.given("data_directory").map(|(text, _)| PathBuf::from(text));
+    given.filter(|path| !path.as_os_str().is_empty()).ok_or_else(|| "data_directory: expected a path".to_owned())
 }
 
 /// What `tollgate check` has found.
@@ -315,12 +329,33 @@ fn list(versions: &[MigrationId]) -> String {
     }
 }
 
+/// How a gateway starts.
+pub struct Start<'s> {
+    /// Where its settings come from; they are read again there.
+    pub arguments: &'s SettingsArgs,
+    /// Which database is migrated.
+    pub migration: Migration,
+    /// Whether another gateway's place is taken.
+    pub entry: Entry,
+}
+
+/// Whether a gateway takes the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// There is none.
+    First,
+    /// It takes the place of the one with the same data directory.
+    TakesOver,
+}
+
 /// Runs the gateway until it is told to stop.
-pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> {
+pub fn run(settings: &Settings, start: &Start<'_>) -> Result<(), StartError> {
     let mut settings = settings.clone();
-    let sockets = Sockets::activated(&mut settings)?;
-    let settings = &settings;
+    let in_force = layers(start.arguments).map_err(StartError::Settings)?;
+    let activated = socket_activation::activated(&mut settings)?;
     let log = log::init(settings.log_level, settings.log_format);
+    let (sockets, predecessor) = enter(start.entry, activated, &mut settings)?;
+    let settings = &settings;
     process_memory::protect(settings.core_dumps);
     let started = end_on_panic();
     let open_files = descriptors::raise_limit();
@@ -330,13 +365,32 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     make_data_directory(settings)?;
     let (tls, of_proxy, watched) = tls_listeners::set_up(settings)?;
     let runtime = control_runtime()?;
-    {
+    let (certificates, requests) = read_again::channel();
+    let (hangup, control_socket) = {
         let _entered = runtime.enter();
-        let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        runtime.spawn(certificate_files::watch(watched, hangup));
-    }
+        runtime.spawn(certificate_files::watch(watched, requests));
+        let control_socket = predecessor.is_none().then(|| open_control_socket(settings)).flatten();
+        (signal(SignalKind::hangup()).map_err(StartError::Signals)?, control_socket)
+    };
     let readiness = Arc::new(Readiness::default());
-    let control = runtime.block_on(Control::start(settings, &sockets, migration, log, Arc::clone(&readiness), tls))?;
+    let course = if predecessor.is_some() { Course::Waiting } else { Course::Accepting };
+    let operator = OperatorListeners::new(reload::of_operator(settings), course);
+    let (declarations, requests) = read_again::channel();
+    let foundation = Foundation {
+        migration: start.migration,
+        log,
+        readiness: Arc::clone(&readiness),
+        tls,
+        sockets: sockets.clone(),
+        operator: operator.clone(),
+        when_degraded: Arc::new(ArcSwap::from_pointee(settings.when_degraded)),
+        requests,
+    };
+    let when_degraded = Arc::clone(&foundation.when_degraded);
+    let control = runtime.block_on(Control::start(settings, foundation))?;
+    if let Some(Handed { keys, .. }) = &predecessor {
+        runtime.block_on(hot_set::warm(&control.entities, keys));
+    }
     let access_log = open_access_log(settings, &control.metrics)
         .map_err(|source| StartError::AccessLog { path: settings.access_log.to_string(), source })?;
     let tracer = control.tracer.clone();
@@ -344,20 +398,47 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(settings));
     server.bootstrap();
+    let of_proxy_settings = proxy_settings(settings, identity_headers);
+    let lifecycle = proxy::Lifecycle { sockets: sockets.clone(), idle: proxy::IdleConnections::default() };
+    let live = Live {
+        proxy: Arc::clone(&of_proxy_settings.live),
+        connections: Arc::clone(&of_proxy_settings.connections),
+        operator: operator.clone(),
+        access_log: access_log.clone(),
+        when_degraded,
+        outage: control.outage,
+        drain: Arc::new(ArcSwap::from_pointee(DrainTimeouts::of(settings))),
+        node: control.node,
+    };
+    let manager = ServiceManager::from_environment();
+    runtime.spawn(manager.clone().keep_alive(control.metrics.tasks().clone()));
+    let ending = Ending {
+        readiness: Arc::clone(&readiness),
+        metrics: Arc::clone(&control.metrics),
+        logs,
+        manager: manager.clone(),
+        proxy: lifecycle.clone(),
+        connections: Arc::clone(&of_proxy_settings.connections),
+        operator: operator.clone(),
+        timeouts: Arc::clone(&live.drain),
+    };
+    let (end, commands) = mpsc::channel(1);
+    let shutdown = Shutdown::new(runtime.handle().clone(), ending, commands).map_err(StartError::Signals)?;
+    let of_reloads = reload::metrics::Metrics::register(&control.registry)?;
+    let files = vec![certificates, declarations];
+    let reloader = Reloader::new(start.arguments.clone(), in_force, live, files, manager.clone(), of_reloads);
+    let reloader = Arc::new(reloader);
+    let entities = control.entities;
+    let orders = control::server::Server::new(
+        Arc::clone(&reloader),
+        end,
+        sockets,
+        operator.clone(),
+        manager.clone(),
+        move || hot_set::keys(&entities),
+    );
     let gateway = proxy::Gateway {
-        settings: proxy::Settings {
-            product: settings.proxy.product,
-            identity_headers,
-            trusted_ips: TrustedIps::new(settings.trusted_ips.iter().copied()),
-            lenient_path_services: settings.proxy.lenient_path_services.clone(),
-            keepalive_timeout: settings.proxy.keepalive_timeout,
-            head_timeout: settings.proxy.head_timeout,
-            read_timeout: settings.proxy.read_timeout,
-            write_timeout: settings.proxy.write_timeout,
-            limits: settings.limits,
-            upstream: settings.proxy.upstream,
-            announcements: settings.proxy.announcements.clone(),
-        },
+        settings: of_proxy_settings,
         snapshot: control.configuration.snapshot(),
         metrics: Arc::clone(&control.metrics),
         access_log,
@@ -367,31 +448,70 @@ pub fn run(settings: &Settings, migration: Migration) -> Result<(), StartError> 
     };
     let listeners =
         proxy::Listeners { http: settings.proxy.http_listen, https: settings.proxy.https_listen.zip(of_proxy) };
-    let manager = ServiceManager::from_environment();
-    runtime.spawn(manager.clone().keep_alive(control.metrics.tasks().clone()));
-    let ending = Ending {
-        readiness: Arc::clone(&readiness),
-        metrics: Arc::clone(&control.metrics),
-        logs,
-        manager: manager.clone(),
-        sockets: sockets.clone(),
-    };
-    let shutdown = Shutdown::new(runtime.handle().clone(), ending).map_err(StartError::Signals)?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let address = |listener: Option<proxy::Listener>| shown(listener.map(|listener| listener.address));
     let (http, https) = (address(settings.proxy.http_listen), address(settings.proxy.https_listen));
     let (admin, status) = (settings.admin.listen, settings.status_listen);
+    let background = runtime.handle().clone();
+    let serving = Serving {
+        directory: settings.data_directory.clone(),
+        predecessor: predecessor.map(|handed| handed.old),
+        control_socket,
+        orders: Arc::new(orders),
+        reloader,
+        manager,
+        hangup,
+    };
     let listening = move || {
         readiness.set_started();
         started.store(true, Ordering::Release);
         let build_info::BuildInfo { version, pingora } = build_info::THIS;
         tracing::info!(version, %pingora, http, https, %admin, %status, open_files, "tollgate is ready");
-        manager.ready();
+        operator.accept();
+        background.spawn(serving.begin());
     };
-    server.add_service(proxy::service(&server.configuration, gateway, listeners, sockets, listening));
+    server.add_service(proxy::service(&server.configuration, gateway, listeners, lifecycle, listening));
     server.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// The sockets of this process, and what the one hands over whose place it takes.
+fn enter(
+    entry: Entry,
+    activated: Sockets,
+    settings: &mut Settings,
+) -> Result<(Sockets, Option<Handed>), StartError> {
+    match entry {
+        Entry::First => Ok((activated, None)),
+        Entry::TakesOver => {
+            let mut handed = handover::take(&settings.data_directory)?;
+            Ok((socket_activation::taken(std::mem::take(&mut handed.sockets), settings)?, Some(handed)))
+        }
+    }
+}
+
+/// Commands cannot reach a process without the socket; signals can.
+fn open_control_socket(settings: &Settings) -> Option<UnixListener> {
+    let opened = control::server::bind(&settings.data_directory, false).and_then(UnixListener::from_std);
+    let warn = |error: &std::io::Error| {
+        let directory = settings.data_directory.display();
+        tracing::warn!(%directory, %error, "no control socket: `tollgate reload`, `quit` and `upgrade` do not work");
+    };
+    opened.inspect_err(warn).ok()
+}
+
+fn proxy_settings(settings: &Settings, identity_headers: proxy::IdentityHeaders) -> proxy::Settings {
+    proxy::Settings {
+        product: settings.proxy.product,
+        identity_headers,
+        keepalive_timeout: settings.proxy.keepalive_timeout,
+        head_timeout: settings.proxy.head_timeout,
+        upstream: settings.proxy.upstream,
+        announcements: settings.proxy.announcements.clone(),
+        live: Arc::new(ArcSwap::from_pointee(reload::of_requests(settings))),
+        connections: Arc::new(proxy::OpenConnections::new(reload::of_connections(settings))),
+    }
 }
 
 /// Until what is returned is true, a panic in any thread ends the process: a gateway that has not started must not live
@@ -423,17 +543,27 @@ struct Control {
     registry: prometheus::Registry,
     audit_log: AuditLog,
     tracer: Option<Tracer>,
+    entities: Registry,
+    node: Arc<ThisNode>,
+    outage: OutageLimit,
+}
+
+/// What these parts stand on.
+struct Foundation {
+    migration: Migration,
+    log: log::Handle,
+    readiness: Arc<Readiness>,
+    tls: Tls,
+    sockets: Sockets,
+    operator: OperatorListeners,
+    when_degraded: Arc<ArcSwap<WhenDegraded>>,
+    /// To read the file of the configuration again.
+    requests: read_again::Requests,
 }
 
 impl Control {
-    async fn start(
-        settings: &Settings,
-        sockets: &Sockets,
-        migration: Migration,
-        log: log::Handle,
-        readiness: Arc<Readiness>,
-        tls: Tls,
-    ) -> Result<Self, StartError> {
+    async fn start(settings: &Settings, foundation: Foundation) -> Result<Self, StartError> {
+        let Foundation { migration, log, readiness, tls, sockets, operator, when_degraded, requests } = foundation;
         let served = tls.served;
         let registry = prometheus::Registry::new();
         registry.register(Box::new(CertificateExpiry::new(Arc::clone(&served), tls.admin.clone())?))?;
@@ -460,7 +590,7 @@ impl Control {
         let hosts = hosts(settings, &store, &registry, client)?;
         let hosts = hosts.on_node(node_id).with_audit_log(Arc::new(audit_log.clone()));
         let entities = entities(&hosts).await?;
-        let declarative = declare(settings, &entities, &store, &registry).await?;
+        let declarative = declare(settings, &entities, &store, &registry, requests).await?;
         match remarks::read(&store, &settings.plugins).await {
             Ok(found) => found.iter().for_each(remarks::About::log),
             Err(remarks::Error::Store(error)) => return Err(error.into()),
@@ -487,11 +617,11 @@ impl Control {
         let explainer = Explainer::new(configuration.snapshot());
         let of_node = Arc::clone(&metrics);
         let node = ThisNode::new(node_id, settings, store.clone(), registry.clone(), of_node, log, explainer);
-        let node = node.with_upstreams(balancers);
+        let node = Arc::new(node.with_upstreams(balancers));
         let admin = AdminState::new(
-            entities,
+            entities.clone(),
             Arc::new(store.clone()),
-            Arc::new(node),
+            Arc::clone(&node) as _,
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
             Limits::default(),
@@ -502,9 +632,10 @@ impl Control {
             Some(declarative) => admin.with_declarations(declarative),
             None => admin,
         };
-        let status = Status { readiness, when_degraded: settings.when_degraded, store, metrics: registry.clone() };
-        serve_control(settings, sockets, &metrics, (Arc::new(admin), tls.admin), status)?;
-        Ok(Self { configuration, metrics, registry, audit_log, tracer })
+        let status = Status { readiness, when_degraded, store, metrics: registry.clone() };
+        serve_control(settings, (&sockets, &operator), &metrics, (Arc::new(admin), tls.admin), status)?;
+        let outage = hosts.outage_limit();
+        Ok(Self { configuration, metrics, registry, audit_log, tracer, entities, node, outage })
     }
 }
 
@@ -526,6 +657,7 @@ async fn declare(
     entities: &Registry,
     store: &Store,
     registry: &prometheus::Registry,
+    requests: read_again::Requests,
 ) -> Result<Option<Arc<Declarative>>, StartError> {
     let ConfigurationSource::File { path, is_watched } = &settings.configuration else {
         if store.forget_declaration().await? {
@@ -540,12 +672,11 @@ async fn declare(
     let metrics = declarative::metrics::Metrics::register(registry)?;
     let declarative = Arc::new(Declarative::new(reader, store.clone(), metrics).await?);
     let Some(path) = path else { return Ok(Some(declarative)) };
-    let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
     let read = declarative::watch::State::of(path);
     declarative.load(path).await?;
     let trigger = if *is_watched { Trigger::Change } else { Trigger::Signal };
     let (loaded, path) = (Arc::clone(&declarative), path.clone());
-    tokio::spawn(declarative::watch::keep_loading(loaded, path, trigger, read, hangup));
+    tokio::spawn(declarative::watch::keep_loading(loaded, path, trigger, read, requests));
     Ok(Some(declarative))
 }
 
@@ -565,7 +696,7 @@ async fn wait_for_database(options: &Options, wait: Duration) {
 /// Serves the Admin API and the status listener.
 fn serve_control(
     settings: &Settings,
-    sockets: &Sockets,
+    (sockets, operator): (&Sockets, &OperatorListeners),
     metrics: &Metrics,
     (admin, tls): (Arc<AdminState>, Option<Acceptor>),
     status: Status,
@@ -576,16 +707,16 @@ fn serve_control(
             "admin tokens cross the network in clear text: set admin.tls.certificate, or put TLS in front"
         );
     }
-    let limits = (settings, metrics.limits());
+    let limits = metrics.limits();
     let (address, api) = (settings.admin.listen, tollgate_admin::router(Arc::clone(&admin)));
     let listening = sockets.listen(Name::Admin, address);
-    let served = listening.and_then(|socket| operator_listeners::serve(socket, tls, api, limits));
+    let served = listening.and_then(|socket| operator.serve_admin(socket, tls, api, limits));
     served.map_err(|source| StartError::Listen { setting: "admin.listen", address, source })?;
     let rules = browser_rules(settings, settings.status_listen, HostCheck::OnLoopback);
     let shown = status::router(status).merge(tollgate_admin::status_router(Arc::clone(&admin)));
     let (address, shown) = (settings.status_listen, tollgate_admin::guard_status(shown, admin, rules));
     let listening = sockets.listen(Name::Status, address);
-    let served = listening.and_then(|socket| operator_listeners::serve(socket, None, shown, limits));
+    let served = listening.and_then(|socket| operator.serve_status(socket, shown, limits));
     served.map_err(|source| StartError::Listen { setting: "status.listen", address, source })
 }
 
@@ -727,7 +858,7 @@ fn control_runtime() -> Result<Runtime, StartError> {
 /// Pingora ends the process when it cannot bind; this check names the setting at fault first.
 fn try_addresses(settings: &Settings, sockets: &Sockets) -> Result<(), StartError> {
     for name in [Name::Http, Name::Https].into_iter().filter(|name| !sockets.has(*name)) {
-        if let Some(address) = name.address(settings) {
+        if let Some(address) = socket_activation::address_of(name, settings) {
             let setting = name.setting();
             TcpListener::bind(address).map_err(|source| StartError::Listen { setting, address, source })?;
         }
@@ -740,8 +871,8 @@ fn server_conf(settings: &Settings) -> ServerConf {
         threads: settings.proxy.threads,
         // Measured: see docs/performance.md.
         work_stealing: false,
-        // An idle process does not wait this long: see `shutdown`.
-        grace_period_seconds: Some(settings.proxy.drain_timeout.as_secs().max(1)),
+        // `shutdown` ends the process before.
+        grace_period_seconds: Some(FOR_EVER),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     };
@@ -752,6 +883,7 @@ fn server_conf(settings: &Settings) -> ServerConf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Layers;
 
     #[tokio::test]
     async fn plugins_cannot_call_this_gateway_unless_the_settings_allow_it() {

@@ -1,4 +1,4 @@
-//! The files of certificates and authorities that settings name: they are read again when they change, and on SIGHUP.
+//! The files of certificates and authorities that settings name: they are read again when they change, and on request.
 //!
 //! Files that cannot be used are refused and logged, and what was read before stays in force.
 
@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openssl::x509::X509;
-use tokio::signal::unix::Signal;
 
 use crate::certificate;
+use crate::check::with_causes;
 use crate::identity::{self, Certificate, Identity};
+use crate::read_again::Requests;
 use crate::served::Served;
 use crate::settings::CertificateFiles;
 
@@ -90,36 +91,42 @@ impl Watched {
         Ok(Self { setting, seen, paths, read_again })
     }
 
-    fn look(&mut self, is_asked: bool) {
+    /// Reads the files if they have changed, or if it is asked; what is wrong with them.
+    fn look(&mut self, is_asked: bool) -> Option<String> {
         let current = State::of(&self.paths);
         if !is_asked && self.seen == current {
-            return;
+            return None;
         }
         self.seen = current;
         let shown: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
         let (setting, paths) = (self.setting, shown.join(" "));
         match (self.read_again)() {
-            Ok(()) => tracing::info!(setting, paths, "read the files again"),
+            Ok(()) => {
+                tracing::info!(setting, paths, "read the files again");
+                None
+            }
             Err(error) => {
                 let error = &*error as &dyn std::error::Error;
+                let fault = format!("{setting}: {}", with_causes(error));
                 tracing::error!(setting, paths, error, "cannot use the new files; what was read before stays in force");
+                Some(fault)
             }
         }
     }
 }
 
-/// Reads files again whenever they have changed, and all of them on each `hangup`.
-pub async fn watch(mut files: Vec<Watched>, mut hangup: Signal) {
+/// Reads files again whenever they have changed, and all of them on request.
+pub async fn watch(mut files: Vec<Watched>, mut requests: Requests) {
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
-        let is_asked = tokio::select! {
-            _ = ticks.tick() => false,
-            received = hangup.recv() => received.is_some(),
+        let reply = tokio::select! {
+            _ = ticks.tick() => None,
+            Some(reply) = requests.recv() => Some(reply),
         };
-        if is_asked && files.is_empty() {
-            tracing::info!("received SIGHUP: no setting names a file that could be read again");
+        let faults = files.iter_mut().filter_map(|watched| watched.look(reply.is_some())).collect();
+        if let Some(reply) = reply {
+            let _not_waited_for = reply.send(faults);
         }
-        files.iter_mut().for_each(|watched| watched.look(is_asked));
     }
 }
 
@@ -161,7 +168,7 @@ mod tests {
         let state = State::of(&watched.paths);
         fs::write(&files.certificate, "no certificate").expect("written");
         assert!(State::of(&watched.paths) != state);
-        watched.look(false);
+        assert!(watched.look(false).is_some_and(|fault| fault.starts_with("tls.certificate: ")));
         assert!(watched.seen == State::of(&watched.paths));
         assert_eq!(served.expiries(), before);
     }

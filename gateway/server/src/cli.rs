@@ -31,6 +31,33 @@ pub enum Command {
         /// Migrate the database first. An embedded one is always migrated.
         #[arg(long)]
         migrate: bool,
+        /// Take the listeners over from the gateway that runs with the same data directory, and have it drain, once this
+        /// one is ready. `tollgate upgrade` does all that.
+        #[arg(long)]
+        take_over: bool,
+    },
+    /// Have the running gateway read its settings and files again; say what has changed, and what needs a restart. SIGHUP
+    /// does the same.
+    Reload {
+        /// Where the settings come from; only the data directory counts.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Have the running gateway finish its requests and end, and wait for that. SIGTERM does the same.
+    Quit {
+        /// Where the settings come from; only the data directory counts.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Have a new process take the place of the running gateway, with its arguments and environment, without losing a
+    /// request. If it cannot start, nothing changes.
+    Upgrade {
+        /// The executable; by default the one of this command.
+        #[arg(long, value_name = "FILE")]
+        executable: Option<PathBuf>,
+        /// Where the settings come from; only the data directory counts.
+        #[command(flatten)]
+        settings: SettingsArgs,
     },
     /// Check the settings and the files that they name, and report every problem with its place; exit 1 if there is
     /// any.

@@ -1,7 +1,7 @@
 //! The `tollgate` binary: the command line.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -9,6 +9,7 @@ use tollgate::app::Checked;
 use tollgate::app::configuration::{self, Output};
 use tollgate::check::{Reach, with_causes};
 use tollgate::cli::{AdminRole, AdminTokenStep, Cli, Command, ConfigStep, MigrateStep, SettingsArgs};
+use tollgate::control::client::{self, Command as Order};
 use tollgate::explain::command::Question;
 use tollgate::health;
 use tollgate::manual;
@@ -21,10 +22,20 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { settings, migrate } => with_settings(&settings, |settings| {
-            let policy = if migrate { app::Migration::First } else { app::Migration::Embedded };
-            finish(app::run(&settings, policy))
+        Command::Run { settings: arguments, migrate, take_over } => with_settings(&arguments, |settings| {
+            let migration = if migrate { app::Migration::First } else { app::Migration::Embedded };
+            let entry = if take_over { app::Entry::TakesOver } else { app::Entry::First };
+            finish(app::run(&settings, &app::Start { arguments: &arguments, migration, entry }))
         }),
+        Command::Reload { settings } => order(&settings, &Order::Reload),
+        Command::Quit { settings } => order(&settings, &Order::Quit),
+        Command::Upgrade { executable, settings } => match executable.map_or_else(this_executable, std::path::absolute) {
+            Ok(executable) => order(&settings, &Order::Upgrade(executable)),
+            Err(error) => {
+                complain(&format!("cannot tell which executable to start: {error}; name it with --executable"));
+                ExitCode::FAILURE
+            }
+        },
         Command::Check { settings, online, offline: _ } => with_settings(&settings, |settings| {
             let reach = if online { Reach::Online } else { Reach::Offline };
             match app::check(&settings, reach) {
@@ -77,6 +88,39 @@ fn man_pages(folder: &Path) -> ExitCode {
             complain(&format!("cannot write man pages into {}: {error}", folder.display()));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Has the running gateway do something. Of the settings, only the data directory is needed: it is for the running gateway
+/// to say what is wrong with the others.
+fn order(arguments: &SettingsArgs, order: &Order) -> ExitCode {
+    let directory = match app::data_directory_of(arguments) {
+        Ok(directory) => directory,
+        Err(problem) => {
+            complain(&problem);
+            return ExitCode::FAILURE;
+        }
+    };
+    match client::send(&directory, order) {
+        Ok(said) => {
+            said.faults.iter().for_each(complain);
+            if !said.lines.is_empty() {
+                say(&said.lines.join("\n"));
+            }
+            if said.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            complain(&with_causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The executable of this command, as it was called if that is a path: a link leads to the newest one.
+fn this_executable() -> std::io::Result<PathBuf> {
+    match std::env::args_os().next().map(PathBuf::from) {
+        Some(called) if called.components().count() > 1 => std::path::absolute(called),
+        _ => std::env::current_exe(),
     }
 }
 

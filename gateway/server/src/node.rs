@@ -5,13 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use tollgate_admin::{
-    Connections, HealthReport, LogLevel, Memory, MemoryWorker, Node, NotSet, Unexplained, UpstreamHealth,
+    Connections, HealthReport, LogLevel, Memory, MemoryWorker, Node, NotSet, SettingsStanding, Unexplained, UpstreamHealth,
 };
 use tollgate_core::collection::Document;
 use tollgate_core::random::{Random as _, SystemRandom};
@@ -32,7 +31,8 @@ use crate::upstream::balancing::{self, Balancers};
 /// This node.
 pub struct ThisNode {
     id: Uuid,
-    configuration: Map<String, Value>,
+    configuration: Mutex<Map<String, Value>>,
+    standing: Mutex<Option<SettingsStanding>>,
     store: Store,
     registry: prometheus::Registry,
     metrics: Arc<Metrics>,
@@ -54,17 +54,31 @@ impl ThisNode {
         log: log::Handle,
         explainer: Explainer,
     ) -> Self {
-        let level = match settings.log_level {
-            tracing::Level::ERROR => LogLevel::Error,
-            tracing::Level::WARN => LogLevel::Warn,
-            tracing::Level::INFO => LogLevel::Info,
-            tracing::Level::DEBUG => LogLevel::Debug,
-            tracing::Level::TRACE => LogLevel::Trace,
-        };
-        let configuration = published(settings);
+        let level = level_of(settings);
+        let (configuration, standing) = (Mutex::new(published(settings)), Mutex::new(None));
         let upstreams = upstream_destinations(settings);
         let (level, balancers) = (Mutex::new(level), None);
-        Self { id, configuration, store, registry, metrics, log, level, upstreams, balancers, explainer }
+        Self { id, configuration, standing, store, registry, metrics, log, level, upstreams, balancers, explainer }
+    }
+
+    /// Shows these settings from now on.
+    pub fn set_configuration(&self, settings: &Settings) {
+        *lock(&self.configuration) = published(settings);
+    }
+
+    /// Logs as these settings say from now on.
+    pub fn set_level(&self, settings: &Settings) {
+        self.set_log_level(level_of(settings));
+    }
+
+    /// Shows what came of reading the settings again.
+    pub fn set_settings_standing(&self, standing: SettingsStanding) {
+        *lock(&self.standing) = Some(standing);
+    }
+
+    /// Shows what is wrong with settings of which nothing is in force.
+    pub fn refuse_settings(&self, faults: Vec<String>) {
+        lock(&self.standing).get_or_insert_default().faults = faults;
     }
 
     /// With what is known about the targets of upstreams.
@@ -81,6 +95,20 @@ impl ThisNode {
             return Err(format!("no healthchecker found for {}", balancer.name()));
         }
         if balancer.has(target, address) { Ok(()) } else { Err("target not found".to_owned()) }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn level_of(settings: &Settings) -> LogLevel {
+    match settings.log_level {
+        tracing::Level::ERROR => LogLevel::Error,
+        tracing::Level::WARN => LogLevel::Warn,
+        tracing::Level::INFO => LogLevel::Info,
+        tracing::Level::DEBUG => LogLevel::Debug,
+        tracing::Level::TRACE => LogLevel::Trace,
     }
 }
 
@@ -154,7 +182,11 @@ impl Node for ThisNode {
     }
 
     fn configuration(&self) -> Map<String, Value> {
-        self.configuration.clone()
+        lock(&self.configuration).clone()
+    }
+
+    fn settings_standing(&self) -> Option<SettingsStanding> {
+        lock(&self.standing).clone()
     }
 
     fn connections(&self) -> Connections {
@@ -187,7 +219,7 @@ impl Node for ThisNode {
     }
 
     fn log_level(&self) -> LogLevel {
-        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.level)
     }
 
     fn objections(&self, kind: &str, document: &Document) -> Violations {
@@ -223,7 +255,7 @@ impl Node for ThisNode {
     }
 
     fn set_log_level(&self, level: LogLevel) {
-        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        *lock(&self.level) = level;
         self.log.set_level(match level {
             LogLevel::Trace => tracing::Level::TRACE,
             LogLevel::Debug => tracing::Level::DEBUG,

@@ -55,6 +55,11 @@ impl ServiceManager {
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the settings again"));
     }
 
+    /// Another process is the service from now on.
+    pub fn main_process(&self, pid: u32) {
+        self.tell(&format!("MAINPID={pid}\nSTATUS=another process serves requests"));
+    }
+
     /// The process drains, and ends.
     pub fn stopping(&self) {
         self.tell("STOPPING=1\nSTATUS=draining");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -77,7 +78,7 @@ pub struct Status {
     /// Readiness of this node.
     pub readiness: Arc<Readiness>,
     /// What readiness is while the store is away.
-    pub when_degraded: WhenDegraded,
+    pub when_degraded: Arc<ArcSwap<WhenDegraded>>,
     /// Pinged by readiness.
     pub store: Store,
     /// The exported metrics.
@@ -97,7 +98,7 @@ async fn ready(State(status): State<Status>) -> Response {
     let (code, message) = match status.readiness.reason() {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
         None if responds(&status.store).await => (StatusCode::OK, "ready"),
-        None if status.when_degraded == WhenDegraded::Ready => (StatusCode::OK, "degraded"),
+        None if **status.when_degraded.load() == WhenDegraded::Ready => (StatusCode::OK, "degraded"),
         None => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
     };
     (code, Json(json!({"message": message}))).into_response()

@@ -526,7 +526,7 @@ fn a_path_that_an_upstream_may_read_as_another_routes_is_refused() {
 fn a_lenient_service_gets_paths_that_climb_for_others() {
     for named in ["api", "8f4ecf2e-5c0a-4d53-9d0a-3f1b1f2a7b11"] {
         let services = ["other", named].map(str::to_owned);
-        let settings = Settings { lenient_path_services: NamedServices::new(services), ..gateway::settings() };
+        let settings = Settings { live: gateway::live(NamedServices::new(services)), ..gateway::settings() };
         let id = "8f4ecf2e-5c0a-4d53-9d0a-3f1b1f2a7b11".parse().unwrap();
         let route = Route::to("/api", &upstream()).edit(|service| service.id = id);
         let other = Route::to("/strict", &upstream()).edit(|service| service.name = Some("strict".to_owned()));

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::task::LocalSet;
 use tollgate_load::endpoint::EndpointError;
-use tollgate_tests::Rounds;
+use tollgate_tests::upgrades::{self, Amount};
+use tollgate_tests::{Rounds, Store};
 use tollgate_tests::rounds::{ON_POSTGRES, Tally};
 
 use crate::report::Report;
@@ -34,6 +35,9 @@ mod token;
 /// How often progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_secs(30);
 
+/// About 2,500 requests a second over HTTP/1.1 and as many over HTTP/2, on one machine with the gateway.
+const UPGRADED_UNDER: Amount = Amount { clients: 40, pause: Duration::from_millis(12), slow_clients: 8 };
+
 /// Runs gateways for long under mixed load, and in rounds in which they or their PostgreSQL are killed.
 ///
 /// Exit codes: 0, everything was right and nothing grew; 1, otherwise.
@@ -46,6 +50,9 @@ struct Cli {
     /// Rounds in which the gateway, its PostgreSQL or both are killed, after the load.
     #[arg(long, default_value_t = 0)]
     rounds: usize,
+    /// Upgrades under 5,000 requests a second, each after four reloads, after that; exits 1 if a request fails.
+    #[arg(long, default_value_t = 0)]
+    upgrades: usize,
     /// Where the report is written.
     #[arg(long, default_value = "loadtest/results")]
     results: PathBuf,
@@ -91,6 +98,10 @@ async fn run(cli: &Cli) -> Result<Report, EndpointError> {
     }
     if cli.rounds > 0 {
         report.rounds(rounds(cli.rounds).await);
+    }
+    if cli.upgrades > 0 {
+        let served = upgrades::under_load(Store::Postgres, cli.upgrades, UPGRADED_UNDER).await;
+        report.upgrades(cli.upgrades, served);
     }
     Ok(report)
 }

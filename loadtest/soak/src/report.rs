@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tollgate_tests::rounds::Tally;
+use tollgate_tests::upgrades::{self, Served};
 
 use crate::flatness::{Trend, trends};
 use crate::load::Load;
@@ -19,6 +20,7 @@ pub(crate) struct Report {
     machine: Machine,
     soak: Option<Soak>,
     rounds: Option<RoundsOutcome>,
+    upgrades: Option<UpgradesOutcome>,
 }
 
 /// The mixed load.
@@ -38,9 +40,16 @@ struct RoundsOutcome {
     violations: Vec<String>,
 }
 
+/// The upgrades under load.
+#[derive(Debug, Serialize)]
+struct UpgradesOutcome {
+    summary: String,
+    failed: Vec<String>,
+}
+
 impl Report {
     pub(crate) fn new() -> Self {
-        Self { machine: Machine::here(), soak: None, rounds: None }
+        Self { machine: Machine::here(), soak: None, rounds: None, upgrades: None }
     }
 
     /// Adds the mixed load.
@@ -54,13 +63,27 @@ impl Report {
         self.rounds = Some(outcome);
     }
 
+    /// Adds the upgrades.
+    pub(crate) fn upgrades(&mut self, count: usize, served: Served) {
+        let Served { http1, http2, messages, uploads, .. } = served;
+        let summary = format!(
+            "{count} upgrades and {} reloads at {:.0} requests a second: {http1} over HTTP/1.1, {http2} over HTTP/2, \
+             {messages} messages of WebSockets, {uploads} slow uploads, {} failed",
+            count * upgrades::RELOADS,
+            served.per_second(),
+            served.failed.len()
+        );
+        self.upgrades = Some(UpgradesOutcome { summary, failed: served.failed });
+    }
+
     /// Whether everything was right, and nothing grew.
     pub(crate) fn holds(&self) -> bool {
         let soak = self.soak.as_ref().is_none_or(|soak| {
             let worked = soak.load.identities > 0 && soak.load.wrong == 0;
             worked && soak.trends.iter().all(|trend| trend.flat)
         });
-        soak && self.rounds.as_ref().is_none_or(|rounds| rounds.violations.is_empty())
+        let rounds = self.rounds.as_ref().is_none_or(|rounds| rounds.violations.is_empty());
+        soak && rounds && self.upgrades.as_ref().is_none_or(|upgrades| upgrades.failed.is_empty())
     }
 
     /// The verdict in a line or two.
@@ -78,6 +101,9 @@ impl Report {
         }
         if let Some(rounds) = &self.rounds {
             text += &format!(" {}.", rounds.summary);
+        }
+        if let Some(upgrades) = &self.upgrades {
+            text += &format!(" {}.", upgrades.summary);
         }
         text
     }
@@ -107,6 +133,10 @@ impl Report {
         if let Some(rounds) = &self.rounds {
             page += &format!("\n## Kill rounds\n\n{}.\n", rounds.summary);
             page += &list("Violations", &rounds.violations);
+        }
+        if let Some(upgrades) = &self.upgrades {
+            page += &format!("\n## Upgrades\n\n{}.\n", upgrades.summary);
+            page += &list("Failed", &upgrades.failed);
         }
         page
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tollgate_core::collection::Collection;
 use tollgate_core::entity::Kind;
-use tollgate_core::plugin::{Access, Explains, Handler, Instance, Needs, Plugin, PluginError, Verdict};
+use tollgate_core::plugin::{Access, CacheDigest, Explains, Handler, Instance, Needs, Plugin, PluginError, Verdict, Warming};
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
 use tollgate_core::setting::{Setting, SettingError, SettingValues};
@@ -47,7 +47,7 @@ use crate::sender::Proofs;
 use crate::signing_key_collection::SigningKeyCollection;
 use crate::signing_keys::{self, SigningKeys};
 use crate::store::{self, SingleUse, Tokens, waiting};
-use crate::token::OwnTokens;
+use crate::token::{Digest, OwnTokens};
 use crate::token_collection::{DeclaredTokens, TokenCollection};
 use crate::user_code::UserCodeKey;
 
@@ -309,6 +309,14 @@ impl Plugin for OAuth2 {
         if key.is_none_or(|key| key.starts_with(CREDENTIAL_KEY)) {
             self.known_credentials().forget_all();
         }
+    }
+
+    fn cached_keys(&self, most: usize) -> Vec<CacheDigest> {
+        self.shared.cache.keys(most).into_iter().map(|Digest(digest)| digest).collect()
+    }
+
+    fn warm(&self, keys: Vec<CacheDigest>) -> Warming<'_> {
+        Box::pin(self.shared.cache.warm(keys.into_iter().map(Digest), ()))
     }
 
     /// A scope with a blank can never be asked for.

@@ -14,6 +14,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tollgate_core::clock::Clock;
@@ -34,6 +35,9 @@ const NEGATIVE_ENTRIES: u64 = 20_000;
 
 /// How often a look-up is retried because its data changed while it was read.
 const ATTEMPTS: usize = 4;
+
+/// How many keys are looked up at the same time to warm the cache.
+const WARMED: usize = 256;
 
 /// How often the gauges are updated.
 const MEASURE: Duration = Duration::from_secs(5);
@@ -292,6 +296,26 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
         // good enough for this request; it is not cached.
         self.inner.metrics.miss.inc();
         self.inner.source.read(key, question).await
+    }
+
+    /// The keys of facts that are cached, at most so many, in no order. Rarely used ones have been evicted.
+    pub fn keys(&self, most: usize) -> Vec<F::Key> {
+        self.inner.facts.iter().map(|(key, _)| key.0).take(most).collect()
+    }
+
+    /// Looks keys up so that they are cached, so many at the same time: as many as that share a statement. Ends early if
+    /// the store fails.
+    pub async fn warm(&self, keys: impl IntoIterator<Item = F::Key, IntoIter: Send> + Send, question: S::Question)
+    where
+        S::Question: Sync,
+    {
+        let lookups = keys.into_iter().map(|key| self.load(key, question.clone()));
+        let mut lookups = futures::stream::iter(lookups).buffer_unordered(WARMED);
+        while let Some(looked_up) = lookups.next().await {
+            if looked_up.is_err() {
+                return;
+            }
+        }
     }
 
     /// A key changed in the store: nothing read about it before is valid any more.

@@ -4,6 +4,8 @@
 //! enough: for the node (`outage.serve_cached_for`), and for less time in an instance of a plugin (`serve_cached_for`).
 //! What the store did not know is never served: it may know it by now.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tollgate_core::schema::Field;
@@ -60,16 +62,43 @@ impl ServeCached {
     }
 }
 
+/// How long this node goes on without the change feed; may change meanwhile. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct OutageLimit(Arc<AtomicU64>);
+
+impl OutageLimit {
+    /// Reads the setting.
+    pub(crate) fn read(settings: &SettingValues) -> Result<Self, SettingError> {
+        let limit = settings.read(SERVE_CACHED_FOR, limit)?;
+        Ok(Self(Arc::new(AtomicU64::new(millis(limit)))))
+    }
+
+    /// Goes on for as long as other settings say, from now on; those with faults change nothing.
+    pub fn set(&self, settings: &SettingValues) {
+        if let Ok(limit) = settings.read(SERVE_CACHED_FOR, limit) {
+            self.0.store(millis(limit), Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+fn millis(limit: Duration) -> u64 {
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The change feed, and how long this node goes on without it.
 pub(crate) struct NodeTrust {
     feed: Feed,
-    limit: Duration,
+    limit: OutageLimit,
 }
 
 impl NodeTrust {
-    /// Reads the setting.
-    pub(crate) fn new(feed: Feed, settings: &SettingValues) -> Result<Self, SettingError> {
-        Ok(Self { feed, limit: settings.read(SERVE_CACHED_FOR, limit)? })
+    /// Goes on for that long.
+    pub(crate) fn new(feed: Feed, limit: OutageLimit) -> Self {
+        Self { feed, limit }
     }
 }
 
@@ -79,7 +108,7 @@ impl Trust for NodeTrust {
     }
 
     fn outage(&self) -> Option<Duration> {
-        self.feed.outage().filter(|age| *age < self.limit)
+        self.feed.outage().filter(|age| *age < self.limit.get())
     }
 }
 
@@ -93,6 +122,16 @@ mod tests {
         for (limit, admitted) in [(None, [true; 3]), (Some(60), [true, true, false]), (Some(0), [false; 3])] {
             let rule = ServeCached::of(limit);
             assert_eq!([age(0), age(59), age(60)].map(|age| rule.admits(age)), admitted, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_may_change_and_a_fault_changes_nothing() {
+        let values = |text: &str| SettingValues::from_iter([(SERVE_CACHED_FOR, text.to_owned())]);
+        let limit = OutageLimit::read(&values("15m")).unwrap();
+        for (text, expected) in [("2s", 2), ("nonsense", 2), ("0", 0)] {
+            limit.clone().set(&values(text));
+            assert_eq!(limit.get(), Duration::from_secs(expected), "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reads the file again when it has changed, and on SIGHUP.
+//! Reads the file again when it has changed, and on request.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::Signal;
-
-use super::Declarative;
+use super::{Declarative, Error};
+use crate::read_again::Requests;
 
 /// How often it is looked whether the file has changed.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -31,9 +30,9 @@ impl State {
 /// Whether a file is read again without being asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// When it has changed, and on SIGHUP.
+    /// When it has changed, and on request.
     Change,
-    /// On SIGHUP.
+    /// On request.
     Signal,
 }
 
@@ -43,22 +42,27 @@ pub async fn keep_loading(
     path: PathBuf,
     trigger: Trigger,
     mut read: State,
-    mut hangup: Signal,
+    mut requests: Requests,
 ) {
     let mut ticks = tokio::time::interval(INTERVAL);
     let mut seen = read;
     loop {
-        let asked = tokio::select! {
-            _ = ticks.tick() => false,
-            received = hangup.recv() => received.is_some(),
+        let reply = tokio::select! {
+            _ = ticks.tick() => None,
+            Some(reply) = requests.recv() => Some(reply),
         };
         let (before, current) = (seen, State::of(&path));
         seen = current;
         // Whoever is still writing is waited for; a file that is being replaced may be away for a moment.
         let has_settled = trigger == Trigger::Change && current != read && current == before && current.0.is_some();
-        if asked || has_settled {
+        if reply.is_some() || has_settled {
             let before = std::mem::replace(&mut read, current);
-            if load(&declarative, &path).await == Loaded::StoreAway && trigger == Trigger::Change {
+            let error = load(&declarative, &path).await;
+            let is_away = error.as_ref().is_some_and(Error::is_of_store);
+            if let Some(reply) = reply {
+                let _not_waited_for = reply.send(error.map(|error| error.lines()).unwrap_or_default());
+            }
+            if is_away && trigger == Trigger::Change {
                 // It is tried again: the file may stay as it is.
                 read = if before == current { State(None) } else { before };
                 tokio::time::sleep(AFTER_STORE).await;
@@ -67,18 +71,10 @@ pub async fn keep_loading(
     }
 }
 
-/// What became of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loaded {
-    /// It is in force, or has faults.
-    Decided,
-    /// The store could not be asked.
-    StoreAway,
-}
-
-async fn load(declarative: &Declarative, path: &Path) -> Loaded {
+/// Loads the file; why it is not in force.
+async fn load(declarative: &Declarative, path: &Path) -> Option<Error> {
     tracing::info!(path = %path.display(), "reading the configuration again");
-    let Err(error) = declarative.load(path).await else { return Loaded::Decided };
+    let error = declarative.load(path).await.err()?;
     let lines = error.lines();
     tracing::error!(
         path = %path.display(),
@@ -86,5 +82,5 @@ async fn load(declarative: &Declarative, path: &Path) -> Loaded {
         "cannot use the new configuration; the previous one stays in force"
     );
     lines.iter().for_each(|line| tracing::error!("{line}"));
-    if error.is_of_store() { Loaded::StoreAway } else { Loaded::Decided }
+    Some(error)
 }

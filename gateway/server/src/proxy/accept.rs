@@ -16,7 +16,7 @@ use super::client::{self, Origin};
 use super::framing::{self, Refusal};
 use super::identity_headers::IdentityHeaders;
 use super::reply::OwnResponse;
-use super::{Settings, authority, http2, lookalike};
+use super::{Live, Settings, authority, http2, lookalike};
 
 /// The methods that are proxied; the upstream decides which of them a resource supports.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -77,9 +77,13 @@ enum After {
 /// Sets the connection's limits, checks the head, and removes the headers that clients may not send.
 ///
 /// The outer error: the connection cannot be used at all.
-pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::result::Result<Accepted, OwnResponse>> {
-    bound(session, settings);
-    let checked = check(session, settings);
+pub(crate) fn accept(
+    session: &mut Session,
+    settings: &Settings,
+    live: &Live,
+) -> Result<std::result::Result<Accepted, OwnResponse>> {
+    bound(session, settings, live);
+    let checked = check(session, settings, live);
     if checked.is_err() {
         // The following bytes on the connection may not be a request.
         session.set_keepalive(None);
@@ -88,7 +92,7 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
         Ok(checked) => checked,
         Err(refusal) => return Ok(Err(response_to(refusal))),
     };
-    let Some(origin) = Origin::of(session, &settings.trusted_ips) else {
+    let Some(origin) = Origin::of(session, &live.trusted_ips) else {
         return Err(Error::explain(ErrorType::ConnectionClosed, "client connection has no peer address").into_down());
     };
     if fields.connection == After::Closed {
@@ -103,7 +107,7 @@ pub(crate) fn accept(session: &mut Session, settings: &Settings) -> Result<std::
     Ok(Ok(Accepted { path, dots, host, host_port, origin, server_name, names: fields.names }))
 }
 
-fn bound(session: &mut Session, settings: &Settings) {
+fn bound(session: &mut Session, settings: &Settings, live: &Live) {
     // By default Pingora keeps an idle connection for ever. `None` means that it is closed after this
     // request, which must not change.
     if session.get_keepalive().is_some() {
@@ -111,14 +115,14 @@ fn bound(session: &mut Session, settings: &Settings) {
     }
     // What follows a request is the next one (RFC 9112 §9.3.2).
     session.set_pipelining_enabled(true);
-    session.set_read_timeout(Some(settings.read_timeout));
-    session.set_write_timeout(Some(settings.write_timeout));
+    session.set_read_timeout(Some(live.read_timeout));
+    session.set_write_timeout(Some(live.write_timeout));
     // Pingora as published has no minimum pace.
     #[cfg(pingora_patched)]
-    session.set_min_body_pace(settings.limits.body_pace());
+    session.set_min_body_pace(live.limits.body_pace());
 }
 
-fn check(session: &Session, settings: &Settings) -> std::result::Result<Checked, Refusal> {
+fn check(session: &Session, settings: &Settings, live: &Live) -> std::result::Result<Checked, Refusal> {
     let head = session.req_header();
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
     // Methods are case-sensitive (RFC 9110 §9.1), and `get` matches no route for `GET`: it would bypass
@@ -126,7 +130,7 @@ fn check(session: &Session, settings: &Settings) -> std::result::Result<Checked,
     if head.method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
         return Err(Refusal::MethodCase);
     }
-    framing::check(head, raw.as_deref(), &settings.limits)?;
+    framing::check(head, raw.as_deref(), &live.limits)?;
     let authority = authority::asked(head)?.map(Authority::into_owned);
     let fields = check_fields(&head.headers, &settings.identity_headers)?;
     if !head.raw_path_is_utf8() {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 #[cfg(pingora_patched)]
 use std::time::Duration;
 
+#[cfg(pingora_patched)]
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
@@ -17,6 +19,9 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use super::open_connections::{OpenConnection, OpenConnections};
+#[cfg(pingora_patched)]
+use super::Live;
+use super::idle_connections::IdleConnections;
 use super::{Gateway, Settings};
 #[cfg(pingora_patched)]
 use crate::telemetry::limit_metrics::Limit;
@@ -27,21 +32,25 @@ pub(super) struct Connections {
     proxy: Arc<HttpProxy<Gateway>>,
     metrics: Arc<Metrics>,
     open: Arc<OpenConnections>,
+    idle: IdleConnections,
     #[cfg(pingora_patched)]
-    handshake_timeout: Duration,
+    live: Arc<ArcSwap<Live>>,
 }
 
 impl Connections {
-    pub(super) fn of(proxy: HttpProxy<Gateway>, metrics: Arc<Metrics>, settings: &Settings) -> Self {
-        let limits = settings.limits;
-        let trusted = settings.trusted_ips.clone();
-        let open = OpenConnections::new(limits.connections, limits.connections_per_address, trusted);
+    pub(super) fn of(
+        proxy: HttpProxy<Gateway>,
+        metrics: Arc<Metrics>,
+        settings: &Settings,
+        idle: IdleConnections,
+    ) -> Self {
         Self {
             proxy: Arc::new(proxy),
             metrics,
-            open: Arc::new(open),
+            open: Arc::clone(&settings.connections),
+            idle,
             #[cfg(pingora_patched)]
-            handshake_timeout: limits.tls_handshake_timeout,
+            live: Arc::clone(&settings.live),
         }
     }
 
@@ -86,7 +95,7 @@ impl ServerApp for Connections {
 
     #[cfg(pingora_patched)]
     fn handshake_timeout(&self) -> Duration {
-        self.handshake_timeout
+        self.live.load().limits.tls_handshake_timeout
     }
 
     #[cfg(pingora_patched)]
@@ -115,7 +124,9 @@ impl ServerApp for Connections {
         self.proxy.process_plaintext_on_tls(stream, shutdown).await;
     }
 
+    /// No new connections are accepted any more.
     async fn cleanup(&self) {
+        self.idle.are_closed().await;
         self.proxy.cleanup().await;
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::arrival::Serving;
 use super::balanced::Balanced;
 use super::client::Origin;
+use super::limits::BufferBytes;
 use super::pipeline::ResponsePlan;
 use super::request_id::RequestId;
 use super::retry::Reached;
@@ -53,6 +54,8 @@ pub struct Context {
     pub(super) trace: Option<Box<Trace>>,
     /// If it was decided on cached data while the store was away: for how long no changes were heard.
     pub(super) served_stale: Option<Duration>,
+    /// How much of the request and its response is buffered.
+    pub(super) buffer_bytes: BufferBytes,
     /// The plugins' changes to the response.
     pub(super) response: ResponsePlan,
     /// Who responds to it.
@@ -158,6 +161,7 @@ impl Context {
             notes,
             trace: None,
             served_stale: None,
+            buffer_bytes: BufferBytes::default(),
             response: ResponsePlan::default(),
             course: Course::Undecided,
             replied_at: None,

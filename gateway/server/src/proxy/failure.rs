@@ -28,7 +28,7 @@ pub(super) async fn fail_to_proxy(
     error: &Error,
     context: &mut Context,
 ) -> FailToProxy {
-    context.origin = context.origin.or_else(|| Origin::of(session, &gateway.settings.trusted_ips));
+    context.origin = context.origin.or_else(|| Origin::of(session, &gateway.settings.live.load().trusted_ips));
     let begun = session.response_written().is_some_and(|response| is_final(&response.status));
     // Pingora closes the connection in any case, so it must not be announced as kept.
     session.set_keepalive(None);

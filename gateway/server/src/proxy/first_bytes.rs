@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::listeners::PreTlsProcess;
 use pingora_core::protocols::l4::socket::SocketAddr;
@@ -16,7 +17,7 @@ use pingora_core::protocols::{GetSocketDigest as _, SocketDigest};
 use pingora_core::{Error, ErrorType, Result};
 use tollgate_core::clock::{Clock, SystemClock};
 
-use super::trusted_peer::TrustedIps;
+use super::Live;
 use crate::proxy_protocol::{self, Header};
 use crate::telemetry::limit_metrics::Limit;
 use crate::telemetry::metrics::Metrics;
@@ -26,7 +27,7 @@ const NO_HEADER: ErrorType = ErrorType::Custom("NoProxyHeader");
 
 /// Reads the header.
 pub(super) struct FirstBytes {
-    trusted: TrustedIps,
+    live: Arc<ArcSwap<Live>>,
     metrics: Arc<Metrics>,
     /// The second in which a refusal was last logged: anybody can cause one.
     logged: AtomicU64,
@@ -36,7 +37,7 @@ pub(super) struct FirstBytes {
 impl PreTlsProcess for FirstBytes {
     async fn process(&self, stream: &mut Stream) -> Result<()> {
         let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
-        let Some(peer) = peer.filter(|peer| self.trusted.contains(peer.ip())) else {
+        let Some(peer) = peer.filter(|peer| self.live.load().trusted_ips.contains(peer.ip())) else {
             return self.refuse(peer, "it is not in trusted_ips");
         };
         match proxy_protocol::read(stream).await {
@@ -54,9 +55,9 @@ impl PreTlsProcess for FirstBytes {
 }
 
 impl FirstBytes {
-    /// Believes these peers.
-    pub(super) fn new(trusted: TrustedIps, metrics: Arc<Metrics>) -> Self {
-        Self { trusted, metrics, logged: AtomicU64::new(0) }
+    /// Believes the peers in these settings.
+    pub(super) fn new(live: Arc<ArcSwap<Live>>, metrics: Arc<Metrics>) -> Self {
+        Self { live, metrics, logged: AtomicU64::new(0) }
     }
 
     fn refuse(&self, peer: Option<std::net::SocketAddr>, reason: &str) -> Result<()> {

@@ -39,10 +39,17 @@ pub struct Limits {
     pub http2_streams: u32,
     /// Frames without content in excess of those that requests and bodies need; 0: no limit.
     pub http2_excess_frames: u32,
+    /// How much is buffered.
+    pub buffer_bytes: BufferBytes,
+}
+
+/// How much of a request and its response is buffered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BufferBytes {
     /// Bytes of a request's body that are read before the upstream is asked.
-    pub request_buffer_bytes: usize,
+    pub request: usize,
     /// Bytes of a response that are read ahead of the client.
-    pub response_buffer_bytes: usize,
+    pub response: usize,
 }
 
 impl Default for Limits {
@@ -60,8 +67,7 @@ impl Default for Limits {
             body_grace: Duration::from_secs(30),
             http2_streams: 100,
             http2_excess_frames: 1000,
-            request_buffer_bytes: 64 * 1024,
-            response_buffer_bytes: 64 * 1024,
+            buffer_bytes: BufferBytes { request: 64 * 1024, response: 64 * 1024 },
         }
     }
 }

@@ -20,6 +20,7 @@ use pingora_core::services::{Service, listening};
 use pingora_proxy::http_proxy;
 
 use super::connections::Connections;
+use super::idle_connections::IdleConnections;
 #[cfg(pingora_patched)]
 use super::first_bytes::FirstBytes;
 use super::{Gateway, Settings, UpstreamSettings};
@@ -60,6 +61,15 @@ impl fmt::Display for Listener {
         f.write_str(if self.http2 { " http2" } else { "" })?;
         f.write_str(if self.proxy_protocol { " proxy_protocol" } else { "" })
     }
+}
+
+/// How the proxy's connections begin and end.
+#[derive(Clone, Default)]
+pub struct Lifecycle {
+    /// The sockets of the listeners.
+    pub sockets: Sockets,
+    /// What becomes of idle connections at the end.
+    pub idle: IdleConnections,
 }
 
 /// The proxy's listeners.
@@ -136,7 +146,7 @@ pub fn service(
     conf: &Arc<ServerConf>,
     gateway: Gateway,
     listeners: Listeners,
-    sockets: Sockets,
+    lifecycle: Lifecycle,
     listening: impl FnOnce() + Send + Sync + 'static,
 ) -> ProxyService {
     let settings = gateway.settings.clone();
@@ -145,11 +155,11 @@ pub fn service(
     let metrics = Arc::clone(&gateway.metrics);
     let descriptors = Arc::clone(&gateway.descriptors);
     #[cfg(pingora_patched)]
-    let first_bytes = Arc::new(FirstBytes::new(settings.trusted_ips.clone(), Arc::clone(&metrics)));
+    let first_bytes = Arc::new(FirstBytes::new(Arc::clone(&settings.live), Arc::clone(&metrics)));
     let mut proxy = http_proxy(conf, gateway);
     proxy.server_options = Some(options);
-    proxy.h2_options = Some(settings.limits.h2_options());
-    let mut service = listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics, &settings));
+    proxy.h2_options = Some(settings.live.load().limits.h2_options());
+    let mut service = listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics, &settings, lifecycle.idle));
     service.set_connection_filter(descriptors);
     let mut addresses = Vec::new();
     let mut add = |name: Name, listener: Listener, tls: Option<TlsSettings>| {
@@ -172,7 +182,7 @@ pub fn service(
     if let Some((listener, tls)) = listeners.https {
         add(Name::Https, listener, Some(tls));
     }
-    ProxyService { proxy: service, addresses, sockets, listening: Some(Box::new(listening)) }
+    ProxyService { proxy: service, addresses, sockets: lifecycle.sockets, listening: Some(Box::new(listening)) }
 }
 
 #[cfg_attr(not(pingora_patched), expect(unused_variables, reason = "Pingora as published counts nothing"))]
@@ -201,5 +211,5 @@ fn h2_limits(settings: &Settings, metrics: &Metrics) -> H2Limits {
     add(Limit::Http2Preface, |closed| &closed.slow_prefaces);
     add(Limit::Http2Head, |closed| &closed.slow_headers);
     add(Limit::Http2Frames, |closed| &closed.floods);
-    H2Limits { excess_frames: settings.limits.http2_excess_frames, header_timeout: settings.head_timeout, closed }
+    H2Limits { excess_frames: settings.live.load().limits.http2_excess_frames, header_timeout: settings.head_timeout, closed }
 }

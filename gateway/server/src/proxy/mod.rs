@@ -32,6 +32,7 @@ mod hop;
 mod hop_by_hop;
 mod http2;
 mod identity_headers;
+mod idle_connections;
 mod limits;
 mod lines;
 mod listeners;
@@ -75,10 +76,11 @@ pub use announcement::Announcements;
 pub use client::TlsClient;
 pub use context::Context;
 pub use identity_headers::{IdentityHeaders, InvalidName};
-pub use limits::Limits;
-pub use listeners::{Listener, Listeners, ProxyService, prepare, service};
+pub use limits::{BufferBytes, Limits};
+pub use idle_connections::IdleConnections;
+pub use listeners::{Lifecycle, Listener, Listeners, ProxyService, prepare, service};
 pub use named_services::NamedServices;
-pub(crate) use open_connections::OpenConnections;
+pub use open_connections::{ConnectionLimits, OpenConnections};
 pub use product::Product;
 pub use trusted_peer::TrustedIps;
 
@@ -97,24 +99,34 @@ pub struct Settings {
     pub product: Product,
     /// Headers that no client may send.
     pub identity_headers: IdentityHeaders,
-    /// Peers whose forwarded headers are trusted.
-    pub trusted_ips: TrustedIps,
-    /// Services that get paths which climb for other readers.
-    pub lenient_path_services: NamedServices,
     /// Timeout of idle client connections; at least a second.
     pub keepalive_timeout: Duration,
     /// Timeout for the whole head of an HTTP/1.1 request.
     pub head_timeout: Duration,
-    /// Timeout between two reads from a client.
-    pub read_timeout: Duration,
-    /// Timeout between two writes to a client.
-    pub write_timeout: Duration,
-    /// What clients may cost.
-    pub limits: Limits,
     /// Connections to upstreams.
     pub upstream: UpstreamSettings,
     /// The upstreams that are told whose requests their connections carry.
     pub announcements: Announcements,
+    /// Those that may change while requests are served.
+    pub live: Arc<ArcSwap<Live>>,
+    /// The clients' connections, whose limits may change too.
+    pub connections: Arc<OpenConnections>,
+}
+
+/// The settings that may change while requests are served. They are replaced as a whole: a request that reads them sees
+/// those of one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Peers whose forwarded headers are trusted.
+    pub trusted_ips: TrustedIps,
+    /// Services that get paths which climb for other readers.
+    pub lenient_path_services: NamedServices,
+    /// Timeout between two reads from a client.
+    pub read_timeout: Duration,
+    /// Timeout between two writes to a client.
+    pub write_timeout: Duration,
+    /// What clients may cost. Those of heads and of HTTP/2 are fixed when the proxy starts.
+    pub limits: Limits,
 }
 
 /// Keep-alive of upstream connections.

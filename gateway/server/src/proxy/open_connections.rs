@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use tollgate_core::network;
 
 use super::trusted_peer::TrustedIps;
@@ -18,29 +19,51 @@ use crate::telemetry::limit_metrics::Limit;
 /// Accepting threads rarely meet at the same one.
 const SHARDS: usize = 16;
 
-/// Counts open connections within limits.
-pub(crate) struct OpenConnections {
+/// How many connections may be open.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
     most: usize,
     most_per_address: usize,
     /// Proxies, which have connections of many clients: only the first limit is theirs.
     trusted: TrustedIps,
+}
+
+impl ConnectionLimits {
+    /// In all, and of each address that is not trusted; 0: no limit.
+    pub fn new(most: usize, most_per_address: usize, trusted: TrustedIps) -> Self {
+        let unlimited = |limit| if limit == 0 { usize::MAX } else { limit };
+        Self { most: unlimited(most), most_per_address: unlimited(most_per_address), trusted }
+    }
+}
+
+/// Counts open connections within limits, which may change meanwhile.
+#[derive(Debug)]
+pub struct OpenConnections {
+    limits: ArcSwap<ConnectionLimits>,
     open: AtomicUsize,
     by_address: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
     hasher: RandomState,
 }
 
 impl OpenConnections {
-    /// No connection is open. A limit of 0 is none.
-    pub(crate) fn new(most: usize, most_per_address: usize, trusted: TrustedIps) -> Self {
-        let unlimited = |limit| if limit == 0 { usize::MAX } else { limit };
+    /// No connection is open.
+    pub fn new(limits: ConnectionLimits) -> Self {
         Self {
-            most: unlimited(most),
-            most_per_address: unlimited(most_per_address),
-            trusted,
+            limits: ArcSwap::from_pointee(limits),
             open: AtomicUsize::new(0),
             by_address: Default::default(),
             hasher: RandomState::new(),
         }
+    }
+
+    /// Has these limits for connections from now on.
+    pub fn set_limits(&self, limits: ConnectionLimits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// How many are open.
+    pub fn count_open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Counts a connection from this address until the result is dropped.
@@ -48,7 +71,7 @@ impl OpenConnections {
     /// # Errors
     /// The limit that it would exceed.
     pub(crate) fn open(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<OpenConnection, Limit> {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limits.load().most {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Limit::Connections);
         }
@@ -71,11 +94,12 @@ impl OpenConnections {
 
     /// Counts a connection of an address, if it has a limit; returns what it is counted for.
     fn count(&self, peer: Option<IpAddr>) -> Result<Option<IpAddr>, Limit> {
-        let limited = peer.filter(|peer| self.most_per_address != usize::MAX && !self.trusted.contains(*peer));
+        let limits = self.limits.load();
+        let limited = peer.filter(|peer| limits.most_per_address != usize::MAX && !limits.trusted.contains(*peer));
         let Some(address) = limited.map(network::of) else { return Ok(None) };
         let mut addresses = self.shard(address);
         let count = addresses.entry(address).or_insert(0);
-        if *count >= self.most_per_address {
+        if *count >= limits.most_per_address {
             return Err(Limit::ConnectionsPerAddress);
         }
         *count += 1;
@@ -127,7 +151,8 @@ mod tests {
 
     fn connections(most: usize, most_per_address: usize) -> Arc<OpenConnections> {
         let trusted = TrustedIps::new(["10.0.0.0/8".parse().unwrap()]);
-        Arc::new(OpenConnections::new(most, most_per_address, trusted))
+        let limits = ConnectionLimits::new(most, most_per_address, trusted);
+        Arc::new(OpenConnections::new(limits))
     }
 
     fn open(connections: &Arc<OpenConnections>, address: &str) -> Result<OpenConnection, Limit> {
@@ -168,6 +193,21 @@ mod tests {
         drop(behind);
         assert!(open(&connections, "192.0.2.1").is_ok());
         assert_eq!(connections.open.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn new_limits_are_for_connections_from_then_on() {
+        let connections = connections(0, 0);
+        let held = open(&connections, "192.0.2.1").unwrap();
+        let limits = ConnectionLimits::new(2, 1, TrustedIps::default());
+        connections.set_limits(limits);
+        let second = open(&connections, "192.0.2.1").unwrap();
+        assert_eq!(open(&connections, "192.0.2.2").err(), Some(Limit::Connections));
+        drop(held);
+        assert_eq!(open(&connections, "192.0.2.1").err(), Some(Limit::ConnectionsPerAddress));
+        drop(second);
+        assert!(connections.by_address.iter().all(|addresses| addresses.lock().unwrap().is_empty()));
+        assert_eq!(connections.count_open(), 0);
     }
 
     #[test]

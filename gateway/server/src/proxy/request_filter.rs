@@ -47,7 +47,7 @@ pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, con
         }
     };
     let Some(response) = response else {
-        begin_forwarding(gateway, session, context).await?;
+        begin_forwarding(session, context).await?;
         return Ok(false);
     };
     reply::send(gateway.settings.product, session, context, response).await?;
@@ -56,10 +56,16 @@ pub(super) async fn request_filter(gateway: &Gateway, session: &mut Session, con
 
 /// The gateway's own response; `None`: the request is to be proxied.
 async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<Option<OwnResponse>> {
-    let accepted = match accept::accept(session, &gateway.settings)? {
+    let accepted = {
+        // Read once; the guard is not held while the request waits.
+        let live = gateway.settings.live.load();
+        context.buffer_bytes = live.limits.buffer_bytes;
+        accept::accept(session, &gateway.settings, &live)?
+    };
+    let accepted = match accepted {
         Ok(accepted) => accepted,
         Err(response) => {
-            context.origin = Origin::of(session, &gateway.settings.trusted_ips);
+            context.origin = Origin::of(session, &gateway.settings.live.load().trusted_ips);
             gateway.metrics.limits().count_reason(response.reply.reason);
             return Ok(Some(response));
         }
@@ -95,13 +101,13 @@ async fn decide(gateway: &Gateway, session: &mut Session, context: &mut Context)
 }
 
 /// What comes before the first attempt.
-async fn begin_forwarding(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<()> {
+async fn begin_forwarding(session: &mut Session, context: &mut Context) -> Result<()> {
     let Some(transport) = context.proxied().map(|proxied| proxied.service.transport) else { return Ok(()) };
     grpc_call::open_ended(session, transport);
     let buffers = context.route.as_ref().is_some_and(|route| route.buffers_requests);
     if buffers && !session.is_body_empty() {
         // Boxed: most requests have no body, and each would have room for what reads one.
-        Box::pin(buffering::read_request(session, transport, gateway.settings.limits.request_buffer_bytes)).await?;
+        Box::pin(buffering::read_request(session, transport, context.buffer_bytes.request)).await?;
     }
     Ok(())
 }
@@ -159,7 +165,7 @@ fn find_route(gateway: &Gateway, session: &Session, accepted: &Accepted) -> Opti
         Dots::Possible => {
             let asked = climbing::Asked { path: &accepted.path, matched: found.path, route: found.value };
             let other = |path: &str| snapshot.router.find(&Query { path, ..query }).map(|other| other.value);
-            climbing::leads(&asked, &gateway.settings.lenient_path_services, other)
+            climbing::leads(&asked, &gateway.settings.live.load().lenient_path_services, other)
         }
     };
     Some(Found { route: Arc::clone(found.value), matched: found.path, leads, reason: Reason::Path })

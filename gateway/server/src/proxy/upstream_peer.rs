@@ -32,7 +32,7 @@ pub(super) async fn upstream_peer(
     let preserves = context.route.as_ref().is_some_and(|route| route.upstream_host == UpstreamHost::Client);
     let preserved = preserves.then(|| host(session.req_header())).flatten();
     let buffers = context.route.as_ref().is_some_and(|route| route.buffers_responses);
-    let origin = context.origin;
+    let (origin, buffer_bytes) = (context.origin, context.buffer_bytes);
     if let Some(trace) = &mut context.trace {
         trace.attempt_begins();
     }
@@ -55,7 +55,7 @@ pub(super) async fn upstream_peer(
     let (settings, transport) = (&gateway.settings, proxied.service.transport);
     version::set(&mut peer.options, transport, settings.upstream.http2);
     grpc_call::bound(&mut peer.options, session.req_header(), transport);
-    buffering::read_ahead(&mut peer.options, buffers, settings.limits.response_buffer_bytes);
+    buffering::read_ahead(&mut peer.options, buffers, buffer_bytes.response);
     settings.announcements.apply(&mut peer, &proxied.service, origin, session);
     Ok(peer)
 }

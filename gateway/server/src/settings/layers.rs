@@ -9,6 +9,7 @@ use tollgate_declarative::Position;
 
 use super::position;
 use super::setting::SETTINGS;
+use crate::cli::SettingsArgs;
 use crate::plugins;
 
 /// The source of a value, for messages.
@@ -63,6 +64,24 @@ pub struct Layers {
     values: BTreeMap<&'static str, (String, Source)>,
     /// Problems with the file's structure and the flags' names.
     pub problems: Vec<Problem>,
+}
+
+/// Reads the settings: `--set` over environment over file over default.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_layers(arguments: &SettingsArgs) -> Result<Layers, String> {
+    let mut layers = Layers::defaults();
+    if let Some(path) = &arguments.config {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("{}: cannot read: {error}", path.display()))?;
+        layers.file(&path.display().to_string(), &text);
+    }
+    layers.environment(
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+    );
+    layers.flags(&arguments.set);
+    Ok(layers)
 }
 
 impl Layers {
@@ -141,6 +160,21 @@ impl Layers {
                 None => self.problem(Source::Flag, flag, "expected PATH=VALUE"),
             }
         }
+    }
+
+    /// The settings whose values differ, in the order of the shipped file.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differs = |path: &&str| self.given(path).map(|(text, _)| text) != other.given(path).map(|(text, _)| text);
+        SETTINGS.iter().map(|setting| setting.path).filter(differs).collect()
+    }
+
+    /// These values, but of some settings those of others.
+    #[must_use]
+    pub fn keeping(mut self, others: &Self, are_kept: impl Fn(&str) -> bool) -> Self {
+        for (path, value) in others.values.iter().filter(|(path, _)| are_kept(path)) {
+            self.values.insert(path, value.clone());
+        }
+        self
     }
 
     /// Reports a value that does not go with others.

@@ -8,6 +8,7 @@ mod admin;
 mod layers;
 mod listeners;
 pub mod listing;
+mod live;
 mod position;
 mod read;
 mod setting;
@@ -27,7 +28,8 @@ use crate::telemetry::access_log::Fields;
 
 pub use self::tracing::Tracing;
 pub use admin::{Admin, AdminAuth, AdminTls};
-pub use layers::{Layers, Problem, Source};
+pub use layers::{Layers, Problem, Source, read_layers};
+pub use live::{LIVE, is_live};
 pub use setting::SETTINGS;
 pub use tls::TlsPolicy;
 
@@ -129,6 +131,8 @@ pub struct Proxy {
     pub write_timeout: Duration,
     /// Timeout for requests in progress after SIGTERM.
     pub drain_timeout: Duration,
+    /// Timeout for connections in a process whose listeners another has taken over.
+    pub upgrade_drain_timeout: Duration,
     /// Whether upstreams are verified if their service does not say.
     pub upstream_verification: UpstreamVerification,
     /// Services that get paths which climb for other readers.

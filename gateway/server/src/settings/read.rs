@@ -11,7 +11,7 @@ use super::{
     CertificateFiles, ClientCertificates, ConfigurationSource, CoreDumps, Database, Layers, LineDestination, LogFormat,
     Problem, Proxy, RequestedCertificates, Settings, UpstreamVerification, WhenDegraded,
 };
-use crate::proxy::{Announcements, Limits, NamedServices, Product, UpstreamSettings};
+use crate::proxy::{Announcements, BufferBytes, Limits, NamedServices, Product, UpstreamSettings};
 use crate::proxy_protocol::Version;
 use crate::upstream::version::OfferedHttp2;
 
@@ -106,6 +106,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
     let read_timeout = layers.read("proxy.read_timeout", duration);
     let write_timeout = layers.read("proxy.write_timeout", duration);
     let drain_timeout = layers.read("proxy.drain_timeout", duration);
+    let upgrade_drain_timeout = layers.read("proxy.upgrade_drain_timeout", duration);
     let upstream_verification = layers.read("proxy.upstream_tls_verify", |text| match text {
         "true" => Ok(UpstreamVerification::Verify),
         "false" => Ok(UpstreamVerification::Skip),
@@ -128,6 +129,7 @@ fn read_proxy(layers: &mut Layers) -> Option<Proxy> {
         read_timeout: read_timeout?,
         write_timeout: write_timeout?,
         drain_timeout: drain_timeout?,
+        upgrade_drain_timeout: upgrade_drain_timeout?,
         upstream_verification: upstream_verification?,
         lenient_path_services: lenient_path_services?,
         upstream: upstream?,
@@ -216,8 +218,7 @@ fn read_limits(layers: &mut Layers) -> Option<Limits> {
         body_grace: body_grace?,
         http2_streams: http2_streams?,
         http2_excess_frames: http2_excess_frames?,
-        request_buffer_bytes: request_buffer_bytes?,
-        response_buffer_bytes: response_buffer_bytes?,
+        buffer_bytes: BufferBytes { request: request_buffer_bytes?, response: response_buffer_bytes? },
     })
 }
 

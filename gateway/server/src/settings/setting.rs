@@ -48,6 +48,11 @@ const GATEWAY: &[Setting] = &[
     setting("proxy.write_timeout", "60s", "How long a client may pause while reading its response."),
     setting("proxy.drain_timeout", "30s", "How long requests in progress may continue after SIGTERM."),
     setting(
+        "proxy.upgrade_drain_timeout",
+        "10m",
+        "How long connections may continue in a process whose listeners a new one has taken over (`tollgate upgrade`).",
+    ),
+    setting(
         "proxy.upstream_tls_verify",
         "true",
         "Whether to verify HTTPS upstreams for services whose `tls_verify` is null.",

@@ -19,11 +19,10 @@ use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
 use tollgate::proxy::{
-    self, Announcements, IdentityHeaders, Limits, Listeners, NamedServices, Product, Settings, TrustedIps,
-    UpstreamSettings,
+    self, Announcements, ConnectionLimits, IdentityHeaders, Lifecycle, Listeners, Live, NamedServices, OpenConnections, Product,
+    Settings, TrustedIps, UpstreamSettings,
 };
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
-use tollgate::sockets::Sockets;
 use tollgate::telemetry::access_log::{AccessLog, Fields, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
 use tollgate::telemetry::route_metrics::Labels;
@@ -150,21 +149,33 @@ pub(crate) fn settings() -> Settings {
     Settings {
         product: Product::Tollgate,
         identity_headers: IdentityHeaders::default(),
-        trusted_ips: TrustedIps::default(),
-        lenient_path_services: NamedServices::default(),
         keepalive_timeout: Duration::from_secs(5),
         head_timeout: Duration::from_secs(2),
-        read_timeout: Duration::from_secs(2),
-        write_timeout: Duration::from_secs(5),
-        limits: Limits::default(),
         upstream: UpstreamSettings::default(),
         announcements: Announcements::default(),
+        live: live(NamedServices::default()),
+        connections: Arc::new(OpenConnections::new(ConnectionLimits::new(0, 8192, TrustedIps::default()))),
     }
 }
 
 /// The same; bodies are passed on as they arrive.
 pub(crate) fn streaming() -> Settings {
-    Settings { limits: Limits { request_buffer_bytes: 0, ..Limits::default() }, ..settings() }
+    let settings = settings();
+    let mut live = Live::clone(&settings.live.load());
+    live.limits.buffer_bytes.request = 0;
+    settings.live.store(Arc::new(live));
+    settings
+}
+
+/// The settings that may change; these services get paths which climb for other readers.
+pub(crate) fn live(lenient_path_services: NamedServices) -> Arc<ArcSwap<Live>> {
+    let live = Live {
+        lenient_path_services,
+        read_timeout: Duration::from_secs(2),
+        write_timeout: Duration::from_secs(5),
+        ..Live::default()
+    };
+    Arc::new(ArcSwap::from_pointee(live))
 }
 
 /// A running gateway; its thread ends with the process.
@@ -201,6 +212,7 @@ impl Gateway {
             access_log: access_log.clone(),
             upstream_uses: Uses::new(UpstreamSettings::default().keepalive_requests),
             descriptors: Arc::new(Descriptors::new(1 << 20, &registry).unwrap()),
+            tracer: None,
         };
         std::thread::spawn(move || serve(gateway, address));
         wait_for(address);
@@ -378,7 +390,8 @@ fn serve(gateway: proxy::Gateway, address: SocketAddr) {
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let listeners = Listeners { http: Some(address.into()), https: None };
-    server.add_service(proxy::service(&server.configuration, gateway, listeners, Sockets::default(), || {}));
+    let lifecycle = Lifecycle::default();
+    server.add_service(proxy::service(&server.configuration, gateway, listeners, lifecycle, || {}));
     server.run_forever();
 }
 

@@ -14,6 +14,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 use tollgate_core::notes::Notes;
 
@@ -40,8 +41,20 @@ pub struct AccessLog(Option<Arc<Inner>>);
 struct Inner {
     writer: LineWriter,
     format: LineFormat,
+    fields: ArcSwap<Chosen>,
+}
+
+/// What lines have; may change while lines are written.
+#[derive(Debug)]
+struct Chosen {
     fields: Fields,
     are_noted: bool,
+}
+
+impl From<Fields> for Chosen {
+    fn from(fields: Fields) -> Self {
+        Self { are_noted: fields.are_noted(), fields }
+    }
 }
 
 thread_local! {
@@ -63,8 +76,15 @@ impl AccessLog {
         dropped: IntCounter,
     ) -> std::io::Result<Self> {
         let writer = LineWriter::start("access-log", destination, dropped)?;
-        let are_noted = fields.are_noted();
-        Ok(Self(Some(Arc::new(Inner { writer, format, fields, are_noted }))))
+        let fields = ArcSwap::from_pointee(fields.into());
+        Ok(Self(Some(Arc::new(Inner { writer, format, fields }))))
+    }
+
+    /// Has lines with these fields from now on.
+    pub fn set_fields(&self, fields: Fields) {
+        if let Some(inner) = &self.0 {
+            inner.fields.store(Arc::new(fields.into()));
+        }
     }
 
     /// Whether lines are written at all.
@@ -74,7 +94,7 @@ impl AccessLog {
 
     /// What a request takes with it for plugins to note its sender in; `None`: no field needs it.
     pub fn notes(&self) -> Option<Box<Notes>> {
-        self.0.as_ref().filter(|inner| inner.are_noted).map(|_| Box::default())
+        self.0.as_ref().filter(|inner| inner.fields.load().are_noted).map(|_| Box::default())
     }
 
     /// Adds a line, or drops it.
@@ -82,7 +102,7 @@ impl AccessLog {
         let Some(inner) = &self.0 else { return };
         RENDERED.with_borrow_mut(|rendered| {
             rendered.clear();
-            line.render(inner.format, &inner.fields, rendered);
+            line.render(inner.format, &inner.fields.load().fields, rendered);
             inner.writer.add(rendered);
         });
     }
