@@ -40,8 +40,8 @@ const OF_TARGETS: [&str; 6] = [
     "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
 ];
 
-/// The console, if it is on.
-const OF_CONSOLE: [&str; 3] = ["/ui", "/ui/caller", "/ui/{file}"];
+/// The console, if it is on; its page has files below.
+const OF_CONSOLE: [&str; 2] = ["/ui", "/ui/caller"];
 
 /// `GET /endpoints`.
 pub(crate) fn show(state: &AdminState) -> Response {

@@ -68,6 +68,14 @@ async fn its_files_go_to_everybody_who_may_reach_the_listener_and_who_calls_is_t
             "node": {"id": node["node_id"], "hostname": node["hostname"]},
         })
     );
+    let listed = gateway.admin_get("/endpoints").await.expect(200).json();
+    let described = gateway.admin_get("/openapi.json").await.expect(200).json();
+    for path in ["/ui", "/ui/caller"] {
+        assert!(listed["data"].as_array().unwrap().contains(&json!(path)), "{path} is not listed");
+        assert!(described["paths"][path]["get"].is_object(), "{path} is not described");
+    }
+    let paths: Vec<&str> = described["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(json!(paths), listed["data"]);
     assert_eq!(gateway.admin_get("/ui/nothing.js").await.status, 404);
     assert_eq!(gateway.admin(Method::POST, "/ui", json!({})).await.status, 405);
     assert_eq!(gateway.admin(Method::PUT, "/ui/caller", json!({})).await.status, 405);

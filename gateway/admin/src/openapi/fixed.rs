@@ -66,6 +66,16 @@ fn of_node(resource: &Resource<'_>) -> Operation {
         Resource::OpenApi => {
             shows("Show this document", &json!({ "type": "object", "required": ["openapi", "paths"] }))
         }
+        Resource::ConsoleFile(_) => Operation {
+            summary: "Show the console".to_owned(),
+            success: vec![Success {
+                status: 200,
+                description: "A page for people.",
+                content: Some(json!({ "text/html": { "schema": { "type": "string" } } })),
+            }],
+            ..Operation::default()
+        },
+        Resource::ConsoleCaller => shows("Show who calls, for the console", &caller()),
         _ => shows("Show the log level", &reference("message")),
     }
 }
@@ -156,6 +166,17 @@ fn explanation() -> Operation {
         failures: &[404],
         ..shows("Say what becomes of a token on a route: each check with its verdict", &json!({ "type": "object" }))
     }
+}
+
+fn caller() -> Value {
+    let text = || json!({ "type": "string" });
+    let id = json!({ "type": "string", "format": "uuid" });
+    object(&[
+        ("name", text()),
+        ("role", json!({ "type": "string", "enum": ["read", "write"] })),
+        ("configuration", json!({ "type": "string", "enum": ["database", "file"] })),
+        ("node", object(&[("id", id), ("hostname", text())])),
+    ])
 }
 
 fn information() -> Value {
