@@ -278,6 +278,10 @@ async fn what_keeps_traces_from_being_sent_is_found_before_the_start() {
     let rows = [
         ("tracing.endpoint=localhost:4317".to_owned(), format!("tracing.endpoint: {expected}")),
         ("tracing.endpoint=http://u:hidden@h/".to_owned(), "tracing.endpoint: must not contain credentials".to_owned()),
+        (
+            "tracing.endpoint=http://h/?key=hidden".to_owned(),
+            "tracing.endpoint: must not contain credentials".to_owned(),
+        ),
         ("tracing.sample_ratio=2".to_owned(), "tracing.sample_ratio: expected a number from 0 to 1".to_owned()),
         ("tracing.headers_file=/nowhere".to_owned(), "tracing.headers_file: cannot read /nowhere".to_owned()),
         (format!("tracing.headers_file={}", headers.display()), "line 2 of FOLDER/headers is no header".to_owned()),

@@ -73,7 +73,9 @@ async fn every_route_is_in_the_document_and_the_other_way_round() {
         };
         let starts = level.iter().filter(|segments| templates.iter().any(|(template, _)| is_start(template, segments)));
         level = starts
-            .flat_map(|segments| words.iter().map(move |word| [segments.as_slice(), &[word.clone()]].concat()))
+            .flat_map(|segments| {
+                words.iter().map(move |word| [segments.as_slice(), std::slice::from_ref(word)].concat())
+            })
             .collect();
     }
     assert!(seen > templates.len(), "{seen}");

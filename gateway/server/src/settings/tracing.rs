@@ -62,8 +62,9 @@ fn endpoint(text: &str) -> Result<Option<Uri>, String> {
     let url: Uri = text.parse().map_err(|_| expected())?;
     let is_http = matches!(url.scheme_str(), Some("http" | "https"));
     let has_credentials = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    if has_credentials {
-        return Err("must not contain credentials: put an Authorization header into tracing.headers_file".to_owned());
+    // Settings are shown: a secret among them would be, too.
+    if has_credentials || url.query().is_some() {
+        return Err("must not contain credentials or a query: put secrets into tracing.headers_file".to_owned());
     }
     if is_http && url.host().is_some_and(|host| !host.is_empty()) { Ok(Some(url)) } else { Err(expected()) }
 }
