@@ -32,12 +32,12 @@ impl Sampler {
         }
     }
 
-    /// The last 56 bits of an id are random (W3C Trace Context level 2, §2.2).
-    #[expect(clippy::cast_precision_loss, reason = "a share of 2^56 need not be exact")]
+    /// The last 56 bits of an id are random (W3C Trace Context level 2, §2.2). The first 53 of them are an exact number.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits lose nothing")]
     fn is_within(&self, id: &str) -> bool {
-        const ALL: f64 = (1_u64 << 56) as f64;
+        const ALL: f64 = (1_u64 << 53) as f64;
         let random = id.get(18..).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        random.is_some_and(|random| (random as f64) < self.ratio.0 * ALL)
+        random.is_some_and(|random| ((random >> 3) as f64) < self.ratio.0 * ALL)
     }
 }
 
