@@ -37,7 +37,8 @@ async fn what_can_change_does_and_what_needs_a_restart_is_named() {
     let unchanged = Ended { code: Some(0), output: "No setting has changed.\n".to_owned() };
     assert_eq!(reload(&node), unchanged);
 
-    let text = "limits: {connections_per_address: 1, http2_streams: 7}\ntrusted_ips: [10.0.0.0/8]\nproxy: {threads: 3}\n";
+    let text =
+        "limits: {connections_per_address: 1, http2_streams: 7}\ntrusted_ips: [10.0.0.0/8]\nproxy: {threads: 3}\n";
     write(&node, text);
     let expected = "Changed: limits.connections_per_address, trusted_ips.\n\
         Not in force before a restart or `tollgate upgrade`: proxy.threads, limits.http2_streams.\n";
@@ -91,7 +92,8 @@ async fn settings_with_faults_change_nothing_and_are_told_everywhere() {
 async fn settings_that_do_not_go_with_what_needs_a_restart_are_refused() {
     let node = Node::on_sqlite();
     let [(_, http), ..] = node.listeners;
-    let settings = |flags: &str, trusted: &str| format!("proxy: {{http_listen: '{http}{flags}'}}\ntrusted_ips: [{trusted}]\n");
+    let settings =
+        |flags: &str, trusted: &str| format!("proxy: {{http_listen: '{http}{flags}'}}\ntrusted_ips: [{trusted}]\n");
     write(&node, &settings(" proxy_protocol", "127.0.0.1"));
     let _process = node.start_without("TOLLGATE_PROXY_HTTP_LISTEN", &RUN).await;
     // In themselves they are valid; the listener that is open would believe nobody.

@@ -18,7 +18,10 @@ async fn quit_ends_the_gateway_and_waits_for_that() {
 async fn an_executable_that_cannot_take_over_changes_nothing() {
     let gateway = Gateway::on_sqlite().await;
     let rows = [
-        ("/bin/false", "tollgate: the new process ended (exit status: 1); the gateway goes on as it was: see its log\n"),
+        (
+            "/bin/false",
+            "tollgate: the new process ended (exit status: 1); the gateway goes on as it was: see its log\n",
+        ),
         ("/nowhere", "tollgate: cannot start /nowhere: No such file or directory (os error 2)\n"),
     ];
     for (executable, expected) in rows {

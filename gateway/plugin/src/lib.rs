@@ -119,9 +119,9 @@ mod shared;
 pub mod testing;
 pub mod token_cache;
 
+pub use cache::outage::OutageLimit;
 pub use consumers::{ConsumerFacts, Consumers, NOBODY, header_value, identity_value, is_identity_value};
 pub use credentials::{CredentialFacts, Credentials};
-pub use cache::outage::OutageLimit;
 pub use digest::Digest;
 pub use factory::{Factory, Remark, StartError};
 pub use host::Host;

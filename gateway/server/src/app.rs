@@ -58,11 +58,11 @@ use crate::proxy;
 use crate::read_again;
 use crate::reload::{self, Live, Reloader};
 use crate::remarks::{self, About};
+use crate::service_manager::ServiceManager;
 pub use crate::settings::read_layers as layers;
 use crate::settings::{
     AdminAuth, ConfigurationSource, LineDestination, LogFormat, Settings, UpstreamVerification, WhenDegraded,
 };
-use crate::service_manager::ServiceManager;
 use crate::shutdown::{DrainTimeouts, Ending, Logs, Shutdown};
 use crate::snapshot::configuration::Configuration;
 use crate::socket_activation;
@@ -477,11 +477,7 @@ pub fn run(settings: &Settings, start: &Start<'_>) -> Result<(), StartError> {
 }
 
 /// The sockets of this process, and what the one hands over whose place it takes.
-fn enter(
-    entry: Entry,
-    activated: Sockets,
-    settings: &mut Settings,
-) -> Result<(Sockets, Option<Handed>), StartError> {
+fn enter(entry: Entry, activated: Sockets, settings: &mut Settings) -> Result<(Sockets, Option<Handed>), StartError> {
     match entry {
         Entry::First => Ok((activated, None)),
         Entry::TakesOver => {

@@ -29,7 +29,8 @@ fn main() -> ExitCode {
         }),
         Command::Reload { settings } => order(&settings, &Order::Reload),
         Command::Quit { settings } => order(&settings, &Order::Quit),
-        Command::Upgrade { executable, settings } => match executable.map_or_else(this_executable, std::path::absolute) {
+        Command::Upgrade { executable, settings } => match executable.map_or_else(this_executable, std::path::absolute)
+        {
             Ok(executable) => order(&settings, &Order::Upgrade(executable)),
             Err(error) => {
                 complain(&format!("cannot tell which executable to start: {error}; name it with --executable"));

@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use tollgate_admin::{
-    Connections, HealthReport, LogLevel, Memory, MemoryWorker, Node, NotSet, SettingsStanding, Unexplained, UpstreamHealth,
+    Connections, HealthReport, LogLevel, Memory, MemoryWorker, Node, NotSet, SettingsStanding, Unexplained,
+    UpstreamHealth,
 };
 use tollgate_core::collection::Document;
 use tollgate_core::random::{Random as _, SystemRandom};

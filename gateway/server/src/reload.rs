@@ -171,7 +171,8 @@ impl Reloader {
 
     /// Puts the settings in force; what is wrong with them, if nothing was changed.
     fn read(&self, in_force: &mut Layers) -> Result<Reloaded, Vec<String>> {
-        let lines = |problems: Vec<crate::settings::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let lines =
+            |problems: Vec<crate::settings::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         let read = read_layers(&self.source).map_err(|problem| vec![problem])?;
         Settings::from_layers(read.clone()).map_err(lines)?;
         let (changed, needs_restart): (Vec<_>, Vec<_>) =
@@ -188,7 +189,11 @@ impl Reloader {
         let Reloaded { changed, needs_restart, faults } = reloaded;
         let owned = |paths: &[&'static str]| paths.iter().map(|path| (*path).to_owned()).collect();
         if faults.is_empty() {
-            tracing::info!(changed = changed.join(" "), needs_restart = needs_restart.join(" "), "read the settings again");
+            tracing::info!(
+                changed = changed.join(" "),
+                needs_restart = needs_restart.join(" "),
+                "read the settings again"
+            );
             self.metrics.applied(needs_restart.len());
             let standing = SettingsStanding { faults: Vec::new(), needs_restart: owned(needs_restart) };
             self.live.node.set_settings_standing(standing);

@@ -141,7 +141,8 @@ mod tests {
         let receiver = tokio::net::UnixDatagram::bind(&path).expect("bound");
         let socket = Some(Arc::new(open(&path.display().to_string()).expect("usable")));
         let manager = ServiceManager { socket, watchdog: Some(Duration::from_millis(200)) };
-        let tasks = crate::telemetry::metrics::Metrics::register(&prometheus::Registry::new(), "", "").expect("metrics");
+        let tasks =
+            crate::telemetry::metrics::Metrics::register(&prometheus::Registry::new(), "", "").expect("metrics");
         let proxy = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
         tasks.tasks().add(crate::telemetry::tasks::Runtime::Proxy, proxy.handle().clone());
         tokio::spawn(manager.keep_alive(tasks.tasks().clone()));

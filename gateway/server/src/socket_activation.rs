@@ -96,9 +96,9 @@ pub fn taken(passed: Vec<Passed>, settings: &mut Settings) -> Result<Sockets, Er
     for passed in passed {
         let address = passed.socket.local_addr().ok();
         let wanted = address_of(passed.listener, settings);
-        let Some(address) = address.filter(|address| {
-            wanted == Some(*address) || passed.is_activated && wanted.is_some()
-        }) else {
+        let Some(address) =
+            address.filter(|address| wanted == Some(*address) || passed.is_activated && wanted.is_some())
+        else {
             let setting = passed.listener.setting();
             tracing::info!(setting, ?address, "the socket of the process before is not taken over");
             continue;
@@ -131,12 +131,7 @@ fn set_address(listener: Name, settings: &mut Settings, address: SocketAddr) {
 }
 
 /// Gives a listener its socket, and the settings its address.
-fn adopt(
-    sockets: &Sockets,
-    passed: Passed,
-    address: SocketAddr,
-    settings: &mut Settings,
-) -> Result<(), Error> {
+fn adopt(sockets: &Sockets, passed: Passed, address: SocketAddr, settings: &mut Settings) -> Result<(), Error> {
     let listener = passed.listener;
     let setting = listener.setting();
     if address_of(listener, settings).is_none() {

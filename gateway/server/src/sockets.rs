@@ -51,7 +51,6 @@ impl Name {
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == name)
     }
-
 }
 
 impl fmt::Display for Name {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::task::LocalSet;
 use tollgate_load::endpoint::EndpointError;
+use tollgate_tests::rounds::{ON_POSTGRES, Tally};
 use tollgate_tests::upgrades::{self, Amount};
 use tollgate_tests::{Rounds, Store};
-use tollgate_tests::rounds::{ON_POSTGRES, Tally};
 
 use crate::report::Report;
 use crate::site::Site;

@@ -9,7 +9,9 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tollgate_core::collection::Collection;
 use tollgate_core::entity::Kind;
-use tollgate_core::plugin::{Access, CacheDigest, Explains, Handler, Instance, Needs, Plugin, PluginError, Verdict, Warming};
+use tollgate_core::plugin::{
+    Access, CacheDigest, Explains, Handler, Instance, Needs, Plugin, PluginError, Verdict, Warming,
+};
 use tollgate_core::request::Request;
 use tollgate_core::schema::Schema;
 use tollgate_core::setting::{Setting, SettingError, SettingValues};

@@ -18,10 +18,10 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
-use super::open_connections::{OpenConnection, OpenConnections};
 #[cfg(pingora_patched)]
 use super::Live;
 use super::idle_connections::IdleConnections;
+use super::open_connections::{OpenConnection, OpenConnections};
 use super::{Gateway, Settings};
 #[cfg(pingora_patched)]
 use crate::telemetry::limit_metrics::Limit;

@@ -20,13 +20,13 @@ use pingora_core::services::{Service, listening};
 use pingora_proxy::http_proxy;
 
 use super::connections::Connections;
-use super::idle_connections::IdleConnections;
 #[cfg(pingora_patched)]
 use super::first_bytes::FirstBytes;
+use super::idle_connections::IdleConnections;
 use super::{Gateway, Settings, UpstreamSettings};
+use crate::sockets::{Name, Sockets};
 #[cfg(pingora_patched)]
 use crate::telemetry::limit_metrics::Limit;
-use crate::sockets::{Name, Sockets};
 use crate::telemetry::metrics::Metrics;
 
 /// Requests per client connection before it is closed, so that its memory is released.
@@ -159,7 +159,8 @@ pub fn service(
     let mut proxy = http_proxy(conf, gateway);
     proxy.server_options = Some(options);
     proxy.h2_options = Some(settings.live.load().limits.h2_options());
-    let mut service = listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics, &settings, lifecycle.idle));
+    let mut service =
+        listening::Service::new("proxy".to_owned(), Connections::of(proxy, metrics, &settings, lifecycle.idle));
     service.set_connection_filter(descriptors);
     let mut addresses = Vec::new();
     let mut add = |name: Name, listener: Listener, tls: Option<TlsSettings>| {
@@ -211,5 +212,9 @@ fn h2_limits(settings: &Settings, metrics: &Metrics) -> H2Limits {
     add(Limit::Http2Preface, |closed| &closed.slow_prefaces);
     add(Limit::Http2Head, |closed| &closed.slow_headers);
     add(Limit::Http2Frames, |closed| &closed.floods);
-    H2Limits { excess_frames: settings.live.load().limits.http2_excess_frames, header_timeout: settings.head_timeout, closed }
+    H2Limits {
+        excess_frames: settings.live.load().limits.http2_excess_frames,
+        header_timeout: settings.head_timeout,
+        closed,
+    }
 }

@@ -19,8 +19,8 @@ use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
 use tollgate::proxy::{
-    self, Announcements, ConnectionLimits, IdentityHeaders, Lifecycle, Listeners, Live, NamedServices, OpenConnections, Product,
-    Settings, TrustedIps, UpstreamSettings,
+    self, Announcements, ConnectionLimits, IdentityHeaders, Lifecycle, Listeners, Live, NamedServices, OpenConnections,
+    Product, Settings, TrustedIps, UpstreamSettings,
 };
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, Fields, LineFormat};
