@@ -29,8 +29,7 @@ use crate::response::{Failure, Head, Response};
 use crate::state::AdminState;
 use crate::{
     SERVER, cache, catalogue, configuration, console, entity, explain, foreign, information, list, openapi, path,
-    schemas, tags,
-    targets, upstream_health,
+    schemas, tags, targets, upstream_health,
 };
 
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");

@@ -119,7 +119,8 @@ fn the_manifests_are_the_chart_with_its_defaults() {
         let output = helm(&render, &[]);
         assert!(output.status.success(), "{output:?}");
         let same = fs::read(repository().join(&file)).unwrap() == output.stdout;
-        let how = format!("(cd conf/packages/helm && ../../../target/kubernetes/helm/helm {}) >{file}", render.join(" "));
+        let how =
+            format!("(cd conf/packages/helm && ../../../target/kubernetes/helm/helm {}) >{file}", render.join(" "));
         findings.check(&file, if same { Ok(()) } else { Err(format!("differs from the chart; write it by {how}")) });
     }
 }

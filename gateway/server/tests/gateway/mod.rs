@@ -210,7 +210,6 @@ impl Gateway {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             metrics,
             access_log: access_log.clone(),
-            tracer: None,
             upstream_uses: Uses::new(UpstreamSettings::default().keepalive_requests),
             descriptors: Arc::new(Descriptors::new(1 << 20, &registry).unwrap()),
             tracer: None,
