@@ -40,7 +40,6 @@ async fn nothing_is_lost(store: Store) {
     assert_eq!(served.failed, Vec::<String>::new(), "{served:?}");
     // Every kind was served all the while; the WebSockets of the beginning saw every upgrade.
     assert!(served.http1 > 20 && served.http2 > 20 && served.messages > 20 && served.uploads > 20, "{served:?}");
-    eprintln!("{:.0} requests a second: {served:?}", served.per_second());
 }
 
 #[tokio::test(flavor = "multi_thread")]

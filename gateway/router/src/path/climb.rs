@@ -32,20 +32,22 @@ enum Parameters {
     Kept,
     DroppedBeforeDecoding,
     DroppedAfterDecoding,
+    /// As by servers in a row, each of which decodes once.
+    DroppedAfterEachDecoding,
 }
 
 /// Stands for a decoded slash that does not separate: no path contains NUL.
 const DATA_SLASH: u8 = 0;
 
 fn readers() -> impl Iterator<Item = Reader> {
-    use Parameters::{DroppedAfterDecoding, DroppedBeforeDecoding, Kept};
+    use Parameters::{DroppedAfterDecoding, DroppedAfterEachDecoding, DroppedBeforeDecoding, Kept};
     let separators = [Separator::Yes, Separator::No];
     // The ones that decode and split most find most: they come first.
     [1, 2, 0].into_iter().flat_map(move |decodings| {
         separators.into_iter().flat_map(move |slash| {
             separators.into_iter().flat_map(move |backslash| {
-                let parameters = [DroppedAfterDecoding, DroppedBeforeDecoding, Kept].into_iter();
-                parameters.map(move |parameters| Reader { decodings, slash, backslash, parameters })
+                let parameters = [DroppedAfterDecoding, DroppedBeforeDecoding, DroppedAfterEachDecoding, Kept];
+                parameters.into_iter().map(move |parameters| Reader { decodings, slash, backslash, parameters })
             })
         })
     })
@@ -60,11 +62,28 @@ impl Reader {
         }
         for _ in 0..self.decodings {
             text = self.decode(&text);
+            if self.parameters == Parameters::DroppedAfterEachDecoding {
+                text = self.without_any_parameters(&text);
+            }
         }
-        let separates = |byte: &u8| *byte == b'/' || *byte == b'\\' && self.backslash == Separator::Yes;
+        let separates = |byte: &u8| self.separates(*byte);
         let after = self.parameters == Parameters::DroppedAfterDecoding;
         let segments = text.split(separates).map(|segment| if after { without_parameters(segment) } else { segment });
         segments.filter(|segment| !matches!(*segment, b"" | b".")).map(<[u8]>::to_vec).collect()
+    }
+
+    fn separates(self, byte: u8) -> bool {
+        byte == b'/' || byte == b'\\' && self.backslash == Separator::Yes
+    }
+
+    /// Without the parameters of every segment.
+    fn without_any_parameters(self, text: &[u8]) -> Vec<u8> {
+        let mut within = false;
+        let kept = text.iter().filter(|byte| {
+            within = !self.separates(**byte) && (within || **byte == b';');
+            !within
+        });
+        kept.copied().collect()
     }
 
     /// Decodes every complete escape.
@@ -179,6 +198,8 @@ mod tests {
             "..%255Cx",
             ".%252e/x",
             "a;%2F..%2F..%2Fx",
+            // For two servers in a row, each of which decodes and then drops parameters.
+            "%252F.;a%252Fb;%5C..",
             // For those who do not split at the encoded slash.
             "a%2Fb/..;/..;/x",
             "a%2Fb/..%5C..%5Cx",
