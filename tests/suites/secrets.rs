@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use http::Method;
@@ -258,13 +259,16 @@ async fn administration(gateway: &Gateway, seen: &mut Seen) {
     }
 }
 
-/// The text of all files below a folder, but for those with these names.
+/// The text of all files below a folder, but for those with these names. Sockets hold none, and are the owner's.
 fn files(folder: &Path, but: &[&str]) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
             text.push_str(&files(&entry.path(), but));
+        } else if kind.is_socket() {
+            assert_eq!(entry.metadata().unwrap().mode() & 0o077, 0, "{name} is open to others");
         } else if !but.iter().any(|known| name.starts_with(known)) {
             text.push_str(&String::from_utf8_lossy(&fs::read(entry.path()).unwrap()));
         }
