@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use pingora_core::listeners::tls::TlsSettings;
 use tollgate_admin::Acceptor;
+#[cfg(pingora_patched)]
 use tollgate_core::clock::SystemClock;
 
 use crate::certificate_files::{self, Watched};
