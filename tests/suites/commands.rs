@@ -43,6 +43,11 @@ fn blocks(page: &str, end: Option<&str>) -> Vec<Block> {
     found
 }
 
+/// Lines without blanks at their ends, which documents do not have.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim_end).collect()
+}
+
 /// Whether a text is as described.
 fn matches(expected: &[&str], printed: &[&str]) -> bool {
     match (expected, printed) {
@@ -62,9 +67,7 @@ fn line_matches(expected: &str, found: &str) -> bool {
 
 #[test]
 fn what_is_printed_is_compared() {
-    let same = |expected: &str, printed: &str| {
-        matches(&expected.lines().collect::<Vec<_>>(), &printed.lines().collect::<Vec<_>>())
-    };
+    let same = |expected: &str, printed: &str| matches(&lines(expected), &lines(printed));
     assert!(same("200\n", "200"));
     assert!(same("id … of …!\n…\nend", "id 1 of 2 or 3!\na\nb\nend") && same("…\nend", "end"));
     assert!(!same("200", "2000") && !same("id …!", "id 1") && !same("…\nend", "a\nend\nb") && !same("a\nb", "a"));
@@ -114,7 +117,7 @@ impl Reader {
         let mut findings = Findings::new();
         for (nth, block) in blocks.iter().enumerate() {
             let printed = self.printed(nth).unwrap_or_else(|| "(not run)".to_owned());
-            let (expected, found): (Vec<_>, Vec<_>) = (block.printed.lines().collect(), printed.lines().collect());
+            let (expected, found): (Vec<_>, Vec<_>) = (lines(&block.printed), lines(&printed));
             let fault = || format!("printed:\n{printed}\nexpected:\n{}", block.printed);
             findings.check(&block.commands, if matches(&expected, &found) { Ok(()) } else { Err(fault()) });
         }
@@ -125,6 +128,8 @@ impl Reader {
 }
 
 const TUTORIAL: &str = "docs/tutorials.md";
+const ROTATION: &str = "docs/rotation.md";
+const UPGRADING: &str = "docs/upgrading.md";
 
 /// How the tutorial starts the program.
 const PROGRAM: &str = "tollgate run --set oauth2_default_profile=bcp";
@@ -153,7 +158,26 @@ fn the_tutorials_commands_print_the_same_with_the_settings_of_the_debian_package
 
 #[test]
 fn the_tutorials_commands_print_the_same_with_the_settings_of_the_image() {
-    with_settings_of("conf/packages/image/tollgate.yaml", " --set log.format=text");
+    with_settings_of("conf/packages/image/tollgate.yaml", " --set log.format=human");
+}
+
+/// Runs a page that goes on from the tutorial, after its fifth part.
+fn goes_on_from_the_tutorial(page: &str) {
+    let mut blocks = blocks(TUTORIAL, Some("## 6."));
+    let tutorial = blocks.len();
+    blocks.extend(self::blocks(page, None));
+    assert!(blocks.len() > tutorial, "{page} has no commands");
+    Reader::new().run(&blocks);
+}
+
+#[test]
+fn the_commands_that_rotate_secrets_print_what_their_page_says() {
+    goes_on_from_the_tutorial(ROTATION);
+}
+
+#[test]
+fn the_commands_that_upgrade_and_roll_back_print_what_their_page_says() {
+    goes_on_from_the_tutorial(UPGRADING);
 }
 
 #[test]
@@ -170,4 +194,4 @@ fn pages_with_commands_are_run() {
 }
 
 /// The pages whose blocks marked `bash` a test of this file runs.
-const RUN: [&str; 1] = [TUTORIAL];
+const RUN: [&str; 3] = [TUTORIAL, ROTATION, UPGRADING];
