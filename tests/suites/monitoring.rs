@@ -1,5 +1,6 @@
 //! The dashboard and the alerts of docs/monitoring, on a Prometheus that scrapes a real gateway: every query answers.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -131,4 +132,18 @@ async fn every_query_of_the_dashboard_and_the_alerts_answers() {
         left = unanswered;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+#[test]
+fn every_alert_has_a_section_that_says_what_to_do() {
+    let rules: Value = serde_yaml::from_str(&read("docs/monitoring/alerts.yaml")).unwrap();
+    let groups = rules["groups"].as_array().unwrap().iter();
+    let alerts: BTreeSet<String> = groups
+        .flat_map(|group| group["rules"].as_array().unwrap())
+        .map(|rule| rule["alert"].as_str().unwrap().to_owned())
+        .collect();
+    let page = read("docs/alerts.md");
+    let sections: BTreeSet<String> =
+        page.lines().filter_map(|line| line.strip_prefix("## ")).map(ToOwned::to_owned).collect();
+    assert_eq!(alerts, sections);
 }

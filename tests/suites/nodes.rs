@@ -4,8 +4,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tollgate_tests::postgres::Database;
 use tollgate_tests::scenario::{Api, Application};
-use tollgate_tests::{Gateway, Upstream};
+use tollgate_tests::{Gateway, Upstream, repository};
+use url::Url;
+use uuid::Uuid;
 
 const BOUND: Duration = Duration::from_secs(1);
 
@@ -69,4 +72,54 @@ async fn a_refresh_on_one_node_ends_the_old_token_on_the_other() {
     let refresh_token = old["refresh_token"].as_str().expect("a refresh token");
     api.refresh(&one, &client, refresh_token).await.expect(200);
     within_a_second(&api, &other, token, 401, "the token that was refreshed").await;
+}
+
+/// Roles of the server's, which outlive their database.
+struct Roles(String, String);
+
+impl Drop for Roles {
+    fn drop(&mut self) {
+        if let Ok(cleaner) = std::panic::catch_unwind(Database::create) {
+            cleaner.run(&format!("DROP ROLE IF EXISTS {}, {}", self.1, self.0));
+        }
+    }
+}
+
+/// The statements of docs/rotation.md that make the next role.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_the_former_and_of_the_next_role_share_the_database() {
+    let name = Uuid::new_v4().simple().to_string();
+    let roles = Roles(format!("former_{name}"), format!("next_{name}"));
+    let database = Database::create();
+    let as_role = |role: &str| {
+        let mut url = Url::parse(&database.url()).unwrap();
+        url.set_username(role).unwrap();
+        String::from(url)
+    };
+    database.run(&format!("CREATE ROLE {} LOGIN", roles.0));
+    database.run(&format!("ALTER SCHEMA public OWNER TO {}", roles.0));
+    let one = Gateway::on_url(&as_role(&roles.0), &[]).await;
+    let page = std::fs::read_to_string(repository().join("docs/rotation.md")).unwrap();
+    let statements = page.lines().map(str::trim).filter(|line| line.contains(" ROLE tollgate_b "));
+    let statements: Vec<String> = statements
+        .map(|line| line.replace("tollgate_b", "NEXT").replace("tollgate", &roles.0).replace("NEXT", &roles.1))
+        .collect();
+    assert_eq!(statements.len(), 2, "{statements:?}");
+    for statement in &statements {
+        database.run(statement);
+    }
+    let other = Gateway::on_url(&as_role(&roles.1), &[]).await;
+
+    let upstream = Upstream::start().await;
+    let api = Api::protected(&other, "api", &upstream, json!({})).await;
+    let client = Application::register(&other, "client", json!({})).await;
+    let tokens = api.tokens(&other, &client).await;
+    let token = tokens["access_token"].as_str().expect("a token");
+    within_a_second(&api, &one, token, 200, "a token of the next role's node").await;
+    one.delete(&format!("/oauth2_tokens/{token}")).await;
+    within_a_second(&api, &other, token, 401, "a token that the former role's node revoked").await;
+    let owned = format!("SELECT count(*) FROM pg_tables WHERE tableowner = '{}'", roles.1);
+    assert_eq!(database.run(&owned).trim(), "0", "the next role owns tables");
+    drop((one, other, database));
+    drop(roles);
 }
