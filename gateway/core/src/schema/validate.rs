@@ -118,9 +118,17 @@ impl Field {
     }
 }
 
-/// Databases do not keep NUL in text.
+/// Databases do not keep NUL in text. A reference to a vault, which is not there to be asked, would become the secret
+/// itself, known to all who know its name.
 fn text_fault(text: &str) -> Option<Value> {
-    text.contains('\0').then(|| Value::from("must not contain NUL characters"))
+    let fault = match text {
+        _ if text.contains('\0') => "must not contain NUL characters",
+        _ if text.starts_with("{vault://") && text.ends_with('}') => {
+            "refers to a vault, and this gateway has none: give the value itself"
+        }
+        _ => return None,
+    };
+    Some(Value::from(fault))
 }
 
 /// Faults by position, up to the last faulty element.
@@ -177,6 +185,12 @@ mod tests {
             (text().empty_allowed(), json!(""), Value::Null),
             (text().one_of(&["a"]), json!(""), json!("expected one of: a")),
             (text(), json!("a\u{0}b"), json!("must not contain NUL characters")),
+            (
+                text(),
+                json!("{vault://env/SECRET}"),
+                json!("refers to a vault, and this gateway has none: give the value itself"),
+            ),
+            (text(), json!("{vault://env/SECRET} and more"), Value::Null),
             (text().required(), Value::Null, json!("required field missing")),
             (text(), Value::Null, Value::Null),
             (Field::integer(""), json!(1.5), json!("expected an integer")),
