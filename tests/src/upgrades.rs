@@ -4,7 +4,7 @@ mod load;
 
 use std::time::Duration;
 
-use crate::{Gateway, Store};
+use crate::Gateway;
 
 use load::Load;
 pub use load::{Amount, Served};
@@ -16,12 +16,16 @@ pub const RELOADS: usize = 4;
 const ENDED: Duration = Duration::from_secs(20);
 
 /// Replaces the process so many times, each time after four reloads that change something, while clients of every kind
-/// never pause; what came of their requests.
-pub async fn under_load(store: Store, upgrades: usize, amount: Amount) -> Served {
+/// never pause; what came of their requests. The gateway is started with the settings that it needs for this.
+pub async fn under_load(
+    start: impl AsyncFnOnce(&[(&str, &str)]) -> Gateway,
+    upgrades: usize,
+    amount: Amount,
+) -> Served {
     let settings = tempfile::NamedTempFile::new().expect("a file");
     let path = settings.path().to_str().expect("text").to_owned();
     let plenty = ("TOLLGATE_LIMITS_CONNECTIONS_PER_ADDRESS", "0");
-    let mut gateway = Gateway::on(store, &[("TOLLGATE_CONFIG", &path), plenty]).await;
+    let mut gateway = start(&[("TOLLGATE_CONFIG", &path), plenty]).await;
     let first = gateway.process_id();
     let load = Load::on(&gateway, amount).await;
     for _ in 0..upgrades {

@@ -36,7 +36,7 @@ async fn an_executable_that_cannot_take_over_changes_nothing() {
 
 async fn nothing_is_lost(store: Store) {
     let amount = Amount { clients: 3, pause: Duration::from_millis(15), slow_clients: 3 };
-    let served = upgrades::under_load(store, 5, amount).await;
+    let served = upgrades::under_load(async |settings| Gateway::on(store, settings).await, 5, amount).await;
     assert_eq!(served.failed, Vec::<String>::new(), "{served:?}");
     // Every kind was served all the while; the WebSockets of the beginning saw every upgrade.
     assert!(served.http1 > 20 && served.http2 > 20 && served.messages > 20 && served.uploads > 20, "{served:?}");

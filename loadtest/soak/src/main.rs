@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use tollgate_load::endpoint::EndpointError;
 use tollgate_tests::rounds::{ON_POSTGRES, Tally};
 use tollgate_tests::upgrades::{self, Amount};
-use tollgate_tests::{Rounds, Store};
+use tollgate_tests::{Gateway, PostgresServer, Rounds};
 
 use crate::report::Report;
 use crate::site::Site;
@@ -100,7 +100,9 @@ async fn run(cli: &Cli) -> Result<Report, EndpointError> {
         report.rounds(rounds(cli.rounds).await);
     }
     if cli.upgrades > 0 {
-        let served = upgrades::under_load(Store::Postgres, cli.upgrades, UPGRADED_UNDER).await;
+        let server = PostgresServer::start().await;
+        let start = async |settings: &[(&str, &str)]| Gateway::on_url(&server.url(), settings).await;
+        let served = upgrades::under_load(start, cli.upgrades, UPGRADED_UNDER).await;
         report.upgrades(cli.upgrades, served);
     }
     Ok(report)
