@@ -599,7 +599,8 @@ impl Control {
             UpstreamVerification::Skip => Verification::Off,
         };
         let network = Network { destinations: node::upstream_destinations(settings), resolver };
-        let balancers = Arc::new(Balancers::new(tokio::runtime::Handle::current(), network));
+        let balancers =
+            Arc::new(Balancers::new(tokio::runtime::Handle::current(), network, settings.proxy.announcements.clone()));
         registry.register(Box::new(TargetHealthMetrics::new(Arc::clone(&balancers), Arc::clone(&metrics))?))?;
         let (compiled_for, upstreams) = (Arc::clone(&metrics), Arc::clone(&balancers));
         let configuration = Configuration::load(entities.clone(), compiled_for, verification, upstreams, served);
