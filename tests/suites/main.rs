@@ -39,6 +39,7 @@ mod certificates;
 mod console;
 mod correlation_id;
 mod cors;
+mod deck;
 mod declarative;
 mod descriptors;
 mod embedded_store;
