@@ -10,7 +10,7 @@ use tollgate_tests::node::{Ended, Node};
 use tollgate_tests::postgres::Database;
 use tollgate_tests::target::refusing;
 use tollgate_tests::tls::Identity;
-use tollgate_tests::Findings;
+use tollgate_tests::{Findings, PostgresServer};
 
 /// Runs a command with these settings.
 async fn tell(node: &Node, command: &[&str], settings: &[&str]) -> Ended {
@@ -155,6 +155,18 @@ async fn a_database_that_cannot_be_used_is_named_with_what_to_do() {
          URL (`@` is `%40`): failed to lookup address information: Name or service not known"
     );
     refuses_database(&mut findings, &node, &format!("postgres://u:sec@ret@{address}/d"), &expected).await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let rules = folder.path().join("pg_hba.conf");
+    fs::write(&rules, "host all guarded all scram-sha-256\nhost all all all trust\nlocal all all trust\n").unwrap();
+    let server = PostgresServer::with(&[&format!("hba_file={}", rules.display())]).await;
+    server.run("CREATE ROLE guarded LOGIN PASSWORD 'right'");
+    let address = server.authority();
+    let expected = format!(
+        "cannot connect to {address}/d as guarded (a password with `@`, `:` or `/` must be percent-encoded in the \
+         URL: `@` is `%40`): db error: FATAL: password authentication failed for user \"guarded\""
+    );
+    refuses_database(&mut findings, &node, &format!("postgres://guarded:wrong@{address}/d"), &expected).await;
     let database = Database::create();
     let setting = format!("database.url={}", database.url());
     let lacking = "tollgate: database.url: the database lacks migrations: run `tollgate migrate up`, or start with \
