@@ -1,5 +1,6 @@
 //! Command line arguments of a run.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -32,6 +33,10 @@ pub struct RunArgs {
     /// Protected path for `--token`.
     #[arg(long, default_value = "/", requires = "token")]
     pub path: String,
+    /// Run the scenario this many times, and report how the runs differ: the median, the lowest, the highest, and half of
+    /// the distance between the last two. The JSON result contains all runs; `compare` takes it as repeated runs.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub repeat: NonZeroUsize,
     /// Write the result as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! Compares results, and checks them against thresholds for CI.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -9,12 +9,13 @@ use crate::live::duration;
 use crate::outcome::Outcome;
 use crate::report::{self, ReportError};
 use crate::span::Span;
+use crate::spread::Figure;
 
 /// `tollgate-load compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Results of `run --json`: the baseline and then new ones, each of which is judged for itself. With `--baseline`
-    /// they are repeated runs of the new one.
+    /// Results of `run --json`: the baseline and then new ones, each of which is judged for itself. Of `run --repeat`, a
+    /// result is one of repeated runs. With `--baseline` all are repeated runs of the new one.
     #[arg(required = true)]
     pub results: Vec<PathBuf>,
     /// Repeated runs of the baseline: medians are compared, and a difference counts only beyond the spread of the runs.
@@ -85,39 +86,63 @@ pub enum CompareError {
     Report(#[from] ReportError),
 }
 
-/// A result and its name.
+/// A run and its name.
 type Named = (String, Outcome);
+
+/// Runs that are judged as one.
+struct Group {
+    name: String,
+    runs: Vec<Named>,
+}
 
 /// Reads the results and compares them.
 ///
 /// # Errors
 /// If there is one result alone, or a file does not exist or is not a result.
 pub fn compare(args: &CompareArgs) -> Result<Comparison, CompareError> {
-    let results = read(&args.results)?;
-    let (base, new, groups) = if args.baseline.is_empty() {
-        let (base, new) = results.split_first().filter(|(_, new)| !new.is_empty()).ok_or_else(|| {
-            CompareError::Alone(args.results.first().map(|path| path.display().to_string()).unwrap_or_default())
-        })?;
-        let each = new.iter().map(std::slice::from_ref).map(<[Named]>::to_vec).collect();
-        (vec![base.clone()], new.to_vec(), each)
+    let mut results = args.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let (base, new) = if args.baseline.is_empty() {
+        if results.len() < 2 {
+            return Err(CompareError::Alone(results.first().map(|group| group.name.clone()).unwrap_or_default()));
+        }
+        (results.remove(0), results)
     } else {
-        (read(&args.baseline)?, results.clone(), vec![results])
+        let baseline = args.baseline.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+        (together(baseline), vec![together(results)])
     };
-    let outcomes: Vec<Named> = base.iter().chain(&new).cloned().collect();
-    let mut comparison = Comparison { table: table(&outcomes), ..Comparison::default() };
-    for (name, outcome) in &outcomes {
+    let runs: Vec<&Named> = base.runs.iter().chain(new.iter().flat_map(|group| &group.runs)).collect();
+    let mut comparison = Comparison { table: table(&runs), ..Comparison::default() };
+    for (name, outcome) in &runs {
         if !outcome.is_valid() {
             let (wrong, responses) = (outcome.checks.wrong, outcome.total.responses);
             comparison.failures.push(format!("{name}: the run failed ({wrong} wrong responses of {responses})"));
         }
     }
-    new.iter().for_each(|(name, outcome)| judge(args, name, outcome, &mut comparison.failures));
-    groups.iter().for_each(|group| judge_ratios(args, &base, group, &mut comparison));
+    for group in &new {
+        group.runs.iter().for_each(|(name, outcome)| judge(args, name, outcome, &mut comparison.failures));
+        judge_ratios(args, &base, group, &mut comparison);
+    }
     Ok(comparison)
 }
 
-fn read(paths: &[PathBuf]) -> Result<Vec<Named>, ReportError> {
-    paths.iter().map(|path| Ok((path.display().to_string(), report::read(path)?))).collect()
+fn read(path: &Path) -> Result<Group, ReportError> {
+    let (runs, name) = (report::read(path)?, path.display().to_string());
+    let count = runs.len();
+    let named = runs.into_iter().enumerate().map(|(number, outcome)| match count {
+        1 => (name.clone(), outcome),
+        _ => (format!("{name}, run {}", number + 1), outcome),
+    });
+    Ok(Group { runs: named.collect(), name })
+}
+
+/// Results whose runs are repeated ones of the same.
+fn together(results: Vec<Group>) -> Group {
+    let name = match results.as_slice() {
+        [] => String::new(),
+        [only] => only.name.clone(),
+        [first, more @ ..] => format!("{} and {} more", first.name, more.len()),
+    };
+    Group { name, runs: results.into_iter().flat_map(|group| group.runs).collect() }
 }
 
 /// The limits that concern a new result alone.
@@ -146,21 +171,20 @@ fn judge(args: &CompareArgs, name: &str, outcome: &Outcome, failures: &mut Vec<S
 
 /// The limits relative to the baseline. A figure that is beyond its limit by less than the runs differ among themselves
 /// is no failure, but is named.
-fn judge_ratios(args: &CompareArgs, base: &[Named], new: &[Named], comparison: &mut Comparison) {
-    type Figure = fn(&Outcome) -> f64;
-    let figures: [(&str, Figure, Option<f64>, Limit); 5] = [
+fn judge_ratios(args: &CompareArgs, base: &Group, new: &Group, comparison: &mut Comparison) {
+    type Of = fn(&Outcome) -> f64;
+    let figures: [(&str, Of, Option<f64>, Limit); 5] = [
         ("p50", |outcome| outcome.total.latency.p50, args.max_p50_ratio, Limit::Most),
         ("p90", |outcome| outcome.total.latency.p90, args.max_p90_ratio, Limit::Most),
         ("p99", |outcome| outcome.total.latency.p99, args.max_p99_ratio, Limit::Most),
         ("p99.9", |outcome| outcome.total.latency.p999, args.max_p999_ratio, Limit::Most),
         ("rate", |outcome| outcome.total.rate, args.min_rate_ratio, Limit::Least),
     ];
-    let name = new.first().map(|(name, _)| name.as_str()).unwrap_or_default();
-    let name = if new.len() > 1 { format!("{name} and {} more", new.len() - 1) } else { name.to_owned() };
+    let name = &new.name;
     for (figure, of, limit, kind) in figures {
         let Some(limit) = limit else { continue };
-        let runs = |named: &[Named]| Runs::of(named.iter().map(|(_, outcome)| of(outcome)).collect());
-        let Some(ratio) = Ratio::of(&runs(base), &runs(new)) else {
+        let found = |group: &Group| Figure::of(group.runs.iter().map(|(_, outcome)| of(outcome)).collect());
+        let Some(ratio) = Ratio::of(&found(base), &found(new)) else {
             comparison.failures.push(format!("{name}: {figure} cannot be compared: the baseline has none"));
             continue;
         };
@@ -173,24 +197,6 @@ fn judge_ratios(args: &CompareArgs, base: &[Named], new: &[Named], comparison: &
     }
 }
 
-/// A figure of repeated runs.
-struct Runs {
-    median: f64,
-    /// Half of the distance between the lowest and the highest, as a share of the median; 0 for a single run.
-    spread: f64,
-}
-
-impl Runs {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or_default();
-        let last = values.len().saturating_sub(1);
-        let median = f64::midpoint(at(last / 2), at(values.len() / 2));
-        let spread = if median > 0.0 { (at(last) - at(0)) / 2.0 / median } else { 0.0 };
-        Self { median, spread }
-    }
-}
-
 /// How new runs compare with those of the baseline.
 struct Ratio {
     value: f64,
@@ -200,10 +206,10 @@ struct Ratio {
 
 impl Ratio {
     /// `None`: the baseline has nothing to compare with.
-    fn of(base: &Runs, new: &Runs) -> Option<Self> {
+    fn of(base: &Figure, new: &Figure) -> Option<Self> {
         let value = (base.median > 0.0).then_some(new.median / base.median)?;
         // Independent spreads add up as squares.
-        Some(Self { value, noise: value * base.spread.hypot(new.spread) })
+        Some(Self { value, noise: value * base.noise().hypot(new.noise()) })
     }
 }
 
@@ -241,7 +247,7 @@ impl Limit {
     }
 }
 
-fn table(outcomes: &[(String, Outcome)]) -> String {
+fn table(outcomes: &[&Named]) -> String {
     let mut text = String::new();
     let Some((_, base)) = outcomes.first() else { return text };
     for (name, outcome) in outcomes {
@@ -303,7 +309,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_missed_only_beyond_the_spread_of_the_runs() {
-        let ratio = |base: &[f64], new: &[f64]| Ratio::of(&Runs::of(base.to_vec()), &Runs::of(new.to_vec())).unwrap();
+        let ratio =
+            |base: &[f64], new: &[f64]| Ratio::of(&Figure::of(base.to_vec()), &Figure::of(new.to_vec())).unwrap();
         let rows = [
             // One run each: nothing is known of the noise.
             (ratio(&[100.0], &[119.0]), Limit::Most, 1.2, "× 1.190", Verdict::Kept),
@@ -318,7 +325,7 @@ mod tests {
         for (ratio, kind, limit, text, expected) in rows {
             assert_eq!((ratio.to_string().as_str(), kind.verdict(&ratio, limit)), (text, expected));
         }
-        assert!(Ratio::of(&Runs::of(vec![0.0]), &Runs::of(vec![1.0])).is_none());
+        assert!(Ratio::of(&Figure::of(vec![0.0]), &Figure::of(vec![1.0])).is_none());
     }
 
     #[test]
@@ -333,7 +340,7 @@ mod tests {
         };
         let results = [of(Some(1000.0), 2000.0), of(Some(2500.0), 1000.0), of(None, 1000.0), Outcome::default()];
         let results: Vec<_> = results.into_iter().map(|outcome| ("r.json".to_owned(), outcome)).collect();
-        let text = table(&results);
+        let text = table(&results.iter().collect::<Vec<_>>());
         let rows = |name: &str| -> Vec<Vec<&str>> {
             let named = text.lines().filter_map(|line| line.trim().strip_prefix(name));
             named.map(|rest| rest.split_whitespace().collect()).collect()

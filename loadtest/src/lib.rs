@@ -4,8 +4,9 @@
 //! 2. [`provision`] creates what a scenario needs through the Admin API, and records it ([`state`]).
 //! 3. [`run`]: [`generator`] threads send what [`workload`] chooses at the times of [`timing`], over
 //!    [`connection`]s; [`counters`] and [`recorder`] count responses; [`revocation`] runs in parallel.
-//! 4. [`fault`] breaks and repairs a store during a run; [`outage`] summarises responses over time; [`live`] shows results, [`report`] writes them, [`compare`]
-//!    compares them ([`outcome`] is the model).
+//! 4. [`fault`] breaks and repairs a store during a run; [`outage`] summarises responses over time; [`live`] shows
+//!    results, [`report`] writes them, [`compare`] compares them ([`outcome`] is the model, [`spread`] that of repeated
+//!    runs).
 //!
 //! Responses are also checked: every status, and a sample of the identity headers that the upstream echoes.
 
@@ -32,6 +33,7 @@ pub mod run;
 pub mod scenario;
 pub mod scrape;
 pub mod span;
+pub mod spread;
 pub mod state;
 pub mod third_party;
 pub mod timing;

@@ -16,6 +16,7 @@ use tollgate_load::outcome::{Faults, Outcome, Step, Stretch};
 use tollgate_load::provision::{self, Amount, Progress};
 use tollgate_load::report::{self, Files};
 use tollgate_load::run;
+use tollgate_load::spread::Spread;
 use tollgate_load::state::Order;
 use tollgate_load::third_party::{Issuer, Kind};
 use tollgate_load::upstream;
@@ -150,9 +151,12 @@ fn carry_out(command: Command) -> Result<bool, Failed> {
         }
         Command::Run(args) => {
             let terminal = !args.no_tui && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
-            let outcome = run::run(&args, if terminal { View::Terminal } else { View::Plain })?;
-            say(&summary_text(&outcome))?;
-            Ok(outcome.is_valid())
+            let runs = run::run(&args, if terminal { View::Terminal } else { View::Plain })?;
+            runs.iter().try_for_each(|outcome| say(&summary_text(outcome)))?;
+            if runs.len() > 1 {
+                say(&spread_table(&runs))?;
+            }
+            Ok(runs.iter().all(Outcome::is_valid))
         }
         Command::Compare(args) => {
             let comparison = compare::compare(&args)?;
@@ -162,8 +166,8 @@ fn carry_out(command: Command) -> Result<bool, Failed> {
             Ok(comparison.failures.is_empty())
         }
         Command::Report(args) => {
-            let outcome = report::read(&args.result)?;
-            Files::open(None, Some(&args.html))?.write(&outcome)?;
+            let runs = report::read(&args.result)?;
+            Files::open(None, Some(&args.html))?.write(&runs)?;
             Ok(true)
         }
         Command::Upstream(args) => {
@@ -276,6 +280,18 @@ fn summary_text(outcome: &Outcome) -> String {
     }
     if let Some(limited) = &outcome.generator.limited {
         text.push_str(&format!("\n  UNRELIABLE: {limited}"));
+    }
+    text
+}
+
+/// How repeated runs differ.
+fn spread_table(runs: &[Outcome]) -> String {
+    let mut text = format!("{} runs; ± is half of the distance between the lowest and the highest\n", runs.len());
+    text.push_str(&format!("  {:<11}", ""));
+    ["median", "lowest", "highest", "±", "± %"].iter().for_each(|name| text.push_str(&format!("{name:>12}")));
+    for (name, cells) in Spread::of(runs).rows() {
+        text.push_str(&format!("\n  {name:<11}"));
+        cells.iter().for_each(|cell| text.push_str(&format!("{cell:>12}")));
     }
     text
 }

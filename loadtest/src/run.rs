@@ -108,17 +108,41 @@ struct Run {
     breaker: Option<Box<dyn Breaker>>,
 }
 
-/// Runs a scenario and writes its result.
+/// Runs a scenario, as often as it is to be repeated, and writes the result: that of all runs until the first that was
+/// stopped or could not be carried out.
 ///
 /// # Errors
-/// If it cannot be run, or its result cannot be written.
-pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
+/// If a run cannot be carried out, or the result cannot be written.
+pub fn run(args: &RunArgs, view: View) -> Result<Vec<Outcome>, RunError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_interrupt(&stop)?;
+    let (mut files, mut outcomes) = (None, Vec::new());
+    let ended = loop {
+        match once(args, view, &stop, &mut files) {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) => break Err(error),
+        }
+        if outcomes.len() >= args.repeat.get() || stop.load(Ordering::Relaxed) {
+            break Ok(());
+        }
+    };
+    // What was measured is written even if a later run could not be carried out.
+    let written = files.filter(|_| !outcomes.is_empty()).map_or(Ok(()), |files| files.write(&outcomes));
+    ended?;
+    written?;
+    Ok(outcomes)
+}
+
+/// Runs a scenario once. The first of repeated runs opens the files, once it knows that the scenario is valid.
+fn once(args: &RunArgs, view: View, stop: &Arc<AtomicBool>, files: &mut Option<Files>) -> Result<Outcome, RunError> {
     let (scenario, text) = Scenario::find(&args.scenario)?;
     let mut scenario = overridden(scenario, args);
     let Prepared { args, breaker, site } = fault::prepare(args, &mut scenario)?;
     let args = &args;
     let scenario = scenario.checked("the scenario with the command line options")?;
-    let files = Files::open(args.json.as_deref(), args.html.as_deref())?;
+    if files.is_none() {
+        *files = Some(Files::open(args.json.as_deref(), args.html.as_deref())?);
+    }
     let trust = args.trust.trust();
     let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
     let endpoint = Endpoint::new(&args.proxy, protocol, &trust)?;
@@ -135,12 +159,11 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     let echoes = preflight(&endpoint, supply.state(), scenario.timeout.0)?;
     let supply = Arc::new(if echoes { supply } else { supply.without_identities() });
 
-    let stop = Arc::new(AtomicBool::new(false));
-    stop_on_interrupt(&stop)?;
     let (updates, shown) = channel();
-    let screen = live::start(view, shown, Arc::clone(&stop))?;
+    let screen = live::start(view, shown, Arc::clone(stop))?;
     let metrics = args.metrics.as_deref().map(|address| Endpoint::new(address, Protocol::Http1, &trust)).transpose()?;
     let scraper = metrics.map(Scraper::start).transpose()?;
+    let stop = Arc::clone(stop);
     let mut run =
         Run { scenario, endpoint, admin, supply, reserved, journal, stop, updates, scraper, authority, breaker };
     let mut outcome = run.measure(&args.proxy)?;
@@ -151,10 +174,7 @@ pub fn run(args: &RunArgs, view: View) -> Result<Outcome, RunError> {
     drop(run);
     drop(site);
     let _ = screen.join();
-    // Both files are written even if one fails.
-    let written = files.write(&outcome);
     keep(&args.state, refreshed)?;
-    written?;
     Ok(outcome)
 }
 

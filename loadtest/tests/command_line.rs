@@ -1,10 +1,12 @@
 //! Output and exit codes of the program.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tollgate_load::spread::{Figure, Repeated};
 
 use crate::program::{Ended, call, command, result};
 use crate::stub::Stub;
@@ -98,9 +100,12 @@ fn stopping_a_run_does_not_wait_for_its_next_request() {
 #[test]
 fn invalid_options_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for (option, value, error) in
-        [("--rate", "0", "load.rate"), ("--rate", "NaN", "load.rate"), ("--connections", "0", "connections")]
-    {
+    for (option, value, error) in [
+        ("--rate", "0", "load.rate"),
+        ("--rate", "NaN", "load.rate"),
+        ("--connections", "0", "connections"),
+        ("--repeat", "0", "--repeat <N>"),
+    ] {
         let ended = call(folder.path(), &warm("http://127.0.0.1:1", &[option, value]));
         assert!(ended.code == Some(2) && ended.stderr.contains(error), "{option} {value}: {ended:?}");
     }
@@ -181,4 +186,93 @@ fn comparisons_fail_on_missed_thresholds() {
     let page = program::call(folder.path(), &["report", "slow.json", "--html", "slow.html"]);
     assert_eq!(page.code, Some(0), "{page:?}");
     assert!(fs::read_to_string(folder.path().join("slow.html")).unwrap().contains("warm against"));
+}
+
+#[test]
+fn repeated_runs_are_one_result_with_their_spread() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, delay: u64, more: &[&str]| {
+        let stub = Stub::start(200, vec![Duration::from_millis(delay)]);
+        call(folder.path(), &warm(&stub.url(), &[&["--duration", "1s", "--json", name], more].concat()))
+    };
+    let ended = run("base.json", 1, &["--repeat", "3", "--html", "base.html"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stdout.lines().filter(|line| line.starts_with("warm: ")).count(), 3, "{ended:?}");
+    let repeated: Repeated = serde_json::from_slice(&fs::read(folder.path().join("base.json")).unwrap()).unwrap();
+    let mut rates: Vec<f64> = repeated.runs.iter().map(|run| run.total.rate).collect();
+    rates.sort_by(f64::total_cmp);
+    let [lowest, median, highest] = rates[..] else { panic!("{rates:?}") };
+    let Figure { half_distance, .. } = repeated.spread.rate;
+    assert_eq!(repeated.spread.rate, Figure { median, lowest, highest, half_distance });
+    assert!(lowest > 0.0 && (half_distance - (highest - lowest) / 2.0).abs() < 1e-9, "{repeated:?}");
+    let table = ended.stdout.split_once("3 runs; ± is half of the distance").expect(&ended.stdout).1;
+    let row: Vec<&str> =
+        table.lines().find_map(|line| line.trim().strip_prefix("rate ")).unwrap().split_whitespace().collect();
+    let shown = [median, lowest, highest, half_distance].map(|rate| format!("{rate:.0}/s"));
+    assert_eq!(row[..4], shown, "{table}");
+    let page = fs::read_to_string(folder.path().join("base.html")).unwrap();
+    assert!(page.contains("Run 3 of 3") && page.contains(&format!("<td>{median:.0}/s</td>")), "{page}");
+    let page = call(folder.path(), &["report", "base.json", "--html", "again.html"]);
+    assert!(page.code == Some(0) && folder.path().join("again.html").exists(), "{page:?}");
+
+    // One result is still one run, of the format that it always had.
+    assert_eq!(run("slow.json", 100, &["--repeat", "1"]).code, Some(0));
+    assert!(result(&folder.path().join("slow.json")).total.responses > 0);
+    assert_eq!(run("slows.json", 100, &["--repeat", "2"]).code, Some(0));
+    let compare = |arguments: &[&str]| call(folder.path(), &[&["compare"], arguments].concat());
+    let limits = ["--max-p50-ratio", "1.2", "--min-rate-ratio", "0.9"];
+    for new in ["slow.json", "slows.json"] {
+        let ended = compare(&[&["base.json", new], &limits[..]].concat());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("failed: {new}: p50 is × ")), "{ended:?}");
+        assert!(ended.stdout.contains("base.json, run 3 (warm"), "{ended:?}");
+        let ratio = ended.stderr.lines().find(|line| line.contains("rate is")).unwrap();
+        assert!(ratio.contains(" ± ") && ratio.ends_with("the limit is × 0.9"), "{ended:?}");
+    }
+    // Limits without a baseline are each run's own.
+    let missed = compare(&["base.json", "slows.json", "--max-p50", "50ms"]);
+    assert_eq!(missed.stderr.matches("failed: slows.json, run ").count(), 2, "{missed:?}");
+    assert!(!missed.stderr.contains("base.json"), "{missed:?}");
+    // Runs that differ more than what is asked of them say nothing.
+    let mixed = Repeated::of([repeated.runs.clone(), vec![result(&folder.path().join("slow.json"))]].concat());
+    fs::write(folder.path().join("mixed.json"), serde_json::to_vec(&mixed).unwrap()).unwrap();
+    let wide = compare(&["mixed.json", "slows.json", "--max-p50-ratio", "1.2"]);
+    assert!(wide.code == Some(0) && wide.stderr.contains("undecided: slows.json: p50 is × "), "{wide:?}");
+    let sets = compare(&[&["slows.json", "slow.json", "--baseline", "base.json", "base.json"], &limits[..]].concat());
+    assert!(sets.code == Some(1) && sets.stderr.contains("failed: slows.json and 1 more: p50 is × "), "{sets:?}");
+    let alone = compare(&["base.json", "--max-p99", "2s"]);
+    assert!(alone.code == Some(2) && alone.stderr.contains("base.json has nothing to be compared with"), "{alone:?}");
+}
+
+#[test]
+fn repeated_runs_that_cannot_go_on_keep_what_was_measured() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut upstream = command(folder.path(), &["upstream", "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(upstream.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = format!("http://{}", line.trim_end().rsplit(' ').next().unwrap());
+    let arguments = warm(&url, &["--duration", "1s", "--repeat", "1000", "--json", "r.json"]);
+    let running = command(folder.path(), &arguments).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    upstream.kill().unwrap();
+    upstream.wait().unwrap();
+    let ended = Ended::from(running.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("no response from the gateway"), "{ended:?}");
+    let repeated: Repeated = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    assert!(repeated.runs.len() >= 2, "{}", repeated.runs.len());
+
+    let stub = Stub::start(200, vec![Duration::from_millis(2)]);
+    let url = stub.url();
+    let arguments = warm(&url, &["--duration", "1s", "--repeat", "1000", "--json", "r.json"]);
+    let running = command(folder.path(), &arguments).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    kill_process(Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    let ended = Ended::from(running.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let repeated: Repeated = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    assert!((2..5).contains(&repeated.runs.len()), "{}", repeated.runs.len());
+    assert!(repeated.runs.last().unwrap().interrupted);
 }

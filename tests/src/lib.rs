@@ -7,7 +7,7 @@
 //!
 //! The tests need what `./dev test` provides: built programs, `TOLLGATE_TEST_POSTGRES`, `psql`, Chromium with
 //! its driver, a Python with Authlib, Debian's glewlwyd, nginx, HAProxy and PgBouncer, Node with oidc-provider, helm
-//! (`TOLLGATE_TEST_KUBERNETES`), systemd-analyze and mandoc. A missing prerequisite fails the test.
+//! (`TOLLGATE_TEST_KUBERNETES`), systemd-analyze, mandoc and decK. A missing prerequisite fails the test.
 
 // Test code reports failures by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]

@@ -159,4 +159,8 @@ async fn no_web_page_drains_a_node_or_reads_its_status_under_its_own_name() {
     assert_eq!(neither.json(), json!({"message": "status must be draining, or ready to end it"}));
     call(&gateway, Method::POST, &ready, &[], "status=draining").await.expect(204);
     call(&gateway, Method::GET, &ready, &[], "").await.expect(503);
+    let output = gateway.output();
+    let told = |what: &str| output.lines().filter(|line| line.contains(what) && line.contains("127.0.0.1")).count();
+    assert_eq!(told(" draining: told to report that this node is not ready"), 2, "{output}");
+    assert_eq!(told("no longer draining: told to report that this node is ready"), 1, "{output}");
 }

@@ -14,7 +14,7 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::ssl::{SslAcceptor, SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::ssl::{NameType, SslAcceptor, SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::{X509, X509Name, X509NameBuilder};
@@ -328,7 +328,8 @@ async fn files_of_the_settings_are_read_again_and_unusable_ones_leave_the_old_ce
     assert_eq!(name_served(&gateway, None).await, "three");
 }
 
-/// A TLS upstream that requires a client certificate of this authority, and responds with its name.
+/// A TLS upstream that requires a client certificate of this authority, and responds with its name and the name of the
+/// server that was asked for, if one was.
 fn upstream(identity: &Pair, intermediate: &Pair, clients: &Pair) -> SocketAddr {
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
     acceptor.set_private_key(&identity.key).unwrap();
@@ -348,6 +349,8 @@ fn upstream(identity: &Pair, intermediate: &Pair, clients: &Pair) -> SocketAddr 
                 let Ok(mut stream) = acceptor.accept(socket) else { return };
                 let certificate = stream.ssl().peer_certificate().expect("it is required");
                 let name = certificate.subject_name().entries().next().unwrap().data().to_string().unwrap();
+                let asked = stream.ssl().servername(NameType::HOST_NAME).map(|asked| format!(" at {asked}"));
+                let name = name + &asked.unwrap_or_default();
                 let mut head = Vec::new();
                 let mut byte = [0];
                 while stream.read_exact(&mut byte).is_ok() {
@@ -449,4 +452,128 @@ async fn a_target_is_presented_the_certificate_of_the_service_or_else_of_its_ups
         gateway.change(path, json!({"client_certificate": certificate})).await;
         assert_eq!(presented().await, expected, "{path}: {certificate}");
     }
+}
+
+/// Two clients' certificates as entities, and a target that requires one of them, as the target of an upstream and a
+/// service.
+struct Mutual {
+    gateway: Gateway,
+    clients: Pair,
+    ids: Vec<Value>,
+    /// The authorities that lead to the target's certificate, the trusted one first.
+    servers: [Pair; 2],
+}
+
+impl Mutual {
+    /// The target's certificate is for this name, and it is named so unless it is an address.
+    async fn new(name: &str) -> Self {
+        let gateway = Gateway::on_sqlite().await;
+        let root = Pair::authority("root", None);
+        let middle = Pair::authority("middle", Some(&root));
+        let clients = Pair::authority("clients", None);
+        let port = upstream(&Pair::issued(name, &ec(), Some(&middle), false), &middle, &clients).port();
+        let mut ids = Vec::new();
+        for pair in ["one", "two"].map(|name| Pair::issued(name, &ec(), Some(&clients), false)) {
+            ids.push(gateway.create("/certificates", pair.body(&[])).await["id"].clone());
+        }
+        gateway.create("/upstreams", json!({"name": "targets"})).await;
+        gateway.create("/upstreams/targets/targets", json!({"target": format!("{name}:{port}")})).await;
+        let service = json!({
+            "name": "up", "protocol": "https", "host": "targets", "port": 443, "retries": 0, "tls_verify": true,
+        });
+        gateway.create("/services", service).await;
+        gateway.create("/services/up/routes", json!({"paths": ["/"]})).await;
+        Self { gateway, clients, ids, servers: [root, middle] }
+    }
+
+    /// What the target has seen, or else the status.
+    async fn seen(&self) -> String {
+        let reply = self.gateway.send(self.gateway.client.get(self.gateway.plain_url("/"))).await;
+        if reply.status == 200 { reply.body } else { reply.status.to_string() }
+    }
+
+    async fn expect(&self, rows: Vec<(&str, Value, &str)>) {
+        for (path, change, expected) in rows {
+            self.gateway.change(path, change.clone()).await;
+            assert_eq!(self.seen().await, expected, "{path}: {change}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_are_verified_as_their_service_says_and_asked_for_by_the_name_they_are_sent() {
+    let mutual = Mutual::new("localhost").await;
+    let root = mutual.gateway.create("/ca_certificates", json!({"cert": mutual.servers[0].pem()})).await["id"].clone();
+    let other = mutual.gateway.create("/ca_certificates", json!({"cert": mutual.clients.pem()})).await["id"].clone();
+    let (service, of_targets) = ("/services/up", "/upstreams/targets");
+    let rows = vec![
+        (of_targets, json!({"client_certificate": {"id": mutual.ids[0]}}), "502"),
+        (service, json!({"ca_certificates": [root]}), "one at localhost"),
+        (service, json!({"ca_certificates": [other]}), "502"),
+        (service, json!({"ca_certificates": [other, root]}), "one at localhost"),
+        // Between the target's certificate and the root there is one.
+        (service, json!({"tls_verify_depth": 0}), "502"),
+        (service, json!({"tls_verify_depth": 1}), "one at localhost"),
+        // The terms of one connection are not those of another.
+        (of_targets, json!({"client_certificate": {"id": mutual.ids[1]}}), "two at localhost"),
+        (of_targets, json!({"host_header": "other.test:8443"}), "502"),
+        (service, json!({"tls_verify": false}), "two at other.test"),
+        (service, json!({"ca_certificates": null, "tls_verify_depth": null}), "two at other.test"),
+        (of_targets, json!({"host_header": null}), "two at localhost"),
+        (service, json!({"tls_verify": true}), "502"),
+    ];
+    mutual.expect(rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_an_address_is_asked_for_by_no_name_and_verified_by_its_address() {
+    let mutual = Mutual::new("127.0.0.1").await;
+    let root = mutual.gateway.create("/ca_certificates", json!({"cert": mutual.servers[0].pem()})).await["id"].clone();
+    let rows = vec![
+        ("/upstreams/targets", json!({"client_certificate": {"id": mutual.ids[0]}}), "502"),
+        ("/services/up", json!({"ca_certificates": [root]}), "one"),
+        ("/services/up", json!({"tls_verify": false}), "one"),
+    ];
+    mutual.expect(rows).await;
+    // A renewed certificate is presented at once, without a change of the upstream.
+    let renewed = Pair::issued("renewed", &ec(), Some(&mutual.clients), false);
+    let path = format!("/certificates/{}", mutual.ids[0].as_str().unwrap());
+    mutual.gateway.change(&path, json!({"cert": renewed.pem(), "key": renewed.key_pem()})).await;
+    assert_eq!(mutual.seen().await, "renewed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_present_the_certificate_of_the_upstream_never_that_of_a_service() {
+    let mutual = Mutual::new("127.0.0.1").await;
+    let gateway = &mutual.gateway;
+    let checks = json!({"active": {
+        "type": "https", "https_verify_certificate": false, "healthy": {"interval": 0.1, "successes": 1},
+        "unhealthy": {"interval": 0.1, "tcp_failures": 1, "http_failures": 1},
+    }});
+    let healthy = async |expected: &str| {
+        within(PATIENCE, expected, async || {
+            let shown = gateway.admin_get("/upstreams/targets/health").await.expect(200).json();
+            shown["data"][0]["health"] == json!(expected)
+        })
+        .await;
+    };
+    // Requests are not the reason.
+    gateway.change("/services/up", json!({"client_certificate": {"id": mutual.ids[0]}, "tls_verify": false})).await;
+    assert_eq!(mutual.seen().await, "one");
+    gateway.change("/upstreams/targets", json!({"healthchecks": checks})).await;
+    healthy("UNHEALTHY").await;
+    assert_eq!(mutual.seen().await, "503");
+    gateway.change("/upstreams/targets", json!({"client_certificate": {"id": mutual.ids[1]}})).await;
+    healthy("HEALTHY").await;
+    assert_eq!(mutual.seen().await, "one");
+    // A certificate that the target does not accept, in the place of the good one, counts at once.
+    let foreign = Pair::ec("foreign");
+    let path = format!("/certificates/{}", mutual.ids[1].as_str().unwrap());
+    gateway.change(&path, json!({"cert": foreign.pem(), "key": foreign.key_pem()})).await;
+    healthy("UNHEALTHY").await;
+    let good = Pair::issued("good", &ec(), Some(&mutual.clients), false);
+    gateway.change(&path, json!({"cert": good.pem(), "key": good.key_pem()})).await;
+    healthy("HEALTHY").await;
+    gateway.change("/upstreams/targets", json!({"client_certificate": null})).await;
+    healthy("UNHEALTHY").await;
 }

@@ -13,6 +13,8 @@ use tollgate_tests::scenario::Api;
 use tollgate_tests::web_server::{Kind, WebServer};
 use tollgate_tests::{Findings, Gateway, Recorder, Reply, Store, Upstream};
 
+use crate::nodes;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Both listeners believe PROXY headers from this machine.
@@ -24,6 +26,10 @@ const BELIEVING: [(&str, &str); 3] = [
 
 async fn believing(settings: &[(&str, &str)]) -> Gateway {
     Gateway::on(Store::Sqlite, &[&BELIEVING, settings].concat()).await
+}
+
+async fn within(what: &str, holds: impl AsyncFn() -> bool) {
+    nodes::within(PATIENCE, what, holds).await;
 }
 
 const GET: &str = "GET /api/x HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n\
@@ -275,5 +281,51 @@ async fn haproxy_reads_what_upstreams_are_told() {
         gateway.create("/services/api/routes", json!({"paths": ["/api"]})).await;
         let reply = send(gateway.http, false, "127.0.0.5", Vec::new(), GET).await.expect("a response");
         assert_eq!(reply.json()["headers"]["x-seen"], json!(["127.0.0.5"]), "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_say_that_they_are_nobodys_requests() {
+    // It closes connections without a header; what has one gets 404 on every path.
+    let target = believing(&[]).await;
+    let check = |kind: &str, interval: f64| {
+        let healthy = json!({"interval": interval, "successes": 1, "http_statuses": [404]});
+        let unhealthy = json!({"interval": interval, "tcp_failures": 1, "http_failures": 1, "timeouts": 5});
+        json!({"active": {"type": kind, "https_verify_certificate": false, "healthy": healthy, "unhealthy": unhealthy}})
+    };
+    for version in ["v1", "v2"] {
+        let settings = [
+            ("TOLLGATE_PROXY_UPSTREAM_PROXY_PROTOCOL", version),
+            ("TOLLGATE_PROXY_UPSTREAM_PROXY_PROTOCOL_SERVICES", "told"),
+        ];
+        let gateway = Gateway::on(Store::Sqlite, &settings).await;
+        let recorder = Recorder::start(When::Complete, |_| ScriptedResponse::ok("ok")).await;
+        let targets =
+            [("http", target.http), ("https", target.https), ("grpc", target.http), ("tcp", recorder.address())];
+        for (kind, address) in targets {
+            let upstream = json!({"name": format!("{kind}.upstream"), "healthchecks": check(kind, 0.0)});
+            gateway.create("/upstreams", upstream).await;
+            let path = format!("/upstreams/{kind}.upstream/targets");
+            gateway.create(&path, json!({"target": address.to_string()})).await;
+        }
+        let service = json!({"name": "told", "host": "http.upstream"});
+        gateway.create("/services", service).await;
+        let health = async |kind: &str| {
+            let shown = gateway.admin_get(&format!("/upstreams/{kind}.upstream/health")).await.expect(200).json();
+            shown["data"][0]["health"].as_str().unwrap().to_owned()
+        };
+        for kind in ["http", "https", "grpc", "tcp"] {
+            // No service goes there that is told, so its targets require no header.
+            gateway.change("/services/told", json!({"host": "elsewhere.test"})).await;
+            let path = format!("/upstreams/{kind}.upstream");
+            gateway.change(&path, json!({"healthchecks": check(kind, 0.1)})).await;
+            let untold = if kind == "tcp" { "HEALTHY" } else { "UNHEALTHY" };
+            within(&format!("{version}, {kind}, untold"), async || health(kind).await == untold).await;
+            gateway.change("/services/told", json!({"host": format!("{kind}.upstream")})).await;
+            within(&format!("{version}, {kind}, told"), async || health(kind).await == "HEALTHY").await;
+        }
+        let expected = if version == "v1" { "PROXY UNKNOWN\r\n" } else { "\r\n\r\n\0\r\nQUIT\n \0\0\0" };
+        within("a connection that is told", async || recorder.bytes().iter().any(|bytes| bytes == expected)).await;
+        assert_eq!(recorder.bytes()[0], "", "{version}: a connection before that");
     }
 }

@@ -599,7 +599,8 @@ impl Control {
             UpstreamVerification::Skip => Verification::Off,
         };
         let network = Network { destinations: node::upstream_destinations(settings), resolver };
-        let balancers = Arc::new(Balancers::new(tokio::runtime::Handle::current(), network));
+        let balancers =
+            Arc::new(Balancers::new(tokio::runtime::Handle::current(), network, settings.proxy.announcements.clone()));
         registry.register(Box::new(TargetHealthMetrics::new(Arc::clone(&balancers), Arc::clone(&metrics))?))?;
         let (compiled_for, upstreams) = (Arc::clone(&metrics), Arc::clone(&balancers));
         let configuration = Configuration::load(entities.clone(), compiled_for, verification, upstreams, served);
@@ -878,8 +879,29 @@ fn server_conf(settings: &Settings) -> ServerConf {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
     use crate::settings::Layers;
+
+    /// In a process of its own, since it may end.
+    #[test]
+    fn a_panic_ends_a_process_that_has_not_started_and_no_other() {
+        const MOMENT: &str = "TOLLGATE_TEST_PANIC";
+        const THIS: &str = "app::tests::a_panic_ends_a_process_that_has_not_started_and_no_other";
+        if let Ok(moment) = std::env::var(MOMENT) {
+            end_on_panic().store(moment == "after", Ordering::Release);
+            let panicked = std::thread::spawn(|| panic!("a part that panics")).join();
+            std::process::exit(if panicked.is_err() { 7 } else { 8 });
+        }
+        for (moment, expected) in [("before", 1), ("after", 7)] {
+            let mut command = Command::new(std::env::current_exe().expect("this program"));
+            let output = command.args(["--exact", THIS, "--nocapture"]).env(MOMENT, moment).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(expected), "{moment}: {said}");
+            assert!(said.contains("a part that panics"), "{moment}: {said}");
+        }
+    }
 
     #[tokio::test]
     async fn plugins_cannot_call_this_gateway_unless_the_settings_allow_it() {

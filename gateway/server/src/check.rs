@@ -1,18 +1,20 @@
 //! `tollgate check`: everything that would keep the gateway from starting, or from working, all at once.
 //!
 //! 1. On this machine: the settings, certificates and keys, the database's URL, the folders of logs.
-//! 2. On other machines (`--online`): the database and its migrations, the hosts of services, and the servers that
-//!    plugins' URLs name.
+//! 2. On other machines (`--online`): the database and its migrations, the hosts of services, the targets of upstreams,
+//!    and the servers that plugins' URLs name.
 
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tollgate_core::collection::{Filter, PageQuery};
-use tollgate_core::entity;
+use tollgate_core::entity::{self, Kind};
+use tollgate_core::schema::Document;
 use tollgate_core::setting::SettingValues;
 use tollgate_store::{Migrations, Options, Store};
 use url::Url;
@@ -25,8 +27,11 @@ use crate::settings::{LineDestination, Settings};
 /// How long another machine may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How many services and plugins are looked at; so many are read at once.
+/// How many entities of a kind are looked at; so many are read at once.
 const PAGE: usize = 1000;
+
+/// How many machines are tried at a time.
+const CONCURRENCY: usize = 16;
 
 /// Which machines are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,16 +104,14 @@ pub async fn of_other_machines(options: Options) -> Vec<String> {
         Ok(destinations) => destinations,
         Err(problem) => return vec![problem],
     };
-    let mut problems = Vec::new();
-    for (what, host, port) in destinations {
-        let connected = tokio::time::timeout(CONNECT, TcpStream::connect((host.as_str(), port))).await;
-        match connected {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => problems.push(format!("{what}: cannot connect to {host}:{port}: {error}")),
-            Err(_) => problems.push(format!("{what}: cannot connect to {host}:{port} within {CONNECT:?}")),
+    let tries = destinations.into_iter().map(|(what, host, port)| async move {
+        match tokio::time::timeout(CONNECT, TcpStream::connect((host.as_str(), port))).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(format!("{what}: cannot connect to {host}:{port}: {error}")),
+            Err(_) => Some(format!("{what}: cannot connect to {host}:{port} within {CONNECT:?}")),
         }
-    }
-    problems
+    });
+    stream::iter(tries).buffered(CONCURRENCY).filter_map(std::future::ready).collect().await
 }
 
 /// Whether an embedded database is there: checking it must not create it.
@@ -132,25 +135,35 @@ pub async fn of_plugins(options: Options, settings: &SettingValues) -> Vec<About
 async fn destinations(options: Options) -> Result<BTreeSet<(String, String, u16)>, String> {
     let unreadable = |error: &dyn Error| format!("database.url: cannot read the configuration: {}", with_causes(error));
     let store = Store::open(options).await.map_err(|error| unreadable(&error))?;
-    let mut found = BTreeSet::new();
-    for kind in [entity::service::kind(), entity::plugin::kind()] {
-        let of_services = kind.name == "services";
-        let collection = store.documents(kind.into());
+    let read = async |kind: Kind| -> Result<Vec<Document>, String> {
         let query = PageQuery { filter: Filter::All, after: None, size: PAGE };
-        let page = collection.page(&query).await.map_err(|error| unreadable(&error))?;
-        for document in page.documents {
-            let name = document.text("name").unwrap_or_default().to_owned();
-            if !of_services {
-                for url in urls(document.get("config").unwrap_or(&Value::Null)) {
-                    if let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) {
-                        found.insert((format!("plugin {name}"), host.trim_matches(['[', ']']).to_owned(), port));
-                    }
-                }
-                continue;
-            }
-            let port = document.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-            if let (Some(host), Some(port)) = (document.text("host"), port) {
-                found.insert((format!("service {name}"), host.trim_matches(['[', ']']).to_owned(), port));
+        let page = store.documents(kind.into()).page(&query).await;
+        page.map(|page| page.documents).map_err(|error| unreadable(&error))
+    };
+    let upstreams = read(entity::upstream::kind()).await?;
+    let upstreams: Vec<&str> = upstreams.iter().filter_map(|upstream| upstream.text("name")).collect();
+    let is_upstream = |host: &str| upstreams.iter().any(|name| name.eq_ignore_ascii_case(host));
+    let mut found = BTreeSet::new();
+    let mut add = |what: String, host: &str, port: u16| {
+        found.insert((what, host.trim_matches(['[', ']']).to_owned(), port));
+    };
+    for service in read(entity::service::kind()).await? {
+        let port = service.integer("port").and_then(|port| u16::try_from(port).ok());
+        if let (Some(host), Some(port)) = (service.text("host").filter(|host| !is_upstream(host)), port) {
+            add(format!("service {}", service.text("name").unwrap_or_default()), host, port);
+        }
+    }
+    let gets_requests = |target: &Document| target.integer("weight") != Some(0);
+    for target in read(entity::target::kind()).await?.into_iter().filter(gets_requests) {
+        let address = target.text("target").unwrap_or_default();
+        if let Some((host, port)) = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?))) {
+            add(format!("target {address}"), host, port);
+        }
+    }
+    for plugin in read(entity::plugin::kind()).await? {
+        for url in urls(plugin.get("config").unwrap_or(&Value::Null)) {
+            if let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) {
+                add(format!("plugin {}", plugin.text("name").unwrap_or_default()), host, port);
             }
         }
     }

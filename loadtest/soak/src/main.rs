@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start threads: {error}")),
     };
-    let report = match runtime.block_on(LocalSet::new().run_until(run(&cli))) {
+    let report = match runtime.block_on(run(&cli)) {
         Ok(report) => report,
         Err(error) => return failed(&error.to_string()),
     };
@@ -93,7 +93,8 @@ async fn run(cli: &Cli) -> Result<Report, EndpointError> {
     if cli.minutes > 0.0 {
         let duration = Duration::from_secs_f64(cli.minutes * 60.0);
         let site = Site::start().await;
-        let (load, samples) = load::run(site, duration, SHOWN_EVERY).await?;
+        // Its clients stay on this thread.
+        let (load, samples) = LocalSet::new().run_until(load::run(site, duration, SHOWN_EVERY)).await?;
         report.load(duration, load, samples);
     }
     if cli.rounds > 0 {

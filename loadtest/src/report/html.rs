@@ -8,6 +8,7 @@ use super::{ReportError, chart};
 use crate::failure::Failure;
 use crate::live::{self, duration};
 use crate::outcome::{Faults, Latency, Outage, Outcome, Revocation, Saturation, Second, Step, Stretch, Summary};
+use crate::spread::Spread;
 
 const STYLE: &str = "
 :root { color-scheme: light dark }
@@ -23,41 +24,74 @@ figcaption { font-size: .85rem; text-align: right; padding: .4rem 1rem 0 }
 pre { white-space: pre-wrap; background: #8882; padding: 1rem }
 ";
 
-/// The page.
-pub(super) fn page(outcome: &Outcome) -> Result<String, ReportError> {
-    let charts = match outcome.seconds.as_slice() {
-        [] | [_] => None,
-        seconds => Some(charts(seconds)?),
-    };
+/// The page of one or repeated runs.
+pub(super) fn page(runs: &[Outcome]) -> Result<String, ReportError> {
+    let sections = runs.iter().map(section).collect::<Result<Vec<_>, _>>()?;
+    let (scenario, target) = runs.first().map(|run| (run.scenario.as_str(), run.target.as_str())).unwrap_or_default();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (outcome.scenario) " – load test" }
+                title { (scenario) " – load test" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { (outcome.scenario) " against " (outcome.target) }
-                (verdict(outcome))
-                (summary(outcome))
-                @if let Some(charts) = &charts { (charts) }
-                (kinds(outcome))
-                @if !outcome.steps.is_empty() { (steps(&outcome.steps)) }
-                (responses(&outcome.total))
-                @if let Some(revocation) = &outcome.revocation { (revocations(revocation)) }
-                @if let Some(saturation) = &outcome.saturation { (trials(saturation)) }
-                @if let Some(faults) = &outcome.faults { (faults_of_the_store(faults)) }
-                @if let Some(outage) = &outcome.outage { (timeline(outage, outcome.duration)) }
-                (generator(outcome))
-                h2 { "The scenario" }
-                @if !outcome.options.is_empty() { p { "With " code { (outcome.options.join(" ")) } "." } }
-                pre { (outcome.scenario_text) }
+                h1 { (scenario) " against " (target) }
+                @if runs.len() > 1 { (spread(runs)) }
+                @for (number, section) in sections.iter().enumerate() {
+                    @if runs.len() > 1 { h1 { "Run " (number + 1) " of " (runs.len()) } }
+                    (section)
+                }
             }
         }
     };
     Ok(page.into_string())
+}
+
+/// How repeated runs differ.
+fn spread(runs: &[Outcome]) -> Markup {
+    html! {
+        p { (runs.len()) " runs. “±” is half of the distance between the lowest and the highest." }
+        table {
+            thead {
+                tr { @for name in ["figure", "median", "lowest", "highest", "±", "± %"] { th scope="col" { (name) } } }
+            }
+            tbody {
+                @for (name, cells) in Spread::of(runs).rows() {
+                    tr {
+                        th scope="row" { (name) }
+                        @for cell in cells { td { (cell) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is to be said of one run.
+fn section(outcome: &Outcome) -> Result<Markup, ReportError> {
+    let charts = match outcome.seconds.as_slice() {
+        [] | [_] => None,
+        seconds => Some(charts(seconds)?),
+    };
+    Ok(html! {
+        (verdict(outcome))
+        (summary(outcome))
+        @if let Some(charts) = &charts { (charts) }
+        (kinds(outcome))
+        @if !outcome.steps.is_empty() { (steps(&outcome.steps)) }
+        (responses(&outcome.total))
+        @if let Some(revocation) = &outcome.revocation { (revocations(revocation)) }
+        @if let Some(saturation) = &outcome.saturation { (trials(saturation)) }
+        @if let Some(faults) = &outcome.faults { (faults_of_the_store(faults)) }
+        @if let Some(outage) = &outcome.outage { (timeline(outage, outcome.duration)) }
+        (generator(outcome))
+        h2 { "The scenario" }
+        @if !outcome.options.is_empty() { p { "With " code { (outcome.options.join(" ")) } "." } }
+        pre { (outcome.scenario_text) }
+    })
 }
 
 fn charts(seconds: &[Second]) -> Result<Markup, ReportError> {

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::outcome::Outcome;
+use crate::spread::Repeated;
 
 /// Why a result cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -75,18 +76,21 @@ impl Files {
         Ok(Self { json: open(json)?, html: open(html)? })
     }
 
-    /// Writes a result to all files, even if one of them fails.
+    /// Writes the result of one or repeated runs to all files, even if one of them fails.
     ///
     /// # Errors
     /// The first error.
-    pub fn write(self, outcome: &Outcome) -> Result<(), ReportError> {
+    pub fn write(self, runs: &[Outcome]) -> Result<(), ReportError> {
         let json = self.json.map_or(Ok(()), |file| {
-            let text = serde_json::to_vec_pretty(outcome).map_err(io::Error::from);
-            put(file, text)
+            let text = match runs {
+                [outcome] => serde_json::to_vec_pretty(outcome),
+                runs => serde_json::to_vec_pretty(&Repeated::of(runs.to_vec())),
+            };
+            put(file, text.map_err(io::Error::from))
         });
         let html = match self.html {
             None => Ok(()),
-            Some(file) => html::page(outcome).and_then(|text| put(file, Ok(text.into_bytes()))),
+            Some(file) => html::page(runs).and_then(|text| put(file, Ok(text.into_bytes()))),
         };
         json.and(html)
     }
@@ -102,13 +106,19 @@ fn no_disk(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::InvalidInput { Ok(()) } else { Err(error) }
 }
 
-/// Reads a result.
+/// Reads a result: one run, or those of a repeated one.
 ///
 /// # Errors
 /// If it does not exist or is not a result.
-pub fn read(path: &Path) -> Result<Outcome, ReportError> {
+pub fn read(path: &Path) -> Result<Vec<Outcome>, ReportError> {
     let text = std::fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
-    let outcome: Outcome =
-        serde_json::from_slice(&text).map_err(|source| ReportError::Format { path: path.to_owned(), source })?;
-    if outcome.schema_version == 0 { Err(ReportError::Unversioned(path.to_owned())) } else { Ok(outcome) }
+    let not_a_result = |source| ReportError::Format { path: path.to_owned(), source };
+    let repeated: Repeated = serde_json::from_slice(&text).map_err(not_a_result)?;
+    if repeated.schema_version == 0 {
+        return Err(ReportError::Unversioned(path.to_owned()));
+    }
+    match repeated.runs.is_empty() {
+        true => Ok(vec![serde_json::from_slice(&text).map_err(not_a_result)?]),
+        false => Ok(repeated.runs),
+    }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tollgate_router::MatchedPath;
 use tollgate_router::path::{climb, upstream_path};
 
-use super::named_services::NamedServices;
 use crate::snapshot::RouteEntry;
+use crate::upstream::named_services::NamedServices;
 
 /// What the client is told.
 pub(super) const MESSAGE: &str = "The path leaves its route or service by dot segments once %2F and backslashes are \
@@ -40,7 +40,7 @@ pub(super) fn leads<'s>(
     find: impl Fn(&str) -> Option<&'s Arc<RouteEntry>>,
 ) -> Leads {
     let service = asked.route.service.as_deref();
-    if service.is_some_and(|service| lenient.contain(service)) {
+    if service.is_some_and(|service| lenient.contain(service.id, &service.label)) {
         return Leads::WhereItSays;
     }
     let base = service.and_then(|service| service.path.as_deref());

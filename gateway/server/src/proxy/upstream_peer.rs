@@ -6,6 +6,7 @@ use pingora_proxy::Session;
 use uuid::Uuid;
 
 use super::Gateway;
+use super::announcement::announce;
 use super::balanced;
 use super::context::Context;
 use super::logging::is_final;
@@ -56,7 +57,7 @@ pub(super) async fn upstream_peer(
     version::set(&mut peer.options, transport, settings.upstream.http2);
     grpc_call::bound(&mut peer.options, session.req_header(), transport);
     buffering::read_ahead(&mut peer.options, buffers, buffer_bytes.response);
-    settings.announcements.apply(&mut peer, &proxied.service, origin, session);
+    announce(&settings.announcements, &mut peer, &proxied.service, origin, session);
     Ok(peer)
 }
 

@@ -10,7 +10,7 @@ mod write;
 use std::net::SocketAddr;
 
 pub use read::{Fault, parse_v1, parse_v2, read};
-pub use write::write;
+pub use write::{write, write_own};
 
 /// What every header of version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";

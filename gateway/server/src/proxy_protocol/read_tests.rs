@@ -1,4 +1,4 @@
-use super::super::{Version, write};
+use super::super::{Version, write, write_own};
 use super::*;
 
 fn ends(source: &str, destination: &str) -> (SocketAddr, SocketAddr) {
@@ -42,7 +42,9 @@ fn what_is_written_is_read_and_nothing_after_it() {
 
 #[test]
 fn a_connection_of_the_proxys_own_says_nobody_elses_address() {
-    let rows: [&[u8]; 5] = [
+    let rows: [&[u8]; 7] = [
+        &write_own(Version::V1),
+        &write_own(Version::V2),
         b"PROXY UNKNOWN\r\n",
         b"PROXY UNKNOWN ffff::1 anything 99999\r\n",
         &v2(0x20, 0x00, &[]),

@@ -35,6 +35,14 @@ pub fn write(version: Version, source: SocketAddr, destination: SocketAddr) -> V
     }
 }
 
+/// The header of a connection of the gateway's own, such as a health check: `UNKNOWN` or `LOCAL`, which state no address.
+pub fn write_own(version: Version) -> Vec<u8> {
+    match version {
+        Version::V1 => b"PROXY UNKNOWN\r\n".to_vec(),
+        Version::V2 => [&SIGNATURE[..], &[0x20, 0x00, 0, 0]].concat(),
+    }
+}
+
 fn mapped(ip: IpAddr) -> std::net::Ipv6Addr {
     match ip {
         IpAddr::V4(four) => four.to_ipv6_mapped(),

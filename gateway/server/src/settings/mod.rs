@@ -23,8 +23,10 @@ use ipnet::IpNet;
 use tollgate_core::secret::Secret;
 use tollgate_core::setting::SettingValues;
 
-use crate::proxy::{Announcements, Limits, Listener, NamedServices, Product, UpstreamSettings};
+use crate::proxy::{Limits, Listener, Product, UpstreamSettings};
 use crate::telemetry::access_log::Fields;
+use crate::upstream::announcement::Announcements;
+use crate::upstream::named_services::NamedServices;
 
 pub use self::tracing::Tracing;
 pub use admin::{Admin, AdminAuth, AdminTls};

@@ -11,8 +11,10 @@ use super::{
     CertificateFiles, ClientCertificates, ConfigurationSource, CoreDumps, Database, Layers, LineDestination, LogFormat,
     Problem, Proxy, RequestedCertificates, Settings, UpstreamVerification, WhenDegraded,
 };
-use crate::proxy::{Announcements, BufferBytes, Limits, NamedServices, Product, UpstreamSettings};
+use crate::proxy::{BufferBytes, Limits, Product, UpstreamSettings};
 use crate::proxy_protocol::Version;
+use crate::upstream::announcement::Announcements;
+use crate::upstream::named_services::NamedServices;
 use crate::upstream::version::OfferedHttp2;
 
 impl Settings {

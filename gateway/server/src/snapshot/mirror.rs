@@ -31,7 +31,7 @@ use crate::served::ByName;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
 use crate::upstream::addresses::Addresses;
-use crate::upstream::balancing::Balancers;
+use crate::upstream::balancing::{Balancers, Told};
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
 use crate::upstream::trust::{Reference, Trust, TrustSpec, Unusable};
 
@@ -133,6 +133,8 @@ struct Service {
     enabled: bool,
     /// `None`: requests are not proxied to it.
     entry: Option<Arc<ServiceEntry>>,
+    /// If its upstream is told whose requests connections carry.
+    told: Option<Told>,
     /// The service, if it refers to certificates: it is compiled again when they change.
     document: Option<Box<Document>>,
 }
@@ -241,7 +243,9 @@ impl Mirror {
         for (id, service) in self.services.iter_mut().filter(|(_, service)| affected(service)) {
             if let Some(entry) = &service.entry {
                 let addresses = compiler.addresses(&service.host, service.port);
-                service.entry = Some(Arc::new(entry.at(addresses)));
+                let entry = Arc::new(entry.at(addresses));
+                service.told = compiler.told(&entry);
+                service.entry = Some(entry);
                 self.changed.services.insert(*id);
             }
         }
@@ -332,7 +336,8 @@ impl Compiler {
         let port = document.integer("port").and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
         let entry = self.service_entry(&document, certificates).map(Arc::new);
         let refers = references(&document).next().is_some();
-        Service { label, host, port, enabled, entry, document: refers.then(|| Box::new(document)) }
+        let told = entry.as_deref().and_then(|entry| self.told(entry));
+        Service { label, host, port, enabled, entry, told, document: refers.then(|| Box::new(document)) }
     }
 
     /// Those of a host, which may be the name of an upstream.
@@ -341,6 +346,13 @@ impl Compiler {
             Some(balancer) => Addresses::of_upstream(balancer),
             None => Addresses::new(host, port, self.balancers.network()),
         }
+    }
+
+    /// Keeps probes telling the upstream of a service what its requests tell it, if they do.
+    fn told(&self, service: &ServiceEntry) -> Option<Told> {
+        let balancer = service.balancer()?;
+        let version = self.balancers.announcements().version_for(service.id, &service.label);
+        version.map(|_| Told::new(Arc::clone(balancer)))
     }
 
     fn service_entry(&self, document: &Document, certificates: &Certificates) -> Option<ServiceEntry> {

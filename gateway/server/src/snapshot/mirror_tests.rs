@@ -4,13 +4,14 @@ use tollgate_core::host::Host;
 use tollgate_router::{Ports, Query};
 
 use super::*;
+use crate::upstream::announcement::Announcements;
 
 const SERVICE: Uuid = Uuid::from_u128(1);
 
 fn compiler() -> Compiler {
     let metrics = Arc::new(Metrics::register(&prometheus::Registry::new(), "node", "version").unwrap());
     let network = crate::upstream::addresses::tests::network();
-    let balancers = Arc::new(Balancers::new(network.resolver.runtime().clone(), network));
+    let balancers = Arc::new(Balancers::new(network.resolver.runtime().clone(), network, Announcements::default()));
     Compiler { registry: Registry::new(), metrics, verification: Verification::On, balancers }
 }
 

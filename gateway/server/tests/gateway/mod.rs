@@ -19,14 +19,16 @@ use tollgate::chain::{Chain, ChainEntry, Plugins};
 use tollgate::descriptors::Descriptors;
 use tollgate::plugin_choice::Rank;
 use tollgate::proxy::{
-    self, Announcements, ConnectionLimits, IdentityHeaders, Lifecycle, Listeners, Live, NamedServices, OpenConnections,
-    Product, Settings, TrustedIps, UpstreamSettings,
+    self, ConnectionLimits, IdentityHeaders, Lifecycle, Listeners, Live, OpenConnections, Product, Settings,
+    TrustedIps, UpstreamSettings,
 };
 use tollgate::snapshot::{RouteEntry, RouteFields, Snapshot};
 use tollgate::telemetry::access_log::{AccessLog, Fields, LineFormat};
 use tollgate::telemetry::metrics::Metrics;
 use tollgate::telemetry::route_metrics::Labels;
 use tollgate::upstream::addresses::{Addresses, Network};
+use tollgate::upstream::announcement::Announcements;
+use tollgate::upstream::named_services::NamedServices;
 use tollgate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
 use tollgate::upstream::uses::Uses;
 use tollgate_core::plugin::{Access, Handler, Verdict};

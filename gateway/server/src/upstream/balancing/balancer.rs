@@ -82,6 +82,8 @@ pub struct Balancer {
     /// Whether enough of the weight is healthy.
     usable: AtomicBool,
     turn: AtomicUsize,
+    /// How many services go there whose upstreams are told whose requests connections carry.
+    told: AtomicUsize,
     targets: Mutex<Vec<Target>>,
     /// Wakes the tasks after a change.
     pub(super) changed: Arc<Notify>,
@@ -98,6 +100,7 @@ impl Balancer {
             rotation: ArcSwap::default(),
             usable: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
+            told: AtomicUsize::new(0),
             targets: Mutex::default(),
             changed: Arc::default(),
             tasks: Mutex::default(),
@@ -281,6 +284,11 @@ impl Balancer {
         UpstreamHealth { is_checked, is_healthy: self.usable.load(Ordering::Acquire), targets }
     }
 
+    /// Whether its targets are told whose requests connections carry.
+    pub(super) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed) > 0
+    }
+
     /// Ends the task with the balancer.
     pub(super) fn keep(&self, task: AbortHandle) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
@@ -301,6 +309,24 @@ impl Drop for Balancer {
 impl std::fmt::Debug for Balancer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Balancer").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// As long as there is one, the targets of an upstream are told whose requests connections carry.
+#[derive(Debug)]
+pub struct Told(Arc<Balancer>);
+
+impl Told {
+    /// Of this upstream.
+    pub fn new(balancer: Arc<Balancer>) -> Self {
+        balancer.told.fetch_add(1, Ordering::Relaxed);
+        Self(balancer)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.told.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -15,6 +15,7 @@ use super::balancer::{Balancer, Terms};
 use super::probe::{self, Prober};
 use super::spec::{TargetSpec, UpstreamSpec};
 use crate::upstream::addresses::Network;
+use crate::upstream::announcement::Announcements;
 
 /// The kind of the changes by which nodes tell each other what operators say about targets.
 pub const TARGET_HEALTH: &str = "target_health";
@@ -26,6 +27,7 @@ const RETRY: Duration = Duration::from_secs(2);
 pub struct Balancers {
     runtime: Handle,
     network: Network,
+    announcements: Announcements,
     prober: Arc<Prober>,
     all: RwLock<BTreeMap<Uuid, Arc<Balancer>>>,
     /// By name, in lower case: names may differ by case alone.
@@ -34,8 +36,15 @@ pub struct Balancers {
 
 impl Balancers {
     /// None yet. Tasks run on this runtime.
-    pub fn new(runtime: Handle, network: Network) -> Self {
-        Self { runtime, network, prober: Arc::default(), all: RwLock::default(), by_name: RwLock::default() }
+    pub fn new(runtime: Handle, network: Network, announcements: Announcements) -> Self {
+        let prober = Arc::new(Prober::new(announcements.version));
+        let (all, by_name) = (RwLock::default(), RwLock::default());
+        Self { runtime, network, announcements, prober, all, by_name }
+    }
+
+    /// Which services' upstreams are told whose requests connections carry.
+    pub fn announcements(&self) -> &Announcements {
+        &self.announcements
     }
 
     /// How services reach hosts.

@@ -1,7 +1,8 @@
 //! Active health checks: endpoints are probed in intervals, and what comes of it is counted.
 //!
 //! Probes go to the addresses to which requests go, so no address that is refused is probed. Each has a timeout, and an
-//! upstream has at most `concurrency` under way. They end with the upstream.
+//! upstream has at most `concurrency` under way. They end with the upstream. Targets that are told whose requests
+//! connections carry hear that those of probes are the gateway's own.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
@@ -16,6 +17,7 @@ use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tollgate_core::host::Authority;
 
@@ -23,7 +25,9 @@ use super::balancer::{Balancer, Settings, Terms};
 use super::endpoint::Endpoint;
 use super::health::{Observer, Sign};
 use super::spec::{Active, CheckType};
+use crate::proxy_protocol::{self, Version};
 use crate::scheme::{Scheme, host_value};
+use crate::upstream::announcement::Announced;
 
 /// The shortest time between two looks at what is due.
 const SHORTEST: f64 = 0.05;
@@ -41,9 +45,17 @@ const GRPC_SERVING: &[u8] = &[8, 1];
 const MOST: usize = 1024;
 
 /// The connections of probes; made with the first one.
-#[derive(Default)]
 pub(super) struct Prober {
     connector: OnceLock<Connector>,
+    /// The PROXY header of probes to upstreams that are told.
+    header: Option<Vec<u8>>,
+}
+
+impl Prober {
+    /// Tells upstreams in this version, if they are told.
+    pub(super) fn new(version: Option<Version>) -> Self {
+        Self { connector: OnceLock::new(), header: version.map(proxy_protocol::write_own) }
+    }
 }
 
 /// Probes the endpoints of an upstream until it ends.
@@ -83,10 +95,11 @@ async fn round(balancer: &Balancer, settings: &Settings, prober: &Prober) {
     let concurrency = usize::try_from(active.concurrency.unwrap_or(10)).unwrap_or(10).max(1);
     let terms = balancer.terms();
     let host_header = balancer.host_header();
+    let header = prober.header.as_deref().filter(|_| balancer.is_told());
     let probes = due.map(|endpoint| {
         let (active, terms, host_header) = (&active, &terms, host_header.as_deref());
         async move {
-            let probe = Probe { endpoint: &endpoint, active, terms, host_header };
+            let probe = Probe { endpoint: &endpoint, active, terms, host_header, header };
             let sign = probe.sign(prober).await;
             balancer.observe(&endpoint, Observer::Active, sign);
         }
@@ -100,6 +113,8 @@ struct Probe<'p> {
     active: &'p Active,
     terms: &'p Terms,
     host_header: Option<&'p str>,
+    /// The PROXY header with which it begins.
+    header: Option<&'p [u8]>,
 }
 
 impl Probe<'_> {
@@ -116,8 +131,7 @@ impl Probe<'_> {
     async fn attempt(&self, prober: &Prober) -> Result<Sign, Box<Error>> {
         let kind = self.active.r#type.unwrap_or_default();
         if kind == CheckType::Tcp {
-            let connected = TcpStream::connect(self.endpoint.address).await;
-            return Ok(if connected.is_ok() { Sign::Connected } else { Sign::ConnectionFailed });
+            return Ok(if self.connect().await.is_ok() { Sign::Connected } else { Sign::ConnectionFailed });
         }
         let peer = self.peer(kind);
         let connector = prober.connector.get_or_init(|| Connector::new(None));
@@ -125,6 +139,14 @@ impl Probe<'_> {
         let sign = if kind.is_grpc() { self.call(&mut session).await } else { self.get(&mut session).await };
         session.shutdown().await;
         sign
+    }
+
+    async fn connect(&self) -> std::io::Result<()> {
+        let mut connection = TcpStream::connect(self.endpoint.address).await?;
+        match self.header {
+            Some(header) => connection.write_all(header).await,
+            None => Ok(()),
+        }
     }
 
     fn peer(&self, kind: CheckType) -> HttpPeer {
@@ -145,6 +167,10 @@ impl Probe<'_> {
         if let Terms::Certificate(certificate, group) = self.terms {
             peer.client_cert_key = Some(Arc::clone(certificate));
             peer.group_key = *group;
+        }
+        if let Some(header) = self.header {
+            peer.group_key = !peer.group_key;
+            peer.options.custom_l4 = Some(Arc::new(Announced { header: header.to_vec(), timeout: None }));
         }
         peer
     }

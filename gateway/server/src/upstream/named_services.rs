@@ -1,6 +1,6 @@
 //! Services that a setting names.
 
-use crate::upstream::service::ServiceEntry;
+use uuid::Uuid;
 
 /// Names or ids of services.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,11 +12,13 @@ impl NamedServices {
         Self(names_or_ids.into_iter().collect())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether it names none.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn contain(&self, service: &ServiceEntry) -> bool {
-        self.0.iter().any(|text| *text == *service.label || text.parse() == Ok(service.id))
+    /// Whether it names the service with this id and label (its name, or else its host).
+    pub fn contain(&self, id: Uuid, label: &str) -> bool {
+        self.0.iter().any(|text| text == label || text.parse() == Ok(id))
     }
 }
