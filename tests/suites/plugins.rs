@@ -66,3 +66,73 @@ async fn the_page_for_those_who_come_from_kong_says_which_plugins_exist() {
         findings.compare(plugin, &enabled.contains(&plugin.as_str()), &(here == "yes"));
     }
 }
+
+/// The fields of Kong's plugins that are policies of an edge, with their defaults, by Kong's public reference (3.9).
+fn policies_of_kong() -> Vec<(&'static str, Value)> {
+    let redis = json!({
+        "host": null, "port": 6379, "timeout": 2000, "username": null, "password": null, "database": 0, "ssl": false,
+        "ssl_verify": false, "server_name": null,
+    });
+    vec![
+        ("basic-auth", json!({"anonymous": null, "hide_credentials": false, "realm": "service"})),
+        (
+            "correlation-id",
+            json!({"echo_downstream": false, "generator": "uuid#counter", "header_name": "Kong-Request-ID"}),
+        ),
+        ("ip-restriction", json!({"allow": null, "deny": null, "message": null, "status": null})),
+        (
+            "prometheus",
+            json!({
+                "ai_metrics": false, "bandwidth_metrics": false, "latency_metrics": false, "per_consumer": false,
+                "status_code_metrics": false, "upstream_health_metrics": false, "wasm_metrics": false,
+            }),
+        ),
+        (
+            "rate-limiting",
+            json!({
+                "second": null, "minute": null, "hour": null, "day": null, "month": null, "year": null, "redis": redis,
+                "limit_by": "consumer", "header_name": null, "path": null, "policy": "local", "fault_tolerant": true,
+                "hide_client_headers": false, "error_code": 429, "error_message": "API rate limit exceeded",
+                "sync_rate": -1,
+            }),
+        ),
+        (
+            "request-size-limiting",
+            json!({"allowed_payload_size": 128, "require_content_length": false, "size_unit": "megabytes"}),
+        ),
+        (
+            "request-termination",
+            json!({
+                "body": null, "content_type": null, "echo": false, "message": null, "status_code": 503, "trigger": null,
+            }),
+        ),
+    ]
+}
+
+/// The defaults of a record's fields, from its schema.
+fn defaults(record: &Value) -> Value {
+    let fields = record["fields"].as_array().expect("fields").iter();
+    let fields = fields.flat_map(|field| field.as_object().expect("a field"));
+    let default = |field: &Value| match field["type"].as_str() {
+        Some("record") => defaults(field),
+        _ => field.get("default").cloned().unwrap_or_default(),
+    };
+    fields.map(|(name, field)| (name.clone(), default(field))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_have_the_fields_and_defaults_of_kong() {
+    let gateway = Gateway::on_sqlite().await;
+    let mut findings = Findings::new();
+    let mut count = 0;
+    for (plugin, expected) in policies_of_kong() {
+        let schema = gateway.admin_get(&format!("/schemas/plugins/{plugin}")).await.expect(200).json();
+        let config = schema["fields"].as_array().and_then(|fields| fields.iter().find_map(|field| field.get("config")));
+        let mut here = defaults(config.expect("a configuration"));
+        // What is Tollgate's own is additional.
+        here.as_object_mut().expect("fields").retain(|name, _| name != "serve_cached_for");
+        findings.compare(plugin, &expected, &here);
+        count += expected.as_object().map_or(0, serde_json::Map::len);
+    }
+    findings.compare("fields", &42, &count);
+}
