@@ -120,9 +120,8 @@ const SEPARATORS: [char; 4] = [':', ',', ';', ' '];
 fn is_insecure(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let is_taken_away = upper.starts_with('!') || upper.starts_with('-');
-    let protects_nothing = |part: &str| {
-        part.contains("NULL") || part == "ADH" || part == "AECDH" || part == "COMPLEMENTOFALL"
-    };
+    let protects_nothing =
+        |part: &str| part.contains("NULL") || part == "ADH" || part == "AECDH" || part == "COMPLEMENTOFALL";
     !is_taken_away && upper.split(['+', '-']).any(protects_nothing)
 }
 
@@ -176,7 +175,8 @@ mod tests {
         for list in
             ["DEFAULT:@SECLEVEL=0", "DEFAULT@SECLEVEL=0", "HIGH:!aNULL@seclevel=0", "ECDHE+AESGCM,@SECLEVEL=1:!MD5"]
         {
-            let refused = "--set: tls.ciphers: @SECLEVEL cannot be set: leave it out, and OpenSSL's own level is in force";
+            let refused =
+                "--set: tls.ciphers: @SECLEVEL cannot be set: leave it out, and OpenSSL's own level is in force";
             assert_eq!(policy(&[&format!("tls.ciphers={list}")]), Err(vec![refused.to_owned()]), "{list}");
         }
     }
