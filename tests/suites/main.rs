@@ -36,6 +36,7 @@ mod basic_auth;
 mod browser;
 mod buffering;
 mod certificates;
+mod check;
 mod commands;
 mod console;
 mod correlation_id;

@@ -1,8 +1,8 @@
 //! `tollgate check`: everything that would keep the gateway from starting, or from working, all at once.
 //!
 //! 1. On this machine: the settings, certificates and keys, the database's URL, the folders of logs.
-//! 2. On other machines (`--online`): the database and its migrations, the hosts of services, and the servers that
-//!    plugins' URLs name.
+//! 2. On other machines (`--online`): the database and its migrations, the hosts of services that have no upstream's
+//!    name, and the authorization servers that plugins call.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tollgate_core::collection::{Filter, PageQuery};
 use tollgate_core::entity;
+use tollgate_core::schema::Document;
 use tollgate_core::setting::SettingValues;
 use tollgate_store::{Migrations, Options, Store};
 use url::Url;
@@ -128,43 +129,62 @@ pub async fn of_plugins(options: Options, settings: &SettingValues) -> Vec<About
     }
 }
 
-/// The servers that the configuration names: whose, host and port.
-async fn destinations(options: Options) -> Result<BTreeSet<(String, String, u16)>, String> {
+/// A server that the gateway will call: whose it is, host and port.
+type Destination = (String, String, u16);
+
+/// The servers that the configuration has the gateway call.
+async fn destinations(options: Options) -> Result<BTreeSet<Destination>, String> {
     let unreadable = |error: &dyn Error| format!("database.url: cannot read the configuration: {}", with_causes(error));
     let store = Store::open(options).await.map_err(|error| unreadable(&error))?;
-    let mut found = BTreeSet::new();
-    for kind in [entity::service::kind(), entity::plugin::kind()] {
-        let of_services = kind.name == "services";
+    let mut read = Vec::new();
+    for kind in [entity::service::kind(), entity::plugin::kind(), entity::upstream::kind()] {
         let collection = store.documents(kind.into());
         let query = PageQuery { filter: Filter::All, after: None, size: PAGE };
-        let page = collection.page(&query).await.map_err(|error| unreadable(&error))?;
-        for document in page.documents {
-            let name = document.text("name").unwrap_or_default().to_owned();
-            if !of_services {
-                for url in urls(document.get("config").unwrap_or(&Value::Null)) {
-                    if let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) {
-                        found.insert((format!("plugin {name}"), host.trim_matches(['[', ']']).to_owned(), port));
-                    }
-                }
-                continue;
-            }
-            let port = document.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-            if let (Some(host), Some(port)) = (document.text("host"), port) {
-                found.insert((format!("service {name}"), host.trim_matches(['[', ']']).to_owned(), port));
-            }
-        }
+        read.push(collection.page(&query).await.map_err(|error| unreadable(&error))?.documents);
     }
-    Ok(found)
+    let [services, plugins, upstreams] = read.as_slice() else { return Ok(BTreeSet::new()) };
+    let balanced: BTreeSet<_> = upstreams.iter().filter_map(|upstream| upstream.text("name")).collect();
+    let of_services = services.iter().filter(|service| is_enabled(service)).filter_map(|service| {
+        let host = service.text("host").filter(|host| !balanced.contains(host))?;
+        let port = service.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok())?;
+        Some((format!("service {}", service.text("name").unwrap_or_default()), plain(host), port))
+    });
+    let of_plugins = plugins.iter().filter(|plugin| is_enabled(plugin)).flat_map(|plugin| {
+        let whose = format!("plugin {}", plugin.text("name").unwrap_or_default());
+        called(plugin.get("config").unwrap_or(&Value::Null))
+            .into_iter()
+            .filter_map(move |url| Some((whose.clone(), plain(url.host_str()?), url.port_or_known_default()?)))
+    });
+    Ok(of_services.chain(of_plugins).collect())
 }
 
-/// The URLs in a plugin's configuration.
-fn urls(config: &Value) -> Vec<Url> {
+fn is_enabled(entity: &Document) -> bool {
+    entity.get("enabled").and_then(Value::as_bool) != Some(false)
+}
+
+/// A host without the brackets of an IPv6 address.
+fn plain(host: &str) -> String {
+    host.trim_matches(['[', ']']).to_owned()
+}
+
+/// The URLs in a plugin's configuration that the gateway itself calls. Others only name something: audiences, login
+/// pages, and issuers whose keys are elsewhere.
+fn called(config: &Value) -> Vec<Url> {
     match config {
-        Value::String(text) if text.starts_with("http://") || text.starts_with("https://") => {
-            text.parse().into_iter().collect()
+        Value::Array(items) => items.iter().flat_map(called).collect(),
+        Value::Object(fields) => {
+            let discovers = fields.get("discovery").and_then(Value::as_bool) == Some(true);
+            let is_called = |name: &str| match name {
+                "introspection_url" | "jwks_uri" => true,
+                "issuer" => discovers,
+                _ => false,
+            };
+            let urls_of = |(name, value): (&String, &Value)| match value {
+                Value::String(text) if is_called(name) => text.parse().into_iter().collect(),
+                value => called(value),
+            };
+            fields.iter().flat_map(urls_of).collect()
         }
-        Value::Array(items) => items.iter().flat_map(urls).collect(),
-        Value::Object(fields) => fields.values().flat_map(urls).collect(),
         _ => Vec::new(),
     }
 }
@@ -218,9 +238,17 @@ mod tests {
     }
 
     #[test]
-    fn urls_of_a_configuration_are_found_wherever_they_are() {
-        let config = serde_json::json!({"a": "http://h1:81/x", "b": [{"c": "https://h2"}], "d": "text", "e": 1});
-        let hosts: Vec<_> = urls(&config).iter().map(|url| url.host_str().map(str::to_owned)).collect();
-        assert_eq!(hosts, [Some("h1".to_owned()), Some("h2".to_owned())]);
+    fn only_servers_that_the_gateway_calls_are_tried() {
+        let of_a_resource_server = serde_json::json!({
+            "introspection_url": "http://h1:81/x", "issuer": "https://named.example", "required_audience": ["https://aud"],
+            "authorities": [{"introspection_url": "https://h2", "jwks_uri": "https://h3/keys", "issuer": "https://named"}],
+            "issuers": [{"issuer": "https://h4", "discovery": true}, {"issuer": "https://named", "jwks_uri": "https://h5"}],
+        });
+        let hosts: Vec<_> = called(&of_a_resource_server).iter().map(|url| plain(url.host_str().unwrap())).collect();
+        assert_eq!(hosts, ["h2", "h3", "h1", "h4", "h5"]);
+        let of_an_authorization_server = serde_json::json!({
+            "issuer": "https://api", "authorization_endpoint": "https://login/authorize", "resources": ["https://api/x"],
+        });
+        assert_eq!(called(&of_an_authorization_server), []);
     }
 }
