@@ -32,7 +32,7 @@ const BODY: &[u8] =
 /// If it cannot listen on the address.
 pub fn serve(address: SocketAddr, listening: impl FnOnce(SocketAddr)) -> std::io::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let listener = TcpListener::bind(address).await?;
+        let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
         listening(listener.local_addr()?);
         loop {
             // Out of file descriptors or similar: open connections continue.
@@ -43,6 +43,11 @@ pub fn serve(address: SocketAddr, listening: impl FnOnce(SocketAddr)) -> std::io
     })
 }
 
+/// An address that is taken, say, is named with the error.
+pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+}
+
 async fn respond(request: http::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = Response::new(Full::new(Bytes::from_static(BODY)));
     for name in ECHOED {
@@ -51,4 +56,17 @@ async fn respond(request: http::Request<Incoming>) -> Result<Response<Full<Bytes
         }
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_taken_is_named() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = serve(address, |_| panic!("it listens")).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot listen on {address}: Address already in use")), "{error}");
+    }
 }

@@ -102,6 +102,16 @@ async fn a_full_disk_stops_writes_with_503_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_migrated_before_the_first_start_in_a_folder_that_is_made() {
+    let node = Node::on_sqlite();
+    let folder = ["--set", "data_directory=data/of/the/node"];
+    let up = node.tool(&[&["migrate", "up"][..], &folder].concat());
+    assert!(up.code == Some(0) && up.output.starts_with("Applied gateway 1, "), "{}", up.output);
+    let status = node.tool(&[&["migrate", "status"][..], &folder].concat());
+    assert!(status.code == Some(0) && status.output.ends_with("; pending: none.\n"), "{}", status.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_cannot_be_written_is_reported_at_start() {
     let mut findings = Findings::new();
     for (row, whole_folder, file_is_writable) in

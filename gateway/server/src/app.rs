@@ -137,6 +137,9 @@ pub enum StartError {
     /// The database cannot be migrated.
     #[error("cannot migrate the database")]
     Migration(#[from] tollgate_store::MigrationError),
+    /// It cannot be told which migrations the database has.
+    #[error("cannot read the database's migrations")]
+    MigrationStatus(#[source] tollgate_store::MigrationError),
     /// The store failed while the configuration was loaded.
     #[error("cannot load the configuration from the database")]
     Load(#[from] tollgate_core::error::StoreError),
@@ -303,6 +306,9 @@ pub fn health(settings: &Settings, question: health::Question) -> Result<String,
 
 /// Applies the missing migrations.
 pub fn migrate_up(settings: &Settings) -> Result<String, StartError> {
+    if settings.database.is_embedded() {
+        make_data_directory(settings)?;
+    }
     let options = store_options(settings, Migration::First, &prometheus::Registry::new());
     let applied = control_runtime()?.block_on(Migrations::new(&options).up())?;
     Ok(match applied.as_slice() {
@@ -314,7 +320,8 @@ pub fn migrate_up(settings: &Settings) -> Result<String, StartError> {
 /// Reports applied and pending migrations.
 pub fn migrate_status(settings: &Settings) -> Result<String, StartError> {
     let options = store_options(settings, Migration::Embedded, &prometheus::Registry::new());
-    let status = control_runtime()?.block_on(Migrations::new(&options).status())?;
+    let status =
+        control_runtime()?.block_on(Migrations::new(&options).status()).map_err(StartError::MigrationStatus)?;
     let pending = match status.pending.as_slice() {
         [] => "pending: none".to_owned(),
         versions => format!("pending: {}; `tollgate migrate up` applies them", list(versions)),

@@ -2,7 +2,7 @@
 //!
 //! 1. On this machine: the settings, certificates and keys, the database's URL, the folders of logs.
 //! 2. On other machines (`--online`): the database and its migrations, the hosts of services, the targets of upstreams,
-//!    and the servers that plugins' URLs name.
+//!    and the authorization servers that plugins call.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -131,7 +131,7 @@ pub async fn of_plugins(options: Options, settings: &SettingValues) -> Vec<About
     }
 }
 
-/// The servers that the configuration names: whose, host and port.
+/// The servers that the configuration has the gateway call: whose, host and port.
 async fn destinations(options: Options) -> Result<BTreeSet<(String, String, u16)>, String> {
     let unreadable = |error: &dyn Error| format!("database.url: cannot read the configuration: {}", with_causes(error));
     let store = Store::open(options).await.map_err(|error| unreadable(&error))?;
@@ -145,9 +145,10 @@ async fn destinations(options: Options) -> Result<BTreeSet<(String, String, u16)
     let is_upstream = |host: &str| upstreams.iter().any(|name| name.eq_ignore_ascii_case(host));
     let mut found = BTreeSet::new();
     let mut add = |what: String, host: &str, port: u16| {
+        // Without the brackets of an IPv6 address.
         found.insert((what, host.trim_matches(['[', ']']).to_owned(), port));
     };
-    for service in read(entity::service::kind()).await? {
+    for service in read(entity::service::kind()).await?.iter().filter(|service| is_enabled(service)) {
         let port = service.integer("port").and_then(|port| u16::try_from(port).ok());
         if let (Some(host), Some(port)) = (service.text("host").filter(|host| !is_upstream(host)), port) {
             add(format!("service {}", service.text("name").unwrap_or_default()), host, port);
@@ -160,8 +161,8 @@ async fn destinations(options: Options) -> Result<BTreeSet<(String, String, u16)
             add(format!("target {address}"), host, port);
         }
     }
-    for plugin in read(entity::plugin::kind()).await? {
-        for url in urls(plugin.get("config").unwrap_or(&Value::Null)) {
+    for plugin in read(entity::plugin::kind()).await?.iter().filter(|plugin| is_enabled(plugin)) {
+        for url in called(plugin.get("config").unwrap_or(&Value::Null)) {
             if let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) {
                 add(format!("plugin {}", plugin.text("name").unwrap_or_default()), host, port);
             }
@@ -170,14 +171,28 @@ async fn destinations(options: Options) -> Result<BTreeSet<(String, String, u16)
     Ok(found)
 }
 
-/// The URLs in a plugin's configuration.
-fn urls(config: &Value) -> Vec<Url> {
+fn is_enabled(entity: &Document) -> bool {
+    entity.get("enabled").and_then(Value::as_bool) != Some(false)
+}
+
+/// The URLs in a plugin's configuration that the gateway itself calls. Others only name something: audiences, login
+/// pages, and issuers whose keys are elsewhere.
+fn called(config: &Value) -> Vec<Url> {
     match config {
-        Value::String(text) if text.starts_with("http://") || text.starts_with("https://") => {
-            text.parse().into_iter().collect()
+        Value::Array(items) => items.iter().flat_map(called).collect(),
+        Value::Object(fields) => {
+            let discovers = fields.get("discovery").and_then(Value::as_bool) == Some(true);
+            let is_called = |name: &str| match name {
+                "introspection_url" | "jwks_uri" => true,
+                "issuer" => discovers,
+                _ => false,
+            };
+            let urls_of = |(name, value): (&String, &Value)| match value {
+                Value::String(text) if is_called(name) => text.parse().into_iter().collect(),
+                value => called(value),
+            };
+            fields.iter().flat_map(urls_of).collect()
         }
-        Value::Array(items) => items.iter().flat_map(urls).collect(),
-        Value::Object(fields) => fields.values().flat_map(urls).collect(),
         _ => Vec::new(),
     }
 }
@@ -231,9 +246,17 @@ mod tests {
     }
 
     #[test]
-    fn urls_of_a_configuration_are_found_wherever_they_are() {
-        let config = serde_json::json!({"a": "http://h1:81/x", "b": [{"c": "https://h2"}], "d": "text", "e": 1});
-        let hosts: Vec<_> = urls(&config).iter().map(|url| url.host_str().map(str::to_owned)).collect();
-        assert_eq!(hosts, [Some("h1".to_owned()), Some("h2".to_owned())]);
+    fn only_servers_that_the_gateway_calls_are_tried() {
+        let of_a_resource_server = serde_json::json!({
+            "introspection_url": "http://h1:81/x", "issuer": "https://named.example", "required_audience": ["https://aud"],
+            "authorities": [{"introspection_url": "https://h2", "jwks_uri": "https://h3/keys", "issuer": "https://named"}],
+            "issuers": [{"issuer": "https://h4", "discovery": true}, {"issuer": "https://named", "jwks_uri": "https://h5"}],
+        });
+        let hosts: Vec<_> = called(&of_a_resource_server).iter().map(|url| url.host_str().map(str::to_owned)).collect();
+        assert_eq!(hosts, ["h2", "h3", "h1", "h4", "h5"].map(|host| Some(host.to_owned())));
+        let of_an_authorization_server = serde_json::json!({
+            "issuer": "https://api", "authorization_endpoint": "https://login/authorize", "resources": ["https://api/x"],
+        });
+        assert_eq!(called(&of_an_authorization_server), []);
     }
 }

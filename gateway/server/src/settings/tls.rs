@@ -102,7 +102,10 @@ fn listed(
     if list.is_empty() {
         return Ok(None);
     }
-    if list.split(':').any(is_insecure) {
+    if list.to_ascii_uppercase().contains("@SECLEVEL") {
+        return Err("@SECLEVEL cannot be set: leave it out, and OpenSSL's own level is in force".to_owned());
+    }
+    if list.split(SEPARATORS).any(is_insecure) {
         return Err("ciphers without encryption or authentication cannot be offered".to_owned());
     }
     let mut builder = SslContextBuilder::new(SslMethod::tls_server()).map_err(|error| error.to_string())?;
@@ -110,17 +113,15 @@ fn listed(
     Ok(Some(list))
 }
 
-/// Names of ciphers, and of groups of them, that protect nothing; and what lowers OpenSSL's own bar.
+/// What OpenSSL reads as the end of a name in a list of ciphers.
+const SEPARATORS: [char; 4] = [':', ',', ';', ' '];
+
+/// Names of ciphers, and of groups of them, that protect nothing.
 fn is_insecure(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let is_taken_away = upper.starts_with('!') || upper.starts_with('-');
-    let protects_nothing = |part: &str| {
-        part.starts_with("@SECLEVEL")
-            || part.contains("NULL")
-            || part == "ADH"
-            || part == "AECDH"
-            || part == "COMPLEMENTOFALL"
-    };
+    let protects_nothing =
+        |part: &str| part.contains("NULL") || part == "ADH" || part == "AECDH" || part == "COMPLEMENTOFALL";
     !is_taken_away && upper.split(['+', '-']).any(protects_nothing)
 }
 
@@ -155,11 +156,28 @@ mod tests {
         assert_eq!(suites.cipher_suites.as_deref(), Some("TLS_AES_256_GCM_SHA384"));
         let unknown = "--set: tls.ciphers: OpenSSL has no such cipher; `openssl ciphers` lists all";
         assert_eq!(policy(&["tls.ciphers=NONE-SUCH"]), Err(vec![unknown.to_owned()]));
-        for weak in
-            ["eNULL", "ALL:aNULL", "ADH-AES256-GCM-SHA384", "NULL-SHA256", "COMPLEMENTOFALL", "DEFAULT:@SECLEVEL=0"]
-        {
+        for weak in [
+            "eNULL",
+            "ALL:aNULL",
+            "ADH-AES256-GCM-SHA384",
+            "NULL-SHA256",
+            "COMPLEMENTOFALL",
+            "ECDHE+AESGCM;ADH",
+            "ECDHE+AESGCM ADH",
+        ] {
             let refused = "--set: tls.ciphers: ciphers without encryption or authentication cannot be offered";
             assert_eq!(policy(&[&format!("tls.ciphers={weak}")]), Err(vec![refused.to_owned()]), "{weak}");
+        }
+    }
+
+    #[test]
+    fn the_security_level_of_openssl_cannot_be_set() {
+        for list in
+            ["DEFAULT:@SECLEVEL=0", "DEFAULT@SECLEVEL=0", "HIGH:!aNULL@seclevel=0", "ECDHE+AESGCM,@SECLEVEL=1:!MD5"]
+        {
+            let refused =
+                "--set: tls.ciphers: @SECLEVEL cannot be set: leave it out, and OpenSSL's own level is in force";
+            assert_eq!(policy(&[&format!("tls.ciphers={list}")]), Err(vec![refused.to_owned()]), "{list}");
         }
     }
 

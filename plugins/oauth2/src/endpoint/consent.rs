@@ -2,8 +2,8 @@
 //! scopes that it would get with their descriptions (`scope_descriptions`).
 //!
 //! The login page's back end asks with the provision key, with the parameters that it will send to the authorization
-//! endpoint. The checks are that endpoint's, in its order, so that what is shown is what would be granted; nothing is
-//! issued.
+//! endpoint. The client, its redirect URI and the scopes are checked as there, in that order, so that what is shown is what
+//! would be granted; what concerns the code alone (`response_type`, PKCE, `resource`) is not. Nothing is issued.
 
 use serde_json::{Value, json};
 use tollgate_core::reply::Reply;
