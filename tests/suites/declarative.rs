@@ -251,6 +251,12 @@ async fn a_file_with_faults_changes_nothing_and_is_told() {
         .await;
     assert!((metric().await - 1.0).abs() < 0.5);
     assert_eq!(call(&gateway, &token).await, 200);
+    // One that stays away is a fault, too.
+    fs::remove_file(file.path()).unwrap();
+    within(PATIENCE, "the missing file", async || status(&gateway).await["declarative_config"]["valid"] == false).await;
+    let faults = status(&gateway).await["declarative_config"]["faults"].to_string();
+    assert!(faults.contains(&path) && faults.contains("No such file"), "{faults}");
+    assert_eq!(call(&gateway, &token).await, 200);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use tollgate_core::header_text;
 use tollgate_core::random::SystemRandom;
 use tollgate_core::registry::Registry;
 use tollgate_dns::Resolver;
-use tollgate_plugin::http_client::{Client, Destinations};
+use tollgate_plugin::http_client::Client;
 use tollgate_plugin::{Hosts, OutageLimit, Remark};
 use tollgate_store::{MigrationError, MigrationId, MigrationPolicy, MigrationSet, Migrations, Options, Store};
 
@@ -264,7 +264,7 @@ pub fn check(settings: &Settings, reach: Reach) -> Result<Checked, StartError> {
     problems.extend(of_file);
     problems.extend(of_traces);
     if reach == Reach::Online && problems.is_empty() {
-        problems.extend(runtime.block_on(check::of_other_machines(options())));
+        problems.extend(runtime.block_on(check::of_other_machines(options(), settings)));
     }
     let embedded = settings.database.is_embedded() && check::is_there(&options());
     let is_read = problems.is_empty() && (embedded || reach == Reach::Online);
@@ -758,8 +758,7 @@ fn http_client(
     registry: &prometheus::Registry,
     resolver: Resolver,
 ) -> Result<Client, prometheus::Error> {
-    let destinations = Destinations::new(settings.outbound_allowed.iter().copied(), settings.listeners());
-    Client::for_gateway(tokio::runtime::Handle::current(), registry, destinations, resolver)
+    Client::for_gateway(tokio::runtime::Handle::current(), registry, node::outbound_destinations(settings), resolver)
 }
 
 /// The kinds and plugins of this gateway.

@@ -2,7 +2,7 @@
 //!
 //! 1. On this machine: the settings, certificates and keys, the database's URL, the folders of logs.
 //! 2. On other machines (`--online`): the database and its migrations, the hosts of services, the targets of upstreams,
-//!    and the authorization servers that plugins call.
+//!    the authorization servers that plugins call, and the collector of traces.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -21,6 +21,7 @@ use url::Url;
 
 use crate::admin_tls;
 use crate::certificate;
+use crate::node::outbound_destinations;
 use crate::remarks::{self, About};
 use crate::settings::{LineDestination, Settings};
 
@@ -63,6 +64,11 @@ pub fn of_this_machine(settings: &Settings, options: &Options) -> Vec<String> {
     if let Err(error) = options.check_urls() {
         problems.push(format!("database.url: {}", with_causes(&error)));
     }
+    if let Some((host, port)) = collector(settings)
+        && let Err(refused) = outbound_destinations(settings).check_literal(&host, port)
+    {
+        problems.push(format!("tracing.endpoint: {refused}"));
+    }
     for (setting, destination) in [("access_log", &settings.access_log), ("audit_log", &settings.audit_log)] {
         if let LineDestination::File(path) = destination
             && let Err(what) = can_be_appended_to(path)
@@ -71,6 +77,18 @@ pub fn of_this_machine(settings: &Settings, options: &Options) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Host and port of the collector of traces, if there is one.
+fn collector(settings: &Settings) -> Option<(String, u16)> {
+    let endpoint = &settings.tracing.as_ref()?.endpoint;
+    let default = if endpoint.scheme_str() == Some("https") { 443 } else { 80 };
+    Some((plain(endpoint.host()?), endpoint.port_u16().unwrap_or(default)))
+}
+
+/// A host without the brackets of an IPv6 address.
+fn plain(host: &str) -> String {
+    host.trim_matches(['[', ']']).to_owned()
 }
 
 /// Whether a log file is there, or could be created; nothing is.
@@ -89,7 +107,7 @@ fn can_be_appended_to(path: &Path) -> Result<(), String> {
 }
 
 /// What is wrong on other machines.
-pub async fn of_other_machines(options: Options) -> Vec<String> {
+pub async fn of_other_machines(options: Options, settings: &Settings) -> Vec<String> {
     match Migrations::new(&options).status().await {
         Err(error) => return vec![format!("database.url: {}", with_causes(&error))],
         Ok(status) if !status.pending.is_empty() => {
@@ -100,10 +118,11 @@ pub async fn of_other_machines(options: Options) -> Vec<String> {
         }
         Ok(_) => {}
     }
-    let destinations = match destinations(options).await {
+    let mut destinations = match destinations(options).await {
         Ok(destinations) => destinations,
         Err(problem) => return vec![problem],
     };
+    destinations.extend(collector(settings).map(|(host, port)| ("tracing.endpoint".to_owned(), host, port)));
     let tries = destinations.into_iter().map(|(what, host, port)| async move {
         match tokio::time::timeout(CONNECT, TcpStream::connect((host.as_str(), port))).await {
             Ok(Ok(_)) => None,
@@ -145,8 +164,7 @@ async fn destinations(options: Options) -> Result<BTreeSet<(String, String, u16)
     let is_upstream = |host: &str| upstreams.iter().any(|name| name.eq_ignore_ascii_case(host));
     let mut found = BTreeSet::new();
     let mut add = |what: String, host: &str, port: u16| {
-        // Without the brackets of an IPv6 address.
-        found.insert((what, host.trim_matches(['[', ']']).to_owned(), port));
+        found.insert((what, plain(host), port));
     };
     for service in read(entity::service::kind()).await?.iter().filter(|service| is_enabled(service)) {
         let port = service.integer("port").and_then(|port| u16::try_from(port).ok());
@@ -243,6 +261,10 @@ mod tests {
         let told =
             "database.url: the database URL's sslmode must be disable, prefer, require, verify-ca or verify-full";
         assert_eq!(of_ssl_mode, [told]);
+        let told = "tracing.endpoint: 169.254.0.1:80 is a link-local address";
+        let of_collector = problems(&["tracing.endpoint=http://169.254.0.1/v1/traces"]);
+        assert!(of_collector.first().is_some_and(|problem| problem.starts_with(told)), "{of_collector:?}");
+        assert_eq!(problems(&["tracing.endpoint=http://127.0.0.1:4318/v1/traces"]), [""; 0]);
     }
 
     #[test]

@@ -113,6 +113,11 @@ fn level_of(settings: &Settings) -> LogLevel {
     }
 }
 
+/// Where this gateway's own calls may go: not to itself.
+pub fn outbound_destinations(settings: &Settings) -> Destinations {
+    Destinations::new(settings.outbound_allowed.iter().copied(), settings.listeners())
+}
+
 /// The addresses to which requests are proxied.
 pub fn upstream_destinations(settings: &Settings) -> Arc<Destinations> {
     let allowed = settings.proxy.allowed_upstreams.iter().copied();

@@ -53,8 +53,9 @@ pub async fn keep_loading(
         };
         let (before, current) = (seen, State::of(&path));
         seen = current;
-        // Whoever is still writing is waited for; a file that is being replaced may be away for a moment.
-        let has_settled = trigger == Trigger::Change && current != read && current == before && current.0.is_some();
+        // Whoever is still writing is waited for; a file that is being replaced may be away for a moment. One that stays
+        // away is a fault, which is told.
+        let has_settled = trigger == Trigger::Change && current != read && current == before;
         if reply.is_some() || has_settled {
             let before = std::mem::replace(&mut read, current);
             let error = load(&declarative, &path).await;
