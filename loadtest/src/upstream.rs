@@ -44,7 +44,7 @@ pub fn serve(address: SocketAddr, listening: impl FnOnce(SocketAddr)) -> std::io
 }
 
 /// An address that is taken, say, is named with the error.
-pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> std::io::Error {
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> std::io::Error {
     std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
 }
 

@@ -21,7 +21,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::{Holders, Signer, opaque};
-use crate::upstream::cannot_listen;
 
 /// What the gateway has to send to the introspection endpoint.
 pub const AUTHORIZATION_VALUE: &str = "Basic dG9sbGdhdGU6bG9hZA==";
@@ -82,7 +81,7 @@ impl Authority {
         let keys = signers.iter().map(Signer::jwk).collect::<Result<Vec<_>, _>>()?;
         let keys = Bytes::from(json!({"keys": keys}).to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = std::net::TcpListener::bind(address).map_err(|error| cannot_listen(address, &error))?;
+        let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let listening = Listening(listener.local_addr()?);
         let shared = Arc::new(Shared {

@@ -61,6 +61,8 @@ async fn nodes_admit_together_no_more_than_the_limit(backend: Backend) {
         assert_eq!(admitted.into_iter().collect::<HashSet<_>>().len(), 50, "no place is given twice");
         assert!(refused.iter().all(|used| *used == LIMIT));
     }
+    // All of its requests may have been admitted, and it knows the limit once it is refused.
+    assert_eq!(nodes[0].count(key(0), &limits, NOW).await.unwrap().0[2], LIMIT);
     assert_eq!(nodes[0].spent(&key(0), &limits, NOW).map(|used| used.0[2]), Some(LIMIT));
     assert_eq!(nodes[0].spent(&key(0), &limits, NOW + 1), None, "its window has ended");
     assert_eq!(nodes[0].spent(&key(9), &limits, NOW), None);
