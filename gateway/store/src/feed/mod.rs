@@ -83,7 +83,8 @@ struct Inner {
     made: Instant,
     /// Whether other nodes write to the store: otherwise a silent feed proves nothing.
     is_shared: bool,
-    /// When their changes were last read, in milliseconds since it was made.
+    /// When their changes were last read, in nanoseconds since it was made: exactly, since a time before that at which the
+    /// database was heard would mean that it was heard and not read.
     last_read: AtomicU64,
     /// When the database last responded to the feed, and what came of the last attempt.
     heard: Mutex<(Instant, Hearing)>,
@@ -168,7 +169,7 @@ impl Feed {
     }
 
     fn last_read(&self) -> Instant {
-        self.inner.made + Duration::from_millis(self.inner.last_read.load(Ordering::Relaxed))
+        self.inner.made + Duration::from_nanos(self.inner.last_read.load(Ordering::Relaxed))
     }
 
     /// Applies changes of this node or others.
@@ -318,8 +319,8 @@ impl Feed {
     /// Records that everything that was committed when this reading began was read and passed to the
     /// listeners.
     pub(crate) fn reading_ends(&self, reading: u64) {
-        let millis = u64::try_from(self.inner.made.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.inner.last_read.store(millis, Ordering::Relaxed);
+        let elapsed = u64::try_from(self.inner.made.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.inner.last_read.store(elapsed, Ordering::Relaxed);
         // Changes that a listener could not apply were read, but are not in force.
         if self.pending().failing_since().is_none() {
             self.inner.readings.finish(reading);

@@ -75,6 +75,7 @@ impl Signs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Backend, TestDatabase};
 
     const BOUND: Duration = Duration::from_secs(1);
 
@@ -99,6 +100,22 @@ mod tests {
     }
 
     use Standing::{Current, Outage, Untrusted};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_read_is_no_older_than_what_was_heard() {
+        let database = TestDatabase::create_with(Backend::Sqlite, &[]).await;
+        let store = database.open().await;
+        let feed = store.feed();
+        let is_in_order = |_: &u32| {
+            let reading = feed.reading_begins();
+            feed.mark_heard();
+            let heard = feed.lock_heard().0;
+            feed.reading_ends(reading);
+            feed.last_read() >= heard
+        };
+        // The store's own task reads as well, in between.
+        assert!((0..100).filter(is_in_order).count() > 90);
+    }
 
     #[test]
     fn a_feed_that_is_not_heard_for_longer_than_the_bound_is_an_outage() {
