@@ -31,7 +31,7 @@ use crate::served::ByName;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::route_metrics::Labels;
 use crate::upstream::addresses::Addresses;
-use crate::upstream::balancing::{Balancers, Told};
+use crate::upstream::balancing::{Balancers, UsesProxyHeader};
 use crate::upstream::service::{ServiceEntry, ServiceSpec, Verification};
 use crate::upstream::trust::{Reference, Trust, TrustSpec, Unusable};
 
@@ -133,8 +133,8 @@ struct Service {
     enabled: bool,
     /// `None`: requests are not proxied to it.
     entry: Option<Arc<ServiceEntry>>,
-    /// If its upstream is told whose requests connections carry.
-    told: Option<Told>,
+    /// If its connections to an upstream begin with a PROXY header.
+    proxy_header: Option<UsesProxyHeader>,
     /// The service, if it refers to certificates: it is compiled again when they change.
     document: Option<Box<Document>>,
 }
@@ -244,7 +244,7 @@ impl Mirror {
             if let Some(entry) = &service.entry {
                 let addresses = compiler.addresses(&service.host, service.port);
                 let entry = Arc::new(entry.at(addresses));
-                service.told = compiler.told(&entry);
+                service.proxy_header = compiler.proxy_header(&entry);
                 service.entry = Some(entry);
                 self.changed.services.insert(*id);
             }
@@ -336,8 +336,8 @@ impl Compiler {
         let port = document.integer("port").and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
         let entry = self.service_entry(&document, certificates).map(Arc::new);
         let refers = references(&document).next().is_some();
-        let told = entry.as_deref().and_then(|entry| self.told(entry));
-        Service { label, host, port, enabled, entry, told, document: refers.then(|| Box::new(document)) }
+        let proxy_header = entry.as_deref().and_then(|entry| self.proxy_header(entry));
+        Service { label, host, port, enabled, entry, proxy_header, document: refers.then(|| Box::new(document)) }
     }
 
     /// Those of a host, which may be the name of an upstream.
@@ -348,11 +348,11 @@ impl Compiler {
         }
     }
 
-    /// Keeps probes telling the upstream of a service what its requests tell it, if they do.
-    fn told(&self, service: &ServiceEntry) -> Option<Told> {
+    /// Has probes begin with a PROXY header, if the service's connections to an upstream do.
+    fn proxy_header(&self, service: &ServiceEntry) -> Option<UsesProxyHeader> {
         let balancer = service.balancer()?;
         let version = self.balancers.announcements().version_for(service.id, &service.label);
-        version.map(|_| Told::new(Arc::clone(balancer)))
+        version.map(|_| UsesProxyHeader::new(Arc::clone(balancer)))
     }
 
     fn service_entry(&self, document: &Document, certificates: &Certificates) -> Option<ServiceEntry> {

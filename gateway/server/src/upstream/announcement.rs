@@ -1,4 +1,4 @@
-//! The PROXY header towards upstreams (`proxy.upstream_proxy_protocol`): which upstreams are told, and connections that
+//! The PROXY header towards upstreams (`proxy.upstream_proxy_protocol`): which upstreams get one, and connections that
 //! begin with one.
 
 use std::time::Duration;
@@ -15,17 +15,17 @@ use uuid::Uuid;
 use super::named_services::NamedServices;
 use crate::proxy_protocol::Version;
 
-/// Which upstreams are told.
+/// Which upstreams get one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Announcements {
-    /// How; `None`: none is.
+    /// Its version; `None`: none gets one.
     pub version: Option<Version>,
     /// These services; all if it is empty.
     pub services: NamedServices,
 }
 
 impl Announcements {
-    /// How the upstream of the service with this id and label is told; `None`: it is not.
+    /// The version that the upstream of the service with this id and label gets; `None`: it gets none.
     pub fn version_for(&self, id: Uuid, label: &str) -> Option<Version> {
         self.version.filter(|_| self.services.is_empty() || self.services.contain(id, label))
     }

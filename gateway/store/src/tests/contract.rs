@@ -532,18 +532,26 @@ async fn a_write_is_announced_before_it_returns(f: Fixture) {
 async fn a_change_that_a_listener_failed_to_apply_is_retried(f: Fixture) {
     let recorder = Arc::new(Recorder::default());
     f.store.feed().subscribe(recorder.clone());
-    *recorder.failing.lock().unwrap() = true;
-    let service = document(json!({"name": "a"}));
-    let error = f.services.insert(service.clone()).await.unwrap_err();
-    assert!(matches!(error, DaoError::Store(_)), "not in force, so it must fail: {error:?}");
-    super::fixture::eventually("a stale feed", || !f.store.feed().is_current()).await;
-    *recorder.failing.lock().unwrap() = false;
-    super::fixture::eventually("the retry", || !recorder.summary().is_empty()).await;
-    super::fixture::eventually("a current feed", || f.store.feed().is_current()).await;
-    // What the feed read between the commit and its announcement is applied twice.
-    let mut received = recorder.summary();
-    received.dedup();
-    assert_eq!(received, [("services".to_owned(), "created", id(&service))]);
+    for attempt in 1.. {
+        *recorder.failing.lock().unwrap() = true;
+        let service = document(json!({"name": format!("a-{attempt}")}));
+        let error = f.services.insert(service.clone()).await.unwrap_err();
+        assert!(matches!(error, DaoError::Store(_)), "not in force, so it must fail: {error:?}");
+        super::fixture::eventually("a stale feed", || !f.store.feed().is_current()).await;
+        *recorder.failing.lock().unwrap() = false;
+        super::fixture::eventually("the retry", || !recorder.summary().is_empty()).await;
+        super::fixture::eventually("a current feed", || f.store.feed().is_current()).await;
+        let received = std::mem::take(&mut *recorder.received.lock().unwrap());
+        let received: Vec<_> =
+            received.iter().map(|change| (&*change.kind, change.operation.as_str(), change.id)).collect();
+        let expected = ("services", "created", id(&service));
+        // The feed may read the change between its commit and its announcement, and has it twice then: seldom.
+        if attempt < 5 && received == [expected; 2] {
+            continue;
+        }
+        assert_eq!(received, [expected]);
+        break;
+    }
 }
 
 async fn a_secret_is_generated_once(f: Fixture) {

@@ -82,8 +82,8 @@ pub struct Balancer {
     /// Whether enough of the weight is healthy.
     usable: AtomicBool,
     turn: AtomicUsize,
-    /// How many services go there whose upstreams are told whose requests connections carry.
-    told: AtomicUsize,
+    /// How many services go there whose connections begin with a PROXY header.
+    with_proxy_header: AtomicUsize,
     targets: Mutex<Vec<Target>>,
     /// Wakes the tasks after a change.
     pub(super) changed: Arc<Notify>,
@@ -100,7 +100,7 @@ impl Balancer {
             rotation: ArcSwap::default(),
             usable: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
-            told: AtomicUsize::new(0),
+            with_proxy_header: AtomicUsize::new(0),
             targets: Mutex::default(),
             changed: Arc::default(),
             tasks: Mutex::default(),
@@ -284,9 +284,9 @@ impl Balancer {
         UpstreamHealth { is_checked, is_healthy: self.usable.load(Ordering::Acquire), targets }
     }
 
-    /// Whether its targets are told whose requests connections carry.
-    pub(super) fn is_told(&self) -> bool {
-        self.told.load(Ordering::Relaxed) > 0
+    /// Whether connections to its targets begin with a PROXY header.
+    pub(super) fn gets_proxy_headers(&self) -> bool {
+        self.with_proxy_header.load(Ordering::Relaxed) > 0
     }
 
     /// Ends the task with the balancer.
@@ -312,21 +312,21 @@ impl std::fmt::Debug for Balancer {
     }
 }
 
-/// As long as there is one, the targets of an upstream are told whose requests connections carry.
+/// A service whose connections to an upstream begin with a PROXY header: as long as there is one, so do probes.
 #[derive(Debug)]
-pub struct Told(Arc<Balancer>);
+pub struct UsesProxyHeader(Arc<Balancer>);
 
-impl Told {
+impl UsesProxyHeader {
     /// Of this upstream.
     pub fn new(balancer: Arc<Balancer>) -> Self {
-        balancer.told.fetch_add(1, Ordering::Relaxed);
+        balancer.with_proxy_header.fetch_add(1, Ordering::Relaxed);
         Self(balancer)
     }
 }
 
-impl Drop for Told {
+impl Drop for UsesProxyHeader {
     fn drop(&mut self) {
-        self.0.told.fetch_sub(1, Ordering::Relaxed);
+        self.0.with_proxy_header.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

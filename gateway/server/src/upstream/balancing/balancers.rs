@@ -42,7 +42,7 @@ impl Balancers {
         Self { runtime, network, announcements, prober, all, by_name }
     }
 
-    /// Which services' upstreams are told whose requests connections carry.
+    /// Which services' upstreams get PROXY headers.
     pub fn announcements(&self) -> &Announcements {
         &self.announcements
     }

@@ -20,7 +20,7 @@ mod rotation;
 mod spec;
 mod targets;
 
-pub use balancer::{Balancer, Terms, Told};
+pub use balancer::{Balancer, Terms, UsesProxyHeader};
 pub use balancers::{Balancers, TARGET_HEALTH, said};
 pub use endpoint::{Endpoint, Lease};
 pub use hash_input::{HashInputs, Input, NewCookie};

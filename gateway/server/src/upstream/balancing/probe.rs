@@ -1,8 +1,8 @@
 //! Active health checks: endpoints are probed in intervals, and what comes of it is counted.
 //!
 //! Probes go to the addresses to which requests go, so no address that is refused is probed. Each has a timeout, and an
-//! upstream has at most `concurrency` under way. They end with the upstream. Targets that are told whose requests
-//! connections carry hear that those of probes are the gateway's own.
+//! upstream has at most `concurrency` under way. They end with the upstream. Where connections begin with a PROXY
+//! header, theirs says that they are the gateway's own.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
@@ -47,12 +47,12 @@ const MOST: usize = 1024;
 /// The connections of probes; made with the first one.
 pub(super) struct Prober {
     connector: OnceLock<Connector>,
-    /// The PROXY header of probes to upstreams that are told.
+    /// The PROXY header with which probes begin where requests do.
     header: Option<Vec<u8>>,
 }
 
 impl Prober {
-    /// Tells upstreams in this version, if they are told.
+    /// With a PROXY header of this version, if there is any.
     pub(super) fn new(version: Option<Version>) -> Self {
         Self { connector: OnceLock::new(), header: version.map(proxy_protocol::write_own) }
     }
@@ -95,7 +95,7 @@ async fn round(balancer: &Balancer, settings: &Settings, prober: &Prober) {
     let concurrency = usize::try_from(active.concurrency.unwrap_or(10)).unwrap_or(10).max(1);
     let terms = balancer.terms();
     let host_header = balancer.host_header();
-    let header = prober.header.as_deref().filter(|_| balancer.is_told());
+    let header = prober.header.as_deref().filter(|_| balancer.gets_proxy_headers());
     let probes = due.map(|endpoint| {
         let (active, terms, host_header) = (&active, &terms, host_header.as_deref());
         async move {
