@@ -122,6 +122,7 @@ on_both_stores! {
         }
 
         // The API got client, user and scope; no credential is shown.
+        assert_eq!(location(&visitor.get(step_on.as_str()).await), "/requests");
         let requests = visitor.get(step_on.join("/requests").unwrap().as_str()).await.expect(200);
         for (header, value) in [
             ("x-consumer-username", "shoeflyshoe"),

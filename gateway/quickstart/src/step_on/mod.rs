@@ -63,6 +63,8 @@ impl StepOn {
         let request_log = Arc::new(RequestLog::new(settings.log));
         let api = Api { request_log: Arc::clone(&request_log), user_header };
         let mut routes = Router::new()
+            // The address that is printed has something to show.
+            .route("/", get(async || page::see_other("/requests")))
             .route("/stepcounts", get(step_counts::show).with_state(api))
             .route("/requests", get(request_log::show).with_state(request_log))
             .route("/style.css", get(page::style));
