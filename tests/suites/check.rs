@@ -214,7 +214,12 @@ async fn what_the_gateway_calls_is_tried_and_nothing_else() {
     let gateway = Gateway::on_sqlite().await;
     let upstream = Upstream::start().await;
     Api::open(&gateway, "api", &upstream).await;
-    gateway.create("/upstreams", json!({"name": "balanced.invalid"})).await;
+    // The last of more upstreams than are read at a time.
+    for number in 0..1000 {
+        gateway.create("/upstreams", json!({"name": format!("other-{number}.invalid")})).await;
+    }
+    let last = json!({"name": "balanced.invalid", "id": "ffffffff-ffff-4fff-bfff-ffffffffffff"});
+    gateway.create("/upstreams", last).await;
     gateway.create("/services", json!({"name": "balanced", "host": "balanced.invalid"})).await;
     gateway.create("/services", json!({"name": "off", "host": "off.invalid", "enabled": false})).await;
     let config = json!({

@@ -28,11 +28,11 @@ use crate::settings::{LineDestination, Settings};
 /// How long another machine may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How many entities of a kind are looked at; so many are read at once.
+/// How many entities are read at a time.
 const PAGE: usize = 1000;
 
 /// How many machines are tried at a time.
-const CONCURRENCY: usize = 16;
+const CONCURRENCY: usize = 64;
 
 /// Which machines are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,9 +155,16 @@ async fn destinations(options: Options) -> Result<BTreeSet<(String, String, u16)
     let unreadable = |error: &dyn Error| format!("database.url: cannot read the configuration: {}", with_causes(error));
     let store = Store::open(options).await.map_err(|error| unreadable(&error))?;
     let read = async |kind: Kind| -> Result<Vec<Document>, String> {
-        let query = PageQuery { filter: Filter::All, after: None, size: PAGE };
-        let page = store.documents(kind.into()).page(&query).await;
-        page.map(|page| page.documents).map_err(|error| unreadable(&error))
+        let (collection, mut documents, mut after) = (store.documents(kind.into()), Vec::new(), None);
+        loop {
+            let page = collection.page(&PageQuery { filter: Filter::All, after, size: PAGE }).await;
+            let page = page.map_err(|error| unreadable(&error))?;
+            documents.extend(page.documents);
+            match page.next {
+                None => return Ok(documents),
+                next => after = next,
+            }
+        }
     };
     let upstreams = read(entity::upstream::kind()).await?;
     let upstreams: Vec<&str> = upstreams.iter().filter_map(|upstream| upstream.text("name")).collect();
