@@ -34,9 +34,9 @@ impl From<Error> for Failed {
 pub(crate) async fn run(profile: &Profile, request: Outgoing) -> Result<Response<Bytes>, Error> {
     let began = Instant::now();
     let deadline = began + profile.timeout;
-    let place = || Place::clone(&request.place);
+    let place = || Place::clone(&request.target.place);
     let limits = *profile.client.limits();
-    let authority = profile.client.authority(&request.origin);
+    let authority = profile.client.authority(&request.target.origin);
     let authority =
         authority.ok_or_else(|| Error::TooManyAuthorities { place: place(), authorities: limits.authorities })?;
     let open = |retry_after| Error::Open { place: place(), retry_after };
@@ -55,12 +55,14 @@ pub(crate) async fn run(profile: &Profile, request: Outgoing) -> Result<Response
 }
 
 fn tls(profile: &Profile, request: &Outgoing) -> Result<Option<Tls>, Error> {
-    match (request.origin.scheme, &profile.tls) {
+    match (request.target.origin.scheme, &profile.tls) {
         (Scheme::Http, _) => Ok(None),
         (Scheme::Https, Some(tls)) => Ok(Some(tls.clone())),
         (Scheme::Https, None) => {
-            let failed =
-                |error: crate::TlsError| Error::Tls { place: Place::clone(&request.place), reason: error.to_string() };
+            let failed = |error: crate::TlsError| Error::Tls {
+                place: Place::clone(&request.target.place),
+                reason: error.to_string(),
+            };
             Tls::system().map(Some).map_err(failed)
         }
     }
@@ -76,7 +78,7 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn place(&self) -> Place {
-        Place::clone(&self.request.place)
+        Place::clone(&self.request.target.place)
     }
 
     /// One attempt, and a second where that is safe.

@@ -135,14 +135,15 @@ impl Opened {
     }
 
     /// Whether it may take another call.
-    pub(crate) fn is_usable(&self, limits: &Limits) -> bool {
+    pub(crate) fn is_usable(&self, limits: &Limits, now: Instant) -> bool {
         let closed = match &self.sender {
             Sender::Http1(sender) => sender.is_closed(),
             Sender::Http2(sender) => sender.is_closed(),
         };
         let retired = self.state.retired.load(Ordering::Acquire);
-        let old = self.state.opened.elapsed() >= limits.max_age;
-        let unused = self.state.calls.load(Ordering::Acquire) == 0 && self.state.is_idle_too_long();
+        let age = now.saturating_duration_since(self.state.opened);
+        let old = age >= limits.max_age;
+        let unused = self.state.calls.load(Ordering::Acquire) == 0 && self.state.is_idle_too_long(age);
         !(closed || retired || old || unused)
     }
 
@@ -227,8 +228,9 @@ impl Drop for Counter {
 }
 
 impl State {
-    fn is_idle_too_long(&self) -> bool {
-        let idle = milliseconds(self.opened.elapsed()).saturating_sub(self.last_used.load(Ordering::Acquire));
+    /// At this age.
+    fn is_idle_too_long(&self, age: Duration) -> bool {
+        let idle = milliseconds(age).saturating_sub(self.last_used.load(Ordering::Acquire));
         idle >= self.keepalive.load(Ordering::Acquire)
     }
 }

@@ -19,7 +19,8 @@ pub(crate) struct Limits {
     pub(crate) calls: usize,
     /// Calls that wait for one of those to end. More would wait longer than their clients do.
     pub(crate) queue: usize,
-    /// Idle HTTP/1.1 connections kept for each authority and TLS profile.
+    /// Idle HTTP/1.1 connections kept for each authority, TLS profile and runtime: as many as calls, since under
+    /// steady load each connection that is closed for being one too many is opened again for the next call.
     pub(crate) idle: usize,
     /// How long a connection may be idle, unless its profile says otherwise. Shorter than on most servers, so that
     /// they seldom close first.
@@ -59,7 +60,7 @@ impl Default for Limits {
             authorities: 1024,
             calls: 64,
             queue: 256,
-            idle: 16,
+            idle: 64,
             idle_timeout: Duration::from_secs(30),
             max_age: Duration::from_secs(120),
             sweep: Duration::from_secs(5),

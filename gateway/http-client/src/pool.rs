@@ -10,7 +10,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime;
 use tokio::sync::Mutex as AsyncMutex;
@@ -95,30 +95,37 @@ impl Pool {
         let Some(settled) = lease.settle(self.limits.settle).await else { return };
         let mut kept = self.kept();
         let idle = kept.iter().filter(|opened| opened.protocol() == Protocol::Http1).count();
-        if idle < self.limits.idle && settled.is_usable(&self.limits) {
+        if idle < self.limits.idle && settled.is_usable(&self.limits, Instant::now()) {
             kept.push(settled);
         }
     }
 
     /// Closes what is too old, or has been idle for too long. Whether connections are left.
     pub(crate) fn sweep(&self) -> bool {
-        let mut kept = self.kept();
-        kept.retain(|opened| opened.is_usable(&self.limits));
+        let (mut kept, now) = (self.kept(), Instant::now());
+        kept.retain(|opened| opened.is_usable(&self.limits, now));
         !kept.is_empty()
     }
 
+    /// Looks only at what it may take: [`Self::sweep`] closes the rest.
     fn take(&self, caller: &Caller<'_>) -> Option<Lease> {
-        let mut kept = self.kept();
-        kept.retain(|opened| opened.is_usable(&self.limits));
-        if let Some(shared) = kept.iter().find_map(Opened::share) {
+        let (mut kept, now) = (self.kept(), Instant::now());
+        let usable = |opened: &Opened| opened.is_usable(&self.limits, now);
+        if let Some(shared) = kept.iter().filter(|opened| usable(opened)).find_map(Opened::share) {
             return Some(shared.lease(Usage::Reused, caller.keepalive));
         }
-        let newest = kept.iter().rposition(|opened| opened.protocol() == Protocol::Http1)?;
-        Some(kept.remove(newest).lease(Usage::Reused, caller.keepalive))
+        while let Some(newest) = kept.iter().rposition(|opened| opened.protocol() == Protocol::Http1) {
+            let opened = kept.remove(newest);
+            if usable(&opened) {
+                return Some(opened.lease(Usage::Reused, caller.keepalive));
+            }
+        }
+        None
     }
 
     async fn open(&self, caller: &Caller<'_>) -> Result<Lease, Failure> {
-        let opened = dial(caller.resolver, &self.host, self.tls.as_ref()).await?;
+        // On the heap: calls are moved before they begin, and most of them open no connection.
+        let opened = Box::pin(dial(caller.resolver, &self.host, self.tls.as_ref())).await?;
         let protocol = opened.protocol();
         caller.metrics.connected(protocol);
         self.speaks_http1.store(protocol == Protocol::Http1, Ordering::Release);

@@ -11,7 +11,7 @@ use crate::call;
 use crate::client::Client;
 use crate::error::{Error, Place};
 use crate::metrics::PluginMetrics;
-use crate::request::Outgoing;
+use crate::request::{LastTarget, Outgoing};
 use crate::tls::Tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,6 +34,7 @@ pub struct Profile {
     pub(crate) max_body: usize,
     pub(crate) repeatable: bool,
     pub(crate) stays: bool,
+    last: LastTarget,
 }
 
 impl Profile {
@@ -49,6 +50,7 @@ impl Profile {
             max_body: MAX_BODY,
             repeatable: false,
             stays: false,
+            last: LastTarget::default(),
         }
     }
 
@@ -114,7 +116,7 @@ impl Profile {
     /// There is no complete response; [`Error::class`] says what to do about it.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let under_way = self.metrics.started();
-        let result = match Outgoing::new(request) {
+        let result = match Outgoing::new(request, &self.last) {
             Ok(request) => self.call(request).await,
             Err(error) => Err(error),
         };
@@ -126,7 +128,7 @@ impl Profile {
         if self.stays && Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::CurrentThread) {
             return call::run(self, request).await;
         }
-        let place = Place::clone(&request.place);
+        let place = Place::clone(&request.target.place);
         let profile = self.clone();
         let running = self.client.runtime().spawn(async move { call::run(&profile, request).await });
         let mut running = Running(running);

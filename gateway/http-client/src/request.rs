@@ -1,7 +1,9 @@
 //! A checked request with the headers that the client writes.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority as UriAuthority, PathAndQuery};
@@ -33,38 +35,71 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", en
 /// Longer paths are truncated in errors.
 const MAX_SHOWN: usize = 200;
 
+/// A checked URL.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) origin: Origin,
+    pub(crate) place: Place,
+    path: PathAndQuery,
+    authority: UriAuthority,
+    host: HeaderValue,
+}
+
+impl Target {
+    fn of(url: &Uri) -> Result<Self, Error> {
+        let invalid = |reason| Error::InvalidRequest { reason };
+        let origin = origin(url).map_err(invalid)?;
+        let text = origin.authority();
+        let authority = text.parse::<UriAuthority>().map_err(|_| invalid("the URL has an invalid host"))?;
+        let host = HeaderValue::from_str(&text).map_err(|_| invalid("the URL has an invalid host"))?;
+        let path = url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let place = place(&origin, &text, path.path());
+        Ok(Self { origin, place, path, authority, host })
+    }
+}
+
+/// The URL that was called last, which need not be checked again: nearly every caller has one. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct LastTarget(Arc<ArcSwapOption<(Uri, Arc<Target>)>>);
+
+impl LastTarget {
+    fn of(&self, url: &Uri) -> Result<Arc<Target>, Error> {
+        if let Some(last) = &*self.0.load()
+            && last.0 == *url
+        {
+            return Ok(Arc::clone(&last.1));
+        }
+        let target = Arc::new(Target::of(url)?);
+        self.0.store(Some(Arc::new((url.clone(), Arc::clone(&target)))));
+        Ok(target)
+    }
+}
+
 /// A request that can be sent, more than once if necessary.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) origin: Origin,
-    pub(crate) place: Place,
+    pub(crate) target: Arc<Target>,
     method: Method,
-    target: PathAndQuery,
-    authority: UriAuthority,
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl Outgoing {
     /// Checks a request.
-    pub(crate) fn new(request: Request<Bytes>) -> Result<Self, Error> {
-        let invalid = |reason| Error::InvalidRequest { reason };
+    pub(crate) fn new(request: Request<Bytes>, last: &LastTarget) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
         if parts.method == Method::CONNECT {
-            return Err(invalid("CONNECT is not supported; use another method"));
+            return Err(Error::InvalidRequest { reason: "CONNECT is not supported; use another method" });
         }
-        let origin = origin(&parts.uri).map_err(invalid)?;
-        let text = origin.authority();
-        let authority = text.parse::<UriAuthority>().map_err(|_| invalid("the URL has an invalid host"))?;
+        let target = last.of(&parts.uri)?;
         let mut headers = parts.headers;
-        WRITTEN_HERE.iter().for_each(|name| drop(headers.remove(name)));
-        let host = HeaderValue::from_str(&text).map_err(|_| invalid("the URL has an invalid host"))?;
-        headers.insert(header::HOST, host);
+        if headers.keys().any(|name| WRITTEN_HERE.contains(name)) {
+            WRITTEN_HERE.iter().for_each(|name| drop(headers.remove(name)));
+        }
+        headers.insert(header::HOST, target.host.clone());
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
         headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-        let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let place = place(&origin, &text, target.path());
-        Ok(Self { origin, place, method: parts.method, target, authority, headers, body })
+        Ok(Self { target, method: parts.method, headers, body })
     }
 
     /// Whether repeating it has no further effect (RFC 9110 §9.2.2).
@@ -78,15 +113,15 @@ impl Outgoing {
         *message.method_mut() = self.method.clone();
         *message.headers_mut() = self.headers.clone();
         *message.uri_mut() = match protocol {
-            Protocol::Http1 => Uri::from(self.target.clone()),
+            Protocol::Http1 => Uri::from(self.target.path.clone()),
             Protocol::Http2 => {
                 *message.version_mut() = Version::HTTP_2;
                 // `:authority` replaces it (RFC 9113 §8.3.1).
                 message.headers_mut().remove(header::HOST);
                 Uri::builder()
-                    .scheme(self.origin.scheme.name())
-                    .authority(self.authority.clone())
-                    .path_and_query(self.target.clone())
+                    .scheme(self.target.origin.scheme.name())
+                    .authority(self.target.authority.clone())
+                    .path_and_query(self.target.path.clone())
                     .build()
                     .map_err(|_| Error::InvalidRequest { reason: "the URL cannot be sent over HTTP/2" })?
             }
@@ -133,7 +168,7 @@ mod tests {
     use super::*;
 
     fn outgoing(uri: &str) -> Result<Outgoing, Error> {
-        Outgoing::new(Request::get(uri).body(Bytes::new()).unwrap())
+        Outgoing::new(Request::get(uri).body(Bytes::new()).unwrap(), &LastTarget::default())
     }
 
     #[test]
@@ -146,10 +181,10 @@ mod tests {
             ("http://[::1]:81/", "http://[::1]:81/", 81),
         ] {
             let made = outgoing(uri).unwrap();
-            assert_eq!((&*made.place, made.origin.port), (place, port), "{uri}");
+            assert_eq!((&*made.target.place, made.target.origin.port), (place, port), "{uri}");
         }
         let long = format!("https://issuer.test/{}", "a".repeat(500));
-        assert_eq!(&*outgoing(&long).unwrap().place, format!("https://issuer.test/{}…", "a".repeat(199)));
+        assert_eq!(&*outgoing(&long).unwrap().target.place, format!("https://issuer.test/{}…", "a".repeat(199)));
     }
 
     #[test]
@@ -160,7 +195,24 @@ mod tests {
             assert!(!refused.to_string().contains("secret"), "{refused}");
         }
         let connect = Request::connect("https://issuer.test/").body(Bytes::new()).unwrap();
-        assert!(matches!(Outgoing::new(connect), Err(Error::InvalidRequest { .. })));
+        assert!(matches!(Outgoing::new(connect, &LastTarget::default()), Err(Error::InvalidRequest { .. })));
+    }
+
+    #[test]
+    fn a_url_is_checked_again_if_it_differs_from_the_last() {
+        let last = LastTarget::default();
+        let target = |url: &str| last.of(&url.parse().unwrap()).map(|target| target.path.to_string());
+        for url in ["http://a.test/1?q", "http://A.test/1?q", "http://a.test/2", "http://a.test/1?q", "http://b.test/1"]
+        {
+            let made = last.of(&url.parse().unwrap()).unwrap();
+            let written = format!("{}{}", made.origin.name().replace(":80", ""), made.path);
+            assert_eq!(written, url.to_lowercase());
+        }
+        assert!(Arc::ptr_eq(
+            &last.of(&"http://b.test/1".parse().unwrap()).unwrap(),
+            &last.clone().of(&"http://B.test/1".parse().unwrap()).unwrap()
+        ));
+        assert!(target("/1").is_err() && target("http://b.test/1").is_ok());
     }
 
     #[test]
@@ -173,7 +225,7 @@ mod tests {
             .header("x-kept", "yes")
             .body(Bytes::from("body"))
             .unwrap();
-        let made = Outgoing::new(request).unwrap();
+        let made = Outgoing::new(request, &LastTarget::default()).unwrap();
         let message = made.message(Protocol::Http1).unwrap();
         assert_eq!(message.uri(), "/a?b");
         let sent: Vec<_> = message.headers().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();

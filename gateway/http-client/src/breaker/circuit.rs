@@ -136,8 +136,14 @@ impl Circuit {
         Ok(Entry { generation: self.generation, is_probe })
     }
 
-    /// A call ended; `spread` is a random number.
-    pub(crate) fn ended(&mut self, entry: Entry, ended: Ended, now: Instant, spread: u32) -> Option<Change> {
+    /// A call ended; `spread` draws a random number, which is needed only if the breaker opens.
+    pub(crate) fn ended(
+        &mut self,
+        entry: Entry,
+        ended: Ended,
+        now: Instant,
+        spread: impl FnOnce() -> u32,
+    ) -> Option<Change> {
         if entry.generation != self.generation {
             return None;
         }
@@ -150,7 +156,7 @@ impl Circuit {
                 if now.saturating_duration_since(self.closed) >= self.limits.window {
                     self.level = 0;
                 }
-                self.open(now, now, spread);
+                self.open(now, now, spread());
                 Some(Change::Opened(reason))
             }
             (State::Open { .. } | State::HalfOpen { .. }, _) => None,
@@ -167,7 +173,7 @@ impl Circuit {
         now.saturating_duration_since(last) >= self.limits.forget
     }
 
-    fn probed(&mut self, since: Instant, ended: Ended, now: Instant, spread: u32) -> Option<Change> {
+    fn probed(&mut self, since: Instant, ended: Ended, now: Instant, spread: impl FnOnce() -> u32) -> Option<Change> {
         match ended {
             Ended::Well | Ended::Slow => {
                 self.state = State::Closed;
@@ -177,7 +183,7 @@ impl Circuit {
                 Some(Change::Closed { after: now.saturating_duration_since(since) })
             }
             Ended::Failed => {
-                self.open(since, now, spread);
+                self.open(since, now, spread());
                 None
             }
             Ended::Unrelated => {

@@ -32,7 +32,7 @@ impl Manual {
     }
 
     fn end(&mut self, entry: Entry, ended: Ended) -> Option<Change> {
-        self.circuit.ended(entry, ended, self.now, MIDDLE)
+        self.circuit.ended(entry, ended, self.now, || MIDDLE)
     }
 
     fn call(&mut self, ended: Ended) -> Option<Change> {
@@ -172,7 +172,7 @@ fn the_period_is_spread_by_a_quarter() {
         let mut manual = Manual::new();
         for _ in 0..LIMITS.in_a_row {
             let entry = manual.enter().unwrap();
-            manual.circuit.ended(entry, Ended::Failed, manual.now, spread);
+            manual.circuit.ended(entry, Ended::Failed, manual.now, || spread);
         }
         assert_eq!(manual.open_for(), expected);
     }

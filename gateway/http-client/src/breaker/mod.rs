@@ -62,7 +62,7 @@ impl Breaker {
 
     fn ended(&self, entry: Entry, ended: Ended, error: Option<&Error>) {
         let mut circuit = self.circuit();
-        let change = circuit.ended(entry, ended, Instant::now(), spread());
+        let change = circuit.ended(entry, ended, Instant::now(), spread);
         self.gauge.set(circuit.state());
         drop(circuit);
         let authority = &self.authority;

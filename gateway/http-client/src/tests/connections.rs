@@ -34,6 +34,30 @@ async fn consecutive_calls_share_one_connection() {
 }
 
 #[tokio::test]
+async fn calls_that_were_made_at_once_find_their_connections_again() {
+    let calls = Limits::default().calls;
+    let all_here = Arc::new(Barrier::new(calls));
+    let server = Server::start(None, move |_, mut stream| {
+        let all_here = Arc::clone(&all_here);
+        async move {
+            while read_request(&mut stream).await.is_some() {
+                // No response before all requests are in flight.
+                all_here.wait().await;
+                stream.write_all(OK).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let (profile, url) = (fixture().profile(), server.url("http", "/"));
+    for _ in 0..3 {
+        for response in futures::future::join_all((0..calls).map(|_| profile.send(get(&url)))).await {
+            assert_eq!(response.unwrap().status(), StatusCode::OK);
+        }
+    }
+    assert_eq!(server.accepted(), calls);
+}
+
+#[tokio::test]
 async fn consecutive_calls_share_one_connection_over_tls_without_http2() {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["127.0.0.1"], b"\x08http/1.1");
