@@ -5,9 +5,12 @@
 //! are names of hosts, numbers and words of the program.
 
 use std::borrow::Cow;
-use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
+
+use pin_project_lite::pin_project;
 
 /// No request needs more; further spans are not recorded.
 const MOST: usize = 128;
@@ -113,18 +116,60 @@ impl Record {
 }
 
 /// Does `work`, as a span of the request that waits for it, if that is traced; `describe` is asked only then.
-pub async fn measured<T>(
-    name: &'static str,
-    kind: Kind,
-    work: impl Future<Output = T>,
-    describe: impl FnOnce(&T) -> Ended,
-) -> T {
-    let Ok(current) = CURRENT.try_with(Clone::clone) else { return work.await };
-    let Some(position) = current.record.begin(name, kind, current.parent) else { return work.await };
-    let inner = Current { parent: Some(position), ..current.clone() };
-    let done = CURRENT.scope(inner, work).await;
-    current.record.end(position, describe(&done));
-    done
+pub fn measured<W, D>(name: &'static str, kind: Kind, work: W, describe: D) -> Measured<W, D>
+where
+    W: Future,
+    D: FnOnce(&W::Output) -> Ended,
+{
+    Measured { work, name, kind, describe: Some(describe), span: Open::NotYet }
+}
+
+pin_project! {
+    /// See [`measured`]. Not an `async fn`, in which the work would be moved twice: a call of another server takes
+    /// kilobytes.
+    pub struct Measured<W, D> {
+        #[pin]
+        work: W,
+        name: &'static str,
+        kind: Kind,
+        describe: Option<D>,
+        span: Open,
+    }
+}
+
+/// The span of work.
+enum Open {
+    /// It has not begun.
+    NotYet,
+    /// The request is not traced, or has too many spans.
+    Untraced,
+    /// It is this one; what is within it has it as the parent.
+    Traced { within: Current, position: usize },
+}
+
+impl Open {
+    fn begin(name: &'static str, kind: Kind) -> Self {
+        let Ok(current) = CURRENT.try_with(Clone::clone) else { return Self::Untraced };
+        let Some(position) = current.record.begin(name, kind, current.parent) else { return Self::Untraced };
+        Self::Traced { within: Current { parent: Some(position), ..current }, position }
+    }
+}
+
+impl<W: Future, D: FnOnce(&W::Output) -> Ended> Future for Measured<W, D> {
+    type Output = W::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<W::Output> {
+        let this = self.project();
+        if let Open::NotYet = this.span {
+            *this.span = Open::begin(this.name, *this.kind);
+        }
+        let Open::Traced { within, position } = this.span else { return this.work.poll(cx) };
+        let done = ready!(CURRENT.sync_scope(within.clone(), || this.work.poll(cx)));
+        if let Some(describe) = this.describe.take() {
+            within.record.end(*position, describe(&done));
+        }
+        Poll::Ready(done)
+    }
 }
 
 #[cfg(test)]
