@@ -1,6 +1,6 @@
 //! The traits of cached facts and their keys.
 
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 use uuid::Uuid;
 
@@ -28,4 +28,34 @@ pub trait Fact: Clone + Send + Sync + 'static {
 
     /// The memory it takes in the cache, in bytes, without what it shares with others.
     fn weight(&self) -> u32;
+}
+
+/// Keys are hashed by their [head](CacheKey::head): a digest is a hash already.
+#[derive(Default)]
+pub struct HeadHasher(u64);
+
+impl Hasher for HeadHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, head: u64) {
+        self.0 = head;
+    }
+}
+
+/// A key in the maps. Its head is what is hashed, whichever way its type hashes itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByHead<K>(pub(crate) K);
+
+impl<K: CacheKey> Hash for ByHead<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.head());
+    }
 }

@@ -10,19 +10,19 @@
 //! - A node that has lost the change feed trusts nothing in this cache. If that is because the store is away, it may
 //!   serve facts as they were when it last heard of changes ([`FactCache::get_for`]), and says so in the request.
 
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tollgate_core::clock::Clock;
 use tollgate_core::request::Request;
 use tollgate_core::span::{self, Ended};
 
 use super::Trust;
-use super::fact::{CacheKey, Fact};
+use super::evictions::Evictions;
+use super::fact::{ByHead, CacheKey, Fact, HeadHasher};
 use super::generation::{Counter, Generation, Generations, Stamped};
 use super::metrics::CacheMetrics;
 use super::model::{self, Map};
@@ -89,36 +89,6 @@ pub struct Bounds {
     pub negative_millis: i64,
 }
 
-/// Keys are hashed by their [head](CacheKey::head): a digest is a hash already.
-#[derive(Default)]
-pub struct HeadHasher(u64);
-
-impl Hasher for HeadHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, head: u64) {
-        self.0 = head;
-    }
-}
-
-/// A key in the maps. Its head is what is hashed, whichever way its type hashes itself.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct ByHead<K>(K);
-
-impl<K: CacheKey> Hash for ByHead<K> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.head());
-    }
-}
-
 type ByKey<K, V> = Map<ByHead<K>, Stamped<V>, BuildHasherDefault<HeadHasher>>;
 
 /// What may change during a look-up, as it was before the store was queried.
@@ -157,6 +127,7 @@ struct Inner<F: ThreadCached, S: Source<F>> {
     generations: Generations,
     /// Increases with [`FactCache::facts_ended`].
     endings: Counter,
+    evictions: Evictions,
     source: S,
     trust: Arc<dyn Trust>,
     clock: Arc<dyn Clock>,
@@ -167,15 +138,9 @@ struct Inner<F: ThreadCached, S: Source<F>> {
 impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
     /// Creates an empty cache.
     pub fn new(bounds: Bounds, source: S, trust: Arc<dyn Trust>, clock: Arc<dyn Clock>, metrics: CacheMetrics) -> Self {
-        let evictions = metrics.evictions.clone();
         let facts = Cache::builder()
             .max_capacity(bounds.bytes)
             .weigher(|_, fact: &Stamped<F>| fact.unchecked().weight())
-            .eviction_listener(move |_, _, cause| {
-                if cause == RemovalCause::Size {
-                    evictions.inc();
-                }
-            })
             .build_with_hasher(BuildHasherDefault::default());
         let negatives = Cache::builder().max_capacity(NEGATIVE_ENTRIES);
         let inner = Inner {
@@ -185,6 +150,7 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
             single_flight: SingleFlight::new(),
             generations: Generations::new(),
             endings: Counter::new(),
+            evictions: Evictions::new(metrics.evictions.clone()),
             source,
             trust,
             clock,
@@ -322,7 +288,9 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
     pub fn forget(&self, key: &F::Key) {
         self.inner.generations.advance(key.head());
         // An entry that this misses only takes up space.
-        self.inner.facts.invalidate(&ByHead(*key));
+        if self.inner.facts.remove(&ByHead(*key)).is_some() {
+            self.inner.evictions.removed(1);
+        }
         self.inner.negatives.invalidate(&ByHead(*key));
     }
 
@@ -336,6 +304,7 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
     /// Nothing read before is valid any more, except shared facts, which their owner invalidates.
     pub fn forget_all(&self) {
         self.inner.generations.advance_all();
+        self.inner.evictions.removed(self.inner.facts.entry_count());
         self.inner.facts.invalidate_all();
         self.inner.negatives.invalidate_all();
     }
@@ -346,9 +315,13 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
         self.inner.facts.invalidate(&ByHead(*key));
     }
 
-    /// Updates the gauges.
+    /// Updates the gauges, and counts evictions.
     pub fn measure(&self) {
-        let entries = i64::try_from(self.inner.facts.entry_count()).unwrap_or(i64::MAX);
+        let entries = self.inner.evictions.count(|| {
+            self.inner.facts.run_pending_tasks();
+            self.inner.facts.entry_count()
+        });
+        let entries = i64::try_from(entries).unwrap_or(i64::MAX);
         let weight = i64::try_from(self.inner.facts.weighted_size()).unwrap_or(i64::MAX);
         self.inner.metrics.entries.set(entries);
         self.inner.metrics.weight.set(weight);
@@ -408,11 +381,94 @@ impl<F: ThreadCached, S: Source<F>> FactCache<F, S> {
             return;
         }
         match found {
-            Some(fact) => self.inner.facts.insert(ByHead(key), Stamped::new(before.key, fact.clone())),
+            Some(fact) => {
+                let is_new = !self.inner.facts.contains_key(&ByHead(key));
+                self.inner.facts.insert(ByHead(key), Stamped::new(before.key, fact.clone()));
+                if is_new {
+                    self.inner.evictions.inserted();
+                }
+            }
             None => {
                 let until = self.inner.clock.now_millis().saturating_add(self.inner.negative_millis);
                 self.inner.negatives.insert(ByHead(key), Stamped::new(before.key.and(before.additions), until));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_core::clock::ManualClock;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::testing::Feed;
+    use crate::thread_cache;
+
+    /// Room for so many facts.
+    const ROOM: u64 = 100;
+
+    #[derive(Clone)]
+    struct Number(u64);
+
+    thread_cache!(Number);
+
+    impl Fact for Number {
+        type Key = Uuid;
+
+        fn is_current(&self) -> bool {
+            true
+        }
+
+        fn weight(&self) -> u32 {
+            1
+        }
+    }
+
+    struct Numbers;
+
+    impl Source<Number> for Numbers {
+        type Question = u64;
+        type Error = &'static str;
+
+        async fn read(&self, _: Uuid, number: u64) -> Loaded<Option<Number>, &'static str> {
+            Ok(Some(Number(number)))
+        }
+    }
+
+    fn key(number: u64) -> Uuid {
+        Uuid::from_u64_pair(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number)
+    }
+
+    #[tokio::test]
+    async fn what_a_full_cache_gives_up_is_counted_and_what_is_removed_is_not() {
+        let metrics =
+            CacheMetrics::register(&Metrics::new(prometheus::Registry::new(), ["n"]), "n", "numbers").unwrap();
+        let bounds = Bounds { bytes: ROOM, negative_millis: 1000 };
+        let cache = FactCache::new(bounds, Numbers, Feed::new(), Arc::new(ManualClock::at(0)), metrics.clone());
+        let load = async |numbers: std::ops::Range<u64>| {
+            for number in numbers {
+                let found = cache.load(key(number), number).await.unwrap().unwrap();
+                assert_eq!(found.0, number);
+            }
+        };
+        let counted = || {
+            cache.measure();
+            (metrics.entries.get(), metrics.evictions.get())
+        };
+        load(0..60).await;
+        assert_eq!(counted(), (60, 0));
+        // Read again, as after a change.
+        load(0..60).await;
+        assert_eq!(counted(), (60, 0));
+        (0..20).for_each(|number| cache.forget(&key(number)));
+        assert_eq!(counted(), (40, 0));
+        load(100..200).await;
+        assert_eq!(counted(), (100, 40));
+        cache.forget_all();
+        assert_eq!(counted(), (0, 40));
+        load(300..420).await;
+        assert_eq!(counted(), (100, 60));
     }
 }

@@ -133,6 +133,7 @@
 
 #[cfg(test)]
 mod against_model;
+mod evictions;
 mod fact;
 mod fact_cache;
 mod generation;
@@ -147,8 +148,8 @@ use std::time::Duration;
 
 use tollgate_store::Feed;
 
-pub use fact::{CacheKey, Fact};
-pub use fact_cache::{Bounds, FactCache, HeadHasher, Known, Source};
+pub use fact::{CacheKey, Fact, HeadHasher};
+pub use fact_cache::{Bounds, FactCache, Known, Source};
 pub use generation::{Counter, Generation, Generations, Stamped, head};
 pub use metrics::CacheMetrics;
 pub use outage::ServeCached;
