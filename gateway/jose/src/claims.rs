@@ -18,30 +18,62 @@ const MAX_DEPTH: usize = 32;
 /// Tokens have some ten or twenty, among which the fastest look-up compares each. More are kept in the order of their
 /// names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Claims(Vec<(Name, Value)>);
+pub struct Claims(Vec<Member>);
 
-/// The name of a member. Those that nearly all tokens have are not allocated.
-type Name = Cow<'static, str>;
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Member {
+    name: Name,
+    value: Value,
+}
 
-/// Names of claims and header parameters that many tokens have.
-const FREQUENT: [&str; 16] = [
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "iat",
-    "nbf",
-    "jti",
-    "scope",
-    "client_id",
-    "username",
-    "token_type",
-    "active",
-    "email",
-    "alg",
-    "kid",
-    "typ",
-];
+/// The name of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name {
+    /// Of names of up to seven bytes, which most are, this is all that there is to compare.
+    start: Start,
+    /// Those that nearly all tokens have are not allocated.
+    text: Cow<'static, str>,
+}
+
+impl Name {
+    fn new(text: Cow<'static, str>) -> Self {
+        Self { start: Start::of(&text), text }
+    }
+
+    fn is(&self, start: Start, text: &str) -> bool {
+        self.start == start && (text.len() < START || *self.text == *text)
+    }
+}
+
+/// The first bytes of a name, and its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Start([u8; START]);
+
+const START: usize = 8;
+
+impl Start {
+    fn of(text: &str) -> Self {
+        let mut start = [0; START];
+        start.iter_mut().zip(text.as_bytes()).for_each(|(to, from)| *to = *from);
+        let [.., length] = &mut start;
+        *length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+        Self(start)
+    }
+}
+
+/// One of the names of claims and header parameters that many tokens have.
+fn frequent(name: &str) -> Option<&'static str> {
+    macro_rules! one_of {
+        ($($known:literal)*) => {
+            match name {
+                $($known => Some($known),)*
+                _ => None,
+            }
+        };
+    }
+    one_of!("iss" "sub" "aud" "exp" "iat" "nbf" "jti" "scope" "client_id" "username" "token_type" "active" "email"
+        "alg" "kid" "typ")
+}
 
 /// The most members that are compared one after another.
 const FEW: usize = 32;
@@ -76,11 +108,17 @@ impl Claims {
     /// The value of a member.
     pub fn get(&self, name: &str) -> Option<&Value> {
         let found = if self.0.len() <= FEW {
-            self.0.iter().find(|(known, _)| known == name)
+            let start = Start::of(name);
+            self.0.iter().find(|member| member.name.is(start, name))
         } else {
-            self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok().and_then(|index| self.0.get(index))
+            self.0.binary_search_by(|member| (*member.name.text).cmp(name)).ok().and_then(|index| self.0.get(index))
         };
-        found.map(|(_, value)| value)
+        found.map(|member| &member.value)
+    }
+
+    /// All members.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|member| (&*member.name.text, &member.value))
     }
 
     /// The value of a member that is a string.
@@ -90,19 +128,19 @@ impl Claims {
 
     /// The object as a value.
     pub fn to_value(&self) -> Value {
-        self.0.iter().map(|(name, value)| (name.to_string(), value.clone())).collect()
+        self.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
     }
 
     /// `None`: a name is repeated.
-    fn of(mut members: Vec<(Name, Value)>) -> Option<Self> {
+    fn of(mut members: Vec<Member>) -> Option<Self> {
         let repeated = if members.len() <= FEW {
-            members
-                .iter()
-                .enumerate()
-                .any(|(index, (name, _))| members.iter().take(index).any(|(other, _)| other == name))
+            let is_repeated = |(index, Member { name: Name { start, text }, .. }): (usize, &Member)| {
+                members.iter().take(index).any(|other| other.name.is(*start, text))
+            };
+            members.iter().enumerate().any(is_repeated)
         } else {
-            members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-            members.windows(2).any(|pair| matches!(pair, [(one, _), (other, _)] if one == other))
+            members.sort_unstable_by(|one, other| one.name.text.cmp(&other.name.text));
+            members.windows(2).any(|pair| matches!(pair, [one, other] if one.name == other.name))
         };
         (!repeated).then_some(Self(members))
     }
@@ -112,7 +150,8 @@ impl Claims {
 impl From<Map<String, Value>> for Claims {
     fn from(members: Map<String, Value>) -> Self {
         // Its names differ.
-        Self::of(members.into_iter().map(|(name, value)| (Cow::Owned(name), value)).collect()).unwrap_or_default()
+        let member = |(name, value)| Member { name: Name::new(Cow::Owned(name)), value };
+        Self::of(members.into_iter().map(member).collect()).unwrap_or_default()
     }
 }
 
@@ -191,7 +230,7 @@ impl<'de> Visitor<'de> for Outermost<'_> {
         let mut strict = self.strict();
         let mut members = Vec::with_capacity(FEW);
         while let Some(name) = object.next_key_seed(NameOfMember)? {
-            members.push((name, object.next_value_seed(strict.inner())?));
+            members.push(Member { name, value: object.next_value_seed(strict.inner())? });
         }
         match Claims::of(members) {
             Some(claims) => Ok(Some(claims)),
@@ -219,8 +258,7 @@ impl Visitor<'_> for NameOfMember {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Name, E> {
-        let known = FREQUENT.into_iter().find(|known| *known == name);
-        Ok(known.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed))
+        Ok(Name::new(frequent(name).map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed)))
     }
 }
 
@@ -325,6 +363,26 @@ mod tests {
         assert_eq!(claims.to_value(), expected);
         assert_eq!((claims.text("a"), claims.text("b"), claims.get("d")), (Some("x"), None, None));
         assert_eq!(claims.get("c"), Some(&json!({"a": "a"})));
+    }
+
+    #[test]
+    fn names_are_told_apart_by_all_of_their_bytes() {
+        let long = |length: usize, last: char| format!("{}{last}", "n".repeat(length - 1));
+        for length in [1, 6, 7, 8, 9, 254, 255, 256, 300] {
+            let names = [long(length, 'a'), long(length, 'b'), long(length + 1, 'a')];
+            let claims: Map<String, Value> = names.iter().cloned().zip([1, 2, 3].map(Value::from)).collect();
+            let read = Claims::parse(Value::from(claims.clone()).to_string().as_bytes()).unwrap();
+            for (name, value) in &claims {
+                assert_eq!(read.get(name), Some(value), "{name}");
+            }
+            assert_eq!(read.get(&long(length, 'c')), None);
+            assert_eq!(read.to_value(), Value::from(claims));
+            let twice = format!(r#"{{"{0}":1,"{0}":2}}"#, long(length, 'a'));
+            assert_eq!(Claims::parse(twice.as_bytes()), Err(MalformedClaims::RepeatedMember), "{twice}");
+        }
+        // Without their lengths these would begin alike.
+        let claims = Claims::parse(br#"{"a":1,"a\u0000":2}"#.as_slice()).unwrap();
+        assert_eq!((claims.get("a"), claims.get("a\0")), (Some(&json!(1)), Some(&json!(2))));
     }
 
     #[test]

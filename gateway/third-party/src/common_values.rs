@@ -88,6 +88,8 @@ struct OfClaim {
     values: Box<[OnceLock<Shared>]>,
     /// How often a value was unknown since all places are taken, less how often one was known.
     futile: AtomicUsize,
+    /// The number that was found last: of many claims the next token has the same value.
+    last: AtomicUsize,
 }
 
 impl CommonValues {
@@ -114,13 +116,24 @@ impl CommonValues {
 impl OfClaim {
     fn new() -> Self {
         let values = (0..MOST).map(|_| OnceLock::new()).collect();
-        Self { numbers: Mutex::default(), values, futile: AtomicUsize::new(0) }
+        Self { numbers: Mutex::default(), values, futile: AtomicUsize::new(0), last: AtomicUsize::new(0) }
     }
 
     fn number(&self, value: &[u8], header: Option<&BlockName>) -> Option<Number> {
-        if self.futile.load(Ordering::Relaxed) >= FUTILE {
+        let futile = self.futile.load(Ordering::Relaxed);
+        if futile >= FUTILE {
             return None;
         }
+        let last = self.last.load(Ordering::Relaxed);
+        if futile == 0 && self.values.get(last).and_then(OnceLock::get).is_some_and(|known| known.0.value() == value) {
+            return Number::try_from(last).ok();
+        }
+        let number = self.look_up(value, header)?;
+        self.last.store(usize::from(number), Ordering::Relaxed);
+        Some(number)
+    }
+
+    fn look_up(&self, value: &[u8], header: Option<&BlockName>) -> Option<Number> {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(number) = numbers.get(value) {
             let _ = self.futile.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));

@@ -9,11 +9,12 @@ use tollgate_jose::claims::Claims;
 /// # Errors
 /// A claim has another type: its name, and the type that it should have.
 pub fn check_types(claims: &Claims) -> Result<(), WrongType> {
-    for (names, expected, fits) in TYPES {
-        for name in *names {
-            if claims.get(name).is_some_and(|value| !value.is_null() && !fits(value)) {
-                return Err(WrongType { claim: name, expected });
-            }
+    for (name, value) in claims.iter() {
+        if let Some((claim, Type { expected, fits })) = type_of(name)
+            && !value.is_null()
+            && !fits(value)
+        {
+            return Err(WrongType { claim, expected });
         }
     }
     Ok(())
@@ -44,13 +45,34 @@ pub struct WrongType {
     pub expected: &'static str,
 }
 
-type Fits = fn(&Value) -> bool;
+/// What a registered claim may be.
+#[derive(Clone, Copy)]
+struct Type {
+    expected: &'static str,
+    fits: fn(&Value) -> bool,
+}
 
-const TYPES: &[(&[&str], &str, Fits)] = &[
-    (&["client_id", "username", "token_type", "sub", "iss", "jti"], "a string", Value::is_string),
-    (&["exp", "iat", "nbf"], "a number", Value::is_number),
-    (&["scope", "aud"], "a string or an array of strings", is_text_or_texts),
-];
+const TEXT: Type = Type { expected: "a string", fits: Value::is_string };
+const NUMBER: Type = Type { expected: "a number", fits: Value::is_number };
+const TEXTS: Type = Type { expected: "a string or an array of strings", fits: is_text_or_texts };
+
+/// The claim of this name, if it is a registered one.
+fn type_of(name: &str) -> Option<(&'static str, Type)> {
+    Some(match name {
+        "iss" => ("iss", TEXT),
+        "sub" => ("sub", TEXT),
+        "jti" => ("jti", TEXT),
+        "client_id" => ("client_id", TEXT),
+        "username" => ("username", TEXT),
+        "token_type" => ("token_type", TEXT),
+        "exp" => ("exp", NUMBER),
+        "iat" => ("iat", NUMBER),
+        "nbf" => ("nbf", NUMBER),
+        "scope" => ("scope", TEXTS),
+        "aud" => ("aud", TEXTS),
+        _ => return None,
+    })
+}
 
 fn is_text_or_texts(value: &Value) -> bool {
     match value {
