@@ -1,4 +1,4 @@
-//! One-time operations under concurrency: exactly one request succeeds.
+//! Operations under concurrency: of one-time operations exactly one request succeeds.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -36,6 +36,28 @@ on_both_stores! {
             assert_eq!((won.len(), lost), (1, CLIENTS - 1));
             api.get(&gateway, tokens["access_token"].as_str().unwrap()).await.expect(401);
             api.get(&gateway, won[0].json()["access_token"].as_str().unwrap()).await.expect(200);
+        }
+    }
+
+    async fn each_of_many_requests_renews_the_access_token_of_a_refresh_token_that_stays(gateway: Gateway) {
+        let upstream = Upstream::start().await;
+        let api = Api::protected(&gateway, "api", &upstream, json!({"reuse_refresh_token": true})).await;
+        let client = Application::register(&gateway, "client", json!({})).await;
+        for _ in 0..5 {
+            let tokens = api.tokens(&gateway, &client).await;
+            let refresh = tokens["refresh_token"].as_str().unwrap();
+            let replies = join_all((0..CLIENTS).map(|_| api.refresh(&gateway, &client, refresh))).await;
+            api.get(&gateway, tokens["access_token"].as_str().unwrap()).await.expect(401);
+            let mut valid = 0;
+            for reply in replies {
+                let renewed = reply.expect(200).json();
+                assert_eq!(renewed["refresh_token"], tokens["refresh_token"]);
+                let status = api.get(&gateway, renewed["access_token"].as_str().unwrap()).await.status;
+                assert!([200, 401].contains(&status), "{status}");
+                valid += usize::from(status == 200);
+            }
+            // That of the last refresh.
+            assert_eq!(valid, 1);
         }
     }
 

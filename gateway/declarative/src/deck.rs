@@ -11,11 +11,13 @@ use crate::node::Node;
 const INFO: &str = "_info";
 const PLUGIN_CONFIGS: &str = "_plugin_configs";
 const WORKSPACE: &str = "_workspace";
+/// Which control plane of a hosted service a file is for: nothing of ours.
+const KONNECT: &str = "_konnect";
 const SHARED_CONFIG: &str = "_config";
 
 /// Whether a name at the top is one of these.
 pub(crate) fn is_known(name: &str) -> bool {
-    [INFO, PLUGIN_CONFIGS, WORKSPACE].contains(&name)
+    [INFO, PLUGIN_CONFIGS, WORKSPACE, KONNECT].contains(&name)
 }
 
 /// What a file says of all its entities.
@@ -47,6 +49,7 @@ impl Info {
         };
         let (info, defaults) = (map(&[INFO]), map(&[INFO, "defaults"]));
         let plugin_configs = map(&[PLUGIN_CONFIGS]);
+        map(&[KONNECT]);
         for name in
             info.keys().filter(|name| !["select_tags", "defaults", "default_lookup_tags"].contains(&name.as_str()))
         {

@@ -385,6 +385,7 @@ _info:
   select_tags: [team]
   defaults: {service: {port: 81, retries: 1}, route: {strip_path: false}}
 _workspace: default
+_konnect: {control_plane_name: team}
 _plugin_configs: {strict: {limit: 3, names: [x]}}
 services:
 - name: a
@@ -400,12 +401,12 @@ plugins: [{name: guard, _config: strict, config: {limit: 4}}]
     assert_eq!((&route["strip_path"], &route["tags"]), (&json!(false), &json!(["mine", "team"])));
     let plugin = &documents(&configuration, "plugins")[0];
     assert_eq!((&plugin["config"]["limit"], &plugin["config"]["names"]), (&json!(4), &json!(["x"])));
-    let wrong =
-        "_format_version: '3.0'\n_info: {colour: red}\n_workspace: mine\nplugins: [{name: guard, _config: x}]\n";
+    let wrong = "_format_version: '3.0'\n_info: {colour: red}\n_workspace: mine\nplugins: [{name: guard, _config: x}]\n_konnect: team\n";
     let expected = [
         "f.yml:2:9: _info.colour: unknown field",
         "f.yml:3:1: _workspace: there is no workspace but default",
         "f.yml:4:25: plugins.1._config: no such entry in '_plugin_configs'",
+        "f.yml:5:1: _konnect: expected a record",
     ];
     assert_eq!(lines(wrong), expected);
 }

@@ -1,5 +1,8 @@
-//! Query and form arguments: reading them, and writing them back sorted by key, every byte but
-//! `[A-Za-z0-9_]` as `%` and lower-case hex (oauth2.md §3.5).
+//! Query and form arguments: reading them, and writing them back.
+//!
+//! - In redirects: every byte but `[A-Za-z0-9_]` as `%` and lower-case hex (oauth2.md §3.5; [`write()`]).
+//! - To the upstream: sorted by key, every byte but the unreserved ones (RFC 3986 §2.3) as `%` and upper-case hex
+//!   (oauth2.md §4.6; [`without`]).
 //!
 //! Arguments without `=` are distinct from empty ones, because they are written differently.
 
@@ -7,10 +10,14 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use form_urlencoded::byte_serialize;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// The number of arguments searched for parameters and tokens (oauth2.md §3.2). All of them are
 /// written back.
 pub const MAX_READ: usize = 100;
+
+/// All but the unreserved characters (RFC 3986 §2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// One argument, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +37,24 @@ pub fn parse(encoded: &[u8]) -> impl Iterator<Item = Argument<'_>> {
     })
 }
 
-/// Writes the arguments back sorted, without those whose key is removed.
+/// Writes the arguments back sorted, without those whose key is removed. What an argument means is not changed: one
+/// without `=` stays so, and an empty one too.
 pub fn without(encoded: &[u8], is_removed: impl Fn(&[u8]) -> bool) -> String {
     let mut arguments: Vec<_> = parse(encoded).filter(|argument| !is_removed(&argument.key)).collect();
     // The sort is stable: values of one key keep their order.
     arguments.sort_by(|one, other| one.key.cmp(&other.key));
-    write(arguments.iter().map(|argument| (argument.key.as_ref(), argument.value.as_deref())))
+    let mut text = String::new();
+    for Argument { key, value } in &arguments {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        text.extend(percent_encode(key, RESERVED));
+        if let Some(value) = value {
+            text.push('=');
+            text.extend(percent_encode(value, RESERVED));
+        }
+    }
+    text
 }
 
 /// Like [`without`], but in the original order and in the URL Standard's form serialisation, with spaces as `%20`. An
@@ -111,8 +130,10 @@ mod tests {
         for (given, left) in [
             ("access_token=x", ""),
             ("b=2&access_token=x&a=1", "a=1&b=2"),
-            ("q=a-b.c~d+e%2Ff&access_token=x&access_token=y", "q=a%2db%2ec%7ed%20e%2ff"),
-            ("flag&empty=&access_token", "empty&flag=true"),
+            ("q=a-b.c~d_+e%2Ff&access_token=x&access_token=y", "q=a-b.c~d_%20e%2Ff"),
+            ("flag&empty=&access_token", "empty=&flag"),
+            ("flag&access_token&flag=&%66lag=1", "flag&flag=&flag=1"),
+            ("é=*%00&access_token", "%C3%A9=%2A%00"),
             ("k=2&k=1", "k=2&k=1"),
         ] {
             assert_eq!(without(given.as_bytes(), is_token), left, "{given}");

@@ -34,9 +34,14 @@ pub enum Found<'r> {
     NeedBody,
 }
 
-/// The value of the header for a token or for a client's credentials; a list counts as several.
+/// The value of the header for a token or for a client's credentials; a list counts as several. Lines that are equal
+/// are one value: whoever reads another one of them reads the same.
 pub fn in_header<'r>(header: &CredentialHeader, request: &Request<'r>) -> Presented<'r> {
-    match header.presented(request) {
+    let presented = match header.presented(request) {
+        Presented::Several => header.common_value(request).map_or(Presented::Several, Presented::One),
+        presented => presented,
+    };
+    match presented {
         Presented::One(value) if is_list_of_credentials(value) => Presented::Several,
         presented => presented,
     }
@@ -136,15 +141,16 @@ pub fn unsearchable_to_hide() -> Reply {
     Reply::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_unreadable_to_hide_token", "Unsupported media type")
 }
 
-/// Whether a value is a list, as intermediaries combine headers of one name (RFC 9110 §5.3). Tokens and
-/// secrets contain no comma; parameters of other schemes may be separated by commas.
+/// Whether a value is a list of credentials, as intermediaries combine headers of one name (RFC 9110 §5.3). Tokens and
+/// secrets contain no comma; parameters of other schemes may be separated by commas. What follows a comma without a scheme
+/// belongs to what is before it.
 fn is_list_of_credentials(value: &[u8]) -> bool {
     const SCHEMES: [&[u8]; 4] = [b"bearer", b"token", b"basic", b"dpop"];
     let has_scheme = |part: &[u8]| {
         let mut words = part.trim_ascii().split(u8::is_ascii_whitespace);
         words.next().is_some_and(|word| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme)))
     };
-    memchr::memchr(b',', value).is_some() && value.split(|byte| *byte == b',').any(has_scheme)
+    memchr::memchr(b',', value).is_some() && value.split(|byte| *byte == b',').skip(1).any(has_scheme)
 }
 
 fn from_header<'r>(value: &'r [u8]) -> Found<'r> {
@@ -258,7 +264,7 @@ mod tests {
     #[test]
     fn the_header_comes_before_the_body_and_the_body_before_the_query() {
         let query = Some("access_token=q");
-        let rows: [(&'static [&'static str], _, _, Found<'_>); 11] = [
+        let rows: [(&'static [&'static str], _, _, Found<'_>); 14] = [
             (&[], None, None, Found::Missing),
             (&["bEaReR  h"], query, form("access_token=b"), token("h")),
             (&["Token h"], None, None, token("h")),
@@ -266,7 +272,10 @@ mod tests {
             (&["Basic a b"], None, None, token("Basic a b")),
             (&[""], query, form("access_token=b"), Found::Missing),
             (&["Bearer h", ""], None, None, Found::Several),
+            (&["Bearer h", "Bearer h"], None, None, token("h")),
             (&["Bearer h, Bearer i"], None, None, Found::Several),
+            (&["Bearer h,i"], None, None, token("h,i")),
+            (&["Negotiate x, Basic y"], None, None, Found::Several),
             (&[], query, form("access_token=b"), token("b")),
             (&[], query, form("a=1"), token("q")),
             (&[], query, Some(RequestBody::Unread), Found::NeedBody),

@@ -1,5 +1,6 @@
 //! Rules that fields of several plugins' `config` have, with the texts of gateway.md §4.1.
 
+use http::HeaderValue;
 use serde_json::Value;
 
 /// More than any header's name has, and less than a header's name can have.
@@ -20,6 +21,17 @@ pub fn header_name(value: &Value) -> Result<(), String> {
     Err(format!("bad header name '{name}', allowed characters are A-Z, a-z, 0-9, '_', and '-'"))
 }
 
+/// The `realm` of a challenge.
+///
+/// # Errors
+/// The message for the client.
+pub fn realm(value: &Value) -> Result<(), String> {
+    match HeaderValue::from_bytes(value.as_str().unwrap_or_default().as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err("must not contain control characters".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -36,5 +48,15 @@ mod tests {
             assert_eq!(header_name(&json!(name)), Err(text));
         }
         assert_eq!(header_name(&json!("a".repeat(257))), Err("length must be at most 256".to_owned()));
+    }
+
+    #[test]
+    fn a_realm_is_what_a_header_can_carry() {
+        for text in ["", "api", r#"a "b" \\ c"#, "é"] {
+            assert_eq!(realm(&json!(text)), Ok(()), "{text}");
+        }
+        for text in ["a\nb", "a\r", "\0", "\u{7f}"] {
+            assert_eq!(realm(&json!(text)), Err("must not contain control characters".to_owned()), "{text:?}");
+        }
     }
 }

@@ -73,6 +73,13 @@ impl CredentialHeader {
         request.headers.iter().find(|(name, _)| self.is(name)).map(|(_, value)| value.as_bytes())
     }
 
+    /// The value that all of its lines in this request have.
+    pub fn common_value<'r>(&self, request: &Request<'r>) -> Option<&'r [u8]> {
+        let mut values = request.headers.iter().filter(|(name, _)| self.is(name)).map(|(_, value)| value.as_bytes());
+        let first = values.next()?;
+        values.all(|other| other == first).then_some(first)
+    }
+
     /// The values in this request.
     pub fn presented<'r>(&self, request: &Request<'r>) -> Presented<'r> {
         let (first, second) = if self.folds {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tollgate_plugin::authentication::{self, AuthenticationHandler};
+use tollgate_plugin::authentication::AuthenticationHandler;
 use tollgate_plugin::cache::ServeCached;
 use tollgate_plugin::presented::CredentialHeader;
 use tollgate_plugin::protection::{Absence, Preflight, Protection};
-use tollgate_plugin::{EntityCheck, Field, Handler, PluginError, Rule, Schema, Violations};
+use tollgate_plugin::{EntityCheck, Field, Handler, PluginError, Rule, Schema, Violations, config_rules};
 
 use crate::claim_header::{REGISTERED, check_headers};
 use crate::claim_path::ClaimPath;
@@ -46,7 +46,9 @@ pub fn fields() -> Vec<Field> {
             .describe("Whether the token is removed from the request that goes upstream."),
         Field::boolean("run_on_preflight", true).describe("Whether `OPTIONS` requests need a token."),
         Field::string("anonymous").describe("The consumer, by id or username, of requests without a valid token."),
-        Field::string("realm").rule(Rule::Custom("realm", realm)).describe("The `realm` of the challenge in refusals."),
+        Field::string("realm")
+            .rule(Rule::Custom("realm", config_rules::realm))
+            .describe("The `realm` of the challenge in refusals."),
         Field::array("required_scopes", scope).default(json!([])).required().describe("Scopes that a token needs."),
         Field::string("required_scopes_match")
             .default("all")
@@ -111,14 +113,6 @@ fn scope(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
     let is_valid = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     if text.bytes().all(is_valid) { Ok(()) } else { Err("expected one scope, without spaces and quotes".to_owned()) }
-}
-
-fn realm(value: &Value) -> Result<(), String> {
-    let challenge = authentication::challenge("Bearer", value.as_str());
-    match http::HeaderValue::from_bytes(challenge.as_bytes()) {
-        Ok(_) => Ok(()),
-        Err(_) => Err("must not contain control characters".to_owned()),
-    }
 }
 
 /// The values of the fields.

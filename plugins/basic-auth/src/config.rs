@@ -5,14 +5,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use tollgate_plugin::authentication;
 use tollgate_plugin::cache::ServeCached;
-use tollgate_plugin::{Field, Rule, Schema};
+use tollgate_plugin::{Field, Rule, Schema, config_rules};
 
 /// The schema of `config`.
 pub(crate) fn schema() -> Schema {
     Schema::new(vec![
         Field::string("anonymous"),
         Field::boolean("hide_credentials", false),
-        Field::string("realm").default("service").required().rule(Rule::Custom("realm", realm)),
+        Field::string("realm").default("service").required().rule(Rule::Custom("realm", config_rules::realm)),
         ServeCached::field(),
     ])
     .describe(&[
@@ -20,13 +20,6 @@ pub(crate) fn schema() -> Schema {
         ("hide_credentials", "Whether the header with the password is removed from the request that goes upstream."),
         ("realm", "The `realm` of the challenge in refusals."),
     ])
-}
-
-fn realm(value: &Value) -> Result<(), String> {
-    match challenge(value.as_str().unwrap_or_default()) {
-        Some(_) => Ok(()),
-        None => Err("must not contain control characters".to_owned()),
-    }
 }
 
 /// `Basic realm="R"`; `None` if the realm is not valid in a header.

@@ -6,6 +6,7 @@ use serde_json::{Number, Value};
 use tollgate_core::schema::{Auto, EntityCheck, Field, Rule, Schema};
 use tollgate_core::secret::Secret;
 use tollgate_plugin::cache::ServeCached;
+use tollgate_plugin::config_rules;
 
 use super::Pkce;
 
@@ -32,7 +33,7 @@ pub(super) fn fields() -> Vec<Field> {
         Field::boolean("reuse_refresh_token", false),
         Field::number("refresh_grace").default(0).between(0, 3600).required(),
         Field::string("pkce").default("lax").optional().one_of(&["none", "lax", "strict"]),
-        Field::string("realm").optional(),
+        Field::string("realm").optional().rule(Rule::Custom("realm", config_rules::realm)),
         ServeCached::field(),
     ]
 }

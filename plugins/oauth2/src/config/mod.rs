@@ -276,6 +276,7 @@ pub(crate) mod tests {
             ),
             (json!({"pkce": "all"}), json!({"pkce": "expected one of: none, lax, strict"})),
             (json!({"realm": ""}), json!({"realm": "length must be at least 1"})),
+            (json!({"realm": "a\nb"}), json!({"realm": "must not contain control characters"})),
             (json!({"wot": 1}), json!({"wot": "unknown field"})),
         ] {
             let document = json!({"config": config});

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 use tollgate_core::header_text;
 use tollgate_core::reply::Reply;
+use tollgate_plugin::authentication;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Refusal, printable};
@@ -146,8 +147,9 @@ pub(super) fn names(methods: &[Method]) -> String {
 /// The response to a method that the endpoint does not have (oauth2.md §3.1): no frame, a Bearer challenge.
 pub(super) fn invalid_method(endpoint: Endpoint, method: &Method, realm: Option<&str>) -> Reply {
     let text = printable(&format!("The HTTP method {method} is invalid for the {endpoint} endpoint"));
-    let realm = realm.map(|realm| format!("realm=\"{realm}\", ")).unwrap_or_default();
-    let challenge = format!("Bearer {realm}error=\"invalid_method\", error_description=\"{text}\"");
+    let separator = if realm.is_some() { ", " } else { " " };
+    let scheme = authentication::challenge("Bearer", realm);
+    let challenge = format!("{scheme}{separator}error=\"invalid_method\", error_description=\"{text}\"");
     let body = json!({"error": "invalid_method", "error_description": text});
     let mut reply = Reply::json(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &body);
     if let Ok(methods) = HeaderValue::try_from(names(endpoint.methods())) {
@@ -241,8 +243,8 @@ mod tests {
             ),
             (
                 Endpoint::Authorize,
-                Some("R"),
-                "Bearer realm=\"R\", error=\"invalid_method\", error_description=\"The HTTP method GET is invalid for the authorization endpoint\"",
+                Some(r#"a "b" \ c"#),
+                r#"Bearer realm="a \"b\" \\ c", error="invalid_method", error_description="The HTTP method GET is invalid for the authorization endpoint""#,
             ),
         ] {
             let reply = invalid_method(endpoint, &Method::GET, realm);

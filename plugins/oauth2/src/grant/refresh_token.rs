@@ -7,7 +7,8 @@
 //!    of what the refresh token has, which keeps all of it. The request may name some of the grant's resources
 //!    (RFC 8707 §2.2).
 //! 4. One statement rotates it: either a new row replaces the old one, or (`reuse_refresh_token`) the
-//!    row gets a new access token. Of two concurrent requests one succeeds.
+//!    row gets a new access token. Of two concurrent requests one succeeds; the other finds the refresh token gone, or,
+//!    if it stays, begins again with the row as it is now.
 //!
 //! With `refresh_grace`, a client that did not hear the response may repeat its request within that time: whoever
 //! presents the same refresh token again gets the same pair of tokens, under the same checks, for as long as the
@@ -34,6 +35,10 @@ use crate::sender::Same;
 use crate::store::{Outcome, RecentRefresh, Refreshable, Remembered, Repeatable, Rotation, Token};
 use crate::token::Digest;
 
+/// How often a refresh begins again because others with the same refresh token were first: as many at once have no
+/// reason to be.
+const ATTEMPTS: usize = 32;
+
 /// All steps.
 pub async fn exchange(
     grantor: &Grantor<'_>,
@@ -45,13 +50,15 @@ pub async fn exchange(
     let digest = Digest::of(presented);
     let tokens = grantor.issuer.tokens.as_ref();
     let asked = parameters.get("scope");
-    if let Some(stored) = tokens.find_by_refresh_token(digest, grantor.now).await? {
+    for _ in 0..ATTEMPTS {
+        let Some(stored) = tokens.find_by_refresh_token(digest, grantor.now).await? else {
+            return gone(grantor, client, presented).await;
+        };
         allow(grantor, client, &stored.token, stored.granted_scope.as_deref())?;
         // A refresh token that is kept is still there after a refresh, so its last refresh comes first. It is looked
         // up after the row: the statement below refuses whoever has read the row before that refresh.
-        if is_kept(grantor, client, stored.token.binding.as_deref())
-            && let Some(issued) = repeated(grantor, client, presented).await?
-        {
+        let is_kept = is_kept(grantor, client, stored.token.binding.as_deref());
+        if is_kept && let Some(issued) = repeated(grantor, client, presented).await? {
             return Ok(issued);
         }
         let binding = resource::narrowed(grantor.config, parameters, stored.token.binding.clone())?;
@@ -63,14 +70,21 @@ pub async fn exchange(
         let credential_id = client.credential().id;
         match tokens.rotate_refresh_token(digest, credential_id, rotation, repeatable, grantor.now).await? {
             Outcome::Won(_) => return Ok(issued),
-            Outcome::Lost => {}
+            // Somebody else was first.
+            Outcome::Lost if is_kept => {}
+            Outcome::Lost => return gone(grantor, client, presented).await,
         }
     }
+    Err(Error::CannotTell("refresh_token_keeps_changing"))
+}
+
+/// The refresh token is not there, or not any more.
+async fn gone(grantor: &Grantor<'_>, client: &AuthenticatedClient, presented: &str) -> Result<Issued, Error> {
     if let Some(issued) = repeated(grantor, client, presented).await? {
         return Ok(issued);
     }
     replay::end_family(grantor, presented, client.credential().id).await?;
-    Err(invalid().into())
+    Err(Refusal::InvalidRefreshToken(grantor.config.profile.unknown_grant).into())
 }
 
 /// Steps 1 to 3.
