@@ -1,7 +1,7 @@
 //! How many facts a full cache has given up.
 //!
-//! moka tells a listener of each, but locks the key of every insertion then, which is a third of what an insertion
-//! costs. So they are reckoned from time to time: what was inserted, is not there, and was not removed, was evicted. A
+//! moka tells a listener of each, but locks the key of every insertion then, which costs about a third of an
+//! insertion. So they are reckoned from time to time: what was inserted, is not there, and was not removed, was evicted. A
 //! change at the same moment may be counted the next time.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,14 +6,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::Hash;
 use std::sync::{Arc, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tollgate_core::error::StoreError;
 
-use super::fact::HeadHasher;
 use super::generation::Generation;
 use super::model::{Mutex, MutexGuard};
 
@@ -50,22 +49,7 @@ struct Entry<V, E> {
     lookup: WeakShared<BoxFuture<'static, Loaded<V, E>>>,
 }
 
-/// A key, which is hashed already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Hashed<K> {
-    key: K,
-    head: u64,
-}
-
-impl<K> Hash for Hashed<K> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // The lowest bits are those of the shard.
-        state.write_u64(self.head.rotate_right(SHARDS.trailing_zeros()));
-    }
-}
-
-type Lookups<K, V, E> = HashMap<Hashed<K>, Entry<V, E>, BuildHasherDefault<HeadHasher>>;
-type Shard<K, V, E> = Mutex<Lookups<K, V, E>>;
+type Shard<K, V, E> = Mutex<HashMap<K, Entry<V, E>>>;
 
 /// The look-ups in progress. Cheap to clone.
 pub struct SingleFlight<K, V, E = StoreError> {
@@ -74,28 +58,27 @@ pub struct SingleFlight<K, V, E = StoreError> {
 
 impl<K, V, E> SingleFlight<K, V, E>
 where
-    K: Copy + Eq + Send + Sync + 'static,
+    K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
     /// Starts with none in progress.
     pub fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::default())).collect() }
+        Self { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect() }
     }
 
-    /// Joins the look-up of `key`, or starts one with `load`. `head` is a hash of it; `generation` is the key's, taken
-    /// by the caller beforehand.
+    /// Joins the look-up of `key`, or starts one with `load`. `head` selects the shard; `generation` is the
+    /// key's, taken by the caller beforehand.
     pub fn join<F>(&self, key: K, head: u64, generation: Generation, load: impl FnOnce() -> F) -> (Role, Lookup<V, E>)
     where
         F: Future<Output = Loaded<V, E>> + Send + 'static,
     {
-        let key = Hashed { key, head };
         let mut lookups = self.lock(head);
         let under_way = lookups.get(&key).filter(|entry| entry.generation == generation);
         if let Some(lookup) = under_way.and_then(|entry| entry.lookup.upgrade()) {
             return (Role::Follower, lookup);
         }
-        let removal = Removal { single_flight: Self { shards: Arc::clone(&self.shards) }, key, generation };
+        let removal = Removal { single_flight: Self { shards: Arc::clone(&self.shards) }, key, head, generation };
         let load = load();
         let lookup: Lookup<V, E> = async move {
             let _removal = removal;
@@ -110,7 +93,7 @@ where
         (Role::Leader, lookup)
     }
 
-    fn lock(&self, head: u64) -> MutexGuard<'_, Lookups<K, V, E>> {
+    fn lock(&self, head: u64) -> MutexGuard<'_, HashMap<K, Entry<V, E>>> {
         let index = usize::try_from(head % SHARDS as u64).unwrap_or_default();
         #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
@@ -119,7 +102,7 @@ where
 
 impl<K, V, E> Default for SingleFlight<K, V, E>
 where
-    K: Copy + Eq + Send + Sync + 'static,
+    K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
@@ -131,23 +114,24 @@ where
 /// Removes a look-up when it has ended or was abandoned.
 struct Removal<K, V, E>
 where
-    K: Copy + Eq + Send + Sync + 'static,
+    K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
     single_flight: SingleFlight<K, V, E>,
-    key: Hashed<K>,
+    key: K,
+    head: u64,
     generation: Generation,
 }
 
 impl<K, V, E> Drop for Removal<K, V, E>
 where
-    K: Copy + Eq + Send + Sync + 'static,
+    K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
     fn drop(&mut self) {
-        let mut lookups = self.single_flight.lock(self.key.head);
+        let mut lookups = self.single_flight.lock(self.head);
         let removed = match lookups.get(&self.key) {
             Some(entry) if entry.generation == self.generation => lookups.remove(&self.key),
             _ => None,

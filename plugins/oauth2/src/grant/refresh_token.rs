@@ -75,6 +75,7 @@ pub async fn exchange(
             Outcome::Lost => return gone(grantor, client, presented).await,
         }
     }
+    tracing::warn!(credential = %client.credential().id, attempts = ATTEMPTS, "too many requests at once renew one refresh token");
     Err(Error::CannotTell("refresh_token_keeps_changing"))
 }
 
